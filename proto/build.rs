@@ -1,0 +1,16 @@
+//! Generates the wire code without a `protoc` on the machine.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = ["v1/words", "v1/fleet", "v1/admin", "store/v1/store"]
+        .map(|name| format!("proto/orchestra/{name}.proto"));
+    for file in &files {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(&files, ["proto"])?;
+    tonic_prost_build::configure()
+        .bytes(".orchestra.v1.UploadChunk.data")
+        .bytes(".orchestra.v1.DownloadChunk.data")
+        .btree_map(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! The one configuration file, `orchestra.yaml`, and the layout of the state directory.
+//!
+//! Reading the file is here; reading the environment is not: the caller passes it in.
+#![warn(missing_docs)]
+
+pub mod durable;
+pub mod identity;
+mod load;
+mod message;
+mod model;
+mod state_dir;
+mod value;
+
+pub use identity::{machine_id, worker_id};
+pub use load::{Error, load, parse};
+pub use model::{
+    AgentRunner, Config, ContextConfig, HeadConfig, Protocol, QueueConfig, RunnerConfig,
+    TelemetryConfig, WorkerConfig,
+};
+pub use state_dir::StateDir;

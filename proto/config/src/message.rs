@@ -1,0 +1,85 @@
+//! The YAML reader's errors in words for the person who wrote the file.
+
+use serde_saphyr::Error;
+
+/// What is wrong, without the place.
+pub(crate) fn of(error: &Error) -> String {
+    match error.without_snippet() {
+        Error::SerdeUnknownField {
+            field, expected, ..
+        } => unknown("key", field, expected),
+        Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => unknown("value", variant, expected),
+        Error::DuplicateMappingKey { key, .. } => match key {
+            Some(key) => format!("key `{key}` stands here for the second time"),
+            None => "a key stands here for the second time".to_owned(),
+        },
+        Error::MultipleDocuments { .. } => {
+            "a second document begins here; the file holds one configuration".to_owned()
+        }
+        Error::NullIntoString { .. } => "the value is missing".to_owned(),
+        Error::Unexpected { expected, .. } => match *expected {
+            "mapping start" => "`key: value` lines are expected here".to_owned(),
+            "sequence start" => "a list is expected here, as `[a, b]`".to_owned(),
+            "string scalar" => "a text is expected here".to_owned(),
+            other => format!("{other} is expected here"),
+        },
+        Error::InvalidScalar { ty, .. } => wrong_type(ty),
+        Error::AliasError { error, .. } => of(error),
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => {
+            "this is nested or repeated far beyond what a configuration needs".to_owned()
+        }
+        other => without_place(other),
+    }
+}
+
+/// `unknown key `worke`, did you mean `worker`?`, or the list of what there is.
+pub(crate) fn unknown(what: &str, found: &str, expected: &[&str]) -> String {
+    let shown: String = found.chars().take(64).collect();
+    match nearest(found, expected) {
+        Some(near) => format!("unknown {what} `{shown}`, did you mean `{near}`?"),
+        None => format!(
+            "unknown {what} `{shown}`; there are: {}",
+            expected.join(", ")
+        ),
+    }
+}
+
+/// The name that was probably meant.
+fn nearest<'a>(found: &str, expected: &[&'a str]) -> Option<&'a str> {
+    // The distance takes time by the product of both lengths.
+    if found.len() > 128 {
+        return None;
+    }
+    let found = found.to_lowercase().replace('-', "_");
+    let near = |name: &&'a str| {
+        let distance = strsim::damerau_levenshtein(&found, name);
+        (distance <= 1 + name.len() / 4).then_some((distance, *name))
+    };
+    let best = expected.iter().filter_map(near).min();
+    best.map(|(_, name)| name)
+}
+
+fn wrong_type(ty: &str) -> String {
+    match ty {
+        "u32" => "a whole number from 0 to 4294967295 is expected here".to_owned(),
+        "u64" => "a whole number from 0 is expected here".to_owned(),
+        "boolean" | "bool" => "`true` or `false` is expected here".to_owned(),
+        other => format!("{other} is expected here"),
+    }
+}
+
+/// The reader ends its texts with the place, which we print in front.
+fn without_place(error: &Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    if text.contains("tabs") {
+        "a tab stands here; YAML indents with spaces".to_owned()
+    } else {
+        text.to_owned()
+    }
+}

@@ -1,0 +1,187 @@
+//! The keys of `orchestra.yaml`, each with its default. All of them are optional.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use orchestra_types::{Priority, RunnerName};
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The head: where it listens.
+    pub head: HeadConfig,
+    /// The worker: how much it takes.
+    pub worker: WorkerConfig,
+    /// The runners, by name: `claude`, `codex`, … or a name of your own.
+    #[serde(deserialize_with = "crate::value::runners")]
+    pub runners: BTreeMap<RunnerName, RunnerConfig>,
+    /// Defaults and rules of the queue.
+    pub queue: QueueConfig,
+    /// The shared context of projects.
+    pub context: ContextConfig,
+    /// Logs, traces and metrics.
+    pub telemetry: TelemetryConfig,
+}
+
+/// `head:`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeadConfig {
+    /// Address of the gRPC services. Default: 127.0.0.1:7117, or another free port of loopback
+    /// when that one is taken; the port is kept for the next start.
+    #[serde(deserialize_with = "crate::value::listen")]
+    pub listen: Option<SocketAddr>,
+    /// `HOST:PORT` that other machines reach the head by; named in join commands. Default: `listen`.
+    #[serde(deserialize_with = "crate::value::host_and_port")]
+    pub advertise: Option<String>,
+    /// Address of the Prometheus endpoint. Default: 127.0.0.1 and a free port.
+    #[serde(deserialize_with = "crate::value::listen")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Whether the Prometheus endpoint is served. Default: true.
+    pub metrics: Option<bool>,
+    /// Most tasks that may wait. Default: 1,000,000.
+    #[serde(deserialize_with = "crate::value::queue_max")]
+    pub queue_max: Option<u64>,
+}
+
+/// `worker:`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// A name for people. Default: the host name.
+    #[serde(deserialize_with = "crate::value::text")]
+    pub name: Option<String>,
+    /// How many agents may run at once in all. Default: 4, or the sum of what `--agents` asks for.
+    #[serde(deserialize_with = "crate::value::slots")]
+    pub slots: Option<u32>,
+    /// Labels that tasks may require.
+    #[serde(deserialize_with = "crate::value::labels")]
+    pub labels: BTreeMap<String, String>,
+    /// Where workspaces are made. Default: `worker/workspaces` in the state directory.
+    #[serde(deserialize_with = "crate::value::absolute_path")]
+    pub workspaces: Option<PathBuf>,
+}
+
+/// `runners: NAME:`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunnerConfig {
+    /// `false` hides a runner that is installed. Default: true.
+    pub enabled: Option<bool>,
+    /// The program, by name or path. Default: the runner's own name on PATH.
+    #[serde(deserialize_with = "crate::value::text")]
+    pub command: Option<String>,
+    /// How many may run at once on a worker. Default: the worker's slots.
+    #[serde(deserialize_with = "crate::value::slots")]
+    pub max_instances: Option<u32>,
+    /// The model. Default: the CLI's own.
+    #[serde(deserialize_with = "crate::value::text")]
+    pub model: Option<String>,
+    /// More arguments for the program.
+    #[serde(deserialize_with = "crate::value::args")]
+    pub args: Vec<String>,
+    /// More environment for the program.
+    #[serde(deserialize_with = "crate::value::env")]
+    pub env: BTreeMap<String, String>,
+    /// How long an attempt may run, as `30m`. Default: `queue.default_timeout`.
+    #[serde(deserialize_with = "crate::value::optional_duration")]
+    pub timeout: Option<Duration>,
+    /// For a runner of your own: speak ACP to `command`, or take plain text from it. Default: the
+    /// built-in adapter of this name.
+    pub protocol: Option<Protocol>,
+    /// For `agent`: which model service it calls.
+    pub agent: Option<AgentRunner>,
+}
+
+/// How to drive a program that has no adapter of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// The Agent Client Protocol on standard input and output.
+    Acp,
+    /// Plain JSON-lines agent events (`turn`, `thinking`, `tool_call`, …).
+    JsonLines,
+    /// Anything: each line is the agent's text.
+    Text,
+}
+
+/// `runners: agent: agent:`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentRunner {
+    /// `anthropic` (Messages API) or `openai` (Chat Completions, also local model servers).
+    #[serde(deserialize_with = "crate::value::provider")]
+    pub provider: String,
+    /// The service's address, as `http://127.0.0.1:11434/v1`. Default: the provider's own.
+    #[serde(default, deserialize_with = "crate::value::url")]
+    pub base_url: Option<String>,
+    /// The environment variable that holds the key. Default: `ANTHROPIC_API_KEY` or
+    /// `OPENAI_API_KEY`. Local servers need none.
+    #[serde(default, deserialize_with = "crate::value::env_name")]
+    pub api_key_env: Option<String>,
+}
+
+/// `queue:`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueConfig {
+    /// Priority of tasks that name none. Default: normal.
+    pub default_priority: Priority,
+    /// How long an attempt may run. Default: 30m.
+    #[serde(deserialize_with = "crate::value::duration")]
+    pub default_timeout: Duration,
+    /// How often a failed task is tried again. Default: 0.
+    #[serde(deserialize_with = "crate::value::retries")]
+    pub retries: u32,
+    /// How long the first retry waits; each later one waits twice as long. Default: 10s.
+    #[serde(deserialize_with = "crate::value::any_duration")]
+    pub retry_delay: Duration,
+    /// A task that has waited this long counts as one priority higher. Default: 30m.
+    #[serde(deserialize_with = "crate::value::duration")]
+    pub promote_after: Duration,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            default_priority: Priority::Normal,
+            default_timeout: Duration::from_secs(30 * 60),
+            retries: 0,
+            retry_delay: Duration::from_secs(10),
+            promote_after: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+/// `context:`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContextConfig {
+    /// The mirror's directory below the project. Default: context.
+    #[serde(deserialize_with = "crate::value::directory_below")]
+    pub directory: String,
+    /// Whether agents are given the context and outputs are written. Default: true.
+    pub enabled: bool,
+}
+
+impl Default for ContextConfig {
+    fn default() -> Self {
+        Self {
+            directory: "context".to_owned(),
+            enabled: true,
+        }
+    }
+}
+
+/// `telemetry:`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter as `RUST_LOG` takes it. Default: info.
+    #[serde(deserialize_with = "crate::value::text")]
+    pub log: Option<String>,
+    /// OTLP endpoint (gRPC). Default: `OTEL_EXPORTER_OTLP_ENDPOINT`, else none.
+    #[serde(deserialize_with = "crate::value::url")]
+    pub otlp_endpoint: Option<String>,
+}

@@ -1,0 +1,64 @@
+//! Where things lie below the state directory.
+
+use std::path::{Path, PathBuf};
+
+/// The state directory. Everything that Orchestra keeps on a machine is below it.
+///
+/// ```text
+/// STATE/orchestra.yaml          the configuration, optional
+/// STATE/client/                 ctl's credentials and the head's address
+///       endpoint  ca.pem  cert.pem  key.pem
+/// STATE/head/                   the head's own
+///       db/  blobs/  events/  context/  pki/  head.json  head.log  lock
+/// STATE/worker/                 the local worker's own
+///       id  pki/  spool  attempts/  workspaces/  cache/  worker.json  worker.log  lock
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    /// The state directory at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The default: `$XDG_STATE_HOME/orchestra`, else `$HOME/.local/state/orchestra`.
+    #[must_use]
+    pub fn default_path(xdg_state_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
+        let base = match xdg_state_home {
+            Some(path) if path.is_absolute() => path.to_path_buf(),
+            Some(_) | None => home?.join(".local/state"),
+        };
+        Some(base.join("orchestra"))
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The configuration file that is read when none is named.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.0.join("orchestra.yaml")
+    }
+
+    /// ctl's credentials and the head's address.
+    #[must_use]
+    pub fn client(&self) -> PathBuf {
+        self.0.join("client")
+    }
+
+    /// The head's own directory.
+    #[must_use]
+    pub fn head(&self) -> PathBuf {
+        self.0.join("head")
+    }
+
+    /// The local worker's own directory.
+    #[must_use]
+    pub fn worker(&self) -> PathBuf {
+        self.0.join("worker")
+    }
+}

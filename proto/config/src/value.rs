@@ -1,0 +1,282 @@
+//! Values that are checked while they are read, so that a refusal knows its line and column.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    path::{Component, Path, PathBuf},
+    time::Duration,
+};
+
+use orchestra_types::{RunnerName, id::is_name, limits, runner::KNOWN_RUNNERS};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
+
+use crate::{RunnerConfig, message};
+
+/// Most agents at once.
+const SLOTS_MAX: u32 = 100_000;
+/// Most tasks that may wait.
+const QUEUE_MAX: u64 = 10_000_000;
+/// Longest short text.
+const TEXT_BYTES_MAX: usize = 4096;
+
+/// `30m`, `90s`, `1h`, `250ms`; more than zero, at most 30 days.
+pub(crate) fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    let duration = any_duration(d)?;
+    if duration.is_zero() {
+        return Err(D::Error::custom("must be longer than zero"));
+    }
+    Ok(duration)
+}
+
+/// Like [`duration`], or zero.
+pub(crate) fn any_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(d)?;
+    let duration = orchestra_types::time::parse_duration(&text).map_err(D::Error::custom)?;
+    if duration > limits::TIMEOUT_MAX {
+        return Err(D::Error::custom("must be at most 30d"));
+    }
+    Ok(duration)
+}
+
+/// A duration that may be absent.
+pub(crate) fn optional_duration<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<Option<Duration>, D::Error> {
+    #[derive(Deserialize)]
+    struct Present(#[serde(deserialize_with = "duration")] Duration);
+    Ok(Option::<Present>::deserialize(d)?.map(|p| p.0))
+}
+
+/// 1 to 100,000 agents.
+pub(crate) fn slots<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+    let slots = Option::<u32>::deserialize(d)?;
+    checked(
+        slots,
+        |n| (1..=SLOTS_MAX).contains(n),
+        "must be 1 to 100000",
+    )
+}
+
+/// 1 to 10,000,000 tasks.
+pub(crate) fn queue_max<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    let tasks = Option::<u64>::deserialize(d)?;
+    let fits = |n: &u64| (1..=QUEUE_MAX).contains(n);
+    checked(tasks, fits, "must be 1 to 10000000")
+}
+
+/// 0 to `RETRIES_MAX` retries.
+pub(crate) fn retries<'de, D: Deserializer<'de>>(d: D) -> Result<u32, D::Error> {
+    let retries = u32::deserialize(d)?;
+    if retries > limits::RETRIES_MAX {
+        return Err(D::Error::custom(format!(
+            "must be 0 to {}",
+            limits::RETRIES_MAX
+        )));
+    }
+    Ok(retries)
+}
+
+/// `IP:PORT`; the port may be 0.
+pub(crate) fn listen<'de, D: Deserializer<'de>>(d: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = Option::<String>::deserialize(d)?;
+    text.map(|text| {
+        text.parse().map_err(|_| {
+            D::Error::custom(format!(
+                "`{}` is not an address of the form IP:PORT, as 127.0.0.1:7117 or [::]:7117",
+                limits::cut(&text, 64)
+            ))
+        })
+    })
+    .transpose()
+}
+
+/// `HOST:PORT`.
+pub(crate) fn host_and_port<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(d)?;
+    checked(
+        text,
+        |text| {
+            text.rsplit_once(':').is_some_and(|(host, port)| {
+                let odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
+                !host.is_empty() && !host.contains(odd) && port.parse::<u16>().is_ok_and(|p| p != 0)
+            })
+        },
+        "must be of the form HOST:PORT, as head.example:7117",
+    )
+}
+
+/// A text that is not empty and has no control characters.
+pub(crate) fn text<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(d)?;
+    checked(
+        text,
+        |text| is_text(text),
+        "must be 1 to 4096 bytes without control characters",
+    )
+}
+
+/// `http://…` or `https://…`.
+pub(crate) fn url<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(d)?;
+    let fits = |text: &String| {
+        let rest = text
+            .strip_prefix("http://")
+            .or_else(|| text.strip_prefix("https://"));
+        is_text(text) && rest.is_some_and(|r| !r.is_empty() && !r.contains(char::is_whitespace))
+    };
+    checked(text, fits, "must begin with http:// or https://")
+}
+
+/// The name of an environment variable.
+pub(crate) fn env_name<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(d)?;
+    checked(
+        text,
+        |name| is_env_name(name),
+        "must be the name of an environment variable, not its value",
+    )
+}
+
+/// `anthropic` or `openai`.
+pub(crate) fn provider<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    const PROVIDERS: [&str; 2] = ["anthropic", "openai"];
+    let text = String::deserialize(d)?;
+    if PROVIDERS.contains(&text.as_str()) {
+        Ok(text)
+    } else {
+        Err(D::Error::custom(message::unknown(
+            "value", &text, &PROVIDERS,
+        )))
+    }
+}
+
+/// An absolute path.
+pub(crate) fn absolute_path<'de, D: Deserializer<'de>>(d: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = Option::<PathBuf>::deserialize(d)?;
+    checked(path, |p| p.is_absolute(), "must be an absolute path")
+}
+
+/// A directory below the project: relative, without `..`, not inside `.git`.
+pub(crate) fn directory_below<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    let text = String::deserialize(d)?;
+    let ordinary = |c: Component<'_>| matches!(c, Component::Normal(name) if name != ".git");
+    let path = Path::new(&text);
+    if is_text(&text) && path.components().all(ordinary) && !text.ends_with('/') {
+        Ok(text)
+    } else {
+        Err(D::Error::custom(
+            "must be a directory below the project, as `context` or `docs/context`",
+        ))
+    }
+}
+
+/// Labels: a key is a name, a value a short text.
+pub(crate) fn labels<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let labels = BTreeMap::<String, String>::deserialize(d)?;
+    if labels.len() > limits::LABELS_MAX {
+        return Err(D::Error::custom(format!(
+            "at most {} labels",
+            limits::LABELS_MAX
+        )));
+    }
+    for (key, value) in &labels {
+        if !is_name(key) {
+            return Err(D::Error::custom(format!(
+                "`{}` is not a label: 1 to 128 of A-Z a-z 0-9 . _ -",
+                limits::cut(key, 64)
+            )));
+        }
+        if value.len() > limits::LABEL_VALUE_BYTES_MAX || value.chars().any(char::is_control) {
+            return Err(D::Error::custom(format!(
+                "the value of label `{key}` is longer than 256 bytes or has control characters"
+            )));
+        }
+    }
+    Ok(labels)
+}
+
+/// Arguments of a program.
+pub(crate) fn args<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    let args = Vec::<String>::deserialize(d)?;
+    if args.iter().any(|arg| arg.contains('\0')) {
+        return Err(D::Error::custom("an argument contains a NUL character"));
+    }
+    Ok(args)
+}
+
+/// Environment of a program.
+pub(crate) fn env<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let env = BTreeMap::<String, String>::deserialize(d)?;
+    for (name, value) in &env {
+        if !is_env_name(name) || value.contains('\0') {
+            return Err(D::Error::custom(format!(
+                "`{}` is not an environment variable that can be set",
+                limits::cut(name, 64)
+            )));
+        }
+    }
+    Ok(env)
+}
+
+/// Runners by name. A name that is not built in must say how to drive its program.
+pub(crate) fn runners<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<BTreeMap<RunnerName, RunnerConfig>, D::Error> {
+    struct Runners;
+    impl<'de> Visitor<'de> for Runners {
+        type Value = BTreeMap<RunnerName, RunnerConfig>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("runners by name")
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(BTreeMap::new())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut runners = BTreeMap::new();
+            while let Some(name) = map.next_key::<RunnerName>()? {
+                let runner: RunnerConfig = map.next_value()?;
+                check_runner(&name, &runner).map_err(A::Error::custom)?;
+                runners.insert(name, runner);
+            }
+            Ok(runners)
+        }
+    }
+    d.deserialize_map(Runners)
+}
+
+fn check_runner(name: &RunnerName, runner: &RunnerConfig) -> Result<(), String> {
+    if KNOWN_RUNNERS.contains(&name.as_str()) || runner.protocol.is_some() {
+        return Ok(());
+    }
+    let unknown = message::unknown("runner", name.as_str(), &KNOWN_RUNNERS);
+    Err(format!("{unknown} (a runner of your own needs `protocol`)"))
+}
+
+fn checked<T, E: Error>(
+    value: Option<T>,
+    fits: impl FnOnce(&T) -> bool,
+    otherwise: &str,
+) -> Result<Option<T>, E> {
+    match value {
+        Some(value) if !fits(&value) => Err(E::custom(otherwise)),
+        value => Ok(value),
+    }
+}
+
+fn is_text(text: &str) -> bool {
+    (1..=TEXT_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+fn is_env_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    name.bytes().all(allowed) && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+}

@@ -1,0 +1,286 @@
+//! What a person may write into `orchestra.yaml`, and what they are told when it is wrong.
+
+use std::{io::Write, net::SocketAddr, path::Path, time::Duration};
+
+use orchestra_config::{Config, Error, Protocol, load, parse};
+use orchestra_types::Priority;
+
+/// The message of a text that is wrong, as `line:column: message`.
+fn refusal(text: &str) -> String {
+    match parse(text, Path::new("o.yaml")) {
+        Err(error @ Error::Invalid { .. }) => {
+            error.to_string().trim_start_matches("o.yaml:").to_owned()
+        }
+        other => panic!("{text:?} gave {other:?}"),
+    }
+}
+
+fn good(text: &str) -> Config {
+    parse(text, Path::new("o.yaml")).unwrap_or_else(|e| panic!("{text:?}: {e}"))
+}
+
+#[test]
+fn a_file_without_keys_is_the_defaults() {
+    let texts = [
+        "",
+        "\n",
+        "# only a comment\n",
+        "---\n",
+        "null",
+        "worker:\n",
+        "worker:\n  # slots: 4\n",
+        "runners:\n",
+        "runners:\n  claude:\n",
+        "{}",
+    ];
+    for text in texts {
+        let mut config = good(text);
+        config.runners.clear();
+        assert_eq!(config, Config::default(), "{text:?}");
+    }
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = good(
+        "head: {listen: '0.0.0.0:7117', advertise: 'head.example:7117', metrics_listen: '[::1]:9', metrics: false, queue_max: 5}
+worker: {name: big, slots: 8, labels: {gpu: true, zone: 1}, workspaces: /var/w}
+runners:
+  claude: {enabled: false, command: /opt/claude, max_instances: 2, model: opus, args: [--x], env: {A_B: c}, timeout: 1h30m}
+  mine: {command: my-agent, protocol: json_lines}
+  agent:
+    agent: {provider: openai, base_url: 'http://127.0.0.1:1/v1', api_key_env: KEY}
+queue: {default_priority: high, default_timeout: 2h, retries: 3, retry_delay: 0s, promote_after: 5m}
+context: {directory: docs/context, enabled: false}
+telemetry: {log: debug, otlp_endpoint: 'http://127.0.0.1:4317'}
+",
+    );
+    let listen: SocketAddr = "0.0.0.0:7117".parse().unwrap();
+    assert_eq!(config.head.listen, Some(listen));
+    assert_eq!(config.head.queue_max, Some(5));
+    assert_eq!(config.worker.labels["gpu"], "true");
+    assert_eq!(config.worker.labels["zone"], "1");
+    let claude = &config.runners[&"claude".parse().unwrap()];
+    assert_eq!(claude.timeout, Some(Duration::from_secs(5400)));
+    let mine = &config.runners[&"mine".parse().unwrap()];
+    assert_eq!(mine.protocol, Some(Protocol::JsonLines));
+    assert_eq!(config.queue.default_priority, Priority::High);
+    assert_eq!(config.queue.retry_delay, Duration::ZERO);
+    assert_eq!(config.context.directory, "docs/context");
+}
+
+#[test]
+fn an_unknown_name_is_answered_with_the_nearest_one() {
+    let rows = [
+        (
+            "worke: {}",
+            "1:1: unknown key `worke`, did you mean `worker`?",
+        ),
+        (
+            "worker:\n  slot: 4\n",
+            "2:3: unknown key `slot`, did you mean `slots`?",
+        ),
+        (
+            "runners:\n  claude:\n    max-instances: 1\n",
+            "3:5: unknown key `max-instances`, did you mean `max_instances`?",
+        ),
+        (
+            "context:\n  zzzzzz: 1\n",
+            "2:3: unknown key `zzzzzz`; there are: directory, enabled",
+        ),
+        (
+            "queue:\n  default_priority: hihg\n",
+            "2:21: unknown value `hihg`, did you mean `high`?",
+        ),
+        (
+            "runners:\n  agent:\n    agent: {provider: openia}\n",
+            "3:23: unknown value `openia`, did you mean `openai`?",
+        ),
+    ];
+    for (text, wanted) in rows {
+        assert_eq!(refusal(text), wanted, "{text}");
+    }
+    let runner = refusal("runners:\n  cluade: {model: opus}\n");
+    assert!(runner.starts_with("2:"), "{runner}");
+    assert!(
+        runner.contains("unknown runner `cluade`, did you mean `claude`?"),
+        "{runner}"
+    );
+    assert!(runner.contains("`protocol`"), "{runner}");
+}
+
+#[test]
+fn a_wrong_type_or_range_is_named_with_its_place() {
+    let rows = [
+        ("- 1", "1:1: `key: value` lines"),
+        ("worker: [1]", "1:9: `key: value` lines"),
+        ("worker:\n  slots: x", "2:10: a whole number"),
+        ("worker:\n  slots: -1", "2:10: a whole number"),
+        ("worker:\n  slots: 1.5", "2:10: a whole number"),
+        ("worker:\n  slots: 99999999999", "2:10: a whole number"),
+        ("worker:\n  slots: 0", "2:10: must be 1 to 100000"),
+        ("worker:\n  slots: 100001", "2:10: must be 1 to 100000"),
+        ("worker:\n  name: ''", "2:9: must be 1 to 4096 bytes"),
+        ("worker:\n  name: [a]", "2:9: a text"),
+        ("worker:\n  workspaces: w", "2:15: must be an absolute path"),
+        (
+            "worker:\n  labels: {'a b': c}",
+            "2:11: `a b` is not a label",
+        ),
+        ("head:\n  listen: nope", "2:11: `nope` is not an address"),
+        (
+            "head:\n  advertise: nope",
+            "2:14: must be of the form HOST:PORT",
+        ),
+        ("head:\n  metrics: 7", "2:12: `true` or `false`"),
+        ("head:\n  queue_max: 0", "2:14: must be 1 to 10000000"),
+        ("queue:\n  retries: 101", "2:12: must be 0 to 100"),
+        (
+            "queue:\n  default_timeout: 0s",
+            "2:20: must be longer than zero",
+        ),
+        (
+            "queue:\n  default_timeout: 31d",
+            "2:20: must be at most 30d",
+        ),
+        (
+            "queue:\n  default_timeout: soon",
+            "2:20: `soon` is not a duration",
+        ),
+        ("queue:\n  promote_after:", "2:16: the value is missing"),
+        (
+            "context:\n  directory: ../x",
+            "2:14: must be a directory below",
+        ),
+        (
+            "context:\n  directory: /x",
+            "2:14: must be a directory below",
+        ),
+        (
+            "context:\n  directory: .git/x",
+            "2:14: must be a directory below",
+        ),
+        (
+            "context:\n  directory: ''",
+            "2:14: must be a directory below",
+        ),
+        (
+            "telemetry:\n  otlp_endpoint: x:4317",
+            "2:18: must begin with http",
+        ),
+        (
+            "runners:\n  claude:\n    args: x",
+            "3:11: a list is expected",
+        ),
+        (
+            "runners:\n  claude:\n    env: {'A=B': c}",
+            "3:10: `A=B` is not an env",
+        ),
+        ("runners:\n  'a b': {}", "2:3: `a b` is not a runner name"),
+        (
+            "runners:\n  agent: {agent: {provider: openai, api_key_env: sk-1}}",
+            "2:",
+        ),
+    ];
+    for (text, wanted) in rows {
+        let found = refusal(text);
+        assert!(found.starts_with(wanted), "{text:?} gave {found}");
+    }
+}
+
+#[test]
+fn a_key_that_stands_twice_is_refused_where_it_stands_again() {
+    assert_eq!(
+        refusal("worker:\n  slots: 1\n  slots: 2\n"),
+        "3:3: key `slots` stands here for the second time"
+    );
+    let second = refusal("worker: {}\n---\nworker: {}\n");
+    assert!(second.starts_with("3:1: a second document"), "{second}");
+}
+
+#[test]
+fn what_editors_leave_behind_is_read_or_refused_clearly() {
+    let windows = good("\u{feff}worker:\r\n  slots: 3\r\n");
+    assert_eq!(windows.worker.slots, Some(3));
+    let tab = refusal("worker:\n\tslots: 1\n");
+    assert_eq!(tab, "2:2: a tab stands here; YAML indents with spaces");
+}
+
+#[test]
+fn a_file_that_is_not_utf8_too_large_or_endless_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("orchestra.yaml");
+    std::fs::write(&path, b"worker:\n  name: \xff\n").unwrap();
+    let text = load(&path).unwrap_err().to_string();
+    assert!(
+        text.contains("orchestra.yaml:2:9: ") && text.contains("UTF-8"),
+        "{text}"
+    );
+
+    let huge = std::fs::File::create(&path).unwrap();
+    huge.set_len(100 * 1024 * 1024).unwrap();
+    assert!(matches!(load(&path), Err(Error::TooLarge { .. })));
+    let endless = load(Path::new("/dev/zero"));
+    assert!(matches!(endless, Err(Error::TooLarge { .. })));
+    let missing = load(&dir.path().join("none"));
+    assert!(matches!(missing, Err(Error::Read { .. })));
+}
+
+#[test]
+fn a_bomb_is_refused_and_costs_neither_time_nor_memory() {
+    let mut aliases = String::from("a0: &a0 [x]\n");
+    for n in 1..40 {
+        let before = n - 1;
+        aliases += &format!("a{n}: &a{n} [*a{before}, *a{before}, *a{before}]\n");
+    }
+    let nested = "[".repeat(100_000);
+    let deep: String = (0..2_000)
+        .map(|n| format!("{}a:\n", " ".repeat(n)))
+        .collect();
+    let labels = "worker:\n  labels: &l\n    a: b\nrunners:\n  claude:\n    env: *l\n";
+    for text in [aliases, format!("worker: {nested}"), deep] {
+        assert!(parse(&text, Path::new("o.yaml")).is_err());
+    }
+    assert_eq!(
+        good(labels).worker.labels["a"],
+        "b",
+        "an honest alias works"
+    );
+}
+
+#[test]
+fn a_file_read_from_disk_is_the_same_as_its_text() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"worker: {slots: 7}\n").unwrap();
+    assert_eq!(load(file.path()).unwrap(), good("worker: {slots: 7}"));
+}
+
+#[test]
+fn every_key_stands_in_the_documentation() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let sections = [
+        ("", "{}: 1"),
+        ("head.", "head: {{}: 1}"),
+        ("worker.", "worker: {{}: 1}"),
+        ("runners.NAME.", "runners: {claude: {{}: 1}}"),
+        ("runners.NAME.agent.", "runners: {agent: {agent: {{}: 1}}}"),
+        ("queue.", "queue: {{}: 1}"),
+        ("context.", "context: {{}: 1}"),
+        ("telemetry.", "telemetry: {{}: 1}"),
+    ];
+    let mut count = 0;
+    for (prefix, text) in sections {
+        let error = refusal(&text.replace("{}", "zzzzzzzzzz"));
+        let (_, keys) = error.split_once("there are: ").unwrap();
+        for key in keys.split(", ") {
+            let wanted = format!("| `{prefix}{key}` |");
+            assert!(
+                page.contains(&wanted),
+                "docs/configuration.md lacks {wanted}"
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 30, "only {count} keys were found");
+}

@@ -1,0 +1,296 @@
+//! Writes a checked change: every file is made beside the work tree first, then all of them are
+//! moved in, and moved out again when one of them cannot be.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt, fs::MetadataExt},
+    },
+    path::Path,
+};
+
+use rustix::{
+    fs::{AtFlags, RenameFlags, renameat, renameat_with, statat, unlinkat},
+    io::Errno,
+};
+use tempfile::TempDir;
+
+use super::{ApplyError, Stamp, Todo};
+use crate::{
+    beneath::{self, Missing},
+    checkout::Checkout,
+    error::{Error, IoContext},
+    git::{Git, Input, records},
+    names,
+    quarantine::Quarantine,
+};
+
+const EINVAL: i32 = Errno::INVAL.raw_os_error();
+const ENOSYS: i32 = Errno::NOSYS.raw_os_error();
+
+/// Writes and deletes what is to be done; the files come from the tree `new`.
+pub(super) fn write(
+    checkout: &Checkout,
+    quarantine: &Quarantine,
+    new: &str,
+    todo: &[Todo],
+) -> Result<(), ApplyError> {
+    if todo.is_empty() {
+        return Ok(());
+    }
+    let staging = staging(checkout)?;
+    make_files(checkout, quarantine, new, todo, staging.path())?;
+    let fresh = staging.path().join("new");
+    let old = staging.path().join("old");
+    let mut moves = Moves {
+        root: beneath::root(checkout.top()).at("open", checkout.top())?,
+        new: beneath::root(&fresh).at("open", &fresh)?,
+        old: beneath::root(&old).at("open", &old)?,
+        done: Vec::new(),
+    };
+    let result = moves.all(todo);
+    if result.is_err() {
+        moves.undo(staging);
+    }
+    result
+}
+
+/// A directory on the file system of the work tree.
+fn staging(checkout: &Checkout) -> Result<TempDir, Error> {
+    let device = |path: &Path| fs::metadata(path).map(|m| m.dev()).at("look at", path);
+    let same = device(checkout.git_dir())? == device(checkout.top())?;
+    let place = if same {
+        checkout.git_dir()
+    } else {
+        checkout.top()
+    };
+    let dir = tempfile::Builder::new()
+        .prefix(".orchestra-apply-")
+        .tempdir_in(place)
+        .at("create a directory in", place)?;
+    for name in ["new", "old"] {
+        let path = dir.path().join(name);
+        fs::create_dir(&path).at("create the directory", &path)?;
+    }
+    Ok(dir)
+}
+
+/// Has git write the files, with the line ends that the user's checkout wants, but without any
+/// filter program: what they would be given is not the user's own.
+fn make_files(
+    checkout: &Checkout,
+    quarantine: &Quarantine,
+    new: &str,
+    todo: &[Todo],
+    staging: &Path,
+) -> Result<(), Error> {
+    let git = without_filters(checkout.git())?
+        .env("GIT_INDEX_FILE", quarantine.path().join("write-index"))
+        .env("GIT_OBJECT_DIRECTORY", quarantine.objects());
+    git.output(&["read-tree", new])?;
+    let mut input = Vec::new();
+    for file in todo.iter().filter(|t| !t.file.is_deleted()) {
+        input.extend_from_slice(&file.file.path);
+        input.push(0);
+    }
+    let mut prefix = std::ffi::OsString::from("--prefix=");
+    prefix.push(staging.join("new"));
+    prefix.push("/");
+    let args = [
+        "checkout-index".as_ref(),
+        prefix.as_os_str(),
+        "-z".as_ref(),
+        "--stdin".as_ref(),
+    ];
+    git.output_of(&args, Input::Bytes(&input)).map(drop)
+}
+
+/// git with every filter driver that the configuration names switched off.
+fn without_filters(git: Git) -> Result<Git, Error> {
+    let args = [
+        "config",
+        "-z",
+        "--name-only",
+        "--get-regexp",
+        r"^filter\..*\.",
+    ];
+    let found = git.ended(&args, Input::Nothing)?.value;
+    let mut count = 0;
+    let mut git = git;
+    for key in records(&found) {
+        let value = if key.ends_with(b".required") {
+            "false"
+        } else {
+            ""
+        };
+        git = git
+            .env(format!("GIT_CONFIG_KEY_{count}"), OsStr::from_bytes(key))
+            .env(format!("GIT_CONFIG_VALUE_{count}"), value);
+        count += 1;
+    }
+    Ok(git.env("GIT_CONFIG_COUNT", count.to_string()))
+}
+
+/// One step that was made.
+enum Done {
+    /// A file came to where nothing was.
+    Added(Vec<u8>),
+    /// A file and its new version changed places.
+    Exchanged(Vec<u8>),
+    /// A file was put aside under this number.
+    PutAside(Vec<u8>, String),
+}
+
+struct Moves {
+    root: OwnedFd,
+    new: OwnedFd,
+    old: OwnedFd,
+    done: Vec<Done>,
+}
+
+impl Moves {
+    fn all(&mut self, todo: &[Todo]) -> Result<(), ApplyError> {
+        // IMPORTANT: deletions first, so that a file can take the place of a directory.
+        let (gone, here): (Vec<_>, Vec<_>) = todo.iter().partition(|t| t.file.is_deleted());
+        for item in gone {
+            self.put_aside(item)?;
+            self.remove_empty_parents(&item.file.path);
+        }
+        for item in here {
+            self.bring(item)?;
+        }
+        Ok(())
+    }
+
+    /// Moves the user's file out of the way, if it is still what was checked.
+    fn put_aside(&mut self, item: &Todo) -> Result<(), ApplyError> {
+        let path = &item.file.path;
+        let number = self.done.len().to_string();
+        let moved = beneath::parent(&self.root, path, Missing::Fail)
+            .and_then(|(dir, name)| Ok(renameat(&dir, name, &self.old, number.as_str())?));
+        moved.at("put aside", named(path))?;
+        self.done.push(Done::PutAside(path.clone(), number.clone()));
+        let stat = statat(&self.old, number.as_str(), AtFlags::SYMLINK_NOFOLLOW)
+            .at("look at", named(path))?;
+        if item.was == Some(Stamp::of(&stat)) {
+            return Ok(());
+        }
+        Err(ApplyError::InTheWay {
+            paths: vec![names::shown(path)],
+        })
+    }
+
+    fn bring(&mut self, item: &Todo) -> Result<(), ApplyError> {
+        let path = &item.file.path;
+        if item.was.is_some() && self.exchange(item)? {
+            return Ok(());
+        }
+        if item.was.is_some() {
+            self.put_aside(item)?;
+        }
+        match self.move_in(path) {
+            Ok(()) => {
+                self.done.push(Done::Added(path.clone()));
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(ApplyError::InTheWay {
+                    paths: vec![names::shown(path)],
+                })
+            }
+            Err(error) => Err(error)
+                .at("write", named(path))
+                .map_err(ApplyError::from),
+        }
+    }
+
+    /// Swaps the new file with the user's in one step, so that there is always one of them.
+    /// False where the file system cannot do that.
+    fn exchange(&mut self, item: &Todo) -> Result<bool, ApplyError> {
+        let path = &item.file.path;
+        match self.swap(path) {
+            Ok(()) => self.done.push(Done::Exchanged(path.clone())),
+            Err(error) if matches!(error.raw_os_error(), Some(EINVAL | ENOSYS)) => {
+                return Ok(false);
+            }
+            Err(error) => {
+                return Err(error)
+                    .at("write", named(path))
+                    .map_err(ApplyError::from);
+            }
+        }
+        let stat = beneath::lstat(&self.new, path).at("look at", named(path))?;
+        if item.was == stat.as_ref().map(Stamp::of) {
+            return Ok(true);
+        }
+        Err(ApplyError::InTheWay {
+            paths: vec![names::shown(path)],
+        })
+    }
+
+    fn swap(&self, path: &[u8]) -> io::Result<()> {
+        let (from, from_name) = beneath::parent(&self.new, path, Missing::Fail)?;
+        let (to, to_name) = beneath::parent(&self.root, path, Missing::Fail)?;
+        Ok(renameat_with(
+            &from,
+            from_name,
+            &to,
+            to_name,
+            RenameFlags::EXCHANGE,
+        )?)
+    }
+
+    /// Never replaces anything, not even what came there a moment ago.
+    fn move_in(&self, path: &[u8]) -> io::Result<()> {
+        let (from, from_name) = beneath::parent(&self.new, path, Missing::Fail)?;
+        let (to, to_name) = beneath::parent(&self.root, path, Missing::Create)?;
+        match renameat_with(&from, from_name, &to, to_name, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS) => {}
+            other => return Ok(other?),
+        }
+        // A file system without that: the best that can be done is to look first.
+        match statat(&to, to_name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(renameat(&from, from_name, &to, to_name)?),
+            Err(error) => Err(error.into()),
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        }
+    }
+
+    /// Like git: a directory whose last file goes, goes too.
+    fn remove_empty_parents(&self, path: &[u8]) {
+        let mut rest = path;
+        while let Some(slash) = rest.iter().rposition(|b| *b == b'/') {
+            rest = &rest[..slash];
+            let removed = beneath::parent(&self.root, rest, Missing::Fail)
+                .and_then(|(dir, name)| Ok(unlinkat(&dir, name, AtFlags::REMOVEDIR)?));
+            if removed.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes everything back. What cannot be taken back is kept, not deleted.
+    fn undo(&mut self, staging: TempDir) {
+        let mut stuck = false;
+        while let Some(done) = self.done.pop() {
+            let result = match &done {
+                Done::Added(path) => beneath::parent(&self.root, path, Missing::Fail)
+                    .and_then(|(dir, name)| Ok(unlinkat(&dir, name, AtFlags::empty())?))
+                    .inspect(|()| self.remove_empty_parents(path)),
+                Done::Exchanged(path) => self.swap(path),
+                Done::PutAside(path, number) => beneath::parent(&self.root, path, Missing::Create)
+                    .and_then(|(dir, name)| Ok(renameat(&self.old, number.as_str(), &dir, name)?)),
+            };
+            stuck |= result.is_err();
+        }
+        if stuck {
+            let _kept = staging.keep();
+        }
+    }
+}
+
+fn named(path: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(path))
+}

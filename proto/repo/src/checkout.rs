@@ -1,0 +1,238 @@
+//! The user's own checkout: where it is and what it stands on.
+
+use std::{
+    ffi::OsString,
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+use orchestra_types::{MachineId, ProjectId, ProjectRef};
+
+use crate::{
+    beneath::digest_of,
+    error::{Error, IoContext, Result},
+    git::{Git, Input},
+    quarantine::Format,
+};
+
+/// A user's checkout of a repository.
+#[derive(Clone, Debug)]
+pub struct Checkout {
+    top: PathBuf,
+    git_dir: PathBuf,
+    common_dir: PathBuf,
+    head: Option<String>,
+    branch: Option<String>,
+    root: Option<String>,
+    format: Format,
+    pub(crate) excluded: Vec<Vec<u8>>,
+}
+
+impl Checkout {
+    /// Finds the checkout that `dir` is in. None when it is in no work tree of a repository.
+    ///
+    /// # Errors
+    /// When git is missing, too old, or refuses the repository.
+    pub fn discover(dir: &Path) -> Result<Option<Self>> {
+        let dir = fs::canonicalize(dir).at("find", dir)?;
+        let git = Git::user(&dir);
+        let inside = git.ended(&["rev-parse", "--is-inside-work-tree"], Input::Nothing)?;
+        if inside.code != 0 {
+            return match inside.stderr.contains("not a git repository") {
+                true => Ok(None),
+                false => Err(Error::Git {
+                    command: "rev-parse".to_owned(),
+                    status: format!("exit code {}", inside.code),
+                    stderr: inside.stderr,
+                }),
+            };
+        }
+        if inside.value.trim_ascii() != b"true" {
+            return Ok(None);
+        }
+        Self::read(&git).map(Some)
+    }
+
+    fn read(git: &Git) -> Result<Self> {
+        let top = path(git, "--show-toplevel")?;
+        let git = Git::user(&top);
+        let git_dir = path(&git, "--absolute-git-dir")?;
+        let common_dir = top.join(path(&git, "--git-common-dir")?);
+        let head = optional_line(&git, &["rev-parse", "--quiet", "--verify", "HEAD^{commit}"])?;
+        let branch = optional_line(&git, &["symbolic-ref", "--quiet", "--short", "HEAD"])?;
+        let sha256 = git.line(&["rev-parse", "--show-object-format"])? == "sha256";
+        let shallow = git.line(&["rev-parse", "--is-shallow-repository"])? == "true";
+        let root = match (&head, shallow) {
+            (Some(head), false) => first_commit(&git, head)?,
+            (Some(_) | None, _) => None,
+        };
+        let format = if sha256 { Format::Sha256 } else { Format::Sha1 };
+        Ok(Self {
+            top,
+            git_dir,
+            common_dir,
+            head,
+            branch,
+            root,
+            format,
+            excluded: Vec::new(),
+        })
+    }
+
+    /// The directory at the top of the work tree.
+    #[must_use]
+    pub fn top(&self) -> &Path {
+        &self.top
+    }
+
+    /// The commit that is checked out; none in a repository without commits.
+    #[must_use]
+    pub fn head(&self) -> Option<&str> {
+        self.head.as_deref()
+    }
+
+    /// The branch that is checked out; none when HEAD is detached.
+    #[must_use]
+    pub fn branch(&self) -> Option<&str> {
+        self.branch.as_deref()
+    }
+
+    /// The first commit of the history; none without commits and in a shallow clone.
+    #[must_use]
+    pub fn root_commit(&self) -> Option<&str> {
+        self.root.as_deref()
+    }
+
+    /// Leaves these paths, relative to the top, out of every snapshot: the context mirror.
+    #[must_use]
+    pub fn exclude(mut self, paths: &[&str]) -> Self {
+        let trimmed = paths
+            .iter()
+            .map(|p| p.trim_matches('/'))
+            .filter(|p| !p.is_empty());
+        self.excluded.extend(trimmed.map(|p| p.as_bytes().to_vec()));
+        self
+    }
+
+    /// Adds a directory below the top to `.git/info/exclude`, once.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn exclude_from_git(&self, dir_name: &str) -> Result<()> {
+        let info = self.common_dir.join("info");
+        let file = info.join("exclude");
+        let line = format!("/{}/", dir_name.trim_matches('/'));
+        fs::create_dir_all(&info).at("create the directory", &info)?;
+        let text = match fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error).at("read", &file),
+        };
+        if text
+            .split(|b| *b == b'\n')
+            .any(|known| known.trim_ascii() == line.as_bytes())
+        {
+            return Ok(());
+        }
+        let gap = if text.is_empty() || text.ends_with(b"\n") {
+            ""
+        } else {
+            "\n"
+        };
+        let mut open = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&file)
+            .at("open", &file)?;
+        open.write_all(format!("{gap}{line}\n").as_bytes())
+            .at("write", &file)
+    }
+
+    /// git on this checkout, whatever directory it is called from.
+    pub(crate) fn git(&self) -> Git {
+        Git::user(&self.top)
+            .env("GIT_DIR", &self.git_dir)
+            .work_tree(&self.top)
+    }
+
+    pub(crate) fn git_dir(&self) -> &Path {
+        &self.git_dir
+    }
+
+    pub(crate) fn objects(&self) -> PathBuf {
+        self.common_dir.join("objects")
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether the history ends early, so that nothing can be said relative to it.
+    pub(crate) fn is_shallow(&self) -> bool {
+        self.common_dir.join("shallow").exists()
+    }
+}
+
+/// The project that a directory belongs to: its repository, known by its first commit, or the
+/// directory itself on this machine.
+///
+/// # Errors
+/// When the directory cannot be found or git refuses it.
+pub fn project_ref(dir: &Path, machine: &MachineId) -> Result<ProjectRef> {
+    let checkout = Checkout::discover(dir)?;
+    let top = match &checkout {
+        Some(checkout) => checkout.top.clone(),
+        None => fs::canonicalize(dir).at("find", dir)?,
+    };
+    let root = checkout.as_ref().and_then(Checkout::root_commit);
+    let name = top
+        .file_name()
+        .unwrap_or(top.as_os_str())
+        .to_string_lossy()
+        .into_owned();
+    Ok(ProjectRef {
+        id: project_id(root, machine, &top),
+        name,
+        dir: top,
+        machine: machine.clone(),
+    })
+}
+
+fn project_id(root: Option<&str>, machine: &MachineId, top: &Path) -> ProjectId {
+    const HEX: usize = 16;
+    let text = match root {
+        Some(commit) => format!("git-{}", &commit[..HEX.min(commit.len())]),
+        None => {
+            let place = [
+                machine.as_str().as_bytes(),
+                b"\0",
+                top.as_os_str().as_bytes(),
+            ]
+            .concat();
+            format!("dir-{}", &digest_of(&place).to_string()[..HEX])
+        }
+    };
+    text.parse().expect("hex digits after a prefix are a name")
+}
+
+fn path(git: &Git, what: &str) -> Result<PathBuf> {
+    let mut bytes = git.output(&["rev-parse", what])?;
+    bytes.pop_if(|last| *last == b'\n');
+    Ok(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+fn optional_line(git: &Git, args: &[&str]) -> Result<Option<String>> {
+    let ended = git.ended(args, Input::Nothing)?;
+    let text = String::from_utf8_lossy(ended.value.trim_ascii_end()).into_owned();
+    Ok((ended.code == 0 && !text.is_empty()).then_some(text))
+}
+
+/// The root that the first parents lead to: one even where histories were joined.
+fn first_commit(git: &Git, head: &str) -> Result<Option<String>> {
+    optional_line(
+        git,
+        &["rev-list", "--first-parent", "--max-parents=0", head],
+    )
+}

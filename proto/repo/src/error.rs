@@ -1,0 +1,119 @@
+//! What can go wrong when git is asked for something.
+
+use std::{io, path::PathBuf, time::Duration};
+
+/// Oldest git that has everything that is needed here (`merge-tree --write-tree`).
+pub const GIT_MIN: (u32, u32) = (2, 38);
+
+/// Why something around a repository did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no git.
+    #[error("git cannot be started; install git 2.38 or newer and see that it is on PATH")]
+    NoGit {
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The git that was found lacks what is needed.
+    #[error("git {found} is too old; install git 2.38 or newer")]
+    OldGit {
+        /// The version that was found.
+        found: String,
+    },
+    /// A git command ended with an error.
+    #[error("`git {command}` failed ({status}): {stderr}")]
+    Git {
+        /// The command, without the fixed options.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// The end of what it printed on standard error.
+        stderr: String,
+    },
+    /// A git command did not end.
+    #[error("`git {command}` took longer than {limit:?} and was stopped")]
+    Slow {
+        /// The command, without the fixed options.
+        command: String,
+        /// How long it was given.
+        limit: Duration,
+    },
+    /// A git command printed more than anybody wants to hold in memory.
+    #[error("`git {command}` printed more than {limit} bytes")]
+    Long {
+        /// The command, without the fixed options.
+        command: String,
+        /// How much it was allowed.
+        limit: u64,
+    },
+    /// A git command printed something else than its manual says.
+    #[error("`git {command}` printed something unexpected: {what}")]
+    Output {
+        /// The command, without the fixed options.
+        command: String,
+        /// What was wrong with it.
+        what: String,
+    },
+    /// The file system refused.
+    #[error("failed to {what} `{}`", path.display())]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A commit that is needed is not there.
+    #[error("commit {commit} is not in `{}`", path.display())]
+    MissingCommit {
+        /// The commit.
+        commit: String,
+        /// The repository.
+        path: PathBuf,
+    },
+    /// A directory that must be new has something in it.
+    #[error("`{}` is not empty; a workspace needs a new directory", path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A name that cannot be a branch of Orchestra.
+    #[error("`{branch}` is not a branch of Orchestra (orchestra/task_001)")]
+    BadBranch {
+        /// The name.
+        branch: String,
+    },
+    /// A text that is not a commit id.
+    #[error("`{text}` is not a commit id")]
+    BadCommit {
+        /// The text.
+        text: String,
+    },
+}
+
+/// What most functions here return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Adds what was being done, and to which path, to an I/O error.
+pub(crate) trait IoContext<T> {
+    fn at(self, what: &'static str, path: impl Into<PathBuf>) -> Result<T>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn at(self, what: &'static str, path: impl Into<PathBuf>) -> Result<T> {
+        self.map_err(|source| Error::Io {
+            what,
+            path: path.into(),
+            source,
+        })
+    }
+}
+
+impl<T> IoContext<T> for rustix::io::Result<T> {
+    fn at(self, what: &'static str, path: impl Into<PathBuf>) -> Result<T> {
+        self.map_err(io::Error::from).at(what, path)
+    }
+}

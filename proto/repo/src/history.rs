@@ -1,0 +1,148 @@
+//! The agent's own commits. Its `.git` is read as data: the text of HEAD and a ref, and objects
+//! that are packed, checked and named anew. No git process ever runs on it.
+
+use std::{fs::File, io::Read, os::fd::OwnedFd, time::Duration};
+
+use rustix::fs::FileType;
+
+use crate::{
+    beneath,
+    error::{Error, IoContext, Result},
+    git::{Git, Input, check_commit, quoted},
+    workspace::Workspace,
+};
+
+/// Largest text of a ref file that is looked at.
+const REF_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Most commits of an agent that are kept one by one.
+const COMMITS_MAX: usize = 10_000;
+/// Most bytes of an agent's own commits: 4 GiB.
+const PACK_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// How deep symbolic refs may point at each other.
+const SYMREFS_MAX: usize = 4;
+/// Longest time for reading the agent's objects: some of them may be pipes that never end.
+const TIME_MAX: Duration = Duration::from_secs(120);
+
+impl Workspace {
+    /// The agent's HEAD, when it is the base or a sound history on top of it and its objects
+    /// have been taken over; else none, with the reason.
+    pub(crate) fn take_history(&self) -> Result<Option<String>, String> {
+        let Some(head) = self
+            .agent_head()
+            .map_err(|e| format!("its HEAD cannot be read: {e}"))?
+        else {
+            return Ok(None);
+        };
+        if head == self.base {
+            return Ok(None);
+        }
+        self.import(&head).map_err(|error| error.to_string())?;
+        Ok(Some(head))
+    }
+
+    fn agent_head(&self) -> std::io::Result<Option<String>> {
+        let root = beneath::root(&self.dir)?;
+        match beneath::lstat(&root, b".git") {
+            Ok(Some(stat)) if beneath::kind(&stat) == FileType::Directory => {}
+            Ok(_) | Err(_) => return Ok(None),
+        }
+        let mut name = "HEAD".to_owned();
+        for _ in 0..SYMREFS_MAX {
+            let Some(text) = read_ref(&root, &name)? else {
+                return Ok(None);
+            };
+            match text.strip_prefix("ref: ") {
+                Some(target) if is_ref_name(target) => name = target.to_owned(),
+                Some(_) => return Ok(None),
+                None => return Ok(check_commit(&text).is_ok().then_some(text)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn import(&self, head: &str) -> Result<()> {
+        let objects = self.dir.join(".git/objects");
+        let lent = self
+            .bare()
+            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&objects))
+            .time_limit(TIME_MAX);
+        lent.output(&["merge-base", "--is-ancestor", &self.base, head])?;
+        let range = format!("{}..{head}", self.base);
+        let count = lent.line(&["rev-list", "--count", &range])?;
+        if count
+            .parse::<usize>()
+            .is_ok_and(|count| count > COMMITS_MAX)
+        {
+            return Err(Error::Output {
+                command: "rev-list --count".to_owned(),
+                what: format!("{count} commits, more than {COMMITS_MAX}"),
+            });
+        }
+        let pack = self.pack(&lent, head)?;
+        let max = format!("--max-input-size={PACK_BYTES_MAX}");
+        let own = self.bare();
+        own.output_of(
+            &["index-pack", "--stdin", "--strict", "--fix-thin", &max],
+            Input::File(pack),
+        )?;
+        // All of it must be here without the agent's objects.
+        let reachable = [
+            "rev-list",
+            "--objects",
+            "--quiet",
+            head,
+            "--not",
+            &self.base,
+        ];
+        own.output(&reachable).map(drop)
+    }
+
+    fn pack(&self, lent: &Git, head: &str) -> Result<File> {
+        let mut pack =
+            tempfile::tempfile_in(&self.git_dir).at("create a file in", &self.git_dir)?;
+        let revisions = format!("{head}\n^{}\n", self.base);
+        let args = [
+            "pack-objects",
+            "--quiet",
+            "--revs",
+            "--thin",
+            "--stdout",
+            "--delta-base-offset",
+        ];
+        lent.stream(&args, Input::Bytes(revisions.as_bytes()), |out| {
+            let copied = std::io::copy(&mut out.take(PACK_BYTES_MAX + 1), &mut pack)?;
+            if copied > PACK_BYTES_MAX {
+                return Err(std::io::Error::other("the agent's commits are too large"));
+            }
+            std::io::Seek::rewind(&mut pack)
+        })?;
+        Ok(pack)
+    }
+}
+
+/// The text of a ref, loose or packed.
+fn read_ref(root: &OwnedFd, name: &str) -> std::io::Result<Option<String>> {
+    if let Some(text) = read_text(root, &format!(".git/{name}"))? {
+        return Ok(Some(text.trim_ascii().to_owned()));
+    }
+    let packed = read_text(root, ".git/packed-refs")?.unwrap_or_default();
+    let line = packed
+        .lines()
+        .find_map(|line| line.split_once(' ').filter(|(_, n)| *n == name));
+    Ok(line.map(|(id, _)| id.to_owned()))
+}
+
+fn read_text(root: &OwnedFd, path: &str) -> std::io::Result<Option<String>> {
+    let file = match beneath::open_regular(root, path.as_bytes()) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = String::new();
+    file.take(REF_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(Some(text))
+}
+
+fn is_ref_name(name: &str) -> bool {
+    name.starts_with("refs/") && crate::names::refusal(name.as_bytes()).is_none()
+}

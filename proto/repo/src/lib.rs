@@ -1,0 +1,40 @@
+//! Safe git: snapshots of a user's checkout, private clones for agents, what an agent changed,
+//! and the way of a change back into the user's checkout.
+//!
+//! This crate is the only one that runs `git`. Everything here is synchronous and may take
+//! long: async callers use `spawn_blocking`.
+//!
+//! Two kinds of repository exist. The user's own ([`Checkout`]) is trusted with its own
+//! configuration, except for what could start programs. Ours ([`Cache`], [`Workspace`]) are
+//! trusted, but never what lies in their work trees: an agent's `.git` is read as data, and no
+//! git process ever sees its configuration.
+#![warn(missing_docs)]
+
+mod apply;
+mod beneath;
+mod cache;
+mod checkout;
+mod collect;
+mod error;
+mod git;
+mod history;
+mod import;
+mod lock;
+mod manifest;
+mod names;
+mod quarantine;
+pub mod scan;
+mod scratch;
+mod snapshot;
+mod stage;
+mod workspace;
+
+pub use apply::{Applied, ApplyError, Change, apply};
+pub use cache::Cache;
+pub use checkout::{Checkout, project_ref};
+pub use collect::{Collect, Collected};
+pub use error::{Error, GIT_MIN, Result};
+pub use import::{import_branch, task_branch};
+pub use scratch::scratch;
+pub use snapshot::{Bundled, Snapshot};
+pub use workspace::{Plan, Workspace};

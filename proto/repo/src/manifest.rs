@@ -1,0 +1,258 @@
+//! The list of changed files between two trees, from git's objects alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, BufRead, BufReader},
+    path::Path,
+};
+
+use orchestra_types::{Digest, FileChange, Manifest, ManifestEntry, limits::MANIFEST_ENTRIES_MAX};
+
+use crate::{
+    beneath::digest,
+    error::{Error, IoContext, Result},
+    git::{Git, Input, records},
+    names::shown,
+};
+
+const REGULAR: u32 = 0o100_000;
+const KIND: u32 = 0o170_000;
+const SUBMODULE: u32 = 0o160_000;
+
+/// One line of `diff-tree --raw`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Raw {
+    pub old_mode: u32,
+    pub new_mode: u32,
+    pub old_id: String,
+    pub new_id: String,
+    pub status: u8,
+    /// The old path of a rename.
+    pub from: Option<Vec<u8>>,
+    pub path: Vec<u8>,
+}
+
+impl Raw {
+    pub fn is_deleted(&self) -> bool {
+        self.status == b'D'
+    }
+
+    pub fn is_submodule(&self) -> bool {
+        self.old_mode & KIND == SUBMODULE || self.new_mode & KIND == SUBMODULE
+    }
+
+    fn has_blob(&self) -> bool {
+        !self.is_deleted() && self.new_mode & KIND != SUBMODULE
+    }
+}
+
+/// Lines added and removed; none for binary files.
+type Counts = Option<(u64, u64)>;
+type Lines = BTreeMap<Vec<u8>, Counts>;
+
+/// Whether a file that vanished and one that appeared may be one that was renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renames {
+    Find,
+    Ignore,
+}
+
+/// The files that differ between two trees.
+pub(crate) fn diff(git: &Git, old: &str, new: &str, renames: Renames) -> Result<Vec<Raw>> {
+    read_diff(git, old, new, renames, &["--raw"]).map(|(raw, _)| raw)
+}
+
+/// The manifest of the change from `old` to `new`.
+pub(crate) fn manifest(git: &Git, old: &str, new: &str) -> Result<Manifest> {
+    let (raw, lines) = read_diff(git, old, new, Renames::Find, &["--raw", "--numstat"])?;
+    let ids: BTreeSet<&str> = raw
+        .iter()
+        .filter(|r| r.has_blob())
+        .map(|r| r.new_id.as_str())
+        .collect();
+    let blobs = read_blobs(git, &ids)?;
+    let mut manifest = Manifest::default();
+    for file in raw.iter().take(MANIFEST_ENTRIES_MAX) {
+        manifest.entries.push(entry(file, &lines, &blobs));
+    }
+    if raw.len() > MANIFEST_ENTRIES_MAX {
+        let more = raw.len() - MANIFEST_ENTRIES_MAX;
+        manifest
+            .warnings
+            .push(format!("{more} more files changed; the patch has them"));
+    }
+    manifest.entries.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(manifest)
+}
+
+/// Writes the change from `old` to `new` to a file, as `git apply` takes it.
+pub(crate) fn write_patch(git: &Git, old: &str, new: &str, to: &Path) -> Result<()> {
+    let mut file = std::fs::File::create(to).at("create", to)?;
+    let args = [
+        "diff-tree",
+        "-r",
+        "-p",
+        "--binary",
+        "--full-index",
+        "--find-renames",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--no-color",
+        "--src-prefix=a/",
+        "--dst-prefix=b/",
+        old,
+        new,
+    ];
+    git.stream(&args, Input::Nothing, |out| {
+        io::copy(out, &mut file)?;
+        file.sync_all()
+    })
+}
+
+fn entry(file: &Raw, lines: &Lines, blobs: &BTreeMap<String, (u64, Digest)>) -> ManifestEntry {
+    let blob = blobs.get(&file.new_id).filter(|_| file.has_blob());
+    let counts = lines.get(&file.path).copied().flatten();
+    ManifestEntry {
+        path: shown(&file.path),
+        change: change(file),
+        size: blob.map_or(0, |(size, _)| *size),
+        mode: if file.is_deleted() { 0 } else { file.new_mode },
+        sha256: blob
+            .filter(|_| file.new_mode & KIND == REGULAR)
+            .map(|(_, digest)| *digest),
+        lines_added: counts.map(|(added, _)| added),
+        lines_removed: counts.map(|(_, removed)| removed),
+        binary: counts.is_none(),
+    }
+}
+
+fn change(file: &Raw) -> FileChange {
+    match (file.status, &file.from) {
+        (b'A', _) => FileChange::Added,
+        (b'D', _) => FileChange::Deleted,
+        (b'R', Some(from)) => FileChange::Renamed { from: shown(from) },
+        _ if file.old_id == file.new_id => FileChange::ModeChanged,
+        _ => FileChange::Modified,
+    }
+}
+
+fn read_diff(
+    git: &Git,
+    old: &str,
+    new: &str,
+    renames: Renames,
+    forms: &[&str],
+) -> Result<(Vec<Raw>, Lines)> {
+    let renames = match renames {
+        Renames::Find => "--find-renames",
+        Renames::Ignore => "--no-renames",
+    };
+    let mut args = vec![
+        "diff-tree",
+        "-r",
+        "-z",
+        "--no-ext-diff",
+        "--no-textconv",
+        renames,
+    ];
+    args.extend(forms);
+    args.extend([old, new]);
+    let output = git.output(&args)?;
+    parse_diff(&output).ok_or_else(|| Error::Output {
+        command: "diff-tree".to_owned(),
+        what: "a line that is neither a change nor a count".to_owned(),
+    })
+}
+
+fn parse_diff(output: &[u8]) -> Option<(Vec<Raw>, Lines)> {
+    let mut raw = Vec::new();
+    let mut lines = Lines::new();
+    let mut fields = records(output);
+    while let Some(field) = fields.next() {
+        match field.strip_prefix(b":") {
+            Some(head) => raw.push(parse_raw(head, &mut fields)?),
+            None => {
+                let (path, counts) = parse_counts(field, &mut fields)?;
+                lines.insert(path, counts);
+            }
+        }
+    }
+    Some((raw, lines))
+}
+
+fn parse_raw<'a>(head: &[u8], rest: &mut impl Iterator<Item = &'a [u8]>) -> Option<Raw> {
+    let head = std::str::from_utf8(head).ok()?;
+    let mut words = head.split(' ');
+    let mode = |text: &str| u32::from_str_radix(text, 8).ok();
+    let old_mode = mode(words.next()?)?;
+    let new_mode = mode(words.next()?)?;
+    let old_id = words.next()?.to_owned();
+    let new_id = words.next()?.to_owned();
+    let status = *words.next()?.as_bytes().first()?;
+    let first = rest.next()?.to_vec();
+    let (from, path) = match status {
+        b'R' | b'C' => (Some(first), rest.next()?.to_vec()),
+        _ => (None, first),
+    };
+    Some(Raw {
+        old_mode,
+        new_mode,
+        old_id,
+        new_id,
+        status,
+        from,
+        path,
+    })
+}
+
+/// `added TAB removed TAB path`, or an empty path and then both paths of a rename.
+fn parse_counts<'a>(
+    field: &[u8],
+    rest: &mut impl Iterator<Item = &'a [u8]>,
+) -> Option<(Vec<u8>, Counts)> {
+    let mut parts = field.splitn(3, |b| *b == b'\t');
+    let added = parts.next()?;
+    let removed = parts.next()?;
+    let path = match parts.next()? {
+        b"" => {
+            let _from = rest.next()?;
+            rest.next()?.to_vec()
+        }
+        path => path.to_vec(),
+    };
+    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse().ok();
+    Some((path, number(added).zip(number(removed))))
+}
+
+/// Size and SHA-256 of blobs.
+fn read_blobs(git: &Git, ids: &BTreeSet<&str>) -> Result<BTreeMap<String, (u64, Digest)>> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let input = ids.iter().map(|id| format!("{id}\n")).collect::<String>();
+    git.stream(
+        &["cat-file", "--batch", "--buffer"],
+        Input::Bytes(input.as_bytes()),
+        |out| {
+            let mut out = BufReader::new(out);
+            ids.iter()
+                .map(|id| read_blob(&mut out).map(|found| ((*id).to_owned(), found)))
+                .collect()
+        },
+    )
+}
+
+fn read_blob(out: &mut impl BufRead) -> io::Result<(u64, Digest)> {
+    let mut header = String::new();
+    out.read_line(&mut header)?;
+    let size = header
+        .trim_end()
+        .rsplit(' ')
+        .next()
+        .and_then(|size| size.parse::<u64>().ok());
+    let size = size.ok_or_else(|| io::Error::other(format!("no blob: {header:?}")))?;
+    let digest = digest(out, size)?;
+    let mut end = [0];
+    out.read_exact(&mut end)?;
+    Ok((size, digest))
+}

@@ -1,0 +1,163 @@
+//! What the user has in front of them, as a commit: HEAD when nothing is changed, else a commit
+//! on top of it. The user's repository is only read.
+
+use std::{fs, path::Path};
+
+use crate::{
+    checkout::Checkout,
+    error::{Error, IoContext, Result},
+    git::{Git, Input, check_commit},
+    quarantine::{Quarantine, has_commit},
+    stage::{Nested, Stage, Warnings},
+};
+
+/// Date of a snapshot where there is no commit that it could take it from: 2000-01-01.
+const NO_DATE: i64 = 946_684_800;
+const SOURCE_REF: &str = "refs/orchestra/source";
+
+/// A checkout as a commit. Its objects vanish with this value, so bundle it first.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The commit to start from. The same files on the same HEAD give the same commit.
+    pub commit: String,
+    /// The user's commit below it; empty where there is none, or where it cannot be used.
+    pub head: String,
+    /// The branch that the checkout was on; empty when detached.
+    pub branch: String,
+    /// Whether there is more in the snapshot than in `head`.
+    pub dirty: bool,
+    /// What could not be taken, by name.
+    pub warnings: Vec<String>,
+    quarantine: Quarantine,
+}
+
+/// What bundling did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bundled {
+    /// There is a bundle.
+    Written,
+    /// The receiver has everything already; no file was written.
+    Nothing,
+}
+
+impl Checkout {
+    /// Takes a snapshot: HEAD, uncommitted changes and untracked files that are not ignored.
+    ///
+    /// # Errors
+    /// When the work tree cannot be read, or git fails.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let quarantine = Quarantine::new(self.format(), &[self.objects()])?;
+        let index = quarantine.path().join("snapshot-index");
+        copy_index(&self.git_dir().join("index"), &index)?;
+        let git = self
+            .git()
+            .env("GIT_INDEX_FILE", &index)
+            .env("GIT_OBJECT_DIRECTORY", quarantine.objects());
+        let mut warnings = Warnings::default();
+        let skip = &self.excluded;
+        Stage {
+            git: &git,
+            root: self.top(),
+            skip,
+            nested: Nested::Skip,
+        }
+        .run(&mut warnings)?;
+        let tree = git.line(&["write-tree"])?;
+        let head = self.usable_head(&mut warnings);
+        let head_tree = head
+            .map(|h| git.line(&["rev-parse", &format!("{h}^{{tree}}")]))
+            .transpose()?;
+        let (commit, dirty) = match head {
+            Some(head) if head_tree.as_ref() == Some(&tree) => (head.to_owned(), false),
+            Some(_) | None => (commit_tree(quarantine.git(), &tree, head)?, true),
+        };
+        quarantine
+            .git()
+            .output(&["update-ref", SOURCE_REF, &commit])?;
+        Ok(Snapshot {
+            commit,
+            head: head.unwrap_or_default().to_owned(),
+            branch: self.branch().unwrap_or_default().to_owned(),
+            dirty,
+            warnings: warnings.into_list(),
+            quarantine,
+        })
+    }
+
+    /// HEAD, unless its history ends early: a bundle cannot say so.
+    fn usable_head(&self, warnings: &mut Warnings) -> Option<&str> {
+        if self.is_shallow() {
+            warnings.add("the clone is shallow: agents get its files without history".to_owned());
+            return None;
+        }
+        self.head()
+    }
+}
+
+fn copy_index(from: &Path, to: &Path) -> Result<()> {
+    match fs::copy(from, to) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).at("copy", from),
+    }
+}
+
+fn commit_tree(git: &Git, tree: &str, parent: Option<&str>) -> Result<String> {
+    let date = match parent {
+        Some(parent) => commit_date(git, parent)?,
+        None => NO_DATE,
+    };
+    let git = git
+        .clone()
+        .identity("Orchestra", "orchestra@orchestra.invalid", date);
+    let mut args = vec!["commit-tree", tree];
+    args.extend(parent.iter().flat_map(|p| ["-p", *p]));
+    git.line_of(&args, Input::Bytes(b"Uncommitted work\n"))
+}
+
+fn commit_date(git: &Git, commit: &str) -> Result<i64> {
+    let text = git.line(&["show", "--no-patch", "--format=%ct", commit])?;
+    text.trim().parse().map_err(|_| Error::Output {
+        command: "show --format=%ct".to_owned(),
+        what: text,
+    })
+}
+
+impl Snapshot {
+    /// Writes a bundle of the snapshot for somebody who has the commits `have` already; those
+    /// that are unknown here are passed over.
+    ///
+    /// # Errors
+    /// When the bundle cannot be written.
+    pub fn bundle(&self, have: &[String], to: &Path) -> Result<Bundled> {
+        bundle(self.quarantine.git(), SOURCE_REF, have, to)
+    }
+}
+
+/// Writes the ref `name` as a bundle without what is reachable from `have`.
+pub(crate) fn bundle(git: &Git, name: &str, have: &[String], to: &Path) -> Result<Bundled> {
+    let mut revisions = format!("{name}\n");
+    for commit in have {
+        check_commit(commit)?;
+        if has_commit(git, commit)? {
+            revisions.push_str(&format!("^{commit}\n"));
+        }
+    }
+    let input = || Input::Bytes(revisions.as_bytes());
+    if git
+        .output_of(&["rev-list", "--max-count=1", "--stdin"], input())?
+        .is_empty()
+    {
+        return Ok(Bundled::Nothing);
+    }
+    let to = std::path::absolute(to).at("find", to)?;
+    let args = [
+        "bundle".as_ref(),
+        "create".as_ref(),
+        "--quiet".as_ref(),
+        to.as_os_str(),
+        "--stdin".as_ref(),
+    ];
+    git.output_of(&args, input())?;
+    Ok(Bundled::Written)
+}

@@ -1,0 +1,270 @@
+//! Brings a work tree into an index, file by file, so that one odd file never costs the rest.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::Path,
+};
+
+use rustix::fs::FileType;
+
+use crate::{
+    beneath,
+    error::{Error, IoContext, Result},
+    git::{Git, Input, records},
+    names,
+};
+
+/// Largest file that is taken: 256 MiB. A larger one is named in a warning.
+pub(crate) const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Most bytes of new and changed files together: 4 GiB.
+const TOTAL_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Most new and changed files.
+const FILES_MAX: usize = orchestra_types::limits::MANIFEST_ENTRIES_MAX;
+/// Most warnings; the last one says how many more there were.
+pub(crate) const WARNINGS_MAX: usize = 200;
+/// How deep repositories may lie within each other.
+const NESTED_MAX: usize = 8;
+/// Most files that git may refuse one by one before its reason is taken for a general one.
+const REFUSED_MAX: usize = 64;
+
+/// What to do with a repository inside the work tree that is not a submodule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nested {
+    /// Leave it out, with a warning.
+    Skip,
+    /// Take its files as ordinary files.
+    Include,
+}
+
+/// How to stage.
+pub(crate) struct Stage<'a> {
+    /// git with its directory, work tree and index.
+    pub git: &'a Git,
+    /// The work tree.
+    pub root: &'a Path,
+    /// Paths that are left as the index has them, with all below them.
+    pub skip: &'a [Vec<u8>],
+    pub nested: Nested,
+}
+
+/// Warnings by name, bounded.
+#[derive(Default)]
+pub(crate) struct Warnings {
+    list: Vec<String>,
+    more: usize,
+}
+
+impl Warnings {
+    pub fn add(&mut self, text: String) {
+        if self.list.len() < WARNINGS_MAX {
+            self.list.push(text);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    pub fn path(&mut self, path: &[u8], why: impl std::fmt::Display) {
+        self.add(format!("`{}` was left out: {why}", names::shown(path)));
+    }
+
+    pub fn into_list(mut self) -> Vec<String> {
+        if self.more > 0 {
+            self.list
+                .push(format!("{} more files were left out", self.more));
+        }
+        self.list
+    }
+}
+
+impl Stage<'_> {
+    /// Makes the index equal to the work tree, as far as files can be taken.
+    pub fn run(&self, warnings: &mut Warnings) -> Result<()> {
+        let root = beneath::root(self.root).at("open", self.root)?;
+        let mut paths = self.changed()?;
+        self.add_new(&root, self.git, b"", 0, &mut paths, warnings)?;
+        let mut total = 0;
+        let wanted: Vec<&[u8]> = paths
+            .iter()
+            .map(Vec::as_slice)
+            .filter(|path| !self.is_skipped(path))
+            .filter(|path| acceptable(&root, path, &mut total, warnings))
+            .collect();
+        for path in wanted.iter().skip(FILES_MAX) {
+            warnings.path(path, format_args!("more than {FILES_MAX} files changed"));
+        }
+        let mut refused = 0;
+        self.update(
+            &wanted[..wanted.len().min(FILES_MAX)],
+            &mut refused,
+            warnings,
+        )
+    }
+
+    /// Tracked files that differ from the index, or are gone, or are in conflict.
+    fn changed(&self) -> Result<BTreeSet<Vec<u8>>> {
+        let mut paths = BTreeSet::new();
+        for kind in ["--modified", "--deleted"] {
+            let output = self.git.output(&["ls-files", "-z", kind])?;
+            paths.extend(records(&output).map(<[u8]>::to_vec));
+        }
+        let conflicts = self.git.output(&["ls-files", "-z", "--unmerged"])?;
+        let names = records(&conflicts).filter_map(|r| r.splitn(2, |b| *b == b'\t').nth(1));
+        paths.extend(names.map(<[u8]>::to_vec));
+        Ok(paths)
+    }
+
+    /// Files that are neither tracked nor ignored, below `prefix`.
+    fn add_new(
+        &self,
+        root: &OwnedFd,
+        git: &Git,
+        prefix: &[u8],
+        depth: usize,
+        paths: &mut BTreeSet<Vec<u8>>,
+        warnings: &mut Warnings,
+    ) -> Result<()> {
+        let output = git.output(&["ls-files", "-z", "--others", "--exclude-standard"])?;
+        for name in records(&output) {
+            let path = [prefix, name].concat();
+            match path.strip_suffix(b"/") {
+                None => drop(paths.insert(path)),
+                Some(dir) if self.is_skipped(dir) => {}
+                Some(dir) => self.add_nested(root, dir, depth, paths, warnings)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The files of a repository inside the work tree, by its own ignore files. Its `.git` is
+    /// not looked at.
+    fn add_nested(
+        &self,
+        root: &OwnedFd,
+        dir: &[u8],
+        depth: usize,
+        paths: &mut BTreeSet<Vec<u8>>,
+        warnings: &mut Warnings,
+    ) -> Result<()> {
+        let is_dir = |stat: &rustix::fs::Stat| beneath::kind(stat) == FileType::Directory;
+        let real = beneath::lstat(root, dir)
+            .ok()
+            .flatten()
+            .is_some_and(|stat| is_dir(&stat));
+        if self.nested == Nested::Skip || depth == NESTED_MAX || !real {
+            warnings.path(dir, "it is a repository of its own");
+            return Ok(());
+        }
+        let empty_index = tempfile::tempdir().at("create a directory in", std::env::temp_dir())?;
+        let git = self
+            .git
+            .clone()
+            .work_tree(&self.root.join(OsStr::from_bytes(dir)))
+            .env("GIT_INDEX_FILE", empty_index.path().join("index"));
+        self.add_new(
+            root,
+            &git,
+            &[dir, b"/"].concat(),
+            depth + 1,
+            paths,
+            warnings,
+        )
+    }
+
+    fn is_skipped(&self, path: &[u8]) -> bool {
+        is_below(path, self.skip)
+    }
+
+    /// Updates the index; halves the list to find the one file that git refuses.
+    fn update(&self, paths: &[&[u8]], refused: &mut usize, warnings: &mut Warnings) -> Result<()> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let mut input = paths.join(&0);
+        input.push(0);
+        let args = [
+            "update-index",
+            "-z",
+            "--add",
+            "--remove",
+            "--replace",
+            "--stdin",
+        ];
+        let ended = self.git.ended(&args, Input::Bytes(&input))?;
+        if ended.code == 0 {
+            let ignored = ended
+                .stderr
+                .lines()
+                .filter(|l| l.starts_with("Ignoring path"));
+            ignored.for_each(|line| warnings.add(line.to_owned()));
+            return Ok(());
+        }
+        if let [path] = paths {
+            *refused += 1;
+            if *refused > REFUSED_MAX {
+                return Err(Error::Git {
+                    command: args.join(" "),
+                    status: format!("exit code {}", ended.code),
+                    stderr: ended.stderr,
+                });
+            }
+            warnings.path(
+                path,
+                ended.stderr.lines().last().unwrap_or("git refused it"),
+            );
+            return Ok(());
+        }
+        let (left, right) = paths.split_at(paths.len() / 2);
+        self.update(left, refused, warnings)?;
+        self.update(right, refused, warnings)
+    }
+}
+
+/// Whether `path` is one of `tops` or below one.
+pub(crate) fn is_below(path: &[u8], tops: &[Vec<u8>]) -> bool {
+    tops.iter().any(|top| {
+        path.strip_prefix(top.as_slice())
+            .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    })
+}
+
+/// Whether git can take what is at `path`; a warning says why not.
+fn acceptable(root: &OwnedFd, path: &[u8], total: &mut u64, warnings: &mut Warnings) -> bool {
+    match reason_against(root, path, total) {
+        Some(why) => {
+            warnings.path(path, why);
+            false
+        }
+        None => true,
+    }
+}
+
+fn reason_against(root: &OwnedFd, path: &[u8], total: &mut u64) -> Option<String> {
+    if let Some(why) = names::refusal(path) {
+        return Some(format!("its name {why}"));
+    }
+    let stat = match beneath::lstat(root, path) {
+        // Gone, or below something that is no directory: git removes it from the index.
+        Ok(None) | Err(_) => return None,
+        Ok(Some(stat)) => stat,
+    };
+    match beneath::kind(&stat) {
+        // A directory in the place of a file: its files have names of their own in the list.
+        FileType::Symlink | FileType::Directory => None,
+        FileType::RegularFile => {
+            let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+            if size > FILE_BYTES_MAX {
+                return Some(format!("it has {size} bytes, more than {FILE_BYTES_MAX}"));
+            }
+            *total = total.saturating_add(size);
+            if *total > TOTAL_BYTES_MAX {
+                return Some(format!("more than {TOTAL_BYTES_MAX} bytes changed"));
+            }
+            beneath::open_regular(root, path)
+                .err()
+                .map(|e| format!("it cannot be read: {e}"))
+        }
+        _ => Some("it is neither a file nor a link".to_owned()),
+    }
+}

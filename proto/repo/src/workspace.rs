@@ -1,0 +1,185 @@
+//! The directory that an attempt works in: an ordinary clone for the agent, and beside it, out
+//! of its reach, the git directory that the worker itself uses to see what changed.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    cache::Cache,
+    error::{Error, IoContext, Result},
+    git::{Git, Input, check_commit},
+    import::check_branch,
+    quarantine::{init_bare, init_clone},
+};
+
+pub(crate) const BASE_REF: &str = "refs/orchestra/base";
+pub(crate) const HEAD_REF: &str = "refs/orchestra/head";
+
+/// What a workspace shall be.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// Where the objects are.
+    pub cache: &'a Cache,
+    /// The commit to start from.
+    pub commit: &'a str,
+    /// The user's commit below it; empty where there is none.
+    pub head: &'a str,
+    /// The attempt's branch: `orchestra/task_001`.
+    pub branch: &'a str,
+    /// The agent's directory: new, or empty.
+    pub dir: &'a Path,
+    /// The worker's own git directory: new, and not below `dir`.
+    pub git_dir: &'a Path,
+}
+
+/// The directory of an attempt.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    pub(crate) dir: PathBuf,
+    pub(crate) git_dir: PathBuf,
+    pub(crate) base: String,
+    pub(crate) head: Option<String>,
+    pub(crate) branch: String,
+}
+
+impl Workspace {
+    /// Makes it: the files of the commit, a `.git` for the agent whose HEAD is on the attempt's
+    /// branch, and the worker's own git directory. Files are byte for byte what the commit has:
+    /// no filter runs and no line end is changed.
+    ///
+    /// # Errors
+    /// When the commit is not in the cache or the disk refuses; what was begun may be left, and
+    /// the caller removes both directories.
+    pub fn create(plan: &Plan<'_>) -> Result<Self> {
+        check_commit(plan.commit)?;
+        check_branch(plan.branch)?;
+        if !plan.cache.has(plan.commit)? {
+            return Err(Error::MissingCommit {
+                commit: plan.commit.to_owned(),
+                path: plan.cache.path().to_owned(),
+            });
+        }
+        require_empty(plan.dir)?;
+        fs::create_dir_all(plan.dir).at("create the directory", plan.dir)?;
+        let dir = fs::canonicalize(plan.dir).at("find", plan.dir)?;
+        let git_dir = std::path::absolute(plan.git_dir).at("find", plan.git_dir)?;
+        let workspace = Self {
+            dir,
+            git_dir,
+            base: plan.commit.to_owned(),
+            head: (!plan.head.is_empty()).then(|| plan.head.to_owned()),
+            branch: plan.branch.to_owned(),
+        };
+        workspace.make_own(plan.cache)?;
+        workspace.make_clone(plan.cache)?;
+        Ok(workspace)
+    }
+
+    /// Finds a workspace again after the worker was restarted.
+    ///
+    /// # Errors
+    /// When `git_dir` is not the git directory of a workspace.
+    pub fn open(dir: &Path, git_dir: &Path) -> Result<Self> {
+        let git_dir = std::path::absolute(git_dir).at("find", git_dir)?;
+        let git = Git::private(&git_dir);
+        let base = git.line(&["rev-parse", "--verify", BASE_REF])?;
+        let head = git.ended(
+            &["rev-parse", "--quiet", "--verify", HEAD_REF],
+            Input::Nothing,
+        )?;
+        let head = String::from_utf8_lossy(head.value.trim_ascii()).into_owned();
+        let branch = git.line(&["symbolic-ref", "--short", "HEAD"])?;
+        Ok(Self {
+            dir: std::path::absolute(dir).at("find", dir)?,
+            git_dir,
+            base,
+            head: (!head.is_empty()).then_some(head),
+            branch,
+        })
+    }
+
+    /// The agent's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The commit that it started from.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The attempt's branch.
+    #[must_use]
+    pub fn branch(&self) -> &str {
+        &self.branch
+    }
+
+    /// git on the worker's own directory, without the agent's files.
+    pub(crate) fn bare(&self) -> Git {
+        Git::private(&self.git_dir)
+    }
+
+    /// git on the worker's own directory and the agent's files.
+    pub(crate) fn git(&self) -> Git {
+        self.bare().work_tree(&self.dir).option("core.bare=false")
+    }
+
+    fn make_own(&self, cache: &Cache) -> Result<()> {
+        let git = init_bare(&self.git_dir, cache.format(), &[cache.objects()])?;
+        // The highest place for attributes: bytes stay as they are, whatever the tree says.
+        let info = self.git_dir.join("info");
+        fs::create_dir_all(&info).at("create the directory", &info)?;
+        let attributes = info.join("attributes");
+        fs::write(
+            &attributes,
+            "* -text -eol -ident -filter -working-tree-encoding\n",
+        )
+        .at("write", &attributes)?;
+        git.output(&["update-ref", BASE_REF, &self.base])?;
+        if let Some(head) = &self.head {
+            git.output(&["update-ref", HEAD_REF, head])?;
+        }
+        let full = format!("refs/heads/{}", self.branch);
+        git.output(&["update-ref", &full, &self.base])?;
+        git.output(&["symbolic-ref", "HEAD", &full])?;
+        self.git()
+            .output(&["read-tree", "--reset", "-u", &self.base])
+            .map(drop)
+    }
+
+    fn make_clone(&self, cache: &Cache) -> Result<()> {
+        let git = init_clone(&self.dir, &self.branch, cache.format(), &[cache.objects()])?;
+        let full = format!("refs/heads/{}", self.branch);
+        git.output(&["update-ref", &full, &self.base])?;
+        for (key, value) in [
+            ("user.name", "Orchestra agent"),
+            ("user.email", "agent@orchestra.invalid"),
+            ("gc.auto", "0"),
+            ("advice.detachedHead", "false"),
+        ] {
+            git.output(&["config", "--local", key, value])?;
+        }
+        let index = self.dir.join(".git/index");
+        fs::copy(self.git_dir.join("index"), &index)
+            .at("write", &index)
+            .map(drop)
+    }
+}
+
+fn require_empty(dir: &Path) -> Result<()> {
+    let mut entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).at("read the directory", dir),
+    };
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => Err(Error::NotEmpty {
+            path: dir.to_owned(),
+        }),
+    }
+}

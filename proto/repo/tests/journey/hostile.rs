@@ -1,0 +1,363 @@
+//! Agents that make a mess of their workspace, by accident or on purpose.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+};
+
+use crate::common::{BRANCH, Task, World, git, rows};
+use orchestra_repo::{ApplyError, Collect, apply};
+
+fn paths(task: &Task) -> Vec<String> {
+    task.collect()
+        .manifest
+        .entries
+        .into_iter()
+        .map(|e| e.path)
+        .collect()
+}
+
+#[test]
+fn no_program_of_an_agents_git_directory_ever_runs() {
+    let user = World::with(&[("a.txt", "one\n"), ("sub/b.txt", "two\n")]);
+    let task = user.start();
+    let fired = user.tmp.path().join("fired");
+    let canary = user.tmp.path().join("canary");
+    fs::write(
+        &canary,
+        format!("#!/bin/sh\necho \"$0 $@\" >> '{}'\ncat\n", fired.display()),
+    )
+    .unwrap();
+    fs::set_permissions(&canary, PermissionsExt::from_mode(0o755)).unwrap();
+    let program = canary.to_str().unwrap();
+    for key in [
+        "core.fsmonitor",
+        "core.pager",
+        "core.editor",
+        "core.sshCommand",
+        "core.gitProxy",
+        "diff.external",
+        "diff.x.textconv",
+        "diff.x.command",
+        "filter.x.clean",
+        "filter.x.smudge",
+        "filter.x.process",
+        "merge.x.driver",
+        "credential.helper",
+        "gpg.program",
+        "alias.status",
+        "uploadpack.packObjectsHook",
+        "core.alternateRefsCommand",
+        "pack.packObjectsHook",
+    ] {
+        git(task.dir(), &["config", key, program]);
+    }
+    git(
+        task.dir(),
+        &["config", "remote.origin.url", &format!("ext::{program}")],
+    );
+    git(task.dir(), &["config", "remote.origin.promisor", "true"]);
+    git(task.dir(), &["config", "commit.gpgSign", "true"]);
+    let hooks = task.dir().join(".git/hooks");
+    fs::create_dir_all(&hooks).unwrap();
+    for hook in [
+        "pre-commit",
+        "post-commit",
+        "post-checkout",
+        "post-index-change",
+        "reference-transaction",
+        "pre-auto-gc",
+        "post-rewrite",
+        "fsmonitor-watchman",
+        "prepare-commit-msg",
+        "update",
+    ] {
+        fs::copy(&canary, hooks.join(hook)).unwrap();
+    }
+    git(
+        task.dir(),
+        &["config", "core.hooksPath", hooks.to_str().unwrap()],
+    );
+    task.write(
+        ".gitattributes",
+        "* filter=x diff=x merge=x ident working-tree-encoding=UTF-16\n",
+    );
+    task.write("a.txt", "changed\n");
+    task.write("sub/new.txt", "new\n");
+    fs::create_dir_all(task.dir().join("inner")).unwrap();
+    fs::rename(task.dir().join(".git"), user.tmp.path().join("dot-git")).unwrap();
+    git(task.dir(), &["init", "-q", "inner"]);
+    fs::rename(user.tmp.path().join("dot-git"), task.dir().join(".git")).unwrap();
+    fs::copy(
+        task.dir().join(".git/config"),
+        task.dir().join("inner/.git/config"),
+    )
+    .unwrap();
+    task.write("inner/file.txt", "inner\n");
+    let collected = task.collect();
+    let names: Vec<_> = rows(&collected).into_iter().map(|row| row.0).collect();
+    assert_eq!(
+        names,
+        [".gitattributes", "a.txt", "inner/file.txt", "sub/new.txt"]
+    );
+    let checkout = user.checkout();
+    apply(&checkout, &task.change(&collected)).unwrap();
+    checkout.snapshot().unwrap();
+    assert_eq!(
+        fs::read_to_string(&fired).unwrap_or_default(),
+        "",
+        "canaries that fired"
+    );
+    let text = fs::read(user.user().join("a.txt")).unwrap();
+    assert_eq!(text.len(), 18, "UTF-16, as the attributes say");
+    // The control: with plain git they do fire.
+    let status = std::process::Command::new("git")
+        .current_dir(task.dir())
+        .arg("diff")
+        .output();
+    assert!(status.is_ok() && fired.exists());
+}
+
+#[test]
+fn a_broken_git_directory_costs_the_history_and_nothing_else() {
+    type Break = fn(&Path);
+    let breaks: [(&str, Break); 8] = [
+        ("deleted", |dir| {
+            fs::remove_dir_all(dir.join(".git")).unwrap()
+        }),
+        ("a file", |dir| {
+            fs::remove_dir_all(dir.join(".git")).unwrap();
+            fs::write(dir.join(".git"), "gitdir: /etc\n").unwrap();
+        }),
+        ("a link", |dir| {
+            fs::rename(dir.join(".git"), dir.with_extension("moved")).unwrap();
+            symlink(dir.with_extension("moved"), dir.join(".git")).unwrap();
+        }),
+        ("HEAD is nonsense", |dir| {
+            fs::write(dir.join(".git/HEAD"), "\0\u{fffd}").unwrap()
+        }),
+        ("HEAD is a pipe", |dir| {
+            fs::remove_file(dir.join(".git/HEAD")).unwrap();
+            let path = dir.join(".git/HEAD");
+            assert!(
+                std::process::Command::new("mkfifo")
+                    .arg(path)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }),
+        ("HEAD climbs out", |dir| {
+            fs::write(dir.join(".git/HEAD"), "ref: refs/../../../../etc/passwd\n").unwrap();
+        }),
+        ("no such commit", |dir| {
+            fs::write(dir.join(".git/HEAD"), "a".repeat(40)).unwrap()
+        }),
+        ("no objects", |dir| {
+            fs::remove_dir_all(dir.join(".git/objects")).unwrap()
+        }),
+    ];
+    for (name, spoil) in breaks {
+        let user = World::with(&[("a.txt", "one\n")]);
+        let task = user.start();
+        task.write("b.txt", "two\n");
+        git(task.dir(), &["add", "-A"]);
+        git(task.dir(), &["commit", "-qm", "mine"]);
+        spoil(task.dir());
+        let collected = task.collect();
+        assert_eq!(
+            rows(&collected),
+            [("b.txt".to_owned(), "added", Some(1), Some(0))],
+            "{name}"
+        );
+        apply(&user.checkout(), &task.change(&collected)).unwrap();
+    }
+}
+
+#[test]
+fn an_agents_own_commits_and_messages_are_kept() {
+    let user = World::with(&[("a.txt", "one\n"), (".gitignore", "*.out\n")]);
+    let task = user.start();
+    task.write("b.txt", "two\n");
+    git(task.dir(), &["add", "-A"]);
+    git(task.dir(), &["commit", "-qm", "first of mine"]);
+    task.write("forced.out", "ignored, but committed\n");
+    git(task.dir(), &["add", "-f", "forced.out"]);
+    git(task.dir(), &["commit", "-qm", "second of mine"]);
+    git(task.dir(), &["pack-refs", "--all"]);
+    task.write("c.txt", "left over\n");
+    task.write("d.out", "ignored\n");
+    let collected = task.collect();
+    assert_eq!(
+        task.collect().commit,
+        collected.commit,
+        "again gives the same"
+    );
+    orchestra_repo::import_branch(
+        &user.checkout(),
+        collected.bundle.as_deref().unwrap(),
+        BRANCH,
+    )
+    .unwrap();
+    let log = git(&user.user(), &["log", "--format=%s", BRANCH]);
+    assert_eq!(log, "work\nsecond of mine\nfirst of mine\nfirst");
+    let names: Vec<_> = rows(&collected).into_iter().map(|row| row.0).collect();
+    assert_eq!(names, ["b.txt", "c.txt", "forced.out"]);
+}
+
+#[test]
+fn a_rewritten_history_becomes_one_commit_on_the_base() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    task.write("b.txt", "two\n");
+    git(task.dir(), &["add", "-A"]);
+    git(task.dir(), &["commit", "-q", "--amend", "-m", "all mine"]);
+    let collected = task.collect();
+    assert_eq!(rows(&collected).len(), 1);
+    assert!(
+        collected.manifest.warnings[0].contains("commits became one"),
+        "{:?}",
+        collected.manifest.warnings
+    );
+    orchestra_repo::import_branch(
+        &user.checkout(),
+        collected.bundle.as_deref().unwrap(),
+        BRANCH,
+    )
+    .unwrap();
+    assert_eq!(
+        git(&user.user(), &["log", "--format=%s", BRANCH]),
+        "work\nfirst"
+    );
+}
+
+#[test]
+fn one_odd_file_never_costs_the_rest() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    for name in [
+        "git~1",
+        ".git.",
+        ".git ",
+        "x/.GIT",
+        "fine\nname",
+        "-rf",
+        " ",
+        "\"q\"",
+        ":(top)",
+        "ok.txt",
+    ] {
+        task.write(name, "x\n");
+    }
+    let fifo = task.dir().join("pipe");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let huge = fs::File::create(task.dir().join("huge")).unwrap();
+    huge.set_len(20 << 30).unwrap();
+    symlink("/etc/shadow", task.dir().join("link")).unwrap();
+    let collected = task.collect();
+    let names: Vec<_> = rows(&collected).into_iter().map(|row| row.0).collect();
+    assert_eq!(
+        names,
+        [
+            " ",
+            "\"q\"",
+            "-rf",
+            ":(top)",
+            "fine\nname",
+            "link",
+            "ok.txt"
+        ]
+    );
+    let warnings = collected.manifest.warnings.join("\n");
+    for name in ["`git~1`", "`.git.`", "`.git `", "`x/.GIT`", "`huge`"] {
+        assert!(warnings.contains(name), "{name} in {warnings}");
+    }
+    let error = apply(&user.checkout(), &task.change(&collected)).unwrap_err();
+    assert!(
+        matches!(&error, ApplyError::Unsafe { path, .. } if path == "link"),
+        "{error}"
+    );
+    assert_eq!(git(&user.user(), &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn a_workspace_that_is_gone_is_named() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    fs::remove_dir_all(task.dir()).unwrap();
+    let how = Collect {
+        out: &task.out,
+        message: "work",
+        exclude: &[],
+    };
+    let error = task.workspace.collect(&how).unwrap_err().to_string();
+    let dir = task.dir().to_str().unwrap();
+    assert!(error.contains(dir) && !error.contains("install"), "{error}");
+}
+
+#[test]
+fn what_tools_and_orchestra_leave_behind_is_no_result() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    task.write(".aider.chat.history.md", "x");
+    task.write(".aider.tags.cache.v4/cache.db", "x");
+    task.write("context/current_state.md", "x");
+    git(task.dir(), &["add", "-A"]);
+    git(task.dir(), &["commit", "-qm", "everything"]);
+    task.write("b.txt", "two\n");
+    assert_eq!(paths(&task), ["b.txt"]);
+    let tracked = World::with(&[(".aider.chat.history.md", "the project's own\n")]);
+    let task = tracked.start();
+    task.write(".aider.chat.history.md", "longer\n");
+    assert_eq!(paths(&task), [".aider.chat.history.md"]);
+}
+
+#[test]
+fn a_link_in_the_place_of_a_directory_leads_nowhere() {
+    let user = World::with(&[("dir/a.txt", "one\n"), ("dir/b.txt", "two\n")]);
+    let task = user.start();
+    let outside = user.tmp.path().join("outside");
+    crate::common::write(&outside, "a.txt", "secret\n");
+    fs::remove_dir_all(task.dir().join("dir")).unwrap();
+    symlink(&outside, task.dir().join("dir")).unwrap();
+    let collected = task.collect();
+    let kinds: Vec<_> = rows(&collected)
+        .into_iter()
+        .map(|row| (row.0, row.1))
+        .collect();
+    let expected = [
+        ("dir", "added"),
+        ("dir/a.txt", "deleted"),
+        ("dir/b.txt", "deleted"),
+    ];
+    assert_eq!(
+        kinds,
+        expected.map(|(path, change)| (path.to_owned(), change))
+    );
+    assert!(apply(&user.checkout(), &task.change(&collected)).is_err());
+    assert!(user.user().join("dir/a.txt").exists());
+}
+
+#[test]
+fn a_damaged_bundle_is_refused_and_nothing_is_touched() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    task.write("b.txt", "two\n");
+    let collected = task.collect();
+    let bundle = collected.bundle.clone().unwrap();
+    let whole = fs::read(&bundle).unwrap();
+    for at in [whole.len() / 2, whole.len() - 1] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x40;
+        fs::write(&bundle, bytes).unwrap();
+        assert!(apply(&user.checkout(), &task.change(&collected)).is_err());
+    }
+    assert_eq!(git(&user.user(), &["status", "--porcelain"]), "");
+}

@@ -1,0 +1,425 @@
+//! The way of a change: from the user's checkout to an agent and back.
+
+use std::{fs, os::unix::fs::symlink};
+
+use crate::common::{BRANCH, World, git, rows};
+use orchestra_repo::{ApplyError, Bundled, Checkout, apply, import_branch, project_ref};
+
+#[test]
+fn a_change_comes_back_as_manifest_patch_branch_and_files() {
+    let user = World::with(&[
+        ("a.txt", "one\ntwo\n"),
+        ("b.txt", "keep\n"),
+        ("c.txt", "bye\n"),
+    ]);
+    let task = user.start();
+    task.write("a.txt", "one\nthree\nfour\n");
+    task.write("new/file.txt", "hello\n");
+    fs::remove_file(task.dir().join("c.txt")).unwrap();
+    let collected = task.collect();
+    let expected = [
+        ("a.txt", "modified", Some(2), Some(1)),
+        ("c.txt", "deleted", Some(0), Some(1)),
+        ("new/file.txt", "added", Some(1), Some(0)),
+    ];
+    assert_eq!(
+        rows(&collected),
+        expected.map(|(p, c, a, r)| (p.to_owned(), c, a, r))
+    );
+    assert!(
+        collected.manifest.warnings.is_empty(),
+        "{:?}",
+        collected.manifest.warnings
+    );
+    let checkout = user.checkout();
+    let applied = apply(&checkout, &task.change(&collected)).unwrap();
+    assert_eq!(applied.files, 3);
+    assert_eq!(
+        fs::read_to_string(user.user().join("a.txt")).unwrap(),
+        "one\nthree\nfour\n"
+    );
+    assert!(!user.user().join("c.txt").exists());
+    assert_eq!(
+        git(&user.user(), &["diff", "--cached", "--name-only"]),
+        "",
+        "the index is the user's"
+    );
+    assert_eq!(
+        apply(&checkout, &task.change(&collected)).unwrap().files,
+        3,
+        "again is no error"
+    );
+    import_branch(&checkout, collected.bundle.as_deref().unwrap(), BRANCH).unwrap();
+    assert_eq!(git(&user.user(), &["rev-parse", BRANCH]), collected.commit);
+    git(&user.user(), &["stash", "-q", "-u"]);
+    git(&user.user(), &["apply", collected.patch.to_str().unwrap()]);
+    assert_eq!(
+        git(&user.user(), &["status", "--porcelain"]),
+        " M a.txt\n D c.txt\n?? new/"
+    );
+}
+
+#[test]
+fn nothing_changed_gives_no_bundle_and_an_empty_patch() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    let collected = task.collect();
+    assert!(collected.manifest.entries.is_empty());
+    assert_eq!(collected.bundle, None);
+    assert_eq!(fs::metadata(&collected.patch).unwrap().len(), 0);
+}
+
+#[test]
+fn a_snapshot_carries_uncommitted_and_untracked_files_and_touches_nothing() {
+    let user = World::with(&[("a.txt", "one\n"), (".gitignore", "*.log\n")]);
+    user.write("a.txt", "edited\n");
+    user.write("new.txt", "new\n");
+    user.write("x.log", "ignored\n");
+    user.write("context/current_state.md", "ours\n");
+    let before = (
+        git(&user.user(), &["status", "--porcelain"]),
+        git(&user.user(), &["count-objects"]),
+    );
+    let checkout = user.checkout().exclude(&["context"]);
+    let snapshot = checkout.snapshot().unwrap();
+    assert!(snapshot.dirty);
+    assert_eq!(Some(snapshot.head.as_str()), checkout.head());
+    assert_eq!(snapshot.branch, "main");
+    assert_eq!(
+        checkout.snapshot().unwrap().commit,
+        snapshot.commit,
+        "the same files, the same commit"
+    );
+    let after = (
+        git(&user.user(), &["status", "--porcelain"]),
+        git(&user.user(), &["count-objects"]),
+    );
+    assert_eq!(before, after);
+    let task = user.start_from(&snapshot);
+    assert_eq!(
+        fs::read_to_string(task.dir().join("a.txt")).unwrap(),
+        "edited\n"
+    );
+    assert_eq!(
+        fs::read_to_string(task.dir().join("new.txt")).unwrap(),
+        "new\n"
+    );
+    assert!(!task.dir().join("x.log").exists() && !task.dir().join("context").exists());
+    assert_eq!(
+        git(task.dir(), &["status", "--porcelain"]),
+        "",
+        "the agent's git agrees"
+    );
+    assert_eq!(git(task.dir(), &["branch", "--show-current"]), BRANCH);
+}
+
+#[test]
+fn a_clean_snapshot_is_head_and_needs_no_second_bundle() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let snapshot = user.checkout().snapshot().unwrap();
+    assert!(!snapshot.dirty);
+    assert_eq!(snapshot.commit, git(&user.user(), &["rev-parse", "HEAD"]));
+    let to = user.tmp.path().join("b");
+    assert_eq!(
+        snapshot
+            .bundle(std::slice::from_ref(&snapshot.commit), &to)
+            .unwrap(),
+        Bundled::Nothing
+    );
+    assert_eq!(
+        snapshot.bundle(&["0".repeat(40)], &to).unwrap(),
+        Bundled::Written
+    );
+}
+
+#[test]
+fn a_repository_without_a_commit_works_too() {
+    let user = World::without_commit();
+    user.write("a.txt", "one\n");
+    let task = user.start();
+    task.write("b.txt", "two\n");
+    let collected = task.collect();
+    assert_eq!(
+        rows(&collected),
+        [("b.txt".to_owned(), "added", Some(1), Some(0))]
+    );
+    apply(&user.checkout(), &task.change(&collected)).unwrap();
+    assert_eq!(
+        fs::read_to_string(user.user().join("b.txt")).unwrap(),
+        "two\n"
+    );
+}
+
+#[test]
+fn a_change_is_merged_with_commits_that_came_since() {
+    let user = World::with(&[("a.txt", "1\n2\n3\n4\n5\n6\n7\n")]);
+    let task = user.start();
+    task.write("a.txt", "1\n2\n3\n4\n5\n6\nagent\n");
+    let collected = task.collect();
+    user.write("a.txt", "user\n2\n3\n4\n5\n6\n7\n");
+    user.commit("later");
+    apply(&user.checkout(), &task.change(&collected)).unwrap();
+    let text = fs::read_to_string(user.user().join("a.txt")).unwrap();
+    assert_eq!(text, "user\n2\n3\n4\n5\n6\nagent\n");
+}
+
+#[test]
+fn a_conflict_names_the_file_and_touches_nothing() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    task.write("a.txt", "agent\n");
+    task.write("b.txt", "agent\n");
+    let collected = task.collect();
+    user.write("a.txt", "user\n");
+    user.commit("later");
+    let error = apply(&user.checkout(), &task.change(&collected)).unwrap_err();
+    assert!(
+        matches!(&error, ApplyError::Conflict { paths, .. } if paths == &["a.txt"]),
+        "{error}"
+    );
+    assert!(!user.user().join("b.txt").exists());
+    assert_eq!(git(&user.user(), &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn edits_that_the_attempt_started_from_stand_in_the_way_until_they_are_committed() {
+    let user = World::with(&[("a.txt", "one\n"), ("b.txt", "one\n")]);
+    user.write("a.txt", "user\n");
+    user.write("new.txt", "user\n");
+    let task = user.start();
+    for file in ["a.txt", "b.txt", "new.txt"] {
+        task.write(file, "agent\n");
+    }
+    let collected = task.collect();
+    let error = apply(&user.checkout(), &task.change(&collected)).unwrap_err();
+    assert!(
+        matches!(&error, ApplyError::InTheWay { paths } if paths == &["a.txt", "new.txt"]),
+        "{error}"
+    );
+    assert_eq!(
+        git(&user.user(), &["status", "--porcelain"]),
+        " M a.txt\n?? new.txt"
+    );
+    user.commit("mine");
+    apply(&user.checkout(), &task.change(&collected)).unwrap();
+    for file in ["a.txt", "b.txt", "new.txt"] {
+        let text = fs::read_to_string(user.user().join(file)).unwrap();
+        assert_eq!(text, "agent\n", "{file}");
+    }
+}
+
+#[test]
+fn nothing_is_written_over_what_is_not_committed() {
+    type Spoil = fn(&World);
+    let spoils: [(&str, Spoil); 5] = [
+        ("edited", |u| u.write("a.txt", "user\n")),
+        ("staged", |u| {
+            u.write("a.txt", "user\n");
+            git(&u.user(), &["add", "a.txt"]);
+            u.write("a.txt", "one\n");
+        }),
+        ("untracked", |u| u.write("new.txt", "user\n")),
+        ("ignored", |u| u.write("out.log", "user\n")),
+        ("link", |u| symlink("/tmp", u.user().join("dir")).unwrap()),
+    ];
+    for (name, spoil) in spoils {
+        let user = World::with(&[
+            ("a.txt", "one\n"),
+            ("z.txt", "z\n"),
+            (".gitignore", "*.log\n"),
+        ]);
+        let task = user.start();
+        for file in ["a.txt", "new.txt", "dir/x.txt", "z.txt"] {
+            task.write(file, "agent\n");
+        }
+        git(task.dir(), &["add", "-A"]);
+        task.write("out.log", "agent\n");
+        git(task.dir(), &["add", "-f", "out.log"]);
+        git(task.dir(), &["commit", "-qm", "work"]);
+        let collected = task.collect();
+        spoil(&user);
+        let error = apply(&user.checkout(), &task.change(&collected)).unwrap_err();
+        assert!(
+            matches!(error, ApplyError::InTheWay { .. }),
+            "{name}: {error}"
+        );
+        assert_eq!(
+            fs::read_to_string(user.user().join("z.txt")).unwrap(),
+            "z\n",
+            "{name}"
+        );
+        assert!(!fs::exists("/tmp/x.txt").unwrap());
+    }
+}
+
+#[test]
+fn a_file_may_become_a_directory_and_back() {
+    let user = World::with(&[("thing", "file\n"), ("dir/a", "a\n"), ("dir/b", "b\n")]);
+    let task = user.start();
+    fs::remove_file(task.dir().join("thing")).unwrap();
+    task.write("thing/inner", "x\n");
+    fs::remove_dir_all(task.dir().join("dir")).unwrap();
+    task.write("dir", "now a file\n");
+    let collected = task.collect();
+    apply(&user.checkout(), &task.change(&collected)).unwrap();
+    assert_eq!(
+        fs::read_to_string(user.user().join("thing/inner")).unwrap(),
+        "x\n"
+    );
+    assert_eq!(
+        fs::read_to_string(user.user().join("dir")).unwrap(),
+        "now a file\n"
+    );
+}
+
+#[test]
+fn projects_are_known_by_their_first_commit_or_their_place() {
+    let user = World::with(&[("sub/a.txt", "one\n")]);
+    let machine = "m1".parse().unwrap();
+    let root = git(&user.user(), &["rev-parse", "HEAD"]);
+    user.write("b", "b");
+    user.commit("second");
+    let project = project_ref(&user.user().join("sub"), &machine).unwrap();
+    assert_eq!(project.id.as_str(), format!("git-{}", &root[..16]));
+    assert_eq!(
+        (project.name.as_str(), project.dir),
+        ("user", user.checkout().top().to_owned())
+    );
+    let plain = tempfile::tempdir().unwrap();
+    assert!(Checkout::discover(plain.path()).unwrap().is_none());
+    let project = project_ref(plain.path(), &machine).unwrap();
+    assert!(project.id.as_str().starts_with("dir-"));
+    assert_ne!(
+        project.id,
+        project_ref(plain.path(), &"m2".parse().unwrap())
+            .unwrap()
+            .id
+    );
+}
+
+#[test]
+fn the_context_directory_is_kept_out_of_git_once() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let linked = user.tmp.path().join("linked");
+    git(
+        &user.user(),
+        &["worktree", "add", "-q", linked.to_str().unwrap()],
+    );
+    let checkout = Checkout::discover(&linked).unwrap().unwrap();
+    checkout.exclude_from_git("context").unwrap();
+    checkout.exclude_from_git("context").unwrap();
+    user.write("context/x", "x");
+    let text = fs::read_to_string(user.user().join(".git/info/exclude")).unwrap();
+    assert_eq!(text.matches("/context/").count(), 1);
+    assert_eq!(git(&user.user(), &["status", "--porcelain"]), "");
+    fs::write(linked.join("n"), "n").unwrap();
+    assert!(
+        checkout.snapshot().unwrap().dirty,
+        "a linked worktree has snapshots too"
+    );
+}
+
+#[test]
+fn a_shallow_clone_gives_its_files_and_takes_the_change() {
+    let origin = World::with(&[("a.txt", "one\n")]);
+    origin.write("a.txt", "two\n");
+    origin.commit("second");
+    let user = World {
+        tmp: tempfile::tempdir().unwrap(),
+    };
+    let url = format!("file://{}", origin.user().display());
+    git(
+        user.tmp.path(),
+        &["clone", "-q", "--depth", "1", &url, "user"],
+    );
+    let checkout = user.checkout();
+    let project = project_ref(checkout.top(), &"m1".parse().unwrap()).unwrap();
+    assert!(
+        project.id.as_str().starts_with("dir-"),
+        "its first commit is not known"
+    );
+    let snapshot = checkout.snapshot().unwrap();
+    assert_eq!((snapshot.head.as_str(), snapshot.warnings.len()), ("", 1));
+    let task = user.start_from(&snapshot);
+    task.write("a.txt", "three\n");
+    let collected = task.collect();
+    apply(&checkout, &task.change(&collected)).unwrap();
+    assert_eq!(
+        fs::read_to_string(user.user().join("a.txt")).unwrap(),
+        "three\n"
+    );
+}
+
+#[test]
+fn repositories_inside_a_repository_are_told_apart() {
+    let inner = World::with(&[("lib.txt", "lib\n")]);
+    let user = World::with(&[("a.txt", "one\n")]);
+    let url = inner.user();
+    let add = [
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "add",
+        "-q",
+        url.to_str().unwrap(),
+        "lib",
+    ];
+    git(&user.user(), &add);
+    user.commit("with a submodule");
+    git(&user.user(), &["init", "-q", "scratch"]);
+    user.write("scratch/note.txt", "x\n");
+    user.write("b.txt", "two\n");
+    let snapshot = user.checkout().snapshot().unwrap();
+    assert!(
+        snapshot.warnings[0].contains("`scratch`"),
+        "{:?}",
+        snapshot.warnings
+    );
+    let task = user.start_from(&snapshot);
+    assert!(task.dir().join("b.txt").exists() && !task.dir().join("scratch").exists());
+    task.write("c.txt", "three\n");
+    let collected = task.collect();
+    assert_eq!(
+        rows(&collected),
+        [("c.txt".to_owned(), "added", Some(1), Some(0))]
+    );
+    apply(&user.checkout(), &task.change(&collected)).unwrap();
+    let sub = Checkout::discover(&user.user().join("lib"))
+        .unwrap()
+        .unwrap();
+    assert_eq!(sub.top(), user.checkout().top().join("lib"));
+    user.write("lib/new.txt", "new\n");
+    assert!(sub.snapshot().unwrap().dirty);
+}
+
+#[test]
+fn filters_of_the_user_hold_in_a_snapshot() {
+    let user = World::with(&[
+        ("secret.txt", "HIDDEN\n"),
+        (".gitattributes", "secret.txt filter=hide\n"),
+    ]);
+    git(&user.user(), &["config", "filter.hide.clean", "tr a-z A-Z"]);
+    user.write("secret.txt", "plain\n");
+    let task = user.start();
+    assert_eq!(
+        fs::read_to_string(task.dir().join("secret.txt")).unwrap(),
+        "PLAIN\n"
+    );
+}
+
+#[test]
+fn changes_are_written_one_at_a_time() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    for n in 0..40 {
+        task.write(&format!("{n}.txt"), "agent\n");
+    }
+    let collected = task.collect();
+    std::thread::scope(|scope| {
+        let run = || apply(&user.checkout(), &task.change(&collected)).map(|applied| applied.files);
+        let all: Vec<_> = (0..6).map(|_| scope.spawn(run)).collect();
+        for one in all {
+            assert_eq!(one.join().unwrap().unwrap(), 40);
+        }
+    });
+}

@@ -1,0 +1,64 @@
+//! How a client reaches the head: credentials, TLS, and errors that say what to do.
+//!
+//! Every connection is TLS 1.3 with both sides authenticated by the cluster's CA. A worker that
+//! joins has no certificate yet: it knows the head by the fingerprint of that CA.
+//!
+//! ```text
+//! connect          ca.pem + cert.pem + key.pem   every service that the certificate may use
+//! connect_pinned   fingerprint of the CA         Join only
+//! ```
+
+mod credentials;
+mod dial;
+mod error;
+mod pinned;
+
+use std::{sync::Arc, time::Duration};
+
+use orchestra_types::{Digest, limits};
+use rustls::ClientConfig;
+use tonic::transport::{Channel, Endpoint};
+
+pub use credentials::{Credentials, CredentialsError};
+pub use dial::fingerprint;
+pub use error::ConnectError;
+
+use dial::Dialer;
+
+/// The name that the head's certificate carries, whatever its address.
+pub const HEAD_NAME: &str = "orchestra-head";
+
+/// How long TCP, TLS and the head's first frame may take together.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connects to the head at `endpoint` (`HOST:PORT`), authenticated by `credentials`.
+///
+/// When this returns, the head has accepted the certificate. The channel connects again by
+/// itself; a call that finds no head then fails with a status whose source is a `ConnectError`.
+pub async fn connect(credentials: &Credentials, endpoint: &str) -> Result<Channel, ConnectError> {
+    channel(credentials.client_config()?, endpoint).await
+}
+
+/// Connects to the head at `endpoint` that belongs to the CA with this SHA-256 fingerprint.
+pub async fn connect_pinned(
+    endpoint: &str,
+    ca_fingerprint: Digest,
+) -> Result<Channel, ConnectError> {
+    channel(pinned::client_config(ca_fingerprint)?, endpoint).await
+}
+
+async fn channel(config: ClientConfig, endpoint: &str) -> Result<Channel, ConnectError> {
+    let dialer = Arc::new(Dialer::new(config, endpoint)?);
+    let first = dialer.dial().await?;
+    // The scheme is plain because the connector below brings TLS itself.
+    Endpoint::from_static("http://orchestra-head")
+        .http2_keep_alive_interval(limits::KEEPALIVE_EVERY)
+        .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .connect_with_connector(dial::connector(dialer, first))
+        .await
+        .map_err(|source| ConnectError::Broken {
+            endpoint: endpoint.to_owned(),
+            source: std::io::Error::other(source),
+        })
+}

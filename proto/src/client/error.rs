@@ -1,0 +1,153 @@
+//! Why there is no connection to the head, so that a person can tell what to do.
+
+use std::{error::Error, io, time::Duration};
+
+/// Why there is no connection to the head.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The address has the wrong form.
+    #[error("`{endpoint}` is not an address of the form HOST:PORT")]
+    Endpoint {
+        /// What was given.
+        endpoint: String,
+    },
+    /// Our own certificate files are of no use.
+    #[error("the {what} cannot be used: {why}")]
+    Credentials {
+        /// Which part.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// Nothing listens there.
+    #[error("no head is running at {endpoint}")]
+    NotRunning {
+        /// Where.
+        endpoint: String,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// The address cannot be reached or its name is unknown.
+    #[error("{endpoint} cannot be reached")]
+    Unreachable {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It did not answer in time.
+    #[error("{endpoint} did not answer within {} s", after.as_secs())]
+    Timeout {
+        /// Where.
+        endpoint: String,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// Who answered has no certificate of our cluster's head.
+    #[error("what answers at {endpoint} is not the head of this cluster")]
+    WrongHead {
+        /// Where.
+        endpoint: String,
+        /// What is wrong with its certificate.
+        source: rustls::Error,
+    },
+    /// The head does not accept our certificate.
+    #[error("the head at {endpoint} refused our certificate")]
+    CertificateRefused {
+        /// Where.
+        endpoint: String,
+        /// The head's alert.
+        source: rustls::Error,
+    },
+    /// The connection broke while it was set up, or what answers speaks something else.
+    #[error("the connection to {endpoint} broke while it was set up")]
+    Broken {
+        /// Where.
+        endpoint: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl ConnectError {
+    /// What a person can do about it; fits after "hint:".
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Endpoint { .. } => "write it as HOST:PORT, for example 127.0.0.1:7117",
+            Self::Credentials { .. } => {
+                "restart the head to have the local files made again, or join with a new token"
+            }
+            Self::NotRunning { .. } => "start it with `ctl start`",
+            Self::Unreachable { .. } => "check the address and the network",
+            Self::Timeout { .. } => "check that the address is right and no firewall is between",
+            Self::WrongHead { .. } => {
+                "check the address and the state directory: another cluster answers there"
+            }
+            Self::CertificateRefused { .. } => {
+                "the certificate is expired or of another cluster; join with a new token"
+            }
+            Self::Broken { .. } => "check that an Orchestra head listens at this address",
+        }
+    }
+
+    /// The connection error below `error`, for example below the status of a call.
+    #[must_use]
+    pub fn below<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(found) = error.downcast_ref::<Self>() {
+                return Some(found);
+            }
+            next = error.source();
+        }
+        None
+    }
+
+    /// An error of setting up TCP.
+    pub(super) fn of_tcp(endpoint: &str, source: io::Error) -> Self {
+        let endpoint = endpoint.to_owned();
+        if source.kind() == io::ErrorKind::ConnectionRefused {
+            Self::NotRunning { endpoint, source }
+        } else {
+            Self::Unreachable { endpoint, source }
+        }
+    }
+
+    /// An error of setting up TLS: `tokio-rustls` wraps the reason in an I/O error.
+    pub(super) fn of_tls(endpoint: &str, source: io::Error) -> Self {
+        let endpoint = endpoint.to_owned();
+        let reason = source
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match reason {
+            Some(rustls::Error::InvalidCertificate(_)) => Self::WrongHead {
+                endpoint,
+                source: reason.cloned().expect("matched above"),
+            },
+            Some(rustls::Error::AlertReceived(alert)) if is_about_certificate(*alert) => {
+                Self::CertificateRefused {
+                    endpoint,
+                    source: reason.cloned().expect("matched above"),
+                }
+            }
+            Some(_) | None => Self::Broken { endpoint, source },
+        }
+    }
+}
+
+fn is_about_certificate(alert: rustls::AlertDescription) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::DecryptError
+            | Alert::CertificateRequired
+    )
+}

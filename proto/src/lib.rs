@@ -1,0 +1,23 @@
+//! Orchestra's wire protocol: the generated code, `convert`, the one place where what comes from
+//! the wire is checked before it becomes our words, and how a client reaches the head.
+
+pub mod client;
+pub mod convert;
+pub mod token;
+
+/// The generated messages and services.
+#[expect(clippy::all, clippy::allow_attributes, reason = "generated")]
+pub mod v1 {
+    tonic::include_proto!("orchestra.v1");
+}
+
+/// The rows of the head's store, as they lie on its disk.
+pub mod store {
+    /// The first format.
+    #[expect(clippy::all, reason = "generated")]
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/orchestra.store.v1.rs"));
+    }
+}
+
+pub use convert::Refused;

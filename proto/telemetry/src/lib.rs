@@ -1,0 +1,141 @@
+//! Logs, traces and metrics: one set-up for head, worker and ctl.
+//!
+//! ```text
+//! tracing events and spans --+-- stderr, as text or JSON lines        (always)
+//!                            +-- OTLP/gRPC, spans of our own crates    (with an endpoint)
+//! OpenTelemetry instruments -+-- OTLP/gRPC                             (with an endpoint)
+//!                            +-- text for Prometheus                   (where asked for)
+//! ```
+//!
+//! Telemetry never refuses work: an endpoint that does not answer costs a warning in the log.
+#![warn(missing_docs)]
+
+mod logs;
+mod otlp;
+mod propagation;
+mod scrape;
+
+use opentelemetry::metrics::{Meter, MeterProvider};
+use opentelemetry_sdk::{metrics::SdkMeterProvider, trace::SdkTracerProvider};
+
+pub use logs::Format;
+pub use propagation::{set_parent, traceparent};
+pub use scrape::Scrape;
+
+/// What to set up.
+#[derive(Clone, Debug)]
+pub struct Setup<'a> {
+    /// `service.name`: `orchestra-head`, `orchestra-worker`, `ctl`.
+    pub service: &'static str,
+    /// `service.version`.
+    pub version: &'a str,
+    /// `service.instance.id`: the cluster's name, the worker's id; empty where there is none.
+    pub instance: &'a str,
+    /// The configured log filter; `RUST_LOG` wins, and without both it is `info`.
+    pub log: Option<&'a str>,
+    /// How log lines look.
+    pub format: Format,
+    /// The configured OTLP endpoint; without it `OTEL_EXPORTER_OTLP_ENDPOINT` counts.
+    pub otlp_endpoint: Option<&'a str>,
+    /// Whether the metrics can also be read as Prometheus text.
+    pub prometheus: bool,
+}
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log filter has the wrong form.
+    #[error(
+        "`{filter}` is not a log filter; write a level as `debug`, or `info,orchestra_head=debug`"
+    )]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The exporter could not be made.
+    #[error("failed to set up the OTLP exporter for {endpoint}")]
+    Exporter {
+        /// Where it should have sent to.
+        endpoint: String,
+        /// Why.
+        source: opentelemetry_otlp::ExporterBuildError,
+    },
+    /// The Prometheus reader could not be made.
+    #[error("failed to set up the Prometheus metrics")]
+    Prometheus(#[source] opentelemetry_sdk::error::OTelSdkError),
+    /// Something else in this process has set up logs already.
+    #[error("logs are set up already")]
+    AlreadySet(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// Running telemetry. `shutdown` or drop sends what has not been sent.
+#[derive(Debug)]
+pub struct Telemetry {
+    tracer: Option<SdkTracerProvider>,
+    meter: SdkMeterProvider,
+    scrape: Option<Scrape>,
+    open: bool,
+}
+
+impl Telemetry {
+    /// Sets up telemetry for the whole process. Must be called inside the Tokio runtime.
+    pub fn init(setup: &Setup<'_>) -> Result<Self, Error> {
+        let endpoint = otlp::endpoint(setup.otlp_endpoint);
+        let resource = otlp::resource(setup);
+        let tracer = match &endpoint {
+            Some(endpoint) => Some(otlp::tracer(endpoint, resource.clone())?),
+            None => None,
+        };
+        let (meter, scrape) = otlp::meter(endpoint.as_deref(), resource, setup.prometheus)?;
+        logs::install(setup, tracer.as_ref())?;
+        Ok(Self {
+            tracer,
+            meter,
+            scrape,
+            open: true,
+        })
+    }
+
+    /// Makes instruments. Without an endpoint and without Prometheus they cost next to nothing.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.meter.meter("orchestra")
+    }
+
+    /// The metrics as Prometheus text, where that was asked for.
+    #[must_use]
+    pub fn scrape(&self) -> Option<Scrape> {
+        self.scrape.clone()
+    }
+
+    /// Sends what has not been sent, and ends.
+    pub async fn shutdown(mut self) {
+        // The exporters block until their runtime has sent everything.
+        let closed = tokio::task::spawn_blocking(move || self.close()).await;
+        if closed.is_err() {
+            tracing::warn!("telemetry did not end cleanly");
+        }
+    }
+
+    fn close(&mut self) {
+        if !std::mem::take(&mut self.open) {
+            return;
+        }
+        if let Some(tracer) = &self.tracer
+            && let Err(error) = tracer.shutdown_with_timeout(otlp::SEND_TIMEOUT)
+        {
+            tracing::warn!(%error, "the last spans could not be sent");
+        }
+        if let Err(error) = self.meter.shutdown() {
+            tracing::debug!(%error, "the last metrics could not be sent");
+        }
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

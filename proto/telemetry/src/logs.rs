@@ -1,0 +1,111 @@
+//! Log lines on standard error, and spans into the tracer.
+
+use std::io::{IsTerminal, stderr};
+
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::Targets,
+    layer::SubscriberExt,
+    registry::{LookupSpan, Registry},
+    util::SubscriberInitExt,
+};
+
+use crate::{Error, Setup};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people; with colours on a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Libraries below us, by the beginning of their targets: their lines are of interest only when
+/// someone asks for them, and their spans would make a loop, since the exporter uses them itself.
+const LIBRARIES: [&str; 6] = ["h2", "hyper", "tonic", "tower", "rustls", "opentelemetry"];
+
+/// Makes both the process's subscriber.
+pub(crate) fn install(setup: &Setup<'_>, tracer: Option<&SdkTracerProvider>) -> Result<(), Error> {
+    let wanted = std::env::var("RUST_LOG").ok().filter(|f| !f.is_empty());
+    let wanted = wanted.as_deref().or(setup.log).unwrap_or("info");
+    Registry::default()
+        .with(lines(setup.format).with_filter(filter(wanted)?))
+        .with(tracer.map(spans))
+        .try_init()
+        .map_err(Error::AlreadySet)
+}
+
+/// The filter of log lines: what was asked for, with the libraries below us quiet.
+fn filter(wanted: &str) -> Result<EnvFilter, Error> {
+    let quiet = LIBRARIES.iter().map(|target| format!("{target}=warn"));
+    let mut directives: Vec<String> = quiet.collect();
+    directives.push(wanted.to_owned());
+    EnvFilter::try_new(directives.join(",")).map_err(|source| Error::Filter {
+        filter: wanted.to_owned(),
+        source,
+    })
+}
+
+fn lines<S>(format: Format) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
+    match format {
+        Format::Text => {
+            let no_colour = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+            let colours = stderr().is_terminal() && !no_colour;
+            layer.with_ansi(colours).boxed()
+        }
+        Format::Json => layer.json().flatten_event(true).boxed(),
+    }
+}
+
+fn spans<S>(tracer: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let ours = LIBRARIES.iter().fold(
+        Targets::new().with_default(LevelFilter::INFO),
+        |targets, target| targets.with_target(*target, LevelFilter::OFF),
+    );
+    tracing_opentelemetry::layer()
+        .with_tracer(tracer.tracer("orchestra"))
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_filter(ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_quiet_until_someone_asks_for_them() {
+        let shown = filter("debug").unwrap().to_string();
+        assert!(
+            shown.contains("h2=warn") && shown.contains("debug"),
+            "{shown}"
+        );
+        let shown = filter("info,h2=trace").unwrap().to_string();
+        assert!(
+            shown.contains("h2=trace") && !shown.contains("h2=warn"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_filter_of_the_wrong_form_is_refused_with_an_example() {
+        let error = filter("orchestra=loud").unwrap_err().to_string();
+        assert!(
+            error.contains("orchestra=loud") && error.contains("debug"),
+            "{error}"
+        );
+    }
+}

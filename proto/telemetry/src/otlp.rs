@@ -1,0 +1,80 @@
+//! The providers that send spans and metrics over OTLP/gRPC.
+//!
+//! Batch sizes and intervals follow the `OTEL_*` variables of the specification.
+
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider, trace::SdkTracerProvider};
+
+use crate::{Error, Scrape, Setup};
+
+/// How long one sending may take, also the last one before the process ends.
+pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where to send to, if anywhere.
+pub(crate) fn endpoint(configured: Option<&str>) -> Option<String> {
+    let env = |name| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
+    if env("OTEL_SDK_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true")) {
+        return None;
+    }
+    configured
+        .map(str::to_owned)
+        .or_else(|| env("OTEL_EXPORTER_OTLP_ENDPOINT"))
+}
+
+/// Who we are, for every span and metric.
+pub(crate) fn resource(setup: &Setup<'_>) -> Resource {
+    let mut attributes = vec![KeyValue::new("service.version", setup.version.to_owned())];
+    if !setup.instance.is_empty() {
+        let instance = setup.instance.to_owned();
+        attributes.push(KeyValue::new("service.instance.id", instance));
+    }
+    Resource::builder()
+        .with_service_name(setup.service)
+        .with_attributes(attributes)
+        .build()
+}
+
+pub(crate) fn tracer(endpoint: &str, resource: Resource) -> Result<SdkTracerProvider, Error> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .with_timeout(SEND_TIMEOUT)
+        .build()
+        .map_err(failed(endpoint))?;
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build())
+}
+
+pub(crate) fn meter(
+    endpoint: Option<&str>,
+    resource: Resource,
+    prometheus: bool,
+) -> Result<(SdkMeterProvider, Option<Scrape>), Error> {
+    let mut provider = SdkMeterProvider::builder().with_resource(resource);
+    if let Some(endpoint) = endpoint {
+        let exporter = MetricExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint)
+            .with_timeout(SEND_TIMEOUT)
+            .build()
+            .map_err(failed(endpoint))?;
+        provider = provider.with_periodic_exporter(exporter);
+    }
+    let mut scrape = None;
+    if prometheus {
+        let (reader, text) = Scrape::new().map_err(Error::Prometheus)?;
+        provider = provider.with_reader(reader);
+        scrape = Some(text);
+    }
+    Ok((provider.build(), scrape))
+}
+
+fn failed(endpoint: &str) -> impl FnOnce(opentelemetry_otlp::ExporterBuildError) -> Error {
+    let endpoint = endpoint.to_owned();
+    move |source| Error::Exporter { endpoint, source }
+}

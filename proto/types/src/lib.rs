@@ -1,0 +1,27 @@
+//! Orchestra's plain words, shared by every crate: ids, task specifications, outcomes, events,
+//! manifests and the limits that both sides must agree on.
+//!
+//! Nothing here is async, touches the wire format, reads a clock or does I/O.
+#![warn(missing_docs)]
+
+pub mod artifact;
+pub mod event;
+pub mod failure;
+pub mod id;
+pub mod limits;
+pub mod manifest;
+pub mod outcome;
+pub mod runner;
+pub mod spec;
+pub mod status;
+pub mod time;
+
+pub use artifact::{Artifact, ArtifactKind, Digest};
+pub use event::{Event, EventKind, Usage};
+pub use failure::{Failure, FailureCode};
+pub use id::{AttemptId, MachineId, ProjectId, RunnerName, TaskId, WorkerId};
+pub use manifest::{FileChange, Manifest, ManifestEntry, ManifestSummary};
+pub use outcome::{ApplyResult, Exit, Outcome};
+pub use spec::{ContextFile, Place, Priority, ProjectRef, ShellCommand, TaskSpec};
+pub use status::TaskStatus;
+pub use time::Timestamp;

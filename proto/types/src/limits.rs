@@ -1,0 +1,80 @@
+//! Numbers with a unit that both sides of a connection must agree on.
+
+use std::time::Duration;
+
+/// Longest task description: 256 KiB. Longer text goes into a context file.
+pub const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
+/// Longest name: runner, project, worker, label key.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Longest label value.
+pub const LABEL_VALUE_BYTES_MAX: usize = 256;
+/// Most labels on one task or worker.
+pub const LABELS_MAX: usize = 64;
+/// Most tasks that one task may come after.
+pub const AFTER_MAX: usize = 1024;
+/// Most context files of one task.
+pub const CONTEXT_FILES_MAX: usize = 64;
+/// Largest context file: 16 MiB.
+pub const CONTEXT_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Most tasks in one submission.
+pub const SUBMIT_TASKS_MAX: usize = 100_000;
+/// Most retries of one task.
+pub const RETRIES_MAX: u32 = 100;
+/// Longest timeout of one attempt: 30 days.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Largest artifact: 8 GiB.
+pub const ARTIFACT_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// Size of one chunk of an artifact on the wire: 64 KiB.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Largest text in one event: 64 KiB; what is longer is cut and says so.
+pub const EVENT_TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Largest raw line kept beside an event: 32 KiB; the whole line is in the raw log.
+pub const EVENT_RAW_BYTES_MAX: usize = 32 * 1024;
+/// Most events in one batch.
+pub const EVENT_BATCH_MAX: usize = 512;
+/// Largest final text carried inside an outcome: 16 KiB; the whole text is an artifact.
+pub const OUTCOME_TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Most files in one manifest.
+pub const MANIFEST_ENTRIES_MAX: usize = 200_000;
+/// Largest gRPC message of the control and admin services: 8 MiB.
+pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Largest gRPC message of a submission: 64 MiB.
+pub const SUBMIT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How often a worker sends a heartbeat.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
+/// How long after the last heartbeat a worker still holds its attempts.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// How much longer the head waits before it runs a lost attempt again, for clocks that drift.
+pub const LEASE_GRACE: Duration = Duration::from_secs(15);
+/// HTTP/2 keepalive ping interval, also while idle.
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// How long a keepalive ping may stay without answer.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a join token may be used.
+pub const TOKEN_TTL: Duration = Duration::from_secs(3600);
+/// How long the stop ladder waits between its rungs.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// `text` cut to at most `max` bytes on a character boundary, with a mark where it was cut.
+#[must_use]
+pub fn cut(text: &str, max: usize) -> String {
+    const MARK: &str = "…[cut]";
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let keep = text.floor_char_boundary(max.saturating_sub(MARK.len()));
+    format!("{}{MARK}", &text[..keep])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn a_cut_text_is_within_the_limit_and_whole_characters() {
+        let text = "é".repeat(100);
+        let short = cut(&text, 50);
+        assert!(short.len() <= 50 && short.ends_with("[cut]"));
+        assert_eq!(cut("short", 50), "short");
+    }
+}

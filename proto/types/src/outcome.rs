@@ -1,0 +1,71 @@
+//! How an attempt ended and what came out of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Artifact, Failure, ManifestSummary, Timestamp, Usage};
+
+/// How the CLI's process ended. It does not say whether the agent succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// It could not be started.
+    NotStarted {
+        /// Why.
+        reason: String,
+    },
+    /// It exited by itself.
+    Code(i32),
+    /// A signal ended it.
+    Signal(i32),
+    /// Orchestra stopped it: cancel, timeout or shutdown.
+    Stopped,
+    /// Nobody knows: the supervisor was lost.
+    Unknown,
+}
+
+/// What came out of an attempt, whatever ended it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// How the process ended.
+    pub exit: Exit,
+    /// Why it is not a success; none means success.
+    pub failure: Option<Failure>,
+    /// The agent's final text, cut to `OUTCOME_TEXT_BYTES_MAX`.
+    pub text: String,
+    /// What it used.
+    pub usage: Usage,
+    /// The CLI's own session, which a later task may resume; empty when unknown.
+    pub session: String,
+    /// The model that answered; empty when unknown.
+    pub model: String,
+    /// The counts of the manifest.
+    pub files: ManifestSummary,
+    /// The branch inside the bundle artifact; empty without one.
+    pub branch: String,
+    /// The commit of the result; empty outside a repository or without a change.
+    pub commit: String,
+    /// What is stored at the head.
+    pub artifacts: Vec<Artifact>,
+    /// When the CLI was started, by the worker's clock.
+    pub started_at: Timestamp,
+    /// When the result was complete, by the worker's clock.
+    pub finished_at: Timestamp,
+}
+
+/// What became of putting the change into the user's checkout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "result")]
+pub enum ApplyResult {
+    /// Nobody asked, or there is nothing to put there.
+    NotRequested,
+    /// It is there.
+    Applied {
+        /// How many files.
+        files: u64,
+    },
+    /// It would have conflicted, and nothing was touched.
+    Conflict {
+        /// Why, with the paths.
+        message: String,
+    },
+}

@@ -1,0 +1,79 @@
+//! What a worker says about its runners and itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{MachineId, RunnerName, WorkerId};
+
+/// Whether a runner can take work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// It is not installed.
+    Missing,
+    /// It is there but cannot work.
+    NotReady {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// A runner on a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunnerInfo {
+    /// Which.
+    pub name: RunnerName,
+    /// The CLI's version; empty when unknown.
+    pub version: String,
+    /// The CLI's path; empty for a built-in runner.
+    pub path: String,
+    /// Whether it can take work.
+    pub readiness: Readiness,
+    /// How many may run at once.
+    pub slots: u32,
+    /// Whether a task that names no runner may come here (`shell` does not).
+    pub agentic: bool,
+}
+
+/// A worker, as it describes itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Which.
+    pub id: WorkerId,
+    /// A name for people.
+    pub name: String,
+    /// The machine's host name.
+    pub hostname: String,
+    /// The machine.
+    pub machine: MachineId,
+    /// Changes when the machine restarts.
+    pub boot_id: String,
+    /// Changes when the worker process restarts.
+    pub incarnation: String,
+    /// Orchestra's version.
+    pub version: String,
+    /// The process.
+    pub pid: u32,
+    /// How many attempts may run at once in all.
+    pub slots: u32,
+    /// Free labels to select it by.
+    pub labels: BTreeMap<String, String>,
+    /// Its runners.
+    pub runners: Vec<RunnerInfo>,
+    /// The kill method that is active: `cgroup`, `subreaper`.
+    pub kill_method: String,
+    /// Processors.
+    pub cores: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+}
+
+/// The runners that Orchestra knows by itself, in the order in which a task that names none
+/// prefers them. A configuration may add others.
+pub const KNOWN_RUNNERS: [&str; 12] = [
+    "claude", "codex", "gemini", "opencode", "goose", "copilot", "cursor", "qwen", "cline",
+    "droid", "agent", "shell",
+];

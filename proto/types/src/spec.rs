@@ -1,0 +1,152 @@
+//! What a person asked for.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Artifact, Digest, MachineId, ProjectId, RunnerName, TaskId, id::ParseIdError};
+
+/// How much a task matters. Order: low < normal < high.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// After everything else, until it has waited long.
+    Low,
+    /// The default.
+    #[default]
+    Normal,
+    /// Before everything else.
+    High,
+}
+
+impl Priority {
+    /// All of them, most urgent first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// The name, as in `--json`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Priority {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        Self::ALL
+            .into_iter()
+            .find(|p| p.as_str() == text)
+            .ok_or_else(|| ParseIdError {
+                text: text.chars().take(64).collect(),
+                wanted: "priority (high, normal or low)",
+            })
+    }
+}
+
+/// The project whose tasks share context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectRef {
+    /// Its identity.
+    pub id: ProjectId,
+    /// A short name for people: the directory's name.
+    pub name: String,
+    /// The user's directory: the repository's top, or the directory itself.
+    pub dir: PathBuf,
+    /// The machine that `dir` is on.
+    pub machine: MachineId,
+}
+
+/// Where an attempt works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a private clone of a repository's snapshot.
+    Repository {
+        /// The commit to start from: the user's HEAD, or a snapshot commit on top of it that
+        /// carries uncommitted and untracked files.
+        commit: String,
+        /// The user's HEAD commit below the snapshot; empty where there is none yet.
+        head: String,
+        /// The branch that the user's checkout was on; empty when detached.
+        branch: String,
+        /// Git bundles to fetch in this order; the last one holds `commit`.
+        bundles: Vec<Digest>,
+    },
+    /// In the user's directory itself, on the machine that has it.
+    InPlace {
+        /// The directory.
+        dir: PathBuf,
+        /// The machine.
+        machine: MachineId,
+    },
+    /// In an empty directory of its own.
+    Empty,
+}
+
+/// A command for the `shell` runner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ShellCommand {
+    /// Run by `sh -c`.
+    Line(String),
+    /// Run directly, without a shell.
+    Argv(Vec<String>),
+}
+
+/// A file that the agent is given besides the description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextFile {
+    /// Its name as the submitter gave it.
+    pub name: String,
+    /// Its content, already stored at the head.
+    pub content: Artifact,
+}
+
+/// What a person asked for. Written once, never changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskSpec {
+    /// What the agent shall do.
+    pub description: String,
+    /// How much it matters.
+    pub priority: Priority,
+    /// The runner that must do it; any agent runner when none is named.
+    pub runner: Option<RunnerName>,
+    /// The model that the runner shall use; the runner's default when none is named.
+    pub model: Option<String>,
+    /// Tasks that must have succeeded first.
+    pub after: Vec<TaskId>,
+    /// How long one attempt may run.
+    pub timeout: Duration,
+    /// How many more attempts a failure that can be retried may have.
+    pub retries: u32,
+    /// Free labels, for finding tasks again.
+    pub labels: BTreeMap<String, String>,
+    /// Labels that the worker must have.
+    pub requires: BTreeMap<String, String>,
+    /// Files that the agent is given.
+    pub context_files: Vec<ContextFile>,
+    /// The project that it belongs to.
+    pub project: Option<ProjectRef>,
+    /// Where it works.
+    pub place: Place,
+    /// Whether the change is put into the user's checkout by itself on success.
+    pub apply: bool,
+    /// The command, for the `shell` runner.
+    pub command: Option<ShellCommand>,
+    /// Who submitted it: `user@host`.
+    pub submitter: String,
+    /// The W3C `traceparent` of the submission; empty without tracing.
+    pub traceparent: String,
+}

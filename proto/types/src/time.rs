@@ -1,0 +1,83 @@
+//! Time as a number that the caller passes in.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since the Unix epoch, by the clock of whoever made it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// This moment plus `duration`, stopping at the end of time instead of wrapping.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// How long after `earlier` this is; zero when it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Reads a duration as people write it: `250ms`, `90s`, `30m`, `2h`, `7d`, or a sum as `1h30m`.
+pub fn parse_duration(text: &str) -> Result<Duration, crate::id::ParseIdError> {
+    let refused = || crate::id::ParseIdError {
+        text: text.chars().take(64).collect(),
+        wanted: "duration (250ms, 90s, 30m, 2h, 7d, 1h30m)",
+    };
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return Err(refused());
+    }
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let number: u64 = rest[..digits].parse().map_err(|_| refused())?;
+        let after = &rest[digits..];
+        let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let ms = match &after[..letters] {
+            "ms" => Some(number),
+            "s" => number.checked_mul(1000),
+            "m" => number.checked_mul(60_000),
+            "h" => number.checked_mul(3_600_000),
+            "d" => number.checked_mul(86_400_000),
+            _ => None,
+        };
+        let part = Duration::from_millis(ms.ok_or_else(refused)?);
+        total = total.checked_add(part).ok_or_else(refused)?;
+        rest = &after[letters..];
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_duration;
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        let ms = |text| parse_duration(text).map(|d| d.as_millis());
+        assert_eq!(ms("250ms"), Ok(250));
+        assert_eq!(ms("1h30m"), Ok(5_400_000));
+        for text in [
+            "",
+            "5",
+            "m",
+            "1.5h",
+            "-1s",
+            "1w",
+            "99999999999999999999s",
+            "é",
+            "1é",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}
