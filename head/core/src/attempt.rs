@@ -1,0 +1,340 @@
+//! What workers report of attempts, and what follows from it.
+
+use std::time::Duration;
+
+use orchestra_types::{
+    ApplyResult, AttemptId, Failure, FailureCode, Outcome, TaskStatus, Timestamp, WorkerId,
+};
+
+use crate::{
+    ConnectionId, Core, Step,
+    cancel::cancelled,
+    change::Change,
+    input::{Report, ReportBody},
+    message::Message,
+    row::{AttemptRow, EndStatus, Ending, OutcomeRow, State, TaskRow},
+};
+
+impl Core {
+    pub(crate) fn on_reported(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+        id: &WorkerId,
+        report: Report,
+        step: &mut Step,
+    ) {
+        let Some(worker) = self.workers.get_mut(id).filter(|w| w.is_on(connection)) else {
+            return; // A stream that was replaced: its worker sends the report again on the new one.
+        };
+        if report.seq > worker.acked + 1 {
+            // A gap would lose a report for ever. The worker resends from our acknowledgement.
+            step.messages.push(Message::Disconnect { connection });
+            return;
+        }
+        let new = report.seq == worker.acked + 1;
+        if new {
+            worker.acked = report.seq;
+            step.changes.push(Change::Acked {
+                worker: id.clone(),
+                up_to: report.seq,
+            });
+        }
+        step.messages.push(Message::AckReports {
+            connection,
+            up_to: worker.acked,
+        });
+        self.see(now, id);
+        if new {
+            self.on_report_body(now, id, report.attempt, report.body, step);
+        }
+    }
+
+    fn on_report_body(
+        &mut self,
+        now: Timestamp,
+        worker: &WorkerId,
+        attempt: AttemptId,
+        body: ReportBody,
+        step: &mut Step,
+    ) {
+        let held = self.holder(attempt) == Some(worker);
+        match body {
+            ReportBody::Accepted => {}
+            ReportBody::Started if held => self.on_started(now, attempt, step),
+            ReportBody::Started => {}
+            ReportBody::Finished(outcome) if held => self.on_finished(now, attempt, outcome, step),
+            // Stale: it changes no state, but the agent's work is kept.
+            ReportBody::Finished(outcome) => self.keep_late(now, worker, attempt, outcome, step),
+        }
+    }
+
+    fn on_started(&mut self, now: Timestamp, attempt: AttemptId, step: &mut Step) {
+        let task = self
+            .tasks
+            .get_mut(&attempt.task)
+            .expect("the attempt is held");
+        let State::Assigned {
+            worker, runner, at, ..
+        } = &task.row.state
+        else {
+            return; // It runs already: the worker was restarted and says so again.
+        };
+        let row = AttemptRow {
+            id: attempt,
+            worker: worker.clone(),
+            runner: runner.clone(),
+            assigned_at: *at,
+            started_at: Some(now),
+        };
+        let running = State::Running {
+            attempt: attempt.number,
+            worker: row.worker.clone(),
+            runner: row.runner.clone(),
+            at: now,
+        };
+        task.row.started_at.get_or_insert(now);
+        step.changes.push(Change::Attempt(Box::new(row)));
+        self.set_state(now, attempt.task, running, step);
+    }
+
+    fn on_finished(
+        &mut self,
+        now: Timestamp,
+        attempt: AttemptId,
+        outcome: Box<Outcome>,
+        step: &mut Step,
+    ) {
+        let task = self
+            .tasks
+            .get_mut(&attempt.task)
+            .expect("the attempt is held");
+        let ending = ending(&mut task.row, outcome.failure.as_ref());
+        let row = OutcomeRow {
+            id: attempt,
+            at: now,
+            result: Ok(outcome),
+        };
+        step.changes.push(Change::Outcome(Box::new(row)));
+        let closing = State::Closing {
+            attempt: attempt.number,
+            ending,
+        };
+        self.set_state(now, attempt.task, closing, step);
+        self.order_close(attempt.task, step);
+    }
+
+    /// Tells the shell to put a closing task's result in place.
+    pub(crate) fn order_close(&self, id: orchestra_types::TaskId, step: &mut Step) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        match &task.row.state {
+            State::Closing { ending, .. } => {
+                let status = planned_status(ending);
+                step.messages.push(Message::Close {
+                    attempt: task.attempt(),
+                    status,
+                });
+            }
+            State::Blocked
+            | State::Queued { .. }
+            | State::Assigned { .. }
+            | State::Running { .. }
+            | State::Ended { .. } => {}
+        }
+    }
+
+    pub(crate) fn on_closed(
+        &mut self,
+        now: Timestamp,
+        attempt: AttemptId,
+        apply: ApplyResult,
+        step: &mut Step,
+    ) {
+        let Some(task) = self.tasks.get_mut(&attempt.task) else {
+            return;
+        };
+        let ending = match &task.row.state {
+            State::Closing {
+                attempt: number,
+                ending,
+            } if *number == attempt.number => ending.clone(),
+            State::Blocked
+            | State::Queued { .. }
+            | State::Assigned { .. }
+            | State::Running { .. }
+            | State::Closing { .. }
+            | State::Ended { .. } => return,
+        };
+        task.row.apply = Some(apply.clone());
+        match ending {
+            Ending::Retry { reason } => self.requeue(now, attempt, reason, step),
+            Ending::End { status, reason } => {
+                let (status, reason) = after_apply(status, reason, apply);
+                self.end(now, attempt.task, status, reason, step);
+            }
+        }
+    }
+
+    /// Puts a task back into the queue after a failed attempt.
+    fn requeue(&mut self, now: Timestamp, attempt: AttemptId, reason: Failure, step: &mut Step) {
+        let task = self
+            .tasks
+            .get_mut(&attempt.task)
+            .expect("the caller looked the task up");
+        let delay = retry_delay(
+            task.row.failures,
+            self.config.retry_delay,
+            self.config.retry_delay_max,
+            attempt,
+        );
+        task.row.reason = Some(reason);
+        let queued = State::Queued {
+            since: task.row.created_at,
+            not_before: now.plus(delay),
+        };
+        self.set_state(now, attempt.task, queued, step);
+    }
+
+    /// An attempt whose worker is gone.
+    pub(crate) fn lose(&mut self, now: Timestamp, attempt: AttemptId, why: &str, step: &mut Step) {
+        let reason = Failure::new(FailureCode::WorkerLost, why);
+        let row = OutcomeRow {
+            id: attempt,
+            at: now,
+            result: Err(reason.clone()),
+        };
+        step.changes.push(Change::Outcome(Box::new(row)));
+        let task = self
+            .tasks
+            .get_mut(&attempt.task)
+            .expect("the attempt is held");
+        task.row.losses += 1;
+        let (losses, max) = (task.row.losses, self.config.losses_max);
+        if task.row.cancel_requested {
+            let reason = cancelled("cancelled; its worker was lost before it could confirm");
+            self.end(now, attempt.task, EndStatus::Cancelled, Some(reason), step);
+        } else if losses >= max {
+            let why = format!("{losses} workers were lost while they ran it; last: {why}");
+            let reason = Failure::new(FailureCode::WorkerLost, why);
+            self.end(
+                now,
+                attempt.task,
+                EndStatus::NeedsReview,
+                Some(reason),
+                step,
+            );
+        } else {
+            self.requeue(now, attempt, reason, step);
+        }
+    }
+
+    fn keep_late(
+        &mut self,
+        now: Timestamp,
+        worker: &WorkerId,
+        attempt: AttemptId,
+        outcome: Box<Outcome>,
+        step: &mut Step,
+    ) {
+        let Some(task) = self.tasks.get(&attempt.task) else {
+            return;
+        };
+        // Only an attempt that was given up: a recorded result never changes. The latest attempt's
+        // worker is known; an older one's is not, and its number alone must do.
+        let latest = attempt.number == task.row.attempts;
+        let its_own = task
+            .row
+            .last
+            .as_ref()
+            .is_some_and(|(last, _)| last == worker);
+        let given_up = match &task.row.state {
+            State::Closing { .. } => !latest,
+            State::Ended { .. } => !latest || task.row.losses > 0,
+            State::Blocked
+            | State::Queued { .. }
+            | State::Assigned { .. }
+            | State::Running { .. } => true,
+        };
+        if attempt.number <= task.row.attempts && given_up && (!latest || its_own) {
+            let row = OutcomeRow {
+                id: attempt,
+                at: now,
+                result: Ok(outcome),
+            };
+            step.changes.push(Change::Outcome(Box::new(row)));
+            step.messages.push(Message::Changed { task: attempt.task });
+        }
+    }
+}
+
+/// What follows from an attempt's result. Counts the failure.
+fn ending(row: &mut TaskRow, failure: Option<&Failure>) -> Ending {
+    let Some(failure) = failure else {
+        return Ending::End {
+            status: EndStatus::Succeeded,
+            reason: None,
+        };
+    };
+    if row.cancel_requested || failure.code == FailureCode::Cancelled {
+        let reason = Some(cancelled("cancelled while it ran"));
+        return Ending::End {
+            status: EndStatus::Cancelled,
+            reason,
+        };
+    }
+    row.failures += 1;
+    if failure.code.is_retryable() && row.failures <= row.facts.retries {
+        return Ending::Retry {
+            reason: failure.clone(),
+        };
+    }
+    // Retries were asked for and did not help: a person must look.
+    let exhausted = row.facts.retries > 0 && failure.code.is_retryable();
+    let status = if exhausted {
+        EndStatus::NeedsReview
+    } else {
+        EndStatus::Failed
+    };
+    Ending::End {
+        status,
+        reason: Some(failure.clone()),
+    }
+}
+
+fn planned_status(ending: &Ending) -> Option<TaskStatus> {
+    match ending {
+        Ending::End { status, .. } => Some(status.status()),
+        Ending::Retry { .. } => None,
+    }
+}
+
+/// A success whose change does not fit into the user's checkout waits for a person.
+fn after_apply(
+    status: EndStatus,
+    reason: Option<Failure>,
+    apply: ApplyResult,
+) -> (EndStatus, Option<Failure>) {
+    match (status, apply) {
+        (EndStatus::Succeeded, ApplyResult::Conflict { message }) => {
+            let reason = Failure::new(FailureCode::ApplyConflict, message);
+            (EndStatus::NeedsReview, Some(reason))
+        }
+        (EndStatus::Succeeded, ApplyResult::NotRequested | ApplyResult::Applied { .. })
+        | (EndStatus::Failed | EndStatus::Cancelled | EndStatus::NeedsReview, _) => {
+            (status, reason)
+        }
+    }
+}
+
+/// Twice as long for each failure, with up to a quarter more that the attempt's own numbers seed,
+/// so that tasks that failed together do not come back together.
+fn retry_delay(failures: u32, first: Duration, max: Duration, attempt: AttemptId) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    let delay = first.saturating_mul(1 << doublings).min(max);
+    let quarter = u64::try_from(delay.as_millis() / 4).unwrap_or(u64::MAX);
+    let seed = attempt.task.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(attempt.number);
+    let jitter = (seed >> 32).checked_rem(quarter).unwrap_or(0);
+    delay + Duration::from_millis(jitter)
+}

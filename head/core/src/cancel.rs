@@ -1,0 +1,179 @@
+//! What people ask of a task: cancel, try again, note an apply.
+
+use orchestra_types::{ApplyResult, Failure, FailureCode, TaskId, Timestamp};
+
+use crate::{
+    Core, RequestId, Step,
+    message::{CancelRefused, Message, NotFound, Reply, RetryRefused, StopReason},
+    row::{EndStatus, Ending, State},
+    view::Link,
+};
+
+impl Core {
+    pub(crate) fn on_cancel(
+        &mut self,
+        now: Timestamp,
+        request: RequestId,
+        id: TaskId,
+        step: &mut Step,
+    ) {
+        let reply = self.cancel(now, id, step);
+        step.messages.push(Message::Reply { request, reply });
+    }
+
+    fn cancel(&mut self, now: Timestamp, id: TaskId, step: &mut Step) -> Reply {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return Reply::NotFound(NotFound(id));
+        };
+        match &mut task.row.state {
+            State::Blocked | State::Queued { .. } => {
+                let reason = cancelled("cancelled before it was started");
+                self.end(now, id, EndStatus::Cancelled, Some(reason), step);
+            }
+            State::Assigned { .. } | State::Running { .. } => {
+                task.row.cancel_requested = true;
+                self.write(id, step);
+                self.order_stop(id, step);
+            }
+            // Too late to stop anything, but not too late to prevent the next attempt.
+            State::Closing { ending, .. } => match ending {
+                Ending::Retry { .. } => {
+                    *ending = Ending::End {
+                        status: EndStatus::Cancelled,
+                        reason: Some(cancelled("cancelled before it was tried again")),
+                    };
+                    self.write(id, step);
+                }
+                Ending::End { .. } => {}
+            },
+            State::Ended { status, .. } => {
+                return Reply::CancelRefused(CancelRefused::Ended(id, status.status()));
+            }
+        }
+        Reply::Done(id)
+    }
+
+    /// Tells the worker that holds a task's attempt to end it. A worker that is away is told when
+    /// it comes back.
+    pub(crate) fn order_stop(&self, id: TaskId, step: &mut Step) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        let attempt = task.attempt();
+        let Some(worker) = task.holder(attempt.number) else {
+            return;
+        };
+        let Some(worker) = self.workers.get(worker) else {
+            return;
+        };
+        match worker.link {
+            Link::Connected(connection) => step.messages.push(Message::Stop {
+                connection,
+                attempt,
+                reason: StopReason::Cancelled,
+            }),
+            Link::Disconnected | Link::Lost => {}
+        }
+    }
+
+    pub(crate) fn on_retry(
+        &mut self,
+        now: Timestamp,
+        request: RequestId,
+        id: TaskId,
+        step: &mut Step,
+    ) {
+        let reply = self.retry(now, id, step);
+        step.messages.push(Message::Reply { request, reply });
+    }
+
+    fn retry(&mut self, now: Timestamp, id: TaskId, step: &mut Step) -> Reply {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return Reply::NotFound(NotFound(id));
+        };
+        match &task.row.state {
+            State::Blocked
+            | State::Queued { .. }
+            | State::Assigned { .. }
+            | State::Running { .. }
+            | State::Closing { .. } => {
+                return Reply::RetryRefused(RetryRefused::NotEnded(id, task.status()));
+            }
+            State::Ended {
+                status: EndStatus::Succeeded,
+                ..
+            } => {
+                return Reply::RetryRefused(RetryRefused::Succeeded(id));
+            }
+            State::Ended {
+                status: EndStatus::Failed | EndStatus::Cancelled | EndStatus::NeedsReview,
+                ..
+            } => {}
+        }
+        let row = &mut task.row;
+        (row.failures, row.losses, row.cancel_requested) = (0, 0, false);
+        (row.reason, row.apply) = (None, None);
+        let state = if task.waits_for.is_empty() {
+            State::Queued {
+                since: now,
+                not_before: now,
+            }
+        } else {
+            State::Blocked
+        };
+        self.set_state(now, id, state, step);
+        Reply::Done(id)
+    }
+
+    pub(crate) fn on_apply_recorded(
+        &mut self,
+        now: Timestamp,
+        request: RequestId,
+        id: TaskId,
+        result: ApplyResult,
+        step: &mut Step,
+    ) {
+        let reply = self.record_apply(now, id, result, step);
+        step.messages.push(Message::Reply { request, reply });
+    }
+
+    fn record_apply(
+        &mut self,
+        now: Timestamp,
+        id: TaskId,
+        result: ApplyResult,
+        step: &mut Step,
+    ) -> Reply {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return Reply::NotFound(NotFound(id));
+        };
+        let row = &mut task.row;
+        let waited = row
+            .reason
+            .as_ref()
+            .is_some_and(|r| r.code == FailureCode::ApplyConflict);
+        let applied = matches!(result, ApplyResult::Applied { .. });
+        row.apply = Some(result);
+        match row.state {
+            // A person has solved what the task was waiting for.
+            State::Ended {
+                status: EndStatus::NeedsReview,
+                ..
+            } if waited && applied => {
+                self.end(now, id, EndStatus::Succeeded, None, step);
+            }
+            State::Blocked
+            | State::Queued { .. }
+            | State::Assigned { .. }
+            | State::Running { .. }
+            | State::Closing { .. }
+            | State::Ended { .. } => self.write(id, step),
+        }
+        Reply::Done(id)
+    }
+}
+
+/// The reason of a task that a person cancelled.
+pub(crate) fn cancelled(message: &str) -> Failure {
+    Failure::new(FailureCode::Cancelled, message)
+}

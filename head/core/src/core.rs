@@ -1,0 +1,118 @@
+//! The core itself: its state, and the one door to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use orchestra_types::{TaskId, Timestamp, WorkerId};
+
+use crate::{
+    Config, change::Change, input::Input, message::Message, queue::Queue, row::KeyRow, task::Task,
+    view::Counts, worker::Worker,
+};
+
+/// What an input leads to. First every change is made durable, then the messages are sent.
+#[must_use]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// To be made durable together.
+    pub changes: Vec<Change>,
+    /// To be sent afterwards, in this order.
+    pub messages: Vec<Message>,
+}
+
+/// All tasks and workers, and every decision about them.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) config: Config,
+    pub(crate) tasks: BTreeMap<TaskId, Task>,
+    /// Which tasks come after a task and have not been freed by it yet.
+    pub(crate) dependants: BTreeMap<TaskId, BTreeSet<TaskId>>,
+    pub(crate) queue: Queue,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    /// When each worker's lease ends.
+    pub(crate) leases: BTreeSet<(Timestamp, WorkerId)>,
+    pub(crate) keys: BTreeMap<String, KeyRow>,
+    pub(crate) last_id: TaskId,
+    pub(crate) counts: Counts,
+    pub(crate) assigning: bool,
+}
+
+impl Core {
+    /// A core without tasks or workers.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            queue: Queue::new(config.promote_after),
+            config,
+            tasks: BTreeMap::new(),
+            dependants: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            leases: BTreeSet::new(),
+            keys: BTreeMap::new(),
+            last_id: TaskId(0),
+            counts: Counts::default(),
+            assigning: true,
+        }
+    }
+
+    /// Decides what follows from an input. Never fails, never waits.
+    pub fn handle(&mut self, now: Timestamp, input: Input) -> Step {
+        let mut step = Step::default();
+        match input {
+            Input::Submit {
+                request,
+                key,
+                tasks,
+            } => {
+                self.on_submit(now, request, key, tasks, &mut step);
+            }
+            Input::Cancel { request, task } => self.on_cancel(now, request, task, &mut step),
+            Input::Retry { request, task } => self.on_retry(now, request, task, &mut step),
+            Input::ApplyRecorded {
+                request,
+                task,
+                result,
+            } => {
+                self.on_apply_recorded(now, request, task, result, &mut step);
+            }
+            Input::Attached {
+                connection,
+                info,
+                held,
+            } => {
+                self.on_attached(now, connection, *info, &held, &mut step);
+            }
+            Input::Detached { connection, worker } => self.on_detached(connection, &worker),
+            Input::Capacity { connection, info } => {
+                self.on_capacity(connection, *info, &mut step);
+            }
+            Input::Heartbeat { connection, worker } => {
+                self.on_heartbeat(now, connection, &worker);
+            }
+            Input::Reported {
+                connection,
+                worker,
+                report,
+            } => {
+                self.on_reported(now, connection, &worker, *report, &mut step);
+            }
+            Input::Closed { attempt, apply } => self.on_closed(now, attempt, apply, &mut step),
+            Input::StopAssigning => self.assigning = false,
+            Input::Tick => {}
+        }
+        self.on_deadlines(now, &mut step);
+        self.dispatch(now, &mut step);
+        step
+    }
+
+    /// When `Input::Tick` is due at the latest, if nothing else happens before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let lease = self.leases.first().map(|(at, _)| *at);
+        [lease, self.queue.next_due()].into_iter().flatten().min()
+    }
+
+    fn on_deadlines(&mut self, now: Timestamp, step: &mut Step) {
+        self.queue.promote_due(now);
+        self.end_leases(now, step);
+    }
+}

@@ -1,0 +1,56 @@
+//! Orchestra's decisions. Give it a time and an input; it says what changes and whom to tell.
+//!
+//! ```text
+//!   input ──► Core::handle(now, input) ──► Step { changes, messages }
+//!                                             │          │
+//!                              make durable ◄─┘          └─► send, but only afterwards
+//! ```
+//!
+//! What is absent: no clock, no I/O, no randomness, no async. The same inputs give the same bytes.
+//! Stale, late and doubled inputs are ordinary and have an answer; nothing here fails or waits.
+#![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
+
+mod attempt;
+mod cancel;
+mod change;
+mod config;
+mod core;
+mod dispatch;
+mod input;
+mod lease;
+mod message;
+mod queue;
+mod restore;
+mod row;
+mod session;
+mod submit;
+mod task;
+mod view;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use crate::{
+    change::Change,
+    config::Config,
+    core::{Core, Step},
+    input::{Held, Input, NewTask, Report, ReportBody},
+    message::{
+        CancelRefused, Message, NotFound, Reply, RetryRefused, StopReason, SubmitRefused, Welcome,
+    },
+    restore::Rows,
+    row::{
+        AttemptRow, EndStatus, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, WorkerRow,
+    },
+    view::{AgentState, AgentView, Counts, Filter, Link, Page, TaskView, WorkerView},
+};
+
+/// One connection of a worker, numbered by the shell within one life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// One question of a client, numbered by the shell; the answer carries it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);

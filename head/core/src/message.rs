@@ -1,0 +1,173 @@
+//! Whom to tell what, once the changes are durable.
+
+use orchestra_types::{AttemptId, RunnerName, TaskId, TaskStatus};
+
+use crate::{ConnectionId, RequestId};
+
+/// One thing to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The answer to a client.
+    Reply {
+        /// Whose question.
+        request: RequestId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// The answer to a worker's first message.
+    Welcome {
+        /// The stream.
+        connection: ConnectionId,
+        /// What it says.
+        welcome: Welcome,
+    },
+    /// Start an attempt.
+    Start {
+        /// The stream.
+        connection: ConnectionId,
+        /// Which.
+        attempt: AttemptId,
+        /// With which runner.
+        runner: RunnerName,
+    },
+    /// End an attempt.
+    Stop {
+        /// The stream.
+        connection: ConnectionId,
+        /// Which.
+        attempt: AttemptId,
+        /// Why.
+        reason: StopReason,
+    },
+    /// The reports up to this number are durable.
+    AckReports {
+        /// The stream.
+        connection: ConnectionId,
+        /// Up to which.
+        up_to: u64,
+    },
+    /// End a stream that another one of the same worker has replaced, or that broke the protocol.
+    Disconnect {
+        /// The stream.
+        connection: ConnectionId,
+    },
+    /// Put an attempt's result in place, then say `Input::Closed`. Doing it twice does no harm.
+    Close {
+        /// Which.
+        attempt: AttemptId,
+        /// How the task will end; none when another attempt follows.
+        status: Option<TaskStatus>,
+    },
+    /// A task changed: tell those who watch it.
+    Changed {
+        /// Which.
+        task: TaskId,
+    },
+}
+
+/// Why an attempt is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// A person wants it.
+    Cancelled,
+}
+
+/// What a worker is told when it attaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// Grows with each attachment.
+    pub epoch: u64,
+    /// Reports up to here are durable.
+    pub acked_up_to: u64,
+    /// Go on with these.
+    pub keep: Vec<AttemptId>,
+    /// End these: they are no longer yours.
+    pub kill: Vec<AttemptId>,
+}
+
+/// An answer to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The tasks are durable.
+    Submitted {
+        /// In the order of the request.
+        ids: Vec<TaskId>,
+        /// The key was known: these are the earlier tasks.
+        duplicate: bool,
+    },
+    /// Nothing was submitted.
+    SubmitRefused(SubmitRefused),
+    /// Done, or on its way: the task as it is now can be read.
+    Done(TaskId),
+    /// There is no such task.
+    NotFound(NotFound),
+    /// It cannot be cancelled.
+    CancelRefused(CancelRefused),
+    /// It cannot be tried again.
+    RetryRefused(RetryRefused),
+}
+
+/// There is no such task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotFound(pub TaskId);
+
+/// Why nothing was submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubmitRefused {
+    /// There is no task in it.
+    Empty,
+    /// There are too many tasks in it.
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many tasks wait already.
+    QueueFull {
+        /// The limit.
+        limit: u64,
+    },
+    /// A task comes after one that does not exist.
+    UnknownTask {
+        /// The place of the task in the submission.
+        index: usize,
+        /// The one that does not exist.
+        after: TaskId,
+    },
+    /// A task comes after a place that the submission does not have.
+    UnknownIndex {
+        /// The place of the task in the submission.
+        index: usize,
+        /// The place that does not exist.
+        after: u32,
+    },
+    /// Tasks come after each other in a circle.
+    Cycle {
+        /// Their places in the submission, each after the next, the first one again at the end.
+        indices: Vec<usize>,
+    },
+    /// No worker has such a runner, and it is not one that Orchestra knows.
+    UnknownRunner {
+        /// The place of the task in the submission.
+        index: usize,
+        /// The name.
+        runner: RunnerName,
+        /// The names that would be accepted.
+        known: Vec<RunnerName>,
+    },
+}
+
+/// Why a task cannot be cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelRefused {
+    /// It has ended.
+    Ended(TaskId, TaskStatus),
+}
+
+/// Why a task cannot be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryRefused {
+    /// It has not ended.
+    NotEnded(TaskId, TaskStatus),
+    /// It has succeeded: submit it again as a new task.
+    Succeeded(TaskId),
+}

@@ -1,0 +1,109 @@
+//! Rebuilds the core from what was durable.
+
+use std::collections::BTreeSet;
+
+use orchestra_types::{TaskId, Timestamp, WorkerId};
+
+use crate::{
+    Config, Core, Step,
+    row::{KeyRow, State, TaskRow, WorkerRow},
+    worker::Worker,
+};
+
+/// Everything that was durable, except specifications, attempts and outcomes, which the core does
+/// not keep in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// Tasks, in any order.
+    pub tasks: Vec<TaskRow>,
+    /// Workers, each with the number up to which its reports are recorded.
+    pub workers: Vec<(WorkerRow, u64)>,
+    /// Keys of submissions.
+    pub keys: Vec<KeyRow>,
+}
+
+impl Core {
+    /// Rebuilds the core. Workers get a whole lease to come back; what was being put in place is
+    /// put in place again.
+    pub fn restore(config: Config, now: Timestamp, rows: Rows) -> (Self, Step) {
+        let mut core = Self::new(config);
+        for (row, acked) in rows.workers {
+            let id = row.info.id.clone();
+            core.workers.insert(id.clone(), Worker::new(row, acked));
+            core.see(now, &id);
+        }
+        for key in rows.keys {
+            let last = TaskId(key.first.0 + key.count.saturating_sub(1));
+            core.last_id = core.last_id.max(last);
+            core.keys.insert(key.key.clone(), key);
+        }
+        core.restore_tasks(now, rows.tasks);
+        let mut step = Step::default();
+        let closing: Vec<TaskId> = core.closing().collect();
+        for id in closing {
+            core.order_close(id, &mut step);
+        }
+        (core, step)
+    }
+
+    fn restore_tasks(&mut self, now: Timestamp, mut rows: Vec<TaskRow>) {
+        rows.sort_unstable_by_key(|row| row.id);
+        let succeeded: BTreeSet<TaskId> = rows
+            .iter()
+            .filter(|row| row.state.is_success())
+            .map(|row| row.id)
+            .collect();
+        for row in rows {
+            self.last_id = self.last_id.max(row.id);
+            let open = row
+                .facts
+                .after
+                .iter()
+                .copied()
+                .filter(|id| !succeeded.contains(id));
+            let waits_for = if row.state.may_wait() {
+                open.collect()
+            } else {
+                BTreeSet::new()
+            };
+            self.insert(now, row, waits_for);
+        }
+    }
+
+    fn closing(&self) -> impl Iterator<Item = TaskId> {
+        let closing = |state: &State| matches!(state, State::Closing { .. });
+        self.tasks
+            .values()
+            .filter(move |t| closing(&t.row.state))
+            .map(|t| t.row.id)
+    }
+
+    /// Whether a worker has ever attached.
+    #[must_use]
+    pub fn knows_worker(&self, id: &WorkerId) -> bool {
+        self.workers.contains_key(id)
+    }
+}
+
+impl State {
+    fn is_success(&self) -> bool {
+        matches!(
+            self,
+            Self::Ended {
+                status: crate::EndStatus::Succeeded,
+                ..
+            }
+        )
+    }
+
+    /// Whether tasks before it still matter: it is blocked, or may become so by a retry.
+    fn may_wait(&self) -> bool {
+        match self {
+            Self::Blocked | Self::Ended { .. } => !self.is_success(),
+            Self::Queued { .. }
+            | Self::Assigned { .. }
+            | Self::Running { .. }
+            | Self::Closing { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What is durable, in the core's words. The store knows its bytes.
+
+use std::collections::BTreeMap;
+
+use orchestra_types::{
+    ApplyResult, AttemptId, Failure, MachineId, Outcome, Place, Priority, ProjectId, RunnerName,
+    TaskId, TaskSpec, TaskStatus, Timestamp, WorkerId, runner::WorkerInfo,
+};
+
+/// What the scheduler needs to know of a task's specification. Never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskFacts {
+    /// How much it matters.
+    pub priority: Priority,
+    /// The runner that must do it.
+    pub runner: Option<RunnerName>,
+    /// The machine that must do it.
+    pub machine: Option<MachineId>,
+    /// Labels that the worker must have.
+    pub requires: BTreeMap<String, String>,
+    /// Labels to find it by.
+    pub labels: BTreeMap<String, String>,
+    /// The project, with its name for people.
+    pub project: Option<(ProjectId, String)>,
+    /// Tasks that must have succeeded first.
+    pub after: Vec<TaskId>,
+    /// How many more attempts a failure may have.
+    pub retries: u32,
+}
+
+impl TaskFacts {
+    pub(crate) fn of(spec: &TaskSpec) -> Self {
+        let machine = match &spec.place {
+            Place::InPlace { machine, .. } => Some(machine.clone()),
+            Place::Repository { .. } | Place::Empty => None,
+        };
+        Self {
+            priority: spec.priority,
+            runner: spec.runner.clone(),
+            machine,
+            requires: spec.requires.clone(),
+            labels: spec.labels.clone(),
+            project: spec
+                .project
+                .as_ref()
+                .map(|p| (p.id.clone(), p.name.clone())),
+            after: spec.after.clone(),
+            retries: spec.retries,
+        }
+    }
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndStatus {
+    /// Done.
+    Succeeded,
+    /// Not done.
+    Failed,
+    /// A person ended it.
+    Cancelled,
+    /// A person must look.
+    NeedsReview,
+}
+
+impl EndStatus {
+    /// The status that people see.
+    #[must_use]
+    pub fn status(self) -> TaskStatus {
+        match self {
+            Self::Succeeded => TaskStatus::Succeeded,
+            Self::Failed => TaskStatus::Failed,
+            Self::Cancelled => TaskStatus::Cancelled,
+            Self::NeedsReview => TaskStatus::NeedsReview,
+        }
+    }
+}
+
+/// What follows once an attempt's result has been put in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The task ends so, for this reason.
+    End {
+        /// How.
+        status: EndStatus,
+        /// Why; none for a success.
+        reason: Option<Failure>,
+    },
+    /// Another attempt is made.
+    Retry {
+        /// What went wrong in this one.
+        reason: Failure,
+    },
+}
+
+/// Where a task is. The data lives in the state that has it.
+///
+/// ```text
+/// Blocked ─► Queued ─► Assigned ─► Running ─► Closing ─► Ended
+///              ▲           │          │          │
+///              └───────────┴──lost────┴──retry───┘
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Waits for tasks that it comes after.
+    Blocked,
+    /// Waits for a worker.
+    Queued {
+        /// Since when, for its place in the queue.
+        since: Timestamp,
+        /// Not before this moment: the delay of a retry.
+        not_before: Timestamp,
+    },
+    /// Ordered from a worker.
+    Assigned {
+        /// Which attempt.
+        attempt: u32,
+        /// From whom.
+        worker: WorkerId,
+        /// With which runner.
+        runner: RunnerName,
+        /// When.
+        at: Timestamp,
+    },
+    /// The worker says that the agent runs.
+    Running {
+        /// Which attempt.
+        attempt: u32,
+        /// Where.
+        worker: WorkerId,
+        /// With which runner.
+        runner: RunnerName,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// The result is durable and is being put in place: shared context, branch, apply.
+    Closing {
+        /// Which attempt.
+        attempt: u32,
+        /// What follows.
+        ending: Ending,
+    },
+    /// Nothing more happens unless a person acts.
+    Ended {
+        /// How it ended.
+        status: EndStatus,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// A task, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRow {
+    /// Which.
+    pub id: TaskId,
+    /// When it was submitted.
+    pub created_at: Timestamp,
+    /// What the scheduler needs to know of it.
+    pub facts: TaskFacts,
+    /// Where it is.
+    pub state: State,
+    /// Number of the latest attempt; 0 before the first.
+    pub attempts: u32,
+    /// Failed attempts that count against its retries.
+    pub failures: u32,
+    /// Workers that were lost while they ran it.
+    pub losses: u32,
+    /// Worker and runner of the latest attempt.
+    pub last: Option<(WorkerId, RunnerName)>,
+    /// When an agent first worked on it.
+    pub started_at: Option<Timestamp>,
+    /// Whether a person wants it to end.
+    pub cancel_requested: bool,
+    /// Why it failed, waits for a person or is tried again.
+    pub reason: Option<Failure>,
+    /// What became of putting the change in place; none before that.
+    pub apply: Option<ApplyResult>,
+}
+
+/// An attempt, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// Which.
+    pub id: AttemptId,
+    /// Where.
+    pub worker: WorkerId,
+    /// With which runner.
+    pub runner: RunnerName,
+    /// When it was ordered.
+    pub assigned_at: Timestamp,
+    /// When the agent was started.
+    pub started_at: Option<Timestamp>,
+}
+
+/// The end of an attempt, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeRow {
+    /// Which attempt.
+    pub id: AttemptId,
+    /// When its result was recorded, or it was given up.
+    pub at: Timestamp,
+    /// What came out of it, or why nothing did. A late result of a lost attempt replaces the loss.
+    pub result: Result<Box<Outcome>, Failure>,
+}
+
+/// A worker, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerRow {
+    /// As it described itself last.
+    pub info: WorkerInfo,
+    /// When it first came.
+    pub joined_at: Timestamp,
+    /// When it last attached.
+    pub attached_at: Timestamp,
+    /// Grows with each attachment.
+    pub epoch: u64,
+}
+
+/// The tasks of one submission, by its idempotency key. Their ids follow each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Made once by the client.
+    pub key: String,
+    /// The first task.
+    pub first: TaskId,
+    /// How many.
+    pub count: u64,
+    /// When.
+    pub at: Timestamp,
+}

@@ -1,0 +1,162 @@
+//! Workers come, describe themselves, and go.
+
+use std::collections::BTreeSet;
+
+use orchestra_types::{AttemptId, Timestamp, WorkerId, runner::WorkerInfo};
+
+use crate::{
+    ConnectionId, Core, Step,
+    change::Change,
+    input::Held,
+    message::{Message, Welcome},
+    row::{State, WorkerRow},
+    view::Link,
+    worker::Worker,
+};
+
+impl Core {
+    pub(crate) fn on_attached(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+        info: WorkerInfo,
+        held: &[Held],
+        step: &mut Step,
+    ) {
+        let id = info.id.clone();
+        let (joined_at, epoch) = match self.workers.get(&id) {
+            Some(known) => (known.row.joined_at, known.row.epoch + 1),
+            None => (now, 1),
+        };
+        let row = WorkerRow {
+            info,
+            joined_at,
+            attached_at: now,
+            epoch,
+        };
+        step.changes.push(Change::Worker(Box::new(row.clone())));
+        let worker = match self.workers.entry(id.clone()) {
+            std::collections::btree_map::Entry::Occupied(known) => {
+                let worker = known.into_mut();
+                worker.row = row;
+                worker
+            }
+            std::collections::btree_map::Entry::Vacant(new) => new.insert(Worker::new(row, 0)),
+        };
+        if let Link::Connected(old) = worker.link {
+            step.messages.push(Message::Disconnect { connection: old });
+        }
+        worker.link = Link::Connected(connection);
+        let acked_up_to = worker.acked;
+        self.see(now, &id);
+        let (keep, kill) = self.judge_held(&id, held);
+        let welcome = Welcome {
+            epoch,
+            acked_up_to,
+            keep,
+            kill,
+        };
+        step.messages.push(Message::Welcome {
+            connection,
+            welcome,
+        });
+        self.repeat_orders(now, connection, &id, held, step);
+    }
+
+    /// Which of the attempts that a worker still holds are its own. One that waits only for the
+    /// acknowledgement of its final report is neither kept nor killed.
+    fn judge_held(&self, id: &WorkerId, held: &[Held]) -> (Vec<AttemptId>, Vec<AttemptId>) {
+        let (mut keep, mut kill) = (Vec::new(), Vec::new());
+        for held in held {
+            let task = self.tasks.get(&held.attempt.task);
+            let latest = task.is_some_and(|t| t.row.attempts == held.attempt.number);
+            if self.holder(held.attempt) == Some(id) {
+                keep.push(held.attempt);
+            } else if !latest {
+                kill.push(held.attempt);
+            } else {
+                let given_up = task.is_some_and(|t| match t.row.state {
+                    State::Closing { .. } => false,
+                    State::Blocked
+                    | State::Queued { .. }
+                    | State::Assigned { .. }
+                    | State::Running { .. }
+                    | State::Ended { .. } => true,
+                });
+                if given_up {
+                    kill.push(held.attempt);
+                }
+            }
+        }
+        (keep, kill)
+    }
+
+    /// What a worker does not know of is ordered again, or is lost when it had been started.
+    fn repeat_orders(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+        id: &WorkerId,
+        held: &[Held],
+        step: &mut Step,
+    ) {
+        let held: BTreeSet<AttemptId> = held.iter().map(|h| h.attempt).collect();
+        let worker = self.workers.get(id).expect("it was inserted above");
+        let ours: Vec<_> = worker
+            .attempts
+            .iter()
+            .map(|(a, r)| (*a, r.clone()))
+            .collect();
+        for (attempt, runner) in ours {
+            let row = &self
+                .tasks
+                .get(&attempt.task)
+                .expect("held attempts have a task")
+                .row;
+            if held.contains(&attempt) {
+                if row.cancel_requested {
+                    self.order_stop(attempt.task, step);
+                }
+            } else if matches!(row.state, State::Assigned { .. }) && !row.cancel_requested {
+                step.messages.push(Message::Start {
+                    connection,
+                    attempt,
+                    runner,
+                });
+            } else {
+                self.lose(now, attempt, "the worker no longer has it", step);
+            }
+        }
+    }
+
+    pub(crate) fn on_detached(&mut self, connection: ConnectionId, id: &WorkerId) {
+        let Some(worker) = self.workers.get_mut(id).filter(|w| w.is_on(connection)) else {
+            return;
+        };
+        worker.link = Link::Disconnected;
+    }
+
+    pub(crate) fn on_capacity(
+        &mut self,
+        connection: ConnectionId,
+        info: WorkerInfo,
+        step: &mut Step,
+    ) {
+        let Some(worker) = self
+            .workers
+            .get_mut(&info.id)
+            .filter(|w| w.is_on(connection))
+        else {
+            return;
+        };
+        worker.row.info = info;
+        step.changes
+            .push(Change::Worker(Box::new(worker.row.clone())));
+    }
+
+    pub(crate) fn on_heartbeat(&mut self, now: Timestamp, connection: ConnectionId, id: &WorkerId) {
+        if self.workers.get(id).is_some_and(|w| w.is_on(connection)) {
+            self.see(now, id);
+        }
+    }
+}

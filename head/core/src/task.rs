@@ -1,0 +1,162 @@
+//! A task in memory, and the one way to change its state.
+
+use std::collections::BTreeSet;
+
+use orchestra_types::{AttemptId, Failure, TaskId, TaskStatus, Timestamp, WorkerId};
+
+use crate::{
+    Core, Step,
+    change::Change,
+    message::Message,
+    row::{EndStatus, State, TaskRow},
+};
+
+/// A task in memory.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub row: TaskRow,
+    /// Tasks that must still succeed first.
+    pub waits_for: BTreeSet<TaskId>,
+}
+
+impl Task {
+    /// The status that people see.
+    pub fn status(&self) -> TaskStatus {
+        match &self.row.state {
+            State::Blocked => TaskStatus::Blocked,
+            State::Queued { .. } => TaskStatus::Queued,
+            State::Assigned { .. } => TaskStatus::Assigned,
+            State::Running { .. } | State::Closing { .. } => TaskStatus::Running,
+            State::Ended { status, .. } => status.status(),
+        }
+    }
+
+    /// The worker that holds attempt `number` now.
+    pub fn holder(&self, number: u32) -> Option<&WorkerId> {
+        match &self.row.state {
+            State::Assigned {
+                attempt, worker, ..
+            }
+            | State::Running {
+                attempt, worker, ..
+            } => (*attempt == number).then_some(worker),
+            State::Blocked | State::Queued { .. } | State::Closing { .. } | State::Ended { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The latest attempt.
+    pub fn attempt(&self) -> AttemptId {
+        AttemptId {
+            task: self.row.id,
+            number: self.row.attempts,
+        }
+    }
+}
+
+impl Core {
+    /// Moves a task into `state`: counts, queue, holders and dependants follow. The only way.
+    pub(crate) fn set_state(&mut self, now: Timestamp, id: TaskId, state: State, step: &mut Step) {
+        self.leave_state(id);
+        let task = self
+            .tasks
+            .get_mut(&id)
+            .expect("the caller looked the task up");
+        task.row.state = state;
+        self.enter_state(now, id);
+        self.write(id, step);
+        self.tell_dependants(now, id, step);
+    }
+
+    /// Writes a task's row and tells its watchers.
+    pub(crate) fn write(&self, id: TaskId, step: &mut Step) {
+        let task = self.tasks.get(&id).expect("the caller looked the task up");
+        step.changes.push(Change::Task(Box::new(task.row.clone())));
+        step.messages.push(Message::Changed { task: id });
+    }
+
+    /// Takes the task into what is derived from its state.
+    pub(crate) fn enter_state(&mut self, now: Timestamp, id: TaskId) {
+        let task = self.tasks.get(&id).expect("the caller looked the task up");
+        self.counts.add(task.status(), task.row.facts.priority);
+        match &task.row.state {
+            State::Queued { since, not_before } => {
+                self.queue
+                    .add(now, id, &task.row.facts, *since, *not_before);
+            }
+            State::Assigned { worker, runner, .. } | State::Running { worker, runner, .. } => {
+                let attempt = task.attempt();
+                if let Some(worker) = self.workers.get_mut(worker) {
+                    worker.attempts.insert(attempt, runner.clone());
+                }
+            }
+            State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
+        }
+    }
+
+    fn leave_state(&mut self, id: TaskId) {
+        let task = self.tasks.get(&id).expect("the caller looked the task up");
+        self.counts.remove(task.status(), task.row.facts.priority);
+        match &task.row.state {
+            State::Queued { not_before, .. } => self.queue.remove(id, *not_before),
+            State::Assigned { worker, .. } | State::Running { worker, .. } => {
+                let attempt = task.attempt();
+                if let Some(worker) = self.workers.get_mut(worker) {
+                    worker.attempts.remove(&attempt);
+                }
+            }
+            State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
+        }
+    }
+
+    /// A success frees the tasks that come after; any other end is shown to them.
+    fn tell_dependants(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
+        let status = match self.tasks.get(&id).map(|t| &t.row.state) {
+            Some(State::Ended { status, .. }) => *status,
+            Some(_) | None => return,
+        };
+        match status {
+            EndStatus::Succeeded => self.free_dependants(now, id, step),
+            EndStatus::Failed | EndStatus::Cancelled | EndStatus::NeedsReview => {
+                let dependants = self.dependants.get(&id).into_iter().flatten();
+                step.messages
+                    .extend(dependants.map(|task| Message::Changed { task: *task }));
+            }
+        }
+    }
+
+    fn free_dependants(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
+        for dependant in self.dependants.remove(&id).unwrap_or_default() {
+            let task = self
+                .tasks
+                .get_mut(&dependant)
+                .expect("dependants are never forgotten");
+            task.waits_for.remove(&id);
+            if task.waits_for.is_empty() && task.row.state == State::Blocked {
+                let queued = State::Queued {
+                    since: task.row.created_at,
+                    not_before: now,
+                };
+                self.set_state(now, dependant, queued, step);
+            }
+        }
+    }
+
+    /// Ends a task.
+    pub(crate) fn end(
+        &mut self,
+        now: Timestamp,
+        id: TaskId,
+        status: EndStatus,
+        reason: Option<Failure>,
+        step: &mut Step,
+    ) {
+        let task = self
+            .tasks
+            .get_mut(&id)
+            .expect("the caller looked the task up");
+        task.row.reason = reason;
+        self.set_state(now, id, State::Ended { status, at: now }, step);
+    }
+}

@@ -1,0 +1,299 @@
+//! A test bench around the core: builders with defaults, short names, and everything that the core
+//! said, so that a test can show that nothing else happened.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use orchestra_types::{
+    ApplyResult, AttemptId, Exit, Failure, FailureCode, ManifestSummary, Outcome, Place, Priority,
+    RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, Usage, WorkerId,
+    runner::{Readiness, RunnerInfo, WorkerInfo},
+};
+
+use crate::{
+    Change, Config, ConnectionId, Core, Held, Input, Message, NewTask, Reply, Report, ReportBody,
+    RequestId, Rows, Step,
+};
+
+pub(super) struct Bench {
+    pub core: Core,
+    pub now: Timestamp,
+    pub seqs: BTreeMap<WorkerId, u64>,
+    next: u64,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub fn with(config: Config) -> Self {
+        Self {
+            core: Core::new(config),
+            now: Timestamp(1_000_000_000),
+            seqs: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    pub fn give(&mut self, input: Input) -> Step {
+        self.core.handle(self.now, input)
+    }
+
+    /// Time passes, with every tick in its time.
+    pub fn later(&mut self, duration: Duration) -> Step {
+        let end = self.now.plus(duration);
+        let mut all = Step::default();
+        while let Some(due) = self.core.next_deadline().filter(|due| *due < end) {
+            self.now = self.now.max(due);
+            let step = self.give(Input::Tick);
+            all.changes.extend(step.changes);
+            all.messages.extend(step.messages);
+        }
+        self.now = end;
+        let last = self.give(Input::Tick);
+        all.changes.extend(last.changes);
+        all.messages.extend(last.messages);
+        all
+    }
+
+    /// Time passes while the head is stopped or suspended.
+    pub fn away(&mut self, duration: Duration) -> Step {
+        self.now = self.now.plus(duration);
+        self.give(Input::Tick)
+    }
+
+    pub fn submit(&mut self, tasks: Vec<NewTask>) -> Reply {
+        self.next += 1;
+        let key = format!("key-{}", self.next);
+        self.submit_as(&key, tasks)
+    }
+
+    pub fn submit_as(&mut self, key: &str, tasks: Vec<NewTask>) -> Reply {
+        let request = RequestId(7);
+        let step = self.give(Input::Submit {
+            request,
+            key: key.to_owned(),
+            tasks,
+        });
+        reply(&step)
+    }
+
+    pub fn add(&mut self, task: NewTask) -> TaskId {
+        match self.submit(vec![task]) {
+            Reply::Submitted {
+                ids,
+                duplicate: false,
+            } => ids[0],
+            other => panic!("not submitted: {other:?}"),
+        }
+    }
+
+    pub fn attach(&mut self, info: &WorkerInfo, connection: u64, held: &[Held]) -> Step {
+        self.give(Input::Attached {
+            connection: ConnectionId(connection),
+            info: Box::new(info.clone()),
+            held: held.to_vec(),
+        })
+    }
+
+    pub fn report(
+        &mut self,
+        worker: &str,
+        connection: u64,
+        attempt: AttemptId,
+        body: ReportBody,
+    ) -> Step {
+        let worker: WorkerId = worker.parse().unwrap();
+        let seq = self.seqs.entry(worker.clone()).or_default();
+        *seq += 1;
+        let report = Box::new(Report {
+            seq: *seq,
+            attempt,
+            body,
+        });
+        self.give(Input::Reported {
+            connection: ConnectionId(connection),
+            worker,
+            report,
+        })
+    }
+
+    pub fn finish(
+        &mut self,
+        worker: &str,
+        connection: u64,
+        attempt: AttemptId,
+        failure: Option<FailureCode>,
+    ) -> Step {
+        self.report(worker, connection, attempt, finished(failure))
+    }
+
+    pub fn close(&mut self, attempt: AttemptId) -> Step {
+        self.give(Input::Closed {
+            attempt,
+            apply: ApplyResult::NotRequested,
+        })
+    }
+
+    pub fn status(&self, id: TaskId) -> TaskStatus {
+        self.core.task(id).expect("the task exists").status
+    }
+
+    /// Rebuilds the core from every change so far would have to be kept; instead the caller gives
+    /// the rows that a store would hold.
+    pub fn restore(&mut self, rows: Rows) -> Step {
+        let (core, step) = Core::restore(Config::default(), self.now, rows);
+        self.core = core;
+        step
+    }
+}
+
+pub(super) fn finished(failure: Option<FailureCode>) -> ReportBody {
+    ReportBody::Finished(Box::new(Outcome {
+        exit: Exit::Code(0),
+        failure: failure.map(|code| Failure::new(code, "said so")),
+        text: "done".to_owned(),
+        usage: Usage::default(),
+        session: String::new(),
+        model: String::new(),
+        files: ManifestSummary::default(),
+        branch: String::new(),
+        commit: String::new(),
+        artifacts: Vec::new(),
+        started_at: Timestamp(0),
+        finished_at: Timestamp(0),
+    }))
+}
+
+pub(super) fn task() -> NewTask {
+    NewTask {
+        spec: TaskSpec {
+            description: "write tests".to_owned(),
+            priority: Priority::Normal,
+            runner: None,
+            model: None,
+            after: Vec::new(),
+            timeout: Duration::from_secs(60),
+            retries: 0,
+            labels: BTreeMap::new(),
+            requires: BTreeMap::new(),
+            context_files: Vec::new(),
+            project: None,
+            place: Place::Empty,
+            apply: false,
+            command: None,
+            submitter: "me@here".to_owned(),
+            traceparent: String::new(),
+        },
+        after_index: Vec::new(),
+    }
+}
+
+impl NewTask {
+    pub(super) fn priority(mut self, priority: Priority) -> Self {
+        self.spec.priority = priority;
+        self
+    }
+
+    pub(super) fn runner(mut self, name: &str) -> Self {
+        self.spec.runner = Some(name.parse().unwrap());
+        self
+    }
+
+    pub(super) fn retries(mut self, retries: u32) -> Self {
+        self.spec.retries = retries;
+        self
+    }
+
+    pub(super) fn after(mut self, id: TaskId) -> Self {
+        self.spec.after.push(id);
+        self
+    }
+
+    pub(super) fn after_place(mut self, place: u32) -> Self {
+        self.after_index.push(place);
+        self
+    }
+}
+
+pub(super) fn worker(id: &str, slots: u32, runners: &[(&str, u32)]) -> WorkerInfo {
+    let runner = |(name, slots): &(&str, u32)| RunnerInfo {
+        name: name.parse().unwrap(),
+        version: "1".to_owned(),
+        path: String::new(),
+        readiness: Readiness::Ready,
+        slots: *slots,
+        agentic: *name != "shell",
+    };
+    WorkerInfo {
+        id: id.parse().unwrap(),
+        name: id.to_owned(),
+        hostname: id.to_owned(),
+        machine: format!("machine-{id}").parse().unwrap(),
+        boot_id: "boot".to_owned(),
+        incarnation: "1".to_owned(),
+        version: "0".to_owned(),
+        pid: 1,
+        slots,
+        labels: BTreeMap::new(),
+        runners: runners.iter().map(runner).collect(),
+        kill_method: "cgroup".to_owned(),
+        cores: 2,
+        memory_bytes: 0,
+    }
+}
+
+pub(super) fn reply(step: &Step) -> Reply {
+    let replies = step.messages.iter().filter_map(|message| match message {
+        Message::Reply { reply, .. } => Some(reply.clone()),
+        _ => None,
+    });
+    let replies: Vec<Reply> = replies.collect();
+    assert_eq!(replies.len(), 1, "exactly one answer to each question");
+    replies[0].clone()
+}
+
+/// What was ordered: attempt, connection and runner.
+pub(super) fn starts(step: &Step) -> Vec<(AttemptId, u64, String)> {
+    let start = |message: &Message| match message {
+        Message::Start {
+            connection,
+            attempt,
+            runner,
+        } => Some((*attempt, connection.0, runner.to_string())),
+        _ => None,
+    };
+    step.messages.iter().filter_map(start).collect()
+}
+
+pub(super) fn attempt(task: TaskId, number: u32) -> AttemptId {
+    AttemptId { task, number }
+}
+
+pub(super) fn runner(name: &str) -> RunnerName {
+    name.parse().unwrap()
+}
+
+/// The rows that a store would hold after these changes.
+pub(super) fn rows(changes: &[Change]) -> Rows {
+    let mut tasks = BTreeMap::new();
+    let mut workers = BTreeMap::new();
+    let mut acked: BTreeMap<WorkerId, u64> = BTreeMap::new();
+    let mut rows = Rows::default();
+    for change in changes {
+        match change {
+            Change::Task(row) => drop(tasks.insert(row.id, (**row).clone())),
+            Change::Worker(row) => drop(workers.insert(row.info.id.clone(), (**row).clone())),
+            Change::Acked { worker, up_to } => drop(acked.insert(worker.clone(), *up_to)),
+            Change::Key(row) => rows.keys.push(row.clone()),
+            Change::Spec { .. } | Change::Attempt(_) | Change::Outcome(_) => {}
+        }
+    }
+    rows.tasks = tasks.into_values().collect();
+    let with_acked = |row: crate::WorkerRow| {
+        let up_to = acked.get(&row.info.id).copied().unwrap_or(0);
+        (row, up_to)
+    };
+    rows.workers = workers.into_values().map(with_acked).collect();
+    rows
+}

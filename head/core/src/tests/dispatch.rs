@@ -1,0 +1,128 @@
+//! Which task goes where.
+
+use std::time::Duration;
+
+use orchestra_types::{FailureCode, Priority, TaskStatus, runner::Readiness};
+
+use super::bench::{Bench, attempt, starts, task, worker};
+use crate::Input;
+
+#[test]
+fn the_most_urgent_goes_first_and_equals_go_in_order() {
+    let mut bench = Bench::new();
+    let low = bench.add(task().priority(Priority::Low));
+    let first = bench.add(task());
+    let second = bench.add(task());
+    let high = bench.add(task().priority(Priority::High));
+    let step = bench.attach(&worker("w", 4, &[("claude", 4)]), 1, &[]);
+    let order: Vec<_> = starts(&step).into_iter().map(|(a, ..)| a.task).collect();
+    assert_eq!(order, [high, first, second, low]);
+}
+
+#[test]
+fn a_long_waiter_is_promoted_past_newer_tasks_of_the_next_priority() {
+    let mut bench = Bench::new();
+    let low = bench.add(task().priority(Priority::Low));
+    let _ = bench.later(Duration::from_secs(31 * 60));
+    let normal = bench.add(task());
+    let step = bench.attach(&worker("w", 2, &[("claude", 2)]), 1, &[]);
+    let order: Vec<_> = starts(&step).into_iter().map(|(a, ..)| a.task).collect();
+    assert_eq!(order, [low, normal]);
+}
+
+#[test]
+fn no_more_is_ordered_than_there_are_slots() {
+    let mut bench = Bench::new();
+    for _ in 0..5 {
+        bench.add(task());
+    }
+    let step = bench.attach(&worker("w", 3, &[("claude", 2), ("codex", 2)]), 1, &[]);
+    let runners: Vec<String> = starts(&step)
+        .into_iter()
+        .map(|(.., runner)| runner)
+        .collect();
+    assert_eq!(runners, ["claude", "claude", "codex"]);
+    let step = bench.finish("w", 1, attempt(orchestra_types::TaskId(1), 1), None);
+    assert_eq!(
+        starts(&step).len(),
+        1,
+        "a finished attempt frees its slot at once"
+    );
+}
+
+#[test]
+fn a_task_without_a_runner_never_goes_to_the_shell() {
+    let mut bench = Bench::new();
+    let id = bench.add(task());
+    let step = bench.attach(&worker("w", 4, &[("shell", 4)]), 1, &[]);
+    assert_eq!(starts(&step), []);
+    let shell = bench.add(task().runner("shell"));
+    assert_eq!(bench.status(shell), TaskStatus::Assigned);
+    assert_eq!(bench.status(id), TaskStatus::Queued);
+}
+
+#[test]
+fn the_least_loaded_worker_is_chosen() {
+    let mut bench = Bench::new();
+    let _ = bench.attach(&worker("a", 2, &[("claude", 2)]), 1, &[]);
+    let _ = bench.attach(&worker("b", 2, &[("claude", 2)]), 2, &[]);
+    let one = bench.add(task());
+    let two = bench.add(task());
+    let where_is = |id| bench.core.holder(attempt(id, 1)).map(ToString::to_string);
+    assert_eq!(where_is(one).as_deref(), Some("a"));
+    assert_eq!(where_is(two).as_deref(), Some("b"));
+}
+
+#[test]
+fn labels_machine_and_readiness_are_required() {
+    let mut bench = Bench::new();
+    let mut wants_gpu = task();
+    wants_gpu.spec.requires.insert("gpu".into(), "yes".into());
+    let id = bench.add(wants_gpu);
+    let mut info = worker("w", 1, &[("claude", 1)]);
+    assert_eq!(starts(&bench.attach(&info, 1, &[])), []);
+    info.labels.insert("gpu".into(), "yes".into());
+    info.runners[0].readiness = Readiness::NotReady {
+        reason: "not logged in".into(),
+    };
+    let connection = crate::ConnectionId(1);
+    let step = bench.give(Input::Capacity {
+        connection,
+        info: Box::new(info.clone()),
+    });
+    assert_eq!(starts(&step), []);
+    info.runners[0].readiness = Readiness::Ready;
+    let step = bench.give(Input::Capacity {
+        connection,
+        info: Box::new(info),
+    });
+    assert_eq!(starts(&step), [(attempt(id, 1), 1, "claude".to_owned())]);
+}
+
+#[test]
+fn nothing_is_started_after_stop_assigning() {
+    let mut bench = Bench::new();
+    let _ = bench.attach(&worker("w", 1, &[("claude", 1)]), 1, &[]);
+    assert_eq!(bench.give(Input::StopAssigning), crate::Step::default());
+    let id = bench.add(task());
+    assert_eq!(bench.status(id), TaskStatus::Queued);
+}
+
+#[test]
+fn a_retry_goes_to_another_worker_when_there_is_one() {
+    let mut bench = Bench::new();
+    let _ = bench.attach(&worker("a", 2, &[("claude", 2)]), 1, &[]);
+    let _ = bench.attach(&worker("b", 2, &[("claude", 2)]), 2, &[]);
+    let id = bench.add(task().retries(1));
+    assert_eq!(
+        bench.core.holder(attempt(id, 1)).map(|w| w.as_str()),
+        Some("a")
+    );
+    let _ = bench.finish("a", 1, attempt(id, 1), Some(FailureCode::AgentFailed));
+    let _ = bench.close(attempt(id, 1));
+    let _ = bench.later(Duration::from_secs(20));
+    assert_eq!(
+        bench.core.holder(attempt(id, 2)).map(|w| w.as_str()),
+        Some("b")
+    );
+}

@@ -1,0 +1,8 @@
+//! Tests of the decisions: what a step changes and says, and nothing else.
+
+mod bench;
+mod dispatch;
+mod life;
+mod sessions;
+mod submit;
+mod world;

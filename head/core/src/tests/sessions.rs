@@ -1,0 +1,196 @@
+//! Workers that come back.
+
+use std::time::Duration;
+
+use orchestra_types::TaskStatus;
+
+use super::bench::{Bench, attempt, rows, starts, task, worker};
+use crate::{ConnectionId, Held, Input, Message, NewTask, ReportBody, RequestId, Step, Welcome};
+
+fn welcome(step: &Step) -> Welcome {
+    let found = step.messages.iter().find_map(|m| match m {
+        Message::Welcome { welcome, .. } => Some(welcome.clone()),
+        _ => None,
+    });
+    found.expect("each attachment is welcomed")
+}
+
+#[test]
+fn a_worker_that_comes_back_keeps_its_attempts() {
+    let mut bench = Bench::new();
+    let info = worker("w", 1, &[("claude", 1)]);
+    let _ = bench.attach(&info, 1, &[]);
+    let id = bench.add(task());
+    let _ = bench.report("w", 1, attempt(id, 1), ReportBody::Started);
+    let detached = Input::Detached {
+        connection: ConnectionId(1),
+        worker: info.id.clone(),
+    };
+    assert_eq!(bench.give(detached), Step::default());
+    let held = [Held {
+        attempt: attempt(id, 1),
+        started: true,
+    }];
+    let step = bench.attach(&info, 2, &held);
+    let expected = Welcome {
+        epoch: 2,
+        acked_up_to: 1,
+        keep: vec![attempt(id, 1)],
+        kill: Vec::new(),
+    };
+    assert_eq!(welcome(&step), expected);
+    assert_eq!(starts(&step), []);
+    assert_eq!(bench.status(id), TaskStatus::Running);
+}
+
+#[test]
+fn an_order_that_was_lost_on_the_way_is_given_again_with_the_same_number() {
+    let mut bench = Bench::new();
+    let info = worker("w", 1, &[("claude", 1)]);
+    let _ = bench.attach(&info, 1, &[]);
+    let id = bench.add(task());
+    let step = bench.attach(&info, 2, &[]);
+    assert_eq!(starts(&step), [(attempt(id, 1), 2, "claude".to_owned())]);
+    assert!(step.messages.contains(&Message::Disconnect {
+        connection: ConnectionId(1)
+    }));
+}
+
+#[test]
+fn a_running_attempt_that_its_worker_forgot_is_lost_at_once() {
+    let mut bench = Bench::new();
+    let info = worker("w", 1, &[("claude", 1)]);
+    let _ = bench.attach(&info, 1, &[]);
+    let id = bench.add(task());
+    let _ = bench.report("w", 1, attempt(id, 1), ReportBody::Started);
+    let _ = bench.attach(&info, 2, &[]);
+    assert_eq!(bench.status(id), TaskStatus::Queued);
+    let step = bench.later(Duration::from_secs(20));
+    assert_eq!(starts(&step), [(attempt(id, 2), 2, "claude".to_owned())]);
+}
+
+#[test]
+fn a_stale_attempt_is_to_be_killed_and_an_unacknowledged_end_is_not() {
+    let mut bench = Bench::new();
+    let info = worker("w", 2, &[("claude", 2)]);
+    let _ = bench.attach(&info, 1, &[]);
+    let done = bench.add(task());
+    let _ = bench.finish("w", 1, attempt(done, 1), None);
+    let unknown = attempt(orchestra_types::TaskId(99), 1);
+    let held = [
+        Held {
+            attempt: attempt(done, 1),
+            started: true,
+        },
+        Held {
+            attempt: unknown,
+            started: true,
+        },
+    ];
+    let welcome = welcome(&bench.attach(&info, 2, &held));
+    assert_eq!((welcome.keep, welcome.kill), (Vec::new(), vec![unknown]));
+    assert_eq!(welcome.acked_up_to, 1);
+}
+
+#[test]
+fn a_cancel_reaches_a_worker_that_was_away() {
+    let mut bench = Bench::new();
+    let info = worker("w", 1, &[("claude", 1)]);
+    let _ = bench.attach(&info, 1, &[]);
+    let id = bench.add(task());
+    let _ = bench.give(Input::Detached {
+        connection: ConnectionId(1),
+        worker: info.id.clone(),
+    });
+    let step = bench.give(Input::Cancel {
+        request: RequestId(1),
+        task: id,
+    });
+    assert!(
+        !step
+            .messages
+            .iter()
+            .any(|m| matches!(m, Message::Stop { .. }))
+    );
+    let held = [Held {
+        attempt: attempt(id, 1),
+        started: true,
+    }];
+    let step = bench.attach(&info, 2, &held);
+    let stops = |m: &Message| {
+        matches!(
+            m,
+            Message::Stop {
+                connection: ConnectionId(2),
+                ..
+            }
+        )
+    };
+    assert!(step.messages.iter().any(stops));
+}
+
+#[test]
+fn words_from_a_replaced_stream_change_nothing() {
+    let mut bench = Bench::new();
+    let info = worker("w", 1, &[("claude", 1)]);
+    let _ = bench.attach(&info, 1, &[]);
+    let id = bench.add(task());
+    let held = [Held {
+        attempt: attempt(id, 1),
+        started: false,
+    }];
+    let _ = bench.attach(&info, 2, &held);
+    let step = bench.report("w", 1, attempt(id, 1), ReportBody::Started);
+    assert_eq!(step, Step::default());
+    let detached = Input::Detached {
+        connection: ConnectionId(1),
+        worker: info.id.clone(),
+    };
+    assert_eq!(bench.give(detached), Step::default());
+    assert!(
+        bench
+            .core
+            .workers()
+            .all(|w| w.link == crate::Link::Connected(ConnectionId(2)))
+    );
+}
+
+#[test]
+fn a_restored_core_goes_on_where_it_was() {
+    let mut bench = Bench::new();
+    let info = worker("w", 1, &[("claude", 1)]);
+    let mut changes = bench.attach(&info, 1, &[]).changes;
+    let submit = |key: &str, tasks: Vec<NewTask>| Input::Submit {
+        request: RequestId(1),
+        key: key.to_owned(),
+        tasks,
+    };
+    let tasks = vec![task(), task().after_place(0), task()];
+    changes.extend(bench.give(submit("a", tasks.clone())).changes);
+    let first = orchestra_types::TaskId(1);
+    changes.extend(bench.finish("w", 1, attempt(first, 1), None).changes);
+    let before = bench.core.counts();
+    let step = bench.restore(rows(&changes));
+    assert_eq!(bench.core.counts(), before);
+    let close = Message::Close {
+        attempt: attempt(first, 1),
+        status: Some(TaskStatus::Succeeded),
+    };
+    assert_eq!(
+        step.messages,
+        [close],
+        "what was being put in place is put in place again"
+    );
+    let _ = bench.close(attempt(first, 1));
+    assert_eq!(bench.status(orchestra_types::TaskId(2)), TaskStatus::Queued);
+    let again = bench.submit_as("a", tasks);
+    assert!(matches!(
+        again,
+        crate::Reply::Submitted {
+            duplicate: true,
+            ..
+        }
+    ));
+    let new = bench.add(task());
+    assert_eq!(new, orchestra_types::TaskId(4), "ids are never used twice");
+}

@@ -1,0 +1,302 @@
+//! What can be read: borrowed views of the state, never a second copy of it.
+
+use std::collections::BTreeMap;
+
+use orchestra_types::{
+    AttemptId, Failure, FailureCode, Priority, RunnerName, TaskId, TaskStatus, Timestamp, WorkerId,
+    runner::{Readiness, WorkerInfo},
+};
+
+use crate::{ConnectionId, Core, row::TaskRow, task::Task};
+
+/// How many tasks there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    by_status: [u64; TaskStatus::ALL.len()],
+    open_by_priority: [u64; Priority::ALL.len()],
+}
+
+impl Counts {
+    /// Tasks with this status.
+    #[must_use]
+    pub fn with_status(&self, status: TaskStatus) -> u64 {
+        self.by_status[status as usize]
+    }
+
+    /// Tasks with this priority that have not ended.
+    #[must_use]
+    pub fn open_with_priority(&self, priority: Priority) -> u64 {
+        self.open_by_priority[priority as usize]
+    }
+
+    /// Tasks that have not ended.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.open_by_priority.iter().sum()
+    }
+
+    pub(crate) fn add(&mut self, status: TaskStatus, priority: Priority) {
+        self.by_status[status as usize] += 1;
+        if !status.is_ended() {
+            self.open_by_priority[priority as usize] += 1;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, status: TaskStatus, priority: Priority) {
+        self.by_status[status as usize] -= 1;
+        if !status.is_ended() {
+            self.open_by_priority[priority as usize] -= 1;
+        }
+    }
+}
+
+/// A task, to be read.
+#[derive(Clone, Debug)]
+pub struct TaskView<'a> {
+    /// As it is kept.
+    pub row: &'a TaskRow,
+    /// The status that people see.
+    pub status: TaskStatus,
+    /// Tasks that it still waits for.
+    pub waits_for: Vec<TaskId>,
+    /// Why it failed, waits, or is tried again.
+    pub reason: Option<Failure>,
+}
+
+/// Which tasks to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Any of these; empty means all.
+    pub statuses: Vec<TaskStatus>,
+    /// All of these.
+    pub labels: BTreeMap<String, String>,
+    /// Asked for or used in the latest attempt.
+    pub runner: Option<RunnerName>,
+    /// Project id or name.
+    pub project: Option<String>,
+    /// At most this many.
+    pub limit: usize,
+    /// Start behind this one.
+    pub after: Option<TaskId>,
+    /// From the highest id down.
+    pub newest_first: bool,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The tasks.
+    pub ids: Vec<TaskId>,
+    /// Go on behind this one; none at the end.
+    pub next: Option<TaskId>,
+}
+
+/// Whether a worker is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Its control stream is open.
+    Connected(ConnectionId),
+    /// It is away, and its lease runs.
+    Disconnected,
+    /// It is away, and its lease has ended.
+    Lost,
+}
+
+/// A worker, to be read.
+#[derive(Clone, Debug)]
+pub struct WorkerView<'a> {
+    /// As it described itself last.
+    pub info: &'a WorkerInfo,
+    /// Whether it is there.
+    pub link: Link,
+    /// When it first came.
+    pub joined_at: Timestamp,
+    /// Its last sign of life.
+    pub last_seen: Timestamp,
+    /// The attempts that it holds.
+    pub attempts: Vec<AttemptId>,
+}
+
+/// What one slot of a runner does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentState {
+    /// Nothing.
+    Idle,
+    /// It works on this attempt.
+    Busy(AttemptId),
+    /// Its worker is away; what it does is not known.
+    Offline(Option<AttemptId>),
+}
+
+/// One slot of a runner on a worker.
+#[derive(Clone, Debug)]
+pub struct AgentView<'a> {
+    /// Where.
+    pub worker: &'a WorkerInfo,
+    /// Which runner.
+    pub runner: &'a RunnerName,
+    /// What it does.
+    pub state: AgentState,
+}
+
+impl Core {
+    /// Counts all tasks, in constant time.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Reads a task.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> Option<TaskView<'_>> {
+        let task = self.tasks.get(&id)?;
+        Some(TaskView {
+            row: &task.row,
+            status: task.status(),
+            waits_for: task.waits_for.iter().copied().collect(),
+            reason: task
+                .row
+                .reason
+                .clone()
+                .or_else(|| self.blocked_reason(task)),
+        })
+    }
+
+    /// Lists tasks.
+    #[must_use]
+    pub fn list(&self, filter: &Filter) -> Page {
+        let fits = |task: &&Task| filter.fits(task);
+        let limit = filter.limit.max(1);
+        // One more than asked for says whether there is a next page.
+        let mut ids: Vec<TaskId> = if filter.newest_first {
+            let below = filter.after.unwrap_or(TaskId(u64::MAX));
+            let tasks = self.tasks.range(..below).rev().map(|(_, t)| t);
+            tasks
+                .filter(fits)
+                .take(limit + 1)
+                .map(|t| t.row.id)
+                .collect()
+        } else {
+            let from = TaskId(filter.after.map_or(0, |id| id.0.saturating_add(1)));
+            let tasks = self.tasks.range(from..).map(|(_, t)| t);
+            tasks
+                .filter(fits)
+                .take(limit + 1)
+                .map(|t| t.row.id)
+                .collect()
+        };
+        let more = ids.len() > limit;
+        ids.truncate(limit);
+        Page {
+            next: if more { ids.last().copied() } else { None },
+            ids,
+        }
+    }
+
+    /// The ids of all tasks that have not ended.
+    pub fn open_tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.tasks
+            .values()
+            .filter(|t| !t.status().is_ended())
+            .map(|t| t.row.id)
+    }
+
+    /// Reads all workers.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerView<'_>> {
+        self.workers.values().map(|w| WorkerView {
+            info: &w.row.info,
+            link: w.link,
+            joined_at: w.row.joined_at,
+            last_seen: w.last_seen,
+            attempts: w.attempts.keys().copied().collect(),
+        })
+    }
+
+    /// Reads all slots of ready runners: busy ones first, then as many idle ones as could start.
+    #[must_use]
+    pub fn agents(&self) -> Vec<AgentView<'_>> {
+        self.workers.values().flat_map(|w| w.agents()).collect()
+    }
+
+    /// The worker that holds an attempt now.
+    #[must_use]
+    pub fn holder(&self, attempt: AttemptId) -> Option<&WorkerId> {
+        self.tasks.get(&attempt.task)?.holder(attempt.number)
+    }
+
+    /// Why a blocked task cannot go on by itself: a task before it ended without success.
+    fn blocked_reason(&self, task: &Task) -> Option<Failure> {
+        /// A chain longer than this is not followed: the reason is only a help for people.
+        const DEPTH_MAX: usize = 64;
+        let mut open: Vec<(TaskId, usize)> = task.waits_for.iter().map(|id| (*id, 0)).collect();
+        while let Some((id, depth)) = open.pop() {
+            let before = self.tasks.get(&id)?;
+            if before.status().is_ended() {
+                let message = format!("{id} ended as {}", before.status());
+                return Some(Failure::new(FailureCode::DependencyFailed, message));
+            }
+            if depth < DEPTH_MAX {
+                open.extend(before.waits_for.iter().map(|id| (*id, depth + 1)));
+            }
+        }
+        None
+    }
+}
+
+impl Filter {
+    fn fits(&self, task: &Task) -> bool {
+        let row = &task.row;
+        let status = self.statuses.is_empty() || self.statuses.contains(&task.status());
+        let labels = self
+            .labels
+            .iter()
+            .all(|(k, v)| row.facts.labels.get(k) == Some(v));
+        let runner = self.runner.as_ref().is_none_or(|wanted| {
+            let used = row.last.as_ref().map(|(_, runner)| runner);
+            used.or(row.facts.runner.as_ref()) == Some(wanted)
+        });
+        let project = self.project.as_ref().is_none_or(|wanted| {
+            let project = row.facts.project.as_ref();
+            project.is_some_and(|(id, name)| id.as_str() == wanted || name == wanted)
+        });
+        status && labels && runner && project
+    }
+}
+
+impl crate::worker::Worker {
+    fn agents(&self) -> Vec<AgentView<'_>> {
+        let mut agents = Vec::new();
+        let mut free = self.free_slots();
+        for runner in &self.row.info.runners {
+            let busy: Vec<AttemptId> = self.attempts_of(&runner.name).collect();
+            for attempt in &busy {
+                let state = match self.link {
+                    Link::Connected(_) => AgentState::Busy(*attempt),
+                    Link::Disconnected | Link::Lost => AgentState::Offline(Some(*attempt)),
+                };
+                agents.push(AgentView {
+                    worker: &self.row.info,
+                    runner: &runner.name,
+                    state,
+                });
+            }
+            if runner.readiness != Readiness::Ready || !runner.agentic {
+                continue;
+            }
+            let used = u32::try_from(busy.len()).unwrap_or(u32::MAX);
+            let idle = runner.slots.saturating_sub(used).min(free);
+            free -= idle;
+            let state = match self.link {
+                Link::Connected(_) => AgentState::Idle,
+                Link::Disconnected | Link::Lost => AgentState::Offline(None),
+            };
+            let view = AgentView {
+                worker: &self.row.info,
+                runner: &runner.name,
+                state,
+            };
+            agents.extend(std::iter::repeat_n(view, idle as usize));
+        }
+        agents
+    }
+}

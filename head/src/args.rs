@@ -1,0 +1,54 @@
+//! The command line of `orchestra-head`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use orchestra_config::StateDir;
+
+/// Run the head: the durable queue, the scheduler and the services that workers and `ctl` call
+///
+/// `ctl start` runs it by itself. Everything is kept below the state directory; SIGTERM and SIGINT
+/// stop it cleanly, and nothing that was acknowledged is lost if it is killed.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The state directory. Default: $XDG_STATE_HOME/orchestra, else ~/.local/state/orchestra
+    #[arg(long, env = "ORCHESTRA_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
+
+    /// The configuration file. Default: orchestra.yaml in the state directory, if it is there
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Where the services listen. Default: `head.listen` of the configuration, else 127.0.0.1 with
+    /// the port of the last time, else 7117, else any free port
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// What other machines reach the head by; named in join commands. Default: `head.advertise` of
+    /// the configuration, else the address it listens on
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+
+    /// Where Prometheus metrics are served. Default: `head.metrics_listen` of the configuration,
+    /// else 127.0.0.1 and a free port
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
+
+    /// Write the log as JSON lines instead of text
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+impl Args {
+    pub(crate) fn state_dir(&self) -> anyhow::Result<StateDir> {
+        if let Some(state) = &self.state {
+            return Ok(StateDir::new(std::path::absolute(state)?));
+        }
+        let var = |name| std::env::var_os(name).map(PathBuf::from);
+        let default =
+            StateDir::default_path(var("XDG_STATE_HOME").as_deref(), var("HOME").as_deref());
+        let default = default.ok_or_else(|| {
+            anyhow::anyhow!("neither XDG_STATE_HOME nor HOME is set; name a directory with --state")
+        })?;
+        Ok(StateDir::new(default))
+    }
+}

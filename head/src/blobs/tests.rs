@@ -1,0 +1,71 @@
+use orchestra_types::Digest;
+use sha2::{Digest as _, Sha256};
+
+use super::{Blobs, Error};
+
+fn digest(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
+
+#[test]
+fn bytes_with_another_hash_are_refused_and_leave_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    let announced = digest(b"announced");
+    let mut writer = blobs.writer(announced, 9).unwrap();
+    writer.write(b"different").unwrap();
+    let refused = writer.finish().unwrap_err();
+    assert!(matches!(refused, Error::WrongHash { .. }), "{refused}");
+    assert!(!blobs.has(&announced));
+    let left = std::fs::read_dir(dir.path().join("tmp")).unwrap().count();
+    assert_eq!(left, 0, "temporary files");
+}
+
+#[test]
+fn more_or_fewer_bytes_than_announced_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    let mut writer = blobs.writer(digest(b"abc"), 3).unwrap();
+    assert!(matches!(
+        writer.write(b"abcd"),
+        Err(Error::WrongSize { found: 4, .. })
+    ));
+    let mut writer = blobs.writer(digest(b"abc"), 3).unwrap();
+    writer.write(b"ab").unwrap();
+    assert!(matches!(
+        writer.finish(),
+        Err(Error::WrongSize { found: 2, .. })
+    ));
+}
+
+#[test]
+fn a_download_resumes_at_an_offset() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    let bytes: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
+    let stored = blobs.put(&bytes).unwrap();
+    let mut reader = blobs.reader(&stored, 150_000).unwrap();
+    assert_eq!(reader.total(), 200_000);
+    let mut rest = Vec::new();
+    loop {
+        let chunk = reader.next_chunk().unwrap();
+        if chunk.is_empty() {
+            break;
+        }
+        rest.extend(chunk);
+    }
+    assert_eq!(rest, bytes[150_000..]);
+}
+
+#[test]
+fn what_a_killed_process_left_half_written_is_removed_at_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    let stored = blobs.put(b"kept").unwrap();
+    std::fs::write(dir.path().join("tmp/0"), b"half").unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    assert!(!dir.path().join("tmp/0").exists());
+    assert_eq!(blobs.read(&stored, 10).unwrap(), b"kept");
+    let unknown = blobs.read(&digest(b"never"), 10).unwrap_err();
+    assert!(matches!(unknown, Error::Unknown(_)), "{unknown}");
+}

@@ -1,0 +1,125 @@
+//! Storing bytes: a temporary file, hash and size checked, fsync, rename, fsync of the directory.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
+
+use orchestra_types::Digest;
+use sha2::{Digest as _, Sha256};
+
+use super::{Blobs, Error, sync_dir};
+
+/// Bytes being stored. Dropped before `finish`, it leaves nothing.
+#[derive(Debug)]
+pub struct Writer {
+    blobs: Blobs,
+    digest: Digest,
+    size: u64,
+    temp: TempFile,
+    hash: Sha256,
+    written: u64,
+}
+
+impl Blobs {
+    /// Begins to store bytes whose name and size are announced.
+    pub fn writer(&self, digest: Digest, size: u64) -> Result<Writer, Error> {
+        let number = self.inner.next_temp.fetch_add(1, Ordering::Relaxed);
+        let temp = TempFile::create(self.temp_path(number))?;
+        Ok(Writer {
+            blobs: self.clone(),
+            digest,
+            size,
+            temp,
+            hash: Sha256::new(),
+            written: 0,
+        })
+    }
+
+    /// Stores `bytes`. Returns when they are durable.
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, Error> {
+        let digest = Digest(Sha256::digest(bytes).into());
+        if !self.has(&digest) {
+            let mut writer = self.writer(digest, bytes.len() as u64)?;
+            writer.write(bytes)?;
+            writer.finish()?;
+        }
+        Ok(digest)
+    }
+}
+
+impl Writer {
+    /// Takes the next bytes. Refuses more than were announced at once.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.written += bytes.len() as u64;
+        if self.written > self.size {
+            return Err(self.wrong_size());
+        }
+        self.hash.update(bytes);
+        let file = self.temp.file.write_all(bytes);
+        file.map_err(|source| Error::io("write", &self.temp.path, source))
+    }
+
+    /// Makes the bytes durable under their name, if they are those that were announced.
+    pub fn finish(self) -> Result<(), Error> {
+        if self.written != self.size {
+            return Err(self.wrong_size());
+        }
+        let found = Digest(self.hash.finalize().into());
+        if found != self.digest {
+            return Err(Error::WrongHash {
+                announced: self.digest,
+                found,
+            });
+        }
+        let path = self.blobs.path(&self.digest);
+        self.temp
+            .publish(&path, &self.blobs.inner.root)
+            .map_err(|source| Error::io("store", &path, source))
+    }
+
+    fn wrong_size(&self) -> Error {
+        Error::WrongSize {
+            announced: self.size,
+            found: self.written,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct TempFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl TempFile {
+    fn create(path: PathBuf) -> Result<Self, Error> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let opened = options.open(&path);
+        let file = opened.map_err(|source| Error::io("make", &path, source))?;
+        Ok(Self { path, file })
+    }
+
+    fn publish(self, path: &Path, root: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        let dir = path.parent().expect("a blob lies in a fan-out directory");
+        match fs::create_dir(dir) {
+            Ok(()) => sync_dir(root)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        fs::rename(&self.path, path)?;
+        sync_dir(dir)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        // After `publish` there is nothing to remove; an error leaves litter for the next start.
+        let _ = fs::remove_file(&self.path);
+    }
+}

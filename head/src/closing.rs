@@ -1,0 +1,250 @@
+//! Puts an attempt's result in place: the shared context, the branch in the user's repository, the
+//! change in the user's checkout. Then the core hears `Input::Closed`.
+//!
+//! Doing it twice does no harm: after a restart the core orders every close again that it has not
+//! heard of. What fails costs a warning or a conflict, never the result.
+
+use std::sync::Arc;
+
+use orchestra_core::Input;
+use orchestra_repo::{Change, Checkout};
+use orchestra_types::{
+    ApplyResult, Artifact, ArtifactKind, AttemptId, MachineId, ManifestEntry, Outcome, Place,
+    ProjectRef, TaskSpec, TaskStatus,
+};
+use tokio::{sync::mpsc, task::JoinSet};
+
+use crate::{
+    blobs::Blobs,
+    context,
+    engine::{Close, Handle, ReadError, View},
+    manifest,
+    shutdown::Stop,
+    store,
+};
+
+/// Most attempts that are closed at once: each may run git.
+const AT_ONCE: usize = 4;
+/// Longest output that is written into the shared context.
+const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// Orders to close that may wait here; the engine keeps the others.
+pub const CLOSES_BOUND: usize = 64;
+
+/// Closes attempts.
+pub struct Closer {
+    /// Where facts come from, and who is told.
+    pub engine: Handle,
+    /// Bundles and outputs.
+    pub blobs: Blobs,
+    /// Where what people and later tasks read is written.
+    pub context: Arc<context::Store>,
+    /// Checkouts on this machine can be changed here.
+    pub machine: MachineId,
+}
+
+/// What is known of an attempt that is to be closed.
+struct Facts {
+    spec: TaskSpec,
+    outcome: Outcome,
+    /// How the task will end; none when another attempt follows.
+    status: Option<TaskStatus>,
+    attempt: AttemptId,
+    runner: String,
+    /// As people know it.
+    worker: String,
+}
+
+impl Closer {
+    /// Runs until the stop is wished, and then until what was begun is done.
+    pub async fn run(self, mut closes: mpsc::Receiver<Close>, stop: Stop) {
+        let closer = Arc::new(self);
+        let mut running = JoinSet::new();
+        loop {
+            tokio::select! {
+                close = closes.recv(), if running.len() < AT_ONCE => match close {
+                    Some(close) => {
+                        let closer = Arc::clone(&closer);
+                        running.spawn(async move { closer.close(close).await });
+                    }
+                    None => break,
+                },
+                Some(_) = running.join_next() => {}
+                () = stop.wished() => break,
+            }
+        }
+        running.join_all().await;
+    }
+
+    async fn close(&self, close: Close) {
+        let Close { attempt, status } = close;
+        let apply = match self.facts(close).await {
+            Ok(Some(facts)) => self.put_in_place(facts).await,
+            Ok(None) => {
+                tracing::warn!(%attempt, "nothing is known of an attempt that is to be closed");
+                ApplyResult::NotRequested
+            }
+            Err(ReadError::Stopped(_)) => return,
+            Err(error) => {
+                tracing::error!(%attempt, %error, "an attempt's result cannot be read");
+                ApplyResult::NotRequested
+            }
+        };
+        tracing::debug!(%attempt, ?status, ?apply, "attempt closed");
+        // A stopped engine orders it again after the next start.
+        let _ = self.engine.tell(Input::Closed { attempt, apply }).await;
+    }
+
+    async fn facts(&self, close: Close) -> Result<Option<Facts>, ReadError> {
+        self.engine.read(move |view| facts(view, close)).await
+    }
+
+    async fn put_in_place(&self, facts: Facts) -> ApplyResult {
+        let span = tracing::info_span!("task.finish", attempt = %facts.attempt);
+        orchestra_telemetry::set_parent(&span, &facts.spec.traceparent);
+        let (blobs, machine) = (self.blobs.clone(), self.machine.clone());
+        let context = Arc::clone(&self.context);
+        let done = tokio::task::spawn_blocking(move || {
+            let _entered = span.enter();
+            record(&blobs, &context, &facts);
+            put_in_place(&blobs, &machine, &facts)
+        });
+        done.await.unwrap_or_else(|_| ApplyResult::Conflict {
+            message: "the head failed while it put the change in place; see its log".to_owned(),
+        })
+    }
+}
+
+fn facts(view: &View<'_>, close: Close) -> store::Result<Option<Facts>> {
+    let spec = view.store.spec(close.attempt.task)?;
+    let end = view.store.outcome(close.attempt)?;
+    let outcome = end.and_then(|end| end.result.ok());
+    let attempt = view.store.attempt(close.attempt)?;
+    let (Some(spec), Some(outcome), Some(attempt)) = (spec, outcome, attempt) else {
+        return Ok(None);
+    };
+    let mut workers = view.core.workers();
+    let worker = workers.find(|worker| worker.info.id == attempt.worker);
+    Ok(Some(Facts {
+        spec,
+        outcome: *outcome,
+        status: close.status,
+        attempt: attempt.id,
+        runner: attempt.runner.to_string(),
+        worker: worker.map_or_else(|| attempt.worker.to_string(), |w| w.info.name.clone()),
+    }))
+}
+
+/// Writes a task that ends into the shared context of its project.
+fn record(blobs: &Blobs, context: &context::Store, facts: &Facts) {
+    let Some(status) = facts.status else {
+        return;
+    };
+    let outcome = &facts.outcome;
+    let task = context::ClosingTask {
+        id: facts.attempt.task,
+        attempt: facts.attempt.number,
+        spec: facts.spec.clone(),
+        status,
+        failure: outcome.failure.clone(),
+        runner: facts.runner.clone(),
+        worker: facts.worker.clone(),
+        started_at: Some(outcome.started_at),
+        finished_at: outcome.finished_at,
+        files: files(blobs, outcome),
+        text: text(blobs, outcome),
+    };
+    if let Err(error) = context.record(&task) {
+        let error = format!("{:#}", anyhow::Error::from(error));
+        tracing::warn!(task = %task.id, error, "not written into the shared context");
+    }
+}
+
+fn files(blobs: &Blobs, outcome: &Outcome) -> Vec<ManifestEntry> {
+    let Some(artifact) = artifact(outcome, ArtifactKind::Manifest) else {
+        return Vec::new();
+    };
+    let manifest = manifest::read(blobs, &artifact.digest);
+    let manifest = manifest.inspect_err(|error| {
+        tracing::warn!(%error, "the list of changed files cannot be read");
+    });
+    manifest.unwrap_or_default().entries
+}
+
+/// The artifact has the whole text, the outcome only its beginning.
+fn text(blobs: &Blobs, outcome: &Outcome) -> String {
+    let whole = artifact(outcome, ArtifactKind::Output);
+    let whole = whole.and_then(|artifact| {
+        let text = blobs.read_text(&artifact.digest, OUTPUT_BYTES_MAX);
+        text.inspect_err(|error| tracing::warn!(%error, "an output cannot be read"))
+            .ok()
+    });
+    whole.unwrap_or_else(|| outcome.text.clone())
+}
+
+fn put_in_place(blobs: &Blobs, machine: &MachineId, facts: &Facts) -> ApplyResult {
+    // An attempt that is tried again leaves its bundle as an artifact, and nothing else.
+    let Some(status) = facts.status else {
+        return ApplyResult::NotRequested;
+    };
+    let wants_apply = facts.spec.apply && status == TaskStatus::Succeeded;
+    let here = |project: &&ProjectRef| project.machine == *machine;
+    let (Some(project), Place::Repository { commit: base, .. }) =
+        (facts.spec.project.as_ref().filter(here), &facts.spec.place)
+    else {
+        return ApplyResult::NotRequested;
+    };
+    let Some(bundle) = artifact(&facts.outcome, ArtifactKind::Bundle) else {
+        let applied = ApplyResult::Applied { files: 0 };
+        return if wants_apply {
+            applied
+        } else {
+            ApplyResult::NotRequested
+        };
+    };
+    let path = blobs.path(&bundle.digest);
+    let change = Change {
+        bundle: &path,
+        branch: &facts.outcome.branch,
+        commit: &facts.outcome.commit,
+        base,
+    };
+    into_repository(project, &change, wants_apply)
+}
+
+fn artifact(outcome: &Outcome, kind: ArtifactKind) -> Option<&Artifact> {
+    outcome
+        .artifacts
+        .iter()
+        .find(|artifact| artifact.kind == kind)
+}
+
+fn into_repository(project: &ProjectRef, change: &Change<'_>, wants_apply: bool) -> ApplyResult {
+    let conflict = |message: String| {
+        tracing::warn!(project = %project.id, branch = change.branch, message, "not put in place");
+        if wants_apply {
+            ApplyResult::Conflict { message }
+        } else {
+            ApplyResult::NotRequested
+        }
+    };
+    let checkout = match Checkout::discover(&project.dir) {
+        Ok(Some(checkout)) => checkout,
+        Ok(None) => return conflict(format!("`{}` is no repository", project.dir.display())),
+        Err(error) => return conflict(error.to_string()),
+    };
+    if let Err(error) = orchestra_repo::import_branch(&checkout, change.bundle, change.branch) {
+        return conflict(error.to_string());
+    }
+    if !wants_apply {
+        return ApplyResult::NotRequested;
+    }
+    match orchestra_repo::apply(&checkout, change) {
+        Ok(applied) => ApplyResult::Applied {
+            files: applied.files,
+        },
+        Err(error) => conflict(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

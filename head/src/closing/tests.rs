@@ -1,0 +1,183 @@
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use orchestra_types::{
+    Artifact, ArtifactKind, AttemptId, Digest, Exit, ManifestSummary, Outcome, Place, Priority,
+    ProjectRef, TaskId, TaskSpec, TaskStatus, Timestamp, Usage,
+};
+
+use super::{ApplyResult, Facts, put_in_place};
+use crate::blobs::Blobs;
+
+/// A user's repository, and the bundle of an attempt that added `new.txt` to it.
+struct World {
+    _dir: tempfile::TempDir,
+    repository: std::path::PathBuf,
+    blobs: Blobs,
+    facts: Facts,
+}
+
+fn git(dir: &Path, args: &[&str]) -> String {
+    let mut command = Command::new("git");
+    command.args(["-c", "user.name=t", "-c", "user.email=t@t"]);
+    let output = command.current_dir(dir).args(args).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "git {args:?}: {error}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn world(apply: bool) -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let repository = dir.path().join("project");
+    fs::create_dir(&repository).unwrap();
+    git(&repository, &["init", "-q", "-b", "main"]);
+    fs::write(repository.join("old.txt"), "old\n").unwrap();
+    git(&repository, &["add", "."]);
+    git(&repository, &["commit", "-qm", "base"]);
+    let base = git(&repository, &["rev-parse", "HEAD"]);
+
+    let clone = dir.path().join("clone");
+    git(dir.path(), &["clone", "-q", "project", "clone"]);
+    git(&clone, &["checkout", "-qb", "orchestra/task_001"]);
+    fs::write(clone.join("new.txt"), "new\n").unwrap();
+    git(&clone, &["add", "."]);
+    git(&clone, &["commit", "-qm", "work"]);
+    let commit = git(&clone, &["rev-parse", "HEAD"]);
+    let range = format!("{base}..refs/heads/orchestra/task_001");
+    git(&clone, &["bundle", "create", "-q", "../bundle", &range]);
+
+    let blobs = Blobs::open(&dir.path().join("blobs")).unwrap();
+    let digest = blobs.put(&fs::read(dir.path().join("bundle")).unwrap());
+    let facts = facts(&repository, base, commit, digest.unwrap(), apply);
+    World {
+        _dir: dir,
+        repository,
+        blobs,
+        facts,
+    }
+}
+
+fn facts(dir: &Path, base: String, commit: String, bundle: Digest, apply: bool) -> Facts {
+    let spec = TaskSpec {
+        description: "add a file".to_owned(),
+        priority: Priority::Normal,
+        runner: None,
+        model: None,
+        after: Vec::new(),
+        timeout: Duration::from_secs(60),
+        retries: 0,
+        labels: Default::default(),
+        requires: Default::default(),
+        context_files: Vec::new(),
+        project: Some(ProjectRef {
+            id: "git-1".parse().unwrap(),
+            name: "project".to_owned(),
+            dir: dir.to_owned(),
+            machine: "here".parse().unwrap(),
+        }),
+        place: Place::Repository {
+            commit: base.clone(),
+            head: base,
+            branch: "main".to_owned(),
+            bundles: vec![bundle],
+        },
+        apply,
+        command: None,
+        submitter: String::new(),
+        traceparent: String::new(),
+    };
+    let outcome = Outcome {
+        exit: Exit::Code(0),
+        failure: None,
+        text: String::new(),
+        usage: Usage::default(),
+        session: String::new(),
+        model: String::new(),
+        files: ManifestSummary::default(),
+        branch: "orchestra/task_001".to_owned(),
+        commit,
+        artifacts: vec![Artifact {
+            kind: ArtifactKind::Bundle,
+            digest: bundle,
+            size: 1,
+        }],
+        started_at: Timestamp(1),
+        finished_at: Timestamp(2),
+    };
+    Facts {
+        spec,
+        outcome,
+        status: Some(TaskStatus::Succeeded),
+        attempt: AttemptId {
+            task: TaskId(1),
+            number: 1,
+        },
+        runner: "agent".to_owned(),
+        worker: "w".to_owned(),
+    }
+}
+
+fn close(world: &World, machine: &str) -> ApplyResult {
+    put_in_place(&world.blobs, &machine.parse().unwrap(), &world.facts)
+}
+
+#[test]
+fn the_branch_and_the_change_are_in_the_repository_and_doing_it_twice_does_no_harm() {
+    let world = world(true);
+    for _ in 0..2 {
+        let applied = close(&world, "here");
+        assert!(
+            matches!(applied, ApplyResult::Applied { .. }),
+            "{applied:?}"
+        );
+        let text = fs::read_to_string(world.repository.join("new.txt")).unwrap();
+        assert_eq!(text, "new\n");
+        let branch = git(&world.repository, &["rev-parse", "orchestra/task_001"]);
+        assert_eq!(branch, world.facts.outcome.commit);
+    }
+}
+
+#[test]
+fn without_a_wish_to_apply_only_the_branch_comes() {
+    let world = world(false);
+    assert_eq!(close(&world, "here"), ApplyResult::NotRequested);
+    assert!(!world.repository.join("new.txt").exists());
+    git(&world.repository, &["rev-parse", "orchestra/task_001"]);
+}
+
+#[test]
+fn a_file_of_the_user_in_the_way_is_a_conflict_and_stays() {
+    let world = world(true);
+    fs::write(world.repository.join("new.txt"), "mine\n").unwrap();
+    let ApplyResult::Conflict { message } = close(&world, "here") else {
+        panic!("applied over the user's file");
+    };
+    assert!(message.contains("new.txt"), "{message}");
+    let text = fs::read_to_string(world.repository.join("new.txt")).unwrap();
+    assert_eq!(text, "mine\n");
+}
+
+#[test]
+fn a_failed_attempt_leaves_its_branch_but_is_not_applied() {
+    let mut world = world(true);
+    world.facts.status = Some(TaskStatus::Failed);
+    assert_eq!(close(&world, "here"), ApplyResult::NotRequested);
+    assert!(!world.repository.join("new.txt").exists());
+    git(&world.repository, &["rev-parse", "orchestra/task_001"]);
+}
+
+#[test]
+fn a_checkout_on_another_machine_is_left_to_its_own_client() {
+    let world = world(true);
+    assert_eq!(close(&world, "elsewhere"), ApplyResult::NotRequested);
+    assert!(!world.repository.join("new.txt").exists());
+}
+
+#[test]
+fn a_repository_that_is_gone_is_a_conflict_with_its_name() {
+    let world = world(true);
+    fs::rename(&world.repository, world.repository.with_extension("moved")).unwrap();
+    let ApplyResult::Conflict { message } = close(&world, "here") else {
+        panic!("applied to nothing");
+    };
+    assert!(message.contains("project"), "{message}");
+}

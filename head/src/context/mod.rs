@@ -1,0 +1,44 @@
+//! The shared context of projects: what a task knows of those before it.
+//!
+//! ```text
+//! STATE/head/context/<project>/project_overview.md      people write it, agents read it
+//!                             /current_state.md         people's text, and a section of ours
+//!                             /completed_tasks.json     the last tasks, newest last
+//!                             /agent_outputs/task_001_output.md
+//!                             /mirror.json              what we last wrote into which directory
+//! <project's directory>/context/                        a mirror of the first four, for people
+//! ```
+//!
+//! The head's files are the truth; the mirror exists only where the project's directory is on the
+//! head's own machine. What people change in the mirror is adopted before the next task and before
+//! we write there. Nothing about a mirror can fail a task: it costs a warning.
+//!
+//! Everything here blocks: async callers use `spawn_blocking`.
+
+mod folder;
+mod mirror;
+mod record;
+mod render;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+pub use record::ClosingTask;
+pub use store::{Error, Store};
+
+/// The description of the project, written by people.
+pub const OVERVIEW: &str = "project_overview.md";
+/// Where the project stands: people's text and a generated section.
+pub const STATE: &str = "current_state.md";
+/// The last tasks that ended.
+pub const COMPLETED: &str = "completed_tasks.json";
+/// The directory of the tasks' outputs.
+pub const OUTPUTS: &str = "agent_outputs";
+/// What people may change.
+pub const EDITABLE: [&str; 2] = [OVERVIEW, STATE];
+
+/// Largest document that is read, stored or given to an agent: 256 KiB.
+const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// Longest output that is kept of one task: 1 MiB; the whole text is an artifact.
+const OUTPUT_BYTES_MAX: usize = 1024 * 1024;

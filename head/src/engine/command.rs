@@ -1,0 +1,78 @@
+//! What reaches the engine's thread, and what leaves it towards a worker.
+
+use orchestra_core::{ConnectionId, Core, Input, NewTask, Reply, StopReason, Welcome};
+use orchestra_types::{ApplyResult, AttemptId, RunnerName, TaskId, TaskSpec, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::store::Store;
+
+/// One thing for the engine to do. `at` is when it arrived, so that inputs which waited behind a
+/// slow disk do not look late.
+pub(super) enum Command {
+    /// Something happened, and nobody waits for an answer.
+    Input { at: Timestamp, input: Input },
+    /// A client asks for a change.
+    Ask {
+        at: Timestamp,
+        ask: Ask,
+        reply: oneshot::Sender<Reply>,
+    },
+    /// A worker's stream began: from here on messages for it go to `outbox`.
+    Attach {
+        at: Timestamp,
+        connection: ConnectionId,
+        outbox: mpsc::Sender<Outgoing>,
+        input: Input,
+    },
+    /// Somebody wants to read.
+    Query(Query),
+    /// Finish what waits, then end.
+    Stop,
+}
+
+/// What a client may ask for.
+pub(super) enum Ask {
+    Submit { key: String, tasks: Vec<NewTask> },
+    Cancel(TaskId),
+    Retry(TaskId),
+    RecordApply { task: TaskId, result: ApplyResult },
+}
+
+/// Reads, and answers by itself. Says why when the store is broken.
+pub(super) type Query = Box<dyn FnOnce(&View<'_>) -> Option<String> + Send>;
+
+/// What may be read: only what is durable.
+pub struct View<'a> {
+    /// Tasks and workers.
+    pub core: &'a Core,
+    /// Specifications, attempts and outcomes.
+    pub store: &'a Store,
+}
+
+/// A message for a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// The answer to its first message.
+    Welcome(Welcome),
+    /// Start an attempt.
+    Start {
+        /// Which.
+        attempt: AttemptId,
+        /// With which runner.
+        runner: RunnerName,
+        /// What is to be done.
+        spec: Box<TaskSpec>,
+    },
+    /// End an attempt.
+    Stop {
+        /// Which.
+        attempt: AttemptId,
+        /// Why.
+        reason: StopReason,
+    },
+    /// The reports up to this number are durable.
+    AckReports {
+        /// Up to which.
+        up_to: u64,
+    },
+}

@@ -1,0 +1,165 @@
+//! The cheap async face of the engine.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use orchestra_core::{ConnectionId, Held, Input, NewTask, Reply};
+use orchestra_types::{ApplyResult, TaskId, Timestamp, runner::WorkerInfo};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::{
+    Clock,
+    command::{Ask, Command, Outgoing, View},
+};
+use crate::store;
+
+/// The engine has ended or is about to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the head is stopping; ask again when it is back")]
+pub struct Stopped;
+
+/// Why there is no answer to a query.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The engine has ended.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// A row cannot be read.
+    #[error("failed to read the head's store")]
+    Store(#[from] store::Error),
+}
+
+/// The way to the engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    changes: broadcast::Sender<TaskId>,
+    clock: Clock,
+    next_connection: Arc<AtomicU64>,
+}
+
+/// A worker's open stream.
+#[derive(Debug)]
+pub struct Attachment {
+    /// The stream.
+    pub connection: ConnectionId,
+    /// What is to be sent. Closed when the engine ends the stream.
+    pub outbox: mpsc::Receiver<Outgoing>,
+}
+
+impl Handle {
+    pub(super) fn new(
+        commands: mpsc::Sender<Command>,
+        changes: broadcast::Sender<TaskId>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            commands,
+            changes,
+            clock,
+            next_connection: Arc::new(AtomicU64::new(1)),
+        }
+    }
+
+    /// The engine's time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Submits tasks. The answer comes when they are durable.
+    pub async fn submit(&self, key: String, tasks: Vec<NewTask>) -> Result<Reply, Stopped> {
+        self.ask(Ask::Submit { key, tasks }).await
+    }
+
+    /// Asks a task to end.
+    pub async fn cancel(&self, task: TaskId) -> Result<Reply, Stopped> {
+        self.ask(Ask::Cancel(task)).await
+    }
+
+    /// Asks for an ended task to be tried again.
+    pub async fn retry(&self, task: TaskId) -> Result<Reply, Stopped> {
+        self.ask(Ask::Retry(task)).await
+    }
+
+    /// Notes that a client put a task's change into a checkout, or could not.
+    pub async fn record_apply(&self, task: TaskId, result: ApplyResult) -> Result<Reply, Stopped> {
+        self.ask(Ask::RecordApply { task, result }).await
+    }
+
+    /// Tells what happened. Waits while too much waits already.
+    pub async fn tell(&self, input: Input) -> Result<(), Stopped> {
+        let at = self.now();
+        self.send(Command::Input { at, input }).await
+    }
+
+    /// Reads what is durable, after everything that was told before.
+    pub async fn read<T, F>(&self, read: F) -> Result<T, ReadError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&View<'_>) -> store::Result<T> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let query = move |view: &View<'_>| {
+            let result = read(view);
+            let fatal = match &result {
+                Err(error) if error.is_fatal() => Some(error.to_string()),
+                Ok(_) | Err(_) => None,
+            };
+            // Who asked may be gone.
+            let _ = answer.send(result);
+            fatal
+        };
+        self.send(Command::Query(Box::new(query))).await?;
+        Ok(answered.await.map_err(|_| Stopped)??)
+    }
+
+    /// Begins a worker's stream.
+    pub async fn attach(&self, info: WorkerInfo, held: Vec<Held>) -> Result<Attachment, Stopped> {
+        let connection = ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed));
+        let (sender, outbox) = mpsc::channel(outbox_bound(&info));
+        let info = Box::new(info);
+        let command = Command::Attach {
+            at: self.now(),
+            connection,
+            outbox: sender,
+            input: Input::Attached {
+                connection,
+                info,
+                held,
+            },
+        };
+        self.send(command).await?;
+        Ok(Attachment { connection, outbox })
+    }
+
+    /// The tasks that change from here on. A receiver that lags must read everything again.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<TaskId> {
+        self.changes.subscribe()
+    }
+
+    /// Lets the engine finish what waits, and end.
+    pub async fn stop(&self) -> Result<(), Stopped> {
+        self.send(Command::Stop).await
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Reply, Stopped> {
+        let (reply, replied) = oneshot::channel();
+        let at = self.now();
+        self.send(Command::Ask { at, ask, reply }).await?;
+        replied.await.map_err(|_| Stopped)
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Stopped> {
+        self.commands.send(command).await.map_err(|_| Stopped)
+    }
+}
+
+/// How many messages may wait for a worker. A step can order as many attempts as it has slots, and
+/// stop them all; a worker that is further behind than that is not reading.
+fn outbox_bound(info: &WorkerInfo) -> usize {
+    1024 + 4 * info.slots as usize
+}

@@ -1,0 +1,132 @@
+use std::{path::Path, sync::Arc, time::Duration};
+
+use orchestra_core::{NewTask, Reply};
+use orchestra_types::{Place, Priority, TaskId, TaskSpec, TaskStatus};
+use tokio::sync::mpsc;
+
+use super::{Close, Engine, start};
+use crate::{blobs::Blobs, metrics::Metrics, store::Store};
+
+fn engine(dir: &Path) -> (Engine, mpsc::Receiver<Close>) {
+    let blobs = Blobs::open(&dir.join("blobs")).unwrap();
+    let store = Store::open(&dir.join("db"), blobs).unwrap();
+    let meter = opentelemetry::global::meter("test");
+    let metrics = Arc::new(Metrics::new(&meter, dir.join("db")));
+    let (sender, closes) = mpsc::channel(4);
+    let config = orchestra_core::Config::default();
+    let runtime = tokio::runtime::Handle::current();
+    let engine = start(store, config, sender, metrics, runtime).unwrap();
+    (engine, closes)
+}
+
+fn task(description: &str) -> NewTask {
+    NewTask {
+        spec: TaskSpec {
+            description: description.to_owned(),
+            priority: Priority::Normal,
+            runner: None,
+            model: None,
+            after: Vec::new(),
+            timeout: Duration::from_secs(60),
+            retries: 0,
+            labels: Default::default(),
+            requires: Default::default(),
+            context_files: Vec::new(),
+            project: None,
+            place: Place::Empty,
+            apply: false,
+            command: None,
+            submitter: String::new(),
+            traceparent: String::new(),
+        },
+        after_index: Vec::new(),
+    }
+}
+
+async fn stop(mut engine: Engine) {
+    engine.handle.stop().await.unwrap();
+    engine.ended().await.unwrap();
+    engine.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledged_submission_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, _closes) = engine(dir.path());
+    let reply = first.handle.submit("k".to_owned(), vec![task("a")]).await;
+    let ids = vec![TaskId(1)];
+    let (again, duplicate) = (ids.clone(), true);
+    assert_eq!(
+        reply,
+        Ok(Reply::Submitted {
+            ids,
+            duplicate: false
+        })
+    );
+    stop(first).await;
+
+    let (second, _closes) = engine(dir.path());
+    let read = second.handle.read(|view| {
+        let status = view.core.task(TaskId(1)).map(|task| task.status);
+        Ok((status, view.store.spec(TaskId(1))?))
+    });
+    let (status, spec) = read.await.unwrap();
+    assert_eq!(status, Some(TaskStatus::Queued));
+    assert_eq!(spec.map(|spec| spec.description).as_deref(), Some("a"));
+    let reply = second.handle.submit("k".to_owned(), vec![task("a")]).await;
+    let ids = again;
+    assert_eq!(reply, Ok(Reply::Submitted { ids, duplicate }));
+    stop(second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_clients_share_commits_and_each_gets_its_own_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _closes) = engine(dir.path());
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..64 {
+        let handle = engine.handle.clone();
+        clients.spawn(async move {
+            let name = format!("client {client}");
+            let reply = handle.submit(name.clone(), vec![task(&name)]).await;
+            let Ok(Reply::Submitted { ids, .. }) = reply else {
+                panic!("{reply:?}");
+            };
+            let id = ids[0];
+            let spec = handle.read(move |view| view.store.spec(id)).await.unwrap();
+            assert_eq!(spec.unwrap().description, name);
+            id
+        });
+    }
+    let mut ids = clients.join_all().await;
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=64).map(TaskId).collect::<Vec<_>>());
+    stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watchers_hear_of_a_change_only_when_it_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _closes) = engine(dir.path());
+    let mut changes = engine.handle.changes();
+    let submitted = engine.handle.submit("k".to_owned(), vec![task("a")]);
+    submitted.await.unwrap();
+    let id = changes.recv().await.unwrap();
+    let found = engine
+        .handle
+        .read(move |view| Ok(view.core.task(id).is_some()));
+    assert!(found.await.unwrap());
+    stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_engine_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut engine, _closes) = engine(dir.path());
+    engine.handle.stop().await.unwrap();
+    engine.ended().await.unwrap();
+    // The head asks again while it winds down, whatever ended the engine.
+    engine.ended().await.unwrap();
+    let refused = engine.handle.cancel(TaskId(1)).await.unwrap_err();
+    assert!(refused.to_string().contains("stopping"), "{refused}");
+}

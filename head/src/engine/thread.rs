@@ -1,0 +1,211 @@
+//! The engine's loop: wait, decide, commit, deliver, answer.
+
+use std::time::Instant;
+
+use orchestra_core::{Change, Core, Input, Message, RequestId, Step};
+use orchestra_types::Timestamp;
+use tokio::{
+    runtime::Handle as Runtime,
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    Clock, Failed,
+    command::{Ask, Command, Query, View},
+    delivery::Delivery,
+    observer::Observer,
+};
+use crate::store::Store;
+
+/// Most inputs that share one commit.
+const TURN_COMMANDS_MAX: usize = 1024;
+
+pub(super) struct State {
+    core: Core,
+    store: Store,
+    clock: Clock,
+    /// The time of the latest input: it never goes back.
+    now: Timestamp,
+    inbox: mpsc::Receiver<Command>,
+    delivery: Delivery,
+    observer: Observer,
+    running: bool,
+}
+
+/// What one turn of the loop gathers before its commit.
+#[derive(Default)]
+struct Turn {
+    steps: Vec<Vec<Change>>,
+    messages: Vec<Message>,
+    queries: Vec<Query>,
+    detached: bool,
+}
+
+/// Runs until it is told to stop or fails. `first` comes from the restoring of the core.
+pub(super) fn run(
+    mut state: State,
+    first: Step,
+    runtime: &Runtime,
+    end: oneshot::Sender<Result<(), Failed>>,
+) {
+    let result = state.run(first, runtime);
+    // The store is closed before anybody hears of the end.
+    drop(state);
+    let _ = end.send(result);
+}
+
+impl State {
+    pub fn new(
+        core: Core,
+        store: Store,
+        clock: Clock,
+        inbox: mpsc::Receiver<Command>,
+        delivery: Delivery,
+        observer: Observer,
+    ) -> Self {
+        Self {
+            core,
+            store,
+            now: clock.now(),
+            clock,
+            inbox,
+            delivery,
+            observer,
+            running: true,
+        }
+    }
+
+    fn run(&mut self, first: Step, runtime: &Runtime) -> Result<(), Failed> {
+        let mut turn = Turn::default();
+        turn.add(first);
+        self.finish(turn)?;
+        while self.running {
+            let commands = self.wait(runtime);
+            let turn = self.decide(commands);
+            self.finish(turn)?;
+        }
+        Ok(())
+    }
+
+    /// The commands that wait; none when the core's deadline came first.
+    fn wait(&mut self, runtime: &Runtime) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let rest = self
+            .core
+            .next_deadline()
+            .map(|at| at.since(self.clock.now()));
+        let receive = self.inbox.recv_many(&mut commands, TURN_COMMANDS_MAX);
+        let all_handles_gone = match rest {
+            None => runtime.block_on(receive) == 0,
+            // A timer can only be made inside the runtime, hence the block.
+            Some(rest) => {
+                let received = runtime.block_on(async { timeout(rest, receive).await });
+                received == Ok(0)
+            }
+        };
+        if all_handles_gone {
+            self.running = false;
+        }
+        commands
+    }
+
+    fn decide(&mut self, commands: Vec<Command>) -> Turn {
+        let mut turn = Turn::default();
+        if commands.is_empty() {
+            self.handle(self.clock.now(), Input::Tick, &mut turn);
+        }
+        for command in commands {
+            self.take(command, &mut turn);
+        }
+        turn
+    }
+
+    fn take(&mut self, command: Command, turn: &mut Turn) {
+        match command {
+            Command::Input { at, input } => {
+                if let Input::Detached { connection, .. } = &input {
+                    self.delivery.disconnect(*connection);
+                    turn.detached = true;
+                }
+                self.handle(at, input, turn);
+            }
+            Command::Ask { at, ask, reply } => {
+                let request = self.delivery.expect(reply);
+                self.handle(at, ask.input(request), turn);
+            }
+            Command::Attach {
+                at,
+                connection,
+                outbox,
+                input,
+            } => {
+                self.delivery.connect(connection, outbox);
+                self.handle(at, input, turn);
+            }
+            Command::Query(query) => turn.queries.push(query),
+            Command::Stop => self.running = false,
+        }
+    }
+
+    fn handle(&mut self, at: Timestamp, input: Input, turn: &mut Turn) {
+        self.now = self.now.max(at);
+        turn.add(self.core.handle(self.now, input));
+    }
+
+    /// Durable first, told second.
+    fn finish(&mut self, turn: Turn) -> Result<(), Failed> {
+        if !turn.steps.is_empty() {
+            let began = Instant::now();
+            self.store.commit(&turn.steps)?;
+            self.observer.committed(began, &turn.steps, &self.core);
+        }
+        if turn.levels_changed() {
+            self.observer.levels(&self.core);
+        }
+        self.delivery.deliver(turn.messages, &self.store)?;
+        let view = View {
+            core: &self.core,
+            store: &self.store,
+        };
+        for query in turn.queries {
+            if let Some(why) = query(&view) {
+                return Err(Failed::Query(why));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Turn {
+    /// Whether tasks or workers may have changed: a detachment alone leaves no row.
+    fn levels_changed(&self) -> bool {
+        self.detached || !self.steps.is_empty()
+    }
+
+    fn add(&mut self, step: Step) {
+        if !step.changes.is_empty() {
+            self.steps.push(step.changes);
+        }
+        self.messages.extend(step.messages);
+    }
+}
+
+impl Ask {
+    fn input(self, request: RequestId) -> Input {
+        match self {
+            Self::Submit { key, tasks } => Input::Submit {
+                request,
+                key,
+                tasks,
+            },
+            Self::Cancel(task) => Input::Cancel { request, task },
+            Self::Retry(task) => Input::Retry { request, task },
+            Self::RecordApply { task, result } => Input::ApplyRecorded {
+                request,
+                task,
+                result,
+            },
+        }
+    }
+}

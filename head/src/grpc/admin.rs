@@ -1,0 +1,145 @@
+//! The Admin service: each call goes to the file of its group.
+
+use std::sync::Arc;
+
+use orchestra_proto::v1::{self, admin_server};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response};
+
+use super::{
+    Services, change, cluster, context, follow, list, manifest, status::Result, submit, watch,
+};
+
+/// The Admin service.
+pub(super) struct Admin {
+    pub services: Arc<Services>,
+}
+
+#[tonic::async_trait]
+impl admin_server::Admin for Admin {
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::ClusterStatus>> {
+        cluster::status(&self.services).await.map(Response::new)
+    }
+
+    async fn submit(
+        &self,
+        request: Request<v1::SubmitRequest>,
+    ) -> Result<Response<v1::SubmitResponse>> {
+        let answer = submit::submit(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn get_task(&self, request: Request<v1::GetTaskRequest>) -> Result<Response<v1::Task>> {
+        let answer = change::get(&self.services, request.into_inner().id).await;
+        answer.map(Response::new)
+    }
+
+    async fn list_tasks(
+        &self,
+        request: Request<v1::ListTasksRequest>,
+    ) -> Result<Response<v1::ListTasksResponse>> {
+        let answer = list::tasks(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn cancel_task(
+        &self,
+        request: Request<v1::CancelTaskRequest>,
+    ) -> Result<Response<v1::Task>> {
+        let answer = change::cancel(&self.services, request.into_inner().id).await;
+        answer.map(Response::new)
+    }
+
+    async fn retry_task(
+        &self,
+        request: Request<v1::RetryTaskRequest>,
+    ) -> Result<Response<v1::Task>> {
+        let answer = change::retry(&self.services, request.into_inner().id).await;
+        answer.map(Response::new)
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>> {
+        cluster::workers(&self.services).await.map(Response::new)
+    }
+
+    async fn list_agents(
+        &self,
+        _: Request<v1::ListAgentsRequest>,
+    ) -> Result<Response<v1::ListAgentsResponse>> {
+        cluster::agents(&self.services).await.map(Response::new)
+    }
+
+    async fn get_manifest(
+        &self,
+        request: Request<v1::GetManifestRequest>,
+    ) -> Result<Response<v1::Manifest>> {
+        let answer = manifest::get(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    type FollowEventsStream = ReceiverStream<Result<v1::EventBatch>>;
+
+    async fn follow_events(
+        &self,
+        request: Request<v1::FollowEventsRequest>,
+    ) -> Result<Response<Self::FollowEventsStream>> {
+        let stream = follow::start(Arc::clone(&self.services), request.into_inner()).await;
+        stream.map(Response::new)
+    }
+
+    type WatchTasksStream = ReceiverStream<Result<v1::WatchResponse>>;
+
+    async fn watch_tasks(
+        &self,
+        request: Request<v1::WatchTasksRequest>,
+    ) -> Result<Response<Self::WatchTasksStream>> {
+        let stream = watch::start(Arc::clone(&self.services), request.into_inner()).await;
+        stream.map(Response::new)
+    }
+
+    async fn get_context(
+        &self,
+        request: Request<v1::GetContextRequest>,
+    ) -> Result<Response<v1::Context>> {
+        let answer = context::get(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn put_context(
+        &self,
+        request: Request<v1::PutContextRequest>,
+    ) -> Result<Response<v1::Context>> {
+        let answer = context::put(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>> {
+        let answer = cluster::create_token(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn record_apply(
+        &self,
+        request: Request<v1::RecordApplyRequest>,
+    ) -> Result<Response<v1::Task>> {
+        let answer = change::record_apply(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn shutdown(
+        &self,
+        request: Request<v1::ShutdownRequest>,
+    ) -> Result<Response<v1::ShutdownResponse>> {
+        cluster::shutdown(&self.services, request.into_inner().now);
+        Ok(Response::new(v1::ShutdownResponse {}))
+    }
+}

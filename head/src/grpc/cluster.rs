@@ -1,0 +1,162 @@
+//! The cluster as a whole: status, workers, agents, tokens, shutdown.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use orchestra_core::{AgentState, AgentView, Link, State, WorkerView};
+use orchestra_proto::v1;
+use orchestra_types::{AttemptId, Priority, TaskStatus, Timestamp, WorkerId, limits};
+
+use super::{
+    Services,
+    status::{self, Result},
+};
+use crate::{engine::View, store};
+
+/// A token that lives longer than a week is a password.
+const TOKEN_TTL_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Descriptions in the list of agents are one line.
+const DESCRIPTION_BYTES_MAX: usize = 200;
+
+pub(super) async fn status(services: &Services) -> Result<v1::ClusterStatus> {
+    let read = services.engine.read(|view| Ok(counts(view))).await;
+    let about = &services.about;
+    let uptime = about.started.elapsed();
+    Ok(v1::ClusterStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cluster: services.security.cluster().to_owned(),
+        pid: std::process::id(),
+        state_dir: about.state_dir.display().to_string(),
+        uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+        listen: about.listen.to_string(),
+        metrics: about.metrics.map(|a| a.to_string()).unwrap_or_default(),
+        machine: about.machine.to_string(),
+        ..read.map_err(status::read)?
+    })
+}
+
+fn counts(view: &View<'_>) -> v1::ClusterStatus {
+    let counts = view.core.counts();
+    let by_status = TaskStatus::ALL.map(|s| (s.as_str().to_owned(), counts.with_status(s)));
+    let by_priority = Priority::ALL.map(|p| (p.as_str().to_owned(), counts.open_with_priority(p)));
+    let connected = |w: &WorkerView<'_>| matches!(w.link, Link::Connected(_));
+    let workers: Vec<WorkerView<'_>> = view.core.workers().collect();
+    let agents = view.core.agents();
+    let busy = |agent: &&AgentView<'_>| matches!(agent.state, AgentState::Busy(_));
+    let there = |agent: &&AgentView<'_>| !matches!(agent.state, AgentState::Offline(_));
+    v1::ClusterStatus {
+        by_status: by_status.into(),
+        by_priority: by_priority.into(),
+        workers_connected: count(workers.iter().filter(|w| connected(w)).count()),
+        workers_known: count(workers.len()),
+        agents_busy: count(agents.iter().filter(busy).count()),
+        agents_total: count(agents.iter().filter(there).count()),
+        ..v1::ClusterStatus::default()
+    }
+}
+
+pub(super) async fn workers(services: &Services) -> Result<v1::ListWorkersResponse> {
+    let addresses = services.addresses.snapshot();
+    let read = services.engine.read(move |view| {
+        let workers = view.core.workers();
+        Ok(workers.map(|w| worker(&w, &addresses)).collect())
+    });
+    let workers = read.await.map_err(status::read)?;
+    Ok(v1::ListWorkersResponse { workers })
+}
+
+fn worker(view: &WorkerView<'_>, addresses: &BTreeMap<WorkerId, SocketAddr>) -> v1::Worker {
+    let state = match view.link {
+        Link::Connected(_) => "connected",
+        Link::Disconnected => "disconnected",
+        Link::Lost => "lost",
+    };
+    let address = addresses.get(&view.info.id);
+    v1::Worker {
+        info: Some(view.info.clone().into()),
+        state: state.to_owned(),
+        last_seen_ms: view.last_seen.0,
+        joined_at_ms: view.joined_at.0,
+        attempts: view.attempts.iter().map(|id| (*id).into()).collect(),
+        address: address.map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+pub(super) async fn agents(services: &Services) -> Result<v1::ListAgentsResponse> {
+    let read = services.engine.read(|view| {
+        let agents = view.core.agents();
+        agents.iter().map(|a| agent(view, a)).collect()
+    });
+    let agents = read.await.map_err(status::read)?;
+    Ok(v1::ListAgentsResponse { agents })
+}
+
+fn agent(view: &View<'_>, agent: &AgentView<'_>) -> store::Result<v1::Agent> {
+    let (state, attempt) = match agent.state {
+        AgentState::Idle => ("idle", None),
+        AgentState::Busy(attempt) => ("busy", Some(attempt)),
+        AgentState::Offline(attempt) => ("offline", attempt),
+    };
+    Ok(v1::Agent {
+        worker: agent.worker.id.to_string(),
+        worker_name: agent.worker.name.clone(),
+        runner: agent.runner.to_string(),
+        state: state.to_owned(),
+        attempt: attempt.map(Into::into),
+        description: attempt
+            .map(|attempt| first_line(view, attempt))
+            .transpose()?
+            .unwrap_or_default(),
+        since_ms: attempt
+            .and_then(|a| held_since(view, a))
+            .map_or(0, |at| at.0),
+    })
+}
+
+fn first_line(view: &View<'_>, attempt: AttemptId) -> store::Result<String> {
+    let spec = view.store.spec(attempt.task)?;
+    let description = spec.map(|spec| spec.description).unwrap_or_default();
+    let line = description.trim_start().lines().next().unwrap_or_default();
+    Ok(limits::cut(line, DESCRIPTION_BYTES_MAX))
+}
+
+fn held_since(view: &View<'_>, attempt: AttemptId) -> Option<Timestamp> {
+    match &view.core.task(attempt.task)?.row.state {
+        State::Assigned { at, .. } | State::Running { at, .. } => Some(*at),
+        State::Blocked | State::Queued { .. } | State::Closing { .. } | State::Ended { .. } => None,
+    }
+}
+
+pub(super) async fn create_token(
+    services: &Services,
+    request: v1::CreateTokenRequest,
+) -> Result<v1::CreateTokenResponse> {
+    let ttl = match request.ttl_ms {
+        0 => limits::TOKEN_TTL,
+        ms => Duration::from_millis(ms).min(TOKEN_TTL_MAX),
+    };
+    let (security, head) = (services.security.clone(), services.about.advertise.clone());
+    let now = services.engine.now();
+    // The book of tokens is written to disk.
+    let made = tokio::task::spawn_blocking(move || security.create_token(&head, ttl, now)).await;
+    let made = made.map_err(|_| status::internal("failed to make a token"))?;
+    let (token, expires_at) = made.map_err(|error| status::token(&error))?;
+    Ok(v1::CreateTokenResponse {
+        head: services.about.advertise.clone(),
+        token: token.encode(),
+        expires_at_ms: expires_at.0,
+    })
+}
+
+pub(super) fn shutdown(services: &Services, now: bool) {
+    tracing::info!(now, "the head was asked to stop");
+    if now {
+        services.stop.now();
+    } else {
+        let engine = services.engine.clone();
+        services.stop.after_running(engine, &services.tracker);
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

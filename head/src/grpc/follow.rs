@@ -1,0 +1,196 @@
+//! Following the events of a task's attempts.
+//!
+//! An attempt's events end when it is no longer held and all that is durable was read: workers
+//! have their events acknowledged before they report the end.
+
+use std::sync::Arc;
+
+use orchestra_core::State;
+use orchestra_proto::{convert, v1};
+use orchestra_types::{AttemptId, TaskId};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use super::{
+    Services,
+    status::{self, Result},
+    stream::{self, Answers, Gone, Stream},
+    wire,
+};
+use crate::{engine::View, events::Reader, store};
+
+pub(super) async fn start(
+    services: Arc<Services>,
+    request: v1::FollowEventsRequest,
+) -> Result<Stream<v1::EventBatch>> {
+    let task = convert::task_id("task", request.task).map_err(|e| status::refused(&e))?;
+    let changes = services.engine.changes();
+    let first = first_attempt(&services, task, &request).await?;
+    let owner = Arc::clone(&services);
+    Ok(stream::produce(&owner, move |answers| {
+        let follow = Follow {
+            services,
+            task,
+            live: request.follow,
+            changes,
+            answers,
+        };
+        let every = request.attempt == 0 && request.follow;
+        follow.run(first, request.after_seq, every)
+    }))
+}
+
+async fn first_attempt(
+    services: &Services,
+    task: TaskId,
+    request: &v1::FollowEventsRequest,
+) -> Result<Option<AttemptId>> {
+    let (number, follow) = (request.attempt, request.follow);
+    let found = services.engine.read(move |view| {
+        let Some(found) = view.core.task(task) else {
+            return Ok(Err(status::no_task(task)));
+        };
+        let attempt = wire::meant(&found, number);
+        if attempt.number > found.row.attempts {
+            return Ok(Err(status::no_attempt(attempt)));
+        }
+        if attempt.number == 0 && !follow {
+            return Ok(Err(status::not_started(task, found.status)));
+        }
+        Ok(Ok((attempt.number > 0).then_some(attempt)))
+    });
+    found.await.map_err(status::read)?
+}
+
+struct Follow {
+    services: Arc<Services>,
+    task: TaskId,
+    live: bool,
+    changes: Receiver<TaskId>,
+    answers: Answers<v1::EventBatch>,
+}
+
+/// Where a task stands, as far as its events go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Progress {
+    /// The number of its latest attempt.
+    attempts: u32,
+    /// Whether the latest attempt may have more events.
+    held: bool,
+    /// Whether no attempt will follow.
+    ended: bool,
+}
+
+impl Follow {
+    async fn run(mut self, first: Option<AttemptId>, after: u64, every: bool) -> Result<()> {
+        let mut number = first.map_or(1, |attempt| attempt.number);
+        let mut after = after;
+        loop {
+            if !self.wait_for(number).await? {
+                return Ok(());
+            }
+            let attempt = AttemptId {
+                task: self.task,
+                number,
+            };
+            if self.one(attempt, after).await?.is_err() || !every {
+                return Ok(());
+            }
+            (number, after) = (number + 1, 0);
+        }
+    }
+
+    /// Waits until there is an attempt `number`; false when there will be none.
+    async fn wait_for(&mut self, number: u32) -> Result<bool> {
+        loop {
+            let progress = self.progress().await?;
+            if progress.attempts >= number {
+                return Ok(true);
+            }
+            if progress.ended {
+                return Ok(false);
+            }
+            self.changed().await?;
+        }
+    }
+
+    /// Sends the events of one attempt, to its end when it is followed.
+    async fn one(
+        &mut self,
+        attempt: AttemptId,
+        after: u64,
+    ) -> Result<std::result::Result<(), Gone>> {
+        let opened = self.services.events.read(attempt, after).await;
+        let mut reader = opened.map_err(|e| status::events(&e))?;
+        loop {
+            // Before reading: what is durable at the end of an attempt is read after it is seen.
+            let progress = self.progress().await?;
+            if self.send_all(attempt, &mut reader).await?.is_err() {
+                return Ok(Err(Gone));
+            }
+            let may_grow = progress.attempts == attempt.number && progress.held;
+            if !self.live || !may_grow {
+                return Ok(Ok(()));
+            }
+            tokio::select! {
+                more = reader.more() => more.map_err(|e| status::events(&e))?,
+                changed = self.changed() => changed?,
+            }
+        }
+    }
+
+    async fn send_all(
+        &self,
+        attempt: AttemptId,
+        reader: &mut Reader,
+    ) -> Result<std::result::Result<(), Gone>> {
+        loop {
+            let events = reader.next().await.map_err(|e| status::events(&e))?;
+            if events.is_empty() {
+                return Ok(Ok(()));
+            }
+            let batch = v1::EventBatch {
+                attempt: Some(attempt.into()),
+                events,
+            };
+            if stream::send(&self.answers, batch).await.is_err() {
+                return Ok(Err(Gone));
+            }
+        }
+    }
+
+    async fn progress(&self) -> Result<Progress> {
+        let task = self.task;
+        let read = self.services.engine.read(move |view| progress(view, task));
+        let progress = read.await.map_err(status::read)?;
+        progress.ok_or_else(|| status::no_task(task))
+    }
+
+    /// Waits for a change of this task, or of so many that it may be among them.
+    async fn changed(&mut self) -> Result<()> {
+        loop {
+            match self.changes.recv().await {
+                Ok(id) if id == self.task => return Ok(()),
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => return Ok(()),
+                Err(RecvError::Closed) => return Err(status::stopping()),
+            }
+        }
+    }
+}
+
+fn progress(view: &View<'_>, task: TaskId) -> store::Result<Option<Progress>> {
+    let Some(found) = view.core.task(task) else {
+        return Ok(None);
+    };
+    let held = match &found.row.state {
+        State::Assigned { .. } | State::Running { .. } => true,
+        State::Blocked | State::Queued { .. } | State::Closing { .. } | State::Ended { .. } => {
+            false
+        }
+    };
+    Ok(Some(Progress {
+        attempts: found.row.attempts,
+        held,
+        ended: found.status.is_ended(),
+    }))
+}

@@ -1,0 +1,68 @@
+//! Lists of tasks.
+
+use orchestra_core::Filter;
+use orchestra_proto::{Refused, convert, v1};
+use orchestra_types::{TaskId, limits};
+use prost::Message;
+
+use super::{
+    Services,
+    status::{self, Result},
+    wire,
+};
+use crate::{engine::View, store};
+
+/// How many tasks a page has when the request says nothing.
+const LIMIT_DEFAULT: u32 = 100;
+/// Most tasks on a page.
+const LIMIT_MAX: u32 = 1000;
+/// A page ends early when it gets larger than this, so that a client can take the message.
+const PAGE_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX / 4;
+
+pub(super) async fn tasks(
+    services: &Services,
+    request: v1::ListTasksRequest,
+) -> Result<v1::ListTasksResponse> {
+    let filter = filter(request).map_err(|e| status::refused(&e))?;
+    let page = services.engine.read(move |view| page(view, &filter)).await;
+    page.map_err(status::read)
+}
+
+fn page(view: &View<'_>, filter: &Filter) -> store::Result<v1::ListTasksResponse> {
+    let found = view.core.list(filter);
+    let mut next = found.next;
+    let (mut tasks, mut bytes) = (Vec::new(), 0);
+    for id in found.ids {
+        let Some(task) = wire::summary(view, id)? else {
+            continue;
+        };
+        bytes += task.encoded_len();
+        if bytes > PAGE_BYTES_MAX && !tasks.is_empty() {
+            next = tasks.last().map(|last: &v1::Task| TaskId(last.id));
+            break;
+        }
+        tasks.push(task);
+    }
+    Ok(v1::ListTasksResponse {
+        tasks,
+        next_after_id: next.map_or(0, |id| id.0),
+    })
+}
+
+fn filter(wire: v1::ListTasksRequest) -> std::result::Result<Filter, Refused> {
+    let statuses = wire.statuses.into_iter();
+    let statuses = statuses.map(|status| convert::task_status("statuses", status));
+    let limit = match wire.limit {
+        0 => LIMIT_DEFAULT,
+        limit => limit.min(LIMIT_MAX),
+    };
+    Ok(Filter {
+        statuses: statuses.collect::<std::result::Result<_, _>>()?,
+        labels: convert::labels("labels", wire.labels)?,
+        runner: convert::optional_name("runner", &wire.runner)?,
+        project: (!wire.project.is_empty()).then_some(wire.project),
+        limit: limit as usize,
+        after: (wire.after_id > 0).then_some(TaskId(wire.after_id)),
+        newest_first: wire.newest_first,
+    })
+}

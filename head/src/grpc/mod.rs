@@ -1,0 +1,103 @@
+//! The gRPC services. They turn wire into our words and answers into wire; they decide nothing.
+//!
+//! One file for each group of calls; `status` is the one place that makes a `tonic::Status`.
+
+mod admin;
+mod bulk;
+mod change;
+mod cluster;
+mod context;
+mod fleet;
+mod follow;
+mod list;
+mod manifest;
+mod push;
+mod server;
+mod session;
+mod status;
+mod stream;
+mod submit;
+mod watch;
+mod wire;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use orchestra_types::{MachineId, WorkerId};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    blobs::Blobs, context as shared, engine::Handle, events::Events, metrics::Metrics,
+    security::Security, shutdown::Stop, starting::Starter,
+};
+
+pub use server::serve;
+
+/// What all services share.
+pub struct Services {
+    /// Decisions and durable state.
+    pub engine: Handle,
+    /// Events of attempts.
+    pub events: Events,
+    /// Stored bytes.
+    pub blobs: Blobs,
+    /// Who may call.
+    pub security: Security,
+    /// The shared context of projects.
+    pub context: Arc<shared::Store>,
+    /// Counts events.
+    pub metrics: Arc<Metrics>,
+    /// Makes orders to start complete.
+    pub starter: Starter,
+    /// Facts about this head.
+    pub about: About,
+    /// When to stop.
+    pub stop: Stop,
+    /// Owns what outlives a call: streams and sessions. The shutdown waits for them.
+    pub tracker: TaskTracker,
+    /// Where attached workers come from.
+    pub addresses: Addresses,
+}
+
+/// Facts about this head that do not change while it runs.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Where everything lies.
+    pub state_dir: PathBuf,
+    /// The machine.
+    pub machine: MachineId,
+    /// Where the services listen.
+    pub listen: SocketAddr,
+    /// `HOST:PORT` that other machines reach them by.
+    pub advertise: String,
+    /// The Prometheus endpoint; none when it is off.
+    pub metrics: Option<SocketAddr>,
+    /// When the process started.
+    pub started: Instant,
+}
+
+/// Where attached workers come from. The core does not care; people do.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    inner: Arc<Mutex<BTreeMap<WorkerId, SocketAddr>>>,
+}
+
+impl Addresses {
+    fn note(&self, worker: WorkerId, address: Option<SocketAddr>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        match address {
+            Some(address) => inner.insert(worker, address),
+            None => inner.remove(&worker),
+        };
+    }
+
+    fn snapshot(&self) -> BTreeMap<WorkerId, SocketAddr> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.clone()
+    }
+}

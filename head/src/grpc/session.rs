@@ -1,0 +1,301 @@
+//! A worker's session: from its Hello to the end of its stream.
+//!
+//! ```text
+//! Hello ─► attach ─► reader: reports, heartbeats ─► engine
+//!                    writer: engine's outbox ─► orders made complete ─► stream
+//! ```
+//!
+//! Either half ends the session, and the engine is told in every case.
+
+use std::{sync::Arc, time::Duration};
+
+use orchestra_core::{ConnectionId, Held, Input, Report, ReportBody};
+use orchestra_proto::{
+    Refused, convert,
+    v1::{self, head_message, report, worker_message},
+};
+use orchestra_types::{
+    AttemptId, Exit, Failure, FailureCode, ManifestSummary, Outcome, Timestamp, Usage, WorkerId,
+    limits, runner::WorkerInfo,
+};
+use tokio::{sync::mpsc, time::timeout};
+use tonic::Streaming;
+
+use super::{
+    Services,
+    fleet::Peer,
+    status::{self, Result},
+    stream::{self, Answers, Gone},
+};
+use crate::{
+    engine::{Attachment, Outgoing},
+    security,
+};
+
+/// How long a new stream may take to say who it is.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// Most attempts that a worker can say it holds.
+const HELD_MAX: usize = 100_000;
+
+/// Runs until the stream ends.
+pub(super) async fn run(
+    services: Arc<Services>,
+    peer: Peer,
+    mut inbound: Streaming<v1::WorkerMessage>,
+    answers: Answers<v1::HeadMessage>,
+) -> Result<()> {
+    let (info, held) = hello(&peer, &mut inbound).await?;
+    let worker = info.id.clone();
+    let held_count = held.len();
+    let attached = services.engine.attach(info, held).await;
+    let Attachment { connection, outbox } = attached.map_err(status::stopped)?;
+    tracing::info!(%worker, connection = connection.0, held = held_count, "worker attached");
+    // From here on the engine is told of the end, even when this future is dropped.
+    let guard = Detach {
+        services: Arc::clone(&services),
+        connection,
+        worker: worker.clone(),
+    };
+    services.addresses.note(worker.clone(), peer.address);
+    let reader = Reader {
+        services: &services,
+        connection,
+        worker: &worker,
+        answers: &answers,
+    };
+    let ended = tokio::select! {
+        ended = reader.run(inbound) => ended,
+        ended = write(&services, outbox, &answers) => ended,
+    };
+    drop(guard);
+    ended
+}
+
+/// Tells the engine of the end of a stream, however it ends.
+struct Detach {
+    services: Arc<Services>,
+    connection: ConnectionId,
+    worker: WorkerId,
+}
+
+impl Drop for Detach {
+    fn drop(&mut self) {
+        let (connection, worker) = (self.connection, self.worker.clone());
+        tracing::info!(%worker, connection = connection.0, "worker detached");
+        let engine = self.services.engine.clone();
+        self.services.tracker.spawn(async move {
+            // A stopped engine needs not be told.
+            let _ = engine.tell(Input::Detached { connection, worker }).await;
+        });
+    }
+}
+
+async fn hello(
+    peer: &Peer,
+    inbound: &mut Streaming<v1::WorkerMessage>,
+) -> Result<(WorkerInfo, Vec<Held>)> {
+    let first = timeout(HELLO_WITHIN, inbound.message()).await;
+    let first = first.map_err(|_| status::no_hello("nothing came"))??;
+    let hello = match first.and_then(|message| message.body) {
+        Some(worker_message::Body::Hello(hello)) => hello,
+        Some(_) => return Err(status::no_hello("another message came first")),
+        None => return Err(status::no_hello("the stream ended")),
+    };
+    let (info, held) = read_hello(hello).map_err(|e| status::refused(&e))?;
+    security::authorise_worker(&peer.identity, &info.id)?;
+    Ok((info, held))
+}
+
+fn read_hello(hello: v1::Hello) -> std::result::Result<(WorkerInfo, Vec<Held>), Refused> {
+    let info = hello
+        .worker
+        .ok_or_else(|| Refused::new("worker", "is missing"))?;
+    if hello.held.len() > HELD_MAX {
+        return Err(Refused::new("held", format!("more than {HELD_MAX}")));
+    }
+    let held = hello.held.into_iter().map(|held| {
+        let attempt = convert::attempt_id("held", held.attempt)?;
+        let started = held.started;
+        Ok(Held { attempt, started })
+    });
+    Ok((
+        info.try_into()?,
+        held.collect::<std::result::Result<_, _>>()?,
+    ))
+}
+
+struct Reader<'a> {
+    services: &'a Services,
+    connection: ConnectionId,
+    worker: &'a WorkerId,
+    answers: &'a Answers<v1::HeadMessage>,
+}
+
+impl Reader<'_> {
+    async fn run(&self, mut inbound: Streaming<v1::WorkerMessage>) -> Result<()> {
+        while let Some(message) = inbound.message().await? {
+            match message.body {
+                Some(body) => self.take(body).await?,
+                // A newer worker may say what we do not know.
+                None => tracing::debug!(worker = %self.worker, "unknown message passed over"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&self, body: worker_message::Body) -> Result<()> {
+        match body {
+            worker_message::Body::Hello(_) => Err(status::no_hello("Hello came twice")),
+            worker_message::Body::Reports(reports) => self.reports(reports).await,
+            worker_message::Body::Heartbeat(heartbeat) => self.heartbeat(heartbeat).await,
+            worker_message::Body::Capacity(info) => self.capacity(info).await,
+        }
+    }
+
+    async fn reports(&self, reports: v1::Reports) -> Result<()> {
+        for wire in reports.reports {
+            let report = read_report(wire).map_err(|e| status::refused(&e))?;
+            self.tell(Input::Reported {
+                connection: self.connection,
+                worker: self.worker.clone(),
+                report: Box::new(report),
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn heartbeat(&self, heartbeat: v1::Heartbeat) -> Result<()> {
+        self.tell(Input::Heartbeat {
+            connection: self.connection,
+            worker: self.worker.clone(),
+        })
+        .await?;
+        let time_ms = heartbeat.time_ms;
+        let ack = head_message::Body::HeartbeatAck(v1::HeartbeatAck { time_ms });
+        // A worker that does not read gets the next one.
+        let _ = self.answers.try_send(Ok(message(ack)));
+        Ok(())
+    }
+
+    async fn capacity(&self, info: v1::WorkerInfo) -> Result<()> {
+        let info = WorkerInfo::try_from(info).map_err(|e| status::refused(&e))?;
+        security::authorise_worker(&security::Identity::Worker(self.worker.clone()), &info.id)?;
+        self.tell(Input::Capacity {
+            connection: self.connection,
+            info: Box::new(info),
+        })
+        .await
+    }
+
+    async fn tell(&self, input: Input) -> Result<()> {
+        self.services
+            .engine
+            .tell(input)
+            .await
+            .map_err(status::stopped)
+    }
+}
+
+fn read_report(wire: v1::Report) -> std::result::Result<Report, Refused> {
+    if wire.seq == 0 {
+        return Err(Refused::new("reports", "reports count from 1"));
+    }
+    let body = wire
+        .body
+        .ok_or_else(|| Refused::new("reports", "has no body"))?;
+    Ok(Report {
+        seq: wire.seq,
+        attempt: convert::attempt_id("reports", wire.attempt)?,
+        body: match body {
+            report::Body::Accepted(_) => ReportBody::Accepted,
+            report::Body::Started(_) => ReportBody::Started,
+            report::Body::Finished(outcome) => {
+                let outcome = Outcome::try_from(outcome);
+                let outcome = outcome.unwrap_or_else(|why| unreadable(&why, wire.time_ms));
+                ReportBody::Finished(Box::new(outcome))
+            }
+        },
+    })
+}
+
+/// A result that is refused must still end the attempt: the worker would repeat it for ever.
+fn unreadable(why: &Refused, time_ms: u64) -> Outcome {
+    let message = format!("the worker's result was refused: {why}");
+    Outcome {
+        exit: Exit::Unknown,
+        failure: Some(Failure::new(FailureCode::ResultFailed, message)),
+        text: String::new(),
+        usage: Usage::default(),
+        session: String::new(),
+        model: String::new(),
+        files: ManifestSummary::default(),
+        branch: String::new(),
+        commit: String::new(),
+        artifacts: Vec::new(),
+        started_at: Timestamp(time_ms),
+        finished_at: Timestamp(time_ms),
+    }
+}
+
+/// Sends what the engine wants sent, in its order, until the engine ends the stream.
+async fn write(
+    services: &Services,
+    mut outbox: mpsc::Receiver<Outgoing>,
+    answers: &Answers<v1::HeadMessage>,
+) -> Result<()> {
+    while let Some(outgoing) = outbox.recv().await {
+        let body = complete(services, outgoing).await;
+        match stream::send(answers, message(body)).await {
+            Ok(()) => {}
+            Err(Gone) => return Ok(()),
+        }
+    }
+    Err(status::cut_off("the head ended this stream"))
+}
+
+async fn complete(services: &Services, outgoing: Outgoing) -> head_message::Body {
+    match outgoing {
+        Outgoing::Welcome(welcome) => head_message::Body::Welcome(v1::Welcome {
+            cluster: services.security.cluster().to_owned(),
+            epoch: welcome.epoch,
+            acked_up_to: welcome.acked_up_to,
+            keep: ids(welcome.keep),
+            kill: ids(welcome.kill),
+            lease_ms: u64::try_from(limits::LEASE.as_millis()).unwrap_or(u64::MAX),
+            head_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }),
+        Outgoing::Start {
+            attempt,
+            runner,
+            spec,
+        } => {
+            let start = services.starter.start(attempt, runner, *spec).await;
+            order(v1::order::Body::Start(start))
+        }
+        Outgoing::Stop { attempt, reason } => {
+            let reason = match reason {
+                orchestra_core::StopReason::Cancelled => "cancelled",
+            };
+            order(v1::order::Body::Cancel(v1::Cancel {
+                attempt: Some(attempt.into()),
+                reason: reason.to_owned(),
+            }))
+        }
+        Outgoing::AckReports { up_to } => head_message::Body::ReportAck(v1::ReportAck { up_to }),
+    }
+}
+
+fn order(body: v1::order::Body) -> head_message::Body {
+    head_message::Body::Orders(v1::Orders {
+        orders: vec![v1::Order { body: Some(body) }],
+    })
+}
+
+fn message(body: head_message::Body) -> v1::HeadMessage {
+    v1::HeadMessage { body: Some(body) }
+}
+
+fn ids(ids: Vec<AttemptId>) -> Vec<v1::AttemptId> {
+    ids.into_iter().map(Into::into).collect()
+}

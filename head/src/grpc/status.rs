@@ -1,0 +1,286 @@
+//! The one place that makes a `tonic::Status`: a code means one thing, and a message says what to
+//! do next.
+
+use orchestra_core::{CancelRefused, NotFound, Reply, RetryRefused, SubmitRefused};
+use orchestra_proto::Refused;
+use orchestra_types::{AttemptId, RunnerName, TaskId, TaskStatus};
+use tonic::Status;
+
+use crate::{
+    blobs, context,
+    engine::{ReadError, Stopped},
+    events, manifest,
+    security::TokenError,
+};
+
+/// What a call gives.
+pub(super) type Result<T> = std::result::Result<T, Status>;
+
+/// How alike a name must be to be suggested.
+const SIMILARITY_MIN: f64 = 0.6;
+
+/// A field that is not accepted.
+pub(super) fn refused(refused: &Refused) -> Status {
+    Status::invalid_argument(refused.to_string())
+}
+
+/// The head is about to end.
+pub(super) fn stopped(stopped: Stopped) -> Status {
+    Status::unavailable(stopped.to_string())
+}
+
+/// The head ends.
+pub(super) fn stopping() -> Status {
+    stopped(Stopped)
+}
+
+/// A token that could not be made.
+pub(super) fn token(error: &TokenError) -> Status {
+    Status::resource_exhausted(chain(error))
+}
+
+/// A list of files that cannot be read.
+pub(super) fn manifest(error: &manifest::Error) -> Status {
+    match error {
+        manifest::Error::Blobs(error) => blobs(error),
+        manifest::Error::Decode(_) | manifest::Error::Refused(_) => Status::data_loss(chain(error)),
+    }
+}
+
+/// A context that cannot be read or changed.
+pub(super) fn context(error: &context::Error) -> Status {
+    let text = chain(error);
+    match error {
+        context::Error::Files { .. } => Status::internal(text),
+        context::Error::NotEditable { .. } | context::Error::TooLarge { .. } => {
+            Status::invalid_argument(text)
+        }
+        context::Error::Unknown { .. } => Status::not_found(text),
+    }
+}
+
+/// The head's disk refused.
+pub(super) fn disk(error: &std::io::Error) -> Status {
+    Status::internal(format!("failed to read the head's disk: {error}"))
+}
+
+/// The head is about to end, or a row is damaged.
+pub(super) fn read(error: ReadError) -> Status {
+    match error {
+        ReadError::Stopped(error) => stopped(error),
+        ReadError::Store(error) => {
+            tracing::error!(error = %chain(&error), "a row cannot be read");
+            Status::internal(format!(
+                "failed to read the head's store: {}",
+                chain(&error)
+            ))
+        }
+    }
+}
+
+/// Events that cannot be stored or read.
+pub(super) fn events(error: &events::Error) -> Status {
+    match error {
+        events::Error::Stopped => Status::unavailable(error.to_string()),
+        events::Error::Damaged { .. } => Status::data_loss(error.to_string()),
+        events::Error::Io { .. } => Status::internal(chain(error)),
+    }
+}
+
+/// Bytes that cannot be stored or read.
+pub(super) fn blobs(error: &blobs::Error) -> Status {
+    let text = chain(error);
+    match error {
+        blobs::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Status::resource_exhausted(format!("{text}; free space on the head's disk"))
+        }
+        blobs::Error::Io { .. } => Status::internal(text),
+        blobs::Error::WrongHash { .. } | blobs::Error::WrongSize { .. } => Status::data_loss(text),
+        blobs::Error::Unknown(_) => Status::not_found(text),
+        blobs::Error::TooLarge { .. } => Status::out_of_range(text),
+    }
+}
+
+/// There is no such task.
+pub(super) fn no_task(id: TaskId) -> Status {
+    Status::not_found(format!("there is no {id}; `ctl tasks` lists all tasks"))
+}
+
+/// There is no such attempt.
+pub(super) fn no_attempt(id: AttemptId) -> Status {
+    let AttemptId { task, number } = id;
+    Status::not_found(format!(
+        "{task} has no attempt {number}; see `ctl show {task}`"
+    ))
+}
+
+/// The task has not been started yet.
+pub(super) fn not_started(id: TaskId, status: TaskStatus) -> Status {
+    let why = format!("{id} is {status} and has not been started yet; see `ctl show {id}`");
+    Status::failed_precondition(why)
+}
+
+/// The attempt runs, or left no list of files.
+pub(super) fn no_manifest(id: AttemptId) -> Status {
+    let why = format!(
+        "{id} has no list of changed files yet; wait for its end with `ctl wait {}`",
+        id.task
+    );
+    Status::failed_precondition(why)
+}
+
+/// The first message of a worker's stream did not come, or was another one.
+pub(super) fn no_hello(why: &str) -> Status {
+    Status::failed_precondition(format!(
+        "{why}; the first message must be Hello, within 10 s"
+    ))
+}
+
+/// The head ended a worker's stream, which may come back.
+pub(super) fn cut_off(why: &str) -> Status {
+    Status::aborted(format!("{why}; attach again"))
+}
+
+/// Only workers may call this.
+pub(super) fn not_a_worker() -> Status {
+    Status::permission_denied("only a worker may push events")
+}
+
+/// Something of ours went wrong that the caller cannot help.
+pub(super) fn internal(what: &str) -> Status {
+    Status::internal(format!("{what}; see the head's log"))
+}
+
+/// The answer to a change of one task: its id, or why not.
+pub(super) fn done(reply: Reply) -> Result<TaskId> {
+    match reply {
+        Reply::Done(id) => Ok(id),
+        Reply::NotFound(NotFound(id)) => Err(no_task(id)),
+        Reply::CancelRefused(why) => Err(cancel_refused(why)),
+        Reply::RetryRefused(why) => Err(retry_refused(why)),
+        Reply::Submitted { .. } | Reply::SubmitRefused(_) => {
+            Err(internal("the engine answered another question"))
+        }
+    }
+}
+
+/// The answer to a submission: ids, and whether they are earlier ones.
+pub(super) fn submitted(reply: Reply) -> Result<(Vec<TaskId>, bool)> {
+    match reply {
+        Reply::Submitted { ids, duplicate } => Ok((ids, duplicate)),
+        Reply::SubmitRefused(why) => Err(submit_refused(why)),
+        Reply::Done(_) | Reply::NotFound(_) | Reply::CancelRefused(_) | Reply::RetryRefused(_) => {
+            Err(internal("the engine answered another question"))
+        }
+    }
+}
+
+fn cancel_refused(why: CancelRefused) -> Status {
+    let CancelRefused::Ended(id, status) = why;
+    Status::failed_precondition(format!("{id} has ended already: it is {status}"))
+}
+
+fn retry_refused(why: RetryRefused) -> Status {
+    Status::failed_precondition(match why {
+        RetryRefused::NotEnded(id, status) => {
+            format!(
+                "{id} is {status}; only an ended task can be tried again (`ctl cancel {id}` ends it)"
+            )
+        }
+        RetryRefused::Succeeded(id) => {
+            format!("{id} has succeeded; `ctl add` submits it again as a new task")
+        }
+    })
+}
+
+fn submit_refused(why: SubmitRefused) -> Status {
+    match why {
+        SubmitRefused::Empty => Status::invalid_argument("there is no task in the submission"),
+        SubmitRefused::TooMany { limit } => Status::invalid_argument(format!(
+            "one submission may have at most {limit} tasks; send them in parts"
+        )),
+        SubmitRefused::QueueFull { limit } => Status::resource_exhausted(format!(
+            "{limit} tasks wait already, the limit of `head.queue_max`; submit later or raise it"
+        )),
+        SubmitRefused::UnknownTask { index, after } => Status::not_found(format!(
+            "task {} comes after {after}, which does not exist; `ctl tasks` lists all tasks",
+            index + 1
+        )),
+        SubmitRefused::UnknownIndex { index, after } => Status::invalid_argument(format!(
+            "task {} comes after place {}, which the submission does not have",
+            index + 1,
+            u64::from(after) + 1
+        )),
+        SubmitRefused::Cycle { indices } => Status::invalid_argument(format!(
+            "tasks come after each other in a circle: {}",
+            circle(&indices)
+        )),
+        SubmitRefused::UnknownRunner { runner, known, .. } => {
+            Status::invalid_argument(unknown_runner(&runner, &known))
+        }
+    }
+}
+
+fn circle(indices: &[usize]) -> String {
+    let places: Vec<String> = indices.iter().map(|i| format!("task {}", i + 1)).collect();
+    places.join(" after ")
+}
+
+fn unknown_runner(runner: &RunnerName, known: &[RunnerName]) -> String {
+    let alike = |name: &&RunnerName| strsim::jaro_winkler(name.as_str(), runner.as_str());
+    let nearest = known
+        .iter()
+        .max_by(|a, b| alike(a).total_cmp(&alike(b)))
+        .filter(|name| alike(name) >= SIMILARITY_MIN);
+    let names: Vec<&str> = known.iter().map(RunnerName::as_str).collect();
+    let names = names.join(", ");
+    match nearest {
+        Some(name) => {
+            format!("unknown runner `{runner}`; did you mean `{name}`? Known are: {names}")
+        }
+        None => format!("unknown runner `{runner}`; known are: {names}"),
+    }
+}
+
+/// An error with everything that led to it.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runner(name: &str) -> RunnerName {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn an_unknown_runner_gets_the_nearest_name() {
+        let known = [runner("claude"), runner("codex"), runner("shell")];
+        let text = unknown_runner(&runner("cluade"), &known);
+        assert!(text.contains("did you mean `claude`?"), "{text}");
+        let text = unknown_runner(&runner("zzz"), &known);
+        assert!(!text.contains("did you mean"), "{text}");
+        assert!(text.contains("claude, codex, shell"), "{text}");
+    }
+
+    #[test]
+    fn a_circle_is_named() {
+        let status = submit_refused(SubmitRefused::Cycle {
+            indices: vec![0, 2, 0],
+        });
+        assert!(
+            status
+                .message()
+                .contains("task 1 after task 3 after task 1")
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! What the engine knows, as wire.
+
+use orchestra_core::{AttemptRow, OutcomeRow, State, TaskView};
+use orchestra_proto::v1;
+use orchestra_types::{
+    ApplyResult, AttemptId, Exit, Failure, Outcome, TaskId, TaskSpec, Timestamp, Usage, limits,
+};
+
+use crate::{engine::View, store::Result};
+
+/// Descriptions and commands in lists are cut to this many bytes.
+const LIST_TEXT_BYTES_MAX: usize = 4 * 1024;
+
+/// A task with its attempts.
+pub(super) fn task(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
+    let (Some(found), Some(spec)) = (view.core.task(id), view.store.spec(id)?) else {
+        return Ok(None);
+    };
+    let attempts = view.store.attempts(id)?;
+    let attempts: Result<Vec<v1::Attempt>> = attempts
+        .into_iter()
+        .map(|row| {
+            let outcome = view.store.outcome(row.id)?;
+            Ok(attempt(&row, outcome))
+        })
+        .collect();
+    let mut task = with_spec(&found, spec);
+    task.attempts = attempts?;
+    Ok(Some(task))
+}
+
+/// A task for a list: without attempts, its long texts cut.
+pub(super) fn summary(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
+    let (Some(found), Some(mut spec)) = (view.core.task(id), view.store.spec(id)?) else {
+        return Ok(None);
+    };
+    spec.description = limits::cut(&spec.description, LIST_TEXT_BYTES_MAX);
+    spec.context_files.clear();
+    spec.command = None;
+    Ok(Some(with_spec(&found, spec)))
+}
+
+/// Several tasks for a list; unknown ones are left out.
+pub(super) fn summaries(
+    view: &View<'_>,
+    ids: impl IntoIterator<Item = TaskId>,
+) -> Result<Vec<v1::Task>> {
+    let found = ids.into_iter().map(|id| summary(view, id));
+    found.filter_map(Result::transpose).collect()
+}
+
+fn with_spec(view: &TaskView<'_>, spec: TaskSpec) -> v1::Task {
+    let row = view.row;
+    let (apply, apply_message) = apply(row.apply.as_ref());
+    let last = row.last.as_ref();
+    v1::Task {
+        id: row.id.0,
+        spec: Some(spec.into()),
+        status: v1::TaskStatus::from(view.status).into(),
+        reason: view.reason.clone().map(Into::into),
+        created_at_ms: row.created_at.0,
+        started_at_ms: row.started_at.map(|at| at.0),
+        finished_at_ms: finished_at(&row.state).map(|at| at.0),
+        attempt: row.attempts,
+        runner: last
+            .map(|(_, runner)| runner.to_string())
+            .unwrap_or_default(),
+        worker: last
+            .map(|(worker, _)| worker.to_string())
+            .unwrap_or_default(),
+        attempts: Vec::new(),
+        waits_for: view.waits_for.iter().map(|id| id.0).collect(),
+        cancel_requested: row.cancel_requested,
+        apply: apply.to_owned(),
+        apply_message,
+        not_before_ms: not_before(&row.state, row.created_at),
+    }
+}
+
+fn finished_at(state: &State) -> Option<Timestamp> {
+    match state {
+        State::Ended { at, .. } => Some(*at),
+        State::Blocked
+        | State::Queued { .. }
+        | State::Assigned { .. }
+        | State::Running { .. }
+        | State::Closing { .. } => None,
+    }
+}
+
+/// Only a retry waits for a time.
+fn not_before(state: &State, created_at: Timestamp) -> Option<u64> {
+    match state {
+        State::Queued { not_before, .. } if *not_before > created_at => Some(not_before.0),
+        State::Blocked
+        | State::Queued { .. }
+        | State::Assigned { .. }
+        | State::Running { .. }
+        | State::Closing { .. }
+        | State::Ended { .. } => None,
+    }
+}
+
+fn apply(result: Option<&ApplyResult>) -> (&'static str, String) {
+    match result {
+        None => ("", String::new()),
+        Some(ApplyResult::NotRequested) => ("not_requested", String::new()),
+        Some(ApplyResult::Applied { files }) => ("applied", format!("{files} files")),
+        Some(ApplyResult::Conflict { message }) => ("conflict", message.clone()),
+    }
+}
+
+fn attempt(row: &AttemptRow, outcome: Option<OutcomeRow>) -> v1::Attempt {
+    v1::Attempt {
+        number: row.id.number,
+        runner: row.runner.to_string(),
+        worker: row.worker.to_string(),
+        assigned_at_ms: row.assigned_at.0,
+        started_at_ms: row.started_at.map(|at| at.0),
+        finished_at_ms: outcome.as_ref().map(|outcome| outcome.at.0),
+        outcome: outcome.map(|end| match end.result {
+            Ok(outcome) => (*outcome).into(),
+            Err(failure) => without_result(row, end.at, failure).into(),
+        }),
+    }
+}
+
+/// What is known of an attempt that left no result.
+pub(super) fn without_result(row: &AttemptRow, at: Timestamp, failure: Failure) -> Outcome {
+    Outcome {
+        exit: Exit::Unknown,
+        failure: Some(failure),
+        text: String::new(),
+        usage: Usage::default(),
+        session: String::new(),
+        model: String::new(),
+        files: orchestra_types::ManifestSummary::default(),
+        branch: String::new(),
+        commit: String::new(),
+        artifacts: Vec::new(),
+        started_at: row.started_at.unwrap_or(row.assigned_at),
+        finished_at: at,
+    }
+}
+
+/// The attempt that a request means: `number`, or the latest one when it is 0.
+pub(super) fn meant(view: &TaskView<'_>, number: u32) -> AttemptId {
+    AttemptId {
+        task: view.row.id,
+        number: if number == 0 {
+            view.row.attempts
+        } else {
+            number
+        },
+    }
+}

@@ -1,0 +1,29 @@
+//! The head: durable queue, scheduler shell, gRPC services.
+//!
+//! ```text
+//! grpc ──► engine (one thread: core + store) ──► sessions, closer, watchers
+//!   └────► events, blobs: bytes that are too many for the store
+//! ```
+//!
+//! Decisions are `orchestra_core`'s. This crate gives them a thread, a disk and a network.
+
+mod args;
+mod blobs;
+mod closing;
+pub mod context;
+mod engine;
+mod events;
+mod grpc;
+mod listen;
+mod lock;
+mod manifest;
+pub mod metrics;
+mod ready;
+mod run;
+pub mod security;
+mod shutdown;
+mod starting;
+mod store;
+
+pub use args::Args;
+pub use run::run;

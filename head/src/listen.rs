@@ -1,0 +1,112 @@
+//! Which address the head listens on, and which one others reach it by.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+};
+
+use anyhow::Context;
+use orchestra_config::durable::{self, Access};
+use tokio::net::TcpListener;
+
+/// The port that a new head takes, if it is free.
+const PORT: u16 = 7117;
+
+/// Listens on `wanted`; without it on loopback, with the port of the last time (kept in `kept`),
+/// else 7117, else any free one.
+pub async fn bind(wanted: Option<SocketAddr>, kept: &Path) -> anyhow::Result<TcpListener> {
+    let listener = match wanted {
+        Some(address) => TcpListener::bind(address).await.with_context(|| {
+            format!("failed to listen on {address}; is it taken? `--listen` chooses another one")
+        })?,
+        None => bind_loopback(last_port(kept)).await?,
+    };
+    let port = listener.local_addr()?.port();
+    let text = format!("{port}\n");
+    let noted = durable::write(kept, text.as_bytes(), Access::Private);
+    noted.with_context(|| format!("failed to write `{}`", kept.display()))?;
+    Ok(listener)
+}
+
+async fn bind_loopback(last: Option<u16>) -> anyhow::Result<TcpListener> {
+    for port in last.into_iter().chain([PORT, 0]) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && port != 0 => {
+                tracing::warn!(port, "the port is taken; trying another one");
+            }
+            Err(error) => return Err(error).context(format!("failed to listen on {address}")),
+        }
+    }
+    anyhow::bail!("there is no free port on 127.0.0.1")
+}
+
+fn last_port(kept: &Path) -> Option<u16> {
+    let text = fs::read_to_string(kept).ok()?;
+    text.trim().parse().ok().filter(|port| *port != 0)
+}
+
+/// `HOST:PORT` for this machine's own clients: an address that means "all" cannot be dialled.
+pub fn local_endpoint(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// `HOST:PORT` for other machines.
+pub fn advertised(listen: SocketAddr, wanted: Option<&str>) -> String {
+    match wanted {
+        Some(wanted) => wanted.to_owned(),
+        None if listen.ip().is_unspecified() => {
+            let name = hostname::get().ok();
+            let name = name.and_then(|name| name.into_string().ok());
+            format!(
+                "{}:{}",
+                name.as_deref().unwrap_or("localhost"),
+                listen.port()
+            )
+        }
+        None => listen.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_port_stays_from_one_start_to_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = dir.path().join("port");
+        let any = Some("127.0.0.1:0".parse().unwrap());
+        let first = bind(any, &kept).await.unwrap().local_addr().unwrap();
+        let second = bind(None, &kept).await.unwrap().local_addr().unwrap();
+        assert_eq!(first.port(), second.port());
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_an_error_only_when_it_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = dir.path().join("port");
+        let any = Some("127.0.0.1:0".parse().unwrap());
+        let first = bind(any, &kept).await.unwrap();
+        let taken = first.local_addr().unwrap();
+        let error = bind(Some(taken), &kept).await.unwrap_err().to_string();
+        assert!(error.contains("--listen"), "{error}");
+        let other = bind(None, &kept).await.unwrap().local_addr().unwrap();
+        assert_ne!(other.port(), taken.port());
+    }
+
+    #[test]
+    fn a_wildcard_is_dialled_on_loopback() {
+        let local = |text: &str| local_endpoint(text.parse().unwrap()).to_string();
+        assert_eq!(local("0.0.0.0:7117"), "127.0.0.1:7117");
+        assert_eq!(local("[::]:7117"), "[::1]:7117");
+        assert_eq!(local("10.0.0.7:1"), "10.0.0.7:1");
+    }
+}

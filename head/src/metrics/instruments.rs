@@ -1,0 +1,162 @@
+//! The instruments.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Histogram, Meter},
+};
+use orchestra_types::{Priority, TaskStatus};
+
+use super::levels::{self, Levels};
+
+/// Bounds for what takes from milliseconds to days.
+const WAIT_BOUNDS: [f64; 16] = [
+    0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14400.0,
+    86400.0,
+];
+/// Bounds for a commit: from a tenth of a millisecond to what would worry an operator.
+const COMMIT_BOUNDS: [f64; 13] = [
+    0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+];
+
+/// The head's instruments. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    levels: Arc<Levels>,
+    submitted: Counter<u64>,
+    events: Counter<u64>,
+    queue_wait: Histogram<f64>,
+    attempt: Histogram<f64>,
+    commit: Histogram<f64>,
+}
+
+impl Metrics {
+    /// Makes the instruments; `store` is the directory whose size is watched.
+    #[must_use]
+    pub fn new(meter: &Meter, store: PathBuf) -> Self {
+        let levels = Arc::<Levels>::default();
+        observe(meter, &levels, store);
+        let seconds = |name: &'static str, description: &'static str, bounds: &[f64]| {
+            meter
+                .f64_histogram(name)
+                .with_unit("s")
+                .with_description(description)
+                .with_boundaries(bounds.to_vec())
+                .build()
+        };
+        let count = |name: &'static str, description: &'static str| {
+            meter
+                .u64_counter(name)
+                .with_description(description)
+                .build()
+        };
+        Self {
+            submitted: count("orchestra.tasks.submitted", "Tasks that were accepted."),
+            events: count(
+                "orchestra.events.received",
+                "Events of attempts that were made durable.",
+            ),
+            queue_wait: seconds(
+                "orchestra.queue.wait",
+                "Time from when a task could run until it was given to a worker.",
+                &WAIT_BOUNDS,
+            ),
+            attempt: seconds(
+                "orchestra.attempt.duration",
+                "Time from the start of an attempt to its end.",
+                &WAIT_BOUNDS,
+            ),
+            commit: seconds(
+                "orchestra.store.commit",
+                "Time that a commit took until it was durable.",
+                &COMMIT_BOUNDS,
+            ),
+            levels,
+        }
+    }
+
+    /// The levels that the engine keeps up to date.
+    #[must_use]
+    pub fn levels(&self) -> &Levels {
+        &self.levels
+    }
+
+    /// A task was accepted.
+    pub fn task_submitted(&self, priority: Priority) {
+        let labels = [KeyValue::new("priority", priority.as_str())];
+        self.submitted.add(1, &labels);
+    }
+
+    /// Events were made durable.
+    pub fn events_received(&self, count: u64) {
+        self.events.add(count, &[]);
+    }
+
+    /// A task was given to a worker after it could have run for `waited`.
+    pub fn task_assigned(&self, priority: Priority, waited: Duration) {
+        let labels = [KeyValue::new("priority", priority.as_str())];
+        self.queue_wait.record(waited.as_secs_f64(), &labels);
+    }
+
+    /// An attempt ended: `result` is `succeeded` or the code of its failure.
+    pub fn attempt_ended(&self, runner: &str, result: &'static str, took: Duration) {
+        let labels = [
+            KeyValue::new("runner", runner.to_owned()),
+            KeyValue::new("result", result),
+        ];
+        self.attempt.record(took.as_secs_f64(), &labels);
+    }
+
+    /// A commit is durable.
+    pub fn committed(&self, took: Duration) {
+        self.commit.record(took.as_secs_f64(), &[]);
+    }
+}
+
+/// Registers what is read when someone looks. The meter keeps the callbacks.
+fn observe(meter: &Meter, levels: &Arc<Levels>, store: PathBuf) {
+    let of = || Arc::clone(levels);
+    let (tasks, workers, agents) = (of(), of(), of());
+    let gauge = |name: &'static str, description: &'static str| {
+        meter
+            .u64_observable_gauge(name)
+            .with_description(description)
+    };
+    gauge("orchestra.tasks", "Tasks, by status.")
+        .with_callback(move |gauge| {
+            for status in TaskStatus::ALL {
+                let labels = [KeyValue::new("status", status.as_str())];
+                gauge.observe(tasks.tasks(status), &labels);
+            }
+        })
+        .build();
+    gauge("orchestra.workers.connected", "Workers that are connected.")
+        .with_callback(move |gauge| gauge.observe(workers.workers_connected(), &[]))
+        .build();
+    gauge("orchestra.agents.busy", "Agents that work on an attempt.")
+        .with_callback(move |gauge| gauge.observe(agents.agents_busy(), &[]))
+        .build();
+    gauge(
+        "orchestra.store.size",
+        "Bytes that the head's store takes on disk.",
+    )
+    .with_unit("By")
+    .with_callback(move |gauge| {
+        if let Ok(bytes) = levels::size_on_disk(&store) {
+            gauge.observe(bytes, &[]);
+        }
+    })
+    .build();
+    gauge(
+        "orchestra.head.memory",
+        "Memory of the head that is in RAM.",
+    )
+    .with_unit("By")
+    .with_callback(|gauge| {
+        if let Some(bytes) = levels::resident_memory() {
+            gauge.observe(bytes, &[]);
+        }
+    })
+    .build();
+}

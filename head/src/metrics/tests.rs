@@ -1,0 +1,92 @@
+//! The metrics as a scraper sees them, over real HTTP.
+
+use std::time::Duration;
+
+use orchestra_telemetry::{Format, Setup, Telemetry};
+use orchestra_types::{Priority, TaskStatus};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+use super::*;
+
+async fn get(address: std::net::SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.0\r\nHost: head\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scraper_sees_every_metric_that_the_documentation_names() {
+    let telemetry = Telemetry::init(&Setup {
+        service: "orchestra-head",
+        version: "0",
+        instance: "test",
+        log: None,
+        format: Format::Text,
+        otlp_endpoint: None,
+        prometheus: true,
+    })
+    .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("db"), vec![1; 4096]).unwrap();
+    let metrics = Metrics::new(&telemetry.meter(), dir.path().to_owned());
+    metrics.levels().set_tasks(TaskStatus::Succeeded, 1);
+    metrics.levels().set_workers_connected(2);
+    metrics.levels().set_agents_busy(3);
+    metrics.task_submitted(Priority::High);
+    metrics.events_received(5);
+    metrics.task_assigned(Priority::High, Duration::from_millis(20));
+    metrics.attempt_ended("agent", "succeeded", Duration::from_secs(7));
+    metrics.committed(Duration::from_micros(300));
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = router(telemetry.scrape().unwrap(), || Err("draining".to_owned()));
+    let mut server = JoinSet::new();
+    server.spawn(serve(listener, router, std::future::pending()));
+    let text = get(address, "/metrics").await;
+    for want in [
+        "orchestra_tasks{status=\"succeeded\"} 1\n",
+        "orchestra_tasks{status=\"queued\"} 0\n",
+        "orchestra_workers_connected 2\n",
+        "orchestra_agents_busy 3\n",
+        "orchestra_tasks_submitted_total{priority=\"high\"} 1\n",
+        "orchestra_events_received_total 5\n",
+        "orchestra_queue_wait_seconds_bucket{priority=\"high\",le=\"0.025\"} 1\n",
+        "orchestra_attempt_duration_seconds_sum{result=\"succeeded\",runner=\"agent\"} 7\n",
+        "orchestra_store_commit_seconds_bucket{le=\"0.0005\"} 1\n",
+        "orchestra_store_size_bytes ",
+        "orchestra_head_memory_bytes ",
+    ] {
+        assert!(text.contains(want), "{want:?} is not in {text}");
+    }
+    documented(&text);
+    assert!(get(address, "/healthz").await.contains(" 200 "));
+    let unready = get(address, "/readyz").await;
+    assert!(unready.contains(" 503 ") && unready.contains("draining"));
+    assert!(get(address, "/other").await.contains(" 404 "));
+}
+
+/// Every metric has a row in the documentation, and every row is a metric.
+fn documented(text: &str) {
+    let page = include_str!("../../../docs/metrics.md");
+    let mut shown: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .filter(|name| *name != "target_info")
+        .collect();
+    let mut rows: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `orchestra_")?.split('`').next())
+        .collect();
+    shown.sort_unstable();
+    rows.sort_unstable();
+    let rows: Vec<String> = rows.iter().map(|row| format!("orchestra_{row}")).collect();
+    assert_eq!(shown, rows);
+}

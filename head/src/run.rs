@@ -1,0 +1,337 @@
+//! The head's life: start, serve, stop.
+
+use std::{
+    net::Ipv4Addr,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use orchestra_config::{Config, StateDir, durable};
+use orchestra_telemetry::{Format, Scrape, Setup, Telemetry};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    args::Args,
+    blobs::Blobs,
+    closing::{CLOSES_BOUND, Closer},
+    context,
+    engine::{self, Clock, Engine},
+    events::{self, Events},
+    grpc::{self, About, Addresses, Services},
+    listen,
+    lock::Lock,
+    metrics::{self, Metrics},
+    ready,
+    security::Security,
+    shutdown::Stop,
+    starting::Starter,
+    store::Store,
+};
+
+/// How long streams and calls may take to end.
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+/// How long the engine may take to finish what waits. Then the process ends all the same: what was
+/// acknowledged is durable.
+const ENGINE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Runs the head until it is told to stop.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("head")
+        .build()
+        .context("failed to start the runtime")?;
+    let ran = runtime.block_on(start_and_serve(&args));
+    // What still blocks, as a hanging git, must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ran.map(|()| ExitCode::SUCCESS)
+}
+
+async fn start_and_serve(args: &Args) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let state = args.state_dir()?;
+    let head_dir = state.head();
+    durable::create_private_dir(&head_dir)
+        .with_context(|| format!("failed to make `{}`", head_dir.display()))?;
+    let config = load_config(args, &state)?;
+    let _lock = Lock::take(&head_dir)?;
+    let security = make_credentials(&state)?;
+    let telemetry = Telemetry::init(&Setup {
+        service: "orchestra-head",
+        version: env!("CARGO_PKG_VERSION"),
+        instance: security.cluster(),
+        log: config.telemetry.log.as_deref(),
+        format: if args.log_json {
+            Format::Json
+        } else {
+            Format::Text
+        },
+        otlp_endpoint: config.telemetry.otlp_endpoint.as_deref(),
+        prometheus: config.head.metrics.unwrap_or(true),
+    })?;
+    let wanted = args.listen.or(config.head.listen);
+    let listener = listen::bind(wanted, &head_dir.join("port")).await?;
+    let head = Head {
+        args,
+        config,
+        state,
+        security,
+        metrics: Arc::new(Metrics::new(&telemetry.meter(), head_dir.join("db"))),
+        scrape: telemetry.scrape(),
+        started,
+    };
+    let served = head.serve(listener).await;
+    if let Err(error) = &served {
+        tracing::error!(
+            error = format!("{error:#}"),
+            "the head stops because of an error"
+        );
+    }
+    telemetry.shutdown().await;
+    served
+}
+
+fn load_config(args: &Args, state: &StateDir) -> anyhow::Result<Config> {
+    let path = match &args.config {
+        Some(path) => path.clone(),
+        None if state.config_file().exists() => state.config_file(),
+        None => return Ok(Config::default()),
+    };
+    Ok(orchestra_config::load(&path)?)
+}
+
+/// The cluster's certificates, and those of `ctl` and the worker on this machine.
+fn make_credentials(state: &StateDir) -> anyhow::Result<Security> {
+    let now = Clock::start().now();
+    let security = Security::open(&state.head().join("pki"), now)?;
+    let user = std::env::var("USER").unwrap_or_default();
+    security.ensure_admin(&state.client(), &user, now)?;
+    let worker = orchestra_config::worker_id(&state.worker())?;
+    security.ensure_worker(&state.worker().join("pki"), &worker, now)?;
+    Ok(security)
+}
+
+struct Head<'a> {
+    args: &'a Args,
+    config: Config,
+    state: StateDir,
+    security: Security,
+    metrics: Arc<Metrics>,
+    scrape: Option<Scrape>,
+    started: Instant,
+}
+
+/// What runs while the head serves.
+struct Running {
+    engine: Engine,
+    events: events::Owner,
+    closer: JoinSet<()>,
+    server: JoinSet<Result<(), tonic::transport::Error>>,
+    metrics_endpoint: JoinSet<std::io::Result<()>>,
+    stop: Stop,
+    tracker: TaskTracker,
+}
+
+impl Head<'_> {
+    async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
+        let listen = listener.local_addr()?;
+        let metrics_listener = self.metrics_listener().await?;
+        let metrics = metrics_listener.as_ref().map(TcpListener::local_addr);
+        let metrics = metrics.transpose()?;
+        let mut running = self.start(listener, metrics_listener).await?;
+        let announcement = ready::announce(&self.state, listen, metrics)?;
+        tracing::info!(%listen, cluster = self.security.cluster(), "the head serves");
+        let ended = running.until_stop().await;
+        announcement.withdraw();
+        let stopped = running.wind_down().await;
+        ended.and(stopped)?;
+        tracing::info!("the head has stopped");
+        Ok(())
+    }
+
+    /// None when the endpoint is off.
+    async fn metrics_listener(&self) -> anyhow::Result<Option<TcpListener>> {
+        if self.scrape.is_none() {
+            return Ok(None);
+        }
+        let configured = self.args.metrics_listen.or(self.config.head.metrics_listen);
+        let address = configured.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+        let bound = TcpListener::bind(address).await;
+        let bound = bound.with_context(|| format!("failed to serve metrics on {address}"))?;
+        Ok(Some(bound))
+    }
+
+    async fn start(
+        &self,
+        listener: TcpListener,
+        metrics_listener: Option<TcpListener>,
+    ) -> anyhow::Result<Running> {
+        let head_dir = self.state.head();
+        let listen = listener.local_addr()?;
+        let machine = orchestra_config::machine_id(&self.state)?;
+        let blobs = Blobs::open(&head_dir.join("blobs"))?;
+        let (events, events_owner) = Events::start(&head_dir.join("events"))?;
+        let (closes_sender, closes) = mpsc::channel(CLOSES_BOUND);
+        let engine = self.start_engine(blobs.clone(), closes_sender).await?;
+        let context_dir = head_dir.join("context");
+        let context = context::Store::new(&context_dir, &self.config.context, machine.clone());
+        let context = Arc::new(context);
+        let metrics = metrics_listener.as_ref().map(TcpListener::local_addr);
+        let (stop, tracker) = (Stop::default(), TaskTracker::new());
+        let services = Arc::new(Services {
+            engine: engine.handle.clone(),
+            events,
+            blobs: blobs.clone(),
+            security: self.security.clone(),
+            starter: Starter::new(engine.handle.clone(), blobs.clone(), Arc::clone(&context)),
+            context: Arc::clone(&context),
+            metrics: Arc::clone(&self.metrics),
+            about: About {
+                state_dir: self.state.path().to_owned(),
+                machine: machine.clone(),
+                listen,
+                advertise: listen::advertised(listen, self.advertise()),
+                metrics: metrics.transpose()?,
+                started: self.started,
+            },
+            stop: stop.clone(),
+            tracker: tracker.clone(),
+            addresses: Addresses::default(),
+        });
+        let closer = Closer {
+            engine: engine.handle.clone(),
+            blobs,
+            context,
+            machine,
+        };
+        let mut closers = JoinSet::new();
+        closers.spawn(closer.run(closes, stop.clone()));
+        let mut server = JoinSet::new();
+        server.spawn(grpc::serve(listener, services));
+        let mut metrics_endpoint = JoinSet::new();
+        if let (Some(listener), Some(scrape)) = (metrics_listener, self.scrape.clone()) {
+            metrics_endpoint.spawn(serve_metrics(listener, scrape, stop.clone()));
+        }
+        Ok(Running {
+            engine,
+            events: events_owner,
+            closer: closers,
+            server,
+            metrics_endpoint,
+            stop,
+            tracker,
+        })
+    }
+
+    async fn start_engine(
+        &self,
+        blobs: Blobs,
+        closes: mpsc::Sender<engine::Close>,
+    ) -> anyhow::Result<Engine> {
+        let path = self.state.head().join("db");
+        let config = self.core_config();
+        let runtime = tokio::runtime::Handle::current();
+        let metrics = Arc::clone(&self.metrics);
+        // Opening reads everything, and may wait for a lock.
+        let started = tokio::task::spawn_blocking(move || {
+            let store = Store::open(&path, blobs)?;
+            engine::start(store, config, closes, metrics, runtime)
+        });
+        Ok(started.await.context("failed to open the store")??)
+    }
+
+    fn core_config(&self) -> orchestra_core::Config {
+        let default = orchestra_core::Config::default();
+        let mut known_runners = default.known_runners;
+        known_runners.extend(self.config.runners.keys().cloned());
+        orchestra_core::Config {
+            promote_after: self.config.queue.promote_after,
+            retry_delay: self.config.queue.retry_delay,
+            queue_max: self.config.head.queue_max.unwrap_or(default.queue_max),
+            known_runners,
+            ..default
+        }
+    }
+
+    fn advertise(&self) -> Option<&str> {
+        let configured = self.config.head.advertise.as_deref();
+        self.args.advertise.as_deref().or(configured)
+    }
+}
+
+async fn serve_metrics(listener: TcpListener, scrape: Scrape, stop: Stop) -> std::io::Result<()> {
+    let until = stop.clone();
+    let ready = move || match stop.is_wished() {
+        true => Err("the head is stopping".to_owned()),
+        false => Ok(()),
+    };
+    let router = metrics::router(scrape, ready);
+    metrics::serve(listener, router, async move { until.wished().await }).await
+}
+
+impl Running {
+    /// Waits for a signal, a call of `Shutdown`, or the end of something that must not end.
+    async fn until_stop(&mut self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            // IMPORTANT: the wish to stop is looked at before the ends that follow from it.
+            biased;
+            _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
+            () = self.stop.wished() => tracing::info!("stopping: asked to"),
+            ended = self.engine.ended() => {
+                ended?;
+                anyhow::bail!("the engine ended by itself; this is a bug in Orchestra");
+            }
+            ended = self.events.ended() => {
+                ended?;
+                anyhow::bail!("the owner of events ended by itself; this is a bug in Orchestra");
+            }
+            Some(ended) = self.server.join_next() => {
+                ended.context("the server panicked")?.context("the server failed")?;
+                anyhow::bail!("the server ended by itself; this is a bug in Orchestra");
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends everything in order: streams and calls, closers, the engine, the events.
+    async fn wind_down(mut self) -> anyhow::Result<()> {
+        self.stop.now();
+        self.tracker.close();
+        let drained = timeout(DRAIN_WITHIN, async {
+            while self.server.join_next().await.is_some() {}
+            self.tracker.wait().await;
+            while self.closer.join_next().await.is_some() {}
+            while self.metrics_endpoint.join_next().await.is_some() {}
+        });
+        if drained.await.is_err() {
+            tracing::warn!(
+                streams = self.tracker.len(),
+                "cut off what had not ended in time"
+            );
+        }
+        // Their senders and handles go, so that the engine and the owner of events can end.
+        self.server.shutdown().await;
+        self.closer.shutdown().await;
+        self.metrics_endpoint.shutdown().await;
+        // An engine that has failed is gone already.
+        let _ = self.engine.handle.stop().await;
+        let ended = timeout(ENGINE_WITHIN, self.engine.ended()).await;
+        ended.context("the engine did not end in time")??;
+        self.engine.join()?;
+        let ended = timeout(ENGINE_WITHIN, self.events.ended()).await;
+        ended.context("the owner of events did not end in time")??;
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! Who may call what: the cluster's CA and certificates, join tokens, and the gate before every
+//! service.
+//!
+//! ```text
+//! peer certificate -- TLS --> Gate -- Identity in the request --> service
+//!                              \-- UNAUTHENTICATED or PERMISSION_DENIED
+//! join token --> Join.Enrol --> certificate of a worker
+//! ```
+//!
+//! What is absent: revocation. A worker is shut out by the cluster's CA being made anew.
+
+mod enrolment;
+mod gate;
+mod identity;
+mod issue;
+mod join;
+mod pki;
+mod refusal;
+
+#[cfg(test)]
+mod tests;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use orchestra_proto::{client::Credentials, token::JoinToken, v1::join_server::JoinServer};
+use orchestra_types::{Digest, Timestamp, WorkerId};
+use tonic::transport::{Certificate, ServerTlsConfig};
+
+pub use enrolment::{EnrolError, TokenError};
+pub use gate::{Gate, GateLayer};
+pub use identity::{Identity, authorise_worker, caller};
+pub use join::Join;
+pub use pki::Error;
+
+use enrolment::Enrolment;
+use pki::Pki;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest message of the Join service: it is open to everybody.
+const JOIN_BYTES_MAX: usize = 64 * 1024;
+
+/// The security of one head. Cheap to clone.
+#[derive(Clone)]
+pub struct Security {
+    pki: Arc<Pki>,
+    enrolment: Arc<Enrolment>,
+    head: Credentials,
+}
+
+impl Security {
+    /// Opens `dir` (`STATE/head/pki`). At the first start it makes the cluster and its CA; at
+    /// every start it renews the head's certificate when that is due.
+    pub fn open(dir: &Path, now: Timestamp) -> Result<Self, Error> {
+        let pki = Pki::open(dir, now)?;
+        let head = pki.ensure(dir, &Identity::Head, now)?;
+        let enrolment = Enrolment::open(&dir.join("tokens.json"))?;
+        Ok(Self {
+            pki: Arc::new(pki),
+            enrolment: Arc::new(enrolment),
+            head,
+        })
+    }
+
+    /// The cluster's name, made with its CA.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        self.pki.cluster()
+    }
+
+    /// The SHA-256 fingerprint of the CA's certificate.
+    #[must_use]
+    pub fn ca_fingerprint(&self) -> Digest {
+        self.pki.ca_fingerprint()
+    }
+
+    /// The server side of TLS. A client certificate is optional here, so that Join can be called;
+    /// `gate` must stand before the services.
+    #[must_use]
+    pub fn server_tls(&self) -> ServerTlsConfig {
+        ServerTlsConfig::new()
+            .identity(tonic::transport::Identity::from_pem(
+                &self.head.cert_pem,
+                &self.head.key_pem,
+            ))
+            .client_ca_root(Certificate::from_pem(&self.head.ca_pem))
+            .client_auth_optional(true)
+            .timeout(HANDSHAKE_TIMEOUT)
+    }
+
+    /// The layer that lets nobody pass to a service that is not meant for them.
+    #[must_use]
+    pub fn gate(&self) -> GateLayer {
+        GateLayer::new(self.cluster())
+    }
+
+    /// Makes sure that `dir` (`STATE/client`) holds valid credentials of an administrator.
+    pub fn ensure_admin(
+        &self,
+        dir: &Path,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Credentials, Error> {
+        self.pki.ensure(dir, &Identity::admin(name), now)
+    }
+
+    /// Makes sure that `dir` (`STATE/worker/pki`) holds valid credentials of the local worker.
+    pub fn ensure_worker(
+        &self,
+        dir: &Path,
+        worker: &WorkerId,
+        now: Timestamp,
+    ) -> Result<Credentials, Error> {
+        let identity = Identity::Worker(worker.clone());
+        let credentials = self.pki.ensure(dir, &identity, now)?;
+        let key = issue::key_of_certificate(&credentials.cert_pem)?;
+        self.enrolment.reserve(worker, key)?;
+        Ok(credentials)
+    }
+
+    /// Makes a token that lets one machine join within `ttl`. `head` is the address that the
+    /// machine will reach the head by.
+    pub fn create_token(
+        &self,
+        head: &str,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<(JoinToken, Timestamp), TokenError> {
+        let expires_at = now.plus(ttl);
+        let secret = self.enrolment.create(now, expires_at)?;
+        let token = JoinToken {
+            head: head.to_owned(),
+            ca_fingerprint: self.ca_fingerprint(),
+            secret,
+        };
+        Ok((token, expires_at))
+    }
+
+    /// The Join service.
+    #[must_use]
+    pub fn join_service(&self) -> JoinServer<Join> {
+        let join = Join::new(Arc::clone(&self.pki), Arc::clone(&self.enrolment));
+        JoinServer::new(join).max_decoding_message_size(JOIN_BYTES_MAX)
+    }
+}

@@ -1,0 +1,164 @@
+//! Makes an order to start complete: what the agent is given besides the description.
+
+use std::sync::Arc;
+
+use orchestra_proto::v1;
+use orchestra_types::{Artifact, ArtifactKind, AttemptId, Digest, RunnerName, TaskId, TaskSpec};
+use tracing::Instrument;
+
+use crate::{
+    blobs::Blobs,
+    context,
+    engine::{Handle, View},
+    store,
+};
+
+/// Longest text of one document; the rest is cut, and the text says so.
+const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// Longest context in all: an order must fit a message.
+const CONTEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Completes orders. Cheap to clone.
+#[derive(Clone)]
+pub struct Starter {
+    engine: Handle,
+    blobs: Blobs,
+    context: Arc<context::Store>,
+}
+
+/// The output of a task that this one comes after.
+struct Output {
+    task: TaskId,
+    text: String,
+    whole: Option<Digest>,
+}
+
+impl Starter {
+    /// A starter that reads from these.
+    #[must_use]
+    pub fn new(engine: Handle, blobs: Blobs, context: Arc<context::Store>) -> Self {
+        Self {
+            engine,
+            blobs,
+            context,
+        }
+    }
+
+    /// Completes an order. What cannot be read costs a warning, never the attempt.
+    pub async fn start(&self, attempt: AttemptId, runner: RunnerName, spec: TaskSpec) -> v1::Start {
+        let span = tracing::info_span!("task.assign", %attempt, %runner);
+        orchestra_telemetry::set_parent(&span, &spec.traceparent);
+        let traceparent = orchestra_telemetry::traceparent(&span);
+        let (spec, context) = self.with_context(spec).instrument(span).await;
+        v1::Start {
+            attempt: Some(attempt.into()),
+            // Without tracing here, the submitter's goes through.
+            traceparent: if traceparent.is_empty() {
+                spec.traceparent.clone()
+            } else {
+                traceparent
+            },
+            spec: Some(spec.into()),
+            context,
+            runner: runner.to_string(),
+        }
+    }
+
+    async fn with_context(&self, spec: TaskSpec) -> (TaskSpec, Vec<v1::ContextDoc>) {
+        if spec.after.is_empty() && spec.context_files.is_empty() && spec.project.is_none() {
+            return (spec, Vec::new());
+        }
+        let outputs = self.outputs(&spec).await;
+        let (blobs, context) = (self.blobs.clone(), Arc::clone(&self.context));
+        let kept = spec.clone();
+        let read = move || (documents(&blobs, &context, &spec, &outputs), spec);
+        match tokio::task::spawn_blocking(read).await {
+            Ok((documents, spec)) => (spec, documents),
+            Err(error) => {
+                tracing::error!(%error, "failed to gather the context");
+                (kept, Vec::new())
+            }
+        }
+    }
+
+    async fn outputs(&self, spec: &TaskSpec) -> Vec<Output> {
+        if spec.after.is_empty() {
+            return Vec::new();
+        }
+        let after = spec.after.clone();
+        let read = self.engine.read(move |view| {
+            let outputs = after.into_iter().map(|task| output(view, task));
+            outputs.filter_map(Result::transpose).collect()
+        });
+        read.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the outputs of earlier tasks cannot be read");
+            Vec::new()
+        })
+    }
+}
+
+fn output(view: &View<'_>, task: TaskId) -> store::Result<Option<Output>> {
+    let Some(found) = view.core.task(task) else {
+        return Ok(None);
+    };
+    let number = found.row.attempts;
+    let end = view.store.outcome(AttemptId { task, number })?;
+    let Some(outcome) = end.and_then(|end| end.result.ok()) else {
+        return Ok(None);
+    };
+    let mut artifacts = outcome.artifacts.iter();
+    let whole = artifacts.find(|artifact| artifact.kind == ArtifactKind::Output);
+    Ok(Some(Output {
+        task,
+        whole: whole.map(|artifact: &Artifact| artifact.digest),
+        text: outcome.text,
+    }))
+}
+
+fn documents(
+    blobs: &Blobs,
+    context: &context::Store,
+    spec: &TaskSpec,
+    outputs: &[Output],
+) -> Vec<v1::ContextDoc> {
+    let outputs: Vec<(TaskId, String)> = outputs.iter().map(|o| whole_text(blobs, o)).collect();
+    let shared = context.documents_for(spec, &outputs);
+    let shared = shared.unwrap_or_else(|error| {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "the shared context cannot be read"
+        );
+        Vec::new()
+    });
+    let files = spec.context_files.iter().filter_map(|file| {
+        let text = text(blobs, &file.content.digest)?;
+        let name = file.name.clone();
+        Some(v1::ContextDoc { name, text })
+    });
+    let mut left = CONTEXT_BYTES_MAX;
+    let mut fits = |document: &v1::ContextDoc| {
+        let rest = left.checked_sub(document.text.len());
+        match rest {
+            Some(rest) => left = rest,
+            None => tracing::warn!(name = document.name, "left out: the context is too long"),
+        }
+        rest.is_some()
+    };
+    shared
+        .into_iter()
+        .chain(files)
+        .filter(|d| fits(d))
+        .collect()
+}
+
+/// The artifact has the whole text, the outcome only its beginning.
+fn whole_text(blobs: &Blobs, output: &Output) -> (TaskId, String) {
+    let whole = output.whole.and_then(|digest| text(blobs, &digest));
+    (output.task, whole.unwrap_or_else(|| output.text.clone()))
+}
+
+fn text(blobs: &Blobs, digest: &Digest) -> Option<String> {
+    let read = blobs.read_text(digest, DOCUMENT_BYTES_MAX);
+    read.inspect_err(|error| tracing::warn!(%error, "a document cannot be read"))
+        .ok()
+}

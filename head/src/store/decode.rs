@@ -1,0 +1,182 @@
+//! Bytes to rows. What does not read is damage, with the row's name; never a panic.
+
+use orchestra_core::{
+    AttemptRow, EndStatus, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, WorkerRow,
+};
+use orchestra_proto::{
+    Refused, convert,
+    store::v1::{self as stored, state as wire},
+    v1,
+};
+use orchestra_types::{
+    ApplyResult, Failure, Outcome, Priority, RunnerName, TaskId, TaskSpec, Timestamp, WorkerId,
+    runner::WorkerInfo,
+};
+
+use super::codec::end_status_of;
+
+type Read<T> = Result<T, Refused>;
+
+pub(super) fn spec(row: stored::SpecRow) -> Read<TaskSpec> {
+    present("spec", row.spec)?.try_into()
+}
+
+pub(super) fn task(row: stored::TaskRow) -> Read<TaskRow> {
+    Ok(TaskRow {
+        id: convert::task_id("id", row.id)?,
+        created_at: Timestamp(row.created_at_ms),
+        facts: facts(present("facts", row.facts)?)?,
+        state: state(present("state", row.state)?)?,
+        attempts: row.attempts,
+        failures: row.failures,
+        losses: row.losses,
+        last: last(&row.last_worker, &row.last_runner)?,
+        started_at: row.started_at_ms.map(Timestamp),
+        cancel_requested: row.cancel_requested,
+        reason: failure(row.reason)?,
+        apply: row.apply.map(apply).transpose()?,
+    })
+}
+
+pub(super) fn attempt(row: stored::AttemptRow) -> Read<AttemptRow> {
+    Ok(AttemptRow {
+        id: convert::attempt_id("id", row.id)?,
+        worker: convert::name("worker", &row.worker)?,
+        runner: convert::name("runner", &row.runner)?,
+        assigned_at: Timestamp(row.assigned_at_ms),
+        started_at: row.started_at_ms.map(Timestamp),
+    })
+}
+
+pub(super) fn outcome(row: stored::OutcomeRow) -> Read<OutcomeRow> {
+    let result = match present("result", row.result)? {
+        stored::outcome_row::Result::Outcome(outcome) => Ok(Box::new(Outcome::try_from(outcome)?)),
+        stored::outcome_row::Result::GivenUp(failure) => Err(Failure::try_from(failure)?),
+    };
+    Ok(OutcomeRow {
+        id: convert::attempt_id("id", row.id)?,
+        at: Timestamp(row.at_ms),
+        result,
+    })
+}
+
+pub(super) fn worker(row: stored::WorkerRow) -> Read<WorkerRow> {
+    Ok(WorkerRow {
+        info: WorkerInfo::try_from(present("info", row.info)?)?,
+        joined_at: Timestamp(row.joined_at_ms),
+        attached_at: Timestamp(row.attached_at_ms),
+        epoch: row.epoch,
+    })
+}
+
+pub(super) fn key(row: stored::KeyRow) -> Read<KeyRow> {
+    Ok(KeyRow {
+        key: row.key,
+        first: convert::task_id("first", row.first)?,
+        count: row.count,
+        at: Timestamp(row.at_ms),
+    })
+}
+
+fn facts(row: stored::TaskFacts) -> Read<TaskFacts> {
+    let project = convert::optional_name("project", &row.project)?;
+    Ok(TaskFacts {
+        priority: priority(row.priority)?,
+        runner: convert::optional_name("runner", &row.runner)?,
+        machine: convert::optional_name("machine", &row.machine)?,
+        requires: row.requires,
+        labels: row.labels,
+        project: project.map(|id| (id, row.project_name)),
+        after: row.after.into_iter().map(TaskId).collect(),
+        retries: row.retries,
+    })
+}
+
+fn priority(wire: i32) -> Read<Priority> {
+    match v1::Priority::try_from(wire) {
+        Ok(v1::Priority::Low) => Ok(Priority::Low),
+        Ok(v1::Priority::Normal) => Ok(Priority::Normal),
+        Ok(v1::Priority::High) => Ok(Priority::High),
+        Ok(v1::Priority::Unspecified) | Err(_) => Err(Refused::new("priority", "is unknown")),
+    }
+}
+
+fn state(row: stored::State) -> Read<State> {
+    Ok(match present("state", row.state)? {
+        wire::State::Blocked(wire::Blocked {}) => State::Blocked,
+        wire::State::Queued(queued) => State::Queued {
+            since: Timestamp(queued.since_ms),
+            not_before: Timestamp(queued.not_before_ms),
+        },
+        wire::State::Assigned(held) => {
+            let (worker, runner) = holder(&held)?;
+            State::Assigned {
+                attempt: held.attempt,
+                worker,
+                runner,
+                at: Timestamp(held.at_ms),
+            }
+        }
+        wire::State::Running(held) => {
+            let (worker, runner) = holder(&held)?;
+            State::Running {
+                attempt: held.attempt,
+                worker,
+                runner,
+                at: Timestamp(held.at_ms),
+            }
+        }
+        wire::State::Closing(closing) => State::Closing {
+            attempt: closing.attempt,
+            ending: ending(closing)?,
+        },
+        wire::State::Ended(ended) => State::Ended {
+            status: end_status(ended.status)?,
+            at: Timestamp(ended.at_ms),
+        },
+    })
+}
+
+fn holder(held: &wire::Held) -> Read<(WorkerId, RunnerName)> {
+    let worker = convert::name("worker", &held.worker)?;
+    Ok((worker, convert::name("runner", &held.runner)?))
+}
+
+fn ending(closing: wire::Closing) -> Read<Ending> {
+    Ok(match closing.end {
+        Some(end) => Ending::End {
+            status: end_status(end.status)?,
+            reason: failure(end.reason)?,
+        },
+        None => Ending::Retry {
+            reason: present("retry", closing.retry)?.try_into()?,
+        },
+    })
+}
+
+fn end_status(wire: i32) -> Read<EndStatus> {
+    end_status_of(wire).ok_or_else(|| Refused::new("status", "is not the status of an end"))
+}
+
+fn last(worker: &str, runner: &str) -> Read<Option<(WorkerId, RunnerName)>> {
+    let worker: Option<WorkerId> = convert::optional_name("last_worker", worker)?;
+    worker
+        .map(|worker| Ok((worker, convert::name("last_runner", runner)?)))
+        .transpose()
+}
+
+fn apply(row: stored::Apply) -> Read<ApplyResult> {
+    Ok(match present("apply", row.result)? {
+        stored::apply::Result::NotRequested(_) => ApplyResult::NotRequested,
+        stored::apply::Result::AppliedFiles(files) => ApplyResult::Applied { files },
+        stored::apply::Result::Conflict(message) => ApplyResult::Conflict { message },
+    })
+}
+
+fn failure(row: Option<v1::Failure>) -> Read<Option<Failure>> {
+    row.map(Failure::try_from).transpose()
+}
+
+fn present<T>(field: &'static str, value: Option<T>) -> Read<T> {
+    value.ok_or_else(|| Refused::new(field, "is missing"))
+}

@@ -1,0 +1,186 @@
+//! Rows to bytes.
+
+use orchestra_core::{
+    AttemptRow, Change, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, WorkerRow,
+};
+use orchestra_proto::{
+    store::v1::{self as stored, state as wire},
+    v1,
+};
+use orchestra_types::{ApplyResult, RunnerName, TaskSpec, Timestamp, WorkerId};
+
+use super::{Result, codec::end_status, key, large};
+use crate::blobs::Blobs;
+
+/// The key and the value of a change.
+pub(super) fn change(change: &Change, blobs: &Blobs) -> Result<(Vec<u8>, Vec<u8>)> {
+    Ok(match change {
+        Change::Spec { id, spec } => (key::spec(*id), large::value(&spec_row(spec), blobs)?),
+        Change::Task(row) => (key::task(row.id), large::value(&task(row), blobs)?),
+        Change::Attempt(row) => (key::attempt(row.id), large::value(&attempt(row), blobs)?),
+        Change::Outcome(row) => (key::outcome(row.id), large::value(&outcome(row), blobs)?),
+        Change::Worker(row) => (
+            key::worker(&row.info.id),
+            large::value(&worker(row), blobs)?,
+        ),
+        Change::Acked { worker, up_to } => {
+            let row = stored::AckedRow { up_to: *up_to };
+            (key::acked(worker), large::value(&row, blobs)?)
+        }
+        Change::Key(row) => (
+            key::submission(&row.key),
+            large::value(&key_row(row), blobs)?,
+        ),
+    })
+}
+
+fn spec_row(spec: &TaskSpec) -> stored::SpecRow {
+    stored::SpecRow {
+        spec: Some(spec.clone().into()),
+    }
+}
+
+fn task(row: &TaskRow) -> stored::TaskRow {
+    let last = row.last.as_ref();
+    stored::TaskRow {
+        id: row.id.0,
+        created_at_ms: row.created_at.0,
+        facts: Some(facts(&row.facts)),
+        state: Some(state(&row.state)),
+        attempts: row.attempts,
+        failures: row.failures,
+        losses: row.losses,
+        last_worker: last
+            .map(|(worker, _)| worker.to_string())
+            .unwrap_or_default(),
+        last_runner: last
+            .map(|(_, runner)| runner.to_string())
+            .unwrap_or_default(),
+        started_at_ms: row.started_at.map(|at| at.0),
+        cancel_requested: row.cancel_requested,
+        reason: row.reason.clone().map(Into::into),
+        apply: row.apply.as_ref().map(apply),
+    }
+}
+
+fn facts(facts: &TaskFacts) -> stored::TaskFacts {
+    let project = facts.project.as_ref();
+    let text = |name: Option<String>| name.unwrap_or_default();
+    stored::TaskFacts {
+        priority: v1::Priority::from(facts.priority).into(),
+        runner: text(facts.runner.as_ref().map(ToString::to_string)),
+        machine: text(facts.machine.as_ref().map(ToString::to_string)),
+        requires: facts.requires.clone(),
+        labels: facts.labels.clone(),
+        project: text(project.map(|(id, _)| id.to_string())),
+        project_name: text(project.map(|(_, name)| name.clone())),
+        after: facts.after.iter().map(|id| id.0).collect(),
+        retries: facts.retries,
+    }
+}
+
+fn state(state: &State) -> stored::State {
+    let state = match state {
+        State::Blocked => wire::State::Blocked(wire::Blocked {}),
+        State::Queued { since, not_before } => wire::State::Queued(wire::Queued {
+            since_ms: since.0,
+            not_before_ms: not_before.0,
+        }),
+        State::Assigned {
+            attempt,
+            worker,
+            runner,
+            at,
+        } => wire::State::Assigned(held(*attempt, worker, runner, *at)),
+        State::Running {
+            attempt,
+            worker,
+            runner,
+            at,
+        } => wire::State::Running(held(*attempt, worker, runner, *at)),
+        State::Closing { attempt, ending } => wire::State::Closing(closing(*attempt, ending)),
+        State::Ended { status, at } => wire::State::Ended(wire::Ended {
+            status: end_status(*status),
+            at_ms: at.0,
+        }),
+    };
+    stored::State { state: Some(state) }
+}
+
+fn held(attempt: u32, worker: &WorkerId, runner: &RunnerName, at: Timestamp) -> wire::Held {
+    wire::Held {
+        attempt,
+        worker: worker.to_string(),
+        runner: runner.to_string(),
+        at_ms: at.0,
+    }
+}
+
+fn closing(attempt: u32, ending: &Ending) -> wire::Closing {
+    let (end, retry) = match ending {
+        Ending::End { status, reason } => {
+            let end = wire::End {
+                status: end_status(*status),
+                reason: reason.clone().map(Into::into),
+            };
+            (Some(end), None)
+        }
+        Ending::Retry { reason } => (None, Some(reason.clone().into())),
+    };
+    wire::Closing {
+        attempt,
+        end,
+        retry,
+    }
+}
+
+fn apply(result: &ApplyResult) -> stored::Apply {
+    let result = match result {
+        ApplyResult::NotRequested => stored::apply::Result::NotRequested(true),
+        ApplyResult::Applied { files } => stored::apply::Result::AppliedFiles(*files),
+        ApplyResult::Conflict { message } => stored::apply::Result::Conflict(message.clone()),
+    };
+    stored::Apply {
+        result: Some(result),
+    }
+}
+
+fn attempt(row: &AttemptRow) -> stored::AttemptRow {
+    stored::AttemptRow {
+        id: Some(row.id.into()),
+        worker: row.worker.to_string(),
+        runner: row.runner.to_string(),
+        assigned_at_ms: row.assigned_at.0,
+        started_at_ms: row.started_at.map(|at| at.0),
+    }
+}
+
+fn outcome(row: &OutcomeRow) -> stored::OutcomeRow {
+    let result = match &row.result {
+        Ok(outcome) => stored::outcome_row::Result::Outcome(outcome.as_ref().clone().into()),
+        Err(failure) => stored::outcome_row::Result::GivenUp(failure.clone().into()),
+    };
+    stored::OutcomeRow {
+        id: Some(row.id.into()),
+        at_ms: row.at.0,
+        result: Some(result),
+    }
+}
+
+fn worker(row: &WorkerRow) -> stored::WorkerRow {
+    stored::WorkerRow {
+        info: Some(row.info.clone().into()),
+        joined_at_ms: row.joined_at.0,
+        attached_at_ms: row.attached_at.0,
+        epoch: row.epoch,
+    }
+}
+
+fn key_row(row: &KeyRow) -> stored::KeyRow {
+    stored::KeyRow {
+        key: row.key.clone(),
+        first: row.first.0,
+        count: row.count,
+        at_ms: row.at.0,
+    }
+}

@@ -1,0 +1,70 @@
+//! Why the store cannot do what it was asked.
+
+use std::{io, path::PathBuf};
+
+use crate::blobs;
+
+/// Why the store cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database failed.
+    #[error("the database failed; check the disk and its free space, then start the head again")]
+    Database(#[source] sled::Error),
+    /// A file or directory of the database failed.
+    #[error("failed to {doing} `{path}`")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Another process has the database.
+    #[error("`{path}` is in use by another process; stop the other head first")]
+    InUse {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The database's files are damaged.
+    #[error("the database in `{path}` is damaged and cannot be opened ({why}); restore a backup")]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What its opening said.
+        why: String,
+    },
+    /// A row has a format that this version does not know.
+    #[error("{row} has format {found}, this version knows {known}; use a newer orchestra-head")]
+    Format {
+        /// Which row.
+        row: String,
+        /// Its format.
+        found: u8,
+        /// What is known.
+        known: u8,
+    },
+    /// A row's bytes are not what they should be.
+    #[error("{row} is damaged: {why}")]
+    Row {
+        /// Which row.
+        row: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A large row's bytes cannot be stored or read.
+    #[error("failed to keep a large row")]
+    Large(#[from] blobs::Error),
+}
+
+impl Error {
+    /// Whether nothing may be acknowledged from here on: memory may be ahead of the disk. One
+    /// damaged row costs only the question about it.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::Database(_) | Self::Io { .. } | Self::InUse { .. } | Self::Damaged { .. } => true,
+            Self::Format { .. } | Self::Row { .. } | Self::Large(_) => false,
+        }
+    }
+}

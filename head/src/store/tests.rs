@@ -1,0 +1,355 @@
+use std::{collections::BTreeMap, path::Path};
+
+use orchestra_core::{
+    AttemptRow, Change, EndStatus, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, WorkerRow,
+};
+use orchestra_types::{
+    ApplyResult, Artifact, ArtifactKind, AttemptId, ContextFile, Digest, Exit, Failure,
+    FailureCode, ManifestSummary, Outcome, Place, Priority, ProjectRef, ShellCommand, TaskId,
+    TaskSpec, Timestamp, Usage,
+    runner::{Readiness, RunnerInfo, WorkerInfo},
+};
+
+use super::{Error, Store, key};
+use crate::blobs::Blobs;
+
+fn open(dir: &Path) -> Store {
+    try_open(dir).unwrap()
+}
+
+fn try_open(dir: &Path) -> super::Result<Store> {
+    let blobs = Blobs::open(&dir.join("blobs")).unwrap();
+    Store::open(&dir.join("db"), blobs)
+}
+
+fn spec(description: &str) -> TaskSpec {
+    TaskSpec {
+        description: description.to_owned(),
+        priority: Priority::High,
+        runner: Some("claude".parse().unwrap()),
+        model: Some("model".to_owned()),
+        after: vec![TaskId(1)],
+        timeout: std::time::Duration::from_secs(60),
+        retries: 2,
+        labels: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
+        requires: BTreeMap::from([("gpu".to_owned(), "yes".to_owned())]),
+        context_files: vec![ContextFile {
+            name: "notes.md".to_owned(),
+            content: artifact(ArtifactKind::Context),
+        }],
+        project: Some(ProjectRef {
+            id: "git-1".parse().unwrap(),
+            name: "project".to_owned(),
+            dir: "/home/me/project".into(),
+            machine: "m1".parse().unwrap(),
+        }),
+        place: Place::Repository {
+            commit: "a".repeat(40),
+            head: String::new(),
+            branch: "main".to_owned(),
+            bundles: vec![Digest([3; 32])],
+        },
+        apply: true,
+        command: Some(ShellCommand::Argv(vec!["true".to_owned()])),
+        submitter: "me@here".to_owned(),
+        traceparent: String::new(),
+    }
+}
+
+fn artifact(kind: ArtifactKind) -> Artifact {
+    Artifact {
+        kind,
+        digest: Digest([7; 32]),
+        size: 5,
+    }
+}
+
+fn failure() -> Failure {
+    Failure {
+        resets_at: Some(Timestamp(99)),
+        ..Failure::new(FailureCode::RateLimited, "later")
+    }
+}
+
+fn task(id: u64, state: State) -> TaskRow {
+    let spec = spec("x");
+    TaskRow {
+        id: TaskId(id),
+        created_at: Timestamp(10),
+        facts: TaskFacts {
+            priority: spec.priority,
+            runner: spec.runner,
+            machine: Some("m1".parse().unwrap()),
+            requires: spec.requires,
+            labels: spec.labels,
+            project: spec.project.map(|p| (p.id, p.name)),
+            after: spec.after,
+            retries: spec.retries,
+        },
+        state,
+        attempts: 2,
+        failures: 1,
+        losses: 1,
+        last: Some(("w1".parse().unwrap(), "claude".parse().unwrap())),
+        started_at: Some(Timestamp(11)),
+        cancel_requested: true,
+        reason: Some(failure()),
+        apply: Some(ApplyResult::Conflict {
+            message: "a.txt".to_owned(),
+        }),
+    }
+}
+
+fn every_state() -> Vec<State> {
+    let (worker, runner) = ("w1".parse().unwrap(), "claude".parse().unwrap());
+    let end = |status| Ending::End {
+        status,
+        reason: Some(failure()),
+    };
+    vec![
+        State::Blocked,
+        State::Queued {
+            since: Timestamp(1),
+            not_before: Timestamp(2),
+        },
+        State::Assigned {
+            attempt: 2,
+            worker,
+            runner,
+            at: Timestamp(3),
+        },
+        State::Running {
+            attempt: 2,
+            worker: "w1".parse().unwrap(),
+            runner: "claude".parse().unwrap(),
+            at: Timestamp(4),
+        },
+        State::Closing {
+            attempt: 2,
+            ending: end(EndStatus::Failed),
+        },
+        State::Closing {
+            attempt: 2,
+            ending: Ending::Retry { reason: failure() },
+        },
+        State::Ended {
+            status: EndStatus::NeedsReview,
+            at: Timestamp(5),
+        },
+    ]
+}
+
+fn outcome() -> Outcome {
+    Outcome {
+        exit: Exit::Code(0),
+        failure: None,
+        text: "done".to_owned(),
+        usage: Usage {
+            input_tokens: 1,
+            cost_microusd: Some(2),
+            ..Usage::default()
+        },
+        session: "s".to_owned(),
+        model: "m".to_owned(),
+        files: ManifestSummary::default(),
+        branch: "orchestra/task_002".to_owned(),
+        commit: "b".repeat(40),
+        artifacts: vec![artifact(ArtifactKind::Patch)],
+        started_at: Timestamp(6),
+        finished_at: Timestamp(7),
+    }
+}
+
+fn worker() -> WorkerRow {
+    WorkerRow {
+        info: WorkerInfo {
+            id: "w1".parse().unwrap(),
+            name: "one".to_owned(),
+            hostname: "host".to_owned(),
+            machine: "m1".parse().unwrap(),
+            boot_id: "b".to_owned(),
+            incarnation: "i".to_owned(),
+            version: "1".to_owned(),
+            pid: 4,
+            slots: 2,
+            labels: BTreeMap::new(),
+            runners: vec![RunnerInfo {
+                name: "claude".parse().unwrap(),
+                version: "2".to_owned(),
+                path: "/bin/claude".to_owned(),
+                readiness: Readiness::NotReady {
+                    reason: "log in".to_owned(),
+                },
+                slots: 1,
+                agentic: true,
+            }],
+            kill_method: "cgroup".to_owned(),
+            cores: 8,
+            memory_bytes: 9,
+        },
+        joined_at: Timestamp(1),
+        attached_at: Timestamp(2),
+        epoch: 3,
+    }
+}
+
+fn submission(first: u64, count: u64) -> KeyRow {
+    KeyRow {
+        key: format!("key-{first}"),
+        first: TaskId(first),
+        count,
+        at: Timestamp(1),
+    }
+}
+
+fn attempt_id(number: u32) -> AttemptId {
+    AttemptId {
+        task: TaskId(1),
+        number,
+    }
+}
+
+#[test]
+fn every_kind_of_row_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let states = every_state();
+    let tasks: Vec<TaskRow> = (1..).zip(states).map(|(id, s)| task(id, s)).collect();
+    let attempt = AttemptRow {
+        id: attempt_id(2),
+        worker: "w1".parse().unwrap(),
+        runner: "claude".parse().unwrap(),
+        assigned_at: Timestamp(3),
+        started_at: Some(Timestamp(4)),
+    };
+    let ends = [Err(failure()), Ok(Box::new(outcome()))];
+    let ends: Vec<OutcomeRow> = (1..)
+        .zip(ends)
+        .map(|(number, result)| OutcomeRow {
+            id: attempt_id(number),
+            at: Timestamp(8),
+            result,
+        })
+        .collect();
+    let mut changes = vec![
+        Change::Key(submission(1, 100)),
+        Change::Worker(Box::new(worker())),
+        Change::Acked {
+            worker: "w1".parse().unwrap(),
+            up_to: 42,
+        },
+        Change::Spec {
+            id: TaskId(1),
+            spec: Box::new(spec("do it")),
+        },
+        Change::Attempt(Box::new(attempt.clone())),
+    ];
+    changes.extend(tasks.iter().map(|row| Change::Task(Box::new(row.clone()))));
+    changes.extend(
+        ends.iter()
+            .map(|row| Change::Outcome(Box::new(row.clone()))),
+    );
+    open(dir.path()).commit(&[changes]).unwrap();
+
+    let mut store = open(dir.path());
+    let rows = store.load().unwrap();
+    assert_eq!(rows.tasks, tasks);
+    assert_eq!(rows.workers, [(worker(), 42)]);
+    assert_eq!(rows.keys, [submission(1, 100)]);
+    assert_eq!(store.spec(TaskId(1)).unwrap(), Some(spec("do it")));
+    assert_eq!(store.attempts(TaskId(1)).unwrap(), [attempt]);
+    for end in ends {
+        assert_eq!(store.outcome(end.id).unwrap(), Some(end));
+    }
+}
+
+#[test]
+fn a_large_specification_is_kept_outside_of_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = spec(&"x".repeat(256 * 1024));
+    let change = Change::Spec {
+        id: TaskId(1),
+        spec: Box::new(large.clone()),
+    };
+    let mut store = open(dir.path());
+    store.commit(&[vec![change]]).unwrap();
+    let value = store.tree.get(key::spec(TaskId(1))).unwrap().unwrap();
+    assert!(value.len() < 64, "{} bytes", value.len());
+    drop(store);
+    assert_eq!(open(dir.path()).spec(TaskId(1)).unwrap(), Some(large));
+}
+
+#[test]
+fn a_row_of_an_unknown_format_is_a_clear_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    store.tree.insert(key::task(TaskId(7)), &[9, 0]).unwrap();
+    let error = store.load().unwrap_err();
+    assert!(matches!(error, Error::Format { found: 9, .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("row t:") && text.contains("newer"), "{text}");
+}
+
+#[test]
+fn a_database_of_an_unknown_format_is_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.tree.insert(key::FORMAT, &[200]).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    let error = try_open(dir.path()).unwrap_err();
+    assert!(matches!(error, Error::Format { found: 200, .. }), "{error}");
+}
+
+#[test]
+fn a_torn_snapshot_does_not_keep_the_database_shut() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    store
+        .commit(&[vec![Change::Key(submission(1, 0))]])
+        .unwrap();
+    drop(store);
+    let torn = dir.path().join("db/snap.00000000FFFFFFFF.generating");
+    std::fs::write(&torn, b"torn").unwrap();
+    let rows = open(dir.path()).load().unwrap();
+    assert_eq!(rows.keys, [submission(1, 0)]);
+    assert!(!torn.exists());
+}
+
+#[test]
+fn what_a_crash_left_of_an_unfinished_submission_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let rows = |ids: std::ops::RangeInclusive<u64>| -> Vec<Change> {
+        ids.map(|id| Change::Task(Box::new(task(id, State::Blocked))))
+            .collect()
+    };
+    let mut whole = rows(1..=3);
+    whole.push(Change::Key(submission(1, 3)));
+    // As the first batches of a large submission, whose last one has its key.
+    store.commit(&[whole, rows(4..=9)]).unwrap();
+    drop(store);
+    let ids = |store: &mut Store| -> Vec<u64> {
+        let rows = store.load().unwrap();
+        rows.tasks.iter().map(|row| row.id.0).collect()
+    };
+    let mut store = open(dir.path());
+    assert_eq!(ids(&mut store), [1, 2, 3]);
+    drop(store);
+    assert_eq!(ids(&mut open(dir.path())), [1, 2, 3]);
+}
+
+#[test]
+fn a_submission_of_many_batches_is_whole_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut changes = vec![Change::Key(submission(1, 1000))];
+    for id in 1..=1000 {
+        let spec = Box::new(spec("x"));
+        let id = TaskId(id);
+        changes.push(Change::Spec { id, spec });
+        changes.push(Change::Task(Box::new(task(id.0, State::Blocked))));
+    }
+    open(dir.path()).commit(&[changes]).unwrap();
+    let mut store = open(dir.path());
+    assert_eq!(store.load().unwrap().tasks.len(), 1000);
+    assert!(store.spec(TaskId(1000)).unwrap().is_some());
+}
