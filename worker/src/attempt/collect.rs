@@ -1,0 +1,209 @@
+//! Gathers what an agent has done, whatever ended it: partial results are results.
+
+use std::path::{Path, PathBuf};
+
+use orchestra_config::durable;
+use orchestra_proto::v1;
+use orchestra_repo::{Collect, Workspace, scan};
+use orchestra_types::{
+    Artifact, ArtifactKind, Failure, FailureCode, Manifest, Outcome, Place, limits,
+};
+use prost::Message;
+
+use super::{
+    files::Files,
+    record::{Ended, Phase},
+    run::{Attempt, Error, Stage, blocking, chain, make_dir},
+};
+use crate::{blobs, clock};
+
+/// What the files tell.
+#[derive(Default)]
+struct Changes {
+    manifest: Manifest,
+    branch: String,
+    commit: String,
+}
+
+/// What the collecting thread needs to know.
+struct Job {
+    files: Files,
+    place: Place,
+    directory: PathBuf,
+    exclude: Vec<String>,
+    message: String,
+}
+
+impl Attempt {
+    /// From an ended CLI to an outcome and its artifacts.
+    pub async fn collect(&mut self, ended: Ended) -> Result<Phase, Error> {
+        self.control.stage.send_replace(Stage::Delivering);
+        self.tell("collecting", "gathering the changed files")?;
+        let job = Job {
+            files: self.files.clone(),
+            place: self.order.spec.place.clone(),
+            directory: self.directory(),
+            exclude: self.exclude(),
+            message: message(&self.order.spec.description, self.id),
+        };
+        let text = ended.text.clone();
+        let (changes, failure, artifacts) = blocking(move || {
+            make_dir(&job.files.results())?;
+            let (changes, failure) = match job.changes() {
+                Ok(changes) => (changes, None),
+                Err(failure) => (Changes::default(), Some(failure)),
+            };
+            job.write(&changes.manifest, &text)?;
+            Ok::<_, Error>((changes, failure, job.artifacts()))
+        })
+        .await?;
+        // A result that could not be collected is no success; another failure stands above it.
+        let failure = ended.failure.or(failure);
+        self.tell_end(&changes.manifest, failure.as_ref())?;
+        self.store(Outcome {
+            exit: ended.exit,
+            failure,
+            text: limits::cut(&ended.text, limits::OUTCOME_TEXT_BYTES_MAX),
+            usage: ended.usage,
+            session: ended.session,
+            model: ended.model,
+            files: changes.manifest.summary(),
+            branch: changes.branch,
+            commit: changes.commit,
+            artifacts,
+            started_at: ended.started_at,
+            finished_at: clock::now(),
+        })
+        .await
+    }
+
+    fn tell_end(&mut self, manifest: &Manifest, failure: Option<&Failure>) -> Result<(), Error> {
+        let files = manifest.entries.len();
+        match failure {
+            None if files == 1 => self.tell("finished", "1 file changed"),
+            None => self.tell("finished", format!("{files} files changed")),
+            Some(failure) => self.tell("failed", failure.to_string()),
+        }
+    }
+}
+
+/// The message of the commit that holds what the agent left uncommitted.
+fn message(description: &str, attempt: orchestra_types::AttemptId) -> String {
+    let first = description.lines().find(|line| !line.trim().is_empty());
+    let subject = limits::cut(first.unwrap_or_default().trim(), 72);
+    format!("{subject}\n\nOrchestra-Attempt: {attempt}\n")
+}
+
+impl Job {
+    fn changes(&self) -> Result<Changes, Failure> {
+        match &self.place {
+            Place::Repository { .. } => self.repository(),
+            Place::InPlace { .. } | Place::Empty => self.scanned(),
+        }
+    }
+
+    fn repository(&self) -> Result<Changes, Failure> {
+        let how = Collect {
+            out: &self.files.results(),
+            message: &self.message,
+            exclude: &self.exclude,
+        };
+        let collected = Workspace::open(&self.directory, &self.files.git())
+            .and_then(|workspace| workspace.collect(&how))
+            .map_err(|error| failed(chain(&error)))?;
+        let changed = collected.bundle.is_some();
+        Ok(Changes {
+            manifest: collected.manifest,
+            branch: if changed {
+                collected.branch
+            } else {
+                String::new()
+            },
+            commit: if changed {
+                collected.commit
+            } else {
+                String::new()
+            },
+        })
+    }
+
+    fn scanned(&self) -> Result<Changes, Failure> {
+        let path = self.files.before();
+        let unreadable =
+            |why: String| failed(format!("failed to read `{}`: {why}", path.display()));
+        let before = std::fs::read(&path).map_err(|e| unreadable(e.to_string()))?;
+        let before: scan::Snapshot =
+            serde_json::from_slice(&before).map_err(|e| unreadable(e.to_string()))?;
+        let manifest = scan::changes_since(&before, &self.directory, &self.exclude)
+            .map_err(|error| failed(chain(&error)))?;
+        Ok(Changes {
+            manifest,
+            ..Changes::default()
+        })
+    }
+
+    /// What is not there as a file yet.
+    fn write(&self, manifest: &Manifest, text: &str) -> Result<(), Error> {
+        let manifest = v1::Manifest::from(manifest.clone()).encode_to_vec();
+        self.put(ArtifactKind::Manifest, &manifest)?;
+        if !text.is_empty() {
+            self.put(ArtifactKind::Output, text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn put(&self, kind: ArtifactKind, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.files.artifact(kind);
+        durable::write(&path, bytes, durable::Access::Private).map_err(|source| {
+            super::record::Error::File {
+                doing: "write",
+                path,
+                source,
+            }
+            .into()
+        })
+    }
+
+    /// What is there, empty files left out.
+    fn artifacts(&self) -> Vec<Artifact> {
+        ArtifactKind::ALL
+            .into_iter()
+            .filter_map(|kind| describe(kind, &self.files.artifact(kind)))
+            .filter(|artifact| artifact.size > 0 && artifact.size <= limits::ARTIFACT_BYTES_MAX)
+            .collect()
+    }
+}
+
+fn describe(kind: ArtifactKind, path: &Path) -> Option<Artifact> {
+    match blobs::describe(kind, path) {
+        Ok(artifact) => Some(artifact),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "an artifact cannot be read");
+            None
+        }
+    }
+}
+
+fn failed(message: String) -> Failure {
+    Failure::new(FailureCode::ResultFailed, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_types::{AttemptId, TaskId};
+
+    use super::message;
+
+    #[test]
+    fn a_commit_says_what_was_asked_for_and_who_did_it() {
+        let attempt = AttemptId {
+            task: TaskId(3),
+            number: 2,
+        };
+        assert_eq!(
+            message("\n  Fix the lexer \nwith care", attempt),
+            "Fix the lexer\n\nOrchestra-Attempt: task_003.2\n"
+        );
+    }
+}

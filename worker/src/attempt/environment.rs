@@ -1,0 +1,72 @@
+//! The environment of a CLI. Pure: the worker's own environment is passed in.
+
+use std::{collections::BTreeMap, ffi::OsString};
+
+use orchestra_types::AttemptId;
+
+/// Variables of the worker that would mislead an agent: those of a git that started us, the mark
+/// of a claude session around us, our own, and our telemetry's.
+fn is_ours(name: &str) -> bool {
+    let prefixes = ["GIT_", "ORCHESTRA_", "CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT"];
+    prefixes.iter().any(|prefix| name.starts_with(prefix)) || name == "TRACEPARENT"
+}
+
+/// What the CLI is started with: the worker's environment without what misleads, who it works
+/// for, and what its command line asks for. What is not UTF-8 cannot be passed on.
+#[must_use]
+pub fn compose(
+    worker: impl IntoIterator<Item = (OsString, OsString)>,
+    attempt: AttemptId,
+    traceparent: &str,
+    command: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    let inherited = worker.into_iter().filter_map(text);
+    let mut all: BTreeMap<_, _> = inherited.filter(|(name, _)| !is_ours(name)).collect();
+    all.insert("ORCHESTRA_TASK".to_owned(), attempt.task.to_string());
+    all.insert("ORCHESTRA_ATTEMPT".to_owned(), attempt.to_string());
+    if !traceparent.is_empty() {
+        all.insert("TRACEPARENT".to_owned(), traceparent.to_owned());
+    }
+    all.extend(command.clone());
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_types::TaskId;
+
+    use super::*;
+
+    #[test]
+    fn an_agent_inherits_what_does_not_mislead_it_and_knows_its_task() {
+        let worker = [
+            ("PATH", "/bin"),
+            ("GIT_DIR", "/x"),
+            ("CLAUDECODE", "1"),
+            ("ORCHESTRA_STATE", "/y"),
+            ("TRACEPARENT", "old"),
+            ("LANG", "C"),
+        ]
+        .map(|(name, value)| (name.into(), value.into()));
+        let attempt = AttemptId {
+            task: TaskId(3),
+            number: 2,
+        };
+        let command = [("LANG".to_owned(), "C.UTF-8".to_owned())].into();
+        let all = compose(worker, attempt, "new", &command);
+        let all: Vec<_> = all.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        assert_eq!(
+            all,
+            [
+                "LANG=C.UTF-8",
+                "ORCHESTRA_ATTEMPT=task_003.2",
+                "ORCHESTRA_TASK=task_003",
+                "PATH=/bin",
+                "TRACEPARENT=new"
+            ]
+        );
+    }
+}

@@ -1,0 +1,338 @@
+//! Follows a running CLI: lines become events, the stop ladder is climbed, the end is judged.
+
+use std::time::Duration;
+
+use orchestra_proto::v1;
+use orchestra_types::{EventKind, Exit, Failure, FailureCode};
+use tokio::time::sleep;
+
+use super::{
+    StopReason,
+    machine::{self, Act, Machine},
+    record::{Ended, Phase, Started},
+    replay,
+    run::{Attempt, Error, Stage, chain, make_dir, remove_dir},
+};
+use crate::{
+    cli::{Action, Adapter, Stream, Verdict},
+    clock,
+    events::Cause,
+    process::{self, ExitRecord, Process, ProcessError, ProcessEvent, Reattach},
+};
+
+/// A CLI that runs.
+struct Running {
+    process: Process,
+    adapter: Box<dyn Adapter>,
+    machine: Machine,
+    started: Started,
+}
+
+/// What may happen next.
+enum Happened {
+    Process(ProcessEvent),
+    Stop(StopReason),
+    Tick,
+}
+
+impl Attempt {
+    /// From a prepared directory to the CLI's end.
+    pub async fn start(&mut self) -> Result<Phase, Error> {
+        if let Err(failure) = self.unless_stopped(std::future::ready(())).await? {
+            return self.give_up(failure).await;
+        }
+        let launched = self.check_runner().and_then(|()| self.adapter());
+        let (adapter, line) = match launched {
+            Ok(launched) => launched,
+            Err(failure) => return self.give_up(failure).await,
+        };
+        let started = Started {
+            at: clock::now(),
+            since_boot_ms: ms(clock::since_boot()),
+        };
+        // From here on a stop waits for the process.
+        self.control.stage.send_replace(Stage::Running);
+        // IMPORTANT: before the process, so that no crash can start a second one.
+        self.save(&Phase::Started(started)).await?;
+        // A start that was cut short may have left a part of it.
+        remove_dir(&self.files.process())?;
+        make_dir(&self.files.process())?;
+        let process = match Process::start(&self.shared.me, &self.spawn(line)).await {
+            Ok(process) => process,
+            Err(error) => {
+                let failure = Failure::new(FailureCode::SpawnFailed, chain(&error));
+                return self.give_up(failure).await;
+            }
+        };
+        self.tell("started", format!("{} started", self.order.runner))?;
+        let running = Running {
+            process,
+            adapter,
+            machine: Machine::new(self.order.spec.timeout),
+            started,
+        };
+        self.follow(running).await
+    }
+
+    /// Finds the CLI of an earlier worker process again.
+    pub async fn resume(&mut self, started: Started) -> Result<Phase, Error> {
+        self.control.stage.send_replace(Stage::Running);
+        let (mut adapter, _) = match self.adapter() {
+            Ok(launched) => launched,
+            Err(failure) => return self.give_up(failure).await,
+        };
+        let replayed = replay::run(&self.files, adapter.as_mut())?;
+        let mut machine = Machine::new(self.order.spec.timeout);
+        if replayed.turn_ended {
+            machine.on_turn_ended(elapsed(started));
+        }
+        let found = Process::reattach(&self.files.process(), replayed.offsets);
+        let process = match found {
+            Ok(found) => {
+                tracing::info!(attempt = %self.id, found = words_of(&found), "agent found again");
+                found.process()
+            }
+            // The worker was killed just before the start, and nobody else will do it.
+            Err(ProcessError::NotThere { .. }) => return Ok(Phase::Prepared),
+            Err(error) => return Err(error.into()),
+        };
+        let running = Running {
+            process,
+            adapter,
+            machine,
+            started,
+        };
+        self.follow(running).await
+    }
+
+    async fn follow(&mut self, mut running: Running) -> Result<Phase, Error> {
+        let report = v1::report::Started {
+            workspace: self.directory().to_string_lossy().into_owned(),
+        };
+        self.report(v1::report::Body::Started(report)).await?;
+        let done = self.until_end(&mut running).await;
+        if done.is_err() {
+            // What cannot be followed must not go on unseen.
+            running.process.kill().await;
+        }
+        let (exit, verdict) = done?;
+        Ok(self.ended(&running.machine, running.started, exit, verdict))
+    }
+
+    async fn until_end(&mut self, running: &mut Running) -> Result<(Exit, Verdict), Error> {
+        loop {
+            let acts = match self.next(running).await? {
+                Happened::Process(ProcessEvent::Line(line)) => self.on_line(running, &line)?,
+                Happened::Process(ProcessEvent::Exited(record)) => {
+                    self.tell_leftovers(&record)?;
+                    let exit = running.machine.exit(record.exit);
+                    let verdict = self.judge(running.adapter.as_mut(), &exit)?;
+                    return Ok((exit, verdict));
+                }
+                Happened::Stop(reason) => {
+                    self.tell("stopping", words(reason))?;
+                    running.machine.on_stop(elapsed(running.started), reason)
+                }
+                Happened::Tick => running.machine.on_tick(elapsed(running.started)),
+            };
+            self.perform(running, acts).await?;
+        }
+    }
+
+    async fn next(&mut self, running: &mut Running) -> Result<Happened, Error> {
+        let deadline = running.machine.deadline();
+        let left = deadline.map(|at| at.saturating_sub(elapsed(running.started)));
+        let tick = async {
+            match left {
+                Some(left) => sleep(left).await,
+                None => std::future::pending().await,
+            }
+        };
+        let heard = running.machine.reason().is_some();
+        let stop = &mut self.control.stop;
+        let stopped = async {
+            match stop
+                .wait_for(|reason| !heard && reason.is_some())
+                .await
+                .map(|r| *r)
+            {
+                Ok(Some(reason)) => reason,
+                // The fleet is gone, and this task will be.
+                Ok(None) | Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            reason = stopped => Ok(Happened::Stop(reason)),
+            () = tick => Ok(Happened::Tick),
+            event = running.process.next() => Ok(Happened::Process(event?)),
+        }
+    }
+
+    fn on_line(&mut self, running: &mut Running, line: &process::Line) -> Result<Vec<Act>, Error> {
+        let (stream, cause) = match line.stream {
+            process::Stream::Stdout => (
+                Stream::Stdout,
+                Cause::Stdout {
+                    offset: line.offset,
+                    length: line.bytes.len() as u64,
+                    next: line.end,
+                },
+            ),
+            process::Stream::Stderr => (
+                Stream::Stderr,
+                Cause::Stderr {
+                    offset: line.offset,
+                    length: line.bytes.len() as u64,
+                    next: line.end,
+                },
+            ),
+        };
+        let actions = running.adapter.on_line(stream, &line.bytes);
+        self.apply(running, cause, &line.bytes, actions)
+    }
+
+    /// Does what the adapter wants, then writes the step down: a line whose answer may not have
+    /// been written is read again after a crash.
+    fn apply(
+        &mut self,
+        running: &mut Running,
+        cause: Cause,
+        raw: &[u8],
+        actions: Vec<Action>,
+    ) -> Result<Vec<Act>, Error> {
+        let mut happened = Vec::new();
+        let mut acts = Vec::new();
+        for action in actions {
+            match action {
+                Action::Emit { agent, kind } => happened.push((agent, kind)),
+                Action::Write(bytes) => self.write(running, &bytes),
+                Action::CloseStdin => acts.push(Act::CloseStdin),
+                Action::TurnEnded => {
+                    acts.extend(running.machine.on_turn_ended(elapsed(running.started)));
+                }
+            }
+        }
+        self.journal.record(cause, clock::now(), raw, happened)?;
+        Ok(acts)
+    }
+
+    async fn perform(&mut self, running: &mut Running, acts: Vec<Act>) -> Result<(), Error> {
+        for act in acts {
+            tracing::debug!(attempt = %self.id, ?act, "acting on the agent's process");
+            match act {
+                Act::AskAdapter => return Box::pin(self.ask(running)).await,
+                Act::CloseStdin => running.process.close_stdin(),
+                Act::Interrupt => running.process.interrupt().await,
+                Act::Terminate => running.process.terminate().await,
+                Act::Kill => running.process.kill().await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the CLI to stop in its own protocol; a signal where it has none.
+    async fn ask(&mut self, running: &mut Running) -> Result<(), Error> {
+        let actions = running.adapter.cancel();
+        let acts = if actions.is_empty() {
+            running.machine.on_cannot_ask(elapsed(running.started))
+        } else {
+            self.apply(running, Cause::Cancel, b"", actions)?
+        };
+        self.perform(running, acts).await
+    }
+
+    fn write(&self, running: &mut Running, bytes: &[u8]) {
+        if let Err(error) = running.process.write_stdin(bytes) {
+            // A CLI that does not read cannot be told; its timeout ends it.
+            tracing::warn!(attempt = %self.id, %error, "the agent does not read its input");
+        }
+    }
+
+    /// Says what the CLI left behind; its supervisor has ended what it could.
+    fn tell_leftovers(&mut self, record: &ExitRecord) -> Result<(), Error> {
+        if record.survivors {
+            tracing::error!(attempt = %self.id, "processes of this attempt could not be ended");
+            self.tell(
+                "survivors",
+                "some processes of this attempt could not be ended",
+            )?;
+        }
+        let dropped = record.stdout.dropped + record.stderr.dropped;
+        if dropped > 0 {
+            self.tell(
+                "output_cut",
+                format!("{dropped} bytes of output were not kept"),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Lets the adapter judge, and writes its last events down.
+    fn judge(&mut self, adapter: &mut dyn Adapter, exit: &Exit) -> Result<Verdict, Error> {
+        let mut verdict = adapter.finish(exit);
+        let emitted = std::mem::take(&mut verdict.events).into_iter();
+        let happened: Vec<(String, EventKind)> = emitted
+            .filter_map(|action| match action {
+                Action::Emit { agent, kind } => Some((agent, kind)),
+                Action::Write(_) | Action::CloseStdin | Action::TurnEnded => None,
+            })
+            .collect();
+        self.journal
+            .record(Cause::Finish, clock::now(), b"", happened)?;
+        Ok(verdict)
+    }
+
+    fn ended(&self, machine: &Machine, started: Started, exit: Exit, verdict: Verdict) -> Phase {
+        self.control.stage.send_replace(Stage::Delivering);
+        let lost = exit == Exit::Unknown && machine.reason().is_none();
+        let said = if lost {
+            Some(supervisor_lost())
+        } else {
+            verdict.failure
+        };
+        let failure = machine::failure(machine.reason(), self.order.spec.timeout, said);
+        Phase::Ended(Ended {
+            started_at: started.at,
+            exit,
+            failure,
+            text: verdict.text,
+            usage: verdict.usage,
+            session: verdict.session,
+            model: verdict.model,
+        })
+    }
+}
+
+/// How long the CLI has run, whatever the wall clock did meanwhile.
+fn elapsed(started: Started) -> Duration {
+    clock::since_boot().saturating_sub(Duration::from_millis(started.since_boot_ms))
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn supervisor_lost() -> Failure {
+    Failure::new(
+        FailureCode::WorkerLost,
+        "the agent's supervisor is gone: the machine was restarted, or it was killed",
+    )
+}
+
+fn words_of(found: &Reattach) -> &'static str {
+    match found {
+        Reattach::Running(_) => "running",
+        Reattach::Ended(_) => "ended",
+        Reattach::Lost(_) => "lost",
+    }
+}
+
+fn words(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Cancelled => "cancelled by a person",
+        StopReason::Timeout => "its time is over",
+        StopReason::Lost => "the head has given this attempt up",
+        StopReason::Shutdown => "the worker stops",
+    }
+}

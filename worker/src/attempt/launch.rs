@@ -1,0 +1,81 @@
+//! From the order to a command line.
+
+use orchestra_types::{Failure, FailureCode, runner::Readiness};
+
+use super::{environment, run::Attempt};
+use crate::{
+    cli::{self, Adapter, CommandLine, Launch},
+    process::Spawn,
+    prompt,
+};
+
+impl Attempt {
+    /// The adapter, told what it drives, and the command line it asks for.
+    pub fn adapter(&self) -> Result<(Box<dyn Adapter>, CommandLine), Failure> {
+        let runner = &self.order.runner;
+        let config = self.shared.config.runners.get(runner);
+        let mut adapter = cli::adapter_for(runner, config).ok_or_else(|| {
+            let why = format!("this worker does not know how to drive `{runner}`");
+            Failure::new(FailureCode::SpawnFailed, why)
+        })?;
+        let spec = &self.order.spec;
+        let info = self.runner_info();
+        let prompt = match &info {
+            // A command is no reader of context.
+            Some(info) if !info.agentic => spec.description.clone(),
+            Some(_) | None => prompt::compose(&spec.description, &self.order.documents),
+        };
+        let program = info.map(|info| info.path).unwrap_or_default();
+        let launch = Launch {
+            prompt: &prompt,
+            cwd: &self.directory(),
+            model: spec.model.as_deref(),
+            program: program.as_ref(),
+            config,
+            command: spec.command.as_ref(),
+            attempt: self.id,
+            self_command: &self.shared.me.words(),
+        };
+        let line = adapter.command(&launch)?;
+        Ok((adapter, line))
+    }
+
+    /// Refuses a runner that cannot work here, before anything is started.
+    pub fn check_runner(&self) -> Result<(), Failure> {
+        let runner = &self.order.runner;
+        let why = match self.runner_info().map(|info| info.readiness) {
+            Some(Readiness::Ready) => return Ok(()),
+            Some(Readiness::NotReady { reason }) => format!("`{runner}` cannot work: {reason}"),
+            Some(Readiness::Missing) | None => {
+                format!("`{runner}` is not installed on this worker")
+            }
+        };
+        Err(Failure::new(FailureCode::SpawnFailed, why))
+    }
+
+    fn runner_info(&self) -> Option<orchestra_types::runner::RunnerInfo> {
+        let runners = self.shared.runners.borrow();
+        runners
+            .iter()
+            .find(|info| info.name == self.order.runner)
+            .cloned()
+    }
+
+    /// What the supervisor is to start.
+    pub fn spawn(&self, line: CommandLine) -> Spawn {
+        let inherited = self.shared.environment.iter().cloned();
+        let mut traceparent = orchestra_telemetry::traceparent(&tracing::Span::current());
+        if traceparent.is_empty() {
+            traceparent.clone_from(&self.order.traceparent);
+        }
+        Spawn {
+            dir: self.files.process(),
+            program: line.program,
+            args: line.args,
+            env: environment::compose(inherited, self.id, &traceparent, &line.env),
+            cwd: self.directory(),
+            stdin: line.stdin,
+            keep_stdin: line.keep_stdin,
+        }
+    }
+}

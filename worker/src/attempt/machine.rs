@@ -1,0 +1,293 @@
+//! What happens next to a running attempt: when to stop it, how hard, and what its end means.
+//!
+//! Pure: time is a duration since the CLI's start, passed in.
+//!
+//! ```text
+//! running -- turn ended --> closing -- grace --> asked -- grace --> interrupted -- grace --> …
+//!    `------ stop, timeout -----------------------^        … --> terminated -- grace --> killed
+//! ```
+
+use std::time::Duration;
+
+use orchestra_types::{Exit, Failure, FailureCode, limits};
+use serde::{Deserialize, Serialize};
+
+/// How long a CLI may take to end by itself after its last turn.
+pub const CLOSING_GRACE: Duration = Duration::from_secs(10);
+
+/// Why an attempt is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// A person cancelled the task.
+    Cancelled,
+    /// It ran longer than it may.
+    Timeout,
+    /// The head has given it up; it is no longer ours.
+    Lost,
+    /// The worker stops.
+    Shutdown,
+}
+
+/// What the shell shall do to the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Say in the CLI's own protocol that it shall stop.
+    AskAdapter,
+    /// Close its standard input.
+    CloseStdin,
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+    /// End everything that it started.
+    Kill,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Running,
+    /// The agent is done; its CLI may take until then to end.
+    Closing {
+        until: Duration,
+    },
+    Stopping {
+        rung: Rung,
+        until: Duration,
+    },
+    Killed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rung {
+    Asked,
+    Interrupted,
+    Terminated,
+}
+
+/// Decides for one run of a CLI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    timeout: Duration,
+    grace: Duration,
+    reason: Option<StopReason>,
+    turn_ended: bool,
+    state: State,
+}
+
+impl Machine {
+    /// For a CLI that may run for `timeout`.
+    #[must_use]
+    pub fn new(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            grace: limits::STOP_GRACE,
+            reason: None,
+            turn_ended: false,
+            state: State::Running,
+        }
+    }
+
+    /// Somebody wants it to end. The first reason stays.
+    pub fn on_stop(&mut self, now: Duration, reason: StopReason) -> Vec<Act> {
+        self.reason.get_or_insert(reason);
+        match self.state {
+            State::Running | State::Closing { .. } => self.ask(now),
+            State::Stopping { .. } | State::Killed => vec![],
+        }
+    }
+
+    /// The CLI has no protocol by which it could be asked: a signal must do.
+    pub fn on_cannot_ask(&mut self, now: Duration) -> Vec<Act> {
+        self.climb(now, Rung::Interrupted)
+    }
+
+    /// The agent has said its last word.
+    pub fn on_turn_ended(&mut self, now: Duration) -> Vec<Act> {
+        match self.state {
+            State::Running => {
+                self.turn_ended = true;
+                self.state = State::Closing {
+                    until: now + CLOSING_GRACE,
+                };
+                vec![Act::CloseStdin]
+            }
+            State::Closing { .. } | State::Stopping { .. } | State::Killed => vec![],
+        }
+    }
+
+    /// Time has passed.
+    pub fn on_tick(&mut self, now: Duration) -> Vec<Act> {
+        match self.state {
+            State::Running if now >= self.timeout => self.on_stop(now, StopReason::Timeout),
+            State::Closing { until } if now >= until => self.climb(now, Rung::Interrupted),
+            State::Stopping { rung, until } if now >= until => match rung {
+                Rung::Asked => self.climb(now, Rung::Interrupted),
+                Rung::Interrupted => self.climb(now, Rung::Terminated),
+                Rung::Terminated => {
+                    self.state = State::Killed;
+                    vec![Act::Kill]
+                }
+            },
+            State::Running | State::Closing { .. } | State::Stopping { .. } | State::Killed => {
+                vec![]
+            }
+        }
+    }
+
+    fn ask(&mut self, now: Duration) -> Vec<Act> {
+        self.state = State::Stopping {
+            rung: Rung::Asked,
+            until: now + self.grace,
+        };
+        vec![Act::AskAdapter]
+    }
+
+    fn climb(&mut self, now: Duration, rung: Rung) -> Vec<Act> {
+        self.state = State::Stopping {
+            rung,
+            until: now + self.grace,
+        };
+        match rung {
+            Rung::Asked => vec![Act::AskAdapter],
+            Rung::Interrupted => vec![Act::Interrupt],
+            Rung::Terminated => vec![Act::Terminate],
+        }
+    }
+
+    /// When `on_tick` has something to do next.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        match self.state {
+            State::Running => Some(self.timeout),
+            State::Closing { until } | State::Stopping { until, .. } => Some(until),
+            State::Killed => None,
+        }
+    }
+
+    /// Why it was stopped, if it was.
+    #[must_use]
+    pub fn reason(&self) -> Option<StopReason> {
+        self.reason
+    }
+
+    /// How the process ended, in the words of an outcome: a process that we stopped did not
+    /// choose its end.
+    #[must_use]
+    pub fn exit(&self, exit: Exit) -> Exit {
+        match self.state {
+            State::Running | State::Closing { .. } => exit,
+            State::Stopping { .. } | State::Killed if self.turn_ended && self.reason.is_none() => {
+                // It was done and only its process lingered.
+                Exit::Code(0)
+            }
+            State::Stopping { .. } | State::Killed => Exit::Stopped,
+        }
+    }
+}
+
+/// Why the attempt is not a success: the stop's reason stands above what the CLI says about it.
+#[must_use]
+pub fn failure(
+    reason: Option<StopReason>,
+    timeout: Duration,
+    verdict: Option<Failure>,
+) -> Option<Failure> {
+    let Some(reason) = reason else {
+        return verdict;
+    };
+    let (code, message) = match reason {
+        StopReason::Cancelled => (FailureCode::Cancelled, "cancelled by a person".to_owned()),
+        StopReason::Timeout => {
+            let message = format!("ran longer than its timeout of {} s", timeout.as_secs());
+            (FailureCode::Timeout, message)
+        }
+        StopReason::Lost => {
+            let message = "the head had given this attempt up when the worker came back";
+            (FailureCode::WorkerLost, message.to_owned())
+        }
+        StopReason::Shutdown => (
+            FailureCode::WorkerLost,
+            "the worker was stopped while it ran".to_owned(),
+        ),
+    };
+    Some(Failure::new(code, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn machine() -> Machine {
+        Machine::new(100 * S)
+    }
+
+    #[test]
+    fn a_cancel_climbs_the_ladder_rung_by_rung() {
+        let mut m = machine();
+        assert_eq!(m.on_stop(S, StopReason::Cancelled), [Act::AskAdapter]);
+        let mut acts = vec![];
+        while let Some(deadline) = m.deadline() {
+            assert_eq!(m.on_tick(deadline - Duration::from_millis(1)), []);
+            acts.extend(m.on_tick(deadline));
+        }
+        assert_eq!(acts, [Act::Interrupt, Act::Terminate, Act::Kill]);
+        assert_eq!(m.exit(Exit::Signal(9)), Exit::Stopped);
+    }
+
+    #[test]
+    fn a_cli_that_cannot_be_asked_gets_a_signal_at_once() {
+        let mut m = machine();
+        m.on_stop(S, StopReason::Cancelled);
+        assert_eq!(m.on_cannot_ask(S), [Act::Interrupt]);
+        assert_eq!(m.on_tick(S + limits::STOP_GRACE), [Act::Terminate]);
+    }
+
+    #[test]
+    fn a_second_stop_neither_restarts_the_ladder_nor_changes_the_reason() {
+        let mut m = machine();
+        m.on_tick(100 * S);
+        let before = m.clone();
+        assert_eq!(m.on_stop(101 * S, StopReason::Cancelled), []);
+        assert_eq!(m, before);
+        assert_eq!(m.reason(), Some(StopReason::Timeout));
+    }
+
+    #[test]
+    fn a_timeout_is_a_failure_of_its_own_whatever_the_cli_says() {
+        let mut m = machine();
+        assert_eq!(m.on_tick(99 * S), []);
+        assert_eq!(m.on_tick(100 * S), [Act::AskAdapter]);
+        let said = Some(Failure::new(FailureCode::AgentFailed, "aborted"));
+        let failure = failure(m.reason(), 100 * S, said).unwrap();
+        assert_eq!(failure.code, FailureCode::Timeout);
+    }
+
+    #[test]
+    fn a_cli_that_lingers_after_its_last_turn_is_stopped_and_still_a_success() {
+        let mut m = machine();
+        assert_eq!(m.on_turn_ended(S), [Act::CloseStdin]);
+        assert_eq!(m.on_turn_ended(S), []);
+        assert_eq!(m.on_tick(S + CLOSING_GRACE), [Act::Interrupt]);
+        assert_eq!(m.exit(Exit::Signal(2)), Exit::Code(0));
+        assert_eq!(failure(m.reason(), S, None), None);
+    }
+
+    #[test]
+    fn a_cli_that_ends_by_itself_keeps_its_own_exit() {
+        let mut m = machine();
+        assert_eq!(m.exit(Exit::Code(3)), Exit::Code(3));
+        m.on_turn_ended(S);
+        assert_eq!(m.exit(Exit::Signal(11)), Exit::Signal(11));
+    }
+
+    #[test]
+    fn a_cancel_after_the_last_turn_is_a_cancel() {
+        let mut m = machine();
+        m.on_turn_ended(S);
+        assert_eq!(m.on_stop(2 * S, StopReason::Cancelled), [Act::AskAdapter]);
+        assert_eq!(m.exit(Exit::Code(0)), Exit::Stopped);
+    }
+}

@@ -1,0 +1,26 @@
+//! One attempt: from the order to the acknowledged result.
+//!
+//! One task owns each attempt. What it has reached is in `attempt.json`, written before the next
+//! step depends on it, so that a worker that was killed at any point goes on from there.
+//!
+//! ```text
+//! accepted -> prepared -> started -> ended -> collected -> reported -> (removed)
+//!     `------------ could not ---------------^
+//! ```
+
+mod aside;
+mod collect;
+mod deliver;
+mod environment;
+mod files;
+mod follow;
+mod launch;
+mod machine;
+mod prepare;
+mod record;
+mod replay;
+mod run;
+
+pub use aside::fail;
+pub use machine::StopReason;
+pub use run::{Control, Error, Shared, Stage, chain, run};

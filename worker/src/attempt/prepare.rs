@@ -1,0 +1,187 @@
+//! Makes the directory that an agent works in.
+
+use std::path::{Path, PathBuf};
+
+use orchestra_config::durable;
+use orchestra_proto::v1;
+use orchestra_repo::{Cache, Plan, Workspace, scan, task_branch};
+use orchestra_types::{Digest, Failure, FailureCode, Place};
+
+use super::{
+    record::Phase,
+    run::{Attempt, Error, blocking, chain, make_dir, remove_dir},
+};
+use crate::{blobs, bulk};
+
+/// A repository as the order names it.
+struct Source {
+    cache: PathBuf,
+    commit: String,
+    head: String,
+    bundles: Vec<Digest>,
+}
+
+impl Attempt {
+    /// From an accepted order to a directory.
+    pub async fn prepare(&mut self) -> Result<Phase, Error> {
+        self.report(v1::report::Body::Accepted(v1::report::Accepted {}))
+            .await?;
+        self.tell("preparing", "making the workspace")?;
+        match self.make_place().await? {
+            Ok(()) => Ok(Phase::Prepared),
+            Err(failure) => self.give_up(failure).await,
+        }
+    }
+
+    async fn make_place(&mut self) -> Result<Result<(), Failure>, Error> {
+        match self.order.spec.place.clone() {
+            Place::Repository {
+                commit,
+                head,
+                bundles,
+                branch: _,
+            } => {
+                let source = Source {
+                    cache: self.repository(&bundles),
+                    commit,
+                    head,
+                    bundles,
+                };
+                self.clone_repository(source).await
+            }
+            Place::InPlace { dir, machine } if machine == self.shared.machine => {
+                Ok(self.scan_before(dir).await)
+            }
+            Place::InPlace { dir, machine: _ } => Ok(Err(failed(format!(
+                "`{}` is on another machine than this worker",
+                dir.display()
+            )))),
+            Place::Empty => {
+                let dir = self.files.workspace().to_owned();
+                let made = dir.clone();
+                blocking(move || remove_dir(&made).and_then(|()| make_dir(&made))).await?;
+                Ok(self.scan_before(dir).await)
+            }
+        }
+    }
+
+    /// The cache of the task's project.
+    fn repository(&self, bundles: &[Digest]) -> PathBuf {
+        let name = match (&self.order.spec.project, bundles.first()) {
+            (Some(project), _) => project.id.to_string(),
+            (None, Some(first)) => format!("bundle-{first}"),
+            (None, None) => "none".to_owned(),
+        };
+        self.shared.repositories.join(name)
+    }
+
+    async fn clone_repository(&mut self, source: Source) -> Result<Result<(), Failure>, Error> {
+        let shared = std::sync::Arc::clone(&self.shared);
+        let fetched = self
+            .unless_stopped(fetch(&shared.blobs, &shared.bulk, &source))
+            .await?
+            .flatten();
+        let bundles = match fetched {
+            Ok(bundles) => bundles,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let (dir, git_dir) = (self.files.workspace().to_owned(), self.files.git());
+        let branch = task_branch(self.id.task);
+        blocking(move || {
+            // A worker that was killed here may have left a part of them.
+            remove_dir(&dir)?;
+            remove_dir(&git_dir)?;
+            let made = clone(&source, &bundles, &branch, &dir, &git_dir);
+            Ok(made.map_err(|error| failed(chain(&error))))
+        })
+        .await
+    }
+
+    /// Keeps what an in-place directory holds before the agent works there.
+    async fn scan_before(&self, dir: PathBuf) -> Result<(), Failure> {
+        let (to, exclude) = (self.files.before(), self.exclude());
+        blocking(move || {
+            let scanned = scan::Snapshot::take(&dir, &exclude);
+            let before = scanned.map_err(|error| failed(chain(&error)))?;
+            let bytes = serde_json::to_vec(&before).expect("a look is JSON");
+            durable::write(&to, &bytes, durable::Access::Private)
+                .map_err(|error| failed(format!("failed to write `{}`: {error}", to.display())))
+        })
+        .await
+    }
+
+    /// Where the agent works.
+    pub fn directory(&self) -> PathBuf {
+        match &self.order.spec.place {
+            Place::InPlace { dir, machine: _ } => dir.clone(),
+            Place::Repository { .. } | Place::Empty => self.files.workspace().to_owned(),
+        }
+    }
+
+    /// What is ours in that directory, and no result.
+    pub fn exclude(&self) -> Vec<String> {
+        vec![self.shared.config.context.directory.clone()]
+    }
+}
+
+fn failed(message: String) -> Failure {
+    Failure::new(FailureCode::WorkspaceFailed, message)
+}
+
+/// The files of the bundles; none when the cache has the commit already. Waits for a head that is
+/// away.
+async fn fetch(
+    blobs: &blobs::Cache,
+    bulk: &bulk::Bulk,
+    source: &Source,
+) -> Result<Vec<PathBuf>, Failure> {
+    let (dir, commit) = (source.cache.clone(), source.commit.clone());
+    let has = blocking(move || Cache::open(&dir, &commit)?.has(&commit)).await;
+    if has.map_err(|error| failed(chain(&error)))? {
+        return Ok(Vec::new());
+    }
+    let mut paths = Vec::new();
+    for digest in &source.bundles {
+        paths.push(fetch_one(blobs, bulk, *digest).await?);
+    }
+    Ok(paths)
+}
+
+async fn fetch_one(
+    blobs: &blobs::Cache,
+    bulk: &bulk::Bulk,
+    digest: Digest,
+) -> Result<PathBuf, Failure> {
+    loop {
+        match blobs.fetch(bulk, digest).await {
+            Ok(path) => return Ok(path),
+            Err(error) if error.is_transient() => {
+                tracing::debug!(%digest, %error, "a bundle waits for the head");
+                tokio::time::sleep(bulk::RETRY_AFTER).await;
+            }
+            Err(error) => return Err(failed(chain(&error))),
+        }
+    }
+}
+
+fn clone(
+    source: &Source,
+    bundles: &[PathBuf],
+    branch: &str,
+    dir: &Path,
+    git_dir: &Path,
+) -> orchestra_repo::Result<()> {
+    let cache = Cache::open(&source.cache, &source.commit)?;
+    if !cache.has(&source.commit)? {
+        cache.fetch_bundles(bundles, &source.commit)?;
+    }
+    let plan = Plan {
+        cache: &cache,
+        commit: &source.commit,
+        head: &source.head,
+        branch,
+        dir,
+        git_dir,
+    };
+    Workspace::create(&plan).map(drop)
+}

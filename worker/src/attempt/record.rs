@@ -1,0 +1,201 @@
+//! What an attempt has reached, on disk.
+
+use std::{io, path::PathBuf};
+
+use orchestra_config::durable;
+use orchestra_proto::v1;
+use orchestra_types::{AttemptId, Exit, Failure, Timestamp, Usage};
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use super::files::Files;
+
+/// Version of the file's format.
+const FORMAT: u32 = 1;
+
+/// Why a file of an attempt cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read or written.
+    #[error("failed to {doing} `{path}`")]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It holds something else.
+    #[error("`{path}` is not what a worker of this version writes")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// What was reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "phase")]
+pub enum Phase {
+    /// The order is on disk.
+    Accepted,
+    /// The directory to work in is there.
+    Prepared,
+    /// The CLI was started, or is being started.
+    Started(Started),
+    /// Its process has ended.
+    Ended(Ended),
+    /// The result lies in `results/`, and the outcome in `outcome`.
+    Collected,
+    /// The final report is in the spool.
+    Reported {
+        /// Its number.
+        seq: u64,
+    },
+}
+
+/// When a CLI was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// By the wall clock.
+    pub at: Timestamp,
+    /// Since the machine's start.
+    pub since_boot_ms: u64,
+}
+
+/// How a CLI ended, and what its adapter says about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// How its process ended.
+    pub exit: Exit,
+    /// Why it is not a success.
+    pub failure: Option<Failure>,
+    /// The final text.
+    pub text: String,
+    /// What it used.
+    pub usage: Usage,
+    /// The CLI's session.
+    pub session: String,
+    /// The model.
+    pub model: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    format: u32,
+    attempt: AttemptId,
+    #[serde(flatten)]
+    phase: Phase,
+}
+
+/// Writes down what was reached.
+pub fn save(files: &Files, attempt: AttemptId, phase: &Phase) -> Result<(), Error> {
+    let record = Record {
+        format: FORMAT,
+        attempt,
+        phase: phase.clone(),
+    };
+    let text = serde_json::to_vec_pretty(&record).expect("a record is JSON");
+    write(files.record(), &text)
+}
+
+/// Reads what was reached; none where an order was never accepted.
+pub fn load(files: &Files) -> Result<Option<Phase>, Error> {
+    let Some(text) = read(files.record())? else {
+        return Ok(None);
+    };
+    match serde_json::from_slice::<Record>(&text) {
+        Ok(record) if record.format == FORMAT => Ok(Some(record.phase)),
+        Ok(_) | Err(_) => Err(Error::Malformed {
+            path: files.record(),
+        }),
+    }
+}
+
+/// Writes a message of the wire into a file.
+pub fn save_message(path: PathBuf, message: &impl Message) -> Result<(), Error> {
+    write(path, &message.encode_to_vec())
+}
+
+/// Reads what was asked for.
+pub fn load_order(files: &Files) -> Result<v1::Start, Error> {
+    load_message(files.order())
+}
+
+/// Reads what came of it.
+pub fn load_outcome(files: &Files) -> Result<v1::Outcome, Error> {
+    load_message(files.outcome())
+}
+
+fn load_message<T: Message + Default>(path: PathBuf) -> Result<T, Error> {
+    let malformed = Error::Malformed { path: path.clone() };
+    match read(path)? {
+        Some(bytes) => T::decode(bytes.as_slice()).map_err(|_| malformed),
+        None => Err(malformed),
+    }
+}
+
+fn write(path: PathBuf, bytes: &[u8]) -> Result<(), Error> {
+    durable::write(&path, bytes, durable::Access::Private).map_err(|source| Error::File {
+        doing: "write",
+        path,
+        source,
+    })
+}
+
+fn read(path: PathBuf) -> Result<Option<Vec<u8>>, Error> {
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::File {
+            doing: "read",
+            path,
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_types::{FailureCode, TaskId};
+
+    use super::*;
+
+    #[test]
+    fn every_phase_survives_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let attempt = AttemptId {
+            task: TaskId(1),
+            number: 1,
+        };
+        let files = Files::new(dir.path(), dir.path(), attempt);
+        assert_eq!(load(&files).unwrap(), None);
+        std::fs::create_dir(files.dir()).unwrap();
+        let phases = [
+            Phase::Accepted,
+            Phase::Prepared,
+            Phase::Started(Started {
+                at: Timestamp(5),
+                since_boot_ms: 6,
+            }),
+            Phase::Ended(Ended {
+                started_at: Timestamp(5),
+                exit: Exit::Code(1),
+                failure: Some(Failure::new(FailureCode::AgentFailed, "no")),
+                text: "text".to_owned(),
+                usage: Usage::default(),
+                session: String::new(),
+                model: String::new(),
+            }),
+            Phase::Collected,
+            Phase::Reported { seq: 7 },
+        ];
+        for phase in phases {
+            save(&files, attempt, &phase).unwrap();
+            assert_eq!(load(&files).unwrap(), Some(phase));
+        }
+    }
+}

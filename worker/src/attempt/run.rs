@@ -1,0 +1,428 @@
+//! The owner of one attempt: takes it from phase to phase.
+
+use std::{ffi::OsString, panic::resume_unwind, path::PathBuf, sync::Arc};
+
+use orchestra_config::Config;
+use orchestra_proto::{Refused, convert, v1};
+use orchestra_types::{
+    AttemptId, EventKind, Exit, Failure, MachineId, Outcome, RunnerName, TaskSpec, Timestamp,
+    runner::RunnerInfo,
+};
+use tokio::{sync::watch, task::JoinSet};
+use tracing::{Instrument, info_span};
+
+use super::{
+    files::Files,
+    machine::{self, StopReason},
+    record::{self, Phase},
+};
+use crate::{
+    blobs,
+    bulk::Bulk,
+    clock, disk,
+    events::{self, Cause, Journal, Pushed},
+    process,
+    prompt::Document,
+    self_command::SelfCommand,
+    spool,
+};
+
+/// What all attempts of a worker have in common.
+#[derive(Debug)]
+pub struct Shared {
+    /// Where the reports go.
+    pub spool: spool::Handle,
+    /// Where bytes and events go.
+    pub bulk: Bulk,
+    /// Bundles.
+    pub blobs: blobs::Cache,
+    /// The attempts' own directories.
+    pub attempts: PathBuf,
+    /// Where attempts go that cannot go on.
+    pub aside: PathBuf,
+    /// The agents' directories.
+    pub workspaces: PathBuf,
+    /// One bare repository for each project.
+    pub repositories: PathBuf,
+    /// The configuration.
+    pub config: Config,
+    /// The runners as they are.
+    pub runners: watch::Receiver<Vec<RunnerInfo>>,
+    /// How to run ourselves.
+    pub me: SelfCommand,
+    /// The worker's own environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The machine that in-place work must be on.
+    pub machine: MachineId,
+}
+
+impl Shared {
+    /// Where the files of an attempt lie.
+    #[must_use]
+    pub fn files(&self, attempt: AttemptId) -> Files {
+        Files::new(&self.attempts, &self.workspaces, attempt)
+    }
+}
+
+/// How the fleet and an attempt talk.
+#[derive(Debug)]
+pub struct Control {
+    /// Whether it is to end. Set once.
+    pub stop: watch::Receiver<Option<StopReason>>,
+    /// How far it is.
+    pub stage: watch::Sender<Stage>,
+}
+
+/// How far an attempt is, as others need to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Its CLI does not run yet.
+    Preparing,
+    /// Its CLI runs.
+    Running,
+    /// Its CLI has ended; the result is on its way to the head.
+    Delivering,
+}
+
+/// Why an attempt cannot go on: the worker's own disk, or its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the attempt.
+    #[error(transparent)]
+    Record(#[from] record::Error),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] events::Error),
+    /// The supervisor.
+    #[error(transparent)]
+    Process(#[from] process::ProcessError),
+    /// The spool is closed: the worker is stopping.
+    #[error(transparent)]
+    Stopping(#[from] spool::Closed),
+    /// The worker is stopping, and nothing of it runs yet.
+    #[error("left to the next start")]
+    Left,
+    /// A bug.
+    #[error("the owner of the attempt panicked")]
+    Panicked(#[source] tokio::task::JoinError),
+    /// The order is not understood.
+    #[error("the order is not understood")]
+    Order(#[from] Refused),
+    /// A directory.
+    #[error("failed to {doing} `{path}`")]
+    Dir {
+        /// What was tried.
+        doing: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What was asked for, checked.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    pub spec: TaskSpec,
+    pub runner: RunnerName,
+    pub documents: Vec<Document>,
+    pub traceparent: String,
+}
+
+impl TryFrom<v1::Start> for Order {
+    type Error = Refused;
+
+    fn try_from(wire: v1::Start) -> Result<Self, Refused> {
+        let spec = wire
+            .spec
+            .ok_or_else(|| Refused::new("spec", "is missing"))?;
+        let document = |doc: v1::ContextDoc| Document {
+            name: doc.name,
+            text: doc.text,
+        };
+        Ok(Self {
+            spec: spec.try_into()?,
+            runner: convert::name("runner", &wire.runner)?,
+            documents: wire.context.into_iter().map(document).collect(),
+            traceparent: wire.traceparent,
+        })
+    }
+}
+
+/// One attempt in the hands of its owner.
+pub(super) struct Attempt {
+    pub shared: Arc<Shared>,
+    pub id: AttemptId,
+    pub files: Files,
+    pub order: Order,
+    pub control: Control,
+    pub journal: Journal,
+    pub pushed: watch::Receiver<Pushed>,
+    /// Pushes the events; ends with the owner.
+    _pusher: JoinSet<()>,
+}
+
+/// Runs an attempt until the head has acknowledged its result and nothing of it is left here.
+/// `start` is the order, when it is new; without it the attempt is found on disk.
+///
+/// The future may be dropped at any time: another run goes on from what is on disk.
+pub async fn run(
+    shared: Arc<Shared>,
+    id: AttemptId,
+    start: Option<Box<v1::Start>>,
+    control: Control,
+) -> Result<(), Error> {
+    let files = shared.files(id);
+    let (order, phase) = match start {
+        Some(start) => (accept(&files, id, *start).await?, Phase::Accepted),
+        None => match find(&files).await? {
+            Some((order, phase)) => {
+                end_orphans(&files, &phase).await;
+                (order, phase)
+            }
+            None => return remove(&files).await,
+        },
+    };
+    let span = info_span!("attempt", attempt = %id, runner = %order.runner);
+    orchestra_telemetry::set_parent(&span, &order.traceparent);
+    let attempt = Attempt::open(shared, id, files, order, control)?;
+    attempt.finish_phases(phase).instrument(span).await
+}
+
+/// The outcome of an attempt whose CLI was never started.
+pub(super) fn nothing(failure: Failure, now: Timestamp) -> Outcome {
+    Outcome {
+        exit: Exit::NotStarted {
+            reason: failure.message.clone(),
+        },
+        failure: Some(failure),
+        text: String::new(),
+        usage: Default::default(),
+        session: String::new(),
+        model: String::new(),
+        files: Default::default(),
+        branch: String::new(),
+        commit: String::new(),
+        artifacts: Vec::new(),
+        started_at: now,
+        finished_at: now,
+    }
+}
+
+/// An error with all its causes in one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |e| e.source());
+    let texts: Vec<_> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}
+
+/// Makes a new order durable.
+async fn accept(files: &Files, id: AttemptId, start: v1::Start) -> Result<Order, Error> {
+    let order = Order::try_from(start.clone())?;
+    let files = files.clone();
+    blocking(move || {
+        make_dir(files.dir())?;
+        record::save_message(files.order(), &start)?;
+        record::save(&files, id, &Phase::Accepted)?;
+        Ok(order)
+    })
+    .await
+}
+
+/// What is on disk of an attempt; none where its order was never accepted.
+async fn find(files: &Files) -> Result<Option<(Order, Phase)>, Error> {
+    let files = files.clone();
+    blocking(move || {
+        let Some(phase) = record::load(&files)? else {
+            return Ok(None);
+        };
+        let order = record::load_order(&files)?.try_into()?;
+        Ok(Some((order, phase)))
+    })
+    .await
+}
+
+/// Ends what a worker that was killed had started for itself: it would write into what is made
+/// again here.
+async fn end_orphans(files: &Files, phase: &Phase) {
+    if matches!(phase, Phase::Started(_)) {
+        // The agent runs, and may call git itself.
+        return;
+    }
+    let files = files.clone();
+    blocking(move || {
+        if !process::end_orphans(&[files.dir(), files.workspace()]) {
+            tracing::error!(dir = %files.dir().display(), "an orphaned git cannot be ended");
+        }
+    })
+    .await;
+}
+
+async fn remove(files: &Files) -> Result<(), Error> {
+    let files = files.clone();
+    blocking(move || {
+        // The record goes last: what is left of a removal that was cut short is removed again.
+        remove_dir(files.workspace())?;
+        remove_dir(files.dir())
+    })
+    .await
+}
+
+pub(super) fn make_dir(path: &std::path::Path) -> Result<(), Error> {
+    orchestra_config::durable::create_private_dir(path).map_err(|source| Error::Dir {
+        doing: "make",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+pub(super) fn remove_dir(path: &std::path::Path) -> Result<(), Error> {
+    disk::remove_dir(path).map_err(|source| Error::Dir {
+        doing: "remove",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Does disk or processor work where it may block.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The runtime is shutting down, and this task with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+pub(super) async fn record_report(
+    spool: &spool::Handle,
+    attempt: AttemptId,
+    body: v1::report::Body,
+) -> Result<u64, spool::Closed> {
+    let report = spool::NewReport {
+        attempt,
+        time: clock::now(),
+        body,
+    };
+    spool.record(report).await
+}
+
+impl Attempt {
+    fn open(
+        shared: Arc<Shared>,
+        id: AttemptId,
+        files: Files,
+        order: Order,
+        control: Control,
+    ) -> Result<Self, Error> {
+        let journal = Journal::open(&files.events(), |_| {})?;
+        let (progress, pushed) = watch::channel(Pushed::default());
+        let mut pusher = JoinSet::new();
+        let (bulk, path, last) = (shared.bulk.clone(), files.events(), journal.last());
+        pusher.spawn(async move { events::push(bulk, id, &path, last, progress).await });
+        Ok(Self {
+            shared,
+            id,
+            files,
+            order,
+            control,
+            journal,
+            pushed,
+            _pusher: pusher,
+        })
+    }
+
+    async fn finish_phases(mut self, mut phase: Phase) -> Result<(), Error> {
+        loop {
+            phase = match phase {
+                Phase::Accepted => self.prepare().instrument(info_span!("prepare")).await?,
+                Phase::Prepared => self.start().instrument(info_span!("run")).await?,
+                Phase::Started(started) => {
+                    self.resume(started).instrument(info_span!("run")).await?
+                }
+                Phase::Ended(ended) => {
+                    self.collect(ended)
+                        .instrument(info_span!("collect"))
+                        .await?
+                }
+                Phase::Collected => self.deliver().instrument(info_span!("deliver")).await?,
+                Phase::Reported { seq } => {
+                    self.acknowledged(seq).await?;
+                    return remove(&self.files).await;
+                }
+            };
+            self.save(&phase).await?;
+        }
+    }
+
+    /// Writes down what was reached.
+    pub async fn save(&self, phase: &Phase) -> Result<(), Error> {
+        let (files, id, phase) = (self.files.clone(), self.id, phase.clone());
+        Ok(blocking(move || record::save(&files, id, &phase)).await?)
+    }
+
+    /// Makes a report durable; its number.
+    pub async fn report(&self, body: v1::report::Body) -> Result<u64, Error> {
+        Ok(record_report(&self.shared.spool, self.id, body).await?)
+    }
+
+    /// Writes an event of Orchestra's own.
+    pub fn tell(&mut self, phase: &str, text: impl Into<String>) -> Result<(), Error> {
+        let status = EventKind::Status {
+            phase: phase.to_owned(),
+            text: text.into(),
+            fields: Default::default(),
+        };
+        let happened = vec![(String::new(), status)];
+        Ok(self
+            .journal
+            .record(Cause::Own, clock::now(), b"", happened)?)
+    }
+
+    /// Ends an attempt whose CLI cannot be started.
+    pub async fn give_up(&mut self, failure: Failure) -> Result<Phase, Error> {
+        tracing::info!(attempt = %self.id, %failure, "attempt could not be started");
+        self.tell("failed", failure.to_string())?;
+        self.store(nothing(failure, clock::now())).await
+    }
+
+    /// Writes down the outcome, whose artifacts lie in their places.
+    pub async fn store(&self, outcome: Outcome) -> Result<Phase, Error> {
+        let outcome = v1::Outcome::from(outcome);
+        let path = self.files.outcome();
+        blocking(move || record::save_message(path, &outcome)).await?;
+        Ok(Phase::Collected)
+    }
+
+    /// Does work that nothing depends on yet, unless it is to be stopped meanwhile.
+    pub async fn unless_stopped<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<Result<T, Failure>, Error> {
+        let stop = &mut self.control.stop;
+        let stopped = async { stop.wait_for(Option::is_some).await.ok().and_then(|r| *r) };
+        let reason = tokio::select! {
+            biased;
+            reason = stopped => reason,
+            done = work => return Ok(Ok(done)),
+        };
+        match reason {
+            // Without a fleet there is nobody to work for.
+            Some(StopReason::Shutdown) | None => Err(Error::Left),
+            Some(reason) => Ok(Err(self.stop_failure(reason))),
+        }
+    }
+
+    /// The failure that a stop is.
+    fn stop_failure(&self, reason: StopReason) -> Failure {
+        machine::failure(Some(reason), self.order.spec.timeout, None).expect("a stop is a failure")
+    }
+
+    async fn acknowledged(&mut self, seq: u64) -> Result<(), Error> {
+        let mut progress = self.shared.spool.progress();
+        let done = progress.wait_for(|progress| progress.acked >= seq).await;
+        done.map(drop).map_err(|_| spool::Closed.into())
+    }
+}

@@ -1,0 +1,226 @@
+//! Content-addressed bytes to and from the head, verified by their hash on both ways.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use orchestra_config::durable;
+use orchestra_proto::v1;
+use orchestra_types::{Artifact, ArtifactKind, Digest, limits};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::bulk::{Bulk, DialError};
+
+/// Chunks between the disk and the network.
+const CHUNKS_BOUND: usize = 8;
+
+/// How long fetched bytes are kept: what they carry is in a repository by then.
+const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Why bytes did not travel.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The head could not be reached.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The head refused, or the connection broke.
+    #[error("the transfer failed: {}", .0.message())]
+    Call(Box<tonic::Status>),
+    /// The local file cannot be read or written.
+    #[error("failed to {doing} `{path}`")]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What came is not what was asked for.
+    #[error("the head sent other bytes than those of {0}")]
+    WrongBytes(Digest),
+}
+
+impl From<tonic::Status> for Error {
+    fn from(status: tonic::Status) -> Self {
+        Self::Call(Box::new(status))
+    }
+}
+
+impl Error {
+    /// Whether the same transfer may work later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        use tonic::Code;
+        match self {
+            Self::Dial(_) => true,
+            Self::Call(status) => !matches!(
+                status.code(),
+                Code::InvalidArgument
+                    | Code::FailedPrecondition
+                    | Code::OutOfRange
+                    | Code::NotFound
+                    | Code::PermissionDenied
+                    | Code::Unimplemented
+            ),
+            Self::File { .. } | Self::WrongBytes(_) => false,
+        }
+    }
+}
+
+/// Names a file's bytes. Reads the whole file: call it from a blocking thread.
+pub fn describe(kind: ArtifactKind, path: &Path) -> io::Result<Artifact> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; limits::CHUNK_BYTES];
+    let mut size = 0;
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+        size += n as u64;
+    }
+    Ok(Artifact {
+        kind,
+        digest: Digest(hasher.finalize().into()),
+        size,
+    })
+}
+
+/// Stores a file at the head, unless the head has these bytes already.
+pub async fn upload(bulk: &Bulk, artifact: Artifact, path: &Path) -> Result<(), Error> {
+    let done = try_upload(bulk, artifact, path).await;
+    if let Err(Error::Call(_)) = &done {
+        bulk.forget().await;
+    }
+    done
+}
+
+async fn try_upload(bulk: &Bulk, artifact: Artifact, path: &Path) -> Result<(), Error> {
+    let mut client = bulk.client().await?;
+    let digests = vec![artifact.digest.0.to_vec()];
+    let have = client.have(v1::HaveRequest { digests }).await?.into_inner();
+    if have.have == [true] {
+        return Ok(());
+    }
+    let (chunks, outgoing) = mpsc::channel(CHUNKS_BOUND);
+    let source = path.to_owned();
+    let reader = tokio::task::spawn_blocking(move || send_chunks(artifact, &source, &chunks));
+    let reader = AbortOnDropHandle::new(reader);
+    let answer = client.upload(ReceiverStream::new(outgoing)).await;
+    // A file that could not be read ends the stream early: that is the error to tell.
+    reader
+        .await
+        .map_err(io::Error::other)
+        .flatten()
+        .map_err(|source| Error::File {
+            doing: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+    answer?;
+    Ok(())
+}
+
+fn send_chunks(
+    artifact: Artifact,
+    path: &Path,
+    chunks: &mpsc::Sender<v1::UploadChunk>,
+) -> io::Result<()> {
+    let mut file = File::open(path)?.take(artifact.size);
+    let mut first = Some(v1::Artifact::from(artifact));
+    loop {
+        let mut buffer = vec![0; limits::CHUNK_BYTES];
+        let n = file.read(&mut buffer)?;
+        if n == 0 && first.is_none() {
+            return Ok(());
+        }
+        buffer.truncate(n);
+        let chunk = v1::UploadChunk {
+            artifact: first.take(),
+            data: Bytes::from(buffer),
+        };
+        if chunks.blocking_send(chunk).is_err() {
+            // The call ended; its answer says why.
+            return Ok(());
+        }
+    }
+}
+
+/// Bytes from the head, kept in a directory under their hash.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    dir: PathBuf,
+}
+
+impl Cache {
+    /// The cache in `dir`, without what has not been fetched for long. Whatever is in it can be
+    /// fetched again, and nobody uses it yet.
+    pub fn open(dir: PathBuf) -> io::Result<Self> {
+        durable::create_private_dir(&dir)?;
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+            if age > KEPT_FOR {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(Self { dir })
+    }
+
+    /// The file with these bytes, fetched when it is not there.
+    pub async fn fetch(&self, bulk: &Bulk, digest: Digest) -> Result<PathBuf, Error> {
+        let path = self.dir.join(digest.to_string());
+        if path.exists() {
+            return Ok(path);
+        }
+        let done = self.download(bulk, digest, &path).await;
+        if let Err(Error::Call(_)) = &done {
+            bulk.forget().await;
+        }
+        done.map(|()| path)
+    }
+
+    async fn download(&self, bulk: &Bulk, digest: Digest, path: &Path) -> Result<(), Error> {
+        let failed = |doing| {
+            let path = path.to_owned();
+            move |source| Error::File {
+                doing,
+                path,
+                source,
+            }
+        };
+        let request = v1::DownloadRequest {
+            digest: digest.0.to_vec(),
+            offset: 0,
+        };
+        let mut client = bulk.client().await?;
+        let mut chunks = client.download(request).await?.into_inner();
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir).map_err(failed("make"))?;
+        let mut hasher = Sha256::new();
+        let mut size = 0;
+        while let Some(chunk) = chunks.message().await? {
+            size += chunk.data.len() as u64;
+            if size > limits::ARTIFACT_BYTES_MAX {
+                return Err(Error::WrongBytes(digest));
+            }
+            hasher.update(&chunk.data);
+            file.write_all(&chunk.data).map_err(failed("write"))?;
+        }
+        if Digest(hasher.finalize().into()) != digest {
+            return Err(Error::WrongBytes(digest));
+        }
+        file.as_file().sync_all().map_err(failed("sync"))?;
+        file.persist(path).map_err(|e| failed("keep")(e.error))?;
+        Ok(())
+    }
+}

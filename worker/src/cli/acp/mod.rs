@@ -1,0 +1,16 @@
+//! One client of the Agent Client Protocol (JSON-RPC 2.0 on standard input and output, one object a line)
+//! for every CLI that speaks it.
+//!
+//! `client` holds the conversation, `calls` the tool calls, `usage` the counting, `outcome` the judging,
+//! and `agents` what each CLI needs to be started and what it does in its own way.
+
+mod agents;
+mod calls;
+mod client;
+mod outcome;
+mod permission;
+mod setup;
+mod usage;
+
+pub(super) use agents::{PLAIN, profile};
+pub(super) use client::Acp;

@@ -1,0 +1,234 @@
+//! The worker's process: puts the parts together, and ends them in order.
+
+use std::{ffi::OsString, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use orchestra_config::{Config, StateDir, durable};
+use orchestra_telemetry::{Format, Telemetry};
+use orchestra_types::runner::WorkerInfo;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{oneshot, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    attempt::Shared,
+    blobs,
+    bulk::{Bulk, Target},
+    fleet::Fleet,
+    identity::{Home, Identity},
+    process::kill_method,
+    registry::{self, Registry},
+    self_command::SelfCommand,
+    session::{self, Session},
+    spool,
+};
+
+/// How long the session's thread may take to end.
+const SESSION_ENDS_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the worker is started with.
+#[derive(Debug)]
+pub struct Setup {
+    /// Where everything lies.
+    pub state: StateDir,
+    /// The configuration, command line included.
+    pub config: Config,
+    /// How many agents may run at once in all.
+    pub slots: u32,
+    /// Where the head is.
+    pub target: Target,
+    /// How to run ourselves.
+    pub me: SelfCommand,
+    /// The environment that CLIs inherit.
+    pub environment: Vec<(OsString, OsString)>,
+    /// How log lines look.
+    pub log: Format,
+}
+
+/// How a worker is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Agents are stopped first.
+    Stop,
+    /// Agents run on; the next worker process finds them.
+    Leave,
+}
+
+/// Runs until a signal ends it.
+pub async fn run(setup: Setup) -> anyhow::Result<()> {
+    let signals = Signals::new().context("failed to listen for signals")?;
+    let home = Home::lock(&setup.state.worker())?;
+    let identity = Identity::gather(&setup.state, &setup.config)?;
+    let telemetry = Telemetry::init(&orchestra_telemetry::Setup {
+        service: "orchestra-worker",
+        version: env!("CARGO_PKG_VERSION"),
+        instance: identity.id.as_str(),
+        log: setup.config.telemetry.log.as_deref(),
+        format: setup.log,
+        otlp_endpoint: setup.config.telemetry.otlp_endpoint.as_deref(),
+        prometheus: false,
+    })?;
+    let done = serve(setup, &home, identity, signals).await;
+    if let Err(error) = &done {
+        tracing::error!(error = format!("{error:#}"), "worker failed");
+    }
+    telemetry.shutdown().await;
+    done
+}
+
+async fn serve(
+    setup: Setup,
+    home: &Home,
+    identity: Identity,
+    mut signals: Signals,
+) -> anyhow::Result<()> {
+    tracing::info!(id = %identity.id, name = identity.name, slots = setup.slots, "worker starts");
+    let (spool, mut spool_failed) = spool::start(home.spool())?;
+    let registry = Registry {
+        runners: setup.config.runners.clone(),
+        slots: setup.slots,
+        environment: setup.environment.clone(),
+    };
+    let found = tokio::select! {
+        found = registry.look() => found,
+        _ = signals.next() => return Ok(()),
+    };
+    registry::log(&found);
+    let (runners, seen) = watch::channel(found);
+    let shared = shared(&setup, home, &identity, &spool, seen.clone())?;
+    let (mut fleet, orders) = Fleet::load(Arc::new(shared)).context("failed to read attempts")?;
+
+    let mut tasks = JoinSet::new();
+    let info = describe(&mut tasks, identity.clone(), setup.slots, seen);
+    tasks.spawn(registry.keep(runners));
+    let stop = CancellationToken::new();
+    let session_ended = session::start(Session {
+        target: setup.target,
+        info,
+        spool,
+        fleet: orders,
+        stop: stop.clone(),
+    })
+    .context("failed to start the session's thread")?;
+    home.announce(&identity)?;
+
+    let ended = tokio::select! {
+        () = fleet.serve() => Ok(End::Stop),
+        end = signals.next() => Ok(end),
+        failed = &mut spool_failed => Err(failed),
+    };
+    let done = match ended {
+        Ok(End::Stop) => {
+            tracing::info!("worker stops; agents are stopped too");
+            fleet.stop().await;
+            Ok(())
+        }
+        Ok(End::Leave) => {
+            tracing::info!("worker ends; agents run on");
+            fleet.leave().await;
+            Ok(())
+        }
+        Err(failed) => {
+            // Nothing can be promised any more: let go as a crash would.
+            fleet.leave().await;
+            Err(spool_error(failed))
+        }
+    };
+    stop.cancel();
+    if timeout(SESSION_ENDS_WITHIN, session_ended).await.is_err() {
+        tracing::warn!("the session did not end in time");
+    }
+    home.withdraw();
+    done
+}
+
+fn spool_error(failed: Result<spool::Error, oneshot::error::RecvError>) -> anyhow::Error {
+    match failed {
+        Ok(error) => anyhow::Error::new(error).context("failed to keep reports; is the disk full?"),
+        Err(_) => anyhow::anyhow!("the spool's thread ended"),
+    }
+}
+
+fn shared(
+    setup: &Setup,
+    home: &Home,
+    identity: &Identity,
+    spool: &spool::Handle,
+    runners: watch::Receiver<Vec<orchestra_types::runner::RunnerInfo>>,
+) -> anyhow::Result<Shared> {
+    let attempts = home.attempts();
+    let workspaces = match &setup.config.worker.workspaces {
+        Some(dir) => dir.clone(),
+        None => home.workspaces(),
+    };
+    for dir in [&attempts, &workspaces] {
+        durable::create_private_dir(dir)
+            .with_context(|| format!("failed to make `{}`", dir.display()))?;
+    }
+    let blobs = blobs::Cache::open(home.cache().join("bundles"))
+        .context("failed to make the cache of bundles")?;
+    Ok(Shared {
+        spool: spool.clone(),
+        bulk: Bulk::new(setup.target.clone()),
+        blobs,
+        attempts,
+        aside: home.aside(),
+        workspaces,
+        repositories: home.cache().join("repositories"),
+        config: setup.config.clone(),
+        runners,
+        me: setup.me.clone(),
+        environment: setup.environment.clone(),
+        machine: identity.machine().clone(),
+    })
+}
+
+/// Keeps the worker's description true.
+fn describe(
+    tasks: &mut JoinSet<()>,
+    identity: Identity,
+    slots: u32,
+    mut runners: watch::Receiver<Vec<orchestra_types::runner::RunnerInfo>>,
+) -> watch::Receiver<WorkerInfo> {
+    let method = kill_method().to_string();
+    let now =
+        move |runners: &watch::Ref<'_, Vec<_>>| identity.describe(slots, runners.to_vec(), &method);
+    let first = now(&runners.borrow_and_update());
+    let (info, seen) = watch::channel(first);
+    tasks.spawn(async move {
+        while runners.changed().await.is_ok() {
+            let described = now(&runners.borrow_and_update());
+            info.send_replace(described);
+        }
+    });
+    seen
+}
+
+/// The signals that end a worker.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> End {
+        tokio::select! {
+            _ = self.terminate.recv() => End::Stop,
+            _ = self.interrupt.recv() => End::Stop,
+            _ = self.hangup.recv() => End::Leave,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Pushes one attempt's events to the head, in order, until it has them all.
+//!
+//! The journal on disk is the source: after a broken stream the next one begins behind the last
+//! acknowledged event.
+
+use std::{path::Path, time::Duration};
+
+use orchestra_proto::v1;
+use orchestra_types::{AttemptId, limits};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::journal::{self, Reader};
+use crate::bulk::{Bulk, DialError, RETRY_AFTER};
+
+/// How long the first event of a batch waits for company.
+const BATCH_DELAY: Duration = Duration::from_millis(50);
+/// So many events do not wait.
+const BATCH_FULL: u64 = 64;
+/// About how large a batch may be: 1 MiB.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// Batches that may wait for the network.
+const BATCHES_BOUND: usize = 4;
+
+/// How far the head has an attempt's events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// Durable up to here.
+    pub up_to: u64,
+    /// The head does not want them: the attempt is not ours.
+    pub refused: bool,
+}
+
+impl Pushed {
+    /// Whether nothing is left to push of the events up to `last`.
+    #[must_use]
+    pub fn is_done(self, last: u64) -> bool {
+        self.refused || self.up_to >= last
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("the stream of events broke: {}", .0.message())]
+    Stream(Box<tonic::Status>),
+    #[error("the head ended the stream of events")]
+    Ended,
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+}
+
+impl From<tonic::Status> for Error {
+    fn from(status: tonic::Status) -> Self {
+        Self::Stream(Box::new(status))
+    }
+}
+
+/// Pushes for ever, or until the head refuses. `last` follows the journal, `pushed` tells how far
+/// it has come; the owner drops this future when both agree.
+pub async fn push(
+    bulk: Bulk,
+    attempt: AttemptId,
+    journal: &Path,
+    last: watch::Receiver<u64>,
+    pushed: watch::Sender<Pushed>,
+) {
+    loop {
+        let Err(error) = one_stream(&bulk, attempt, journal, last.clone(), &pushed).await else {
+            return;
+        };
+        if let Error::Stream(_) | Error::Ended = &error {
+            bulk.forget().await;
+        }
+        tracing::debug!(%attempt, %error, "events wait for the head");
+        sleep(RETRY_AFTER).await;
+    }
+}
+
+/// `Ok` when the head refuses.
+async fn one_stream(
+    bulk: &Bulk,
+    attempt: AttemptId,
+    journal: &Path,
+    last: watch::Receiver<u64>,
+    pushed: &watch::Sender<Pushed>,
+) -> Result<(), Error> {
+    let reader = Reader::open(journal, pushed.borrow().up_to)?;
+    let (batches, outgoing) = mpsc::channel(BATCHES_BOUND);
+    tokio::select! {
+        error = feed(attempt, reader, last, batches) => Err(error),
+        done = receive(bulk, attempt, outgoing, pushed) => done,
+    }
+}
+
+/// Sends what the journal has, as long as it grows.
+async fn feed(
+    attempt: AttemptId,
+    mut reader: Reader,
+    mut last: watch::Receiver<u64>,
+    batches: mpsc::Sender<v1::EventUpload>,
+) -> Error {
+    loop {
+        let batch = match reader.batch(limits::EVENT_BATCH_MAX, BATCH_BYTES) {
+            Ok(batch) => batch,
+            Err(error) => return error.into(),
+        };
+        let Some(sent) = batch.last().map(|event| event.seq) else {
+            if last.changed().await.is_err() {
+                // The journal is closed and everything is sent; the acknowledgements end it.
+                std::future::pending::<()>().await;
+            }
+            continue;
+        };
+        let upload = v1::EventUpload {
+            attempt: Some(attempt.into()),
+            events: batch,
+        };
+        if batches.send(upload).await.is_err() {
+            return Error::Ended;
+        }
+        // Let a few come together, unless many have already.
+        let full = last.wait_for(|last| *last >= sent + BATCH_FULL);
+        let _elapsed = tokio::time::timeout(BATCH_DELAY, full).await;
+    }
+}
+
+async fn receive(
+    bulk: &Bulk,
+    attempt: AttemptId,
+    outgoing: mpsc::Receiver<v1::EventUpload>,
+    pushed: &watch::Sender<Pushed>,
+) -> Result<(), Error> {
+    let mut client = bulk.client().await?;
+    let answer = client.push_events(ReceiverStream::new(outgoing)).await?;
+    let mut acks = answer.into_inner();
+    while let Some(ack) = acks.message().await? {
+        if ack.attempt != Some(attempt.into()) {
+            continue;
+        }
+        pushed.send_modify(|pushed| {
+            pushed.up_to = pushed.up_to.max(ack.up_to);
+            pushed.refused |= ack.refused;
+        });
+        if ack.refused {
+            return Ok(());
+        }
+    }
+    Err(Error::Ended)
+}

@@ -1,0 +1,259 @@
+//! All attempts of this worker, whether or not the head can be reached: one owner, who starts
+//! them, passes orders on, and waits for them at the end.
+
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
+
+use orchestra_proto::v1;
+use orchestra_types::AttemptId;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{self, JoinSet},
+    time::{Instant, timeout_at},
+};
+
+use crate::attempt::{self, Control, Shared, Stage, StopReason};
+
+/// Orders that may wait for the fleet, which never waits itself.
+const COMMANDS_BOUND: usize = 1024;
+/// How long agents may take to stop: the whole ladder and a little.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// How much longer results may take to reach the head when the worker stops; later ones are
+/// delivered at the next start.
+const DELIVER_WITHIN: Duration = Duration::from_secs(5);
+
+/// What the head wants.
+#[derive(Debug)]
+pub enum Order {
+    /// Start an attempt.
+    Start(AttemptId, Box<v1::Start>),
+    /// A person wants it to end.
+    Cancel(AttemptId),
+    /// It is no longer ours.
+    GiveUp(AttemptId),
+}
+
+/// An attempt that the worker holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub attempt: AttemptId,
+    /// Whether its CLI was started.
+    pub started: bool,
+}
+
+/// The fleet is gone: the worker is stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the fleet is closed")]
+pub struct Closed;
+
+enum Command {
+    Order(Order),
+    Held(oneshot::Sender<Vec<Held>>),
+}
+
+/// Reaches the fleet; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Handle {
+    /// Passes an order on.
+    pub async fn order(&self, order: Order) -> Result<(), Closed> {
+        self.send(Command::Order(order)).await
+    }
+
+    /// Every attempt that the worker holds, all orders before this question included.
+    pub async fn held(&self) -> Result<Vec<Held>, Closed> {
+        let (reply, held) = oneshot::channel();
+        self.send(Command::Held(reply)).await?;
+        held.await.map_err(|_| Closed)
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Closed> {
+        self.commands.send(command).await.map_err(|_| Closed)
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    stop: watch::Sender<Option<StopReason>>,
+    stage: watch::Receiver<Stage>,
+    owner: task::Id,
+}
+
+type Ended = (AttemptId, Result<(), attempt::Error>);
+
+/// The owner of all attempts.
+#[derive(Debug)]
+pub struct Fleet {
+    shared: Arc<Shared>,
+    inbox: mpsc::Receiver<Command>,
+    entries: BTreeMap<AttemptId, Entry>,
+    tasks: JoinSet<Ended>,
+}
+
+impl Fleet {
+    /// A fleet with the attempts that an earlier worker process left.
+    pub fn load(shared: Arc<Shared>) -> io::Result<(Self, Handle)> {
+        let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
+        let found = attempts_in(&shared.attempts)?;
+        let mut fleet = Self {
+            shared,
+            inbox,
+            entries: BTreeMap::new(),
+            tasks: JoinSet::new(),
+        };
+        for attempt in found {
+            fleet.run_attempt(attempt, None);
+        }
+        Ok((fleet, Handle { commands }))
+    }
+
+    /// Serves until it is dropped or every handle is gone. It never waits for an attempt.
+    pub async fn serve(&mut self) {
+        loop {
+            tokio::select! {
+                command = self.inbox.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => return,
+                },
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    self.on_ended(ended).await;
+                }
+            }
+        }
+    }
+
+    /// Stops every agent by the ladder and lets results reach the head, both within limits. What
+    /// is not delivered then stays on disk for the next start.
+    pub async fn stop(&mut self) {
+        for entry in self.entries.values() {
+            request(entry, StopReason::Shutdown);
+        }
+        let deadline = Instant::now() + STOP_WITHIN;
+        for (attempt, entry) in &mut self.entries {
+            // An owner that has ended is as good.
+            let stopped = entry.stage.wait_for(|stage| *stage == Stage::Delivering);
+            if timeout_at(deadline, stopped).await.is_err() {
+                tracing::error!(%attempt, "the agent could not be stopped in time");
+            }
+        }
+        let deadline = Instant::now() + DELIVER_WITHIN;
+        while let Ok(Some(ended)) = timeout_at(deadline, self.tasks.join_next()).await {
+            self.on_ended(ended).await;
+        }
+        self.leave().await;
+    }
+
+    /// Lets go of every attempt as a crash would: agents run on with their supervisors.
+    pub async fn leave(&mut self) {
+        let left = self.tasks.len();
+        self.tasks.shutdown().await;
+        if left > 0 {
+            tracing::info!(attempts = left, "attempts are left to the next start");
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Order(Order::Start(attempt, start)) => self.run_attempt(attempt, Some(start)),
+            Command::Order(Order::Cancel(attempt)) => self.request(attempt, StopReason::Cancelled),
+            Command::Order(Order::GiveUp(attempt)) => self.request(attempt, StopReason::Lost),
+            Command::Held(reply) => {
+                // The session that asked may have ended.
+                reply.send(self.held()).unwrap_or_default();
+            }
+        }
+    }
+
+    /// The same order twice is an ordinary thing: the head repeats what it is not sure of.
+    fn run_attempt(&mut self, attempt: AttemptId, start: Option<Box<v1::Start>>) {
+        if self.entries.contains_key(&attempt) {
+            return;
+        }
+        tracing::info!(%attempt, again = start.is_none(), "attempt taken");
+        let (stop, stop_wanted) = watch::channel(None);
+        let (stage_now, stage) = watch::channel(Stage::Preparing);
+        let control = Control {
+            stop: stop_wanted,
+            stage: stage_now,
+        };
+        let run = attempt::run(Arc::clone(&self.shared), attempt, start, control);
+        let owner = self.tasks.spawn(async move { (attempt, run.await) }).id();
+        let entry = Entry { stop, stage, owner };
+        self.entries.insert(attempt, entry);
+    }
+
+    fn request(&self, attempt: AttemptId, reason: StopReason) {
+        match self.entries.get(&attempt) {
+            Some(entry) => request(entry, reason),
+            // It has ended; the head will see its report.
+            None => tracing::debug!(%attempt, ?reason, "no such attempt to stop"),
+        }
+    }
+
+    fn held(&self) -> Vec<Held> {
+        let held = self.entries.iter().map(|(attempt, entry)| Held {
+            attempt: *attempt,
+            started: *entry.stage.borrow() > Stage::Preparing,
+        });
+        held.collect()
+    }
+
+    async fn on_ended(&mut self, ended: Result<Ended, task::JoinError>) {
+        match ended {
+            Ok((attempt, Ok(()))) => {
+                tracing::info!(%attempt, "attempt delivered");
+                self.entries.remove(&attempt);
+            }
+            Ok((attempt, Err(attempt::Error::Left | attempt::Error::Stopping(_)))) => {
+                tracing::info!(%attempt, "attempt left to the next start");
+                self.entries.remove(&attempt);
+            }
+            Ok((attempt, Err(error))) => self.on_failed(attempt, &error).await,
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => {
+                let mut entries = self.entries.iter();
+                let owned = entries.find(|(_, entry)| entry.owner == error.id());
+                if let Some((attempt, _)) = owned {
+                    let attempt = *attempt;
+                    self.on_failed(attempt, &attempt::Error::Panicked(error))
+                        .await;
+                }
+            }
+        }
+    }
+
+    /// An attempt whose own files fail is over; the head must not wait for it.
+    async fn on_failed(&mut self, attempt: AttemptId, error: &attempt::Error) {
+        self.entries.remove(&attempt);
+        let chain = attempt::chain(error);
+        tracing::error!(%attempt, error = chain, "attempt cannot go on");
+        if attempt::fail(&self.shared, attempt, error).await.is_err() {
+            tracing::debug!(%attempt, "the worker is stopping");
+        }
+    }
+}
+
+fn request(entry: &Entry, reason: StopReason) {
+    entry.stop.send_if_modified(|wanted| {
+        let first = wanted.is_none();
+        wanted.get_or_insert(reason);
+        first
+    });
+}
+
+/// The attempts that have a directory.
+fn attempts_in(dir: &Path) -> io::Result<Vec<AttemptId>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        match name.to_string_lossy().parse() {
+            Ok(attempt) => found.push(attempt),
+            Err(_) => tracing::warn!(?name, "not a directory of an attempt"),
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,245 @@
+//! Who this worker is: what stays for its whole life, for one boot of the machine, for one run.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use orchestra_config::{Config, StateDir, durable};
+use orchestra_types::{
+    MachineId, WorkerId,
+    runner::{RunnerInfo, WorkerInfo},
+};
+use rustix::fs::{FlockOperation, flock};
+
+/// How long a lock may linger after its holder's death.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is tried meanwhile.
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+/// The worker's own directory, locked for this process.
+#[derive(Debug)]
+pub struct Home {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Home {
+    /// Makes the directory and locks it: two workers never share one. Waits a little, because the
+    /// lock of a worker that was killed lives until the last of its threads is gone.
+    pub fn lock(dir: &Path) -> anyhow::Result<Self> {
+        Self::lock_within(dir, LOCK_PATIENCE)
+    }
+
+    fn lock_within(dir: &Path, patience: Duration) -> anyhow::Result<Self> {
+        durable::create_private_dir(dir)
+            .with_context(|| format!("failed to make `{}`", dir.display()))?;
+        let path = dir.join("lock");
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("failed to open `{}`", path.display()))?;
+        let give_up = Instant::now() + patience;
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {
+                    return Ok(Self {
+                        dir: dir.to_owned(),
+                        _lock: lock,
+                    });
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < give_up => {
+                    thread::sleep(LOCK_RETRY);
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => anyhow::bail!(
+                    "another worker already uses `{}`; stop it, or choose another directory with \
+                     `--state`",
+                    dir.display()
+                ),
+                Err(e) => {
+                    return Err(e).with_context(|| format!("failed to lock `{}`", path.display()));
+                }
+            }
+        }
+    }
+
+    /// The reports that wait.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.dir.join("spool")
+    }
+
+    /// One directory for each attempt.
+    #[must_use]
+    pub fn attempts(&self) -> PathBuf {
+        self.dir.join("attempts")
+    }
+
+    /// Attempts whose files could not be used, for a person to look at.
+    #[must_use]
+    pub fn aside(&self) -> PathBuf {
+        self.dir.join("aside")
+    }
+
+    /// The agents' directories, unless the configuration names another place.
+    #[must_use]
+    pub fn workspaces(&self) -> PathBuf {
+        self.dir.join("workspaces")
+    }
+
+    /// What may be fetched again: repositories and bundles.
+    #[must_use]
+    pub fn cache(&self) -> PathBuf {
+        self.dir.join("cache")
+    }
+
+    /// Tells other processes on this machine which process the worker is.
+    pub fn announce(&self, identity: &Identity) -> anyhow::Result<()> {
+        let path = self.dir.join("worker.json");
+        let document = serde_json::json!({
+            "pid": identity.pid,
+            "start_time": start_time().context("failed to read /proc/self/stat")?,
+            "id": identity.id,
+            "name": identity.name,
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        let text = format!("{document:#}\n");
+        durable::write(&path, text.as_bytes(), durable::Access::Private)
+            .with_context(|| format!("failed to write `{}`", path.display()))
+    }
+
+    /// The worker has ended in order.
+    pub fn withdraw(&self) {
+        if let Err(error) = fs::remove_file(self.dir.join("worker.json")) {
+            tracing::warn!(%error, "failed to remove worker.json");
+        }
+    }
+}
+
+/// Who this worker is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// For its whole life.
+    pub id: WorkerId,
+    /// For people.
+    pub name: String,
+    machine: MachineId,
+    hostname: String,
+    boot_id: String,
+    incarnation: String,
+    pid: u32,
+    labels: std::collections::BTreeMap<String, String>,
+    cores: u32,
+    memory_bytes: u64,
+}
+
+impl Identity {
+    /// Gathers it; what must stay is made at the first time.
+    pub fn gather(state: &StateDir, config: &Config) -> anyhow::Result<Self> {
+        let hostname = hostname::get()
+            .context("failed to read the host name")?
+            .to_string_lossy()
+            .into_owned();
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .context("failed to read the machine's boot id")?;
+        Ok(Self {
+            id: orchestra_config::worker_id(&state.worker())?,
+            name: config
+                .worker
+                .name
+                .clone()
+                .unwrap_or_else(|| hostname.clone()),
+            machine: orchestra_config::machine_id(state)?,
+            hostname,
+            boot_id: boot_id.trim().to_owned(),
+            incarnation: uuid::Uuid::new_v4().to_string(),
+            pid: std::process::id(),
+            labels: config.worker.labels.clone(),
+            cores: std::thread::available_parallelism().map_or(1, |n| saturate(n.get())),
+            memory_bytes: memory_bytes(),
+        })
+    }
+
+    /// The worker as the head shall know it.
+    #[must_use]
+    pub fn describe(&self, slots: u32, runners: Vec<RunnerInfo>, kill_method: &str) -> WorkerInfo {
+        WorkerInfo {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            hostname: self.hostname.clone(),
+            machine: self.machine.clone(),
+            boot_id: self.boot_id.clone(),
+            incarnation: self.incarnation.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: self.pid,
+            slots,
+            labels: self.labels.clone(),
+            runners,
+            kill_method: kill_method.to_owned(),
+            cores: self.cores,
+            memory_bytes: self.memory_bytes,
+        }
+    }
+
+    /// The machine, which in-place work must be on.
+    #[must_use]
+    pub fn machine(&self) -> &MachineId {
+        &self.machine
+    }
+}
+
+fn saturate(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// When this process started, in clock ticks since boot: field 22 of its stat line. With the pid
+/// it names a process for one boot.
+fn start_time() -> io::Result<u64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // The name in parentheses may hold anything; the fields behind its last `)` begin with 3.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    fields
+        .split_whitespace()
+        .nth(22 - 3)
+        .and_then(|field| field.parse().ok())
+        .ok_or_else(|| io::Error::other("it has another form than expected"))
+}
+
+/// Zero where the system does not say.
+fn memory_bytes() -> u64 {
+    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_worker_in_the_same_directory_is_refused_with_a_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::lock(dir.path()).unwrap();
+        let error = Home::lock_within(dir.path(), Duration::ZERO)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("--state"), "{error}");
+        drop(home);
+        Home::lock(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn the_machine_tells_when_we_started_and_how_much_memory_it_has() {
+        assert!(start_time().unwrap() > 0);
+        assert!(memory_bytes() > 0);
+    }
+}

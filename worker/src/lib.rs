@@ -1,0 +1,52 @@
+//! The worker: takes orders from the head, runs agents in workspaces, and reports back.
+//!
+//! Nothing that was promised to the head is lost: orders, reports and events are on disk before
+//! anything depends on them, and a worker that comes back finds its attempts again.
+//!
+//! ```text
+//! head <-- control stream --> session --- orders ---> fleet --> one owner for each attempt
+//!   ^                            ^                                |      |
+//!   |                            `--- reports --- spool <---------'      +-- workspace, CLI
+//!   `-------- bulk: events, bundles, results <---------------------------'
+//! ```
+
+mod args;
+mod attempt;
+mod blobs;
+mod bulk;
+pub mod cli;
+mod clock;
+mod daemon;
+mod disk;
+mod events;
+mod fleet;
+mod frames;
+mod identity;
+mod join;
+pub mod process;
+mod prompt;
+mod registry;
+mod self_command;
+mod session;
+mod setup;
+mod spool;
+
+use std::process::ExitCode;
+
+use args::{AgentCommand, Command};
+
+pub use args::Args;
+pub use self_command::SelfCommand;
+
+/// Runs what the command line asks for. `me` is how this program runs itself again as the worker.
+pub fn run(args: Args, me: SelfCommand) -> anyhow::Result<ExitCode> {
+    match args.command {
+        None => setup::run(args.run, me),
+        Some(Command::Run(args)) => setup::run(args, me),
+        Some(Command::Join(args)) => join::run(args, me),
+        Some(Command::Supervise { dir }) => Ok(process::supervise_main(&dir)),
+        Some(Command::Agent {
+            command: AgentCommand::Run(args),
+        }) => orchestra_agent::run(args),
+    }
+}

@@ -1,0 +1,456 @@
+//! The worker's side of an attempt's process.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use orchestra_types::Exit;
+use rustix::process::Signal;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::UnixStream,
+    process::Command,
+    task::coop::consume_budget,
+    time::timeout,
+};
+
+use super::{
+    cage::{KillMethod, clear_abandoned},
+    files::{self, EXIT, ExitRecord, RUNNING, Running, SUPERVISOR_LOG, Spawn},
+    follow::{Follower, Line, Offsets, Stream, Writer},
+    link::{self, Frame, PAYLOAD_BYTES_MAX},
+    supervisor::READY,
+};
+use crate::SelfCommand;
+
+/// How long a supervisor may take to start the CLI.
+const START_MAX: Duration = Duration::from_secs(30);
+/// Most input that waits for a CLI that does not read it: 64 MiB.
+const PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How often output is looked for even when nobody said that there is any.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Why a process could not be started, found or spoken to.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The supervisor could not be started.
+    #[error("failed to start the supervisor `{}`", program.display())]
+    Supervisor {
+        /// Our own program.
+        program: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The supervisor ended before it had started anything.
+    #[error("the supervisor ended at once: {log}")]
+    EndedAtOnce {
+        /// The end of its log.
+        log: String,
+    },
+    /// There is no attempt in this directory.
+    #[error("`{}` holds no started process", dir.display())]
+    NotThere {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The CLI does not read what it is sent.
+    #[error("the CLI has not read {pending} bytes of input; nothing more is taken")]
+    InputFull {
+        /// How much waits.
+        pending: usize,
+    },
+    /// A file of the attempt could not be read or written.
+    #[error("failed to {what} in `{}`", dir.display())]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// The attempt's directory.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+type Result<T> = std::result::Result<T, ProcessError>;
+
+/// What a process did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessEvent {
+    /// It printed a line.
+    Line(Line),
+    /// It ended and nothing of it is left. All lines came before; this comes again if asked.
+    Exited(ExitRecord),
+}
+
+/// What was found in an attempt's directory. In every case [`Process::next`] gives the lines
+/// that were not read yet, and then the end.
+#[derive(Debug)]
+pub enum Reattach {
+    /// It still runs.
+    Running(Process),
+    /// It has ended.
+    Ended(Process),
+    /// The supervisor was lost; what it had started was ended, as far as it can be found. Its
+    /// exit is `Unknown`.
+    Lost(Process),
+}
+
+impl Reattach {
+    /// The process, whatever became of it.
+    #[must_use]
+    pub fn process(self) -> Process {
+        match self {
+            Self::Running(process) | Self::Ended(process) | Self::Lost(process) => process,
+        }
+    }
+}
+
+/// The process of an attempt. Dropping this does not end it.
+#[derive(Debug)]
+pub struct Process {
+    dir: PathBuf,
+    stdout: Follower,
+    stderr: Follower,
+    state: State,
+    /// Input that the supervisor has not taken yet.
+    pending: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum State {
+    Running {
+        orders: UnixStream,
+        input: UnixStream,
+    },
+    Ended(ExitRecord),
+}
+
+impl Process {
+    /// Starts a supervisor, and in it the CLI. A CLI that cannot be started is no error here: its
+    /// process ends with `Exit::NotStarted`.
+    ///
+    /// # Errors
+    /// When the supervisor itself cannot be started.
+    pub async fn start(self_command: &SelfCommand, spawn: &Spawn) -> Result<Self> {
+        let dir = spawn.dir.as_path();
+        spawn.write().map_err(at("write what to run", dir))?;
+        let log = std::fs::File::create(dir.join(SUPERVISOR_LOG))
+            .map_err(at("create the supervisor's log", dir))?;
+        let failed = |source| ProcessError::Supervisor {
+            program: self_command.exe.clone(),
+            source,
+        };
+        let mut child = Command::new(&self_command.exe)
+            .args(&self_command.prefix)
+            .arg("supervise")
+            .arg(dir)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .map_err(failed)?;
+        let mut ready = Vec::new();
+        let mut late = false;
+        if let Some(out) = child.stdout.take() {
+            let mut out = BufReader::new(out);
+            let read = timeout(START_MAX, out.read_until(b'\n', &mut ready)).await;
+            late = read.is_err();
+        }
+        // tokio takes the exit of a child that was dropped.
+        let found = Self::reattach(dir, Offsets::default());
+        if !late && ready != READY {
+            let log = std::fs::read(dir.join(SUPERVISOR_LOG)).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log).trim().to_owned();
+            return Err(ProcessError::EndedAtOnce { log });
+        }
+        match found {
+            Err(ProcessError::NotThere { .. }) => Err(failed(io::ErrorKind::TimedOut.into())),
+            found => Ok(found?.process()),
+        }
+    }
+
+    /// Finds the process of an attempt again, and goes on reading where `from` says.
+    ///
+    /// # Errors
+    /// When nothing was started in `dir`; then nothing ever will be.
+    pub fn reattach(dir: &Path, from: Offsets) -> Result<Reattach> {
+        let make = |state| Self {
+            dir: dir.to_owned(),
+            stdout: Follower::new(Stream::Stdout, dir.join(files::STDOUT), from.stdout),
+            stderr: Follower::new(Stream::Stderr, dir.join(files::STDERR), from.stderr),
+            state,
+            pending: Vec::new(),
+        };
+        if let Some(record) = read_exit(dir)? {
+            return Ok(Reattach::Ended(make(State::Ended(record))));
+        }
+        let running = match read_running(dir)? {
+            Some(running) => running,
+            None if files::take_spawn(dir).map_err(at("take back what to run", dir))? => {
+                return Err(not_there(dir));
+            }
+            // A supervisor was faster.
+            None => read_running(dir)?.ok_or_else(|| not_there(dir))?,
+        };
+        if running.supervisor.is_alive() {
+            match connect(dir) {
+                Ok(state) => return Ok(Reattach::Running(make(state))),
+                Err(error) if is_gone(&error) => {}
+                // IMPORTANT: trouble of our own, such as too many open files, must not end it.
+                Err(error) => return Err(at("reach the supervisor", dir)(error)),
+            }
+        }
+        // It may have ended between the two looks.
+        match read_exit(dir)? {
+            Some(record) => Ok(Reattach::Ended(make(State::Ended(record)))),
+            None => Ok(Reattach::Lost(make(State::Ended(bury(&running))))),
+        }
+    }
+
+    /// The next thing that it did. This may be dropped at any time without losing anything; input
+    /// goes on its way while this is awaited.
+    ///
+    /// # Errors
+    /// When a log cannot be read.
+    pub async fn next(&mut self) -> Result<ProcessEvent> {
+        loop {
+            // A CLI that prints without end must not keep others from their turn.
+            consume_budget().await;
+            if let Some(line) = self.line()? {
+                return Ok(ProcessEvent::Line(line));
+            }
+            match &self.state {
+                State::Ended(record) => return Ok(ProcessEvent::Exited(record.clone())),
+                State::Running { orders, input } => {
+                    if let Word::Closed = listen(orders, input, &mut self.pending).await {
+                        self.find_end()?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends bytes to its standard input. They are taken at once and go on their way while
+    /// [`Process::next`] is awaited.
+    ///
+    /// # Errors
+    /// When too much input waits already. After its end input is dropped.
+    pub fn write_stdin(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.pending.len() + bytes.len() > PENDING_BYTES_MAX {
+            return Err(ProcessError::InputFull {
+                pending: self.pending.len(),
+            });
+        }
+        for part in bytes.chunks(PAYLOAD_BYTES_MAX) {
+            self.queue(&Frame::Input(part.to_vec()));
+        }
+        Ok(())
+    }
+
+    /// Closes its standard input behind everything that was sent.
+    pub fn close_stdin(&mut self) {
+        self.queue(&Frame::CloseInput);
+    }
+
+    /// Sends SIGINT to its process group.
+    pub async fn interrupt(&mut self) {
+        self.order(&Frame::Interrupt).await;
+    }
+
+    /// Sends SIGTERM to its process group.
+    pub async fn terminate(&mut self) {
+        self.order(&Frame::Terminate).await;
+    }
+
+    /// Ends it and everything that it started. May be called again; after the end it does nothing.
+    pub async fn kill(&mut self) {
+        self.order(&Frame::Kill).await;
+    }
+
+    /// How far the output was given out by `next`, for a later [`Process::reattach`].
+    #[must_use]
+    pub fn offsets(&self) -> Offsets {
+        Offsets {
+            stdout: self.stdout.offset(),
+            stderr: self.stderr.offset(),
+        }
+    }
+
+    /// The attempt's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn line(&mut self) -> Result<Option<Line>> {
+        let writer = match self.state {
+            State::Running { .. } => Writer::Running,
+            State::Ended(_) => Writer::Ended,
+        };
+        let failed = at("read the output", &self.dir);
+        match self.stdout.next(writer) {
+            Ok(Some(line)) => Ok(Some(line)),
+            Ok(None) => self.stderr.next(writer).map_err(failed),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn queue(&mut self, frame: &Frame) {
+        if let State::Running { input, .. } = &self.state {
+            self.pending.extend_from_slice(&frame.encode());
+            // What does not go now goes while `next` is awaited.
+            let _later = flush(input, &mut self.pending);
+        }
+    }
+
+    async fn order(&mut self, frame: &Frame) {
+        let bytes = frame.encode();
+        let State::Running { orders, .. } = &self.state else {
+            return;
+        };
+        let mut rest = bytes.as_slice();
+        // An order is five bytes: they go in one piece. A supervisor that is gone needs none.
+        while !rest.is_empty() && orders.writable().await.is_ok() {
+            match orders.try_write(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// The supervisor has hung up: it wrote how it ended, or it was lost.
+    fn find_end(&mut self) -> Result<()> {
+        let dir = self.dir.clone();
+        let record = match read_exit(&dir)? {
+            Some(record) => record,
+            None => bury(&read_running(&dir)?.ok_or_else(|| not_there(&dir))?),
+        };
+        self.pending.clear();
+        self.state = State::Ended(record);
+        Ok(())
+    }
+}
+
+/// What a supervisor said.
+enum Word {
+    /// There may be more output.
+    Grew,
+    /// It is gone.
+    Closed,
+}
+
+/// Waits for a word, and sends pending input meanwhile.
+async fn listen(orders: &UnixStream, input: &UnixStream, pending: &mut Vec<u8>) -> Word {
+    loop {
+        tokio::select! {
+            ready = orders.readable() => {
+                if ready.is_err() {
+                    return Word::Closed;
+                }
+                let mut words = [0; 256];
+                match orders.try_read(&mut words) {
+                    Ok(0) => return Word::Closed,
+                    Ok(_) => return Word::Grew,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return Word::Closed,
+                }
+            }
+            ready = input.writable(), if !pending.is_empty() => {
+                if ready.is_err() || flush(input, pending).is_err() {
+                    pending.clear();
+                }
+            }
+            () = tokio::time::sleep(LOOK_EVERY) => return Word::Grew,
+        }
+    }
+}
+
+/// Sends what goes without waiting.
+fn flush(input: &UnixStream, pending: &mut Vec<u8>) -> io::Result<()> {
+    let mut sent = 0;
+    let result = loop {
+        match input.try_write(&pending[sent..]) {
+            Ok(0) => break Ok(()),
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    pending.drain(..sent);
+    result
+}
+
+/// Whether nobody listens on the socket any more.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+    )
+}
+
+fn connect(dir: &Path) -> io::Result<State> {
+    let stream = || {
+        let stream = link::connect(dir)?;
+        stream.set_nonblocking(true)?;
+        UnixStream::from_std(stream)
+    };
+    Ok(State::Running {
+        orders: stream()?,
+        input: stream()?,
+    })
+}
+
+fn read_exit(dir: &Path) -> Result<Option<ExitRecord>> {
+    files::read_json(dir, EXIT).map_err(at("read how it ended", dir))
+}
+
+fn read_running(dir: &Path) -> Result<Option<Running>> {
+    files::read_json(dir, RUNNING).map_err(at("read who runs", dir))
+}
+
+fn not_there(dir: &Path) -> ProcessError {
+    ProcessError::NotThere {
+        dir: dir.to_owned(),
+    }
+}
+
+/// Ends what a lost supervisor has left.
+fn bury(running: &Running) -> ExitRecord {
+    // Somebody else's supervisor of that pid is not touched; our own may only hang.
+    let _gone = running.supervisor.signal(Signal::KILL);
+    let _gone = running.cli.as_ref().map(|cli| cli.signal(Signal::KILL));
+    let (method, cleared) = match &running.cgroup {
+        Some(path) => (KillMethod::Cgroup, clear_abandoned(PathBuf::from(path))),
+        None => (KillMethod::Subreaper, false),
+    };
+    let mut record = ExitRecord::bare(Exit::Unknown, running.started_at, method);
+    record.survivors = !cleared;
+    record
+}
+
+fn at(what: &'static str, dir: &Path) -> impl Fn(io::Error) -> ProcessError {
+    move |source| ProcessError::Io {
+        what,
+        dir: dir.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_where_nothing_was_started_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Process::reattach(dir.path(), Offsets::default()).unwrap_err();
+        assert!(matches!(error, ProcessError::NotThere { .. }), "{error}");
+    }
+}

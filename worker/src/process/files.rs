@@ -1,0 +1,178 @@
+//! The files in an attempt's directory, and what stands in them.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use orchestra_types::{Exit, Timestamp};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{cage::KillMethod, identity::Identity};
+
+pub(super) const SPAWN: &str = "spawn.json";
+pub(super) const STDIN: &str = "stdin";
+pub(super) const STDOUT: &str = "stdout.log";
+pub(super) const STDERR: &str = "stderr.log";
+pub(super) const RUNNING: &str = "running.json";
+pub(super) const SOCKET: &str = "control.sock";
+pub(super) const EXIT: &str = "exit.json";
+pub(super) const SUPERVISOR_LOG: &str = "supervisor.log";
+
+/// Most bytes of one stream that are kept: 1 GiB. What comes after is read and dropped, so that
+/// the CLI goes on, and the log ends with a line that says so.
+const LOG_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spawn {
+    /// The attempt's directory: it exists, is ours, and nobody else may look into it.
+    pub dir: PathBuf,
+    /// The program; looked up on the PATH of `env` when it is a bare name.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its whole environment: nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// Its working directory.
+    pub cwd: PathBuf,
+    /// What it is given on standard input at once.
+    pub stdin: Vec<u8>,
+    /// Whether standard input stays open after that.
+    pub keep_stdin: bool,
+}
+
+/// What stands in `spawn.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SpawnFile {
+    pub program: OsString,
+    pub args: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub cwd: OsString,
+    pub keep_stdin: bool,
+    pub log_bytes_max: u64,
+}
+
+impl Spawn {
+    /// Puts everything where the supervisor finds it.
+    pub(super) fn write(&self) -> io::Result<()> {
+        write_private(&self.dir.join(STDIN), &self.stdin)?;
+        let file = SpawnFile {
+            program: self.program.clone().into(),
+            args: self.args.clone(),
+            env: self.env.clone(),
+            cwd: self.cwd.clone().into(),
+            keep_stdin: self.keep_stdin,
+            log_bytes_max: LOG_BYTES_MAX,
+        };
+        write_private(&self.dir.join(SPAWN), &serde_json::to_vec(&file)?)
+    }
+}
+
+/// Who runs an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Running {
+    pub supervisor: Identity,
+    /// None until the CLI was started.
+    pub cli: Option<Identity>,
+    /// The attempt's cgroup, where it has one.
+    pub cgroup: Option<OsString>,
+    pub started_at: Timestamp,
+}
+
+/// What became of one stream of output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRecord {
+    /// Bytes in the log.
+    pub kept: u64,
+    /// Bytes that were not kept, because the log was full or the disk was.
+    pub dropped: u64,
+}
+
+/// How the process of an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    /// How the CLI's own process ended.
+    pub exit: Exit,
+    /// When it was started, by this machine's clock.
+    pub started_at: Timestamp,
+    /// When nothing of it was left.
+    pub ended_at: Timestamp,
+    /// How its processes were held together.
+    pub kill_method: KillMethod,
+    /// Whether processes were left behind by the CLI; they were ended.
+    pub left_processes: bool,
+    /// Whether any process could not be ended.
+    pub survivors: bool,
+    /// Standard output.
+    pub stdout: StreamRecord,
+    /// Standard error.
+    pub stderr: StreamRecord,
+}
+
+impl ExitRecord {
+    /// For a CLI of which nothing more is known than how it ended.
+    pub(super) fn bare(exit: Exit, started_at: Timestamp, kill_method: KillMethod) -> Self {
+        Self {
+            exit,
+            started_at,
+            ended_at: now(),
+            kill_method,
+            left_processes: false,
+            survivors: false,
+            stdout: StreamRecord::default(),
+            stderr: StreamRecord::default(),
+        }
+    }
+}
+
+pub(super) fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Writes a file that only its owner may read; a file of that name must not be there.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)
+}
+
+/// Takes what is to be run away, so that nobody starts it: either the supervisor does this, and
+/// then starts it, or a worker that has found no supervisor. False when it was taken before.
+pub(super) fn take_spawn(dir: &Path) -> io::Result<bool> {
+    match fs::remove_file(dir.join(SPAWN)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a value so that a reader sees all of it or nothing, also after a loss of power.
+pub(super) fn write_json<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
+    let partial = dir.join(format!("{name}.partial"));
+    let mut file = File::create(&partial)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    file.sync_all()?;
+    fs::rename(&partial, dir.join(name))?;
+    File::open(dir)?.sync_all()
+}
+
+/// Reads a value; none when the file is not there.
+pub(super) fn read_json<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>> {
+    match fs::read(dir.join(name)) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,36 @@
+//! The process of one attempt: started, followed, stopped, and found again after a restart.
+//!
+//! This room is the only one that knows pids, signals and cgroups. A small supervisor process
+//! per attempt ([`supervise_main`]) owns the CLI and writes its raw output to files, so that a
+//! worker that is restarted, upgraded or killed neither ends nor blinds a running agent. The
+//! worker's side of it is [`Process`].
+//!
+//! ```text
+//! DIR/spawn.json    what to run; who removes it decides: a supervisor, to start it, or a worker
+//!                   that has found no supervisor, so that nobody starts it. Holds secrets
+//!     stdin         what the CLI is given first
+//!     stdout.log    what it printed, byte for byte
+//!     stderr.log
+//!     running.json  who the supervisor is, before it starts anything, and then the CLI
+//!     control.sock  commands to the supervisor, and its word that there is more output
+//!     exit.json     how it ended; written last, when nothing of it is left
+//! ```
+
+mod cage;
+mod client;
+mod files;
+mod follow;
+mod identity;
+mod link;
+mod orphans;
+mod pump;
+mod serve;
+mod signals;
+mod supervisor;
+
+pub use cage::{KillMethod, kill_method};
+pub use client::{Process, ProcessError, ProcessEvent, Reattach};
+pub use files::{ExitRecord, Spawn, StreamRecord};
+pub use follow::{Line, Offsets, Stream};
+pub use orphans::end_orphans;
+pub use supervisor::supervise_main;

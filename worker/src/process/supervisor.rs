@@ -1,0 +1,334 @@
+//! The supervisor: a small process that owns the CLI of one attempt.
+//!
+//! It outlives its worker, ends with its CLI, and leaves nothing of the CLI behind.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::{net::UnixListener, process::CommandExt},
+    path::Path,
+    process::{Child, ChildStdin, Command, ExitCode, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use orchestra_types::{Exit, Timestamp};
+use rustix::process::{
+    Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid, set_child_subreaper, setsid, wait,
+    waitid,
+};
+
+use super::{
+    cage::Cage,
+    files::{self, EXIT, ExitRecord, RUNNING, Running, SPAWN, SpawnFile, StreamRecord},
+    identity::Identity,
+    link,
+    pump::Pump,
+    serve::{Input, Shared, serve},
+    signals,
+};
+
+/// What the supervisor prints when the CLI runs, or is known not to.
+pub(super) const READY: &[u8] = b"ready\n";
+/// How long output that was printed just before the end may take to arrive by itself.
+const LAST_OUTPUT: Duration = Duration::from_millis(200);
+/// How long the rest of the output may take once every process is gone.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// How many parts of input may wait for a CLI that does not read: 64 of 64 KiB.
+const INPUT_BOUND: usize = 64;
+
+/// How long to wait for a full disk before the end stays unwritten, and how often to try.
+const DISK_MAX: Duration = Duration::from_secs(60);
+const DISK_RETRY: Duration = Duration::from_millis(500);
+
+static ENDED: AtomicBool = AtomicBool::new(false);
+
+/// The attempt's directory. IMPORTANT: the worker has made it the current one, so that a
+/// supervisor that is late never touches another directory that was made in its place.
+const HERE: &str = ".";
+
+/// Runs the attempt in the current directory to its end. This is the whole life of a supervisor
+/// process. `dir` is that directory's name for people.
+#[must_use]
+pub fn supervise_main(dir: &Path) -> ExitCode {
+    match supervise(Path::new(HERE)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error is the supervisor's log; when even that fails, nobody is left to tell.
+            let _unheard = writeln!(io::stderr(), "supervisor of {}: {error}", dir.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn supervise(dir: &Path) -> io::Result<()> {
+    signals::reset()?;
+    // A session of its own, so that a terminal's signals and hang-up do not reach it. It is
+    // refused to the leader of a group, which is as good.
+    let _leader = setsid();
+    set_child_subreaper(Some(getpid()))?;
+    let spawn: SpawnFile = files::read_json(dir, SPAWN)?
+        .ok_or_else(|| io::Error::other("there is no spawn.json; was it supervised before?"))?;
+    let stdin = File::open(dir.join(files::STDIN))?;
+    let listener = link::listen(dir)?;
+    let cage = Cage::new(&format!("orchestra-{}-{}", getpid(), files::now().0));
+    let shared = Arc::new(Shared::new(cage));
+    if !claim(dir, &shared.cage)? {
+        shared.cage.clear();
+        return Err(io::Error::other("the worker does not want it any more"));
+    }
+    // It holds the prompt.
+    fs::remove_file(dir.join(files::STDIN))?;
+    let child = match shared.cage.start(|| start(&spawn)) {
+        Ok(child) => child,
+        Err(error) => return not_started(dir, &spawn, &shared, &error),
+    };
+    let followed = follow(dir, child, stdin, &spawn, listener, &shared);
+    if followed.is_err() {
+        // Nobody would ever look after the CLI.
+        shared.cage.clear();
+    }
+    let record = followed?;
+    write_exit(dir, &record)?;
+    shared.tell();
+    Ok(())
+}
+
+/// Makes the attempt ours, unless a worker has taken its order back.
+///
+/// IMPORTANT: first it is written who we are, then the order is taken: a worker that was restarted
+/// meanwhile finds either us or the order, and with the order gone nobody starts anything.
+fn claim(dir: &Path, cage: &Cage) -> io::Result<bool> {
+    files::write_json(dir, RUNNING, &running(None, cage)?)?;
+    files::take_spawn(dir)
+}
+
+fn running(cli: Option<Identity>, cage: &Cage) -> io::Result<Running> {
+    Ok(Running {
+        supervisor: Identity::me()?,
+        cli,
+        cgroup: cage.cgroup(),
+        started_at: files::now(),
+    })
+}
+
+/// Looks after a CLI that was started, to its end.
+fn follow(
+    dir: &Path,
+    child: Child,
+    stdin: File,
+    spawn: &SpawnFile,
+    listener: UnixListener,
+    shared: &Arc<Shared>,
+) -> io::Result<ExitRecord> {
+    let pid = Pid::from_child(&child);
+    shared.set_group(pid);
+    let running = running(Some(Identity::of(pid)?), &shared.cage)?;
+    files::write_json(dir, RUNNING, &running)?;
+    let streams = Streams::start(dir, child, stdin, spawn, listener, shared)?;
+    say_ready();
+    let status = wait_for(pid, shared);
+    Ok(end(exit(status), running.started_at, shared, streams))
+}
+
+/// Writes how it ended; a disk that is full for a while is waited for.
+fn write_exit(dir: &Path, record: &ExitRecord) -> io::Result<()> {
+    let deadline = Instant::now() + DISK_MAX;
+    loop {
+        match files::write_json(dir, EXIT, record) {
+            Err(_) if Instant::now() < deadline => thread::sleep(DISK_RETRY),
+            other => return other,
+        }
+    }
+}
+
+fn start(spawn: &SpawnFile) -> io::Result<Child> {
+    if !fs::metadata(&spawn.cwd)?.is_dir() {
+        return Err(io::Error::other("its working directory is no directory"));
+    }
+    Command::new(&spawn.program)
+        .args(&spawn.args)
+        .env_clear()
+        .envs(&spawn.env)
+        .current_dir(&spawn.cwd)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+fn not_started(
+    dir: &Path,
+    spawn: &SpawnFile,
+    shared: &Shared,
+    error: &io::Error,
+) -> io::Result<()> {
+    let cwd = Path::new(&spawn.cwd);
+    let reason = match cwd.is_dir() {
+        true => format!("failed to start `{}`: {error}", spawn.program.display()),
+        false => format!("failed to start in `{}`: {error}", cwd.display()),
+    };
+    let method = shared.cage.method();
+    shared.cage.clear();
+    let record = ExitRecord::bare(Exit::NotStarted { reason }, files::now(), method);
+    files::write_json(dir, EXIT, &record)?;
+    say_ready();
+    Ok(())
+}
+
+fn say_ready() {
+    let mut out = io::stdout();
+    // A worker that is gone already reads the files later.
+    let _gone = out.write_all(READY).and_then(|()| out.flush());
+}
+
+/// The threads that carry input and output.
+struct Streams {
+    done: Receiver<()>,
+    records: Arc<Mutex<[StreamRecord; 2]>>,
+}
+
+impl Streams {
+    fn start(
+        dir: &Path,
+        mut child: Child,
+        first: File,
+        spawn: &SpawnFile,
+        listener: UnixListener,
+        shared: &Arc<Shared>,
+    ) -> io::Result<Self> {
+        let (sender, input) = sync_channel(INPUT_BOUND);
+        if let Some(stdin) = child.stdin.take() {
+            let keep = spawn.keep_stdin;
+            thread::spawn(move || feed(stdin, first, keep, &input));
+        }
+        serve(listener, Arc::clone(shared), sender);
+        let (ended, done) = channel();
+        let streams = Self {
+            done,
+            records: Arc::default(),
+        };
+        let max = spawn.log_bytes_max;
+        let stdout = Pump::new(&dir.join(files::STDOUT), max, &ENDED)?;
+        let stderr = Pump::new(&dir.join(files::STDERR), max, &ENDED)?;
+        if let Some(from) = child.stdout.take() {
+            streams.pump(0, stdout, from, shared, ended.clone());
+        }
+        if let Some(from) = child.stderr.take() {
+            streams.pump(1, stderr, from, shared, ended);
+        }
+        Ok(streams)
+    }
+
+    fn pump(
+        &self,
+        which: usize,
+        pump: Pump<'static>,
+        from: impl io::Read + Send + 'static,
+        shared: &Arc<Shared>,
+        ended: Sender<()>,
+    ) {
+        let (shared, records) = (Arc::clone(shared), Arc::clone(&self.records));
+        thread::spawn(move || {
+            let set = |record| {
+                records.lock().unwrap_or_else(PoisonError::into_inner)[which] = record;
+            };
+            let record = pump.run(from, |record| {
+                set(record);
+                shared.tell();
+            });
+            set(record);
+            // Nobody waits for it once the time for that is over.
+            let _late = ended.send(());
+        });
+    }
+
+    /// Waits until both streams have ended, but no longer than `max`.
+    fn drain(&self, max: Duration) {
+        let deadline = Instant::now() + max;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.done.recv_timeout(left) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn records(&self) -> [StreamRecord; 2] {
+        *self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives the CLI its first input and then what workers send.
+fn feed(mut stdin: ChildStdin, mut first: File, keep: bool, input: &Receiver<Input>) {
+    if io::copy(&mut first, &mut stdin).is_ok() && keep {
+        while let Ok(Input::Bytes(bytes)) = input.recv() {
+            if stdin.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+    }
+    drop(stdin);
+    // IMPORTANT: senders must not wait for ever on input that nobody takes.
+    while input.recv().is_ok() {}
+}
+
+/// Waits for the end of the CLI, and takes the exits of orphans meanwhile.
+fn wait_for(pid: Pid, shared: &Shared) -> Option<WaitStatus> {
+    loop {
+        // Waits without reaping, so that reaping can be done while nobody sends signals.
+        match waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return None,
+        }
+        let mut found = None;
+        shared.reap(|| {
+            let reaped = wait(WaitOptions::NOHANG).ok().flatten();
+            found = reaped
+                .filter(|(who, _)| *who == pid)
+                .map(|(_, status)| status);
+            found.is_some()
+        });
+        if found.is_some() {
+            return found;
+        }
+    }
+}
+
+fn exit(status: Option<WaitStatus>) -> Exit {
+    let code = status
+        .and_then(|status| status.exit_status())
+        .map(Exit::Code);
+    let signal = status
+        .and_then(|status| status.terminating_signal())
+        .map(Exit::Signal);
+    code.or(signal).unwrap_or(Exit::Unknown)
+}
+
+/// Empties the cage, whatever the end was, and takes the last output.
+fn end(exit: Exit, started_at: Timestamp, shared: &Shared, streams: Streams) -> ExitRecord {
+    ENDED.store(true, Ordering::Relaxed);
+    streams.drain(LAST_OUTPUT);
+    let kill_method = shared.cage.method();
+    let left_processes = !shared.cage.is_empty();
+    let cleared = shared.cage.clear();
+    streams.drain(DRAIN_MAX);
+    let [stdout, stderr] = streams.records();
+    ExitRecord {
+        exit,
+        started_at,
+        ended_at: files::now(),
+        kill_method,
+        left_processes,
+        survivors: !cleared,
+        stdout,
+        stderr,
+    }
+}

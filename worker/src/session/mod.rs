@@ -1,0 +1,133 @@
+//! The worker's session with the head: one control stream, dialled by us, made again for ever.
+//!
+//! It runs on an operating system thread of its own with its own runtime, so that no load of
+//! running attempts can starve heartbeats and the lease that depends on them.
+//!
+//! ```text
+//! dial -> Hello -> Welcome -> orders down, reports and heartbeats up -> broken -> back off -> dial
+//! ```
+
+mod backoff;
+mod stream;
+
+use std::{thread, time::Duration};
+
+use orchestra_types::runner::WorkerInfo;
+use tokio::{
+    sync::{oneshot, watch},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{bulk::Target, fleet, spool};
+use backoff::Backoff;
+
+/// A stream that lived this long was a good one: the next dial does not wait long.
+const GOOD_AFTER: Duration = Duration::from_secs(30);
+
+/// Why one stream ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The head cannot be reached.
+    #[error(transparent)]
+    Dial(#[from] crate::bulk::DialError),
+    /// The stream broke or was refused.
+    #[error("the control stream ended: {}", .0.message())]
+    Stream(Box<tonic::Status>),
+    /// The head ended it in order.
+    #[error("the head ended the control stream")]
+    Ended,
+    /// The head did not behave as the protocol says.
+    #[error("the head broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// The worker itself is stopping.
+    #[error("the worker is stopping")]
+    Stopping,
+}
+
+impl From<tonic::Status> for Error {
+    fn from(status: tonic::Status) -> Self {
+        Self::Stream(Box::new(status))
+    }
+}
+
+impl From<spool::Closed> for Error {
+    fn from(_: spool::Closed) -> Self {
+        Self::Stopping
+    }
+}
+
+impl From<fleet::Closed> for Error {
+    fn from(_: fleet::Closed) -> Self {
+        Self::Stopping
+    }
+}
+
+/// What a session needs.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Where the head is.
+    pub target: Target,
+    /// The worker as it describes itself; every change is sent.
+    pub info: watch::Receiver<WorkerInfo>,
+    /// The reports.
+    pub spool: spool::Handle,
+    /// The attempts.
+    pub fleet: fleet::Handle,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
+
+/// Starts the session's thread. The receiver says when it has ended.
+pub fn start(session: Session) -> std::io::Result<oneshot::Receiver<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (done, ended) = oneshot::channel();
+    thread::Builder::new()
+        .name("session".to_owned())
+        .spawn(move || {
+            runtime.block_on(session.run());
+            // The daemon may have stopped waiting for it.
+            done.send(()).unwrap_or_default();
+        })?;
+    Ok(ended)
+}
+
+impl Session {
+    async fn run(self) {
+        let stop = self.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.keep_connected() => {}
+        }
+    }
+
+    async fn keep_connected(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let began = tokio::time::Instant::now();
+            let error = stream::run(&mut self).await;
+            if matches!(error, Error::Stopping) {
+                return;
+            }
+            if began.elapsed() > GOOD_AFTER {
+                backoff = Backoff::default();
+            }
+            let wait = backoff.next(jitter());
+            let error = anyhow::Error::new(error);
+            tracing::warn!(
+                error = format!("{error:#}"),
+                retry_ms = wait.as_millis(),
+                "no session with the head"
+            );
+            sleep(wait).await;
+        }
+    }
+}
+
+/// A random part of one, from the random bits of a fresh identifier.
+fn jitter() -> f64 {
+    let (bits, _) = uuid::Uuid::new_v4().as_u64_pair();
+    f64::from(u32::try_from(bits >> 32).expect("32 bits are left")) / f64::from(u32::MAX)
+}

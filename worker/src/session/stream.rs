@@ -1,0 +1,203 @@
+//! One control stream, from Hello to its end.
+
+use std::time::Duration;
+
+use orchestra_proto::{
+    convert,
+    v1::{self, fleet_client::FleetClient, head_message, order, worker_message},
+};
+use orchestra_types::{AttemptId, limits};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{Error, Session};
+use crate::fleet::Order;
+
+/// Messages that may wait for the network; heartbeats never wait behind more.
+const OUTGOING_BOUND: usize = 16;
+/// Most reports in one message.
+const REPORTS_MAX: usize = 64;
+/// How long the head may take for its Welcome.
+const WELCOME_WITHIN: Duration = Duration::from_secs(30);
+
+type Outgoing = mpsc::Sender<v1::WorkerMessage>;
+type Incoming = tonic::Streaming<v1::HeadMessage>;
+
+/// Runs one stream until it ends; why it ended.
+pub async fn run(session: &mut Session) -> Error {
+    match attach(session).await {
+        Ok((outgoing, incoming)) => serve(session, outgoing, incoming).await,
+        Err(error) => error,
+    }
+}
+
+/// Dials, says Hello, and waits for Welcome.
+async fn attach(session: &mut Session) -> Result<(Outgoing, Incoming), Error> {
+    let channel = session.target.connect().await?;
+    let mut client = FleetClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
+    let (outgoing, messages) = mpsc::channel(OUTGOING_BOUND);
+    send(
+        &outgoing,
+        worker_message::Body::Hello(hello(session).await?),
+    )
+    .await?;
+    let attach = async {
+        let mut incoming = client
+            .attach(ReceiverStream::new(messages))
+            .await?
+            .into_inner();
+        let first = incoming.message().await?.and_then(|message| message.body);
+        Ok::<_, Error>((first, incoming))
+    };
+    let (first, incoming) = timeout(WELCOME_WITHIN, attach)
+        .await
+        .map_err(|_| Error::Protocol("no welcome within 30 s"))??;
+    let Some(head_message::Body::Welcome(welcome)) = first else {
+        return Err(Error::Protocol("the first message is not a welcome"));
+    };
+    on_welcome(session, welcome).await?;
+    Ok((outgoing, incoming))
+}
+
+async fn hello(session: &mut Session) -> Result<v1::Hello, Error> {
+    let progress = *session.spool.progress().borrow();
+    let held = session.fleet.held().await?.into_iter();
+    let waits = progress.last > progress.acked;
+    Ok(v1::Hello {
+        worker: Some(session.info.borrow_and_update().clone().into()),
+        held: held
+            .map(|held| v1::HeldAttempt {
+                attempt: Some(held.attempt.into()),
+                started: held.started,
+            })
+            .collect(),
+        first_unacked_report: if waits { progress.acked + 1 } else { 0 },
+    })
+}
+
+async fn on_welcome(session: &Session, welcome: v1::Welcome) -> Result<(), Error> {
+    tracing::info!(
+        cluster = welcome.cluster,
+        epoch = welcome.epoch,
+        head_version = welcome.head_version,
+        "attached to the head"
+    );
+    session.spool.acknowledged(welcome.acked_up_to).await?;
+    for attempt in welcome.kill {
+        match convert::attempt_id("kill", Some(attempt)) {
+            Ok(id) => session.fleet.order(Order::GiveUp(id)).await?,
+            Err(refused) => tracing::warn!(%refused, "a part of the welcome is not understood"),
+        }
+    }
+    Ok(())
+}
+
+async fn serve(session: &mut Session, outgoing: Outgoing, mut incoming: Incoming) -> Error {
+    let mut progress = session.spool.progress();
+    let mut sent = progress.borrow_and_update().acked;
+    let mut heartbeat = interval(limits::HEARTBEAT_EVERY);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    progress.mark_changed();
+    loop {
+        let done = tokio::select! {
+            message = incoming.message() => on_message(session, message).await,
+            changed = progress.changed() => match changed {
+                Ok(()) => {
+                    progress.borrow_and_update();
+                    send_reports(session, &outgoing, &mut sent).await
+                }
+                Err(_) => Err(Error::Stopping),
+            },
+            _ = heartbeat.tick() => {
+                let beat = v1::Heartbeat { time_ms: now_ms() };
+                send(&outgoing, worker_message::Body::Heartbeat(beat)).await
+            }
+            changed = session.info.changed() => match changed {
+                Ok(()) => {
+                    let info = session.info.borrow_and_update().clone();
+                    send(&outgoing, worker_message::Body::Capacity(info.into())).await
+                }
+                Err(_) => Err(Error::Stopping),
+            },
+        };
+        if let Err(error) = done {
+            return error;
+        }
+    }
+}
+
+async fn send_reports(session: &Session, outgoing: &Outgoing, sent: &mut u64) -> Result<(), Error> {
+    loop {
+        let reports = session.spool.waiting(*sent, REPORTS_MAX).await?;
+        let Some(last) = reports.last().map(|report| report.seq) else {
+            return Ok(());
+        };
+        send(
+            outgoing,
+            worker_message::Body::Reports(v1::Reports { reports }),
+        )
+        .await?;
+        *sent = last;
+    }
+}
+
+async fn on_message(
+    session: &Session,
+    message: Result<Option<v1::HeadMessage>, tonic::Status>,
+) -> Result<(), Error> {
+    match message?.ok_or(Error::Ended)?.body {
+        Some(head_message::Body::Orders(orders)) => {
+            for order in orders.orders {
+                on_order(session, order).await?;
+            }
+            Ok(())
+        }
+        Some(head_message::Body::ReportAck(ack)) => {
+            Ok(session.spool.acknowledged(ack.up_to).await?)
+        }
+        Some(head_message::Body::HeartbeatAck(ack)) => {
+            tracing::trace!(
+                ms = now_ms().saturating_sub(ack.time_ms),
+                "heartbeat answered"
+            );
+            Ok(())
+        }
+        Some(head_message::Body::Welcome(_)) => Err(Error::Protocol("a second welcome")),
+        // A newer head may say more than we understand.
+        None => Ok(()),
+    }
+}
+
+async fn on_order(session: &Session, order: v1::Order) -> Result<(), Error> {
+    let order = match order.body {
+        Some(order::Body::Start(start)) => match attempt(&start.attempt) {
+            Some(id) => Order::Start(id, Box::new(start)),
+            None => return Ok(()),
+        },
+        Some(order::Body::Cancel(cancel)) => match attempt(&cancel.attempt) {
+            Some(id) if cancel.reason == "lost" => Order::GiveUp(id),
+            Some(id) => Order::Cancel(id),
+            None => return Ok(()),
+        },
+        None => return Ok(()),
+    };
+    Ok(session.fleet.order(order).await?)
+}
+
+fn attempt(wire: &Option<v1::AttemptId>) -> Option<AttemptId> {
+    convert::attempt_id("attempt", *wire)
+        .inspect_err(|refused| tracing::warn!(%refused, "an order is not understood"))
+        .ok()
+}
+
+async fn send(outgoing: &Outgoing, body: worker_message::Body) -> Result<(), Error> {
+    let message = v1::WorkerMessage { body: Some(body) };
+    outgoing.send(message).await.map_err(|_| Error::Ended)
+}
+
+fn now_ms() -> u64 {
+    crate::clock::now().0
+}

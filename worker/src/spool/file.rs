@@ -1,0 +1,293 @@
+//! The spool's file and what it says: numbers, what waits, compaction. Synchronous; the thread in
+//! `handle` owns it.
+//!
+//! The first frame is a header with the number up to which reports were acknowledged when the file
+//! was made; each further frame is one report.
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+};
+
+use orchestra_proto::v1;
+use orchestra_types::{AttemptId, Timestamp};
+use prost::Message;
+
+use crate::frames;
+
+/// Version of the file's format.
+const FORMAT: u32 = 1;
+/// A file smaller than this is not worth a rewrite: 64 KiB.
+const COMPACT_BYTES: u64 = 64 * 1024;
+
+/// Why the spool cannot be used. The worker stops then: it may not promise what it cannot keep.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] frames::Error),
+    /// The file is not a spool, or of a later version.
+    #[error("`{path}` is not a spool of format 1; was it written by a newer version?")]
+    Format {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file's reports are not numbered one after the other.
+    #[error("`{path}` misses reports: {after} is followed by {found}")]
+    Gap {
+        /// The file.
+        path: PathBuf,
+        /// The last good number.
+        after: u64,
+        /// The number behind it.
+        found: u64,
+    },
+}
+
+/// A report that has no number yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewReport {
+    /// Whose.
+    pub attempt: AttemptId,
+    /// When.
+    pub time: Timestamp,
+    /// What.
+    pub body: v1::report::Body,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Header {
+    #[prost(uint32, tag = "1")]
+    format: u32,
+    #[prost(uint64, tag = "2")]
+    acked: u64,
+}
+
+/// The reports that the head has not acknowledged, on disk and in memory.
+#[derive(Debug)]
+pub struct Spool {
+    path: PathBuf,
+    file: frames::Writer,
+    waiting: VecDeque<v1::Report>,
+    acked: u64,
+    last: u64,
+}
+
+impl Spool {
+    /// Opens the spool, or makes an empty one.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let mut found = Vec::new();
+        let file = frames::Writer::open(path, |payload| found.push(payload.to_vec()))?;
+        let Some((header, reports)) = found.split_first() else {
+            return Self::create(path);
+        };
+        let malformed = || Error::Format {
+            path: path.to_owned(),
+        };
+        let header = Header::decode(header.as_slice()).map_err(|_| malformed())?;
+        if header.format != FORMAT {
+            return Err(malformed());
+        }
+        let mut spool = Self {
+            path: path.to_owned(),
+            file,
+            waiting: VecDeque::new(),
+            acked: header.acked,
+            last: header.acked,
+        };
+        for report in reports {
+            spool.reload(v1::Report::decode(report.as_slice()).map_err(|_| malformed())?)?;
+        }
+        Ok(spool)
+    }
+
+    fn create(path: &Path) -> Result<Self, Error> {
+        let header = header(0);
+        Ok(Self {
+            path: path.to_owned(),
+            file: frames::replace(path, [header.as_slice()])?,
+            waiting: VecDeque::new(),
+            acked: 0,
+            last: 0,
+        })
+    }
+
+    fn reload(&mut self, report: v1::Report) -> Result<(), Error> {
+        if report.seq != self.last + 1 {
+            return Err(Error::Gap {
+                path: self.path.clone(),
+                after: self.last,
+                found: report.seq,
+            });
+        }
+        self.last = report.seq;
+        self.waiting.push_back(report);
+        Ok(())
+    }
+
+    /// Numbers these reports and makes all of them durable at once.
+    pub fn append(&mut self, reports: Vec<NewReport>) -> Result<(), Error> {
+        for report in reports {
+            let report = v1::Report {
+                seq: self.last + 1,
+                attempt: Some(report.attempt.into()),
+                time_ms: report.time.0,
+                body: Some(report.body),
+            };
+            self.file.append(&report.encode_to_vec())?;
+            self.last = report.seq;
+            self.waiting.push_back(report);
+        }
+        Ok(self.file.sync()?)
+    }
+
+    /// The head has made durable all reports up to this one.
+    pub fn acknowledge(&mut self, up_to: u64) -> Result<(), Error> {
+        if up_to <= self.acked {
+            return Ok(());
+        }
+        self.acked = up_to;
+        while self.waiting.front().is_some_and(|r| r.seq <= up_to) {
+            self.waiting.pop_front();
+        }
+        // The head knows more reports than this spool: its file was lost. Their numbers are used
+        // up, which must outlive this process.
+        let lost = up_to > self.last;
+        self.last = self.last.max(up_to);
+        if lost || (self.waiting.is_empty() && self.file.size() > COMPACT_BYTES) {
+            self.compact()?;
+        }
+        Ok(())
+    }
+
+    fn compact(&mut self) -> Result<(), Error> {
+        let frames: Vec<Vec<u8>> = std::iter::once(header(self.acked))
+            .chain(self.waiting.iter().map(Message::encode_to_vec))
+            .collect();
+        self.file = frames::replace(&self.path, frames.iter().map(Vec::as_slice))?;
+        Ok(())
+    }
+
+    /// The first waiting reports behind number `after`, at most `max` of them.
+    #[must_use]
+    pub fn waiting_after(&self, after: u64, max: usize) -> Vec<v1::Report> {
+        let behind = self.waiting.iter().filter(|r| r.seq > after);
+        behind.take(max).cloned().collect()
+    }
+
+    /// The number of the last report.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The head's last acknowledgement.
+    #[must_use]
+    pub fn acked(&self) -> u64 {
+        self.acked
+    }
+}
+
+fn header(acked: u64) -> Vec<u8> {
+    let header = Header {
+        format: FORMAT,
+        acked,
+    };
+    header.encode_to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_types::TaskId;
+
+    use super::*;
+
+    fn report(task: u64) -> NewReport {
+        NewReport {
+            attempt: AttemptId {
+                task: TaskId(task),
+                number: 1,
+            },
+            time: Timestamp(5),
+            body: v1::report::Body::Accepted(v1::report::Accepted {}),
+        }
+    }
+
+    fn numbers(spool: &Spool) -> Vec<u64> {
+        spool.waiting_after(0, 100).iter().map(|r| r.seq).collect()
+    }
+
+    #[test]
+    fn what_was_appended_is_there_after_a_crash() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let mut spool = Spool::open(&path).unwrap();
+        spool.append(vec![report(1), report(2)]).unwrap();
+        // No orderly end: the file is read again while the first owner still has it.
+        let again = Spool::open(&path).unwrap();
+        assert_eq!(numbers(&again), [1, 2]);
+        assert_eq!(again.last(), 2);
+    }
+
+    #[test]
+    fn a_torn_report_was_never_promised_and_its_number_is_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let mut spool = Spool::open(&path).unwrap();
+        spool.append(vec![report(1), report(2)]).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        let mut again = Spool::open(&path).unwrap();
+        assert_eq!(numbers(&again), [1]);
+        again.append(vec![report(3)]).unwrap();
+        assert_eq!(numbers(&Spool::open(&path).unwrap()), [1, 2]);
+    }
+
+    #[test]
+    fn numbers_go_on_after_everything_was_acknowledged_and_compacted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let mut spool = Spool::open(&path).unwrap();
+        let many = COMPACT_BYTES / 8;
+        spool.append((1..=many).map(report).collect()).unwrap();
+        spool.acknowledge(many - 1).unwrap();
+        assert_eq!(numbers(&spool), [many]);
+        spool.acknowledge(many).unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() < 100);
+        let mut again = Spool::open(&path).unwrap();
+        again.append(vec![report(1)]).unwrap();
+        assert_eq!(numbers(&again), [many + 1]);
+    }
+
+    #[test]
+    fn an_acknowledgement_beyond_the_end_moves_the_numbers_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        Spool::open(&path).unwrap().acknowledge(41).unwrap();
+        let mut again = Spool::open(&path).unwrap();
+        again.append(vec![report(1)]).unwrap();
+        assert_eq!(numbers(&again), [42]);
+    }
+
+    #[test]
+    fn an_old_acknowledgement_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(&dir.path().join("spool")).unwrap();
+        spool.append(vec![report(1), report(2)]).unwrap();
+        spool.acknowledge(2).unwrap();
+        spool.acknowledge(1).unwrap();
+        assert_eq!((spool.acked(), numbers(&spool)), (2, vec![]));
+    }
+
+    #[test]
+    fn another_file_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let other = Header {
+            format: 9,
+            acked: 0,
+        };
+        frames::replace(&path, [other.encode_to_vec().as_slice()]).unwrap();
+        assert!(matches!(Spool::open(&path), Err(Error::Format { .. })));
+    }
+}

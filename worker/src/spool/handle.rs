@@ -1,0 +1,164 @@
+//! The spool's owner: one thread, which makes all reports that wait durable with one sync, and the
+//! handle through which everything else reaches it.
+
+use std::{path::PathBuf, thread};
+
+use orchestra_proto::v1;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Error, NewReport, Spool};
+
+/// Reports that may wait for the disk; a writer beyond waits too.
+const COMMANDS_BOUND: usize = 1024;
+/// Most reports in one sync.
+const BATCH_MAX: usize = 256;
+
+/// How far reports have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The last durable report.
+    pub last: u64,
+    /// The last report that the head has acknowledged.
+    pub acked: u64,
+}
+
+/// The spool's thread has ended: the worker is stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the spool is closed")]
+pub struct Closed;
+
+enum Command {
+    Record(Box<NewReport>, oneshot::Sender<u64>),
+    Acknowledged(u64),
+    Waiting {
+        after: u64,
+        max: usize,
+        reply: oneshot::Sender<Vec<v1::Report>>,
+    },
+}
+
+/// Reaches the spool; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    progress: watch::Receiver<Progress>,
+}
+
+/// Starts the spool's thread. The receiver tells why it ended.
+pub fn start(path: PathBuf) -> Result<(Handle, oneshot::Receiver<Error>), Error> {
+    let spool = Spool::open(&path)?;
+    let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
+    let (progress, watcher) = watch::channel(progress_of(&spool));
+    let (failed, failure) = oneshot::channel();
+    thread::Builder::new()
+        .name("spool".to_owned())
+        .spawn(move || {
+            if let Err(error) = serve(spool, inbox, &progress) {
+                // Nobody listens when the worker is already stopping.
+                failed.send(error).unwrap_or_default();
+            }
+        })
+        .expect("the system gives a thread at start");
+    let handle = Handle {
+        commands,
+        progress: watcher,
+    };
+    Ok((handle, failure))
+}
+
+impl Handle {
+    /// Makes a report durable; its number.
+    pub async fn record(&self, report: NewReport) -> Result<u64, Closed> {
+        let (done, number) = oneshot::channel();
+        self.send(Command::Record(Box::new(report), done)).await?;
+        number.await.map_err(|_| Closed)
+    }
+
+    /// Passes on the head's cumulative acknowledgement.
+    pub async fn acknowledged(&self, up_to: u64) -> Result<(), Closed> {
+        self.send(Command::Acknowledged(up_to)).await
+    }
+
+    /// The first waiting reports behind number `after`.
+    pub async fn waiting(&self, after: u64, max: usize) -> Result<Vec<v1::Report>, Closed> {
+        let (reply, reports) = oneshot::channel();
+        self.send(Command::Waiting { after, max, reply }).await?;
+        reports.await.map_err(|_| Closed)
+    }
+
+    /// Follows how far reports have come.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Closed> {
+        self.commands.send(command).await.map_err(|_| Closed)
+    }
+}
+
+fn serve(
+    mut spool: Spool,
+    mut inbox: mpsc::Receiver<Command>,
+    progress: &watch::Sender<Progress>,
+) -> Result<(), Error> {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while inbox.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        handle(&mut spool, batch.drain(..))?;
+        publish(progress, progress_of(&spool));
+    }
+    Ok(())
+}
+
+/// Wakes those who follow only when there is something new: they ask the spool in return.
+fn publish(progress: &watch::Sender<Progress>, new: Progress) {
+    progress.send_if_modified(|old| {
+        let changed = *old != new;
+        *old = new;
+        changed
+    });
+}
+
+/// Handles commands in their order, with one sync for all reports among them.
+fn handle(spool: &mut Spool, batch: impl Iterator<Item = Command>) -> Result<(), Error> {
+    let mut reports = Vec::new();
+    let mut waiters = Vec::new();
+    let mut rest = Vec::new();
+    for command in batch {
+        match command {
+            Command::Record(report, done) => {
+                reports.push(*report);
+                waiters.push(done);
+            }
+            other => rest.push(other),
+        }
+    }
+    if !reports.is_empty() {
+        let first = spool.last() + 1;
+        spool.append(reports)?;
+        for (number, done) in (first..).zip(waiters) {
+            // The attempt may have been aborted; its report stands all the same.
+            done.send(number).unwrap_or_default();
+        }
+    }
+    for command in rest {
+        match command {
+            Command::Record(..) => unreachable!("reports were taken out above"),
+            Command::Acknowledged(up_to) => spool.acknowledge(up_to)?,
+            Command::Waiting { after, max, reply } => {
+                // The session that asked may be gone.
+                reply
+                    .send(spool.waiting_after(after, max))
+                    .unwrap_or_default();
+            }
+        }
+    }
+    Ok(())
+}
+
+fn progress_of(spool: &Spool) -> Progress {
+    Progress {
+        last: spool.last(),
+        acked: spool.acked(),
+    }
+}

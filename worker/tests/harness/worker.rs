@@ -1,0 +1,99 @@
+//! The real worker process, in a state directory of its own.
+
+use std::{
+    fs::File,
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{FakeHead, wait_for};
+
+pub struct Worker {
+    state: tempfile::TempDir,
+    child: Child,
+}
+
+impl Worker {
+    pub fn start(head: &FakeHead) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let pki = state.path().join("worker/pki");
+        head.pki.worker.save(&pki).unwrap();
+        std::fs::write(pki.join("endpoint"), head.address.to_string()).unwrap();
+        let child = spawn(state.path());
+        Self { state, child }
+    }
+
+    /// Another worker process on the same state.
+    pub fn start_again(&mut self) {
+        self.child = spawn(self.state.path());
+    }
+
+    /// Ends the process at once, as a crash would.
+    pub fn crash(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks the process to stop, and waits.
+    pub async fn stop(&mut self) -> ExitStatus {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+        let child = std::cell::RefCell::new(&mut self.child);
+        let ended = || child.borrow_mut().try_wait().unwrap();
+        wait_for("the worker's end", ended, || "it still runs".to_owned()).await
+    }
+
+    /// The directories of attempts.
+    pub fn attempts(&self) -> Vec<PathBuf> {
+        let dirs = ["worker/attempts", "worker/workspaces"];
+        let entries = dirs.map(|dir| std::fs::read_dir(self.state.path().join(dir)));
+        let entries = entries.into_iter().flatten().flatten();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// A file of the worker's own.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.state.path().join("worker").join(name)
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.state.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let ended = self
+            .child
+            .try_wait()
+            .unwrap()
+            .unwrap_or(ExitStatus::from_raw(1));
+        if std::thread::panicking() {
+            eprintln!("the worker ({ended}) said:\n{}", self.log());
+        }
+        // It may have ended already.
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+fn spawn(state: &std::path::Path) -> Child {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(state.join("log"))
+        .unwrap();
+    Command::new(env!("CARGO_BIN_EXE_orchestra-worker"))
+        .arg("--state")
+        .arg(state)
+        .env("PATH", "/usr/bin:/bin")
+        .env("RUST_LOG", "info,orchestra_worker=debug")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}

@@ -1,0 +1,327 @@
+//! The whole worker: the real process, its real supervisor, real shells, a fake head on loopback.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod harness;
+
+use std::{path::Path, time::Duration};
+
+use harness::{FakeHead, Worker, is_alive, shell, wait_for};
+use orchestra_proto::v1::{self, order};
+use orchestra_types::{Digest, Place};
+use prost::Message;
+
+const LONG: Duration = Duration::from_secs(600);
+
+fn code(outcome: &v1::Outcome) -> &str {
+    outcome
+        .failure
+        .as_ref()
+        .map_or("", |failure| failure.code.as_str())
+}
+
+fn paths(head: &FakeHead, outcome: &v1::Outcome) -> Vec<String> {
+    let bytes = head.artifact(outcome, "manifest").unwrap_or_default();
+    let manifest = v1::Manifest::decode(bytes.as_slice()).unwrap();
+    manifest
+        .entries
+        .into_iter()
+        .map(|entry| entry.path)
+        .collect()
+}
+
+fn cancel(task: u64) -> order::Body {
+    order::Body::Cancel(v1::Cancel {
+        attempt: Some(v1::AttemptId { task, number: 1 }),
+        reason: "cancelled".to_owned(),
+    })
+}
+
+/// The process number that a script printed as `pid N`.
+fn printed_pid(head: &FakeHead, task: u64) -> u32 {
+    let messages = head.messages(task);
+    let pid = messages
+        .iter()
+        .find_map(|m| m.strip_prefix("pid "))
+        .unwrap();
+    pid.parse().unwrap()
+}
+
+async fn gone(pid: u32) {
+    let look = || (!is_alive(pid)).then_some(());
+    wait_for("the end of the agent", look, || format!("{pid} lives")).await;
+}
+
+async fn cleaned(worker: &Worker) {
+    let look = || worker.attempts().is_empty().then_some(());
+    wait_for("the clean-up", look, || format!("{:?}", worker.attempts())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_run_followed_delivered_and_cleaned_up() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let line = "echo hello; echo oops >&2; printf made > made.txt; echo $ORCHESTRA_ATTEMPT";
+    head.order(order::Body::Start(shell(1, line, Place::Empty, LONG)))
+        .await;
+
+    let outcome = head.finished(1).await;
+    assert_eq!(code(&outcome), "", "{outcome:?}");
+    assert_eq!(head.messages(1)[..1], ["hello"]);
+    assert!(head.messages(1).contains(&"task_001.1".to_owned()));
+    assert_eq!(paths(&head, &outcome), ["made.txt"]);
+    assert_eq!(
+        head.artifact(&outcome, "log").unwrap(),
+        b"hello\ntask_001.1\n"
+    );
+    assert_eq!(head.artifact(&outcome, "stderr").unwrap(), b"oops\n");
+    let bodies: Vec<_> = head
+        .seen()
+        .reports
+        .iter()
+        .map(|r| r.body.clone().unwrap())
+        .collect();
+    assert!(matches!(
+        bodies[..],
+        [
+            v1::report::Body::Accepted(_),
+            v1::report::Body::Started(_),
+            v1::report::Body::Finished(_)
+        ]
+    ));
+    cleaned(&worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_while_the_head_is_away() {
+    let mut head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let dir = tempfile::tempdir().unwrap();
+    let line = format!(
+        "echo 0; while [ ! -e {0}/go ]; do sleep 0.02; done; seq 1 500; touch {0}/done",
+        dir.path().display()
+    );
+    head.order(order::Body::Start(shell(1, &line, Place::Empty, LONG)))
+        .await;
+    head.said(1, "0").await;
+
+    head.go_away().await;
+    std::fs::write(dir.path().join("go"), "").unwrap();
+    let done = dir.path().join("done");
+    wait_for(
+        "the agent's end",
+        || done.exists().then_some(()),
+        || worker.log(),
+    )
+    .await;
+    head.come_back().await;
+
+    let outcome = head.finished(1).await;
+    assert_eq!(code(&outcome), "", "{outcome:?}");
+    let expected: Vec<_> = (0..=500).map(|n| n.to_string()).collect();
+    assert_eq!(head.messages(1), expected);
+    assert_eq!(head.seen().reports.len(), 3);
+    cleaned(&worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_task_leaves_no_process_and_keeps_what_it_made() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let line = "trap '' TERM; printf half > half.txt; echo pid $$; while :; do sleep 1000; done";
+    head.order(order::Body::Start(shell(1, line, Place::Empty, LONG)))
+        .await;
+    head.said(1, "pid").await;
+
+    head.order(cancel(1)).await;
+    let outcome = head.finished(1).await;
+    assert_eq!(code(&outcome), "cancelled");
+    assert_eq!(paths(&head, &outcome), ["half.txt"]);
+    gone(printed_pid(&head, 1)).await;
+    cleaned(&worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_takes_too_long_is_stopped() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let line = "echo pid $$; exec sleep 1000";
+    let timeout = Duration::from_millis(1500);
+    head.order(order::Body::Start(shell(1, line, Place::Empty, timeout)))
+        .await;
+
+    let outcome = head.finished(1).await;
+    assert_eq!(code(&outcome), "timeout", "{outcome:?}");
+    gone(printed_pid(&head, 1)).await;
+    cleaned(&worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_outlives_a_killed_worker_and_its_result_is_reported_once() {
+    let head = FakeHead::start().await;
+    let mut worker = Worker::start(&head);
+    let dir = tempfile::tempdir().unwrap();
+    let line = format!(
+        "echo first; while [ ! -e {}/go ]; do sleep 0.02; done; echo second; printf x > made",
+        dir.path().display()
+    );
+    head.order(order::Body::Start(shell(1, &line, Place::Empty, LONG)))
+        .await;
+    head.said(1, "first").await;
+
+    worker.crash();
+    std::fs::write(dir.path().join("go"), "").unwrap();
+    worker.start_again();
+
+    let outcome = head.finished(1).await;
+    assert_eq!(code(&outcome), "", "{outcome:?}");
+    assert_eq!(head.messages(1), ["first", "second"]);
+    assert_eq!(paths(&head, &outcome), ["made"]);
+    let held = head.seen().hellos.last().unwrap().held.clone();
+    assert!(held.len() == 1 && held[0].started, "{held:?}");
+    cleaned(&worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_worker_leaves_no_process_and_its_partial_results_arrive_later() {
+    let mut head = FakeHead::start().await;
+    let mut worker = Worker::start(&head);
+    let line = "printf half > half.txt; echo pid $$; sleep 1000";
+    head.order(order::Body::Start(shell(1, line, Place::Empty, LONG)))
+        .await;
+    head.said(1, "pid").await;
+
+    head.go_away().await;
+    assert!(worker.stop().await.success());
+    gone(printed_pid(&head, 1)).await;
+
+    head.come_back().await;
+    worker.start_again();
+    let outcome = head.finished(1).await;
+    assert_eq!(code(&outcome), "worker_lost");
+    assert_eq!(paths(&head, &outcome), ["half.txt"]);
+    cleaned(&worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_in_place_changes_the_directory_itself() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("old.txt"), "old").unwrap();
+    let place = Place::InPlace {
+        dir: dir.path().to_owned(),
+        machine: machine(&head).await,
+    };
+    let line = "printf new > new.txt; rm old.txt";
+    head.order(order::Body::Start(shell(1, line, place, LONG)))
+        .await;
+
+    let outcome = head.finished(1).await;
+    assert_eq!(paths(&head, &outcome), ["new.txt", "old.txt"]);
+    assert!(dir.path().join("new.txt").exists());
+    cleaned(&worker).await;
+}
+
+async fn machine(head: &FakeHead) -> orchestra_types::MachineId {
+    let find = || head.seen().hellos.first().and_then(|h| h.worker.clone());
+    let worker = wait_for("a worker", find, || head.picture()).await;
+    worker.machine.parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_to_a_repository_comes_back_as_manifest_patch_and_bundle() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let user = tempfile::tempdir().unwrap();
+    let (commit, bundle) = repository(user.path());
+    let place = Place::Repository {
+        commit: commit.clone(),
+        head: commit,
+        branch: "main".to_owned(),
+        bundles: vec![Digest(head.store(bundle))],
+    };
+    let line = "git log --format=%s; printf two > file.txt";
+    head.order(order::Body::Start(shell(7, line, place, LONG)))
+        .await;
+
+    let outcome = head.finished(7).await;
+    assert_eq!(code(&outcome), "", "{outcome:?}");
+    assert_eq!(head.messages(7), ["begin"]);
+    assert_eq!(paths(&head, &outcome), ["file.txt"]);
+    assert_eq!(outcome.branch, "orchestra/task_007");
+    let patch = String::from_utf8(head.artifact(&outcome, "patch").unwrap()).unwrap();
+    assert!(patch.contains("+two"), "{patch}");
+    assert!(head.artifact(&outcome, "bundle").is_some());
+    cleaned(&worker).await;
+}
+
+/// A repository with one commit; the commit and a bundle of it.
+fn repository(dir: &Path) -> (String, Vec<u8>) {
+    let git = |args: &[&str]| {
+        let done = std::process::Command::new("git")
+            .args([
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@t",
+                "-c",
+                "init.defaultBranch=main",
+            ])
+            .args(args)
+            .current_dir(dir)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "-q"]);
+    std::fs::write(dir.join("file.txt"), "one").unwrap();
+    git(&["add", "-A"]);
+    git(&["commit", "-qm", "begin"]);
+    git(&["bundle", "create", "-q", "the.bundle", "HEAD", "main"]);
+    let bundle = dir.join("the.bundle");
+    let bytes = std::fs::read(&bundle).unwrap();
+    std::fs::remove_file(bundle).unwrap();
+    (git(&["rev-parse", "HEAD"]), bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_is_not_there_is_a_failure_that_says_so() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let mut start = shell(1, "true", Place::Empty, LONG);
+    start.runner = "claude".to_owned();
+    head.order(order::Body::Start(start)).await;
+
+    let outcome = head.finished(1).await;
+    assert_eq!(code(&outcome), "spawn_failed");
+    assert!(outcome.failure.unwrap().message.contains("not installed"));
+    cleaned(&worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_whose_record_cannot_be_read_is_put_aside_and_reported_once() {
+    let head = FakeHead::start().await;
+    let mut worker = Worker::start(&head);
+    let line = "echo pid $$; exec sleep 600";
+    head.order(order::Body::Start(shell(1, line, Place::Empty, LONG)))
+        .await;
+    head.said(1, "pid ").await;
+    let agent = printed_pid(&head, 1);
+    worker.crash();
+    std::fs::write(worker.file("attempts/task_001.1/attempt.json"), "{").unwrap();
+    worker.start_again();
+
+    let outcome = head.finished(1).await;
+    assert_eq!(code(&outcome), "internal", "{outcome:?}");
+    let message = outcome.failure.unwrap().message;
+    assert!(message.contains("aside/task_001.1"), "{message}");
+    assert!(worker.file("aside/task_001.1/order").exists());
+    gone(agent).await;
+    worker.crash();
+    worker.start_again();
+    let third = || head.seen().hellos.get(2).cloned();
+    let hello = wait_for("the next worker", third, || head.picture()).await;
+    assert_eq!(hello.held, [], "it was found again");
+}
