@@ -1,0 +1,110 @@
+//! What every command is given: the output streams, the state directory, the configuration.
+
+use std::path::PathBuf;
+
+use orchestra_config::{Config, StateDir};
+use orchestra_types::MachineId;
+
+use crate::{
+    cli::Global,
+    client::Client,
+    error::{Error, OrFailed, Result},
+    exit::Exit,
+    ui::Ui,
+};
+
+/// What every command is given.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The output streams.
+    pub ui: Ui,
+    /// The state directory.
+    pub state: StateDir,
+    /// The configuration file that was named.
+    config: Option<PathBuf>,
+    /// The head that was named instead of the one of the state directory.
+    head: Option<String>,
+}
+
+impl App {
+    /// What the global options and the environment say.
+    pub fn new(ui: Ui, global: &Global) -> Result<Self> {
+        let state = global.state.clone().or_else(default_state).ok_or_else(|| {
+            Error::usage("there is no state directory: HOME is not set")
+                .hint("name one with `--state DIR`")
+        })?;
+        let state = std::path::absolute(&state)
+            .or_failed(|| format!("failed to find the state directory `{}`", state.display()))?;
+        Ok(Self {
+            ui,
+            state: StateDir::new(state),
+            config: global.config.clone(),
+            head: global.head.clone(),
+        })
+    }
+
+    /// The same output streams for another state directory, of which nothing else is named.
+    pub fn in_state(&self, state: PathBuf) -> Self {
+        Self {
+            ui: self.ui,
+            state: StateDir::new(state),
+            config: None,
+            head: None,
+        }
+    }
+
+    /// The configuration file: the named one, else `orchestra.yaml` of the state directory if it
+    /// is there.
+    pub fn config_file(&self) -> Option<PathBuf> {
+        let default = self.state.config_file();
+        self.config
+            .clone()
+            .or_else(|| default.exists().then_some(default))
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> Result<Config> {
+        let Some(path) = self.config_file() else {
+            return Ok(Config::default());
+        };
+        orchestra_config::load(&path).map_err(|e| {
+            Error::failed("the configuration is not valid")
+                .because(e)
+                .hint("docs/configuration.md has every key; `ctl config check` checks the file")
+        })
+    }
+
+    /// A connection to the head.
+    pub async fn connect(&self) -> Result<Client> {
+        Client::connect(self.state.client(), self.head.as_deref()).await
+    }
+
+    /// This machine.
+    pub fn machine(&self) -> Result<MachineId> {
+        orchestra_config::machine_id(&self.state)
+            .or_failed(|| "failed to identify this machine".to_owned())
+    }
+
+    /// Data for a program, or for a person, whichever is asked for.
+    pub fn show<D: serde::Serialize>(
+        &self,
+        document: &D,
+        text: impl FnOnce(&D) -> Result<()>,
+    ) -> Result<Exit> {
+        if self.ui.is_json() {
+            self.ui.document(document)?
+        } else {
+            text(document)?
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn default_state() -> Option<PathBuf> {
+    let path = |name| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
+    StateDir::default_path(path("XDG_STATE_HOME").as_deref(), path("HOME").as_deref())
+}

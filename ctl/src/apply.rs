@@ -1,0 +1,216 @@
+//! Puts a task's change into a checkout on this machine.
+
+use std::path::{Path, PathBuf};
+
+use orchestra_proto::v1;
+use orchestra_repo::{ApplyError, Change, Checkout, import_branch, project_ref};
+use orchestra_types::{Artifact, ArtifactKind};
+use serde::Serialize;
+use tempfile::TempDir;
+
+use crate::{
+    app::App,
+    blocking::blocking,
+    client::{Client, patiently},
+    error::{Error, OrFailed, Result},
+    exit::Exit,
+    json::task::{Project, Task, Workplace},
+    stored,
+};
+
+/// How far to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Into the files of the work tree.
+    WorkTree,
+    /// Only as a branch; no file changes.
+    Branch,
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Done {
+    /// The checkout.
+    pub checkout: PathBuf,
+    /// The branch that holds the change.
+    pub branch: String,
+    /// How many files changed in the work tree; null with `--branch`.
+    pub files: Option<u64>,
+}
+
+/// A change to put there.
+struct Work {
+    bundle: Artifact,
+    branch: String,
+    commit: String,
+    base: String,
+    project: Project,
+}
+
+/// Puts the task's change into `repo`, or into the checkout that it was made for, and tells the
+/// head what became of it.
+pub async fn apply(
+    app: &App,
+    client: &Client,
+    task: &Task,
+    repo: Option<&Path>,
+    how: How,
+) -> Result<Done> {
+    let work = work(task)?;
+    let checkout = checkout(app, &work.project, repo).await?;
+    let dir = TempDir::with_prefix("ctl-")
+        .or_failed(|| "failed to make a temporary directory".to_owned())?;
+    let bundle = dir.path().join("bundle");
+    stored::save(client, work.bundle, &bundle).await?;
+    let done = blocking(move || put(&checkout, &bundle, work, how)).await;
+    drop(dir);
+    if how == How::WorkTree {
+        record(client, task, &done).await?;
+    }
+    done
+}
+
+/// What there is to apply.
+fn work(task: &Task) -> Result<Work> {
+    let id = task.id;
+    let nothing = |why: String| {
+        Error::new(
+            Exit::NotFound,
+            format!("there is nothing to apply of {id}: {why}"),
+        )
+    };
+    let (base, project) = match (&task.place, &task.project) {
+        (Workplace::Repository { commit, .. }, Some(project)) => (commit.clone(), project.clone()),
+        (Workplace::InPlace { dir, .. }, _) => {
+            return Err(nothing(format!("it worked in `{dir}` itself")));
+        }
+        (_, _) => return Err(nothing("it did not work on a repository".to_owned())),
+    };
+    if !task.status.is_ended() {
+        return Err(Error::new(Exit::Refused, format!("{id} has not ended yet"))
+            .hint(format!("`ctl wait {id} && ctl apply {id}`")));
+    }
+    let attempt = task.attempt(None)?;
+    match (
+        attempt.artifact(ArtifactKind::Bundle),
+        &attempt.branch,
+        &attempt.commit,
+    ) {
+        (Some(bundle), Some(branch), Some(commit)) => Ok(Work {
+            bundle,
+            branch: branch.clone(),
+            commit: commit.clone(),
+            base,
+            project,
+        }),
+        (_, _, _) => Err(nothing("it changed no file".to_owned())),
+    }
+}
+
+/// The checkout: the named one, else the one that the current directory is in if it is of the
+/// task's project, else the one that the task came from if that was on this machine.
+async fn checkout(app: &App, project: &Project, repo: Option<&Path>) -> Result<Checkout> {
+    let machine = app.machine()?;
+    let (repo, project) = (repo.map(Path::to_owned), project.clone());
+    blocking(move || {
+        let of = |dir: &Path| -> Result<Option<Checkout>> {
+            let failed = || format!("failed to look at `{}`", dir.display());
+            let same = project_ref(dir, &machine).or_failed(failed)?.id.as_str() == project.id;
+            if same {
+                Checkout::discover(dir).or_failed(failed)
+            } else {
+                Ok(None)
+            }
+        };
+        if let Some(dir) = repo {
+            return of(&dir)?.ok_or_else(|| elsewhere(&project, &format!("`{}`", dir.display())));
+        }
+        if let Some(here) = of(Path::new("."))? {
+            return Ok(here);
+        }
+        let origin = Path::new(&project.dir);
+        let there = if project.machine == machine.as_str() && origin.is_dir() {
+            of(origin)?
+        } else {
+            None
+        };
+        there.ok_or_else(|| elsewhere(&project, "the current directory"))
+    })
+    .await
+}
+
+fn elsewhere(project: &Project, looked_at: &str) -> Error {
+    Error::new(
+        Exit::NotFound,
+        format!(
+            "{looked_at} is no checkout of the task's project `{}`",
+            project.name
+        ),
+    )
+    .hint("go into a checkout of it, or name one with `--repo DIR`")
+}
+
+fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done> {
+    let change = Change {
+        bundle,
+        branch: &work.branch,
+        commit: &work.commit,
+        base: &work.base,
+    };
+    let files = match how {
+        How::WorkTree => Some(
+            orchestra_repo::apply(checkout, &change)
+                .map_err(refusal)?
+                .files,
+        ),
+        How::Branch => None,
+    };
+    let imported = import_branch(checkout, bundle, &work.branch);
+    if how == How::Branch {
+        imported.or_failed(|| format!("failed to make the branch `{}`", work.branch))?;
+    }
+    Ok(Done {
+        checkout: checkout.top().to_owned(),
+        branch: work.branch,
+        files,
+    })
+}
+
+fn refusal(error: ApplyError) -> Error {
+    let (exit, hint) = match &error {
+        ApplyError::Conflict { .. } => (
+            Exit::Refused,
+            "nothing was touched; `ctl apply --branch` makes the branch, so that you can merge it",
+        ),
+        ApplyError::InTheWay { .. } => (Exit::Refused, "nothing was touched"),
+        ApplyError::Unsafe { .. } => (
+            Exit::Refused,
+            "nothing was touched; look at the change with `ctl diff`",
+        ),
+        ApplyError::Repo(_) => (
+            Exit::Failed,
+            "the work tree is as it was; check git and the disk",
+        ),
+    };
+    Error::new(exit, "the change was not applied")
+        .because(error)
+        .hint(hint)
+}
+
+/// Tells the head. That it cannot be told is no reason to say that nothing was done.
+async fn record(client: &Client, task: &Task, done: &Result<Done>) -> Result<()> {
+    let (applied, message, files) = match done {
+        Ok(done) => (true, String::new(), done.files.unwrap_or(0)),
+        Err(e) if e.exit() == Exit::Refused => (false, e.chain(), 0),
+        Err(_) => return Ok(()),
+    };
+    let request = v1::RecordApplyRequest {
+        id: task.id.0,
+        applied,
+        message,
+        files,
+    };
+    patiently(async || client.admin().record_apply(request.clone()).await)
+        .await
+        .map(drop)
+}

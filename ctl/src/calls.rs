@@ -1,0 +1,123 @@
+//! Questions to the head that several commands ask, answered in the words of `json`.
+
+use std::collections::BTreeMap;
+
+use orchestra_proto::v1;
+use orchestra_types::{Artifact, ArtifactKind, TaskId};
+
+use crate::{
+    client::{Client, patiently},
+    error::{Error, Result},
+    exit::Exit,
+    json::{
+        fleet::{Status, Worker},
+        manifest::{Files, files},
+        task::{Attempt, Task},
+    },
+};
+
+impl Client {
+    /// The task with its attempts.
+    pub async fn task(&self, id: TaskId) -> Result<Task> {
+        let request = v1::GetTaskRequest { id: id.0 };
+        Task::read(patiently(async || self.admin().get_task(request).await).await?)
+    }
+
+    /// The task with its attempts and the files that the latest one changed.
+    pub async fn whole_task(&self, id: TaskId) -> Result<Task> {
+        let mut task = self.task(id).await?;
+        // An attempt that failed early has no manifest.
+        let listed = |attempt: &Attempt| attempt.artifact(ArtifactKind::Manifest).is_some();
+        if task.latest().is_some_and(listed) {
+            task.files = Some(self.files(id, task.attempt).await?.files);
+        } else if task.status.is_ended() {
+            task.files = Some(Vec::new());
+        }
+        Ok(task)
+    }
+
+    /// The files that an attempt changed.
+    pub async fn files(&self, task: TaskId, attempt: u32) -> Result<Files> {
+        let request = v1::GetManifestRequest {
+            task: task.0,
+            attempt,
+        };
+        files(
+            task,
+            attempt,
+            patiently(async || self.admin().get_manifest(request).await).await?,
+        )
+    }
+
+    /// All workers.
+    pub async fn workers(&self) -> Result<Vec<Worker>> {
+        let request = v1::ListWorkersRequest {};
+        let answer = patiently(async || self.admin().list_workers(request).await).await?;
+        answer.workers.into_iter().map(Worker::read).collect()
+    }
+
+    /// The names that people know the workers by, by id.
+    pub async fn worker_names(&self) -> Result<BTreeMap<String, String>> {
+        let workers = self.workers().await?;
+        Ok(workers
+            .into_iter()
+            .map(|w| (w.id.to_string(), w.name))
+            .collect())
+    }
+
+    /// The cluster.
+    pub async fn status(&self) -> Result<Status> {
+        let request = v1::GetStatusRequest {};
+        Ok(Status::read(
+            patiently(async || self.admin().get_status(request).await).await?,
+        ))
+    }
+
+    /// The bytes of an artifact, in chunks.
+    pub async fn download(
+        &self,
+        artifact: Artifact,
+    ) -> Result<tonic::Streaming<v1::DownloadChunk>> {
+        let bulk = self.bulk().await?;
+        let request = v1::DownloadRequest {
+            digest: artifact.digest.0.to_vec(),
+            offset: 0,
+        };
+        patiently(async || bulk.clone().download(request.clone()).await).await
+    }
+}
+
+impl Task {
+    /// Attempt `number`, or the latest one.
+    pub fn attempt(&self, number: Option<u32>) -> Result<&Attempt> {
+        let attempts = self.attempts.as_deref().unwrap_or_default();
+        let found = match number {
+            Some(number) => attempts.iter().find(|a| a.number == number),
+            None => attempts.last(),
+        };
+        found.ok_or_else(|| match number {
+            Some(number) => Error::new(
+                Exit::NotFound,
+                format!("{} has no attempt {number}", self.id),
+            )
+            .hint(format!("`ctl show {}` lists its attempts", self.id)),
+            None if self.status.is_ended() => Error::new(
+                Exit::NotFound,
+                format!("{} ended before it was started", self.id),
+            )
+            .hint(format!("`ctl retry {}` runs it", self.id)),
+            None => Error::new(
+                Exit::NotFound,
+                format!("{} has not been started yet", self.id),
+            )
+            .hint(format!("`ctl wait {}` waits for it", self.id)),
+        })
+    }
+}
+
+impl Attempt {
+    /// What it stored of this kind.
+    pub fn artifact(&self, kind: ArtifactKind) -> Option<Artifact> {
+        self.artifacts.iter().copied().find(|a| a.kind == kind)
+    }
+}

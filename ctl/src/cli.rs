@@ -1,0 +1,167 @@
+//! The command line: global options and the list of commands. Each command's own options stand in
+//! its file.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::{commands, parts, ui::ColourChoice};
+
+/// Run AI coding agents as a fleet: queue tasks, watch them, get their changes back
+#[derive(Debug, Parser)]
+#[command(
+    name = "ctl",
+    disable_version_flag = true,
+    arg_required_else_help = true,
+    infer_subcommands = false,
+    max_term_width = 100,
+    after_help = "Start with `ctl start`, then `ctl add \"…\" --follow`. `ctl demo` shows it all with a scripted model."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    /// Print the version; with --json, more about this build
+    #[arg(short = 'V', long)]
+    pub version: bool,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Options that every command takes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Print JSON: one document, or one per line for streams (see docs/json.md)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// State directory. Default: $XDG_STATE_HOME/orchestra, else ~/.local/state/orchestra
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        env = "ORCHESTRA_STATE",
+        hide_env_values = true
+    )]
+    pub state: Option<PathBuf>,
+    /// Configuration file. Default: orchestra.yaml in the state directory, if it is there
+    #[arg(
+        long,
+        value_name = "FILE",
+        global = true,
+        env = "ORCHESTRA_CONFIG",
+        hide_env_values = true
+    )]
+    pub config: Option<PathBuf>,
+    /// Address of the head, HOST:PORT. Default: the one that the state directory names
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        global = true,
+        env = "ORCHESTRA_HEAD",
+        hide_env_values = true
+    )]
+    pub head: Option<String>,
+    /// When to colour. Default: on a terminal, unless NO_COLOR is set or TERM is dumb
+    #[arg(
+        long,
+        value_name = "WHEN",
+        global = true,
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub color: ColourChoice,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(flatten)]
+    Ctl(CtlCommand),
+    #[command(flatten)]
+    Part(parts::Part),
+}
+
+/// The commands for people.
+#[derive(Debug, Subcommand)]
+pub enum CtlCommand {
+    Start(commands::start::Args),
+    Stop(commands::stop::Args),
+    Add(Box<commands::add::Args>),
+    Status(commands::status::Args),
+    Tasks(commands::tasks::Args),
+    Agents(commands::agents::Args),
+    Workers(commands::workers::Args),
+    Show(commands::show::Args),
+    Watch(commands::watch::Args),
+    Wait(commands::wait::Args),
+    Logs(commands::logs::Args),
+    Files(commands::files::Args),
+    Diff(commands::diff::Args),
+    Apply(commands::apply::Args),
+    Cancel(commands::cancel::Args),
+    Retry(commands::retry::Args),
+    Context(commands::context::Args),
+    Token(commands::token::Args),
+    Config(commands::config::Args),
+    Demo(commands::demo::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
+}
+
+/// The command line as people see it, for completions and manual pages: without the hidden parts,
+/// and without a page for each `help COMMAND`.
+pub fn for_people() -> clap::Command {
+    let full = Cli::command();
+    let ctl = clap::Command::new("ctl").args(full.get_arguments().cloned());
+    // The texts come after the subcommands, which bring their own.
+    let mut ctl = CtlCommand::augment_subcommands(ctl)
+        .about(full.get_about().cloned().unwrap_or_default())
+        .after_help(full.get_after_help().cloned().unwrap_or_default())
+        .disable_version_flag(true)
+        .disable_help_subcommand(true)
+        .mut_subcommands(|command| command.disable_help_subcommand(true));
+    ctl.build();
+    ctl
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_fits_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_visible_command_and_option_says_what_it_is_for() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} has no help");
+            for argument in command.get_arguments().filter(|a| !a.is_hide_set()) {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{name} {} has no help",
+                    argument.get_id()
+                );
+            }
+            command
+                .get_subcommands()
+                .filter(|c| !c.is_hide_set())
+                .for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn people_see_every_command_and_none_of_the_hidden_parts() {
+        let names: Vec<String> = for_people()
+            .get_subcommands()
+            .map(|c| c.get_name().to_owned())
+            .collect();
+        assert!(names.contains(&"add".to_owned()) && names.contains(&"watch".to_owned()));
+        for hidden in ["head", "worker", "scripted-model", "help"] {
+            assert!(!names.contains(&hidden.to_owned()), "{hidden}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The connection to the head: one for calls, another one for bulk data.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use orchestra_proto::{
+    client::{self, ConnectError, Credentials, CredentialsError},
+    v1::{admin_client::AdminClient, bulk_client::BulkClient},
+};
+use orchestra_types::limits;
+use tokio::sync::OnceCell;
+use tonic::{Code, Status, transport::Channel};
+
+use crate::{
+    error::{Error, Result},
+    exit::Exit,
+};
+
+/// How long a call is tried again while the head is away, for example while it restarts.
+pub const RETRY_FOR: Duration = Duration::from_secs(30);
+/// How long the first retry waits.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// How long a later retry waits at most.
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
+
+/// A connection to the head.
+#[derive(Clone, Debug)]
+pub struct Client {
+    credentials: Credentials,
+    endpoint: String,
+    channel: Channel,
+    bulk: Arc<OnceCell<Channel>>,
+}
+
+impl Client {
+    /// Connects with the credentials in `dir` to `head`, or to the head that `dir` names.
+    pub async fn connect(dir: PathBuf, head: Option<&str>) -> Result<Self> {
+        let endpoint = match head {
+            Some(head) => head.to_owned(),
+            None => endpoint(&dir)?,
+        };
+        let credentials = Credentials::load(&dir).map_err(|e| credentials_error(&dir, e))?;
+        let channel = client::connect(&credentials, &endpoint)
+            .await
+            .map_err(connect_error)?;
+        Ok(Self {
+            credentials,
+            endpoint,
+            channel,
+            bulk: Arc::default(),
+        })
+    }
+
+    /// Calls of the admin service.
+    pub fn admin(&self) -> AdminClient<Channel> {
+        AdminClient::new(self.channel.clone())
+            .max_decoding_message_size(limits::SUBMIT_BYTES_MAX)
+            .max_encoding_message_size(limits::SUBMIT_BYTES_MAX)
+    }
+
+    /// Bulk data, on a TCP connection of its own, which is made when it is first wanted.
+    pub async fn bulk(&self) -> Result<BulkClient<Channel>> {
+        let connect = async || {
+            client::connect(&self.credentials, &self.endpoint)
+                .await
+                .map_err(connect_error)
+        };
+        let channel = self.bulk.get_or_try_init(connect).await?.clone();
+        Ok(BulkClient::new(channel)
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX))
+    }
+}
+
+/// Runs `call` until it is answered: again while the head is away, for `RETRY_FOR` at most. Only
+/// for calls that may be repeated.
+pub async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = std::result::Result<tonic::Response<T>, Status>>,
+{
+    let deadline = tokio::time::Instant::now() + RETRY_FOR;
+    let mut delay = RETRY_DELAY;
+    loop {
+        match call().await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) if is_away(&status) && tokio::time::Instant::now() + delay < deadline => {
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(RETRY_DELAY_MAX);
+            }
+            Err(status) => return Err(status_error(&status)),
+        }
+    }
+}
+
+/// Whether the head is away for a moment, so that the same call may work later.
+pub fn is_away(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable => true,
+        // A connection that breaks while an answer is on its way.
+        Code::Unknown | Code::Internal | Code::Cancelled => {
+            std::error::Error::source(status).is_some() && !is_certificate_trouble(status)
+        }
+        _ => false,
+    }
+}
+
+fn is_certificate_trouble(status: &Status) -> bool {
+    matches!(
+        ConnectError::below(status),
+        Some(ConnectError::WrongHead { .. } | ConnectError::CertificateRefused { .. })
+    )
+}
+
+/// What the head's refusal means for the person.
+pub fn status_error(status: &Status) -> Error {
+    if let Some(error) = ConnectError::below(status) {
+        return Error::new(connect_exit(error), error.to_string()).hint(error.advice());
+    }
+    let message = status.message().to_owned();
+    match status.code() {
+        Code::NotFound => Error::new(Exit::NotFound, message),
+        Code::FailedPrecondition
+        | Code::AlreadyExists
+        | Code::Aborted
+        | Code::ResourceExhausted => Error::new(Exit::Refused, message),
+        Code::Unavailable => Error::new(
+            Exit::HeadNotRunning,
+            or(message, "the head is not available"),
+        )
+        .hint("is it stopping or starting? `ctl status`; start it with `ctl start`"),
+        Code::Unauthenticated | Code::PermissionDenied => {
+            Error::failed(or(message, "the head refused this client")).hint(
+                "use the state directory that `ctl start` made, or name it with `--state DIR`",
+            )
+        }
+        Code::Unimplemented => Error::failed("the head does not know this request")
+            .hint("ctl and head have different versions: compare `ctl --version` and `ctl status`"),
+        Code::InvalidArgument | Code::OutOfRange => Error::failed(message),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Internal
+        | Code::DataLoss => Error::failed(or(message, "the connection to the head broke"))
+            .hint("the head's log has more: `head/head.log` in its state directory"),
+    }
+}
+
+fn or(message: String, otherwise: &str) -> String {
+    if message.is_empty() {
+        otherwise.to_owned()
+    } else {
+        message
+    }
+}
+
+fn endpoint(dir: &std::path::Path) -> Result<String> {
+    let path = dir.join("endpoint");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(not_running()),
+        Err(e) => Err(Error::failed(format!("failed to read `{}`", path.display())).because(e)),
+    }
+}
+
+/// There is no head.
+pub fn not_running() -> Error {
+    Error::new(Exit::HeadNotRunning, "the head is not running").hint("start it with `ctl start`")
+}
+
+fn credentials_error(dir: &std::path::Path, error: CredentialsError) -> Error {
+    Error::failed(format!(
+        "the credentials in `{}` cannot be used",
+        dir.display()
+    ))
+    .because(error)
+    .hint("`ctl start` makes them; from another machine, copy the head's `client` directory")
+}
+
+fn connect_error(error: ConnectError) -> Error {
+    let exit = connect_exit(&error);
+    let hint = error.advice();
+    match error {
+        ConnectError::NotRunning { endpoint, .. } => Error::new(
+            exit,
+            format!("the head is not running (nothing listens at {endpoint})"),
+        )
+        .hint(hint),
+        other => Error::new(exit, other.to_string())
+            .because(other)
+            .hint(hint),
+    }
+}
+
+fn connect_exit(error: &ConnectError) -> Exit {
+    match error {
+        ConnectError::NotRunning { .. }
+        | ConnectError::Unreachable { .. }
+        | ConnectError::Timeout { .. }
+        | ConnectError::Broken { .. } => Exit::HeadNotRunning,
+        ConnectError::Endpoint { .. } => Exit::Usage,
+        ConnectError::Credentials { .. }
+        | ConnectError::WrongHead { .. }
+        | ConnectError::CertificateRefused { .. } => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_of_the_head_has_its_exit_code() {
+        let exit = |code| status_error(&Status::new(code, "m")).exit();
+        assert_eq!(exit(Code::NotFound), Exit::NotFound);
+        assert_eq!(exit(Code::FailedPrecondition), Exit::Refused);
+        assert_eq!(exit(Code::InvalidArgument), Exit::Failed);
+        assert_eq!(exit(Code::Unavailable), Exit::HeadNotRunning);
+    }
+
+    #[tokio::test]
+    async fn without_an_endpoint_the_head_is_not_running() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Client::connect(dir.path().to_owned(), None)
+            .await
+            .unwrap_err();
+        assert_eq!(error.exit(), Exit::HeadNotRunning);
+        assert!(error.next_step().unwrap().contains("ctl start"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_repeated_while_the_head_is_away_and_no_longer() {
+        let mut calls = 0;
+        let answer = patiently(|| {
+            calls += 1;
+            let away = calls < 4;
+            async move {
+                if away {
+                    Err(Status::unavailable("restarting"))
+                } else {
+                    Ok(tonic::Response::new(7))
+                }
+            }
+        });
+        assert_eq!(answer.await.unwrap(), 7);
+        assert_eq!(calls, 4);
+        let never = patiently::<(), _>(|| async { Err(Status::unavailable("away")) }).await;
+        assert_eq!(never.unwrap_err().exit(), Exit::HeadNotRunning);
+        let refused = patiently::<(), _>(|| async { Err(Status::not_found("no such task")) }).await;
+        assert_eq!(refused.unwrap_err().exit(), Exit::NotFound);
+    }
+}

@@ -1,0 +1,187 @@
+//! `ctl add`.
+
+mod ending;
+mod options;
+mod runners;
+
+use std::path::PathBuf;
+
+use orchestra_types::{ShellCommand, TaskId};
+use serde_json::json;
+
+use crate::{
+    app::App,
+    client::Client,
+    error::{Error, Result},
+    exit::Exit,
+    follow::{Until, follow, wait_for},
+    submit::{
+        self,
+        draft::Draft,
+        file::{self, Source},
+    },
+};
+use ending::end;
+use options::Options;
+use runners::{runners, warn_of_runners};
+
+pub use options::pair;
+
+/// Queue a task, or many from a file; prints their ids in order
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+In a git repository the task works on a snapshot of it, uncommitted changes included, and its change
+comes back as a branch that `ctl apply` puts into your checkout. Outside a repository, or with
+--in-place, it works in the directory itself.
+
+Examples:
+  ctl add \"Create README.md with project description\" --follow
+  ctl add \"Fix the failing test\" --agent claude --apply --wait
+  ctl add \"Review it\" --after task_001 --priority high --label area=auth
+  ctl add --context notes.md - < prompt.txt          the description from standard input
+  ctl add --agent shell -- cargo test --workspace    a command instead of an agent
+  ctl add -f tasks.yaml                              many at once; see docs/task-file.md
+  generate-tasks | ctl add -f -                      JSON lines or YAML from a pipe")]
+pub struct Args {
+    /// What the agent shall do; `-` reads it from standard input
+    #[arg(conflicts_with = "file", required_unless_present_any = ["file", "command"])]
+    pub description: Option<String>,
+    /// Queue the tasks of this file (YAML list or JSON lines); `-` is standard input
+    #[arg(long, short, value_name = "FILE", conflicts_with = "command")]
+    pub file: Option<PathBuf>,
+    /// A command for the `shell` runner, run as it is, without a shell
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+    #[command(flatten)]
+    pub options: Options,
+    /// Wait until all of them have ended
+    #[arg(long, short)]
+    pub wait: bool,
+    /// Show the agent at work until it has ended; for one task
+    #[arg(long, short = 'F', conflicts_with = "wait")]
+    pub follow: bool,
+}
+
+/// Queues the tasks.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let then = match (args.follow, args.wait) {
+        (true, _) => Then::Follow,
+        (false, true) => Then::Wait,
+        (false, false) => Then::Return,
+    };
+    let (mut drafts, base) = drafts(args)?;
+    if then == Then::Follow && drafts.len() != 1 {
+        return Err(Error::usage(format!(
+            "--follow shows one task, and there are {}",
+            drafts.len()
+        ))
+        .hint("use --wait, or `ctl watch`"));
+    }
+    let client = app.connect().await?;
+    let own = apply_here(app, &client, &mut drafts, then).await?;
+    let runners = runners(&drafts);
+    let submitted = submit::submit(app, &client, drafts, &base).await?;
+    if !app.ui.is_json() {
+        warn_of_runners(app, &client, &runners).await?;
+    }
+    let tasks = match then {
+        Then::Return => return queued(app, &submitted.ids),
+        Then::Wait => {
+            announce(app, &submitted.ids)?;
+            wait_for(&app.ui, &client, &submitted.ids).await?
+        }
+        Then::Follow => vec![follow(app, &client, submitted.ids[0], Until::TaskEnds).await?],
+    };
+    end(app, &client, tasks, then, &own).await
+}
+
+/// What to do after the tasks are queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Return,
+    Wait,
+    Follow,
+}
+
+/// With a head on another machine nobody but ctl can reach the checkout: it takes `apply` over
+/// from the head. Says of each task whether that is so.
+async fn apply_here(
+    app: &App,
+    client: &Client,
+    drafts: &mut [Draft],
+    then: Then,
+) -> Result<Vec<bool>> {
+    let wanted: Vec<bool> = drafts
+        .iter()
+        .map(|draft| draft.apply == Some(true))
+        .collect();
+    if !wanted.contains(&true) || client.status().await?.machine == app.machine()?.as_str() {
+        return Ok(vec![false; wanted.len()]);
+    }
+    if then == Then::Return {
+        return Err(Error::usage(
+            "--apply with a head on another machine needs --wait or --follow",
+        )
+        .hint(
+            "that head cannot reach your checkout; or leave --apply away and use `ctl apply` later",
+        ));
+    }
+    drafts.iter_mut().for_each(|draft| draft.apply = None);
+    Ok(wanted)
+}
+
+/// The tasks that the arguments ask for, and the directory that their relative paths start from.
+fn drafts(args: Args) -> Result<(Vec<Draft>, PathBuf)> {
+    let options = args.options.draft()?;
+    let Some(file) = args.file else {
+        let description = match args.description.as_deref() {
+            Some("-") => Source::Stdin.read()?,
+            Some(text) if text.trim().is_empty() => {
+                return Err(
+                    Error::usage("the description is empty").hint("say what the agent shall do")
+                );
+            }
+            Some(text) => text.to_owned(),
+            None => String::new(),
+        };
+        let command = (!args.command.is_empty()).then_some(ShellCommand::Argv(args.command));
+        return Ok((
+            vec![Draft {
+                description,
+                command,
+                ..options
+            }],
+            PathBuf::new(),
+        ));
+    };
+    let source = Source::new(file);
+    let tasks = file::parse(&source.read()?, &source.name())?;
+    // Paths among the arguments start from the current directory, those in the file from its own.
+    let options = options.absolute()?;
+    Ok((
+        tasks.into_iter().map(|task| task.or(&options)).collect(),
+        source.base(),
+    ))
+}
+
+/// Prints the ids.
+fn queued(app: &App, ids: &[TaskId]) -> Result<Exit> {
+    if app.ui.is_json() {
+        let tasks: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
+        app.ui.document(&json!({ "tasks": tasks }))?;
+        return Ok(Exit::Ok);
+    }
+    announce(app, ids)?;
+    if let ([id], true) = (ids, app.ui.stdout.terminal) {
+        app.ui.next(format!("queued; ctl logs {id} -f follows it"));
+    }
+    Ok(Exit::Ok)
+}
+
+fn announce(app: &App, ids: &[TaskId]) -> Result<()> {
+    if app.ui.is_json() {
+        return Ok(());
+    }
+    app.ui
+        .print(ids.iter().map(|id| format!("{id}\n")).collect::<String>())
+}

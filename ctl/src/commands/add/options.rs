@@ -1,0 +1,121 @@
+//! The options of a task, on the command line.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use orchestra_types::{Priority, RunnerName, TaskId, time::parse_duration};
+
+use crate::{
+    error::{Error, Result},
+    submit::draft::Draft,
+};
+
+/// Options of a task. With --file they count for every task that does not say otherwise.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Task options")]
+pub struct Options {
+    /// How much it matters: high, normal or low. Default: normal
+    #[arg(long, short, value_name = "PRIORITY")]
+    pub priority: Option<Priority>,
+    /// The runner that must do it: claude, codex, …, shell. Default: whichever agent is free
+    #[arg(long, short, alias = "runner", value_name = "RUNNER")]
+    pub agent: Option<RunnerName>,
+    /// The model that the runner shall use. Default: the runner's own
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Start only after these tasks have succeeded; repeat it or separate by commas
+    #[arg(long, value_name = "TASK", value_delimiter = ',')]
+    pub after: Vec<TaskId>,
+    /// How long one attempt may run, as 90s, 30m, 1h30m. Default: 30m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<std::time::Duration>,
+    /// How often a failure that can pass is tried again. Default: 0
+    #[arg(long, value_name = "N")]
+    pub retries: Option<u32>,
+    /// A label for finding the task again; repeat it for more
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
+    pub label: Vec<(String, String)>,
+    /// A label that the worker must have; repeat it for more
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub require: Vec<(String, String)>,
+    /// A file that the agent is given; repeat it for more
+    #[arg(long, value_name = "FILE")]
+    pub context: Vec<PathBuf>,
+    /// The repository or directory to work on. Default: the current directory
+    #[arg(long, value_name = "DIR")]
+    pub repo: Option<PathBuf>,
+    /// Work in the directory itself instead of a snapshot
+    #[arg(long)]
+    pub in_place: bool,
+    /// Put the change into the checkout by itself on success
+    #[arg(long)]
+    pub apply: bool,
+}
+
+impl Options {
+    /// A draft that says what the options say.
+    pub fn draft(self) -> Result<Draft> {
+        Ok(Draft {
+            priority: self.priority,
+            agent: self.agent,
+            model: self.model,
+            after: self.after.iter().map(ToString::to_string).collect(),
+            timeout: self.timeout,
+            retries: self.retries,
+            labels: mapping("--label", self.label)?,
+            require: mapping("--require", self.require)?,
+            context: self.context,
+            repo: self.repo,
+            in_place: self.in_place.then_some(true),
+            apply: self.apply.then_some(true),
+            ..Draft::default()
+        })
+    }
+}
+
+/// A mapping in which no key stands twice.
+fn mapping(option: &str, pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>> {
+    let mut mapping = BTreeMap::new();
+    for (key, value) in pairs {
+        if mapping.insert(key.clone(), value).is_some() {
+            return Err(Error::usage(format!("{option} names `{key}` twice")));
+        }
+    }
+    Ok(mapping)
+}
+
+impl Draft {
+    /// With absolute paths.
+    pub fn absolute(mut self) -> Result<Self> {
+        for path in self.context.iter_mut().chain(&mut self.repo) {
+            *path = std::path::absolute(&*path).map_err(|e| {
+                Error::failed(format!("failed to find `{}`", path.display())).because(e)
+            })?;
+        }
+        Ok(self)
+    }
+}
+
+fn duration(text: &str) -> std::result::Result<std::time::Duration, String> {
+    parse_duration(text).map_err(|e| e.to_string())
+}
+
+/// `key=value`.
+pub fn pair(text: &str) -> std::result::Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err(format!("`{text}` is not of the form KEY=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_that_stands_twice_is_refused() {
+        let pairs = |texts: &[&str]| texts.iter().map(|t| pair(t).unwrap()).collect();
+        assert_eq!(mapping("--label", pairs(&["a=1", "b=1"])).unwrap().len(), 2);
+        let error = mapping("--label", pairs(&["a=1", "a=2"])).unwrap_err();
+        assert_eq!(error.to_string(), "--label names `a` twice");
+    }
+}

@@ -1,0 +1,90 @@
+//! `ctl apply`.
+
+use std::path::PathBuf;
+
+use orchestra_types::TaskId;
+use serde_json::json;
+
+use crate::{
+    app::App,
+    apply::{self, Done, How},
+    error::Result,
+    exit::Exit,
+    ui::{
+        Ui,
+        style::{Line, Style},
+        time::counted,
+    },
+};
+
+/// Put a task's change into your checkout
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Three-way where your HEAD has moved on. Never over uncommitted edits of the same file: then nothing
+is touched, the files are named, and the exit code is 5. Index, HEAD and your branches stay as they
+are; the change is also the branch orchestra/TASK.
+
+Examples:
+  ctl diff task_001 && ctl apply task_001
+  ctl apply task_001 --branch && git merge orchestra/task_001")]
+pub struct Args {
+    /// The task, as task_001 or 1
+    #[arg(value_name = "TASK")]
+    task: TaskId,
+    /// Only make the branch orchestra/TASK; no file changes
+    #[arg(long)]
+    branch: bool,
+    /// The checkout. Default: the current directory's, else the one that the task came from
+    #[arg(long, value_name = "DIR")]
+    repo: Option<PathBuf>,
+}
+
+/// Applies the change.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let client = app.connect().await?;
+    let task = client.task(args.task).await?;
+    let how = if args.branch {
+        How::Branch
+    } else {
+        How::WorkTree
+    };
+    let done = apply::apply(app, &client, &task, args.repo.as_deref(), how).await?;
+    if app.ui.is_json() {
+        let Done {
+            checkout,
+            branch,
+            files,
+        } = done;
+        app.ui.document(
+            &json!({ "id": task.id, "checkout": checkout, "branch": branch, "files": files }),
+        )?;
+        return Ok(Exit::Ok);
+    }
+    tell(&app.ui, &done)?;
+    Ok(Exit::Ok)
+}
+
+/// Says what was done.
+pub fn tell(ui: &Ui, done: &Done) -> Result<()> {
+    let dir = done.checkout.display();
+    match done.files {
+        Some(files) => {
+            let line =
+                Line::of(Style::Good, "✓ applied ").with(Style::Plain, counted(files, "file"));
+            ui.line(&line.with(
+                Style::Dim,
+                format!("  in {dir}; also the branch {}", done.branch),
+            ))?;
+            ui.next("next: git diff");
+        }
+        None => {
+            ui.line(
+                &Line::of(Style::Good, "✓ branch ")
+                    .with(Style::Plain, &done.branch)
+                    .with(Style::Dim, format!("  in {dir}")),
+            )?;
+            ui.next(format!("next: git merge {}", done.branch));
+        }
+    }
+    Ok(())
+}

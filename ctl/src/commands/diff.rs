@@ -1,0 +1,100 @@
+//! `ctl diff`.
+
+use orchestra_types::{ArtifactKind, TaskId};
+use serde_json::json;
+
+use crate::{
+    app::App,
+    client::Client,
+    error::{Error, Result},
+    exit::Exit,
+    json::task::{Task, Workplace},
+    stored,
+    ui::{
+        escape::block,
+        style::{Line, Style},
+    },
+};
+
+/// Largest patch that is shown on a terminal or in a document: 64 MiB.
+const SHOWN_MAX: u64 = 64 * 1024 * 1024;
+
+/// Show a task's change as a patch
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ctl diff task_001
+  ctl diff task_001 | git apply --check      byte for byte when not on a terminal")]
+pub struct Args {
+    /// The task, as task_001 or 1
+    #[arg(value_name = "TASK")]
+    task: TaskId,
+    /// Which attempt. Default: the latest
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+}
+
+/// Shows the patch.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let client = app.connect().await?;
+    let task = client.task(args.task).await?;
+    show(app, &client, &task, args.attempt).await
+}
+
+/// Shows the patch of an attempt of a task, or of the latest one.
+pub async fn show(app: &App, client: &Client, task: &Task, attempt: Option<u32>) -> Result<Exit> {
+    let attempt = task.attempt(attempt)?;
+    let Some(patch) = attempt.artifact(ArtifactKind::Patch) else {
+        return Err(no_patch(task));
+    };
+    if app.ui.is_json() {
+        let text = stored::read(client, patch, SHOWN_MAX).await?;
+        let text = String::from_utf8_lossy(&text);
+        app.ui
+            .document(&json!({ "id": task.id, "attempt": attempt.number, "patch": text }))?;
+    } else if app.ui.stdout.terminal {
+        let text = stored::read(client, patch, SHOWN_MAX).await?;
+        let text = block(&String::from_utf8_lossy(&text)).into_owned();
+        text.lines()
+            .try_for_each(|line| app.ui.line(&coloured(line)))?;
+    } else {
+        stored::print(app, client, patch).await?;
+    }
+    if patch.size == 0 && !app.ui.is_json() {
+        app.ui.next("no files changed");
+    }
+    Ok(Exit::Ok)
+}
+
+fn no_patch(task: &Task) -> Error {
+    let id = task.id;
+    match (task.status.is_ended(), &task.place) {
+        (false, _) => Error::new(
+            Exit::NotFound,
+            format!("{id} has no diff yet: it has not ended"),
+        )
+        .hint(format!("`ctl wait {id}` waits for it")),
+        (true, Workplace::Repository { .. }) => {
+            Error::new(Exit::NotFound, format!("{id} has no diff"))
+                .hint(format!("`ctl show {id}` says how it ended"))
+        }
+        (true, Workplace::InPlace { .. } | Workplace::Empty) => Error::new(
+            Exit::NotFound,
+            format!("{id} has no diff: it did not work on a repository's snapshot"),
+        )
+        .hint(format!("`ctl files {id}` lists the files that it changed")),
+    }
+}
+
+fn coloured(line: &str) -> Line {
+    let style = match line.as_bytes() {
+        [b'd', b'i', b'f', b'f', ..] => Style::Bold,
+        [b'+', b'+', b'+', ..] | [b'-', b'-', b'-', ..] => Style::Bold,
+        [b'@', b'@', ..] => Style::Active,
+        [b'+', ..] => Style::Good,
+        [b'-', ..] => Style::Bad,
+        [b'i', b'n', b'd', b'e', b'x', ..] => Style::Dim,
+        _ => Style::Plain,
+    };
+    Line::of(style, line)
+}

@@ -1,0 +1,43 @@
+//! `ctl files`.
+
+use orchestra_types::TaskId;
+
+use crate::{
+    app::App,
+    error::Result,
+    exit::Exit,
+    ui::{changes, escape::line},
+};
+
+/// List the files that a task changed
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The task, as task_001 or 1
+    #[arg(value_name = "TASK")]
+    task: TaskId,
+    /// Which attempt. Default: the latest
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+}
+
+/// Lists the files.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let client = app.connect().await?;
+    let task = client.task(args.task).await?;
+    let files = client
+        .files(args.task, task.attempt(args.attempt)?.number)
+        .await?;
+    app.show(&files, |document| {
+        changes::lines(&document.files, usize::MAX)
+            .iter()
+            .try_for_each(|line| app.ui.line(line))?;
+        document
+            .warnings
+            .iter()
+            .for_each(|warning| app.ui.warn(line(warning)));
+        if document.files.is_empty() {
+            app.ui.next("no files changed");
+        }
+        Ok(())
+    })
+}

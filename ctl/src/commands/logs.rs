@@ -1,0 +1,86 @@
+//! `ctl logs`.
+
+mod raw;
+
+use orchestra_types::{AttemptId, TaskId};
+
+use crate::{
+    app::App,
+    client::Client,
+    error::Result,
+    exit::Exit,
+    follow::{Events, Until, closing, follow},
+    json,
+    ui::transcript::Transcript,
+};
+
+/// Show what a task's agent said and did
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ctl logs task_001 -f            as it happens, until the task has ended
+  ctl logs task_001 --raw > log   what the CLI itself printed, byte for byte
+  ctl logs task_001 --json        the events, one JSON document a line")]
+pub struct Args {
+    /// The task, as task_001 or 1
+    #[arg(value_name = "TASK")]
+    task: TaskId,
+    /// Go on as it happens, until the task has ended
+    #[arg(long, short)]
+    follow: bool,
+    /// Show what the CLI itself printed; byte for byte when not on a terminal
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
+    /// Which attempt. Default: the latest
+    #[arg(long, value_name = "N", conflicts_with = "follow", value_parser = clap::value_parser!(u32).range(1..))]
+    attempt: Option<u32>,
+}
+
+/// Shows the log.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let client = app.connect().await?;
+    if args.raw {
+        return raw::run(app, &client, args.task, args.attempt, args.follow).await;
+    }
+    if !args.follow {
+        let task = client.task(args.task).await?;
+        let number = task.attempt(args.attempt)?.number;
+        return so_far(
+            app,
+            &client,
+            AttemptId {
+                task: args.task,
+                number,
+            },
+        )
+        .await;
+    }
+    let task = follow(app, &client, args.task, Until::FromLatest).await?;
+    if !app.ui.is_json() {
+        closing(&task).iter().for_each(|line| app.ui.note(line));
+    }
+    Ok(Exit::Ok)
+}
+
+/// The events until this moment.
+async fn so_far(app: &App, client: &Client, attempt: AttemptId) -> Result<Exit> {
+    let mut events = Events::open(client, attempt, false).await?;
+    let mut transcript = Transcript::new(app.ui.stdout.width);
+    while let Some(batch) = events.next().await? {
+        for event in batch {
+            if app.ui.is_json() {
+                app.ui.document_line(&json::event::event(attempt, &event))?;
+            } else {
+                transcript
+                    .on(&event)
+                    .iter()
+                    .try_for_each(|line| app.ui.line(line))?;
+            }
+        }
+    }
+    transcript
+        .end()
+        .iter()
+        .try_for_each(|line| app.ui.line(line))?;
+    Ok(Exit::Ok)
+}

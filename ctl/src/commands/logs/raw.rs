@@ -1,0 +1,47 @@
+//! `ctl logs --raw`: what the CLI itself printed.
+
+use orchestra_types::{ArtifactKind, AttemptId, TaskId};
+
+use crate::{app::App, client::Client, error::Result, exit::Exit, follow::Events, stored};
+
+/// Prints the stored log of an attempt that has ended; of one that runs, the lines so far, or
+/// with `follow` all of them as they come.
+pub async fn run(
+    app: &App,
+    client: &Client,
+    id: TaskId,
+    attempt: Option<u32>,
+    follow: bool,
+) -> Result<Exit> {
+    let task = client.task(id).await?;
+    let attempt = task.attempt(attempt)?;
+    match attempt.artifact(ArtifactKind::Log) {
+        Some(log) => stored::print(app, client, log).await?,
+        None => {
+            lines(
+                app,
+                client,
+                AttemptId {
+                    task: id,
+                    number: attempt.number,
+                },
+                follow,
+            )
+            .await?
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// The lines of an attempt whose log is not stored yet.
+async fn lines(app: &App, client: &Client, attempt: AttemptId, follow: bool) -> Result<()> {
+    let mut events = Events::open(client, attempt, follow).await?;
+    while let Some(batch) = events.next().await? {
+        // One line of the CLI can be several events: it stands beside the first of them.
+        for event in batch.iter().filter(|event| !event.raw.is_empty()) {
+            stored::print_text(&app.ui, event.raw.as_bytes())?;
+            app.ui.print("\n")?;
+        }
+    }
+    Ok(())
+}

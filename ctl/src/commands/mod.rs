@@ -1,0 +1,117 @@
+//! One file per command.
+
+pub mod add;
+pub mod agents;
+pub mod apply;
+pub mod cancel;
+pub mod completions;
+pub mod config;
+pub mod context;
+pub mod demo;
+pub mod diff;
+pub mod files;
+pub mod logs;
+pub mod man;
+pub mod retry;
+pub mod show;
+pub mod start;
+pub mod status;
+pub mod stop;
+pub mod tasks;
+pub mod token;
+pub mod version;
+pub mod wait;
+pub mod watch;
+pub mod workers;
+
+use orchestra_types::TaskId;
+use serde_json::json;
+
+use crate::{
+    app::App,
+    cli::CtlCommand,
+    error::{Error, Result},
+    exit::Exit,
+    json::task::Task,
+    ui::{
+        status::{label, style},
+        style::{Line, Style},
+    },
+};
+
+/// Runs a command. Ctrl-C ends the waiting, never the tasks; `start` and
+/// `demo` have their own use for it.
+pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
+    if matches!(command, CtlCommand::Start(_) | CtlCommand::Demo(_)) {
+        return dispatch(app, command).await;
+    }
+    tokio::select! {
+        ended = dispatch(app, command) => ended,
+        _ = tokio::signal::ctrl_c() => {
+            Err(Error::new(Exit::Interrupted, "interrupted; what is queued or running goes on"))
+        },
+    }
+}
+
+async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
+    match command {
+        CtlCommand::Demo(args) => demo::run(app, args).await,
+        CtlCommand::Start(args) => start::run(app, args).await,
+        CtlCommand::Stop(args) => stop::run(app, args).await,
+        CtlCommand::Add(args) => add::run(app, *args).await,
+        CtlCommand::Status(args) => status::run(app, args).await,
+        CtlCommand::Tasks(args) => tasks::run(app, args).await,
+        CtlCommand::Agents(args) => agents::run(app, args).await,
+        CtlCommand::Workers(args) => workers::run(app, args).await,
+        CtlCommand::Show(args) => show::run(app, args).await,
+        CtlCommand::Wait(args) => wait::run(app, args).await,
+        CtlCommand::Watch(args) => watch::run(app, args).await,
+        CtlCommand::Logs(args) => logs::run(app, args).await,
+        CtlCommand::Diff(args) => diff::run(app, args).await,
+        CtlCommand::Files(args) => files::run(app, args).await,
+        CtlCommand::Apply(args) => apply::run(app, args).await,
+        CtlCommand::Context(args) => context::run(app, args).await,
+        CtlCommand::Cancel(args) => cancel::run(app, args).await,
+        CtlCommand::Retry(args) => retry::run(app, args).await,
+        CtlCommand::Token(args) => token::run(app, args).await,
+        CtlCommand::Config(args) => config::run(app, args),
+        CtlCommand::Completions(args) => completions::run(&app.ui, &args),
+        CtlCommand::Man(args) => man::run(&app.ui, &args),
+    }
+}
+
+/// Does `act` to each task and shows what became of it. Goes on after a refusal, and then ends
+/// with the first one.
+async fn each_task(
+    app: &App,
+    ids: Vec<TaskId>,
+    act: impl AsyncFn(TaskId) -> Result<Task>,
+) -> Result<Exit> {
+    let mut tasks = Vec::new();
+    let mut refused: Option<Error> = None;
+    for id in ids {
+        match act(id).await {
+            Ok(task) => tasks.push(task),
+            Err(e) if refused.is_some() => app.ui.error(&e),
+            Err(e) => refused = Some(e),
+        }
+    }
+    if app.ui.is_json() {
+        app.ui.document(&json!({ "tasks": tasks }))?;
+    } else {
+        tasks
+            .iter()
+            .try_for_each(|task| app.ui.line(&in_short(task)))?;
+    }
+    refused.map_or(Ok(Exit::Ok), Err)
+}
+
+fn in_short(task: &Task) -> Line {
+    let line = Line::of(Style::Bold, format!("{}  ", task.id))
+        .with(style(task.status), label(task.status));
+    if task.cancel_requested && !task.status.is_ended() {
+        line.with(Style::Dim, "  cancel requested")
+    } else {
+        line
+    }
+}

@@ -1,0 +1,31 @@
+//! `ctl show`.
+
+use orchestra_types::TaskId;
+
+use crate::{app::App, error::Result, exit::Exit, ui::detail};
+
+/// Show one task in full: what was asked, each attempt, what came out, what to do next
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The task, as task_001 or 1
+    #[arg(value_name = "TASK")]
+    task: TaskId,
+}
+
+/// Shows a task.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let client = app.connect().await?;
+    let task = client.whole_task(args.task).await?;
+    if app.ui.is_json() {
+        app.ui.document(&task)?;
+        return Ok(Exit::Ok);
+    }
+    let names = client.worker_names().await?;
+    detail::lines(&task, &names)
+        .iter()
+        .try_for_each(|line| app.ui.line(line))?;
+    if let Some(next) = detail::next_step(&task) {
+        app.ui.next(format!("\nnext: {next}"));
+    }
+    Ok(Exit::Ok)
+}

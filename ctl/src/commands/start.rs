@@ -1,0 +1,249 @@
+//! `ctl start`: head and local worker in one command.
+
+mod agents;
+mod feed;
+mod report;
+
+use std::{ffi::OsString, fs::File, net::SocketAddr, time::Duration};
+
+use crate::{
+    app::App,
+    commands::stop::{self, When},
+    error::{Error, OrFailed, Result},
+    exit::Exit,
+    json::fleet::Worker,
+    local::{
+        daemon::{Role, Starting, make_private_dir},
+        record,
+    },
+    ui::style::{Line, Style},
+};
+use agents::AgentCount;
+use report::Report;
+
+/// How long to wait for another `ctl start` in the same state directory.
+const LOCK_LIMIT: Duration = Duration::from_secs(60);
+
+/// Start the head and a local worker, with credentials that are made the first time
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The worker takes the AI coding CLIs that it finds on PATH. Without --detach, ctl shows what
+happens until Ctrl-C, then stops both. If they run already, ctl says so.
+
+Examples:
+  ctl start                                 stay in the foreground
+  ctl start --detach                        go on in the background; stop with `ctl stop`
+  ctl start --agents claude:2,codex:2       at most two of each at once
+  ctl start --listen 0.0.0.0:7117           let workers on other machines join (`ctl token create`)")]
+pub struct Args {
+    /// How many of a runner may run at once, as claude:2,codex:2. Default: as many as there are slots
+    #[arg(long, value_name = "NAME:N,…", value_delimiter = ',')]
+    pub agents: Vec<AgentCount>,
+    /// How many agents may run at once in all. Default: 4, or the sum of --agents
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub slots: Option<u32>,
+    /// Return as soon as both serve; they go on in the background
+    #[arg(long, short)]
+    pub detach: bool,
+    /// Address of the head's services. Default: 127.0.0.1:7117, or a free port when that is taken
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<SocketAddr>,
+}
+
+/// Starts what does not run yet; in the foreground, stops it again at the end.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    app.config()?;
+    agents::each_once(&args.agents)?;
+    make_private_dir(app.state.path())?;
+    let lock = lock(app).await?;
+    let report = bring_up(app, &args).await?;
+    drop(lock);
+    report.show(&app.ui, args.detach)?;
+    warn(app, &args, &report);
+    if args.detach || report.was_running() {
+        return Ok(Exit::Ok);
+    }
+    foreground(app).await
+}
+
+/// Says what was asked for and is not so.
+fn warn(app: &App, args: &Args, report: &Report) {
+    let sized = !args.agents.is_empty() || args.slots.is_some();
+    let changes_nothing =
+        (report.worker_ran && sized) || (report.head_ran && args.listen.is_some());
+    if changes_nothing {
+        app.ui
+            .warn("options have no effect on what runs already; `ctl stop`, then start again");
+    }
+    for text in agents::lacking(&args.agents, &report.worker) {
+        app.ui.warn(text);
+    }
+}
+
+/// Shows what happens until Ctrl-C or the end of the head, then stops both.
+async fn foreground(app: &App) -> Result<Exit> {
+    let client = app.connect().await?;
+    let told = tokio::select! {
+        told = feed::follow(&app.ui, &client) => told,
+        signal = stop_signal() => signal.or_failed(|| "failed to wait for Ctrl-C".to_owned()),
+    };
+    app.ui.note(&Line::of(
+        Style::Dim,
+        "stopping; the work of running agents is kept",
+    ));
+    stop::stop(app, When::Now).await?;
+    app.ui.say("stopped");
+    told.map(|()| Exit::Ok)
+}
+
+/// Ends with Ctrl-C, SIGTERM or SIGHUP.
+pub async fn stop_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed,
+        _ = terminate.recv() => Ok(()),
+        _ = hang_up.recv() => Ok(()),
+    }
+}
+
+/// Starts the head and the worker, each unless it runs.
+pub async fn bring_up(app: &App, args: &Args) -> Result<Report> {
+    let head_ran = record::head(&app.state)?.is_some();
+    let head = if head_ran {
+        None
+    } else {
+        Some(start_head(app, args).await?)
+    };
+    let worker_ran = record::worker(&app.state)?.is_some();
+    let started = if worker_ran {
+        running_worker(app).await
+    } else {
+        start_worker(app, args).await
+    };
+    match started {
+        Ok(worker) => {
+            let client = app.connect().await?;
+            let status = client.status().await?;
+            Ok(Report {
+                status,
+                worker,
+                head_ran,
+                worker_ran,
+            })
+        }
+        Err(e) => {
+            // A head that only this command wanted does not stay behind.
+            head.into_iter().for_each(Starting::abandon);
+            Err(e)
+        }
+    }
+}
+
+async fn start_head(app: &App, args: &Args) -> Result<Starting> {
+    let mut options: Vec<OsString> = config_option(app);
+    if let Some(listen) = args.listen {
+        options.extend(["--listen".into(), listen.to_string().into()]);
+    }
+    let mut head = Starting::spawn(Role::Head, &app.state, options)?;
+    let ready = head.until(async |pid| {
+        let serves = record::head(&app.state)?.is_some_and(|head| head.pid() == pid);
+        if serves {
+            app.connect().await.map(Some)
+        } else {
+            Ok(None)
+        }
+    });
+    match ready.await {
+        Ok(_) => Ok(head),
+        Err(e) => {
+            head.abandon();
+            Err(e)
+        }
+    }
+}
+
+async fn start_worker(app: &App, args: &Args) -> Result<Worker> {
+    let mut options = config_option(app);
+    if !args.agents.is_empty() {
+        let counts: Vec<String> = args.agents.iter().map(ToString::to_string).collect();
+        options.extend(["--agents".into(), counts.join(",").into()]);
+    }
+    if let Some(slots) = args.slots {
+        options.extend(["--slots".into(), slots.to_string().into()]);
+    }
+    let client = app.connect().await?;
+    let mut worker = Starting::spawn(Role::Worker, &app.state, options)?;
+    let ready = worker.until(async |pid| {
+        let workers = client.workers().await?;
+        Ok(workers
+            .into_iter()
+            .find(|w| w.pid == pid && w.state == "connected"))
+    });
+    match ready.await {
+        Ok(connected) => Ok(connected),
+        Err(e) => {
+            worker.abandon();
+            Err(e)
+        }
+    }
+}
+
+/// The local worker that ran before, as the head knows it. It may still be connecting.
+async fn running_worker(app: &App) -> Result<Worker> {
+    let client = app.connect().await?;
+    let id = record::worker_record(&app.state)?
+        .map(|r| r.id)
+        .unwrap_or_default();
+    let deadline = tokio::time::Instant::now() + crate::local::daemon::START_LIMIT;
+    loop {
+        let known = client
+            .workers()
+            .await?
+            .into_iter()
+            .find(|w| w.id.as_str() == id && w.state == "connected");
+        if let Some(worker) = known {
+            return Ok(worker);
+        }
+        if tokio::time::Instant::now() > deadline {
+            return Err(
+                Error::failed("the local worker runs but does not connect to the head").hint(
+                    format!("its log is `{}`", Role::Worker.log(&app.state).display()),
+                ),
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn config_option(app: &App) -> Vec<OsString> {
+    let file = app
+        .config_file()
+        .and_then(|path| std::path::absolute(path).ok());
+    file.map(|path| vec!["--config".into(), path.into()])
+        .unwrap_or_default()
+}
+
+/// One start at a time in one state directory.
+async fn lock(app: &App) -> Result<File> {
+    use rustix::fs::{FlockOperation, flock};
+    let path = app.state.path().join("start.lock");
+    let file =
+        File::create(&path).or_failed(|| format!("failed to create `{}`", path.display()))?;
+    let deadline = tokio::time::Instant::now() + LOCK_LIMIT;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(e) => {
+                return Err(Error::failed(
+                    "another `ctl start` is at work in this state directory",
+                )
+                .because(e));
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `ctl status`.
+
+use std::time::Duration;
+
+use orchestra_types::{Priority, TaskStatus};
+
+use crate::{
+    app::App,
+    error::Result,
+    exit::Exit,
+    json::fleet::Status,
+    ui::{
+        escape::line,
+        status::counts,
+        style::{Line, Style},
+        time::{counted, duration},
+    },
+};
+
+/// Show the cluster: the head, its workers and agents, and how many tasks are where
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Shows the cluster.
+pub async fn run(app: &App, _: Args) -> Result<Exit> {
+    let status = app.connect().await?.status().await?;
+    app.show(&status, |status| {
+        lines(status).iter().try_for_each(|line| app.ui.line(line))
+    })
+}
+
+fn lines(status: &Status) -> Vec<Line> {
+    let up = duration(Duration::from_secs_f64(status.uptime_seconds));
+    let head = Line::of(Style::Good, "● head running").with(
+        Style::Dim,
+        format!("  {} · pid {} · up {up}", line(&status.version), status.pid),
+    );
+    let workers = match status.workers {
+        w if w.known == w.connected => format!("{} connected", w.connected),
+        w => format!("{} connected of {} known", w.connected, w.known),
+    };
+    let agents = format!("{} busy of {}", status.agents.busy, status.agents.total);
+    let mut lines = vec![
+        head,
+        fact("listen", &status.listen),
+        fact("state", &status.state_dir),
+    ];
+    if let Some(metrics) = &status.metrics {
+        lines.push(fact("metrics", &format!("http://{metrics}/metrics")));
+    }
+    lines.extend([
+        fact("workers", &workers),
+        fact("agents", &agents),
+        tasks(status),
+    ]);
+    lines.extend(waiting(status));
+    lines
+}
+
+fn fact(name: &str, value: &str) -> Line {
+    Line::of(Style::Dim, format!("  {name:<9}")).with(Style::Plain, line(value))
+}
+
+fn tasks(status: &Status) -> Line {
+    let of = |s: TaskStatus| (s, status.tasks.get(s.as_str()).copied().unwrap_or(0));
+    let mut line = Line::of(Style::Dim, format!("  {:<9}", "tasks"));
+    line.0.extend(counts(TaskStatus::ALL.map(of)).0);
+    line
+}
+
+/// What has not ended, by priority, where there is something.
+fn waiting(status: &Status) -> Option<Line> {
+    let of = |p: Priority| (p, status.priorities.get(p.as_str()).copied().unwrap_or(0));
+    let some: Vec<String> = Priority::ALL
+        .map(of)
+        .iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(p, n)| format!("{n} {p}"))
+        .collect();
+    let open: u64 = status.priorities.values().sum();
+    (!some.is_empty()).then(|| {
+        fact(
+            "open",
+            &format!("{} ({})", counted(open, "task"), some.join(", ")),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_proto::v1;
+
+    use super::*;
+
+    fn status() -> Status {
+        Status::read(v1::ClusterStatus {
+            version: "0.1.0".into(),
+            pid: 42,
+            uptime_ms: 185_000,
+            listen: "127.0.0.1:7117".into(),
+            state_dir: "/s".into(),
+            by_status: [
+                ("running".into(), 2),
+                ("queued".into(), 0),
+                ("failed".into(), 1),
+            ]
+            .into(),
+            by_priority: [("high".into(), 1), ("normal".into(), 1), ("low".into(), 0)].into(),
+            workers_connected: 1,
+            workers_known: 2,
+            agents_busy: 2,
+            agents_total: 4,
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn the_cluster_is_told_in_a_few_lines() {
+        let shown: Vec<String> = lines(&status()).iter().map(|l| l.render(false)).collect();
+        assert_eq!(
+            shown,
+            [
+                "● head running  0.1.0 · pid 42 · up 3m 5s",
+                "  listen   127.0.0.1:7117",
+                "  state    /s",
+                "  workers  1 connected of 2 known",
+                "  agents   2 busy of 4",
+                "  tasks    ● 2 running · ✗ 1 failed",
+                "  open     2 tasks (1 high, 1 normal)",
+            ]
+        );
+    }
+}

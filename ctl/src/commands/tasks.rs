@@ -1,0 +1,176 @@
+//! `ctl tasks`.
+
+use std::{collections::BTreeMap, str::FromStr};
+
+use orchestra_proto::v1;
+use orchestra_types::{RunnerName, TaskId, TaskStatus};
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    client::patiently,
+    commands::add::pair,
+    error::Result,
+    exit::Exit,
+    json::task::Task,
+    ui::{suggest::did_you_mean, task::task_table, time::counted},
+};
+
+/// List tasks, the latest ones last
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ctl tasks --status active                     what is being worked on
+  ctl tasks --status failed,needs_review        what wants a look
+  ctl tasks --label area=auth --runner claude
+  ctl tasks --after-id 0 --limit 1000 --json    page through all of them by `next_after_id`")]
+pub struct Args {
+    /// Only these: active, pending, completed, failed, or an exact status; repeat it or use commas
+    #[arg(long, short, value_name = "STATUS", value_delimiter = ',')]
+    status: Vec<Filter>,
+    /// Only with this label; repeat it for more
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
+    label: Vec<(String, String)>,
+    /// Only of this runner
+    #[arg(long, short = 'a', alias = "agent", value_name = "RUNNER")]
+    runner: Option<RunnerName>,
+    /// Only of this project, by name or id
+    #[arg(long, value_name = "PROJECT")]
+    project: Option<String>,
+    /// At most this many. Default: 50
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 50, hide_default_value = true,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    /// Only the first ones after this task, instead of the latest; 0 begins with the first
+    #[arg(long, value_name = "TASK", value_parser = after_id)]
+    after_id: Option<u64>,
+}
+
+/// `ctl tasks --json`.
+#[derive(Debug, Serialize)]
+struct Tasks {
+    tasks: Vec<Task>,
+    /// Give it to `--after-id` for the next page; null when there is none.
+    next_after_id: Option<TaskId>,
+}
+
+/// A status, or a word for several of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Filter(Vec<TaskStatus>);
+
+const WORDS: [(&str, &[TaskStatus]); 3] = [
+    ("active", &[TaskStatus::Assigned, TaskStatus::Running]),
+    ("pending", &[TaskStatus::Blocked, TaskStatus::Queued]),
+    ("completed", &[TaskStatus::Succeeded]),
+];
+
+impl FromStr for Filter {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let text = text.replace('-', "_");
+        if let Some((_, statuses)) = WORDS.iter().find(|(word, _)| *word == text) {
+            return Ok(Self(statuses.to_vec()));
+        }
+        let exact = TaskStatus::ALL.map(TaskStatus::as_str);
+        text.parse().map(|status| Self(vec![status])).map_err(|_| {
+            let words = WORDS.map(|(word, _)| word);
+            let guess = did_you_mean(&text, words.into_iter().chain(exact));
+            format!(
+                "unknown status{guess} (known: {}, {})",
+                words.join(", "),
+                exact.join(", ")
+            )
+        })
+    }
+}
+
+/// Lists tasks.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let latest = args.after_id.is_none();
+    let statuses: Vec<i32> = args
+        .status
+        .into_iter()
+        .flat_map(|f| f.0)
+        .map(|s| v1::TaskStatus::from(s).into())
+        .collect();
+    let request = v1::ListTasksRequest {
+        statuses,
+        labels: args.label.into_iter().collect(),
+        runner: args.runner.map(|r| r.to_string()).unwrap_or_default(),
+        project: args.project.unwrap_or_default(),
+        limit: args.limit,
+        after_id: args.after_id.unwrap_or(0),
+        newest_first: latest,
+    };
+    let client = app.connect().await?;
+    let answer = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
+    let mut tasks = answer
+        .tasks
+        .into_iter()
+        .map(Task::read)
+        .collect::<Result<Vec<_>>>()?;
+    tasks.sort_by_key(|task| task.id);
+    let more = answer.next_after_id != 0;
+    let next_after_id = (more && !latest).then_some(TaskId(answer.next_after_id));
+    let names = if app.ui.is_json() {
+        BTreeMap::new()
+    } else {
+        client.worker_names().await?
+    };
+    app.show(
+        &Tasks {
+            tasks,
+            next_after_id,
+        },
+        |document| {
+            if document.tasks.is_empty() {
+                app.ui.next("no tasks");
+                return Ok(());
+            }
+            app.ui.table(&task_table(&document.tasks, &names))?;
+            match (more, document.next_after_id) {
+                (true, Some(next)) => app.ui.next(format!("more: ctl tasks --after-id {next}")),
+                (true, None) => {
+                    app.ui.next(format!(
+                        "only the latest {}; --limit N shows more",
+                        counted(args.limit.into(), "task")
+                    ));
+                }
+                (false, _) => {}
+            }
+            Ok(())
+        },
+    )
+}
+
+fn after_id(text: &str) -> std::result::Result<u64, String> {
+    match text {
+        "0" => Ok(0),
+        text => text
+            .parse::<TaskId>()
+            .map(|id| id.0)
+            .map_err(|e| e.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_a_word_or_an_exact_status() {
+        let read = |text: &str| text.parse::<Filter>().map(|f| f.0);
+        assert_eq!(
+            read("active"),
+            Ok(vec![TaskStatus::Assigned, TaskStatus::Running])
+        );
+        assert_eq!(read("needs-review"), Ok(vec![TaskStatus::NeedsReview]));
+        assert_eq!(read("failed"), Ok(vec![TaskStatus::Failed]));
+        let error = read("faild").unwrap_err();
+        assert!(
+            error.starts_with("unknown status; did you mean `failed`?"),
+            "{error}"
+        );
+    }
+}

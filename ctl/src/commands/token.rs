@@ -1,0 +1,97 @@
+//! `ctl token create`.
+
+use std::time::Duration;
+
+use orchestra_proto::v1;
+use orchestra_types::time::parse_duration;
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    client::status_error,
+    error::Result,
+    exit::Exit,
+    json::time::Time,
+    ui::{now, time::duration},
+};
+
+/// Make tokens that let another machine join the cluster
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Create(Create),
+}
+
+/// Make a token that works once, and print the command to run on the other machine
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The head must listen where the other machine can reach it: `ctl start --listen 0.0.0.0:7117`, and
+`head.advertise` in orchestra.yaml if that machine knows it by another address.")]
+struct Create {
+    /// How long the token may be used. Default: 1h
+    #[arg(long, value_name = "DURATION", value_parser = ttl)]
+    ttl: Option<Duration>,
+}
+
+/// `ctl token create --json`.
+#[derive(Debug, Serialize)]
+struct Token {
+    token: String,
+    head: String,
+    expires_at: Time,
+    command: String,
+}
+
+/// Makes a token.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let Command::Create(Create { ttl }) = args.command;
+    let ttl_ms = ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+    let client = app.connect().await?;
+    let answer = client
+        .admin()
+        .create_token(v1::CreateTokenRequest { ttl_ms })
+        .await;
+    let answer = answer.map_err(|s| status_error(&s))?.into_inner();
+    let command = format!(
+        "orchestra-worker join --head {} --token {}",
+        answer.head, answer.token
+    );
+    let expires_at = Time::from_ms(answer.expires_at_ms);
+    let token = Token {
+        token: answer.token,
+        head: answer.head,
+        expires_at,
+        command,
+    };
+    app.show(&token, |token| {
+        app.ui.print(format!("{}\n", token.command))?;
+        let left = duration(token.expires_at.0.since(now()));
+        app.ui.next(format!("run it on the machine that shall join; it works once, within {left}"));
+        if is_loopback(&token.head) {
+            app.ui.warn(format!("the head listens on {} only, which no other machine reaches", token.head));
+            app.ui.next("restart it with `ctl start --listen 0.0.0.0:7117`, and set head.advertise in orchestra.yaml");
+        }
+        Ok(())
+    })
+}
+
+fn is_loopback(head: &str) -> bool {
+    let host = head.rsplit_once(':').map_or(head, |(host, _)| host);
+    host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+fn ttl(text: &str) -> std::result::Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("a token must live longer than that".to_owned()),
+        other => other.map_err(|e| e.to_string()),
+    }
+}

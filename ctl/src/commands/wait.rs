@@ -1,0 +1,72 @@
+//! `ctl wait`.
+
+use std::time::Duration;
+
+use orchestra_types::{TaskId, time::parse_duration};
+use serde_json::json;
+
+use crate::{
+    app::App,
+    error::{Error, Result},
+    exit::Exit,
+    follow::{ended_well, wait_for},
+    ui::{
+        status::{label, style},
+        style::{Line, Style},
+        task::why,
+    },
+};
+
+/// Wait until tasks have ended
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit code: 0 when all succeeded, 6 when one failed or was cancelled, 7 when one waits for a person,
+124 when the time is over.
+
+Examples:
+  ctl wait task_001 task_002
+  ctl wait 3 --timeout 10m && ctl apply 3")]
+pub struct Args {
+    /// The tasks, as task_001 or 1
+    #[arg(value_name = "TASK", required = true)]
+    tasks: Vec<TaskId>,
+    /// Give up after this long, as 90s or 10m; the tasks go on. Default: never
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+}
+
+/// Waits.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let client = app.connect().await?;
+    let wait = wait_for(&app.ui, &client, &args.tasks);
+    let tasks = match args.timeout {
+        None => wait.await?,
+        Some(limit) => tokio::time::timeout(limit, wait)
+            .await
+            .map_err(|_| over(limit))??,
+    };
+    if app.ui.is_json() {
+        app.ui.document(&json!({ "tasks": tasks }))?;
+    } else {
+        for task in &tasks {
+            let line = Line::of(Style::Bold, format!("{}  ", task.id))
+                .with(style(task.status), label(task.status));
+            let why = why(task).map(|why| format!("  {why}")).unwrap_or_default();
+            app.ui.line(&line.with(Style::Dim, why))?;
+        }
+    }
+    Ok(ended_well(&tasks))
+}
+
+fn over(limit: Duration) -> Error {
+    let limit = crate::ui::time::duration(limit);
+    Error::new(
+        Exit::TimedOut,
+        format!("not all tasks have ended within {limit}"),
+    )
+    .hint("they go on; `ctl tasks --status active` shows them")
+}
+
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    parse_duration(text).map_err(|e| e.to_string())
+}

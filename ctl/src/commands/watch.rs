@@ -1,0 +1,92 @@
+//! `ctl watch`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use orchestra_types::{TaskId, TaskStatus};
+
+use crate::{
+    app::App,
+    error::Result,
+    exit::Exit,
+    follow::Changes,
+    json::task::Task,
+    ui::{
+        live::Live,
+        status::counts,
+        style::{Line, Style},
+        task::{step, task_table},
+    },
+};
+
+/// Tasks that the table shows.
+const SHOWN_MAX: usize = 30;
+
+/// Show tasks as they change, until Ctrl-C
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+On a terminal a table that is always up to date; elsewhere, and with --json, one line for each
+change.")]
+pub struct Args {
+    /// Only these tasks, as task_001 or 1. Default: all that have not ended, and new ones
+    #[arg(value_name = "TASK")]
+    tasks: Vec<TaskId>,
+}
+
+/// Watches.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let client = app.connect().await?;
+    let mut changes = Changes::open(&client, &args.tasks).await?;
+    let names = client.worker_names().await?;
+    let live = Live::plain(app.ui);
+    let mut known = BTreeMap::new();
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        if live.is_seen() && !app.ui.is_json() {
+            live.show(&picture(app, &known, &names));
+        }
+        let changed = tokio::select! {
+            changed = changes.next() => changed?,
+            _ = second.tick(), if live.is_seen() => continue,
+        };
+        for task in changed {
+            let state = |t: &Task| (t.status, t.attempt, t.cancel_requested);
+            let news = known.get(&task.id).map(state) != Some(state(&task));
+            if news && app.ui.is_json() {
+                app.ui.document_line(&task)?;
+            } else if news && !live.is_seen() {
+                app.ui.line(&step(&task))?;
+            }
+            known.insert(task.id, task);
+        }
+    }
+}
+
+fn picture(
+    app: &App,
+    known: &BTreeMap<TaskId, Task>,
+    names: &BTreeMap<String, String>,
+) -> Vec<Line> {
+    let mut by_status: BTreeMap<TaskStatus, u64> = BTreeMap::new();
+    for task in known.values() {
+        *by_status.entry(task.status).or_default() += 1;
+    }
+    let shown = latest(known);
+    let table = task_table(&shown, names).render(app.ui.stderr.width, app.ui.stderr.colour);
+    let mut lines: Vec<Line> = table
+        .lines()
+        .map(|row| Line::of(Style::Plain, row))
+        .collect();
+    lines.push(Line::default());
+    lines.push(counts(by_status).with(Style::Dim, "   Ctrl-C ends the watch, not the tasks"));
+    lines
+}
+
+/// The tasks that matter most in as many rows as there are: those that have not ended, then the
+/// latest ones; in the order of their ids.
+fn latest(known: &BTreeMap<TaskId, Task>) -> Vec<Task> {
+    let mut tasks: Vec<&Task> = known.values().collect();
+    tasks.sort_by_key(|task| (task.status.is_ended(), std::cmp::Reverse(task.id)));
+    tasks.truncate(SHOWN_MAX);
+    tasks.sort_by_key(|task| task.id);
+    tasks.into_iter().cloned().collect()
+}

@@ -1,0 +1,164 @@
+//! `ctl workers`.
+
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    error::Result,
+    exit::Exit,
+    json::fleet::Worker,
+    ui::{
+        Ui,
+        escape::line,
+        now,
+        style::{Line, Style},
+        table::{Cell, Table},
+        time::{ago, bytes},
+    },
+};
+
+/// List workers: their runners and slots, how they end processes, when they were last seen
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Show every worker's runners, machine and labels in full
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// `ctl workers --json`.
+#[derive(Debug, Serialize)]
+struct Workers {
+    workers: Vec<Worker>,
+}
+
+/// Lists workers.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let workers = app.connect().await?.workers().await?;
+    app.show(&Workers { workers }, |document| {
+        if document.workers.is_empty() {
+            app.ui.next("no workers; `ctl start` starts one here, `ctl token create` lets another machine join");
+            return Ok(());
+        }
+        if !args.verbose {
+            return app.ui.table(&table(&document.workers));
+        }
+        document.workers.iter().try_for_each(|worker| in_full(&app.ui, worker))
+    })
+}
+
+fn table(workers: &[Worker]) -> Table {
+    let now = now();
+    let mut table = Table::new(&[
+        "NAME",
+        "STATE",
+        "LAST SEEN",
+        ">BUSY",
+        "KILL",
+        "VERSION",
+        "RUNNERS…",
+    ]);
+    for worker in workers {
+        table.row(vec![
+            Cell::new(line(&worker.name), Style::Bold),
+            state(worker),
+            Cell::new(ago(worker.last_seen.0, now), Style::Dim),
+            format!("{} of {}", worker.attempts.len(), worker.slots).into(),
+            line(&worker.kill_method).into_owned().into(),
+            line(&worker.version).into_owned().into(),
+            ready(worker).into(),
+        ]);
+    }
+    table
+}
+
+fn state(worker: &Worker) -> Cell {
+    let (symbol, style) = match worker.state.as_str() {
+        "connected" => ("●", Style::Good),
+        "lost" => ("✗", Style::Bad),
+        _ => ("◌", Style::Attention),
+    };
+    Cell::new(format!("{symbol} {}", line(&worker.state)), style)
+}
+
+/// The runners that can work, with how many at once: `claude 2, codex 2`.
+fn ready(worker: &Worker) -> String {
+    let ready = worker.runners.iter().filter(|r| r.state == "ready");
+    let names: Vec<String> = ready
+        .map(|r| format!("{} {}", line(&r.name), r.slots))
+        .collect();
+    if names.is_empty() {
+        "none ready".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn in_full(ui: &Ui, worker: &Worker) -> Result<()> {
+    let Worker {
+        name,
+        hostname,
+        address,
+        pid,
+        id,
+        machine,
+        cores,
+        memory_bytes,
+        ..
+    } = worker;
+    let title =
+        Line::of(Style::Bold, line(name)).with(Style::Plain, format!("  {}", line(&worker.state)));
+    ui.line(&title.with(
+        Style::Dim,
+        format!(" · last seen {}", ago(worker.last_seen.0, now())),
+    ))?;
+    let address = address
+        .as_deref()
+        .map(|a| format!(" · {}", line(a)))
+        .unwrap_or_default();
+    ui.line(&Line::of(
+        Style::Dim,
+        format!("  {} · pid {pid}{address} · id {id}", line(hostname)),
+    ))?;
+    let size = format!(
+        "  machine {machine} · {cores} cores · {} memory",
+        bytes(*memory_bytes)
+    );
+    ui.line(&Line::of(
+        Style::Dim,
+        format!("{size} · ends processes by {}", line(&worker.kill_method)),
+    ))?;
+    if !worker.labels.is_empty() {
+        let labels: Vec<String> = worker
+            .labels
+            .iter()
+            .map(|(k, v)| format!("{k}={}", line(v)))
+            .collect();
+        ui.line(&Line::of(
+            Style::Dim,
+            format!("  labels {}", labels.join(" ")),
+        ))?;
+    }
+    ui.table(&runners(worker))?;
+    ui.line(&Line::default())
+}
+
+/// All runners of a worker.
+pub fn runners(worker: &Worker) -> Table {
+    let mut table = Table::new(&["  RUNNER", "VERSION", ">AT ONCE", "STATE…"]);
+    for runner in &worker.runners {
+        let (state, style) = match (runner.state, &runner.reason) {
+            ("ready", _) => ("ready".to_owned(), Style::Good),
+            (_, Some(reason)) => (format!("not ready: {}", line(reason)), Style::Attention),
+            (other, None) => (other.to_owned(), Style::Dim),
+        };
+        table.row(vec![
+            format!("  {}", line(&runner.name)).into(),
+            line(runner.version.as_deref().unwrap_or("-"))
+                .into_owned()
+                .into(),
+            runner.slots.to_string().into(),
+            Cell::new(state, style),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,143 @@
+//! The one error of `ctl`: what was tried, why it failed, what to do next, how to exit.
+
+use std::{error::Error as StdError, fmt};
+
+use crate::exit::Exit;
+
+/// What every fallible function here gives.
+pub type Result<T> = std::result::Result<T, Error>;
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// Why a command could not do what was asked.
+#[derive(Debug)]
+pub struct Error {
+    exit: Exit,
+    message: String,
+    hint: Option<String>,
+    source: Option<Source>,
+    reader_gone: bool,
+}
+
+impl Error {
+    /// An error that exits as `exit`. `message` is a lower-case fragment that says what was tried.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+            source: None,
+            reader_gone: false,
+        }
+    }
+
+    /// An error that exits with 1.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Exit::Failed, message)
+    }
+
+    /// An error of the command line.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// The reader of standard output went away: nothing to say, and no failure.
+    pub fn reader_gone() -> Self {
+        Self {
+            reader_gone: true,
+            ..Self::new(Exit::Ok, "the reader of the output went away")
+        }
+    }
+
+    /// With the next step.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// With the cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Source>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// With the place in a file that it is about.
+    #[must_use]
+    pub fn at(mut self, place: &str) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// How to exit.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// Whether there is nothing to say.
+    pub fn is_reader_gone(&self) -> bool {
+        self.reader_gone
+    }
+
+    /// The next step, if one is known.
+    pub fn next_step(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The message with its whole chain of causes, each said once.
+    pub fn chain(&self) -> String {
+        let mut text = self.message.clone();
+        let mut cause = self.source.as_deref().map(|s| s as &dyn StdError);
+        while let Some(error) = cause {
+            let said = error.to_string();
+            if !text.contains(&said) {
+                text.push_str(": ");
+                text.push_str(&said);
+            }
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source
+            .as_deref()
+            .map(|s| s as &(dyn StdError + 'static))
+    }
+}
+
+/// Gives a foreign error its message.
+pub trait OrFailed<T> {
+    /// Turns the error into one that says what was tried and exits with 1.
+    fn or_failed(self, message: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<Source>> OrFailed<T> for std::result::Result<T, E> {
+    fn or_failed(self, message: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::failed(message()).because(source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_names_every_cause_once() {
+        let inner = std::io::Error::other("disk on fire");
+        let error = Error::failed("failed to read `a.yaml`").because(inner);
+        assert_eq!(error.chain(), "failed to read `a.yaml`: disk on fire");
+        let repeated =
+            Error::failed("it broke: disk on fire").because(std::io::Error::other("disk on fire"));
+        assert_eq!(repeated.chain(), "it broke: disk on fire");
+    }
+}

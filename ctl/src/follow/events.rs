@@ -1,0 +1,90 @@
+//! The events of one attempt, in order, without gap or duplicate, over breaks of the connection.
+
+use std::time::Duration;
+
+use orchestra_proto::v1;
+use orchestra_types::{AttemptId, Event};
+use tonic::Streaming;
+
+use crate::{
+    client::{Client, is_away, patiently, status_error},
+    error::{OrFailed, Result},
+};
+
+/// Pause before a stream that broke is opened again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The events of one attempt.
+pub struct Events {
+    client: Client,
+    attempt: AttemptId,
+    follow: bool,
+    seen: u64,
+    /// None after a break, until it is open again.
+    stream: Option<Streaming<v1::EventBatch>>,
+}
+
+impl Events {
+    /// The events of `attempt` from the first one on. With `follow` they go on until it has ended.
+    pub async fn open(client: &Client, attempt: AttemptId, follow: bool) -> Result<Self> {
+        let stream = Some(open(client, attempt, follow, 0).await?);
+        Ok(Self {
+            client: client.clone(),
+            attempt,
+            follow,
+            seen: 0,
+            stream,
+        })
+    }
+
+    /// The next events; none after the last one.
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<Option<Vec<Event>>> {
+        loop {
+            let Some(stream) = &mut self.stream else {
+                tokio::time::sleep(PAUSE).await;
+                self.stream = Some(open(&self.client, self.attempt, self.follow, self.seen).await?);
+                continue;
+            };
+            match stream.message().await {
+                Ok(Some(batch)) => {
+                    let events = self.unseen(batch)?;
+                    if !events.is_empty() {
+                        return Ok(Some(events));
+                    }
+                }
+                Ok(None) => return Ok(None),
+                Err(status) if !is_away(&status) => return Err(status_error(&status)),
+                Err(_) => self.stream = None,
+            }
+        }
+    }
+
+    fn unseen(&mut self, batch: v1::EventBatch) -> Result<Vec<Event>> {
+        let mut events = Vec::with_capacity(batch.events.len());
+        for wire in batch.events {
+            let event = Event::try_from(wire)
+                .or_failed(|| format!("failed to read the events of {}", self.attempt))?;
+            if event.seq > self.seen {
+                self.seen = event.seq;
+                events.push(event);
+            }
+        }
+        Ok(events)
+    }
+}
+
+async fn open(
+    client: &Client,
+    attempt: AttemptId,
+    follow: bool,
+    after_seq: u64,
+) -> Result<Streaming<v1::EventBatch>> {
+    let request = v1::FollowEventsRequest {
+        task: attempt.task.0,
+        attempt: attempt.number,
+        after_seq,
+        follow,
+    };
+    patiently(async || client.admin().follow_events(request).await).await
+}

@@ -1,0 +1,12 @@
+//! Waiting for tasks and watching them at work, over a connection that may break: what was missed
+//! is asked for again, nothing is shown twice.
+
+mod changes;
+mod events;
+mod task;
+mod wait;
+
+pub use changes::Changes;
+pub use events::Events;
+pub use task::{Until, closing, follow};
+pub use wait::{ended_well, wait_for};

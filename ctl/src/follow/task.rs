@@ -1,0 +1,232 @@
+//! One task at work: what its agent says and does, live, attempt after attempt.
+
+use std::time::Duration;
+
+use orchestra_types::{AttemptId, Event, TaskId, TaskStatus};
+
+use super::{Changes, Events};
+use crate::{
+    app::App,
+    client::Client,
+    error::Result,
+    json::{self, task::Task},
+    ui::{
+        Ui, detail,
+        escape::line,
+        live::Live,
+        status::{style, symbol, words},
+        style::{Line, Style},
+        task::{summary, why},
+        time::usage,
+        transcript::Transcript,
+    },
+};
+
+/// Which attempts to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// All from the first one on, until the task has ended.
+    TaskEnds,
+    /// The latest one and those after it, until the task has ended.
+    FromLatest,
+}
+
+/// Shows the task at work until it has ended, and gives it as it is then.
+pub async fn follow(app: &App, client: &Client, id: TaskId, until: Until) -> Result<Task> {
+    let mut changes = Changes::open(client, &[id]).await?;
+    let mut task = client.task(id).await?;
+    let shown = match until {
+        Until::TaskEnds => 0,
+        Until::FromLatest => task.attempt.saturating_sub(1),
+    };
+    let mut view = View::new(app.ui, shown);
+    let mut events: Option<Events> = None;
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        if events.is_none() && task.attempt > view.attempt {
+            view.begin(&task)?;
+            let attempt = AttemptId {
+                task: id,
+                number: view.attempt,
+            };
+            events = Some(Events::open(client, attempt, true).await?);
+        }
+        if events.is_none() && task.status.is_ended() {
+            break;
+        }
+        view.status(&task);
+        tokio::select! {
+            changed = changes.next() => {
+                // The stream gives tasks without attempts: only what is live is taken from it.
+                task = changed?.pop().unwrap_or(task);
+            }
+            _ = second.tick() => {}
+            batch = next(&mut events) => match batch? {
+                Some(batch) => view.events(id, &batch)?,
+                None => {
+                    events = None;
+                    view.end()?;
+                    task = client.task(id).await?;
+                }
+            },
+        }
+    }
+    drop(view);
+    client.whole_task(id).await
+}
+
+/// The next events of the open stream; waits for ever when none is open.
+async fn next(events: &mut Option<Events>) -> Result<Option<Vec<Event>>> {
+    match events {
+        Some(events) => events.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a person sees of it.
+struct View {
+    live: Live,
+    ui: Ui,
+    transcript: Transcript,
+    /// The attempt that is shown; 0 before the first.
+    attempt: u32,
+    status: Line,
+}
+
+impl View {
+    fn new(ui: Ui, attempt: u32) -> Self {
+        Self {
+            live: Live::new(ui),
+            ui,
+            transcript: Transcript::new(ui.stdout.width),
+            attempt,
+            status: Line::default(),
+        }
+    }
+
+    fn begin(&mut self, task: &Task) -> Result<()> {
+        self.attempt += 1;
+        self.transcript = Transcript::new(self.ui.stdout.width);
+        if self.ui.is_json() {
+            return Ok(());
+        }
+        let mut head = Line::of(Style::Bold, task.id.to_string())
+            .with(Style::Plain, format!("  {}", summary(task, 70)));
+        if self.attempt > 1 {
+            self.live.print(&Line::default())?;
+            head = head.with(Style::Attention, format!("  attempt {}", self.attempt));
+        }
+        self.live.print(&head)?;
+        self.live.print(&Line::default())
+    }
+
+    fn events(&mut self, task: TaskId, events: &[Event]) -> Result<()> {
+        for event in events {
+            if self.ui.is_json() {
+                let attempt = AttemptId {
+                    task,
+                    number: self.attempt,
+                };
+                self.ui.document_line(&json::event::event(attempt, event))?;
+            } else {
+                let lines = self.transcript.on(event);
+                self.print(&lines)?;
+            }
+        }
+        self.draw();
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let lines = self.transcript.end();
+        self.print(&lines)
+    }
+
+    fn print(&self, lines: &[Line]) -> Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.live
+            .above(|ui| lines.iter().try_for_each(|line| ui.line(line)))
+    }
+
+    /// Shows how the task stands, beside the spinner.
+    fn status(&mut self, task: &Task) {
+        let mut status = Line::of(style(task.status), words(task.status));
+        if task.status == TaskStatus::Running {
+            let since = task.started_at.map(detail::since).unwrap_or_default();
+            status = status.with(Style::Dim, format!(" {since}"));
+        }
+        if task.attempt > 0 {
+            let runner = line(task.runner.as_deref().unwrap_or_default()).into_owned();
+            status = status.with(Style::Dim, format!(" · {runner}"));
+        } else if let Some(why) = why(task) {
+            status = status.with(Style::Dim, format!(" · {why}"));
+        }
+        self.status = status;
+        self.draw();
+    }
+
+    fn draw(&self) {
+        let used = usage(self.transcript.usage());
+        let used = if used.is_empty() {
+            used
+        } else {
+            format!(" · {used}")
+        };
+        let status = self.status.clone().with(Style::Dim, used);
+        let mut lines: Vec<Line> = self.transcript.partial().into_iter().collect();
+        lines.push(status);
+        self.live.show(&lines);
+    }
+}
+
+/// How a task ended, in a few lines: the status, what changed, where it lies, what to do next.
+pub fn closing(task: &Task) -> Vec<Line> {
+    let status = format!("{} {} {}", symbol(task.status), task.id, words(task.status));
+    let mut end = Line::of(style(task.status), status);
+    let mut facts = Vec::new();
+    if let (Some(start), Some(finish)) = (task.started_at, task.finished_at) {
+        facts.push(format!(
+            "in {}",
+            crate::ui::time::duration(finish.0.since(start.0))
+        ));
+    }
+    facts.extend(task.changes.map(|c| crate::ui::changes::summary(&c)));
+    facts.extend(task.usage.as_ref().map(usage).filter(|u| !u.is_empty()));
+    end = end.with(
+        Style::Dim,
+        facts.iter().map(|f| format!(" · {f}")).collect::<String>(),
+    );
+    let mut lines = vec![Line::default(), end];
+    if let Some(reason) = &task.reason {
+        lines.push(Line::of(
+            Style::Plain,
+            format!("  {}: {}", reason.code, line(&reason.message)),
+        ));
+    }
+    lines.extend(crate::ui::changes::lines(
+        task.files.as_deref().unwrap_or_default(),
+        crate::ui::changes::NAMED_MAX,
+    ));
+    lines.extend(put_in_place(task));
+    if let Some(branch) = &task.branch {
+        lines.push(Line::of(Style::Dim, format!("  branch {}", line(branch))));
+    }
+    lines
+}
+
+/// What became of putting the change into the checkout, where that was to be done.
+fn put_in_place(task: &Task) -> Option<Line> {
+    let dir = line(task.project.as_ref()?.dir.as_str()).into_owned();
+    let message = line(task.apply.message.as_deref().unwrap_or_default()).into_owned();
+    match task.apply.result.as_deref()? {
+        "applied" => {
+            Some(Line::of(Style::Good, "  ✓ applied").with(Style::Dim, format!(" in {dir}")))
+        }
+        "conflict" => {
+            Some(Line::of(Style::Bad, "  ✗ not applied").with(Style::Plain, format!(": {message}")))
+        }
+        _ => None,
+    }
+}

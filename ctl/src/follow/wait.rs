@@ -1,0 +1,144 @@
+//! Waiting until tasks have ended.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use orchestra_types::{TaskId, TaskStatus};
+
+use super::Changes;
+use crate::{
+    client::Client,
+    error::Result,
+    exit::Exit,
+    json::task::Task,
+    ui::{
+        Ui, detail,
+        live::Live,
+        status::{label, style, words},
+        style::{Line, Style},
+        task::summary,
+    },
+};
+
+/// Most tasks that the live display names.
+const NAMED_MAX: usize = 8;
+
+/// Waits until all tasks have ended.
+pub async fn wait_for(ui: &Ui, client: &Client, ids: &[TaskId]) -> Result<Vec<Task>> {
+    let live = Live::new(*ui);
+    let mut known: BTreeMap<TaskId, Task> = BTreeMap::new();
+    // Names every task once, so that one that does not exist is an error and not a long wait.
+    for id in ids {
+        known.insert(*id, client.task(*id).await?);
+    }
+    let mut changes = Changes::open(client, ids).await?;
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    while known.values().any(|task| !task.status.is_ended()) {
+        live.show(&picture(&known));
+        let changed = tokio::select! {
+            changed = changes.next() => changed?,
+            _ = second.tick() => continue,
+        };
+        for task in changed {
+            if !ui.is_json() && has_ended_now(known.get(&task.id), &task) {
+                live.above(|ui| ui.note(&ended(&task)));
+            }
+            known.insert(task.id, task);
+        }
+    }
+    drop(live);
+    let mut tasks = Vec::with_capacity(ids.len());
+    for id in ids {
+        tasks.push(client.whole_task(*id).await?);
+    }
+    Ok(tasks)
+}
+
+/// The exit code that ended tasks give: of failures the worst.
+pub fn ended_well(tasks: &[Task]) -> Exit {
+    tasks
+        .iter()
+        .fold(Exit::Ok, |worst, task| match (task.status, worst) {
+            (_, Exit::TaskFailed) | (TaskStatus::Failed | TaskStatus::Cancelled, _) => {
+                Exit::TaskFailed
+            }
+            (TaskStatus::NeedsReview, _) => Exit::NeedsReview,
+            (
+                TaskStatus::Succeeded
+                | TaskStatus::Blocked
+                | TaskStatus::Queued
+                | TaskStatus::Assigned
+                | TaskStatus::Running,
+                worst,
+            ) => worst,
+        })
+}
+
+fn has_ended_now(before: Option<&Task>, task: &Task) -> bool {
+    task.status.is_ended() && before.is_none_or(|b| !b.status.is_ended())
+}
+
+fn ended(task: &Task) -> Line {
+    Line::of(style(task.status), format!("{}  ", label(task.status)))
+        .with(Style::Bold, task.id.to_string())
+        .with(Style::Dim, format!("  {}", summary(task, 60)))
+}
+
+fn picture(known: &BTreeMap<TaskId, Task>) -> Vec<Line> {
+    let open: Vec<&Task> = known.values().filter(|t| !t.status.is_ended()).collect();
+    let mut lines: Vec<Line> = open.iter().take(NAMED_MAX).map(|task| one(task)).collect();
+    let done = known.len() - open.len();
+    lines.push(Line::of(
+        Style::Dim,
+        format!("{done} of {} ended", known.len()),
+    ));
+    lines
+}
+
+fn one(task: &Task) -> Line {
+    let since = match (task.status, task.started_at) {
+        (TaskStatus::Running, Some(start)) => format!(" {}", detail::since(start)),
+        (_, _) => String::new(),
+    };
+    Line::of(Style::Bold, format!("  {}  ", task.id))
+        .with(style(task.status), words(task.status) + &since)
+        .with(Style::Dim, format!("  {}", summary(task, 50)))
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_proto::v1;
+    use orchestra_types::{Place, TaskSpec};
+
+    use super::*;
+
+    fn tasks(statuses: &[TaskStatus]) -> Vec<Task> {
+        let spec = v1::TaskSpec {
+            description: "x".into(),
+            timeout_ms: 1,
+            place: Some(Place::Empty.into()),
+            ..Default::default()
+        };
+        assert!(TaskSpec::try_from(spec.clone()).is_ok());
+        let wire = |status: &TaskStatus| v1::Task {
+            id: 1,
+            spec: Some(spec.clone()),
+            status: v1::TaskStatus::from(*status).into(),
+            ..Default::default()
+        };
+        statuses
+            .iter()
+            .map(|status| Task::read(wire(status)).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn the_worst_end_decides_the_exit_code() {
+        use TaskStatus::{Cancelled, Failed, NeedsReview, Succeeded};
+        let exit = |statuses: &[TaskStatus]| ended_well(&tasks(statuses));
+        assert_eq!(exit(&[]), Exit::Ok);
+        assert_eq!(exit(&[Succeeded, Succeeded]), Exit::Ok);
+        assert_eq!(exit(&[NeedsReview, Succeeded]), Exit::NeedsReview);
+        assert_eq!(exit(&[Failed, NeedsReview, Succeeded]), Exit::TaskFailed);
+        assert_eq!(exit(&[NeedsReview, Cancelled]), Exit::TaskFailed);
+    }
+}

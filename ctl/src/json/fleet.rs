@@ -1,0 +1,230 @@
+//! The cluster, its workers and agents.
+
+use std::collections::BTreeMap;
+
+use orchestra_proto::v1;
+use orchestra_types::{
+    AttemptId, WorkerId,
+    runner::{Readiness, RunnerInfo, WorkerInfo},
+};
+use serde::Serialize;
+
+use super::{refused, some, time::Time};
+use crate::error::Result;
+
+/// `ctl status --json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    /// The head's version.
+    pub version: String,
+    /// The cluster's id.
+    pub cluster: String,
+    /// The head's process.
+    pub pid: u32,
+    /// The head's state directory.
+    pub state_dir: String,
+    /// How long the head has been up.
+    pub uptime_seconds: f64,
+    /// The address of the gRPC services.
+    pub listen: String,
+    /// The address of the Prometheus endpoint.
+    pub metrics: Option<String>,
+    /// The head's machine.
+    pub machine: String,
+    /// Tasks by status, also with 0.
+    pub tasks: BTreeMap<String, u64>,
+    /// Tasks that have not ended, by priority, also with 0.
+    pub priorities: BTreeMap<String, u64>,
+    /// Workers.
+    pub workers: WorkerCounts,
+    /// Agents: slots of runners.
+    pub agents: AgentCounts,
+}
+
+/// Counts of workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct WorkerCounts {
+    /// Connected.
+    pub connected: u32,
+    /// Known, connected or not.
+    pub known: u32,
+}
+
+/// Counts of agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct AgentCounts {
+    /// At work.
+    pub busy: u32,
+    /// In all.
+    pub total: u32,
+}
+
+impl Status {
+    /// Reads the head's answer.
+    pub fn read(wire: v1::ClusterStatus) -> Self {
+        Self {
+            version: wire.version,
+            cluster: wire.cluster,
+            pid: wire.pid,
+            state_dir: wire.state_dir,
+            uptime_seconds: std::time::Duration::from_millis(wire.uptime_ms).as_secs_f64(),
+            listen: wire.listen,
+            metrics: some(wire.metrics),
+            machine: wire.machine,
+            tasks: wire.by_status,
+            priorities: wire.by_priority,
+            workers: WorkerCounts {
+                connected: wire.workers_connected,
+                known: wire.workers_known,
+            },
+            agents: AgentCounts {
+                busy: wire.agents_busy,
+                total: wire.agents_total,
+            },
+        }
+    }
+}
+
+/// A worker, in `ctl workers --json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Worker {
+    /// Which.
+    pub id: WorkerId,
+    /// A name for people.
+    pub name: String,
+    /// `connected`, `disconnected`, `lost`.
+    pub state: String,
+    /// When the head last heard of it.
+    pub last_seen: Time,
+    /// When it first came.
+    pub joined_at: Time,
+    /// The machine's host name.
+    pub hostname: String,
+    /// The machine.
+    pub machine: String,
+    /// Where it connects from.
+    pub address: Option<String>,
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// How many attempts may run at once.
+    pub slots: u32,
+    /// What runs there.
+    pub attempts: Vec<AttemptId>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// How processes are ended: `cgroup`, `subreaper`.
+    pub kill_method: String,
+    /// Processors.
+    pub cores: u32,
+    /// Memory.
+    pub memory_bytes: u64,
+    /// Its runners.
+    pub runners: Vec<Runner>,
+}
+
+/// A runner on a worker.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Runner {
+    /// `claude`, `codex`, …
+    pub name: String,
+    /// `ready`, `missing`, `not_ready`.
+    pub state: &'static str,
+    /// Why it is not ready, and what to do.
+    pub reason: Option<String>,
+    /// The CLI's version.
+    pub version: Option<String>,
+    /// The CLI's path.
+    pub path: Option<String>,
+    /// How many may run at once.
+    pub slots: u32,
+    /// Whether a task that names no runner may come here.
+    pub agentic: bool,
+}
+
+impl From<RunnerInfo> for Runner {
+    fn from(info: RunnerInfo) -> Self {
+        let (state, reason) = match info.readiness {
+            Readiness::Ready => ("ready", None),
+            Readiness::Missing => ("missing", None),
+            Readiness::NotReady { reason } => ("not_ready", Some(reason)),
+        };
+        Self {
+            name: info.name.to_string(),
+            state,
+            reason,
+            version: some(info.version),
+            path: some(info.path),
+            slots: info.slots,
+            agentic: info.agentic,
+        }
+    }
+}
+
+impl Worker {
+    /// Reads the head's answer.
+    pub fn read(wire: v1::Worker) -> Result<Self> {
+        let info = WorkerInfo::try_from(wire.info.unwrap_or_default()).map_err(refused)?;
+        let attempts = wire
+            .attempts
+            .into_iter()
+            .map(|a| orchestra_proto::convert::attempt_id("attempts", Some(a)).map_err(refused));
+        Ok(Self {
+            id: info.id,
+            name: info.name,
+            state: wire.state,
+            last_seen: Time::from_ms(wire.last_seen_ms),
+            joined_at: Time::from_ms(wire.joined_at_ms),
+            hostname: info.hostname,
+            machine: info.machine.to_string(),
+            address: some(wire.address),
+            version: info.version,
+            pid: info.pid,
+            slots: info.slots,
+            attempts: attempts.collect::<Result<_>>()?,
+            labels: info.labels,
+            kill_method: info.kill_method,
+            cores: info.cores,
+            memory_bytes: info.memory_bytes,
+            runners: info.runners.into_iter().map(Runner::from).collect(),
+        })
+    }
+}
+
+/// An agent, in `ctl agents --json`: one slot of a runner on a worker.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Agent {
+    /// The runner.
+    pub runner: String,
+    /// The worker's id.
+    pub worker: String,
+    /// The worker's name.
+    pub worker_name: String,
+    /// `idle`, `busy`, `offline`.
+    pub state: String,
+    /// What it works on.
+    pub attempt: Option<AttemptId>,
+    /// The description of that task.
+    pub description: Option<String>,
+    /// Since when it is in this state; null when unknown.
+    pub since: Option<Time>,
+}
+
+impl Agent {
+    /// Reads the head's answer.
+    pub fn read(wire: v1::Agent) -> Result<Self> {
+        let attempt = wire
+            .attempt
+            .map(|a| orchestra_proto::convert::attempt_id("attempt", Some(a)));
+        Ok(Self {
+            runner: wire.runner,
+            worker: wire.worker,
+            worker_name: wire.worker_name,
+            state: wire.state,
+            attempt: attempt.transpose().map_err(refused)?,
+            description: some(wire.description),
+            since: (wire.since_ms > 0).then(|| Time::from_ms(wire.since_ms)),
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! The documents of `--json`: a stable contract (`docs/json.md`), and the one view of the wire
+//! that text output is made from as well, so that both always say the same.
+
+pub mod event;
+pub mod fleet;
+pub mod manifest;
+pub mod task;
+pub mod time;
+
+use serde_json::{Value, json};
+
+use crate::error::Error;
+
+/// The document of an error, on standard error.
+pub fn error(error: &Error) -> Value {
+    json!({
+        "error": {
+            "code": error.exit().as_str(),
+            "exit_code": error.exit().code(),
+            "message": error.chain(),
+            "hint": error.next_step(),
+        }
+    })
+}
+
+/// An empty text of the wire means that there is none.
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// What a peer sent that does not make sense.
+pub fn refused(refused: orchestra_proto::Refused) -> Error {
+    Error::failed("the head sent an answer that this ctl does not understand")
+        .because(refused)
+        .hint("ctl and head may have different versions: compare `ctl --version` and `ctl status`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    #[test]
+    fn an_error_document_has_code_number_message_and_hint() {
+        let shown = error(
+            &Error::new(Exit::NotFound, "there is no task_009").hint("`ctl tasks` lists them"),
+        );
+        assert_eq!(
+            shown.to_string(),
+            r#"{"error":{"code":"not_found","exit_code":4,"message":"there is no task_009","hint":"`ctl tasks` lists them"}}"#
+        );
+    }
+}

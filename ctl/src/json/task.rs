@@ -1,0 +1,447 @@
+//! Tasks and their attempts.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use orchestra_proto::{convert, v1};
+use orchestra_types::{
+    Artifact, Exit, Failure, FailureCode, Outcome, Place, Priority, ShellCommand, TaskId, TaskSpec,
+    TaskStatus, Usage,
+};
+use serde::Serialize;
+
+use super::{manifest::Changes, manifest::File, refused, some, time::Time};
+use crate::error::Result;
+
+/// A task. Lists leave `usage`, `files`, `changes`, `result`, `branch`, `commit` and `attempts` null.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Task {
+    /// `task_001`.
+    pub id: TaskId,
+    /// Where it is in its life.
+    pub status: TaskStatus,
+    /// What the agent shall do.
+    pub description: String,
+    /// `high`, `normal`, `low`.
+    pub priority: Priority,
+    /// The runner of the latest attempt, else the one that was asked for.
+    pub runner: Option<String>,
+    /// The worker of the latest attempt.
+    pub worker: Option<String>,
+    /// The latest attempt; 0 before the first.
+    pub attempt: u32,
+    /// Why it failed, is blocked, waits for a person or was tried again.
+    pub reason: Option<Reason>,
+    /// When it was submitted.
+    pub created_at: Time,
+    /// When its latest attempt started.
+    pub started_at: Option<Time>,
+    /// When it ended.
+    pub finished_at: Option<Time>,
+    /// Tokens and cost of all attempts.
+    pub usage: Option<Usage>,
+    /// The files that the latest attempt changed.
+    pub files: Option<Vec<File>>,
+    /// Counts of them.
+    pub changes: Option<Changes>,
+    /// The agent's final text, cut.
+    pub result: Option<String>,
+    /// The branch of the result.
+    pub branch: Option<String>,
+    /// The commit of the result.
+    pub commit: Option<String>,
+    /// Whether the change is or was put into the checkout.
+    pub apply: Apply,
+    /// The model that was asked for.
+    pub model: Option<String>,
+    /// Tasks that it comes after.
+    pub after: Vec<TaskId>,
+    /// Those of them that have not succeeded yet.
+    pub waits_for: Vec<TaskId>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Labels that its worker must have.
+    pub requires: BTreeMap<String, String>,
+    /// How long an attempt may run.
+    pub timeout_seconds: f64,
+    /// How many retries it may have.
+    pub retries: u32,
+    /// Names of its context files.
+    pub context: Vec<String>,
+    /// Its project.
+    pub project: Option<Project>,
+    /// Where it works.
+    pub place: Workplace,
+    /// The command of the `shell` runner.
+    pub command: Option<ShellCommand>,
+    /// `user@host`.
+    pub submitter: Option<String>,
+    /// Whether a cancel is on its way.
+    pub cancel_requested: bool,
+    /// A retry waits until then.
+    pub not_before: Option<Time>,
+    /// Its attempts, oldest first.
+    pub attempts: Option<Vec<Attempt>>,
+}
+
+/// Why something is as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// A word of the taxonomy, as `rate_limited`.
+    pub code: FailureCode,
+    /// What exactly.
+    pub message: String,
+    /// What a person can do.
+    pub advice: &'static str,
+    /// When the provider says that it works again.
+    pub resets_at: Option<Time>,
+}
+
+impl From<Failure> for Reason {
+    fn from(failure: Failure) -> Self {
+        Self {
+            code: failure.code,
+            message: failure.message,
+            advice: failure.code.advice(),
+            resets_at: failure.resets_at.map(Time),
+        }
+    }
+}
+
+/// What became of putting the change into the user's checkout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Apply {
+    /// Whether it was asked for with the task.
+    pub requested: bool,
+    /// `not_requested`, `applied`, `conflict`; null before the end.
+    pub result: Option<String>,
+    /// Why it conflicts.
+    pub message: Option<String>,
+}
+
+/// The project of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Project {
+    /// `git-<hex>` or `dir-<hex>`.
+    pub id: String,
+    /// The directory's name.
+    pub name: String,
+    /// The directory.
+    pub dir: String,
+    /// The machine that the directory is on.
+    pub machine: String,
+}
+
+/// Where a task works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum Workplace {
+    /// In a private clone.
+    Repository {
+        /// The commit it starts from: `head`, or a snapshot of uncommitted changes on top of it.
+        commit: String,
+        /// The checkout's HEAD then.
+        head: Option<String>,
+        /// The checkout's branch then.
+        branch: Option<String>,
+    },
+    /// In the directory itself.
+    InPlace {
+        /// The directory.
+        dir: String,
+        /// The machine.
+        machine: String,
+    },
+    /// In an empty directory of its own.
+    Empty,
+}
+
+impl From<Place> for Workplace {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::Repository {
+                commit,
+                head,
+                branch,
+                bundles: _,
+            } => Self::Repository {
+                commit,
+                head: some(head),
+                branch: some(branch),
+            },
+            Place::InPlace { dir, machine } => Self::InPlace {
+                dir: dir.to_string_lossy().into_owned(),
+                machine: machine.to_string(),
+            },
+            Place::Empty => Self::Empty,
+        }
+    }
+}
+
+/// One run of a task on one worker.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Attempt {
+    /// Counts from 1.
+    pub number: u32,
+    /// The runner.
+    pub runner: Option<String>,
+    /// The worker.
+    pub worker: Option<String>,
+    /// When it was given to the worker.
+    pub assigned_at: Time,
+    /// When the CLI started.
+    pub started_at: Option<Time>,
+    /// When its result was complete.
+    pub finished_at: Option<Time>,
+    /// How the CLI's process ended; null while it runs.
+    pub exit: Option<Exit>,
+    /// Why it is not a success.
+    pub reason: Option<Reason>,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// The CLI's own session.
+    pub session: Option<String>,
+    /// Tokens and cost.
+    pub usage: Option<Usage>,
+    /// Counts of changed files.
+    pub changes: Option<Changes>,
+    /// The final text, cut.
+    pub result: Option<String>,
+    /// The branch of its result.
+    pub branch: Option<String>,
+    /// The commit of its result.
+    pub commit: Option<String>,
+    /// What is stored at the head.
+    pub artifacts: Vec<Artifact>,
+}
+
+impl Task {
+    /// Reads the head's answer.
+    pub fn read(wire: v1::Task) -> Result<Self> {
+        let id = convert::task_id("id", wire.id).map_err(refused)?;
+        let status = convert::task_status("status", wire.status).map_err(refused)?;
+        let spec = wire.spec.unwrap_or_default();
+        let spec = TaskSpec::try_from(spec).map_err(refused)?;
+        let reason = wire
+            .reason
+            .map(Failure::try_from)
+            .transpose()
+            .map_err(refused)?;
+        let attempts = wire
+            .attempts
+            .into_iter()
+            .map(Attempt::read)
+            .collect::<Result<Vec<_>>>()?;
+        let attempts = (!attempts.is_empty()).then_some(attempts);
+        let latest = attempts.as_ref().and_then(|a| a.last());
+        Ok(Self {
+            id,
+            status,
+            priority: spec.priority,
+            runner: some(wire.runner).or(spec.runner.map(|r| r.to_string())),
+            worker: some(wire.worker),
+            attempt: wire.attempt,
+            reason: reason.map(Reason::from),
+            created_at: Time::from_ms(wire.created_at_ms),
+            started_at: wire.started_at_ms.map(Time::from_ms),
+            finished_at: wire.finished_at_ms.map(Time::from_ms),
+            usage: attempts.as_ref().map(|a| total_usage(a)),
+            files: None,
+            changes: latest.and_then(|a| a.changes),
+            result: latest.and_then(|a| a.result.clone()),
+            branch: latest.and_then(|a| a.branch.clone()),
+            commit: latest.and_then(|a| a.commit.clone()),
+            apply: Apply {
+                requested: spec.apply,
+                result: some(wire.apply),
+                message: some(wire.apply_message),
+            },
+            model: spec.model,
+            after: spec.after,
+            waits_for: wire.waits_for.into_iter().map(TaskId).collect(),
+            labels: spec.labels,
+            requires: spec.requires,
+            timeout_seconds: Duration::as_secs_f64(&spec.timeout),
+            retries: spec.retries,
+            context: spec.context_files.into_iter().map(|f| f.name).collect(),
+            project: spec.project.map(|p| Project {
+                id: p.id.to_string(),
+                name: p.name,
+                dir: p.dir.to_string_lossy().into_owned(),
+                machine: p.machine.to_string(),
+            }),
+            place: spec.place.into(),
+            command: spec.command,
+            submitter: some(spec.submitter),
+            cancel_requested: wire.cancel_requested,
+            not_before: wire.not_before_ms.map(Time::from_ms),
+            description: spec.description,
+            attempts,
+        })
+    }
+
+    /// The latest attempt, where the document has attempts.
+    pub fn latest(&self) -> Option<&Attempt> {
+        self.attempts.as_ref().and_then(|a| a.last())
+    }
+}
+
+impl Attempt {
+    fn read(wire: v1::Attempt) -> Result<Self> {
+        let outcome = wire
+            .outcome
+            .map(Outcome::try_from)
+            .transpose()
+            .map_err(refused)?;
+        let open = Self {
+            number: wire.number,
+            runner: some(wire.runner),
+            worker: some(wire.worker),
+            assigned_at: Time::from_ms(wire.assigned_at_ms),
+            started_at: wire.started_at_ms.map(Time::from_ms),
+            finished_at: wire.finished_at_ms.map(Time::from_ms),
+            exit: None,
+            reason: None,
+            model: None,
+            session: None,
+            usage: None,
+            changes: None,
+            result: None,
+            branch: None,
+            commit: None,
+            artifacts: Vec::new(),
+        };
+        Ok(match outcome {
+            None => open,
+            Some(outcome) => Self {
+                exit: Some(outcome.exit),
+                reason: outcome.failure.map(Reason::from),
+                model: some(outcome.model),
+                session: some(outcome.session),
+                usage: Some(outcome.usage),
+                changes: Some(outcome.files.into()),
+                result: some(outcome.text),
+                branch: some(outcome.branch),
+                commit: some(outcome.commit),
+                artifacts: outcome.artifacts,
+                ..open
+            },
+        })
+    }
+}
+
+fn total_usage(attempts: &[Attempt]) -> Usage {
+    attempts
+        .iter()
+        .filter_map(|a| a.usage)
+        .fold(Usage::default(), Usage::plus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire() -> v1::Task {
+        let spec = v1::TaskSpec {
+            description: "Create README.md".into(),
+            runner: "claude".into(),
+            timeout_ms: 90_500,
+            place: Some(Place::Empty.into()),
+            labels: [("area".into(), "docs".into())].into(),
+            ..Default::default()
+        };
+        v1::Task {
+            id: 1,
+            spec: Some(spec),
+            status: v1::TaskStatus::Queued.into(),
+            created_at_ms: 1_790_000_000_000,
+            ..Default::default()
+        }
+    }
+
+    fn attempt(number: u32, input_tokens: u64, failure: Option<v1::Failure>) -> v1::Attempt {
+        let outcome = v1::Outcome {
+            exit: Some(v1::Exit {
+                exit: Some(v1::exit::Exit::Code(0)),
+            }),
+            usage: Some(v1::Usage {
+                input_tokens,
+                ..Default::default()
+            }),
+            text: "Done.".into(),
+            failure,
+            ..Default::default()
+        };
+        v1::Attempt {
+            number,
+            runner: "claude".into(),
+            outcome: Some(outcome),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_task_in_a_list_is_one_stable_document() {
+        let document = serde_json::to_string(&Task::read(wire()).unwrap()).unwrap();
+        assert_eq!(
+            document,
+            concat!(
+                r#"{"id":"task_001","status":"queued","description":"Create README.md","#,
+                r#""priority":"normal","runner":"claude","worker":null,"attempt":0,"reason":null,"#,
+                r#""created_at":"2026-09-21T14:13:20.000Z","started_at":null,"finished_at":null,"#,
+                r#""usage":null,"files":null,"changes":null,"result":null,"branch":null,"#,
+                r#""commit":null,"apply":{"requested":false,"result":null,"message":null},"#,
+                r#""model":null,"after":[],"waits_for":[],"labels":{"area":"docs"},"requires":{},"#,
+                r#""timeout_seconds":90.5,"retries":0,"context":[],"project":null,"#,
+                r#""place":{"type":"empty"},"command":null,"submitter":null,"#,
+                r#""cancel_requested":false,"not_before":null,"attempts":null}"#
+            )
+        );
+    }
+
+    #[test]
+    fn usage_is_summed_over_attempts_and_the_result_is_the_latest_ones() {
+        let failure = v1::Failure {
+            code: "rate_limited".into(),
+            message: "slow down".into(),
+            resets_at_ms: None,
+        };
+        let attempts = vec![attempt(1, 10, Some(failure)), attempt(2, 5, None)];
+        let task = Task::read(v1::Task {
+            attempt: 2,
+            attempts,
+            ..wire()
+        })
+        .unwrap();
+        assert_eq!(task.usage.unwrap().input_tokens, 15);
+        assert_eq!(task.result.as_deref(), Some("Done."));
+        let reason = task.attempts.unwrap().swap_remove(0).reason.unwrap();
+        assert_eq!(reason.code, FailureCode::RateLimited);
+        assert!(reason.advice.contains("ctl retry"));
+    }
+
+    #[test]
+    fn every_name_of_a_task_is_documented() {
+        let page = include_str!("../../../docs/json.md");
+        let document = serde_json::to_value(Task::read(wire()).unwrap()).unwrap();
+        for name in document.as_object().unwrap().keys() {
+            let named = |l: &str| {
+                l.split('`')
+                    .skip(1)
+                    .step_by(2)
+                    .any(|c| c.split(' ').any(|w| w == name))
+            };
+            assert!(page.lines().any(named), "docs/json.md lacks `{name}`");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_makes_no_sense_is_refused() {
+        let error = Task::read(v1::Task {
+            status: 99,
+            ..wire()
+        })
+        .unwrap_err();
+        assert!(error.next_step().unwrap().contains("versions"), "{error}");
+        assert!(Task::read(v1::Task { id: 0, ..wire() }).is_err());
+    }
+}

@@ -1,0 +1,6 @@
+//! The local cluster: the head and worker that `ctl start` starts as processes of this same
+//! program.
+
+pub mod daemon;
+pub mod process;
+pub mod record;

@@ -1,0 +1,58 @@
+//! What the head and the worker write down about themselves while they serve: `head.json` and
+//! `worker.json`.
+
+use std::{fs, io, path::Path};
+
+use orchestra_config::StateDir;
+use serde::Deserialize;
+
+use super::process::Process;
+use crate::error::{Error, OrFailed, Result};
+
+/// The part of both files that ctl needs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Record {
+    /// The process.
+    pub pid: u32,
+    /// When it started, in clock ticks after boot.
+    pub start_time: u64,
+    /// The worker's id; the head has none.
+    #[serde(default)]
+    pub id: String,
+}
+
+/// The head's process, if it lives and serves.
+pub fn head(state: &StateDir) -> Result<Option<Process>> {
+    process(&state.head().join("head.json"))
+}
+
+/// The local worker's process, if it lives.
+pub fn worker(state: &StateDir) -> Result<Option<Process>> {
+    process(&state.worker().join("worker.json"))
+}
+
+/// What the local worker says about itself, alive or not.
+pub fn worker_record(state: &StateDir) -> Result<Option<Record>> {
+    read(&state.worker().join("worker.json"))
+}
+
+fn process(path: &Path) -> Result<Option<Process>> {
+    let Some(record) = read(path)? else {
+        return Ok(None);
+    };
+    Process::find(record.pid, record.start_time)
+        .or_failed(|| format!("failed to look for process {}", record.pid))
+}
+
+fn read(path: &Path) -> Result<Option<Record>> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => {
+            return Err(Error::failed(format!("failed to read `{}`", path.display())).because(e));
+        }
+    };
+    serde_json::from_slice(&text)
+        .map(Some)
+        .or_failed(|| format!("`{}` is not what a head or worker writes", path.display()))
+}

@@ -1,0 +1,104 @@
+//! `ctl`, the admin client of Orchestra. It also starts a local cluster: head and worker are
+//! processes of this same program.
+
+mod app;
+mod apply;
+mod blocking;
+mod calls;
+mod cli;
+mod client;
+mod commands;
+mod error;
+mod exit;
+mod follow;
+mod json;
+mod local;
+mod parts;
+mod stored;
+mod submit;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    app::App,
+    cli::{Cli, Command},
+    error::{Error, OrFailed, Result},
+    exit::Exit,
+    ui::{Form, Ui},
+};
+
+fn main() -> ExitCode {
+    match std::panic::catch_unwind(start) {
+        Ok(code) => code,
+        // The panic itself has been printed by the hook.
+        Err(_) => {
+            eprintln!("error: this is a bug in ctl; please report it with the lines above");
+            Exit::Bug.into()
+        }
+    }
+}
+
+fn start() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e),
+    };
+    let form = if cli.global.json {
+        Form::Json
+    } else {
+        Form::Text
+    };
+    let ui = Ui::of_process(cli.global.color, form);
+    match dispatch(ui, cli) {
+        Ok(code) => code,
+        Err(e) => {
+            if !e.is_reader_gone() {
+                ui.error(&e);
+            }
+            e.exit().into()
+        }
+    }
+}
+
+fn dispatch(ui: Ui, cli: Cli) -> Result<ExitCode> {
+    if cli.version {
+        return commands::version::run(&ui).map(Into::into);
+    }
+    let Some(command) = cli.command else {
+        return Err(Error::usage("no command is given").hint("`ctl --help` lists them"));
+    };
+    let command = match command {
+        Command::Part(part) => return parts::run(part),
+        Command::Ctl(command) => command,
+    };
+    let app = App::new(ui, &cli.global)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .or_failed(|| "failed to start the async runtime".to_owned())?;
+    runtime
+        .block_on(commands::run(&app, command))
+        .map(Into::into)
+}
+
+/// Help goes to standard output and is no error; the rest is.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Nobody listening is no failure.
+        let _ = error.print();
+        return Exit::Ok.into();
+    }
+    // The arguments could not be read, but whether JSON is wanted is plain to see.
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let (message, hint) = text.split_once("\n\n").unwrap_or((text.as_str(), ""));
+        let error = Error::usage(message.trim_start_matches("error: ")).hint(hint.trim());
+        Ui::of_process(ui::ColourChoice::Never, Form::Json).error(&error);
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage.into()
+}

@@ -1,0 +1,318 @@
+//! One task as a person writes it, and the specification that it becomes.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use orchestra_config::Config;
+use orchestra_proto::{convert::submitted_spec, v1};
+use orchestra_types::{Place, Priority, RunnerName, ShellCommand, TaskSpec};
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::error::{Error, Result};
+
+/// The keys of a task in a file, `runner` and `requires` being other names for two of them.
+pub const KEYS: [&str; 17] = [
+    "description",
+    "name",
+    "priority",
+    "agent",
+    "runner",
+    "model",
+    "after",
+    "timeout",
+    "retries",
+    "labels",
+    "require",
+    "requires",
+    "context",
+    "command",
+    "repo",
+    "in_place",
+    "apply",
+];
+
+/// One task as a person writes it, in arguments or in a file. The keys of the file are documented
+/// in `docs/task-file.md`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Draft {
+    /// What the agent shall do.
+    pub description: String,
+    /// A name by which other tasks of the same file can say `after`.
+    pub name: Option<String>,
+    /// How much it matters.
+    pub priority: Option<Priority>,
+    /// The runner that must do it.
+    #[serde(alias = "runner")]
+    pub agent: Option<RunnerName>,
+    /// The model that the runner shall use.
+    pub model: Option<String>,
+    /// Tasks that must have succeeded first: ids, or names of tasks in the same file.
+    #[serde(deserialize_with = "one_or_many")]
+    pub after: Vec<String>,
+    /// How long one attempt may run.
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Option<Duration>,
+    /// How many more attempts a failure may have.
+    pub retries: Option<u32>,
+    /// Labels, for finding tasks again.
+    pub labels: BTreeMap<String, String>,
+    /// Labels that the worker must have.
+    #[serde(alias = "requires")]
+    pub require: BTreeMap<String, String>,
+    /// Files that the agent is given.
+    pub context: Vec<PathBuf>,
+    /// The command, for the `shell` runner.
+    pub command: Option<ShellCommand>,
+    /// The repository or directory.
+    pub repo: Option<PathBuf>,
+    /// Work in the directory itself.
+    pub in_place: Option<bool>,
+    /// Put the change into the checkout on success.
+    pub apply: Option<bool>,
+    /// Where it stands: `tasks.yaml:12`; none for arguments.
+    #[serde(skip)]
+    pub at: Option<String>,
+}
+
+impl Draft {
+    /// What this draft says, else what `defaults` says.
+    #[must_use]
+    pub fn or(self, defaults: &Self) -> Self {
+        let map = |own: BTreeMap<_, _>, others: &BTreeMap<_, _>| {
+            let mut merged = others.clone();
+            merged.extend(own);
+            merged
+        };
+        Self {
+            priority: self.priority.or(defaults.priority),
+            agent: self.agent.or_else(|| defaults.agent.clone()),
+            model: self.model.or_else(|| defaults.model.clone()),
+            after: if self.after.is_empty() {
+                defaults.after.clone()
+            } else {
+                self.after
+            },
+            timeout: self.timeout.or(defaults.timeout),
+            retries: self.retries.or(defaults.retries),
+            labels: map(self.labels, &defaults.labels),
+            require: map(self.require, &defaults.require),
+            context: if self.context.is_empty() {
+                defaults.context.clone()
+            } else {
+                self.context
+            },
+            repo: self.repo.or_else(|| defaults.repo.clone()),
+            in_place: self.in_place.or(defaults.in_place),
+            apply: self.apply.or(defaults.apply),
+            ..self
+        }
+    }
+
+    /// The specification, complete but for its place and uploads. It has passed the same checks
+    /// that the head makes.
+    pub fn spec(&self, config: &Config) -> Result<TaskSpec> {
+        let runner_timeout = self
+            .agent
+            .as_ref()
+            .and_then(|name| config.runners.get(name))
+            .and_then(|runner| runner.timeout);
+        let description = match &self.command {
+            Some(command) if self.description.trim().is_empty() => command_line(command),
+            Some(_) | None => self.description.clone(),
+        };
+        let runner = match (&self.agent, &self.command) {
+            (None, Some(_)) => Some("shell".parse().expect("shell is a name")),
+            (agent, _) => agent.clone(),
+        };
+        let spec = TaskSpec {
+            description,
+            priority: self.priority.unwrap_or(config.queue.default_priority),
+            runner,
+            model: self.model.clone(),
+            after: Vec::new(),
+            timeout: self
+                .timeout
+                .or(runner_timeout)
+                .unwrap_or(config.queue.default_timeout),
+            retries: self.retries.unwrap_or(config.queue.retries),
+            labels: self.labels.clone(),
+            requires: self.require.clone(),
+            context_files: Vec::new(),
+            project: None,
+            place: Place::Empty,
+            apply: self.apply.unwrap_or(false),
+            command: self.command.clone(),
+            submitter: submitter(),
+            traceparent: String::new(),
+        };
+        // One set of rules: those of the wire.
+        submitted_spec(v1::TaskSpec::from(spec))
+            .map_err(|e| Error::failed(format!("{} {}: {}", self.what(), e.field, e.why)))
+    }
+
+    /// With its place in a file.
+    #[must_use]
+    pub fn standing_at(mut self, file: &str, line: u64) -> Self {
+        self.at = Some(format!("{file}:{line}"));
+        self
+    }
+
+    /// The error, with the place of this draft in front.
+    pub fn blame(&self, error: Error) -> Error {
+        match &self.at {
+            Some(at) => error.at(at),
+            None => error,
+        }
+    }
+
+    /// How messages call this draft.
+    pub fn what(&self) -> String {
+        self.name
+            .as_ref()
+            .map_or_else(|| "the task's".to_owned(), |name| format!("task `{name}`:"))
+    }
+}
+
+fn command_line(command: &ShellCommand) -> String {
+    match command {
+        ShellCommand::Line(line) => line.clone(),
+        ShellCommand::Argv(args) => args.join(" "),
+    }
+}
+
+fn submitter() -> String {
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("LOGNAME"))
+        .unwrap_or_else(|_| "user".to_owned());
+    let host = hostname::get()
+        .map(|h| h.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let text = format!("{user}@{host}");
+    text.chars().filter(|c| !c.is_control()).take(256).collect()
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(u64),
+        One(String),
+        Many(Vec<Reference>),
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Reference {
+        Number(u64),
+        Text(String),
+    }
+    Ok(
+        match Written::deserialize(d)
+            .map_err(|_| D::Error::custom("`after` is a task or a list of tasks"))?
+        {
+            Written::Number(number) => vec![number.to_string()],
+            Written::One(text) => vec![text],
+            Written::Many(references) => references
+                .into_iter()
+                .map(|r| match r {
+                    Reference::Number(number) => number.to_string(),
+                    Reference::Text(text) => text,
+                })
+                .collect(),
+        },
+    )
+}
+
+fn duration<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(d)?;
+    orchestra_types::time::parse_duration(&text)
+        .map(Some)
+        .map_err(D::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(description: &str) -> Draft {
+        Draft {
+            description: description.into(),
+            ..Draft::default()
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_comes_from_the_configuration() {
+        let config = Config::default();
+        let spec = draft("do it").spec(&config).unwrap();
+        assert_eq!((spec.priority, spec.retries), (Priority::Normal, 0));
+        assert_eq!(spec.timeout, config.queue.default_timeout);
+        assert_eq!(spec.runner, None);
+    }
+
+    #[test]
+    fn an_empty_or_huge_description_is_refused_before_anything_is_sent() {
+        let config = Config::default();
+        let error = draft("  \n").spec(&config).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the task's description: is empty; say what the agent shall do"
+        );
+        let error = draft(&"x".repeat(1 << 20))
+            .spec(&config)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("256 KiB"), "{error}");
+    }
+
+    #[test]
+    fn a_command_without_an_agent_is_for_the_shell_and_describes_itself() {
+        let command = ShellCommand::Argv(vec!["cargo".into(), "test".into()]);
+        let spec = Draft {
+            command: Some(command),
+            ..Draft::default()
+        }
+        .spec(&Config::default())
+        .unwrap();
+        assert_eq!(spec.description, "cargo test");
+        assert_eq!(spec.runner.unwrap().as_str(), "shell");
+    }
+
+    #[test]
+    fn a_command_for_another_runner_is_refused_with_its_place() {
+        let draft = Draft {
+            command: Some(ShellCommand::Line("make".into())),
+            agent: Some("claude".parse().unwrap()),
+            ..draft("build it")
+        }
+        .standing_at("t.yaml", 7);
+        let error = draft.blame(draft.spec(&Config::default()).unwrap_err());
+        assert_eq!(
+            error.to_string(),
+            "t.yaml:7: the task's command: is for the runner `shell` only"
+        );
+    }
+
+    #[test]
+    fn arguments_fill_in_what_a_task_of_the_file_leaves_open() {
+        let own = Draft {
+            priority: Some(Priority::Low),
+            labels: [("a".into(), "1".into())].into(),
+            ..draft("x")
+        };
+        let arguments = Draft {
+            priority: Some(Priority::High),
+            retries: Some(3),
+            labels: [("a".into(), "2".into()), ("b".into(), "2".into())].into(),
+            ..Draft::default()
+        };
+        let merged = own.or(&arguments);
+        assert_eq!(
+            (merged.priority, merged.retries),
+            (Some(Priority::Low), Some(3))
+        );
+        assert_eq!(
+            merged.labels,
+            [("a".into(), "1".into()), ("b".into(), "2".into())].into()
+        );
+    }
+}

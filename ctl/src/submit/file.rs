@@ -1,0 +1,308 @@
+//! Task files: a YAML list, or JSON lines. The schema is documented in `docs/task-file.md`.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use orchestra_types::limits;
+use serde_saphyr::Spanned;
+
+use super::draft::{Draft, KEYS};
+use crate::{
+    error::{Error, OrFailed, Result},
+    ui::suggest::did_you_mean,
+};
+
+/// Largest file: what one submission may hold.
+const BYTES_MAX: u64 = limits::SUBMIT_BYTES_MAX as u64;
+
+/// Where text comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+impl Source {
+    /// `-` is standard input.
+    pub fn new(path: PathBuf) -> Self {
+        if path.as_os_str() == "-" {
+            Self::Stdin
+        } else {
+            Self::File(path)
+        }
+    }
+
+    /// How messages call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Stdin => "standard input".to_owned(),
+        }
+    }
+
+    /// The directory that relative paths in it start from.
+    pub fn base(&self) -> PathBuf {
+        match self {
+            Self::File(path) => path.parent().map(Path::to_owned).unwrap_or_default(),
+            Self::Stdin => PathBuf::new(),
+        }
+    }
+
+    /// Its text.
+    pub fn read(&self) -> Result<String> {
+        let failed = || format!("failed to read {}", self.name());
+        let mut bytes = Vec::new();
+        match self {
+            Self::File(path) => std::fs::File::open(path)
+                .or_failed(failed)?
+                .take(BYTES_MAX + 1)
+                .read_to_end(&mut bytes),
+            Self::Stdin => std::io::stdin()
+                .lock()
+                .take(BYTES_MAX + 1)
+                .read_to_end(&mut bytes),
+        }
+        .or_failed(failed)?;
+        if bytes.len() as u64 > BYTES_MAX {
+            return Err(Error::failed(format!(
+                "{} is larger than 64 MiB",
+                self.name()
+            )));
+        }
+        String::from_utf8(bytes).map_err(|e| {
+            Error::failed(format!(
+                "{} is not UTF-8 at byte {}",
+                self.name(),
+                e.utf8_error().valid_up_to()
+            ))
+        })
+    }
+}
+
+/// Reads the tasks in `text`; `name` is for messages.
+pub fn parse(text: &str, name: &str) -> Result<Vec<Draft>> {
+    let drafts = if text.trim_start().starts_with('{') {
+        json_lines(text, name)
+    } else {
+        yaml(text, name)
+    }?;
+    if drafts.is_empty() {
+        return Err(
+            Error::failed(format!("{name} holds no tasks")).hint("docs/task-file.md has examples")
+        );
+    }
+    if drafts.len() > limits::SUBMIT_TASKS_MAX {
+        return Err(Error::failed(format!(
+            "{name} holds more than {} tasks",
+            limits::SUBMIT_TASKS_MAX
+        )));
+    }
+    Ok(drafts)
+}
+
+fn yaml(text: &str, name: &str) -> Result<Vec<Draft>> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options::<Option<Vec<Spanned<Draft>>>>(text, options)
+        .map(|drafts| {
+            let drafts = drafts.unwrap_or_default().into_iter();
+            drafts
+                .map(|draft| draft.value.standing_at(name, draft.referenced.line()))
+                .collect()
+        })
+        .map_err(|e| {
+            let (line, column) = e.location().map_or((1, 1), |l| (l.line(), l.column()));
+            // The location stands in front, so it need not stand at the end as well.
+            let message = e.to_string();
+            let message = message.split(" at line ").next().unwrap_or_default();
+            wrong(name, line, column, message)
+        })
+}
+
+fn json_lines(text: &str, name: &str) -> Result<Vec<Draft>> {
+    let lines = (1u64..)
+        .zip(text.lines())
+        .filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(number, line)| {
+            let draft = serde_json::from_str::<Draft>(line);
+            draft.map(|d| d.standing_at(name, number)).map_err(|e| {
+                let message = e.to_string();
+                let message = message
+                    .split(" at line ")
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
+                wrong(name, number, e.column() as u64, &message)
+            })
+        })
+        .collect()
+}
+
+fn wrong(name: &str, line: u64, column: u64, message: &str) -> Error {
+    Error::failed(format!("{name}:{line}:{column}: {}", in_our_words(message)))
+        .hint("docs/task-file.md has every key and examples")
+}
+
+/// What the parsers say, for a person who has never heard of them. An unknown key comes with the
+/// nearest one that there is.
+fn in_our_words(message: &str) -> String {
+    let quoted = message.split('`').nth(1).unwrap_or_default();
+    if message.starts_with("unknown field") {
+        return format!("unknown key `{quoted}`{}", did_you_mean(quoted, KEYS));
+    }
+    if let Some(rest) = message.strip_prefix("duplicate mapping key: ") {
+        return twice(rest.split(',').next().unwrap_or_default());
+    }
+    if message.starts_with("duplicate field") {
+        return twice(quoted);
+    }
+    let expected = match message {
+        "invalid u32" => "a whole number",
+        "expected sequence start" => "a list",
+        "expected mapping start" => "`key: value`",
+        other => return other.to_owned(),
+    };
+    format!("{expected} is expected here")
+}
+
+fn twice(key: &str) -> String {
+    format!("key `{key}` stands here for the second time")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use orchestra_types::{Priority, ShellCommand};
+
+    use super::*;
+
+    fn error(text: &str) -> String {
+        parse(text, "t").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_yaml_list_reads_with_every_key() {
+        let text = "\
+- name: plan
+  description: |
+    Plan it.
+    Then write it down.
+  priority: high
+  agent: claude
+  model: opus
+  timeout: 1h30m
+  retries: 2
+  labels: {area: docs}
+  require: {gpu: 'yes'}
+  context: [notes.md]
+  in_place: true
+  apply: false
+- {command: [cargo, test], after: [plan, 3], runner: shell}
+- {command: cargo test, after: task_001, repo: ../other}
+";
+        let drafts = parse(text, "t").unwrap();
+        assert_eq!(drafts.len(), 3);
+        assert_eq!(drafts[0].description, "Plan it.\nThen write it down.\n");
+        assert_eq!(drafts[0].priority, Some(Priority::High));
+        assert_eq!(drafts[0].timeout, Some(Duration::from_secs(5400)));
+        assert_eq!(drafts[1].after, ["plan", "3"]);
+        assert_eq!(
+            drafts[1].command,
+            Some(ShellCommand::Argv(vec!["cargo".into(), "test".into()]))
+        );
+        assert_eq!(drafts[1].agent.as_ref().unwrap().as_str(), "shell");
+        assert_eq!(drafts[2].after, ["task_001"]);
+    }
+
+    #[test]
+    fn json_lines_and_a_json_list_read_too() {
+        let lines = "{\"description\":\"a\"}\n\n{\"description\":\"b\",\"after\":1}\n";
+        assert_eq!(parse(lines, "t").unwrap()[1].after, ["1"]);
+        assert_eq!(parse("[{\"description\": \"a\"}]", "t").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_line_column_and_the_nearest_key() {
+        assert_eq!(
+            error("- description: a\n  prioritty: high\n"),
+            "t:2:3: unknown key `prioritty`; did you mean `priority`?"
+        );
+        let json = error("{\"description\":\"a\"}\n{\"descripton\":\"b\"}");
+        assert!(
+            json.starts_with("t:2:")
+                && json.ends_with("unknown key `descripton`; did you mean `description`?"),
+            "{json}"
+        );
+        assert!(
+            error("- description: a\n  priority: urgent\n").starts_with("t:2:"),
+            "{}",
+            error("- priority: urgent\n")
+        );
+        assert!(error("- description: a\n  timeout: soon\n").contains("30m"));
+        assert!(error("- description: [").starts_with("t:"));
+        assert!(error("- description: a\n  description: b\n").contains("t:2:3"));
+    }
+
+    #[test]
+    fn what_the_parsers_say_is_said_in_our_words() {
+        let yaml = error("- description: a\n  description: b\n");
+        assert_eq!(
+            yaml,
+            "t:2:3: key `description` stands here for the second time"
+        );
+        let json = error("{\"description\":\"a\",\"description\":\"b\"}");
+        assert!(
+            json.ends_with("key `description` stands here for the second time"),
+            "{json}"
+        );
+        let number = error("- description: a\n  retries: many\n");
+        assert_eq!(number, "t:2:12: a whole number is expected here");
+        assert_eq!(error("tasks:\n  - a\n"), "t:1:1: a list is expected here");
+        assert_eq!(error("- do it\n"), "t:1:3: `key: value` is expected here");
+    }
+
+    #[test]
+    fn each_task_knows_its_line() {
+        let at = |text: &str| -> Vec<Option<String>> {
+            let drafts = parse(text, "t").unwrap();
+            drafts.into_iter().map(|draft| draft.at).collect()
+        };
+        let lines = [Some("t:1".to_owned()), Some("t:3".to_owned())];
+        assert_eq!(at("- description: a\n\n- description: b\n"), lines);
+        assert_eq!(
+            at("{\"description\":\"a\"}\n\n{\"description\":\"b\"}"),
+            lines
+        );
+    }
+
+    #[test]
+    fn the_list_of_keys_is_the_one_that_is_read() {
+        let message = serde_json::from_str::<Draft>("{\"?\":1}")
+            .unwrap_err()
+            .to_string();
+        let mut read: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
+        read.sort_unstable();
+        let mut keys = KEYS;
+        keys.sort_unstable();
+        assert_eq!(read, keys);
+        let page = include_str!("../../../docs/task-file.md");
+        for key in KEYS {
+            assert!(
+                page.contains(&format!("`{key}`")),
+                "docs/task-file.md lacks `{key}`"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_without_tasks_is_a_mistake() {
+        for text in ["", "[]", "# nothing\n", "  \n"] {
+            assert_eq!(error(text), "t holds no tasks", "{text:?}");
+        }
+    }
+}

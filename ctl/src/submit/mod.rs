@@ -1,0 +1,104 @@
+//! From what a person asks for to tasks in the head's queue.
+//!
+//! ```text
+//! arguments or a file -> Draft -> checked spec -> place (snapshot) -> uploads -> one Submit
+//! ```
+
+pub mod draft;
+pub mod file;
+mod order;
+mod place;
+mod source;
+mod upload;
+
+use std::path::Path;
+
+use orchestra_proto::v1;
+use orchestra_types::{ContextFile, TaskId, TaskSpec, limits};
+use uuid::Uuid;
+
+use crate::{
+    app::App,
+    client::{Client, patiently},
+    error::{Error, OrFailed, Result},
+};
+use draft::Draft;
+use place::Places;
+use upload::Uploads;
+
+/// Tasks that the head has acknowledged: they survive whatever comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// Their ids, in the order of the drafts.
+    pub ids: Vec<TaskId>,
+}
+
+/// Checks the drafts, uploads what they need and submits them all in one call.
+pub async fn submit(
+    app: &App,
+    client: &Client,
+    drafts: Vec<Draft>,
+    base: &Path,
+) -> Result<Submitted> {
+    let config = app.config()?;
+    let afters = order::resolve(&drafts)?;
+    let mut specs = Vec::with_capacity(drafts.len());
+    for draft in &drafts {
+        specs.push(draft.spec(&config).map_err(|e| draft.blame(e))?);
+    }
+    let mut uploads = Uploads::default();
+    let mut places = Places::new(app, client, config.context.directory.clone())?;
+    for (draft, spec) in drafts.iter().zip(&mut specs) {
+        let prepared = async {
+            add_context(&mut uploads, draft, base, spec).await?;
+            places.locate(&mut uploads, draft, base, spec).await
+        };
+        prepared.await.map_err(|e| draft.blame(e))?;
+    }
+    uploads.send(client).await?;
+    places.remember();
+    let tasks = specs.into_iter().zip(afters).map(|(mut spec, after)| {
+        spec.after = after.ids;
+        v1::NewTask {
+            spec: Some(spec.into()),
+            after_index: after.indexes,
+        }
+    });
+    let request = v1::SubmitRequest {
+        idempotency_key: Uuid::new_v4().to_string(),
+        tasks: tasks.collect(),
+    };
+    let answer = patiently(async || client.admin().submit(request.clone()).await).await?;
+    Ok(Submitted {
+        ids: answer.ids.into_iter().map(TaskId).collect(),
+    })
+}
+
+async fn add_context(
+    uploads: &mut Uploads,
+    draft: &Draft,
+    base: &Path,
+    spec: &mut TaskSpec,
+) -> Result<()> {
+    for given in &draft.context {
+        let path = base.join(given);
+        let size = std::fs::metadata(&path)
+            .or_failed(|| format!("failed to read the context file `{}`", given.display()))?
+            .len();
+        if size > limits::CONTEXT_FILE_BYTES_MAX {
+            return Err(Error::failed(format!(
+                "the context file `{}` is larger than 16 MiB",
+                given.display()
+            ))
+            .hint("give the agent a part of it, or name its path in the description"));
+        }
+        let content = uploads
+            .add(orchestra_types::ArtifactKind::Context, path)
+            .await?;
+        spec.context_files.push(ContextFile {
+            name: given.to_string_lossy().into_owned(),
+            content,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,275 @@
+//! One task in full, and what a person does next with it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use orchestra_types::{TaskStatus, Timestamp};
+
+use super::{
+    changes,
+    escape::{block, line},
+    now,
+    status::{label, style, words},
+    style::{Line, Style},
+    task::worker_name,
+    time::{ago, duration, usage},
+};
+use crate::json::{
+    task::{Attempt, Task, Workplace},
+    time::Time,
+};
+
+/// Lines of a description or result that are shown.
+const TEXT_LINES: usize = 40;
+
+/// The task in full.
+pub fn lines(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
+    let mut lines = vec![title(task)];
+    lines.extend(text(&task.description));
+    lines.push(Line::default());
+    lines.extend(facts(task, names));
+    lines.extend(attempts(task, names));
+    if let Some(files) = task.files.as_ref().filter(|files| !files.is_empty()) {
+        lines.push(Line::default());
+        lines.push(Line::of(Style::Bold, "files"));
+        lines.extend(changes::lines(files, changes::NAMED_MAX));
+    }
+    if let Some(result) = &task.result {
+        lines.push(Line::default());
+        lines.push(Line::of(Style::Bold, "result"));
+        lines.extend(text(result));
+    }
+    lines
+}
+
+/// What a person does next; none when nothing is open.
+pub fn next_step(task: &Task) -> Option<String> {
+    let id = task.id;
+    match task.status {
+        TaskStatus::Blocked | TaskStatus::Queued => {
+            Some(format!("ctl wait {id}, or ctl cancel {id}"))
+        }
+        TaskStatus::Assigned | TaskStatus::Running => Some(format!("ctl logs {id} -f")),
+        TaskStatus::Succeeded => {
+            let changed = task.changes.is_some_and(|c| c.files > 0);
+            let in_repository = matches!(task.place, Workplace::Repository { .. });
+            let applied = task.apply.result.as_deref() == Some("applied");
+            (changed && in_repository && !applied)
+                .then(|| format!("ctl diff {id}, then ctl apply {id}"))
+        }
+        TaskStatus::Failed | TaskStatus::NeedsReview | TaskStatus::Cancelled => {
+            task.reason.as_ref().map(|reason| reason.advice.to_owned())
+        }
+    }
+}
+
+fn title(task: &Task) -> Line {
+    Line::of(Style::Bold, format!("{}  ", task.id)).with(style(task.status), label(task.status))
+}
+
+fn text(text: &str) -> Vec<Line> {
+    let shown = block(text.trim_end());
+    let all: Vec<&str> = shown.lines().collect();
+    let mut lines: Vec<Line> = all
+        .iter()
+        .take(TEXT_LINES)
+        .map(|l| Line::of(Style::Plain, format!("  {l}").trim_end()))
+        .collect();
+    if all.len() > TEXT_LINES {
+        lines.push(Line::of(
+            Style::Dim,
+            format!(
+                "  … {} more lines (--json has all of it)",
+                all.len() - TEXT_LINES
+            ),
+        ));
+    }
+    lines
+}
+
+fn facts(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
+    let now = now();
+    let mut lines = Vec::new();
+    let mut fact = |name: &str, value: String| {
+        if !value.is_empty() {
+            lines.push(Line::of(Style::Dim, format!("  {name:<10}")).with(Style::Plain, value));
+        }
+    };
+    if let Some(reason) = &task.reason {
+        fact(
+            "reason",
+            format!("{}: {}", reason.code, line(&reason.message)),
+        );
+    }
+    fact("runner", runner(task, names));
+    fact("priority", task.priority.to_string());
+    fact("created", moment(task.created_at, now));
+    fact(
+        "started",
+        task.started_at.map(|t| moment(t, now)).unwrap_or_default(),
+    );
+    fact("finished", finished(task, now));
+    fact("used", task.usage.as_ref().map(usage).unwrap_or_default());
+    fact("after", ids(&task.after));
+    fact("waits for", ids(&task.waits_for));
+    fact(
+        "retry at",
+        task.not_before.map(|t| t.to_string()).unwrap_or_default(),
+    );
+    fact("labels", pairs(&task.labels));
+    fact("requires", pairs(&task.requires));
+    fact(
+        "context",
+        task.context
+            .iter()
+            .map(|c| line(c).into_owned())
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
+    fact(
+        "project",
+        task.project
+            .as_ref()
+            .map(|p| format!("{} ({})", line(&p.name), line(&p.dir)))
+            .unwrap_or_default(),
+    );
+    fact("place", place(task));
+    fact(
+        "branch",
+        task.branch
+            .as_deref()
+            .map(|b| line(b).into_owned())
+            .unwrap_or_default(),
+    );
+    fact("applied", applied(task));
+    lines
+}
+
+fn runner(task: &Task, names: &BTreeMap<String, String>) -> String {
+    let runner = line(task.runner.as_deref().unwrap_or("any")).into_owned();
+    let model = task
+        .model
+        .as_deref()
+        .map(|m| format!(" ({})", line(m)))
+        .unwrap_or_default();
+    match task.attempt {
+        0 => runner + &model,
+        _ => format!("{runner}{model} on {}", worker_name(task, names)),
+    }
+}
+
+fn finished(task: &Task, now: Timestamp) -> String {
+    let Some(end) = task.finished_at else {
+        return String::new();
+    };
+    let took = task
+        .started_at
+        .map(|start| format!(", took {}", duration(end.0.since(start.0))));
+    moment(end, now) + &took.unwrap_or_default()
+}
+
+fn place(task: &Task) -> String {
+    match &task.place {
+        Workplace::Repository { commit, branch, .. } => {
+            let branch = branch
+                .as_deref()
+                .map(|b| format!(" of {}", line(b)))
+                .unwrap_or_default();
+            format!("snapshot {}{branch}", &line(commit)[..commit.len().min(10)])
+        }
+        Workplace::InPlace { dir, .. } => format!("in place: {}", line(dir)),
+        Workplace::Empty => "an empty directory".to_owned(),
+    }
+}
+
+fn applied(task: &Task) -> String {
+    let message = task
+        .apply
+        .message
+        .as_deref()
+        .map(|m| format!(": {}", line(m)))
+        .unwrap_or_default();
+    match (task.apply.result.as_deref(), task.apply.requested) {
+        (Some("applied"), _) => "yes".to_owned(),
+        (Some("conflict"), _) => format!("no, conflict{message}"),
+        (_, true) => "on success".to_owned(),
+        (_, false) => String::new(),
+    }
+}
+
+fn attempts(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
+    let attempts = task.attempts.as_deref().unwrap_or_default();
+    if attempts.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![Line::default(), Line::of(Style::Bold, "attempts")];
+    lines.extend(
+        attempts
+            .iter()
+            .map(|attempt| one_attempt(attempt, task.status, names)),
+    );
+    lines
+}
+
+fn one_attempt(attempt: &Attempt, status: TaskStatus, names: &BTreeMap<String, String>) -> Line {
+    let worker = attempt
+        .worker
+        .as_ref()
+        .map(|id| names.get(id).unwrap_or(id).as_str())
+        .unwrap_or("-");
+    let who = format!(
+        "{} on {}",
+        line(attempt.runner.as_deref().unwrap_or("-")),
+        line(worker)
+    );
+    let line_so_far = Line::of(Style::Dim, format!("  {} ", attempt.number))
+        .with(Style::Plain, format!("{who}  "));
+    let with_end = match (&attempt.exit, &attempt.reason) {
+        (None, _) => line_so_far.with(style(status), words(status)),
+        (Some(_), None) => line_so_far.with(Style::Good, "✓ succeeded"),
+        (Some(_), Some(reason)) => line_so_far
+            .with(Style::Bad, format!("✗ {}", reason.code))
+            .with(Style::Plain, format!(": {}", line(&reason.message))),
+    };
+    let mut rest = Vec::new();
+    if let (Some(start), Some(end)) = (attempt.started_at, attempt.finished_at) {
+        rest.push(duration(end.0.since(start.0)));
+    }
+    rest.extend(
+        attempt
+            .changes
+            .filter(|c| c.files > 0)
+            .map(|c| changes::summary(&c)),
+    );
+    rest.extend(attempt.usage.as_ref().map(usage).filter(|u| !u.is_empty()));
+    let rest: String = rest.iter().map(|part| format!(" · {part}")).collect();
+    with_end.with(Style::Dim, rest)
+}
+
+fn moment(time: Time, now: Timestamp) -> String {
+    format!("{} ({})", ago(time.0, now), time)
+}
+
+fn ids(ids: &[orchestra_types::TaskId]) -> String {
+    ids.iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn pairs(pairs: &BTreeMap<String, String>) -> String {
+    pairs
+        .iter()
+        .map(|(k, v)| format!("{k}={}", line(v)))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// How long something has been going on, in whole seconds.
+pub fn since(start: Time) -> String {
+    let seconds = now().since(start.0).as_secs();
+    if seconds < 10 {
+        format!("{seconds}s")
+    } else {
+        duration(Duration::from_secs(seconds))
+    }
+}

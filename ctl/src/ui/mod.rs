@@ -1,0 +1,196 @@
+//! Everything that a person reads: what goes where, in which colours, how wide.
+//!
+//! Data goes to standard output, everything else to standard error. Colours and live displays
+//! only on a terminal and never with `TERM=dumb`; with `NO_COLOR`, displays without colours.
+
+pub mod changes;
+pub mod detail;
+pub mod escape;
+pub mod live;
+pub mod status;
+pub mod style;
+pub mod suggest;
+pub mod table;
+pub mod task;
+pub mod time;
+pub mod transcript;
+pub mod width;
+
+use std::io::{self, IsTerminal, Write};
+
+use orchestra_types::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    error::{Error, OrFailed, Result},
+    exit::Exit,
+};
+use style::{Line, Style};
+
+/// What can be done with one output stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Face {
+    /// Whether a person looks at it.
+    pub terminal: bool,
+    /// Whether it may be coloured.
+    pub colour: bool,
+    /// Its columns; none when it is not a terminal.
+    pub width: Option<usize>,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ColourChoice {
+    /// On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Whether a command prints for people or for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Tables and sentences.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// The two output streams.
+#[derive(Clone, Copy, Debug)]
+pub struct Ui {
+    /// Standard output: data.
+    pub stdout: Face,
+    /// Standard error: everything else.
+    pub stderr: Face,
+    /// For whom data is printed.
+    pub form: Form,
+    /// Whether the terminal can draw over what it showed.
+    pub redraws: bool,
+}
+
+impl Ui {
+    /// The streams of this process.
+    pub fn of_process(colour: ColourChoice, form: Form) -> Self {
+        let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
+        let plain = dumb || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        let face = |terminal: bool, width: Option<usize>| Face {
+            terminal,
+            colour: match colour {
+                ColourChoice::Auto => terminal && !plain,
+                ColourChoice::Always => true,
+                ColourChoice::Never => false,
+            },
+            width: if terminal { width } else { None },
+        };
+        Self {
+            stdout: face(io::stdout().is_terminal(), terminal_width(io::stdout())),
+            stderr: face(io::stderr().is_terminal(), terminal_width(io::stderr())),
+            form,
+            redraws: !dumb,
+        }
+    }
+
+    /// Whether data is printed as JSON.
+    pub fn is_json(&self) -> bool {
+        self.form == Form::Json
+    }
+
+    /// Whether a live display may be drawn: on standard error, for a person.
+    pub fn is_live(&self) -> bool {
+        self.stderr.terminal && self.redraws
+    }
+
+    /// Prints `text` as it is to standard output.
+    pub fn print(&self, text: impl AsRef<[u8]>) -> Result<()> {
+        let mut out = io::stdout().lock();
+        let written = out.write_all(text.as_ref()).and_then(|()| out.flush());
+        match written {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Error::reader_gone()),
+            other => other.or_failed(|| "failed to write to standard output".to_owned()),
+        }
+    }
+
+    /// Prints one line of data.
+    pub fn line(&self, line: &Line) -> Result<()> {
+        self.print(line.render(self.stdout.colour) + "\n")
+    }
+
+    /// Prints a table, or `nothing` to standard error when it has no rows.
+    pub fn table(&self, table: &table::Table) -> Result<()> {
+        self.print(table.render(self.stdout.width, self.stdout.colour))
+    }
+
+    /// Prints a JSON document: indented on a terminal, one line elsewhere.
+    pub fn document(&self, document: &impl Serialize) -> Result<()> {
+        let text = if self.stdout.terminal {
+            serde_json::to_string_pretty(document)
+        } else {
+            serde_json::to_string(document)
+        };
+        self.print(text.or_failed(|| "failed to write JSON".to_owned())? + "\n")
+    }
+
+    /// Prints one JSON document on one line, for streams of them.
+    pub fn document_line(&self, document: &impl Serialize) -> Result<()> {
+        let text =
+            serde_json::to_string(document).or_failed(|| "failed to write JSON".to_owned())?;
+        self.print(text + "\n")
+    }
+
+    /// Says something to the person, on standard error. Nobody listening is no failure.
+    pub fn note(&self, line: &Line) {
+        let text = line.render(self.stderr.colour) + "\n";
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// Says something in one style.
+    pub fn say(&self, text: impl Into<String>) {
+        self.note(&Line::of(Style::Plain, text));
+    }
+
+    /// Says what to do next.
+    pub fn next(&self, text: impl Into<String>) {
+        self.note(&Line::of(Style::Dim, text));
+    }
+
+    /// Warns.
+    pub fn warn(&self, text: impl AsRef<str>) {
+        self.note(&Line::of(Style::Attention, "warning: ").with(Style::Plain, text.as_ref()));
+    }
+
+    /// Says why the command failed.
+    pub fn error(&self, error: &Error) {
+        match self.form {
+            // Whoever presses Ctrl-C knows it; what goes on is worth a word.
+            Form::Text if error.exit() == Exit::Interrupted => self.next(format!("\n{error}")),
+            Form::Text => {
+                let message = escape::block(&error.chain()).into_owned();
+                self.note(&Line::of(Style::Bad, "error: ").with(Style::Plain, message));
+                if let Some(hint) = error.next_step() {
+                    self.note(
+                        &Line::of(Style::Active, "hint: ").with(Style::Plain, escape::block(hint)),
+                    );
+                }
+            }
+            Form::Json => {
+                let document = crate::json::error(error);
+                self.note(&Line::of(Style::Plain, document.to_string()));
+            }
+        }
+    }
+}
+
+/// This moment.
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+}
+
+fn terminal_width(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width >= 20)
+}

@@ -1,0 +1,93 @@
+//! Colours, which only ever repeat what words already say.
+
+/// How a piece of text looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// As the terminal has it.
+    #[default]
+    Plain,
+    /// Titles.
+    Bold,
+    /// What matters less: thinking, times, paths.
+    Dim,
+    /// Success, added lines.
+    Good,
+    /// Failure, removed lines.
+    Bad,
+    /// What a person should look at.
+    Attention,
+    /// What is going on; names of runners and tools.
+    Active,
+}
+
+impl Style {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Bold => "1",
+            Self::Dim => "2",
+            Self::Good => "32",
+            Self::Bad => "31",
+            Self::Attention => "33",
+            Self::Active => "36",
+        }
+    }
+
+    /// `text` in this style where `colour` allows it.
+    pub fn paint(self, text: &str, colour: bool) -> String {
+        if !colour || self == Self::Plain || text.is_empty() {
+            return text.to_owned();
+        }
+        format!("\x1b[{}m{text}\x1b[0m", self.code())
+    }
+}
+
+/// A piece of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// What stands there, already escaped.
+    pub text: String,
+    /// How it looks.
+    pub style: Style,
+}
+
+/// A line of pieces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line(pub Vec<Span>);
+
+impl Line {
+    /// The line with one more piece.
+    #[must_use]
+    pub fn with(mut self, style: Style, text: impl Into<String>) -> Self {
+        let text = text.into();
+        if !text.is_empty() {
+            self.0.push(Span { text, style });
+        }
+        self
+    }
+
+    /// A line of one piece.
+    pub fn of(style: Style, text: impl Into<String>) -> Self {
+        Self::default().with(style, text)
+    }
+
+    /// The text for a terminal, or plain.
+    pub fn render(&self, colour: bool) -> String {
+        self.0
+            .iter()
+            .map(|span| span.style.paint(&span.text, colour))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_colour_there_is_no_escape_code() {
+        let line = Line::of(Style::Good, "done").with(Style::Dim, " 3s");
+        assert_eq!(line.render(false), "done 3s");
+        assert_eq!(line.render(true), "\x1b[32mdone\x1b[0m\x1b[2m 3s\x1b[0m");
+    }
+}

@@ -1,0 +1,184 @@
+//! Aligned tables without rules: header, rows, one column that gives way when space is short.
+
+use super::{
+    style::Style,
+    width::{columns, fit, pad, pad_start},
+};
+
+/// Space between columns.
+const GAP: usize = 2;
+/// The narrowest that the flexible column becomes before lines are longer than the terminal.
+const FLEXIBLE_MIN: usize = 16;
+
+/// One cell: its text, already escaped, and its style.
+#[derive(Clone, Debug, Default)]
+pub struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl Cell {
+    /// A cell.
+    pub fn new(text: impl Into<String>, style: Style) -> Self {
+        Self {
+            text: text.into(),
+            style,
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::new(text, Style::Plain)
+    }
+}
+
+/// How a column is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Left,
+    Right,
+    Flexible,
+}
+
+/// A table.
+pub struct Table {
+    titles: Vec<(&'static str, Kind)>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// A table with these column titles. `>TITLE` is aligned right, `TITLE…` gives way.
+    pub fn new(titles: &[&'static str]) -> Self {
+        let titles =
+            titles.iter().map(
+                |title| match (title.strip_prefix('>'), title.strip_suffix('…')) {
+                    (Some(title), _) => (title, Kind::Right),
+                    (None, Some(title)) => (title, Kind::Flexible),
+                    (None, None) => (*title, Kind::Left),
+                },
+            );
+        Self {
+            titles: titles.collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row; it has as many cells as there are titles.
+    pub fn row(&mut self, cells: Vec<Cell>) {
+        debug_assert_eq!(cells.len(), self.titles.len());
+        self.rows.push(cells);
+    }
+
+    /// The lines of the table. `width` is the terminal's; none means as wide as it wants.
+    pub fn render(&self, width: Option<usize>, colour: bool) -> String {
+        let widths = self.widths(width);
+        let titles = self
+            .titles
+            .iter()
+            .map(|(title, _)| Cell::new(*title, Style::Dim));
+        let mut out = self.line(&titles.collect::<Vec<_>>(), &widths, colour);
+        for row in &self.rows {
+            out.push_str(&self.line(row, &widths, colour));
+        }
+        out
+    }
+
+    fn widths(&self, width: Option<usize>) -> Vec<usize> {
+        let mut widths: Vec<usize> = self
+            .titles
+            .iter()
+            .map(|(title, _)| columns(title))
+            .collect();
+        for row in &self.rows {
+            for (cell, width) in row.iter().zip(&mut widths) {
+                *width = columns(&cell.text).max(*width);
+            }
+        }
+        if let Some(limit) = width {
+            self.give_way(&mut widths, limit);
+        }
+        widths
+    }
+
+    fn give_way(&self, widths: &mut [usize], limit: usize) {
+        let total = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+        let over = total.saturating_sub(limit);
+        for ((_, kind), width) in self.titles.iter().zip(widths) {
+            if *kind == Kind::Flexible {
+                *width = width.saturating_sub(over).max(FLEXIBLE_MIN.min(*width));
+            }
+        }
+    }
+
+    fn line(&self, cells: &[Cell], widths: &[usize], colour: bool) -> String {
+        let mut out = String::new();
+        let last = cells.len().saturating_sub(1);
+        for (at, ((cell, (_, kind)), width)) in
+            cells.iter().zip(&self.titles).zip(widths).enumerate()
+        {
+            let text = fit(&cell.text, *width);
+            let filled = match kind {
+                Kind::Right => pad_start(&text, *width),
+                Kind::Left | Kind::Flexible if at == last => text.clone(),
+                Kind::Left | Kind::Flexible => pad(&text, *width),
+            };
+            out.push_str(&filled.replacen(&text, &cell.style.paint(&text, colour), 1));
+            if at < last {
+                out.push_str(&" ".repeat(GAP));
+            }
+        }
+        out.truncate(out.trim_end().len());
+        out.push('\n');
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new(&["ID", ">AGE", "DESCRIPTION…"]);
+        table.row(vec![
+            "task_001".into(),
+            "2m".into(),
+            "Create README.md with project description".into(),
+        ]);
+        table.row(vec![
+            Cell::new("task_002", Style::Good),
+            "11h".into(),
+            "世界".into(),
+        ]);
+        table
+    }
+
+    #[test]
+    fn columns_stand_under_each_other() {
+        assert_eq!(
+            table().render(None, false),
+            "ID        AGE  DESCRIPTION\n\
+             task_001   2m  Create README.md with project description\n\
+             task_002  11h  世界\n"
+        );
+    }
+
+    #[test]
+    fn the_flexible_column_gives_way_on_a_narrow_terminal() {
+        let narrow = table().render(Some(32), false);
+        assert!(
+            narrow.contains("task_001   2m  Create README.md…\n"),
+            "{narrow}"
+        );
+        assert!(narrow.lines().all(|l| columns(l) <= 32), "{narrow}");
+    }
+
+    #[test]
+    fn colour_does_not_move_a_column() {
+        let coloured = table().render(None, true);
+        assert!(
+            coloured.contains("\x1b[32mtask_002\x1b[0m  11h  世界\n"),
+            "{coloured}"
+        );
+    }
+}
