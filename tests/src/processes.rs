@@ -1,0 +1,175 @@
+//! Finds the processes that a cluster left behind: by a mark in their environment, by their
+//! working directory, and by the cgroups that its attempts were seen in, for those that wash off
+//! both.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use anyhow::{Context, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Deadline, until};
+
+/// The environment variable that marks every process of one cluster.
+pub(crate) const MARK: &str = "ORCHESTRA_TEST_RUN";
+
+/// Marks the processes of one cluster.
+#[derive(Clone, Debug)]
+pub struct Marker {
+    name: String,
+    home: PathBuf,
+    cgroups: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Marker {
+    /// A marker with the name `name`, for processes at home below `home`.
+    pub(crate) fn new(name: String, home: PathBuf) -> Self {
+        Self {
+            name,
+            home,
+            cgroups: Arc::default(),
+        }
+    }
+
+    /// The variable's value.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The living processes with this marker, as `PID COMMAND LINE`.
+    #[must_use]
+    pub fn processes(&self) -> Vec<String> {
+        self.pids()
+            .into_iter()
+            .map(|pid| format!("{pid} {}", command_line(pid)))
+            .collect()
+    }
+
+    /// Keeps in mind in which cgroups of attempts its processes are now.
+    pub(crate) fn note_cgroups(&self) {
+        let found = self.pids().into_iter().filter_map(attempt_cgroup);
+        self.cgroups.lock().expect("no holder panics").extend(found);
+    }
+
+    /// Fails unless all processes with this marker end soon; kills those that do not.
+    pub fn expect_none(&self) -> anyhow::Result<()> {
+        let gone = until("every process ended", Deadline::secs(15), || {
+            Ok(self.pids().is_empty().then_some(()))
+        });
+        let left = self.processes();
+        self.kill_all();
+        gone.with_context(|| format!("left behind:\n{}", left.join("\n")))
+    }
+
+    /// Kills what has this marker.
+    pub(crate) fn kill_all(&self) {
+        for pid in self.pids() {
+            // It may end between the look and the kill.
+            drop(kill_9(pid));
+        }
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        all_pids()
+            .into_iter()
+            .filter(|pid| self.owns(*pid))
+            .collect()
+    }
+
+    fn owns(&self, pid: u32) -> bool {
+        let root = PathBuf::from(format!("/proc/{pid}"));
+        if pid == std::process::id() || is_zombie(pid) {
+            return false;
+        }
+        let cgroups = self.cgroups.lock().expect("no holder panics").clone();
+        if attempt_cgroup(pid).is_some_and(|cgroup| cgroups.contains(&cgroup)) {
+            return true;
+        }
+        let mark = format!("{MARK}={}", self.name);
+        let environment = fs::read(root.join("environ")).unwrap_or_default();
+        environment
+            .split(|b| *b == 0)
+            .any(|entry| entry == mark.as_bytes())
+            || fs::read_link(root.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&self.home))
+    }
+}
+
+/// Whether a process with this id lives.
+#[must_use]
+pub fn alive(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists() && !is_zombie(pid)
+}
+
+/// Sends SIGKILL to one process.
+pub fn kill_9(pid: u32) -> anyhow::Result<()> {
+    ensure!(pid > 1, "{pid} is no process of a test");
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("not a pid")?;
+    kill_process(pid, Signal::KILL).context("failed to send SIGKILL")
+}
+
+/// The cgroup (v2) of a process, if it is one that a worker made for an attempt.
+fn attempt_cgroup(pid: u32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    path.contains("/orchestra-").then(|| path.to_owned())
+}
+
+fn all_pids() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+fn is_zombie(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| rest.starts_with('Z'))
+}
+
+fn command_line(pid: u32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
+    text.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_found_by_its_mark_and_by_where_it_works() {
+        let home = tempfile::tempdir().unwrap();
+        let marker = Marker::new("mark-of-this-test".to_owned(), home.path().to_owned());
+        let mut marked = Command::new("sleep")
+            .arg("60")
+            .env(MARK, marker.name())
+            .spawn()
+            .unwrap();
+        let mut washed = Command::new("sleep")
+            .arg("60")
+            .current_dir(&home)
+            .spawn()
+            .unwrap();
+        let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+        assert_eq!(marker.processes().len(), 2);
+        marker.kill_all();
+        assert!(!marked.wait().unwrap().success() && !washed.wait().unwrap().success());
+        assert!(marker.processes().is_empty() && alive(other.id()));
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+}

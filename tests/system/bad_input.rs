@@ -1,0 +1,166 @@
+//! Bad input gets a clear error, the right exit code and a next step, and nothing is lost.
+
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{Cluster, Output, Project, Setup, Test, run, scene};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("a_description_must_say_something_and_fit", descriptions),
+        Test::new("an_argument_that_is_not_utf8_is_refused", not_utf8),
+        Test::new("an_unknown_name_gets_the_nearest_one", suggestions),
+        Test::new("a_bad_task_file_is_refused_as_a_whole", task_files),
+        Test::new("a_missing_file_or_task_is_named", missing_things),
+        Test::new("without_a_head_it_says_how_to_start_one", no_head),
+        Test::new(
+            "a_broken_configuration_is_refused_with_line_and_column",
+            broken_config,
+        ),
+    ]
+}
+
+fn descriptions() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let add = |text: &str| cluster.ctl_in(project.dir(), &["add", text, "--agent", "shell"]);
+        clear(add("")?, 2, &["description"])?;
+        clear(add("  \n ")?, 2, &["description"])?;
+        // A megabyte does not fit into one argument, so it comes on standard input.
+        let command = cluster.command(project.dir(), &["add", "-", "--agent", "shell"]);
+        let output = run(command, "x".repeat(1024 * 1024).as_bytes())?;
+        clear(output, 1, &["256 KiB"])?;
+        nothing_was_queued(cluster)
+    })
+}
+
+fn not_utf8() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let bad = OsStr::from_bytes(b"caf\xe9");
+        let args = [OsStr::new("add"), bad];
+        clear(cluster.ctl(&args)?, 2, &["UTF-8"])?;
+        nothing_was_queued(cluster)
+    })
+}
+
+fn suggestions() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let ctl = |args: &[&str]| cluster.ctl(args);
+        clear(
+            ctl(&["add", "x", "--agent", "claud"])?,
+            1,
+            &["claud", "claude"],
+        )?;
+        clear(ctl(&["statsu"])?, 2, &["statsu", "status"])?;
+        clear(
+            ctl(&["tasks", "--status", "faild"])?,
+            2,
+            &["faild", "failed"],
+        )?;
+        clear(
+            ctl(&["add", "x", "--priority", "hihg"])?,
+            2,
+            &["hihg", "high"],
+        )?;
+        nothing_was_queued(cluster)
+    })
+}
+
+fn task_files() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let add = |text: &str| {
+            project.write("tasks.yaml", text)?;
+            cluster.ctl_in(project.dir(), &["add", "-f", "tasks.yaml"])
+        };
+        let cycle = "- {name: egg, description: lay, after: [hen]}\n- {name: hen, description: hatch, after: [egg]}\n";
+        clear(add(cycle)?, 1, &["egg", "hen"])?;
+        let unknown_key = "- description: fine\n- descripton: typo\n";
+        clear(add(unknown_key)?, 1, &["descripton", "description", "2"])?;
+        clear(
+            add("- description: fine\n- description: ''\n")?,
+            1,
+            &["description"],
+        )?;
+        nothing_was_queued(cluster)
+    })
+}
+
+fn missing_things() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let ctl = |args: &[&str]| cluster.ctl(args);
+        clear(
+            ctl(&["add", "x", "--context", "nowhere.md"])?,
+            1,
+            &["nowhere.md"],
+        )?;
+        clear(ctl(&["add", "-f", "nowhere.yaml"])?, 1, &["nowhere.yaml"])?;
+        clear(ctl(&["add", "x", "--after", "task_999"])?, 4, &["task_999"])?;
+        clear(ctl(&["show", "task_999"])?, 4, &["task_999"])?;
+        clear(ctl(&["logs", "7"])?, 4, &["task_007"])?;
+        clear(ctl(&["show", "seven"])?, 2, &["seven", "task_001"])?;
+        nothing_was_queued(cluster)
+    })
+}
+
+fn no_head() -> anyhow::Result<()> {
+    let cluster = Cluster::new(Setup::new())?;
+    for command in ["status", "tasks", "agents", "workers"] {
+        clear(cluster.ctl(&[command])?, 3, &["ctl start"])?;
+    }
+    clear(cluster.ctl(&["add", "x"])?, 3, &["ctl start"])?;
+    cluster.stop()?;
+    cluster.expect_no_process()
+}
+
+fn broken_config() -> anyhow::Result<()> {
+    let cases: [(&str, &[&str]); 4] = [
+        (
+            "worke:\n  slots: 3\n",
+            &["orchestra.yaml:1:1", "worke", "worker"],
+        ),
+        (
+            "worker:\n  slots: many\n",
+            &["orchestra.yaml:2:10", "whole number"],
+        ),
+        (
+            "worker:\n  slots: 1\n  slots: 2\n",
+            &["orchestra.yaml:3:", "slots"],
+        ),
+        ("worker: [\n", &["orchestra.yaml:"]),
+    ];
+    for (config, wants) in cases {
+        let cluster = Cluster::new(Setup::new().config(config))?;
+        clear(cluster.ctl(&["start", "--detach"])?, 1, wants)
+            .with_context(|| format!("for the configuration {config:?}"))?;
+        ensure!(
+            !fs::exists(cluster.state().join("head/head.json"))?,
+            "a head started"
+        );
+        cluster.expect_no_process()?;
+    }
+    Ok(())
+}
+
+/// One line that names the trouble, exit code as documented, nothing on standard output.
+fn clear(output: Output, code: i32, names: &[&str]) -> anyhow::Result<()> {
+    let output = output
+        .exits(code)?
+        .complains(names)?
+        .complains(&["error: "])?;
+    ensure!(
+        output.stdout.is_empty(),
+        "an error belongs on standard error\n{output}"
+    );
+    ensure!(!output.stderr.contains("panicked"), "it panicked\n{output}");
+    Ok(())
+}
+
+fn nothing_was_queued(cluster: &Cluster) -> anyhow::Result<()> {
+    let tasks = cluster.json(&["tasks"])?;
+    ensure!(
+        tasks["tasks"].as_array().is_some_and(Vec::is_empty),
+        "there are tasks: {tasks}"
+    );
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! What is acknowledged survives `kill -9`, and agents run on.
+
+use std::fs;
+
+use anyhow::ensure;
+use orchestra_tests::{Cluster, Deadline, GATE, Project, Setup, Test, alive, kill_9, scene, until};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("acknowledged_tasks_survive_kill_9_of_the_head", head),
+        Test::new(
+            "an_agent_outlives_kill_9_of_its_worker_and_is_recorded_once",
+            worker,
+        ),
+        Test::new(
+            "an_agent_outlives_kill_9_of_the_head_without_a_gap_in_its_events",
+            agent_and_head,
+        ),
+        Test::new("stop_now_ends_running_agents_and_leaves_nothing", stop_now),
+    ]
+}
+
+fn head() -> anyhow::Result<()> {
+    scene(Setup::new().agents("shell:1"), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let lines: String = (0..50)
+            .map(|n| {
+                format!("{{\"description\": \"echo {n} >> done.txt\", \"agent\": \"shell\"}}\n")
+            })
+            .collect();
+        project.write("tasks.jsonl", &lines)?;
+        cluster
+            .ctl_in(project.dir(), &["add", "-f", "tasks.jsonl"])?
+            .ok()?;
+        kill_and_restart(cluster, cluster.head_pid()?)?;
+        cluster.succeeded("task_050", Deadline::secs(90))?;
+        let counts = cluster.json(&["status"])?["tasks"].clone();
+        ensure!(counts["succeeded"] == 50, "not all succeeded: {counts}");
+        let done = project.read("done.txt")?;
+        ensure!(
+            done.lines().count() == 50,
+            "some ran twice or never:\n{done}"
+        );
+        Ok(())
+    })
+}
+
+fn worker() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let task = long_task(cluster, &project)?;
+        let agents = working(cluster);
+        kill_and_restart(cluster, cluster.worker_pid()?)?;
+        ensure!(working(cluster) == agents, "the agent died with its worker");
+        finish_once(cluster, &task)
+    })
+}
+
+fn agent_and_head() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let task = long_task(cluster, &project)?;
+        let agents = working(cluster);
+        kill_and_restart(cluster, cluster.head_pid()?)?;
+        ensure!(working(cluster) == agents, "the agent died with the head");
+        finish_once(cluster, &task)
+    })
+}
+
+fn stop_now() -> anyhow::Result<()> {
+    let cluster = Cluster::new(Setup::new())?;
+    cluster.start()?;
+    let project = cluster.repository("project")?;
+    long_task(&cluster, &project)?;
+    let again = cluster.ctl(&["start", "--detach"])?.ok()?;
+    let said = format!("{}{}", again.stdout, again.stderr);
+    ensure!(
+        said.contains("already"),
+        "a second start does not say that it runs\n{again}"
+    );
+    cluster.stop()?;
+    cluster.stop()?;
+    cluster.expect_no_process()
+}
+
+/// A task that appends one line, waits at the gate and says two more things.
+fn long_task(cluster: &Cluster, project: &Project) -> anyhow::Result<String> {
+    let dir = cluster.path("");
+    let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
+    let command = format!(
+        "echo ran >> {}/ran; echo one; {gate}; echo two > file.txt; echo three",
+        dir.display()
+    );
+    let task = cluster.add(project, &[command.as_str(), "--agent", "shell"])?;
+    until("it works", Deadline::SOON, || {
+        Ok(fs::exists(dir.join("ran"))?.then_some(()))
+    })?;
+    cluster.wait_for(&task, &["running"], Deadline::SOON)?;
+    Ok(task)
+}
+
+fn working(cluster: &Cluster) -> Vec<String> {
+    let mut lines = cluster.marker().processes();
+    lines.retain(|line| line.contains("/gate ]") && !line.contains("ctl "));
+    lines
+}
+
+fn kill_and_restart(cluster: &Cluster, pid: u32) -> anyhow::Result<()> {
+    kill_9(pid)?;
+    until("it is dead", Deadline::SOON, || {
+        Ok((!alive(pid)).then_some(()))
+    })?;
+    cluster.start()
+}
+
+fn finish_once(cluster: &Cluster, task: &str) -> anyhow::Result<()> {
+    cluster.open_gate()?;
+    let document = cluster.succeeded(task, Deadline::SOON)?;
+    ensure!(
+        document["attempt"] == 1,
+        "it needed {} attempts",
+        document["attempt"]
+    );
+    ensure!(
+        document["attempts"]
+            .as_array()
+            .is_some_and(|a| a.len() == 1),
+        "{document:#}"
+    );
+    ensure!(
+        fs::read_to_string(cluster.path("ran"))? == "ran\n",
+        "it ran more than once"
+    );
+    ensure!(
+        document["files"][0]["path"] == "file.txt",
+        "the files are {}",
+        document["files"]
+    );
+    let events = cluster.events(task)?;
+    let numbers: Vec<u64> = events
+        .iter()
+        .filter_map(|event| event["seq"].as_u64())
+        .collect();
+    let want: Vec<u64> = (1..=numbers.len() as u64).collect();
+    ensure!(numbers == want, "the events are numbered {numbers:?}");
+    let text: String = events.iter().filter_map(|e| e["text"].as_str()).collect();
+    ensure!(
+        text.contains("one") && text.contains("three"),
+        "the events say {text:?}"
+    );
+    Ok(())
+}

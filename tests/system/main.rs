@@ -1,0 +1,37 @@
+//! The system tests: what a person can do, through the built binaries.
+//!
+//! One file per subject. The whole run happens in a network namespace with nothing but loopback
+//! where the machine allows it; what it cannot do is skipped by name and counted at the end.
+
+mod acceptance;
+mod bad_input;
+mod crash;
+mod output;
+mod queue;
+mod real_clis;
+mod remote;
+mod security;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use orchestra_tests::{Binaries, Suite, enter};
+
+fn main() -> ExitCode {
+    if let Err(error) = Binaries::build() {
+        eprintln!("error: {error:?}");
+        return ExitCode::FAILURE;
+    }
+    enter();
+    Suite::default()
+        .with("acceptance", acceptance::tests())
+        .with("bad_input", bad_input::tests())
+        .with("crash", crash::tests())
+        .with("output", output::tests())
+        .with("queue", queue::tests())
+        .with("real_clis", real_clis::tests())
+        .with("remote", remote::tests())
+        .with("security", security::tests())
+        .with("telemetry", telemetry::tests())
+        .run()
+}

@@ -1,0 +1,180 @@
+//! What `ctl` prints: stable names in JSON, no colours where there is no terminal.
+
+use std::collections::BTreeSet;
+
+use anyhow::ensure;
+use orchestra_tests::{Cluster, Deadline, Need, Setup, Test, scene};
+use serde_json::Value;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "on_a_terminal_there_are_colours_unless_they_are_not_wanted",
+            colours,
+        )
+        .needs(&[Need::Program("script")]),
+        Test::new("json_documents_keep_their_names", names),
+        Test::new(
+            "without_a_terminal_there_is_no_escape_code",
+            no_escape_codes,
+        ),
+        Test::new("a_reader_that_goes_away_is_no_error", closed_pipe),
+        Test::new(
+            "completions_and_man_pages_are_there_for_every_command",
+            shell_files,
+        ),
+    ]
+}
+
+fn names() -> anyhow::Result<()> {
+    scene(Setup::new().model("hello"), |cluster| {
+        let project = cluster.repository("project")?;
+        let task = cluster.add(&project, &["Write hello.txt", "--agent", "agent"])?;
+        let document = cluster.succeeded(&task, Deadline::SOON)?;
+        expect(&document, TASK)?;
+        expect(
+            &document["usage"],
+            "cached_tokens cost_microusd input_tokens output_tokens turns",
+        )?;
+        expect(&document["files"][0], FILE)?;
+        expect(&cluster.json(&["status"])?, STATUS)?;
+        expect(&cluster.json(&["tasks"])?["tasks"][0], TASK)?;
+        expect(&cluster.json(&["workers"])?["workers"][0], WORKER)?;
+        expect(&cluster.json(&["agents"])?["agents"][0], AGENT)?;
+        expect(&cluster.json(&["files", &task])?["files"][0], FILE)?;
+        let events = cluster.events(&task)?;
+        for event in &events {
+            let keys = keys(event);
+            for name in ["task", "attempt", "seq", "time", "type"] {
+                ensure!(keys.contains(name), "an event has no {name}: {event}");
+            }
+        }
+        Ok(())
+    })
+}
+
+const TASK: &str = "after apply attempt attempts branch cancel_requested changes command commit context created_at \
+    description files finished_at id labels model not_before place priority project reason requires result retries \
+    runner started_at status submitter timeout_seconds usage waits_for worker";
+const FILE: &str = "binary change lines_added lines_removed mode path renamed_from sha256 size";
+const STATUS: &str = "agents cluster listen machine metrics pid priorities state_dir tasks uptime_seconds version workers";
+const WORKER: &str = "address attempts cores hostname id joined_at kill_method labels last_seen machine \
+    memory_bytes name pid runners slots state version";
+const AGENT: &str = "attempt description runner since state worker worker_name";
+
+fn keys(document: &Value) -> BTreeSet<&str> {
+    document
+        .as_object()
+        .map(|o| o.keys().map(String::as_str).collect())
+        .unwrap_or_default()
+}
+
+fn expect(document: &Value, names: &str) -> anyhow::Result<()> {
+    let want: BTreeSet<&str> = names.split_whitespace().collect();
+    let found = keys(document);
+    ensure!(
+        found == want,
+        "want {want:?}\nfound {found:?}\nin {document:#}"
+    );
+    Ok(())
+}
+
+fn no_escape_codes() -> anyhow::Result<()> {
+    scene(Setup::new().model("hello"), |cluster| {
+        let project = cluster.repository("project")?;
+        let add = ["add", "Write hello.txt", "--agent", "agent", "--follow"];
+        let mut outputs = vec![cluster.ctl_in(project.dir(), &add)?.ok()?];
+        for args in every_view() {
+            outputs.push(cluster.ctl_in(project.dir(), &args)?.ok()?);
+        }
+        for output in outputs {
+            let escape = output.stdout.contains('\x1b') || output.stderr.contains('\x1b');
+            ensure!(!escape, "there are escape codes\n{output}");
+        }
+        Ok(())
+    })
+}
+
+fn colours() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let task = cluster.add(&project, &["true", "--agent", "shell"])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        let ctl = orchestra_tests::Binaries::get().ctl();
+        let tasks = format!("{} tasks", ctl.display());
+        ensure!(
+            on_terminal(cluster, &tasks)?.contains("\x1b["),
+            "no colours on a terminal"
+        );
+        for no_colours in ["NO_COLOR=1", "TERM=dumb"] {
+            let said = on_terminal(cluster, &format!("{no_colours} {tasks}"))?;
+            ensure!(
+                !said.contains("\x1b["),
+                "{no_colours}, and yet there are colours: {said:?}"
+            );
+            ensure!(said.contains("task_001"), "{said:?}");
+        }
+        Ok(())
+    })
+}
+
+/// Runs a shell command on a terminal of its own.
+fn on_terminal(cluster: &Cluster, line: &str) -> anyhow::Result<String> {
+    let environment = cluster.command(&cluster.path(""), &[] as &[&str]);
+    let mut script = std::process::Command::new("script");
+    script
+        .args(["-qec", line, "/dev/null"])
+        .env_clear()
+        .env("TERM", "xterm-256color");
+    for (name, value) in environment.get_envs() {
+        script.env(name, value.unwrap_or_default());
+    }
+    Ok(orchestra_tests::run(script, b"")?.ok()?.stdout)
+}
+
+fn every_view() -> Vec<Vec<&'static str>> {
+    [
+        "status",
+        "tasks",
+        "agents",
+        "workers",
+        "show 1",
+        "wait 1",
+        "logs 1",
+        "files 1",
+        "diff 1",
+        "--help",
+        "--version",
+    ]
+    .into_iter()
+    .map(|line| line.split(' ').collect())
+    .collect()
+}
+
+fn closed_pipe() -> anyhow::Result<()> {
+    let cluster = Cluster::new(Setup::new())?;
+    let mut command = std::process::Command::new("bash");
+    let ctl = orchestra_tests::Binaries::get().ctl();
+    command
+        .args([
+            "-c",
+            "\"$0\" man --help >/dev/full; \"$0\" --help | true; echo ${PIPESTATUS[0]}",
+        ])
+        .arg(ctl);
+    let output = orchestra_tests::run(command, b"")?.ok()?;
+    ensure!(output.stdout.trim() == "0", "{output}");
+    ensure!(!output.stderr.contains("panicked"), "{output}");
+    cluster.expect_no_process()
+}
+
+fn shell_files() -> anyhow::Result<()> {
+    let cluster = Cluster::new(Setup::new())?;
+    for shell in ["bash", "zsh", "fish"] {
+        let output = cluster.ctl(&["completions", shell])?.ok()?;
+        ensure!(
+            output.stdout.contains("follow"),
+            "no completions for {shell}\n{output}"
+        );
+    }
+    cluster.expect_no_process()
+}

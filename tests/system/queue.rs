@@ -1,0 +1,205 @@
+//! Order, concurrency and dependencies of many tasks.
+
+use std::fmt::Write;
+
+use anyhow::ensure;
+use orchestra_tests::{Cluster, Deadline, GATE, Project, Setup, Test, scene, until};
+use serde_json::Value;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("ten_tasks_are_all_assigned_within_ten_seconds", ten_tasks),
+        Test::new(
+            "a_higher_priority_goes_first_and_order_is_kept_within_one",
+            priorities,
+        ),
+        Test::new(
+            "a_task_waits_for_what_it_comes_after_and_fails_with_it",
+            dependencies,
+        ),
+        Test::new(
+            "a_file_of_tasks_is_submitted_in_one_call_in_order",
+            task_file,
+        ),
+        Test::new(
+            "a_running_task_can_be_cancelled_and_leaves_no_process",
+            cancel,
+        ),
+        Test::new("a_task_that_takes_too_long_is_stopped", timeout),
+    ]
+}
+
+fn ten_tasks() -> anyhow::Result<()> {
+    scene(Setup::new().agents("shell:10"), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let tasks: Vec<String> = (0..10)
+            .map(|_| add_shell(cluster, &project, &gate(cluster), &[]))
+            .collect::<Result<_, _>>()?;
+        until("all ten are assigned", Deadline::secs(10), || {
+            let counts = cluster.json(&["status"])?["tasks"].clone();
+            let count = |status: &str| counts[status].as_u64().unwrap_or(0);
+            Ok((count("assigned") + count("running") == 10).then_some(()))
+        })?;
+        cluster.open_gate()?;
+        tasks
+            .iter()
+            .try_for_each(|task| cluster.succeeded(task, Deadline::SOON).map(drop))
+    })
+}
+
+fn priorities() -> anyhow::Result<()> {
+    scene(Setup::new().agents("shell:1"), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let blocker = add_shell(cluster, &project, &gate(cluster), &[])?;
+        cluster.wait_for(&blocker, &["running"], Deadline::SOON)?;
+        let mut tasks = Vec::new();
+        for (name, priority) in [
+            ("low", "low"),
+            ("first", "normal"),
+            ("second", "normal"),
+            ("high", "high"),
+        ] {
+            let command = format!("echo {name} >> order.txt");
+            tasks.push(add_shell(
+                cluster,
+                &project,
+                &command,
+                &["--priority", priority],
+            )?);
+        }
+        cluster.open_gate()?;
+        for task in &tasks {
+            cluster.succeeded(task, Deadline::SOON)?;
+        }
+        let order = project.read("order.txt")?;
+        ensure!(
+            order == "high\nfirst\nsecond\nlow\n",
+            "they ran in the order {order:?}"
+        );
+        Ok(())
+    })
+}
+
+fn dependencies() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let held = format!("{}; exit 1", gate(cluster));
+        let first = add_shell(cluster, &project, &held, &[])?;
+        let second = add_shell(cluster, &project, "true", &["--after", &first])?;
+        let document = cluster.show(&second)?;
+        ensure!(
+            document["status"] == "blocked",
+            "it is {}",
+            document["status"]
+        );
+        ensure!(
+            document["waits_for"][0] == first.as_str(),
+            "it waits for {}",
+            document["waits_for"]
+        );
+        cluster.open_gate()?;
+        cluster.wait_for(&first, &["failed"], Deadline::SOON)?;
+        let document = cluster.wait_for(&second, &["failed", "blocked"], Deadline::SOON)?;
+        let ended = until("the second task knows why", Deadline::SOON, || {
+            let document = cluster.show(&second)?;
+            Ok((document["reason"]["code"] == "dependency_failed").then_some(document))
+        })?;
+        ensure!(
+            ended["attempt"] == 0,
+            "it ran although its predecessor failed: {document:#}"
+        );
+        Ok(())
+    })
+}
+
+fn task_file() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let mut lines = String::new();
+        for number in 1..=30 {
+            writeln!(
+                lines,
+                r#"{{"description": "echo {number}", "agent": "shell"}}"#
+            )?;
+        }
+        project.write("tasks.jsonl", &lines)?;
+        let output = cluster
+            .ctl_in(project.dir(), &["add", "-f", "tasks.jsonl"])?
+            .ok()?;
+        let ids: Vec<&str> = output
+            .stdout
+            .split_whitespace()
+            .filter(|w| w.starts_with("task_"))
+            .collect();
+        let want: Vec<String> = (1..=30).map(|n| format!("task_{n:03}")).collect();
+        ensure!(ids == want, "the ids are {ids:?}");
+        let waited = cluster.ctl(&["wait", "task_030", "task_001"])?;
+        waited.ok()?;
+        let last = cluster.succeeded("task_030", Deadline::SOON)?;
+        ensure!(
+            last["result"].as_str().is_some_and(|r| r.trim() == "30"),
+            "it said {}",
+            last["result"]
+        );
+        Ok(())
+    })
+}
+
+fn cancel() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        // A grandchild in a session of its own, which a signal to the process group cannot reach.
+        let task = add_shell(
+            cluster,
+            &project,
+            "setsid sleep 4242 & echo ready; sleep 4242",
+            &[],
+        )?;
+        until("both sleep", Deadline::SOON, || {
+            Ok((sleepers(cluster) >= 2).then_some(()))
+        })?;
+        cluster.ctl(&["cancel", &task])?.ok()?;
+        cluster.wait_for(&task, &["cancelled"], Deadline::SOON)?;
+        until("none sleeps", Deadline::SOON, || {
+            Ok((sleepers(cluster) == 0).then_some(()))
+        })
+    })
+}
+
+fn timeout() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let task = add_shell(cluster, &project, "sleep 4242", &["--timeout", "1s"])?;
+        let document: Value =
+            cluster.wait_for(&task, &["failed", "needs_review"], Deadline::SOON)?;
+        ensure!(
+            document["reason"]["code"] == "timeout",
+            "the reason is {}",
+            document["reason"]
+        );
+        until("none sleeps", Deadline::SOON, || {
+            Ok((sleepers(cluster) == 0).then_some(()))
+        })
+    })
+}
+
+fn sleepers(cluster: &Cluster) -> usize {
+    let processes = cluster.marker().processes();
+    processes
+        .iter()
+        .filter(|line| line.contains(" sleep 4242"))
+        .count()
+}
+
+fn add_shell(
+    cluster: &Cluster,
+    project: &Project,
+    command: &str,
+    more: &[&str],
+) -> anyhow::Result<String> {
+    cluster.add(project, &[&[command, "--agent", "shell"], more].concat())
+}
+
+fn gate(cluster: &Cluster) -> String {
+    GATE.replace("@DIR@", &cluster.path("").to_string_lossy())
+}

@@ -1,0 +1,262 @@
+//! A worker on another machine, which shares nothing with the head but a network.
+
+use std::{fs, net::TcpListener, path::PathBuf, process::Command};
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{
+    Binaries, Cable, Cluster, Deadline, GATE, Need, Neighbour, Output, Project, Setup, Test, run,
+    scene, until,
+};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "a_worker_joins_by_token_from_another_network_and_runs_a_task",
+            joins,
+        )
+        .needs(&[Need::Isolation]),
+        Test::new("a_result_arrives_once_after_the_network_broke", cut).needs(&[Need::Isolation]),
+        Test::new("a_join_token_works_once", token_once).needs(&[Need::Isolation]),
+        Test::new(
+            "a_submitter_on_another_machine_applies_and_carries_the_context",
+            far_submitter,
+        )
+        .needs(&[Need::Isolation]),
+    ]
+}
+
+fn joins() -> anyhow::Result<()> {
+    with_head(|cluster, cable| {
+        let project = cluster.repository("project")?;
+        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
+        connected(cluster, 2).with_context(|| neighbour.log())?;
+        let command = "test ! -e README.md || echo from afar > afar.txt";
+        let task = cluster.add(
+            &project,
+            &[command, "--agent", "shell", "--require", "where=far"],
+        )?;
+        let document = cluster
+            .succeeded(&task, Deadline::SOON)
+            .with_context(|| neighbour.log())?;
+        ensure!(
+            document["files"][0]["path"] == "afar.txt",
+            "the files are {}",
+            document["files"]
+        );
+        cluster.ctl_in(project.dir(), &["apply", &task])?.ok()?;
+        ensure!(
+            project.read("afar.txt")? == "from afar\n",
+            "another text came back"
+        );
+        Ok(())
+    })
+}
+
+fn cut() -> anyhow::Result<()> {
+    with_head(|cluster, cable| {
+        let project = cluster.repository("project")?;
+        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
+        connected(cluster, 2).with_context(|| neighbour.log())?;
+        let dir = cluster.path("");
+        let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
+        let command = format!(
+            "touch {0}/began; {gate}; echo late > late.txt; echo x >> {0}/ended",
+            dir.display()
+        );
+        let add = [
+            command.as_str(),
+            "--agent",
+            "shell",
+            "--require",
+            "where=far",
+        ];
+        let task = cluster.add(&project, &add)?;
+        until("it works", Deadline::SOON, || {
+            Ok(dir.join("began").exists().then_some(()))
+        })
+        .with_context(|| neighbour.log())?;
+        cable.unplug()?;
+        cluster.open_gate()?;
+        until("it ended", Deadline::SOON, || {
+            Ok(dir.join("ended").exists().then_some(()))
+        })?;
+        cable.plug()?;
+        let document = cluster
+            .succeeded(&task, Deadline::secs(90))
+            .with_context(|| neighbour.log())?;
+        ensure!(
+            document["attempt"] == 1,
+            "it needed {} attempts",
+            document["attempt"]
+        );
+        ensure!(
+            fs::read_to_string(dir.join("ended"))? == "x\n",
+            "it ran more than once"
+        );
+        ensure!(
+            document["files"][0]["path"] == "late.txt",
+            "the files are {}",
+            document["files"]
+        );
+        Ok(())
+    })
+}
+
+fn token_once() -> anyhow::Result<()> {
+    with_head(|cluster, cable| {
+        let token = token(cluster)?;
+        let first = join(cluster, cable, &token, "far")?;
+        connected(cluster, 2).with_context(|| first.log())?;
+        drop(first);
+        let cable = Cable::new()?;
+        let second = join(cluster, cable, &token, "thief")?;
+        until("the second one is refused", Deadline::SOON, || {
+            Ok(second.log().contains("token").then_some(()))
+        })
+        .with_context(|| second.log())?;
+        ensure!(known(cluster)? == 2, "it got in");
+        Ok(())
+    })
+}
+
+/// The head cannot reach this submitter's checkout: ctl does there what the head does otherwise.
+fn far_submitter() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let far = Elsewhere::new(cluster)?;
+        let add = ["add", "echo far > far.txt", "--agent", "shell", "--apply"];
+        far.ctl(&project, &add)?.exits(2)?.complains(&["--wait"])?;
+        let waits = [add.as_slice(), &["--wait"]].concat();
+        far.ctl(&project, &waits)?.ok()?;
+        ensure!(project.read("far.txt")? == "far\n", "it was not applied");
+
+        ensure!(!project.has("context"), "the head wrote to this machine");
+        far.ctl(&project, &["context", "pull"])?.ok()?;
+        let output = project.read("context/agent_outputs/task_001_output.md")?;
+        ensure!(output.contains("succeeded"), "the output is {output}");
+        project.write("context/project_overview.md", "Project: Far System\n")?;
+        far.ctl(&project, &["context", "push"])?.ok()?;
+        let shown = far.ctl(&project, &["context", "show"])?.ok()?.stdout;
+        ensure!(shown.contains("Far System"), "the head has {shown}");
+        Ok(())
+    })
+}
+
+/// A machine of another identity that has the cluster's credentials and nothing else of it.
+struct Elsewhere<'a> {
+    cluster: &'a Cluster,
+    state: PathBuf,
+    identity: PathBuf,
+}
+
+impl<'a> Elsewhere<'a> {
+    fn new(cluster: &'a Cluster) -> anyhow::Result<Self> {
+        let state = cluster.path("elsewhere");
+        let client = state.join("client");
+        fs::create_dir_all(&client)?;
+        for file in fs::read_dir(cluster.state().join("client"))? {
+            let file = file?;
+            if file.file_type()?.is_file() {
+                fs::copy(file.path(), client.join(file.file_name()))?;
+            }
+        }
+        let identity = cluster.path("elsewhere-id");
+        fs::write(&identity, "0123456789abcdef0123456789abcdef\n")?;
+        Ok(Self {
+            cluster,
+            state,
+            identity,
+        })
+    }
+
+    /// `ctl ARGS` in the project, with another machine's id in a mount namespace of its own.
+    fn ctl(&self, project: &Project, args: &[&str]) -> anyhow::Result<Output> {
+        /// Where a machine has no id, ctl keeps one in its state directory, which is another one.
+        const ELSEWHERE: &str =
+            "[ ! -e /etc/machine-id ] || mount --bind \"$0\" /etc/machine-id; exec \"$@\"";
+        let ctl = self.cluster.command(project.dir(), args);
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", ELSEWHERE])
+            .arg(&self.identity)
+            .arg(ctl.get_program())
+            .arg("--state")
+            .arg(&self.state)
+            .args(ctl.get_args())
+            .current_dir(project.dir())
+            .env_clear()
+            .envs(
+                ctl.get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+        run(command, b"")
+    }
+}
+
+/// A head that listens to its neighbours as well.
+fn with_head(body: impl FnOnce(&Cluster, Cable) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let cable = Cable::new()?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let config = format!(
+        "head:\n  listen: 0.0.0.0:{port}\n  advertise: {}:{port}\nworker:\n  name: near\n",
+        cable.here()
+    );
+    scene(Setup::new().config(&config), |cluster| body(cluster, cable))
+}
+
+fn token(cluster: &Cluster) -> anyhow::Result<String> {
+    let document = cluster.json(&["token", "create"])?;
+    Ok(document["token"]
+        .as_str()
+        .with_context(|| format!("no token in {document}"))?
+        .to_owned())
+}
+
+fn join(cluster: &Cluster, cable: Cable, token: &str, name: &str) -> anyhow::Result<Neighbour> {
+    let home = cluster.path(name);
+    let state = home.join("state");
+    fs::create_dir_all(&state)?;
+    fs::write(
+        state.join("orchestra.yaml"),
+        format!("worker:\n  labels: {{where: {name}}}\n"),
+    )?;
+    let document = cluster.json(&["status"])?;
+    let port = document["listen"]
+        .as_str()
+        .and_then(|listen| listen.rsplit(':').next());
+    let head = format!(
+        "{}:{}",
+        cable.here(),
+        port.context("status says where it listens")?
+    );
+    let worker = Binaries::get().worker();
+    let line = [
+        &worker.to_string_lossy(),
+        "join",
+        "--head",
+        &head,
+        "--token",
+        token,
+        "--state",
+        &state.to_string_lossy(),
+        "--name",
+        name,
+    ]
+    .map(str::to_owned);
+    let hidden = ["project", "state", "home"].map(|dir| cluster.path(dir));
+    let hidden: Vec<_> = hidden.into_iter().filter(|dir| dir.exists()).collect();
+    Neighbour::start(cable, &line, &home, &hidden, cluster.marker())
+}
+
+fn connected(cluster: &Cluster, count: u64) -> anyhow::Result<()> {
+    until(
+        &format!("{count} workers are connected"),
+        Deadline::SOON,
+        || Ok((cluster.json(&["status"])?["workers"]["connected"] == count).then_some(())),
+    )
+}
+
+fn known(cluster: &Cluster) -> anyhow::Result<usize> {
+    let document = cluster.json(&["workers"])?;
+    Ok(document["workers"].as_array().map_or(0, Vec::len))
+}

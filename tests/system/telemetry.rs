@@ -1,0 +1,125 @@
+//! Traces over OTLP and metrics for Prometheus.
+
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+    net::TcpStream,
+    process::Command,
+};
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{
+    Cluster, Collector, Deadline, Need, Setup, Sink, Span, Test, run, scene, tool, until,
+};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("a_task_is_one_trace_over_head_and_worker", || {
+            let sink = Sink::start()?;
+            one_trace(&sink.endpoint(), || sink.spans())?;
+            ensure!(!sink.metrics().is_empty(), "no metrics arrived");
+            Ok(())
+        }),
+        Test::new("a_real_collector_takes_the_trace", || {
+            let collector = Collector::start()?;
+            one_trace(&collector.endpoint(), || collector.spans())
+        })
+        .needs(&[Need::Tool(Collector::PROGRAM)]),
+        Test::new(
+            "the_prometheus_endpoint_is_valid_and_counts_tasks",
+            prometheus,
+        ),
+        Test::new("promtool_finds_nothing_wrong_with_the_metrics", promtool)
+            .needs(&[Need::Tool("promtool")]),
+    ]
+}
+
+/// Everything sends to `endpoint`; `arrived` is what has come there.
+fn one_trace(endpoint: &str, arrived: impl Fn() -> Vec<Span>) -> anyhow::Result<()> {
+    let setup = Setup::new()
+        .model("hello")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        .env("OTEL_BSP_SCHEDULE_DELAY", "200")
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "500");
+    scene(setup, |cluster| {
+        let project = cluster.repository("project")?;
+        let task = cluster.add(&project, &["Write hello.txt", "--agent", "agent"])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        until(
+            "the spans of head and worker have arrived",
+            Deadline::SOON,
+            || {
+                let spans = of_task(&arrived(), &task);
+                let from = |service: &str| spans.iter().any(|span| span.service == service);
+                Ok((from("orchestra-head") && from("orchestra-worker")).then_some(()))
+            },
+        )
+        .with_context(|| format!("spans: {:#?}", arrived()))?;
+        let spans = of_task(&arrived(), &task);
+        let traces: BTreeSet<&String> = spans.iter().map(|span| &span.trace).collect();
+        ensure!(
+            traces.len() == 1,
+            "{task} has {} traces: {spans:#?}",
+            traces.len()
+        );
+        let roots = spans.iter().filter(|span| span.parent.is_empty()).count();
+        ensure!(roots <= 1, "{task} has {roots} roots: {spans:#?}");
+        Ok(())
+    })
+}
+
+/// The spans that say that they are about `task`.
+fn of_task(spans: &[Span], task: &str) -> Vec<Span> {
+    let about = |span: &&Span| {
+        span.attributes
+            .values()
+            .any(|v| v == task || v.starts_with(&format!("{task}.")))
+    };
+    spans.iter().filter(about).cloned().collect()
+}
+
+fn prometheus() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let task = cluster.add(&project, &["true", "--agent", "shell"])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        let text = scrape(cluster)?;
+        let succeeded = text.lines().find(|line| {
+            line.starts_with("orchestra_") && line.contains("\"succeeded\"") && line.ends_with(" 1")
+        });
+        ensure!(
+            succeeded.is_some(),
+            "no metric counts the succeeded task:\n{text}"
+        );
+        Ok(())
+    })
+}
+
+fn promtool() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let program = tool("promtool").context("the test needs promtool")?;
+        let mut check = Command::new(program);
+        check.args(["check", "metrics"]);
+        let output = run(check, scrape(cluster)?.as_bytes())?.ok()?;
+        ensure!(output.stderr.is_empty(), "{output}");
+        Ok(())
+    })
+}
+
+fn scrape(cluster: &Cluster) -> anyhow::Result<String> {
+    let status = cluster.json(&["status"])?;
+    let address = status["metrics"]
+        .as_str()
+        .context("status says where the metrics are")?;
+    let mut stream = TcpStream::connect(address).context("failed to reach the endpoint")?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: head\r\n\r\n")?;
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .context("failed to read the metrics")?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .context("an HTTP answer has a body")?;
+    ensure!(head.contains(" 200 "), "{head}");
+    Ok(body.to_owned())
+}
