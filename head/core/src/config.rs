@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use orchestra_types::{RunnerName, limits, runner::KNOWN_RUNNERS};
+use orchestra_types::{
+    RunnerName, limits,
+    runner::{KNOWN_RUNNERS, NOOP},
+};
 
 /// What the core is told once, at its start.
 #[derive(Clone, Debug)]
@@ -27,9 +30,8 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let known = KNOWN_RUNNERS
-            .iter()
-            .map(|name| name.parse().expect("constant names are names"));
+        let known = KNOWN_RUNNERS.iter().chain([&NOOP]);
+        let known = known.map(|name| name.parse().expect("constant names are names"));
         Self {
             promote_after: Duration::from_secs(30 * 60),
             retry_delay: Duration::from_secs(10),

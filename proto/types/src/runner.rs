@@ -71,6 +71,10 @@ pub struct WorkerInfo {
     pub memory_bytes: u64,
 }
 
+/// The runner whose tasks succeed at once, without a process: it measures what everything around a
+/// task costs. Every worker has it.
+pub const NOOP: &str = "noop";
+
 /// The runners that Orchestra knows by itself, in the order in which a task that names none
 /// prefers them. A configuration may add others.
 pub const KNOWN_RUNNERS: [&str; 12] = [

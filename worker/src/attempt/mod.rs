@@ -16,6 +16,7 @@ mod files;
 mod follow;
 mod launch;
 mod machine;
+mod noop;
 mod prepare;
 mod record;
 mod replay;

@@ -6,7 +6,7 @@ use orchestra_config::Config;
 use orchestra_proto::{Refused, convert, v1};
 use orchestra_types::{
     AttemptId, EventKind, Exit, Failure, MachineId, Outcome, RunnerName, TaskSpec, Timestamp,
-    runner::RunnerInfo,
+    runner::{NOOP, RunnerInfo},
 };
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{Instrument, info_span};
@@ -14,6 +14,7 @@ use tracing::{Instrument, info_span};
 use super::{
     files::Files,
     machine::{self, StopReason},
+    noop,
     record::{self, Phase},
 };
 use crate::{
@@ -172,6 +173,9 @@ pub async fn run(
     start: Option<Box<v1::Start>>,
     control: Control,
 ) -> Result<(), Error> {
+    if start.as_ref().is_some_and(|start| start.runner == NOOP) {
+        return noop::run(&shared, id).await;
+    }
     let files = shared.files(id);
     let (order, phase) = match start {
         Some(start) => (accept(&files, id, *start).await?, Phase::Accepted),
@@ -309,6 +313,13 @@ pub(super) async fn record_report(
     spool.record(report).await
 }
 
+/// Waits until the head has made a report durable.
+pub(super) async fn acknowledged(spool: &spool::Handle, seq: u64) -> Result<(), spool::Closed> {
+    let mut progress = spool.progress();
+    let done = progress.wait_for(|progress| progress.acked >= seq).await;
+    done.map(drop).map_err(|_| spool::Closed)
+}
+
 impl Attempt {
     fn open(
         shared: Arc<Shared>,
@@ -349,7 +360,7 @@ impl Attempt {
                 }
                 Phase::Collected => self.deliver().instrument(info_span!("deliver")).await?,
                 Phase::Reported { seq } => {
-                    self.acknowledged(seq).await?;
+                    acknowledged(&self.shared.spool, seq).await?;
                     return remove(&self.files).await;
                 }
             };
@@ -418,11 +429,5 @@ impl Attempt {
     /// The failure that a stop is.
     fn stop_failure(&self, reason: StopReason) -> Failure {
         machine::failure(Some(reason), self.order.spec.timeout, None).expect("a stop is a failure")
-    }
-
-    async fn acknowledged(&mut self, seq: u64) -> Result<(), Error> {
-        let mut progress = self.shared.spool.progress();
-        let done = progress.wait_for(|progress| progress.acked >= seq).await;
-        done.map(drop).map_err(|_| spool::Closed.into())
     }
 }

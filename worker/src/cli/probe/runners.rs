@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use orchestra_config::{AgentRunner, RunnerConfig};
 use orchestra_types::{
     RunnerName,
-    runner::{KNOWN_RUNNERS, Readiness, RunnerInfo},
+    runner::{KNOWN_RUNNERS, NOOP, Readiness, RunnerInfo},
 };
 
 use super::{package, program};
@@ -33,10 +33,8 @@ pub struct Probe<'a> {
 /// none prefers them. A runner that is configured with `enabled: false` is left out.
 pub async fn probe(probe: &Probe<'_>) -> Vec<RunnerInfo> {
     let names = probe.names().into_iter();
-    stream::iter(names.map(|name| probe.runner(name)))
-        .buffered(ASKED_AT_ONCE)
-        .collect()
-        .await
+    let looked = stream::iter(names.map(|name| probe.runner(name))).buffered(ASKED_AT_ONCE);
+    looked.chain(stream::iter([probe.noop()])).collect().await
 }
 
 impl Probe<'_> {
@@ -82,6 +80,18 @@ impl Probe<'_> {
             path: found.path,
             readiness: found.readiness,
             name,
+        }
+    }
+
+    fn noop(&self) -> RunnerInfo {
+        let found = Found::ready();
+        RunnerInfo {
+            name: NOOP.parse().expect("a constant name is a name"),
+            slots: self.slots,
+            agentic: false,
+            version: found.version,
+            path: found.path,
+            readiness: found.readiness,
         }
     }
 
@@ -222,8 +232,9 @@ mod tests {
             "a program of the user's own is not started to ask"
         );
         assert_eq!(found[0].name.as_str(), "mine", "its number was set");
-        let last = found.last().unwrap();
-        assert_eq!((last.name.as_str(), last.agentic), ("shell", false));
+        let last: Vec<_> = found.iter().rev().take(2).collect();
+        let last = last.iter().map(|r| (r.name.as_str(), r.agentic));
+        assert!(last.eq([("noop", false), ("shell", false)]));
     }
 
     #[test]
