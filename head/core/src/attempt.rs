@@ -116,6 +116,10 @@ impl Core {
             result: Ok(outcome),
         };
         step.changes.push(Change::Outcome(Box::new(row)));
+        if task.row.facts.project.is_none() {
+            // No shared context, no checkout: there is no place to put a result in.
+            return self.settle(now, attempt, ending, ApplyResult::NotRequested, step);
+        }
         let closing = State::Closing {
             attempt: attempt.number,
             ending,
@@ -152,7 +156,7 @@ impl Core {
         apply: ApplyResult,
         step: &mut Step,
     ) {
-        let Some(task) = self.tasks.get_mut(&attempt.task) else {
+        let Some(task) = self.tasks.get(&attempt.task) else {
             return;
         };
         let ending = match &task.row.state {
@@ -167,6 +171,22 @@ impl Core {
             | State::Closing { .. }
             | State::Ended { .. } => return,
         };
+        self.settle(now, attempt, ending, apply, step);
+    }
+
+    /// Takes a task on from an attempt whose result is in place.
+    fn settle(
+        &mut self,
+        now: Timestamp,
+        attempt: AttemptId,
+        ending: Ending,
+        apply: ApplyResult,
+        step: &mut Step,
+    ) {
+        let task = self
+            .tasks
+            .get_mut(&attempt.task)
+            .expect("the caller looked the task up");
         task.row.apply = Some(apply.clone());
         match ending {
             Ending::Retry { reason } => self.requeue(now, attempt, reason, step),

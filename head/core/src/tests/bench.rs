@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_types::{
     ApplyResult, AttemptId, Exit, Failure, FailureCode, ManifestSummary, Outcome, Place, Priority,
-    RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, Usage, WorkerId,
+    ProjectRef, RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, Usage, WorkerId,
     runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
@@ -178,7 +178,12 @@ pub(super) fn task() -> NewTask {
             labels: BTreeMap::new(),
             requires: BTreeMap::new(),
             context_files: Vec::new(),
-            project: None,
+            project: Some(ProjectRef {
+                id: "project".parse().unwrap(),
+                name: "project".to_owned(),
+                dir: "/project".into(),
+                machine: "here".parse().unwrap(),
+            }),
             place: Place::Empty,
             apply: false,
             command: None,

@@ -30,6 +30,18 @@ fn a_task_succeeds_only_after_its_result_was_put_in_place() {
 }
 
 #[test]
+fn a_task_without_a_project_has_no_place_for_a_result_and_ends_with_its_report() {
+    let mut bench = busy_bench();
+    let mut stray = task();
+    stray.spec.project = None;
+    let id = bench.add(stray);
+    let step = bench.finish("w", 1, attempt(id, 1), None);
+    assert_eq!(bench.status(id), TaskStatus::Succeeded);
+    let closes = |message: &Message| matches!(message, Message::Close { .. });
+    assert!(!step.messages.iter().any(closes));
+}
+
+#[test]
 fn a_report_is_recorded_once_however_often_it_comes() {
     let mut bench = busy_bench();
     let id = bench.add(task());
