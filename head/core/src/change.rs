@@ -4,7 +4,7 @@ use orchestra_types::{TaskId, TaskSpec, WorkerId};
 
 use crate::row::{AttemptRow, KeyRow, OutcomeRow, TaskRow, WorkerRow};
 
-/// One row to write. All rows of a step are written together or not at all.
+/// One row to write, or rows to remove. All changes of a step become durable together or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A task's specification, written once.
@@ -31,4 +31,21 @@ pub enum Change {
     },
     /// A submission's key.
     Key(KeyRow),
+    /// A task leaves: its row, its specification, its attempts and their ends.
+    ForgetTask {
+        /// Which task.
+        id: TaskId,
+        /// The number of its latest attempt; 0 when it had none.
+        attempts: u32,
+    },
+    /// A submission's key leaves: the same key makes new tasks from here on.
+    ForgetKey {
+        /// The key.
+        key: String,
+    },
+    /// A worker leaves, and what is known of its reports.
+    ForgetWorker {
+        /// Which worker.
+        id: WorkerId,
+    },
 }

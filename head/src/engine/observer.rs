@@ -54,7 +54,14 @@ impl Observer {
             Change::Task(row) => self.task(row),
             Change::Attempt(row) => self.attempt(row, core),
             Change::Outcome(row) => self.outcome(row, core),
-            Change::Worker(_) | Change::Acked { .. } | Change::Key(_) => {}
+            Change::ForgetTask { id, .. } => {
+                self.runnable.remove(id);
+            }
+            Change::Worker(_)
+            | Change::Acked { .. }
+            | Change::Key(_)
+            | Change::ForgetKey { .. }
+            | Change::ForgetWorker { .. } => {}
         }
     }
 

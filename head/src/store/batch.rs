@@ -13,7 +13,8 @@ use super::{Result, Store, encode};
 /// Larger batches make sled's memory grow to gigabytes.
 const BATCH_OPS_MAX: usize = 256;
 
-type Operation = (Vec<u8>, Vec<u8>);
+/// A key, and its new value; none removes the row.
+pub(super) type Operation = (Vec<u8>, Option<Vec<u8>>);
 
 impl Store {
     /// Makes steps durable, in their order. When this returns an error, nothing may be said to
@@ -53,9 +54,11 @@ impl Store {
     }
 
     fn encode_all<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Result<Vec<Operation>> {
-        changes
-            .map(|change| encode::change(change, &self.blobs))
-            .collect()
+        let mut operations = Vec::new();
+        for change in changes {
+            encode::change(change, &self.blobs, &mut operations)?;
+        }
+        Ok(operations)
     }
 }
 
@@ -69,7 +72,9 @@ fn place(change: &Change) -> (u8, TaskId) {
         Change::Outcome(row) => (0, row.id.task),
         Change::Worker(_) => (1, none),
         Change::Acked { .. } => (2, none),
-        Change::Key(_) => (3, none),
+        Change::ForgetTask { id, .. } => (0, *id),
+        Change::ForgetWorker { .. } => (1, none),
+        Change::Key(_) | Change::ForgetKey { .. } => (3, none),
     }
 }
 
@@ -88,7 +93,10 @@ impl Batches {
         }
         self.operations += operations.len();
         for (key, value) in operations {
-            self.open.insert(key, value);
+            match value {
+                Some(value) => self.open.insert(key, value),
+                None => self.open.remove(key),
+            }
         }
     }
 

@@ -7,31 +7,56 @@ use orchestra_proto::{
     store::v1::{self as stored, state as wire},
     v1,
 };
-use orchestra_types::{ApplyResult, RunnerName, TaskSpec, Timestamp, WorkerId};
+use orchestra_types::{ApplyResult, AttemptId, RunnerName, TaskId, TaskSpec, Timestamp, WorkerId};
 
-use super::{Result, codec::end_status, key, large};
+use super::{Result, batch::Operation, codec::end_status, key, large};
 use crate::blobs::Blobs;
 
-/// The key and the value of a change.
-pub(super) fn change(change: &Change, blobs: &Blobs) -> Result<(Vec<u8>, Vec<u8>)> {
-    Ok(match change {
-        Change::Spec { id, spec } => (key::spec(*id), large::value(&spec_row(spec), blobs)?),
-        Change::Task(row) => (key::task(row.id), large::value(&task(row), blobs)?),
-        Change::Attempt(row) => (key::attempt(row.id), large::value(&attempt(row), blobs)?),
-        Change::Outcome(row) => (key::outcome(row.id), large::value(&outcome(row), blobs)?),
-        Change::Worker(row) => (
+/// The rows that a change writes and removes.
+pub(super) fn change(
+    change: &Change,
+    blobs: &Blobs,
+    operations: &mut Vec<Operation>,
+) -> Result<()> {
+    let mut put = |key, value| operations.push((key, Some(value)));
+    match change {
+        Change::Spec { id, spec } => put(key::spec(*id), large::value(&spec_row(spec), blobs)?),
+        Change::Task(row) => put(key::task(row.id), large::value(&task(row), blobs)?),
+        Change::Attempt(row) => put(key::attempt(row.id), large::value(&attempt(row), blobs)?),
+        Change::Outcome(row) => put(key::outcome(row.id), large::value(&outcome(row), blobs)?),
+        Change::Worker(row) => put(
             key::worker(&row.info.id),
             large::value(&worker(row), blobs)?,
         ),
         Change::Acked { worker, up_to } => {
             let row = stored::AckedRow { up_to: *up_to };
-            (key::acked(worker), large::value(&row, blobs)?)
+            put(key::acked(worker), large::value(&row, blobs)?);
         }
-        Change::Key(row) => (
+        Change::Key(row) => put(
             key::submission(&row.key),
             large::value(&key_row(row), blobs)?,
         ),
-    })
+        Change::ForgetTask { id, attempts } => {
+            operations.extend(task_keys(*id, *attempts).map(|key| (key, None)));
+        }
+        Change::ForgetKey { key } => operations.push((key::submission(key), None)),
+        Change::ForgetWorker { id } => {
+            operations.push((key::worker(id), None));
+            operations.push((key::acked(id), None));
+        }
+    }
+    Ok(())
+}
+
+/// The keys of all rows of a task.
+fn task_keys(id: TaskId, attempts: u32) -> impl Iterator<Item = Vec<u8>> {
+    let of_attempts = (1..=attempts).flat_map(move |number| {
+        let id = AttemptId { task: id, number };
+        [key::attempt(id), key::outcome(id)]
+    });
+    [key::task(id), key::spec(id)]
+        .into_iter()
+        .chain(of_attempts)
 }
 
 fn spec_row(spec: &TaskSpec) -> stored::SpecRow {

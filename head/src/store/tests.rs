@@ -353,3 +353,46 @@ fn a_submission_of_many_batches_is_whole_after_a_restart() {
     assert_eq!(store.load().unwrap().tasks.len(), 1000);
     assert!(store.spec(TaskId(1000)).unwrap().is_some());
 }
+
+#[test]
+fn what_is_forgotten_is_gone_and_the_rest_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let mut changes = vec![
+        Change::Key(submission(1, 1)),
+        Change::Key(submission(2, 1)),
+        Change::Worker(Box::new(worker())),
+    ];
+    for id in [TaskId(1), TaskId(2)] {
+        let spec = Box::new(spec("x"));
+        changes.push(Change::Spec { id, spec });
+        changes.push(Change::Task(Box::new(task(id.0, State::Blocked))));
+    }
+    changes.push(Change::Outcome(Box::new(OutcomeRow {
+        id: attempt_id(2),
+        at: Timestamp(8),
+        result: Err(failure()),
+    })));
+    store.commit(&[changes]).unwrap();
+    let worker_id = worker().info.id;
+    store
+        .commit(&[vec![
+            Change::ForgetTask {
+                id: TaskId(1),
+                attempts: 2,
+            },
+            Change::ForgetKey {
+                key: "key-1".to_owned(),
+            },
+            Change::ForgetWorker { id: worker_id },
+        ]])
+        .unwrap();
+    drop(store);
+    let mut store = open(dir.path());
+    let rows = store.load().unwrap();
+    assert_eq!(rows.tasks, [task(2, State::Blocked)]);
+    assert_eq!((rows.keys.len(), rows.workers.len()), (1, 0));
+    assert_eq!(store.spec(TaskId(1)).unwrap(), None);
+    assert_eq!(store.outcome(attempt_id(2)).unwrap(), None);
+    assert_eq!(store.spec(TaskId(2)).unwrap(), Some(spec("x")));
+}

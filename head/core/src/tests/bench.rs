@@ -291,6 +291,9 @@ pub(super) fn rows(changes: &[Change]) -> Rows {
             Change::Worker(row) => drop(workers.insert(row.info.id.clone(), (**row).clone())),
             Change::Acked { worker, up_to } => drop(acked.insert(worker.clone(), *up_to)),
             Change::Key(row) => rows.keys.push(row.clone()),
+            Change::ForgetTask { id, .. } => drop(tasks.remove(id)),
+            Change::ForgetKey { key } => rows.keys.retain(|row| row.key != *key),
+            Change::ForgetWorker { id } => drop(workers.remove(id)),
             Change::Spec { .. } | Change::Attempt(_) | Change::Outcome(_) => {}
         }
     }

@@ -19,6 +19,9 @@ fn a_submitted_task_is_made_durable_before_it_is_answered() {
         .iter()
         .map(|change| match change {
             Change::Key(_) => "key",
+            Change::ForgetTask { .. } | Change::ForgetKey { .. } | Change::ForgetWorker { .. } => {
+                "forget"
+            }
             Change::Spec { .. } => "spec",
             Change::Task(_) => "task",
             _ => "other",
