@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_proto::{convert, v1};
 use orchestra_types::{
-    Artifact, Exit, Failure, FailureCode, Outcome, Place, Priority, ShellCommand, TaskId, TaskSpec,
-    TaskStatus, Usage,
+    Artifact, Exit, Failure, FailureCode, Fault, Outcome, Place, Priority, ShellCommand, TaskId,
+    TaskSpec, TaskStatus, Usage,
 };
 use serde::Serialize;
 
@@ -90,18 +90,25 @@ pub struct Reason {
     pub code: FailureCode,
     /// What exactly.
     pub message: String,
+    /// Whether another attempt can help without a person doing something first.
+    pub retryable: bool,
+    /// Whose doing it is: `task`, `provider`, `worker`, `person`, `orchestra`.
+    pub fault: Fault,
     /// What a person can do.
-    pub advice: &'static str,
+    pub advice: String,
     /// When the provider says that it works again.
     pub resets_at: Option<Time>,
 }
 
-impl From<Failure> for Reason {
-    fn from(failure: Failure) -> Self {
+impl Reason {
+    /// The failure of a task, or of one of its attempts.
+    fn of(task: TaskId, failure: Failure) -> Self {
         Self {
             code: failure.code,
             message: failure.message,
-            advice: failure.code.advice(),
+            retryable: failure.code.is_retryable(),
+            fault: failure.code.fault(),
+            advice: failure.code.advice_for(task),
             resets_at: failure.resets_at.map(Time),
         }
     }
@@ -229,7 +236,7 @@ impl Task {
         let attempts = wire
             .attempts
             .into_iter()
-            .map(Attempt::read)
+            .map(|attempt| Attempt::read(id, attempt))
             .collect::<Result<Vec<_>>>()?;
         let attempts = (!attempts.is_empty()).then_some(attempts);
         let latest = attempts.as_ref().and_then(|a| a.last());
@@ -240,7 +247,7 @@ impl Task {
             runner: some(wire.runner).or(spec.runner.map(|r| r.to_string())),
             worker: some(wire.worker),
             attempt: wire.attempt,
-            reason: reason.map(Reason::from),
+            reason: reason.map(|failure| Reason::of(id, failure)),
             created_at: Time::from_ms(wire.created_at_ms),
             started_at: wire.started_at_ms.map(Time::from_ms),
             finished_at: wire.finished_at_ms.map(Time::from_ms),
@@ -286,7 +293,7 @@ impl Task {
 }
 
 impl Attempt {
-    fn read(wire: v1::Attempt) -> Result<Self> {
+    fn read(task: TaskId, wire: v1::Attempt) -> Result<Self> {
         let outcome = wire
             .outcome
             .map(Outcome::try_from)
@@ -314,7 +321,7 @@ impl Attempt {
             None => open,
             Some(outcome) => Self {
                 exit: Some(outcome.exit),
-                reason: outcome.failure.map(Reason::from),
+                reason: outcome.failure.map(|failure| Reason::of(task, failure)),
                 model: some(outcome.model),
                 session: some(outcome.session),
                 usage: Some(outcome.usage),
@@ -416,7 +423,8 @@ mod tests {
         assert_eq!(task.result.as_deref(), Some("Done."));
         let reason = task.attempts.unwrap().swap_remove(0).reason.unwrap();
         assert_eq!(reason.code, FailureCode::RateLimited);
-        assert!(reason.advice.contains("ctl retry"));
+        assert!(reason.advice.contains("ctl retry task_001"));
+        assert_eq!((reason.retryable, reason.fault), (true, Fault::Provider));
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub fn next_step(task: &Task) -> Option<String> {
                 .then(|| format!("ctl diff {id}, then ctl apply {id}"))
         }
         TaskStatus::Failed | TaskStatus::NeedsReview | TaskStatus::Cancelled => {
-            task.reason.as_ref().map(|reason| reason.advice.to_owned())
+            task.reason.as_ref().map(|reason| reason.advice.clone())
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Timestamp, id::ParseIdError};
+use crate::{TaskId, Timestamp, id::ParseIdError};
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -40,6 +40,12 @@ pub enum FailureCode {
     ResultFailed,
     /// The worker was lost while the attempt ran.
     WorkerLost,
+    /// No event came from the agent for longer than the task allows.
+    Stalled,
+    /// It waited longer for a worker than it may.
+    QueueTimeout,
+    /// It ran on several workers that were lost, and may be what takes them down.
+    Quarantined,
     /// The change could not be put into the user's checkout without a conflict.
     ApplyConflict,
     /// A task that this one comes after did not succeed.
@@ -68,7 +74,7 @@ pub enum Fault {
 
 impl FailureCode {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::AgentFailed,
         Self::AgentCrashed,
         Self::Protocol,
@@ -84,6 +90,9 @@ impl FailureCode {
         Self::WorkspaceFailed,
         Self::ResultFailed,
         Self::WorkerLost,
+        Self::Stalled,
+        Self::QueueTimeout,
+        Self::Quarantined,
         Self::ApplyConflict,
         Self::DependencyFailed,
         Self::Cancelled,
@@ -109,6 +118,9 @@ impl FailureCode {
             Self::WorkspaceFailed => "workspace_failed",
             Self::ResultFailed => "result_failed",
             Self::WorkerLost => "worker_lost",
+            Self::Stalled => "stalled",
+            Self::QueueTimeout => "queue_timeout",
+            Self::Quarantined => "quarantined",
             Self::ApplyConflict => "apply_conflict",
             Self::DependencyFailed => "dependency_failed",
             Self::Cancelled => "cancelled",
@@ -129,6 +141,7 @@ impl FailureCode {
             | Self::WorkspaceFailed
             | Self::ResultFailed
             | Self::WorkerLost
+            | Self::Stalled
             | Self::Internal => true,
             Self::SpawnFailed
             | Self::Auth
@@ -136,6 +149,8 @@ impl FailureCode {
             | Self::BadRequest
             | Self::ContextTooLong
             | Self::Refused
+            | Self::QueueTimeout
+            | Self::Quarantined
             | Self::ApplyConflict
             | Self::DependencyFailed
             | Self::Cancelled => false,
@@ -152,6 +167,8 @@ impl FailureCode {
             | Self::ContextTooLong
             | Self::Refused
             | Self::Timeout
+            | Self::Stalled
+            | Self::Quarantined
             | Self::ApplyConflict
             | Self::DependencyFailed => Fault::Task,
             Self::Auth
@@ -159,49 +176,87 @@ impl FailureCode {
             | Self::QuotaExhausted
             | Self::ProviderUnavailable
             | Self::BadRequest => Fault::Provider,
-            Self::SpawnFailed | Self::WorkspaceFailed | Self::ResultFailed | Self::WorkerLost => {
-                Fault::Worker
-            }
+            Self::SpawnFailed
+            | Self::WorkspaceFailed
+            | Self::ResultFailed
+            | Self::WorkerLost
+            | Self::QueueTimeout => Fault::Worker,
             Self::Cancelled => Fault::Person,
             Self::Internal => Fault::Orchestra,
         }
     }
 
-    /// What a person can do about it; fits after "hint:".
+    /// What a person can do about it; fits after "hint:". `TASK` stands for the task's id:
+    /// [`Self::advice_for`] puts it there.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
             Self::AgentFailed => {
-                "read `ctl logs`, then make the description clearer and `ctl retry`"
+                "read `ctl logs TASK`, then `ctl retry TASK`, or submit it with a clearer description"
             }
-            Self::AgentCrashed => "see the end of `ctl logs --raw`, then `ctl retry`",
+            Self::AgentCrashed => "see the end of `ctl logs TASK --raw`, then `ctl retry TASK`",
             Self::Protocol => {
-                "check the CLI's version with `ctl workers`; `ctl logs --raw` has what it printed"
+                "`ctl logs TASK --raw` has what the CLI printed; check its version with `ctl workers -v`"
             }
-            Self::SpawnFailed => "check that the CLI is installed on the worker: `ctl workers`",
-            Self::Auth => "log the CLI in on the worker, or set its key, then `ctl retry`",
-            Self::RateLimited => "wait for the limit to reset, then `ctl retry`",
+            Self::SpawnFailed => "check that the CLI is installed on the worker: `ctl workers -v`",
+            Self::Auth => "log the CLI in on the worker, or set its key, then `ctl retry TASK`",
+            Self::RateLimited => "wait for the limit to reset, then `ctl retry TASK`",
             Self::QuotaExhausted => {
-                "raise the account's limit or wait for its reset, then `ctl retry`"
+                "raise the account's limit or wait for its reset, then `ctl retry TASK`"
             }
-            Self::ProviderUnavailable => "the provider has trouble; `ctl retry` later",
+            Self::ProviderUnavailable => "the provider has trouble; `ctl retry TASK` later",
             Self::BadRequest => {
                 "the provider refused the request: check the runner's model and settings"
             }
             Self::ContextTooLong => "split the task or give it fewer context files",
             Self::Refused => "reword the description",
-            Self::Timeout => "give it more time with `--timeout`, or split the task",
-            Self::WorkspaceFailed => "check disk space and git on the worker",
-            Self::ResultFailed => "check disk space on the worker and the head",
+            Self::Timeout => "submit it with a longer `--timeout`, or split the task",
+            Self::WorkspaceFailed => {
+                "check disk space and git on the worker, then `ctl retry TASK`"
+            }
+            Self::ResultFailed => {
+                "check disk space on the worker and the head, then `ctl retry TASK`"
+            }
             Self::WorkerLost => {
                 "check the worker's machine; `ctl workers` shows when it was last seen"
             }
-            Self::ApplyConflict => "commit or stash the named files, then `ctl apply`",
-            Self::DependencyFailed => "`ctl retry` the task that it comes after, then this one",
-            Self::Cancelled => "`ctl retry` runs it again",
-            Self::Internal => {
-                "this is a bug in Orchestra: please report it with `ctl show` and the logs"
+            Self::Stalled => {
+                "read the end of `ctl logs TASK`; give it a longer `--stall-timeout`, or `ctl retry TASK`"
             }
+            Self::QueueTimeout => {
+                "`ctl workers` shows who is free; `ctl retry TASK` lets it wait again"
+            }
+            Self::Quarantined => {
+                "read `ctl show TASK` and `ctl logs TASK`; if the task is innocent, `ctl retry TASK`"
+            }
+            Self::ApplyConflict => "commit or stash the named files, then `ctl apply TASK`",
+            Self::DependencyFailed => {
+                "`ctl retry` the task that it comes after; `ctl show TASK` names it"
+            }
+            Self::Cancelled => "`ctl retry TASK` runs it again",
+            Self::Internal => {
+                "this is a bug in Orchestra: please report it with `ctl show TASK` and the logs"
+            }
+        }
+    }
+
+    /// What a person can do about it, with the task's id in the commands.
+    #[must_use]
+    pub fn advice_for(self, task: TaskId) -> String {
+        self.advice().replace("TASK", &task.to_string())
+    }
+}
+
+impl Fault {
+    /// The name, as in `--json`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Task => "task",
+            Self::Provider => "provider",
+            Self::Worker => "worker",
+            Self::Person => "person",
+            Self::Orchestra => "orchestra",
         }
     }
 }
@@ -251,5 +306,48 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The row of a code in `docs/failures.md`.
+    fn row(code: FailureCode) -> String {
+        let retried = if code.is_retryable() { "yes" } else { "no" };
+        let (name, whose, advice) = (code.as_str(), code.fault().as_str(), code.advice());
+        format!("| `{name}` | {retried} | {whose} | {advice} |")
+    }
+
+    #[test]
+    fn the_page_of_failures_has_every_code_as_it_is() {
+        let page = include_str!("../../../docs/failures.md");
+        for code in FailureCode::ALL {
+            assert!(
+                page.contains(&row(code)),
+                "docs/failures.md lacks\n{}",
+                row(code)
+            );
+        }
+        let rows = page.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, FailureCode::ALL.len(), "a row of no code");
+    }
+
+    #[test]
+    fn every_code_is_listed_once_and_reads_back() {
+        for code in FailureCode::ALL {
+            assert_eq!(code.as_str().parse(), Ok(code));
+            assert_eq!(FailureCode::ALL.iter().filter(|c| **c == code).count(), 1);
+        }
+    }
+
+    #[test]
+    fn an_advice_names_the_task_in_its_commands() {
+        let advice = FailureCode::AgentCrashed.advice_for(TaskId(7));
+        assert_eq!(
+            advice,
+            "see the end of `ctl logs task_007 --raw`, then `ctl retry task_007`"
+        );
     }
 }

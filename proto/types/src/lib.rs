@@ -18,7 +18,7 @@ pub mod time;
 
 pub use artifact::{Artifact, ArtifactKind, Digest};
 pub use event::{Event, EventKind, Usage};
-pub use failure::{Failure, FailureCode};
+pub use failure::{Failure, FailureCode, Fault};
 pub use id::{AttemptId, MachineId, ProjectId, RunnerName, TaskId, WorkerId};
 pub use manifest::{FileChange, Manifest, ManifestEntry, ManifestSummary};
 pub use outcome::{ApplyResult, Exit, Outcome};
