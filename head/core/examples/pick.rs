@@ -10,8 +10,8 @@ use orchestra_core::{
     Config, ConnectionId, Core, Input, Message, NewTask, Report, ReportBody, RequestId,
 };
 use orchestra_types::{
-    ApplyResult, AttemptId, Exit, ManifestSummary, Outcome, Place, Priority, TaskSpec, Timestamp,
-    Usage, WorkerId,
+    ApplyResult, AttemptId, Exit, ManifestSummary, Outcome, Priority, TaskSpec, Timestamp, Usage,
+    WorkerId,
     runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
@@ -161,22 +161,12 @@ fn task(n: usize) -> NewTask {
     let priority = Priority::ALL[n % 3];
     NewTask {
         spec: TaskSpec {
-            description: "d".repeat(300),
             priority,
             runner,
-            model: None,
-            after: Vec::new(),
             timeout: std::time::Duration::from_secs(60),
-            retries: 0,
-            labels: BTreeMap::new(),
             requires: zone.into_iter().collect(),
-            context_files: Vec::new(),
-            project: None,
-            place: Place::Empty,
-            apply: false,
-            command: None,
             submitter: "bench".to_owned(),
-            traceparent: String::new(),
+            ..TaskSpec::new("d".repeat(300))
         },
         after_index: Vec::new(),
     }

@@ -1,8 +1,8 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use orchestra_types::{
-    Artifact, ArtifactKind, AttemptId, Digest, Exit, ManifestSummary, Outcome, Place, Priority,
-    ProjectRef, TaskId, TaskSpec, TaskStatus, Timestamp, Usage,
+    Artifact, ArtifactKind, AttemptId, Digest, Exit, ManifestSummary, Outcome, Place, ProjectRef,
+    TaskId, TaskSpec, TaskStatus, Timestamp, Usage,
 };
 
 use super::{ApplyResult, Facts, put_in_place};
@@ -58,16 +58,7 @@ fn world(apply: bool) -> World {
 
 fn facts(dir: &Path, base: String, commit: String, bundle: Digest, apply: bool) -> Facts {
     let spec = TaskSpec {
-        description: "add a file".to_owned(),
-        priority: Priority::Normal,
-        runner: None,
-        model: None,
-        after: Vec::new(),
         timeout: Duration::from_secs(60),
-        retries: 0,
-        labels: Default::default(),
-        requires: Default::default(),
-        context_files: Vec::new(),
         project: Some(ProjectRef {
             id: "git-1".parse().unwrap(),
             name: "project".to_owned(),
@@ -81,9 +72,7 @@ fn facts(dir: &Path, base: String, commit: String, bundle: Digest, apply: bool) 
             bundles: vec![bundle],
         },
         apply,
-        command: None,
-        submitter: String::new(),
-        traceparent: String::new(),
+        ..TaskSpec::new("add a file")
     };
     let outcome = Outcome {
         exit: Exit::Code(0),

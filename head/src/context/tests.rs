@@ -10,8 +10,8 @@ use std::{
 
 use orchestra_config::ContextConfig;
 use orchestra_types::{
-    Failure, FailureCode, FileChange, ManifestEntry, Place, Priority, ProjectRef, TaskId, TaskSpec,
-    TaskStatus, Timestamp,
+    Failure, FailureCode, FileChange, ManifestEntry, ProjectRef, TaskId, TaskSpec, TaskStatus,
+    Timestamp,
 };
 
 use super::*;
@@ -51,27 +51,15 @@ impl World {
 
     fn spec(&self) -> TaskSpec {
         TaskSpec {
-            description: "Write the parser\nwith care".to_owned(),
-            priority: Priority::Normal,
-            runner: None,
-            model: None,
-            after: Vec::new(),
             timeout: Duration::from_secs(60),
-            retries: 0,
-            labels: BTreeMap::new(),
-            requires: BTreeMap::new(),
-            context_files: Vec::new(),
             project: Some(ProjectRef {
                 id: "dir-1".parse().unwrap(),
                 name: "project".to_owned(),
                 dir: self.project(),
                 machine: "here".parse().unwrap(),
             }),
-            place: Place::Empty,
-            apply: false,
-            command: None,
             submitter: "me@here".to_owned(),
-            traceparent: String::new(),
+            ..TaskSpec::new("Write the parser\nwith care")
         }
     }
 

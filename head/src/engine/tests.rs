@@ -1,7 +1,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use orchestra_core::{NewTask, Reply};
-use orchestra_types::{Place, Priority, TaskId, TaskSpec, TaskStatus};
+use orchestra_types::{TaskId, TaskSpec, TaskStatus};
 use tokio::sync::mpsc;
 
 use super::{Close, Engine, start};
@@ -22,22 +22,8 @@ fn engine(dir: &Path) -> (Engine, mpsc::Receiver<Close>) {
 fn task(description: &str) -> NewTask {
     NewTask {
         spec: TaskSpec {
-            description: description.to_owned(),
-            priority: Priority::Normal,
-            runner: None,
-            model: None,
-            after: Vec::new(),
             timeout: Duration::from_secs(60),
-            retries: 0,
-            labels: Default::default(),
-            requires: Default::default(),
-            context_files: Vec::new(),
-            project: None,
-            place: Place::Empty,
-            apply: false,
-            command: None,
-            submitter: String::new(),
-            traceparent: String::new(),
+            ..TaskSpec::new(description)
         },
         after_index: Vec::new(),
     }

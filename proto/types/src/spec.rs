@@ -150,3 +150,29 @@ pub struct TaskSpec {
     /// The W3C `traceparent` of the submission; empty without tracing.
     pub traceparent: String,
 }
+
+impl TaskSpec {
+    /// A task that says only what is to be done, with the defaults for everything else: in an empty
+    /// directory, for any agent, for half an hour.
+    #[must_use]
+    pub fn new(description: impl Into<String>) -> Self {
+        Self {
+            description: description.into(),
+            priority: Priority::default(),
+            runner: None,
+            model: None,
+            after: Vec::new(),
+            timeout: Duration::from_secs(30 * 60),
+            retries: 0,
+            labels: BTreeMap::new(),
+            requires: BTreeMap::new(),
+            context_files: Vec::new(),
+            project: None,
+            place: Place::Empty,
+            apply: false,
+            command: None,
+            submitter: String::new(),
+            traceparent: String::new(),
+        }
+    }
+}

@@ -45,22 +45,11 @@ pub fn is_alive(pid: u32) -> bool {
 /// An order to run a shell line as attempt 1 of a task.
 pub fn shell(task: u64, line: &str, place: Place, timeout: Duration) -> v1::Start {
     let spec = TaskSpec {
-        description: format!("run {line}"),
-        priority: Default::default(),
         runner: Some("shell".parse().unwrap()),
-        model: None,
-        after: vec![],
         timeout,
-        retries: 0,
-        labels: Default::default(),
-        requires: Default::default(),
-        context_files: vec![],
-        project: None,
         place,
-        apply: false,
         command: Some(ShellCommand::Line(line.to_owned())),
-        submitter: String::new(),
-        traceparent: String::new(),
+        ..TaskSpec::new(format!("run {line}"))
     };
     v1::Start {
         attempt: Some(v1::AttemptId { task, number: 1 }),

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_types::{
-    ApplyResult, AttemptId, Exit, Failure, FailureCode, ManifestSummary, Outcome, Place, Priority,
+    ApplyResult, AttemptId, Exit, Failure, FailureCode, ManifestSummary, Outcome, Priority,
     ProjectRef, RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, Usage, WorkerId,
     runner::{Readiness, RunnerInfo, WorkerInfo},
 };
@@ -168,27 +168,15 @@ pub(super) fn finished(failure: Option<FailureCode>) -> ReportBody {
 pub(super) fn task() -> NewTask {
     NewTask {
         spec: TaskSpec {
-            description: "write tests".to_owned(),
-            priority: Priority::Normal,
-            runner: None,
-            model: None,
-            after: Vec::new(),
             timeout: Duration::from_secs(60),
-            retries: 0,
-            labels: BTreeMap::new(),
-            requires: BTreeMap::new(),
-            context_files: Vec::new(),
             project: Some(ProjectRef {
                 id: "project".parse().unwrap(),
                 name: "project".to_owned(),
                 dir: "/project".into(),
                 machine: "here".parse().unwrap(),
             }),
-            place: Place::Empty,
-            apply: false,
-            command: None,
             submitter: "me@here".to_owned(),
-            traceparent: String::new(),
+            ..TaskSpec::new("write tests")
         },
         after_index: Vec::new(),
     }
