@@ -3,6 +3,8 @@
 //! Every message from a peer passes here before anything else looks at it. A refusal names the
 //! field. Nothing here panics, allocates by a number that the peer chose, or reads a clock.
 
+mod account;
+mod budget;
 mod event;
 mod manifest;
 mod outcome;
@@ -16,6 +18,7 @@ use orchestra_types::{
 };
 
 use crate::v1;
+pub use budget::{budget_to_wire, known_budget};
 pub use spec::submitted_spec;
 
 /// Why a message from a peer is not accepted.

@@ -144,6 +144,9 @@ impl Draft {
             command: self.command.clone(),
             submitter: submitter(),
             traceparent: String::new(),
+            fallback: Vec::new(),
+            budget: Default::default(),
+            parent: None,
         };
         // One set of rules: those of the wire.
         submitted_spec(v1::TaskSpec::from(spec))

@@ -120,6 +120,7 @@ fn attach(core: &mut Core, n: u32) -> Vec<(AttemptId, u32)> {
         readiness: Readiness::Ready,
         slots: SLOTS,
         agentic: true,
+        account: None,
     };
     let info = WorkerInfo {
         id: worker_id(n),

@@ -42,7 +42,8 @@ pub use crate::{
     },
     restore::Rows,
     row::{
-        AttemptRow, EndStatus, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, WorkerRow,
+        AttemptRow, EndStatus, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, Terms,
+        WorkerRow,
     },
     view::{AgentState, AgentView, Counts, Filter, Link, Page, TaskView, WorkerView},
 };

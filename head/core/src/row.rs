@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use orchestra_types::{
-    ApplyResult, AttemptId, Failure, MachineId, Outcome, Place, Priority, ProjectId, RunnerName,
-    TaskId, TaskSpec, TaskStatus, Timestamp, WorkerId, runner::WorkerInfo,
+    ApplyResult, AttemptId, Budget, Failure, MachineId, Outcome, Place, Priority, ProjectId,
+    RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, WorkerId, runner::WorkerInfo,
 };
 
 /// What the scheduler needs to know of a task's specification. Never changes.
@@ -26,6 +26,27 @@ pub struct TaskFacts {
     pub after: Vec<TaskId>,
     /// How many more attempts a failure may have.
     pub retries: u32,
+    /// What few tasks have: runners to fall back on, a budget, a parent.
+    pub terms: Option<Box<Terms>>,
+}
+
+/// Who else may do a task, what it may use, and what it is a part of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Terms {
+    /// Runners that may do it while the accounts of those before them are parked.
+    pub fallback: Vec<RunnerName>,
+    /// What it and its subtasks may use.
+    pub budget: Budget,
+    /// The task that it is a part of.
+    pub parent: Option<TaskId>,
+}
+
+impl Terms {
+    /// These terms; none where they say nothing.
+    #[must_use]
+    pub fn some(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
 }
 
 impl TaskFacts {
@@ -46,6 +67,12 @@ impl TaskFacts {
                 .map(|p| (p.id.clone(), p.name.clone())),
             after: spec.after.clone(),
             retries: spec.retries,
+            terms: Terms {
+                fallback: spec.fallback.clone(),
+                budget: spec.budget,
+                parent: spec.parent,
+            }
+            .some(),
         }
     }
 }
@@ -166,6 +193,9 @@ pub struct TaskRow {
     pub failures: u32,
     /// Workers that were lost while they ran it.
     pub losses: u32,
+    /// Attempts that met a limit of their account since the last one that did not; they are not
+    /// charged.
+    pub limited: u32,
     /// Worker and runner of the latest attempt.
     pub last: Option<(WorkerId, RunnerName)>,
     /// When an agent first worked on it.

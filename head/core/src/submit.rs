@@ -95,6 +95,7 @@ impl Core {
             attempts: 0,
             failures: 0,
             losses: 0,
+            limited: 0,
             last: None,
             started_at: None,
             cancel_requested: false,

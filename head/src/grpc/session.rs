@@ -149,6 +149,8 @@ impl Reader<'_> {
             worker_message::Body::Reports(reports) => self.reports(reports).await,
             worker_message::Body::Heartbeat(heartbeat) => self.heartbeat(heartbeat).await,
             worker_message::Body::Capacity(info) => self.capacity(info).await,
+            // Nothing counts them yet.
+            worker_message::Body::Meters(_) => Ok(()),
         }
     }
 

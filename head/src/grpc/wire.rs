@@ -74,6 +74,8 @@ fn with_spec(view: &TaskView<'_>, spec: TaskSpec) -> v1::Task {
         apply: apply.to_owned(),
         apply_message,
         not_before_ms: not_before(&row.state, row.created_at),
+        budget: None,
+        spent: None,
     }
 }
 

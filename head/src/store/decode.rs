@@ -1,7 +1,7 @@
 //! Bytes to rows. What does not read is damage, with the row's name; never a panic.
 
 use orchestra_core::{
-    AttemptRow, EndStatus, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, WorkerRow,
+    AttemptRow, EndStatus, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, Terms, WorkerRow,
 };
 use orchestra_proto::{
     Refused, convert,
@@ -35,6 +35,7 @@ pub(super) fn task(row: stored::TaskRow) -> Read<TaskRow> {
         cancel_requested: row.cancel_requested,
         reason: failure(row.reason)?,
         apply: row.apply.map(apply).transpose()?,
+        limited: row.limited,
     })
 }
 
@@ -89,7 +90,18 @@ fn facts(row: stored::TaskFacts) -> Read<TaskFacts> {
         project: project.map(|id| (id, row.project_name)),
         after: row.after.into_iter().map(TaskId).collect(),
         retries: row.retries,
+        terms: terms(&row.fallback, row.budget, row.parent)?,
     })
+}
+
+fn terms(fallback: &[String], budget: Option<v1::Budget>, parent: u64) -> Read<Option<Box<Terms>>> {
+    let fallback = fallback.iter().map(|r| convert::name("fallback", r));
+    let terms = Terms {
+        fallback: fallback.collect::<Read<_>>()?,
+        budget: convert::known_budget(budget),
+        parent: (parent > 0).then_some(TaskId(parent)),
+    };
+    Ok(terms.some())
 }
 
 fn priority(wire: i32) -> Read<Priority> {

@@ -4,6 +4,7 @@ use orchestra_core::{
     AttemptRow, Change, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, WorkerRow,
 };
 use orchestra_proto::{
+    convert,
     store::v1::{self as stored, state as wire},
     v1,
 };
@@ -85,11 +86,13 @@ fn task(row: &TaskRow) -> stored::TaskRow {
         cancel_requested: row.cancel_requested,
         reason: row.reason.clone().map(Into::into),
         apply: row.apply.as_ref().map(apply),
+        limited: row.limited,
     }
 }
 
 fn facts(facts: &TaskFacts) -> stored::TaskFacts {
     let project = facts.project.as_ref();
+    let terms = facts.terms.as_deref();
     let text = |name: Option<String>| name.unwrap_or_default();
     stored::TaskFacts {
         priority: v1::Priority::from(facts.priority).into(),
@@ -101,6 +104,11 @@ fn facts(facts: &TaskFacts) -> stored::TaskFacts {
         project_name: text(project.map(|(_, name)| name.clone())),
         after: facts.after.iter().map(|id| id.0).collect(),
         retries: facts.retries,
+        fallback: terms.map_or_else(Vec::new, |t| {
+            t.fallback.iter().map(ToString::to_string).collect()
+        }),
+        budget: terms.and_then(|t| convert::budget_to_wire(t.budget)),
+        parent: terms.and_then(|t| t.parent).map_or(0, |id| id.0),
     }
 }
 

@@ -53,6 +53,9 @@ fn spec(description: &str) -> TaskSpec {
         command: Some(ShellCommand::Argv(vec!["true".to_owned()])),
         submitter: "me@here".to_owned(),
         traceparent: String::new(),
+        fallback: Vec::new(),
+        budget: Default::default(),
+        parent: None,
     }
 }
 
@@ -85,11 +88,13 @@ fn task(id: u64, state: State) -> TaskRow {
             project: spec.project.map(|p| (p.id, p.name)),
             after: spec.after,
             retries: spec.retries,
+            terms: None,
         },
         state,
         attempts: 2,
         failures: 1,
         losses: 1,
+        limited: 3,
         last: Some(("w1".parse().unwrap(), "claude".parse().unwrap())),
         started_at: Some(Timestamp(11)),
         cancel_requested: true,
@@ -182,6 +187,7 @@ fn worker() -> WorkerRow {
                 },
                 slots: 1,
                 agentic: true,
+                account: None,
             }],
             kill_method: "cgroup".to_owned(),
             cores: 8,

@@ -235,6 +235,7 @@ fn info(id: &str) -> v1::WorkerInfo {
             readiness: "ready".to_owned(),
             slots: 2,
             agentic: true,
+
             ..v1::RunnerInfo::default()
         }],
         ..v1::WorkerInfo::default()

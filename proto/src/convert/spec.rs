@@ -3,10 +3,13 @@
 use std::{path::PathBuf, time::Duration};
 
 use orchestra_types::{
-    ContextFile, Place, Priority, ProjectRef, ShellCommand, TaskId, TaskSpec, limits,
+    ContextFile, Place, Priority, ProjectRef, RunnerName, ShellCommand, TaskId, TaskSpec, limits,
 };
 
-use super::{Refused, Result, artifact, digest, labels, name, optional_name, task_id, text};
+use super::{
+    Refused, Result, artifact, budget::budget_to_wire, digest, labels, name, optional_name,
+    task_id, text,
+};
 use crate::v1;
 
 /// Longest path, model name or similar short text.
@@ -15,6 +18,8 @@ const SHORT_TEXT_MAX: usize = 4096;
 const BUNDLES_MAX: usize = 1024;
 /// Most arguments of a command.
 const ARGS_MAX: usize = 4096;
+/// Most runners to fall back on.
+const FALLBACK_MAX: usize = 16;
 /// The one runner that takes a command.
 const SHELL: &str = "shell";
 
@@ -30,6 +35,13 @@ pub fn submitted_spec(wire: v1::TaskSpec) -> Result<TaskSpec> {
     let is_for_shell = spec.runner.as_ref().is_some_and(|r| r.as_str() == SHELL);
     if spec.command.is_some() && !is_for_shell {
         return Err(Refused::new("command", "is for the runner `shell` only"));
+    }
+    if !spec.fallback.is_empty() && spec.runner.is_none() {
+        let why = "needs a first runner (`--agent`); without one any agent may do the task already";
+        return Err(Refused::new("fallback", why));
+    }
+    if spec.fallback.iter().any(|r| r.as_str() == SHELL) {
+        return Err(Refused::new("fallback", "names `shell`, which is no agent"));
     }
     Ok(spec)
 }
@@ -55,6 +67,9 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             place: place(wire.place)?,
             apply: wire.apply,
             command,
+            fallback: fallback(&wire.fallback)?,
+            budget: wire.budget.map(Into::into).unwrap_or_default(),
+            parent: (wire.parent > 0).then_some(TaskId(wire.parent)),
             submitter: short("submitter", wire.submitter)?,
             traceparent: traceparent(wire.traceparent),
         })
@@ -80,6 +95,9 @@ impl From<TaskSpec> for v1::TaskSpec {
             command: spec.command.map(Into::into),
             submitter: spec.submitter,
             traceparent: spec.traceparent,
+            fallback: spec.fallback.iter().map(ToString::to_string).collect(),
+            budget: budget_to_wire(spec.budget),
+            parent: spec.parent.map_or(0, |id| id.0),
         }
     }
 }
@@ -180,6 +198,13 @@ fn priority(wire: i32) -> Result<Priority> {
         v1::Priority::Low => Priority::Low,
         v1::Priority::High => Priority::High,
     })
+}
+
+fn fallback(wire: &[String]) -> Result<Vec<RunnerName>> {
+    if wire.len() > FALLBACK_MAX {
+        return Err(Refused::new("fallback", "more than 16 runners"));
+    }
+    wire.iter().map(|text| name("fallback", text)).collect()
 }
 
 fn after(wire: &[u64]) -> Result<Vec<TaskId>> {

@@ -5,7 +5,7 @@ use orchestra_types::{
     runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
-use super::{Refused, Result, labels, name, text};
+use super::{Refused, Result, labels, name, optional_name, text};
 use crate::v1;
 
 /// Longest short text: host name, version, path.
@@ -85,6 +85,7 @@ impl TryFrom<v1::RunnerInfo> for RunnerInfo {
             readiness,
             slots: wire.slots.min(SLOTS_MAX),
             agentic: wire.agentic,
+            account: optional_name("account", &wire.account)?,
         })
     }
 }
@@ -104,6 +105,7 @@ impl From<RunnerInfo> for v1::RunnerInfo {
             reason,
             slots: info.slots,
             agentic: info.agentic,
+            account: info.account.map(|a| a.to_string()).unwrap_or_default(),
         }
     }
 }

@@ -46,6 +46,8 @@ pub enum FailureCode {
     QueueTimeout,
     /// It ran on several workers that were lost, and may be what takes them down.
     Quarantined,
+    /// A budget of the task, of a task above it or of its project is used up.
+    BudgetExceeded,
     /// The change could not be put into the user's checkout without a conflict.
     ApplyConflict,
     /// A task that this one comes after did not succeed.
@@ -74,7 +76,7 @@ pub enum Fault {
 
 impl FailureCode {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AgentFailed,
         Self::AgentCrashed,
         Self::Protocol,
@@ -93,6 +95,7 @@ impl FailureCode {
         Self::Stalled,
         Self::QueueTimeout,
         Self::Quarantined,
+        Self::BudgetExceeded,
         Self::ApplyConflict,
         Self::DependencyFailed,
         Self::Cancelled,
@@ -121,6 +124,7 @@ impl FailureCode {
             Self::Stalled => "stalled",
             Self::QueueTimeout => "queue_timeout",
             Self::Quarantined => "quarantined",
+            Self::BudgetExceeded => "budget_exceeded",
             Self::ApplyConflict => "apply_conflict",
             Self::DependencyFailed => "dependency_failed",
             Self::Cancelled => "cancelled",
@@ -151,6 +155,7 @@ impl FailureCode {
             | Self::Refused
             | Self::QueueTimeout
             | Self::Quarantined
+            | Self::BudgetExceeded
             | Self::ApplyConflict
             | Self::DependencyFailed
             | Self::Cancelled => false,
@@ -181,7 +186,7 @@ impl FailureCode {
             | Self::ResultFailed
             | Self::WorkerLost
             | Self::QueueTimeout => Fault::Worker,
-            Self::Cancelled => Fault::Person,
+            Self::Cancelled | Self::BudgetExceeded => Fault::Person,
             Self::Internal => Fault::Orchestra,
         }
     }
@@ -200,7 +205,7 @@ impl FailureCode {
             }
             Self::SpawnFailed => "check that the CLI is installed on the worker: `ctl workers -v`",
             Self::Auth => "log the CLI in on the worker, or set its key, then `ctl retry TASK`",
-            Self::RateLimited => "wait for the limit to reset, then `ctl retry TASK`",
+            Self::RateLimited => "it waits for the limit by itself; `ctl accounts` says until when",
             Self::QuotaExhausted => {
                 "raise the account's limit or wait for its reset, then `ctl retry TASK`"
             }
@@ -228,6 +233,9 @@ impl FailureCode {
             }
             Self::Quarantined => {
                 "read `ctl show TASK` and `ctl logs TASK`; if the task is innocent, `ctl retry TASK`"
+            }
+            Self::BudgetExceeded => {
+                "raise it with `ctl budget TASK --tokens +100k` (or --usd, --time): it goes on from its kept work"
             }
             Self::ApplyConflict => "commit or stash the named files, then `ctl apply TASK`",
             Self::DependencyFailed => {

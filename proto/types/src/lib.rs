@@ -4,7 +4,9 @@
 //! Nothing here is async, touches the wire format, reads a clock or does I/O.
 #![warn(missing_docs)]
 
+pub mod account;
 pub mod artifact;
+pub mod budget;
 pub mod event;
 pub mod failure;
 pub mod id;
@@ -16,7 +18,9 @@ pub mod spec;
 pub mod status;
 pub mod time;
 
+pub use account::{AccountName, Limited};
 pub use artifact::{Artifact, ArtifactKind, Digest};
+pub use budget::{Budget, Spent};
 pub use event::{Event, EventKind, Usage};
 pub use failure::{Failure, FailureCode, Fault};
 pub use id::{AttemptId, MachineId, ProjectId, RunnerName, TaskId, WorkerId};

@@ -34,6 +34,14 @@ pub const EVENT_RAW_BYTES_MAX: usize = 32 * 1024;
 pub const EVENT_BATCH_MAX: usize = 512;
 /// Largest final text carried inside an outcome: 16 KiB; the whole text is an artifact.
 pub const OUTCOME_TEXT_BYTES_MAX: usize = 16 * 1024;
+/// Longest text about a limit of an account: 2 KiB.
+pub const LIMITED_TEXT_BYTES_MAX: usize = 2 * 1024;
+/// How often a worker says what running attempts have used.
+pub const METER_EVERY: Duration = Duration::from_secs(1);
+/// Most attempts in one message about what they used.
+pub const METERS_MAX: usize = 1024;
+/// Most tasks above a subtask.
+pub const PARENTS_MAX: usize = 32;
 /// Most files in one manifest.
 pub const MANIFEST_ENTRIES_MAX: usize = 200_000;
 /// Largest gRPC message of the control and admin services: 8 MiB.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MachineId, RunnerName, WorkerId};
+use crate::{AccountName, MachineId, RunnerName, WorkerId};
 
 /// Whether a runner can take work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,8 @@ pub struct RunnerInfo {
     pub slots: u32,
     /// Whether a task that names no runner may come here (`shell` does not).
     pub agentic: bool,
+    /// The account that its CLI uses; none where there is none, or where nobody can know.
+    pub account: Option<AccountName>,
 }
 
 /// A worker, as it describes itself.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duratio
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Artifact, Digest, MachineId, ProjectId, RunnerName, TaskId, id::ParseIdError};
+use crate::{Artifact, Budget, Digest, MachineId, ProjectId, RunnerName, TaskId, id::ParseIdError};
 
 /// How much a task matters. Order: low < normal < high.
 #[derive(
@@ -123,6 +123,8 @@ pub struct TaskSpec {
     pub priority: Priority,
     /// The runner that must do it; any agent runner when none is named.
     pub runner: Option<RunnerName>,
+    /// Runners that may do it while the account of those before them is parked, best first.
+    pub fallback: Vec<RunnerName>,
     /// The model that the runner shall use; the runner's default when none is named.
     pub model: Option<String>,
     /// Tasks that must have succeeded first.
@@ -131,6 +133,10 @@ pub struct TaskSpec {
     pub timeout: Duration,
     /// How many more attempts a failure that can be retried may have.
     pub retries: u32,
+    /// How much it may use, its subtasks included.
+    pub budget: Budget,
+    /// The task that it is a part of; what it uses counts there too.
+    pub parent: Option<TaskId>,
     /// Free labels, for finding tasks again.
     pub labels: BTreeMap<String, String>,
     /// Labels that the worker must have.
@@ -160,10 +166,13 @@ impl TaskSpec {
             description: description.into(),
             priority: Priority::default(),
             runner: None,
+            fallback: Vec::new(),
             model: None,
             after: Vec::new(),
             timeout: Duration::from_secs(30 * 60),
             retries: 0,
+            budget: Budget::default(),
+            parent: None,
             labels: BTreeMap::new(),
             requires: BTreeMap::new(),
             context_files: Vec::new(),

@@ -217,6 +217,7 @@ pub(super) fn worker(id: &str, slots: u32, runners: &[(&str, u32)]) -> WorkerInf
         readiness: Readiness::Ready,
         slots: *slots,
         agentic: *name != "shell",
+        account: None,
     };
     WorkerInfo {
         id: id.parse().unwrap(),

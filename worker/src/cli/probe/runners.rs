@@ -76,6 +76,7 @@ impl Probe<'_> {
         RunnerInfo {
             slots: config.and_then(|c| c.max_instances).unwrap_or(self.slots),
             agentic: name.as_str() != "shell",
+            account: None,
             version: found.version,
             path: found.path,
             readiness: found.readiness,
@@ -89,6 +90,7 @@ impl Probe<'_> {
             name: NOOP.parse().expect("a constant name is a name"),
             slots: self.slots,
             agentic: false,
+            account: None,
             version: found.version,
             path: found.path,
             readiness: found.readiness,

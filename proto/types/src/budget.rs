@@ -1,0 +1,363 @@
+//! How much a task, a tree of tasks or a project may use, and how much it has used.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer};
+
+use crate::{Usage, id::ParseIdError, time::parse_duration};
+
+const WANTED: &str = "budget (as 200k-tokens,5usd,1h,3-attempts)";
+
+/// How much may be used. What is absent is not limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Budget {
+    /// Tokens, sent and received.
+    pub tokens: Option<u64>,
+    /// Cost in millionths of a US dollar.
+    pub cost_microusd: Option<u64>,
+    /// Wall time of running agents.
+    pub time: Option<Duration>,
+    /// Attempts.
+    pub attempts: Option<u32>,
+}
+
+/// What has been used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Tokens, sent and received.
+    pub tokens: u64,
+    /// Cost in millionths of a US dollar, as far as it is known.
+    pub cost_microusd: u64,
+    /// Wall time of agents.
+    pub time: Duration,
+    /// Attempts.
+    pub attempts: u32,
+}
+
+impl Spent {
+    /// The tokens and the cost of a usage.
+    #[must_use]
+    pub fn of(usage: &Usage) -> Self {
+        Self {
+            tokens: usage.input_tokens.saturating_add(usage.output_tokens),
+            cost_microusd: usage.cost_microusd.unwrap_or(0),
+            ..Self::default()
+        }
+    }
+
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens.saturating_add(other.tokens),
+            cost_microusd: self.cost_microusd.saturating_add(other.cost_microusd),
+            time: self.time.saturating_add(other.time),
+            attempts: self.attempts.saturating_add(other.attempts),
+        }
+    }
+
+    /// Whether nothing was used.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} tokens, {}, {}, {} attempts",
+            self.tokens,
+            Usd(self.cost_microusd),
+            Seconds(self.time),
+            self.attempts
+        )
+    }
+}
+
+impl Budget {
+    /// Whether nothing is limited.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The first limit that stops a running agent, in words: `200000 tokens`.
+    #[must_use]
+    pub fn reached(&self, spent: &Spent) -> Option<String> {
+        if let Some(limit) = self.tokens.filter(|limit| spent.tokens >= *limit) {
+            return Some(format!("{limit} tokens"));
+        }
+        if let Some(limit) = self.cost_microusd.filter(|l| spent.cost_microusd >= *l) {
+            return Some(Usd(limit).to_string());
+        }
+        let time = self.time.filter(|limit| spent.time >= *limit);
+        time.map(|limit| format!("{} of running", Seconds(limit)))
+    }
+
+    /// The first limit that stands against another attempt.
+    #[must_use]
+    pub fn forbids_start(&self, spent: &Spent) -> Option<String> {
+        let attempts = self.attempts.filter(|limit| spent.attempts >= *limit);
+        let attempts = attempts.map(|limit| format!("{limit} attempts"));
+        self.reached(spent).or(attempts)
+    }
+
+    /// What this one says, else what `other` says.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens.or(other.tokens),
+            cost_microusd: self.cost_microusd.or(other.cost_microusd),
+            time: self.time.or(other.time),
+            attempts: self.attempts.or(other.attempts),
+        }
+    }
+
+    /// Each limit raised by what `more` says of it; one that is not there begins at `spent`.
+    #[must_use]
+    pub fn raised(self, more: Self, spent: &Spent) -> Self {
+        fn add<T>(now: Option<T>, more: Option<T>, used: T, sum: fn(T, T) -> T) -> Option<T> {
+            match (now, more) {
+                (now, None) => now,
+                (Some(now), Some(more)) => Some(sum(now, more)),
+                (None, Some(more)) => Some(sum(used, more)),
+            }
+        }
+        Self {
+            tokens: add(self.tokens, more.tokens, spent.tokens, u64::saturating_add),
+            cost_microusd: add(
+                self.cost_microusd,
+                more.cost_microusd,
+                spent.cost_microusd,
+                u64::saturating_add,
+            ),
+            time: add(self.time, more.time, spent.time, Duration::saturating_add),
+            attempts: add(
+                self.attempts,
+                more.attempts,
+                spent.attempts,
+                u32::saturating_add,
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tokens = self.tokens.map(|n| format!("{n} tokens"));
+        let cost = self.cost_microusd.map(|n| Usd(n).to_string());
+        let time = self.time.map(|t| Seconds(t).to_string());
+        let attempts = self.attempts.map(|n| format!("{n} attempts"));
+        let all: Vec<String> = [tokens, cost, time, attempts]
+            .into_iter()
+            .flatten()
+            .collect();
+        match all.as_slice() {
+            [] => f.write_str("unlimited"),
+            all => f.write_str(&all.join(", ")),
+        }
+    }
+}
+
+impl FromStr for Budget {
+    type Err = ParseIdError;
+
+    /// Reads `200k-tokens,5usd,1h,3-attempts`, in any order, each at most once.
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let refused = || ParseIdError {
+            text: text.chars().take(64).collect(),
+            wanted: WANTED,
+        };
+        let mut budget = Self::default();
+        for part in text.split(',').map(str::trim) {
+            let is_new = if let Some(number) = without(part, &["tokens", "token", "tok"]) {
+                budget
+                    .tokens
+                    .replace(tokens(number).map_err(|_| refused())?)
+                    .is_none()
+            } else if let Some(number) = without(part, &["attempts", "attempt"]) {
+                budget
+                    .attempts
+                    .replace(number.parse().map_err(|_| refused())?)
+                    .is_none()
+            } else if part.starts_with('$') || part.to_ascii_lowercase().ends_with("usd") {
+                budget
+                    .cost_microusd
+                    .replace(usd(part).map_err(|_| refused())?)
+                    .is_none()
+            } else {
+                budget
+                    .time
+                    .replace(parse_duration(part).map_err(|_| refused())?)
+                    .is_none()
+            };
+            if !is_new {
+                return Err(refused());
+            }
+        }
+        Ok(budget)
+    }
+}
+
+impl<'de> Deserialize<'de> for Budget {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Reads a number of tokens: `5000`, `200k`, `1.5m`.
+pub fn tokens(text: &str) -> Result<u64, ParseIdError> {
+    let refused = || ParseIdError {
+        text: text.chars().take(64).collect(),
+        wanted: "number of tokens (5000, 200k, 1.5m)",
+    };
+    let lower = text.trim().to_ascii_lowercase();
+    let (number, unit) = match lower.strip_suffix('k') {
+        Some(number) => (number, 1_000),
+        None => match lower.strip_suffix('m') {
+            Some(number) => (number, 1_000_000),
+            None => (lower.as_str(), 1),
+        },
+    };
+    decimal(number, unit).ok_or_else(refused)
+}
+
+/// Reads an amount of US dollars as millionths: `5`, `0.25`, `5usd`, `$5`.
+pub fn usd(text: &str) -> Result<u64, ParseIdError> {
+    let refused = || ParseIdError {
+        text: text.chars().take(64).collect(),
+        wanted: "amount of US dollars (5, 0.25, 5usd, $5)",
+    };
+    let lower = text.trim().to_ascii_lowercase();
+    let number = lower.strip_prefix('$').unwrap_or(&lower);
+    let number = number.strip_suffix("usd").unwrap_or(number).trim();
+    decimal(number, 1_000_000).ok_or_else(refused)
+}
+
+/// A decimal number times `unit`, exactly; none where it is no such number or too fine.
+fn decimal(text: &str, unit: u64) -> Option<u64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(part) || part.len() > 9 {
+        return None;
+    }
+    let whole: u64 = whole.parse().ok()?;
+    let scale = 10u64.pow(u32::try_from(part.len()).ok()?);
+    let part: u64 = if part.is_empty() {
+        0
+    } else {
+        part.parse().ok()?
+    };
+    let part = part.checked_mul(unit)?;
+    if !part.is_multiple_of(scale) {
+        return None;
+    }
+    whole.checked_mul(unit)?.checked_add(part / scale)
+}
+
+fn without<'a>(text: &'a str, units: &[&str]) -> Option<&'a str> {
+    let found = units.iter().find_map(|unit| text.strip_suffix(unit))?;
+    Some(found.trim_end_matches(['-', ' ']))
+}
+
+/// Shows millionths of a US dollar.
+#[derive(Clone, Copy, Debug)]
+pub struct Usd(pub u64);
+
+impl fmt::Display for Usd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, part) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        match part {
+            0 => write!(f, "{whole} USD"),
+            part if part.is_multiple_of(10_000) => write!(f, "{whole}.{:02} USD", part / 10_000),
+            part => write!(f, "{whole}.{part:06} USD"),
+        }
+    }
+}
+
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            s if s >= 3600 && s.is_multiple_of(3600) => write!(f, "{} h", s / 3600),
+            s if s >= 60 && s.is_multiple_of(60) => write!(f, "{} min", s / 60),
+            s => write!(f, "{s} s"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(text: &str) -> Budget {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_budget_reads_as_people_write_it() {
+        let all = budget("200k-tokens, 5usd,1h,3-attempts");
+        assert_eq!(all.tokens, Some(200_000));
+        assert_eq!(all.cost_microusd, Some(5_000_000));
+        assert_eq!(all.time, Some(Duration::from_secs(3600)));
+        assert_eq!(all.attempts, Some(3));
+        assert_eq!(budget("$0.25").cost_microusd, Some(250_000));
+        assert_eq!(budget("1.5mtokens").tokens, Some(1_500_000));
+        assert_eq!(
+            all.to_string(),
+            "200000 tokens, 5 USD, 1 h, 3 attempts",
+            "and is told in words"
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_budget_is_refused() {
+        for text in [
+            "",
+            "5",
+            "tokens",
+            "-5usd",
+            "5usd,6usd",
+            "1e9tokens",
+            "0.0000001usd",
+            "99999999999999999999tokens",
+            "1.0000000000usd",
+        ] {
+            assert!(text.parse::<Budget>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_limit_is_reached_by_its_own_use_and_attempts_stop_only_the_next() {
+        let spent = Spent {
+            tokens: 10,
+            cost_microusd: 20,
+            time: Duration::from_secs(30),
+            attempts: 1,
+        };
+        for text in ["10tokens", "0.00002usd", "30s"] {
+            assert!(budget(text).reached(&spent).is_some(), "{text}");
+        }
+        for text in ["11tokens", "0.000021usd", "31s", "1-attempt"] {
+            assert_eq!(budget(text).reached(&spent), None, "{text}");
+        }
+        assert!(budget("1-attempt").forbids_start(&spent).is_some());
+        assert_eq!(budget("2-attempts").forbids_start(&spent), None);
+    }
+
+    #[test]
+    fn a_raise_adds_to_a_limit_or_begins_one_at_what_is_used() {
+        let spent = Spent {
+            tokens: 500,
+            ..Spent::default()
+        };
+        let raised = budget("1k-tokens").raised(budget("100tokens,1h"), &spent);
+        assert_eq!(raised, budget("1100tokens,1h"));
+        let begun = Budget::default().raised(budget("100tokens"), &spent);
+        assert_eq!(begun, budget("600tokens"));
+    }
+}
