@@ -187,11 +187,11 @@ impl Core {
             .tasks
             .get_mut(&attempt.task)
             .expect("the caller looked the task up");
-        task.row.apply = Some(apply.clone());
+        task.row.apply = Some(Box::new(apply.clone()));
         match ending {
-            Ending::Retry { reason } => self.requeue(now, attempt, reason, step),
+            Ending::Retry { reason } => self.requeue(now, attempt, *reason, step),
             Ending::End { status, reason } => {
-                let (status, reason) = after_apply(status, reason, apply);
+                let (status, reason) = after_apply(status, reason.map(|r| *r), apply);
                 self.end(now, attempt.task, status, reason, step);
             }
         }
@@ -209,7 +209,7 @@ impl Core {
             self.config.retry_delay_max,
             attempt,
         );
-        task.row.reason = Some(reason);
+        task.row.reason = Some(Box::new(reason));
         let queued = State::Queued {
             since: task.row.created_at,
             not_before: now.plus(delay),
@@ -264,11 +264,7 @@ impl Core {
         // Only an attempt that was given up: a recorded result never changes. The latest attempt's
         // worker is known; an older one's is not, and its number alone must do.
         let latest = attempt.number == task.row.attempts;
-        let its_own = task
-            .row
-            .last
-            .as_ref()
-            .is_some_and(|(last, _)| last == worker);
+        let its_own = task.row.last.as_ref().is_some_and(|last| last.0 == *worker);
         let given_up = match &task.row.state {
             State::Closing { .. } => !latest,
             State::Ended { .. } => !latest || task.row.losses > 0,
@@ -298,7 +294,7 @@ fn ending(row: &mut TaskRow, failure: Option<&Failure>) -> Ending {
         };
     };
     if row.cancel_requested || failure.code == FailureCode::Cancelled {
-        let reason = Some(cancelled("cancelled while it ran"));
+        let reason = Some(Box::new(cancelled("cancelled while it ran")));
         return Ending::End {
             status: EndStatus::Cancelled,
             reason,
@@ -307,7 +303,7 @@ fn ending(row: &mut TaskRow, failure: Option<&Failure>) -> Ending {
     row.failures += 1;
     if failure.code.is_retryable() && row.failures <= row.facts.retries {
         return Ending::Retry {
-            reason: failure.clone(),
+            reason: Box::new(failure.clone()),
         };
     }
     // Retries were asked for and did not help: a person must look.
@@ -319,7 +315,7 @@ fn ending(row: &mut TaskRow, failure: Option<&Failure>) -> Ending {
     };
     Ending::End {
         status,
-        reason: Some(failure.clone()),
+        reason: Some(Box::new(failure.clone())),
     }
 }
 

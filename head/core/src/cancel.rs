@@ -40,7 +40,7 @@ impl Core {
                 Ending::Retry { .. } => {
                     *ending = Ending::End {
                         status: EndStatus::Cancelled,
-                        reason: Some(cancelled("cancelled before it was tried again")),
+                        reason: Some(Box::new(cancelled("cancelled before it was tried again"))),
                     };
                     self.write(id, step);
                 }
@@ -153,7 +153,7 @@ impl Core {
             .as_ref()
             .is_some_and(|r| r.code == FailureCode::ApplyConflict);
         let applied = matches!(result, ApplyResult::Applied { .. });
-        row.apply = Some(result);
+        row.apply = Some(Box::new(result));
         match row.state {
             // A person has solved what the task was waiting for.
             State::Ended {

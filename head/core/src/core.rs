@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use orchestra_types::{TaskId, Timestamp, WorkerId};
 
 use crate::{
-    Config, change::Change, input::Input, message::Message, queue::Queue, row::KeyRow, task::Task,
-    view::Counts, worker::Worker,
+    Config, change::Change, facts::FactsPool, input::Input, keys::Keys, message::Message,
+    queue::Queue, table::TaskTable, view::Counts, worker::Worker,
 };
 
 /// What an input leads to. First every change is made durable, then the messages are sent.
@@ -23,14 +23,15 @@ pub struct Step {
 #[derive(Debug)]
 pub struct Core {
     pub(crate) config: Config,
-    pub(crate) tasks: BTreeMap<TaskId, Task>,
+    pub(crate) tasks: TaskTable,
+    pub(crate) facts: FactsPool,
     /// Which tasks come after a task and have not been freed by it yet.
     pub(crate) dependants: BTreeMap<TaskId, BTreeSet<TaskId>>,
     pub(crate) queue: Queue,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     /// When each worker's lease ends.
     pub(crate) leases: BTreeSet<(Timestamp, WorkerId)>,
-    pub(crate) keys: BTreeMap<String, KeyRow>,
+    pub(crate) keys: Keys,
     pub(crate) last_id: TaskId,
     pub(crate) counts: Counts,
     pub(crate) assigning: bool,
@@ -43,11 +44,12 @@ impl Core {
         Self {
             queue: Queue::new(config.promote_after),
             config,
-            tasks: BTreeMap::new(),
+            tasks: TaskTable::default(),
+            facts: FactsPool::default(),
             dependants: BTreeMap::new(),
             workers: BTreeMap::new(),
             leases: BTreeSet::new(),
-            keys: BTreeMap::new(),
+            keys: Keys::default(),
             last_id: TaskId(0),
             counts: Counts::default(),
             assigning: true,

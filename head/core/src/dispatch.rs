@@ -41,13 +41,7 @@ impl Core {
         task: TaskId,
         requirement: &Requirement,
     ) -> Option<(WorkerId, RunnerName)> {
-        let failed_on = self
-            .tasks
-            .get(&task)?
-            .row
-            .last
-            .as_ref()
-            .map(|(worker, _)| worker);
+        let failed_on = self.tasks.get(&task)?.row.last.as_ref().map(|last| &last.0);
         let open = self.workers.iter().filter(|(_, worker)| worker.can_take());
         let candidates = open.filter_map(|(id, worker)| {
             let (preference, runner) = worker.runner_for(requirement)?;
@@ -68,7 +62,7 @@ impl Core {
     ) {
         let task = self.tasks.get_mut(&id).expect("queued tasks exist");
         task.row.attempts += 1;
-        task.row.last = Some((worker.clone(), runner.clone()));
+        task.row.last = Some(Box::new((worker.clone(), runner.clone())));
         let attempt = AttemptId {
             task: id,
             number: task.row.attempts,

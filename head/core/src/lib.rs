@@ -17,7 +17,9 @@ mod change;
 mod config;
 mod core;
 mod dispatch;
+mod facts;
 mod input;
+mod keys;
 mod lease;
 mod message;
 mod queue;
@@ -25,6 +27,7 @@ mod restore;
 mod row;
 mod session;
 mod submit;
+mod table;
 mod task;
 mod view;
 mod worker;
@@ -36,6 +39,7 @@ pub use crate::{
     change::Change,
     config::Config,
     core::{Core, Step},
+    facts::FactsPool,
     input::{Held, Input, NewTask, Report, ReportBody},
     message::{
         CancelRefused, Message, NotFound, Reply, RetryRefused, StopReason, SubmitRefused, Welcome,

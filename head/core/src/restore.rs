@@ -7,6 +7,7 @@ use orchestra_types::{TaskId, Timestamp, WorkerId};
 use crate::{
     Config, Core, Step,
     row::{KeyRow, State, TaskRow, WorkerRow},
+    task::Waits,
     worker::Worker,
 };
 
@@ -35,7 +36,7 @@ impl Core {
         for key in rows.keys {
             let last = TaskId(key.first.0 + key.count.saturating_sub(1));
             core.last_id = core.last_id.max(last);
-            core.keys.insert(key.key.clone(), key);
+            core.keys.insert(&key);
         }
         core.restore_tasks(now, rows.tasks);
         let mut step = Step::default();
@@ -53,10 +54,10 @@ impl Core {
             .filter(|row| row.state.is_success())
             .map(|row| row.id)
             .collect();
-        for row in rows {
+        for mut row in rows {
+            self.share(&mut row);
             self.last_id = self.last_id.max(row.id);
             let open = row
-                .facts
                 .after
                 .iter()
                 .copied()
@@ -64,9 +65,27 @@ impl Core {
             let waits_for = if row.state.may_wait() {
                 open.collect()
             } else {
-                BTreeSet::new()
+                Waits::default()
             };
             self.insert(now, row, waits_for);
+        }
+    }
+
+    /// What the row has in common with others is kept once.
+    fn share(&mut self, row: &mut TaskRow) {
+        row.facts = self.facts.adopt(&row.facts);
+        let known = |worker: &mut WorkerId| {
+            if let Some((id, _)) = self.workers.get_key_value(worker) {
+                *worker = id.clone();
+            }
+        };
+        if let Some(last) = &mut row.last {
+            known(&mut last.0);
+        }
+        match &mut row.state {
+            State::Assigned { worker, .. } | State::Running { worker, .. } => known(worker),
+            State::Blocked | State::Queued { .. } | State::Closing { .. } | State::Ended { .. } => {
+            }
         }
     }
 

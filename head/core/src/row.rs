@@ -1,14 +1,15 @@
 //! What is durable, in the core's words. The store knows its bytes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use orchestra_types::{
     ApplyResult, AttemptId, Budget, Failure, MachineId, Outcome, Place, Priority, ProjectId,
     RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, WorkerId, runner::WorkerInfo,
 };
 
-/// What the scheduler needs to know of a task's specification. Never changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the scheduler needs to know of a task's specification. Never changes, and is kept once for
+/// all tasks that have it in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TaskFacts {
     /// How much it matters.
     pub priority: Priority,
@@ -22,8 +23,8 @@ pub struct TaskFacts {
     pub labels: BTreeMap<String, String>,
     /// The project, with its name for people.
     pub project: Option<(ProjectId, String)>,
-    /// Tasks that must have succeeded first.
-    pub after: Vec<TaskId>,
+    /// Who submitted it; empty where that is not known.
+    pub submitter: String,
     /// How many more attempts a failure may have.
     pub retries: u32,
     /// What few tasks have: runners to fall back on, a budget, a parent.
@@ -65,7 +66,7 @@ impl TaskFacts {
                 .project
                 .as_ref()
                 .map(|p| (p.id.clone(), p.name.clone())),
-            after: spec.after.clone(),
+            submitter: spec.submitter.clone(),
             retries: spec.retries,
             terms: Terms {
                 fallback: spec.fallback.clone(),
@@ -111,12 +112,12 @@ pub enum Ending {
         /// How.
         status: EndStatus,
         /// Why; none for a success.
-        reason: Option<Failure>,
+        reason: Option<Box<Failure>>,
     },
     /// Another attempt is made.
     Retry {
         /// What went wrong in this one.
-        reason: Failure,
+        reason: Box<Failure>,
     },
 }
 
@@ -177,6 +178,9 @@ pub enum State {
 }
 
 /// A task, as it is kept.
+///
+/// A million of these are in memory: what equal tasks have in common belongs into the facts, and
+/// what few tasks have stands behind a box.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskRow {
     /// Which.
@@ -184,7 +188,9 @@ pub struct TaskRow {
     /// When it was submitted.
     pub created_at: Timestamp,
     /// What the scheduler needs to know of it.
-    pub facts: TaskFacts,
+    pub facts: Arc<TaskFacts>,
+    /// Tasks that must have succeeded first.
+    pub after: Box<[TaskId]>,
     /// Where it is.
     pub state: State,
     /// Number of the latest attempt; 0 before the first.
@@ -197,15 +203,15 @@ pub struct TaskRow {
     /// charged.
     pub limited: u32,
     /// Worker and runner of the latest attempt.
-    pub last: Option<(WorkerId, RunnerName)>,
+    pub last: Option<Box<(WorkerId, RunnerName)>>,
     /// When an agent first worked on it.
     pub started_at: Option<Timestamp>,
     /// Whether a person wants it to end.
     pub cancel_requested: bool,
     /// Why it failed, waits for a person or is tried again.
-    pub reason: Option<Failure>,
+    pub reason: Option<Box<Failure>>,
     /// What became of putting the change in place; none before that.
-    pub apply: Option<ApplyResult>,
+    pub apply: Option<Box<ApplyResult>>,
 }
 
 /// An attempt, as it is kept.

@@ -10,7 +10,7 @@ use crate::{
     input::NewTask,
     message::{Message, Reply, SubmitRefused},
     row::{EndStatus, KeyRow, State, TaskFacts, TaskRow},
-    task::Task,
+    task::{Task, Waits},
 };
 
 impl Core {
@@ -52,7 +52,7 @@ impl Core {
         self.last_id = TaskId(self.last_id.0 + row.count);
         let ids: Vec<TaskId> = row.ids().collect();
         step.changes.push(Change::Key(row.clone()));
-        self.keys.insert(row.key.clone(), row);
+        self.keys.insert(&row);
         for (id, new) in ids.iter().zip(tasks) {
             self.create(now, *id, first, new, step);
         }
@@ -71,14 +71,14 @@ impl Core {
         spec.after.extend(inside);
         spec.after.sort_unstable();
         spec.after.dedup();
-        let facts = TaskFacts::of(&spec);
+        let facts = self.facts.share(TaskFacts::of(&spec));
         // A task of the same submission that comes later is not known yet, and waits like any other.
-        let open = facts
+        let open = spec
             .after
             .iter()
             .copied()
             .filter(|before| !self.has_succeeded(*before));
-        let waits_for: BTreeSet<TaskId> = open.collect();
+        let waits_for: Waits = open.collect();
         let state = if waits_for.is_empty() {
             State::Queued {
                 since: now,
@@ -91,6 +91,7 @@ impl Core {
             id,
             created_at: now,
             facts,
+            after: spec.after.clone().into_boxed_slice(),
             state,
             attempts: 0,
             failures: 0,
@@ -111,10 +112,10 @@ impl Core {
     }
 
     /// Takes a task into memory.
-    pub(crate) fn insert(&mut self, now: Timestamp, row: TaskRow, waits_for: BTreeSet<TaskId>) {
+    pub(crate) fn insert(&mut self, now: Timestamp, row: TaskRow, waits_for: Waits) {
         let id = row.id;
-        for before in &waits_for {
-            self.dependants.entry(*before).or_default().insert(id);
+        for before in waits_for.iter() {
+            self.dependants.entry(before).or_default().insert(id);
         }
         self.tasks.insert(id, Task { row, waits_for });
         self.enter_state(now, id);

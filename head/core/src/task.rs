@@ -16,7 +16,35 @@ use crate::{
 pub(crate) struct Task {
     pub row: TaskRow,
     /// Tasks that must still succeed first.
-    pub waits_for: BTreeSet<TaskId>,
+    pub waits_for: Waits,
+}
+
+/// The tasks that a task still waits for, in order. Most wait for none, and a short list takes
+/// less memory than a set.
+#[derive(Debug, Default)]
+pub(crate) struct Waits(Box<[TaskId]>);
+
+impl Waits {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = TaskId> {
+        self.0.iter().copied()
+    }
+
+    pub fn remove(&mut self, id: TaskId) {
+        let mut ids = std::mem::take(&mut self.0).into_vec();
+        ids.retain(|known| *known != id);
+        self.0 = ids.into_boxed_slice();
+    }
+}
+
+impl FromIterator<TaskId> for Waits {
+    fn from_iter<I: IntoIterator<Item = TaskId>>(ids: I) -> Self {
+        let ids: BTreeSet<TaskId> = ids.into_iter().collect();
+        Self(ids.into_iter().collect())
+    }
 }
 
 impl Task {
@@ -79,7 +107,8 @@ impl Core {
     /// Takes the task into what is derived from its state.
     pub(crate) fn enter_state(&mut self, now: Timestamp, id: TaskId) {
         let task = self.tasks.get(&id).expect("the caller looked the task up");
-        self.counts.add(task.status(), task.row.facts.priority);
+        let status = task.status();
+        self.counts.add(status, task.row.facts.priority);
         match &task.row.state {
             State::Queued { since, not_before } => {
                 self.queue
@@ -93,11 +122,13 @@ impl Core {
             }
             State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
         }
+        self.tasks.count(id, status);
     }
 
     fn leave_state(&mut self, id: TaskId) {
         let task = self.tasks.get(&id).expect("the caller looked the task up");
-        self.counts.remove(task.status(), task.row.facts.priority);
+        let status = task.status();
+        self.counts.remove(status, task.row.facts.priority);
         match &task.row.state {
             State::Queued { not_before, .. } => self.queue.remove(id, *not_before),
             State::Assigned { worker, .. } | State::Running { worker, .. } => {
@@ -108,6 +139,7 @@ impl Core {
             }
             State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
         }
+        self.tasks.uncount(id, status);
     }
 
     /// A success frees the tasks that come after; any other end is shown to them.
@@ -132,7 +164,7 @@ impl Core {
                 .tasks
                 .get_mut(&dependant)
                 .expect("dependants are never forgotten");
-            task.waits_for.remove(&id);
+            task.waits_for.remove(id);
             if task.waits_for.is_empty() && task.row.state == State::Blocked {
                 let queued = State::Queued {
                     since: task.row.created_at,
@@ -156,7 +188,7 @@ impl Core {
             .tasks
             .get_mut(&id)
             .expect("the caller looked the task up");
-        task.row.reason = reason;
+        task.row.reason = reason.map(Box::new);
         self.set_state(now, id, State::Ended { status, at: now }, step);
     }
 }

@@ -153,11 +153,12 @@ impl Core {
         Some(TaskView {
             row: &task.row,
             status: task.status(),
-            waits_for: task.waits_for.iter().copied().collect(),
+            waits_for: task.waits_for.iter().collect(),
             reason: task
                 .row
                 .reason
-                .clone()
+                .as_deref()
+                .cloned()
                 .or_else(|| self.blocked_reason(task)),
         })
     }
@@ -170,7 +171,7 @@ impl Core {
         // One more than asked for says whether there is a next page.
         let mut ids: Vec<TaskId> = if filter.newest_first {
             let below = filter.after.unwrap_or(TaskId(u64::MAX));
-            let tasks = self.tasks.range(..below).rev().map(|(_, t)| t);
+            let tasks = self.tasks.range(..below, &filter.statuses).rev();
             tasks
                 .filter(fits)
                 .take(limit + 1)
@@ -178,7 +179,7 @@ impl Core {
                 .collect()
         } else {
             let from = TaskId(filter.after.map_or(0, |id| id.0.saturating_add(1)));
-            let tasks = self.tasks.range(from..).map(|(_, t)| t);
+            let tasks = self.tasks.range(from.., &filter.statuses);
             tasks
                 .filter(fits)
                 .take(limit + 1)
@@ -228,7 +229,7 @@ impl Core {
     fn blocked_reason(&self, task: &Task) -> Option<Failure> {
         /// A chain longer than this is not followed: the reason is only a help for people.
         const DEPTH_MAX: usize = 64;
-        let mut open: Vec<(TaskId, usize)> = task.waits_for.iter().map(|id| (*id, 0)).collect();
+        let mut open: Vec<(TaskId, usize)> = task.waits_for.iter().map(|id| (id, 0)).collect();
         while let Some((id, depth)) = open.pop() {
             let before = self.tasks.get(&id)?;
             if before.status().is_ended() {
@@ -236,7 +237,7 @@ impl Core {
                 return Some(Failure::new(FailureCode::DependencyFailed, message));
             }
             if depth < DEPTH_MAX {
-                open.extend(before.waits_for.iter().map(|id| (*id, depth + 1)));
+                open.extend(before.waits_for.iter().map(|id| (id, depth + 1)));
             }
         }
         None
@@ -252,7 +253,7 @@ impl Filter {
             .iter()
             .all(|(k, v)| row.facts.labels.get(k) == Some(v));
         let runner = self.runner.as_ref().is_none_or(|wanted| {
-            let used = row.last.as_ref().map(|(_, runner)| runner);
+            let used = row.last.as_ref().map(|last| &last.1);
             used.or(row.facts.runner.as_ref()) == Some(wanted)
         });
         let project = self.project.as_ref().is_none_or(|wanted| {

@@ -51,7 +51,7 @@ pub(super) fn summaries(
 
 fn with_spec(view: &TaskView<'_>, spec: TaskSpec) -> v1::Task {
     let row = view.row;
-    let (apply, apply_message) = apply(row.apply.as_ref());
+    let (apply, apply_message) = apply(row.apply.as_deref());
     let last = row.last.as_ref();
     v1::Task {
         id: row.id.0,
@@ -62,12 +62,8 @@ fn with_spec(view: &TaskView<'_>, spec: TaskSpec) -> v1::Task {
         started_at_ms: row.started_at.map(|at| at.0),
         finished_at_ms: finished_at(&row.state).map(|at| at.0),
         attempt: row.attempts,
-        runner: last
-            .map(|(_, runner)| runner.to_string())
-            .unwrap_or_default(),
-        worker: last
-            .map(|(worker, _)| worker.to_string())
-            .unwrap_or_default(),
+        runner: last.map(|last| last.1.to_string()).unwrap_or_default(),
+        worker: last.map(|last| last.0.to_string()).unwrap_or_default(),
         attempts: Vec::new(),
         waits_for: view.waits_for.iter().map(|id| id.0).collect(),
         cancel_requested: row.cancel_requested,

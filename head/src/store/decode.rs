@@ -1,7 +1,8 @@
 //! Bytes to rows. What does not read is damage, with the row's name; never a panic.
 
 use orchestra_core::{
-    AttemptRow, EndStatus, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, Terms, WorkerRow,
+    AttemptRow, EndStatus, Ending, FactsPool, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, Terms,
+    WorkerRow,
 };
 use orchestra_proto::{
     Refused, convert,
@@ -21,20 +22,23 @@ pub(super) fn spec(row: stored::SpecRow) -> Read<TaskSpec> {
     present("spec", row.spec)?.try_into()
 }
 
-pub(super) fn task(row: stored::TaskRow) -> Read<TaskRow> {
+pub(super) fn task(row: stored::TaskRow, pool: &mut FactsPool) -> Read<TaskRow> {
+    let mut stored_facts = present("facts", row.facts)?;
+    let after = std::mem::take(&mut stored_facts.after);
     Ok(TaskRow {
         id: convert::task_id("id", row.id)?,
         created_at: Timestamp(row.created_at_ms),
-        facts: facts(present("facts", row.facts)?)?,
+        facts: pool.share(facts(stored_facts)?),
+        after: after.into_iter().map(TaskId).collect(),
         state: state(present("state", row.state)?)?,
         attempts: row.attempts,
         failures: row.failures,
         losses: row.losses,
-        last: last(&row.last_worker, &row.last_runner)?,
+        last: last(&row.last_worker, &row.last_runner)?.map(Box::new),
         started_at: row.started_at_ms.map(Timestamp),
         cancel_requested: row.cancel_requested,
-        reason: failure(row.reason)?,
-        apply: row.apply.map(apply).transpose()?,
+        reason: failure(row.reason)?.map(Box::new),
+        apply: row.apply.map(apply).transpose()?.map(Box::new),
         limited: row.limited,
     })
 }
@@ -88,7 +92,7 @@ fn facts(row: stored::TaskFacts) -> Read<TaskFacts> {
         requires: row.requires,
         labels: row.labels,
         project: project.map(|id| (id, row.project_name)),
-        after: row.after.into_iter().map(TaskId).collect(),
+        submitter: row.submitter,
         retries: row.retries,
         terms: terms(&row.fallback, row.budget, row.parent)?,
     })
@@ -158,10 +162,10 @@ fn ending(closing: wire::Closing) -> Read<Ending> {
     Ok(match closing.end {
         Some(end) => Ending::End {
             status: end_status(end.status)?,
-            reason: failure(end.reason)?,
+            reason: failure(end.reason)?.map(Box::new),
         },
         None => Ending::Retry {
-            reason: present("retry", closing.retry)?.try_into()?,
+            reason: Box::new(present("retry", closing.retry)?.try_into()?),
         },
     })
 }

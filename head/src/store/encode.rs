@@ -1,8 +1,6 @@
 //! Rows to bytes.
 
-use orchestra_core::{
-    AttemptRow, Change, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, WorkerRow,
-};
+use orchestra_core::{AttemptRow, Change, Ending, KeyRow, OutcomeRow, State, TaskRow, WorkerRow};
 use orchestra_proto::{
     convert,
     store::v1::{self as stored, state as wire},
@@ -71,26 +69,23 @@ fn task(row: &TaskRow) -> stored::TaskRow {
     stored::TaskRow {
         id: row.id.0,
         created_at_ms: row.created_at.0,
-        facts: Some(facts(&row.facts)),
+        facts: Some(facts(row)),
         state: Some(state(&row.state)),
         attempts: row.attempts,
         failures: row.failures,
         losses: row.losses,
-        last_worker: last
-            .map(|(worker, _)| worker.to_string())
-            .unwrap_or_default(),
-        last_runner: last
-            .map(|(_, runner)| runner.to_string())
-            .unwrap_or_default(),
+        last_worker: last.map(|last| last.0.to_string()).unwrap_or_default(),
+        last_runner: last.map(|last| last.1.to_string()).unwrap_or_default(),
         started_at_ms: row.started_at.map(|at| at.0),
         cancel_requested: row.cancel_requested,
-        reason: row.reason.clone().map(Into::into),
-        apply: row.apply.as_ref().map(apply),
+        reason: row.reason.as_deref().cloned().map(Into::into),
+        apply: row.apply.as_deref().map(apply),
         limited: row.limited,
     }
 }
 
-fn facts(facts: &TaskFacts) -> stored::TaskFacts {
+fn facts(row: &TaskRow) -> stored::TaskFacts {
+    let facts = &row.facts;
     let project = facts.project.as_ref();
     let terms = facts.terms.as_deref();
     let text = |name: Option<String>| name.unwrap_or_default();
@@ -102,13 +97,14 @@ fn facts(facts: &TaskFacts) -> stored::TaskFacts {
         labels: facts.labels.clone(),
         project: text(project.map(|(id, _)| id.to_string())),
         project_name: text(project.map(|(_, name)| name.clone())),
-        after: facts.after.iter().map(|id| id.0).collect(),
+        after: row.after.iter().map(|id| id.0).collect(),
         retries: facts.retries,
         fallback: terms.map_or_else(Vec::new, |t| {
             t.fallback.iter().map(ToString::to_string).collect()
         }),
         budget: terms.and_then(|t| convert::budget_to_wire(t.budget)),
         parent: terms.and_then(|t| t.parent).map_or(0, |id| id.0),
+        submitter: facts.submitter.clone(),
     }
 }
 
@@ -154,11 +150,11 @@ fn closing(attempt: u32, ending: &Ending) -> wire::Closing {
         Ending::End { status, reason } => {
             let end = wire::End {
                 status: end_status(*status),
-                reason: reason.clone().map(Into::into),
+                reason: reason.as_deref().cloned().map(Into::into),
             };
             (Some(end), None)
         }
-        Ending::Retry { reason } => (None, Some(reason.clone().into())),
+        Ending::Retry { reason } => (None, Some(reason.as_ref().clone().into())),
     };
     wire::Closing {
         attempt,

@@ -1,8 +1,8 @@
 //! Reading rows: everything at the start, single ones later.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
-use orchestra_core::{AttemptRow, KeyRow, OutcomeRow, Rows, TaskRow};
+use orchestra_core::{AttemptRow, FactsPool, KeyRow, OutcomeRow, Rows, TaskRow};
 use orchestra_proto::{Refused, store::v1};
 use orchestra_types::{AttemptId, TaskId, TaskSpec};
 use prost::Message;
@@ -61,7 +61,10 @@ impl Store {
             let before = submissions.range(..=id.0).next_back();
             before.is_some_and(|(first, count)| id.0 - first < *count)
         };
-        let rows: Vec<TaskRow> = self.table(key::TASKS, decode::task)?;
+        // What many tasks have in common takes memory once, from the first row on.
+        let pool = RefCell::new(FactsPool::default());
+        let rows: Vec<TaskRow> =
+            self.table(key::TASKS, |row| decode::task(row, &mut pool.borrow_mut()))?;
         let (kept, unfinished): (Vec<_>, Vec<_>) = rows.into_iter().partition(|r| covered(r.id));
         Ok((kept, unfinished.into_iter().map(|row| row.id).collect()))
     }

@@ -86,22 +86,24 @@ fn task(id: u64, state: State) -> TaskRow {
             requires: spec.requires,
             labels: spec.labels,
             project: spec.project.map(|p| (p.id, p.name)),
-            after: spec.after,
+            submitter: spec.submitter,
             retries: spec.retries,
             terms: None,
-        },
+        }
+        .into(),
+        after: spec.after.into(),
         state,
         attempts: 2,
         failures: 1,
         losses: 1,
         limited: 3,
-        last: Some(("w1".parse().unwrap(), "claude".parse().unwrap())),
+        last: Some(Box::new(("w1".parse().unwrap(), "claude".parse().unwrap()))),
         started_at: Some(Timestamp(11)),
         cancel_requested: true,
-        reason: Some(failure()),
-        apply: Some(ApplyResult::Conflict {
+        reason: Some(Box::new(failure())),
+        apply: Some(Box::new(ApplyResult::Conflict {
             message: "a.txt".to_owned(),
-        }),
+        })),
     }
 }
 
@@ -109,7 +111,7 @@ fn every_state() -> Vec<State> {
     let (worker, runner) = ("w1".parse().unwrap(), "claude".parse().unwrap());
     let end = |status| Ending::End {
         status,
-        reason: Some(failure()),
+        reason: Some(Box::new(failure())),
     };
     vec![
         State::Blocked,
@@ -135,7 +137,9 @@ fn every_state() -> Vec<State> {
         },
         State::Closing {
             attempt: 2,
-            ending: Ending::Retry { reason: failure() },
+            ending: Ending::Retry {
+                reason: Box::new(failure()),
+            },
         },
         State::Ended {
             status: EndStatus::NeedsReview,

@@ -1,6 +1,6 @@
 //! Identifiers: newtypes, never bare integers or strings.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -103,8 +103,10 @@ serde_as_text!(AttemptId);
 macro_rules! name_id {
     ($(#[$doc:meta])* $name:ident, $wanted:literal) => {
         $(#[$doc])*
+        ///
+        /// A clone shares the text.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text of it.
@@ -125,7 +127,7 @@ macro_rules! name_id {
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
                 if is_name(text) {
-                    Ok(Self(text.to_owned()))
+                    Ok(Self(Arc::from(text)))
                 } else {
                     Err(ParseIdError { text: text.chars().take(64).collect(), wanted: $wanted })
                 }

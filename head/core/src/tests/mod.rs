@@ -5,4 +5,5 @@ mod dispatch;
 mod life;
 mod sessions;
 mod submit;
+mod table;
 mod world;
