@@ -19,6 +19,8 @@ pub enum Need {
     Tool(&'static str),
     /// A program of the machine.
     Program(&'static str),
+    /// The right to mount a file system that lies in a file.
+    LoopDevice,
 }
 
 impl Need {
@@ -36,6 +38,8 @@ impl Need {
             Self::Tool(name) => Some(format!("{name} is not installed: run tests/setup.sh")),
             Self::Program(name) if on_path(name).is_some() => None,
             Self::Program(name) => Some(format!("{name} is not on PATH")),
+            Self::LoopDevice if Path::new("/dev/loop-control").exists() => None,
+            Self::LoopDevice => Some("there are no loop devices (/dev/loop-control)".into()),
         }
     }
 }

@@ -1,0 +1,108 @@
+//! What lies outside of the head and of Rust: file systems of a round's own, and two small C
+//! programs that are compiled when they are needed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{Deadline, Need, run, until};
+
+/// What file systems of one's own want.
+pub const FILE_SYSTEMS: &[Need] = &[
+    Need::Root,
+    Need::Program("mount"),
+    Need::Program("mkfs.ext4"),
+    Need::Program("cc"),
+    Need::LoopDevice,
+];
+
+const SHUTDOWN: &str = include_str!("../c/shutdown.c");
+const FAULT: &str = include_str!("../c/fault.c");
+
+/// Compiles the program that shuts a file system down.
+pub fn shutdown_program(dir: &Path) -> anyhow::Result<PathBuf> {
+    compile(dir, "shutdown", SHUTDOWN, &[])
+}
+
+/// Compiles the library that makes system calls fail.
+pub fn fault_library(dir: &Path) -> anyhow::Result<PathBuf> {
+    compile(dir, "fault.so", FAULT, &["-shared", "-fPIC", "-ldl"])
+}
+
+fn compile(dir: &Path, name: &str, source: &str, flags: &[&str]) -> anyhow::Result<PathBuf> {
+    let made = dir.join(name);
+    if !made.exists() {
+        let text = dir.join(format!("{name}.c"));
+        fs::write(&text, source)?;
+        let mut cc = Command::new("cc");
+        cc.args(["-O1", "-o"]).arg(&made).arg(&text).args(flags);
+        run(cc, b"")?.ok()?;
+    }
+    Ok(made)
+}
+
+/// A file system that is unmounted when it is dropped.
+#[derive(Debug)]
+pub struct Mount {
+    dir: PathBuf,
+    image: PathBuf,
+}
+
+impl Mount {
+    /// A new ext4 in an image of `megabytes` beside `dir`, mounted on `dir`.
+    pub fn ext4(dir: &Path, megabytes: u64) -> anyhow::Result<Self> {
+        let image = dir.with_extension("img");
+        drop(fs::remove_file(&image));
+        fs::File::create(&image)?.set_len(megabytes << 20)?;
+        command("mkfs.ext4", &["-q", "-F", &text(&image)])?;
+        let mount = Self {
+            dir: dir.to_owned(),
+            image,
+        };
+        mount.mount()?;
+        Ok(mount)
+    }
+
+    /// Mounts the image again, as after the power has come back.
+    pub fn mount(&self) -> anyhow::Result<()> {
+        command(
+            "mount",
+            &["-o", "loop", &text(&self.image), &text(&self.dir)],
+        )
+    }
+
+    /// Unmounts it, as soon as nobody uses it any more.
+    pub fn unmount(&self) -> anyhow::Result<()> {
+        until("the file system is unmounted", Deadline::SOON, || {
+            let tried = command("umount", &[&text(&self.dir)]);
+            Ok(tried.is_ok().then_some(()))
+        })
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // It may be unmounted already; a head that was killed may hold it for another moment.
+        drop(command("umount", &["--lazy", &text(&self.dir)]));
+    }
+}
+
+/// Runs a program of the machine.
+pub fn command(program: &str, args: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new(program).args(args).output();
+    let output = output.with_context(|| format!("failed to run {program}"))?;
+    ensure!(
+        output.status.success(),
+        "{program} {}: {}",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

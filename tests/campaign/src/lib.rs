@@ -1,0 +1,30 @@
+//! The campaign: breaks the built head on purpose, round after round, and compares what is left
+//! with what was acknowledged.
+//!
+//! ```text
+//! load (32 submitters, a fake worker) ──► head process ──► state directory
+//!        │ what was acknowledged              ▲ kill -9, loss of power, full disk,
+//!        ▼                                    │ I/O errors, flipped bits
+//!      ledger ◄────────── verify ─────── head process, started again
+//! ```
+//!
+//! It speaks the wire protocol and links neither head nor worker. One file per proof is in
+//! `proofs`; the same functions run with the figures of the full campaign (`campaign` binary) and
+//! with a share of them as tests.
+#![warn(missing_docs)]
+
+mod client;
+mod figures;
+mod head;
+mod helper;
+mod ledger;
+mod load;
+mod proofs;
+mod report;
+mod submitter;
+mod verify;
+mod worker;
+
+pub use figures::Share;
+pub use proofs::{Campaign, PROOFS, Proof};
+pub use report::{Row, print};

@@ -1,0 +1,132 @@
+//! The load: many submitters and one worker, which all end when the head does.
+
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use tokio::task::JoinSet;
+
+use crate::{
+    client::{self, Answer, Clients},
+    head::Site,
+    ledger::Shared,
+    submitter::Submitter,
+    worker::Worker,
+};
+
+/// How many submit at once.
+pub const SUBMITTERS: usize = 32;
+
+/// Those who speak to one head after another.
+#[derive(Debug)]
+pub struct Load {
+    site: Site,
+    ledger: Shared,
+    submitters: Vec<Submitter>,
+    worker: Option<Worker>,
+}
+
+/// A load that is on.
+pub struct Running {
+    load: Load,
+    submitters: JoinSet<Submitter>,
+    worker: JoinSet<Worker>,
+}
+
+impl Load {
+    /// A load on `site`. Names of submissions begin with `name`.
+    pub fn new(site: &Site, ledger: &Shared, name: &str, seed: u64) -> anyhow::Result<Self> {
+        let submitter = |n| Submitter::new(format!("{name}-{n}"), seed ^ (n as u64) << 32);
+        Ok(Self {
+            site: site.clone(),
+            ledger: ledger.clone(),
+            submitters: (0..SUBMITTERS).map(submitter).collect(),
+            worker: Some(Worker::new(site.worker_id()?, seed)),
+        })
+    }
+
+    /// Takes the worker over from an earlier load on the same site.
+    #[must_use]
+    pub fn with_worker(mut self, worker: Option<Worker>) -> Self {
+        self.worker = worker.or(self.worker);
+        self
+    }
+
+    /// Gives the worker away.
+    #[must_use]
+    pub fn into_worker(self) -> Option<Worker> {
+        self.worker
+    }
+
+    /// Starts it. Everybody ends by himself when the head is gone.
+    pub fn start(mut self, clients: &Clients) -> Running {
+        let mut submitters = JoinSet::new();
+        for (n, mut submitter) in self.submitters.drain(..).enumerate() {
+            let (admin, ledger) = (clients.nth(n), self.ledger.clone());
+            submitters.spawn(async move {
+                submitter.run(admin, &ledger).await;
+                submitter
+            });
+        }
+        let mut worker = JoinSet::new();
+        if let Some(mut hand) = self.worker.take() {
+            let (site, ledger) = (self.site.clone(), self.ledger.clone());
+            worker.spawn(async move {
+                // It always ends with an error: the head is gone.
+                drop(hand.run(&site, &ledger).await);
+                hand
+            });
+        }
+        Running {
+            load: self,
+            submitters,
+            worker,
+        }
+    }
+}
+
+impl Running {
+    /// Waits until everybody has noticed that the head is gone.
+    pub async fn ended(mut self) -> anyhow::Result<Load> {
+        while let Some(submitter) = self.submitters.join_next().await {
+            self.load.submitters.push(submitter?);
+        }
+        while let Some(worker) = self.worker.join_next().await {
+            self.load.worker = Some(worker?);
+        }
+        Ok(self.load)
+    }
+}
+
+/// Sends every submission again that has no answer yet.
+pub async fn settle(clients: &Clients, ledger: &Shared) -> anyhow::Result<()> {
+    let open: Vec<_> = ledger
+        .lock()
+        .submits
+        .iter()
+        .filter(|(_, submit)| submit.ids.is_none())
+        .map(|(key, submit)| (key.clone(), submit.count, submit.kind))
+        .collect();
+    let mut asked = JoinSet::new();
+    let limit = Arc::new(tokio::sync::Semaphore::new(SUBMITTERS));
+    for (n, (key, count, kind)) in open.into_iter().enumerate() {
+        let (mut admin, ledger) = (clients.nth(n), ledger.clone());
+        let permit = Arc::clone(&limit).acquire_owned().await?;
+        asked.spawn(async move {
+            let answer = admin.submit(client::submission(&key, count, kind)).await;
+            drop(permit);
+            let answer =
+                answer.map(|response| ledger.lock().submitted(&key, response.into_inner().ids));
+            answer.map_err(|status| (key, status))
+        });
+    }
+    while let Some(answer) = asked.join_next().await {
+        if let Err((key, status)) = answer? {
+            ensure!(
+                client::meaning(&status) != Answer::Refused,
+                "submission {key} was refused when it was sent again: {status}"
+            );
+            return Err(status).context("failed to send a submission again");
+        }
+    }
+    Ok(())
+}
