@@ -14,6 +14,7 @@ pub mod context;
 mod engine;
 mod events;
 mod grpc;
+mod keeping;
 mod listen;
 mod lock;
 mod manifest;

@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context;
 use orchestra_config::{Config, StateDir, durable};
 use orchestra_telemetry::{Format, Scrape, Setup, Telemetry};
+use orchestra_types::AttemptId;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -27,6 +28,7 @@ use crate::{
     engine::{self, Clock, Engine},
     events::{self, Events},
     grpc::{self, About, Addresses, Services},
+    keeping::{FORGOTTEN_BOUND, Keeper},
     listen,
     lock::Lock,
     metrics::{self, Metrics},
@@ -181,7 +183,9 @@ impl Head<'_> {
         let blobs = Blobs::open(&head_dir.join("blobs"))?;
         let (events, events_owner) = Events::start(&head_dir.join("events"))?;
         let (closes_sender, closes) = mpsc::channel(CLOSES_BOUND);
-        let engine = self.start_engine(blobs.clone(), closes_sender).await?;
+        let (forgotten_sender, forgotten) = mpsc::channel(FORGOTTEN_BOUND);
+        let engine = self.start_engine(blobs.clone(), closes_sender, forgotten_sender);
+        let engine = engine.await?;
         let context_dir = head_dir.join("context");
         let context = context::Store::new(&context_dir, &self.config.context, machine.clone());
         let context = Arc::new(context);
@@ -189,7 +193,7 @@ impl Head<'_> {
         let (stop, tracker) = (Stop::default(), TaskTracker::new());
         let services = Arc::new(Services {
             engine: engine.handle.clone(),
-            events,
+            events: events.clone(),
             blobs: blobs.clone(),
             security: self.security.clone(),
             starter: Starter::new(engine.handle.clone(), blobs.clone(), Arc::clone(&context)),
@@ -209,12 +213,20 @@ impl Head<'_> {
         });
         let closer = Closer {
             engine: engine.handle.clone(),
-            blobs,
+            blobs: blobs.clone(),
             context,
             machine,
         };
         let mut closers = JoinSet::new();
         closers.spawn(closer.run(closes, stop.clone()));
+        let keeper = Keeper {
+            engine: engine.handle.clone(),
+            events,
+            blobs,
+            uploads_for: self.config.retention.uploads_for,
+            gate: Arc::default(),
+        };
+        closers.spawn(keeper.run(forgotten, stop.clone()));
         let mut server = JoinSet::new();
         server.spawn(grpc::serve(listener, services));
         let mut metrics_endpoint = JoinSet::new();
@@ -236,6 +248,7 @@ impl Head<'_> {
         &self,
         blobs: Blobs,
         closes: mpsc::Sender<engine::Close>,
+        forgotten: mpsc::Sender<AttemptId>,
     ) -> anyhow::Result<Engine> {
         let path = self.state.head().join("db");
         let config = self.core_config();
@@ -244,7 +257,7 @@ impl Head<'_> {
         // Opening reads everything, and may wait for a lock.
         let started = tokio::task::spawn_blocking(move || {
             let store = Store::open(&path, blobs)?;
-            engine::start(store, config, closes, metrics, runtime)
+            engine::start(store, config, closes, forgotten, metrics, runtime)
         });
         Ok(started.await.context("failed to open the store")??)
     }
@@ -258,6 +271,11 @@ impl Head<'_> {
             retry_delay: self.config.queue.retry_delay,
             queue_max: self.config.head.queue_max.unwrap_or(default.queue_max),
             known_runners,
+            retention: orchestra_core::Retention {
+                finished_for: self.config.retention.finished_for,
+                finished_max: self.config.retention.finished_max,
+                keys_for: self.config.retention.keys_for,
+            },
             ..default
         }
     }

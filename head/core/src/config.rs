@@ -26,6 +26,30 @@ pub struct Config {
     pub queue_max: u64,
     /// Runner names that are accepted even when no worker has them yet.
     pub known_runners: BTreeSet<RunnerName>,
+    /// How long what is over is kept.
+    pub retention: Retention,
+}
+
+/// How long what is over is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// A task that ended this long ago is forgotten.
+    pub finished_for: Duration,
+    /// Most finished tasks that are kept; the ones that ended first go first.
+    pub finished_max: u64,
+    /// How long a submission can be repeated with its key, when all its tasks are forgotten.
+    pub keys_for: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Self {
+            finished_for: 30 * DAY,
+            finished_max: 100_000,
+            keys_for: 7 * DAY,
+        }
+    }
 }
 
 impl Default for Config {
@@ -41,6 +65,7 @@ impl Default for Config {
             losses_max: 3,
             queue_max: 1_000_000,
             known_runners: known.collect(),
+            retention: Retention::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use orchestra_types::{TaskId, Timestamp, WorkerId};
 
 use crate::{
     Config, change::Change, facts::FactsPool, input::Input, keys::Keys, message::Message,
-    queue::Queue, table::TaskTable, view::Counts, worker::Worker,
+    queue::Queue, retention::Finished, table::TaskTable, view::Counts, worker::Worker,
 };
 
 /// What an input leads to. First every change is made durable, then the messages are sent.
@@ -32,6 +32,8 @@ pub struct Core {
     /// When each worker's lease ends.
     pub(crate) leases: BTreeSet<(Timestamp, WorkerId)>,
     pub(crate) keys: Keys,
+    /// What is over, in the order in which it is forgotten.
+    pub(crate) finished: Finished,
     pub(crate) last_id: TaskId,
     pub(crate) counts: Counts,
     pub(crate) assigning: bool,
@@ -50,6 +52,7 @@ impl Core {
             workers: BTreeMap::new(),
             leases: BTreeSet::new(),
             keys: Keys::default(),
+            finished: Finished::default(),
             last_id: TaskId(0),
             counts: Counts::default(),
             assigning: true,
@@ -110,11 +113,13 @@ impl Core {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let lease = self.leases.first().map(|(at, _)| *at);
-        [lease, self.queue.next_due()].into_iter().flatten().min()
+        let due = [lease, self.queue.next_due(), self.next_forgetting()];
+        due.into_iter().flatten().min()
     }
 
     fn on_deadlines(&mut self, now: Timestamp, step: &mut Step) {
         self.queue.promote_due(now);
         self.end_leases(now, step);
+        self.forget_due(now, step);
     }
 }

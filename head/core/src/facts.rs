@@ -27,4 +27,12 @@ impl FactsPool {
         self.0.insert(Arc::clone(facts));
         Arc::clone(facts)
     }
+
+    /// Gives up facts that only the caller still uses.
+    pub(crate) fn release(&mut self, facts: &Arc<TaskFacts>) {
+        // The pool's own and the caller's.
+        if Arc::strong_count(facts) <= 2 {
+            self.0.remove(facts);
+        }
+    }
 }

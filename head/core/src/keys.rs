@@ -18,6 +18,13 @@ impl Key {
     fn of(text: &str) -> Self {
         uuid(text).map_or_else(|| Self::Text(text.into()), Self::Uuid)
     }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Uuid(bytes) => uuid_text(bytes),
+            Self::Text(text) => text.to_string(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +34,23 @@ struct Submission {
     count: u32,
 }
 
+impl Submission {
+    fn row(&self, key: String) -> KeyRow {
+        KeyRow {
+            key,
+            first: self.first,
+            count: u64::from(self.count),
+            at: self.at,
+        }
+    }
+}
+
 /// Which tasks each key gave.
 #[derive(Debug, Default)]
-pub(crate) struct Keys(BTreeMap<Key, Submission>);
+pub(crate) struct Keys {
+    by_key: BTreeMap<Key, Submission>,
+    by_first: BTreeMap<TaskId, Key>,
+}
 
 impl Keys {
     pub fn insert(&mut self, row: &KeyRow) {
@@ -38,18 +59,50 @@ impl Keys {
             at: row.at,
             count: u32::try_from(row.count).unwrap_or(u32::MAX),
         };
-        self.0.insert(Key::of(&row.key), submission);
+        let key = Key::of(&row.key);
+        self.by_first.insert(row.first, key.clone());
+        self.by_key.insert(key, submission);
     }
 
     pub fn get(&self, key: &str) -> Option<KeyRow> {
-        let known = self.0.get(&Key::of(key))?;
-        Some(KeyRow {
-            key: key.to_owned(),
-            first: known.first,
-            count: u64::from(known.count),
-            at: known.at,
-        })
+        let known = self.by_key.get(&Key::of(key))?;
+        Some(known.row(key.to_owned()))
     }
+
+    /// The submission that a task came with.
+    pub fn of_task(&self, id: TaskId) -> Option<KeyRow> {
+        let (first, key) = self.by_first.range(..=id).next_back()?;
+        let known = self.by_key.get(key)?;
+        (id.0 - first.0 < u64::from(known.count)).then(|| known.row(key.text()))
+    }
+
+    /// All submissions.
+    pub fn rows(&self) -> impl Iterator<Item = KeyRow> {
+        self.by_key.iter().map(|(key, known)| known.row(key.text()))
+    }
+
+    /// The first task of the submission that came last.
+    pub fn newest(&self) -> Option<TaskId> {
+        self.by_first.last_key_value().map(|(first, _)| *first)
+    }
+
+    pub fn remove(&mut self, row: &KeyRow) {
+        self.by_key.remove(&Key::of(&row.key));
+        self.by_first.remove(&row.first);
+    }
+}
+
+fn uuid_text(bytes: &[u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (place, byte) in bytes.iter().enumerate() {
+        if matches!(place, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    text
 }
 
 /// The bytes of a UUID, only where its text is the one that they would be written as.
@@ -108,6 +161,7 @@ mod tests {
         }
         for (n, text) in texts.iter().enumerate() {
             assert_eq!(keys.get(text), Some(row(n)));
+            assert_eq!(keys.of_task(TaskId(n as u64 + 1)), Some(row(n)));
         }
     }
 }

@@ -24,6 +24,7 @@ mod lease;
 mod message;
 mod queue;
 mod restore;
+mod retention;
 mod row;
 mod session;
 mod submit;
@@ -37,7 +38,7 @@ mod tests;
 
 pub use crate::{
     change::Change,
-    config::Config,
+    config::{Config, Retention},
     core::{Core, Step},
     facts::FactsPool,
     input::{Held, Input, NewTask, Report, ReportBody},

@@ -58,6 +58,11 @@ pub enum Message {
         /// How the task will end; none when another attempt follows.
         status: Option<TaskStatus>,
     },
+    /// A task is forgotten: what else is kept of it may go.
+    Forgotten {
+        /// Its latest attempt.
+        last: AttemptId,
+    },
     /// A task changed: tell those who watch it.
     Changed {
         /// Which.

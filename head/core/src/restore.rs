@@ -39,6 +39,7 @@ impl Core {
             core.keys.insert(&key);
         }
         core.restore_tasks(now, rows.tasks);
+        core.find_empty_submissions();
         let mut step = Step::default();
         let closing: Vec<TaskId> = core.closing().collect();
         for id in closing {
@@ -49,9 +50,10 @@ impl Core {
 
     fn restore_tasks(&mut self, now: Timestamp, mut rows: Vec<TaskRow>) {
         rows.sort_unstable_by_key(|row| row.id);
-        let succeeded: BTreeSet<TaskId> = rows
+        // What is not there was forgotten, and only a success is while others come after it.
+        let unsettled: BTreeSet<TaskId> = rows
             .iter()
-            .filter(|row| row.state.is_success())
+            .filter(|row| !row.state.is_success())
             .map(|row| row.id)
             .collect();
         for mut row in rows {
@@ -61,7 +63,7 @@ impl Core {
                 .after
                 .iter()
                 .copied()
-                .filter(|id| !succeeded.contains(id));
+                .filter(|id| unsettled.contains(id));
             let waits_for = if row.state.may_wait() {
                 open.collect()
             } else {

@@ -82,7 +82,6 @@ impl TaskTable {
         }
     }
 
-    #[cfg(test)]
     /// Gives up a task whose status is not counted any more.
     pub fn remove(&mut self, id: &TaskId) -> Option<Task> {
         let page = self.page_mut(*id)?;

@@ -107,6 +107,7 @@ impl Core {
     /// Takes the task into what is derived from its state.
     pub(crate) fn enter_state(&mut self, now: Timestamp, id: TaskId) {
         let task = self.tasks.get(&id).expect("the caller looked the task up");
+        self.finished.enter(&task.row);
         let status = task.status();
         self.counts.add(status, task.row.facts.priority);
         match &task.row.state {
@@ -125,8 +126,9 @@ impl Core {
         self.tasks.count(id, status);
     }
 
-    fn leave_state(&mut self, id: TaskId) {
+    pub(crate) fn leave_state(&mut self, id: TaskId) {
         let task = self.tasks.get(&id).expect("the caller looked the task up");
+        self.finished.leave(&task.row);
         let status = task.status();
         self.counts.remove(status, task.row.facts.priority);
         match &task.row.state {
@@ -163,7 +165,7 @@ impl Core {
             let task = self
                 .tasks
                 .get_mut(&dependant)
-                .expect("dependants are never forgotten");
+                .expect("a forgotten task is no dependant");
             task.waits_for.remove(id);
             if task.waits_for.is_empty() && task.row.state == State::Blocked {
                 let queued = State::Queued {

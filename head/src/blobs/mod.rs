@@ -11,13 +11,14 @@
 
 mod error;
 mod read;
+mod sweep;
 mod write;
 
 use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
 use orchestra_config::durable;
@@ -25,6 +26,7 @@ use orchestra_types::Digest;
 
 pub use error::Error;
 pub use read::Reader;
+pub use sweep::Stored;
 
 /// The directory of stored bytes. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ pub struct Blobs {
 struct Inner {
     root: PathBuf,
     next_temp: AtomicU64,
+    /// Held while a name appears, is renewed or goes.
+    names: Mutex<()>,
 }
 
 impl Blobs {
@@ -52,16 +56,18 @@ impl Blobs {
         let inner = Inner {
             root: root.to_owned(),
             next_temp: AtomicU64::new(0),
+            names: Mutex::new(()),
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
     }
 
-    /// Whether these bytes are stored.
+    /// Whether these bytes are stored. Who asks is about to refer to them: from here on they count
+    /// as just stored (see `sweep`).
     #[must_use]
     pub fn has(&self, digest: &Digest) -> bool {
-        self.path(digest).is_file()
+        self.renew(&self.path(digest))
     }
 
     /// Where these bytes lie, if they are stored.

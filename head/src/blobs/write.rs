@@ -77,7 +77,7 @@ impl Writer {
         }
         let path = self.blobs.path(&self.digest);
         self.temp
-            .publish(&path, &self.blobs.inner.root)
+            .publish(&path, &self.blobs)
             .map_err(|source| Error::io("store", &path, source))
     }
 
@@ -104,15 +104,19 @@ impl TempFile {
         Ok(Self { path, file })
     }
 
-    fn publish(self, path: &Path, root: &Path) -> io::Result<()> {
+    fn publish(self, path: &Path, blobs: &Blobs) -> io::Result<()> {
         self.file.sync_all()?;
         let dir = path.parent().expect("a blob lies in a fan-out directory");
         match fs::create_dir(dir) {
-            Ok(()) => sync_dir(root)?,
+            Ok(()) => sync_dir(&blobs.inner.root)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        fs::rename(&self.path, path)?;
+        {
+            // What is stored anew must not go because of its old age.
+            let _names = blobs.names();
+            fs::rename(&self.path, path)?;
+        }
         sync_dir(dir)
     }
 }

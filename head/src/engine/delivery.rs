@@ -19,14 +19,20 @@ pub(super) struct Delivery {
     next_request: u64,
     changes: broadcast::Sender<TaskId>,
     closes: mpsc::Sender<Close>,
+    forgotten: mpsc::Sender<AttemptId>,
     /// Closes that the closer had no room for. At most one for each task, and each close that ends
     /// wakes the engine, which then offers them again.
     closes_waiting: VecDeque<Close>,
 }
 
 impl Delivery {
-    pub fn new(changes: broadcast::Sender<TaskId>, closes: mpsc::Sender<Close>) -> Self {
+    pub fn new(
+        changes: broadcast::Sender<TaskId>,
+        closes: mpsc::Sender<Close>,
+        forgotten: mpsc::Sender<AttemptId>,
+    ) -> Self {
         Self {
+            forgotten,
             connections: BTreeMap::new(),
             asked: BTreeMap::new(),
             next_request: 1,
@@ -84,6 +90,10 @@ impl Delivery {
             Message::Disconnect { connection } => self.disconnect(connection),
             Message::Close { attempt, status } => {
                 self.closes_waiting.push_back(Close { attempt, status });
+            }
+            Message::Forgotten { last } => {
+                // What is passed over here is found by the next look for what nobody needs.
+                let _ = self.forgotten.try_send(last);
             }
             Message::Changed { task } => {
                 // Nobody may be watching.

@@ -75,11 +75,13 @@ pub struct Engine {
 
 /// Restores the core from the store and starts the thread. Blocks while it reads.
 ///
-/// `closes` takes the attempts that are to be closed; each must lead to `Input::Closed`.
+/// `closes` takes the attempts that are to be closed; each must lead to `Input::Closed`. `forgotten`
+/// takes the latest attempts of tasks that are forgotten, as long as it has room.
 pub fn start(
     mut store: Store,
     config: orchestra_core::Config,
     closes: mpsc::Sender<Close>,
+    forgotten: mpsc::Sender<AttemptId>,
     metrics: Arc<Metrics>,
     runtime: tokio::runtime::Handle,
 ) -> Result<Engine, Failed> {
@@ -88,7 +90,7 @@ pub fn start(
     let (core, step) = Core::restore(config, clock.now(), rows);
     let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
     let (changes, _) = broadcast::channel(CHANGES_BOUND);
-    let delivery = delivery::Delivery::new(changes.clone(), closes);
+    let delivery = delivery::Delivery::new(changes.clone(), closes, forgotten);
     let observer = observer::Observer::new(metrics);
     let state = thread::State::new(core, store, clock, inbox, delivery, observer);
     let (end, ended) = oneshot::channel();

@@ -13,9 +13,10 @@ fn engine(dir: &Path) -> (Engine, mpsc::Receiver<Close>) {
     let meter = opentelemetry::global::meter("test");
     let metrics = Arc::new(Metrics::new(&meter, dir.join("db")));
     let (sender, closes) = mpsc::channel(4);
+    let (forgotten, _) = mpsc::channel(4);
     let config = orchestra_core::Config::default();
     let runtime = tokio::runtime::Handle::current();
-    let engine = start(store, config, sender, metrics, runtime).unwrap();
+    let engine = start(store, config, sender, forgotten, metrics, runtime).unwrap();
     (engine, closes)
 }
 

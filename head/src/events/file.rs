@@ -46,6 +46,23 @@ pub(super) fn path(root: &Path, attempt: AttemptId) -> PathBuf {
         .join(format!("{attempt}.log"))
 }
 
+/// The attempts of which something is stored below `root`, in no order.
+pub fn stored(root: &Path) -> io::Result<Vec<AttemptId>> {
+    let mut all = Vec::new();
+    for dir in fs::read_dir(root)? {
+        let dir = dir?.path();
+        if !dir.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(dir)? {
+            let name = entry?.file_name();
+            let name = name.to_str().and_then(|name| name.strip_suffix(".log"));
+            all.extend(name.and_then(|name| name.parse::<AttemptId>().ok()));
+        }
+    }
+    Ok(all)
+}
+
 /// What of an attempt's file is whole; the file is not made or changed.
 pub(super) fn tail_of(path: &Path) -> Result<Tail, Error> {
     match File::open(path) {

@@ -26,7 +26,7 @@ use orchestra_proto::v1;
 use orchestra_types::AttemptId;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use file::Tail;
+pub use file::{Tail, stored};
 pub use reader::Reader;
 
 /// Appends that may wait. Above it, the workers' streams wait.
@@ -80,6 +80,10 @@ enum Command {
         attempt: AttemptId,
         done: oneshot::Sender<watch::Receiver<Tail>>,
     },
+    Forget {
+        last: AttemptId,
+        done: oneshot::Sender<()>,
+    },
 }
 
 impl Events {
@@ -121,6 +125,20 @@ impl Events {
         self.send(Command::Tail { attempt, done }).await?;
         let tail = tail.await.map_err(|_| Error::Stopped)?;
         Ok(Reader::new(file::path(&self.root, attempt), after, tail))
+    }
+
+    /// Removes what is stored of a task, of which `last` is the latest attempt. Who reads it just now
+    /// sees the end of what there was.
+    pub async fn forget(&self, last: AttemptId) -> Result<(), Error> {
+        let (done, gone) = oneshot::channel();
+        self.send(Command::Forget { last, done }).await?;
+        gone.await.map_err(|_| Error::Stopped)
+    }
+
+    /// Where everything is stored.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     async fn send(&self, command: Command) -> Result<(), Error> {

@@ -72,6 +72,10 @@ impl Files {
                     touched.insert(attempt);
                     waiting.push((attempt, done));
                 }
+                Command::Forget { last, done } => {
+                    self.forget(last);
+                    let _ = done.send(());
+                }
                 Command::Tail { attempt, done } => {
                     // Who asked may be gone.
                     let _ = done.send(self.attempt(attempt)?.tail.subscribe());
@@ -125,6 +129,25 @@ impl Files {
         };
         attempt.used_in_turn = turn;
         Ok(attempt)
+    }
+
+    /// A file that does not go is only warned of: it is found again by the next look for what
+    /// nobody needs.
+    fn forget(&mut self, last: AttemptId) {
+        for number in 1..=last.number {
+            let id = AttemptId {
+                task: last.task,
+                number,
+            };
+            self.attempts.remove(&id);
+            let path = file::path(&self.root, id);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), %error, "events are not removed");
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
     }
 
     /// Attempts with readers stay: the readers wait for what comes next.

@@ -1,8 +1,8 @@
 //! Bytes to rows. What does not read is damage, with the row's name; never a panic.
 
 use orchestra_core::{
-    AttemptRow, EndStatus, Ending, FactsPool, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, Terms,
-    WorkerRow,
+    AttemptRow, Change, EndStatus, Ending, FactsPool, KeyRow, OutcomeRow, State, TaskFacts,
+    TaskRow, Terms, WorkerRow,
 };
 use orchestra_proto::{
     Refused, convert,
@@ -14,9 +14,56 @@ use orchestra_types::{
     runner::WorkerInfo,
 };
 
-use super::codec::end_status_of;
+use prost::Message;
+
+use super::{codec::end_status_of, key, large};
 
 type Read<T> = Result<T, Refused>;
+
+/// The change that writes a row.
+pub(super) fn change(key: &[u8], message: &[u8]) -> super::Result<Change> {
+    let table = key.first().copied().unwrap_or_default();
+    let no_key = || Refused::new("key", "is none of this table");
+    match table {
+        key::TASKS => typed(key, message, |row| {
+            let row = task(row, &mut FactsPool::default())?;
+            Ok(Change::Task(Box::new(row)))
+        }),
+        key::SPECS => typed(key, message, |row| {
+            let id = key::parse_task(key).ok_or_else(no_key)?;
+            let spec = Box::new(spec(row)?);
+            Ok(Change::Spec { id, spec })
+        }),
+        key::ATTEMPTS => typed(key, message, |row| {
+            Ok(Change::Attempt(Box::new(attempt(row)?)))
+        }),
+        key::OUTCOMES => typed(key, message, |row| {
+            Ok(Change::Outcome(Box::new(outcome(row)?)))
+        }),
+        key::WORKERS => typed(key, message, |row| {
+            Ok(Change::Worker(Box::new(worker(row)?)))
+        }),
+        key::ACKED => typed(key, message, |row: stored::AckedRow| {
+            let name = key::parse_name(key).ok_or_else(no_key)?;
+            Ok(Change::Acked {
+                worker: convert::name("worker", name)?,
+                up_to: row.up_to,
+            })
+        }),
+        key::KEYS => typed(key, message, |row| Ok(Change::Key(self::key(row)?))),
+        _ => Err(large::damaged(key, "no table has this letter".to_owned())),
+    }
+}
+
+fn typed<M: Message + Default>(
+    key: &[u8],
+    message: &[u8],
+    read: impl Fn(M) -> Read<Change>,
+) -> super::Result<Change> {
+    let message = M::decode(message);
+    let message = message.map_err(|error| large::damaged(key, error.to_string()))?;
+    read(message).map_err(|refused| large::damaged(key, refused.to_string()))
+}
 
 pub(super) fn spec(row: stored::SpecRow) -> Read<TaskSpec> {
     present("spec", row.spec)?.try_into()

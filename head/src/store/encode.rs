@@ -6,7 +6,7 @@ use orchestra_proto::{
     store::v1::{self as stored, state as wire},
     v1,
 };
-use orchestra_types::{ApplyResult, AttemptId, RunnerName, TaskId, TaskSpec, Timestamp, WorkerId};
+use orchestra_types::{ApplyResult, RunnerName, TaskSpec, Timestamp, WorkerId};
 
 use super::{Result, batch::Operation, codec::end_status, key, large};
 use crate::blobs::Blobs;
@@ -36,7 +36,7 @@ pub(super) fn change(
             large::value(&key_row(row), blobs)?,
         ),
         Change::ForgetTask { id, attempts } => {
-            operations.extend(task_keys(*id, *attempts).map(|key| (key, None)));
+            operations.extend(key::of_forgotten(*id, *attempts).map(|key| (key, None)));
         }
         Change::ForgetKey { key } => operations.push((key::submission(key), None)),
         Change::ForgetWorker { id } => {
@@ -45,17 +45,6 @@ pub(super) fn change(
         }
     }
     Ok(())
-}
-
-/// The keys of all rows of a task.
-fn task_keys(id: TaskId, attempts: u32) -> impl Iterator<Item = Vec<u8>> {
-    let of_attempts = (1..=attempts).flat_map(move |number| {
-        let id = AttemptId { task: id, number };
-        [key::attempt(id), key::outcome(id)]
-    });
-    [key::task(id), key::spec(id)]
-        .into_iter()
-        .chain(of_attempts)
 }
 
 fn spec_row(spec: &TaskSpec) -> stored::SpecRow {

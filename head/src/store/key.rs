@@ -1,6 +1,7 @@
 //! Keys: a table's letter, then big-endian numbers or a name, so that their order is the order of
 //! scans.
 
+use orchestra_core::Change;
 use orchestra_types::{AttemptId, TaskId, WorkerId};
 
 pub(super) const TASKS: u8 = b't';
@@ -39,6 +40,42 @@ pub(super) fn acked(id: &WorkerId) -> Vec<u8> {
 
 pub(super) fn submission(key: &str) -> Vec<u8> {
     named(KEYS, key)
+}
+
+/// The keys of the rows that a change writes or removes.
+pub(super) fn of_change(change: &Change) -> Vec<Vec<u8>> {
+    match change {
+        Change::Spec { id, .. } => vec![spec(*id)],
+        Change::Task(row) => vec![task(row.id)],
+        Change::Attempt(row) => vec![attempt(row.id)],
+        Change::Outcome(row) => vec![outcome(row.id)],
+        Change::Worker(row) => vec![worker(&row.info.id)],
+        Change::Acked { worker, .. } => vec![acked(worker)],
+        Change::Key(row) => vec![submission(&row.key)],
+        Change::ForgetTask { id, attempts } => of_forgotten(*id, *attempts).collect(),
+        Change::ForgetKey { key } => vec![submission(key)],
+        Change::ForgetWorker { id } => vec![worker(id), acked(id)],
+    }
+}
+
+/// The keys of all rows of a task.
+pub(super) fn of_forgotten(id: TaskId, attempts: u32) -> impl Iterator<Item = Vec<u8>> {
+    let of_attempts = (1..=attempts).flat_map(move |number| {
+        let id = AttemptId { task: id, number };
+        [attempt(id), outcome(id)]
+    });
+    [task(id), spec(id)].into_iter().chain(of_attempts)
+}
+
+/// The task or the name in a key of a table.
+pub(super) fn parse_name(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.get(1..)?).ok()
+}
+
+/// The number of the task in a key of `SPECS`.
+pub(super) fn parse_task(key: &[u8]) -> Option<TaskId> {
+    let number: [u8; 8] = key.get(1..)?.try_into().ok()?;
+    Some(TaskId(u64::from_be_bytes(number)))
 }
 
 /// The prefix of all rows of a task in `table`.

@@ -2,6 +2,7 @@
 //! directory, and the database holds its digest.
 
 use orchestra_proto::{convert, store::v1};
+use orchestra_types::Digest;
 use prost::Message;
 
 use crate::blobs::Blobs;
@@ -33,15 +34,15 @@ pub(super) fn value(message: &impl Message, blobs: &Blobs) -> Result<Vec<u8>> {
     Ok(value)
 }
 
-/// Reads a value.
-pub(super) fn message<M: Message + Default>(key: &[u8], value: &[u8], blobs: &Blobs) -> Result<M> {
+/// The bytes of a row's message, and the blob that they lie in when they are large.
+pub(super) fn bytes(key: &[u8], value: &[u8], blobs: &Blobs) -> Result<(Vec<u8>, Option<Digest>)> {
     match *value {
-        [FORMAT, INLINE, ref rest @ ..] => decode(key, rest),
+        [FORMAT, INLINE, ref rest @ ..] => Ok((rest.to_vec(), None)),
         [FORMAT, LARGE, ref rest @ ..] => {
             let large: v1::LargeRow = decode(key, rest)?;
             let digest = convert::digest("digest", &large.digest);
             let digest = digest.map_err(|refused| damaged(key, refused.to_string()))?;
-            decode(key, &blobs.read(&digest, LARGE_BYTES_MAX)?)
+            Ok((blobs.read(&digest, LARGE_BYTES_MAX)?, Some(digest)))
         }
         [FORMAT, place, ..] => Err(damaged(key, format!("unknown place {place}"))),
         [found, ..] => Err(Error::Format {
@@ -51,6 +52,14 @@ pub(super) fn message<M: Message + Default>(key: &[u8], value: &[u8], blobs: &Bl
         }),
         [] => Err(damaged(key, "it is empty".to_owned())),
     }
+}
+
+/// Reads a value.
+pub(super) fn message<M: Message + Default>(key: &[u8], value: &[u8], blobs: &Blobs) -> Result<M> {
+    if let [FORMAT, INLINE, rest @ ..] = value {
+        return decode(key, rest);
+    }
+    decode(key, &bytes(key, value, blobs)?.0)
 }
 
 pub(super) fn damaged(key: &[u8], why: String) -> Error {

@@ -27,6 +27,7 @@ mod error;
 mod key;
 mod large;
 mod open;
+mod page;
 mod read;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ use std::{fs::File, path::PathBuf};
 use crate::blobs::Blobs;
 
 pub use error::Error;
+pub use page::{Row, references};
 
 /// What a store operation gives.
 pub type Result<T> = std::result::Result<T, Error>;

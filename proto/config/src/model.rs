@@ -18,6 +18,8 @@ pub struct Config {
     pub runners: BTreeMap<RunnerName, RunnerConfig>,
     /// Defaults and rules of the queue.
     pub queue: QueueConfig,
+    /// How long what is over is kept.
+    pub retention: RetentionConfig,
     /// The shared context of projects.
     pub context: ContextConfig,
     /// Logs, traces and metrics.
@@ -150,6 +152,37 @@ impl Default for QueueConfig {
             retries: 0,
             retry_delay: Duration::from_secs(10),
             promote_after: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+/// `retention:`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// A task that ended this long ago is forgotten, with its attempts, events and artifacts.
+    /// Default: 30d.
+    #[serde(deserialize_with = "crate::value::long_duration")]
+    pub finished_for: Duration,
+    /// Most finished tasks that are kept; the ones that ended first go first. Default: 100,000.
+    #[serde(deserialize_with = "crate::value::finished_max")]
+    pub finished_max: u64,
+    /// How long a submission can be repeated with its key when its tasks are forgotten. Default: 7d.
+    #[serde(deserialize_with = "crate::value::long_duration")]
+    pub keys_for: Duration,
+    /// How long stored bytes are kept that nothing refers to. Default: 7d.
+    #[serde(deserialize_with = "crate::value::uploads_for")]
+    pub uploads_for: Duration,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Self {
+            finished_for: 30 * DAY,
+            finished_max: 100_000,
+            keys_for: 7 * DAY,
+            uploads_for: 7 * DAY,
         }
     }
 }

@@ -20,6 +20,8 @@ use crate::{RunnerConfig, message};
 const SLOTS_MAX: u32 = 100_000;
 /// Most tasks that may wait.
 const QUEUE_MAX: u64 = 10_000_000;
+/// Longest time that anything is kept for.
+const KEPT_FOR_MAX: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// Longest short text.
 const TEXT_BYTES_MAX: usize = 4096;
 
@@ -40,6 +42,42 @@ pub(crate) fn any_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, 
         return Err(D::Error::custom("must be at most 30d"));
     }
     Ok(duration)
+}
+
+/// How long something is kept: more than zero, at most ten years.
+pub(crate) fn long_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    kept_for(d, Duration::from_millis(1), "must be longer than zero")
+}
+
+/// How long stored bytes are kept that nothing refers to. An hour at least: a task may still be on
+/// its way whose files are here already.
+pub(crate) fn uploads_for<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    kept_for(d, Duration::from_secs(3600), "must be at least 1h")
+}
+
+fn kept_for<'de, D: Deserializer<'de>>(
+    d: D,
+    min: Duration,
+    too_short: &str,
+) -> Result<Duration, D::Error> {
+    let text = String::deserialize(d)?;
+    let duration = orchestra_types::time::parse_duration(&text).map_err(D::Error::custom)?;
+    if duration < min {
+        return Err(D::Error::custom(too_short));
+    }
+    if duration > KEPT_FOR_MAX {
+        return Err(D::Error::custom("must be at most 3650d"));
+    }
+    Ok(duration)
+}
+
+/// 0 to 10,000,000 finished tasks.
+pub(crate) fn finished_max<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    let tasks = u64::deserialize(d)?;
+    if tasks > QUEUE_MAX {
+        return Err(D::Error::custom("must be 0 to 10000000"));
+    }
+    Ok(tasks)
 }
 
 /// A duration that may be absent.

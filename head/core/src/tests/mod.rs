@@ -3,6 +3,7 @@
 mod bench;
 mod dispatch;
 mod life;
+mod retention;
 mod sessions;
 mod submit;
 mod table;

@@ -143,7 +143,7 @@ impl World {
             }
             Message::Disconnect { connection } => self.cut(connection),
             Message::Close { attempt, .. } => self.closing.push(attempt),
-            Message::Reply { .. } | Message::Changed { .. } => {}
+            Message::Reply { .. } | Message::Changed { .. } | Message::Forgotten { .. } => {}
         }
     }
 

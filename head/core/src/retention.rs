@@ -1,0 +1,235 @@
+//! What is over is forgotten, by age and by number, a few tasks at a time.
+//!
+//! A task goes when it has ended long enough ago, or when there are too many finished ones. It
+//! stays while a task that has not ended comes after it (its output is still to be read) or is a
+//! part of it, and while a kept task would wait for it after a retry. A submission's key goes when all its tasks
+//! are gone and nobody will repeat it any more. The newest submission's key stays: ids count on
+//! from it after a restart, so that none is ever given twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use orchestra_types::{TaskId, Timestamp};
+
+use crate::{
+    Core, Retention, Step,
+    change::Change,
+    message::Message,
+    row::{KeyRow, State, TaskRow},
+};
+
+/// Most tasks that one step forgets.
+const BATCH_MAX: usize = 50;
+/// How long after a step that forgot something the next one may: what is asked of the head goes
+/// first. 10,000 tasks a second are as fast as they can end.
+const PAUSE_MS: u64 = 5;
+
+/// What is over, in the order in which it is forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct Finished {
+    /// Tasks by their end.
+    by_end: BTreeSet<(Timestamp, TaskId)>,
+    /// Those that were to go, but something still needs them.
+    pinned: BTreeMap<TaskId, Timestamp>,
+    /// How many tasks that have not ended come after a task or are a part of it.
+    needed_by: BTreeMap<TaskId, u64>,
+    /// Submissions whose tasks are all gone.
+    empty: BTreeSet<(Timestamp, TaskId)>,
+    /// Nothing is forgotten before this moment.
+    not_before: Timestamp,
+}
+
+impl Finished {
+    /// A task has come into a state.
+    pub fn enter(&mut self, row: &TaskRow) {
+        match &row.state {
+            State::Ended { at, .. } => {
+                self.by_end.insert((*at, row.id));
+            }
+            State::Blocked
+            | State::Queued { .. }
+            | State::Assigned { .. }
+            | State::Running { .. }
+            | State::Closing { .. } => {
+                for needed in needs(row) {
+                    *self.needed_by.entry(needed).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    /// A task leaves a state.
+    pub fn leave(&mut self, row: &TaskRow) {
+        match &row.state {
+            State::Ended { at, .. } => {
+                self.by_end.remove(&(*at, row.id));
+                self.pinned.remove(&row.id);
+            }
+            State::Blocked
+            | State::Queued { .. }
+            | State::Assigned { .. }
+            | State::Running { .. }
+            | State::Closing { .. } => self.release(row),
+        }
+    }
+
+    fn release(&mut self, row: &TaskRow) {
+        for needed in needs(row) {
+            if let Some(count) = self.needed_by.get_mut(&needed) {
+                *count -= 1;
+                if *count == 0 {
+                    self.needed_by.remove(&needed);
+                }
+            }
+            self.unpin(needed);
+        }
+    }
+
+    fn unpin(&mut self, id: TaskId) {
+        if let Some(at) = self.pinned.remove(&id) {
+            self.by_end.insert((at, id));
+        }
+    }
+
+    fn pin(&mut self, at: Timestamp, id: TaskId) {
+        self.by_end.remove(&(at, id));
+        self.pinned.insert(id, at);
+    }
+
+    /// When the first task goes.
+    fn first_due(&self, keep: &Retention) -> Option<Timestamp> {
+        let (at, _) = self.by_end.first()?;
+        let count = (self.by_end.len() + self.pinned.len()) as u64;
+        if count > keep.finished_max {
+            return Some(self.not_before);
+        }
+        Some(at.plus(keep.finished_for).max(self.not_before))
+    }
+}
+
+/// The tasks that one which has not ended needs: those that it comes after, and its parent.
+fn needs(row: &TaskRow) -> impl Iterator<Item = TaskId> {
+    let parent = row.facts.terms.as_ref().and_then(|terms| terms.parent);
+    row.after.iter().copied().chain(parent)
+}
+
+impl Core {
+    /// When something is forgotten next.
+    pub(crate) fn next_forgetting(&self) -> Option<Timestamp> {
+        let task = self.finished.first_due(&self.config.retention);
+        let key = self.next_key().map(|(at, _)| at);
+        [task, key].into_iter().flatten().min()
+    }
+
+    /// The tasks that would be forgotten at `now` if everything due went at once, oldest end
+    /// first. What is still needed is passed over.
+    pub fn forgettable(&self, now: Timestamp) -> impl Iterator<Item = TaskId> {
+        let keep = self.config.retention;
+        let finished = &self.finished;
+        let count = (finished.by_end.len() + finished.pinned.len()) as u64;
+        let surplus = usize::try_from(count.saturating_sub(keep.finished_max));
+        let surplus = surplus.unwrap_or(usize::MAX);
+        let free = finished
+            .by_end
+            .iter()
+            .filter(|(_, id)| !self.is_needed(*id));
+        let due = free.enumerate().take_while(move |(place, (at, _))| {
+            *place < surplus || at.plus(keep.finished_for) <= now
+        });
+        due.map(|(_, (_, id))| *id)
+    }
+
+    /// Forgets some of what is due.
+    pub(crate) fn forget_due(&mut self, now: Timestamp, step: &mut Step) {
+        let keep = self.config.retention;
+        let mut forgotten = 0;
+        while forgotten < BATCH_MAX && self.finished.first_due(&keep).is_some_and(|at| at <= now) {
+            let Some((at, id)) = self.finished.by_end.first().copied() else {
+                break;
+            };
+            if self.is_needed(id) {
+                self.finished.pin(at, id);
+            } else {
+                self.forget(id, step);
+                forgotten += 1;
+            }
+        }
+        while forgotten < BATCH_MAX
+            && let Some((at, first)) = self.next_key()
+            && at <= now
+        {
+            self.forget_key(first, step);
+            forgotten += 1;
+        }
+        if forgotten > 0 {
+            self.finished.not_before = Timestamp(now.0.saturating_add(PAUSE_MS));
+        }
+    }
+
+    /// Whether a kept task still needs this one.
+    fn is_needed(&self, id: TaskId) -> bool {
+        let waits = self.dependants.get(&id).is_some_and(|set| !set.is_empty());
+        waits || self.finished.needed_by.contains_key(&id)
+    }
+
+    fn forget(&mut self, id: TaskId, step: &mut Step) {
+        self.leave_state(id);
+        let task = self.tasks.remove(&id).expect("finished tasks exist");
+        self.facts.release(&task.row.facts);
+        self.dependants.remove(&id);
+        for before in task.waits_for.iter() {
+            if let Some(waiting) = self.dependants.get_mut(&before) {
+                waiting.remove(&id);
+            }
+        }
+        for needed in needs(&task.row) {
+            self.finished.unpin(needed);
+        }
+        step.changes.push(Change::ForgetTask {
+            id,
+            attempts: task.row.attempts,
+        });
+        let last = task.attempt();
+        step.messages.push(Message::Forgotten { last });
+        self.note_if_empty(id);
+    }
+
+    /// Notes the submission of a forgotten task when it was the last one.
+    fn note_if_empty(&mut self, id: TaskId) {
+        if let Some(row) = self.keys.of_task(id)
+            && self.is_empty(&row)
+        {
+            self.finished.empty.insert((row.at, row.first));
+        }
+    }
+
+    /// Notes all submissions without tasks. Once, after a restart.
+    pub(crate) fn find_empty_submissions(&mut self) {
+        let empty = self.keys.rows().filter(|row| self.is_empty(row));
+        let empty: Vec<_> = empty.map(|row| (row.at, row.first)).collect();
+        self.finished.empty.extend(empty);
+    }
+
+    fn is_empty(&self, row: &KeyRow) -> bool {
+        let end = TaskId(row.first.0.saturating_add(row.count));
+        let first = self.tasks.range(row.first..end, &[]).next();
+        first.is_none()
+    }
+
+    /// The submission whose key goes next, and when.
+    fn next_key(&self) -> Option<(Timestamp, TaskId)> {
+        let (at, first) = self.finished.empty.first()?;
+        if self.keys.newest() == Some(*first) {
+            return None;
+        }
+        let due = at.plus(self.config.retention.keys_for);
+        Some((due.max(self.finished.not_before), *first))
+    }
+
+    fn forget_key(&mut self, first: TaskId, step: &mut Step) {
+        let row = self.keys.of_task(first);
+        let row = row.expect("empty submissions are known");
+        self.keys.remove(&row);
+        self.finished.empty.remove(&(row.at, first));
+        step.changes.push(Change::ForgetKey { key: row.key });
+    }
+}

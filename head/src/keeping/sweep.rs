@@ -1,0 +1,127 @@
+//! One look at everything: marks what rows refer to, removes the rest.
+//!
+//! Rows are read a page at a time between the engine's turns. What a new row refers to was stored
+//! or asked for a moment ago, so it is too young to go, whether the marking has seen it or not.
+
+use std::time::SystemTime;
+
+use anyhow::Context;
+use orchestra_types::{AttemptId, Digest};
+
+use super::Keeper;
+use crate::{
+    blobs::{Blobs, Stored},
+    engine::Handle,
+    events,
+    store::{self, Row},
+};
+
+/// How much is read in one turn of the engine.
+const PAGE_BYTES: usize = 512 * 1024;
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Stored files that nothing refers to.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Tasks that are gone and of which events were left.
+    pub events: u64,
+}
+
+/// What rows refer to. The first eight bytes of a name are enough: two names that share them
+/// only keep a file too long.
+#[derive(Debug, Default)]
+struct Marks(Vec<u64>);
+
+impl Keeper {
+    /// Looks at everything.
+    pub async fn sweep(&self) -> anyhow::Result<Swept> {
+        let _gate = self.gate.lock().await;
+        let before = SystemTime::now() - self.uploads_for;
+        let marks = marks(&self.engine).await?;
+        let blobs = self.blobs.clone();
+        let looked = tokio::task::spawn_blocking(move || remove_unmarked(&blobs, &marks, before));
+        let mut swept = looked
+            .await
+            .context("the look at stored bytes panicked")??;
+        swept.events = self.sweep_events().await?;
+        Ok(swept)
+    }
+
+    async fn sweep_events(&self) -> anyhow::Result<u64> {
+        let root = self.events.root().to_owned();
+        let stored = tokio::task::spawn_blocking(move || events::stored(&root)).await;
+        let stored = stored.context("the look at events panicked")??;
+        let gone = self.engine.read(move |view| {
+            let mut stored = stored;
+            stored.retain(|attempt| view.core.task(attempt.task).is_none());
+            Ok(stored)
+        });
+        let mut gone: Vec<AttemptId> = gone.await?;
+        // The latest attempt of each task stands last.
+        gone.sort_unstable_by_key(|attempt| (attempt.task, attempt.number));
+        let mut tasks = 0;
+        for of_task in gone.chunk_by(|a, b| a.task == b.task) {
+            tasks += 1;
+            if let Some(last) = of_task.last() {
+                self.events.forget(*last).await?;
+            }
+        }
+        Ok(tasks)
+    }
+}
+
+/// What all rows refer to.
+async fn marks(engine: &Handle) -> anyhow::Result<Marks> {
+    let mut marks = Marks::default();
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let read = engine.read(move |view| view.store.page(after.as_deref(), PAGE_BYTES));
+        let page = read.await?;
+        for row in &page.rows {
+            // A row that cannot be read may refer to anything: nothing goes then.
+            marks
+                .add(row)
+                .with_context(|| format!("{} keeps everything", row.name()))?;
+        }
+        after = page.next;
+        if after.is_none() {
+            marks.0.sort_unstable();
+            return Ok(marks);
+        }
+    }
+}
+
+impl Marks {
+    fn add(&mut self, row: &Row) -> store::Result<()> {
+        self.0.extend(row.large.as_ref().map(short));
+        let references = store::references(&row.change()?);
+        self.0.extend(references.iter().map(|r| short(&r.digest)));
+        Ok(())
+    }
+
+    fn has(&self, digest: &Digest) -> bool {
+        self.0.binary_search(&short(digest)).is_ok()
+    }
+}
+
+fn short(digest: &Digest) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = digest.0;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn remove_unmarked(blobs: &Blobs, marks: &Marks, before: SystemTime) -> anyhow::Result<Swept> {
+    let mut swept = Swept::default();
+    for stored in blobs.stored()? {
+        for Stored { digest, size, used } in stored? {
+            let unused = used < before && !marks.has(&digest);
+            if unused && blobs.remove_unused(&digest, before)? {
+                swept.files += 1;
+                swept.bytes += size;
+            }
+        }
+    }
+    Ok(swept)
+}

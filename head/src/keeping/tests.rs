@@ -1,0 +1,205 @@
+use std::{
+    fs::File,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use orchestra_core::{Change, NewTask};
+use orchestra_proto::v1;
+use orchestra_types::{Artifact, ArtifactKind, AttemptId, ContextFile, Digest, TaskId, TaskSpec};
+use tokio::sync::mpsc;
+
+use super::Keeper;
+use crate::{
+    blobs::Blobs,
+    engine::{self, Engine},
+    events::{Events, Owner},
+    metrics::Metrics,
+    store::Store,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+struct World {
+    dir: tempfile::TempDir,
+    keeper: Keeper,
+    engine: Engine,
+    events: Owner,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(&dir.path().join("blobs")).unwrap();
+        let store = Store::open(&dir.path().join("db"), blobs.clone()).unwrap();
+        let metrics = Metrics::new(&opentelemetry::global::meter("test"), dir.path().join("db"));
+        let (events, owner) = Events::start(&dir.path().join("events")).unwrap();
+        let engine = engine::start(
+            store,
+            orchestra_core::Config::default(),
+            mpsc::channel(4).0,
+            mpsc::channel(4).0,
+            Arc::new(metrics),
+            tokio::runtime::Handle::current(),
+        );
+        let engine = engine.unwrap();
+        let keeper = Keeper {
+            engine: engine.handle.clone(),
+            events,
+            blobs,
+            uploads_for: DAY,
+            gate: Arc::default(),
+        };
+        Self {
+            dir,
+            keeper,
+            engine,
+            events: owner,
+        }
+    }
+
+    /// Stores a text that was last asked for two days ago.
+    fn old(&self, text: &str) -> Digest {
+        let digest = self.keeper.blobs.put(text.as_bytes()).unwrap();
+        age(&self.keeper.blobs.path(&digest));
+        digest
+    }
+
+    async fn end(mut self) {
+        self.engine.handle.stop().await.unwrap();
+        self.engine.ended().await.unwrap();
+        drop(self.keeper);
+        self.events.ended().await.unwrap();
+        drop(self.dir);
+    }
+}
+
+fn age(path: &Path) {
+    let file = File::open(path).unwrap();
+    file.set_modified(SystemTime::now() - 2 * DAY).unwrap();
+}
+
+fn task(file: Digest) -> NewTask {
+    let content = Artifact {
+        kind: ArtifactKind::Context,
+        digest: file,
+        size: 4,
+    };
+    NewTask {
+        spec: TaskSpec {
+            context_files: vec![ContextFile {
+                name: "notes".to_owned(),
+                content,
+            }],
+            ..TaskSpec::new("x".repeat(100 * 1024))
+        },
+        after_index: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_go_when_no_row_refers_to_them_and_nobody_asked_for_them_lately() {
+    let world = World::new();
+    let (used, unused, asked) = (world.old("used"), world.old("unused"), world.old("asked"));
+    let young = world.keeper.blobs.put(b"young").unwrap();
+    let submitted = world.engine.handle.submit("k".to_owned(), vec![task(used)]);
+    submitted.await.unwrap();
+    // The row itself is large, and lies among the stored bytes too.
+    for fan in world.keeper.blobs.stored().unwrap() {
+        fan.unwrap().iter().for_each(|stored| {
+            if stored.size > 1000 {
+                age(&world.keeper.blobs.path(&stored.digest));
+            }
+        });
+    }
+    assert!(world.keeper.blobs.has(&asked), "a submission is on its way");
+
+    let swept = world.keeper.sweep().await.unwrap();
+    assert_eq!((swept.files, swept.bytes), (1, 6));
+    let kept = |digest| world.keeper.blobs.path(&digest).exists();
+    assert!(kept(used) && kept(asked) && kept(young));
+    assert!(!kept(unused));
+    let spec = world.engine.handle.read(|view| view.store.spec(TaskId(1)));
+    assert!(
+        spec.await.unwrap().is_some(),
+        "the large row is still there"
+    );
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_keeps_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::new();
+    let large = task(world.old("used"));
+    let submitted = world.engine.handle.submit("k".to_owned(), vec![large]);
+    submitted.await.unwrap();
+    let unused = world.old("unused");
+    for fan in world.keeper.blobs.stored().unwrap() {
+        for stored in fan.unwrap().iter().filter(|stored| stored.size > 1000) {
+            let path = world.keeper.blobs.path(&stored.digest);
+            std::fs::rename(path, dir.path().join("away")).unwrap();
+        }
+    }
+    let error = world.keeper.sweep().await.unwrap_err();
+    assert!(
+        format!("{error:#}").contains("keeps everything"),
+        "{error:#}"
+    );
+    assert!(world.keeper.blobs.path(&unused).exists());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_tasks_that_are_gone_go() {
+    let world = World::new();
+    let file = world.old("used");
+    let submitted = world.engine.handle.submit("k".to_owned(), vec![task(file)]);
+    submitted.await.unwrap();
+    let events = &world.keeper.events;
+    let event = v1::Event {
+        seq: 1,
+        ..Default::default()
+    };
+    for (task, number) in [(1, 1), (7, 1), (7, 3)] {
+        let id = AttemptId {
+            task: TaskId(task),
+            number,
+        };
+        events.append(id, vec![event.clone()]).await.unwrap();
+    }
+    assert_eq!(world.keeper.sweep().await.unwrap().events, 1);
+    let left = crate::events::stored(events.root()).unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].task, TaskId(1));
+    world.end().await;
+}
+
+#[test]
+fn every_row_says_the_change_that_makes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(&dir.path().join("blobs")).unwrap();
+    let mut store = Store::open(&dir.path().join("db"), blobs).unwrap();
+    let spec = Box::new(task(Digest([7; 32])).spec);
+    let changes = vec![
+        Change::Spec {
+            id: TaskId(3),
+            spec,
+        },
+        Change::Acked {
+            worker: "w".parse().unwrap(),
+            up_to: 9,
+        },
+    ];
+    store.commit(std::slice::from_ref(&changes)).unwrap();
+    let page = store.page(None, usize::MAX).unwrap();
+    let mut read: Vec<Change> = page.rows.iter().map(|row| row.change().unwrap()).collect();
+    read.reverse();
+    assert_eq!(read, changes);
+    assert_eq!(page.next, None);
+    let first = store.page(None, 1).unwrap();
+    assert_eq!(first.rows.len(), 1);
+    let second = store.page(first.next.as_deref(), 1).unwrap();
+    assert_eq!(second.rows[0].key, page.rows[1].key);
+}

@@ -1,0 +1,134 @@
+//! All rows in the order of their keys, a part at a time: for copies, for checks, and to find what
+//! nobody refers to.
+
+use std::ops::Bound;
+
+use orchestra_core::Change;
+use orchestra_types::{Digest, Place, TaskSpec};
+
+use super::{Error, Result, Store, decode, key, large};
+
+/// Some rows that follow each other.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// Go on behind this key; none at the end.
+    pub next: Option<Vec<u8>>,
+}
+
+/// A row as it is kept.
+#[derive(Debug)]
+pub struct Row {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its message, or why it cannot be read.
+    pub message: Result<Vec<u8>>,
+    /// The blob that the message lies in, when it is large.
+    pub large: Option<Digest>,
+}
+
+/// Stored bytes that a row refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Their name.
+    pub digest: Digest,
+    /// How many, where the row says so.
+    pub size: Option<u64>,
+}
+
+impl Store {
+    /// Rows behind the key `after`, of about `bytes_max` bytes in all, at least one.
+    pub fn page(&self, after: Option<&[u8]>, bytes_max: usize) -> Result<Page> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = Page::default();
+        let mut bytes = 0;
+        for found in self.tree.range::<&[u8], _>((from, Bound::Unbounded)) {
+            if bytes >= bytes_max {
+                page.next = page.rows.last().map(|row: &Row| row.key.clone());
+                break;
+            }
+            let (key, value) = found.map_err(Error::Database)?;
+            if key.as_ref() == key::FORMAT {
+                continue;
+            }
+            let row = self.stored(&key, &value);
+            bytes += row.key.len() + row.message.as_ref().map_or(0, Vec::len);
+            page.rows.push(row);
+        }
+        Ok(page)
+    }
+
+    fn stored(&self, key: &[u8], value: &[u8]) -> Row {
+        let read = large::bytes(key, value, &self.blobs);
+        let large = read.as_ref().ok().and_then(|(_, large)| *large);
+        Row {
+            key: key.to_vec(),
+            message: read.map(|(message, _)| message),
+            large,
+        }
+    }
+}
+
+impl Row {
+    /// The row in words, for messages.
+    #[must_use]
+    pub fn name(&self) -> String {
+        key::show(&self.key)
+    }
+
+    /// What the row says: writing this change makes the same row. Its key must fit what it says.
+    pub fn change(&self) -> Result<Change> {
+        let message = self
+            .message
+            .as_ref()
+            .map_err(|error| large::damaged(&self.key, error.to_string()))?;
+        let change = decode::change(&self.key, message)?;
+        let fits = key::of_change(&change).first() == Some(&self.key);
+        fits.then_some(change)
+            .ok_or_else(|| large::damaged(&self.key, "it says another key".to_owned()))
+    }
+}
+
+/// The stored bytes that a change refers to.
+#[must_use]
+pub fn references(change: &Change) -> Vec<Reference> {
+    match change {
+        Change::Spec { spec, .. } => of_spec(spec),
+        Change::Outcome(row) => match &row.result {
+            Ok(outcome) => {
+                let artifacts = outcome.artifacts.iter();
+                let known = |digest, size| Reference {
+                    digest,
+                    size: Some(size),
+                };
+                artifacts.map(|a| known(a.digest, a.size)).collect()
+            }
+            Err(_) => Vec::new(),
+        },
+        Change::Task(_)
+        | Change::Attempt(_)
+        | Change::Worker(_)
+        | Change::Acked { .. }
+        | Change::Key(_)
+        | Change::ForgetTask { .. }
+        | Change::ForgetKey { .. }
+        | Change::ForgetWorker { .. } => Vec::new(),
+    }
+}
+
+fn of_spec(spec: &TaskSpec) -> Vec<Reference> {
+    let files = spec.context_files.iter().map(|file| Reference {
+        digest: file.content.digest,
+        size: Some(file.content.size),
+    });
+    let bundles = match &spec.place {
+        Place::Repository { bundles, .. } => bundles.as_slice(),
+        Place::InPlace { .. } | Place::Empty => &[],
+    };
+    let bundles = bundles.iter().map(|digest| Reference {
+        digest: *digest,
+        size: None,
+    });
+    files.chain(bundles).collect()
+}
