@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use orchestra_types::{TaskId, Timestamp, WorkerId};
 
 use crate::{
-    Config, change::Change, facts::FactsPool, input::Input, keys::Keys, message::Message,
-    queue::Queue, retention::Finished, table::TaskTable, view::Counts, worker::Worker,
+    Config, change::Change, facts::FactsPool, free::Free, input::Input, keys::Keys,
+    message::Message, queue::Queue, retention::Finished, table::TaskTable, view::Counts,
+    worker::Worker,
 };
 
 /// What an input leads to. First every change is made durable, then the messages are sent.
@@ -29,6 +30,10 @@ pub struct Core {
     pub(crate) dependants: BTreeMap<TaskId, BTreeSet<TaskId>>,
     pub(crate) queue: Queue,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    /// Where there is room.
+    pub(crate) free: Free,
+    /// Workers that may have gained room since the last dispatch.
+    pub(crate) touched: BTreeSet<WorkerId>,
     /// When each worker's lease ends.
     pub(crate) leases: BTreeSet<(Timestamp, WorkerId)>,
     pub(crate) keys: Keys,
@@ -50,6 +55,8 @@ impl Core {
             facts: FactsPool::default(),
             dependants: BTreeMap::new(),
             workers: BTreeMap::new(),
+            free: Free::default(),
+            touched: BTreeSet::new(),
             leases: BTreeSet::new(),
             keys: Keys::default(),
             finished: Finished::default(),
@@ -118,7 +125,10 @@ impl Core {
     }
 
     fn on_deadlines(&mut self, now: Timestamp, step: &mut Step) {
-        self.queue.promote_due(now);
+        while let Some(id) = self.queue.pop_due(now) {
+            let task = self.tasks.get(&id).expect("delayed tasks exist");
+            self.queue.make_ready(id, task.place, task.wait());
+        }
         self.end_leases(now, step);
         self.forget_due(now, step);
     }

@@ -1,65 +1,181 @@
 //! Which task goes to which worker.
 //!
-//! Best rank first. For a task: runner preference first, then a worker that it did not fail on,
-//! then the least loaded one, then the lowest id.
+//! After each step there is no ready task that fits a free slot. So it is enough to look at
+//! workers that have gained room since (`fill`: the worker takes the task that goes first there)
+//! and at classes that only now have a ready task (`place`: the task takes the best worker).
+//! Whatever makes room usable must say so by `Core::touch`.
 
 use orchestra_types::{AttemptId, RunnerName, TaskId, Timestamp, WorkerId};
 
 use crate::{
     Core, Step,
     change::Change,
+    free::Spot,
     message::Message,
-    queue::Requirement,
+    queue::{Pick, Turns},
     row::{AttemptRow, State},
     view::Link,
     worker::Worker,
 };
 
+/// A task and where it goes.
+struct Match {
+    pick: Pick,
+    worker: WorkerId,
+    /// The runner's place at the worker whose turn it is.
+    turn: usize,
+    /// The runner that does it.
+    runner: RunnerName,
+}
+
 impl Core {
-    /// Assigns tasks until no waiting task fits a free slot.
-    pub(crate) fn dispatch(&mut self, now: Timestamp, step: &mut Step) {
-        while self.assigning {
-            let Some((task, worker, runner)) = self.next_match() else {
-                return;
-            };
-            self.assign(now, task, worker, runner, step);
+    /// Notes that a worker may have room that it did not have before, or has another load.
+    pub(crate) fn touch(&mut self, worker: &WorkerId) {
+        if !self.touched.contains(worker) {
+            self.touched.insert(worker.clone());
         }
     }
 
-    fn next_match(&self) -> Option<(TaskId, WorkerId, RunnerName)> {
-        if !self.workers.values().any(Worker::can_take) {
-            return None;
+    /// Whether a runner of a worker may be given another attempt now. The one place that knows.
+    fn has_room(&self, worker: &Worker, place: usize) -> bool {
+        worker.can_take() && worker.has_free(place)
+    }
+
+    /// Assigns tasks until no ready task fits a free slot.
+    pub(crate) fn dispatch(&mut self, now: Timestamp, step: &mut Step) {
+        if !self.assigning {
+            return;
         }
-        self.queue.heads().find_map(|(task, requirement)| {
-            let (worker, runner) = self.best_worker(task, requirement)?;
-            Some((task, worker, runner))
+        for worker in std::mem::take(&mut self.touched) {
+            self.fill(now, &worker, step);
+        }
+        self.place(now, step);
+        self.touched.clear();
+    }
+
+    /// Gives a worker what goes first there, while it has room.
+    fn fill(&mut self, now: Timestamp, id: &WorkerId, step: &mut Step) {
+        while let Some(found) = self.next_for(now, id) {
+            self.assign(now, found, step);
+        }
+        self.relist(id);
+    }
+
+    fn next_for(&mut self, now: Timestamp, id: &WorkerId) -> Option<Match> {
+        let worker = self.workers.get_mut(id).filter(|w| w.can_take())?;
+        worker.learn(&self.queue);
+        let worker = self.workers.get(id)?;
+        // Of the runners that could do something of the highest level, the one served longest ago.
+        let open = worker.desks.iter().enumerate();
+        let open = open.filter(|(place, _)| self.has_room(worker, *place));
+        let turns = open.filter_map(|(place, desk)| {
+            let level = self.queue.level(now, &desk.fits)?;
+            Some((std::cmp::Reverse(level), desk.served, place))
+        });
+        let (_, _, turn) = turns.min()?;
+        let desk = &worker.desks[turn];
+        let pick = self.queue.pick(now, &desk.fits, &desk.turns)?;
+        let requirement = self.queue.requirement(pick.class);
+        let mut runners = worker.row.info.runners.iter().enumerate();
+        let (_, runner) = runners
+            .find(|(place, runner)| requirement.wants(runner) && self.has_room(worker, *place))?;
+        Some(Match {
+            pick,
+            worker: id.clone(),
+            turn,
+            runner: runner.name.clone(),
         })
     }
 
-    fn best_worker(
-        &self,
-        task: TaskId,
-        requirement: &Requirement,
-    ) -> Option<(WorkerId, RunnerName)> {
-        let failed_on = self.tasks.get(&task)?.row.last.as_ref().map(|last| &last.0);
-        let open = self.workers.iter().filter(|(_, worker)| worker.can_take());
-        let candidates = open.filter_map(|(id, worker)| {
-            let (preference, runner) = worker.runner_for(requirement)?;
-            let key = (preference, Some(id) == failed_on, worker.load(), id);
-            Some((key, runner))
-        });
-        let (key, runner) = candidates.min_by_key(|(key, _)| *key)?;
-        Some((key.3.clone(), runner.clone()))
+    /// Finds workers for tasks whose class had no ready task before.
+    fn place(&mut self, now: Timestamp, step: &mut Step) {
+        let mut fresh = self.queue.take_fresh();
+        while let Some(pick) = self.queue.pick(now, &fresh, &Turns::default()) {
+            match self.best_spot(pick) {
+                Some((worker, runner)) => {
+                    let turn = self.workers.get(&worker).and_then(|w| w.place_of(&runner));
+                    let found = Match {
+                        pick,
+                        turn: turn.unwrap_or(0),
+                        worker: worker.clone(),
+                        runner,
+                    };
+                    self.assign(now, found, step);
+                    self.relist(&worker);
+                }
+                // What else is in the class fits no free slot either.
+                None => fresh.remove(pick.class),
+            }
+        }
     }
 
-    fn assign(
-        &mut self,
-        now: Timestamp,
-        id: TaskId,
-        worker: WorkerId,
-        runner: RunnerName,
-        step: &mut Step,
+    /// Runner preference first, then a worker that the task did not fail on, then the least loaded
+    /// one, then the lowest id.
+    fn best_spot(&self, pick: Pick) -> Option<(WorkerId, RunnerName)> {
+        let requirement = self.queue.requirement(pick.class);
+        let last = self.tasks.get(&pick.task)?.row.last.as_deref();
+        let failed_on = last.map(|(worker, _)| worker);
+        let mut best = None;
+        match &requirement.runner {
+            Some(runner) => self.better_spot(pick, failed_on, runner, &mut best),
+            None => {
+                let runners = self.free.runners();
+                runners.for_each(|runner| self.better_spot(pick, failed_on, runner, &mut best));
+            }
+        }
+        best.map(|(spot, runner)| (spot.worker.clone(), runner.clone()))
+    }
+
+    /// Puts the best spot of a runner into `best`, where it is better than what is there.
+    fn better_spot<'a>(
+        &'a self,
+        pick: Pick,
+        failed_on: Option<&WorkerId>,
+        runner: &'a RunnerName,
+        best: &mut Option<(&'a Spot, &'a RunnerName)>,
     ) {
+        let requirement = self.queue.requirement(pick.class);
+        let failed = |spot: &Spot| Some(&spot.worker) == failed_on;
+        let key = |spot: &'a Spot| (spot.place, failed(spot), spot.load, &spot.worker);
+        for spot in self.free.of(runner) {
+            if best.is_some_and(|(known, _)| known.place < spot.place) {
+                return;
+            }
+            let Some(worker) = self.workers.get(&spot.worker) else {
+                continue;
+            };
+            let info = worker.row.info.runners.get(spot.place);
+            let fits = info.is_some_and(|runner| requirement.wants(runner))
+                && worker.suits(requirement)
+                && self.has_room(worker, spot.place);
+            if !fits {
+                continue;
+            }
+            if best.is_none_or(|(known, _)| key(spot) < key(known)) {
+                *best = Some((spot, runner));
+            }
+            if !failed(spot) {
+                return; // What comes behind it is worse.
+            }
+        }
+    }
+
+    /// Lists a worker among those with room, as it is now.
+    fn relist(&mut self, id: &WorkerId) {
+        if let Some(worker) = self.workers.get_mut(id) {
+            self.free.list(id, worker);
+        }
+    }
+
+    fn assign(&mut self, now: Timestamp, found: Match, step: &mut Step) {
+        let Match {
+            pick,
+            worker,
+            turn,
+            runner,
+        } = found;
+        self.note_turn(&worker, turn, pick);
+        let id: TaskId = pick.task;
         let task = self.tasks.get_mut(&id).expect("queued tasks exist");
         task.row.attempts += 1;
         task.row.last = Some(Box::new((worker.clone(), runner.clone())));
@@ -88,5 +204,33 @@ impl Core {
                 runner,
             });
         }
+    }
+
+    fn note_turn(&mut self, worker: &WorkerId, place: usize, pick: Pick) {
+        let worker = self.workers.get_mut(worker);
+        if let Some(desk) = worker.and_then(|w| w.desks.get_mut(place)) {
+            desk.served = self.queue.serve(pick.share, &mut desk.turns);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Core {
+    /// A ready task that fits a free slot: there must be none after a step.
+    pub(crate) fn missed(&self, now: Timestamp) -> Option<TaskId> {
+        let waits = |task: &&crate::task::Task| matches!(&task.row.state, State::Queued { not_before, .. } if *not_before <= now);
+        let fits = |task: &&crate::task::Task| {
+            let requirement = crate::queue::Requirement::of(&task.row.facts);
+            self.workers.values().any(|worker| {
+                let mut runners = worker.row.info.runners.iter().enumerate();
+                worker.suits(&requirement)
+                    && runners.any(|(at, r)| requirement.wants(r) && self.has_room(worker, at))
+            })
+        };
+        let mut waiting = self.tasks.values().filter(waits);
+        waiting
+            .find(fits)
+            .filter(|_| self.assigning)
+            .map(|task| task.row.id)
     }
 }

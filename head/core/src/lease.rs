@@ -72,6 +72,7 @@ impl Core {
             worker.row.info.name
         );
         let held: Vec<AttemptId> = worker.attempts.keys().copied().collect();
+        self.touch(id);
         for attempt in held {
             self.lose(now, attempt, &why, step);
         }

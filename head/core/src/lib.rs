@@ -18,6 +18,7 @@ mod config;
 mod core;
 mod dispatch;
 mod facts;
+mod free;
 mod input;
 mod keys;
 mod lease;

@@ -38,6 +38,7 @@ impl Core {
         let worker = match self.workers.entry(id.clone()) {
             std::collections::btree_map::Entry::Occupied(known) => {
                 let worker = known.into_mut();
+                worker.describe(row.info.clone());
                 worker.row = row;
                 worker
             }
@@ -48,6 +49,7 @@ impl Core {
         }
         worker.link = Link::Connected(connection);
         let acked_up_to = worker.acked;
+        self.touch(&id);
         self.see(now, &id);
         let (keep, kill) = self.judge_held(&id, held);
         let welcome = Welcome {
@@ -134,6 +136,7 @@ impl Core {
             return;
         };
         worker.link = Link::Disconnected;
+        self.touch(id);
     }
 
     pub(crate) fn on_capacity(
@@ -149,9 +152,10 @@ impl Core {
         else {
             return;
         };
-        worker.row.info = info;
-        step.changes
-            .push(Change::Worker(Box::new(worker.row.clone())));
+        worker.describe(info);
+        let row = worker.row.clone();
+        self.touch(&row.info.id);
+        step.changes.push(Change::Worker(Box::new(row)));
     }
 
     pub(crate) fn on_heartbeat(&mut self, now: Timestamp, connection: ConnectionId, id: &WorkerId) {

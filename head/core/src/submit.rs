@@ -9,6 +9,7 @@ use crate::{
     change::Change,
     input::NewTask,
     message::{Message, Reply, SubmitRefused},
+    queue::Place,
     row::{EndStatus, KeyRow, State, TaskFacts, TaskRow},
     task::{Task, Waits},
 };
@@ -117,7 +118,14 @@ impl Core {
         for before in waits_for.iter() {
             self.dependants.entry(before).or_default().insert(id);
         }
-        self.tasks.insert(id, Task { row, waits_for });
+        self.tasks.insert(
+            id,
+            Task {
+                row,
+                waits_for,
+                place: Place::default(),
+            },
+        );
         self.enter_state(now, id);
     }
 

@@ -8,6 +8,7 @@ use crate::{
     Core, Step,
     change::Change,
     message::Message,
+    queue::{Place, Wait},
     row::{EndStatus, State, TaskRow},
 };
 
@@ -17,6 +18,8 @@ pub(crate) struct Task {
     pub row: TaskRow,
     /// Tasks that must still succeed first.
     pub waits_for: Waits,
+    /// Where it stands in the queue, while it is queued.
+    pub place: Place,
 }
 
 /// The tasks that a task still waits for, in order. Most wait for none, and a short list takes
@@ -74,6 +77,23 @@ impl Task {
         }
     }
 
+    /// Since when and until when it waits in the queue.
+    pub fn wait(&self) -> Wait {
+        let (since, not_before) = match self.row.state {
+            State::Queued { since, not_before } => (since, not_before),
+            State::Blocked
+            | State::Assigned { .. }
+            | State::Running { .. }
+            | State::Closing { .. }
+            | State::Ended { .. } => (self.row.created_at, Timestamp(0)),
+        };
+        Wait {
+            priority: self.row.facts.priority,
+            since,
+            not_before,
+        }
+    }
+
     /// The latest attempt.
     pub fn attempt(&self) -> AttemptId {
         AttemptId {
@@ -111,14 +131,16 @@ impl Core {
         let status = task.status();
         self.counts.add(status, task.row.facts.priority);
         match &task.row.state {
-            State::Queued { since, not_before } => {
-                self.queue
-                    .add(now, id, &task.row.facts, *since, *not_before);
+            State::Queued { .. } => {
+                let place = self.queue.add(now, id, &task.row.facts, task.wait());
+                if let Some(task) = self.tasks.get_mut(&id) {
+                    task.place = place;
+                }
             }
             State::Assigned { worker, runner, .. } | State::Running { worker, runner, .. } => {
                 let attempt = task.attempt();
                 if let Some(worker) = self.workers.get_mut(worker) {
-                    worker.attempts.insert(attempt, runner.clone());
+                    worker.hold(attempt, runner);
                 }
             }
             State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
@@ -132,12 +154,13 @@ impl Core {
         let status = task.status();
         self.counts.remove(status, task.row.facts.priority);
         match &task.row.state {
-            State::Queued { not_before, .. } => self.queue.remove(id, *not_before),
+            State::Queued { .. } => self.queue.remove(id, task.place, task.wait()),
             State::Assigned { worker, .. } | State::Running { worker, .. } => {
-                let attempt = task.attempt();
-                if let Some(worker) = self.workers.get_mut(worker) {
-                    worker.attempts.remove(&attempt);
+                let (attempt, id) = (task.attempt(), worker.clone());
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.release(attempt);
                 }
+                self.touch(&id);
             }
             State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
         }

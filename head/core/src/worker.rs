@@ -4,10 +4,16 @@ use std::collections::BTreeMap;
 
 use orchestra_types::{
     AttemptId, RunnerName, Timestamp,
-    runner::{Readiness, RunnerInfo},
+    runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
-use crate::{ConnectionId, queue::Requirement, row::WorkerRow, view::Link};
+use crate::{
+    ConnectionId,
+    free::Spot,
+    queue::{ClassSet, Queue, Requirement, Turns},
+    row::WorkerRow,
+    view::Link,
+};
 
 /// A worker in memory.
 #[derive(Debug)]
@@ -21,23 +27,93 @@ pub(crate) struct Worker {
     pub acked: u64,
     /// What it holds, and with which runner.
     pub attempts: BTreeMap<AttemptId, RunnerName>,
+    /// One for each of its runners, in the same order.
+    pub desks: Vec<Desk>,
+    /// The newest class that the desks know of.
+    newest_class: u64,
+    /// As it stands in `Core::free`.
+    pub listed: Vec<(RunnerName, Spot)>,
+}
+
+/// What the scheduler notes of a runner on a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    /// How many attempts it works on.
+    busy: u32,
+    /// The classes that it could do.
+    pub fits: ClassSet,
+    /// The latest turn at which it was given a task.
+    pub served: u64,
+    /// When each share was given a slot here last.
+    pub turns: Turns,
 }
 
 impl Worker {
     pub fn new(row: WorkerRow, acked: u64) -> Self {
+        let desks = row.info.runners.iter().map(|_| Desk::default());
         Self {
             last_seen: row.attached_at,
+            desks: desks.collect(),
             row,
             link: Link::Disconnected,
             lease_ends: None,
             acked,
             attempts: BTreeMap::new(),
+            newest_class: 0,
+            listed: Vec::new(),
         }
+    }
+
+    /// It describes itself anew. What was noted of a runner that it still has stays.
+    pub fn describe(&mut self, info: WorkerInfo) {
+        let old = std::mem::replace(&mut self.row.info, info);
+        let desks = std::mem::take(&mut self.desks);
+        let mut known: BTreeMap<RunnerName, Desk> = BTreeMap::new();
+        for (runner, desk) in old.runners.into_iter().zip(desks) {
+            known.insert(runner.name, desk);
+        }
+        for runner in &self.row.info.runners {
+            let mut desk = known.remove(&runner.name).unwrap_or_default();
+            desk.busy = count(self.attempts_of(&runner.name).count());
+            desk.fits = ClassSet::default();
+            self.desks.push(desk);
+        }
+        self.newest_class = 0;
     }
 
     /// Whether `connection` is its open stream.
     pub fn is_on(&self, connection: ConnectionId) -> bool {
         self.link == Link::Connected(connection)
+    }
+
+    /// It holds an attempt from now on.
+    pub fn hold(&mut self, attempt: AttemptId, runner: &RunnerName) {
+        let before = self.attempts.insert(attempt, runner.clone());
+        if before.is_none()
+            && let Some(desk) = self.desk(runner)
+        {
+            desk.busy += 1;
+        }
+    }
+
+    /// It no longer holds an attempt.
+    pub fn release(&mut self, attempt: AttemptId) {
+        if let Some(runner) = self.attempts.remove(&attempt)
+            && let Some(desk) = self.desk(&runner)
+        {
+            desk.busy -= 1;
+        }
+    }
+
+    fn desk(&mut self, runner: &RunnerName) -> Option<&mut Desk> {
+        let place = self.place_of(runner)?;
+        self.desks.get_mut(place)
+    }
+
+    /// The place of a runner among its runners.
+    pub fn place_of(&self, runner: &RunnerName) -> Option<usize> {
+        let mut runners = self.row.info.runners.iter();
+        runners.position(|known| known.name == *runner)
     }
 
     /// How many more attempts it could take in all.
@@ -64,27 +140,38 @@ impl Worker {
         }
     }
 
-    /// Its first runner that fits, with the runner's place in its order of preference.
-    pub fn runner_for(&self, requirement: &Requirement) -> Option<(usize, &RunnerName)> {
-        let here = requirement
-            .machine
-            .as_ref()
-            .is_none_or(|m| *m == self.row.info.machine);
-        let labels = &self.row.info.labels;
-        let labelled = requirement
-            .labels
-            .iter()
-            .all(|(k, v)| labels.get(k) == Some(v));
-        if !here || !labelled {
-            return None;
-        }
-        let wanted = |runner: &RunnerInfo| match &requirement.runner {
-            Some(name) => runner.name == *name,
-            None => runner.agentic,
+    /// Whether its runner at this place could take another attempt, for all that the worker
+    /// itself knows. Ask `Core::has_room`.
+    pub fn has_free(&self, place: usize) -> bool {
+        let (runner, desk) = (self.row.info.runners.get(place), self.desks.get(place));
+        let (Some(runner), Some(desk)) = (runner, desk) else {
+            return false;
         };
-        let mut runners = self.row.info.runners.iter().enumerate();
-        let found = runners.find(|(_, runner)| wanted(runner) && self.has_free(runner));
-        found.map(|(place, runner)| (place, &runner.name))
+        is_ready(runner) && desk.busy < runner.slots
+    }
+
+    /// Learns which of the classes that came meanwhile its runners could do.
+    pub fn learn(&mut self, queue: &Queue) {
+        let newest = queue.newest_class();
+        if self.newest_class == newest {
+            return;
+        }
+        for (class, requirement) in queue.classes_since(self.newest_class) {
+            let suits = suits(&self.row.info, requirement);
+            for (runner, desk) in self.row.info.runners.iter().zip(&mut self.desks) {
+                if suits && requirement.wants(runner) {
+                    desk.fits.insert(class);
+                } else {
+                    desk.fits.remove(class);
+                }
+            }
+        }
+        self.newest_class = newest;
+    }
+
+    /// Whether it is a machine with the labels that are required.
+    pub fn suits(&self, requirement: &Requirement) -> bool {
+        suits(&self.row.info, requirement)
     }
 
     /// Its load in thousandths, for comparing workers without fractions.
@@ -92,13 +179,29 @@ impl Worker {
         let busy = self.attempts.len() as u64;
         busy * 1000 / u64::from(self.row.info.slots.max(1))
     }
+}
 
-    fn has_free(&self, runner: &RunnerInfo) -> bool {
-        let ready = match runner.readiness {
-            Readiness::Ready => true,
-            Readiness::Missing | Readiness::NotReady { .. } => false,
-        };
-        ready && count(self.attempts_of(&runner.name).count()) < runner.slots
+impl Requirement {
+    /// Whether a task that requires this may go to this runner.
+    pub fn wants(&self, runner: &RunnerInfo) -> bool {
+        match &self.runner {
+            Some(name) => runner.name == *name,
+            None => runner.agentic,
+        }
+    }
+}
+
+fn suits(info: &WorkerInfo, requirement: &Requirement) -> bool {
+    let machine = requirement.machine.as_ref();
+    let mut labels = requirement.labels.iter();
+    machine.is_none_or(|m| *m == info.machine)
+        && labels.all(|(key, value)| info.labels.get(key) == Some(value))
+}
+
+fn is_ready(runner: &RunnerInfo) -> bool {
+    match runner.readiness {
+        Readiness::Ready => true,
+        Readiness::Missing | Readiness::NotReady { .. } => false,
     }
 }
 

@@ -36,7 +36,9 @@ impl Bench {
     }
 
     pub fn give(&mut self, input: Input) -> Step {
-        self.core.handle(self.now, input)
+        let step = self.core.handle(self.now, input);
+        assert_eq!(self.core.missed(self.now), None, "it fits a free slot");
+        step
     }
 
     /// Time passes, with every tick in its time.
@@ -69,13 +71,21 @@ impl Bench {
     }
 
     pub fn submit_as(&mut self, key: &str, tasks: Vec<NewTask>) -> Reply {
-        let request = RequestId(7);
-        let step = self.give(Input::Submit {
-            request,
+        reply(&self.submit_step_as(key, tasks))
+    }
+
+    pub fn submit_step(&mut self, tasks: Vec<NewTask>) -> Step {
+        self.next += 1;
+        let key = format!("key-{}", self.next);
+        self.submit_step_as(&key, tasks)
+    }
+
+    fn submit_step_as(&mut self, key: &str, tasks: Vec<NewTask>) -> Step {
+        self.give(Input::Submit {
+            request: RequestId(7),
             key: key.to_owned(),
             tasks,
-        });
-        reply(&step)
+        })
     }
 
     pub fn add(&mut self, task: NewTask) -> TaskId {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod dispatch;
+mod fairness;
 mod life;
 mod retention;
 mod sessions;

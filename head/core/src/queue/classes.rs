@@ -1,0 +1,136 @@
+//! Classes: waiting tasks with the same requirements.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use orchestra_types::{MachineId, RunnerName};
+
+use super::{ClassNo, ClassSet, Head, HeadMove, Place, Rank, ShareNo};
+use crate::row::TaskFacts;
+
+/// What a worker must have to do a task.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Requirement {
+    pub runner: Option<RunnerName>,
+    pub machine: Option<MachineId>,
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Requirement {
+    pub fn of(facts: &TaskFacts) -> Self {
+        Self {
+            runner: facts.runner.clone(),
+            machine: facts.machine.clone(),
+            labels: facts.requires.clone(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Class {
+    requirement: Requirement,
+    /// Counts the classes that ever were.
+    serial: u64,
+    /// Waiting tasks, delayed ones too; a class without members gives its number back.
+    members: u64,
+    /// The first ready task of each share that has one.
+    heads: BTreeSet<(Rank, ShareNo)>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Classes {
+    all: Vec<Class>,
+    /// The rank of the first ready task of each; beside the classes, because every pick reads it.
+    best: Vec<Option<Rank>>,
+    /// Numbers of classes without members.
+    unused: Vec<ClassNo>,
+    numbers: BTreeMap<Requirement, ClassNo>,
+    newest: u64,
+}
+
+impl Classes {
+    /// One member more in the class of these facts.
+    pub fn enter(&mut self, facts: &TaskFacts) -> ClassNo {
+        let requirement = Requirement::of(facts);
+        let number = match self.numbers.get(&requirement) {
+            Some(known) => *known,
+            None => self.open(requirement),
+        };
+        self.all[number as usize].members += 1;
+        number
+    }
+
+    /// One member less.
+    pub fn leave(&mut self, number: ClassNo) {
+        let class = &mut self.all[number as usize];
+        class.members -= 1;
+        if class.members == 0 {
+            self.numbers.remove(&class.requirement);
+            self.unused.push(number);
+        }
+    }
+
+    fn open(&mut self, requirement: Requirement) -> ClassNo {
+        self.newest += 1;
+        let class = Class {
+            requirement: requirement.clone(),
+            serial: self.newest,
+            members: 0,
+            heads: BTreeSet::new(),
+        };
+        let number = match self.unused.pop() {
+            Some(number) => {
+                self.all[number as usize] = class;
+                number
+            }
+            None => {
+                self.all.push(class);
+                self.best.push(None);
+                ClassNo::try_from(self.all.len() - 1).expect("there are fewer classes than tasks")
+            }
+        };
+        self.numbers.insert(requirement, number);
+        number
+    }
+
+    /// The first ready task of a share in a class is another one.
+    pub fn move_head(&mut self, place: Place, moved: &HeadMove) {
+        let rank = |head: Option<Head>| head.map(|(rank, _)| rank);
+        let (old, new) = (rank(moved.old), rank(moved.new));
+        if old == new {
+            return;
+        }
+        let heads = &mut self.all[place.class as usize].heads;
+        if let Some(rank) = old {
+            heads.remove(&(rank, place.share));
+        }
+        if let Some(rank) = new {
+            heads.insert((rank, place.share));
+        }
+        self.best[place.class as usize] = heads.first().map(|(rank, _)| *rank);
+    }
+
+    pub fn is_without_ready(&self, number: ClassNo) -> bool {
+        self.best[number as usize].is_none()
+    }
+
+    /// The lowest rank of a ready task of these classes.
+    pub fn best_rank(&self, classes: &ClassSet) -> Option<Rank> {
+        let best = |class: ClassNo| self.best.get(class as usize).copied().flatten();
+        classes.iter().filter_map(best).min()
+    }
+
+    pub fn requirement(&self, number: ClassNo) -> &Requirement {
+        &self.all[number as usize].requirement
+    }
+
+    pub fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    pub fn since(&self, serial: u64) -> impl Iterator<Item = (ClassNo, &Requirement)> {
+        let numbered = (0..).zip(&self.all);
+        numbered
+            .filter(move |(_, class)| class.serial > serial)
+            .map(|(number, class)| (number, &class.requirement))
+    }
+}

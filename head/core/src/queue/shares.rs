@@ -1,0 +1,200 @@
+//! Shares: waiting tasks of the same project and submitter, and whose turn it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use orchestra_types::ProjectId;
+
+use super::{ClassNo, ClassSet, Head, HeadMove, Pick, Place, Rank, ShareNo, Turns};
+use crate::row::TaskFacts;
+
+/// Shares without a waiting task that are remembered, so that one which comes and goes does not
+/// count as new each time.
+const IDLE_MAX: usize = 1024;
+
+/// Who waits: a project and a submitter.
+type Key = (Option<ProjectId>, String);
+
+/// The ready tasks of a share in a class, best first. There is always one.
+#[derive(Debug)]
+struct Lane {
+    class: ClassNo,
+    head: Head,
+    ready: BTreeSet<Head>,
+}
+
+#[derive(Debug)]
+struct Share {
+    key: Key,
+    /// Waiting tasks, delayed ones too.
+    members: u64,
+    /// The turn at which it was served last, anywhere.
+    served: u64,
+    /// Where it was not served since it came, it counts as served at this turn.
+    came: u64,
+    /// The classes in which it has a lane.
+    classes: ClassSet,
+    /// In the order of their classes.
+    lanes: Vec<Lane>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    all: Vec<Share>,
+    numbers: BTreeMap<Key, ShareNo>,
+    /// Those that have a ready task.
+    ready: BTreeSet<ShareNo>,
+    /// Those without members, the one served longest ago first.
+    idle: BTreeSet<(u64, ShareNo)>,
+    /// Numbers of forgotten shares.
+    unused: Vec<ShareNo>,
+    /// The latest turn of a forgotten share: what comes anew may be one of those, and counts as
+    /// served then.
+    forgotten: u64,
+    /// Counts the starts.
+    turn: u64,
+}
+
+impl Share {
+    /// Its best ready task among these classes, no worse than `last`.
+    fn best(&self, classes: &ClassSet, last: Rank) -> Option<&Lane> {
+        let lanes = self.classes.common(classes).map(|at| &self.lanes[at]);
+        lanes
+            .filter(|lane| lane.head.0 <= last)
+            .min_by_key(|lane| lane.head)
+    }
+}
+
+impl Shares {
+    /// One member more in the share of these facts.
+    pub fn enter(&mut self, facts: &TaskFacts) -> ShareNo {
+        let project = facts.project.as_ref().map(|(id, _)| id.clone());
+        let key = (project, facts.submitter.clone());
+        let number = match self.numbers.get(&key) {
+            Some(known) => *known,
+            None => self.open(key),
+        };
+        let share = &mut self.all[number as usize];
+        if share.members == 0 {
+            self.idle.remove(&(share.served, number));
+        }
+        share.members += 1;
+        number
+    }
+
+    /// One member less.
+    pub fn leave(&mut self, number: ShareNo) {
+        let share = &mut self.all[number as usize];
+        share.members -= 1;
+        if share.members > 0 {
+            return;
+        }
+        self.idle.insert((share.served, number));
+        if self.idle.len() > IDLE_MAX
+            && let Some((served, number)) = self.idle.pop_first()
+        {
+            self.forgotten = self.forgotten.max(served);
+            self.numbers.remove(&self.all[number as usize].key);
+            self.unused.push(number);
+        }
+    }
+
+    fn open(&mut self, key: Key) -> ShareNo {
+        let share = Share {
+            key: key.clone(),
+            members: 0,
+            served: self.forgotten,
+            came: self.forgotten,
+            classes: ClassSet::default(),
+            lanes: Vec::new(),
+        };
+        let number = match self.unused.pop() {
+            Some(number) => {
+                self.all[number as usize] = share;
+                number
+            }
+            None => {
+                self.all.push(share);
+                ShareNo::try_from(self.all.len() - 1).expect("there are fewer shares than tasks")
+            }
+        };
+        // The share is idle until its first member is counted.
+        self.idle.insert((self.forgotten, number));
+        self.numbers.insert(key, number);
+        number
+    }
+
+    /// Changes what is ready in a lane. Says which task was its first, and which is now.
+    pub fn change(&mut self, place: Place, change: impl FnOnce(&mut BTreeSet<Head>)) -> HeadMove {
+        let share = &mut self.all[place.share as usize];
+        let found = share
+            .lanes
+            .binary_search_by_key(&place.class, |lane| lane.class);
+        match found {
+            Ok(at) => {
+                let lane = &mut share.lanes[at];
+                let old = Some(lane.head);
+                change(&mut lane.ready);
+                let new = lane.ready.first().copied();
+                match new {
+                    Some(head) => lane.head = head,
+                    None => {
+                        share.lanes.remove(at);
+                        share.classes.remove(place.class);
+                        if share.lanes.is_empty() {
+                            self.ready.remove(&place.share);
+                        }
+                    }
+                }
+                HeadMove { old, new }
+            }
+            Err(at) => {
+                let mut ready = BTreeSet::new();
+                change(&mut ready);
+                let new = ready.first().copied();
+                if let Some(head) = new {
+                    let class = place.class;
+                    share.lanes.insert(at, Lane { class, head, ready });
+                    share.classes.insert(class);
+                    self.ready.insert(place.share);
+                }
+                HeadMove { old: None, new }
+            }
+        }
+    }
+
+    /// Of the shares with a ready task of these classes that is no worse than `last`, the one
+    /// served longest ago where `turns` were counted, then anywhere, then with the best task.
+    pub fn pick(&self, classes: &ClassSet, last: Rank, turns: &Turns) -> Option<Pick> {
+        let mut best: Option<((u64, u64), &Lane, ShareNo)> = None;
+        for number in &self.ready {
+            let share = &self.all[*number as usize];
+            let served = (turns.of(*number).max(share.came), share.served);
+            if best.is_some_and(|(earliest, ..)| earliest < served) {
+                continue;
+            }
+            let Some(lane) = share.best(classes, last) else {
+                continue;
+            };
+            if best.is_none_or(|(earliest, other, _)| (served, lane.head) < (earliest, other.head))
+            {
+                best = Some((served, lane, *number));
+            }
+        }
+        best.map(|(_, lane, share)| Pick {
+            task: lane.head.1,
+            class: lane.class,
+            share,
+        })
+    }
+
+    /// Notes that a share is served now. Says at which turn.
+    pub fn serve(&mut self, number: ShareNo) -> u64 {
+        self.turn += 1;
+        let share = &mut self.all[number as usize];
+        if share.members == 0 && self.idle.remove(&(share.served, number)) {
+            self.idle.insert((self.turn, number));
+        }
+        share.served = self.turn;
+        self.turn
+    }
+}
