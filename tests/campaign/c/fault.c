@@ -7,6 +7,7 @@
  *   FAULT_COUNT  how many are hit; 0 for all from then on
  *   FAULT_ERR    the errno; 0 answers success and does nothing
  *   FAULT_LOG    a line is appended here for each of the first hits
+ *   FAULT_CALLS  a file of numbers: how often each kind of call was made, in the order of `kinds`
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -17,16 +18,35 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #define LOGGED_MAX 4
+#define KINDS 6
+
+static const char *const kinds[KINDS] = { "write", "sync", "range", "rename", "truncate", "open" };
+static atomic_long unshared[KINDS], *made = unshared;
 
 static const char *path_part, *ops, *log_path;
 static long first, count;
 static int error;
 static atomic_long calls, logged;
+
+/* The counts outlive a killed process. */
+static void share_counts(const char *path)
+{
+	int file = path ? open(path, O_RDWR) : -1;
+	void *shared;
+
+	if (file < 0)
+		return;
+	shared = mmap(0, sizeof unshared, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	close(file);
+	if (shared != MAP_FAILED)
+		made = shared;
+}
 
 __attribute__((constructor)) static void read_settings(void)
 {
@@ -36,6 +56,7 @@ __attribute__((constructor)) static void read_settings(void)
 	first = getenv("FAULT_AT") ? atol(getenv("FAULT_AT")) : 0;
 	count = getenv("FAULT_COUNT") ? atol(getenv("FAULT_COUNT")) : 1;
 	error = getenv("FAULT_ERR") ? atoi(getenv("FAULT_ERR")) : 0;
+	share_counts(getenv("FAULT_CALLS"));
 }
 
 static void *real(const char *name)
@@ -48,7 +69,12 @@ static int is_hit(const char *op, const char *path)
 	char wanted[32];
 	long call;
 
-	if (!path_part || !ops || first == 0 || !strstr(path, path_part))
+	if (!path_part || !ops || !strstr(path, path_part))
+		return 0;
+	for (int kind = 0; kind < KINDS; kind++)
+		if (strcmp(kinds[kind], op) == 0)
+			atomic_fetch_add(&made[kind], 1);
+	if (first == 0)
 		return 0;
 	snprintf(wanted, sizeof wanted, ",%s,", op);
 	if (!strstr(ops, wanted))
@@ -78,7 +104,7 @@ static int is_hit_fd(const char *op, int fd)
 	ssize_t length;
 	int before = errno;
 
-	if (!path_part || first == 0)
+	if (!path_part)
 		return 0;
 	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
 	length = readlink(link, path, sizeof path - 1);

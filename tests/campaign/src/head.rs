@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -78,6 +78,11 @@ impl Site {
         String::from_utf8_lossy(&log[from..]).into_owned()
     }
 
+    /// The last head's log.
+    pub fn log_text(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// The stable id of the worker on this machine.
     pub fn worker_id(&self) -> anyhow::Result<String> {
         let id = fs::read_to_string(self.state.join("worker/id"));
@@ -113,7 +118,7 @@ impl Head {
         while !ready.exists() {
             if let Some(status) = self.child.try_wait()? {
                 bail!(
-                    "the head did not open its store: {status}\n{}",
+                    "the head ended while it started: {status}\n{}",
                     self.site.log_tail()
                 );
             }
@@ -126,6 +131,16 @@ impl Head {
             thread::sleep(LOOK_EVERY);
         }
         Ok(())
+    }
+
+    /// How it ended; none while it runs.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Sends it SIGKILL, without waiting for its end.
+    pub fn kill_9(&mut self) -> anyhow::Result<()> {
+        self.child.kill().context("failed to kill the head")
     }
 
     /// Kills it with SIGKILL and waits for its end. Says so when it had ended by itself.

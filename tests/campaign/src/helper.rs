@@ -19,6 +19,9 @@ pub const FILE_SYSTEMS: &[Need] = &[
     Need::LoopDevice,
 ];
 
+/// What a preloaded library wants.
+pub const PRELOAD: &[Need] = &[Need::Program("cc")];
+
 const SHUTDOWN: &str = include_str!("../c/shutdown.c");
 const FAULT: &str = include_str!("../c/fault.c");
 
@@ -42,6 +45,63 @@ fn compile(dir: &Path, name: &str, source: &str, flags: &[&str]) -> anyhow::Resu
         run(cc, b"")?.ok()?;
     }
     Ok(made)
+}
+
+/// Which calls a preloaded library hits, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Fault<'a> {
+    /// Only files whose path contains this.
+    pub path: &'a Path,
+    /// Which calls, as `,write,sync,`.
+    pub calls: &'a str,
+    /// The first that is hit, counted from 1.
+    pub at: u64,
+    /// How many are hit; 0 for all from then on.
+    pub count: u64,
+    /// What they answer; 0 for success, without having done anything.
+    pub errno: i32,
+    /// Where a line is written for each hit.
+    pub log: &'a Path,
+    /// Where calls are counted, hit or not: see [`CALLS`].
+    pub counts: Option<&'a Path>,
+}
+
+/// The kinds of calls that can be hit, in the order in which they are counted.
+pub const CALLS: [&str; 6] = ["write", "sync", "range", "rename", "truncate", "open"];
+
+/// Makes an empty file of counts.
+pub fn new_counts(path: &Path) -> anyhow::Result<()> {
+    fs::write(path, [0; CALLS.len() * 8]).context("failed to make the file of counts")
+}
+
+/// How often each kind of call was made.
+pub fn counts(path: &Path) -> anyhow::Result<Vec<u64>> {
+    let bytes = fs::read(path).context("failed to read the file of counts")?;
+    let (numbers, _) = bytes.as_chunks::<8>();
+    Ok(numbers
+        .iter()
+        .map(|number| u64::from_ne_bytes(*number))
+        .collect())
+}
+
+impl Fault<'_> {
+    /// The environment of a head that is hit.
+    pub fn environment(&self, library: &Path) -> Vec<(String, String)> {
+        let counts = self.counts.map(|path| ("FAULT_CALLS", text(path)));
+        let settings = [
+            ("LD_PRELOAD", text(library)),
+            ("FAULT_PATH", text(self.path)),
+            ("FAULT_OPS", self.calls.to_owned()),
+            ("FAULT_AT", self.at.to_string()),
+            ("FAULT_COUNT", self.count.to_string()),
+            ("FAULT_ERR", self.errno.to_string()),
+            ("FAULT_LOG", text(self.log)),
+        ];
+        let settings = settings.into_iter().chain(counts);
+        settings
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
 }
 
 /// A file system that is unmounted when it is dropped.

@@ -12,6 +12,8 @@ use crate::{
 
 /// Longest pause between two questions.
 const PAUSE_MICROS_MAX: u64 = 4_000;
+/// Pause while the head's disk is full.
+const PAUSE_WHILE_FULL: Duration = Duration::from_millis(20);
 /// Most tasks of one submission.
 const TASKS_MAX: usize = 3;
 /// How many of its own submissions it remembers for repeating and cancelling.
@@ -63,8 +65,12 @@ impl Submitter {
 
     /// Asks one question after another until the head is gone.
     pub async fn run(&mut self, mut admin: Admin, ledger: &Shared) {
-        while self.ask(&mut admin, ledger).await == Asked::Answered {
-            let pause = Duration::from_micros(self.rng.u64(0..PAUSE_MICROS_MAX));
+        loop {
+            let pause = match self.ask(&mut admin, ledger).await {
+                Asked::Answered => Duration::from_micros(self.rng.u64(0..PAUSE_MICROS_MAX)),
+                Asked::Again(Answer::Full) => PAUSE_WHILE_FULL,
+                Asked::Again(Answer::Cut | Answer::Refused) => return,
+            };
             tokio::time::sleep(pause).await;
         }
     }

@@ -38,7 +38,9 @@ pub async fn compare(
         Scope::All => 0,
         Scope::From(id) => id,
     };
-    let served = list(&mut clients.nth(0), first).await?;
+    let served = list(&mut clients.nth(0), first).await;
+    let served = served.context("failed to list the tasks")?;
+    let served = served.into_iter().map(|task| (task.id, task)).collect();
     let mut found = Vec::new();
     compare_tasks(ledger, &served, first, &mut found);
     compare_unknown(ledger, &served, &mut found);
@@ -47,8 +49,9 @@ pub async fn compare(
     Ok(found)
 }
 
-async fn list(admin: &mut Admin, first: u64) -> anyhow::Result<BTreeMap<u64, v1::Task>> {
-    let mut tasks = BTreeMap::new();
+/// All tasks from this id on.
+async fn list(admin: &mut Admin, first: u64) -> Result<Vec<v1::Task>, tonic::Status> {
+    let mut tasks = Vec::new();
     let mut after_id = first.saturating_sub(1);
     loop {
         let request = v1::ListTasksRequest {
@@ -56,9 +59,8 @@ async fn list(admin: &mut Admin, first: u64) -> anyhow::Result<BTreeMap<u64, v1:
             after_id,
             ..v1::ListTasksRequest::default()
         };
-        let page = admin.list_tasks(request).await;
-        let page = page.context("failed to list the tasks")?.into_inner();
-        tasks.extend(page.tasks.into_iter().map(|task| (task.id, task)));
+        let page = admin.list_tasks(request).await?.into_inner();
+        tasks.extend(page.tasks);
         if page.next_after_id == 0 {
             return Ok(tasks);
         }
@@ -247,6 +249,7 @@ async fn follow(admin: &mut Admin, id: u64, events: u64) -> anyhow::Result<Vec<S
     })
 }
 
+/// The numbers and texts of a task's events.
 async fn read_events(admin: &mut Admin, id: u64) -> Result<Vec<(u64, String)>, tonic::Status> {
     let request = v1::FollowEventsRequest {
         task: id,

@@ -1,5 +1,6 @@
 //! One file for each way to break a head.
 
+mod io_errors;
 mod kill;
 mod power;
 
@@ -28,7 +29,7 @@ pub struct Proof {
 }
 
 /// All of them, in the order in which they are run.
-pub const PROOFS: &[Proof] = &[kill::PROOF, power::PROOF, power::CONTROL];
+pub const PROOFS: &[Proof] = &[kill::PROOF, power::PROOF, power::CONTROL, io_errors::PROOF];
 
 /// What all proofs share.
 #[derive(Debug)]

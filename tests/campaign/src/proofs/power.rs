@@ -11,7 +11,7 @@ use crate::{
     Row,
     client::Clients,
     head::Site,
-    helper::{self, Mount},
+    helper::{self, Fault, Mount},
     ledger::Shared,
     load::{self, Load},
     verify::{self, Scope},
@@ -117,16 +117,16 @@ impl Machine {
         helper::command("sync", &["--file-system", &site.state.to_string_lossy()])?;
         if disk == Disk::Lies {
             let library = helper::fault_library(&tools)?;
-            site.env = [
-                ("LD_PRELOAD", library.to_string_lossy().as_ref()),
-                ("FAULT_PATH", site.state.to_string_lossy().as_ref()),
-                ("FAULT_OPS", ",sync,"),
-                ("FAULT_AT", "1"),
-                ("FAULT_COUNT", "0"),
-                ("FAULT_ERR", "0"),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
+            let fault = Fault {
+                path: &site.state,
+                calls: ",sync,",
+                at: 1,
+                count: 0,
+                errno: 0,
+                log: &tools.join("hits"),
+                counts: None,
+            };
+            site.env = fault.environment(&library);
         }
         Ok(Self {
             mount,

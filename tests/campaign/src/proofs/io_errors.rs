@@ -1,0 +1,261 @@
+//! One system call on the head's files fails: each kind of call, each place in the order of calls.
+//!
+//! The head stops with an error, or it refuses what it could not do; it never goes on as if nothing
+//! had happened. The next head opens the store, and what was acknowledged is there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
+
+use super::{Campaign, Proof};
+use crate::{
+    Row,
+    client::Clients,
+    head::{Head, Site},
+    helper::{self, CALLS, Fault},
+    ledger::Shared,
+    load::{self, Load},
+    verify::{self, Scope},
+};
+
+/// See the file's documentation.
+pub(super) const PROOF: Proof = Proof {
+    name: "io-errors",
+    sentence: "an_error_of_the_disk_stops_the_head_and_loses_nothing",
+    needs: helper::PRELOAD,
+    run,
+};
+
+const ERRORS: [(i32, &str); 2] = [(5, "EIO"), (28, "ENOSPC")];
+/// Each kind of call fails at so many places at most, spread over all that one round makes.
+const PLACES_MAX: u64 = 60;
+/// The load runs this long when nothing was hit.
+const QUIET: Duration = Duration::from_millis(250);
+/// A head that was hit must have ended after this.
+const END_WITHIN: Duration = Duration::from_secs(5);
+/// Every so many rounds the store is made anew, so that its making is hit too.
+const ROUNDS_OF_STORE: u64 = 6;
+/// A round in which nothing was hit does not count; so many are tried for each that does.
+const TRIES_OF_ROUND: u64 = 4;
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// What fails.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    calls: &'static str,
+    errno: i32,
+    error: &'static str,
+    at: u64,
+}
+
+/// How a head took it.
+enum Took {
+    /// Nothing was hit.
+    Nothing,
+    /// It ended by itself, with an error.
+    Stopped,
+    /// It went on.
+    WentOn,
+}
+
+fn run(campaign: &Campaign) -> anyhow::Result<Row> {
+    let mut cases = cases(&calls_of_a_round(campaign)?);
+    campaign.rng(PROOF.name, 0).shuffle(&mut cases);
+    let mut row = campaign.row(PROOF.name, 24, 400);
+    let (mut stopped, mut went_on, mut quiet) = (0, 0, 0);
+    let mut store = Store::new(campaign, 0)?;
+    for round in 0..row.figure * TRIES_OF_ROUND {
+        if row.rounds == row.figure {
+            break;
+        }
+        let case = cases[usize::try_from(round)? % cases.len()];
+        if round > 0 && round.is_multiple_of(ROUNDS_OF_STORE) {
+            fs::remove_dir_all(&store.site.state)?;
+            store = Store::new(campaign, round)?;
+        }
+        let mut found = Vec::new();
+        match store.hit(campaign, case, round, &mut found)? {
+            Took::Nothing => quiet += 1,
+            Took::Stopped => stopped += 1,
+            Took::WentOn => went_on += 1,
+        }
+        found.extend(store.compare(campaign)?);
+        let named = found.into_iter().map(|text| format!("{case:?}: {text}"));
+        row.violated(round, named);
+        row.rounds = stopped + went_on;
+    }
+    row.detail = format!(
+        "{} places; {stopped} heads stopped with an error, {went_on} refused what failed and went on, \
+         {quiet} more were not hit",
+        cases.len()
+    );
+    Ok(row)
+}
+
+/// How often each kind of call is made by a head on a new store, its load and its end.
+fn calls_of_a_round(campaign: &Campaign) -> anyhow::Result<Vec<u64>> {
+    let mut store = Store::new(campaign, u64::MAX)?;
+    helper::new_counts(&store.counts)?;
+    let nothing = Case {
+        calls: "",
+        errno: 0,
+        error: "nothing",
+        at: 0,
+    };
+    store.hit(campaign, nothing, u64::MAX, &mut Vec::new())?;
+    helper::counts(&store.counts)
+}
+
+fn cases(calls: &[u64]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (kind, made) in CALLS.into_iter().zip(calls) {
+        let places = PLACES_MAX.min(*made);
+        for place in 1..=places {
+            cases.extend(ERRORS.map(|(errno, error)| Case {
+                calls: kind,
+                errno,
+                error,
+                at: place * made / places,
+            }));
+        }
+    }
+    cases
+}
+
+struct Store {
+    site: Site,
+    ledger: Shared,
+    load: Option<Load>,
+    library: PathBuf,
+    hits: PathBuf,
+    counts: PathBuf,
+}
+
+impl Store {
+    fn new(campaign: &Campaign, number: u64) -> anyhow::Result<Self> {
+        let tools = campaign.dir("tools")?;
+        let dir = campaign.dir(&format!("io-errors-{number}"))?;
+        Ok(Self {
+            site: campaign.site(&dir),
+            ledger: Shared::default(),
+            load: None,
+            library: helper::fault_library(&tools)?,
+            hits: tools.join("hits"),
+            counts: tools.join("counts"),
+        })
+    }
+
+    /// Runs a head that is hit, with a load, until it has ended or was not impressed.
+    fn hit(
+        &mut self,
+        campaign: &Campaign,
+        case: Case,
+        round: u64,
+        found: &mut Vec<String>,
+    ) -> anyhow::Result<Took> {
+        drop(fs::remove_file(&self.hits));
+        let fault = Fault {
+            path: &self.site.state,
+            calls: &format!(",{},", case.calls),
+            at: case.at,
+            count: 1,
+            errno: case.errno,
+            log: &self.hits,
+            counts: Some(&self.counts),
+        };
+        let mut site = self.site.clone();
+        site.env = fault.environment(&self.library);
+        let mut head = site.spawn()?;
+        let ended = match head.wait_until_ready() {
+            Ok(()) => campaign
+                .runtime
+                .block_on(self.under_load(&mut head, round))?,
+            Err(_) => head.ended()?,
+        };
+        drop(head);
+        let hit = fs::read_to_string(&self.hits).unwrap_or_default();
+        found.append(&mut self.ledger.lock().broken);
+        Ok(match (hit.is_empty(), ended) {
+            (true, None) => Took::Nothing,
+            (_, Some(status)) => {
+                let log = self.site.log_text();
+                if status.code() != Some(1) || !log.contains("error: ") {
+                    found.push(format!("ended with {status} and without an error:\n{log}"));
+                }
+                Took::Stopped
+            }
+            (false, None) => {
+                if case.errno == ERRORS[0].0 && is_of_store(&hit, &self.site.state) {
+                    found.push(format!("WENT ON after {} on {hit}", case.error));
+                }
+                Took::WentOn
+            }
+        })
+    }
+
+    /// How the head ended by itself; none when it did not.
+    async fn under_load(
+        &mut self,
+        head: &mut Head,
+        round: u64,
+    ) -> anyhow::Result<Option<ExitStatus>> {
+        // The error may hit here as well.
+        let Ok(clients) = Clients::connect(&self.site).await else {
+            return wait_for_end(head, END_WITHIN).await;
+        };
+        let load = match self.load.take() {
+            Some(load) => load,
+            None => Load::new(&self.site, &self.ledger, &format!("io-{round}"), round)?,
+        };
+        let running = load.start(&clients);
+        let mut ended = wait_for_end(head, QUIET).await?;
+        if ended.is_none() && self.hits.exists() {
+            ended = wait_for_end(head, END_WITHIN).await?;
+        }
+        if ended.is_none() {
+            // The load ends only with its head. What was acknowledged must survive this too.
+            head.kill_9()?;
+        }
+        self.load = Some(running.ended().await?);
+        Ok(ended)
+    }
+
+    /// A head that nothing hits opens the store and has everything.
+    fn compare(&self, campaign: &Campaign) -> anyhow::Result<Vec<String>> {
+        let head = match self.site.start() {
+            Ok(head) => head,
+            Err(error) => return Ok(vec![format!("FAILED TO OPEN: {error:#}")]),
+        };
+        let found = campaign.runtime.block_on(async {
+            let clients = Clients::connect(&self.site).await?;
+            load::settle(&clients, &self.ledger).await?;
+            let mut found = verify::compare(&clients, &self.ledger.mark(), Scope::All).await?;
+            found.append(&mut self.ledger.lock().broken);
+            anyhow::Ok(found)
+        })?;
+        drop(head);
+        Ok(found)
+    }
+}
+
+async fn wait_for_end(head: &mut Head, within: Duration) -> anyhow::Result<Option<ExitStatus>> {
+    let until = Instant::now() + within;
+    loop {
+        let ended = head.ended()?;
+        if ended.is_some() || Instant::now() > until {
+            return Ok(ended);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Whether a hit was on what must never be ahead of the disk.
+fn is_of_store(hit: &str, state: &Path) -> bool {
+    let head = state.join("head");
+    ["db", "journal", "events"]
+        .iter()
+        .any(|part| hit.contains(&*head.join(part).to_string_lossy()))
+}
