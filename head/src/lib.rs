@@ -8,10 +8,10 @@
 //! Decisions are `orchestra_core`'s. This crate gives them a thread, a disk and a network.
 
 mod args;
-mod blobs;
+pub mod blobs;
 mod closing;
 pub mod context;
-mod engine;
+pub mod engine;
 mod events;
 mod grpc;
 mod keeping;
@@ -19,12 +19,13 @@ mod listen;
 mod lock;
 mod manifest;
 pub mod metrics;
+pub mod points;
 mod ready;
 mod run;
 pub mod security;
 mod shutdown;
 mod starting;
-mod store;
+pub mod store;
 
 pub use args::Args;
 pub use run::run;

@@ -78,7 +78,7 @@ pub struct Engine {
 /// `closes` takes the attempts that are to be closed; each must lead to `Input::Closed`. `forgotten`
 /// takes the latest attempts of tasks that are forgotten, as long as it has room.
 pub fn start(
-    mut store: Store,
+    store: Store,
     config: orchestra_core::Config,
     closes: mpsc::Sender<Close>,
     forgotten: mpsc::Sender<AttemptId>,

@@ -1,12 +1,15 @@
 //! The engine's loop: wait, decide, commit, deliver, answer.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use orchestra_core::{Change, Core, Input, Message, RequestId, Step};
 use orchestra_types::Timestamp;
 use tokio::{
     runtime::Handle as Runtime,
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, error::TryRecvError},
+        oneshot,
+    },
     time::timeout,
 };
 
@@ -16,10 +19,12 @@ use super::{
     delivery::Delivery,
     observer::Observer,
 };
-use crate::store::Store;
+use crate::store::{Idle, Store};
 
 /// Most inputs that share one commit.
 const TURN_COMMANDS_MAX: usize = 1024;
+/// Until the store is asked again what there is to do, while the disk works for it.
+const SOON: Duration = Duration::from_millis(20);
 
 pub(super) struct State {
     core: Core,
@@ -81,33 +86,63 @@ impl State {
         turn.add(first);
         self.finish(turn)?;
         while self.running {
-            let commands = self.wait(runtime);
+            let commands = self.wait(runtime)?;
             let turn = self.decide(commands);
             self.finish(turn)?;
         }
         Ok(())
     }
 
-    /// The commands that wait; none when the core's deadline came first.
-    fn wait(&mut self, runtime: &Runtime) -> Vec<Command> {
+    /// The commands that wait; none when the core's deadline came first. While nobody waits, the
+    /// store does what it has put off.
+    fn wait(&mut self, runtime: &Runtime) -> Result<Vec<Command>, Failed> {
         let mut commands = Vec::new();
-        let rest = self
-            .core
-            .next_deadline()
-            .map(|at| at.since(self.clock.now()));
-        let receive = self.inbox.recv_many(&mut commands, TURN_COMMANDS_MAX);
-        let all_handles_gone = match rest {
+        while commands.is_empty() && self.running {
+            self.take_waiting(&mut commands);
+            let deadline = self.core.next_deadline();
+            let rest = deadline.map(|at| at.since(self.clock.now()));
+            if !commands.is_empty() || rest == Some(Duration::ZERO) {
+                break;
+            }
+            match self.store.idle()? {
+                Idle::More => {}
+                Idle::Soon => {
+                    let soon = rest.map_or(SOON, |rest| rest.min(SOON));
+                    self.sleep(runtime, Some(soon), &mut commands);
+                }
+                Idle::Nothing => self.sleep(runtime, rest, &mut commands),
+            }
+        }
+        Ok(commands)
+    }
+
+    fn take_waiting(&mut self, commands: &mut Vec<Command>) {
+        while commands.len() < TURN_COMMANDS_MAX {
+            match self.inbox.try_recv() {
+                Ok(command) => commands.push(command),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.running = false;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Until a command comes, at most so long.
+    fn sleep(&mut self, runtime: &Runtime, at_most: Option<Duration>, commands: &mut Vec<Command>) {
+        let receive = self.inbox.recv_many(commands, TURN_COMMANDS_MAX);
+        let all_handles_gone = match at_most {
             None => runtime.block_on(receive) == 0,
             // A timer can only be made inside the runtime, hence the block.
-            Some(rest) => {
-                let received = runtime.block_on(async { timeout(rest, receive).await });
+            Some(at_most) => {
+                let received = runtime.block_on(async { timeout(at_most, receive).await });
                 received == Ok(0)
             }
         };
         if all_handles_gone {
             self.running = false;
         }
-        commands
     }
 
     fn decide(&mut self, commands: Vec<Command>) -> Turn {
@@ -173,6 +208,7 @@ impl State {
                 return Err(Failed::Query(why));
             }
         }
+        self.store.keep_pace()?;
         Ok(())
     }
 }

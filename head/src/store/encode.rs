@@ -8,40 +8,31 @@ use orchestra_proto::{
 };
 use orchestra_types::{ApplyResult, RunnerName, TaskSpec, Timestamp, WorkerId};
 
-use super::{Result, batch::Operation, codec::end_status, key, large};
+use super::{Result, codec::end_status, journal::Frame, key, large};
 use crate::blobs::Blobs;
 
-/// The rows that a change writes and removes.
-pub(super) fn change(
-    change: &Change,
-    blobs: &Blobs,
-    operations: &mut Vec<Operation>,
-) -> Result<()> {
-    let mut put = |key, value| operations.push((key, Some(value)));
+/// Adds the rows that a change writes and removes.
+pub(super) fn change(change: &Change, blobs: &Blobs, frame: &mut Frame) -> Result<()> {
     match change {
-        Change::Spec { id, spec } => put(key::spec(*id), large::value(&spec_row(spec), blobs)?),
-        Change::Task(row) => put(key::task(row.id), large::value(&task(row), blobs)?),
-        Change::Attempt(row) => put(key::attempt(row.id), large::value(&attempt(row), blobs)?),
-        Change::Outcome(row) => put(key::outcome(row.id), large::value(&outcome(row), blobs)?),
-        Change::Worker(row) => put(
-            key::worker(&row.info.id),
-            large::value(&worker(row), blobs)?,
-        ),
+        Change::Spec { id, spec } => large::put(frame, &key::spec(*id), &spec_row(spec), blobs)?,
+        Change::Task(row) => large::put(frame, &key::task(row.id), &task(row), blobs)?,
+        Change::Attempt(row) => large::put(frame, &key::attempt(row.id), &attempt(row), blobs)?,
+        Change::Outcome(row) => large::put(frame, &key::outcome(row.id), &outcome(row), blobs)?,
+        Change::Worker(row) => {
+            large::put(frame, &key::worker(&row.info.id), &worker(row), blobs)?;
+        }
         Change::Acked { worker, up_to } => {
             let row = stored::AckedRow { up_to: *up_to };
-            put(key::acked(worker), large::value(&row, blobs)?);
+            large::put(frame, &key::acked(worker), &row, blobs)?;
         }
-        Change::Key(row) => put(
-            key::submission(&row.key),
-            large::value(&key_row(row), blobs)?,
-        ),
+        Change::Key(row) => large::put(frame, &key::submission(&row.key), &key_row(row), blobs)?,
         Change::ForgetTask { id, attempts } => {
-            operations.extend(key::of_forgotten(*id, *attempts).map(|key| (key, None)));
+            key::of_forgotten(*id, *attempts).for_each(|key| frame.remove(&key));
         }
-        Change::ForgetKey { key } => operations.push((key::submission(key), None)),
+        Change::ForgetKey { key } => frame.remove(&key::submission(key)),
         Change::ForgetWorker { id } => {
-            operations.push((key::worker(id), None));
-            operations.push((key::acked(id), None));
+            frame.remove(&key::worker(id));
+            frame.remove(&key::acked(id));
         }
     }
     Ok(())

@@ -1,6 +1,9 @@
 //! Why the store cannot do what it was asked.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::blobs;
 
@@ -26,12 +29,12 @@ pub enum Error {
         /// The database.
         path: PathBuf,
     },
-    /// The database's files are damaged.
-    #[error("the database in `{path}` is damaged and cannot be opened ({why}); restore a backup")]
+    /// Files of the database or the journal are damaged.
+    #[error("`{path}` is damaged: {why}; see `ctl check`, or restore a backup")]
     Damaged {
-        /// The database.
+        /// Which.
         path: PathBuf,
-        /// What its opening said.
+        /// What is wrong.
         why: String,
     },
     /// A row has a format that this version does not know.
@@ -66,5 +69,13 @@ impl Error {
             Self::Database(_) | Self::Io { .. } | Self::InUse { .. } | Self::Damaged { .. } => true,
             Self::Format { .. } | Self::Row { .. } | Self::Large(_) => false,
         }
+    }
+}
+
+pub(super) fn io_error(doing: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Io {
+        doing,
+        path: path.to_owned(),
+        source,
     }
 }

@@ -11,8 +11,12 @@ pub(super) const OUTCOMES: u8 = b'o';
 pub(super) const WORKERS: u8 = b'w';
 pub(super) const ACKED: u8 = b'r';
 pub(super) const KEYS: u8 = b'k';
+/// What the store notes of itself.
+pub(super) const META: u8 = b'm';
 /// Where the format of the whole stands.
 pub(super) const FORMAT: &[u8] = b"mformat";
+/// Up to where the database has what the journal had.
+pub(super) const JOURNAL: &[u8] = b"mjournal";
 
 pub(super) fn task(id: TaskId) -> Vec<u8> {
     of_task(TASKS, id)

@@ -1,7 +1,7 @@
 //! What is durable. The only door to sled 0.34.7, and the only place that knows keys and bytes.
 //!
 //! One tree, `state`. A key is a table's letter and a big-endian number or a name; a value is a
-//! format byte, a place byte, and a prost message from `orchestra.store.v1`:
+//! format byte, a place byte, a checksum, and a prost message from `orchestra.store.v1`:
 //!
 //! ```text
 //! t <task>            task         s <task>            specification, written once
@@ -10,33 +10,49 @@
 //! k <key>             submission   m format            format of the whole
 //! ```
 //!
+//! ```text
+//! commit ─► journal, one fdatasync ─► acknowledged
+//!              │  rows whose newest value only the journal has are known in memory
+//!              └─ checkpoint, in slices, when nobody waits ─► sled, flush, fdatasync
+//! ```
+//!
+//! sled's own flush costs several waits for the disk and a rewrite of what is near; the journal
+//! costs one (see `journal`), and rows that are rewritten soon reach sled once (see `checkpoint`).
+//!
 //! What makes sled safe here:
-//! - `flush` calls `sync_file_range`, which survives no loss of power: a commit ends with
-//!   `sync_data` on our own descriptor of the database's file.
-//! - Batches of more than 256 operations poison it: a step is one batch if it fits. One that does
-//!   not is cut between tasks, and what makes the rest count comes last (see `batch`).
+//! - `flush` calls `sync_file_range`, which survives no loss of power: a checkpoint ends with
+//!   `sync_data` on the database's file, and the journal has everything until then.
+//! - Batches of more than 256 operations poison it: a slice has fewer.
 //! - Large values are never synced: they go to the blob directory (see `large`).
 //! - It deadlocks under concurrency: one thread owns the store, hence `&mut self` on `commit`.
 //! - Its errors are sticky: the owner stops the process on any [`Error::is_fatal`].
 
-mod batch;
+mod checkpoint;
 mod codec;
+mod commit;
+mod database;
 mod decode;
 mod encode;
 mod error;
+mod job;
+mod journal;
 mod key;
 mod large;
+mod migrate;
 mod open;
 mod page;
 mod read;
+mod rows;
+mod table;
 
 #[cfg(test)]
 mod tests;
 
-use std::{fs::File, path::PathBuf};
+use std::path::PathBuf;
 
 use crate::blobs::Blobs;
 
+pub use checkpoint::Idle;
 pub use error::Error;
 pub use page::{Row, references};
 
@@ -47,9 +63,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    db: sled::Db,
-    tree: sled::Tree,
-    /// Our own descriptor of the database's file, for `sync_data`.
-    file: File,
+    database: database::Database,
+    journal: journal::Journal,
+    /// Rows that only the journal has.
+    recent: table::Table,
+    /// Rows on their way into the database. Those in `recent` are newer.
+    moving: Option<checkpoint::Checkpoint>,
+    frame: journal::Frame,
+    /// Rows that came since `keep_pace`.
+    committed: usize,
     blobs: Blobs,
 }

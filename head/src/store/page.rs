@@ -1,12 +1,10 @@
 //! All rows in the order of their keys, a part at a time: for copies, for checks, and to find what
 //! nobody refers to.
 
-use std::ops::Bound;
-
 use orchestra_core::Change;
 use orchestra_types::{Digest, Place, TaskSpec};
 
-use super::{Error, Result, Store, decode, key, large};
+use super::{Result, Store, decode, key, large};
 
 /// Some rows that follow each other.
 #[derive(Debug, Default)]
@@ -40,19 +38,17 @@ pub struct Reference {
 impl Store {
     /// Rows behind the key `after`, of about `bytes_max` bytes in all, at least one.
     pub fn page(&self, after: Option<&[u8]>, bytes_max: usize) -> Result<Page> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        // The next possible key has a zero byte more.
+        let from = after.map_or_else(Vec::new, |after| [after, &[0]].concat());
         let mut page = Page::default();
         let mut bytes = 0;
-        for found in self.tree.range::<&[u8], _>((from, Bound::Unbounded)) {
+        for found in self.merged(&from) {
             if bytes >= bytes_max {
                 page.next = page.rows.last().map(|row: &Row| row.key.clone());
                 break;
             }
-            let (key, value) = found.map_err(Error::Database)?;
-            if key.as_ref() == key::FORMAT {
-                continue;
-            }
-            let row = self.stored(&key, &value);
+            let found = found?;
+            let row = self.stored(&found.key, &found.value);
             bytes += row.key.len() + row.message.as_ref().map_or(0, Vec::len);
             page.rows.push(row);
         }

@@ -1,28 +1,22 @@
 //! Reading rows: everything at the start, single ones later.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::cell::RefCell;
 
-use orchestra_core::{AttemptRow, FactsPool, KeyRow, OutcomeRow, Rows, TaskRow};
+use orchestra_core::{AttemptRow, FactsPool, OutcomeRow, Rows, TaskRow};
 use orchestra_proto::{Refused, store::v1};
 use orchestra_types::{AttemptId, TaskId, TaskSpec};
 use prost::Message;
 
-use super::{Error, Result, Store, decode, key, large};
+use super::{Result, Store, decode, key, large};
 
 impl Store {
-    /// Reads what the core keeps in memory. Tasks that no submission's key covers are what a crash
-    /// left of an unfinished submission: nobody was told of them, and they are removed.
-    pub fn load(&mut self) -> Result<Rows> {
-        let keys: Vec<KeyRow> = self.table(key::KEYS, decode::key)?;
-        let mut rows = Rows {
-            tasks: Vec::new(),
+    /// Reads what the core keeps in memory.
+    pub fn load(&self) -> Result<Rows> {
+        Ok(Rows {
+            tasks: self.load_tasks()?,
             workers: self.load_workers()?,
-            keys,
-        };
-        let (tasks, unfinished) = self.load_tasks(&rows.keys)?;
-        rows.tasks = tasks;
-        self.remove_tasks(&unfinished)?;
-        Ok(rows)
+            keys: self.table(key::KEYS, decode::key)?,
+        })
     }
 
     /// A task's specification.
@@ -54,39 +48,10 @@ impl Store {
         with_acked.collect()
     }
 
-    fn load_tasks(&self, keys: &[KeyRow]) -> Result<(Vec<TaskRow>, Vec<TaskId>)> {
-        let submissions: BTreeMap<u64, u64> =
-            keys.iter().map(|key| (key.first.0, key.count)).collect();
-        let covered = |id: TaskId| {
-            let before = submissions.range(..=id.0).next_back();
-            before.is_some_and(|(first, count)| id.0 - first < *count)
-        };
+    fn load_tasks(&self) -> Result<Vec<TaskRow>> {
         // What many tasks have in common takes memory once, from the first row on.
         let pool = RefCell::new(FactsPool::default());
-        let rows: Vec<TaskRow> =
-            self.table(key::TASKS, |row| decode::task(row, &mut pool.borrow_mut()))?;
-        let (kept, unfinished): (Vec<_>, Vec<_>) = rows.into_iter().partition(|r| covered(r.id));
-        Ok((kept, unfinished.into_iter().map(|row| row.id).collect()))
-    }
-
-    fn remove_tasks(&mut self, ids: &[TaskId]) -> Result<()> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        tracing::warn!(
-            tasks = ids.len(),
-            "removing tasks of an unfinished submission"
-        );
-        for id in ids {
-            let mut batch = sled::Batch::default();
-            for table in [key::TASKS, key::SPECS, key::ATTEMPTS, key::OUTCOMES] {
-                for found in self.tree.scan_prefix(key::of_task(table, *id)).keys() {
-                    batch.remove(found.map_err(Error::Database)?);
-                }
-            }
-            self.tree.apply_batch(batch).map_err(Error::Database)?;
-        }
-        self.sync()
+        self.table(key::TASKS, |row| decode::task(row, &mut pool.borrow_mut()))
     }
 
     fn table<M, T>(
@@ -108,12 +73,14 @@ impl Store {
     where
         M: Message + Default,
     {
-        let rows = self.tree.scan_prefix(prefix);
-        rows.map(|found| {
-            let (key, value) = found.map_err(Error::Database)?;
-            self.row(&key, &value, &read)
-        })
-        .collect()
+        let rows = self.merged(prefix);
+        let of_table = rows.take_while(|found| match found {
+            Ok(row) => row.key.starts_with(prefix),
+            Err(_) => true,
+        });
+        of_table
+            .map(|found| found.and_then(|row| self.row(&row.key, &row.value, &read)))
+            .collect()
     }
 
     fn get<M, T>(
@@ -124,7 +91,7 @@ impl Store {
     where
         M: Message + Default,
     {
-        let found = self.tree.get(key).map_err(Error::Database)?;
+        let found = self.value(key)?;
         found.map(|value| self.row(key, &value, read)).transpose()
     }
 

@@ -1,3 +1,6 @@
+mod crash;
+mod migration;
+
 use std::{collections::BTreeMap, path::Path};
 
 use orchestra_core::{
@@ -20,6 +23,31 @@ fn open(dir: &Path) -> Store {
 fn try_open(dir: &Path) -> super::Result<Store> {
     let blobs = Blobs::open(&dir.join("blobs")).unwrap();
     Store::open(&dir.join("db"), blobs)
+}
+
+/// A row in the database, behind the store's back.
+fn put_directly(store: &Store, key: &[u8], value: &[u8]) {
+    let mut batch = sled::Batch::default();
+    batch.insert(key, value);
+    store.database.apply(batch).unwrap();
+    store.database.sync().unwrap();
+}
+
+/// Ends the checkpoint that runs, and makes another one of everything.
+fn move_everything(store: &mut Store) {
+    finish_checkpoint(store);
+    store.freeze();
+    finish_checkpoint(store);
+}
+
+fn finish_checkpoint(store: &mut Store) {
+    while let Some(checkpoint) = &store.moving {
+        if checkpoint.is_moved() {
+            store.end_checkpoint().unwrap();
+        } else {
+            store.move_slice().unwrap();
+        }
+    }
 }
 
 fn spec(description: &str) -> TaskSpec {
@@ -260,7 +288,7 @@ fn every_kind_of_row_survives_a_restart() {
     );
     open(dir.path()).commit(&[changes]).unwrap();
 
-    let mut store = open(dir.path());
+    let store = open(dir.path());
     let rows = store.load().unwrap();
     assert_eq!(rows.tasks, tasks);
     assert_eq!(rows.workers, [(worker(), 42)]);
@@ -282,7 +310,7 @@ fn a_large_specification_is_kept_outside_of_the_database() {
     };
     let mut store = open(dir.path());
     store.commit(&[vec![change]]).unwrap();
-    let value = store.tree.get(key::spec(TaskId(1))).unwrap().unwrap();
+    let value = store.value(&key::spec(TaskId(1))).unwrap().unwrap();
     assert!(value.len() < 64, "{} bytes", value.len());
     drop(store);
     assert_eq!(open(dir.path()).spec(TaskId(1)).unwrap(), Some(large));
@@ -291,8 +319,8 @@ fn a_large_specification_is_kept_outside_of_the_database() {
 #[test]
 fn a_row_of_an_unknown_format_is_a_clear_error() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = open(dir.path());
-    store.tree.insert(key::task(TaskId(7)), &[9, 0]).unwrap();
+    let store = open(dir.path());
+    put_directly(&store, &key::task(TaskId(7)), &[9, 0]);
     let error = store.load().unwrap_err();
     assert!(matches!(error, Error::Format { found: 9, .. }), "{error}");
     let text = error.to_string();
@@ -303,11 +331,34 @@ fn a_row_of_an_unknown_format_is_a_clear_error() {
 fn a_database_of_an_unknown_format_is_not_opened() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    store.tree.insert(key::FORMAT, &[200]).unwrap();
-    store.sync().unwrap();
+    put_directly(&store, key::FORMAT, &[200]);
     drop(store);
     let error = try_open(dir.path()).unwrap_err();
     assert!(matches!(error, Error::Format { found: 200, .. }), "{error}");
+}
+
+#[test]
+fn a_value_with_a_flipped_bit_or_under_another_key_is_named_and_not_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let id = TaskId(1);
+    let spec = Box::new(spec("x"));
+    store.commit(&[vec![Change::Spec { id, spec }]]).unwrap();
+    move_everything(&mut store);
+    let value = store.value(&key::spec(id)).unwrap().unwrap();
+    for bit in 0..value.len() * 8 {
+        let mut flipped = value.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        put_directly(&store, &key::spec(id), &flipped);
+        let error = store.spec(id).unwrap_err().to_string();
+        assert!(error.contains("row s:0000000000000001"), "{error}");
+    }
+    put_directly(&store, &key::spec(TaskId(2)), &value);
+    let error = store.spec(TaskId(2)).unwrap_err().to_string();
+    assert!(
+        error.contains("row s:0000000000000002 is damaged"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -326,30 +377,7 @@ fn a_torn_snapshot_does_not_keep_the_database_shut() {
 }
 
 #[test]
-fn what_a_crash_left_of_an_unfinished_submission_is_removed() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut store = open(dir.path());
-    let rows = |ids: std::ops::RangeInclusive<u64>| -> Vec<Change> {
-        ids.map(|id| Change::Task(Box::new(task(id, State::Blocked))))
-            .collect()
-    };
-    let mut whole = rows(1..=3);
-    whole.push(Change::Key(submission(1, 3)));
-    // As the first batches of a large submission, whose last one has its key.
-    store.commit(&[whole, rows(4..=9)]).unwrap();
-    drop(store);
-    let ids = |store: &mut Store| -> Vec<u64> {
-        let rows = store.load().unwrap();
-        rows.tasks.iter().map(|row| row.id.0).collect()
-    };
-    let mut store = open(dir.path());
-    assert_eq!(ids(&mut store), [1, 2, 3]);
-    drop(store);
-    assert_eq!(ids(&mut open(dir.path())), [1, 2, 3]);
-}
-
-#[test]
-fn a_submission_of_many_batches_is_whole_after_a_restart() {
+fn a_submission_of_many_frames_is_whole_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let mut changes = vec![Change::Key(submission(1, 1000))];
     for id in 1..=1000 {
@@ -359,7 +387,7 @@ fn a_submission_of_many_batches_is_whole_after_a_restart() {
         changes.push(Change::Task(Box::new(task(id.0, State::Blocked))));
     }
     open(dir.path()).commit(&[changes]).unwrap();
-    let mut store = open(dir.path());
+    let store = open(dir.path());
     assert_eq!(store.load().unwrap().tasks.len(), 1000);
     assert!(store.spec(TaskId(1000)).unwrap().is_some());
 }
@@ -398,7 +426,7 @@ fn what_is_forgotten_is_gone_and_the_rest_stays() {
         ]])
         .unwrap();
     drop(store);
-    let mut store = open(dir.path());
+    let store = open(dir.path());
     let rows = store.load().unwrap();
     assert_eq!(rows.tasks, [task(2, State::Blocked)]);
     assert_eq!((rows.keys.len(), rows.workers.len()), (1, 0));

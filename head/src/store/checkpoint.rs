@@ -1,0 +1,169 @@
+//! Checkpoints: rows move from the journal into sled, a slice at a time, so that segments can be
+//! used anew.
+//!
+//! ```text
+//! recent rows ─freeze─► moving rows ─slices─► sled's memory ─flush─► file ─sync, on a job─► retire
+//! ```
+//!
+//! A row that was written again after the freeze is passed over: the journal still has its newest
+//! value, and a later checkpoint moves it. So a row that is rewritten often costs sled little. The
+//! last slice has the row that says up to where sled has everything; a crash before it is durable
+//! only means that the journal is replayed from the earlier position, onto the same rows.
+
+use sled::IVec;
+
+use super::{Result, Store, job::Job, journal::Position, key, large, table::Table};
+
+/// A journal of this size is moved into the database.
+const BEGIN_AT_BYTES: u64 = if cfg!(test) { 512 } else { 16 * 1024 } * 1024;
+/// A journal of this size lets a commit wait for the disk.
+const WAIT_AT_BYTES: u64 = 256 * 1024 * 1024;
+/// Rows that one slice moves: sled is good up to 256, and an input may be waiting.
+const SLICE_ROWS: usize = 128;
+
+/// What there is to do while nobody waits for the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Nothing.
+    Nothing,
+    /// Call again at once, unless somebody waits.
+    More,
+    /// Call again soon: the disk is at work.
+    Soon,
+}
+
+/// A checkpoint on its way.
+#[derive(Debug)]
+pub(super) struct Checkpoint {
+    pub table: Table,
+    /// The last row that was moved.
+    moved: Option<IVec>,
+    /// Rows that commits let wait.
+    owed: usize,
+    /// What the database has when all rows are moved.
+    reaches: Position,
+    /// Runs once all rows are moved.
+    syncing: Option<Job<()>>,
+}
+
+#[cfg(test)]
+impl Checkpoint {
+    /// Whether only the disk is waited for.
+    pub fn is_moved(&self) -> bool {
+        self.syncing.is_some()
+    }
+}
+
+impl Store {
+    /// Does a little of what can wait. To be called when nobody waits for the store.
+    pub fn idle(&mut self) -> Result<Idle> {
+        self.journal.seal()?;
+        self.journal.make_ahead()?;
+        self.begin_checkpoint();
+        let Some(checkpoint) = &self.moving else {
+            return Ok(Idle::Nothing);
+        };
+        match &checkpoint.syncing {
+            None => {
+                self.move_slice()?;
+                Ok(Idle::More)
+            }
+            Some(job) if job.is_done() => {
+                self.end_checkpoint()?;
+                Ok(Idle::More)
+            }
+            Some(_) => Ok(Idle::Soon),
+        }
+    }
+
+    /// Moves rows in proportion to those that came, so that a store that is never idle moves them
+    /// all the same, and its journal stays small. To be called after a commit's messages are sent.
+    pub fn keep_pace(&mut self) -> Result<()> {
+        self.journal.make_ahead()?;
+        self.begin_checkpoint();
+        let rows = std::mem::take(&mut self.committed);
+        if let Some(checkpoint) = &mut self.moving {
+            checkpoint.owed += rows;
+        }
+        while let Some(checkpoint) = &mut self.moving {
+            match &checkpoint.syncing {
+                None if checkpoint.owed >= SLICE_ROWS => {
+                    checkpoint.owed -= SLICE_ROWS;
+                    self.move_slice()?;
+                }
+                Some(job) if job.is_done() || self.journal.bytes() > WAIT_AT_BYTES => {
+                    self.end_checkpoint()?;
+                }
+                None | Some(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_checkpoint(&mut self) {
+        if self.moving.is_none() && self.journal.bytes() > BEGIN_AT_BYTES {
+            self.freeze();
+        }
+    }
+
+    pub(super) fn freeze(&mut self) {
+        self.moving = Some(Checkpoint {
+            table: std::mem::take(&mut self.recent),
+            moved: None,
+            owed: 0,
+            reaches: self.journal.position(),
+            syncing: None,
+        });
+    }
+
+    pub(super) fn move_slice(&mut self) -> Result<()> {
+        let Some(checkpoint) = &mut self.moving else {
+            return Ok(());
+        };
+        let mut batch = sled::Batch::default();
+        let mut left = SLICE_ROWS;
+        let mut moved = checkpoint.moved.take();
+        let after = moved.clone();
+        let mut rows = checkpoint.table.after(after.as_ref());
+        for (key, place) in rows.by_ref() {
+            moved = Some(key.clone());
+            if self.recent.get(key).is_some() {
+                continue;
+            }
+            match place {
+                Some(place) => {
+                    let value = self.journal.read(place)?;
+                    large::verify(key, &value)?;
+                    batch.insert(key, value);
+                }
+                None => batch.remove(key),
+            }
+            left -= 1;
+            if left == 0 {
+                break;
+            }
+        }
+        let all = rows.next().is_none();
+        drop(rows);
+        checkpoint.moved = moved;
+        if all {
+            batch.insert(key::JOURNAL, large::position(checkpoint.reaches));
+        }
+        self.database.apply(batch)?;
+        if all {
+            self.database.flush()?;
+            checkpoint.syncing = Some(Job::start(&self.path, self.database.syncer())?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_checkpoint(&mut self) -> Result<()> {
+        if let Some(checkpoint) = self.moving.take() {
+            if let Some(job) = checkpoint.syncing {
+                job.finish(&self.path)?;
+            }
+            self.journal.retire(checkpoint.reaches.segment)?;
+        }
+        Ok(())
+    }
+}

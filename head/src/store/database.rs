@@ -1,0 +1,168 @@
+//! sled 0.34.7: opening it, and the few operations that it is used for.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Error, Result, error::io_error};
+use crate::points;
+
+/// After a killed head its lock can linger for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+/// Not a bound: sled takes somewhat more. The core decides from memory, so that little is read.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// Drives sled's collection of garbage; durability does not depend on it.
+const BACKGROUND_FLUSH_MS: u64 = 2000;
+
+/// The database.
+#[derive(Debug)]
+pub(super) struct Database {
+    path: PathBuf,
+    db: sled::Db,
+    tree: sled::Tree,
+}
+
+impl Database {
+    /// Opens the database in `path`, and makes it when it is not there.
+    pub fn open(path: &Path) -> Result<Self> {
+        remove_torn_snapshots(path).map_err(|source| io_error("prepare", path, source))?;
+        let db = open_patiently(path)?;
+        let tree = db.open_tree("state").map_err(Error::Database)?;
+        let database = Self {
+            path: path.to_owned(),
+            db,
+            tree,
+        };
+        database.sync_directories()?;
+        Ok(database)
+    }
+
+    pub fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>> {
+        self.guarded(|| self.tree.get(key))
+    }
+
+    /// The rows from `from` on, in the order of their keys.
+    pub fn from(&self, from: &[u8]) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec)>> {
+        let mut rows = self.tree.range(from..);
+        std::iter::from_fn(move || self.guarded(|| rows.next().transpose()).transpose())
+    }
+
+    /// Puts rows into the database's memory. More than 256 in one batch poison sled.
+    pub fn apply(&self, batch: sled::Batch) -> Result<()> {
+        points::reach("database.apply").map_err(|source| io_error("write", &self.path, source))?;
+        self.guarded(|| self.tree.apply_batch(batch))
+    }
+
+    /// Writes everything out, which on loss of power is not enough: see `syncer`.
+    pub fn flush(&self) -> Result<()> {
+        points::reach("database.flush").map_err(|source| io_error("flush", &self.path, source))?;
+        self.guarded(|| self.db.flush()).map(drop)
+    }
+
+    /// What makes durable what was flushed. It does not touch sled, only its file.
+    pub fn syncer(&self) -> impl FnOnce() -> Result<()> + Send + use<> {
+        let path = self.path.join("db");
+        move || {
+            let file = OpenOptions::new().write(true).open(&path);
+            let synced = points::reach("database.sync");
+            let synced = synced.and_then(|()| file?.sync_data());
+            synced.map_err(|source| io_error("sync", &path, source))
+        }
+    }
+
+    /// Flushed, and durable.
+    pub fn sync(&self) -> Result<()> {
+        self.flush()?;
+        self.syncer()()
+    }
+
+    /// Some damage makes sled panic instead of saying so.
+    fn guarded<T>(&self, work: impl FnOnce() -> sled::Result<T>) -> Result<T> {
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(database_error(&self.path, error)),
+            Err(panic) => Err(damaged(&self.path, panic_text(panic.as_ref()))),
+        }
+    }
+
+    /// The names of new files are durable only with their directory.
+    fn sync_directories(&self) -> Result<()> {
+        let above = self.path.parent().unwrap_or(Path::new("/"));
+        for dir in [self.path.as_path(), above] {
+            let synced = File::open(dir).and_then(|dir| dir.sync_all());
+            synced.map_err(|source| io_error("sync", dir, source))?;
+        }
+        Ok(())
+    }
+}
+
+/// A process that is killed while sled writes a snapshot leaves a torn one, which the next opening
+/// would take for the newest.
+fn remove_torn_snapshots(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            tracing::warn!(file = %name, "removing a torn snapshot of the database");
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn open_patiently(path: &Path) -> Result<sled::Db> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match open_once(path) {
+            Err(Error::InUse { .. }) if Instant::now() < until => thread::sleep(LOCK_RETRY),
+            done => return done,
+        }
+    }
+}
+
+fn open_once(path: &Path) -> Result<sled::Db> {
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(Some(BACKGROUND_FLUSH_MS));
+    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(error)) if is_locked(&error) => Err(Error::InUse {
+            path: path.to_owned(),
+        }),
+        Ok(Err(error)) => Err(database_error(path, error)),
+        Err(panic) => Err(damaged(path, panic_text(panic.as_ref()))),
+    }
+}
+
+fn database_error(path: &Path, error: sled::Error) -> Error {
+    match error {
+        sled::Error::Corruption { .. } => damaged(path, error.to_string()),
+        error => Error::Database(error),
+    }
+}
+
+fn damaged(path: &Path, why: String) -> Error {
+    Error::Damaged {
+        path: path.to_owned(),
+        why,
+    }
+}
+
+/// sled says it only in words.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(io) if io.to_string().contains("could not acquire lock"))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("it panicked").to_owned()
+}
