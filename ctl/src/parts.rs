@@ -16,7 +16,7 @@ pub enum Part {
     Head(Head),
     /// Run a worker
     #[command(hide = true)]
-    Worker(orchestra_worker::Args),
+    Worker(Box<orchestra_worker::Args>),
     /// Serve a model that follows a script
     #[command(hide = true)]
     ScriptedModel(orchestra_scripted_model::Args),
@@ -39,7 +39,7 @@ pub fn run(part: Part) -> Result<ExitCode> {
         Part::Worker(args) => {
             let me = SelfCommand::current(&["worker"])
                 .or_failed(|| "failed to find the own program".to_owned())?;
-            orchestra_worker::run(args, me).map_err(failed)
+            orchestra_worker::run(*args, me).map_err(failed)
         }
         Part::ScriptedModel(args) => orchestra_scripted_model::run(args).map_err(failed),
     }

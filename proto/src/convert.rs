@@ -19,7 +19,7 @@ use orchestra_types::{
 
 use crate::v1;
 pub use budget::{budget_to_wire, known_budget};
-pub use spec::submitted_spec;
+pub use spec::{millis, on_dependency_failure, optional_duration, priority, submitted_spec};
 
 /// Why a message from a peer is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -12,6 +12,7 @@ pub mod diff;
 pub mod files;
 pub mod logs;
 pub mod man;
+pub mod priority;
 pub mod retry;
 pub mod show;
 pub mod start;
@@ -24,6 +25,7 @@ pub mod wait;
 pub mod watch;
 pub mod workers;
 
+use futures::{StreamExt, stream};
 use orchestra_types::TaskId;
 use serde_json::json;
 
@@ -71,7 +73,8 @@ async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
         CtlCommand::Files(args) => files::run(app, args).await,
         CtlCommand::Apply(args) => apply::run(app, args).await,
         CtlCommand::Context(args) => context::run(app, args).await,
-        CtlCommand::Cancel(args) => cancel::run(app, args).await,
+        CtlCommand::Cancel(args) => cancel::run(app, *args).await,
+        CtlCommand::Priority(args) => priority::run(app, args).await,
         CtlCommand::Retry(args) => retry::run(app, args).await,
         CtlCommand::Token(args) => token::run(app, args).await,
         CtlCommand::Config(args) => config::run(app, args),
@@ -80,17 +83,39 @@ async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
     }
 }
 
+/// Whether each task waits for the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// One after the other.
+    AsNamed,
+    /// Many at the same time: the head makes one commit of many changes.
+    Any,
+}
+
+impl Order {
+    fn at_once(self) -> usize {
+        match self {
+            Self::AsNamed => 1,
+            Self::Any => 64,
+        }
+    }
+}
+
 /// Does `act` to each task and shows what became of it. Goes on after a refusal, and then ends
 /// with the first one.
 async fn each_task(
     app: &App,
     ids: Vec<TaskId>,
+    order: Order,
     act: impl AsyncFn(TaskId) -> Result<Task>,
 ) -> Result<Exit> {
     let mut tasks = Vec::new();
     let mut refused: Option<Error> = None;
-    for id in ids {
-        match act(id).await {
+    let mut answers = stream::iter(ids)
+        .map(|id| act(id))
+        .buffered(order.at_once());
+    while let Some(answer) = answers.next().await {
+        match answer {
             Ok(task) => tasks.push(task),
             Err(e) if refused.is_some() => app.ui.error(&e),
             Err(e) => refused = Some(e),

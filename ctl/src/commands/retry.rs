@@ -4,7 +4,11 @@ use orchestra_proto::v1;
 use orchestra_types::TaskId;
 
 use crate::{
-    app::App, client::status_error, commands::each_task, error::Result, exit::Exit,
+    app::App,
+    client::status_error,
+    commands::{Order, each_task},
+    error::Result,
+    exit::Exit,
     json::task::Task,
 };
 
@@ -19,7 +23,7 @@ pub struct Args {
 /// Retries the tasks.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
-    each_task(app, args.tasks, async |id| {
+    each_task(app, args.tasks, Order::AsNamed, async |id| {
         // Not repeated by itself: a second retry would be another attempt.
         let answer = client
             .admin()

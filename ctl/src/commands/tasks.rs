@@ -27,7 +27,7 @@ Examples:
 pub struct Args {
     /// Only these: active, pending, completed, failed, or an exact status; repeat it or use commas
     #[arg(long, short, value_name = "STATUS", value_delimiter = ',')]
-    status: Vec<Filter>,
+    status: Vec<StatusFilter>,
     /// Only with this label; repeat it for more
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
     label: Vec<(String, String)>,
@@ -56,7 +56,7 @@ struct Tasks {
 
 /// A status, or a word for several of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Filter(Vec<TaskStatus>);
+pub struct StatusFilter(Vec<TaskStatus>);
 
 const WORDS: [(&str, &[TaskStatus]); 3] = [
     ("active", &[TaskStatus::Assigned, TaskStatus::Running]),
@@ -64,7 +64,16 @@ const WORDS: [(&str, &[TaskStatus]); 3] = [
     ("completed", &[TaskStatus::Succeeded]),
 ];
 
-impl FromStr for Filter {
+impl StatusFilter {
+    /// The statuses of tasks that have not ended, of all those or of the ones that are named.
+    pub fn open(filters: &[Self]) -> Vec<TaskStatus> {
+        let named = |s: &TaskStatus| filters.is_empty() || filters.iter().any(|f| f.0.contains(s));
+        let open = TaskStatus::ALL.into_iter().filter(|s| !s.is_ended());
+        open.filter(named).collect()
+    }
+}
+
+impl FromStr for StatusFilter {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
@@ -160,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_filter_is_a_word_or_an_exact_status() {
-        let read = |text: &str| text.parse::<Filter>().map(|f| f.0);
+        let read = |text: &str| text.parse::<StatusFilter>().map(|f| f.0);
         assert_eq!(
             read("active"),
             Ok(vec![TaskStatus::Assigned, TaskStatus::Running])

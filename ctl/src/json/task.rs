@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_proto::{convert, v1};
 use orchestra_types::{
-    Artifact, Exit, Failure, FailureCode, Fault, Outcome, Place, Priority, ShellCommand, TaskId,
-    TaskSpec, TaskStatus, Usage,
+    Artifact, Exit, Failure, FailureCode, Fault, OnDependencyFailure, Outcome, Place, Priority,
+    ShellCommand, TaskId, TaskSpec, TaskStatus, Usage,
 };
 use serde::Serialize;
 
@@ -57,12 +57,20 @@ pub struct Task {
     pub after: Vec<TaskId>,
     /// Those of them that have not succeeded yet.
     pub waits_for: Vec<TaskId>,
+    /// What becomes of it when one of them does not succeed: `block`, `cancel`, `run`.
+    pub on_dependency_failure: OnDependencyFailure,
+    /// It is not started before.
+    pub start_at: Option<Time>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Labels that its worker must have.
     pub requires: BTreeMap<String, String>,
     /// How long an attempt may run.
     pub timeout_seconds: f64,
+    /// How long it may wait for a worker; null for ever.
+    pub queue_timeout_seconds: Option<f64>,
+    /// How long its agent may be silent; null when silence is only noted.
+    pub stall_timeout_seconds: Option<f64>,
     /// How many retries it may have.
     pub retries: u32,
     /// Names of its context files.
@@ -265,9 +273,13 @@ impl Task {
             model: spec.model,
             after: spec.after,
             waits_for: wire.waits_for.into_iter().map(TaskId).collect(),
+            on_dependency_failure: spec.on_dependency_failure,
+            start_at: spec.start_at.map(Time),
             labels: spec.labels,
             requires: spec.requires,
             timeout_seconds: Duration::as_secs_f64(&spec.timeout),
+            queue_timeout_seconds: spec.queue_timeout.as_ref().map(Duration::as_secs_f64),
+            stall_timeout_seconds: spec.stall_timeout.as_ref().map(Duration::as_secs_f64),
             retries: spec.retries,
             context: spec.context_files.into_iter().map(|f| f.name).collect(),
             project: spec.project.map(|p| Project {
@@ -397,8 +409,8 @@ mod tests {
                 r#""created_at":"2026-09-21T14:13:20.000Z","started_at":null,"finished_at":null,"#,
                 r#""usage":null,"files":null,"changes":null,"result":null,"branch":null,"#,
                 r#""commit":null,"apply":{"requested":false,"result":null,"message":null},"#,
-                r#""model":null,"after":[],"waits_for":[],"labels":{"area":"docs"},"requires":{},"#,
-                r#""timeout_seconds":90.5,"retries":0,"context":[],"project":null,"#,
+                r#""model":null,"after":[],"waits_for":[],"on_dependency_failure":"block","start_at":null,"labels":{"area":"docs"},"requires":{},"#,
+                r#""timeout_seconds":90.5,"queue_timeout_seconds":null,"stall_timeout_seconds":null,"retries":0,"context":[],"project":null,"#,
                 r#""place":{"type":"empty"},"command":null,"submitter":null,"#,
                 r#""cancel_requested":false,"not_before":null,"attempts":null}"#
             )
@@ -408,7 +420,7 @@ mod tests {
     #[test]
     fn usage_is_summed_over_attempts_and_the_result_is_the_latest_ones() {
         let failure = v1::Failure {
-            code: "rate_limited".into(),
+            code: "provider_unavailable".into(),
             message: "slow down".into(),
             resets_at_ms: None,
         };
@@ -422,7 +434,7 @@ mod tests {
         assert_eq!(task.usage.unwrap().input_tokens, 15);
         assert_eq!(task.result.as_deref(), Some("Done."));
         let reason = task.attempts.unwrap().swap_remove(0).reason.unwrap();
-        assert_eq!(reason.code, FailureCode::RateLimited);
+        assert_eq!(reason.code, FailureCode::ProviderUnavailable);
         assert!(reason.advice.contains("ctl retry task_001"));
         assert_eq!((reason.retryable, reason.fault), (true, Fault::Provider));
     }

@@ -4,13 +4,16 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use orchestra_config::Config;
 use orchestra_proto::{convert::submitted_spec, v1};
-use orchestra_types::{Place, Priority, RunnerName, ShellCommand, TaskSpec};
+use orchestra_types::{
+    OnDependencyFailure, Place, Priority, RunnerName, ShellCommand, TaskSpec, Timestamp,
+};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use super::moment::parse_moment;
 use crate::error::{Error, Result};
 
 /// The keys of a task in a file, `runner` and `requires` being other names for two of them.
-pub const KEYS: [&str; 17] = [
+pub const KEYS: [&str; 21] = [
     "description",
     "name",
     "priority",
@@ -18,6 +21,10 @@ pub const KEYS: [&str; 17] = [
     "runner",
     "model",
     "after",
+    "on_dependency_failure",
+    "at",
+    "queue_timeout",
+    "stall_timeout",
     "timeout",
     "retries",
     "labels",
@@ -49,6 +56,17 @@ pub struct Draft {
     /// Tasks that must have succeeded first: ids, or names of tasks in the same file.
     #[serde(deserialize_with = "one_or_many")]
     pub after: Vec<String>,
+    /// What becomes of it when one of them does not succeed.
+    pub on_dependency_failure: Option<OnDependencyFailure>,
+    /// It is not started before this moment.
+    #[serde(rename = "at", deserialize_with = "moment")]
+    pub start_at: Option<Timestamp>,
+    /// How long it may wait for a worker.
+    #[serde(deserialize_with = "duration")]
+    pub queue_timeout: Option<Duration>,
+    /// How long its agent may be silent.
+    #[serde(deserialize_with = "duration")]
+    pub stall_timeout: Option<Duration>,
     /// How long one attempt may run.
     #[serde(deserialize_with = "duration")]
     pub timeout: Option<Duration>,
@@ -92,6 +110,12 @@ impl Draft {
             } else {
                 self.after
             },
+            on_dependency_failure: self
+                .on_dependency_failure
+                .or(defaults.on_dependency_failure),
+            start_at: self.start_at.or(defaults.start_at),
+            queue_timeout: self.queue_timeout.or(defaults.queue_timeout),
+            stall_timeout: self.stall_timeout.or(defaults.stall_timeout),
             timeout: self.timeout.or(defaults.timeout),
             retries: self.retries.or(defaults.retries),
             labels: map(self.labels, &defaults.labels),
@@ -130,6 +154,10 @@ impl Draft {
             runner,
             model: self.model.clone(),
             after: Vec::new(),
+            on_dependency_failure: self.on_dependency_failure.unwrap_or_default(),
+            start_at: self.start_at,
+            queue_timeout: self.queue_timeout,
+            stall_timeout: self.stall_timeout,
             timeout: self
                 .timeout
                 .or(runner_timeout)
@@ -223,6 +251,11 @@ fn one_or_many<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<Strin
                 .collect(),
         },
     )
+}
+
+fn moment<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Timestamp>, D::Error> {
+    let text = String::deserialize(d)?;
+    parse_moment(&text).map(Some).map_err(D::Error::custom)
 }
 
 fn duration<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Duration>, D::Error> {

@@ -6,6 +6,7 @@
 
 pub mod draft;
 pub mod file;
+pub mod moment;
 mod order;
 mod place;
 mod source;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orchestra_types::{TaskStatus, Timestamp};
+use orchestra_types::{OnDependencyFailure, TaskStatus, Timestamp};
 
 use super::{
     changes,
@@ -111,10 +111,26 @@ fn facts(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
     fact("used", task.usage.as_ref().map(usage).unwrap_or_default());
     fact("after", ids(&task.after));
     fact("waits for", ids(&task.waits_for));
-    fact(
-        "retry at",
-        task.not_before.map(|t| t.to_string()).unwrap_or_default(),
-    );
+    if !task.after.is_empty() && task.on_dependency_failure != OnDependencyFailure::Block {
+        fact(
+            "on failure of those",
+            task.on_dependency_failure.to_string(),
+        );
+    }
+    let not_before = task.not_before.or(task.start_at).filter(|t| t.0 > now);
+    let words = if task.attempt == 0 {
+        "starts at"
+    } else {
+        "retry at"
+    };
+    fact(words, not_before.map(here).unwrap_or_default());
+    let within = |seconds: Option<f64>| {
+        seconds
+            .map(|s| duration(Duration::from_secs_f64(s)))
+            .unwrap_or_default()
+    };
+    fact("wait limit", within(task.queue_timeout_seconds));
+    fact("stall limit", within(task.stall_timeout_seconds));
     fact("labels", pairs(&task.labels));
     fact("requires", pairs(&task.requires));
     fact(
@@ -243,6 +259,14 @@ fn one_attempt(attempt: &Attempt, status: TaskStatus, names: &BTreeMap<String, S
     rest.extend(attempt.usage.as_ref().map(usage).filter(|u| !u.is_empty()));
     let rest: String = rest.iter().map(|part| format!(" · {part}")).collect();
     with_end.with(Style::Dim, rest)
+}
+
+/// A moment to come, by the clock of this machine.
+fn here(time: Time) -> String {
+    let ms = i64::try_from(time.0.0).unwrap_or(i64::MAX);
+    let instant = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
+    let here = instant.to_zoned(jiff::tz::TimeZone::system());
+    format!("{}", here.strftime("%Y-%m-%d %H:%M:%S %Z"))
 }
 
 fn moment(time: Time, now: Timestamp) -> String {

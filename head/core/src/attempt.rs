@@ -210,10 +210,7 @@ impl Core {
             attempt,
         );
         task.row.reason = Some(Box::new(reason));
-        let queued = State::Queued {
-            since: task.row.created_at,
-            not_before: now.plus(delay),
-        };
+        let queued = State::queued(now.plus(delay), task.row.created_at, &task.row.facts);
         self.set_state(now, attempt.task, queued, step);
     }
 

@@ -1,11 +1,13 @@
-//! What people ask of a task: cancel, try again, note an apply.
+//! What people ask of a task: cancel, try again, another priority, note an apply.
 
-use orchestra_types::{ApplyResult, Failure, FailureCode, TaskId, Timestamp};
+use orchestra_types::{
+    ApplyResult, Failure, FailureCode, OnDependencyFailure, Priority, TaskId, Timestamp,
+};
 
 use crate::{
     Core, RequestId, Step,
-    message::{CancelRefused, Message, NotFound, Reply, RetryRefused, StopReason},
-    row::{EndStatus, Ending, State},
+    message::{CancelRefused, Message, NotFound, PriorityRefused, Reply, RetryRefused, StopReason},
+    row::{EndStatus, Ending, State, TaskFacts},
     view::Link,
 };
 
@@ -110,18 +112,64 @@ impl Core {
                 ..
             } => {}
         }
+        let cancels = task.row.facts.on_dependency_failure == OnDependencyFailure::Cancel;
+        let waits_for = std::mem::take(&mut task.waits_for);
+        let behind = self.unsuccessful(&waits_for).filter(|_| cancels);
+        let task = self.tasks.get_mut(&id).expect("it was found above");
+        task.waits_for = waits_for;
+        if let Some((before, status)) = behind {
+            return Reply::RetryRefused(RetryRefused::Behind(id, before, status.status()));
+        }
         let row = &mut task.row;
         (row.failures, row.losses, row.cancel_requested) = (0, 0, false);
         (row.reason, row.apply) = (None, None);
         let state = if task.waits_for.is_empty() {
-            State::Queued {
-                since: now,
-                not_before: now,
-            }
+            State::queued(now, now, &task.row.facts)
         } else {
             State::Blocked
         };
         self.set_state(now, id, state, step);
+        Reply::Done(id)
+    }
+
+    pub(crate) fn on_prioritise(
+        &mut self,
+        now: Timestamp,
+        request: RequestId,
+        id: TaskId,
+        priority: Priority,
+        step: &mut Step,
+    ) {
+        let reply = self.prioritise(now, id, priority, step);
+        step.messages.push(Message::Reply { request, reply });
+    }
+
+    fn prioritise(
+        &mut self,
+        now: Timestamp,
+        id: TaskId,
+        priority: Priority,
+        step: &mut Step,
+    ) -> Reply {
+        let Some(task) = self.tasks.get(&id) else {
+            return Reply::NotFound(NotFound(id));
+        };
+        let status = task.status();
+        if status.is_ended() {
+            return Reply::PriorityRefused(PriorityRefused::Ended(id, status));
+        }
+        if task.row.facts.priority == priority {
+            return Reply::Done(id);
+        }
+        let mut facts = TaskFacts::clone(&task.row.facts);
+        facts.priority = priority;
+        let facts = self.facts.share(facts);
+        // Its counts and its place in the queue follow from the facts.
+        self.leave_state(id);
+        let task = self.tasks.get_mut(&id).expect("it was found above");
+        task.row.facts = facts;
+        self.enter_state(now, id);
+        self.write(id, step);
         Reply::Done(id)
     }
 

@@ -79,6 +79,13 @@ impl Core {
             }
             Input::Cancel { request, task } => self.on_cancel(now, request, task, &mut step),
             Input::Retry { request, task } => self.on_retry(now, request, task, &mut step),
+            Input::Prioritise {
+                request,
+                task,
+                priority,
+            } => {
+                self.on_prioritise(now, request, task, priority, &mut step);
+            }
             Input::ApplyRecorded {
                 request,
                 task,

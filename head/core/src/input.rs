@@ -1,7 +1,7 @@
 //! What the core is told.
 
 use orchestra_types::{
-    ApplyResult, AttemptId, Outcome, TaskId, TaskSpec, WorkerId, runner::WorkerInfo,
+    ApplyResult, AttemptId, Outcome, Priority, TaskId, TaskSpec, WorkerId, runner::WorkerInfo,
 };
 
 use crate::{ConnectionId, RequestId};
@@ -31,6 +31,15 @@ pub enum Input {
         request: RequestId,
         /// Which.
         task: TaskId,
+    },
+    /// A person wants another priority for a task.
+    Prioritise {
+        /// For the answer.
+        request: RequestId,
+        /// Which.
+        task: TaskId,
+        /// How much it matters now.
+        priority: Priority,
     },
     /// A client put a task's change into a checkout, or could not.
     ApplyRecorded {

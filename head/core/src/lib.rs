@@ -16,6 +16,7 @@ mod cancel;
 mod change;
 mod config;
 mod core;
+mod dependants;
 mod dispatch;
 mod facts;
 mod free;
@@ -44,12 +45,13 @@ pub use crate::{
     facts::FactsPool,
     input::{Held, Input, NewTask, Report, ReportBody},
     message::{
-        CancelRefused, Message, NotFound, Reply, RetryRefused, StopReason, SubmitRefused, Welcome,
+        CancelRefused, Message, NotFound, PriorityRefused, Reply, RetryRefused, StopReason,
+        SubmitRefused, Welcome,
     },
     restore::Rows,
     row::{
         AttemptRow, EndStatus, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, Terms,
-        WorkerRow,
+        Timing, WorkerRow,
     },
     view::{AgentState, AgentView, Counts, Filter, Link, Page, TaskView, WorkerView},
 };

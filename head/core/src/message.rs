@@ -110,6 +110,8 @@ pub enum Reply {
     CancelRefused(CancelRefused),
     /// It cannot be tried again.
     RetryRefused(RetryRefused),
+    /// Its priority cannot be changed.
+    PriorityRefused(PriorityRefused),
 }
 
 /// There is no such task.
@@ -175,4 +177,13 @@ pub enum RetryRefused {
     NotEnded(TaskId, TaskStatus),
     /// It has succeeded: submit it again as a new task.
     Succeeded(TaskId),
+    /// It would be cancelled again because of the second one, which ended so.
+    Behind(TaskId, TaskId, TaskStatus),
+}
+
+/// Why a task's priority cannot be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PriorityRefused {
+    /// It has ended.
+    Ended(TaskId, TaskStatus),
 }

@@ -1,8 +1,8 @@
 //! Rebuilds the core from what was durable.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use orchestra_types::{TaskId, Timestamp, WorkerId};
+use orchestra_types::{OnDependencyFailure, TaskId, Timestamp, WorkerId};
 
 use crate::{
     Config, Core, Step,
@@ -41,6 +41,10 @@ impl Core {
         core.restore_tasks(now, rows.tasks);
         core.find_empty_submissions();
         let mut step = Step::default();
+        let blocked: Vec<TaskId> = core.blocked().collect();
+        for id in blocked {
+            core.settle_blocked(now, id, &mut step);
+        }
         let closing: Vec<TaskId> = core.closing().collect();
         for id in closing {
             core.order_close(id, &mut step);
@@ -50,20 +54,21 @@ impl Core {
 
     fn restore_tasks(&mut self, now: Timestamp, mut rows: Vec<TaskRow>) {
         rows.sort_unstable_by_key(|row| row.id);
-        // What is not there was forgotten, and only a success is while others come after it.
-        let unsettled: BTreeSet<TaskId> = rows
+        // What is not there was forgotten: nothing waits for it.
+        let unsettled: BTreeMap<TaskId, bool> = rows
             .iter()
             .filter(|row| !row.state.is_success())
-            .map(|row| row.id)
+            .map(|row| (row.id, matches!(row.state, State::Ended { .. })))
             .collect();
         for mut row in rows {
             self.share(&mut row);
             self.last_id = self.last_id.max(row.id);
-            let open = row
-                .after
-                .iter()
-                .copied()
-                .filter(|id| unsettled.contains(id));
+            let runs_anyway = row.facts.on_dependency_failure == OnDependencyFailure::Run;
+            let open = row.after.iter().copied().filter(|id| {
+                unsettled
+                    .get(id)
+                    .is_some_and(|ended| !ended || !runs_anyway)
+            });
             let waits_for = if row.state.may_wait() {
                 open.collect()
             } else {
@@ -89,6 +94,13 @@ impl Core {
             State::Blocked | State::Queued { .. } | State::Closing { .. } | State::Ended { .. } => {
             }
         }
+    }
+
+    fn blocked(&self) -> impl Iterator<Item = TaskId> {
+        self.tasks
+            .values()
+            .filter(|t| t.row.state == State::Blocked)
+            .map(|t| t.row.id)
     }
 
     fn closing(&self) -> impl Iterator<Item = TaskId> {

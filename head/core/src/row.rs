@@ -1,10 +1,11 @@
 //! What is durable, in the core's words. The store knows its bytes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use orchestra_types::{
-    ApplyResult, AttemptId, Budget, Failure, MachineId, Outcome, Place, Priority, ProjectId,
-    RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, WorkerId, runner::WorkerInfo,
+    ApplyResult, AttemptId, Budget, Failure, MachineId, OnDependencyFailure, Outcome, Place,
+    Priority, ProjectId, RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, WorkerId,
+    runner::WorkerInfo,
 };
 
 /// What the scheduler needs to know of a task's specification. Never changes, and is kept once for
@@ -25,6 +26,10 @@ pub struct TaskFacts {
     pub project: Option<(ProjectId, String)>,
     /// Who submitted it; empty where that is not known.
     pub submitter: String,
+    /// What becomes of it when one that it comes after does not succeed.
+    pub on_dependency_failure: OnDependencyFailure,
+    /// When it may start, and how long it may take.
+    pub timing: Timing,
     /// How many more attempts a failure may have.
     pub retries: u32,
     /// What few tasks have: runners to fall back on, a budget, a parent.
@@ -50,6 +55,19 @@ impl Terms {
     }
 }
 
+/// When a task may start, and how long it may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timing {
+    /// It is not started before this moment.
+    pub start_at: Option<Timestamp>,
+    /// How long one attempt may run; zero when only the worker enforces it.
+    pub timeout: Duration,
+    /// How long it may wait for a worker before its first attempt.
+    pub queue_timeout: Option<Duration>,
+    /// How long a running attempt may be silent before it is stopped.
+    pub stall_timeout: Option<Duration>,
+}
+
 impl TaskFacts {
     pub(crate) fn of(spec: &TaskSpec) -> Self {
         let machine = match &spec.place {
@@ -67,6 +85,13 @@ impl TaskFacts {
                 .as_ref()
                 .map(|p| (p.id.clone(), p.name.clone())),
             submitter: spec.submitter.clone(),
+            on_dependency_failure: spec.on_dependency_failure,
+            timing: Timing {
+                start_at: spec.start_at,
+                timeout: spec.timeout,
+                queue_timeout: spec.queue_timeout,
+                stall_timeout: spec.stall_timeout,
+            },
             retries: spec.retries,
             terms: Terms {
                 fallback: spec.fallback.clone(),

@@ -10,7 +10,7 @@ use crate::{
     input::NewTask,
     message::{Message, Reply, SubmitRefused},
     queue::Place,
-    row::{EndStatus, KeyRow, State, TaskFacts, TaskRow},
+    row::{KeyRow, TaskFacts, TaskRow},
     task::{Task, Waits},
 };
 
@@ -73,27 +73,13 @@ impl Core {
         spec.after.sort_unstable();
         spec.after.dedup();
         let facts = self.facts.share(TaskFacts::of(&spec));
-        // A task of the same submission that comes later is not known yet, and waits like any other.
-        let open = spec
-            .after
-            .iter()
-            .copied()
-            .filter(|before| !self.has_succeeded(*before));
-        let waits_for: Waits = open.collect();
-        let state = if waits_for.is_empty() {
-            State::Queued {
-                since: now,
-                not_before: now,
-            }
-        } else {
-            State::Blocked
-        };
+        let standing = self.standing(now, now, &spec.after, &facts);
         let row = TaskRow {
             id,
             created_at: now,
             facts,
             after: spec.after.clone().into_boxed_slice(),
-            state,
+            state: standing.state,
             attempts: 0,
             failures: 0,
             losses: 0,
@@ -101,15 +87,16 @@ impl Core {
             last: None,
             started_at: None,
             cancel_requested: false,
-            reason: None,
+            reason: standing.reason.map(Box::new),
             apply: None,
         };
         step.changes.push(Change::Spec {
             id,
             spec: Box::new(spec),
         });
-        self.insert(now, row, waits_for);
+        self.insert(now, row, standing.waits_for);
         self.write(id, step);
+        self.settle_dependants(now, id, step);
     }
 
     /// Takes a task into memory.
@@ -127,18 +114,6 @@ impl Core {
             },
         );
         self.enter_state(now, id);
-    }
-
-    /// Whether a task has succeeded.
-    pub(crate) fn has_succeeded(&self, id: TaskId) -> bool {
-        let state = self.tasks.get(&id).map(|task| &task.row.state);
-        matches!(
-            state,
-            Some(State::Ended {
-                status: EndStatus::Succeeded,
-                ..
-            })
-        )
     }
 
     fn refusal(&self, tasks: &[NewTask]) -> Option<SubmitRefused> {

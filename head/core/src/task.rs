@@ -106,6 +106,18 @@ impl Task {
 impl Core {
     /// Moves a task into `state`: counts, queue, holders and dependants follow. The only way.
     pub(crate) fn set_state(&mut self, now: Timestamp, id: TaskId, state: State, step: &mut Step) {
+        self.change_state(now, id, state, step);
+        self.settle_dependants(now, id, step);
+    }
+
+    /// The same without the dependants, for those who see to them by themselves.
+    pub(crate) fn change_state(
+        &mut self,
+        now: Timestamp,
+        id: TaskId,
+        state: State,
+        step: &mut Step,
+    ) {
         self.leave_state(id);
         let task = self
             .tasks
@@ -114,7 +126,6 @@ impl Core {
         task.row.state = state;
         self.enter_state(now, id);
         self.write(id, step);
-        self.tell_dependants(now, id, step);
     }
 
     /// Writes a task's row and tells its watchers.
@@ -167,41 +178,21 @@ impl Core {
         self.tasks.uncount(id, status);
     }
 
-    /// A success frees the tasks that come after; any other end is shown to them.
-    fn tell_dependants(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
-        let status = match self.tasks.get(&id).map(|t| &t.row.state) {
-            Some(State::Ended { status, .. }) => *status,
-            Some(_) | None => return,
-        };
-        match status {
-            EndStatus::Succeeded => self.free_dependants(now, id, step),
-            EndStatus::Failed | EndStatus::Cancelled | EndStatus::NeedsReview => {
-                let dependants = self.dependants.get(&id).into_iter().flatten();
-                step.messages
-                    .extend(dependants.map(|task| Message::Changed { task: *task }));
-            }
-        }
-    }
-
-    fn free_dependants(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
-        for dependant in self.dependants.remove(&id).unwrap_or_default() {
-            let task = self
-                .tasks
-                .get_mut(&dependant)
-                .expect("a forgotten task is no dependant");
-            task.waits_for.remove(id);
-            if task.waits_for.is_empty() && task.row.state == State::Blocked {
-                let queued = State::Queued {
-                    since: task.row.created_at,
-                    not_before: now,
-                };
-                self.set_state(now, dependant, queued, step);
-            }
-        }
-    }
-
     /// Ends a task.
     pub(crate) fn end(
+        &mut self,
+        now: Timestamp,
+        id: TaskId,
+        status: EndStatus,
+        reason: Option<Failure>,
+        step: &mut Step,
+    ) {
+        self.end_quietly(now, id, status, reason, step);
+        self.settle_dependants(now, id, step);
+    }
+
+    /// The same without the dependants, for those who see to them by themselves.
+    pub(crate) fn end_quietly(
         &mut self,
         now: Timestamp,
         id: TaskId,
@@ -214,6 +205,6 @@ impl Core {
             .get_mut(&id)
             .expect("the caller looked the task up");
         task.row.reason = reason.map(Box::new);
-        self.set_state(now, id, State::Ended { status, at: now }, step);
+        self.change_state(now, id, State::Ended { status, at: now }, step);
     }
 }

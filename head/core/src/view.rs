@@ -1,13 +1,13 @@
 //! What can be read: borrowed views of the state, never a second copy of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use orchestra_types::{
-    AttemptId, Failure, FailureCode, Priority, RunnerName, TaskId, TaskStatus, Timestamp, WorkerId,
+    AttemptId, Failure, Priority, RunnerName, TaskId, TaskStatus, Timestamp, WorkerId,
     runner::{Readiness, WorkerInfo},
 };
 
-use crate::{ConnectionId, Core, row::TaskRow, task::Task};
+use crate::{ConnectionId, Core, dependants::dependency_failed, row::TaskRow, task::Task};
 
 /// How many tasks there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,18 +227,18 @@ impl Core {
 
     /// Why a blocked task cannot go on by itself: a task before it ended without success.
     fn blocked_reason(&self, task: &Task) -> Option<Failure> {
-        /// A chain longer than this is not followed: the reason is only a help for people.
-        const DEPTH_MAX: usize = 64;
-        let mut open: Vec<(TaskId, usize)> = task.waits_for.iter().map(|id| (id, 0)).collect();
-        while let Some((id, depth)) = open.pop() {
+        /// No more tasks than this are looked at: the reason is only a help for people.
+        const LOOKED_AT_MAX: usize = 256;
+        let mut open: Vec<TaskId> = task.waits_for.iter().collect();
+        let mut seen: BTreeSet<TaskId> = open.iter().copied().collect();
+        while let Some(id) = open.pop() {
             let before = self.tasks.get(&id)?;
             if before.status().is_ended() {
-                let message = format!("{id} ended as {}", before.status());
-                return Some(Failure::new(FailureCode::DependencyFailed, message));
+                return Some(dependency_failed(id, before.status()));
             }
-            if depth < DEPTH_MAX {
-                open.extend(before.waits_for.iter().map(|id| (id, depth + 1)));
-            }
+            let next = before.waits_for.iter();
+            let next = next.filter(|id| seen.len() < LOOKED_AT_MAX && seen.insert(*id));
+            open.extend(next);
         }
         None
     }

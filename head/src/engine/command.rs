@@ -1,7 +1,7 @@
 //! What reaches the engine's thread, and what leaves it towards a worker.
 
 use orchestra_core::{ConnectionId, Core, Input, NewTask, Reply, StopReason, Welcome};
-use orchestra_types::{ApplyResult, AttemptId, RunnerName, TaskId, TaskSpec, Timestamp};
+use orchestra_types::{ApplyResult, AttemptId, Priority, RunnerName, TaskId, TaskSpec, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::Store;
@@ -35,6 +35,7 @@ pub(super) enum Ask {
     Submit { key: String, tasks: Vec<NewTask> },
     Cancel(TaskId),
     Retry(TaskId),
+    Prioritise(TaskId, Priority),
     RecordApply { task: TaskId, result: ApplyResult },
 }
 

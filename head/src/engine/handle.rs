@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use orchestra_core::{ConnectionId, Held, Input, NewTask, Reply};
-use orchestra_types::{ApplyResult, TaskId, Timestamp, runner::WorkerInfo};
+use orchestra_types::{ApplyResult, Priority, TaskId, Timestamp, runner::WorkerInfo};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
@@ -82,6 +82,11 @@ impl Handle {
     /// Asks for an ended task to be tried again.
     pub async fn retry(&self, task: TaskId) -> Result<Reply, Stopped> {
         self.ask(Ask::Retry(task)).await
+    }
+
+    /// Gives a task another priority.
+    pub async fn prioritise(&self, task: TaskId, priority: Priority) -> Result<Reply, Stopped> {
+        self.ask(Ask::Prioritise(task, priority)).await
     }
 
     /// Notes that a client put a task's change into a checkout, or could not.

@@ -237,6 +237,11 @@ impl Ask {
             },
             Self::Cancel(task) => Input::Cancel { request, task },
             Self::Retry(task) => Input::Retry { request, task },
+            Self::Prioritise(task, priority) => Input::Prioritise {
+                request,
+                task,
+                priority,
+            },
             Self::RecordApply { task, result } => Input::ApplyRecorded {
                 request,
                 task,

@@ -61,6 +61,14 @@ impl admin_server::Admin for Admin {
         answer.map(Response::new)
     }
 
+    async fn set_priority(
+        &self,
+        request: Request<v1::SetPriorityRequest>,
+    ) -> Result<Response<v1::Task>> {
+        let answer = change::set_priority(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
     async fn list_workers(
         &self,
         _: Request<v1::ListWorkersRequest>,

@@ -1,4 +1,4 @@
-//! Changes of one task: cancel, retry, note an apply.
+//! Changes of one task: cancel, retry, another priority, note an apply.
 
 use orchestra_core::Reply;
 use orchestra_proto::{convert, v1};
@@ -19,6 +19,15 @@ pub(super) async fn cancel(services: &Services, id: u64) -> Result<v1::Task> {
 pub(super) async fn retry(services: &Services, id: u64) -> Result<v1::Task> {
     let id = task_id(id)?;
     answer(services, services.engine.retry(id).await).await
+}
+
+pub(super) async fn set_priority(
+    services: &Services,
+    request: v1::SetPriorityRequest,
+) -> Result<v1::Task> {
+    let id = task_id(request.id)?;
+    let priority = convert::priority(request.priority).map_err(|e| status::refused(&e))?;
+    answer(services, services.engine.prioritise(id, priority).await).await
 }
 
 pub(super) async fn record_apply(

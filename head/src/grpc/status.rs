@@ -1,7 +1,9 @@
 //! The one place that makes a `tonic::Status`: a code means one thing, and a message says what to
 //! do next.
 
-use orchestra_core::{CancelRefused, NotFound, Reply, RetryRefused, SubmitRefused};
+use orchestra_core::{
+    CancelRefused, NotFound, PriorityRefused, Reply, RetryRefused, SubmitRefused,
+};
 use orchestra_proto::Refused;
 use orchestra_types::{AttemptId, RunnerName, TaskId, TaskStatus};
 use tonic::Status;
@@ -158,6 +160,7 @@ pub(super) fn done(reply: Reply) -> Result<TaskId> {
         Reply::NotFound(NotFound(id)) => Err(no_task(id)),
         Reply::CancelRefused(why) => Err(cancel_refused(why)),
         Reply::RetryRefused(why) => Err(retry_refused(why)),
+        Reply::PriorityRefused(why) => Err(priority_refused(why)),
         Reply::Submitted { .. } | Reply::SubmitRefused(_) => {
             Err(internal("the engine answered another question"))
         }
@@ -169,9 +172,11 @@ pub(super) fn submitted(reply: Reply) -> Result<(Vec<TaskId>, bool)> {
     match reply {
         Reply::Submitted { ids, duplicate } => Ok((ids, duplicate)),
         Reply::SubmitRefused(why) => Err(submit_refused(why)),
-        Reply::Done(_) | Reply::NotFound(_) | Reply::CancelRefused(_) | Reply::RetryRefused(_) => {
-            Err(internal("the engine answered another question"))
-        }
+        Reply::Done(_)
+        | Reply::NotFound(_)
+        | Reply::CancelRefused(_)
+        | Reply::RetryRefused(_)
+        | Reply::PriorityRefused(_) => Err(internal("the engine answered another question")),
     }
 }
 
@@ -190,7 +195,18 @@ fn retry_refused(why: RetryRefused) -> Status {
         RetryRefused::Succeeded(id) => {
             format!("{id} has succeeded; `ctl add` submits it again as a new task")
         }
+        RetryRefused::Behind(id, before, status) => format!(
+            "{id} is to be cancelled when {before} does not succeed, which is {status}; \
+             `ctl retry {before}` first"
+        ),
     })
+}
+
+fn priority_refused(why: PriorityRefused) -> Status {
+    let PriorityRefused::Ended(id, status) = why;
+    Status::failed_precondition(format!(
+        "{id} has ended already: it is {status}; `ctl retry {id}` queues it again"
+    ))
 }
 
 fn submit_refused(why: SubmitRefused) -> Status {

@@ -49,8 +49,10 @@ pub(super) fn summaries(
     found.filter_map(Result::transpose).collect()
 }
 
-fn with_spec(view: &TaskView<'_>, spec: TaskSpec) -> v1::Task {
+fn with_spec(view: &TaskView<'_>, mut spec: TaskSpec) -> v1::Task {
     let row = view.row;
+    // As it was submitted, but for what may be changed since.
+    spec.priority = row.facts.priority;
     let (apply, apply_message) = apply(row.apply.as_deref());
     let last = row.last.as_ref();
     v1::Task {

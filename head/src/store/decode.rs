@@ -1,8 +1,10 @@
 //! Bytes to rows. What does not read is damage, with the row's name; never a panic.
 
+use std::time::Duration;
+
 use orchestra_core::{
     AttemptRow, Change, EndStatus, Ending, FactsPool, KeyRow, OutcomeRow, State, TaskFacts,
-    TaskRow, Terms, WorkerRow,
+    TaskRow, Terms, Timing, WorkerRow,
 };
 use orchestra_proto::{
     Refused, convert,
@@ -142,6 +144,13 @@ fn facts(row: stored::TaskFacts) -> Read<TaskFacts> {
         submitter: row.submitter,
         retries: row.retries,
         terms: terms(&row.fallback, row.budget, row.parent)?,
+        on_dependency_failure: convert::on_dependency_failure(row.on_dependency_failure)?,
+        timing: Timing {
+            start_at: row.start_at_ms.map(Timestamp),
+            timeout: Duration::from_millis(row.timeout_ms),
+            queue_timeout: convert::optional_duration(row.queue_timeout_ms),
+            stall_timeout: convert::optional_duration(row.stall_timeout_ms),
+        },
     })
 }
 

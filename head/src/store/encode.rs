@@ -84,6 +84,11 @@ fn facts(row: &TaskRow) -> stored::TaskFacts {
         }),
         budget: terms.and_then(|t| convert::budget_to_wire(t.budget)),
         parent: terms.and_then(|t| t.parent).map_or(0, |id| id.0),
+        on_dependency_failure: v1::OnDependencyFailure::from(facts.on_dependency_failure).into(),
+        start_at_ms: facts.timing.start_at.map(|at| at.0),
+        timeout_ms: convert::millis(facts.timing.timeout),
+        queue_timeout_ms: facts.timing.queue_timeout.map_or(0, convert::millis),
+        stall_timeout_ms: facts.timing.stall_timeout.map_or(0, convert::millis),
         submitter: facts.submitter.clone(),
     }
 }

@@ -59,6 +59,10 @@ fn spec(description: &str) -> TaskSpec {
         after: vec![TaskId(1)],
         timeout: std::time::Duration::from_secs(60),
         retries: 2,
+        on_dependency_failure: orchestra_types::OnDependencyFailure::Cancel,
+        start_at: Some(Timestamp(40)),
+        queue_timeout: Some(std::time::Duration::from_secs(90)),
+        stall_timeout: Some(std::time::Duration::from_secs(30)),
         labels: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
         requires: BTreeMap::from([("gpu".to_owned(), "yes".to_owned())]),
         context_files: vec![ContextFile {
@@ -117,6 +121,13 @@ fn task(id: u64, state: State) -> TaskRow {
             submitter: spec.submitter,
             retries: spec.retries,
             terms: None,
+            on_dependency_failure: spec.on_dependency_failure,
+            timing: orchestra_core::Timing {
+                start_at: spec.start_at,
+                timeout: spec.timeout,
+                queue_timeout: spec.queue_timeout,
+                stall_timeout: spec.stall_timeout,
+            },
         }
         .into(),
         after: spec.after.into(),

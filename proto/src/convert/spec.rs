@@ -3,12 +3,13 @@
 use std::{path::PathBuf, time::Duration};
 
 use orchestra_types::{
-    ContextFile, Place, Priority, ProjectRef, RunnerName, ShellCommand, TaskId, TaskSpec, limits,
+    ContextFile, OnDependencyFailure, Place, Priority, ProjectRef, RunnerName, ShellCommand,
+    TaskId, TaskSpec, limits,
 };
 
 use super::{
     Refused, Result, artifact, budget::budget_to_wire, digest, labels, name, optional_name,
-    task_id, text,
+    task_id, text, timestamp,
 };
 use crate::v1;
 
@@ -58,6 +59,10 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             runner: optional_name("runner", &wire.runner)?,
             model: (!wire.model.is_empty()).then_some(short("model", wire.model)?),
             after: after(&wire.after)?,
+            on_dependency_failure: on_dependency_failure(wire.on_dependency_failure)?,
+            start_at: wire.start_at_ms.map(timestamp),
+            queue_timeout: queue_timeout(wire.queue_timeout_ms)?,
+            stall_timeout: stall_timeout(wire.stall_timeout_ms)?,
             timeout: timeout(wire.timeout_ms)?,
             retries: retries(wire.retries)?,
             labels: labels("labels", wire.labels)?,
@@ -84,7 +89,11 @@ impl From<TaskSpec> for v1::TaskSpec {
             runner: spec.runner.map(|r| r.to_string()).unwrap_or_default(),
             model: spec.model.unwrap_or_default(),
             after: spec.after.into_iter().map(|id| id.0).collect(),
-            timeout_ms: u64::try_from(spec.timeout.as_millis()).unwrap_or(u64::MAX),
+            on_dependency_failure: v1::OnDependencyFailure::from(spec.on_dependency_failure).into(),
+            start_at_ms: spec.start_at.map(|at| at.0),
+            queue_timeout_ms: spec.queue_timeout.map_or(0, millis),
+            stall_timeout_ms: spec.stall_timeout.map_or(0, millis),
+            timeout_ms: millis(spec.timeout),
             retries: spec.retries,
             labels: spec.labels,
             requires: spec.requires,
@@ -110,6 +119,28 @@ impl From<Priority> for v1::Priority {
             Priority::High => Self::High,
         }
     }
+}
+
+impl From<OnDependencyFailure> for v1::OnDependencyFailure {
+    fn from(choice: OnDependencyFailure) -> Self {
+        match choice {
+            OnDependencyFailure::Block => Self::Block,
+            OnDependencyFailure::Cancel => Self::Cancel,
+            OnDependencyFailure::Run => Self::Run,
+        }
+    }
+}
+
+/// A duration in milliseconds, as the wire and the store have it.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A duration that may be absent, which the wire and the store say by 0.
+#[must_use]
+pub fn optional_duration(wire_ms: u64) -> Option<Duration> {
+    (wire_ms > 0).then_some(Duration::from_millis(wire_ms))
 }
 
 impl From<ContextFile> for v1::ContextFile {
@@ -191,7 +222,8 @@ fn description(wire: String) -> Result<String> {
     Ok(wire)
 }
 
-fn priority(wire: i32) -> Result<Priority> {
+/// Reads a priority; normal when none is named.
+pub fn priority(wire: i32) -> Result<Priority> {
     let unknown = |_| Refused::new("priority", format!("unknown priority {wire}"));
     Ok(match v1::Priority::try_from(wire).map_err(unknown)? {
         v1::Priority::Unspecified | v1::Priority::Normal => Priority::Normal,
@@ -224,6 +256,37 @@ fn timeout(wire_ms: u64) -> Result<Duration> {
             "timeout",
             "must be more than zero and at most 30 days",
         ));
+    }
+    Ok(timeout)
+}
+
+/// Reads what becomes of a task when one before it does not succeed.
+pub fn on_dependency_failure(wire: i32) -> Result<OnDependencyFailure> {
+    let unknown = |_| Refused::new("on_dependency_failure", format!("unknown choice {wire}"));
+    Ok(
+        match v1::OnDependencyFailure::try_from(wire).map_err(unknown)? {
+            v1::OnDependencyFailure::Unspecified | v1::OnDependencyFailure::Block => {
+                OnDependencyFailure::Block
+            }
+            v1::OnDependencyFailure::Cancel => OnDependencyFailure::Cancel,
+            v1::OnDependencyFailure::Run => OnDependencyFailure::Run,
+        },
+    )
+}
+
+fn queue_timeout(wire_ms: u64) -> Result<Option<Duration>> {
+    let timeout = optional_duration(wire_ms);
+    if timeout.is_some_and(|timeout| timeout > limits::QUEUE_TIMEOUT_MAX) {
+        return Err(Refused::new("queue_timeout", "must be at most 366 days"));
+    }
+    Ok(timeout)
+}
+
+fn stall_timeout(wire_ms: u64) -> Result<Option<Duration>> {
+    let allowed = limits::STALL_TIMEOUT_MIN..=limits::TIMEOUT_MAX;
+    let timeout = optional_duration(wire_ms);
+    if timeout.is_some_and(|timeout| !allowed.contains(&timeout)) {
+        return Err(Refused::new("stall_timeout", "must be 10 s to 30 days"));
     }
     Ok(timeout)
 }

@@ -26,6 +26,8 @@ pub use failure::{Failure, FailureCode, Fault};
 pub use id::{AttemptId, MachineId, ProjectId, RunnerName, TaskId, WorkerId};
 pub use manifest::{FileChange, Manifest, ManifestEntry, ManifestSummary};
 pub use outcome::{ApplyResult, Exit, Outcome};
-pub use spec::{ContextFile, Place, Priority, ProjectRef, ShellCommand, TaskSpec};
+pub use spec::{
+    ContextFile, OnDependencyFailure, Place, Priority, ProjectRef, ShellCommand, TaskSpec,
+};
 pub use status::TaskStatus;
 pub use time::Timestamp;

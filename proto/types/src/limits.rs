@@ -22,6 +22,12 @@ pub const SUBMIT_TASKS_MAX: usize = 100_000;
 pub const RETRIES_MAX: u32 = 100;
 /// Longest timeout of one attempt: 30 days.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest time that a task may be told to wait for a worker: 366 days.
+pub const QUEUE_TIMEOUT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Shortest silence for which an attempt may be stopped.
+pub const STALL_TIMEOUT_MIN: Duration = Duration::from_secs(10);
+/// How often at most the events of one attempt count as a sign of life of its agent.
+pub const ACTIVITY_EVERY: Duration = Duration::from_secs(2);
 /// Largest artifact: 8 GiB.
 pub const ARTIFACT_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 /// Size of one chunk of an artifact on the wire: 64 KiB.

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duratio
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Artifact, Budget, Digest, MachineId, ProjectId, RunnerName, TaskId, id::ParseIdError};
+use crate::{
+    Artifact, Budget, Digest, MachineId, ProjectId, RunnerName, TaskId, Timestamp, id::ParseIdError,
+};
 
 /// How much a task matters. Order: low < normal < high.
 #[derive(
@@ -52,6 +54,56 @@ impl FromStr for Priority {
             .ok_or_else(|| ParseIdError {
                 text: text.chars().take(64).collect(),
                 wanted: "priority (high, normal or low)",
+            })
+    }
+}
+
+/// What becomes of a task when one that it comes after ends without success.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDependencyFailure {
+    /// It stays blocked: a person decides, and a retry that succeeds frees it.
+    #[default]
+    Block,
+    /// It is cancelled, and so are those after it that say the same.
+    Cancel,
+    /// It runs all the same.
+    Run,
+}
+
+impl OnDependencyFailure {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Block, Self::Cancel, Self::Run];
+
+    /// The name, as in `--json`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Cancel => "cancel",
+            Self::Run => "run",
+        }
+    }
+}
+
+impl fmt::Display for OnDependencyFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for OnDependencyFailure {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        Self::ALL
+            .into_iter()
+            .find(|choice| choice.as_str() == text)
+            .ok_or_else(|| ParseIdError {
+                text: text.chars().take(64).collect(),
+                wanted: "choice (block, cancel or run)",
             })
     }
 }
@@ -129,6 +181,14 @@ pub struct TaskSpec {
     pub model: Option<String>,
     /// Tasks that must have succeeded first.
     pub after: Vec<TaskId>,
+    /// What becomes of it when one of them does not succeed.
+    pub on_dependency_failure: OnDependencyFailure,
+    /// It is not started before this moment.
+    pub start_at: Option<Timestamp>,
+    /// How long it may wait for a worker before its first attempt; for ever when none is named.
+    pub queue_timeout: Option<Duration>,
+    /// How long a running attempt may be silent before it is stopped; only noted when none is named.
+    pub stall_timeout: Option<Duration>,
     /// How long one attempt may run.
     pub timeout: Duration,
     /// How many more attempts a failure that can be retried may have.
@@ -169,6 +229,10 @@ impl TaskSpec {
             fallback: Vec::new(),
             model: None,
             after: Vec::new(),
+            on_dependency_failure: OnDependencyFailure::default(),
+            start_at: None,
+            queue_timeout: None,
+            stall_timeout: None,
             timeout: Duration::from_secs(30 * 60),
             retries: 0,
             budget: Budget::default(),

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use orchestra_types::{Priority, RunnerName, TaskId, time::parse_duration};
+use orchestra_types::{
+    OnDependencyFailure, Priority, RunnerName, TaskId, Timestamp, time::parse_duration,
+};
 
 use crate::{
     error::{Error, Result},
-    submit::draft::Draft,
+    submit::{draft::Draft, moment::parse_moment},
 };
 
 /// Options of a task. With --file they count for every task that does not say otherwise.
@@ -25,6 +27,19 @@ pub struct Options {
     /// Start only after these tasks have succeeded; repeat it or separate by commas
     #[arg(long, value_name = "TASK", value_delimiter = ',')]
     pub after: Vec<TaskId>,
+    /// When one of those does not succeed: block (a person decides), cancel this task, or run it
+    /// anyway. Default: block
+    #[arg(long, alias = "on-failure", value_name = "CHOICE")]
+    pub on_dependency_failure: Option<OnDependencyFailure>,
+    /// Not before this time: +2h, 18:30, "2026-11-21 18:30" or RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub at: Option<Timestamp>,
+    /// How long it may wait for a worker before it fails. Default: for ever
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub queue_timeout: Option<std::time::Duration>,
+    /// Stop an attempt after which nothing is heard of its agent for this long. Default: only note it
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub stall_timeout: Option<std::time::Duration>,
     /// How long one attempt may run, as 90s, 30m, 1h30m. Default: 30m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<std::time::Duration>,
@@ -59,6 +74,10 @@ impl Options {
             agent: self.agent,
             model: self.model,
             after: self.after.iter().map(ToString::to_string).collect(),
+            on_dependency_failure: self.on_dependency_failure,
+            start_at: self.at,
+            queue_timeout: self.queue_timeout,
+            stall_timeout: self.stall_timeout,
             timeout: self.timeout,
             retries: self.retries,
             labels: mapping("--label", self.label)?,

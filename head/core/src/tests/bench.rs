@@ -4,8 +4,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_types::{
-    ApplyResult, AttemptId, Exit, Failure, FailureCode, ManifestSummary, Outcome, Priority,
-    ProjectRef, RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, Usage, WorkerId,
+    ApplyResult, AttemptId, Exit, Failure, FailureCode, ManifestSummary, OnDependencyFailure,
+    Outcome, Priority, ProjectRef, RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, Usage,
+    WorkerId,
     runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
@@ -210,6 +211,12 @@ impl NewTask {
 
     pub(super) fn after(mut self, id: TaskId) -> Self {
         self.spec.after.push(id);
+        self
+    }
+
+    /// What becomes of it when one before it does not succeed.
+    pub(super) fn or(mut self, choice: OnDependencyFailure) -> Self {
+        self.spec.on_dependency_failure = choice;
         self
     }
 

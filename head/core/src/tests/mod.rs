@@ -1,6 +1,7 @@
 //! Tests of the decisions: what a step changes and says, and nothing else.
 
 mod bench;
+mod dependants;
 mod dispatch;
 mod fairness;
 mod life;

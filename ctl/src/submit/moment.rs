@@ -1,0 +1,91 @@
+//! Moments as people write them, in the time zone of the machine that `ctl` runs on.
+
+use jiff::{Zoned, civil};
+use orchestra_types::{Timestamp, time::parse_duration};
+
+/// Reads a moment: `+2h` from now, `18:30` (the next one), `2026-11-21 18:30` here, or RFC 3339.
+pub fn parse_moment(text: &str) -> Result<Timestamp, String> {
+    parse_at(text, &Zoned::now())
+}
+
+fn parse_at(text: &str, now: &Zoned) -> Result<Timestamp, String> {
+    let text = text.trim();
+    if let Some(later) = text.strip_prefix('+') {
+        let later = parse_duration(later).map_err(|e| e.to_string())?;
+        return Ok(moment(now.timestamp()).plus(later));
+    }
+    if let Ok(instant) = text.parse::<jiff::Timestamp>() {
+        return Ok(moment(instant));
+    }
+    let zone = now.time_zone();
+    if let Some(time) = time_of_day(text) {
+        let today = now.date().to_datetime(time).to_zoned(zone.clone());
+        let next = today.and_then(|today| match today.timestamp() > now.timestamp() {
+            true => Ok(today),
+            false => now
+                .date()
+                .tomorrow()?
+                .to_datetime(time)
+                .to_zoned(zone.clone()),
+        });
+        return next
+            .map(|next| moment(next.timestamp()))
+            .map_err(|e| e.to_string());
+    }
+    if let Ok(here) = text.parse::<civil::DateTime>() {
+        let here = here.to_zoned(zone.clone());
+        return here
+            .map(|here| moment(here.timestamp()))
+            .map_err(|e| e.to_string());
+    }
+    Err(format!(
+        "`{text}` is not a time (+2h, 18:30, \"2026-11-21 18:30\", 2026-11-21T18:30:00+01:00)"
+    ))
+}
+
+/// `18:30` as a time of day.
+fn time_of_day(text: &str) -> Option<civil::Time> {
+    let (hour, minute) = text.split_once(':')?;
+    let digits = |text: &str| text.len() <= 2 && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(hour) || minute.len() != 2 || !digits(minute) {
+        return None;
+    }
+    civil::Time::new(hour.parse().ok()?, minute.parse().ok()?, 0, 0).ok()
+}
+
+fn moment(instant: jiff::Timestamp) -> Timestamp {
+    Timestamp(u64::try_from(instant.as_millisecond()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<String, String> {
+        let now: Zoned = "2026-11-21T17:00:00+01:00[Europe/Paris]".parse().unwrap();
+        parse_at(text, &now).map(|at| crate::json::time::Time(at).to_string())
+    }
+
+    #[test]
+    fn a_moment_reads_as_people_write_it() {
+        for (text, utc) in [
+            ("+2h", "2026-11-21T18:00:00.000Z"),
+            ("18:30", "2026-11-21T17:30:00.000Z"),
+            ("9:05", "2026-11-22T08:05:00.000Z"),
+            ("2026-11-30 18:30", "2026-11-30T17:30:00.000Z"),
+            ("2027-07-01T18:30:15", "2027-07-01T16:30:15.000Z"),
+            ("2026-11-21T18:30:00-05:00", "2026-11-21T23:30:00.000Z"),
+            ("2026-11-21T18:30:00Z", "2026-11-21T18:30:00.000Z"),
+        ] {
+            assert_eq!(read(text), Ok(utc.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused_with_examples() {
+        for text in ["", "soon", "25:00", "18:7", "+2", "tomorrow", "18:30:"] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains("2h"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What the end of a task means for those that come after it.
+//!
+//! ```text
+//! the one before     the choice of the one after    the one after
+//! succeeded          any                            waits for one less
+//! failed, cancelled  run                            waits for one less
+//! or needs_review    cancel                         is cancelled, and those after it are asked too
+//!                    block                          stays blocked; a retry that succeeds frees it
+//! ```
+
+use orchestra_types::{Failure, FailureCode, OnDependencyFailure, TaskId, TaskStatus, Timestamp};
+
+use crate::{
+    Core, Step,
+    message::Message,
+    row::{EndStatus, State, TaskFacts},
+    task::Waits,
+};
+
+/// Where a task stands with those that it comes after.
+pub(crate) struct Standing {
+    /// Those that it must still wait for.
+    pub waits_for: Waits,
+    /// The state that follows.
+    pub state: State,
+    /// Why it is cancelled at once.
+    pub reason: Option<Failure>,
+}
+
+/// What one ended task means for one that comes after it.
+enum Verdict {
+    Free,
+    Cancel,
+    Show,
+}
+
+impl Core {
+    /// Where a task that was created at `created_at` stands.
+    pub(crate) fn standing(
+        &self,
+        now: Timestamp,
+        created_at: Timestamp,
+        after: &[TaskId],
+        facts: &TaskFacts,
+    ) -> Standing {
+        let runs_anyway = facts.on_dependency_failure == OnDependencyFailure::Run;
+        let open = after.iter().copied().filter(|before| {
+            // A task of the same submission that comes later is not known yet: it is waited for.
+            let end = self.end_of(*before);
+            end.is_none_or(|end| end != EndStatus::Succeeded && !runs_anyway)
+        });
+        let waits_for: Waits = open.collect();
+        let cancels = facts.on_dependency_failure == OnDependencyFailure::Cancel;
+        let reason = self.unsuccessful(&waits_for).filter(|_| cancels);
+        let state = if reason.is_some() {
+            State::Ended {
+                status: EndStatus::Cancelled,
+                at: now,
+            }
+        } else if waits_for.is_empty() {
+            State::queued(now, created_at, facts)
+        } else {
+            State::Blocked
+        };
+        Standing {
+            waits_for,
+            state,
+            reason: reason.map(|(id, status)| dependency_failed(id, status.status())),
+        }
+    }
+
+    /// The first of them that ended without success.
+    pub(crate) fn unsuccessful(&self, waits_for: &Waits) -> Option<(TaskId, EndStatus)> {
+        waits_for
+            .iter()
+            .find_map(|id| self.end_of(id).map(|end| (id, end)))
+    }
+
+    fn end_of(&self, id: TaskId) -> Option<EndStatus> {
+        match self.tasks.get(&id)?.row.state {
+            State::Ended { status, .. } => Some(status),
+            State::Blocked
+            | State::Queued { .. }
+            | State::Assigned { .. }
+            | State::Running { .. }
+            | State::Closing { .. } => None,
+        }
+    }
+
+    /// Tells the tasks that come after `first`, and those after them, that it has ended. A list
+    /// and not a recursion: a chain may be as long as the queue.
+    pub(crate) fn settle_dependants(&mut self, now: Timestamp, first: TaskId, step: &mut Step) {
+        let mut ended = vec![first];
+        while let Some(id) = ended.pop() {
+            let Some(end) = self.end_of(id) else {
+                continue;
+            };
+            let dependants = self.dependants.get(&id).into_iter().flatten();
+            let dependants: Vec<TaskId> = dependants.copied().collect();
+            for dependant in dependants {
+                match self.verdict(end, dependant) {
+                    Verdict::Free => self.free(now, id, dependant, step),
+                    Verdict::Show => step.messages.push(Message::Changed { task: dependant }),
+                    Verdict::Cancel => {
+                        let reason = dependency_failed(id, end.status());
+                        self.end_quietly(now, dependant, EndStatus::Cancelled, Some(reason), step);
+                        ended.push(dependant);
+                    }
+                }
+            }
+        }
+    }
+
+    fn verdict(&self, end: EndStatus, dependant: TaskId) -> Verdict {
+        let row = &self.tasks.get(&dependant).expect("dependants exist").row;
+        match (end, row.facts.on_dependency_failure) {
+            (EndStatus::Succeeded, _) | (_, OnDependencyFailure::Run) => Verdict::Free,
+            (_, OnDependencyFailure::Cancel) if row.state == State::Blocked => Verdict::Cancel,
+            (_, OnDependencyFailure::Cancel | OnDependencyFailure::Block) => Verdict::Show,
+        }
+    }
+
+    fn free(&mut self, now: Timestamp, before: TaskId, dependant: TaskId, step: &mut Step) {
+        if let Some(waiting) = self.dependants.get_mut(&before) {
+            waiting.remove(&dependant);
+            if waiting.is_empty() {
+                self.dependants.remove(&before);
+            }
+        }
+        let task = self.tasks.get_mut(&dependant).expect("dependants exist");
+        task.waits_for.remove(before);
+        if task.waits_for.is_empty() && task.row.state == State::Blocked {
+            let queued = State::queued(now, task.row.created_at, &task.row.facts);
+            self.change_state(now, dependant, queued, step);
+        }
+    }
+
+    /// Whether a blocked task must still wait, seen anew: a commit that was cut short by a crash
+    /// may have ended the one before it and not reached this one.
+    pub(crate) fn settle_blocked(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
+        let task = self.tasks.get(&id).expect("the caller looked the task up");
+        if task.row.state != State::Blocked {
+            return;
+        }
+        let cancels = task.row.facts.on_dependency_failure == OnDependencyFailure::Cancel;
+        if task.waits_for.is_empty() {
+            let queued = State::queued(now, task.row.created_at, &task.row.facts);
+            self.set_state(now, id, queued, step);
+        } else if cancels && let Some((before, end)) = self.unsuccessful(&task.waits_for) {
+            let reason = dependency_failed(before, end.status());
+            self.end(now, id, EndStatus::Cancelled, Some(reason), step);
+        }
+    }
+}
+
+impl State {
+    /// A task that may start at once, or when its time has come.
+    pub(crate) fn queued(now: Timestamp, created_at: Timestamp, facts: &TaskFacts) -> Self {
+        let start_at = facts.timing.start_at.unwrap_or_default();
+        Self::Queued {
+            since: created_at.max(start_at),
+            not_before: now.max(start_at),
+        }
+    }
+}
+
+/// The reason of a task that cannot go on because of another one.
+pub(crate) fn dependency_failed(id: TaskId, status: TaskStatus) -> Failure {
+    Failure::new(
+        FailureCode::DependencyFailed,
+        format!("{id} ended as {status}"),
+    )
+}
