@@ -228,6 +228,7 @@ impl Core {
             .get_mut(&attempt.task)
             .expect("the attempt is held");
         task.row.losses += 1;
+        task.row.given_up |= 1;
         let (losses, max) = (task.row.losses, self.config.losses_max);
         if task.row.cancel_requested {
             let reason = cancelled("cancelled; its worker was lost before it could confirm");
@@ -255,29 +256,26 @@ impl Core {
         outcome: Box<Outcome>,
         step: &mut Step,
     ) {
-        let Some(task) = self.tasks.get(&attempt.task) else {
+        let Some(task) = self.tasks.get_mut(&attempt.task) else {
             return;
         };
         // Only an attempt that was given up: a recorded result never changes. The latest attempt's
         // worker is known; an older one's is not, and its number alone must do.
-        let latest = attempt.number == task.row.attempts;
-        let its_own = task.row.last.as_ref().is_some_and(|last| last.0 == *worker);
-        let given_up = match &task.row.state {
-            State::Closing { .. } => !latest,
-            State::Ended { .. } => !latest || task.row.losses > 0,
-            State::Blocked
-            | State::Queued { .. }
-            | State::Assigned { .. }
-            | State::Running { .. } => true,
-        };
-        if attempt.number <= task.row.attempts && given_up && (!latest || its_own) {
-            let row = OutcomeRow {
+        let row = &mut task.row;
+        let before = row.attempts.checked_sub(attempt.number);
+        let bit = before.and_then(|before| 1_u32.checked_shl(before));
+        let owed = bit.unwrap_or(0) & row.given_up;
+        let latest = attempt.number == row.attempts;
+        let its_own = row.last.as_ref().is_some_and(|last| last.0 == *worker);
+        if owed != 0 && (!latest || its_own) {
+            row.given_up &= !owed;
+            let late = OutcomeRow {
                 id: attempt,
                 at: now,
                 result: Ok(outcome),
             };
-            step.changes.push(Change::Outcome(Box::new(row)));
-            step.messages.push(Message::Changed { task: attempt.task });
+            step.changes.push(Change::Outcome(Box::new(late)));
+            self.write(attempt.task, step);
         }
     }
 }

@@ -178,6 +178,7 @@ impl Core {
         let id: TaskId = pick.task;
         let task = self.tasks.get_mut(&id).expect("queued tasks exist");
         task.row.attempts += 1;
+        task.row.given_up <<= 1;
         task.row.last = Some(Box::new((worker.clone(), runner.clone())));
         let attempt = AttemptId {
             task: id,

@@ -227,6 +227,9 @@ pub struct TaskRow {
     /// Attempts that met a limit of their account since the last one that did not; they are not
     /// charged.
     pub limited: u32,
+    /// Attempts that were given up and whose results may still come, as a set: bit n stands for
+    /// the attempt n before the latest. Older ones than that are not waited for.
+    pub given_up: u32,
     /// Worker and runner of the latest attempt.
     pub last: Option<Box<(WorkerId, RunnerName)>>,
     /// When an agent first worked on it.

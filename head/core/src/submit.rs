@@ -84,6 +84,7 @@ impl Core {
             failures: 0,
             losses: 0,
             limited: 0,
+            given_up: 0,
             last: None,
             started_at: None,
             cancel_requested: false,

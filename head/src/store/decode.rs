@@ -89,6 +89,7 @@ pub(super) fn task(row: stored::TaskRow, pool: &mut FactsPool) -> Read<TaskRow> 
         reason: failure(row.reason)?.map(Box::new),
         apply: row.apply.map(apply).transpose()?.map(Box::new),
         limited: row.limited,
+        given_up: row.given_up,
     })
 }
 

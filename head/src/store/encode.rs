@@ -61,6 +61,7 @@ fn task(row: &TaskRow) -> stored::TaskRow {
         reason: row.reason.as_deref().cloned().map(Into::into),
         apply: row.apply.as_deref().map(apply),
         limited: row.limited,
+        given_up: row.given_up,
     }
 }
 

@@ -136,6 +136,7 @@ fn task(id: u64, state: State) -> TaskRow {
         failures: 1,
         losses: 1,
         limited: 3,
+        given_up: 5,
         last: Some(Box::new(("w1".parse().unwrap(), "claude".parse().unwrap()))),
         started_at: Some(Timestamp(11)),
         cancel_requested: true,

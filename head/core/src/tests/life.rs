@@ -5,7 +5,7 @@ use std::time::Duration;
 use orchestra_types::{ApplyResult, FailureCode, TaskStatus};
 
 use super::bench::{Bench, attempt, finished, reply, starts, task, worker};
-use crate::{Change, Input, Message, Reply, ReportBody, RequestId, StopReason};
+use crate::{Change, Input, Message, Reply, ReportBody, RequestId, Step, StopReason};
 
 fn busy_bench() -> Bench {
     let mut bench = Bench::new();
@@ -316,6 +316,31 @@ fn a_late_result_is_kept_and_changes_nothing() {
         bench.core.holder(attempt(id, 2)).map(|w| w.as_str()),
         Some("x")
     );
+}
+
+#[test]
+fn a_late_result_is_kept_after_a_person_began_anew_and_gave_up() {
+    let mut bench = busy_bench();
+    let id = bench.add(task());
+    let _ = bench.later(Duration::from_secs(100));
+    let request = RequestId(9);
+    let _ = bench.give(Input::Cancel { request, task: id });
+    let _ = bench.give(Input::Retry { request, task: id });
+    let _ = bench.give(Input::Cancel { request, task: id });
+    let held = [crate::Held {
+        attempt: attempt(id, 1),
+        started: true,
+    }];
+    let _ = bench.attach(&worker("w", 1, &[("claude", 1)]), 3, &held);
+    let step = bench.report("w", 3, attempt(id, 1), finished(None));
+    let kept = |step: &Step| {
+        let mut changes = step.changes.iter();
+        changes.any(|c| matches!(c, Change::Outcome(r) if r.id.number == 1 && r.result.is_ok()))
+    };
+    assert!(kept(&step), "the agent's work is kept");
+    let step = bench.report("w", 3, attempt(id, 1), finished(None));
+    assert!(!kept(&step), "a recorded result stays");
+    assert_eq!(bench.status(id), TaskStatus::Cancelled);
 }
 
 #[test]

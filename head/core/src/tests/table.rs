@@ -25,6 +25,7 @@ fn task(id: u64) -> Task {
             failures: 0,
             losses: 0,
             limited: 0,
+            given_up: 0,
             last: None,
             started_at: None,
             cancel_requested: false,
