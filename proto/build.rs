@@ -11,6 +11,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".orchestra.v1.UploadChunk.data")
         .bytes(".orchestra.v1.DownloadChunk.data")
         .btree_map(".")
+        // Their events stay bytes: see `batch`.
+        .extern_path(".orchestra.v1.EventUpload", "crate::batch::EventUpload")
+        .extern_path(".orchestra.v1.EventBatch", "crate::batch::EventBatch")
         .compile_fds(descriptors)?;
     Ok(())
 }

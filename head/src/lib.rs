@@ -12,7 +12,7 @@ pub mod blobs;
 mod closing;
 pub mod context;
 pub mod engine;
-mod events;
+pub mod events;
 mod grpc;
 mod keeping;
 mod listen;

@@ -10,6 +10,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use orchestra_proto::batch::{decode, encode};
 use orchestra_proto::v1::{self, TaskStatus, bulk_client::BulkClient, report};
 use sha2::{Digest, Sha256};
 use support::{Head, Worker, finished, new_task, started, submission, until_status};
@@ -57,7 +58,7 @@ async fn a_task_goes_from_submission_to_success_and_its_events_are_followed() {
     assert_eq!(outcome.text, "the result");
     let mut seqs = Vec::new();
     while let Some(batch) = followed.message().await.unwrap() {
-        seqs.extend(batch.events.iter().map(|event| event.seq));
+        seqs.extend(decode(&batch.events).unwrap().iter().map(|event| event.seq));
     }
     assert_eq!(seqs, [1, 2, 3]);
 }
@@ -117,7 +118,8 @@ async fn what_was_acknowledged_survives_kill_9_of_the_head() {
     };
     let mut events = admin.follow_events(request).await.unwrap().into_inner();
     let batch = events.message().await.unwrap().unwrap();
-    let seqs: Vec<u64> = batch.events.iter().map(|event| event.seq).collect();
+    let events = decode(&batch.events).unwrap();
+    let seqs: Vec<u64> = events.iter().map(|event| event.seq).collect();
     assert_eq!(seqs, [3, 4, 5]);
 }
 
@@ -311,7 +313,7 @@ async fn push(
     };
     let upload = v1::EventUpload {
         attempt: Some(attempt),
-        events: seqs.map(event).collect(),
+        events: encode(&seqs.map(event).collect::<Vec<_>>()),
     };
     uploads.send(upload).await.unwrap();
     let mut bulk = BulkClient::new(head.worker_channel().await);

@@ -1,6 +1,7 @@
 //! Orchestra's wire protocol: the generated code, `convert`, the one place where what comes from
 //! the wire is checked before it becomes our words, and how a client reaches the head.
 
+pub mod batch;
 pub mod client;
 pub mod convert;
 pub mod token;
@@ -9,6 +10,8 @@ pub mod token;
 #[expect(clippy::all, clippy::allow_attributes, reason = "generated")]
 pub mod v1 {
     tonic::include_proto!("orchestra.v1");
+
+    pub use crate::batch::{EventBatch, EventUpload};
 }
 
 /// The rows of the head's store, as they lie on its disk.

@@ -66,16 +66,13 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 async fn so_far(app: &App, client: &Client, attempt: AttemptId) -> Result<Exit> {
     let mut events = Events::open(client, attempt, false).await?;
     let mut transcript = Transcript::new(app.ui.stdout.width);
-    while let Some(batch) = events.next().await? {
-        for event in batch {
-            if app.ui.is_json() {
-                app.ui.document_line(&json::event::event(attempt, &event))?;
-            } else {
-                transcript
-                    .on(&event)
-                    .iter()
-                    .try_for_each(|line| app.ui.line(line))?;
-            }
+    while let Some(piece) = events.next().await? {
+        if app.ui.is_json() {
+            let documents = json::event::documents(attempt, &piece);
+            documents.iter().try_for_each(|d| app.ui.document_line(d))?;
+        } else {
+            let lines = transcript.piece(&piece);
+            lines.iter().try_for_each(|line| app.ui.line(line))?;
         }
     }
     transcript

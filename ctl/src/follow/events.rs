@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use orchestra_proto::batch::decode;
 use orchestra_proto::v1;
-use orchestra_types::{AttemptId, Event};
+use orchestra_types::{AttemptId, Event, event::Gap};
 use tonic::Streaming;
 
 use crate::{
@@ -13,6 +14,15 @@ use crate::{
 
 /// Pause before a stream that broke is opened again.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// What comes next of an attempt's events.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// Events that follow each other.
+    Events(Vec<Event>),
+    /// Events that the head has not any more.
+    Gap(Gap),
+}
 
 /// The events of one attempt.
 pub struct Events {
@@ -39,7 +49,7 @@ impl Events {
 
     /// The next events; none after the last one.
     /// Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Result<Option<Vec<Event>>> {
+    pub async fn next(&mut self) -> Result<Option<Piece>> {
         loop {
             let Some(stream) = &mut self.stream else {
                 tokio::time::sleep(PAUSE).await;
@@ -48,9 +58,9 @@ impl Events {
             };
             match stream.message().await {
                 Ok(Some(batch)) => {
-                    let events = self.unseen(batch)?;
-                    if !events.is_empty() {
-                        return Ok(Some(events));
+                    let piece = self.unseen(batch)?;
+                    if piece.is_some() {
+                        return Ok(piece);
                     }
                 }
                 Ok(None) => return Ok(None),
@@ -60,17 +70,31 @@ impl Events {
         }
     }
 
-    fn unseen(&mut self, batch: v1::EventBatch) -> Result<Vec<Event>> {
+    fn unseen(&mut self, batch: v1::EventBatch) -> Result<Option<Piece>> {
+        let attempt = self.attempt;
+        let failed = || format!("failed to read the events of {attempt}");
+        if let Some(gap) = batch.gap {
+            let gap = Gap::try_from(gap).or_failed(failed)?;
+            return Ok(self.unseen_gap(gap));
+        }
         let mut events = Vec::with_capacity(batch.events.len());
-        for wire in batch.events {
-            let event = Event::try_from(wire)
-                .or_failed(|| format!("failed to read the events of {}", self.attempt))?;
+        for wire in decode(&batch.events).or_failed(failed)? {
+            let event = Event::try_from(wire).or_failed(failed)?;
             if event.seq > self.seen {
                 self.seen = event.seq;
                 events.push(event);
             }
         }
-        Ok(events)
+        Ok((!events.is_empty()).then_some(Piece::Events(events)))
+    }
+
+    fn unseen_gap(&mut self, gap: Gap) -> Option<Piece> {
+        if gap.to <= self.seen {
+            return None;
+        }
+        let from = gap.from.max(self.seen + 1);
+        self.seen = gap.to;
+        Some(Piece::Gap(Gap { from, ..gap }))
     }
 }
 

@@ -7,6 +7,6 @@ mod task;
 mod wait;
 
 pub use changes::Changes;
-pub use events::Events;
+pub use events::{Events, Piece};
 pub use task::{Until, closing, follow};
 pub use wait::{ended_well, wait_for};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use orchestra_types::{AttemptId, Event, TaskId, TaskStatus};
+use orchestra_types::{AttemptId, TaskId, TaskStatus};
 
-use super::{Changes, Events};
+use super::{Changes, Events, Piece};
 use crate::{
     app::App,
     client::Client,
@@ -62,7 +62,7 @@ pub async fn follow(app: &App, client: &Client, id: TaskId, until: Until) -> Res
             }
             _ = second.tick() => {}
             batch = next(&mut events) => match batch? {
-                Some(batch) => view.events(id, &batch)?,
+                Some(piece) => view.piece(id, piece)?,
                 None => {
                     events = None;
                     view.end()?;
@@ -76,7 +76,7 @@ pub async fn follow(app: &App, client: &Client, id: TaskId, until: Until) -> Res
 }
 
 /// The next events of the open stream; waits for ever when none is open.
-async fn next(events: &mut Option<Events>) -> Result<Option<Vec<Event>>> {
+async fn next(events: &mut Option<Events>) -> Result<Option<Piece>> {
     match events {
         Some(events) => events.next().await,
         None => std::future::pending().await,
@@ -120,18 +120,16 @@ impl View {
         self.live.print(&Line::default())
     }
 
-    fn events(&mut self, task: TaskId, events: &[Event]) -> Result<()> {
-        for event in events {
-            if self.ui.is_json() {
-                let attempt = AttemptId {
-                    task,
-                    number: self.attempt,
-                };
-                self.ui.document_line(&json::event::event(attempt, event))?;
-            } else {
-                let lines = self.transcript.on(event);
-                self.print(&lines)?;
-            }
+    fn piece(&mut self, task: TaskId, piece: Piece) -> Result<()> {
+        if self.ui.is_json() {
+            let number = self.attempt;
+            let documents = json::event::documents(AttemptId { task, number }, &piece);
+            documents
+                .iter()
+                .try_for_each(|d| self.ui.document_line(d))?;
+        } else {
+            let lines = self.transcript.piece(&piece);
+            self.print(&lines)?;
         }
         self.draw();
         Ok(())

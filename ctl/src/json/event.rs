@@ -1,13 +1,34 @@
 //! Events as lines of JSON.
 
-use orchestra_types::{AttemptId, Event};
+use orchestra_types::{AttemptId, Event, event::Gap};
 use serde_json::{Map, Value, json};
 
 use super::time::Time;
+use crate::follow::Piece;
+
+/// What came of an attempt, a document for each line.
+pub fn documents(attempt: AttemptId, piece: &Piece) -> Vec<Value> {
+    match piece {
+        Piece::Events(events) => events.iter().map(|e| event(attempt, e)).collect(),
+        Piece::Gap(missing) => vec![gap(attempt, missing)],
+    }
+}
+
+/// Events that are not there any more: `task attempt type from to why`.
+fn gap(attempt: AttemptId, gap: &Gap) -> Value {
+    json!({
+        "task": attempt.task,
+        "attempt": attempt.number,
+        "type": "gap",
+        "from": gap.from,
+        "to": gap.to,
+        "why": gap.why.as_str(),
+    })
+}
 
 /// One event: `task attempt seq time agent type …`, with the fields of its type, and `raw` where
 /// the CLI's own line is kept.
-pub fn event(attempt: AttemptId, event: &Event) -> Value {
+fn event(attempt: AttemptId, event: &Event) -> Value {
     let mut document = Map::new();
     document.insert("task".to_owned(), json!(attempt.task));
     document.insert("attempt".to_owned(), json!(attempt.number));
@@ -67,6 +88,19 @@ mod tests {
             input_tokens: 5,
             ..Usage::default()
         }));
+        let missing = Gap {
+            from: 1,
+            to: 9,
+            why: orchestra_types::event::GapReason::Age,
+        };
+        let attempt = AttemptId {
+            task: TaskId(1),
+            number: 2,
+        };
+        assert_eq!(
+            documents(attempt, &Piece::Gap(missing))[0].to_string(),
+            r#"{"task":"task_001","attempt":2,"type":"gap","from":1,"to":9,"why":"age"}"#
+        );
         assert!(
             usage.contains(r#""type":"usage","input_tokens":5,"output_tokens":0"#),
             "{usage}"

@@ -7,7 +7,10 @@ mod speech;
 
 use std::collections::BTreeMap;
 
-use orchestra_types::{Event, EventKind, Usage, event::ToolStatus};
+use orchestra_types::{
+    Event, EventKind, Usage,
+    event::{Gap, ToolStatus},
+};
 
 use super::{
     escape::{block, line},
@@ -15,6 +18,7 @@ use super::{
     time::counted,
     width::fit,
 };
+use crate::follow::Piece;
 use speech::{Speech, Voice};
 
 /// Columns for a tool's title or result where the width is not known.
@@ -55,6 +59,17 @@ impl Transcript {
             plan: String::new(),
             usage: Usage::default(),
             lines: Vec::new(),
+        }
+    }
+
+    /// The lines that come of this.
+    pub fn piece(&mut self, piece: &Piece) -> Vec<Line> {
+        match piece {
+            Piece::Events(events) => events.iter().flat_map(|event| self.on(event)).collect(),
+            Piece::Gap(missing) => {
+                self.note("", gap(missing));
+                std::mem::take(&mut self.lines)
+            }
         }
     }
 
@@ -291,6 +306,13 @@ impl Transcript {
     fn room(&self, used: usize) -> usize {
         self.width.unwrap_or(BRIEF).saturating_sub(used).max(10)
     }
+}
+
+/// Says that events are missing, and why.
+pub fn gap(gap: &Gap) -> Line {
+    let Gap { from, to, why } = gap;
+    let text = format!("· events {from} to {to} are gone: {}", why.words());
+    Line::of(Style::Attention, text)
 }
 
 #[cfg(test)]

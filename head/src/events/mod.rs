@@ -1,38 +1,46 @@
-//! What attempts did: numbered events, one append-only file for each attempt.
+//! What attempts did: numbered events of all attempts in one stream of segment files.
 //!
 //! ```text
-//! PushEvents ─► Events::append ─► one OS thread: write, fdatasync once for all that waits ─► ack
-//! FollowEvents ◄─ Reader ◄─ the file, up to what is durable
+//! PushEvents ─► Events::append ─► one OS thread: one write, one fdatasync for all that waits ─► ack
+//!                                      │ index: attempt ─► its frames
+//! FollowEvents ◄─ Reader ◄─ memory when it keeps up, else the segments, up to what is durable
 //! ```
 //!
-//! An event's number is its place in the file, so that duplicates are seen and gaps are refused.
-//! Readers always read from disk: a slow one costs no memory and misses nothing.
+//! An event's bytes are written and read as they stand on the wire. Duplicates are passed over and
+//! gaps are refused. A slow reader costs one batch of memory and misses nothing; what was dropped
+//! or is damaged is told as a [`Gap`].
 
-mod file;
+mod catalog;
+mod filter;
+mod frame;
+mod index;
 mod owner;
 mod reader;
+mod recover;
+mod segment;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use bytes::Bytes;
 use orchestra_config::durable;
-use orchestra_proto::v1;
-use orchestra_types::AttemptId;
+use orchestra_types::{AttemptId, TaskId};
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use file::{Tail, stored};
+pub use orchestra_types::event::{Gap, GapReason};
 pub use reader::Reader;
 
 /// Appends that may wait. Above it, the workers' streams wait.
 const COMMANDS_BOUND: usize = 256;
 
-/// Why events are not stored or cannot be read.
+/// GapReason events are not stored or cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The disk refused.
@@ -42,27 +50,64 @@ pub enum Error {
         doing: &'static str,
         /// On which path.
         path: PathBuf,
-        /// Why it failed.
+        /// GapReason it failed.
         source: io::Error,
     },
-    /// Bytes that were durable are not what was written.
-    #[error("`{path}` is damaged at byte {offset}")]
-    Damaged {
+    /// There is no room for more. Nothing was taken.
+    #[error("there is no room for events in `{path}`; free space on the head's disk")]
+    Full {
         /// The file.
         path: PathBuf,
-        /// Where.
-        offset: u64,
+    },
+    /// Events that should be there are not found.
+    #[error("the events of {attempt} behind {after} are not found")]
+    Missing {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The last one that was read.
+        after: u64,
     },
     /// The owner of the files has ended.
     #[error("the head is stopping; ask again when it is back")]
     Stopped,
 }
 
+/// What a reader gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Events that follow each other, each as its encoded message.
+    Events {
+        /// The number of the first one.
+        first: u64,
+        /// At least one.
+        events: Vec<Bytes>,
+    },
+    /// What is missing before the next events.
+    Gap(Gap),
+}
+
+/// How far an attempt's events are durable.
+#[derive(Clone, Debug)]
+struct Tail {
+    /// The number of the last one.
+    last: u64,
+    /// What was dropped, always from the first one on.
+    dropped: Option<Gap>,
+    newest: Option<Newest>,
+}
+
+/// The latest events of an attempt, for those who keep up.
+#[derive(Clone, Debug)]
+struct Newest {
+    first: u64,
+    events: Arc<[Bytes]>,
+}
+
 /// The way to all events. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Events {
     commands: mpsc::Sender<Command>,
-    root: Arc<Path>,
+    catalog: Arc<catalog::Catalog>,
 }
 
 /// The thread that owns the files, as its own owner sees it.
@@ -70,31 +115,39 @@ pub struct Owner {
     ended: oneshot::Receiver<Result<(), Error>>,
 }
 
+/// Events on their way to the disk.
+#[derive(Debug)]
+pub struct Pending {
+    durable: oneshot::Receiver<Result<u64, Error>>,
+}
+
 enum Command {
     Append {
         attempt: AttemptId,
-        events: Vec<v1::Event>,
-        done: oneshot::Sender<u64>,
+        first: u64,
+        events: Vec<Bytes>,
+        done: oneshot::Sender<Result<u64, Error>>,
     },
     Tail {
         attempt: AttemptId,
         done: oneshot::Sender<watch::Receiver<Tail>>,
     },
     Forget {
-        last: AttemptId,
+        task: TaskId,
         done: oneshot::Sender<()>,
     },
 }
 
 impl Events {
-    /// Starts the owner of the files below `root`. It ends when the last `Events` is dropped, or at
-    /// the first error: what could not be made durable is never acknowledged.
+    /// Starts the owner of the segments below `root`. It ends when the last `Events` is dropped, or
+    /// at the first error: what could not be made durable is never acknowledged.
     pub fn start(root: &Path) -> Result<(Self, Owner), Error> {
-        let failed = |source| file::io_error("prepare", root, source);
+        let failed = |source| io_error("prepare", root, source);
         durable::create_private_dir(root).map_err(failed)?;
+        let (catalog, writer) = recover::open(root)?;
+        let catalog = Arc::new(catalog);
         let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
-        let root: Arc<Path> = root.into();
-        let files = owner::Files::new(Arc::clone(&root));
+        let files = owner::Files::new(Arc::clone(&catalog), writer);
         let (end, ended) = oneshot::channel();
         let body = move || {
             let result = owner::run(files, inbox);
@@ -103,20 +156,26 @@ impl Events {
         };
         let builder = std::thread::Builder::new().name("events".to_owned());
         builder.spawn(body).map_err(failed)?;
-        Ok((Self { commands, root }, Owner { ended }))
+        Ok((Self { commands, catalog }, Owner { ended }))
     }
 
-    /// Appends events of one attempt that follow each other. Returns the number up to which its
-    /// events are durable: duplicates are passed over, and behind a gap nothing is taken.
-    pub async fn append(&self, attempt: AttemptId, events: Vec<v1::Event>) -> Result<u64, Error> {
+    /// Appends events of one attempt that follow each other, the first with the number `first`.
+    /// Events of one attempt are taken in the order of these calls.
+    pub async fn append(
+        &self,
+        attempt: AttemptId,
+        first: u64,
+        events: Vec<Bytes>,
+    ) -> Result<Pending, Error> {
         let (done, durable) = oneshot::channel();
-        let command = Command::Append {
+        self.send(Command::Append {
             attempt,
+            first,
             events,
             done,
-        };
-        self.send(command).await?;
-        durable.await.map_err(|_| Error::Stopped)
+        })
+        .await?;
+        Ok(Pending { durable })
     }
 
     /// Reads events of an attempt from the one after `after` on.
@@ -124,21 +183,19 @@ impl Events {
         let (done, tail) = oneshot::channel();
         self.send(Command::Tail { attempt, done }).await?;
         let tail = tail.await.map_err(|_| Error::Stopped)?;
-        Ok(Reader::new(file::path(&self.root, attempt), after, tail))
+        Ok(Reader::new(Arc::clone(&self.catalog), attempt, after, tail))
     }
 
-    /// Removes what is stored of a task, of which `last` is the latest attempt. Who reads it just now
-    /// sees the end of what there was.
-    pub async fn forget(&self, last: AttemptId) -> Result<(), Error> {
+    /// Lets go of what is stored of a task. Who reads it just now sees the end of what there was.
+    pub async fn forget(&self, task: TaskId) -> Result<(), Error> {
         let (done, gone) = oneshot::channel();
-        self.send(Command::Forget { last, done }).await?;
+        self.send(Command::Forget { task, done }).await?;
         gone.await.map_err(|_| Error::Stopped)
     }
 
-    /// Where everything is stored.
-    #[must_use]
-    pub fn root(&self) -> &Path {
-        &self.root
+    /// The tasks of which something is stored, in no order. Reads the disk.
+    pub fn stored(&self) -> Result<BTreeSet<TaskId>, Error> {
+        self.catalog.stored()
     }
 
     async fn send(&self, command: Command) -> Result<(), Error> {
@@ -146,6 +203,14 @@ impl Events {
             .send(command)
             .await
             .map_err(|_| Error::Stopped)
+    }
+}
+
+impl Pending {
+    /// The number up to which the attempt's events are durable, once these are: duplicates are
+    /// passed over, and behind a gap nothing is taken.
+    pub async fn durable(self) -> Result<u64, Error> {
+        self.durable.await.map_err(|_| Error::Stopped)?
     }
 }
 
@@ -159,5 +224,13 @@ impl Owner {
         }
         let ended = (&mut self.ended).await;
         ended.unwrap_or(Err(Error::Stopped))
+    }
+}
+
+fn io_error(doing: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Io {
+        doing,
+        path: path.to_owned(),
+        source,
     }
 }

@@ -1,165 +1,396 @@
-//! The one thread that writes events: takes what waits, writes it, syncs each touched file once,
-//! then acknowledges.
+//! The one thread that writes events: takes what waits, writes it with one write and one sync,
+//! lets readers see it, then acknowledges.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, io, sync::Arc};
 
-use orchestra_types::AttemptId;
+use bytes::Bytes;
+use orchestra_types::{AttemptId, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Command, Error,
-    file::{self, Log, Tail},
+    Command, Error, Gap, Newest, Tail,
+    catalog::{Catalog, Open, Sealed},
+    frame::{self, Header, Kind},
+    index::{Place, Summary},
+    io_error,
+    segment::{Name, Writer},
 };
+use crate::engine::Clock;
 
-/// Most appends that share one round of syncs.
-const TURN_COMMANDS_MAX: usize = 256;
-/// Attempts that are kept at hand; others are read anew from disk when they are asked for.
-const ATTEMPTS_MAX: usize = 512;
+/// Most commands that share one write and one sync.
+const TURN_COMMANDS_MAX: usize = 1024;
+/// A turn ends when it has this many bytes.
+const TURN_BYTES: usize = 4 * 1024 * 1024;
+/// A segment is full when it has this many bytes, or frames.
+const SEGMENT_BYTES: u32 = 16 * 1024 * 1024;
+const SEGMENT_FRAMES: usize = 32 * 1024;
+/// Attempts that are kept at hand; others are looked up in the segments when they are asked for.
+const ATTEMPTS_MAX: usize = 16 * 1024;
+/// Newest events of an attempt that are kept in memory for those who follow it.
+const NEWEST_BYTES_MAX: usize = 128 * 1024;
 
 pub(super) struct Files {
-    root: Arc<Path>,
+    catalog: Arc<Catalog>,
+    writer: Writer,
     attempts: BTreeMap<AttemptId, Attempt>,
+    clock: Clock,
     turn: u64,
+    buffer: Vec<u8>,
+    /// Whether the segment ends with the mark of a clean end.
+    closed: bool,
 }
 
+#[derive(Default)]
 struct Attempt {
-    /// Open from the first append on.
-    log: Option<Log>,
-    /// What readers may read: what is durable.
-    tail: watch::Sender<Tail>,
+    last: u64,
+    dropped: Option<Gap>,
+    /// Who follows. Made when somebody asks.
+    tail: Option<watch::Sender<Tail>>,
     used_in_turn: u64,
 }
 
-/// Runs until all senders are gone, or until the first error.
+/// What a turn appends to one attempt.
+#[derive(Default)]
+struct Fresh {
+    first: u64,
+    events: Vec<Bytes>,
+}
+
+#[derive(Default)]
+struct Turn {
+    fresh: BTreeMap<AttemptId, Fresh>,
+    bytes: usize,
+    waiting: Vec<(AttemptId, oneshot::Sender<Result<u64, Error>>)>,
+}
+
+/// Runs until all senders are gone, or until the first error that cannot be told to the sender.
 pub(super) fn run(mut files: Files, mut inbox: mpsc::Receiver<Command>) -> Result<(), Error> {
     while let Some(first) = inbox.blocking_recv() {
-        let mut commands = vec![first];
-        while commands.len() < TURN_COMMANDS_MAX
+        let mut turn = Turn::default();
+        files.take(first, &mut turn)?;
+        let mut taken = 1;
+        while taken < TURN_COMMANDS_MAX
+            && turn.bytes < TURN_BYTES
             && let Ok(command) = inbox.try_recv()
         {
-            commands.push(command);
+            files.take(command, &mut turn)?;
+            taken += 1;
         }
-        files.turn(commands)?;
+        files.finish(turn)?;
     }
-    Ok(())
+    files.close()
 }
 
 impl Files {
-    pub fn new(root: Arc<Path>) -> Self {
+    pub fn new(catalog: Arc<Catalog>, writer: Writer) -> Self {
         Self {
-            root,
+            catalog,
+            writer,
             attempts: BTreeMap::new(),
+            clock: Clock::start(),
             turn: 0,
+            buffer: Vec::new(),
+            closed: true,
         }
     }
 
-    fn turn(&mut self, commands: Vec<Command>) -> Result<(), Error> {
-        self.turn += 1;
-        let mut touched = BTreeSet::new();
-        let mut waiting: Vec<(AttemptId, oneshot::Sender<u64>)> = Vec::new();
-        for command in commands {
-            match command {
-                Command::Append {
-                    attempt,
-                    events,
-                    done,
-                } => {
-                    self.log(attempt)?.append(&events)?;
-                    touched.insert(attempt);
-                    waiting.push((attempt, done));
-                }
-                Command::Forget { last, done } => {
-                    self.forget(last);
-                    let _ = done.send(());
-                }
-                Command::Tail { attempt, done } => {
-                    // Who asked may be gone.
-                    let _ = done.send(self.attempt(attempt)?.tail.subscribe());
-                }
+    fn take(&mut self, command: Command, turn: &mut Turn) -> Result<(), Error> {
+        match command {
+            Command::Append {
+                attempt,
+                first,
+                events,
+                done,
+            } => {
+                let last = self.attempt(attempt)?.last;
+                turn.add(attempt, last, first, events);
+                turn.waiting.push((attempt, done));
+            }
+            Command::Tail { attempt, done } => {
+                let tail = self.subscribe(attempt)?;
+                // Who asked may be gone.
+                let _ = done.send(tail);
+            }
+            Command::Forget { task, done } => {
+                self.attempts.retain(|id, _| id.task != task);
+                self.catalog.write().forgotten.insert(task);
+                let _ = done.send(());
             }
         }
-        for attempt in touched {
-            self.publish(attempt)?;
+        Ok(())
+    }
+
+    /// Durable first, told second.
+    fn finish(&mut self, mut turn: Turn) -> Result<(), Error> {
+        self.turn += 1;
+        if !turn.fresh.is_empty() {
+            match self.write(&turn) {
+                Ok(()) => self.publish(std::mem::take(&mut turn.fresh)),
+                Err(Error::Full { path }) => {
+                    for (_, done) in turn.waiting.drain(..) {
+                        let _ = done.send(Err(Error::Full { path: path.clone() }));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
         }
-        for (attempt, done) in waiting {
-            let _ = done.send(self.attempt(attempt)?.tail.borrow().last);
+        for (attempt, done) in turn.waiting {
+            let last = self.attempts.get(&attempt).map_or(0, |known| known.last);
+            let _ = done.send(Ok(last));
         }
         self.forget_unused();
-        Ok(())
+        self.roll_when_full()
     }
 
-    fn publish(&mut self, id: AttemptId) -> Result<(), Error> {
-        let attempt = self.attempt(id)?;
-        if let Some(log) = &attempt.log {
-            let tail = log.tail();
-            if *attempt.tail.borrow() != tail {
-                log.sync()?;
-                attempt.tail.send_replace(tail);
-            }
+    fn write(&mut self, turn: &Turn) -> Result<(), Error> {
+        let (start, now) = (self.writer.bytes(), self.clock.now());
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        let mut places = Vec::new();
+        for (attempt, fresh) in &turn.fresh {
+            fresh.put(*attempt, now, start, &mut buffer, &mut places);
+        }
+        let written = self.append(&buffer);
+        buffer.shrink_to(TURN_BYTES);
+        self.buffer = buffer;
+        written?;
+        let mut inner = self.catalog.write();
+        inner.open.frames += places.len();
+        inner.open.bytes = self.writer.bytes();
+        inner.open.newest = now;
+        for (attempt, place) in places {
+            inner.open.places.entry(attempt).or_default().push(place);
         }
         Ok(())
     }
 
-    fn log(&mut self, id: AttemptId) -> Result<&mut Log, Error> {
-        let path = file::path(&self.root, id);
-        let attempt = self.attempt(id)?;
-        let log = match attempt.log.take() {
-            Some(log) => log,
-            None => Log::open(path, *attempt.tail.borrow())?,
+    fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let path = || {
+            let name = self.catalog.read().open.name;
+            name.segment(self.catalog.root())
         };
-        Ok(attempt.log.insert(log))
+        match self.writer.append(bytes) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                return Err(Error::Full { path: path() });
+            }
+            Err(error) => return Err(io_error("write", &path(), error)),
+        }
+        self.closed = false;
+        self.writer
+            .sync()
+            .map_err(|error| io_error("sync", &path(), error))
     }
 
+    fn publish(&mut self, fresh: BTreeMap<AttemptId, Fresh>) {
+        for (id, fresh) in fresh {
+            let attempt = self.attempts.entry(id).or_default();
+            attempt.last = fresh.first + fresh.events.len() as u64 - 1;
+            if let Some(tail) = &attempt.tail
+                && tail.receiver_count() > 0
+            {
+                tail.send_replace(Tail {
+                    last: attempt.last,
+                    dropped: attempt.dropped,
+                    newest: fresh.newest(),
+                });
+            }
+        }
+    }
+
+    fn subscribe(&mut self, id: AttemptId) -> Result<watch::Receiver<Tail>, Error> {
+        let attempt = self.attempt(id)?;
+        let now = Tail {
+            last: attempt.last,
+            dropped: attempt.dropped,
+            newest: None,
+        };
+        let tail = attempt
+            .tail
+            .get_or_insert_with(|| watch::Sender::new(now.clone()));
+        if tail.receiver_count() == 0 {
+            tail.send_replace(now);
+        }
+        Ok(tail.subscribe())
+    }
+
+    /// An attempt as it stands, from the segments when it is not at hand.
     fn attempt(&mut self, id: AttemptId) -> Result<&mut Attempt, Error> {
         let turn = self.turn;
         let attempt = match self.attempts.entry(id) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::btree_map::Entry::Vacant(new) => {
-                let tail = file::tail_of(&file::path(&self.root, id))?;
-                new.insert(Attempt {
-                    log: None,
-                    tail: watch::Sender::new(tail),
-                    used_in_turn: turn,
-                })
+                new.insert(Attempt::found(&self.catalog.places_of(id)?))
             }
         };
         attempt.used_in_turn = turn;
         Ok(attempt)
     }
 
-    /// A file that does not go is only warned of: it is found again by the next look for what
-    /// nobody needs.
-    fn forget(&mut self, last: AttemptId) {
-        for number in 1..=last.number {
-            let id = AttemptId {
-                task: last.task,
-                number,
-            };
-            self.attempts.remove(&id);
-            let path = file::path(&self.root, id);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!(path = %path.display(), %error, "events are not removed");
-                }
-                Ok(()) | Err(_) => {}
-            }
+    /// Attempts that are followed stay: their readers wait for what comes next.
+    fn forget_unused(&mut self) {
+        if self.attempts.len() <= ATTEMPTS_MAX {
+            return;
+        }
+        let mut used: Vec<u64> = self.attempts.values().map(|a| a.used_in_turn).collect();
+        let middle = used.len() / 2;
+        let (_, median, _) = used.select_nth_unstable(middle);
+        let limit = (*median).min(self.turn.saturating_sub(1));
+        self.attempts
+            .retain(|_, attempt| attempt.used_in_turn > limit || attempt.is_followed());
+    }
+
+    fn roll_when_full(&mut self) -> Result<(), Error> {
+        let full = {
+            let open = &self.catalog.read().open;
+            open.bytes >= SEGMENT_BYTES || open.frames >= SEGMENT_FRAMES
+        };
+        match full {
+            true => self.roll(),
+            false => Ok(()),
         }
     }
 
-    /// Attempts with readers stay: the readers wait for what comes next.
-    fn forget_unused(&mut self) {
-        while self.attempts.len() > ATTEMPTS_MAX {
-            let unused = self.attempts.iter();
-            let unused = unused.filter(|(_, attempt)| attempt.tail.receiver_count() == 0);
-            let oldest = unused.min_by_key(|(_, attempt)| attempt.used_in_turn);
-            let Some(oldest) = oldest.map(|(id, _)| *id) else {
-                return;
-            };
-            self.attempts.remove(&oldest);
+    /// Begins a new segment. Where the disk has no room for it, the old one goes on.
+    fn roll(&mut self) -> Result<(), Error> {
+        let root = self.catalog.root().to_owned();
+        let name = self.catalog.read().open.name;
+        let next = Name {
+            number: name.number + 1,
+            generation: 0,
+        };
+        let path = next.segment(&root);
+        let writer = match Writer::create(&path) {
+            Ok(writer) => writer,
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(()),
+            Err(error) => return Err(io_error("make", &path, error)),
+        };
+        let summary = {
+            let open = &self.catalog.read().open;
+            let path = name.index(&root);
+            Summary::write(&path, open.bytes, open.newest, &open.places)
+        };
+        let open = Open::new(next, writer.bytes());
+        self.writer = writer;
+        self.closed = true;
+        let mut inner = self.catalog.write();
+        let full = std::mem::replace(&mut inner.open, open);
+        let sealed = Sealed { name, summary };
+        inner.sealed.insert(name.number, Arc::new(sealed));
+        drop(inner);
+        self.catalog.keep_at_hand(name, Arc::new(full.places));
+        Ok(())
+    }
+
+    /// Marks a clean end, so that the next start knows all of the segment as durable.
+    fn close(&mut self) -> Result<(), Error> {
+        if self.closed {
+            return Ok(());
         }
+        let mut mark = Vec::new();
+        Header::closed(self.clock.now(), self.writer.bytes()).put(&[], &mut mark);
+        match self.append(&mark) {
+            // A missing mark only makes the next start less sharp-eyed.
+            Ok(()) | Err(Error::Full { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Turn {
+    /// Takes those events that come next; behind a gap nothing is taken.
+    fn add(&mut self, attempt: AttemptId, durable: u64, first: u64, events: Vec<Bytes>) {
+        let known = self.fresh.get(&attempt);
+        let last = known.map_or(durable, |fresh| fresh.first + fresh.events.len() as u64 - 1);
+        let Some(doubled) = (last + 1).checked_sub(first) else {
+            return; // A gap: the worker sends again from the acknowledged number on.
+        };
+        let doubled = usize::try_from(doubled).unwrap_or(usize::MAX);
+        if doubled >= events.len() {
+            return;
+        }
+        let fresh = self.fresh.entry(attempt).or_insert_with(|| Fresh {
+            first: last + 1,
+            events: Vec::new(),
+        });
+        let new = events.into_iter().skip(doubled);
+        for event in new {
+            self.bytes += event.len();
+            fresh.events.push(event);
+        }
+    }
+}
+
+impl Fresh {
+    /// Writes frames, and where they will lie.
+    fn put(
+        &self,
+        attempt: AttemptId,
+        now: Timestamp,
+        start: u32,
+        buffer: &mut Vec<u8>,
+        places: &mut Vec<(AttemptId, Place)>,
+    ) {
+        let (mut first, mut rest) = (self.first, self.events.as_slice());
+        while !rest.is_empty() {
+            let (now_in, later) = rest.split_at(frame::fill(rest));
+            let header = Header {
+                kind: Kind::Events,
+                attempt,
+                first,
+                last: first + now_in.len() as u64 - 1,
+                time: now,
+                synced: start,
+            };
+            let offset = start + u32::try_from(buffer.len()).expect("a turn is small");
+            let length = header.put(now_in, buffer);
+            let place = Place {
+                gap: None,
+                first,
+                last: header.last,
+                offset,
+                length: u32::try_from(length).expect("a frame is small"),
+            };
+            places.push((attempt, place));
+            (first, rest) = (header.last + 1, later);
+        }
+    }
+
+    /// A copy for those who follow, so that a few events do not hold a large message in memory.
+    fn newest(&self) -> Option<Newest> {
+        let bytes: usize = self.events.iter().map(Bytes::len).sum();
+        (bytes <= NEWEST_BYTES_MAX).then(|| {
+            let mut all = Vec::with_capacity(bytes);
+            self.events.iter().for_each(|event| all.extend(event));
+            let mut all = Bytes::from(all);
+            let events = self.events.iter().map(|event| all.split_to(event.len()));
+            Newest {
+                first: self.first,
+                events: events.collect(),
+            }
+        })
+    }
+}
+
+impl Attempt {
+    fn found(places: &[Place]) -> Self {
+        let gap = |place: &Place| {
+            place.gap.map(|why| Gap {
+                from: place.first,
+                to: place.last,
+                why,
+            })
+        };
+        Self {
+            last: places.iter().map(|place| place.last).max().unwrap_or(0),
+            dropped: places.iter().filter_map(gap).max_by_key(|gap| gap.to),
+            tail: None,
+            used_in_turn: 0,
+        }
+    }
+
+    fn is_followed(&self) -> bool {
+        let tail = self.tail.as_ref();
+        tail.is_some_and(|tail| tail.receiver_count() > 0)
     }
 }

@@ -16,7 +16,11 @@ use super::{
     stream::{self, Answers, Gone, Stream},
     wire,
 };
-use crate::{engine::View, events::Reader, store};
+use crate::{
+    engine::View,
+    events::{Piece, Reader},
+    store,
+};
 
 pub(super) async fn start(
     services: Arc<Services>,
@@ -144,13 +148,15 @@ impl Follow {
         reader: &mut Reader,
     ) -> Result<std::result::Result<(), Gone>> {
         loop {
-            let events = reader.next().await.map_err(|e| status::events(&e))?;
-            if events.is_empty() {
-                return Ok(Ok(()));
-            }
+            let (events, gap) = match reader.next().await.map_err(|e| status::events(&e))? {
+                None => return Ok(Ok(())),
+                Some(Piece::Events { events, .. }) => (events, None),
+                Some(Piece::Gap(gap)) => (Vec::new(), Some(gap.into())),
+            };
             let batch = v1::EventBatch {
                 attempt: Some(attempt.into()),
                 events,
+                gap,
             };
             if stream::send(&self.answers, batch).await.is_err() {
                 return Ok(Err(Gone));

@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use orchestra_proto::{convert, v1};
+use bytes::Bytes;
+use futures::{StreamExt, stream::FuturesOrdered};
+use orchestra_proto::{Refused, convert, v1};
 use orchestra_types::{AttemptId, Event, WorkerId, limits};
+use prost::Message;
 use tonic::{Request, Streaming};
 
 use super::{
@@ -11,10 +14,15 @@ use super::{
     status::{self, Result},
     stream::{self, Answers, Stream},
 };
-use crate::security::{self, Identity};
+use crate::{
+    events::Pending,
+    security::{self, Identity},
+};
 
 /// How many attempts a stream remembers as its worker's own.
 const REMEMBERED_MAX: usize = 4096;
+/// Uploads of one stream that are on their way to the disk at once.
+const UNDER_WAY_MAX: usize = 4;
 
 pub(super) fn start(
     services: Arc<Services>,
@@ -46,34 +54,41 @@ struct Push {
 
 impl Push {
     async fn run(mut self, mut inbound: Streaming<v1::EventUpload>) -> Result<()> {
-        while let Some(upload) = inbound.message().await? {
-            let ack = self.take(upload).await?;
-            if stream::send(&self.answers, ack).await.is_err() {
+        let mut under_way = FuturesOrdered::new();
+        loop {
+            tokio::select! {
+                upload = inbound.message(), if under_way.len() < UNDER_WAY_MAX => match upload? {
+                    Some(upload) => under_way.push_back(self.take(upload).await?.ack()),
+                    None => break,
+                },
+                Some(ack) = under_way.next() => {
+                    if stream::send(&self.answers, ack?).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        while let Some(ack) = under_way.next().await {
+            if stream::send(&self.answers, ack?).await.is_err() {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    async fn take(&mut self, upload: v1::EventUpload) -> Result<v1::EventAck> {
+    async fn take(&mut self, upload: v1::EventUpload) -> Result<Taken> {
         let attempt = convert::attempt_id("attempt", upload.attempt);
         let attempt = attempt.map_err(|e| status::refused(&e))?;
         if !self.is_own(attempt).await? {
-            return Ok(v1::EventAck {
-                attempt: Some(attempt.into()),
-                up_to: 0,
-                refused: true,
-            });
+            return Ok(Taken::Refused(attempt));
         }
-        let events = checked(upload.events)?;
-        let count = events.len() as u64;
-        let appended = self.services.events.append(attempt, events).await;
-        self.services.metrics.events_received(count);
-        Ok(v1::EventAck {
-            attempt: Some(attempt.into()),
-            up_to: appended.map_err(|e| status::events(&e))?,
-            refused: false,
-        })
+        let first = check(&upload.events)?;
+        self.services
+            .metrics
+            .events_received(upload.events.len() as u64);
+        let pending = self.services.events.append(attempt, first, upload.events);
+        let pending = pending.await.map_err(|e| status::events(&e))?;
+        Ok(Taken::Pending(attempt, pending))
     }
 
     async fn is_own(&mut self, attempt: AttemptId) -> Result<bool> {
@@ -94,17 +109,46 @@ impl Push {
     }
 }
 
-/// Events pass the one place where wire is checked before they are stored as they came.
-fn checked(events: Vec<v1::Event>) -> Result<Vec<v1::Event>> {
-    if events.len() > limits::EVENT_BATCH_MAX {
-        let why = format!("more than {} in one message", limits::EVENT_BATCH_MAX);
-        return Err(status::refused(&orchestra_proto::Refused::new(
-            "events", why,
-        )));
+/// What became of one upload.
+enum Taken {
+    Refused(AttemptId),
+    Pending(AttemptId, Pending),
+}
+
+impl Taken {
+    /// The answer, when it is known.
+    async fn ack(self) -> Result<v1::EventAck> {
+        let (attempt, up_to, refused) = match self {
+            Self::Refused(attempt) => (attempt, 0, true),
+            Self::Pending(attempt, pending) => {
+                let up_to = pending.durable().await.map_err(|e| status::events(&e))?;
+                (attempt, up_to, false)
+            }
+        };
+        Ok(v1::EventAck {
+            attempt: Some(attempt.into()),
+            up_to,
+            refused,
+        })
     }
-    let events = events
-        .into_iter()
-        .map(|event| Event::try_from(event).map(Into::into));
-    let events: std::result::Result<_, _> = events.collect();
-    events.map_err(|e| status::refused(&e))
+}
+
+/// Events pass the one place where wire is checked, and are stored as they came. Gives the number
+/// of the first; those behind it follow each other.
+fn check(events: &[Bytes]) -> Result<u64> {
+    let refused = |why: String| status::refused(&Refused::new("events", why));
+    if events.len() > limits::EVENT_BATCH_MAX {
+        let most = limits::EVENT_BATCH_MAX;
+        return Err(refused(format!("more than {most} in one message")));
+    }
+    let mut first = None;
+    for (bytes, place) in events.iter().zip(0..) {
+        let event = v1::Event::decode(bytes.clone());
+        let event = event.map_err(|e| refused(format!("one cannot be read: {e}")))?;
+        let event = Event::try_from(event).map_err(|e| status::refused(&e))?;
+        if event.seq != first.get_or_insert(event.seq).saturating_add(place) {
+            return Err(refused("their numbers do not follow each other".to_owned()));
+        }
+    }
+    Ok(first.unwrap_or(1))
 }

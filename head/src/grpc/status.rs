@@ -84,7 +84,8 @@ pub(super) fn read(error: ReadError) -> Status {
 pub(super) fn events(error: &events::Error) -> Status {
     match error {
         events::Error::Stopped => Status::unavailable(error.to_string()),
-        events::Error::Damaged { .. } => Status::data_loss(error.to_string()),
+        events::Error::Full { .. } => Status::resource_exhausted(error.to_string()),
+        events::Error::Missing { .. } => Status::data_loss(error.to_string()),
         events::Error::Io { .. } => Status::internal(chain(error)),
     }
 }

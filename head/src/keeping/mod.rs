@@ -65,7 +65,7 @@ impl Keeper {
 
     async fn forget(&self, last: AttemptId) {
         let _gate = self.gate.lock().await;
-        if let Err(error) = self.events.forget(last).await {
+        if let Err(error) = self.events.forget(last.task).await {
             tracing::debug!(task = %last.task, %error, "events are not removed");
         }
     }

@@ -6,13 +6,12 @@
 use std::time::SystemTime;
 
 use anyhow::Context;
-use orchestra_types::{AttemptId, Digest};
+use orchestra_types::Digest;
 
 use super::Keeper;
 use crate::{
     blobs::{Blobs, Stored},
     engine::Handle,
-    events,
     store::{self, Row},
 };
 
@@ -51,25 +50,19 @@ impl Keeper {
     }
 
     async fn sweep_events(&self) -> anyhow::Result<u64> {
-        let root = self.events.root().to_owned();
-        let stored = tokio::task::spawn_blocking(move || events::stored(&root)).await;
+        let events = self.events.clone();
+        let stored = tokio::task::spawn_blocking(move || events.stored()).await;
         let stored = stored.context("the look at events panicked")??;
         let gone = self.engine.read(move |view| {
             let mut stored = stored;
-            stored.retain(|attempt| view.core.task(attempt.task).is_none());
+            stored.retain(|task| view.core.task(*task).is_none());
             Ok(stored)
         });
-        let mut gone: Vec<AttemptId> = gone.await?;
-        // The latest attempt of each task stands last.
-        gone.sort_unstable_by_key(|attempt| (attempt.task, attempt.number));
-        let mut tasks = 0;
-        for of_task in gone.chunk_by(|a, b| a.task == b.task) {
-            tasks += 1;
-            if let Some(last) = of_task.last() {
-                self.events.forget(*last).await?;
-            }
+        let gone = gone.await?;
+        for task in &gone {
+            self.events.forget(*task).await?;
         }
-        Ok(tasks)
+        Ok(gone.len() as u64)
     }
 }
 

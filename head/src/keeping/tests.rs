@@ -6,7 +6,7 @@ use std::{
 };
 
 use orchestra_core::{Change, NewTask};
-use orchestra_proto::v1;
+use orchestra_proto::{batch::encode, v1};
 use orchestra_types::{Artifact, ArtifactKind, AttemptId, ContextFile, Digest, TaskId, TaskSpec};
 use tokio::sync::mpsc;
 
@@ -167,12 +167,11 @@ async fn events_of_tasks_that_are_gone_go() {
             task: TaskId(task),
             number,
         };
-        events.append(id, vec![event.clone()]).await.unwrap();
+        let pending = events.append(id, 1, encode(&[event.clone()])).await;
+        pending.unwrap().durable().await.unwrap();
     }
     assert_eq!(world.keeper.sweep().await.unwrap().events, 1);
-    let left = crate::events::stored(events.root()).unwrap();
-    assert_eq!(left.len(), 1);
-    assert_eq!(left[0].task, TaskId(1));
+    assert_eq!(events.stored().unwrap(), [TaskId(1)].into());
     world.end().await;
 }
 

@@ -2,7 +2,7 @@
 
 use orchestra_types::{
     Event, EventKind,
-    event::{TextForm, ToolStatus},
+    event::{Gap, GapReason, TextForm, ToolStatus},
     limits,
 };
 
@@ -41,6 +41,33 @@ impl From<Event> for v1::Event {
             raw: event.raw,
             kind: Some(event.kind.into()),
         }
+    }
+}
+
+impl From<Gap> for v1::EventGap {
+    fn from(gap: Gap) -> Self {
+        let Gap { from, to, why } = gap;
+        let why = why.as_str().to_owned();
+        Self { from, to, why }
+    }
+}
+
+impl TryFrom<v1::EventGap> for Gap {
+    type Error = Refused;
+
+    fn try_from(wire: v1::EventGap) -> Result<Self> {
+        let v1::EventGap { from, to, why } = wire;
+        if from == 0 || to < from {
+            return Err(Refused::new("gap", "its numbers are not a range"));
+        }
+        let why = match why.as_str() {
+            "age" => GapReason::Age,
+            "total" => GapReason::Total,
+            "attempt" => GapReason::Attempt,
+            "damaged" => GapReason::Damaged,
+            _ => return Err(Refused::new("gap", "unknown reason")),
+        };
+        Ok(Self { from, to, why })
     }
 }
 

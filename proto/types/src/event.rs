@@ -60,6 +60,55 @@ pub enum ToolStatus {
     Aborted,
 }
 
+/// Why events are not there any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapReason {
+    /// They were older than `events.max_age`.
+    Age,
+    /// All events together were more than `events.max_bytes`.
+    Total,
+    /// The attempt had more than `events.max_attempt_bytes`.
+    Attempt,
+    /// The head's disk does not hold what was written.
+    Damaged,
+}
+
+impl GapReason {
+    /// Its fixed word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Total => "total",
+            Self::Attempt => "attempt",
+            Self::Damaged => "damaged",
+        }
+    }
+
+    /// In words, to follow "because".
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Age => "they were older than `events.max_age`",
+            Self::Total => "all events together were more than `events.max_bytes`",
+            Self::Attempt => "the attempt had more than `events.max_attempt_bytes`",
+            Self::Damaged => "the head's disk does not hold what was written",
+        }
+    }
+}
+
+/// Events of an attempt that are not there any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The number of the first one.
+    pub from: u64,
+    /// The number of the last one.
+    pub to: u64,
+    /// Why.
+    pub why: GapReason,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
-use orchestra_proto::v1::{self, TaskStatus};
+use orchestra_proto::{
+    batch::decode,
+    v1::{self, TaskStatus},
+};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -258,7 +261,10 @@ async fn read_events(admin: &mut Admin, id: u64) -> Result<Vec<(u64, String)>, t
     let mut stream = admin.follow_events(request).await?.into_inner();
     let mut texts = Vec::new();
     while let Some(batch) = stream.message().await? {
-        texts.extend(batch.events.into_iter().map(|event| match event.kind {
+        texts.extend(batch.gap.map(|gap| (gap.from, format!("{gap:?}"))));
+        let events = decode(&batch.events);
+        let events = events.map_err(|e| tonic::Status::data_loss(e.to_string()))?;
+        texts.extend(events.into_iter().map(|event| match event.kind {
             Some(v1::event::Kind::Message(text)) => (event.seq, text.text),
             other => (event.seq, format!("{other:?}")),
         }));

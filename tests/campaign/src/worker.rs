@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
-use orchestra_proto::v1::{
-    self, bulk_client::BulkClient, fleet_client::FleetClient, head_message, order, report,
-    worker_message,
+use orchestra_proto::{
+    batch::encode,
+    v1::{
+        self, bulk_client::BulkClient, fleet_client::FleetClient, head_message, order, report,
+        worker_message,
+    },
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -275,7 +278,11 @@ impl Worker {
                     task: *task,
                     number: *number,
                 }),
-                events: (1..=EVENTS).map(|seq| event(*task, seq)).collect(),
+                events: encode(
+                    &(1..=EVENTS)
+                        .map(|seq| event(*task, seq))
+                        .collect::<Vec<_>>(),
+                ),
             };
             // What does not fit comes with the next turn.
             if session.events_up.try_send(upload).is_err() {

@@ -5,7 +5,7 @@
 
 use std::{path::Path, time::Duration};
 
-use orchestra_proto::v1;
+use orchestra_proto::{batch::encode, v1};
 use orchestra_types::{AttemptId, limits};
 use tokio::{
     sync::{mpsc, watch},
@@ -118,7 +118,7 @@ async fn feed(
         };
         let upload = v1::EventUpload {
             attempt: Some(attempt.into()),
-            events: batch,
+            events: encode(&batch),
         };
         if batches.send(upload).await.is_err() {
             return Error::Ended;

@@ -203,7 +203,8 @@ impl Service {
     fn append(&self, upload: v1::EventUpload) -> v1::EventAck {
         let mut seen = self.seen();
         let events = seen.events.entry(id(&upload.attempt)).or_default();
-        for event in upload.events {
+        let uploaded = orchestra_proto::batch::decode(&upload.events);
+        for event in uploaded.expect("events can be read") {
             let last = events.len() as u64;
             assert!(event.seq <= last + 1, "a gap before event {}", event.seq);
             if event.seq == last + 1 {

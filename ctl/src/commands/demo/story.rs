@@ -6,7 +6,7 @@ use futures::{
     StreamExt,
     stream::{BoxStream, SelectAll},
 };
-use orchestra_proto::v1;
+use orchestra_proto::{batch::decode, v1};
 use orchestra_types::{Event, TaskId, TaskStatus};
 use tonic::{Status, Streaming};
 
@@ -194,7 +194,7 @@ impl Teller {
             return Ok(());
         };
         let mut lines = Vec::new();
-        for event in batch.events {
+        for event in decode(&batch.events).map_err(refused)? {
             let event = Event::try_from(event).map_err(refused)?;
             lines.extend(transcript.on(&event));
         }

@@ -2,7 +2,15 @@
 
 use orchestra_types::{ArtifactKind, AttemptId, TaskId};
 
-use crate::{app::App, client::Client, error::Result, exit::Exit, follow::Events, stored};
+use crate::{
+    app::App,
+    client::Client,
+    error::Result,
+    exit::Exit,
+    follow::{Events, Piece},
+    stored,
+    ui::transcript,
+};
 
 /// Prints the stored log of an attempt that has ended; of one that runs, the lines so far, or
 /// with `follow` all of them as they come.
@@ -36,7 +44,14 @@ pub async fn run(
 /// The lines of an attempt whose log is not stored yet.
 async fn lines(app: &App, client: &Client, attempt: AttemptId, follow: bool) -> Result<()> {
     let mut events = Events::open(client, attempt, follow).await?;
-    while let Some(batch) = events.next().await? {
+    while let Some(piece) = events.next().await? {
+        let batch = match piece {
+            Piece::Events(batch) => batch,
+            Piece::Gap(gap) => {
+                app.ui.note(&transcript::gap(&gap));
+                continue;
+            }
+        };
         // One line of the CLI can be several events: it stands beside the first of them.
         for event in batch.iter().filter(|event| !event.raw.is_empty()) {
             stored::print_text(&app.ui, event.raw.as_bytes())?;

@@ -1,0 +1,106 @@
+//! Opens the segments that a head left behind, whichever way it ended.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+
+use super::{
+    Error,
+    catalog::{Catalog, Open, Sealed},
+    index::Summary,
+    io_error,
+    segment::{self, Name, Scan, Writer},
+};
+
+/// Finds all segments. The last one goes on, unless it is damaged.
+pub(super) fn open(root: &Path) -> Result<(Catalog, Writer), Error> {
+    let mut sealed = BTreeMap::new();
+    let mut open = None;
+    let names = names(root)?;
+    for name in &names {
+        let is_last = names.last() == Some(name);
+        match one(root, *name, is_last)? {
+            Found::Full(summary) => {
+                let name = *name;
+                sealed.insert(name.number, Arc::new(Sealed { name, summary }));
+            }
+            Found::Open(scan) => open = Some((*name, scan)),
+        }
+    }
+    let (name, scan) = match open {
+        Some(found) => found,
+        None => {
+            let number = names.last().map_or(1, |name| name.number + 1);
+            let generation = 0;
+            (Name { number, generation }, Scan::default())
+        }
+    };
+    let path = name.segment(root);
+    let writer = match scan.bytes {
+        0 => Writer::create(&path),
+        bytes => Writer::reopen(&path, bytes),
+    };
+    let writer = writer.map_err(|e| io_error("open", &path, e))?;
+    let mut state = Open::new(name, writer.bytes());
+    state.frames = scan.places.values().map(Vec::len).sum();
+    state.newest = scan.newest;
+    state.places = scan.places;
+    Ok((Catalog::new(root, sealed, state), writer))
+}
+
+enum Found {
+    Full(Summary),
+    Open(Scan),
+}
+
+fn one(root: &Path, name: Name, is_last: bool) -> Result<Found, Error> {
+    let (path, index) = (name.segment(root), name.index(root));
+    let length = fs::metadata(&path).map_err(|e| io_error("read", &path, e))?;
+    let summary = Summary::read(&index).map_err(|e| io_error("read", &index, e))?;
+    if let Some(summary) = summary
+        && u64::from(summary.bytes) == length.len()
+    {
+        return Ok(Found::Full(summary));
+    }
+    let scan = segment::scan(&path).map_err(|e| io_error("read", &path, e))?;
+    for offset in &scan.damaged {
+        tracing::error!(path = %path.display(), offset, "events are damaged on disk");
+    }
+    if is_last && scan.damaged.is_empty() {
+        return Ok(Found::Open(scan));
+    }
+    // Its length is what it is: what is torn or damaged in it is never looked at.
+    let bytes = u32::try_from(length.len()).unwrap_or(u32::MAX);
+    let summary = Summary::write(&index, bytes, scan.newest, &scan.places);
+    Ok(Found::Full(summary))
+}
+
+/// The newest generation of each segment, in order; older ones are removed.
+fn names(root: &Path) -> Result<Vec<Name>, Error> {
+    let failed = |e| io_error("list", root, e);
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(root).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let Some(name) = name.to_str().and_then(Name::parse) else {
+            continue;
+        };
+        let newest = found.entry(name.number).or_insert(name);
+        let older = (*newest).min(name);
+        *newest = (*newest).max(name);
+        if older != *newest {
+            remove(root, older)?;
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Removes a segment and its index.
+pub(super) fn remove(root: &Path, name: Name) -> Result<(), Error> {
+    for path in [name.segment(root), name.index(root)] {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io_error("remove", &path, error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
