@@ -91,6 +91,7 @@ pub enum CtlCommand {
     Tasks(commands::tasks::Args),
     Agents(commands::agents::Args),
     Workers(commands::workers::Args),
+    Accounts(commands::accounts::Args),
     Show(commands::show::Args),
     Watch(commands::watch::Args),
     Wait(commands::wait::Args),

@@ -276,6 +276,7 @@ impl Head<'_> {
                 finished_max: self.config.retention.finished_max,
                 keys_for: self.config.retention.keys_for,
             },
+            accounts: self.config.account_limits(),
             ..default
         }
     }

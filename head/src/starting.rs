@@ -49,7 +49,11 @@ impl Starter {
         let span = tracing::info_span!("task.assign", %attempt, %runner);
         orchestra_telemetry::set_parent(&span, &spec.traceparent);
         let traceparent = orchestra_telemetry::traceparent(&span);
-        let (spec, context) = self.with_context(spec).instrument(span).await;
+        let (mut spec, context) = self.with_context(spec).instrument(span).await;
+        if spec.runner.as_ref().is_some_and(|first| *first != runner) {
+            // The model was named for the first runner, and another one does not know it.
+            spec.model = None;
+        }
         v1::Start {
             attempt: Some(attempt.into()),
             // Without tracing here, the submitter's goes through.

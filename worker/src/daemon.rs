@@ -20,6 +20,7 @@ use crate::{
     bulk::{Bulk, Target},
     fleet::Fleet,
     identity::{Home, Identity},
+    meter::Meters,
     process::kill_method,
     registry::{self, Registry},
     self_command::SelfCommand,
@@ -91,6 +92,7 @@ async fn serve(
     let registry = Registry {
         runners: setup.config.runners.clone(),
         slots: setup.slots,
+        worker: identity.name.clone(),
         environment: setup.environment.clone(),
     };
     let found = tokio::select! {
@@ -99,7 +101,8 @@ async fn serve(
     };
     registry::log(&found);
     let (runners, seen) = watch::channel(found);
-    let shared = shared(&setup, home, &identity, &spool, seen.clone())?;
+    let meters = Meters::default();
+    let shared = shared(&setup, home, &identity, &spool, &meters, seen.clone())?;
     let (mut fleet, orders) = Fleet::load(Arc::new(shared)).context("failed to read attempts")?;
 
     let mut tasks = JoinSet::new();
@@ -111,6 +114,7 @@ async fn serve(
         info,
         spool,
         fleet: orders,
+        meters,
         stop: stop.clone(),
     })
     .context("failed to start the session's thread")?;
@@ -158,6 +162,7 @@ fn shared(
     home: &Home,
     identity: &Identity,
     spool: &spool::Handle,
+    meters: &Meters,
     runners: watch::Receiver<Vec<orchestra_types::runner::RunnerInfo>>,
 ) -> anyhow::Result<Shared> {
     let attempts = home.attempts();
@@ -173,6 +178,7 @@ fn shared(
         .context("failed to make the cache of bundles")?;
     Ok(Shared {
         spool: spool.clone(),
+        meters: meters.clone(),
         bulk: Bulk::new(setup.target.clone()),
         blobs,
         attempts,

@@ -28,6 +28,8 @@ pub enum Order {
     Start(AttemptId, Box<v1::Start>),
     /// A person wants it to end.
     Cancel(AttemptId),
+    /// A budget is used up.
+    OverBudget(AttemptId),
     /// It is no longer ours.
     GiveUp(AttemptId),
 }
@@ -159,6 +161,7 @@ impl Fleet {
         match command {
             Command::Order(Order::Start(attempt, start)) => self.run_attempt(attempt, Some(start)),
             Command::Order(Order::Cancel(attempt)) => self.request(attempt, StopReason::Cancelled),
+            Command::Order(Order::OverBudget(attempt)) => self.request(attempt, StopReason::Budget),
             Command::Order(Order::GiveUp(attempt)) => self.request(attempt, StopReason::Lost),
             Command::Held(reply) => {
                 // The session that asked may have ended.

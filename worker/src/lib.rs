@@ -10,6 +10,7 @@
 //!   `-------- bulk: events, bundles, results <---------------------------'
 //! ```
 
+mod account;
 mod args;
 mod attempt;
 mod blobs;
@@ -23,6 +24,7 @@ mod fleet;
 mod frames;
 mod identity;
 mod join;
+mod meter;
 pub mod process;
 mod prompt;
 mod registry;

@@ -9,7 +9,10 @@ use orchestra_types::{
 };
 use tokio::{sync::watch, time::sleep};
 
-use crate::cli::{Probe, probe};
+use crate::{
+    account::Surroundings,
+    cli::{Probe, probe},
+};
 
 /// How often the runners are looked for again: someone may have installed or updated one.
 const AGAIN_AFTER: Duration = Duration::from_secs(300);
@@ -21,6 +24,8 @@ pub struct Registry {
     pub runners: BTreeMap<RunnerName, RunnerConfig>,
     /// How many agents may run at once in all.
     pub slots: u32,
+    /// The worker's name.
+    pub worker: String,
     /// The worker's environment.
     pub environment: Vec<(OsString, OsString)>,
 }
@@ -28,6 +33,19 @@ pub struct Registry {
 impl Registry {
     /// The runners as they are.
     pub async fn look(&self) -> Vec<RunnerInfo> {
+        let mut found = self.found().await;
+        let surroundings = Surroundings {
+            environment: &self.environment,
+            worker: &self.worker,
+        };
+        for info in found.iter_mut().filter(|info| info.agentic) {
+            let config = self.runners.get(&info.name);
+            info.account = Some(surroundings.account(&info.name, config));
+        }
+        found
+    }
+
+    async fn found(&self) -> Vec<RunnerInfo> {
         let set = |name: &str| self.variable(name).is_some_and(|value| !value.is_empty());
         let path = self.variable("PATH").cloned().unwrap_or_default();
         probe(&Probe {

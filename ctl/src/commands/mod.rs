@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub mod accounts;
 pub mod add;
 pub mod agents;
 pub mod apply;
@@ -64,6 +65,7 @@ async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
         CtlCommand::Status(args) => status::run(app, args).await,
         CtlCommand::Tasks(args) => tasks::run(app, args).await,
         CtlCommand::Agents(args) => agents::run(app, args).await,
+        CtlCommand::Accounts(args) => accounts::run(app, args).await,
         CtlCommand::Workers(args) => workers::run(app, args).await,
         CtlCommand::Show(args) => show::run(app, args).await,
         CtlCommand::Wait(args) => wait::run(app, args).await,

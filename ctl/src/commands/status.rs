@@ -6,8 +6,10 @@ use orchestra_types::{Priority, TaskStatus};
 
 use crate::{
     app::App,
+    commands::accounts::until_when,
     error::Result,
     exit::Exit,
+    json::account::Account,
     json::fleet::Status,
     ui::{
         escape::line,
@@ -54,7 +56,15 @@ fn lines(status: &Status) -> Vec<Line> {
         tasks(status),
     ]);
     lines.extend(waiting(status));
+    lines.extend(status.parked_accounts.iter().map(parked));
     lines
+}
+
+fn parked(account: &Account) -> Line {
+    let until = account.parked_until.map(until_when).unwrap_or_default();
+    let why = account.why.as_deref().unwrap_or("its limit is reached");
+    let text = format!("{} {until}: {}", line(&account.name), line(why));
+    Line::of(Style::Attention, format!("  {:<9}", "parked")).with(Style::Plain, text)
 }
 
 fn fact(name: &str, value: &str) -> Line {

@@ -9,7 +9,7 @@ use orchestra_types::{
 };
 use serde::Serialize;
 
-use super::{refused, some, time::Time};
+use super::{account::Account, refused, some, time::Time};
 use crate::error::Result;
 
 /// `ctl status --json`.
@@ -39,6 +39,8 @@ pub struct Status {
     pub workers: WorkerCounts,
     /// Agents: slots of runners.
     pub agents: AgentCounts,
+    /// Accounts that nothing is started on.
+    pub parked_accounts: Vec<Account>,
 }
 
 /// Counts of workers.
@@ -81,6 +83,7 @@ impl Status {
                 busy: wire.agents_busy,
                 total: wire.agents_total,
             },
+            parked_accounts: wire.parked.into_iter().map(Account::read).collect(),
         }
     }
 }
@@ -141,6 +144,8 @@ pub struct Runner {
     pub slots: u32,
     /// Whether a task that names no runner may come here.
     pub agentic: bool,
+    /// The account that it uses.
+    pub account: Option<String>,
 }
 
 impl From<RunnerInfo> for Runner {
@@ -158,6 +163,7 @@ impl From<RunnerInfo> for Runner {
             path: some(info.path),
             slots: info.slots,
             agentic: info.agentic,
+            account: info.account.map(|a| a.to_string()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The documents of `--json`: a stable contract (`docs/json.md`), and the one view of the wire
 //! that text output is made from as well, so that both always say the same.
 
+pub mod account;
 pub mod event;
 pub mod fleet;
 pub mod manifest;

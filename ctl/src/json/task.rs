@@ -51,6 +51,8 @@ pub struct Task {
     pub commit: Option<String>,
     /// Whether the change is or was put into the checkout.
     pub apply: Apply,
+    /// Runners that may do it while the account of those before them is parked.
+    pub fallback: Vec<String>,
     /// The model that was asked for.
     pub model: Option<String>,
     /// Tasks that it comes after.
@@ -270,6 +272,7 @@ impl Task {
                 result: some(wire.apply),
                 message: some(wire.apply_message),
             },
+            fallback: spec.fallback.iter().map(ToString::to_string).collect(),
             model: spec.model,
             after: spec.after,
             waits_for: wire.waits_for.into_iter().map(TaskId).collect(),
@@ -409,7 +412,7 @@ mod tests {
                 r#""created_at":"2026-09-21T14:13:20.000Z","started_at":null,"finished_at":null,"#,
                 r#""usage":null,"files":null,"changes":null,"result":null,"branch":null,"#,
                 r#""commit":null,"apply":{"requested":false,"result":null,"message":null},"#,
-                r#""model":null,"after":[],"waits_for":[],"on_dependency_failure":"block","start_at":null,"labels":{"area":"docs"},"requires":{},"#,
+                r#""fallback":[],"model":null,"after":[],"waits_for":[],"on_dependency_failure":"block","start_at":null,"labels":{"area":"docs"},"requires":{},"#,
                 r#""timeout_seconds":90.5,"queue_timeout_seconds":null,"stall_timeout_seconds":null,"retries":0,"context":[],"project":null,"#,
                 r#""place":{"type":"empty"},"command":null,"submitter":null,"#,
                 r#""cancel_requested":false,"not_before":null,"attempts":null}"#

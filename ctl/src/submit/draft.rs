@@ -13,7 +13,8 @@ use super::moment::parse_moment;
 use crate::error::{Error, Result};
 
 /// The keys of a task in a file, `runner` and `requires` being other names for two of them.
-pub const KEYS: [&str; 21] = [
+pub const KEYS: [&str; 22] = [
+    "fallback",
     "description",
     "name",
     "priority",
@@ -51,6 +52,9 @@ pub struct Draft {
     /// The runner that must do it.
     #[serde(alias = "runner")]
     pub agent: Option<RunnerName>,
+    /// Runners that may do it while the account of those before them is parked.
+    #[serde(deserialize_with = "runners")]
+    pub fallback: Vec<RunnerName>,
     /// The model that the runner shall use.
     pub model: Option<String>,
     /// Tasks that must have succeeded first: ids, or names of tasks in the same file.
@@ -104,6 +108,11 @@ impl Draft {
         Self {
             priority: self.priority.or(defaults.priority),
             agent: self.agent.or_else(|| defaults.agent.clone()),
+            fallback: if self.fallback.is_empty() {
+                defaults.fallback.clone()
+            } else {
+                self.fallback
+            },
             model: self.model.or_else(|| defaults.model.clone()),
             after: if self.after.is_empty() {
                 defaults.after.clone()
@@ -172,7 +181,7 @@ impl Draft {
             command: self.command.clone(),
             submitter: submitter(),
             traceparent: String::new(),
-            fallback: Vec::new(),
+            fallback: self.fallback.clone(),
             budget: Default::default(),
             parent: None,
         };
@@ -256,6 +265,21 @@ fn one_or_many<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<Strin
 fn moment<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Timestamp>, D::Error> {
     let text = String::deserialize(d)?;
     parse_moment(&text).map(Some).map_err(D::Error::custom)
+}
+
+/// One runner or a list of them.
+fn runners<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<RunnerName>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        One(RunnerName),
+        Many(Vec<RunnerName>),
+    }
+    let wrong = |_| D::Error::custom("`fallback` is a runner or a list of runners");
+    Ok(match Written::deserialize(d).map_err(wrong)? {
+        Written::One(runner) => vec![runner],
+        Written::Many(runners) => runners,
+    })
 }
 
 fn duration<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Duration>, D::Error> {

@@ -8,12 +8,16 @@ use orchestra_types::{
 
 use crate::{
     ConnectionId, Core, Step,
+    accounts::is_limit,
     cancel::cancelled,
     change::Change,
     input::{Report, ReportBody},
     message::Message,
     row::{AttemptRow, EndStatus, Ending, OutcomeRow, State, TaskRow},
 };
+
+/// A task whose attempts meet limits this often, one after the other, waits for a person.
+const LIMITED_MAX: u32 = 50;
 
 impl Core {
     pub(crate) fn on_reported(
@@ -105,11 +109,12 @@ impl Core {
         outcome: Box<Outcome>,
         step: &mut Step,
     ) {
+        let met_limit = self.meet_at_end(now, attempt, outcome.failure.as_ref(), step);
         let task = self
             .tasks
             .get_mut(&attempt.task)
             .expect("the attempt is held");
-        let ending = ending(&mut task.row, outcome.failure.as_ref());
+        let ending = ending(&mut task.row, outcome.failure.as_ref(), met_limit);
         let row = OutcomeRow {
             id: attempt,
             at: now,
@@ -203,12 +208,16 @@ impl Core {
             .tasks
             .get_mut(&attempt.task)
             .expect("the caller looked the task up");
-        let delay = retry_delay(
-            task.row.failures,
-            self.config.retry_delay,
-            self.config.retry_delay_max,
-            attempt,
-        );
+        let delay = if is_limit(reason.code) && task.row.limited > 0 {
+            Duration::ZERO // Its account holds it as long as it must; others may take it at once.
+        } else {
+            retry_delay(
+                task.row.failures,
+                self.config.retry_delay,
+                self.config.retry_delay_max,
+                attempt,
+            )
+        };
         task.row.reason = Some(Box::new(reason));
         let queued = State::queued(now.plus(delay), task.row.created_at, &task.row.facts);
         self.set_state(now, attempt.task, queued, step);
@@ -281,7 +290,7 @@ impl Core {
 }
 
 /// What follows from an attempt's result. Counts the failure.
-fn ending(row: &mut TaskRow, failure: Option<&Failure>) -> Ending {
+fn ending(row: &mut TaskRow, failure: Option<&Failure>, met_limit: bool) -> Ending {
     let Some(failure) = failure else {
         return Ending::End {
             status: EndStatus::Succeeded,
@@ -295,6 +304,14 @@ fn ending(row: &mut TaskRow, failure: Option<&Failure>) -> Ending {
             reason,
         };
     }
+    if met_limit && row.limited < LIMITED_MAX {
+        // The account's doing and not the task's: it waits for the account, and is not charged.
+        row.limited += 1;
+        return Ending::Retry {
+            reason: Box::new(failure.clone()),
+        };
+    }
+    row.limited = 0;
     row.failures += 1;
     if failure.code.is_retryable() && row.failures <= row.facts.retries {
         return Ending::Retry {
@@ -302,7 +319,7 @@ fn ending(row: &mut TaskRow, failure: Option<&Failure>) -> Ending {
         };
     }
     // Retries were asked for and did not help: a person must look.
-    let exhausted = row.facts.retries > 0 && failure.code.is_retryable();
+    let exhausted = met_limit || (row.facts.retries > 0 && failure.code.is_retryable());
     let status = if exhausted {
         EndStatus::NeedsReview
     } else {

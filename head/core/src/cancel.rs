@@ -121,7 +121,7 @@ impl Core {
             return Reply::RetryRefused(RetryRefused::Behind(id, before, status.status()));
         }
         let row = &mut task.row;
-        (row.failures, row.losses, row.cancel_requested) = (0, 0, false);
+        (row.failures, row.losses, row.limited, row.cancel_requested) = (0, 0, 0, false);
         (row.reason, row.apply) = (None, None);
         let state = if task.waits_for.is_empty() {
             State::queued(now, now, &task.row.facts)

@@ -2,7 +2,7 @@
 
 use orchestra_types::{TaskId, TaskSpec, WorkerId};
 
-use crate::row::{AttemptRow, KeyRow, OutcomeRow, TaskRow, WorkerRow};
+use crate::row::{AccountRow, AttemptRow, KeyRow, OutcomeRow, TaskRow, WorkerRow};
 
 /// One row to write, or rows to remove. All changes of a step become durable together or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Change {
         /// Up to which report.
         up_to: u64,
     },
+    /// An account.
+    Account(Box<AccountRow>),
     /// A submission's key.
     Key(KeyRow),
     /// A task leaves: its row, its specification, its attempts and their ends.

@@ -1,9 +1,12 @@
 //! Numbers that an operator may set.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use orchestra_types::{
-    RunnerName, limits,
+    AccountName, RunnerName, limits,
     runner::{KNOWN_RUNNERS, NOOP},
 };
 
@@ -24,6 +27,8 @@ pub struct Config {
     pub losses_max: u32,
     /// Most tasks that have not ended.
     pub queue_max: u64,
+    /// How many attempts accounts may have at once.
+    pub accounts: BTreeMap<AccountName, u32>,
     /// Runner names that are accepted even when no worker has them yet.
     pub known_runners: BTreeSet<RunnerName>,
     /// How long what is over is kept.
@@ -64,6 +69,7 @@ impl Default for Config {
             lease_grace: limits::LEASE_GRACE,
             losses_max: 3,
             queue_max: 1_000_000,
+            accounts: BTreeMap::new(),
             known_runners: known.collect(),
             retention: Retention::default(),
         }

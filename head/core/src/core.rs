@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orchestra_types::{TaskId, Timestamp, WorkerId};
+use orchestra_types::{RunnerName, TaskId, Timestamp, WorkerId};
 
 use crate::{
-    Config, change::Change, facts::FactsPool, free::Free, input::Input, keys::Keys,
-    message::Message, queue::Queue, retention::Finished, table::TaskTable, view::Counts,
-    worker::Worker,
+    Config, accounts::Accounts, change::Change, facts::FactsPool, free::Free, input::Input,
+    keys::Keys, message::Message, queue::Queue, retention::Finished, table::TaskTable,
+    view::Counts, worker::Worker,
 };
 
 /// What an input leads to. First every change is made durable, then the messages are sent.
@@ -39,6 +39,12 @@ pub struct Core {
     pub(crate) keys: Keys,
     /// What is over, in the order in which it is forgotten.
     pub(crate) finished: Finished,
+    pub(crate) accounts: Accounts,
+    /// Runners without capacity because their accounts are parked, as far as tasks fall back on
+    /// others meanwhile.
+    pub(crate) parked: BTreeSet<RunnerName>,
+    /// Whether `parked` may have changed.
+    pub(crate) parks_moved: bool,
     pub(crate) last_id: TaskId,
     pub(crate) counts: Counts,
     pub(crate) assigning: bool,
@@ -50,6 +56,9 @@ impl Core {
     pub fn new(config: Config) -> Self {
         Self {
             queue: Queue::new(config.promote_after),
+            accounts: Accounts::new(config.accounts.clone()),
+            parked: BTreeSet::new(),
+            parks_moved: false,
             config,
             tasks: TaskTable::default(),
             facts: FactsPool::default(),
@@ -114,6 +123,20 @@ impl Core {
             } => {
                 self.on_reported(now, connection, &worker, *report, &mut step);
             }
+            Input::Metered {
+                connection,
+                worker,
+                attempt,
+                meter,
+            } => {
+                self.on_metered(now, connection, &worker, attempt, &meter, &mut step);
+            }
+            Input::SetAccount { request, name, max } => {
+                self.on_set_account(request, name, max, &mut step);
+            }
+            Input::ResumeAccount { request, name } => {
+                self.on_resume_account(request, name, &mut step);
+            }
             Input::Closed { attempt, apply } => self.on_closed(now, attempt, apply, &mut step),
             Input::StopAssigning => self.assigning = false,
             Input::Tick => {}
@@ -127,7 +150,13 @@ impl Core {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let lease = self.leases.first().map(|(at, _)| *at);
-        let due = [lease, self.queue.next_due(), self.next_forgetting()];
+        let accounts = self.accounts.next_due();
+        let due = [
+            lease,
+            self.queue.next_due(),
+            self.next_forgetting(),
+            accounts,
+        ];
         due.into_iter().flatten().min()
     }
 
@@ -138,5 +167,6 @@ impl Core {
         }
         self.end_leases(now, step);
         self.forget_due(now, step);
+        self.tick_accounts(now, step);
     }
 }

@@ -38,7 +38,11 @@ impl Core {
 
     /// Whether a runner of a worker may be given another attempt now. The one place that knows.
     fn has_room(&self, worker: &Worker, place: usize) -> bool {
-        worker.can_take() && worker.has_free(place)
+        let runner = worker.row.info.runners.get(place);
+        let account = runner.and_then(|runner| runner.account.as_ref());
+        worker.can_take()
+            && worker.has_free(place)
+            && account.is_none_or(|account| self.accounts.has_room(account))
     }
 
     /// Assigns tasks until no ready task fits a free slot.
@@ -46,6 +50,7 @@ impl Core {
         if !self.assigning {
             return;
         }
+        self.look_at_parks();
         for worker in std::mem::take(&mut self.touched) {
             self.fill(now, &worker, step);
         }
@@ -63,7 +68,7 @@ impl Core {
 
     fn next_for(&mut self, now: Timestamp, id: &WorkerId) -> Option<Match> {
         let worker = self.workers.get_mut(id).filter(|w| w.can_take())?;
-        worker.learn(&self.queue);
+        worker.learn(&self.queue, &self.parked);
         let worker = self.workers.get(id)?;
         // Of the runners that could do something of the highest level, the one served longest ago.
         let open = worker.desks.iter().enumerate();
@@ -77,8 +82,9 @@ impl Core {
         let pick = self.queue.pick(now, &desk.fits, &desk.turns)?;
         let requirement = self.queue.requirement(pick.class);
         let mut runners = worker.row.info.runners.iter().enumerate();
-        let (_, runner) = runners
-            .find(|(place, runner)| requirement.wants(runner) && self.has_room(worker, *place))?;
+        let (_, runner) = runners.find(|(place, runner)| {
+            requirement.wants(runner, &self.parked) && self.has_room(worker, *place)
+        })?;
         Some(Match {
             pick,
             worker: id.clone(),
@@ -117,7 +123,14 @@ impl Core {
         let failed_on = last.map(|(worker, _)| worker);
         let mut best = None;
         match &requirement.runner {
-            Some(runner) => self.better_spot(pick, failed_on, runner, &mut best),
+            Some(_) => {
+                let mut runners = requirement.open(&self.parked);
+                while best.is_none()
+                    && let Some(runner) = runners.next()
+                {
+                    self.better_spot(pick, failed_on, runner, &mut best);
+                }
+            }
             None => {
                 let runners = self.free.runners();
                 runners.for_each(|runner| self.better_spot(pick, failed_on, runner, &mut best));
@@ -145,7 +158,7 @@ impl Core {
                 continue;
             };
             let info = worker.row.info.runners.get(spot.place);
-            let fits = info.is_some_and(|runner| requirement.wants(runner))
+            let fits = info.is_some_and(|runner| requirement.wants(runner, &self.parked))
                 && worker.suits(requirement)
                 && self.has_room(worker, spot.place);
             if !fits {
@@ -225,7 +238,9 @@ impl Core {
             self.workers.values().any(|worker| {
                 let mut runners = worker.row.info.runners.iter().enumerate();
                 worker.suits(&requirement)
-                    && runners.any(|(at, r)| requirement.wants(r) && self.has_room(worker, at))
+                    && runners.any(|(at, r)| {
+                        requirement.wants(r, &self.parked) && self.has_room(worker, at)
+                    })
             })
         };
         let mut waiting = self.tasks.values().filter(waits);

@@ -1,7 +1,8 @@
 //! What the core is told.
 
 use orchestra_types::{
-    ApplyResult, AttemptId, Outcome, Priority, TaskId, TaskSpec, WorkerId, runner::WorkerInfo,
+    AccountName, ApplyResult, AttemptId, Limited, Outcome, Priority, TaskId, TaskSpec, Usage,
+    WorkerId, runner::WorkerInfo,
 };
 
 use crate::{ConnectionId, RequestId};
@@ -90,6 +91,33 @@ pub enum Input {
         /// What.
         report: Box<Report>,
     },
+    /// A worker says what a running attempt has used so far. Readings may be lost or come twice.
+    Metered {
+        /// The stream.
+        connection: ConnectionId,
+        /// Who.
+        worker: WorkerId,
+        /// Of which attempt.
+        attempt: AttemptId,
+        /// What it has used.
+        meter: Box<Meter>,
+    },
+    /// A person says how many attempts an account may have at once.
+    SetAccount {
+        /// For the answer.
+        request: RequestId,
+        /// Which.
+        name: AccountName,
+        /// How many; none is as configured.
+        max: Option<u32>,
+    },
+    /// A person says that an account works again.
+    ResumeAccount {
+        /// For the answer.
+        request: RequestId,
+        /// Which.
+        name: AccountName,
+    },
     /// The shell put an attempt's result in place.
     Closed {
         /// Which attempt.
@@ -119,6 +147,17 @@ pub struct Held {
     pub attempt: AttemptId,
     /// Whether its agent was started.
     pub started: bool,
+}
+
+/// What a running attempt has used so far, in all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meter {
+    /// Tokens and cost.
+    pub usage: Usage,
+    /// The model that answers; empty when unknown.
+    pub model: String,
+    /// The CLI met a limit of its account since the last reading.
+    pub limited: Option<Limited>,
 }
 
 /// A numbered report of a worker.

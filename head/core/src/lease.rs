@@ -66,6 +66,7 @@ impl Core {
             Link::Disconnected | Link::Lost => {}
         }
         worker.link = Link::Lost;
+        self.parks_moved = true;
         let silent = now.since(worker.last_seen).as_secs();
         let why = format!(
             "worker {} gave no sign of life for {silent} s",

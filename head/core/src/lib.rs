@@ -11,6 +11,8 @@
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 
+mod account;
+mod accounts;
 mod attempt;
 mod cancel;
 mod change;
@@ -24,6 +26,7 @@ mod input;
 mod keys;
 mod lease;
 mod message;
+mod meter;
 mod queue;
 mod restore;
 mod retention;
@@ -43,17 +46,17 @@ pub use crate::{
     config::{Config, Retention},
     core::{Core, Step},
     facts::FactsPool,
-    input::{Held, Input, NewTask, Report, ReportBody},
+    input::{Held, Input, Meter, NewTask, Report, ReportBody},
     message::{
         CancelRefused, Message, NotFound, PriorityRefused, Reply, RetryRefused, StopReason,
         SubmitRefused, Welcome,
     },
     restore::Rows,
     row::{
-        AttemptRow, EndStatus, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, Terms,
-        Timing, WorkerRow,
+        AccountRow, AttemptRow, EndStatus, Ending, KeyRow, OutcomeRow, Slow, State, TaskFacts,
+        TaskRow, Terms, Timing, WorkerRow,
     },
-    view::{AgentState, AgentView, Counts, Filter, Link, Page, TaskView, WorkerView},
+    view::{AccountView, AgentState, AgentView, Counts, Filter, Link, Page, TaskView, WorkerView},
 };
 
 /// One connection of a worker, numbered by the shell within one life of the process.

@@ -1,6 +1,6 @@
 //! Whom to tell what, once the changes are durable.
 
-use orchestra_types::{AttemptId, RunnerName, TaskId, TaskStatus};
+use orchestra_types::{AccountName, AttemptId, RunnerName, TaskId, TaskStatus};
 
 use crate::{ConnectionId, RequestId};
 
@@ -104,6 +104,10 @@ pub enum Reply {
     SubmitRefused(SubmitRefused),
     /// Done, or on its way: the task as it is now can be read.
     Done(TaskId),
+    /// An account was changed: as it is now it can be read.
+    AccountDone(AccountName),
+    /// There is no such account.
+    NoAccount(AccountName),
     /// There is no such task.
     NotFound(NotFound),
     /// It cannot be cancelled.

@@ -6,7 +6,8 @@ use orchestra_types::{OnDependencyFailure, TaskId, Timestamp, WorkerId};
 
 use crate::{
     Config, Core, Step,
-    row::{KeyRow, State, TaskRow, WorkerRow},
+    accounts::name_accounts,
+    row::{AccountRow, KeyRow, State, TaskRow, WorkerRow},
     task::Waits,
     worker::Worker,
 };
@@ -19,6 +20,8 @@ pub struct Rows {
     pub tasks: Vec<TaskRow>,
     /// Workers, each with the number up to which its reports are recorded.
     pub workers: Vec<(WorkerRow, u64)>,
+    /// Accounts of which something is known.
+    pub accounts: Vec<AccountRow>,
     /// Keys of submissions.
     pub keys: Vec<KeyRow>,
 }
@@ -28,7 +31,11 @@ impl Core {
     /// put in place again.
     pub fn restore(config: Config, now: Timestamp, rows: Rows) -> (Self, Step) {
         let mut core = Self::new(config);
-        for (row, acked) in rows.workers {
+        for row in rows.accounts {
+            core.accounts.insert(row);
+        }
+        for (mut row, acked) in rows.workers {
+            name_accounts(&mut row.info);
             let id = row.info.id.clone();
             core.workers.insert(id.clone(), Worker::new(row, acked));
             core.see(now, &id);

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use orchestra_types::{
-    ApplyResult, AttemptId, Budget, Failure, MachineId, OnDependencyFailure, Outcome, Place,
-    Priority, ProjectId, RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, WorkerId,
+    AccountName, ApplyResult, AttemptId, Budget, Failure, MachineId, OnDependencyFailure, Outcome,
+    Place, Priority, ProjectId, RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, WorkerId,
     runner::WorkerInfo,
 };
 
@@ -69,6 +69,13 @@ pub struct Timing {
 }
 
 impl TaskFacts {
+    /// Whether it names runners to fall back on.
+    pub(crate) fn has_fallback(&self) -> bool {
+        self.terms
+            .as_deref()
+            .is_some_and(|t| !t.fallback.is_empty())
+    }
+
     pub(crate) fn of(spec: &TaskSpec) -> Self {
         let machine = match &spec.place {
             Place::InPlace { machine, .. } => Some(machine.clone()),
@@ -279,6 +286,52 @@ pub struct WorkerRow {
     pub attached_at: Timestamp,
     /// Grows with each attachment.
     pub epoch: u64,
+}
+
+/// An account at a provider, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRow {
+    /// Which.
+    pub name: AccountName,
+    /// How many attempts it may have at once, as a person has set it.
+    pub max: Option<u32>,
+    /// Nothing is started on it before that.
+    pub parked_until: Option<Timestamp>,
+    /// Why, in the provider's words.
+    pub why: String,
+    /// It bears fewer attempts for a while.
+    pub slow: Option<Slow>,
+    /// Limits that were met one soon after the other.
+    pub strikes: u32,
+    /// When the last one was met.
+    pub limited_at: Option<Timestamp>,
+}
+
+/// How an account that met its limit again and again recovers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slow {
+    /// How many attempts it bears.
+    pub window: u32,
+    /// How many it bore before.
+    pub full: u32,
+    /// When it is given one more.
+    pub next: Timestamp,
+}
+
+impl AccountRow {
+    /// An account of which nothing is known.
+    #[must_use]
+    pub fn new(name: AccountName) -> Self {
+        Self {
+            name,
+            max: None,
+            parked_until: None,
+            why: String::new(),
+            slow: None,
+            strikes: 0,
+            limited_at: None,
+        }
+    }
 }
 
 /// The tasks of one submission, by its idempotency key. Their ids follow each other.

@@ -6,6 +6,7 @@ use orchestra_types::{AttemptId, Timestamp, WorkerId, runner::WorkerInfo};
 
 use crate::{
     ConnectionId, Core, Step,
+    accounts::name_accounts,
     change::Change,
     input::Held,
     message::{Message, Welcome},
@@ -19,10 +20,12 @@ impl Core {
         &mut self,
         now: Timestamp,
         connection: ConnectionId,
-        info: WorkerInfo,
+        mut info: WorkerInfo,
         held: &[Held],
         step: &mut Step,
     ) {
+        name_accounts(&mut info);
+        self.parks_may_move();
         let id = info.id.clone();
         let (joined_at, epoch) = match self.workers.get(&id) {
             Some(known) => (known.row.joined_at, known.row.epoch + 1),
@@ -136,15 +139,18 @@ impl Core {
             return;
         };
         worker.link = Link::Disconnected;
+        self.parks_may_move();
         self.touch(id);
     }
 
     pub(crate) fn on_capacity(
         &mut self,
         connection: ConnectionId,
-        info: WorkerInfo,
+        mut info: WorkerInfo,
         step: &mut Step,
     ) {
+        name_accounts(&mut info);
+        self.parks_may_move();
         let Some(worker) = self
             .workers
             .get_mut(&info.id)

@@ -94,6 +94,16 @@ impl Task {
         }
     }
 
+    /// When the attempt that runs was ordered or started.
+    pub fn held_since(&self) -> Option<Timestamp> {
+        match &self.row.state {
+            State::Assigned { at, .. } | State::Running { at, .. } => Some(*at),
+            State::Blocked | State::Queued { .. } | State::Closing { .. } | State::Ended { .. } => {
+                None
+            }
+        }
+    }
+
     /// The latest attempt.
     pub fn attempt(&self) -> AttemptId {
         AttemptId {
@@ -143,6 +153,9 @@ impl Core {
         self.counts.add(status, task.row.facts.priority);
         match &task.row.state {
             State::Queued { .. } => {
+                if !self.accounts.is_idle() && task.row.facts.has_fallback() {
+                    self.parks_moved = true;
+                }
                 let place = self.queue.add(now, id, &task.row.facts, task.wait());
                 if let Some(task) = self.tasks.get_mut(&id) {
                     task.place = place;
@@ -152,6 +165,9 @@ impl Core {
                 let attempt = task.attempt();
                 if let Some(worker) = self.workers.get_mut(worker) {
                     worker.hold(attempt, runner);
+                    if let Some(account) = worker.account_of(runner) {
+                        self.accounts.begin(attempt, account.clone());
+                    }
                 }
             }
             State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
@@ -170,6 +186,9 @@ impl Core {
                 let (attempt, id) = (task.attempt(), worker.clone());
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.release(attempt);
+                }
+                if self.accounts.end(attempt) {
+                    self.queue.refresh();
                 }
                 self.touch(&id);
             }

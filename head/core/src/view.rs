@@ -3,11 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use orchestra_types::{
-    AttemptId, Failure, Priority, RunnerName, TaskId, TaskStatus, Timestamp, WorkerId,
+    AccountName, AttemptId, Failure, Priority, RunnerName, TaskId, TaskStatus, Timestamp, WorkerId,
     runner::{Readiness, WorkerInfo},
 };
 
-use crate::{ConnectionId, Core, dependants::dependency_failed, row::TaskRow, task::Task};
+use crate::{
+    ConnectionId, Core,
+    dependants::dependency_failed,
+    queue::Requirement,
+    row::{State, TaskRow},
+    task::Task,
+};
 
 /// How many tasks there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,6 +123,27 @@ pub struct WorkerView<'a> {
     pub attempts: Vec<AttemptId>,
 }
 
+/// An account, to be read.
+#[derive(Clone, Debug)]
+pub struct AccountView<'a> {
+    /// Which.
+    pub name: &'a AccountName,
+    /// Attempts that work on it.
+    pub in_use: u32,
+    /// How many it may have at once; none is no limit.
+    pub max: Option<u32>,
+    /// How many it bears for a while.
+    pub slowed_to: Option<u32>,
+    /// Nothing is started on it before that.
+    pub parked_until: Option<Timestamp>,
+    /// Why it is parked or slowed.
+    pub why: &'a str,
+    /// The runners that use it; empty where only parked ones are asked for.
+    pub runners: BTreeSet<&'a RunnerName>,
+    /// The workers that have it; empty where only parked ones are asked for.
+    pub workers: BTreeSet<&'a WorkerId>,
+}
+
 /// What one slot of a runner does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentState {
@@ -154,11 +181,9 @@ impl Core {
             row: &task.row,
             status: task.status(),
             waits_for: task.waits_for.iter().collect(),
-            reason: task
-                .row
-                .reason
-                .as_deref()
-                .cloned()
+            reason: self
+                .waiting_reason(task)
+                .or_else(|| task.row.reason.as_deref().cloned())
                 .or_else(|| self.blocked_reason(task)),
         })
     }
@@ -223,6 +248,18 @@ impl Core {
     #[must_use]
     pub fn holder(&self, attempt: AttemptId) -> Option<&WorkerId> {
         self.tasks.get(&attempt.task)?.holder(attempt.number)
+    }
+
+    /// Why a queued task that nobody stands before is not started.
+    fn waiting_reason(&self, task: &Task) -> Option<Failure> {
+        match task.row.state {
+            State::Queued { .. } => self.account_reason(&Requirement::of(&task.row.facts)),
+            State::Blocked
+            | State::Assigned { .. }
+            | State::Running { .. }
+            | State::Closing { .. }
+            | State::Ended { .. } => None,
+        }
     }
 
     /// Why a blocked task cannot go on by itself: a task before it ended without success.

@@ -1,9 +1,9 @@
 //! A worker in memory: who it is, what it holds, what it could take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use orchestra_types::{
-    AttemptId, RunnerName, Timestamp,
+    AccountName, AttemptId, RunnerName, Timestamp,
     runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
@@ -150,8 +150,32 @@ impl Worker {
         is_ready(runner) && desk.busy < runner.slots
     }
 
+    /// Whether its stream is open.
+    pub fn is_connected(&self) -> bool {
+        match self.link {
+            Link::Connected(_) => true,
+            Link::Disconnected | Link::Lost => false,
+        }
+    }
+
+    /// Its runners that could take work if they had room.
+    pub fn ready(&self) -> impl Iterator<Item = &RunnerInfo> {
+        self.row.info.runners.iter().filter(|r| is_ready(r))
+    }
+
+    /// The account of a runner, where it has one.
+    pub fn account_of(&self, runner: &RunnerName) -> Option<&AccountName> {
+        let place = self.place_of(runner)?;
+        self.row.info.runners[place].account.as_ref()
+    }
+
+    /// Forgets what it learnt: which runners stand in for others has changed.
+    pub fn unlearn(&mut self) {
+        self.newest_class = 0;
+    }
+
     /// Learns which of the classes that came meanwhile its runners could do.
-    pub fn learn(&mut self, queue: &Queue) {
+    pub fn learn(&mut self, queue: &Queue, parked: &BTreeSet<RunnerName>) {
         let newest = queue.newest_class();
         if self.newest_class == newest {
             return;
@@ -159,7 +183,7 @@ impl Worker {
         for (class, requirement) in queue.classes_since(self.newest_class) {
             let suits = suits(&self.row.info, requirement);
             for (runner, desk) in self.row.info.runners.iter().zip(&mut self.desks) {
-                if suits && requirement.wants(runner) {
+                if suits && requirement.wants(runner, parked) {
                     desk.fits.insert(class);
                 } else {
                     desk.fits.remove(class);
@@ -182,12 +206,23 @@ impl Worker {
 }
 
 impl Requirement {
-    /// Whether a task that requires this may go to this runner.
-    pub fn wants(&self, runner: &RunnerInfo) -> bool {
+    /// Whether a task that requires this may go to this runner. One to fall back on may do it while
+    /// the accounts of all before it are `parked`.
+    pub fn wants(&self, runner: &RunnerInfo, parked: &BTreeSet<RunnerName>) -> bool {
         match &self.runner {
-            Some(name) => runner.name == *name,
+            Some(_) => self.open(parked).any(|name| *name == runner.name),
             None => runner.agentic,
         }
+    }
+
+    /// The runners that may do a task which names some, best first.
+    pub fn open<'a>(
+        &'a self,
+        parked: &'a BTreeSet<RunnerName>,
+    ) -> impl Iterator<Item = &'a RunnerName> {
+        let mut open = true;
+        let named = self.runner.iter().chain(&self.fallback);
+        named.take_while(move |name| std::mem::replace(&mut open, parked.contains(*name)))
     }
 }
 

@@ -1,7 +1,9 @@
 //! What reaches the engine's thread, and what leaves it towards a worker.
 
 use orchestra_core::{ConnectionId, Core, Input, NewTask, Reply, StopReason, Welcome};
-use orchestra_types::{ApplyResult, AttemptId, Priority, RunnerName, TaskId, TaskSpec, Timestamp};
+use orchestra_types::{
+    AccountName, ApplyResult, AttemptId, Priority, RunnerName, TaskId, TaskSpec, Timestamp,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::Store;
@@ -37,6 +39,8 @@ pub(super) enum Ask {
     Retry(TaskId),
     Prioritise(TaskId, Priority),
     RecordApply { task: TaskId, result: ApplyResult },
+    SetAccount { name: AccountName, max: Option<u32> },
+    ResumeAccount(AccountName),
 }
 
 /// Reads, and answers by itself. Says why when the store is broken.

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use orchestra_core::{ConnectionId, Held, Input, NewTask, Reply};
-use orchestra_types::{ApplyResult, Priority, TaskId, Timestamp, runner::WorkerInfo};
+use orchestra_types::{AccountName, ApplyResult, Priority, TaskId, Timestamp, runner::WorkerInfo};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
@@ -92,6 +92,16 @@ impl Handle {
     /// Notes that a client put a task's change into a checkout, or could not.
     pub async fn record_apply(&self, task: TaskId, result: ApplyResult) -> Result<Reply, Stopped> {
         self.ask(Ask::RecordApply { task, result }).await
+    }
+
+    /// Says how many attempts an account may have at once; none is as configured.
+    pub async fn set_account(&self, name: AccountName, max: Option<u32>) -> Result<Reply, Stopped> {
+        self.ask(Ask::SetAccount { name, max }).await
+    }
+
+    /// Says that an account works again.
+    pub async fn resume_account(&self, name: AccountName) -> Result<Reply, Stopped> {
+        self.ask(Ask::ResumeAccount(name)).await
     }
 
     /// Tells what happened. Waits while too much waits already.

@@ -59,6 +59,7 @@ impl Observer {
             }
             Change::Worker(_)
             | Change::Acked { .. }
+            | Change::Account(_)
             | Change::Key(_)
             | Change::ForgetKey { .. }
             | Change::ForgetWorker { .. } => {}

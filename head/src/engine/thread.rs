@@ -242,6 +242,8 @@ impl Ask {
                 task,
                 priority,
             },
+            Self::SetAccount { name, max } => Input::SetAccount { request, name, max },
+            Self::ResumeAccount(name) => Input::ResumeAccount { request, name },
             Self::RecordApply { task, result } => Input::ApplyRecorded {
                 request,
                 task,

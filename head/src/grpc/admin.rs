@@ -7,7 +7,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response};
 
 use super::{
-    Services, change, cluster, context, follow, list, manifest, status::Result, submit, watch,
+    Services, accounts, change, cluster, context, follow, list, manifest, status::Result, submit,
+    watch,
 };
 
 /// The Admin service.
@@ -140,6 +141,29 @@ impl admin_server::Admin for Admin {
         request: Request<v1::RecordApplyRequest>,
     ) -> Result<Response<v1::Task>> {
         let answer = change::record_apply(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn list_accounts(
+        &self,
+        _: Request<v1::ListAccountsRequest>,
+    ) -> Result<Response<v1::ListAccountsResponse>> {
+        accounts::list(&self.services).await.map(Response::new)
+    }
+
+    async fn set_account(
+        &self,
+        request: Request<v1::SetAccountRequest>,
+    ) -> Result<Response<v1::Account>> {
+        let answer = accounts::set(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn resume_account(
+        &self,
+        request: Request<v1::ResumeAccountRequest>,
+    ) -> Result<Response<v1::Account>> {
+        let answer = accounts::resume(&self.services, &request.into_inner().name).await;
         answer.map(Response::new)
     }
 

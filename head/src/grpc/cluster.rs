@@ -8,6 +8,7 @@ use orchestra_types::{AttemptId, Priority, TaskStatus, Timestamp, WorkerId, limi
 
 use super::{
     Services,
+    accounts::account,
     status::{self, Result},
 };
 use crate::{engine::View, store};
@@ -50,6 +51,7 @@ fn counts(view: &View<'_>) -> v1::ClusterStatus {
         workers_known: count(workers.len()),
         agents_busy: count(agents.iter().filter(busy).count()),
         agents_total: count(agents.iter().filter(there).count()),
+        parked: view.core.parked_accounts().iter().map(account).collect(),
         ..v1::ClusterStatus::default()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! One file for each group of calls; `status` is the one place that makes a `tonic::Status`.
 
+mod accounts;
 mod admin;
 mod bulk;
 mod change;

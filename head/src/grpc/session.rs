@@ -9,14 +9,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use orchestra_core::{ConnectionId, Held, Input, Report, ReportBody};
+use orchestra_core::{ConnectionId, Held, Input, Meter, Report, ReportBody};
 use orchestra_proto::{
     Refused, convert,
     v1::{self, head_message, report, worker_message},
 };
 use orchestra_types::{
-    AttemptId, Exit, Failure, FailureCode, ManifestSummary, Outcome, Timestamp, Usage, WorkerId,
-    limits, runner::WorkerInfo,
+    AttemptId, Exit, Failure, FailureCode, Limited, ManifestSummary, Outcome, Timestamp, Usage,
+    WorkerId, limits, runner::WorkerInfo,
 };
 use tokio::{sync::mpsc, time::timeout};
 use tonic::Streaming;
@@ -149,8 +149,7 @@ impl Reader<'_> {
             worker_message::Body::Reports(reports) => self.reports(reports).await,
             worker_message::Body::Heartbeat(heartbeat) => self.heartbeat(heartbeat).await,
             worker_message::Body::Capacity(info) => self.capacity(info).await,
-            // Nothing counts them yet.
-            worker_message::Body::Meters(_) => Ok(()),
+            worker_message::Body::Meters(meters) => self.meters(meters).await,
         }
     }
 
@@ -177,6 +176,26 @@ impl Reader<'_> {
         let ack = head_message::Body::HeartbeatAck(v1::HeartbeatAck { time_ms });
         // A worker that does not read gets the next one.
         let _ = self.answers.try_send(Ok(message(ack)));
+        Ok(())
+    }
+
+    async fn meters(&self, meters: v1::Meters) -> Result<()> {
+        for wire in meters.meters.into_iter().take(limits::METERS_MAX) {
+            let attempt = convert::attempt_id("meters", wire.attempt);
+            let attempt = attempt.map_err(|e| status::refused(&e))?;
+            let meter = Meter {
+                usage: wire.usage.map(Usage::from).unwrap_or_default(),
+                model: limits::cut(&wire.model, limits::NAME_BYTES_MAX),
+                limited: wire.limited.map(Limited::from),
+            };
+            self.tell(Input::Metered {
+                connection: self.connection,
+                worker: self.worker.clone(),
+                attempt,
+                meter: Box::new(meter),
+            })
+            .await?;
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use orchestra_core::{
     CancelRefused, NotFound, PriorityRefused, Reply, RetryRefused, SubmitRefused,
 };
 use orchestra_proto::Refused;
-use orchestra_types::{AttemptId, RunnerName, TaskId, TaskStatus};
+use orchestra_types::{AccountName, AttemptId, RunnerName, TaskId, TaskStatus};
 use tonic::Status;
 
 use crate::{
@@ -162,9 +162,10 @@ pub(super) fn done(reply: Reply) -> Result<TaskId> {
         Reply::CancelRefused(why) => Err(cancel_refused(why)),
         Reply::RetryRefused(why) => Err(retry_refused(why)),
         Reply::PriorityRefused(why) => Err(priority_refused(why)),
-        Reply::Submitted { .. } | Reply::SubmitRefused(_) => {
-            Err(internal("the engine answered another question"))
-        }
+        Reply::Submitted { .. }
+        | Reply::SubmitRefused(_)
+        | Reply::AccountDone(_)
+        | Reply::NoAccount(_) => Err(internal("the engine answered another question")),
     }
 }
 
@@ -177,7 +178,26 @@ pub(super) fn submitted(reply: Reply) -> Result<(Vec<TaskId>, bool)> {
         | Reply::NotFound(_)
         | Reply::CancelRefused(_)
         | Reply::RetryRefused(_)
-        | Reply::PriorityRefused(_) => Err(internal("the engine answered another question")),
+        | Reply::PriorityRefused(_)
+        | Reply::AccountDone(_)
+        | Reply::NoAccount(_) => Err(internal("the engine answered another question")),
+    }
+}
+
+/// The answer to a change of an account: its name, or why not.
+pub(super) fn account_done(reply: Reply) -> Result<AccountName> {
+    match reply {
+        Reply::AccountDone(name) => Ok(name),
+        Reply::NoAccount(name) => Err(Status::not_found(format!(
+            "there is no account `{name}`; `ctl accounts` lists all accounts"
+        ))),
+        Reply::Submitted { .. }
+        | Reply::SubmitRefused(_)
+        | Reply::Done(_)
+        | Reply::NotFound(_)
+        | Reply::CancelRefused(_)
+        | Reply::PriorityRefused(_)
+        | Reply::RetryRefused(_) => Err(internal("the engine answered another question")),
     }
 }
 

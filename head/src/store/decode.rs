@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use orchestra_core::{
-    AttemptRow, Change, EndStatus, Ending, FactsPool, KeyRow, OutcomeRow, State, TaskFacts,
-    TaskRow, Terms, Timing, WorkerRow,
+    AccountRow, AttemptRow, Change, EndStatus, Ending, FactsPool, KeyRow, OutcomeRow, Slow, State,
+    TaskFacts, TaskRow, Terms, Timing, WorkerRow,
 };
 use orchestra_proto::{
     Refused, convert,
@@ -51,6 +51,9 @@ pub(super) fn change(key: &[u8], message: &[u8]) -> super::Result<Change> {
                 worker: convert::name("worker", name)?,
                 up_to: row.up_to,
             })
+        }),
+        key::ACCOUNTS => typed(key, message, |row| {
+            Ok(Change::Account(Box::new(account(row)?)))
         }),
         key::KEYS => typed(key, message, |row| Ok(Change::Key(self::key(row)?))),
         _ => Err(large::damaged(key, "no table has this letter".to_owned())),
@@ -121,6 +124,22 @@ pub(super) fn worker(row: stored::WorkerRow) -> Read<WorkerRow> {
         joined_at: Timestamp(row.joined_at_ms),
         attached_at: Timestamp(row.attached_at_ms),
         epoch: row.epoch,
+    })
+}
+
+pub(super) fn account(row: stored::AccountRow) -> Read<AccountRow> {
+    Ok(AccountRow {
+        name: convert::name("name", &row.name)?,
+        max: row.max,
+        parked_until: row.parked_until_ms.map(Timestamp),
+        why: row.why,
+        slow: row.slow.map(|slow| Slow {
+            window: slow.window,
+            full: slow.full,
+            next: Timestamp(slow.next_ms),
+        }),
+        strikes: row.strikes,
+        limited_at: (row.limited_at_ms > 0).then_some(Timestamp(row.limited_at_ms)),
     })
 }
 

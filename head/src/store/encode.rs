@@ -1,6 +1,8 @@
 //! Rows to bytes.
 
-use orchestra_core::{AttemptRow, Change, Ending, KeyRow, OutcomeRow, State, TaskRow, WorkerRow};
+use orchestra_core::{
+    AccountRow, AttemptRow, Change, Ending, KeyRow, OutcomeRow, State, TaskRow, WorkerRow,
+};
 use orchestra_proto::{
     convert,
     store::v1::{self as stored, state as wire},
@@ -25,6 +27,7 @@ pub(super) fn change(change: &Change, blobs: &Blobs, frame: &mut Frame) -> Resul
             let row = stored::AckedRow { up_to: *up_to };
             large::put(frame, &key::acked(worker), &row, blobs)?;
         }
+        Change::Account(row) => large::put(frame, &key::account(&row.name), &account(row), blobs)?,
         Change::Key(row) => large::put(frame, &key::submission(&row.key), &key_row(row), blobs)?,
         Change::ForgetTask { id, attempts } => {
             key::of_forgotten(*id, *attempts).for_each(|key| frame.remove(&key));
@@ -188,6 +191,22 @@ fn worker(row: &WorkerRow) -> stored::WorkerRow {
         joined_at_ms: row.joined_at.0,
         attached_at_ms: row.attached_at.0,
         epoch: row.epoch,
+    }
+}
+
+fn account(row: &AccountRow) -> stored::AccountRow {
+    stored::AccountRow {
+        name: row.name.to_string(),
+        max: row.max,
+        parked_until_ms: row.parked_until.map(|at| at.0),
+        why: row.why.clone(),
+        slow: row.slow.map(|slow| stored::account_row::Slow {
+            window: slow.window,
+            full: slow.full,
+            next_ms: slow.next.0,
+        }),
+        strikes: row.strikes,
+        limited_at_ms: row.limited_at.map_or(0, |at| at.0),
     }
 }
 

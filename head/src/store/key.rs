@@ -2,7 +2,7 @@
 //! scans.
 
 use orchestra_core::Change;
-use orchestra_types::{AttemptId, TaskId, WorkerId};
+use orchestra_types::{AccountName, AttemptId, TaskId, WorkerId};
 
 pub(super) const TASKS: u8 = b't';
 pub(super) const SPECS: u8 = b's';
@@ -13,6 +13,7 @@ pub(super) const ACKED: u8 = b'r';
 pub(super) const KEYS: u8 = b'k';
 /// What the store notes of itself.
 pub(super) const META: u8 = b'm';
+pub(super) const ACCOUNTS: u8 = b'c';
 /// Where the format of the whole stands.
 pub(super) const FORMAT: &[u8] = b"mformat";
 /// Up to where the database has what the journal had.
@@ -42,6 +43,10 @@ pub(super) fn acked(id: &WorkerId) -> Vec<u8> {
     named(ACKED, id.as_str())
 }
 
+pub(super) fn account(name: &AccountName) -> Vec<u8> {
+    named(ACCOUNTS, name.as_str())
+}
+
 pub(super) fn submission(key: &str) -> Vec<u8> {
     named(KEYS, key)
 }
@@ -55,6 +60,7 @@ pub(super) fn of_change(change: &Change) -> Vec<Vec<u8>> {
         Change::Outcome(row) => vec![outcome(row.id)],
         Change::Worker(row) => vec![worker(&row.info.id)],
         Change::Acked { worker, .. } => vec![acked(worker)],
+        Change::Account(row) => vec![account(&row.name)],
         Change::Key(row) => vec![submission(&row.key)],
         Change::ForgetTask { id, attempts } => of_forgotten(*id, *attempts).collect(),
         Change::ForgetKey { key } => vec![submission(key)],

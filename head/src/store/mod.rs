@@ -7,7 +7,8 @@
 //! t <task>            task         s <task>            specification, written once
 //! a <task> <attempt>  attempt      o <task> <attempt>  its end
 //! w <worker>          worker       r <worker>          reports recorded up to
-//! k <key>             submission   m format            format of the whole
+//! k <key>             submission   c <account>         account
+//! m format            format of the whole
 //! ```
 //!
 //! ```text

@@ -106,6 +106,7 @@ pub fn references(change: &Change) -> Vec<Reference> {
         | Change::Attempt(_)
         | Change::Worker(_)
         | Change::Acked { .. }
+        | Change::Account(_)
         | Change::Key(_)
         | Change::ForgetTask { .. }
         | Change::ForgetKey { .. }

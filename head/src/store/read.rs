@@ -15,6 +15,7 @@ impl Store {
         Ok(Rows {
             tasks: self.load_tasks()?,
             workers: self.load_workers()?,
+            accounts: self.table(key::ACCOUNTS, decode::account)?,
             keys: self.table(key::KEYS, decode::key)?,
         })
     }

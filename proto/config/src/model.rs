@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use orchestra_types::{Priority, RunnerName};
+use orchestra_types::{AccountName, Priority, RunnerName};
 use serde::Deserialize;
 
 /// The whole file.
@@ -16,6 +16,8 @@ pub struct Config {
     /// The runners, by name: `claude`, `codex`, … or a name of your own.
     #[serde(deserialize_with = "crate::value::runners")]
     pub runners: BTreeMap<RunnerName, RunnerConfig>,
+    /// Accounts at providers, by name, as `ctl accounts` lists them.
+    pub accounts: BTreeMap<AccountName, AccountConfig>,
     /// Defaults and rules of the queue.
     pub queue: QueueConfig,
     /// How long what is over is kept.
@@ -89,11 +91,35 @@ pub struct RunnerConfig {
     /// How long an attempt may run, as `30m`. Default: `queue.default_timeout`.
     #[serde(deserialize_with = "crate::value::optional_duration")]
     pub timeout: Option<Duration>,
+    /// The account that it uses, for limits over all workers. Default: told by its credential, else
+    /// one of this worker's own.
+    pub account: Option<AccountName>,
     /// For a runner of your own: speak ACP to `command`, or take plain text from it. Default: the
     /// built-in adapter of this name.
     pub protocol: Option<Protocol>,
     /// For `agent`: which model service it calls.
     pub agent: Option<AgentRunner>,
+}
+
+/// `accounts: NAME:`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountConfig {
+    /// How many attempts may work on it at once, over all workers. Default: no limit.
+    /// `ctl accounts set` stands above it.
+    #[serde(deserialize_with = "crate::value::slots")]
+    pub max: Option<u32>,
+}
+
+impl Config {
+    /// How many attempts accounts may have at once.
+    #[must_use]
+    pub fn account_limits(&self) -> BTreeMap<AccountName, u32> {
+        let limits = self.accounts.iter();
+        limits
+            .filter_map(|(name, account)| Some((name.clone(), account.max?)))
+            .collect()
+    }
 }
 
 /// How to drive a program that has no adapter of its own.

@@ -213,8 +213,14 @@ impl Attempt {
                 }
             }
         }
+        self.meter(&happened);
         self.journal.record(cause, clock::now(), raw, happened)?;
         Ok(acts)
+    }
+
+    fn meter(&self, happened: &[(String, EventKind)]) {
+        let events = happened.iter().map(|(_, kind)| kind);
+        self.shared.meters.note(self.id, events);
     }
 
     async fn perform(&mut self, running: &mut Running, acts: Vec<Act>) -> Result<(), Error> {
@@ -285,6 +291,7 @@ impl Attempt {
 
     fn ended(&self, machine: &Machine, started: Started, exit: Exit, verdict: Verdict) -> Phase {
         self.control.stage.send_replace(Stage::Delivering);
+        self.shared.meters.end(self.id);
         let lost = exit == Exit::Unknown && machine.reason().is_none();
         let said = if lost {
             Some(supervisor_lost())
@@ -331,6 +338,7 @@ fn words_of(found: &Reattach) -> &'static str {
 fn words(reason: StopReason) -> &'static str {
     match reason {
         StopReason::Cancelled => "cancelled by a person",
+        StopReason::Budget => "its budget is used up",
         StopReason::Timeout => "its time is over",
         StopReason::Lost => "the head has given this attempt up",
         StopReason::Shutdown => "the worker stops",

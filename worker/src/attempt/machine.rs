@@ -21,6 +21,8 @@ pub const CLOSING_GRACE: Duration = Duration::from_secs(10);
 pub enum StopReason {
     /// A person cancelled the task.
     Cancelled,
+    /// A budget is used up.
+    Budget,
     /// It ran longer than it may.
     Timeout,
     /// The head has given it up; it is no longer ours.
@@ -198,6 +200,10 @@ pub fn failure(
     };
     let (code, message) = match reason {
         StopReason::Cancelled => (FailureCode::Cancelled, "cancelled by a person".to_owned()),
+        StopReason::Budget => (
+            FailureCode::BudgetExceeded,
+            "stopped because a budget is used up; its work is kept".to_owned(),
+        ),
         StopReason::Timeout => {
             let message = format!("ran longer than its timeout of {} s", timeout.as_secs());
             (FailureCode::Timeout, message)

@@ -22,6 +22,7 @@ use crate::{
     bulk::Bulk,
     clock, disk,
     events::{self, Cause, Journal, Pushed},
+    meter::Meters,
     process,
     prompt::Document,
     self_command::SelfCommand,
@@ -33,6 +34,8 @@ use crate::{
 pub struct Shared {
     /// Where the reports go.
     pub spool: spool::Handle,
+    /// Where it is said what attempts have used.
+    pub meters: Meters,
     /// Where bytes and events go.
     pub bulk: Bulk,
     /// Bundles.

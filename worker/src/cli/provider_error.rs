@@ -32,7 +32,8 @@ const TOO_LONG: [&str; 7] = [
     "too many tokens",
 ];
 const REFUSED: [&str; 3] = ["usage policy", "content policy", "content_filter"];
-const RATE: [&str; 5] = [
+const RATE: [&str; 6] = [
+    "overloaded",
     "rate limit",
     "rate_limit",
     "too many requests",
@@ -53,8 +54,7 @@ const AUTH: [&str; 12] = [
     "permission_denied",
     "forbidden",
 ];
-const UNAVAILABLE: [&str; 18] = [
-    "overloaded",
+const UNAVAILABLE: [&str; 17] = [
     "at capacity",
     "internal server error",
     "internal error encountered",
@@ -133,7 +133,7 @@ fn of_status(status: u16) -> FailureCode {
         401 | 403 => FailureCode::Auth,
         402 => FailureCode::QuotaExhausted,
         413 => FailureCode::ContextTooLong,
-        429 => FailureCode::RateLimited,
+        429 | 529 => FailureCode::RateLimited,
         408 | 500..=599 => FailureCode::ProviderUnavailable,
         400..=499 => FailureCode::BadRequest,
         _ => FailureCode::AgentFailed,
@@ -207,7 +207,7 @@ mod tests {
                 "Invalid API key · Fix external API key",
                 FailureCode::Auth,
             ),
-            (Some(529), "Overloaded", FailureCode::ProviderUnavailable),
+            (Some(529), "Overloaded", FailureCode::RateLimited),
             (
                 None,
                 "API Error: Unable to connect to API (ConnectionRefused)",

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{bulk::Target, fleet, spool};
+use crate::{bulk::Target, fleet, meter::Meters, spool};
 use backoff::Backoff;
 
 /// A stream that lived this long was a good one: the next dial does not wait long.
@@ -74,6 +74,8 @@ pub struct Session {
     pub spool: spool::Handle,
     /// The attempts.
     pub fleet: fleet::Handle,
+    /// What attempts have used.
+    pub meters: Meters,
     /// Ends it.
     pub stop: CancellationToken,
 }

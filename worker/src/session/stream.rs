@@ -9,7 +9,7 @@ use orchestra_proto::{
 use orchestra_types::{AttemptId, limits};
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -100,6 +100,11 @@ async fn serve(session: &mut Session, outgoing: Outgoing, mut incoming: Incoming
     let mut sent = progress.borrow_and_update().acked;
     let mut heartbeat = interval(limits::HEARTBEAT_EVERY);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut readings = session.meters.changes();
+    session.meters.renew();
+    // Set while there is something to tell: the first reading at once, then one a while.
+    let mut meter_due: Option<Instant> = None;
+    let mut metered = None;
     progress.mark_changed();
     loop {
         let done = tokio::select! {
@@ -111,6 +116,19 @@ async fn serve(session: &mut Session, outgoing: Outgoing, mut incoming: Incoming
                 }
                 Err(_) => Err(Error::Stopping),
             },
+            changed = readings.changed(), if meter_due.is_none() => match changed {
+                Ok(()) => {
+                    let rested = metered.map(|at: Instant| at + limits::METER_EVERY);
+                    meter_due = Some(rested.unwrap_or_else(Instant::now));
+                    Ok(())
+                }
+                Err(_) => Err(Error::Stopping),
+            },
+            () = due(meter_due) => {
+                (meter_due, metered) = (None, Some(Instant::now()));
+                readings.borrow_and_update();
+                send_meters(session, &outgoing).await
+            }
             _ = heartbeat.tick() => {
                 let beat = v1::Heartbeat { time_ms: now_ms() };
                 send(&outgoing, worker_message::Body::Heartbeat(beat)).await
@@ -127,6 +145,21 @@ async fn serve(session: &mut Session, outgoing: Outgoing, mut incoming: Incoming
             return error;
         }
     }
+}
+
+/// Resolves at this moment; never without one.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn send_meters(session: &Session, outgoing: &Outgoing) -> Result<(), Error> {
+    while let Some(meters) = session.meters.take() {
+        send(outgoing, worker_message::Body::Meters(meters)).await?;
+    }
+    Ok(())
 }
 
 async fn send_reports(session: &Session, outgoing: &Outgoing, sent: &mut u64) -> Result<(), Error> {
@@ -179,6 +212,7 @@ async fn on_order(session: &Session, order: v1::Order) -> Result<(), Error> {
         },
         Some(order::Body::Cancel(cancel)) => match attempt(&cancel.attempt) {
             Some(id) if cancel.reason == "lost" => Order::GiveUp(id),
+            Some(id) if cancel.reason == "budget" => Order::OverBudget(id),
             Some(id) => Order::Cancel(id),
             None => return Ok(()),
         },

@@ -21,6 +21,9 @@ pub struct Options {
     /// The runner that must do it: claude, codex, …, shell. Default: whichever agent is free
     #[arg(long, short, alias = "runner", value_name = "RUNNER")]
     pub agent: Option<RunnerName>,
+    /// Runners that may do it while the account of those before them is parked; separate by commas
+    #[arg(long, value_name = "RUNNER", value_delimiter = ',')]
+    pub fallback: Vec<RunnerName>,
     /// The model that the runner shall use. Default: the runner's own
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
@@ -72,6 +75,7 @@ impl Options {
         Ok(Draft {
             priority: self.priority,
             agent: self.agent,
+            fallback: self.fallback,
             model: self.model,
             after: self.after.iter().map(ToString::to_string).collect(),
             on_dependency_failure: self.on_dependency_failure,

@@ -11,13 +11,17 @@ use crate::row::TaskFacts;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Requirement {
     pub runner: Option<RunnerName>,
+    /// Runners for while the accounts of those before them are parked.
+    pub fallback: Vec<RunnerName>,
     pub machine: Option<MachineId>,
     pub labels: BTreeMap<String, String>,
 }
 
 impl Requirement {
     pub fn of(facts: &TaskFacts) -> Self {
+        let terms = facts.terms.as_deref();
         Self {
+            fallback: terms.map_or_else(Vec::new, |t| t.fallback.clone()),
             runner: facts.runner.clone(),
             machine: facts.machine.clone(),
             labels: facts.requires.clone(),
@@ -117,6 +121,21 @@ impl Classes {
     pub fn best_rank(&self, classes: &ClassSet) -> Option<Rank> {
         let best = |class: ClassNo| self.best.get(class as usize).copied().flatten();
         classes.iter().filter_map(best).min()
+    }
+
+    /// The classes that have a ready task.
+    pub fn with_ready(&self) -> impl Iterator<Item = ClassNo> {
+        let numbered = (0..).zip(&self.best);
+        numbered
+            .filter(|(_, best)| best.is_some())
+            .map(|(number, _)| number)
+    }
+
+    /// The runners that tasks fall back on, and those before them.
+    pub fn with_fallback(&self) -> impl Iterator<Item = &Requirement> {
+        self.numbers
+            .keys()
+            .filter(|requirement| !requirement.fallback.is_empty())
     }
 
     pub fn requirement(&self, number: ClassNo) -> &Requirement {

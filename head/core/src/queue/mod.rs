@@ -195,6 +195,18 @@ impl Queue {
         std::mem::take(&mut self.fresh)
     }
 
+    /// There may be room where there was none: every class with a ready task is looked at again.
+    pub fn refresh(&mut self) {
+        for class in self.classes.with_ready() {
+            self.fresh.insert(class);
+        }
+    }
+
+    /// The requirements of waiting tasks that name runners to fall back on.
+    pub fn with_fallback(&self) -> impl Iterator<Item = &Requirement> {
+        self.classes.with_fallback()
+    }
+
     pub fn requirement(&self, class: ClassNo) -> &Requirement {
         self.classes.requirement(class)
     }

@@ -1,5 +1,6 @@
 //! Tests of the decisions: what a step changes and says, and nothing else.
 
+mod accounts;
 mod bench;
 mod dependants;
 mod dispatch;

@@ -59,7 +59,7 @@ impl Problem {
             401 | 403 => Code::Auth,
             429 if is_quota(said) => Code::QuotaExhausted,
             402 => Code::QuotaExhausted,
-            429 => Code::RateLimited,
+            429 | 529 => Code::RateLimited,
             408 | 500.. => Code::ProviderUnavailable,
             413 => Code::ContextTooLong,
             400..500 if is_too_long(said) => Code::ContextTooLong,

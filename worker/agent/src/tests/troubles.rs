@@ -41,7 +41,7 @@ async fn troubles_that_stay_end_the_run_with_their_code() {
         ("400", Code::BadRequest, 1),
         ("429:0", Code::RateLimited, 4),
         ("500", Code::ProviderUnavailable, 4),
-        ("529", Code::ProviderUnavailable, 4),
+        ("529", Code::RateLimited, 4),
         ("cut", Code::ProviderUnavailable, 4),
     ];
     for (trouble, code, requests) in cases {

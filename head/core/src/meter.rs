@@ -1,0 +1,28 @@
+//! What running attempts have used so far, as their workers say it now and then.
+
+use orchestra_types::{AttemptId, Timestamp, WorkerId};
+
+use crate::{ConnectionId, Core, Step, input::Meter};
+
+impl Core {
+    pub(crate) fn on_metered(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+        worker: &WorkerId,
+        attempt: AttemptId,
+        meter: &Meter,
+        step: &mut Step,
+    ) {
+        let is_current = self
+            .workers
+            .get(worker)
+            .is_some_and(|w| w.is_on(connection));
+        if !is_current || self.holder(attempt) != Some(worker) {
+            return; // Its outcome has the last word, and another holder its own readings.
+        }
+        if let Some(limited) = &meter.limited {
+            self.meet_while_running(now, attempt, limited, step);
+        }
+    }
+}
