@@ -5,6 +5,8 @@
 //! and at classes that only now have a ready task (`place`: the task takes the best worker).
 //! Whatever makes room usable must say so by `Core::touch`.
 
+use std::collections::BTreeSet;
+
 use orchestra_types::{AttemptId, RunnerName, TaskId, Timestamp, WorkerId};
 
 use crate::{
@@ -12,11 +14,80 @@ use crate::{
     change::Change,
     free::Spot,
     message::Message,
-    queue::{Pick, Turns},
+    queue::{Pick, Requirement, Turns},
     row::{AttemptRow, State},
     view::Link,
     worker::Worker,
 };
+
+/// A search for the best spot for a task.
+struct Search<'a> {
+    core: &'a Core,
+    requirement: &'a Requirement,
+    /// The worker of the latest attempt.
+    failed_on: Option<&'a WorkerId>,
+    best: Option<(Spot, &'a RunnerName)>,
+}
+
+impl<'a> Search<'a> {
+    /// Goes through the lists of a runner, or of all.
+    fn look(&mut self, runner: Option<&RunnerName>) {
+        for (runner, spots) in self.core.free.lists(self.requirement, runner) {
+            self.go_through(runner, spots);
+        }
+    }
+
+    /// Goes through a list whose workers have the labels, until what comes is worse.
+    fn go_through(&mut self, runner: &'a RunnerName, spots: &BTreeSet<Spot>) {
+        for spot in spots {
+            if self
+                .best
+                .as_ref()
+                .is_some_and(|(best, _)| best.place < spot.place)
+            {
+                return;
+            }
+            if !self.core.does(spot, self.requirement) {
+                continue;
+            }
+            self.keep_better(spot, runner);
+            if Some(&spot.worker) != self.failed_on {
+                return;
+            }
+        }
+    }
+
+    /// Asks one worker for its first runner that does.
+    fn ask(&mut self, id: &WorkerId) {
+        let Some(worker) = self.core.workers.get(id) else {
+            return;
+        };
+        if !worker.suits(self.requirement) {
+            return;
+        }
+        for (place, runner) in worker.row.info.runners.iter().enumerate() {
+            let spot = Spot {
+                place,
+                load: worker.load(),
+                worker: id.clone(),
+            };
+            if self.core.does(&spot, self.requirement) {
+                return self.keep_better(&spot, &runner.name);
+            }
+        }
+    }
+
+    fn keep_better(&mut self, spot: &Spot, runner: &'a RunnerName) {
+        let failed = |spot: &Spot| Some(&spot.worker) == self.failed_on;
+        let better = self.best.as_ref().is_none_or(|(best, _)| {
+            (spot.place, failed(spot), spot.load, &spot.worker)
+                < (best.place, failed(best), best.load, &best.worker)
+        });
+        if better {
+            self.best = Some((spot.clone(), runner));
+        }
+    }
+}
 
 /// A task and where it goes.
 struct Match {
@@ -43,6 +114,15 @@ impl Core {
         worker.can_take()
             && worker.has_free(place)
             && account.is_none_or(|account| self.accounts.has_room(account))
+    }
+
+    /// Whether a spot's runner is a wanted one and has room.
+    fn does(&self, spot: &Spot, requirement: &Requirement) -> bool {
+        self.workers.get(&spot.worker).is_some_and(|worker| {
+            let runner = worker.row.info.runners.get(spot.place);
+            runner.is_some_and(|runner| requirement.wants(runner, &self.parked))
+                && self.has_room(worker, spot.place)
+        })
     }
 
     /// Assigns tasks until no ready task fits a free slot.
@@ -120,57 +200,30 @@ impl Core {
     fn best_spot(&self, pick: Pick) -> Option<(WorkerId, RunnerName)> {
         let requirement = self.queue.requirement(pick.class);
         let last = self.tasks.get(&pick.task)?.row.last.as_deref();
-        let failed_on = last.map(|(worker, _)| worker);
-        let mut best = None;
-        match &requirement.runner {
-            Some(_) => {
-                let mut runners = requirement.open(&self.parked);
-                while best.is_none()
-                    && let Some(runner) = runners.next()
-                {
-                    self.better_spot(pick, failed_on, runner, &mut best);
+        let mut search = Search {
+            core: self,
+            requirement,
+            failed_on: last.map(|(worker, _)| worker),
+            best: None,
+        };
+        match (&requirement.machine, &requirement.runner) {
+            (Some(machine), _) => {
+                for id in self.free.on_machine(machine) {
+                    search.ask(id);
                 }
             }
-            None => {
-                let runners = self.free.runners();
-                runners.for_each(|runner| self.better_spot(pick, failed_on, runner, &mut best));
+            (None, Some(_)) => {
+                let mut runners = requirement.open(&self.parked);
+                while search.best.is_none()
+                    && let Some(runner) = runners.next()
+                {
+                    search.look(Some(runner));
+                }
             }
+            (None, None) => search.look(None),
         }
-        best.map(|(spot, runner)| (spot.worker.clone(), runner.clone()))
-    }
-
-    /// Puts the best spot of a runner into `best`, where it is better than what is there.
-    fn better_spot<'a>(
-        &'a self,
-        pick: Pick,
-        failed_on: Option<&WorkerId>,
-        runner: &'a RunnerName,
-        best: &mut Option<(&'a Spot, &'a RunnerName)>,
-    ) {
-        let requirement = self.queue.requirement(pick.class);
-        let failed = |spot: &Spot| Some(&spot.worker) == failed_on;
-        let key = |spot: &'a Spot| (spot.place, failed(spot), spot.load, &spot.worker);
-        for spot in self.free.of(runner) {
-            if best.is_some_and(|(known, _)| known.place < spot.place) {
-                return;
-            }
-            let Some(worker) = self.workers.get(&spot.worker) else {
-                continue;
-            };
-            let info = worker.row.info.runners.get(spot.place);
-            let fits = info.is_some_and(|runner| requirement.wants(runner, &self.parked))
-                && worker.suits(requirement)
-                && self.has_room(worker, spot.place);
-            if !fits {
-                continue;
-            }
-            if best.is_none_or(|(known, _)| key(spot) < key(known)) {
-                *best = Some((spot, runner));
-            }
-            if !failed(spot) {
-                return; // What comes behind it is worse.
-            }
-        }
+        let (spot, runner) = search.best?;
+        Some((spot.worker, runner.clone()))
     }
 
     /// Lists a worker among those with room, as it is now.
@@ -234,7 +287,7 @@ impl Core {
     pub(crate) fn missed(&self, now: Timestamp) -> Option<TaskId> {
         let waits = |task: &&crate::task::Task| matches!(&task.row.state, State::Queued { not_before, .. } if *not_before <= now);
         let fits = |task: &&crate::task::Task| {
-            let requirement = crate::queue::Requirement::of(&task.row.facts);
+            let requirement = Requirement::of(&task.row.facts);
             self.workers.values().any(|worker| {
                 let mut runners = worker.row.info.runners.iter().enumerate();
                 worker.suits(&requirement)

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orchestra_types::{RunnerName, WorkerId};
+use orchestra_types::{MachineId, RunnerName, WorkerId};
 
-use crate::worker::Worker;
+use crate::{queue::Requirement, worker::Worker};
+
+/// Labels of a worker. Workers with the same ones are asked as one.
+type Labels = BTreeMap<String, String>;
 
 /// A runner with room on a worker; the first goes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,52 +19,121 @@ pub(crate) struct Spot {
     pub worker: WorkerId,
 }
 
-/// The spots of all connected workers, by the runner's name.
+/// A list of spots in which all workers have the same labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ListKey {
+    runner: RunnerName,
+    kind: usize,
+}
+
+/// Where a worker is listed.
 #[derive(Debug, Default)]
-pub(crate) struct Free(BTreeMap<RunnerName, BTreeSet<Spot>>);
+pub(crate) struct Listed {
+    spots: Vec<(ListKey, Spot)>,
+    machine: Option<MachineId>,
+}
+
+/// The spots of all connected workers.
+#[derive(Debug, Default)]
+pub(crate) struct Free {
+    lists: BTreeMap<ListKey, BTreeSet<Spot>>,
+    /// The labels that there ever were, each with the number of its kind.
+    kinds: BTreeMap<Labels, usize>,
+    labels: Vec<Labels>,
+    /// The listed workers of each machine.
+    machines: BTreeMap<MachineId, BTreeSet<WorkerId>>,
+}
 
 impl Free {
     /// Lists a worker as it is now.
     pub fn list(&mut self, id: &WorkerId, worker: &mut Worker) {
-        if worker.listed.is_empty() && !worker.can_take() {
+        if worker.listed.spots.is_empty() && !worker.can_take() {
             return;
         }
-        for (runner, spot) in worker.listed.drain(..) {
-            if let Some(spots) = self.0.get_mut(&runner) {
-                spots.remove(&spot);
-                if spots.is_empty() {
-                    self.0.remove(&runner);
-                }
-            }
-        }
+        self.unlist(id, worker);
         if !worker.can_take() {
             return;
         }
-        let load = worker.load();
+        let (kind, load) = (self.kind(&worker.row.info.labels), worker.load());
         for (place, runner) in worker.row.info.runners.iter().enumerate() {
             if !worker.has_free(place) {
                 continue;
             }
+            let key = ListKey {
+                runner: runner.name.clone(),
+                kind,
+            };
             let spot = Spot {
                 place,
                 load,
                 worker: id.clone(),
             };
-            self.0
-                .entry(runner.name.clone())
-                .or_default()
-                .insert(spot.clone());
-            worker.listed.push((runner.name.clone(), spot));
+            let list = self.lists.entry(key.clone()).or_default();
+            list.insert(spot.clone());
+            worker.listed.spots.push((key, spot));
+        }
+        let machine = worker.row.info.machine.clone();
+        let there = self.machines.entry(machine.clone()).or_default();
+        there.insert(id.clone());
+        worker.listed.machine = Some(machine);
+    }
+
+    fn unlist(&mut self, id: &WorkerId, worker: &mut Worker) {
+        for (key, spot) in worker.listed.spots.drain(..) {
+            if let Some(list) = self.lists.get_mut(&key) {
+                list.remove(&spot);
+                if list.is_empty() {
+                    self.lists.remove(&key);
+                }
+            }
+        }
+        if let Some(machine) = worker.listed.machine.take()
+            && let Some(there) = self.machines.get_mut(&machine)
+        {
+            there.remove(id);
+            if there.is_empty() {
+                self.machines.remove(&machine);
+            }
         }
     }
 
-    /// The runners that have a spot.
-    pub fn runners(&self) -> impl Iterator<Item = &RunnerName> {
-        self.0.keys()
+    fn kind(&mut self, labels: &Labels) -> usize {
+        if let Some(known) = self.kinds.get(labels) {
+            return *known;
+        }
+        let kind = self.labels.len();
+        self.labels.push(labels.clone());
+        self.kinds.insert(labels.clone(), kind);
+        kind
     }
 
-    /// The spots of a runner, best first.
-    pub fn of(&self, runner: &RunnerName) -> impl Iterator<Item = &Spot> {
-        self.0.get(runner).into_iter().flatten()
+    /// Lists of spots of a runner, or of all, whose labels a requirement has; each list has its
+    /// best spot first.
+    pub fn lists(
+        &self,
+        requirement: &Requirement,
+        named: Option<&RunnerName>,
+    ) -> impl Iterator<Item = (&RunnerName, &BTreeSet<Spot>)> {
+        let first = named.map(|runner| ListKey {
+            runner: runner.clone(),
+            kind: 0,
+        });
+        let lists = match &first {
+            Some(first) => self.lists.range(first..),
+            None => self.lists.range::<ListKey, _>(..),
+        };
+        let lists = lists.take_while(move |(key, _)| named.is_none_or(|name| *name == key.runner));
+        let suits = |key: &ListKey| {
+            let mut labels = requirement.labels.iter();
+            labels.all(|(name, value)| self.labels[key.kind].get(name) == Some(value))
+        };
+        lists
+            .filter(move |(key, _)| suits(key))
+            .map(|(key, spots)| (&key.runner, spots))
+    }
+
+    /// The listed workers of a machine.
+    pub fn on_machine(&self, machine: &MachineId) -> impl Iterator<Item = &WorkerId> {
+        self.machines.get(machine).into_iter().flatten()
     }
 }

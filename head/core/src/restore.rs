@@ -1,6 +1,9 @@
 //! Rebuilds the core from what was durable.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use orchestra_types::{OnDependencyFailure, TaskId, Timestamp, WorkerId};
 
@@ -62,12 +65,17 @@ impl Core {
     fn restore_tasks(&mut self, now: Timestamp, mut rows: Vec<TaskRow>) {
         rows.sort_unstable_by_key(|row| row.id);
         // What is not there was forgotten: nothing waits for it.
+        let needed: BTreeSet<TaskId> = rows.iter().flat_map(|r| r.after.iter().copied()).collect();
         let unsettled: BTreeMap<TaskId, bool> = rows
             .iter()
-            .filter(|row| !row.state.is_success())
+            .filter(|row| needed.contains(&row.id) && !row.state.is_success())
             .map(|row| (row.id, matches!(row.state, State::Ended { .. })))
             .collect();
+        // Facts that rows share already are looked up once.
+        let mut adopted = BTreeMap::new();
         for mut row in rows {
+            let adopted = adopted.entry(Arc::as_ptr(&row.facts).addr());
+            row.facts = Arc::clone(adopted.or_insert_with(|| self.facts.adopt(&row.facts)));
             self.share(&mut row);
             self.last_id = self.last_id.max(row.id);
             let runs_anyway = row.facts.on_dependency_failure == OnDependencyFailure::Run;
@@ -85,9 +93,8 @@ impl Core {
         }
     }
 
-    /// What the row has in common with others is kept once.
+    /// Names that the row has in common with others are kept once.
     fn share(&mut self, row: &mut TaskRow) {
-        row.facts = self.facts.adopt(&row.facts);
         let known = |worker: &mut WorkerId| {
             if let Some((id, _)) = self.workers.get_key_value(worker) {
                 *worker = id.clone();

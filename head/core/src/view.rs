@@ -188,34 +188,17 @@ impl Core {
         })
     }
 
-    /// Lists tasks.
+    /// Lists tasks. A page may be short, or even empty, and still have a next one: where few of
+    /// very many tasks fit, it ends early.
     #[must_use]
     pub fn list(&self, filter: &Filter) -> Page {
-        let fits = |task: &&Task| filter.fits(task);
-        let limit = filter.limit.max(1);
-        // One more than asked for says whether there is a next page.
-        let mut ids: Vec<TaskId> = if filter.newest_first {
+        let statuses = &filter.statuses;
+        if filter.newest_first {
             let below = filter.after.unwrap_or(TaskId(u64::MAX));
-            let tasks = self.tasks.range(..below, &filter.statuses).rev();
-            tasks
-                .filter(fits)
-                .take(limit + 1)
-                .map(|t| t.row.id)
-                .collect()
+            filter.page(self.tasks.range(..below, statuses).rev())
         } else {
             let from = TaskId(filter.after.map_or(0, |id| id.0.saturating_add(1)));
-            let tasks = self.tasks.range(from.., &filter.statuses);
-            tasks
-                .filter(fits)
-                .take(limit + 1)
-                .map(|t| t.row.id)
-                .collect()
-        };
-        let more = ids.len() > limit;
-        ids.truncate(limit);
-        Page {
-            next: if more { ids.last().copied() } else { None },
-            ids,
+            filter.page(self.tasks.range(from.., statuses))
         }
     }
 
@@ -281,7 +264,32 @@ impl Core {
     }
 }
 
+/// Most tasks that one page looks at: whoever wants more asks again, and others have their turn.
+const LOOKED_AT_MAX: usize = 20_000;
+
 impl Filter {
+    /// The first of these tasks that fit. Ends early where few do.
+    fn page<'a>(&self, tasks: impl Iterator<Item = &'a Task>) -> Page {
+        let mut page = Page::default();
+        let mut last = None;
+        for (looked_at, task) in tasks.enumerate() {
+            if looked_at >= LOOKED_AT_MAX {
+                page.next = last;
+                return page;
+            }
+            last = Some(task.row.id);
+            if !self.fits(task) {
+                continue;
+            }
+            if page.ids.len() >= self.limit.max(1) {
+                page.next = page.ids.last().copied();
+                return page;
+            }
+            page.ids.push(task.row.id);
+        }
+        page
+    }
+
     fn fits(&self, task: &Task) -> bool {
         let row = &task.row;
         let status = self.statuses.is_empty() || self.statuses.contains(&task.status());

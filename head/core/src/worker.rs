@@ -9,7 +9,7 @@ use orchestra_types::{
 
 use crate::{
     ConnectionId,
-    free::Spot,
+    free::Listed,
     queue::{ClassSet, Queue, Requirement, Turns},
     row::WorkerRow,
     view::Link,
@@ -32,7 +32,7 @@ pub(crate) struct Worker {
     /// The newest class that the desks know of.
     newest_class: u64,
     /// As it stands in `Core::free`.
-    pub listed: Vec<(RunnerName, Spot)>,
+    pub listed: Listed,
 }
 
 /// What the scheduler notes of a runner on a worker.
@@ -60,7 +60,7 @@ impl Worker {
             acked,
             attempts: BTreeMap::new(),
             newest_class: 0,
-            listed: Vec::new(),
+            listed: Listed::default(),
         }
     }
 

@@ -23,30 +23,53 @@ pub(super) async fn tasks(
     services: &Services,
     request: v1::ListTasksRequest,
 ) -> Result<v1::ListTasksResponse> {
-    let filter = filter(request).map_err(|e| status::refused(&e))?;
-    let page = services.engine.read(move |view| page(view, &filter)).await;
-    page.map_err(status::read)
+    let mut filter = filter(request).map_err(|e| status::refused(&e))?;
+    let mut all = Found::default();
+    // Where few of very many tasks fit, the engine answers in parts, and others have their turn.
+    loop {
+        let asked = filter.clone();
+        let found = services.engine.read(move |view| page(view, &asked)).await;
+        let found = found.map_err(status::read)?;
+        filter.limit = filter.limit.saturating_sub(found.tasks.len());
+        filter.after = found.next;
+        all.bytes += found.bytes;
+        all.tasks.extend(found.tasks);
+        all.next = found.next;
+        if all.next.is_none() || filter.limit == 0 || all.bytes > PAGE_BYTES_MAX {
+            return Ok(v1::ListTasksResponse {
+                tasks: all.tasks,
+                next_after_id: all.next.map_or(0, |id| id.0),
+            });
+        }
+    }
 }
 
-fn page(view: &View<'_>, filter: &Filter) -> store::Result<v1::ListTasksResponse> {
-    let found = view.core.list(filter);
-    let mut next = found.next;
-    let (mut tasks, mut bytes) = (Vec::new(), 0);
-    for id in found.ids {
+/// A part of a page.
+#[derive(Default)]
+struct Found {
+    tasks: Vec<v1::Task>,
+    bytes: usize,
+    next: Option<TaskId>,
+}
+
+fn page(view: &View<'_>, filter: &Filter) -> store::Result<Found> {
+    let listed = view.core.list(filter);
+    let mut found = Found {
+        next: listed.next,
+        ..Found::default()
+    };
+    for id in listed.ids {
         let Some(task) = wire::summary(view, id)? else {
             continue;
         };
-        bytes += task.encoded_len();
-        if bytes > PAGE_BYTES_MAX && !tasks.is_empty() {
-            next = tasks.last().map(|last: &v1::Task| TaskId(last.id));
+        found.bytes += task.encoded_len();
+        if found.bytes > PAGE_BYTES_MAX && !found.tasks.is_empty() {
+            found.next = found.tasks.last().map(|last: &v1::Task| TaskId(last.id));
             break;
         }
-        tasks.push(task);
+        found.tasks.push(task);
     }
-    Ok(v1::ListTasksResponse {
-        tasks,
-        next_after_id: next.map_or(0, |id| id.0),
-    })
+    Ok(found)
 }
 
 fn filter(wire: v1::ListTasksRequest) -> std::result::Result<Filter, Refused> {

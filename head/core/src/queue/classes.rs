@@ -32,7 +32,7 @@ impl Requirement {
 #[derive(Debug)]
 struct Class {
     requirement: Requirement,
-    /// Counts the classes that ever were.
+    /// Counts the classes that ever were; 0 without members.
     serial: u64,
     /// Waiting tasks, delayed ones too; a class without members gives its number back.
     members: u64,
@@ -52,15 +52,23 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    /// One member more in the class of these facts.
-    pub fn enter(&mut self, facts: &TaskFacts) -> ClassNo {
+    /// The class of these facts. It needs a member at once.
+    pub fn number_of(&mut self, facts: &TaskFacts) -> ClassNo {
         let requirement = Requirement::of(facts);
-        let number = match self.numbers.get(&requirement) {
+        match self.numbers.get(&requirement) {
             Some(known) => *known,
             None => self.open(requirement),
-        };
+        }
+    }
+
+    /// One member more.
+    pub fn enter(&mut self, number: ClassNo) {
         self.all[number as usize].members += 1;
-        number
+    }
+
+    /// Tells the class that has this number from those that had it before; 0 when none has it.
+    pub fn serial(&self, number: ClassNo) -> u64 {
+        self.all[number as usize].serial
     }
 
     /// One member less.
@@ -68,6 +76,7 @@ impl Classes {
         let class = &mut self.all[number as usize];
         class.members -= 1;
         if class.members == 0 {
+            class.serial = 0;
             self.numbers.remove(&class.requirement);
             self.unused.push(number);
         }

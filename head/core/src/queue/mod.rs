@@ -12,14 +12,19 @@
 //! in docs/architecture.md, "The queue".
 
 mod classes;
+mod known;
 mod set;
 mod shares;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use orchestra_types::{Priority, TaskId, Timestamp};
 
-use self::{classes::Classes, shares::Shares};
+use self::{
+    classes::Classes,
+    known::{Known, KnownPlaces},
+    shares::Shares,
+};
 pub(crate) use self::{classes::Requirement, set::ClassSet};
 use crate::row::TaskFacts;
 
@@ -88,6 +93,7 @@ pub(crate) struct Queue {
     age: i64,
     classes: Classes,
     shares: Shares,
+    known: KnownPlaces,
     /// Classes that were empty and have a ready task since the last dispatch: only these can fit
     /// a slot that was free before.
     fresh: ClassSet,
@@ -104,6 +110,7 @@ impl Queue {
             age: i64::try_from(promote_after.as_millis()).unwrap_or(i64::MAX / 8),
             classes: Classes::default(),
             shares: Shares::default(),
+            known: KnownPlaces::default(),
             fresh: ClassSet::default(),
             delayed: BTreeSet::new(),
             #[cfg(test)]
@@ -113,16 +120,35 @@ impl Queue {
 
     /// Adds a waiting task.
     #[must_use]
-    pub fn add(&mut self, now: Timestamp, id: TaskId, facts: &TaskFacts, wait: Wait) -> Place {
-        let place = Place {
-            class: self.classes.enter(facts),
-            share: self.shares.enter(facts),
-        };
+    pub fn add(&mut self, now: Timestamp, id: TaskId, facts: &Arc<TaskFacts>, wait: Wait) -> Place {
+        let place = self.place_of(facts);
+        self.classes.enter(place.class);
+        self.shares.enter(place.share);
         if wait.not_before > now {
             self.delayed.insert((wait.not_before, id));
         } else {
             self.make_ready(id, place, wait);
         }
+        place
+    }
+
+    fn place_of(&mut self, facts: &Arc<TaskFacts>) -> Place {
+        if let Some(known) = self.known.get(facts)
+            && self.classes.serial(known.place.class) == known.class_serial
+            && self.shares.serial(known.place.share) == known.share_serial
+        {
+            return known.place;
+        }
+        let place = Place {
+            class: self.classes.number_of(facts),
+            share: self.shares.number_of(facts),
+        };
+        let known = Known {
+            place,
+            class_serial: self.classes.serial(place.class),
+            share_serial: self.shares.serial(place.share),
+        };
+        self.known.insert(facts, known);
         place
     }
 

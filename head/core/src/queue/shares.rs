@@ -25,6 +25,8 @@ struct Lane {
 #[derive(Debug)]
 struct Share {
     key: Key,
+    /// Counts the shares that ever were; 0 when it is forgotten.
+    serial: u64,
     /// Waiting tasks, delayed ones too.
     members: u64,
     /// The turn at which it was served last, anywhere.
@@ -50,6 +52,7 @@ pub(super) struct Shares {
     /// The latest turn of a forgotten share: what comes anew may be one of those, and counts as
     /// served then.
     forgotten: u64,
+    newest: u64,
     /// Counts the starts.
     turn: u64,
 }
@@ -65,20 +68,28 @@ impl Share {
 }
 
 impl Shares {
-    /// One member more in the share of these facts.
-    pub fn enter(&mut self, facts: &TaskFacts) -> ShareNo {
+    /// The share of these facts.
+    pub fn number_of(&mut self, facts: &TaskFacts) -> ShareNo {
         let project = facts.project.as_ref().map(|(id, _)| id.clone());
         let key = (project, facts.submitter.clone());
-        let number = match self.numbers.get(&key) {
+        match self.numbers.get(&key) {
             Some(known) => *known,
             None => self.open(key),
-        };
+        }
+    }
+
+    /// One member more.
+    pub fn enter(&mut self, number: ShareNo) {
         let share = &mut self.all[number as usize];
         if share.members == 0 {
             self.idle.remove(&(share.served, number));
         }
         share.members += 1;
-        number
+    }
+
+    /// Tells the share that has this number from those that had it before; 0 when none has it.
+    pub fn serial(&self, number: ShareNo) -> u64 {
+        self.all[number as usize].serial
     }
 
     /// One member less.
@@ -93,14 +104,18 @@ impl Shares {
             && let Some((served, number)) = self.idle.pop_first()
         {
             self.forgotten = self.forgotten.max(served);
-            self.numbers.remove(&self.all[number as usize].key);
+            let share = &mut self.all[number as usize];
+            share.serial = 0;
+            self.numbers.remove(&share.key);
             self.unused.push(number);
         }
     }
 
     fn open(&mut self, key: Key) -> ShareNo {
+        self.newest += 1;
         let share = Share {
             key: key.clone(),
+            serial: self.newest,
             members: 0,
             served: self.forgotten,
             came: self.forgotten,
