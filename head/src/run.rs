@@ -269,6 +269,7 @@ impl Head<'_> {
         orchestra_core::Config {
             promote_after: self.config.queue.promote_after,
             retry_delay: self.config.queue.retry_delay,
+            stall_notice: self.config.queue.stall_notice,
             queue_max: self.config.head.queue_max.unwrap_or(default.queue_max),
             known_runners,
             retention: orchestra_core::Retention {

@@ -26,10 +26,8 @@ const DELIVER_WITHIN: Duration = Duration::from_secs(5);
 pub enum Order {
     /// Start an attempt.
     Start(AttemptId, Box<v1::Start>),
-    /// A person wants it to end.
-    Cancel(AttemptId),
-    /// A budget is used up.
-    OverBudget(AttemptId),
+    /// It is to end, for this reason.
+    Stop(AttemptId, StopReason),
     /// It is no longer ours.
     GiveUp(AttemptId),
 }
@@ -160,8 +158,7 @@ impl Fleet {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Order(Order::Start(attempt, start)) => self.run_attempt(attempt, Some(start)),
-            Command::Order(Order::Cancel(attempt)) => self.request(attempt, StopReason::Cancelled),
-            Command::Order(Order::OverBudget(attempt)) => self.request(attempt, StopReason::Budget),
+            Command::Order(Order::Stop(attempt, reason)) => self.request(attempt, reason),
             Command::Order(Order::GiveUp(attempt)) => self.request(attempt, StopReason::Lost),
             Command::Held(reply) => {
                 // The session that asked may have ended.

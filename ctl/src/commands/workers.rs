@@ -1,5 +1,7 @@
 //! `ctl workers`.
 
+mod cordon;
+
 use serde::Serialize;
 
 use crate::{
@@ -19,7 +21,16 @@ use crate::{
 
 /// List workers: their runners and slots, how they end processes, when they were last seen
 #[derive(Debug, clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  ctl workers -v                 every runner, and why one is not ready
+  ctl workers drain builder-2    empty it before an update; `ctl workers uncordon builder-2` ends that"
+)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<cordon::Command>,
     /// Show every worker's runners, machine and labels in full
     #[arg(long, short)]
     verbose: bool,
@@ -33,6 +44,9 @@ struct Workers {
 
 /// Lists workers.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    if let Some(command) = args.command {
+        return cordon::run(app, command).await;
+    }
     let workers = app.connect().await?.workers().await?;
     app.show(&Workers { workers }, |document| {
         if document.workers.is_empty() {
@@ -77,7 +91,18 @@ fn state(worker: &Worker) -> Cell {
         "lost" => ("✗", Style::Bad),
         _ => ("◌", Style::Attention),
     };
-    Cell::new(format!("{symbol} {}", line(&worker.state)), style)
+    match worker.availability.as_str() {
+        "open" => Cell::new(format!("{symbol} {}", line(&worker.state)), style),
+        closed => {
+            let text = format!("{symbol} {}, {}", line(&worker.state), line(closed));
+            let style = if style == Style::Good {
+                Style::Attention
+            } else {
+                style
+            };
+            Cell::new(text, style)
+        }
+    }
 }
 
 /// The runners that can work, with how many at once: `claude 2, codex 2`.
@@ -107,6 +132,10 @@ fn in_full(ui: &Ui, worker: &Worker) -> Result<()> {
     } = worker;
     let title =
         Line::of(Style::Bold, line(name)).with(Style::Plain, format!("  {}", line(&worker.state)));
+    let title = match worker.availability.as_str() {
+        "open" => title,
+        closed => title.with(Style::Attention, format!(", {}", line(closed))),
+    };
     ui.line(&title.with(
         Style::Dim,
         format!(" · last seen {}", ago(worker.last_seen.0, now())),

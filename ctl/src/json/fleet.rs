@@ -97,6 +97,8 @@ pub struct Worker {
     pub name: String,
     /// `connected`, `disconnected`, `lost`.
     pub state: String,
+    /// Whether it is given anything new: `open`, `cordoned`, `draining`, `drained`.
+    pub availability: String,
     /// When the head last heard of it.
     pub last_seen: Time,
     /// When it first came.
@@ -180,6 +182,11 @@ impl Worker {
             id: info.id,
             name: info.name,
             state: wire.state,
+            availability: if wire.availability.is_empty() {
+                "open".to_owned()
+            } else {
+                wire.availability
+            },
             last_seen: Time::from_ms(wire.last_seen_ms),
             joined_at: Time::from_ms(wire.joined_at_ms),
             hostname: info.hostname,

@@ -87,7 +87,9 @@ pub struct Task {
     pub submitter: Option<String>,
     /// Whether a cancel is on its way.
     pub cancel_requested: bool,
-    /// A retry waits until then.
+    /// Nothing was heard of its agent since then, and that is worth a notice.
+    pub silent_since: Option<Time>,
+    /// It waits until then.
     pub not_before: Option<Time>,
     /// Its attempts, oldest first.
     pub attempts: Option<Vec<Attempt>>,
@@ -295,6 +297,7 @@ impl Task {
             command: spec.command,
             submitter: some(spec.submitter),
             cancel_requested: wire.cancel_requested,
+            silent_since: wire.silent_since_ms.map(Time::from_ms),
             not_before: wire.not_before_ms.map(Time::from_ms),
             description: spec.description,
             attempts,
@@ -415,7 +418,7 @@ mod tests {
                 r#""fallback":[],"model":null,"after":[],"waits_for":[],"on_dependency_failure":"block","start_at":null,"labels":{"area":"docs"},"requires":{},"#,
                 r#""timeout_seconds":90.5,"queue_timeout_seconds":null,"stall_timeout_seconds":null,"retries":0,"context":[],"project":null,"#,
                 r#""place":{"type":"empty"},"command":null,"submitter":null,"#,
-                r#""cancel_requested":false,"not_before":null,"attempts":null}"#
+                r#""cancel_requested":false,"silent_since":null,"not_before":null,"attempts":null}"#
             )
         );
     }

@@ -129,6 +129,14 @@ fn facts(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
             .map(|s| duration(Duration::from_secs_f64(s)))
             .unwrap_or_default()
     };
+    let silent = task.silent_since.map(|since| {
+        let times = duration(now.since(since.0));
+        format!(
+            "nothing was heard of its agent for {times}; `ctl logs {}` has its end",
+            task.id
+        )
+    });
+    fact("silent", silent.unwrap_or_default());
     fact("wait limit", within(task.queue_timeout_seconds));
     fact("stall limit", within(task.stall_timeout_seconds));
     fact("labels", pairs(&task.labels));

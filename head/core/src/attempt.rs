@@ -212,7 +212,7 @@ impl Core {
             Duration::ZERO // Its account holds it as long as it must; others may take it at once.
         } else {
             retry_delay(
-                task.row.failures,
+                task.row.failures + task.row.losses,
                 self.config.retry_delay,
                 self.config.retry_delay_max,
                 attempt,
@@ -243,8 +243,8 @@ impl Core {
             let reason = cancelled("cancelled; its worker was lost before it could confirm");
             self.end(now, attempt.task, EndStatus::Cancelled, Some(reason), step);
         } else if losses >= max {
-            let why = format!("{losses} workers were lost while they ran it; last: {why}");
-            let reason = Failure::new(FailureCode::WorkerLost, why);
+            let why = format!("{losses} times its worker was lost while it ran; last: {why}");
+            let reason = Failure::new(FailureCode::Quarantined, why);
             self.end(
                 now,
                 attempt.task,
@@ -320,14 +320,22 @@ fn ending(row: &mut TaskRow, failure: Option<&Failure>, met_limit: bool) -> Endi
     }
     // Retries were asked for and did not help: a person must look.
     let exhausted = met_limit || (row.facts.retries > 0 && failure.code.is_retryable());
-    let status = if exhausted {
-        EndStatus::NeedsReview
-    } else {
-        EndStatus::Failed
+    if !exhausted {
+        return Ending::End {
+            status: EndStatus::Failed,
+            reason: Some(Box::new(failure.clone())),
+        };
+    }
+    let message = match row.failures {
+        0 | 1 => failure.message.clone(),
+        times => format!("failed {times} times; last: {}", failure.message),
     };
     Ending::End {
-        status,
-        reason: Some(Box::new(failure.clone())),
+        status: EndStatus::NeedsReview,
+        reason: Some(Box::new(Failure {
+            message,
+            ..failure.clone()
+        })),
     }
 }
 
@@ -362,7 +370,15 @@ fn retry_delay(failures: u32, first: Duration, max: Duration, attempt: AttemptId
     let doublings = failures.saturating_sub(1).min(16);
     let delay = first.saturating_mul(1 << doublings).min(max);
     let quarter = u64::try_from(delay.as_millis() / 4).unwrap_or(u64::MAX);
-    let seed = attempt.task.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(attempt.number);
-    let jitter = (seed >> 32).checked_rem(quarter).unwrap_or(0);
+    let jitter = scattered(attempt).checked_rem(quarter).unwrap_or(0);
     delay + Duration::from_millis(jitter)
+}
+
+/// A number that looks random, and is the same for the same attempt (the mixer of splitmix64).
+fn scattered(attempt: AttemptId) -> u64 {
+    let seed = attempt.task.0.rotate_left(32) ^ u64::from(attempt.number);
+    let seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let seed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let seed = (seed ^ (seed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    seed ^ (seed >> 31)
 }

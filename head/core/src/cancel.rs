@@ -35,7 +35,7 @@ impl Core {
             State::Assigned { .. } | State::Running { .. } => {
                 task.row.cancel_requested = true;
                 self.write(id, step);
-                self.order_stop(id, step);
+                self.order_stop(id, StopReason::Cancelled, step);
             }
             // Too late to stop anything, but not too late to prevent the next attempt.
             State::Closing { ending, .. } => match ending {
@@ -57,7 +57,7 @@ impl Core {
 
     /// Tells the worker that holds a task's attempt to end it. A worker that is away is told when
     /// it comes back.
-    pub(crate) fn order_stop(&self, id: TaskId, step: &mut Step) {
+    pub(crate) fn order_stop(&self, id: TaskId, reason: StopReason, step: &mut Step) {
         let Some(task) = self.tasks.get(&id) else {
             return;
         };
@@ -72,7 +72,7 @@ impl Core {
             Link::Connected(connection) => step.messages.push(Message::Stop {
                 connection,
                 attempt,
-                reason: StopReason::Cancelled,
+                reason,
             }),
             Link::Disconnected | Link::Lost => {}
         }

@@ -25,6 +25,12 @@ pub struct Config {
     pub lease_grace: Duration,
     /// A task that loses this many workers waits for a person.
     pub losses_max: u32,
+    /// How much later than the worker the head ends an attempt that runs longer than it may.
+    pub timeout_margin: Duration,
+    /// How long a worker may take to end an attempt that it was told to end.
+    pub give_up_after: Duration,
+    /// An agent of which nothing was heard for this long is noted as silent.
+    pub stall_notice: Duration,
     /// Most tasks that have not ended.
     pub queue_max: u64,
     /// How many attempts accounts may have at once.
@@ -68,6 +74,9 @@ impl Default for Config {
             lease: limits::LEASE,
             lease_grace: limits::LEASE_GRACE,
             losses_max: 3,
+            timeout_margin: Duration::from_secs(60),
+            give_up_after: Duration::from_secs(600),
+            stall_notice: Duration::from_secs(600),
             queue_max: 1_000_000,
             accounts: BTreeMap::new(),
             known_runners: known.collect(),

@@ -6,8 +6,8 @@ use orchestra_types::{RunnerName, TaskId, Timestamp, WorkerId};
 
 use crate::{
     Config, accounts::Accounts, change::Change, facts::FactsPool, free::Free, input::Input,
-    keys::Keys, message::Message, queue::Queue, retention::Finished, table::TaskTable,
-    view::Counts, worker::Worker,
+    keys::Keys, message::Message, overdue::Overdue, queue::Queue, retention::Finished,
+    table::TaskTable, view::Counts, worker::Worker,
 };
 
 /// What an input leads to. First every change is made durable, then the messages are sent.
@@ -47,6 +47,8 @@ pub struct Core {
     pub(crate) parks_moved: bool,
     pub(crate) last_id: TaskId,
     pub(crate) counts: Counts,
+    /// The clocks of tasks.
+    pub(crate) overdue: Overdue,
     pub(crate) assigning: bool,
 }
 
@@ -71,6 +73,7 @@ impl Core {
             finished: Finished::default(),
             last_id: TaskId(0),
             counts: Counts::default(),
+            overdue: Overdue::default(),
             assigning: true,
         }
     }
@@ -137,6 +140,14 @@ impl Core {
             Input::ResumeAccount { request, name } => {
                 self.on_resume_account(request, name, &mut step);
             }
+            Input::Active { attempt } => self.on_active(now, attempt, &mut step),
+            Input::Availability {
+                request,
+                worker,
+                availability,
+            } => {
+                self.on_availability(request, &worker, availability, &mut step);
+            }
             Input::Closed { attempt, apply } => self.on_closed(now, attempt, apply, &mut step),
             Input::StopAssigning => self.assigning = false,
             Input::Tick => {}
@@ -156,6 +167,7 @@ impl Core {
             self.queue.next_due(),
             self.next_forgetting(),
             accounts,
+            self.overdue.next(),
         ];
         due.into_iter().flatten().min()
     }
@@ -166,6 +178,7 @@ impl Core {
             self.queue.make_ready(id, task.place, task.wait());
         }
         self.end_leases(now, step);
+        self.end_overdue(now, step);
         self.forget_due(now, step);
         self.tick_accounts(now, step);
     }

@@ -5,7 +5,7 @@ use orchestra_types::{
     WorkerId, runner::WorkerInfo,
 };
 
-use crate::{ConnectionId, RequestId};
+use crate::{ConnectionId, RequestId, row::Availability};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -117,6 +117,20 @@ pub enum Input {
         request: RequestId,
         /// Which.
         name: AccountName,
+    },
+    /// The agent of an attempt gave a sign of life.
+    Active {
+        /// Which attempt.
+        attempt: AttemptId,
+    },
+    /// A person decides whether a worker is given anything new.
+    Availability {
+        /// For the answer.
+        request: RequestId,
+        /// Which worker.
+        worker: WorkerId,
+        /// From now on.
+        availability: Availability,
     },
     /// The shell put an attempt's result in place.
     Closed {

@@ -17,6 +17,7 @@ mod attempt;
 mod cancel;
 mod change;
 mod config;
+mod cordon;
 mod core;
 mod dependants;
 mod dispatch;
@@ -27,6 +28,7 @@ mod keys;
 mod lease;
 mod message;
 mod meter;
+mod overdue;
 mod queue;
 mod restore;
 mod retention;
@@ -53,8 +55,8 @@ pub use crate::{
     },
     restore::Rows,
     row::{
-        AccountRow, AttemptRow, EndStatus, Ending, KeyRow, OutcomeRow, Slow, State, TaskFacts,
-        TaskRow, Terms, Timing, WorkerRow,
+        AccountRow, AttemptRow, Availability, EndStatus, Ending, KeyRow, OutcomeRow, Slow, State,
+        TaskFacts, TaskRow, Terms, Timing, WorkerRow,
     },
     view::{AccountView, AgentState, AgentView, Counts, Filter, Link, Page, TaskView, WorkerView},
 };

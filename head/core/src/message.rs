@@ -1,8 +1,8 @@
 //! Whom to tell what, once the changes are durable.
 
-use orchestra_types::{AccountName, AttemptId, RunnerName, TaskId, TaskStatus};
+use orchestra_types::{AccountName, AttemptId, RunnerName, TaskId, TaskStatus, WorkerId};
 
-use crate::{ConnectionId, RequestId};
+use crate::{ConnectionId, RequestId, row::Availability};
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,13 @@ pub enum Message {
         /// Its latest attempt.
         last: AttemptId,
     },
+    /// Tell a worker whether it will be given anything new.
+    Availability {
+        /// The stream.
+        connection: ConnectionId,
+        /// From now on.
+        availability: Availability,
+    },
     /// A task changed: tell those who watch it.
     Changed {
         /// Which.
@@ -75,6 +82,10 @@ pub enum Message {
 pub enum StopReason {
     /// A person wants it.
     Cancelled,
+    /// It runs longer than it may.
+    Timeout,
+    /// Nothing was heard of its agent for longer than the task allows.
+    Stalled,
 }
 
 /// What a worker is told when it attaches.
@@ -108,6 +119,10 @@ pub enum Reply {
     AccountDone(AccountName),
     /// There is no such account.
     NoAccount(AccountName),
+    /// Done: the worker as it is now can be read.
+    WorkerDone(WorkerId),
+    /// There is no such worker.
+    NoWorker(WorkerId),
     /// There is no such task.
     NotFound(NotFound),
     /// It cannot be cancelled.

@@ -275,6 +275,33 @@ pub struct OutcomeRow {
     pub result: Result<Box<Outcome>, Failure>,
 }
 
+/// Whether a worker is given anything new, as a person wants it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Availability {
+    /// It is.
+    #[default]
+    Open,
+    /// It is not; what it has goes on.
+    Cordoned,
+    /// It is not, and is to become empty: what it has goes on to its end.
+    Draining,
+}
+
+impl Availability {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Cordoned, Self::Draining];
+
+    /// The name, as on the wire and in `--json`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Cordoned => "cordoned",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// A worker, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerRow {
@@ -286,6 +313,8 @@ pub struct WorkerRow {
     pub attached_at: Timestamp,
     /// Grows with each attachment.
     pub epoch: u64,
+    /// Whether it is given anything new.
+    pub availability: Availability,
 }
 
 /// An account at a provider, as it is kept.

@@ -9,8 +9,8 @@ use crate::{
     accounts::name_accounts,
     change::Change,
     input::Held,
-    message::{Message, Welcome},
-    row::{State, WorkerRow},
+    message::{Message, StopReason, Welcome},
+    row::{Availability, State, WorkerRow},
     view::Link,
     worker::Worker,
 };
@@ -27,15 +27,16 @@ impl Core {
         name_accounts(&mut info);
         self.parks_may_move();
         let id = info.id.clone();
-        let (joined_at, epoch) = match self.workers.get(&id) {
-            Some(known) => (known.row.joined_at, known.row.epoch + 1),
-            None => (now, 1),
+        let (joined_at, epoch, availability) = match self.workers.get(&id) {
+            Some(Worker { row, .. }) => (row.joined_at, row.epoch + 1, row.availability),
+            None => (now, 1, Availability::Open),
         };
         let row = WorkerRow {
             info,
             joined_at,
             attached_at: now,
             epoch,
+            availability,
         };
         step.changes.push(Change::Worker(Box::new(row.clone())));
         let worker = match self.workers.entry(id.clone()) {
@@ -65,6 +66,12 @@ impl Core {
             connection,
             welcome,
         });
+        if availability != Availability::Open {
+            step.messages.push(Message::Availability {
+                connection,
+                availability,
+            });
+        }
         self.repeat_orders(now, connection, &id, held, step);
     }
 
@@ -119,8 +126,9 @@ impl Core {
                 .expect("held attempts have a task")
                 .row;
             if held.contains(&attempt) {
-                if row.cancel_requested {
-                    self.order_stop(attempt.task, step);
+                let cancelled = row.cancel_requested.then_some(StopReason::Cancelled);
+                if let Some(why) = cancelled.or(self.overdue.stopping(attempt.task)) {
+                    self.order_stop(attempt.task, why, step);
                 }
             } else if matches!(row.state, State::Assigned { .. }) && !row.cancel_requested {
                 step.messages.push(Message::Start {

@@ -173,9 +173,11 @@ impl Core {
             State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
         }
         self.tasks.count(id, status);
+        self.watch(now, id);
     }
 
     pub(crate) fn leave_state(&mut self, id: TaskId) {
+        self.unwatch(id);
         let task = self.tasks.get(&id).expect("the caller looked the task up");
         self.finished.leave(&task.row);
         let status = task.status();

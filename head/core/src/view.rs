@@ -11,7 +11,7 @@ use crate::{
     ConnectionId, Core,
     dependants::dependency_failed,
     queue::Requirement,
-    row::{State, TaskRow},
+    row::{Availability, State, TaskRow},
     task::Task,
 };
 
@@ -65,6 +65,8 @@ pub struct TaskView<'a> {
     pub status: TaskStatus,
     /// Tasks that it still waits for.
     pub waits_for: Vec<TaskId>,
+    /// Since when nothing was heard of its agent, where that is worth a notice.
+    pub silent_since: Option<Timestamp>,
     /// Why it failed, waits, or is tried again.
     pub reason: Option<Failure>,
 }
@@ -119,6 +121,8 @@ pub struct WorkerView<'a> {
     pub joined_at: Timestamp,
     /// Its last sign of life.
     pub last_seen: Timestamp,
+    /// Whether it is given anything new.
+    pub availability: Availability,
     /// The attempts that it holds.
     pub attempts: Vec<AttemptId>,
 }
@@ -180,6 +184,7 @@ impl Core {
         Some(TaskView {
             row: &task.row,
             status: task.status(),
+            silent_since: self.overdue.silent_since(id),
             waits_for: task.waits_for.iter().collect(),
             reason: self
                 .waiting_reason(task)
@@ -215,6 +220,7 @@ impl Core {
         self.workers.values().map(|w| WorkerView {
             info: &w.row.info,
             link: w.link,
+            availability: w.row.availability,
             joined_at: w.row.joined_at,
             last_seen: w.last_seen,
             attempts: w.attempts.keys().copied().collect(),

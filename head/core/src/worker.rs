@@ -11,7 +11,7 @@ use crate::{
     ConnectionId,
     free::Listed,
     queue::{ClassSet, Queue, Requirement, Turns},
-    row::WorkerRow,
+    row::{Availability, WorkerRow},
     view::Link,
 };
 
@@ -134,8 +134,9 @@ impl Worker {
 
     /// Whether it could take anything at all.
     pub fn can_take(&self) -> bool {
+        let open = self.row.availability == Availability::Open;
         match self.link {
-            Link::Connected(_) => self.free_slots() > 0,
+            Link::Connected(_) => open && self.free_slots() > 0,
             Link::Disconnected | Link::Lost => false,
         }
     }

@@ -1,8 +1,11 @@
 //! What reaches the engine's thread, and what leaves it towards a worker.
 
-use orchestra_core::{ConnectionId, Core, Input, NewTask, Reply, StopReason, Welcome};
+use orchestra_core::{
+    Availability, ConnectionId, Core, Input, NewTask, Reply, StopReason, Welcome,
+};
 use orchestra_types::{
     AccountName, ApplyResult, AttemptId, Priority, RunnerName, TaskId, TaskSpec, Timestamp,
+    WorkerId,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -38,6 +41,7 @@ pub(super) enum Ask {
     Cancel(TaskId),
     Retry(TaskId),
     Prioritise(TaskId, Priority),
+    SetAvailability(WorkerId, Availability),
     RecordApply { task: TaskId, result: ApplyResult },
     SetAccount { name: AccountName, max: Option<u32> },
     ResumeAccount(AccountName),
@@ -75,6 +79,8 @@ pub enum Outgoing {
         /// Why.
         reason: StopReason,
     },
+    /// Whether it will be given anything new.
+    Availability(Availability),
     /// The reports up to this number are durable.
     AckReports {
         /// Up to which.

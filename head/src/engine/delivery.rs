@@ -87,6 +87,10 @@ impl Delivery {
             Message::AckReports { connection, up_to } => {
                 self.send(connection, Outgoing::AckReports { up_to });
             }
+            Message::Availability {
+                connection,
+                availability,
+            } => self.send(connection, Outgoing::Availability(availability)),
             Message::Disconnect { connection } => self.disconnect(connection),
             Message::Close { attempt, status } => {
                 self.closes_waiting.push_back(Close { attempt, status });

@@ -5,8 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use orchestra_core::{ConnectionId, Held, Input, NewTask, Reply};
-use orchestra_types::{AccountName, ApplyResult, Priority, TaskId, Timestamp, runner::WorkerInfo};
+use orchestra_core::{Availability, ConnectionId, Held, Input, NewTask, Reply};
+use orchestra_types::{
+    AccountName, ApplyResult, Priority, TaskId, Timestamp, WorkerId, runner::WorkerInfo,
+};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
@@ -87,6 +89,15 @@ impl Handle {
     /// Gives a task another priority.
     pub async fn prioritise(&self, task: TaskId, priority: Priority) -> Result<Reply, Stopped> {
         self.ask(Ask::Prioritise(task, priority)).await
+    }
+
+    /// Decides whether a worker is given anything new.
+    pub async fn set_availability(
+        &self,
+        worker: WorkerId,
+        availability: Availability,
+    ) -> Result<Reply, Stopped> {
+        self.ask(Ask::SetAvailability(worker, availability)).await
     }
 
     /// Notes that a client put a task's change into a checkout, or could not.

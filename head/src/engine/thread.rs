@@ -244,6 +244,11 @@ impl Ask {
             },
             Self::SetAccount { name, max } => Input::SetAccount { request, name, max },
             Self::ResumeAccount(name) => Input::ResumeAccount { request, name },
+            Self::SetAvailability(worker, availability) => Input::Availability {
+                request,
+                worker,
+                availability,
+            },
             Self::RecordApply { task, result } => Input::ApplyRecorded {
                 request,
                 task,

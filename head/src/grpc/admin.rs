@@ -77,6 +77,14 @@ impl admin_server::Admin for Admin {
         cluster::workers(&self.services).await.map(Response::new)
     }
 
+    async fn set_availability(
+        &self,
+        request: Request<v1::SetAvailabilityRequest>,
+    ) -> Result<Response<v1::Worker>> {
+        let answer = cluster::set_availability(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
     async fn list_agents(
         &self,
         _: Request<v1::ListAgentsRequest>,

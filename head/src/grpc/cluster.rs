@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use orchestra_core::{AgentState, AgentView, Link, State, WorkerView};
-use orchestra_proto::v1;
+use orchestra_core::{AgentState, AgentView, Availability, Link, State, WorkerView};
+use orchestra_proto::{Refused, convert, v1};
 use orchestra_types::{AttemptId, Priority, TaskStatus, Timestamp, WorkerId, limits};
 
 use super::{
@@ -80,7 +80,31 @@ fn worker(view: &WorkerView<'_>, addresses: &BTreeMap<WorkerId, SocketAddr>) -> 
         joined_at_ms: view.joined_at.0,
         attempts: view.attempts.iter().map(|id| (*id).into()).collect(),
         address: address.map(ToString::to_string).unwrap_or_default(),
+        availability: match view.availability {
+            Availability::Draining if view.attempts.is_empty() => "drained".to_owned(),
+            other => other.as_str().to_owned(),
+        },
     }
+}
+
+pub(super) async fn set_availability(
+    services: &Services,
+    request: v1::SetAvailabilityRequest,
+) -> Result<v1::Worker> {
+    let id: WorkerId = convert::name("worker", &request.worker).map_err(|e| status::refused(&e))?;
+    let mut all = Availability::ALL.into_iter();
+    let availability = all.find(|known| known.as_str() == request.availability);
+    let availability = availability.ok_or_else(|| {
+        let why = "is open, cordoned or draining";
+        status::refused(&Refused::new("availability", why))
+    })?;
+    let reply = services.engine.set_availability(id, availability).await;
+    let id = status::worker_done(reply.map_err(status::stopped)?)?;
+    tracing::info!(worker = %id, availability = availability.as_str(), "availability set");
+    let workers = workers(services).await?.workers;
+    let mut workers = workers.into_iter();
+    let found = workers.find(|w| w.info.as_ref().is_some_and(|info| info.id == id.as_str()));
+    found.ok_or_else(|| status::no_worker(&id))
 }
 
 pub(super) async fn agents(services: &Services) -> Result<v1::ListAgentsResponse> {

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesOrdered};
+use orchestra_core::Input;
 use orchestra_proto::{Refused, convert, v1};
-use orchestra_types::{AttemptId, Event, WorkerId, limits};
+use orchestra_types::{AttemptId, Event, Timestamp, WorkerId, limits};
 use prost::Message;
 use tonic::{Request, Streaming};
 
@@ -38,6 +39,7 @@ pub(super) fn start(
             services,
             worker,
             own: BTreeMap::new(),
+            told: BTreeMap::new(),
             answers,
         };
         push.run(request.into_inner())
@@ -49,6 +51,8 @@ struct Push {
     worker: WorkerId,
     /// Whether attempts that were asked for are this worker's.
     own: BTreeMap<AttemptId, bool>,
+    /// When the engine was told last that an attempt's agent is active.
+    told: BTreeMap<AttemptId, Timestamp>,
     answers: Answers<v1::EventAck>,
 }
 
@@ -88,7 +92,24 @@ impl Push {
             .events_received(upload.events.len() as u64);
         let pending = self.services.events.append(attempt, first, upload.events);
         let pending = pending.await.map_err(|e| status::events(&e))?;
+        self.note_active(attempt).await?;
         Ok(Taken::Pending(attempt, pending))
+    }
+
+    /// Tells the engine that an agent is active, now and then: each event would be too much.
+    async fn note_active(&mut self, attempt: AttemptId) -> Result<()> {
+        let now = self.services.engine.now();
+        let told = self.told.get(&attempt);
+        if told.is_some_and(|told| now.since(*told) < limits::ACTIVITY_EVERY) {
+            return Ok(());
+        }
+        if self.told.len() >= REMEMBERED_MAX {
+            self.told.clear();
+        }
+        self.told.insert(attempt, now);
+        let active = Input::Active { attempt };
+        let told = self.services.engine.tell(active).await;
+        told.map_err(status::stopped)
     }
 
     async fn is_own(&mut self, attempt: AttemptId) -> Result<bool> {

@@ -297,11 +297,18 @@ async fn complete(services: &Services, outgoing: Outgoing) -> head_message::Body
         Outgoing::Stop { attempt, reason } => {
             let reason = match reason {
                 orchestra_core::StopReason::Cancelled => "cancelled",
+                orchestra_core::StopReason::Timeout => "timeout",
+                orchestra_core::StopReason::Stalled => "stalled",
             };
             order(v1::order::Body::Cancel(v1::Cancel {
                 attempt: Some(attempt.into()),
                 reason: reason.to_owned(),
             }))
+        }
+        Outgoing::Availability(availability) => {
+            head_message::Body::Availability(v1::Availability {
+                state: availability.as_str().to_owned(),
+            })
         }
         Outgoing::AckReports { up_to } => head_message::Body::ReportAck(v1::ReportAck { up_to }),
     }

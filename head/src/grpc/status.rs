@@ -5,7 +5,7 @@ use orchestra_core::{
     CancelRefused, NotFound, PriorityRefused, Reply, RetryRefused, SubmitRefused,
 };
 use orchestra_proto::Refused;
-use orchestra_types::{AccountName, AttemptId, RunnerName, TaskId, TaskStatus};
+use orchestra_types::{AccountName, AttemptId, RunnerName, TaskId, TaskStatus, WorkerId};
 use tonic::Status;
 
 use crate::{
@@ -165,7 +165,25 @@ pub(super) fn done(reply: Reply) -> Result<TaskId> {
         Reply::Submitted { .. }
         | Reply::SubmitRefused(_)
         | Reply::AccountDone(_)
-        | Reply::NoAccount(_) => Err(internal("the engine answered another question")),
+        | Reply::NoAccount(_)
+        | Reply::WorkerDone(_)
+        | Reply::NoWorker(_) => Err(internal("the engine answered another question")),
+    }
+}
+
+/// There is no such worker.
+pub(super) fn no_worker(id: &WorkerId) -> Status {
+    Status::not_found(format!(
+        "there is no worker {id}; `ctl workers` lists all of them"
+    ))
+}
+
+/// The answer to a change of one worker: its id, or why not.
+pub(super) fn worker_done(reply: Reply) -> Result<WorkerId> {
+    match reply {
+        Reply::WorkerDone(id) => Ok(id),
+        Reply::NoWorker(id) => Err(no_worker(&id)),
+        _ => Err(internal("the engine answered another question")),
     }
 }
 
@@ -179,6 +197,8 @@ pub(super) fn submitted(reply: Reply) -> Result<(Vec<TaskId>, bool)> {
         | Reply::CancelRefused(_)
         | Reply::RetryRefused(_)
         | Reply::PriorityRefused(_)
+        | Reply::WorkerDone(_)
+        | Reply::NoWorker(_)
         | Reply::AccountDone(_)
         | Reply::NoAccount(_) => Err(internal("the engine answered another question")),
     }
@@ -191,13 +211,7 @@ pub(super) fn account_done(reply: Reply) -> Result<AccountName> {
         Reply::NoAccount(name) => Err(Status::not_found(format!(
             "there is no account `{name}`; `ctl accounts` lists all accounts"
         ))),
-        Reply::Submitted { .. }
-        | Reply::SubmitRefused(_)
-        | Reply::Done(_)
-        | Reply::NotFound(_)
-        | Reply::CancelRefused(_)
-        | Reply::PriorityRefused(_)
-        | Reply::RetryRefused(_) => Err(internal("the engine answered another question")),
+        _ => Err(internal("the engine answered another question")),
     }
 }
 

@@ -71,6 +71,7 @@ fn with_spec(view: &TaskView<'_>, mut spec: TaskSpec) -> v1::Task {
         cancel_requested: row.cancel_requested,
         apply: apply.to_owned(),
         apply_message,
+        silent_since_ms: view.silent_since.map(|at| at.0),
         not_before_ms: not_before(&row.state, row.created_at),
         budget: None,
         spent: None,

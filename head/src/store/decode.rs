@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use orchestra_core::{
-    AccountRow, AttemptRow, Change, EndStatus, Ending, FactsPool, KeyRow, OutcomeRow, Slow, State,
-    TaskFacts, TaskRow, Terms, Timing, WorkerRow,
+    AccountRow, AttemptRow, Availability, Change, EndStatus, Ending, FactsPool, KeyRow, OutcomeRow,
+    Slow, State, TaskFacts, TaskRow, Terms, Timing, WorkerRow,
 };
 use orchestra_proto::{
     Refused, convert,
@@ -124,6 +124,7 @@ pub(super) fn worker(row: stored::WorkerRow) -> Read<WorkerRow> {
         joined_at: Timestamp(row.joined_at_ms),
         attached_at: Timestamp(row.attached_at_ms),
         epoch: row.epoch,
+        availability: availability(&row.availability)?,
     })
 }
 
@@ -141,6 +142,16 @@ pub(super) fn account(row: stored::AccountRow) -> Read<AccountRow> {
         strikes: row.strikes,
         limited_at: (row.limited_at_ms > 0).then_some(Timestamp(row.limited_at_ms)),
     })
+}
+
+fn availability(name: &str) -> Read<Availability> {
+    let mut all = Availability::ALL.into_iter();
+    match name {
+        "" => Ok(Availability::Open),
+        name => all
+            .find(|known| known.as_str() == name)
+            .ok_or_else(|| Refused::new("availability", "is unknown")),
+    }
 }
 
 pub(super) fn key(row: stored::KeyRow) -> Read<KeyRow> {

@@ -191,6 +191,7 @@ fn worker(row: &WorkerRow) -> stored::WorkerRow {
         joined_at_ms: row.joined_at.0,
         attached_at_ms: row.attached_at.0,
         epoch: row.epoch,
+        availability: row.availability.as_str().to_owned(),
     }
 }
 

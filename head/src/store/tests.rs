@@ -240,6 +240,7 @@ fn worker() -> WorkerRow {
         joined_at: Timestamp(1),
         attached_at: Timestamp(2),
         epoch: 3,
+        availability: orchestra_core::Availability::Draining,
     }
 }
 

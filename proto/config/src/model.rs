@@ -165,6 +165,9 @@ pub struct QueueConfig {
     /// How long the first retry waits; each later one waits twice as long. Default: 10s.
     #[serde(deserialize_with = "crate::value::any_duration")]
     pub retry_delay: Duration,
+    /// An agent of which nothing was heard for this long is shown as silent.
+    #[serde(deserialize_with = "crate::value::duration")]
+    pub stall_notice: Duration,
     /// A task that has waited this long counts as one priority higher. Default: 30m.
     #[serde(deserialize_with = "crate::value::duration")]
     pub promote_after: Duration,
@@ -177,6 +180,7 @@ impl Default for QueueConfig {
             default_timeout: Duration::from_secs(30 * 60),
             retries: 0,
             retry_delay: Duration::from_secs(10),
+            stall_notice: Duration::from_secs(600),
             promote_after: Duration::from_secs(30 * 60),
         }
     }

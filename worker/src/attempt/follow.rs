@@ -340,6 +340,7 @@ fn words(reason: StopReason) -> &'static str {
         StopReason::Cancelled => "cancelled by a person",
         StopReason::Budget => "its budget is used up",
         StopReason::Timeout => "its time is over",
+        StopReason::Stalled => "nothing was heard of it for too long",
         StopReason::Lost => "the head has given this attempt up",
         StopReason::Shutdown => "the worker stops",
     }

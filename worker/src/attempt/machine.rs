@@ -25,6 +25,8 @@ pub enum StopReason {
     Budget,
     /// It ran longer than it may.
     Timeout,
+    /// Nothing was heard of its agent for longer than it may be silent.
+    Stalled,
     /// The head has given it up; it is no longer ours.
     Lost,
     /// The worker stops.
@@ -207,6 +209,10 @@ pub fn failure(
         StopReason::Timeout => {
             let message = format!("ran longer than its timeout of {} s", timeout.as_secs());
             (FailureCode::Timeout, message)
+        }
+        StopReason::Stalled => {
+            let message = "nothing was heard of its agent for longer than `--stall-timeout`";
+            (FailureCode::Stalled, message.to_owned())
         }
         StopReason::Lost => {
             let message = "the head had given this attempt up when the worker came back";

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Error, Session};
-use crate::fleet::Order;
+use crate::{attempt::StopReason, fleet::Order};
 
 /// Messages that may wait for the network; heartbeats never wait behind more.
 const OUTGOING_BOUND: usize = 16;
@@ -198,6 +198,13 @@ async fn on_message(
             );
             Ok(())
         }
+        Some(head_message::Body::Availability(v1::Availability { state })) => {
+            tracing::info!(
+                state,
+                "the head says whether it will give this worker anything new"
+            );
+            Ok(())
+        }
         Some(head_message::Body::Welcome(_)) => Err(Error::Protocol("a second welcome")),
         // A newer head may say more than we understand.
         None => Ok(()),
@@ -212,13 +219,21 @@ async fn on_order(session: &Session, order: v1::Order) -> Result<(), Error> {
         },
         Some(order::Body::Cancel(cancel)) => match attempt(&cancel.attempt) {
             Some(id) if cancel.reason == "lost" => Order::GiveUp(id),
-            Some(id) if cancel.reason == "budget" => Order::OverBudget(id),
-            Some(id) => Order::Cancel(id),
+            Some(id) => Order::Stop(id, stop_reason(&cancel.reason)),
             None => return Ok(()),
         },
         None => return Ok(()),
     };
     Ok(session.fleet.order(order).await?)
+}
+
+fn stop_reason(wire: &str) -> StopReason {
+    match wire {
+        "timeout" => StopReason::Timeout,
+        "stalled" => StopReason::Stalled,
+        "budget" => StopReason::Budget,
+        _ => StopReason::Cancelled,
+    }
 }
 
 fn attempt(wire: &Option<v1::AttemptId>) -> Option<AttemptId> {

@@ -2,10 +2,12 @@
 
 mod accounts;
 mod bench;
+mod cordon;
 mod dependants;
 mod dispatch;
 mod fairness;
 mod life;
+mod overdue;
 mod retention;
 mod sessions;
 mod submit;

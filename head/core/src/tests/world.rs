@@ -143,7 +143,10 @@ impl World {
             }
             Message::Disconnect { connection } => self.cut(connection),
             Message::Close { attempt, .. } => self.closing.push(attempt),
-            Message::Reply { .. } | Message::Changed { .. } | Message::Forgotten { .. } => {}
+            Message::Reply { .. }
+            | Message::Availability { .. }
+            | Message::Changed { .. }
+            | Message::Forgotten { .. } => {}
         }
     }
 

@@ -1,0 +1,293 @@
+//! What takes too long: to find a worker, to run, to be heard of.
+//!
+//! A worker enforces an attempt's timeout by itself, and the head only steps in some time later.
+//! Silence is not death: it is noted, and ends an attempt only where the task says so. Whoever
+//! does not end an attempt that he was told to end leaves it to a person, for it may still run.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use orchestra_types::{AttemptId, Failure, FailureCode, TaskId, Timestamp};
+
+use crate::{
+    Core, Step,
+    change::Change,
+    message::{Message, StopReason},
+    row::{EndStatus, OutcomeRow, State, Timing},
+    task::Task,
+};
+
+/// A moment that passed longer ago than this was missed because the head itself was away: it
+/// cannot tell who was silent meanwhile.
+const MISSED: Duration = Duration::from_secs(1);
+
+/// The clocks of tasks.
+#[derive(Debug, Default)]
+pub(crate) struct Overdue {
+    /// When each task is looked at next; at most one moment for each.
+    timers: BTreeSet<(Timestamp, TaskId)>,
+    /// Attempts that run.
+    watches: BTreeMap<TaskId, Watch>,
+}
+
+/// The clock of an attempt that runs.
+#[derive(Debug)]
+struct Watch {
+    /// The last sign of life of its agent.
+    active: Timestamp,
+    /// Whether its silence was noted.
+    silent: bool,
+    /// Why and when its worker was told to end it.
+    stopping: Option<(StopReason, Timestamp)>,
+    /// As it stands among the timers.
+    timer: Timestamp,
+}
+
+/// What follows from a look at an attempt.
+#[derive(Default)]
+struct Found {
+    changed: bool,
+    stop: Option<StopReason>,
+    give_up: Option<StopReason>,
+}
+
+impl Overdue {
+    /// When `Core::end_overdue` has something to do next.
+    pub fn next(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Why a worker was told to end an attempt that still runs.
+    pub fn stopping(&self, id: TaskId) -> Option<StopReason> {
+        let (reason, _) = self.watches.get(&id)?.stopping?;
+        Some(reason)
+    }
+
+    /// Since when nothing was heard of an agent whose silence was noted.
+    pub fn silent_since(&self, id: TaskId) -> Option<Timestamp> {
+        let watch = self.watches.get(&id)?;
+        watch.silent.then_some(watch.active)
+    }
+
+    fn set(&mut self, id: TaskId, timer: Timestamp) {
+        if let Some(watch) = self.watches.get_mut(&id) {
+            self.timers.remove(&(watch.timer, id));
+            watch.timer = timer;
+            self.timers.insert((timer, id));
+        }
+    }
+}
+
+impl Core {
+    /// Starts the clock of a task that has come into its state.
+    pub(crate) fn watch(&mut self, now: Timestamp, id: TaskId) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        match &task.row.state {
+            State::Queued { .. } => {
+                if let Some(due) = wait_ends(task).filter(|_| task.row.attempts == 0) {
+                    self.overdue.timers.insert((due, id));
+                }
+            }
+            State::Running { .. } => {
+                let watch = Watch {
+                    active: now,
+                    silent: false,
+                    stopping: None,
+                    timer: Timestamp(u64::MAX),
+                };
+                self.overdue.watches.insert(id, watch);
+                self.rewind(id);
+            }
+            State::Blocked
+            | State::Assigned { .. }
+            | State::Closing { .. }
+            | State::Ended { .. } => {}
+        }
+    }
+
+    /// Stops the clock of a task that leaves its state.
+    pub(crate) fn unwatch(&mut self, id: TaskId) {
+        if let Some(watch) = self.overdue.watches.remove(&id) {
+            self.overdue.timers.remove(&(watch.timer, id));
+        } else if let Some(due) = self.tasks.get(&id).and_then(wait_ends) {
+            self.overdue.timers.remove(&(due, id));
+        }
+    }
+
+    /// The agent of an attempt gave a sign of life.
+    pub(crate) fn on_active(&mut self, now: Timestamp, attempt: AttemptId, step: &mut Step) {
+        let id = attempt.task;
+        let current = self.tasks.get(&id).is_some_and(|t| t.attempt() == attempt);
+        let Some(watch) = self.overdue.watches.get_mut(&id).filter(|_| current) else {
+            return;
+        };
+        watch.active = now;
+        // The timer that stands is early now; when it comes, it is set anew.
+        if std::mem::take(&mut watch.silent) {
+            self.rewind(id);
+            step.messages.push(Message::Changed { task: id });
+        }
+    }
+
+    /// Ends, stops or notes what has taken too long.
+    pub(crate) fn end_overdue(&mut self, now: Timestamp, step: &mut Step) {
+        if self.overdue.next().is_some_and(|at| now.since(at) > MISSED) {
+            for watch in self.overdue.watches.values_mut() {
+                watch.active = now;
+            }
+        }
+        while let Some((at, id)) = self.overdue.timers.first().copied() {
+            if at > now {
+                return;
+            }
+            self.overdue.timers.pop_first();
+            if self.overdue.watches.contains_key(&id) {
+                self.look_at(now, id, step);
+            } else {
+                self.end_waiting(now, id, step);
+            }
+        }
+    }
+
+    fn end_waiting(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
+        let task = self.tasks.get(&id).expect("timers are of known tasks");
+        let limit = task.row.facts.timing.queue_timeout.unwrap_or_default();
+        let why = format!("no worker took it within {} s", limit.as_secs());
+        let reason = Failure::new(FailureCode::QueueTimeout, why);
+        self.end(now, id, EndStatus::Failed, Some(reason), step);
+    }
+
+    fn look_at(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
+        let found = self.judge(now, id);
+        if found.changed {
+            step.messages.push(Message::Changed { task: id });
+        }
+        if let Some(reason) = found.stop {
+            self.order_stop(id, reason, step);
+        }
+        match found.give_up {
+            Some(reason) => self.give_up(now, id, reason, step),
+            None => self.rewind(id),
+        }
+    }
+
+    fn judge(&mut self, now: Timestamp, id: TaskId) -> Found {
+        let mut found = Found::default();
+        let (started, timing) = self.running(id);
+        let Some(watch) = self.overdue.watches.get_mut(&id) else {
+            return found;
+        };
+        let silence = now.since(watch.active);
+        if !watch.silent && silence >= self.config.stall_notice {
+            watch.silent = true;
+            found.changed = true;
+        }
+        match watch.stopping {
+            Some((reason, at)) if now.since(at) >= self.config.give_up_after => {
+                found.give_up = Some(reason);
+            }
+            Some(_) => {}
+            None => {
+                let limit = timing.timeout.saturating_add(self.config.timeout_margin);
+                if !timing.timeout.is_zero() && now.since(started) >= limit {
+                    found.stop = Some(StopReason::Timeout);
+                } else if timing.stall_timeout.is_some_and(|limit| silence >= limit) {
+                    found.stop = Some(StopReason::Stalled);
+                }
+                watch.stopping = found.stop.map(|reason| (reason, now));
+            }
+        }
+        found
+    }
+
+    /// Sets the timer of a running attempt to the next moment that matters.
+    fn rewind(&mut self, id: TaskId) {
+        let (started, timing) = self.running(id);
+        let Some(watch) = self.overdue.watches.get(&id) else {
+            return;
+        };
+        let notice = (!watch.silent).then(|| watch.active.plus(self.config.stall_notice));
+        let asked = watch
+            .stopping
+            .map(|(_, at)| at.plus(self.config.give_up_after));
+        let open = watch.stopping.is_none();
+        let limit = timing.timeout.saturating_add(self.config.timeout_margin);
+        let ends = (open && !timing.timeout.is_zero()).then(|| started.plus(limit));
+        let stalls = timing.stall_timeout.filter(|_| open);
+        let stalls = stalls.map(|limit| watch.active.plus(limit));
+        let next = [notice, asked, ends, stalls].into_iter().flatten().min();
+        self.overdue.set(id, next.unwrap_or(Timestamp(u64::MAX)));
+    }
+
+    fn running(&self, id: TaskId) -> (Timestamp, Timing) {
+        let row = &self.tasks.get(&id).expect("watched tasks exist").row;
+        let started = match &row.state {
+            State::Running { at, .. } => *at,
+            State::Blocked
+            | State::Queued { .. }
+            | State::Assigned { .. }
+            | State::Closing { .. }
+            | State::Ended { .. } => row.created_at,
+        };
+        (started, row.facts.timing)
+    }
+
+    /// A worker did not end an attempt. It may still run, so nothing is started in its place.
+    fn give_up(&mut self, now: Timestamp, id: TaskId, reason: StopReason, step: &mut Step) {
+        let task = self.tasks.get_mut(&id).expect("watched tasks exist");
+        let worker = task.row.last.as_ref().map(|last| last.0.to_string());
+        let why = format!(
+            "{}, and worker {} did not end it within {} s",
+            reason.words(),
+            worker.unwrap_or_default(),
+            self.config.give_up_after.as_secs()
+        );
+        let failure = Failure::new(reason.code(), why);
+        // A result that comes late is still kept.
+        task.row.given_up |= 1;
+        let row = OutcomeRow {
+            id: task.attempt(),
+            at: now,
+            result: Err(failure.clone()),
+        };
+        step.changes.push(Change::Outcome(Box::new(row)));
+        self.end(now, id, EndStatus::NeedsReview, Some(failure), step);
+    }
+}
+
+/// When a queued task has waited too long. Only the wait for the first attempt has an end.
+fn wait_ends(task: &Task) -> Option<Timestamp> {
+    let limit = task.row.facts.timing.queue_timeout?;
+    match &task.row.state {
+        State::Queued { not_before, .. } => Some(not_before.plus(limit)),
+        State::Blocked
+        | State::Assigned { .. }
+        | State::Running { .. }
+        | State::Closing { .. }
+        | State::Ended { .. } => None,
+    }
+}
+
+impl StopReason {
+    /// The code of the failure that it leads to.
+    #[must_use]
+    pub fn code(self) -> FailureCode {
+        match self {
+            Self::Cancelled => FailureCode::Cancelled,
+            Self::Timeout => FailureCode::Timeout,
+            Self::Stalled => FailureCode::Stalled,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Cancelled => "a person cancelled it",
+            Self::Timeout => "it ran longer than its timeout",
+            Self::Stalled => "nothing was heard of its agent",
+        }
+    }
+}
