@@ -109,8 +109,8 @@ struct World {
     bench: Bench,
     workers: Vec<WorkerInfo>,
     running: Vec<(AttemptId, usize)>,
-    /// For each task that counts as high, by worker: starts on slots that fit it while it waited,
-    /// of its own share and of others.
+    /// For each task that counts as high, by worker, while it waited: starts of its own share, and
+    /// those of others on slots that fit it.
     passed: BTreeMap<(TaskId, usize), (u64, u64)>,
 }
 
@@ -215,20 +215,17 @@ impl World {
         let share = |id| &core.task(id).unwrap().row.facts.submitter;
         for id in waiting {
             let row = core.task(*id).unwrap().row;
-            let wanted = row
-                .facts
-                .runner
-                .as_ref()
-                .is_none_or(|r| r.as_str() == runner);
-            let labelled = row.facts.requires.is_empty() || at == 1;
-            if *id == started || !wanted || !labelled || !matches!(row.state, State::Queued { .. })
-            {
+            if *id == started || !matches!(row.state, State::Queued { .. }) {
                 continue;
             }
+            let wanted = row.facts.runner.as_ref();
+            let wanted = wanted.is_none_or(|r| r.as_str() == runner);
+            let labelled = row.facts.requires.is_empty() || at == 1;
             let passed = self.passed.entry((*id, at)).or_default();
+            // In a turn of a runner that fits, a task of its own share may take another runner.
             if share(*id) == share(started) {
                 passed.0 += 1;
-            } else {
+            } else if wanted && labelled {
                 passed.1 += 1;
             }
         }
@@ -237,7 +234,7 @@ impl World {
     /// The task that waits longer than the bound allows.
     fn beyond_bound(&self) -> Option<(TaskId, (u64, u64))> {
         let (runners, shares) = (RUNNERS.len() as u64, SHARES.len() as u64);
-        let beyond = |(own, others): (u64, u64)| own + others > runners * (own + 1) * shares;
+        let beyond = |(own, others): (u64, u64)| others > runners * (own + 1) * shares;
         let mut all = self.passed.iter();
         all.find(|(_, passed)| beyond(**passed))
             .map(|((id, _), passed)| (*id, *passed))
