@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .bytes(".orchestra.v1.UploadChunk.data")
         .bytes(".orchestra.v1.DownloadChunk.data")
+        .bytes(".orchestra.v1.BackupChunk.data")
         .btree_map(".")
         // Their events stay bytes: see `batch`.
         .extern_path(".orchestra.v1.EventUpload", "crate::batch::EventUpload")

@@ -8,6 +8,7 @@
 //! Decisions are `orchestra_core`'s. This crate gives them a thread, a disk and a network.
 
 mod args;
+pub mod backup;
 pub mod blobs;
 mod closing;
 pub mod context;

@@ -191,9 +191,16 @@ impl Head<'_> {
         let context = Arc::new(context);
         let metrics = metrics_listener.as_ref().map(TcpListener::local_addr);
         let (stop, tracker) = (Stop::default(), TaskTracker::new());
-        let services = Arc::new(Services {
+        let keeper = Keeper {
             engine: engine.handle.clone(),
             events: events.clone(),
+            blobs: blobs.clone(),
+            uploads_for: self.config.retention.uploads_for,
+            gate: Arc::default(),
+        };
+        let services = Arc::new(Services {
+            engine: engine.handle.clone(),
+            events,
             blobs: blobs.clone(),
             security: self.security.clone(),
             starter: Starter::new(engine.handle.clone(), blobs.clone(), Arc::clone(&context)),
@@ -209,23 +216,17 @@ impl Head<'_> {
             },
             stop: stop.clone(),
             tracker: tracker.clone(),
+            keeper: keeper.clone(),
             addresses: Addresses::default(),
         });
         let closer = Closer {
             engine: engine.handle.clone(),
-            blobs: blobs.clone(),
+            blobs,
             context,
             machine,
         };
         let mut closers = JoinSet::new();
         closers.spawn(closer.run(closes, stop.clone()));
-        let keeper = Keeper {
-            engine: engine.handle.clone(),
-            events,
-            blobs,
-            uploads_for: self.config.retention.uploads_for,
-            gate: Arc::default(),
-        };
         closers.spawn(keeper.run(forgotten, stop.clone()));
         let mut server = JoinSet::new();
         server.spawn(grpc::serve(listener, services));

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod add;
 pub mod agents;
 pub mod apply;
+pub mod backup;
 pub mod cancel;
 pub mod completions;
 pub mod config;
@@ -14,6 +15,8 @@ pub mod files;
 pub mod logs;
 pub mod man;
 pub mod priority;
+pub mod purge;
+pub mod restore;
 pub mod retry;
 pub mod show;
 pub mod start;
@@ -78,6 +81,9 @@ async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
         CtlCommand::Cancel(args) => cancel::run(app, *args).await,
         CtlCommand::Priority(args) => priority::run(app, args).await,
         CtlCommand::Retry(args) => retry::run(app, args).await,
+        CtlCommand::Backup(args) => backup::run(app, args).await,
+        CtlCommand::Restore(args) => restore::run(app, args).await,
+        CtlCommand::Purge(args) => purge::run(app, args).await,
         CtlCommand::Token(args) => token::run(app, args).await,
         CtlCommand::Config(args) => config::run(app, args),
         CtlCommand::Completions(args) => completions::run(&app.ui, &args),

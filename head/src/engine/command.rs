@@ -1,5 +1,7 @@
 //! What reaches the engine's thread, and what leaves it towards a worker.
 
+use std::sync::{Mutex, Weak};
+
 use orchestra_core::{
     Availability, ConnectionId, Core, Input, NewTask, Reply, StopReason, Welcome,
 };
@@ -9,7 +11,7 @@ use orchestra_types::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::store::Store;
+use crate::{backup::Touched, store::Store};
 
 /// One thing for the engine to do. `at` is when it arrived, so that inputs which waited behind a
 /// slow disk do not look late.
@@ -29,6 +31,8 @@ pub(super) enum Command {
         outbox: mpsc::Sender<Outgoing>,
         input: Input,
     },
+    /// Somebody wants to know which rows change, as long as it lives.
+    Touch(Weak<Mutex<Touched>>),
     /// Somebody wants to read.
     Query(Query),
     /// Finish what waits, then end.

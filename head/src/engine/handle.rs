@@ -1,7 +1,7 @@
 //! The cheap async face of the engine.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, Weak,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -15,7 +15,7 @@ use super::{
     Clock,
     command::{Ask, Command, Outgoing, View},
 };
-use crate::store;
+use crate::{backup::Touched, store};
 
 /// The engine has ended or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,6 +140,11 @@ impl Handle {
         };
         self.send(Command::Query(Box::new(query))).await?;
         Ok(answered.await.map_err(|_| Stopped)??)
+    }
+
+    /// Notes every change in `touched` from here on, as long as it lives.
+    pub async fn note_touched(&self, touched: Weak<Mutex<Touched>>) -> Result<(), Stopped> {
+        self.send(Command::Touch(touched)).await
     }
 
     /// Begins a worker's stream.

@@ -1,6 +1,9 @@
 //! The engine's loop: wait, decide, commit, deliver, answer.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, PoisonError, Weak},
+    time::{Duration, Instant},
+};
 
 use orchestra_core::{Change, Core, Input, Message, RequestId, Step};
 use orchestra_types::Timestamp;
@@ -19,7 +22,10 @@ use super::{
     delivery::Delivery,
     observer::Observer,
 };
-use crate::store::{Idle, Store};
+use crate::{
+    backup::Touched,
+    store::{Idle, Store},
+};
 
 /// Most inputs that share one commit.
 const TURN_COMMANDS_MAX: usize = 1024;
@@ -35,6 +41,8 @@ pub(super) struct State {
     inbox: mpsc::Receiver<Command>,
     delivery: Delivery,
     observer: Observer,
+    /// Who wants to know which rows change.
+    touched: Vec<Weak<Mutex<Touched>>>,
     running: bool,
 }
 
@@ -77,6 +85,7 @@ impl State {
             inbox,
             delivery,
             observer,
+            touched: Vec::new(),
             running: true,
         }
     }
@@ -178,6 +187,7 @@ impl State {
                 self.delivery.connect(connection, outbox);
                 self.handle(at, input, turn);
             }
+            Command::Touch(touched) => self.touched.push(touched),
             Command::Query(query) => turn.queries.push(query),
             Command::Stop => self.running = false,
         }
@@ -194,6 +204,7 @@ impl State {
             let began = Instant::now();
             self.store.commit(&turn.steps)?;
             self.observer.committed(began, &turn.steps, &self.core);
+            self.note_touched(&turn.steps);
         }
         if turn.levels_changed() {
             self.observer.levels(&self.core);
@@ -210,6 +221,22 @@ impl State {
         }
         self.store.keep_pace()?;
         Ok(())
+    }
+}
+
+impl State {
+    fn note_touched(&mut self, steps: &[Vec<Change>]) {
+        self.touched.retain(|touched| {
+            let Some(touched) = touched.upgrade() else {
+                return false;
+            };
+            let mut touched = touched.lock().unwrap_or_else(PoisonError::into_inner);
+            steps
+                .iter()
+                .flatten()
+                .for_each(|change| touched.note(change));
+            true
+        });
     }
 }
 

@@ -7,8 +7,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response};
 
 use super::{
-    Services, accounts, change, cluster, context, follow, list, manifest, status::Result, submit,
-    watch,
+    Services, accounts, backup, change, cluster, context, follow, list, manifest, purge,
+    status::Result, submit, watch,
 };
 
 /// The Admin service.
@@ -172,6 +172,24 @@ impl admin_server::Admin for Admin {
         request: Request<v1::ResumeAccountRequest>,
     ) -> Result<Response<v1::Account>> {
         let answer = accounts::resume(&self.services, &request.into_inner().name).await;
+        answer.map(Response::new)
+    }
+
+    type BackupStream = ReceiverStream<Result<v1::BackupChunk>>;
+
+    async fn backup(
+        &self,
+        request: Request<v1::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>> {
+        let stream = backup::start(&self.services, request.into_inner());
+        Ok(Response::new(stream))
+    }
+
+    async fn purge(
+        &self,
+        request: Request<v1::PurgeRequest>,
+    ) -> Result<Response<v1::PurgeResponse>> {
+        let answer = purge::purge(&self.services, request.into_inner()).await;
         answer.map(Response::new)
     }
 

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod admin;
+mod backup;
 mod bulk;
 mod change;
 mod cluster;
@@ -12,6 +13,7 @@ mod fleet;
 mod follow;
 mod list;
 mod manifest;
+mod purge;
 mod push;
 mod server;
 mod session;
@@ -33,8 +35,8 @@ use orchestra_types::{MachineId, WorkerId};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    blobs::Blobs, context as shared, engine::Handle, events::Events, metrics::Metrics,
-    security::Security, shutdown::Stop, starting::Starter,
+    blobs::Blobs, context as shared, engine::Handle, events::Events, keeping::Keeper,
+    metrics::Metrics, security::Security, shutdown::Stop, starting::Starter,
 };
 
 pub use server::serve;
@@ -61,6 +63,8 @@ pub struct Services {
     pub stop: Stop,
     /// Owns what outlives a call: streams and sessions. The shutdown waits for them.
     pub tracker: TaskTracker,
+    /// Removes what nobody needs.
+    pub keeper: Keeper,
     /// Where attached workers come from.
     pub addresses: Addresses,
 }

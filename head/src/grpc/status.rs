@@ -61,6 +61,11 @@ pub(super) fn context(error: &context::Error) -> Status {
     }
 }
 
+/// Something that has its reasons in it.
+pub(super) fn failed(doing: &str, error: &anyhow::Error) -> Status {
+    Status::internal(format!("{doing}: {error:#}"))
+}
+
 /// The head's disk refused.
 pub(super) fn disk(error: &std::io::Error) -> Status {
     Status::internal(format!("failed to read the head's disk: {error}"))

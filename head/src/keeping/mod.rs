@@ -13,11 +13,13 @@ use std::{sync::Arc, time::Duration};
 
 use orchestra_types::AttemptId;
 use tokio::{
-    sync::{Mutex, mpsc},
+    sync::{Mutex, OwnedMutexGuard, mpsc},
     time::{Instant, sleep_until},
 };
 
 use crate::{blobs::Blobs, engine::Handle, events::Events, shutdown::Stop};
+
+pub use sweep::Mode;
 
 /// Forgotten tasks that may wait; the sweep finds those for which there is no room.
 pub const FORGOTTEN_BOUND: usize = 1024;
@@ -37,7 +39,7 @@ pub struct Keeper {
     pub blobs: Blobs,
     /// How long bytes are kept that nothing refers to.
     pub uploads_for: Duration,
-    /// Held while something is removed.
+    /// Held while something is removed, or while nothing may be.
     pub gate: Arc<Mutex<()>>,
 }
 
@@ -63,6 +65,11 @@ impl Keeper {
         }
     }
 
+    /// Nothing is removed while this is held.
+    pub async fn hold(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.gate).lock_owned().await
+    }
+
     async fn forget(&self, last: AttemptId) {
         let _gate = self.gate.lock().await;
         if let Err(error) = self.events.forget(last.task).await {
@@ -71,7 +78,7 @@ impl Keeper {
     }
 
     async fn sweep_and_log(&self) {
-        match self.sweep().await {
+        match self.sweep(Mode::Remove).await {
             Ok(swept) => tracing::info!(
                 files = swept.files,
                 bytes = swept.bytes,

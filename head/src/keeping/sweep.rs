@@ -18,7 +18,16 @@ use crate::{
 /// How much is read in one turn of the engine.
 const PAGE_BYTES: usize = 512 * 1024;
 
-/// What was removed.
+/// Whether anything is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Only look.
+    Look,
+    /// Remove what is found.
+    Remove,
+}
+
+/// What was removed, or would be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Stored files that nothing refers to.
@@ -36,20 +45,20 @@ struct Marks(Vec<u64>);
 
 impl Keeper {
     /// Looks at everything.
-    pub async fn sweep(&self) -> anyhow::Result<Swept> {
+    pub async fn sweep(&self, mode: Mode) -> anyhow::Result<Swept> {
         let _gate = self.gate.lock().await;
         let before = SystemTime::now() - self.uploads_for;
         let marks = marks(&self.engine).await?;
         let blobs = self.blobs.clone();
-        let looked = tokio::task::spawn_blocking(move || remove_unmarked(&blobs, &marks, before));
+        let looked = tokio::task::spawn_blocking(move || unmarked(&blobs, &marks, before, mode));
         let mut swept = looked
             .await
             .context("the look at stored bytes panicked")??;
-        swept.events = self.sweep_events().await?;
+        swept.events = self.sweep_events(mode).await?;
         Ok(swept)
     }
 
-    async fn sweep_events(&self) -> anyhow::Result<u64> {
+    async fn sweep_events(&self, mode: Mode) -> anyhow::Result<u64> {
         let events = self.events.clone();
         let stored = tokio::task::spawn_blocking(move || events.stored()).await;
         let stored = stored.context("the look at events panicked")??;
@@ -59,7 +68,7 @@ impl Keeper {
             Ok(stored)
         });
         let gone = gone.await?;
-        for task in &gone {
+        for task in gone.iter().filter(|_| mode == Mode::Remove) {
             self.events.forget(*task).await?;
         }
         Ok(gone.len() as u64)
@@ -105,12 +114,12 @@ fn short(digest: &Digest) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-fn remove_unmarked(blobs: &Blobs, marks: &Marks, before: SystemTime) -> anyhow::Result<Swept> {
+fn unmarked(blobs: &Blobs, marks: &Marks, before: SystemTime, mode: Mode) -> anyhow::Result<Swept> {
     let mut swept = Swept::default();
     for stored in blobs.stored()? {
         for Stored { digest, size, used } in stored? {
             let unused = used < before && !marks.has(&digest);
-            if unused && blobs.remove_unused(&digest, before)? {
+            if unused && (mode == Mode::Look || blobs.remove_unused(&digest, before)?) {
                 swept.files += 1;
                 swept.bytes += size;
             }

@@ -10,7 +10,7 @@ use orchestra_proto::{batch::encode, v1};
 use orchestra_types::{Artifact, ArtifactKind, AttemptId, ContextFile, Digest, TaskId, TaskSpec};
 use tokio::sync::mpsc;
 
-use super::Keeper;
+use super::{Keeper, Mode};
 use crate::{
     blobs::Blobs,
     engine::{self, Engine},
@@ -115,7 +115,7 @@ async fn bytes_go_when_no_row_refers_to_them_and_nobody_asked_for_them_lately() 
     }
     assert!(world.keeper.blobs.has(&asked), "a submission is on its way");
 
-    let swept = world.keeper.sweep().await.unwrap();
+    let swept = world.keeper.sweep(Mode::Remove).await.unwrap();
     assert_eq!((swept.files, swept.bytes), (1, 6));
     let kept = |digest| world.keeper.blobs.path(&digest).exists();
     assert!(kept(used) && kept(asked) && kept(young));
@@ -142,7 +142,7 @@ async fn a_row_that_cannot_be_read_keeps_everything() {
             std::fs::rename(path, dir.path().join("away")).unwrap();
         }
     }
-    let error = world.keeper.sweep().await.unwrap_err();
+    let error = world.keeper.sweep(Mode::Remove).await.unwrap_err();
     assert!(
         format!("{error:#}").contains("keeps everything"),
         "{error:#}"
@@ -167,10 +167,12 @@ async fn events_of_tasks_that_are_gone_go() {
             task: TaskId(task),
             number,
         };
-        let pending = events.append(id, 1, encode(&[event.clone()])).await;
+        let pending = events
+            .append(id, 1, encode(std::slice::from_ref(&event)))
+            .await;
         pending.unwrap().durable().await.unwrap();
     }
-    assert_eq!(world.keeper.sweep().await.unwrap().events, 1);
+    assert_eq!(world.keeper.sweep(Mode::Remove).await.unwrap().events, 1);
     assert_eq!(events.stored().unwrap(), [TaskId(1)].into());
     world.end().await;
 }

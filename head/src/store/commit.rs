@@ -24,6 +24,24 @@ impl Store {
         Ok(())
     }
 
+    /// Removes single rows: after a copy whose rows were not all of one moment, and for repairs.
+    pub fn discard(&mut self, keys: &[Vec<u8>]) -> Result<()> {
+        let mut written = 0;
+        for key in keys {
+            if self.frame.is_full() {
+                written += self.write_frame(Kind::More)?;
+            }
+            self.frame.remove(key);
+        }
+        if self.frame.is_empty() {
+            return Ok(());
+        }
+        written += self.write_frame(Kind::Last)?;
+        self.journal.sync()?;
+        self.committed += written;
+        Ok(())
+    }
+
     /// Gives the number of rows.
     fn write_frame(&mut self, kind: Kind) -> Result<usize> {
         let (segment, at) = self.journal.append(&mut self.frame, kind)?;

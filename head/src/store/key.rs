@@ -52,7 +52,7 @@ pub(super) fn submission(key: &str) -> Vec<u8> {
 }
 
 /// The keys of the rows that a change writes or removes.
-pub(super) fn of_change(change: &Change) -> Vec<Vec<u8>> {
+pub fn of_change(change: &Change) -> Vec<Vec<u8>> {
     match change {
         Change::Spec { id, .. } => vec![spec(*id)],
         Change::Task(row) => vec![task(row.id)],

@@ -55,7 +55,8 @@ use crate::blobs::Blobs;
 
 pub use checkpoint::Idle;
 pub use error::Error;
-pub use page::{Row, references};
+pub use key::of_change as keys_of;
+pub use page::{Row, change_of, references};
 
 /// What a store operation gives.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -55,6 +55,12 @@ impl Store {
         Ok(page)
     }
 
+    /// One row; none when it is not there.
+    pub fn one(&self, key: &[u8]) -> Result<Option<Row>> {
+        let found = self.value(key)?;
+        Ok(found.map(|value| self.stored(key, &value)))
+    }
+
     fn stored(&self, key: &[u8], value: &[u8]) -> Row {
         let read = large::bytes(key, value, &self.blobs);
         let large = read.as_ref().ok().and_then(|(_, large)| *large);
@@ -73,17 +79,22 @@ impl Row {
         key::show(&self.key)
     }
 
-    /// What the row says: writing this change makes the same row. Its key must fit what it says.
+    /// What the row says: writing this change makes the same row.
     pub fn change(&self) -> Result<Change> {
-        let message = self
-            .message
-            .as_ref()
-            .map_err(|error| large::damaged(&self.key, error.to_string()))?;
-        let change = decode::change(&self.key, message)?;
-        let fits = key::of_change(&change).first() == Some(&self.key);
-        fits.then_some(change)
-            .ok_or_else(|| large::damaged(&self.key, "it says another key".to_owned()))
+        let message = self.message.as_ref();
+        let message = message.map_err(|error| large::damaged(&self.key, error.to_string()))?;
+        change_of(&self.key, message)
     }
+}
+
+/// The change that makes a row. Its key must be the one that it says.
+pub fn change_of(key: &[u8], message: &[u8]) -> Result<Change> {
+    let change = decode::change(key, message)?;
+    let fits = key::of_change(&change)
+        .first()
+        .is_some_and(|its| its == key);
+    fits.then_some(change)
+        .ok_or_else(|| large::damaged(key, "it says another key".to_owned()))
 }
 
 /// The stored bytes that a change refers to.

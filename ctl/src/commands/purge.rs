@@ -1,0 +1,71 @@
+//! `ctl purge`.
+
+use orchestra_proto::v1;
+use orchestra_types::TaskId;
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    client::status_error,
+    error::Result,
+    exit::Exit,
+    ui::{
+        style::{Line, Style},
+        time::counted,
+    },
+};
+
+/// Remove what is due now: finished tasks by the retention, and files that nothing refers to
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The head does it by itself: tasks as soon as they are due, files once a day. The keys below
+`retention:` in orchestra.yaml say what is due; see docs/configuration.md.")]
+pub struct Args {
+    /// Only say what would go
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// `ctl purge --json`.
+#[derive(Debug, Serialize)]
+struct Purged {
+    dry_run: bool,
+    tasks: u64,
+    task_ids: Vec<TaskId>,
+    events_of: u64,
+    files: u64,
+    bytes: u64,
+}
+
+/// Purges, or says what would go.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let client = app.connect().await?;
+    let request = v1::PurgeRequest {
+        dry_run: args.dry_run,
+    };
+    let answer = client.admin().purge(request).await;
+    let answer = answer.map_err(|s| status_error(&s))?.into_inner();
+    let purged = Purged {
+        dry_run: args.dry_run,
+        tasks: answer.tasks,
+        task_ids: answer.task_ids.into_iter().map(TaskId).collect(),
+        events_of: answer.events_of,
+        files: answer.files,
+        bytes: answer.bytes,
+    };
+    app.show(&purged, |purged| {
+        let text = format!(
+            "{}: {}, events of {}, {} ({})",
+            if purged.dry_run {
+                "would go"
+            } else {
+                "removed"
+            },
+            counted(purged.tasks, "finished task"),
+            counted(purged.events_of, "forgotten task"),
+            counted(purged.files, "unused file"),
+            counted(purged.bytes, "byte"),
+        );
+        app.ui.line(&Line::of(Style::Plain, text))
+    })
+}

@@ -1,0 +1,95 @@
+//! `ctl restore`.
+
+use std::path::PathBuf;
+
+use orchestra_head::backup::{self, Options, Restored};
+use serde_json::json;
+
+use crate::{
+    app::App,
+    blocking::blocking,
+    error::{Error, Result},
+    exit::Exit,
+    json::time::Time,
+    ui::{
+        style::{Line, Style},
+        time::counted,
+    },
+};
+
+/// Make a head from a backup, in a state directory that has none
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The backup is verified before anything is written, and nothing is in place before all of it is.
+Tasks that ran at the time of the backup are taken up again by their workers, or lost and retried.
+Ids of tasks that were submitted after the backup shall not be given again: --skip-ids passes over
+as many. Without keys in the backup the head is a new cluster: other machines join it anew.")]
+pub struct Args {
+    /// The file that `ctl backup` made
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Move the head that is there aside, to head.before-TIME in the state directory
+    #[arg(long)]
+    force: bool,
+
+    /// How many ids to pass over
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    skip_ids: u32,
+}
+
+/// Restores a backup.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let state = app.state.clone();
+    let options = Options {
+        force: args.force,
+        skip_ids: args.skip_ids.into(),
+    };
+    let done = blocking(move || {
+        backup::restore(&state, &args.file, options).map_err(|error| refusal(&error))
+    });
+    let done = done.await?;
+    let document = json!({
+        "state_dir": app.state.path(),
+        "tasks": done.tasks,
+        "next_id": done.next,
+        "cluster": done.head.cluster,
+        "created_at": Time::from_ms(done.head.created_at_ms),
+        "keys": done.head.keys,
+        "moved_aside": done.aside,
+    });
+    app.show(&document, |_| say(app, &done))
+}
+
+fn say(app: &App, done: &Restored) -> Result<()> {
+    let text = format!(
+        "restored {}; the next one will be {}",
+        counted(done.tasks, "task"),
+        done.next
+    );
+    app.ui.line(&Line::of(Style::Plain, text))?;
+    if let Some(aside) = &done.aside {
+        app.ui
+            .next(format!("what was there lies in {}", aside.display()));
+    }
+    if !done.head.keys {
+        app.ui
+            .next("it is a new cluster: workers of other machines join it with `ctl token create`");
+    }
+    app.ui.next("start it with `ctl start`");
+    Ok(())
+}
+
+fn refusal(error: &backup::Error) -> Error {
+    let exit = match error {
+        backup::Error::NotEmpty { .. }
+        | backup::Error::Running(_)
+        | backup::Error::Newer { .. } => Exit::Refused,
+        backup::Error::Damaged { .. } | backup::Error::Failed(_) => Exit::Failed,
+    };
+    let text = match error {
+        backup::Error::Failed(error) => format!("{error:#}"),
+        other => other.to_string(),
+    };
+    Error::new(exit, text)
+}

@@ -1,0 +1,69 @@
+//! Getting everything out, and in again.
+//!
+//! A backup is one tar file, made while the head serves:
+//!
+//! ```text
+//! backup.json      what it is: format, version, cluster, time
+//! rows/000001 …    rows in the order of their keys, then rows that changed meanwhile; a later row
+//!                  of a key replaces an earlier one
+//! blobs/<sha256>   the stored bytes that rows refer to
+//! events/…         what attempts did        context/…   the shared context of projects
+//! pki/…            only when asked for: the cluster's certificates and secret keys
+//! end.json         counts, and the SHA-256 of everything before it
+//! ```
+//!
+//! The rows are those of one moment between two commits: the moment at which no row that was
+//! copied before had changed since. What lies in files was stored before a row refers to it, so it
+//! is copied after the rows, while nothing is removed.
+
+mod format;
+mod make;
+mod restore;
+mod touched;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use format::{FORMAT, Head, Summary};
+pub use make::Source;
+pub use restore::{Options, Restored, restore};
+pub use touched::Touched;
+pub use verify::verify;
+
+/// Why a backup cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is something already.
+    #[error(
+        "`{dir}` holds a head already; name another state directory, or move it aside with --force"
+    )]
+    NotEmpty {
+        /// The head's directory.
+        dir: std::path::PathBuf,
+    },
+    /// A head runs there.
+    #[error(transparent)]
+    Running(#[from] crate::lock::Error),
+    /// It was made by a newer version.
+    #[error("the backup has format {found}, this version knows {FORMAT}; use a newer orchestra")]
+    Newer {
+        /// Its format.
+        found: u32,
+    },
+    /// It is not whole, or not a backup.
+    #[error("the backup is damaged: {why}")]
+    Damaged {
+        /// What is wrong.
+        why: String,
+    },
+    /// Something else failed.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+impl Error {
+    fn damaged(why: impl Into<String>) -> Self {
+        Self::Damaged { why: why.into() }
+    }
+}

@@ -1,0 +1,306 @@
+//! Putting a backup in place of a head that is not there.
+//!
+//! Everything is made beside the head's directory and takes its place at the end, in one rename: a
+//! restore that is cut off leaves nothing but that directory, which the next one begins anew.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Component, Path, PathBuf},
+    time::SystemTime,
+};
+
+use anyhow::Context;
+use orchestra_config::{StateDir, durable};
+use orchestra_core::{Change, KeyRow};
+use orchestra_types::{TaskId, Timestamp};
+
+use super::{
+    Error,
+    format::{self, Head, PartRow, Summary},
+    verify::{self, verify},
+};
+use crate::{
+    blobs::Blobs,
+    lock::Lock,
+    store::{self, Store},
+};
+
+/// Rows that share one commit.
+const COMMIT_ROWS: usize = 4096;
+/// Rows that share one step.
+const STEP_ROWS: usize = 128;
+
+/// How to restore.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Move aside what is there.
+    pub force: bool,
+    /// How many ids are passed over: as many tasks as may have been submitted after the backup.
+    pub skip_ids: u64,
+}
+
+/// What was restored.
+#[derive(Debug)]
+pub struct Restored {
+    /// What the backup says of itself.
+    pub head: Head,
+    /// What was in it.
+    pub summary: Summary,
+    /// Tasks that are there now.
+    pub tasks: u64,
+    /// The next task's id.
+    pub next: TaskId,
+    /// Where the earlier state lies, when there was any.
+    pub aside: Option<PathBuf>,
+}
+
+/// Restores `file` into the state directory. Blocks for as long as it takes.
+pub fn restore(state: &StateDir, file: &Path, options: Options) -> Result<Restored, Error> {
+    let (head, summary) = verify(file)?;
+    let dir = state.head();
+    durable::create_private_dir(&dir)
+        .with_context(|| format!("failed to make `{}`", dir.display()))?;
+    let _lock = Lock::take(&dir)?;
+    if !is_new(&dir)? && !options.force {
+        return Err(Error::NotEmpty { dir });
+    }
+    let beside = state.path().join("head.restoring");
+    let filled = fill(&beside, file, options)?;
+    let aside = swap(state, &beside)?;
+    Ok(Restored {
+        head,
+        summary,
+        tasks: filled.tasks,
+        next: filled.next,
+        aside,
+    })
+}
+
+/// Whether nothing but what a refused start leaves is there.
+fn is_new(dir: &Path) -> anyhow::Result<bool> {
+    let failed = || format!("failed to look into `{}`", dir.display());
+    for entry in fs::read_dir(dir).with_context(failed)? {
+        let name = entry.with_context(failed)?.file_name();
+        if !matches!(name.to_str(), Some("lock" | "head.log" | "port")) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+struct Filled {
+    tasks: u64,
+    next: TaskId,
+}
+
+fn fill(dir: &Path, file: &Path, options: Options) -> Result<Filled, Error> {
+    let failed = || format!("failed to prepare `{}`", dir.display());
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(anyhow::Error::from(error).context(failed()).into());
+        }
+        Ok(()) | Err(_) => {}
+    }
+    durable::create_private_dir(dir).with_context(failed)?;
+    let blobs = Blobs::open(&dir.join("blobs")).context("failed to prepare the stored bytes")?;
+    let store = Store::open(&dir.join("db"), blobs.clone()).context("failed to make the store")?;
+    let mut target = Target {
+        dir,
+        blobs,
+        store,
+        waiting: Vec::new(),
+        gone: BTreeSet::new(),
+        last: TaskId(0),
+    };
+    let file = verify::open(file)?;
+    let mut archive = tar::Archive::new(io::BufReader::with_capacity(1 << 20, file));
+    for entry in archive.entries().context("failed to read the backup")? {
+        target.take(entry.context("failed to read the backup")?)?;
+    }
+    Ok(target.finish(options.skip_ids)?)
+}
+
+/// What is being filled.
+struct Target<'a> {
+    dir: &'a Path,
+    blobs: Blobs,
+    store: Store,
+    waiting: Vec<Change>,
+    /// Rows that were copied and have gone since.
+    gone: BTreeSet<Vec<u8>>,
+    last: TaskId,
+}
+
+impl Target<'_> {
+    fn take(&mut self, entry: tar::Entry<'_, impl Read>) -> Result<(), Error> {
+        let path = entry
+            .path()
+            .context("failed to read a name in the backup")?;
+        let path = path.into_owned();
+        let mut parts = path.components().map(|part| match part {
+            Component::Normal(name) => name.to_str(),
+            Component::Prefix(_)
+            | Component::RootDir
+            | Component::CurDir
+            | Component::ParentDir => None,
+        });
+        let strange = || {
+            Error::damaged(format!(
+                "`{}` does not belong into a backup",
+                path.display()
+            ))
+        };
+        let first = parts.next().flatten().ok_or_else(strange)?;
+        let rest: Option<Vec<&str>> = parts.collect();
+        let rest = rest.ok_or_else(strange)?;
+        match (first, rest.as_slice()) {
+            (format::HEAD | format::END, []) => Ok(()),
+            (format::ROWS, [_]) => self.rows(entry),
+            (format::BLOBS, [name]) => {
+                let digest = name.parse().map_err(|_| strange())?;
+                Ok(self.blob(digest, entry)?)
+            }
+            (first, [_, ..]) if first == format::KEYS || format::TREES.contains(&first) => {
+                Ok(self.file(&path, entry)?)
+            }
+            _ => Err(strange()),
+        }
+    }
+
+    fn rows(&mut self, entry: tar::Entry<'_, impl Read>) -> Result<(), Error> {
+        let mut part = Vec::new();
+        let read = entry.take(format::PART_BYTES_MAX).read_to_end(&mut part);
+        read.context("failed to read the backup")?;
+        let rows = format::rows_of(&part).ok_or_else(|| Error::damaged("a part is not rows"))?;
+        for row in rows {
+            self.row(&row)
+                .context("a row of the backup cannot be read")?;
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, row: &PartRow<'_>) -> store::Result<()> {
+        let Some(message) = row.message else {
+            self.gone.insert(row.key.to_vec());
+            return Ok(());
+        };
+        self.gone.remove(row.key);
+        let change = store::change_of(row.key, message)?;
+        if let Change::Key(key) = &change {
+            let last = key.first.0.saturating_add(key.count.saturating_sub(1));
+            self.last = self.last.max(TaskId(last));
+        }
+        self.waiting.push(change);
+        if self.waiting.len() >= COMMIT_ROWS {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> store::Result<()> {
+        let mut rest = std::mem::take(&mut self.waiting).into_iter().peekable();
+        let mut steps = Vec::new();
+        while rest.peek().is_some() {
+            steps.push(rest.by_ref().take(STEP_ROWS).collect());
+        }
+        self.store.commit(&steps)?;
+        self.store.keep_pace()
+    }
+
+    fn blob(
+        &self,
+        digest: orchestra_types::Digest,
+        mut entry: tar::Entry<'_, impl Read>,
+    ) -> anyhow::Result<()> {
+        let mut writer = self.blobs.writer(digest, entry.size())?;
+        let mut chunk = vec![0; 256 * 1024];
+        loop {
+            match entry
+                .read(&mut chunk)
+                .context("failed to read the backup")?
+            {
+                0 => return Ok(writer.finish()?),
+                read => writer.write(&chunk[..read])?,
+            }
+        }
+    }
+
+    fn file(&self, path: &Path, mut entry: tar::Entry<'_, impl Read>) -> anyhow::Result<()> {
+        let path = self.dir.join(path);
+        let failed = || format!("failed to write `{}`", path.display());
+        if let Some(above) = path.parent() {
+            durable::create_private_dir(above).with_context(failed)?;
+        }
+        let mut file = private_file(&path).with_context(failed)?;
+        io::copy(&mut entry, &mut file).with_context(failed)?;
+        file.flush()
+            .and_then(|()| file.sync_all())
+            .with_context(failed)
+    }
+
+    /// Passes over the ids that may have been given since, and closes the store.
+    fn finish(mut self, skip_ids: u64) -> anyhow::Result<Filled> {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let now = Timestamp(0).plus(now);
+        let mut next = TaskId(self.last.0.saturating_add(1));
+        if skip_ids > 0 {
+            self.waiting.push(Change::Key(KeyRow {
+                key: format!("restored-{}-{}", now.0, std::process::id()),
+                first: next,
+                count: skip_ids,
+                at: now,
+            }));
+            next = TaskId(next.0.saturating_add(skip_ids));
+        }
+        self.commit().context("failed to write the store")?;
+        let gone: Vec<Vec<u8>> = self.gone.iter().cloned().collect();
+        self.store
+            .discard(&gone)
+            .context("failed to write the store")?;
+        let rows = self.store.load().context("failed to read the store")?;
+        let tasks = rows.tasks.len() as u64;
+        let dir = self.dir;
+        drop(self);
+        sync_dirs(dir).with_context(|| format!("failed to sync `{}`", dir.display()))?;
+        Ok(Filled { tasks, next })
+    }
+}
+
+fn private_file(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn sync_dirs(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_dirs(&entry.path())?;
+        }
+    }
+    File::open(dir)?.sync_all()
+}
+
+/// Puts the new directory in the place of the old one. What was there is moved aside, or removed
+/// when there was nothing.
+fn swap(state: &StateDir, beside: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let dir = state.head();
+    let failed = || format!("failed to put `{}` in place", dir.display());
+    let aside = if is_new(&dir)? {
+        fs::remove_dir_all(&dir).with_context(failed)?;
+        None
+    } else {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let aside = state.path().join(format!("head.before-{}", now.as_secs()));
+        fs::rename(&dir, &aside).with_context(failed)?;
+        Some(aside)
+    };
+    fs::rename(beside, &dir).with_context(failed)?;
+    File::open(state.path())
+        .and_then(|dir| dir.sync_all())
+        .with_context(failed)?;
+    Ok(aside)
+}

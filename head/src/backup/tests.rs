@@ -1,0 +1,339 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use orchestra_config::StateDir;
+use orchestra_core::{NewTask, Reply};
+use orchestra_types::{Artifact, ArtifactKind, ContextFile, TaskId, TaskSpec};
+use tokio::sync::mpsc;
+
+use super::{Error, FORMAT, Head, Options, Source, Summary, restore, verify};
+use crate::{
+    blobs::Blobs,
+    engine::{self, Engine},
+    metrics::Metrics,
+    store::Store,
+};
+
+const PLAIN: Options = Options {
+    force: false,
+    skip_ids: 0,
+};
+
+struct World {
+    dir: tempfile::TempDir,
+    engine: Engine,
+    blobs: Blobs,
+}
+
+impl World {
+    fn open(dir: tempfile::TempDir) -> Self {
+        let head = StateDir::new(dir.path()).head();
+        let blobs = Blobs::open(&head.join("blobs")).unwrap();
+        let store = Store::open(&head.join("db"), blobs.clone()).unwrap();
+        let metrics = Metrics::new(&opentelemetry::global::meter("test"), head.join("db"));
+        let engine = engine::start(
+            store,
+            orchestra_core::Config::default(),
+            mpsc::channel(4).0,
+            mpsc::channel(4).0,
+            Arc::new(metrics),
+            tokio::runtime::Handle::current(),
+        );
+        let engine = engine.unwrap();
+        Self { dir, engine, blobs }
+    }
+
+    fn new() -> Self {
+        Self::open(tempfile::tempdir().unwrap())
+    }
+
+    fn head(&self) -> PathBuf {
+        StateDir::new(self.dir.path()).head()
+    }
+
+    async fn submit(&self, key: &str, tasks: Vec<NewTask>) -> Vec<TaskId> {
+        match self.engine.handle.submit(key.to_owned(), tasks).await {
+            Ok(Reply::Submitted { ids, .. }) => ids,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn back_up(&self, to: &Path) -> Summary {
+        let source = Source {
+            engine: self.engine.handle.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            blobs: self.blobs.clone(),
+            dir: self.head(),
+            head: Head {
+                format: FORMAT,
+                version: "0".to_owned(),
+                cluster: "c".to_owned(),
+                created_at_ms: 1_700_000_000_000,
+                keys: false,
+            },
+        };
+        let file = fs::File::create(to).unwrap();
+        let made = tokio::task::spawn_blocking(move || source.copy_to(file));
+        made.await.unwrap().unwrap()
+    }
+
+    async fn description(&self, id: TaskId) -> Option<String> {
+        let spec = self.engine.handle.read(move |view| view.store.spec(id));
+        spec.await.unwrap().map(|spec| spec.description)
+    }
+
+    async fn end(mut self) {
+        self.engine.handle.stop().await.unwrap();
+        self.engine.ended().await.unwrap();
+        self.engine.join().unwrap();
+    }
+}
+
+fn task(description: &str) -> NewTask {
+    NewTask {
+        spec: TaskSpec::new(description),
+        after_index: Vec::new(),
+    }
+}
+
+fn restored(file: &Path, options: Options) -> (tempfile::TempDir, super::Restored) {
+    let dir = tempfile::tempdir().unwrap();
+    let done = restore(&StateDir::new(dir.path()), file, options).unwrap();
+    (dir, done)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_backed_up_comes_back_with_bytes_events_and_context() {
+    let world = World::new();
+    let digest = world.blobs.put(b"notes").unwrap();
+    let unused = world.blobs.put(b"nobody refers to this").unwrap();
+    let mut with_file = task(&"long ".repeat(30_000));
+    with_file.spec.context_files.push(ContextFile {
+        name: "notes".to_owned(),
+        content: Artifact {
+            kind: ArtifactKind::Context,
+            digest,
+            size: 5,
+        },
+    });
+    world.submit("k", vec![with_file, task("short")]).await;
+    for (name, text) in [
+        ("events/0/task_001.1.log", "events"),
+        ("context/p/a.md", "a"),
+    ] {
+        let path = world.head().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let file = world.dir.path().join("backup");
+    let summary = world.back_up(&file).await;
+    assert_eq!((summary.blobs, summary.missing, summary.files), (1, 0, 2));
+    assert_eq!(verify(&file).unwrap().1, summary);
+
+    let (dir, done) = restored(
+        &file,
+        Options {
+            skip_ids: 10,
+            ..PLAIN
+        },
+    );
+    assert_eq!((done.tasks, done.next), (2, TaskId(13)));
+    let read = |name: &str| fs::read_to_string(dir.path().join("head").join(name)).unwrap();
+    assert_eq!(read("events/0/task_001.1.log"), "events");
+    assert_eq!(read("context/p/a.md"), "a");
+    let again = World::open(dir);
+    assert_eq!(again.blobs.read(&digest, 100).unwrap(), b"notes");
+    assert!(!again.blobs.path(&unused).exists());
+    assert_eq!(
+        again.description(TaskId(1)).await,
+        world.description(TaskId(1)).await
+    );
+    assert_eq!(again.description(TaskId(2)).await.as_deref(), Some("short"));
+    // An id that was given after the backup is not given again.
+    assert_eq!(again.submit("k2", vec![task("new")]).await, [TaskId(13)]);
+    assert_eq!(
+        again.submit("k", vec![task("known")]).await,
+        [TaskId(1), TaskId(2)]
+    );
+    again.end().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_under_load_is_of_one_moment() {
+    let world = World::new();
+    for number in 0..300 {
+        let tasks = (0..10).map(|_| task(&"x".repeat(400))).collect();
+        world.submit(&format!("before-{number}"), tasks).await;
+    }
+    let handle = world.engine.handle.clone();
+    let mut busy = tokio::task::JoinSet::new();
+    busy.spawn(async move {
+        // Each cancels what the one before it made: rows that were copied already change.
+        for number in 0..400_u64 {
+            let submitted = handle.submit(format!("busy-{number}"), vec![task("busy")]);
+            submitted.await.unwrap();
+            handle.cancel(TaskId(number + 1)).await.unwrap();
+        }
+    });
+    let file = world.dir.path().join("backup");
+    world.back_up(&file).await;
+    busy.join_all().await;
+
+    let (dir, done) = restored(&file, PLAIN);
+    let again = World::open(dir);
+    let states = again.engine.handle.read(|view| {
+        let cancelled = |id: u64| {
+            let task = view.core.task(TaskId(id));
+            task.map(|task| task.status == orchestra_types::TaskStatus::Cancelled)
+        };
+        Ok((1..=3400).map(cancelled).collect::<Vec<_>>())
+    });
+    let states = states.await.unwrap();
+    let submitted = states.iter().filter(|state| state.is_some()).count();
+    assert_eq!(submitted as u64, done.tasks);
+    assert!(
+        states[..submitted].iter().all(Option::is_some),
+        "no id is missing"
+    );
+    let cancelled = states.iter().filter(|state| **state == Some(true)).count();
+    assert!(states[..cancelled].iter().all(|state| *state == Some(true)));
+    // The cancel follows the submission that it stands behind, and no other.
+    let busy = submitted - 3000;
+    assert!(
+        cancelled == busy || cancelled + 1 == busy,
+        "{cancelled} {busy}"
+    );
+    again.end().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_goes_while_it_is_copied_is_not_restored() {
+    let world = World::new();
+    world.submit("k", vec![task("a"), task("b")]).await;
+    let file = world.dir.path().join("backup");
+    world.back_up(&file).await;
+    // As if the specification of the second task had gone after it was copied.
+    let mut part = Vec::new();
+    let mut key = vec![b's'];
+    key.extend(2_u64.to_be_bytes());
+    super::format::put_row(&mut part, &key, None);
+    let rows = super::format::rows_of(&part).unwrap();
+    assert_eq!((rows[0].key, rows[0].message), (key.as_slice(), None));
+    let changed = with_part(&file, &part);
+    let (dir, _) = restored(&changed, PLAIN);
+    let again = World::open(dir);
+    assert_eq!(again.description(TaskId(1)).await.as_deref(), Some("a"));
+    assert_eq!(again.description(TaskId(2)).await, None);
+    again.end().await;
+    world.end().await;
+}
+
+/// A copy of a backup with another part of rows at the end.
+fn with_part(file: &Path, part: &[u8]) -> PathBuf {
+    let path = file.with_extension("changed");
+    let mut tar = tar::Builder::new(super::format::Hashed::new(fs::File::create(&path).unwrap()));
+    let add = |tar: &mut tar::Builder<_>, name: &Path, bytes: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o600);
+        tar.append_data(&mut header, name, bytes).unwrap();
+    };
+    let mut old = tar::Archive::new(fs::File::open(file).unwrap());
+    for entry in old.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().into_owned();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+        if name == Path::new(super::format::END) {
+            add(&mut tar, Path::new("rows/999999"), part);
+            let mut summary: Summary = serde_json::from_slice(&bytes).unwrap();
+            (summary.bytes, summary.sha256) = tar.get_ref().so_far();
+            bytes = serde_json::to_vec(&summary).unwrap();
+        }
+        add(&mut tar, &name, &bytes);
+    }
+    tar.finish().unwrap();
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_not_whole_is_refused_before_anything_is_written() {
+    let world = World::new();
+    world.submit("k", vec![task("a"), task("b")]).await;
+    let file = world.dir.path().join("backup");
+    let summary = world.back_up(&file).await;
+    world.engine.handle.stop().await.unwrap();
+    let whole = fs::read(&file).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let bad = dir.path().join("bad");
+    let refused = |bytes: &[u8], what: &str| {
+        fs::write(&bad, bytes).unwrap();
+        let state = dir.path().join("state");
+        let refused = restore(&StateDir::new(&state), &bad, PLAIN);
+        assert!(
+            matches!(refused, Err(Error::Damaged { .. } | Error::Newer { .. })),
+            "{what}: {refused:?}"
+        );
+        assert!(!state.exists(), "{what}");
+    };
+    let before_end = usize::try_from(summary.bytes).unwrap();
+    for at in 0..before_end {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        refused(&flipped, &format!("bit in byte {at}"));
+    }
+    for length in [0, 100, 512, before_end / 2, before_end, before_end + 100] {
+        refused(&whole[..length], &format!("cut to {length}"));
+    }
+    refused(b"something else", "no backup");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_never_overwrites_and_moves_aside_only_when_told() {
+    let world = World::new();
+    world.submit("k", vec![task("a")]).await;
+    let file = world.dir.path().join("backup");
+    world.back_up(&file).await;
+    let (dir, _) = restored(&file, PLAIN);
+    let state = StateDir::new(dir.path());
+    let refused = restore(&state, &file, PLAIN);
+    assert!(
+        matches!(refused, Err(Error::NotEmpty { .. })),
+        "{refused:?}"
+    );
+    let force = Options {
+        force: true,
+        ..PLAIN
+    };
+    let aside = restore(&state, &file, force).unwrap().aside.unwrap();
+    assert!(aside.join("db").is_dir() && state.head().join("db").is_dir());
+
+    let lock = crate::lock::Lock::take(&state.head()).unwrap();
+    let refused = restore(&state, &file, force);
+    assert!(matches!(refused, Err(Error::Running(_))), "{refused:?}");
+    drop(lock);
+    world.end().await;
+}
+
+#[test]
+fn a_newer_format_is_refused_by_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("newer");
+    let mut tar = tar::Builder::new(fs::File::create(&path).unwrap());
+    let json = br#"{"format":99,"everything":"else"}"#;
+    let mut header = tar::Header::new_gnu();
+    header.set_size(json.len() as u64);
+    tar.append_data(&mut header, "backup.json", json.as_slice())
+        .unwrap();
+    tar.finish().unwrap();
+    let refused = restore(&StateDir::new(dir.path().join("state")), &path, PLAIN);
+    assert!(
+        matches!(refused, Err(Error::Newer { found: 99 })),
+        "{refused:?}"
+    );
+}
