@@ -12,4 +12,3 @@ mod retention;
 mod sessions;
 mod submit;
 mod table;
-mod world;

@@ -1,0 +1,284 @@
+//! Who and what appears in worlds: made once for each thread, copied into each world.
+
+use std::collections::BTreeMap;
+
+use orchestra_core::{Config, NewTask, ReportBody};
+use orchestra_types::{
+    Exit, Failure, FailureCode, MachineId, ManifestSummary, OnDependencyFailure, Outcome, Place,
+    Priority, ProjectRef, RunnerName, TaskId, TaskSpec, Timestamp, Usage, WorkerId,
+    runner::{Readiness, RunnerInfo, WorkerInfo},
+};
+
+/// Most workers of a world.
+pub const WORKERS_MAX: usize = 3;
+/// The runners of a world; the last one takes only tasks that name it.
+pub const RUNNERS: [&str; 3] = ["claude", "codex", "shell"];
+
+/// Who submits.
+pub const PEOPLE: [&str; 2] = ["x", "y"];
+
+/// Names and templates.
+#[derive(Debug)]
+pub struct Cast {
+    /// The core's numbers, before a world draws its own.
+    pub config: Config,
+    /// Names of runners, as [`RUNNERS`] has them.
+    pub runners: Vec<RunnerName>,
+    /// Workers as they describe themselves at first.
+    pub workers: Vec<WorkerInfo>,
+    spec: TaskSpec,
+    project: ProjectRef,
+    outcome: Outcome,
+}
+
+/// A task as a client asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// How much it matters.
+    pub priority: Priority,
+    /// The place of a runner in [`RUNNERS`].
+    pub runner: Option<u8>,
+    /// The worker on whose machine it must run.
+    pub machine: Option<u8>,
+    /// Whether the worker must have the label that only the first one has.
+    pub labelled: bool,
+    /// How many more attempts a failure may have.
+    pub retries: u32,
+    /// Existing tasks that it comes after, as a set of ids below 64.
+    pub after: u64,
+    /// Tasks of the same submission that it comes after, as a set of places.
+    pub after_index: u64,
+    /// Whether it belongs to a project: its result is put in place.
+    pub project: bool,
+    /// Which of two people submits it.
+    pub share: u8,
+    /// What becomes of it when one that it comes after does not succeed.
+    pub policy: OnDependencyFailure,
+    /// It is not started before this moment.
+    pub start_at: Option<Timestamp>,
+}
+
+impl Want {
+    /// A task that asks for nothing in particular.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self {
+            priority: Priority::Normal,
+            runner: None,
+            machine: None,
+            labelled: false,
+            retries: 0,
+            after: 0,
+            after_index: 0,
+            project: false,
+            share: 0,
+            policy: OnDependencyFailure::Block,
+            start_at: None,
+        }
+    }
+}
+
+/// How an agent ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Result {
+    /// Done.
+    Good,
+    /// Not done; another attempt may help.
+    Bad,
+    /// Not done, and no attempt will help.
+    Hopeless,
+    /// It was told to end.
+    Cancelled,
+    /// Its worker was told that it is not its own any more.
+    GivenUp,
+}
+
+impl Result {
+    /// The code that the worker reports.
+    #[must_use]
+    pub fn code(self) -> Option<FailureCode> {
+        match self {
+            Self::Good => None,
+            Self::Bad => Some(FailureCode::AgentFailed),
+            Self::Hopeless => Some(FailureCode::BadRequest),
+            Self::Cancelled => Some(FailureCode::Cancelled),
+            Self::GivenUp => Some(FailureCode::WorkerLost),
+        }
+    }
+}
+
+/// What a report of a world says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// The order is on the worker's disk.
+    Accepted,
+    /// The agent runs.
+    Started,
+    /// It is over.
+    Finished(Result),
+}
+
+impl Cast {
+    /// Makes everything.
+    ///
+    /// # Panics
+    ///
+    /// Never: the constant names are names.
+    #[must_use]
+    pub fn new() -> Self {
+        let name = |text: &&str| text.parse::<RunnerName>().expect("a constant name");
+        let runners: Vec<RunnerName> = RUNNERS.iter().map(name).collect();
+        let config = Config {
+            known_runners: runners.iter().cloned().collect(),
+            ..Config::default()
+        };
+        Self {
+            config,
+            workers: (0..WORKERS_MAX).map(|n| worker(n, &runners)).collect(),
+            runners,
+            spec: TaskSpec::new(""),
+            project: project(),
+            outcome: outcome(),
+        }
+    }
+
+    /// The place of a runner in [`RUNNERS`].
+    #[must_use]
+    pub fn runner(&self, name: &RunnerName) -> Option<u8> {
+        let place = self.runners.iter().position(|known| known == name)?;
+        u8::try_from(place).ok()
+    }
+
+    /// The number of a worker.
+    #[must_use]
+    pub fn worker(&self, id: &WorkerId) -> Option<u8> {
+        let place = self.workers.iter().position(|known| known.id == *id)?;
+        u8::try_from(place).ok()
+    }
+
+    /// The number of the worker on this machine.
+    #[must_use]
+    pub fn machine(&self, id: &MachineId) -> Option<u8> {
+        let place = self.workers.iter().position(|known| known.machine == *id)?;
+        u8::try_from(place).ok()
+    }
+
+    /// A task as a client sends it.
+    #[must_use]
+    pub fn task(&self, want: &Want) -> NewTask {
+        let mut spec = self.spec.clone();
+        spec.priority = want.priority;
+        spec.runner = want.runner.map(|n| self.runners[usize::from(n)].clone());
+        spec.retries = want.retries;
+        spec.submitter = PEOPLE[usize::from(want.share)].to_owned();
+        spec.on_dependency_failure = want.policy;
+        spec.start_at = want.start_at;
+        if want.project {
+            spec.project = Some(self.project.clone());
+        }
+        spec.after = bits(want.after).map(TaskId).collect();
+        if let Some(machine) = want.machine {
+            spec.place = Place::InPlace {
+                dir: "/here".into(),
+                machine: self.workers[usize::from(machine)].machine.clone(),
+            };
+        }
+        if want.labelled {
+            spec.requires = label();
+        }
+        let after_index = bits(want.after_index).filter_map(|n| u32::try_from(n).ok());
+        NewTask {
+            spec,
+            after_index: after_index.collect(),
+        }
+    }
+
+    /// A report's body as a worker sends it, by the worker's clock.
+    #[must_use]
+    pub fn body(&self, said: Said, clock: Timestamp) -> ReportBody {
+        match said {
+            Said::Accepted => ReportBody::Accepted,
+            Said::Started => ReportBody::Started,
+            Said::Finished(result) => {
+                let mut outcome = self.outcome.clone();
+                outcome.failure = result.code().map(|code| Failure::new(code, ""));
+                outcome.finished_at = clock;
+                ReportBody::Finished(Box::new(outcome))
+            }
+        }
+    }
+}
+
+impl Default for Cast {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The members of a set, lowest first.
+pub fn bits(mut set: u64) -> impl Iterator<Item = u64> {
+    std::iter::from_fn(move || {
+        let lowest = (set != 0).then(|| u64::from(set.trailing_zeros()))?;
+        set &= set - 1;
+        Some(lowest)
+    })
+}
+
+fn label() -> BTreeMap<String, String> {
+    BTreeMap::from([("gpu".to_owned(), "yes".to_owned())])
+}
+
+fn worker(n: usize, runners: &[RunnerName]) -> WorkerInfo {
+    let name = ["a", "b", "c"][n];
+    let runner = |runner: &RunnerName| RunnerInfo {
+        name: runner.clone(),
+        version: String::new(),
+        path: String::new(),
+        readiness: Readiness::Ready,
+        slots: 2,
+        agentic: runner.as_str() != RUNNERS[2],
+        account: None,
+    };
+    WorkerInfo {
+        id: name.parse().expect("a constant name"),
+        name: name.to_owned(),
+        hostname: String::new(),
+        machine: name.parse().expect("a constant name"),
+        boot_id: "1".to_owned(),
+        incarnation: "1".to_owned(),
+        version: String::new(),
+        pid: 1,
+        slots: 2,
+        labels: if n == 0 { label() } else { BTreeMap::new() },
+        runners: runners.iter().map(runner).collect(),
+        kill_method: String::new(),
+        cores: 1,
+        memory_bytes: 0,
+    }
+}
+
+fn project() -> ProjectRef {
+    ProjectRef {
+        id: "dir-1".parse().expect("a constant name"),
+        name: String::new(),
+        dir: "/here".into(),
+        machine: "a".parse().expect("a constant name"),
+    }
+}
+
+fn outcome() -> Outcome {
+    Outcome {
+        exit: Exit::Code(0),
+        failure: None,
+        text: String::new(),
+        usage: Usage::default(),
+        session: String::new(),
+        model: String::new(),
+        files: ManifestSummary::default(),
+        branch: String::new(),
+        commit: String::new(),
+        artifacts: Vec::new(),
+        started_at: Timestamp(0),
+        finished_at: Timestamp(0),
+    }
+}

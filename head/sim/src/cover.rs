@@ -1,0 +1,141 @@
+//! What worlds went through: counts that show that they are not empty.
+
+macro_rules! points {
+    ($($name:ident = $text:literal,)+) => {
+        /// Something that a world can go through.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "each has its words beside it")]
+        pub enum Point { $($name,)+ }
+
+        impl Point {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// Its words.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+points! {
+    Steps = "inputs decided",
+    Commits = "commits",
+    NewQueued = "new -> queued",
+    NewBlocked = "new -> blocked",
+    BlockedQueued = "blocked -> queued",
+    NewCancelled = "new -> cancelled, for the one before it",
+    BlockedCancelled = "blocked -> cancelled, for the one before it",
+    BlockedEnded = "blocked -> cancelled, by a person",
+    RunsAnyway = "runs although one before it failed",
+    Scheduled = "started at its time",
+    Reprioritised = "another priority",
+    PriorityRefused = "another priority refused",
+    QueuedAssigned = "queued -> assigned",
+    QueuedEnded = "queued -> ended",
+    AssignedRunning = "assigned -> running",
+    HeldClosing = "held -> closing",
+    HeldSucceeded = "held -> succeeded",
+    HeldFailed = "held -> failed",
+    HeldStopped = "held -> cancelled",
+    HeldExhausted = "held -> needs_review",
+    HeldAgain = "held -> queued",
+    LostQueued = "lost -> queued",
+    LostCancelled = "lost -> cancelled",
+    LostReview = "lost -> needs_review",
+    ClosingSucceeded = "closing -> succeeded",
+    ClosingFailed = "closing -> failed",
+    ClosingCancelled = "closing -> cancelled",
+    ClosingReview = "closing -> needs_review",
+    ClosingQueued = "closing -> queued",
+    ClosingReplanned = "cancelled while closing",
+    EndedQueued = "ended -> queued",
+    EndedBlocked = "ended -> blocked",
+    EndedSucceeded = "needs_review -> succeeded",
+    CancelWished = "cancel of what is held",
+    LateKept = "late result kept",
+    SubmitDone = "submit acknowledged",
+    SubmitAgain = "submit answered by its key",
+    SubmitRefused = "submit refused",
+    CancelDone = "cancel acknowledged",
+    CancelRefused = "cancel refused",
+    RetryDone = "retry acknowledged",
+    RetryRefused = "retry refused",
+    NotFound = "no such task",
+    StaleStream = "message of a replaced stream",
+    DoubledReport = "report that was known",
+    ReportGap = "gap between reports",
+    StaleReport = "report of an attempt not held",
+    LeaseEnded = "lease ended",
+    LeaseRenewed = "leases renewed: the head was away",
+    KilledBeforeCommit = "head killed before commit",
+    KilledInCommit = "head killed in commit",
+    KilledBeforeSend = "head killed between commit and send",
+    KilledInSend = "head killed while it sent",
+    KilledIdle = "head killed between turns",
+    Restarts = "head restarts",
+    ClockBack = "clock earlier after a start",
+    Suspended = "head asleep beyond a deadline",
+    HeadStopped = "head stopped in order",
+    StreamCut = "stream cut",
+    StreamHalfDead = "stream dead in one direction",
+    StreamEndedByHead = "stream ended by the head",
+    StreamReplaced = "stream replaced by another",
+    ReportVanished = "report vanished",
+    WorkerKilled = "worker killed",
+    WorkerRebooted = "machine rebooted",
+    WorkerGone = "worker gone for ever",
+    Twin = "twin process",
+    OrderAgain = "order repeated",
+    WelcomeKeep = "attempt kept at a welcome",
+    WelcomeKill = "attempt killed at a welcome",
+    ReplyLost = "answer lost",
+    CallAgain = "client asked again",
+    CloseAgain = "result put in place twice",
+    ResultAcked = "result acknowledged to its worker",
+    RestoreCompared = "restored core compared",
+    Healed = "worlds that ended after healing",
+}
+
+/// Each point is gone through at least once in so many worlds.
+const SEEN_ONCE_IN: u64 = 10_000;
+
+/// How often each was gone through.
+#[derive(Clone, Debug)]
+pub struct Coverage(Vec<u64>);
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self(vec![0; Point::ALL.len()])
+    }
+}
+
+impl Coverage {
+    /// Counts one.
+    pub fn hit(&mut self, point: Point) {
+        self.0[point as usize] += 1;
+    }
+
+    /// How often it was gone through.
+    #[must_use]
+    pub fn count(&self, point: Point) -> u64 {
+        self.0[point as usize]
+    }
+
+    /// What so many worlds should have gone through and did not, or hardly.
+    #[must_use]
+    pub fn missing(&self, worlds: u64) -> Vec<&'static str> {
+        let least = worlds / SEEN_ONCE_IN;
+        let missing = Point::ALL.iter().filter(|p| self.count(**p) < least);
+        missing.map(|point| point.name()).collect()
+    }
+
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine += theirs;
+        }
+    }
+}

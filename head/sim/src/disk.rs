@@ -1,0 +1,68 @@
+//! The head's store as the core's contract has it: a step is durable whole or not at all.
+
+use std::collections::BTreeMap;
+
+use orchestra_core::{AccountRow, Change, KeyRow, Rows, TaskRow, WorkerRow};
+use orchestra_types::{AccountName, TaskId, WorkerId};
+
+use crate::{cast::Cast, shadow::Shadow};
+
+/// What is durable.
+#[derive(Debug, Default)]
+pub struct Disk {
+    tasks: BTreeMap<TaskId, TaskRow>,
+    workers: BTreeMap<WorkerId, WorkerRow>,
+    acked: BTreeMap<WorkerId, u64>,
+    keys: Vec<KeyRow>,
+    accounts: BTreeMap<AccountName, AccountRow>,
+    /// The same in the judge's words.
+    pub shadow: Shadow,
+}
+
+impl Disk {
+    /// Makes rows durable.
+    pub fn write(&mut self, changes: impl IntoIterator<Item = Change>, cast: &Cast) {
+        for change in changes {
+            self.shadow.apply(&change, cast);
+            self.keep(change);
+        }
+    }
+
+    fn keep(&mut self, change: Change) {
+        match change {
+            Change::Task(row) => drop(self.tasks.insert(row.id, *row)),
+            Change::Worker(row) => drop(self.workers.insert(row.info.id.clone(), *row)),
+            Change::Acked { worker, up_to } => drop(self.acked.insert(worker, up_to)),
+            Change::Key(row) => self.keys.push(row),
+            Change::ForgetTask { id, .. } => drop(self.tasks.remove(&id)),
+            Change::ForgetKey { key } => self.keys.retain(|row| row.key != key),
+            Change::ForgetWorker { id } => {
+                self.workers.remove(&id);
+                self.acked.remove(&id);
+            }
+            Change::Account(row) => drop(self.accounts.insert(row.name.clone(), *row)),
+            Change::Spec { .. } | Change::Attempt(_) | Change::Outcome(_) => {}
+        }
+    }
+
+    /// Reads what the core keeps in memory.
+    #[must_use]
+    pub fn load(&self) -> Rows {
+        let with_acked = |row: &WorkerRow| {
+            let acked = self.acked.get(&row.info.id).copied().unwrap_or(0);
+            (row.clone(), acked)
+        };
+        Rows {
+            tasks: self.tasks.values().cloned().collect(),
+            workers: self.workers.values().map(with_acked).collect(),
+            keys: self.keys.clone(),
+            accounts: self.accounts.values().cloned().collect(),
+        }
+    }
+
+    /// Whether the row of a task is this one.
+    #[must_use]
+    pub fn is_task(&self, row: &TaskRow) -> bool {
+        self.tasks.get(&row.id) == Some(row)
+    }
+}

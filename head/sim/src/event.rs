@@ -1,0 +1,228 @@
+//! What reaches the head, in a world's words.
+
+use orchestra_core::{ConnectionId, Held, Input, Report, RequestId};
+use orchestra_types::{
+    ApplyResult, AttemptId, Priority, TaskId, Timestamp,
+    runner::{Readiness, WorkerInfo},
+};
+
+use crate::cast::{Cast, Said, Want};
+
+/// What of a worker's description can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// How many attempts may run at once.
+    pub slots: u32,
+    /// Which runners are ready, as a set of their places.
+    pub ready: u8,
+    /// Grows with each start of the machine.
+    pub boot: u32,
+}
+
+/// A client's question.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// Submit tasks.
+    Submit {
+        /// The number of the submission: its key.
+        key: usize,
+        /// The tasks.
+        wants: Vec<Want>,
+    },
+    /// End a task.
+    Cancel(TaskId),
+    /// Try a task again.
+    Retry(TaskId),
+    /// Note that a change was put in place.
+    Applied(TaskId),
+    /// Give a task another priority.
+    Prioritise(TaskId, Priority),
+}
+
+/// One input of the head.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A client asks.
+    Asked {
+        /// For the answer.
+        request: RequestId,
+        /// What.
+        ask: Ask,
+    },
+    /// A worker's stream began.
+    Attached {
+        /// The stream.
+        connection: u64,
+        /// Who.
+        worker: u8,
+        /// As it describes itself.
+        look: Look,
+        /// What it holds.
+        held: Vec<Held>,
+    },
+    /// A worker's stream ended.
+    Detached {
+        /// The stream.
+        connection: u64,
+        /// Who.
+        worker: u8,
+    },
+    /// A worker describes itself anew.
+    Capacity {
+        /// The stream.
+        connection: u64,
+        /// Who.
+        worker: u8,
+        /// As it describes itself.
+        look: Look,
+    },
+    /// A sign of life.
+    Heartbeat {
+        /// The stream.
+        connection: u64,
+        /// Who.
+        worker: u8,
+    },
+    /// A report.
+    Reported {
+        /// The stream.
+        connection: u64,
+        /// Who.
+        worker: u8,
+        /// Its number.
+        seq: u64,
+        /// About which attempt.
+        attempt: AttemptId,
+        /// What.
+        said: Said,
+        /// The worker's clock.
+        clock: Timestamp,
+    },
+    /// A result is in place.
+    Closed {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Whether its change conflicted.
+        conflict: bool,
+    },
+    /// Nothing more is to be started.
+    StopAssigning,
+    /// A deadline has passed.
+    Tick,
+    /// The head was started; only for the judge, it is no input.
+    Restored,
+}
+
+impl Event {
+    /// As the core takes it.
+    ///
+    /// # Panics
+    ///
+    /// When it is no input.
+    #[must_use]
+    pub fn input(&self, cast: &Cast) -> Input {
+        let id = |worker: &u8| cast.workers[usize::from(*worker)].id.clone();
+        match self {
+            Self::Asked { request, ask } => question(*request, ask, cast),
+            Self::Attached {
+                connection,
+                worker,
+                look,
+                held,
+            } => Input::Attached {
+                connection: ConnectionId(*connection),
+                info: Box::new(info(cast, *worker, *look)),
+                held: held.clone(),
+            },
+            Self::Detached { connection, worker } => Input::Detached {
+                connection: ConnectionId(*connection),
+                worker: id(worker),
+            },
+            Self::Capacity {
+                connection,
+                worker,
+                look,
+            } => Input::Capacity {
+                connection: ConnectionId(*connection),
+                info: Box::new(info(cast, *worker, *look)),
+            },
+            Self::Heartbeat { connection, worker } => Input::Heartbeat {
+                connection: ConnectionId(*connection),
+                worker: id(worker),
+            },
+            Self::Reported {
+                connection,
+                worker,
+                seq,
+                attempt,
+                said,
+                clock,
+            } => Input::Reported {
+                connection: ConnectionId(*connection),
+                worker: id(worker),
+                report: Box::new(Report {
+                    seq: *seq,
+                    attempt: *attempt,
+                    body: cast.body(*said, *clock),
+                }),
+            },
+            Self::Closed { attempt, conflict } => Input::Closed {
+                attempt: *attempt,
+                apply: applied(*conflict),
+            },
+            Self::StopAssigning => Input::StopAssigning,
+            Self::Tick => Input::Tick,
+            Self::Restored => unreachable!("a restart is no input"),
+        }
+    }
+}
+
+fn question(request: RequestId, ask: &Ask, cast: &Cast) -> Input {
+    match ask {
+        Ask::Submit { key, wants } => Input::Submit {
+            request,
+            key: key.to_string(),
+            tasks: wants.iter().map(|want| cast.task(want)).collect(),
+        },
+        Ask::Cancel(task) => Input::Cancel {
+            request,
+            task: *task,
+        },
+        Ask::Retry(task) => Input::Retry {
+            request,
+            task: *task,
+        },
+        Ask::Applied(task) => Input::ApplyRecorded {
+            request,
+            task: *task,
+            result: ApplyResult::Applied { files: 1 },
+        },
+        Ask::Prioritise(task, priority) => Input::Prioritise {
+            request,
+            task: *task,
+            priority: *priority,
+        },
+    }
+}
+
+fn applied(conflict: bool) -> ApplyResult {
+    if conflict {
+        ApplyResult::Conflict {
+            message: String::new(),
+        }
+    } else {
+        ApplyResult::NotRequested
+    }
+}
+
+fn info(cast: &Cast, worker: u8, look: Look) -> WorkerInfo {
+    let mut info = cast.workers[usize::from(worker)].clone();
+    info.slots = look.slots;
+    info.boot_id = look.boot.to_string();
+    for (place, runner) in info.runners.iter_mut().enumerate() {
+        if look.ready & (1 << place) == 0 {
+            runner.readiness = Readiness::Missing;
+        }
+    }
+    info
+}

@@ -1,0 +1,156 @@
+//! Which task goes to which worker, and that none waits in vain.
+
+use orchestra_types::{Priority, TaskId};
+
+use super::Judge;
+use crate::{
+    cast::{RUNNERS, WORKERS_MAX},
+    rule::{Checked, hold},
+    shadow::{At, Shade, bit},
+};
+
+/// How many attempts of each runner may run on a worker.
+const RUNNER_SLOTS: u32 = 2;
+
+/// What workers have to do.
+#[derive(Default)]
+struct Load {
+    all: [u32; WORKERS_MAX],
+    by_runner: [[u32; RUNNERS.len()]; WORKERS_MAX],
+}
+
+impl Judge {
+    fn load(&self) -> Load {
+        let mut load = Load::default();
+        for (_, shade) in self.shadow.tasks() {
+            if let Some((worker, runner)) = shade.holder() {
+                load.all[usize::from(worker)] += 1;
+                load.by_runner[usize::from(worker)][usize::from(runner)] += 1;
+            }
+        }
+        load
+    }
+
+    /// The runner with which a worker could take a task now.
+    fn could_take(&self, shade: &Shade, worker: usize, load: &Load) -> Option<u8> {
+        let seen = &self.seen[worker];
+        let look = seen.look.filter(|_| seen.connection.is_some())?;
+        let here = shade.machine.is_none_or(|n| usize::from(n) == worker);
+        let labelled = !shade.labelled || worker == 0;
+        if !here || !labelled || load.all[worker] >= look.slots {
+            return None;
+        }
+        (0..RUNNERS.len()).find_map(|n| {
+            let runner = u8::try_from(n).ok()?;
+            let wanted = shade.runner.map_or(n != RUNNERS.len() - 1, |r| r == runner);
+            let ready = look.ready & (1 << n) != 0;
+            let free = load.by_runner[worker][n] < RUNNER_SLOTS;
+            (wanted && ready && free).then_some(runner)
+        })
+    }
+
+    /// A task was given to a worker: it could take it, no better task could go there, and, where
+    /// no worker has gained room in this step (`fills_only`), no better worker could have it.
+    pub(super) fn chosen(
+        &self,
+        id: TaskId,
+        shade: &Shade,
+        (worker, runner): (u8, u8),
+        fills_only: bool,
+    ) -> Checked {
+        hold!(Orders, self.assigning, "{id} starts on a head that stops");
+        let load = self.load();
+        let n = usize::from(worker);
+        let takes = self.could_take(shade, n, &load);
+        let right = takes == Some(runner);
+        hold!(
+            Slots,
+            right,
+            "{id} goes to {worker} with {runner}, not {takes:?}"
+        );
+        for (other, rival) in self.waiting() {
+            let like = |s: &Shade| (s.share, s.project, s.runner, s.machine, s.labelled);
+            let (mine, theirs) = (self.rank(shade), self.rank(rival));
+            let same = like(shade) == like(rival) && (theirs, other) < (mine, id);
+            let better = same || self.level(theirs) > self.level(mine);
+            let passed = better && self.could_take(rival, n, &load).is_some();
+            hold!(BestFirst, !passed, "{id} goes before {other}");
+        }
+        if !fills_only {
+            return Ok(());
+        }
+        let key = (runner, shade.last == Some(worker));
+        for other in (0..WORKERS_MAX).filter(|other| *other != n) {
+            let Some(with) = self.could_take(shade, other, &load) else {
+                continue;
+            };
+            let failed_on = shade.last.map(usize::from) == Some(other);
+            let better = (with, failed_on) < key;
+            hold!(Placement, !better, "{id} goes to {worker}, not {other}");
+        }
+        Ok(())
+    }
+
+    /// Tasks whose time has come.
+    fn waiting(&self) -> impl Iterator<Item = (TaskId, &Shade)> {
+        let now = self.now;
+        self.shadow
+            .tasks()
+            .filter(move |(_, shade)| match shade.at {
+                At::Queued { not_before, .. } => not_before <= now,
+                At::Nowhere
+                | At::Blocked
+                | At::Assigned { .. }
+                | At::Running { .. }
+                | At::Closing { .. }
+                | At::Ended(_) => false,
+            })
+    }
+
+    /// The priority that a rank counts as now.
+    fn level(&self, rank: i128) -> u8 {
+        let age = i128::try_from(self.config.promote_after.as_millis()).unwrap_or(0);
+        let now = i128::from(self.now);
+        u8::from(rank <= now - 2 * age) + u8::from(rank <= now - age)
+    }
+
+    /// Its place in the queue: a step of priority is worth as much as a time of waiting.
+    fn rank(&self, shade: &Shade) -> i128 {
+        let age = i128::try_from(self.config.promote_after.as_millis()).unwrap_or(0);
+        let steps = match shade.priority {
+            Priority::Low => 0,
+            Priority::Normal => 1,
+            Priority::High => 2,
+        };
+        let since = match shade.at {
+            At::Queued { since, .. } => since,
+            At::Nowhere
+            | At::Blocked
+            | At::Assigned { .. }
+            | At::Running { .. }
+            | At::Closing { .. }
+            | At::Ended(_) => 0,
+        };
+        i128::from(since) - steps * age
+    }
+
+    /// After each step, no task waits while a slot that fits it is free.
+    pub(super) fn no_idle(&self) -> Checked {
+        if !self.assigning {
+            return Ok(());
+        }
+        let load = self.load();
+        for (id, shade) in self.waiting() {
+            for worker in 0..WORKERS_MAX {
+                let idle = self.could_take(shade, worker, &load).is_some();
+                hold!(NoIdle, !idle, "{id} waits while {worker} is idle");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a task is elsewhere after this step.
+    pub(super) fn has_moved(&self, id: TaskId) -> bool {
+        self.moved & bit(id) != 0
+    }
+}

@@ -1,0 +1,366 @@
+//! What is told to clients and workers, and that it is told at all.
+
+use orchestra_core::{
+    CancelRefused, EndStatus, Message, PriorityRefused, Reply, RetryRefused, Step, SubmitRefused,
+    Welcome,
+};
+use orchestra_types::{AttemptId, RunnerName, TaskId};
+
+use super::{Before, Judge};
+use crate::{
+    cast::{Cast, Said},
+    cover::Point,
+    event::{Ask, Event},
+    rule::{Checked, hold},
+    shadow::{At, Shade, bit},
+};
+
+impl Judge {
+    pub(super) fn messages(
+        &mut self,
+        event: &Event,
+        before: &Before,
+        step: &Step,
+        cast: &Cast,
+    ) -> Checked {
+        let mut told = 0;
+        let mut replies = 0;
+        let mut welcomes = 0;
+        let mut acks = 0;
+        for message in &step.messages {
+            match message {
+                Message::Reply { request, reply } => {
+                    replies += 1;
+                    self.reply(event, before, request.0, reply)?;
+                }
+                Message::Welcome {
+                    connection,
+                    welcome,
+                } => {
+                    welcomes += 1;
+                    self.welcome(event, before, connection.0, welcome)?;
+                }
+                Message::Start {
+                    connection,
+                    attempt,
+                    runner,
+                } => self.start(connection.0, *attempt, runner, cast)?,
+                Message::Stop {
+                    connection,
+                    attempt,
+                    ..
+                } => self.stop(connection.0, *attempt)?,
+                Message::AckReports { connection, up_to } => {
+                    acks += 1;
+                    self.ack(event, connection.0, *up_to)?;
+                }
+                Message::Disconnect { connection } => {
+                    self.disconnect(event, before, connection.0)?;
+                }
+                Message::Close { attempt, .. } => self.close(*attempt)?,
+                Message::Changed { task } => told |= bit(*task),
+                Message::Forgotten { .. } | Message::Availability { .. } => {}
+            }
+        }
+        let asked = usize::from(matches!(event, Event::Asked { .. }));
+        hold!(Answers, replies == asked, "{replies} answers to {event:?}");
+        let attached = usize::from(matches!(event, Event::Attached { .. }));
+        hold!(Welcome, welcomes == attached, "{welcomes} welcomes");
+        let watched = self.changed & !told;
+        hold!(Watchers, watched == 0, "nobody heard of {watched:#b}");
+        self.report_taken(event, before, acks)?;
+        self.given(step)
+    }
+
+    fn reply(&mut self, event: &Event, before: &Before, request: u64, reply: &Reply) -> Checked {
+        let Event::Asked {
+            request: asked,
+            ask,
+        } = event
+        else {
+            hold!(Answers, false, "{reply:?} to {event:?}");
+            return Ok(());
+        };
+        hold!(Answers, asked.0 == request, "the answer to another one");
+        let shade = before.shade;
+        let (right, point) = match (ask, reply) {
+            (Ask::Submit { key, wants }, Reply::Submitted { ids, duplicate }) => {
+                let now = self.shadow.key(*key);
+                let right = now.is_some_and(|now| {
+                    let last = now.first + now.count;
+                    ids.iter().map(|id| id.0).eq(now.first..last)
+                });
+                let same = before.key.is_none() || before.key == now;
+                let known = before.key.is_some() == *duplicate;
+                let all = ids.len() == wants.len();
+                hold!(Keys, right && same && known && all, "key {key}: {reply:?}");
+                (true, submit_point(*duplicate))
+            }
+            (Ask::Submit { wants, .. }, Reply::SubmitRefused(refused)) => {
+                let right =
+                    before.key.is_none() && self.refuses(refused, before.open + wants.len() as u64);
+                (right, Point::SubmitRefused)
+            }
+            (_, Reply::NotFound(_)) => (
+                shade.is_some_and(|shade| shade.at == At::Nowhere),
+                Point::NotFound,
+            ),
+            (Ask::Cancel(id), Reply::Done(done)) => {
+                let open = shade.is_some_and(|s| !matches!(s.at, At::Ended(_) | At::Nowhere));
+                self.cancelled(*id)?;
+                (open && id == done, Point::CancelDone)
+            }
+            (Ask::Cancel(_), Reply::CancelRefused(CancelRefused::Ended(_, status))) => {
+                let ended = shade.and_then(|shade| shade.status()) == Some(*status);
+                (ended && status.is_ended(), Point::CancelRefused)
+            }
+            (Ask::Retry(id), Reply::Done(done)) => {
+                let ended = shade.is_some_and(|s| matches!(s.at, At::Ended(_)));
+                (ended && id == done, Point::RetryDone)
+            }
+            (Ask::Retry(_), Reply::RetryRefused(refused)) => {
+                let at = shade.map(|shade| shade.at);
+                let right = match refused {
+                    RetryRefused::NotEnded(..) => !matches!(at, Some(At::Ended(_))),
+                    RetryRefused::Succeeded(_) => at == Some(At::Ended(EndStatus::Succeeded)),
+                    RetryRefused::Behind(..) => shade.is_some_and(|s| self.shadow.is_doomed(&s)),
+                };
+                (right, Point::RetryRefused)
+            }
+            (Ask::Prioritise(id, priority), Reply::Done(done)) => {
+                let now = self.shadow.task(*id).priority;
+                (id == done && now == *priority, Point::Reprioritised)
+            }
+            (Ask::Prioritise(..), Reply::PriorityRefused(PriorityRefused::Ended(_, status))) => {
+                let ended = shade.and_then(|shade| shade.status()) == Some(*status);
+                (ended && status.is_ended(), Point::PriorityRefused)
+            }
+            (Ask::Applied(id), Reply::Done(done)) => (id == done, Point::RetryDone),
+            (_, _) => (false, Point::NotFound),
+        };
+        self.cover.hit(point);
+        hold!(Answers, right, "{reply:?} to {ask:?}, which was {shade:?}");
+        Ok(())
+    }
+
+    fn refuses(&self, refused: &SubmitRefused, open: u64) -> bool {
+        match refused {
+            SubmitRefused::QueueFull { limit } => open > *limit,
+            SubmitRefused::UnknownTask { after, .. } => self.shadow.task(*after).at == At::Nowhere,
+            SubmitRefused::Empty
+            | SubmitRefused::TooMany { .. }
+            | SubmitRefused::UnknownIndex { .. }
+            | SubmitRefused::Cycle { .. }
+            | SubmitRefused::UnknownRunner { .. } => false,
+        }
+    }
+
+    /// A cancel that was answered leads to an end, whatever happens from here on.
+    fn cancelled(&self, id: TaskId) -> Checked {
+        let shade = self.shadow.task(id);
+        let right = match shade.at {
+            At::Ended(EndStatus::Cancelled) => true,
+            At::Assigned { .. } | At::Running { .. } => shade.cancel_requested,
+            At::Closing { plan } => plan.is_some(),
+            At::Nowhere | At::Blocked | At::Queued { .. } | At::Ended(_) => false,
+        };
+        hold!(
+            CancelHolds,
+            right,
+            "{id} was cancelled and is {:?}",
+            shade.at
+        );
+        Ok(())
+    }
+
+    fn welcome(&mut self, event: &Event, before: &Before, to: u64, welcome: &Welcome) -> Checked {
+        let Event::Attached {
+            connection,
+            worker,
+            held,
+            ..
+        } = event
+        else {
+            hold!(Welcome, false, "a welcome after {event:?}");
+            return Ok(());
+        };
+        let n = usize::from(*worker);
+        hold!(Welcome, to == *connection, "a welcome on another stream");
+        let grows = welcome.epoch > before.epoch && welcome.epoch == self.shadow.epochs[n];
+        hold!(Welcome, grows, "epoch {} again", welcome.epoch);
+        let right = welcome.acked_up_to == self.shadow.acked[n];
+        hold!(Reports, right, "{} acknowledged", welcome.acked_up_to);
+        for attempt in held.iter().map(|held| held.attempt) {
+            let shade = self.shadow.task(attempt.task);
+            let latest = shade.attempts == attempt.number;
+            let own = latest && shade.holder().is_some_and(|(holder, _)| holder == *worker);
+            let waits = latest && matches!(shade.at, At::Closing { .. });
+            let (kept, killed) = (
+                welcome.keep.contains(&attempt),
+                welcome.kill.contains(&attempt),
+            );
+            hold!(Welcome, kept == own, "{attempt} kept: {kept}");
+            let right = killed == (!own && !waits);
+            hold!(Welcome, right, "{attempt} killed: {killed}");
+            self.cover.hit(if killed {
+                Point::WelcomeKill
+            } else {
+                Point::WelcomeKeep
+            });
+        }
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        connection: u64,
+        attempt: AttemptId,
+        runner: &RunnerName,
+        cast: &Cast,
+    ) -> Checked {
+        let shade = self.shadow.task(attempt.task);
+        let At::Assigned { worker, runner: r } = shade.at else {
+            hold!(Orders, false, "{attempt} is ordered and {:?}", shade.at);
+            return Ok(());
+        };
+        let latest = shade.attempts == attempt.number;
+        let there = self.seen[usize::from(worker)].connection == Some(connection);
+        let same = cast.runner(runner) == Some(r);
+        hold!(
+            Orders,
+            latest && there && same,
+            "{attempt} is ordered elsewhere"
+        );
+        let wanted = !shade.cancelled && !shade.cancel_requested;
+        hold!(CancelHolds, wanted, "{attempt} is ordered after a cancel");
+        if !self.has_moved(attempt.task) {
+            self.cover.hit(Point::OrderAgain);
+        }
+        Ok(())
+    }
+
+    fn stop(&self, connection: u64, attempt: AttemptId) -> Checked {
+        let shade = self.shadow.task(attempt.task);
+        let right = shade.attempts == attempt.number
+            && shade.cancel_requested
+            && shade.holder().is_some_and(|(worker, _)| {
+                self.seen[usize::from(worker)].connection == Some(connection)
+            });
+        // Its lease may end with the same input, after the order.
+        let over = self.expired != 0 && self.has_moved(attempt.task);
+        hold!(
+            Orders,
+            right || over,
+            "{attempt} is stopped and {:?}",
+            shade.at
+        );
+        Ok(())
+    }
+
+    fn ack(&self, event: &Event, to: u64, up_to: u64) -> Checked {
+        let Event::Reported {
+            connection, worker, ..
+        } = event
+        else {
+            hold!(Reports, false, "reports acknowledged after {event:?}");
+            return Ok(());
+        };
+        let recorded = self.shadow.acked[usize::from(*worker)];
+        let right = to == *connection && up_to == recorded;
+        hold!(Durable, right, "{up_to} acknowledged, {recorded} recorded");
+        Ok(())
+    }
+
+    /// A report on the open stream is taken, and acknowledged, exactly when it is the next one.
+    fn report_taken(&mut self, event: &Event, before: &Before, acks: usize) -> Checked {
+        let Event::Reported {
+            worker, seq, said, ..
+        } = event
+        else {
+            return Ok(());
+        };
+        let recorded = self.shadow.acked[usize::from(*worker)];
+        let wanted = before.acked + u64::from(before.fresh);
+        hold!(
+            Reports,
+            recorded == wanted,
+            "{recorded} recorded, not {wanted}"
+        );
+        let gap = before.current && *seq > before.acked + 1;
+        let acked = usize::from(before.current && !gap);
+        hold!(Reports, acks == acked, "{acks} acknowledgements of {seq}");
+        match (before.current, gap, before.fresh) {
+            (false, ..) => self.cover.hit(Point::StaleStream),
+            (true, true, _) => self.cover.hit(Point::ReportGap),
+            (true, false, false) => self.cover.hit(Point::DoubledReport),
+            (true, false, true) => {}
+        }
+        if before.fresh && !before.held && *said != Said::Accepted {
+            self.cover.hit(Point::StaleReport);
+        }
+        Ok(())
+    }
+
+    fn disconnect(&self, event: &Event, before: &Before, to: u64) -> Checked {
+        let right = match event {
+            Event::Attached { .. } => before.connection == Some(to),
+            Event::Reported {
+                connection, seq, ..
+            } => *connection == to && *seq > before.acked + 1,
+            _ => false,
+        };
+        let lost = self.expired != 0;
+        hold!(Orders, right || lost, "stream {to} is ended by {event:?}");
+        Ok(())
+    }
+
+    fn close(&self, attempt: AttemptId) -> Checked {
+        let shade = self.shadow.task(attempt.task);
+        let right = shade.attempts == attempt.number && matches!(shade.at, At::Closing { .. });
+        hold!(Orders, right, "{attempt} is closed and {:?}", shade.at);
+        Ok(())
+    }
+
+    /// What a step gives to a connected worker is ordered, and what closes is closed.
+    fn given(&self, step: &Step) -> Checked {
+        for (id, shade) in self.shadow.tasks().filter(|(id, _)| self.has_moved(*id)) {
+            let wants = |message: &Message| match (shade.at, message) {
+                (At::Assigned { .. }, Message::Start { attempt, .. }) => attempt.task == id,
+                (At::Closing { .. }, Message::Close { attempt, .. }) => attempt.task == id,
+                _ => false,
+            };
+            let needed = match shade.at {
+                At::Assigned { worker, .. } => {
+                    let there = self.seen[usize::from(worker)].connection.is_some();
+                    there && !shade.cancel_requested
+                }
+                At::Closing { .. } => !shade.cancelled,
+                At::Nowhere
+                | At::Blocked
+                | At::Queued { .. }
+                | At::Running { .. }
+                | At::Ended(_) => false,
+            };
+            let ordered = !needed || step.messages.iter().any(wants);
+            hold!(Orders, ordered, "nobody was told of {id}: {:?}", shade.at);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a cancel of a task in this state prevents every further attempt.
+pub(super) fn cancel_holds(shade: &Shade) -> bool {
+    match shade.at {
+        At::Blocked | At::Queued { .. } | At::Assigned { .. } | At::Running { .. } => true,
+        At::Closing { plan } => plan.is_none(),
+        At::Nowhere | At::Ended(_) => false,
+    }
+}
+
+fn submit_point(duplicate: bool) -> Point {
+    if duplicate {
+        Point::SubmitAgain
+    } else {
+        Point::SubmitDone
+    }
+}

@@ -1,0 +1,272 @@
+//! Compares everything that the core decides with what it should have decided, step by step.
+//!
+//! The judge knows the rows (its [`Shadow`]), what the core keeps in memory only (links, leases),
+//! and what was promised to others. It decides anew, in other words than the core, what may follow
+//! from an event, and breaks off at the first difference.
+
+mod choice;
+mod leases;
+mod memory;
+mod messages;
+mod moves;
+mod tasks;
+mod workers;
+
+use orchestra_core::{Change, Config, Core, Step};
+use orchestra_types::{TaskId, Timestamp};
+
+use crate::{
+    cast::{Cast, WORKERS_MAX},
+    cover::{Coverage, Point},
+    event::{Ask, Event, Look},
+    rule::{Checked, hold},
+    shadow::Shadow,
+};
+
+/// A worker as the head's memory should have it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// Its open stream.
+    pub connection: Option<u64>,
+    /// As it described itself last.
+    pub look: Option<Look>,
+    /// Whether it counts as lost.
+    pub lost: bool,
+    /// When its lease ends.
+    pub lease_ends: Option<u64>,
+}
+
+/// What the judge knows.
+#[derive(Debug)]
+pub struct Judge {
+    /// What was decided.
+    pub shadow: Shadow,
+    /// Workers in the head's memory.
+    pub seen: [Seen; WORKERS_MAX],
+    /// Whether tasks are given to workers.
+    pub assigning: bool,
+    /// What worlds go through.
+    pub cover: Coverage,
+    config: Config,
+    now: u64,
+    /// Workers whose lease must end with this event, as a set.
+    expired: u8,
+    /// Tasks that changed in this step, as a set.
+    changed: u64,
+    /// Tasks that are elsewhere after this step, as a set.
+    moved: u64,
+    /// Cancels and retries of this step, for the durable shadow.
+    pub marks: Vec<(TaskId, bool)>,
+}
+
+impl Judge {
+    /// A judge of a new core.
+    #[must_use]
+    pub fn new(config: &Config, cover: Coverage) -> Self {
+        Self {
+            shadow: Shadow::default(),
+            seen: [Seen::default(); WORKERS_MAX],
+            assigning: true,
+            cover,
+            config: config.clone(),
+            now: 0,
+            expired: 0,
+            changed: 0,
+            moved: 0,
+            marks: Vec::new(),
+        }
+    }
+
+    /// Judges what followed from an event.
+    pub fn step(
+        &mut self,
+        now: Timestamp,
+        event: &Event,
+        step: &Step,
+        core: &Core,
+        cast: &Cast,
+    ) -> Checked {
+        self.cover.hit(Point::Steps);
+        self.now = now.0;
+        self.changed = 0;
+        self.moved = 0;
+        self.marks.clear();
+        let before = self.before(event);
+        self.note(event);
+        self.leases();
+        for change in &step.changes {
+            self.change(event, change, cast)?;
+            self.shadow.apply(change, cast);
+        }
+        self.mark(event, &before, step);
+        self.messages(event, &before, step, cast)?;
+        self.memory(event, step, core, cast)?;
+        self.no_idle()?;
+        self.deadline(core)
+    }
+
+    /// What an event finds, where the answer to it depends on that.
+    fn before(&self, event: &Event) -> Before {
+        let mut before = Before::default();
+        match event {
+            Event::Asked { ask, .. } => match ask {
+                Ask::Submit { key, .. } => {
+                    before.key = self.shadow.key(*key);
+                    before.open = self.open();
+                }
+                Ask::Cancel(task)
+                | Ask::Retry(task)
+                | Ask::Applied(task)
+                | Ask::Prioritise(task, _) => {
+                    before.shade = Some(self.shadow.task(*task));
+                }
+            },
+            Event::Attached { worker, .. } => {
+                let seen = &self.seen[usize::from(*worker)];
+                before.connection = seen.connection;
+                before.epoch = self.shadow.epochs[usize::from(*worker)];
+            }
+            Event::Reported {
+                connection,
+                worker,
+                seq,
+                attempt,
+                ..
+            } => {
+                let n = usize::from(*worker);
+                before.acked = self.shadow.acked[n];
+                before.current = self.seen[n].connection == Some(*connection);
+                before.fresh = before.current && *seq == before.acked + 1;
+                let shade = self.shadow.task(attempt.task);
+                before.held = shade.attempts == attempt.number
+                    && shade.holder().is_some_and(|(holder, _)| holder == *worker);
+            }
+            Event::Detached { .. }
+            | Event::Capacity { .. }
+            | Event::Heartbeat { .. }
+            | Event::Closed { .. }
+            | Event::StopAssigning
+            | Event::Tick
+            | Event::Restored => {}
+        }
+        before
+    }
+
+    fn open(&self) -> u64 {
+        let open = self.shadow.tasks().filter(|(_, shade)| {
+            let status = shade.status();
+            status.is_some_and(|status| !status.is_ended())
+        });
+        open.count() as u64
+    }
+
+    /// Promises that a step makes and takes back.
+    fn mark(&mut self, event: &Event, before: &Before, step: &Step) {
+        let Event::Asked { ask, .. } = event else {
+            return;
+        };
+        let (Some(shade), true) = (before.shade, answered_done(step)) else {
+            return;
+        };
+        match ask {
+            Ask::Cancel(task) if messages::cancel_holds(&shade) => self.promise(*task, true),
+            Ask::Submit { .. }
+            | Ask::Cancel(_)
+            | Ask::Retry(_)
+            | Ask::Applied(_)
+            | Ask::Prioritise(..) => {}
+        }
+    }
+
+    fn promise(&mut self, task: TaskId, cancelled: bool) {
+        self.shadow.mark(task, cancelled);
+        self.marks.push((task, cancelled));
+    }
+
+    fn change(&mut self, event: &Event, change: &Change, cast: &Cast) -> Checked {
+        match change {
+            Change::Task(row) => self.task(event, row, cast),
+            Change::Attempt(row) => self.attempt(row, cast),
+            Change::Outcome(row) => self.outcome(event, row, cast),
+            Change::Worker(row) => self.worker(event, row),
+            Change::Acked { worker, up_to } => self.acked(event, worker, *up_to, cast),
+            Change::Key(row) => self.key(event, row),
+            Change::Spec { .. } => {
+                let submits = matches!(
+                    event,
+                    Event::Asked {
+                        ask: Ask::Submit { .. },
+                        ..
+                    }
+                );
+                hold!(Transitions, submits, "a specification without a submission");
+                Ok(())
+            }
+            Change::Account(_)
+            | Change::ForgetTask { .. }
+            | Change::ForgetKey { .. }
+            | Change::ForgetWorker { .. } => Ok(()),
+        }
+    }
+
+    /// The head was started: memory is what was durable, and every worker has a whole lease.
+    pub fn restored(
+        &mut self,
+        now: Timestamp,
+        durable: &Shadow,
+        step: &Step,
+        core: &Core,
+        cast: &Cast,
+    ) -> Checked {
+        self.now = now.0;
+        self.changed = 0;
+        self.moved = 0;
+        self.assigning = true;
+        self.expired = 0;
+        self.shadow.copy(durable);
+        let lease_ends = self.lease_from(now.0);
+        for (seen, epoch) in self.seen.iter_mut().zip(durable.epochs) {
+            seen.connection = None;
+            seen.lost = false;
+            seen.lease_ends = (epoch > 0).then_some(lease_ends);
+        }
+        hold!(Restore, step.changes.is_empty(), "a start changes rows");
+        self.cover.hit(Point::RestoreCompared);
+        self.messages(&Event::Restored, &Before::default(), step, cast)?;
+        self.closes_again(step)?;
+        self.everything(core, cast)
+    }
+}
+
+/// What an event found.
+#[derive(Debug, Default)]
+struct Before {
+    key: Option<crate::shadow::Key>,
+    /// How many tasks had not ended.
+    open: u64,
+    shade: Option<crate::shadow::Shade>,
+    /// The stream that a worker had.
+    connection: Option<u64>,
+    epoch: u64,
+    acked: u64,
+    /// A report came on the worker's open stream.
+    current: bool,
+    /// It is the next one.
+    fresh: bool,
+    /// Its attempt is held by this worker.
+    held: bool,
+}
+
+fn answered_done(step: &Step) -> bool {
+    use orchestra_core::{Message, Reply};
+    let mut messages = step.messages.iter();
+    messages.any(|message| {
+        matches!(
+            message,
+            Message::Reply {
+                reply: Reply::Done(_),
+                ..
+            }
+        )
+    })
+}

@@ -1,0 +1,102 @@
+//! One change of a task's row, and what can be said of it by itself.
+
+use orchestra_core::EndStatus;
+use orchestra_types::TaskId;
+
+use crate::{
+    cast::{Result, Said},
+    cover::Point,
+    event::{Ask, Event},
+    shadow::Shade,
+};
+
+/// One change of a task's row.
+pub(super) struct Move<'a> {
+    pub event: &'a Event,
+    pub id: TaskId,
+    pub old: Shade,
+    pub new: Shade,
+}
+
+/// The result that a report brings for this task.
+pub(super) fn result(change: &Move<'_>) -> Option<Result> {
+    match change.event {
+        Event::Reported {
+            attempt,
+            said: Said::Finished(result),
+            ..
+        } if attempt.task == change.id && attempt.number == change.old.attempts => Some(*result),
+        _ => None,
+    }
+}
+
+/// Whether this is a failure that counts.
+pub(super) fn failed(change: &Move<'_>) -> bool {
+    let over = change.old.holder().is_some() && change.new.holder().is_none();
+    let Some(result) = result(change).filter(|_| over) else {
+        return false;
+    };
+    match result {
+        Result::Good | Result::Cancelled => false,
+        Result::Bad | Result::Hopeless | Result::GivenUp => !change.old.cancel_requested,
+    }
+}
+
+/// How a task must end by a result; none when it is tried again.
+pub(super) fn expected(old: &Shade, new: &Shade, result: Result) -> Option<EndStatus> {
+    let retryable = match result {
+        Result::Good => return Some(EndStatus::Succeeded),
+        Result::Cancelled => return Some(EndStatus::Cancelled),
+        Result::Bad | Result::GivenUp => true,
+        Result::Hopeless => false,
+    };
+    if old.cancel_requested {
+        return Some(EndStatus::Cancelled);
+    }
+    match (retryable, new.failures <= old.retries) {
+        (true, true) => None,
+        (true, false) if old.retries > 0 => Some(EndStatus::NeedsReview),
+        (true, false) | (false, _) => Some(EndStatus::Failed),
+    }
+}
+
+pub(super) fn end_point(status: EndStatus, held: bool) -> Point {
+    match (status, held) {
+        (EndStatus::Succeeded, true) => Point::HeldSucceeded,
+        (EndStatus::Failed, true) => Point::HeldFailed,
+        (EndStatus::Cancelled, true) => Point::HeldStopped,
+        (EndStatus::NeedsReview, true) => Point::HeldExhausted,
+        (EndStatus::Succeeded, false) => Point::ClosingSucceeded,
+        (EndStatus::Failed, false) => Point::ClosingFailed,
+        (EndStatus::Cancelled, false) => Point::ClosingCancelled,
+        (EndStatus::NeedsReview, false) => Point::ClosingReview,
+    }
+}
+
+pub(super) fn cancels(change: &Move<'_>) -> bool {
+    asks(
+        change,
+        |ask| matches!(ask, Ask::Cancel(id) if *id == change.id),
+    )
+}
+
+pub(super) fn retried(change: &Move<'_>) -> bool {
+    asks(
+        change,
+        |ask| matches!(ask, Ask::Retry(id) if *id == change.id),
+    )
+}
+
+pub(super) fn applies(change: &Move<'_>) -> bool {
+    asks(
+        change,
+        |ask| matches!(ask, Ask::Applied(id) if *id == change.id),
+    )
+}
+
+pub(super) fn asks(change: &Move<'_>, is: impl FnOnce(&Ask) -> bool) -> bool {
+    match change.event {
+        Event::Asked { ask, .. } => is(ask),
+        _ => false,
+    }
+}

@@ -1,0 +1,403 @@
+//! How a task may move, and what its counters must be then.
+
+use orchestra_core::{EndStatus, TaskRow};
+use orchestra_types::OnDependencyFailure;
+
+use super::{
+    Judge,
+    moves::{Move, applies, asks, cancels, end_point, expected, failed, result, retried},
+};
+use crate::{
+    cast::{Cast, Said},
+    cover::Point,
+    event::{Ask, Event},
+    rule::{Checked, hold},
+    shadow::{At, Shade, bit},
+};
+
+impl Judge {
+    pub(super) fn task(&mut self, event: &Event, row: &TaskRow, cast: &Cast) -> Checked {
+        let id = row.id;
+        let mut new = Shade::of(row, cast);
+        let old = self.shadow.task(id);
+        new.cancelled = old.cancelled;
+        self.changed |= bit(id);
+        if new.at != old.at {
+            self.moved |= bit(id);
+        }
+        let change = Move {
+            event,
+            id,
+            old,
+            new,
+        };
+        self.facts_stay(&change)?;
+        self.counters(&change)?;
+        self.moved(&change)
+    }
+
+    fn facts_stay(&self, change: &Move<'_>) -> Checked {
+        let (old, new) = (&change.old, &change.new);
+        if old.at == At::Nowhere {
+            return Ok(());
+        }
+        let facts = |s: &Shade| {
+            (
+                (s.created_at, s.share, s.runner, s.machine, s.start_at),
+                (s.labelled, s.project, s.retries, s.after, s.policy),
+            )
+        };
+        let wished = asks(
+            change,
+            |ask| matches!(ask, Ask::Prioritise(id, p) if *id == change.id && *p == new.priority),
+        );
+        let same = facts(old) == facts(new) && (old.priority == new.priority || wished);
+        hold!(Transitions, same, "{}: its facts changed", change.id);
+        Ok(())
+    }
+
+    /// What an attempt, a failure and a loss cost, and when they are forgiven.
+    fn counters(&self, change: &Move<'_>) -> Checked {
+        let Move { id, old, new, .. } = change;
+        let given = u32::from(matches!(new.at, At::Assigned { .. }) && new.at != old.at);
+        let forgiven = matches!(old.at, At::Ended(_)) && retried(change);
+        let attempts = old.attempts + given;
+        let right = new.attempts == attempts;
+        hold!(
+            Charges,
+            right,
+            "{id}: attempt {} of {attempts}",
+            new.attempts
+        );
+        let (failures, losses) = if forgiven {
+            (0, 0)
+        } else {
+            (
+                old.failures + u32::from(failed(change)),
+                old.losses + u32::from(self.lost(change)),
+            )
+        };
+        let right = (new.failures, new.losses) == (failures, losses);
+        hold!(
+            Charges,
+            right,
+            "{id}: {} failures and {} losses, not {failures} and {losses}",
+            new.failures,
+            new.losses
+        );
+        Ok(())
+    }
+
+    /// Whether this is the loss of an attempt: it was held and no longer is, and no result says why.
+    fn lost(&self, change: &Move<'_>) -> bool {
+        change.old.holder().is_some() && change.new.holder().is_none() && result(change).is_none()
+    }
+
+    fn moved(&mut self, change: &Move<'_>) -> Checked {
+        let Move { id, old, new, .. } = change;
+        match (old.at, new.at) {
+            (At::Nowhere, At::Blocked | At::Queued { .. }) => self.came(change),
+            (At::Nowhere, At::Ended(EndStatus::Cancelled)) => {
+                self.cover.hit(Point::NewCancelled);
+                let doomed = self.shadow.is_doomed(new);
+                hold!(Dependencies, doomed, "{id} is new and cancelled");
+                Ok(())
+            }
+            (At::Blocked, At::Queued { .. }) => {
+                self.cover.hit(Point::BlockedQueued);
+                self.waits_right(change)?;
+                self.free(change)
+            }
+            (At::Blocked, At::Ended(EndStatus::Cancelled)) if self.shadow.is_doomed(old) => {
+                self.cover.hit(Point::BlockedCancelled);
+                Ok(())
+            }
+            (At::Blocked | At::Queued { .. }, At::Ended(EndStatus::Cancelled)) => {
+                self.cover.hit(match old.at {
+                    At::Blocked => Point::BlockedEnded,
+                    _ => Point::QueuedEnded,
+                });
+                let wanted = cancels(change);
+                hold!(Transitions, wanted, "{id} is cancelled by nobody");
+                Ok(())
+            }
+            (At::Queued { not_before, .. }, At::Assigned { worker, runner }) => {
+                self.cover.hit(Point::QueuedAssigned);
+                let due = not_before <= self.now;
+                hold!(Delays, due, "{id} starts before {not_before}");
+                hold!(CancelHolds, !old.cancelled, "{id} starts after a cancel");
+                if old.start_at > old.created_at {
+                    self.cover.hit(Point::Scheduled);
+                }
+                self.free(change)?;
+                let fills_only = match change.event {
+                    Event::Asked { ask, .. } => matches!(ask, Ask::Submit { .. } | Ask::Retry(_)),
+                    Event::Tick => self.expired == 0,
+                    _ => false,
+                };
+                self.chosen(*id, old, (worker, runner), fills_only)
+            }
+            (
+                At::Assigned { worker, runner },
+                At::Running {
+                    worker: w,
+                    runner: r,
+                },
+            ) => {
+                self.cover.hit(Point::AssignedRunning);
+                let stays = (worker, runner) == (w, r);
+                hold!(OneHolder, stays, "{id} starts elsewhere");
+                self.started(change)
+            }
+            (At::Assigned { .. } | At::Running { .. }, _) if old.at != new.at => self.ends(change),
+            (At::Closing { plan }, _) if old.at != new.at => self.closed(change, plan),
+            (At::Ended(status), At::Blocked | At::Queued { .. }) => self.again(change, status),
+            (At::Ended(EndStatus::NeedsReview), At::Ended(EndStatus::Succeeded)) => {
+                self.cover.hit(Point::EndedSucceeded);
+                let solved = old.conflict && applies(change);
+                hold!(Transitions, solved, "{id} succeeds by itself");
+                Ok(())
+            }
+            (from, to) if from == to => self.noted(change),
+            (from, to) => {
+                hold!(Transitions, false, "{id}: {from:?} -> {to:?}");
+                Ok(())
+            }
+        }
+    }
+
+    fn came(&mut self, change: &Move<'_>) -> Checked {
+        let Move { event, id, new, .. } = change;
+        let submits = matches!(
+            event,
+            Event::Asked {
+                ask: Ask::Submit { .. },
+                ..
+            }
+        );
+        hold!(Transitions, submits, "{id} comes from {event:?}");
+        let free = self.shadow.is_free_now(new) && !self.shadow.is_doomed(new);
+        let right = matches!(new.at, At::Queued { .. }) == free;
+        hold!(Dependencies, right, "{id} is new and {:?}", new.at);
+        self.cover.hit(match new.at {
+            At::Blocked => Point::NewBlocked,
+            _ => Point::NewQueued,
+        });
+        self.waits_right(change)
+    }
+
+    /// A task that may go at once waits for its time to start, and for nothing else.
+    fn waits_right(&self, change: &Move<'_>) -> Checked {
+        let Move { id, new, .. } = change;
+        if let At::Queued { since, not_before } = new.at {
+            let right = since == new.created_at.max(new.start_at)
+                && not_before <= self.now.max(new.start_at)
+                && not_before >= new.start_at;
+            hold!(Delays, right, "{id} waits since {since} until {not_before}");
+        }
+        Ok(())
+    }
+
+    fn free(&mut self, change: &Move<'_>) -> Checked {
+        if change.old.policy == OnDependencyFailure::Run {
+            self.cover.hit(Point::RunsAnyway);
+        }
+        let free = self.shadow.is_free(&change.old);
+        hold!(Dependencies, free, "{} goes too early", change.id);
+        Ok(())
+    }
+
+    /// Only the holder says that an agent runs.
+    fn started(&self, change: &Move<'_>) -> Checked {
+        let says = match change.event {
+            Event::Reported { attempt, said, .. } => {
+                *said == Said::Started && self.by_holder(change) && attempt.task == change.id
+            }
+            _ => false,
+        };
+        hold!(Fencing, says, "{} runs after {:?}", change.id, change.event);
+        Ok(())
+    }
+
+    /// Whether a report comes from the worker that holds the attempt, on its open stream.
+    fn by_holder(&self, change: &Move<'_>) -> bool {
+        let Event::Reported {
+            connection,
+            worker,
+            attempt,
+            ..
+        } = change.event
+        else {
+            return false;
+        };
+        let holder = change.old.holder().map(|(holder, _)| holder);
+        holder == Some(*worker)
+            && attempt.number == change.old.attempts
+            && self.seen[usize::from(*worker)].connection == Some(*connection)
+    }
+
+    /// A held attempt is over: by its result, or by a loss.
+    fn ends(&mut self, change: &Move<'_>) -> Checked {
+        let Move { id, old, new, .. } = change;
+        match result(change) {
+            Some(result) => {
+                let own = self.by_holder(change);
+                hold!(Fencing, own, "{id} ends after {:?}", change.event);
+                let plan = expected(old, new, result);
+                let recorded = self.recorded(change, true);
+                hold!(ResultOnce, recorded, "{id} ends without its result");
+                if !old.project {
+                    return self.settled(change, plan);
+                }
+                self.cover.hit(Point::HeldClosing);
+                let right = new.at == At::Closing { plan };
+                hold!(Charges, right, "{id}: {:?}, not {plan:?}", new.at);
+                Ok(())
+            }
+            None => self.lose(change),
+        }
+    }
+
+    fn recorded(&self, change: &Move<'_>, result: bool) -> bool {
+        let attempt = orchestra_types::AttemptId {
+            task: change.id,
+            number: change.old.attempts,
+        };
+        let end = self.shadow.outcome(attempt);
+        end.is_some_and(|end| end.result == result)
+    }
+
+    fn lose(&mut self, change: &Move<'_>) -> Checked {
+        let Move { id, old, new, .. } = change;
+        let holder = old.holder().map_or(0, |(holder, _)| holder);
+        let expired = self.expired & (1 << holder) != 0;
+        let disowned = match change.event {
+            Event::Attached { worker, held, .. } if *worker == holder => {
+                let mut held = held.iter().map(|held| held.attempt);
+                let has = held.any(|a| a.task == *id && a.number == old.attempts);
+                let again = matches!(old.at, At::Assigned { .. }) && !old.cancel_requested;
+                !has && !again
+            }
+            _ => false,
+        };
+        hold!(Leases, expired || disowned, "{id} is lost too early");
+        let recorded = self.recorded(change, false);
+        hold!(ResultOnce, recorded, "{id} is lost without a record");
+        let (right, point) = match new.at {
+            At::Ended(EndStatus::Cancelled) => (old.cancel_requested, Point::LostCancelled),
+            At::Ended(EndStatus::NeedsReview) => (
+                !old.cancel_requested && new.losses >= self.config.losses_max,
+                Point::LostReview,
+            ),
+            At::Queued { since, not_before } => (
+                !old.cancel_requested
+                    && new.losses < self.config.losses_max
+                    && since == old.created_at.max(old.start_at)
+                    && not_before >= self.now,
+                Point::LostQueued,
+            ),
+            _ => (false, Point::LostQueued),
+        };
+        self.cover.hit(point);
+        let cancelled = old.cancelled && !old.cancel_requested;
+        hold!(CancelHolds, !cancelled, "the cancel of {id} was forgotten");
+        hold!(Charges, right, "{id} is lost and becomes {:?}", new.at);
+        Ok(())
+    }
+
+    fn closed(&mut self, change: &Move<'_>, plan: Option<EndStatus>) -> Checked {
+        let Move { id, old, new, .. } = change;
+        if let (None, At::Closing { plan: Some(end) }) = (plan, new.at) {
+            self.cover.hit(Point::ClosingReplanned);
+            let wanted = cancels(change) && end == EndStatus::Cancelled;
+            hold!(Transitions, wanted, "{id} is to end as {end:?}");
+            return Ok(());
+        }
+        let closes = match change.event {
+            Event::Closed { attempt, .. } => attempt.task == *id && attempt.number == old.attempts,
+            _ => false,
+        };
+        hold!(Fencing, closes, "{id} closes after {:?}", change.event);
+        self.settled(change, plan)
+    }
+
+    /// What follows once a result is in its place.
+    fn settled(&mut self, change: &Move<'_>, plan: Option<EndStatus>) -> Checked {
+        let Move { id, old, new, .. } = change;
+        let conflict = matches!(change.event, Event::Closed { conflict: true, .. });
+        let plan = match plan {
+            Some(EndStatus::Succeeded) if conflict => Some(EndStatus::NeedsReview),
+            other => other,
+        };
+        let held = old.holder().is_some();
+        match (plan, new.at) {
+            (Some(end), At::Ended(status)) => {
+                self.cover.hit(end_point(status, held));
+                hold!(
+                    Charges,
+                    end == status,
+                    "{id} ends as {status:?}, not {end:?}"
+                );
+                let right = match status {
+                    EndStatus::Failed => !old.cancelled,
+                    EndStatus::NeedsReview => !old.cancelled || conflict,
+                    EndStatus::Succeeded | EndStatus::Cancelled => true,
+                };
+                hold!(
+                    CancelHolds,
+                    right,
+                    "{id} was cancelled and ends as {status:?}"
+                );
+            }
+            (None, At::Queued { since, not_before }) => {
+                self.cover.hit(if held {
+                    Point::HeldAgain
+                } else {
+                    Point::ClosingQueued
+                });
+                hold!(CancelHolds, !old.cancelled, "{id} is tried after a cancel");
+                let least = self.now + self.backoff(new.failures);
+                let right = since == old.created_at.max(old.start_at) && not_before >= least;
+                hold!(Delays, right, "{id} waits until {not_before}, not {least}");
+            }
+            (plan, at) => hold!(Transitions, false, "{id}: {at:?} instead of {plan:?}"),
+        }
+        Ok(())
+    }
+
+    fn backoff(&self, failures: u32) -> u64 {
+        let doublings = failures.saturating_sub(1).min(16);
+        let delay = self.config.retry_delay.saturating_mul(1 << doublings);
+        let delay = delay.min(self.config.retry_delay_max);
+        u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn again(&mut self, change: &Move<'_>, status: EndStatus) -> Checked {
+        let Move { id, new, .. } = change;
+        let wanted = retried(change) && status != EndStatus::Succeeded;
+        hold!(Transitions, wanted, "{id} begins anew by itself");
+        let right = match new.at {
+            At::Queued { .. } => self.shadow.is_free(new),
+            _ => !self.shadow.is_free_now(new),
+        } && !new.cancel_requested;
+        hold!(Dependencies, right, "{id} is retried and {:?}", new.at);
+        let point = match new.at {
+            At::Blocked => Point::EndedBlocked,
+            _ => Point::EndedQueued,
+        };
+        self.cover.hit(point);
+        self.promise(*id, false);
+        Ok(())
+    }
+
+    /// A row is written although the task stays where it is.
+    fn noted(&mut self, change: &Move<'_>) -> Checked {
+        let Move { id, old, new, .. } = change;
+        if new.cancel_requested != old.cancel_requested {
+            self.cover.hit(Point::CancelWished);
+            let wanted = cancels(change) && new.cancel_requested && old.holder().is_some();
+            hold!(Transitions, wanted, "{id}: cancel wished by nobody");
+        }
+        Ok(())
+    }
+}

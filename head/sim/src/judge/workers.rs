@@ -1,0 +1,129 @@
+//! Rows of workers, their reports, attempts and results, and of submissions.
+
+use orchestra_core::{AttemptRow, KeyRow, OutcomeRow, WorkerRow};
+use orchestra_types::{FailureCode, WorkerId};
+
+use super::Judge;
+use crate::{
+    cast::{Cast, Said},
+    cover::Point,
+    event::{Ask, Event},
+    rule::{Checked, hold},
+    shadow::At,
+};
+
+impl Judge {
+    pub(super) fn worker(&self, event: &Event, row: &WorkerRow) -> Checked {
+        match event {
+            Event::Attached { worker, .. } => {
+                let before = self.shadow.epochs[usize::from(*worker)];
+                let grows = row.epoch > before;
+                hold!(Welcome, grows, "epoch {} follows {before}", row.epoch);
+            }
+            Event::Capacity {
+                connection, worker, ..
+            } => {
+                let current = self.seen[usize::from(*worker)].connection == Some(*connection);
+                hold!(Fencing, current, "a replaced stream describes its worker");
+            }
+            other => hold!(Transitions, false, "a worker's row follows from {other:?}"),
+        }
+        Ok(())
+    }
+
+    pub(super) fn acked(
+        &self,
+        event: &Event,
+        worker: &WorkerId,
+        up_to: u64,
+        cast: &Cast,
+    ) -> Checked {
+        let Event::Reported {
+            connection,
+            worker: reporter,
+            seq,
+            ..
+        } = event
+        else {
+            hold!(Reports, false, "a report is noted after {event:?}");
+            return Ok(());
+        };
+        let n = usize::from(*reporter);
+        let same = cast.worker(worker) == Some(*reporter);
+        hold!(Reports, same, "a report of another worker is noted");
+        let current = self.seen[n].connection == Some(*connection);
+        hold!(Fencing, current, "a replaced stream reports");
+        let next = self.shadow.acked[n] + 1;
+        let right = up_to == *seq && up_to == next;
+        hold!(Reports, right, "{up_to} noted for {seq}; next is {next}");
+        Ok(())
+    }
+
+    pub(super) fn attempt(&self, row: &AttemptRow, cast: &Cast) -> Checked {
+        let mut known = self.shadow.attempts.iter();
+        let known = known.find(|(id, _)| *id == row.id).map(|(_, n)| *n);
+        let worker = cast.worker(&row.worker);
+        match row.started_at {
+            None => hold!(OneHolder, known.is_none(), "{} is given twice", row.id),
+            Some(_) => hold!(OneHolder, known == worker, "{} moved", row.id),
+        }
+        Ok(())
+    }
+
+    /// A loss may be replaced by the result that comes late; a result by nothing.
+    pub(super) fn outcome(&mut self, event: &Event, row: &OutcomeRow, cast: &Cast) -> Checked {
+        let id = row.id;
+        let before = self.shadow.outcome(id);
+        let had = before.is_some_and(|end| end.result);
+        hold!(ResultOnce, !had, "the result of {id} is recorded again");
+        let Ok(outcome) = &row.result else {
+            let again = before.is_some();
+            hold!(Charges, !again, "{id} is lost twice");
+            return Ok(());
+        };
+        let Event::Reported {
+            worker,
+            attempt,
+            said: Said::Finished(result),
+            ..
+        } = event
+        else {
+            hold!(ResultOnce, false, "a result of {id} follows from {event:?}");
+            return Ok(());
+        };
+        let code: Option<FailureCode> = outcome.failure.as_ref().map(|failure| failure.code);
+        let same = *attempt == id && code == result.code();
+        hold!(ResultOnce, same, "{id} is recorded for {attempt}");
+        let mut attempts = self.shadow.attempts.iter();
+        let whose = attempts.find(|(known, _)| *known == id).map(|(_, n)| *n);
+        let known = whose.is_some() && cast.workers.len() > usize::from(*worker);
+        hold!(Fencing, known, "a result of {id}, which nobody had");
+        let shade = self.shadow.task(id.task);
+        let latest = shade.attempts == id.number;
+        let own = whose == Some(*worker);
+        hold!(Fencing, own || !latest, "a stranger's result of {id}");
+        if before.is_some() {
+            self.cover.hit(Point::LateKept);
+        }
+        Ok(())
+    }
+
+    pub(super) fn key(&self, event: &Event, row: &KeyRow) -> Checked {
+        let Event::Asked {
+            ask: Ask::Submit { key, wants },
+            ..
+        } = event
+        else {
+            hold!(Keys, false, "a key follows from {event:?}");
+            return Ok(());
+        };
+        let right = row.key == key.to_string() && row.count == wants.len() as u64;
+        hold!(Keys, right, "key {} for submission {key}", row.key);
+        let known = self.shadow.key(*key).is_some();
+        hold!(Keys, !known, "key {key} gets other tasks");
+        let mut ids = row.ids();
+        let fresh = ids.all(|id| self.shadow.task(id).at == At::Nowhere);
+        hold!(Keys, fresh, "key {key} gets tasks of another one");
+        Ok(())
+    }
+}

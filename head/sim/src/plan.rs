@@ -1,0 +1,188 @@
+//! What a seed makes of its world: sizes, and which faults and features are on in it.
+//!
+//! Swarm testing: each world has a random half of them. A world in which everything happens at
+//! once hides what a world with few things shows.
+
+use std::time::Duration;
+
+use orchestra_core::Config;
+
+use crate::random::Random;
+
+macro_rules! switches {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
+        /// A fault or a feature that is on in some worlds.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Switch { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Switch {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// Its name, as `--without` takes it.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+switches! {
+    /// The head is killed between any two of: decide, commit, send.
+    HeadKilled = "head-killed",
+    /// The head's machine sleeps: deadlines pass and nobody looks.
+    HeadSuspended = "head-suspended",
+    /// The wall clock is another one after a start, also an earlier one.
+    ClockJumps = "clock-jumps",
+    /// The head is told to start nothing more, and is started anew.
+    HeadStopped = "head-stopped",
+    /// Streams break; what was on the way is lost from some place on.
+    Cuts = "cuts",
+    /// A stream is dead in one direction, and its ends do not know.
+    OneWay = "one-way",
+    /// The head ends streams by itself.
+    HeadCuts = "head-cuts",
+    /// A report vanishes out of the middle of a stream.
+    LostReports = "lost-reports",
+    /// The worker's process is killed; its agents live on.
+    WorkerKilled = "worker-killed",
+    /// The worker's machine is restarted; its agents are gone.
+    WorkerRebooted = "worker-rebooted",
+    /// A worker goes away and never comes back.
+    WorkerGone = "worker-gone",
+    /// A second process runs with a copy of a worker's directory.
+    Twins = "twins",
+    /// Runners become ready and not ready, slots more and fewer.
+    Capacity = "capacity",
+    /// Answers to clients are lost.
+    LostReplies = "lost-replies",
+    /// Clients ask again although the first call is still on its way.
+    DoubledCalls = "doubled-calls",
+    /// Results are put in place twice.
+    DoubledCloses = "doubled-closes",
+    /// Time passes by leases and promotions, not only by moments.
+    LongWaits = "long-waits",
+    /// Tasks come after each other.
+    Dependencies = "dependencies",
+    /// Priorities.
+    Priorities = "priorities",
+    /// Attempts fail, and some are tried again.
+    Failures = "failures",
+    /// People cancel.
+    Cancels = "cancels",
+    /// People try again.
+    Retries = "retries",
+    /// Tasks of a project, whose results are put in place, or conflict.
+    Projects = "projects",
+    /// Tasks that are cancelled, or run anyway, when one that they come after fails.
+    Policies = "policies",
+    /// Tasks with a time to start at.
+    Schedules = "schedules",
+    /// People give other priorities.
+    Reprioritise = "reprioritise",
+    /// Tasks of two people.
+    Shares = "shares",
+    /// Reports come twice on a stream.
+    DoubledReports = "doubled-reports",
+    /// Tasks that name a runner, a machine or a label.
+    Requirements = "requirements",
+    /// Submissions of several tasks.
+    Bulk = "bulk",
+}
+
+/// A set of switches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switches(u64);
+
+impl Switches {
+    /// Whether one is on.
+    #[must_use]
+    pub fn has(self, switch: Switch) -> bool {
+        self.0 & (1 << switch as u32) != 0
+    }
+
+    /// The same without some.
+    #[must_use]
+    pub fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// A set of these.
+    #[must_use]
+    pub fn of(switches: &[Switch]) -> Self {
+        Self(switches.iter().fold(0, |set, one| set | 1 << *one as u32))
+    }
+
+    /// Those that are on.
+    pub fn iter(self) -> impl Iterator<Item = Switch> {
+        Switch::ALL.iter().copied().filter(move |s| self.has(*s))
+    }
+}
+
+/// What a caller changes about the worlds that it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// At most this many steps before a world heals.
+    pub steps: u32,
+    /// Off in every world.
+    pub without: Switches,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            steps: u32::MAX,
+            without: Switches(0),
+        }
+    }
+}
+
+/// One world's sizes and switches.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What is on.
+    pub on: Switches,
+    /// How many workers.
+    pub workers: usize,
+    /// How many attempts each may run at once.
+    pub slots: u32,
+    /// How many tasks clients submit at most.
+    pub tasks: usize,
+    /// How many clients ask.
+    pub clients: usize,
+    /// Steps before it heals.
+    pub steps: u32,
+    /// The core's numbers.
+    pub config: Config,
+}
+
+impl Plan {
+    /// Draws a world.
+    pub fn draw(random: &mut Random, limits: &Limits, base: &Config) -> Self {
+        let all = random.once_in(32);
+        let mask = random.bits();
+        let on = Switches(if all { u64::MAX } else { mask }).without(limits.without);
+        let lease = Duration::from_secs(random.between(5, 30));
+        Self {
+            on,
+            workers: usize::try_from(random.between(1, 3)).unwrap_or(1),
+            slots: u32::try_from(random.between(1, 3)).unwrap_or(1),
+            tasks: usize::try_from(random.between(1, 8)).unwrap_or(1),
+            clients: usize::try_from(random.between(1, 2)).unwrap_or(1),
+            steps: u32::try_from(random.between(40, 120))
+                .unwrap_or(30)
+                .min(limits.steps),
+            config: Config {
+                promote_after: Duration::from_secs(random.between(1, 60)),
+                retry_delay: Duration::from_secs(random.between(1, 10)),
+                retry_delay_max: Duration::from_secs(60),
+                lease,
+                lease_grace: lease / 4,
+                losses_max: u32::try_from(random.between(1, 3)).unwrap_or(1),
+                queue_max: random.between(3, 12),
+                ..base.clone()
+            },
+        }
+    }
+}

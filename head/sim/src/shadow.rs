@@ -1,0 +1,385 @@
+//! What rows say, in a world's words: small copies that the judge compares with.
+//!
+//! There are two: one follows what was decided, one what is durable. A crash makes the first one
+//! a copy of the second.
+
+use orchestra_core::{Change, EndStatus, Ending, State, TaskRow};
+use orchestra_types::{AttemptId, FailureCode, OnDependencyFailure, Priority, TaskId, TaskStatus};
+
+use crate::cast::{Cast, PEOPLE, WORKERS_MAX, bits};
+
+/// Where a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// There is no such task.
+    Nowhere,
+    /// It waits for others.
+    Blocked,
+    /// It waits for a worker.
+    Queued {
+        /// Since when.
+        since: u64,
+        /// Not before.
+        not_before: u64,
+    },
+    /// It was given to a worker.
+    Assigned {
+        /// Which.
+        worker: u8,
+        /// With which runner.
+        runner: u8,
+    },
+    /// Its agent runs.
+    Running {
+        /// Where.
+        worker: u8,
+        /// With which runner.
+        runner: u8,
+    },
+    /// Its result is being put in place.
+    Closing {
+        /// How it will end; none when it is tried again.
+        plan: Option<EndStatus>,
+    },
+    /// It is over.
+    Ended(EndStatus),
+}
+
+/// A task as its row says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shade {
+    /// Where it is.
+    pub at: At,
+    /// When it was submitted.
+    pub created_at: u64,
+    /// Its latest attempt.
+    pub attempts: u32,
+    /// Failures that count.
+    pub failures: u32,
+    /// Lost workers.
+    pub losses: u32,
+    /// Worker of the latest attempt.
+    pub last: Option<u8>,
+    /// Whether its row says that a person wants it to end.
+    pub cancel_requested: bool,
+    /// Whether it waits for a conflict to be solved.
+    pub conflict: bool,
+    /// How much it matters.
+    pub priority: Priority,
+    /// The runner that it names.
+    pub runner: Option<u8>,
+    /// The machine that it names.
+    pub machine: Option<u8>,
+    /// Whether it wants the label.
+    pub labelled: bool,
+    /// Whether it belongs to a project: its result is put in place.
+    pub project: bool,
+    /// Retries that it may have.
+    pub retries: u32,
+    /// What it comes after.
+    pub after: u64,
+    /// Which of two people submitted it.
+    pub share: u8,
+    /// What becomes of it when one that it comes after does not succeed.
+    pub policy: OnDependencyFailure,
+    /// It is not started before this moment.
+    pub start_at: u64,
+    /// Whether a cancel is in force: not a row's word, but what was promised.
+    pub cancelled: bool,
+}
+
+const NOTHING: Shade = Shade {
+    at: At::Nowhere,
+    created_at: 0,
+    attempts: 0,
+    failures: 0,
+    losses: 0,
+    last: None,
+    cancel_requested: false,
+    conflict: false,
+    priority: Priority::Normal,
+    runner: None,
+    machine: None,
+    labelled: false,
+    project: false,
+    retries: 0,
+    after: 0,
+    share: 0,
+    policy: OnDependencyFailure::Block,
+    start_at: 0,
+    cancelled: false,
+};
+
+/// The end of an attempt as its row says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Which.
+    pub attempt: AttemptId,
+    /// Whether it is a result, and not a loss.
+    pub result: bool,
+    /// Its code.
+    pub code: Option<FailureCode>,
+}
+
+/// A submission as its row says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The number of the submission.
+    pub key: usize,
+    /// Its first task.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// All rows.
+#[derive(Debug, Default)]
+pub struct Shadow {
+    tasks: Vec<Shade>,
+    /// Tasks that have ended at least once, as a set.
+    pub ended: u64,
+    /// Ends of attempts, in the order of their recording.
+    pub outcomes: Vec<Ended>,
+    /// Attempts and the worker that each went to.
+    pub attempts: Vec<(AttemptId, u8)>,
+    /// Submissions.
+    pub keys: Vec<Key>,
+    /// Up to which report of each worker is recorded.
+    pub acked: [u64; WORKERS_MAX],
+    /// How often each worker has attached.
+    pub epochs: [u64; WORKERS_MAX],
+}
+
+impl Shade {
+    /// As a row says.
+    pub fn of(row: &TaskRow, cast: &Cast) -> Self {
+        let facts = &row.facts;
+        Self {
+            at: At::of(&row.state, cast),
+            created_at: row.created_at.0,
+            attempts: row.attempts,
+            failures: row.failures,
+            losses: row.losses,
+            last: row.last.as_ref().and_then(|last| cast.worker(&last.0)),
+            cancel_requested: row.cancel_requested,
+            conflict: row
+                .reason
+                .as_ref()
+                .is_some_and(|reason| reason.code == FailureCode::ApplyConflict),
+            priority: facts.priority,
+            runner: facts.runner.as_ref().and_then(|name| cast.runner(name)),
+            machine: facts.machine.as_ref().and_then(|id| cast.machine(id)),
+            labelled: !facts.requires.is_empty(),
+            project: facts.project.is_some(),
+            retries: facts.retries,
+            after: row.after.iter().fold(0, |set, id| set | bit(*id)),
+            share: u8::from(facts.submitter == PEOPLE[1]),
+            policy: facts.on_dependency_failure,
+            start_at: facts.timing.start_at.map_or(0, |at| at.0),
+            cancelled: false,
+        }
+    }
+
+    /// The worker that holds it, and the runner.
+    #[must_use]
+    pub fn holder(&self) -> Option<(u8, u8)> {
+        match self.at {
+            At::Assigned { worker, runner } | At::Running { worker, runner } => {
+                Some((worker, runner))
+            }
+            At::Nowhere | At::Blocked | At::Queued { .. } | At::Closing { .. } | At::Ended(_) => {
+                None
+            }
+        }
+    }
+
+    /// The status that people see.
+    #[must_use]
+    pub fn status(&self) -> Option<TaskStatus> {
+        match self.at {
+            At::Nowhere => None,
+            At::Blocked => Some(TaskStatus::Blocked),
+            At::Queued { .. } => Some(TaskStatus::Queued),
+            At::Assigned { .. } => Some(TaskStatus::Assigned),
+            At::Running { .. } | At::Closing { .. } => Some(TaskStatus::Running),
+            At::Ended(status) => Some(status.status()),
+        }
+    }
+}
+
+impl At {
+    fn of(state: &State, cast: &Cast) -> Self {
+        let place = |worker, runner| (cast.worker(worker), cast.runner(runner));
+        match state {
+            State::Blocked => Self::Blocked,
+            State::Queued { since, not_before } => Self::Queued {
+                since: since.0,
+                not_before: not_before.0,
+            },
+            State::Assigned { worker, runner, .. } => match place(worker, runner) {
+                (Some(worker), Some(runner)) => Self::Assigned { worker, runner },
+                _ => Self::Nowhere,
+            },
+            State::Running { worker, runner, .. } => match place(worker, runner) {
+                (Some(worker), Some(runner)) => Self::Running { worker, runner },
+                _ => Self::Nowhere,
+            },
+            State::Closing { ending, .. } => Self::Closing {
+                plan: match ending {
+                    Ending::End { status, .. } => Some(*status),
+                    Ending::Retry { .. } => None,
+                },
+            },
+            State::Ended { status, .. } => Self::Ended(*status),
+        }
+    }
+}
+
+/// A task's bit in a set.
+#[must_use]
+pub fn bit(id: TaskId) -> u64 {
+    1 << (id.0 & 63)
+}
+
+impl Shadow {
+    /// A task.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> Shade {
+        let place = usize::try_from(id.0).ok().and_then(|n| n.checked_sub(1));
+        place
+            .and_then(|n| self.tasks.get(n))
+            .copied()
+            .unwrap_or(NOTHING)
+    }
+
+    /// All tasks.
+    pub fn tasks(&self) -> impl Iterator<Item = (TaskId, &Shade)> {
+        let there = self.tasks.iter().enumerate();
+        there
+            .filter(|(_, shade)| shade.at != At::Nowhere)
+            .map(|(n, shade)| (TaskId(n as u64 + 1), shade))
+    }
+
+    /// Takes a task as it is now.
+    pub fn set(&mut self, id: TaskId, shade: Shade) {
+        if matches!(shade.at, At::Ended(_)) {
+            self.ended |= bit(id);
+        }
+        let place = usize::try_from(id.0.saturating_sub(1)).unwrap_or(0);
+        if self.tasks.len() <= place {
+            self.tasks.resize(place + 1, NOTHING);
+        }
+        self.tasks[place] = shade;
+    }
+
+    /// Notes whether a cancel is in force.
+    pub fn mark(&mut self, id: TaskId, cancelled: bool) {
+        let mut shade = self.task(id);
+        if shade.at != At::Nowhere {
+            shade.cancelled = cancelled;
+            self.set(id, shade);
+        }
+    }
+
+    /// Whether a task may go as far as those that it comes after are concerned. One that runs
+    /// anyway may go when each has ended once, also when one is tried again since.
+    #[must_use]
+    pub fn is_free(&self, shade: &Shade) -> bool {
+        self.all_before(shade, |id, _| self.ended & bit(id) != 0)
+    }
+
+    /// Whether it may go as those that it comes after are now.
+    #[must_use]
+    pub fn is_free_now(&self, shade: &Shade) -> bool {
+        self.all_before(shade, |_, at| matches!(at, At::Ended(_)))
+    }
+
+    fn all_before(&self, shade: &Shade, over: impl Fn(TaskId, At) -> bool) -> bool {
+        let runs = shade.policy == OnDependencyFailure::Run;
+        bits(shade.after).map(TaskId).all(|id| {
+            let at = self.task(id).at;
+            at == At::Ended(EndStatus::Succeeded) || (runs && over(id, at))
+        })
+    }
+
+    /// Whether a task is to be cancelled because one that it comes after did not succeed.
+    #[must_use]
+    pub fn is_doomed(&self, shade: &Shade) -> bool {
+        let cancels = shade.policy == OnDependencyFailure::Cancel;
+        let unsuccessful = |id| match self.task(TaskId(id)).at {
+            At::Ended(status) => status != EndStatus::Succeeded,
+            _ => false,
+        };
+        cancels && bits(shade.after).any(unsuccessful)
+    }
+
+    /// The end of an attempt.
+    #[must_use]
+    pub fn outcome(&self, attempt: AttemptId) -> Option<Ended> {
+        let mut ends = self.outcomes.iter().rev();
+        ends.find(|end| end.attempt == attempt).copied()
+    }
+
+    /// A submission.
+    #[must_use]
+    pub fn key(&self, key: usize) -> Option<Key> {
+        self.keys.iter().find(|known| known.key == key).copied()
+    }
+
+    /// Takes a row.
+    pub fn apply(&mut self, change: &Change, cast: &Cast) {
+        match change {
+            Change::Task(row) => {
+                let mut shade = Shade::of(row, cast);
+                shade.cancelled = self.task(row.id).cancelled;
+                self.set(row.id, shade);
+            }
+            Change::Attempt(row) => {
+                if let (None, Some(worker)) = (row.started_at, cast.worker(&row.worker)) {
+                    self.attempts.push((row.id, worker));
+                }
+            }
+            Change::Outcome(row) => self.outcomes.push(Ended {
+                attempt: row.id,
+                result: row.result.is_ok(),
+                code: match &row.result {
+                    Ok(outcome) => outcome.failure.as_ref().map(|failure| failure.code),
+                    Err(failure) => Some(failure.code),
+                },
+            }),
+            Change::Worker(row) => {
+                if let Some(worker) = cast.worker(&row.info.id) {
+                    self.epochs[usize::from(worker)] = row.epoch;
+                }
+            }
+            Change::Acked { worker, up_to } => {
+                if let Some(worker) = cast.worker(worker) {
+                    self.acked[usize::from(worker)] = *up_to;
+                }
+            }
+            Change::Key(row) => {
+                if let Ok(key) = row.key.parse() {
+                    let (first, count) = (row.first.0, row.count);
+                    self.keys.push(Key { key, first, count });
+                }
+            }
+            Change::ForgetTask { id, .. } => self.set(*id, NOTHING),
+            Change::ForgetKey { key } => {
+                let key = key.parse().ok();
+                self.keys.retain(|known| Some(known.key) != key);
+            }
+            Change::Spec { .. } | Change::ForgetWorker { .. } | Change::Account(_) => {}
+        }
+    }
+
+    /// Becomes a copy of another one.
+    pub fn copy(&mut self, other: &Self) {
+        self.tasks.clone_from(&other.tasks);
+        self.ended = other.ended;
+        self.outcomes.clone_from(&other.outcomes);
+        self.attempts.clone_from(&other.attempts);
+        self.keys.clone_from(&other.keys);
+        self.acked = other.acked;
+        self.epochs = other.epochs;
+    }
+}

@@ -1,0 +1,358 @@
+//! What may happen next in a world, and how often.
+
+use orchestra_core::EndStatus;
+use orchestra_types::{OnDependencyFailure, Priority, TaskId, Timestamp};
+
+use super::{World, net::Up, worker::Worker};
+use crate::{
+    cast::{Result as Ended, Want},
+    cover::Point,
+    event::{Ask, Event},
+    plan::Switch,
+    rule::Checked,
+    shadow::At,
+};
+
+/// Something that may happen.
+#[derive(Clone, Copy)]
+enum Act {
+    Ask,
+    Call,
+    Turn,
+    Up,
+    Down,
+    Agent,
+    Dial,
+    Beat,
+    Time,
+    Close,
+    Fault,
+}
+
+/// Each as often as it stands here.
+const ACTS: [Act; 36] = [
+    Act::Ask,
+    Act::Ask,
+    Act::Ask,
+    Act::Call,
+    Act::Call,
+    Act::Call,
+    Act::Turn,
+    Act::Turn,
+    Act::Turn,
+    Act::Turn,
+    Act::Turn,
+    Act::Turn,
+    Act::Up,
+    Act::Up,
+    Act::Up,
+    Act::Up,
+    Act::Up,
+    Act::Down,
+    Act::Down,
+    Act::Down,
+    Act::Down,
+    Act::Agent,
+    Act::Agent,
+    Act::Agent,
+    Act::Agent,
+    Act::Dial,
+    Act::Dial,
+    Act::Beat,
+    Act::Time,
+    Act::Time,
+    Act::Close,
+    Act::Close,
+    Act::Close,
+    Act::Close,
+    Act::Fault,
+    Act::Fault,
+];
+
+impl World<'_> {
+    /// One thing happens.
+    pub(super) fn act(&mut self) -> Checked {
+        match ACTS[self.random.index(ACTS.len())] {
+            Act::Ask => self.ask(),
+            Act::Call => self.call(),
+            Act::Turn => return self.turn(),
+            Act::Up => self.some_up(),
+            Act::Down => return self.some_down(),
+            Act::Agent => self.agent(),
+            Act::Dial => {
+                let (worker, process) = self.somebody();
+                self.dial(worker, process);
+            }
+            Act::Beat => self.beat(),
+            Act::Time => return self.pass_some_time(),
+            Act::Close => self.close_one(),
+            Act::Fault => return self.fault(),
+        }
+        Ok(())
+    }
+
+    /// A worker's process.
+    pub(super) fn somebody(&mut self) -> (u8, usize) {
+        let n = self.random.index(self.workers.len());
+        let worker = u8::try_from(n).unwrap_or(0);
+        let twin = self.twin.as_ref().is_some_and(|twin| twin.number == worker);
+        (worker, usize::from(twin && self.random.once_in(2)))
+    }
+
+    fn ask(&mut self) {
+        if !self.clients.unanswered.is_empty() && self.random.once_in(2) {
+            let place = self.random.index(self.clients.unanswered.len());
+            let ask = self.clients.unanswered.swap_remove(place);
+            self.judge.cover.hit(Point::CallAgain);
+            self.clients.send(ask);
+            return;
+        }
+        if self.has(Switch::DoubledCalls) && self.random.once_in(4) {
+            self.ask_double();
+            return;
+        }
+        let ask = match self.random.below(6) {
+            0 if self.has(Switch::Cancels) => self.known_task().map(Ask::Cancel),
+            1 if self.has(Switch::Retries) => self.known_task().map(Ask::Retry),
+            2 if self.has(Switch::Projects) => self.conflicted().map(Ask::Applied),
+            3 if self.has(Switch::Reprioritise) => self.known_task().map(|task| {
+                let priority = Priority::ALL[self.random.index(Priority::ALL.len())];
+                Ask::Prioritise(task, priority)
+            }),
+            _ => self.submission(),
+        };
+        if let Some(ask) = ask {
+            self.clients.send(ask);
+        }
+    }
+
+    fn ask_double(&mut self) {
+        let calls = &self.clients.on_the_way;
+        if let Some(call) = calls.get(self.random.index(calls.len())) {
+            let ask = call.ask.clone();
+            self.judge.cover.hit(Point::CallAgain);
+            self.clients.send(ask);
+        }
+    }
+
+    /// A task that clients know of, or, seldom, none that exists.
+    fn known_task(&mut self) -> Option<TaskId> {
+        if self.random.once_in(32) {
+            return Some(TaskId(63));
+        }
+        let tasks = &self.clients.tasks;
+        tasks.get(self.random.index(tasks.len())).copied()
+    }
+
+    /// A task whose change a person must put in place.
+    pub(super) fn conflicted(&self) -> Option<TaskId> {
+        let tasks = self.clients.tasks.iter();
+        let mut waits = tasks.filter(|id| {
+            let shade = self.judge.shadow.task(**id);
+            shade.conflict && shade.at == At::Ended(EndStatus::NeedsReview)
+        });
+        waits.next().copied()
+    }
+
+    fn submission(&mut self) -> Option<Ask> {
+        let sent = self.clients.wanted;
+        if sent >= self.plan.tasks {
+            return None;
+        }
+        let most = if self.has(Switch::Bulk) { 3 } else { 1 };
+        let count = self.random.index(most) + 1;
+        self.clients.wanted += count;
+        let key = self.clients.submitted.len();
+        self.clients.submitted.push(None);
+        let wants = (0..count).map(|place| self.want(place, count)).collect();
+        Some(Ask::Submit { key, wants })
+    }
+
+    fn want(&mut self, place: usize, count: usize) -> Want {
+        let mut want = Want::plain();
+        if self.has(Switch::Priorities) {
+            want.priority = Priority::ALL[self.random.index(Priority::ALL.len())];
+        }
+        if self.has(Switch::Failures) {
+            want.retries = u32::try_from(self.random.below(3)).unwrap_or(0);
+        }
+        if self.has(Switch::Projects) {
+            want.project = self.random.once_in(2);
+        }
+        if self.has(Switch::Dependencies) {
+            self.depend(&mut want, place, count);
+        }
+        if self.has(Switch::Requirements) {
+            self.require(&mut want);
+        }
+        if self.has(Switch::Shares) {
+            want.share = u8::from(self.random.once_in(2));
+        }
+        if self.has(Switch::Schedules) && self.random.once_in(4) {
+            let at = self.head_time().0 + self.random.below(20_000);
+            want.start_at = Some(Timestamp(at));
+        }
+        want
+    }
+
+    fn depend(&mut self, want: &mut Want, place: usize, count: usize) {
+        if self.has(Switch::Policies) {
+            let policies = [
+                OnDependencyFailure::Block,
+                OnDependencyFailure::Cancel,
+                OnDependencyFailure::Run,
+            ];
+            want.policy = policies[self.random.index(policies.len())];
+        }
+        if self.random.once_in(2) {
+            let tasks = &self.clients.tasks;
+            if let Some(id) = tasks.get(self.random.index(tasks.len())) {
+                want.after |= 1 << id.0;
+            }
+        }
+        // Forwards and backwards, but never in a circle: only one of both directions in a world.
+        if count > 1 && self.random.once_in(2) {
+            let forwards = self.plan.workers == 1;
+            let other = self.random.index(count);
+            if (forwards && other > place) || (!forwards && other < place) {
+                want.after_index |= 1 << other;
+            }
+        }
+    }
+
+    fn require(&mut self, want: &mut Want) {
+        match self.random.below(8) {
+            0 | 1 => want.runner = u8::try_from(self.random.below(3)).ok(),
+            2 => {
+                let n = self.random.index(self.workers.len());
+                want.machine = u8::try_from(n).ok();
+            }
+            3 => want.labelled = true,
+            _ => {}
+        }
+    }
+
+    /// A call reaches the head, in any order.
+    pub(super) fn call(&mut self) {
+        let calls = self.clients.on_the_way.len();
+        if calls == 0 {
+            return;
+        }
+        let call = self
+            .clients
+            .on_the_way
+            .swap_remove(self.random.index(calls));
+        let (request, ask) = (call.request, call.ask.clone());
+        self.clients.waiting.push(call);
+        self.arrive(Event::Asked { request, ask });
+    }
+
+    fn some_up(&mut self) {
+        for _ in 0..self.random.between(1, 4) {
+            if self.streams.is_empty() {
+                return;
+            }
+            let place = self.random.index(self.streams.len());
+            self.carry_up(place);
+        }
+    }
+
+    fn some_down(&mut self) -> Checked {
+        for _ in 0..self.random.between(1, 4) {
+            if self.streams.is_empty() {
+                return Ok(());
+            }
+            let place = self.random.index(self.streams.len());
+            self.carry_down(place)?;
+        }
+        Ok(())
+    }
+
+    /// An agent takes a step, and its worker reports.
+    fn agent(&mut self) {
+        let (worker, process) = self.somebody();
+        let result = self.agent_result();
+        let starts = !self.random.once_in(8);
+        let place = match self.process(worker, process) {
+            Some(process) if !process.gone => process.entries.len(),
+            Some(_) | None => return,
+        };
+        let place = self.random.index(place);
+        if let Some(process) = self.process(worker, process) {
+            process.progress(place, result, starts);
+        }
+        self.report(worker, process);
+    }
+
+    fn agent_result(&mut self) -> Ended {
+        if !self.has(Switch::Failures) {
+            return Ended::Good;
+        }
+        match self.random.below(6) {
+            0 | 1 => Ended::Bad,
+            2 => Ended::Hopeless,
+            _ => Ended::Good,
+        }
+    }
+
+    fn beat(&mut self) {
+        let (worker, process) = self.somebody();
+        self.beat_of(worker, process);
+    }
+
+    pub(super) fn beat_of(&mut self, worker: u8, process: usize) {
+        let welcomed = |w: &&mut Worker| w.welcomed;
+        let Some(id) = self
+            .process(worker, process)
+            .filter(welcomed)
+            .and_then(|w| w.stream)
+        else {
+            return;
+        };
+        if let Some(stream) = self.stream(id) {
+            stream.say(Up::Beat);
+        }
+    }
+
+    /// A result is in its place; its head may hear it twice.
+    pub(super) fn close_one(&mut self) {
+        let closes = self.head.closes.len();
+        if closes == 0 {
+            return;
+        }
+        let attempt = self.head.closes.swap_remove(self.random.index(closes));
+        self.closed += 1;
+        let conflict = self.closed.is_multiple_of(3);
+        self.arrive(Event::Closed { attempt, conflict });
+        if self.has(Switch::DoubledCloses) && self.random.once_in(3) {
+            self.judge.cover.hit(Point::CloseAgain);
+            self.arrive(Event::Closed { attempt, conflict });
+        }
+    }
+
+    fn pass_some_time(&mut self) -> Checked {
+        let ms = match self.random.below(4) {
+            0 if self.has(Switch::LongWaits) => self.random.below(60_000),
+            0 | 1 => self.random.below(5_000),
+            _ => self.random.below(200),
+        };
+        self.pass_time(ms)
+    }
+
+    /// Time passes; the head wakes whenever something is due.
+    pub(super) fn pass_time(&mut self, ms: u64) -> Checked {
+        let end = self.clock + ms;
+        while let Some(due) = self.head.core.next_deadline() {
+            let due = due.0.saturating_add_signed(-self.ahead);
+            if due > end {
+                break;
+            }
+            self.clock = self.clock.max(due);
+            let before = self.head.core.next_deadline();
+            self.whole_turn()?;
+            self.awake(before)?;
+        }
+        self.clock = end;
+        Ok(())
+    }
+}
