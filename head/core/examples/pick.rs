@@ -243,6 +243,7 @@ fn attach(core: &mut Core, n: u32) -> Vec<(AttemptId, u32)> {
         connection,
         info: Box::new(info),
         held: Vec::new(),
+        first_unacked: 0,
     };
     starts(&core.handle(Timestamp(2_000_000_000), attached).messages)
 }

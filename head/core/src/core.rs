@@ -109,8 +109,9 @@ impl Core {
                 connection,
                 info,
                 held,
+                first_unacked,
             } => {
-                self.on_attached(now, connection, *info, &held, &mut step);
+                self.on_attached(now, connection, *info, &held, first_unacked, &mut step);
             }
             Input::Detached { connection, worker } => self.on_detached(connection, &worker),
             Input::Capacity { connection, info } => {

@@ -60,6 +60,8 @@ pub enum Input {
         /// Every attempt that it still holds: running ones and those whose final report is not
         /// acknowledged yet.
         held: Vec<Held>,
+        /// The first report that was never acknowledged to it; 0 when none waits.
+        first_unacked: u64,
     },
     /// A worker's control stream ended.
     Detached {

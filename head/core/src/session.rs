@@ -15,6 +15,9 @@ use crate::{
     worker::Worker,
 };
 
+/// Most numbers of attempts that a worker can make us pass over.
+const PASSED_OVER_MAX: u32 = 1000;
+
 impl Core {
     pub(crate) fn on_attached(
         &mut self,
@@ -22,6 +25,7 @@ impl Core {
         connection: ConnectionId,
         mut info: WorkerInfo,
         held: &[Held],
+        first_unacked: u64,
         step: &mut Step,
     ) {
         name_accounts(&mut info);
@@ -52,7 +56,17 @@ impl Core {
             step.messages.push(Message::Disconnect { connection: old });
         }
         worker.link = Link::Connected(connection);
+        // A worker that was told more than is known here met an earlier life of this head, which
+        // was lost: what it knows comes from a backup. Waiting for those reports would be in vain.
+        if first_unacked > worker.acked + 1 {
+            worker.acked = first_unacked - 1;
+            step.changes.push(Change::Acked {
+                worker: id.clone(),
+                up_to: worker.acked,
+            });
+        }
         let acked_up_to = worker.acked;
+        self.pass_over_numbers(held, step);
         self.touch(&id);
         self.see(now, &id);
         let (keep, kill) = self.judge_held(&id, held);
@@ -73,6 +87,27 @@ impl Core {
             });
         }
         self.repeat_orders(now, connection, &id, held, step);
+    }
+
+    /// Numbers that an earlier life of this head gave are not given again: the worker would take the
+    /// new attempt for the one that it holds.
+    fn pass_over_numbers(&mut self, held: &[Held], step: &mut Step) {
+        for AttemptId { task: id, number } in held.iter().map(|held| held.attempt) {
+            let Some(task) = self.tasks.get_mut(&id) else {
+                continue;
+            };
+            let passed = task.row.attempts..task.row.attempts.saturating_add(PASSED_OVER_MAX);
+            match task.row.state {
+                State::Blocked | State::Queued { .. } | State::Ended { .. } => {
+                    if number > 0 && passed.contains(&(number - 1)) {
+                        task.row.attempts = number;
+                        self.write(id, step);
+                    }
+                }
+                // The number is the one of the attempt that is held.
+                State::Assigned { .. } | State::Running { .. } | State::Closing { .. } => {}
+            }
+        }
     }
 
     /// Which of the attempts that a worker still holds are its own. One that waits only for the

@@ -133,6 +133,7 @@ impl Event {
                 connection: ConnectionId(*connection),
                 info: Box::new(info(cast, *worker, *look)),
                 held: held.clone(),
+                first_unacked: 0,
             },
             Self::Detached { connection, worker } => Input::Detached {
                 connection: ConnectionId(*connection),

@@ -148,7 +148,12 @@ impl Handle {
     }
 
     /// Begins a worker's stream.
-    pub async fn attach(&self, info: WorkerInfo, held: Vec<Held>) -> Result<Attachment, Stopped> {
+    pub async fn attach(
+        &self,
+        info: WorkerInfo,
+        held: Vec<Held>,
+        first_unacked: u64,
+    ) -> Result<Attachment, Stopped> {
         let connection = ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed));
         let (sender, outbox) = mpsc::channel(outbox_bound(&info));
         let info = Box::new(info);
@@ -160,6 +165,7 @@ impl Handle {
                 connection,
                 info,
                 held,
+                first_unacked,
             },
         };
         self.send(command).await?;

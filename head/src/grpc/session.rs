@@ -44,10 +44,10 @@ pub(super) async fn run(
     mut inbound: Streaming<v1::WorkerMessage>,
     answers: Answers<v1::HeadMessage>,
 ) -> Result<()> {
-    let (info, held) = hello(&peer, &mut inbound).await?;
+    let (info, held, first_unacked) = hello(&peer, &mut inbound).await?;
     let worker = info.id.clone();
     let held_count = held.len();
-    let attached = services.engine.attach(info, held).await;
+    let attached = services.engine.attach(info, held, first_unacked).await;
     let Attachment { connection, outbox } = attached.map_err(status::stopped)?;
     tracing::info!(%worker, connection = connection.0, held = held_count, "worker attached");
     // From here on the engine is told of the end, even when this future is dropped.
@@ -93,7 +93,7 @@ impl Drop for Detach {
 async fn hello(
     peer: &Peer,
     inbound: &mut Streaming<v1::WorkerMessage>,
-) -> Result<(WorkerInfo, Vec<Held>)> {
+) -> Result<(WorkerInfo, Vec<Held>, u64)> {
     let first = timeout(HELLO_WITHIN, inbound.message()).await;
     let first = first.map_err(|_| status::no_hello("nothing came"))??;
     let hello = match first.and_then(|message| message.body) {
@@ -101,9 +101,10 @@ async fn hello(
         Some(_) => return Err(status::no_hello("another message came first")),
         None => return Err(status::no_hello("the stream ended")),
     };
+    let first_unacked = hello.first_unacked_report;
     let (info, held) = read_hello(hello).map_err(|e| status::refused(&e))?;
     security::authorise_worker(&peer.identity, &info.id)?;
-    Ok((info, held))
+    Ok((info, held, first_unacked))
 }
 
 fn read_hello(hello: v1::Hello) -> std::result::Result<(WorkerInfo, Vec<Held>), Refused> {

@@ -50,6 +50,8 @@ enum Error {
     Stream(Box<tonic::Status>),
     #[error("the head ended the stream of events")]
     Ended,
+    #[error("the head has fewer events than it said; they are sent again")]
+    Behind,
     #[error(transparent)]
     Journal(#[from] journal::Error),
 }
@@ -142,12 +144,18 @@ async fn receive(
         if ack.attempt != Some(attempt.into()) {
             continue;
         }
+        // A head that has less than it said comes from a backup: it gets the rest again, from the
+        // journal, by the next stream.
+        let has_less = ack.up_to < pushed.borrow().up_to && !ack.refused;
         pushed.send_modify(|pushed| {
-            pushed.up_to = pushed.up_to.max(ack.up_to);
+            pushed.up_to = ack.up_to;
             pushed.refused |= ack.refused;
         });
         if ack.refused {
             return Ok(());
+        }
+        if has_less {
+            return Err(Error::Behind);
         }
     }
     Err(Error::Ended)

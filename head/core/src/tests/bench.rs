@@ -104,6 +104,24 @@ impl Bench {
             connection: ConnectionId(connection),
             info: Box::new(info.clone()),
             held: held.to_vec(),
+            first_unacked: 0,
+        })
+    }
+
+    /// A worker attaches that was told more than this head knows.
+    pub fn attach_ahead(
+        &mut self,
+        info: &WorkerInfo,
+        connection: u64,
+        held: &[Held],
+        first_unacked: u64,
+    ) -> Step {
+        self.seqs.insert(info.id.clone(), first_unacked - 1);
+        self.give(Input::Attached {
+            connection: ConnectionId(connection),
+            info: Box::new(info.clone()),
+            held: held.to_vec(),
+            first_unacked,
         })
     }
 

@@ -44,6 +44,37 @@ fn a_worker_that_comes_back_keeps_its_attempts() {
 }
 
 #[test]
+fn a_head_from_a_backup_goes_on_with_a_worker_that_was_told_more() {
+    let mut bench = Bench::new();
+    let info = worker("w", 1, &[("claude", 1)]);
+    // The backup knows the task as waiting. Since then the worker was given it twice, and its
+    // reports up to the sixth were acknowledged.
+    let id = bench.add(task());
+    let held = [Held {
+        attempt: attempt(id, 2),
+        started: true,
+    }];
+    let step = bench.attach_ahead(&info, 1, &held, 7);
+    let expected = Welcome {
+        epoch: 1,
+        acked_up_to: 6,
+        keep: Vec::new(),
+        kill: vec![attempt(id, 2)],
+    };
+    assert_eq!(welcome(&step), expected);
+    assert_eq!(
+        starts(&step)[0].0,
+        attempt(id, 3),
+        "no number is given again"
+    );
+    let step = bench.report("w", 1, attempt(id, 3), ReportBody::Started);
+    assert!(!step.messages.contains(&Message::Disconnect {
+        connection: ConnectionId(1)
+    }));
+    assert_eq!(bench.status(id), TaskStatus::Running);
+}
+
+#[test]
 fn an_order_that_was_lost_on_the_way_is_given_again_with_the_same_number() {
     let mut bench = Bench::new();
     let info = worker("w", 1, &[("claude", 1)]);
