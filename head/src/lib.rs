@@ -12,6 +12,7 @@ pub mod backup;
 pub mod blobs;
 mod closing;
 pub mod context;
+pub mod disk;
 pub mod engine;
 pub mod events;
 mod grpc;

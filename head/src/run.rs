@@ -25,6 +25,7 @@ use crate::{
     blobs::Blobs,
     closing::{CLOSES_BOUND, Closer},
     context,
+    disk::Disk,
     engine::{self, Clock, Engine},
     events::{self, Events},
     grpc::{self, About, Addresses, Services},
@@ -180,11 +181,12 @@ impl Head<'_> {
         let head_dir = self.state.head();
         let listen = listener.local_addr()?;
         let machine = orchestra_config::machine_id(&self.state)?;
+        let disk = self.disk();
         let blobs = Blobs::open(&head_dir.join("blobs"))?;
         let (events, events_owner) = Events::start(&head_dir.join("events"))?;
         let (closes_sender, closes) = mpsc::channel(CLOSES_BOUND);
         let (forgotten_sender, forgotten) = mpsc::channel(FORGOTTEN_BOUND);
-        let engine = self.start_engine(blobs.clone(), closes_sender, forgotten_sender);
+        let engine = self.start_engine(&disk, blobs.clone(), closes_sender, forgotten_sender);
         let engine = engine.await?;
         let context_dir = head_dir.join("context");
         let context = context::Store::new(&context_dir, &self.config.context, machine.clone());
@@ -202,6 +204,7 @@ impl Head<'_> {
             engine: engine.handle.clone(),
             events,
             blobs: blobs.clone(),
+            disk: disk.clone(),
             security: self.security.clone(),
             starter: Starter::new(engine.handle.clone(), blobs.clone(), Arc::clone(&context)),
             context: Arc::clone(&context),
@@ -232,7 +235,7 @@ impl Head<'_> {
         server.spawn(grpc::serve(listener, services));
         let mut metrics_endpoint = JoinSet::new();
         if let (Some(listener), Some(scrape)) = (metrics_listener, self.scrape.clone()) {
-            metrics_endpoint.spawn(serve_metrics(listener, scrape, stop.clone()));
+            metrics_endpoint.spawn(serve_metrics(listener, scrape, disk, stop.clone()));
         }
         Ok(Running {
             engine,
@@ -245,19 +248,27 @@ impl Head<'_> {
         })
     }
 
+    fn disk(&self) -> Disk {
+        let reserve = self.config.head.disk_reserve_mb;
+        let reserve = reserve.map(|megabytes| megabytes * 1_000_000);
+        Disk::watch(&self.state.head(), reserve)
+    }
+
     async fn start_engine(
         &self,
+        disk: &Disk,
         blobs: Blobs,
         closes: mpsc::Sender<engine::Close>,
         forgotten: mpsc::Sender<AttemptId>,
     ) -> anyhow::Result<Engine> {
         let path = self.state.head().join("db");
+        let disk = disk.clone();
         let config = self.core_config();
         let runtime = tokio::runtime::Handle::current();
         let metrics = Arc::clone(&self.metrics);
         // Opening reads everything, and may wait for a lock.
         let started = tokio::task::spawn_blocking(move || {
-            let store = Store::open(&path, blobs)?;
+            let store = Store::open(&path, blobs)?.on(disk);
             engine::start(store, config, closes, forgotten, metrics, runtime)
         });
         Ok(started.await.context("failed to open the store")??)
@@ -289,11 +300,16 @@ impl Head<'_> {
     }
 }
 
-async fn serve_metrics(listener: TcpListener, scrape: Scrape, stop: Stop) -> std::io::Result<()> {
+async fn serve_metrics(
+    listener: TcpListener,
+    scrape: Scrape,
+    disk: Disk,
+    stop: Stop,
+) -> std::io::Result<()> {
     let until = stop.clone();
     let ready = move || match stop.is_wished() {
         true => Err("the head is stopping".to_owned()),
-        false => Ok(()),
+        false => disk.room().map_err(|full| full.to_string()),
     };
     let router = metrics::router(scrape, ready);
     metrics::serve(listener, router, async move { until.wished().await }).await

@@ -13,6 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{backup::Touched, store::Store};
 
+/// What a task takes on the disk besides its description.
+const TASK_BYTES: usize = 1024;
+
 /// One thing for the engine to do. `at` is when it arrived, so that inputs which waited behind a
 /// slow disk do not look late.
 pub(super) enum Command {
@@ -39,6 +42,20 @@ pub(super) enum Command {
     Stop,
 }
 
+impl Command {
+    /// Whether it waits while the disk is full: results, which are not acknowledged until then.
+    /// What keeps leases alive does not wait, and what is asked is refused before it comes here.
+    pub fn waits_for_room(&self) -> bool {
+        matches!(
+            self,
+            Self::Input {
+                input: Input::Reported { .. } | Input::Closed { .. },
+                ..
+            }
+        )
+    }
+}
+
 /// What a client may ask for.
 pub(super) enum Ask {
     Submit { key: String, tasks: Vec<NewTask> },
@@ -49,6 +66,17 @@ pub(super) enum Ask {
     RecordApply { task: TaskId, result: ApplyResult },
     SetAccount { name: AccountName, max: Option<u32> },
     ResumeAccount(AccountName),
+}
+
+impl Ask {
+    /// About how much of the disk it takes.
+    pub fn bytes(&self) -> u64 {
+        let Self::Submit { tasks, .. } = self else {
+            return 0;
+        };
+        let text: usize = tasks.iter().map(|t| t.spec.description.len()).sum();
+        2 * (text + tasks.len() * TASK_BYTES) as u64
+    }
 }
 
 /// Reads, and answers by itself. Says why when the store is broken.

@@ -15,12 +15,27 @@ use super::{
     Clock,
     command::{Ask, Command, Outgoing, View},
 };
-use crate::{backup::Touched, store};
+use crate::{
+    backup::Touched,
+    disk::{Disk, Full},
+    store,
+};
 
 /// The engine has ended or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the head is stopping; ask again when it is back")]
 pub struct Stopped;
+
+/// Why what was asked for is not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// The engine has ended.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// There is no room for it on the disk.
+    #[error(transparent)]
+    Full(#[from] Full),
+}
 
 /// Why there is no answer to a query.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +54,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     changes: broadcast::Sender<TaskId>,
     clock: Clock,
+    disk: Option<Disk>,
     next_connection: Arc<AtomicU64>,
 }
 
@@ -56,11 +72,13 @@ impl Handle {
         commands: mpsc::Sender<Command>,
         changes: broadcast::Sender<TaskId>,
         clock: Clock,
+        disk: Option<Disk>,
     ) -> Self {
         Self {
             commands,
             changes,
             clock,
+            disk,
             next_connection: Arc::new(AtomicU64::new(1)),
         }
     }
@@ -72,22 +90,22 @@ impl Handle {
     }
 
     /// Submits tasks. The answer comes when they are durable.
-    pub async fn submit(&self, key: String, tasks: Vec<NewTask>) -> Result<Reply, Stopped> {
+    pub async fn submit(&self, key: String, tasks: Vec<NewTask>) -> Result<Reply, AskError> {
         self.ask(Ask::Submit { key, tasks }).await
     }
 
     /// Asks a task to end.
-    pub async fn cancel(&self, task: TaskId) -> Result<Reply, Stopped> {
+    pub async fn cancel(&self, task: TaskId) -> Result<Reply, AskError> {
         self.ask(Ask::Cancel(task)).await
     }
 
     /// Asks for an ended task to be tried again.
-    pub async fn retry(&self, task: TaskId) -> Result<Reply, Stopped> {
+    pub async fn retry(&self, task: TaskId) -> Result<Reply, AskError> {
         self.ask(Ask::Retry(task)).await
     }
 
     /// Gives a task another priority.
-    pub async fn prioritise(&self, task: TaskId, priority: Priority) -> Result<Reply, Stopped> {
+    pub async fn prioritise(&self, task: TaskId, priority: Priority) -> Result<Reply, AskError> {
         self.ask(Ask::Prioritise(task, priority)).await
     }
 
@@ -96,22 +114,26 @@ impl Handle {
         &self,
         worker: WorkerId,
         availability: Availability,
-    ) -> Result<Reply, Stopped> {
+    ) -> Result<Reply, AskError> {
         self.ask(Ask::SetAvailability(worker, availability)).await
     }
 
     /// Notes that a client put a task's change into a checkout, or could not.
-    pub async fn record_apply(&self, task: TaskId, result: ApplyResult) -> Result<Reply, Stopped> {
+    pub async fn record_apply(&self, task: TaskId, result: ApplyResult) -> Result<Reply, AskError> {
         self.ask(Ask::RecordApply { task, result }).await
     }
 
     /// Says how many attempts an account may have at once; none is as configured.
-    pub async fn set_account(&self, name: AccountName, max: Option<u32>) -> Result<Reply, Stopped> {
+    pub async fn set_account(
+        &self,
+        name: AccountName,
+        max: Option<u32>,
+    ) -> Result<Reply, AskError> {
         self.ask(Ask::SetAccount { name, max }).await
     }
 
     /// Says that an account works again.
-    pub async fn resume_account(&self, name: AccountName) -> Result<Reply, Stopped> {
+    pub async fn resume_account(&self, name: AccountName) -> Result<Reply, AskError> {
         self.ask(Ask::ResumeAccount(name)).await
     }
 
@@ -183,11 +205,14 @@ impl Handle {
         self.send(Command::Stop).await
     }
 
-    async fn ask(&self, ask: Ask) -> Result<Reply, Stopped> {
+    async fn ask(&self, ask: Ask) -> Result<Reply, AskError> {
+        if let Some(disk) = &self.disk {
+            disk.room_for(ask.bytes())?;
+        }
         let (reply, replied) = oneshot::channel();
         let at = self.now();
         self.send(Command::Ask { at, ask, reply }).await?;
-        replied.await.map_err(|_| Stopped)
+        Ok(replied.await.map_err(|_| Stopped)?)
     }
 
     async fn send(&self, command: Command) -> Result<(), Stopped> {

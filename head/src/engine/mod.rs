@@ -32,7 +32,7 @@ use crate::{
 
 pub use clock::Clock;
 pub use command::{Outgoing, View};
-pub use handle::{Attachment, Handle, ReadError, Stopped};
+pub use handle::{AskError, Attachment, Handle, ReadError, Stopped};
 
 /// Inputs that may wait for the engine. Above it, senders wait: their peers feel it.
 const COMMANDS_BOUND: usize = 4096;
@@ -86,6 +86,7 @@ pub fn start(
     runtime: tokio::runtime::Handle,
 ) -> Result<Engine, Failed> {
     let clock = Clock::start();
+    let disk = store.disk();
     let rows = store.load()?;
     let (core, step) = Core::restore(config, clock.now(), rows);
     let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
@@ -98,7 +99,7 @@ pub fn start(
     let builder = std::thread::Builder::new().name("engine".to_owned());
     let thread = builder.spawn(body).map_err(Failed::Thread)?;
     Ok(Engine {
-        handle: Handle::new(commands, changes, clock),
+        handle: Handle::new(commands, changes, clock, disk),
         ended,
         thread,
     })

@@ -4,12 +4,19 @@ use orchestra_core::{NewTask, Reply};
 use orchestra_types::{TaskId, TaskSpec, TaskStatus};
 use tokio::sync::mpsc;
 
-use super::{Close, Engine, start};
-use crate::{blobs::Blobs, metrics::Metrics, store::Store};
+use super::{AskError, Close, Engine, start};
+use crate::{blobs::Blobs, disk::Disk, metrics::Metrics, store::Store};
 
 fn engine(dir: &Path) -> (Engine, mpsc::Receiver<Close>) {
+    engine_on(dir, None)
+}
+
+fn engine_on(dir: &Path, disk: Option<Disk>) -> (Engine, mpsc::Receiver<Close>) {
     let blobs = Blobs::open(&dir.join("blobs")).unwrap();
-    let store = Store::open(&dir.join("db"), blobs).unwrap();
+    let mut store = Store::open(&dir.join("db"), blobs).unwrap();
+    if let Some(disk) = disk {
+        store = store.on(disk);
+    }
     let meter = opentelemetry::global::meter("test");
     let metrics = Arc::new(Metrics::new(&meter, dir.join("db")));
     let (sender, closes) = mpsc::channel(4);
@@ -116,4 +123,31 @@ async fn a_stopped_engine_says_so() {
     engine.ended().await.unwrap();
     let refused = engine.handle.cancel(TaskId(1)).await.unwrap_err();
     assert!(refused.to_string().contains("stopping"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_disk_is_full_changes_are_refused_and_reads_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::watch(dir.path(), Some(0));
+    let (engine, _closes) = engine_on(dir.path(), Some(disk.clone()));
+    let handle = &engine.handle;
+    handle
+        .submit("a".to_owned(), vec![task("a")])
+        .await
+        .unwrap();
+    disk.set_reserve(u64::MAX / 4);
+    let refused = handle.submit("b".to_owned(), vec![task("b")]).await;
+    assert!(matches!(refused, Err(AskError::Full(_))), "{refused:?}");
+    let refused = handle.cancel(TaskId(1)).await;
+    assert!(matches!(refused, Err(AskError::Full(_))), "{refused:?}");
+    let read = handle.read(|view| view.store.spec(TaskId(1))).await;
+    assert!(read.unwrap().is_some());
+    disk.set_reserve(0);
+    handle
+        .submit("b".to_owned(), vec![task("b")])
+        .await
+        .unwrap();
+    let done = handle.cancel(TaskId(1)).await;
+    assert_eq!(done, Ok(Reply::Done(TaskId(1))));
+    stop(engine).await;
 }

@@ -1,6 +1,7 @@
 //! The engine's loop: wait, decide, commit, deliver, answer.
 
 use std::{
+    collections::VecDeque,
     sync::{Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -29,6 +30,10 @@ use crate::{
 
 /// Most inputs that share one commit.
 const TURN_COMMANDS_MAX: usize = 1024;
+/// Until a full disk is looked at again.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Inputs that wait for room. With more, everything waits, and the workers feel it.
+const HELD_MAX: usize = 64 * 1024;
 /// Until the store is asked again what there is to do, while the disk works for it.
 const SOON: Duration = Duration::from_millis(20);
 
@@ -44,6 +49,8 @@ pub(super) struct State {
     /// Who wants to know which rows change.
     touched: Vec<Weak<Mutex<Touched>>>,
     running: bool,
+    /// What waits for room on the disk: nobody hears that it is done before it is.
+    held: VecDeque<Command>,
 }
 
 /// What one turn of the loop gathers before its commit.
@@ -87,6 +94,7 @@ impl State {
             observer,
             touched: Vec::new(),
             running: true,
+            held: VecDeque::new(),
         }
     }
 
@@ -107,12 +115,21 @@ impl State {
     fn wait(&mut self, runtime: &Runtime) -> Result<Vec<Command>, Failed> {
         let mut commands = Vec::new();
         while commands.is_empty() && self.running {
+            if self.store.room().is_err() && !self.store.has_own_room() {
+                // Not even the core's own changes have room: everything waits, reads too.
+                std::thread::sleep(LOOK_EVERY);
+                continue;
+            }
             self.take_waiting(&mut commands);
             let deadline = self.core.next_deadline();
             let rest = deadline.map(|at| at.since(self.clock.now()));
             if !commands.is_empty() || rest == Some(Duration::ZERO) {
                 break;
             }
+            let rest = match self.held.is_empty() {
+                true => rest,
+                false => Some(rest.map_or(LOOK_EVERY, |rest| rest.min(LOOK_EVERY))),
+            };
             match self.store.idle()? {
                 Idle::More => {}
                 Idle::Soon => {
@@ -126,6 +143,11 @@ impl State {
     }
 
     fn take_waiting(&mut self, commands: &mut Vec<Command>) {
+        if self.store.room().is_ok() {
+            commands.extend(self.held.drain(..));
+        } else if self.held.len() > HELD_MAX {
+            return;
+        }
         while commands.len() < TURN_COMMANDS_MAX {
             match self.inbox.try_recv() {
                 Ok(command) => commands.push(command),
@@ -159,8 +181,12 @@ impl State {
         if commands.is_empty() {
             self.handle(self.clock.now(), Input::Tick, &mut turn);
         }
+        let full = self.store.room().is_err();
         for command in commands {
-            self.take(command, &mut turn);
+            match full && command.waits_for_room() {
+                true => self.held.push_back(command),
+                false => self.take(command, &mut turn),
+            }
         }
         turn
     }

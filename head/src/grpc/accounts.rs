@@ -8,7 +8,7 @@ use super::{
     Services,
     status::{self, Result},
 };
-use crate::engine::Stopped;
+use crate::engine::AskError;
 
 pub(super) async fn list(services: &Services) -> Result<v1::ListAccountsResponse> {
     let read = services
@@ -38,9 +38,9 @@ fn name(wire: &str) -> Result<AccountName> {
 
 async fn answer(
     services: &Services,
-    reply: std::result::Result<Reply, Stopped>,
+    reply: std::result::Result<Reply, AskError>,
 ) -> Result<v1::Account> {
-    let name = status::account_done(reply.map_err(status::stopped)?)?;
+    let name = status::account_done(reply.map_err(status::asked)?)?;
     let wanted = name.clone();
     let read = services
         .engine

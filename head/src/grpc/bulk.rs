@@ -34,7 +34,7 @@ impl bulk_server::Bulk for Bulk {
         &self,
         request: Request<Streaming<v1::UploadChunk>>,
     ) -> Result<Response<v1::Artifact>> {
-        let artifact = upload(self.services.blobs.clone(), request.into_inner()).await?;
+        let artifact = upload(&self.services, request.into_inner()).await?;
         Ok(Response::new(artifact.into()))
     }
 
@@ -85,11 +85,14 @@ impl bulk_server::Bulk for Bulk {
     }
 }
 
-async fn upload(blobs: Blobs, mut inbound: Streaming<v1::UploadChunk>) -> Result<Artifact> {
+async fn upload(services: &Services, mut inbound: Streaming<v1::UploadChunk>) -> Result<Artifact> {
     let first = inbound.message().await?;
     let first = first.ok_or_else(|| status::refused(&Refused::new("artifact", "is missing")))?;
     let artifact = convert::artifact("artifact", first.artifact);
     let artifact = artifact.map_err(|e| status::refused(&e))?;
+    let room = services.disk.room_for(artifact.size);
+    room.map_err(|full| status::full(&full))?;
+    let blobs = services.blobs.clone();
     let (chunks, waiting) = mpsc::channel(CHUNKS_BOUND);
     let writing = tokio::task::spawn_blocking(move || write(&blobs, artifact, waiting));
     // A closed channel means that the writer has an answer already.

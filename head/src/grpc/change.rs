@@ -9,7 +9,7 @@ use super::{
     status::{self, Result},
     wire,
 };
-use crate::engine::Stopped;
+use crate::engine::AskError;
 
 pub(super) async fn cancel(services: &Services, id: u64) -> Result<v1::Task> {
     let id = task_id(id)?;
@@ -56,9 +56,9 @@ fn task_id(wire: u64) -> Result<TaskId> {
 
 async fn answer(
     services: &Services,
-    reply: std::result::Result<Reply, Stopped>,
+    reply: std::result::Result<Reply, AskError>,
 ) -> Result<v1::Task> {
-    let id = status::done(reply.map_err(status::stopped)?)?;
+    let id = status::done(reply.map_err(status::asked)?)?;
     task(services, id).await
 }
 

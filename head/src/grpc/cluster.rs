@@ -99,7 +99,7 @@ pub(super) async fn set_availability(
         status::refused(&Refused::new("availability", why))
     })?;
     let reply = services.engine.set_availability(id, availability).await;
-    let id = status::worker_done(reply.map_err(status::stopped)?)?;
+    let id = status::worker_done(reply.map_err(status::asked)?)?;
     tracing::info!(worker = %id, availability = availability.as_str(), "availability set");
     let workers = workers(services).await?.workers;
     let mut workers = workers.into_iter();

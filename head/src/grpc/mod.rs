@@ -35,7 +35,7 @@ use orchestra_types::{MachineId, WorkerId};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    blobs::Blobs, context as shared, engine::Handle, events::Events, keeping::Keeper,
+    blobs::Blobs, context as shared, disk::Disk, engine::Handle, events::Events, keeping::Keeper,
     metrics::Metrics, security::Security, shutdown::Stop, starting::Starter,
 };
 
@@ -49,6 +49,8 @@ pub struct Services {
     pub events: Events,
     /// Stored bytes.
     pub blobs: Blobs,
+    /// Whether there is room for more of all that.
+    pub disk: Disk,
     /// Who may call.
     pub security: Security,
     /// The shared context of projects.

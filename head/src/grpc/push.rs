@@ -90,6 +90,8 @@ impl Push {
         self.services
             .metrics
             .events_received(upload.events.len() as u64);
+        // Nothing is acknowledged meanwhile, and the worker keeps what it has.
+        self.services.disk.until_room().await;
         let pending = self.services.events.append(attempt, first, upload.events);
         let pending = pending.await.map_err(|e| status::events(&e))?;
         self.note_active(attempt).await?;

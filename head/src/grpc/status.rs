@@ -9,10 +9,11 @@ use orchestra_types::{AccountName, AttemptId, RunnerName, TaskId, TaskStatus, Wo
 use tonic::Status;
 
 use crate::{
-    blobs, context,
-    engine::{ReadError, Stopped},
+    blobs, context, disk,
+    engine::{AskError, ReadError, Stopped},
     events, manifest,
     security::TokenError,
+    store,
 };
 
 /// What a call gives.
@@ -29,6 +30,19 @@ pub(super) fn refused(refused: &Refused) -> Status {
 /// The head is about to end.
 pub(super) fn stopped(stopped: Stopped) -> Status {
     Status::unavailable(stopped.to_string())
+}
+
+/// The head is about to end, or its disk is full.
+pub(super) fn asked(error: AskError) -> Status {
+    match error {
+        AskError::Stopped(error) => stopped(error),
+        AskError::Full(error) => full(&error),
+    }
+}
+
+/// There is no room on the head's disk.
+pub(super) fn full(full: &disk::Full) -> Status {
+    Status::resource_exhausted(full.to_string())
 }
 
 /// The head ends.
@@ -75,6 +89,7 @@ pub(super) fn disk(error: &std::io::Error) -> Status {
 pub(super) fn read(error: ReadError) -> Status {
     match error {
         ReadError::Stopped(error) => stopped(error),
+        ReadError::Store(store::Error::Full(error)) => full(&error),
         ReadError::Store(error) => {
             tracing::error!(error = %chain(&error), "a row cannot be read");
             Status::internal(format!(

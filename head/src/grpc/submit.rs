@@ -28,7 +28,7 @@ pub(super) async fn submit(
     check_stored(services, &tasks).map_err(|e| status::refused(&e))?;
     let (tasks, spans) = traced(tasks);
     let reply = services.engine.submit(key, tasks).await;
-    let (ids, duplicate) = status::submitted(reply.map_err(status::stopped)?)?;
+    let (ids, duplicate) = status::submitted(reply.map_err(status::asked)?)?;
     for (id, span) in ids.iter().zip(&spans) {
         span.record("task", tracing::field::display(id));
     }

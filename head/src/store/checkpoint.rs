@@ -46,6 +46,14 @@ pub(super) struct Checkpoint {
     syncing: Option<Job<()>>,
 }
 
+impl Checkpoint {
+    /// Moves everything again.
+    fn restart(&mut self) {
+        self.moved = None;
+        self.syncing = None;
+    }
+}
+
 #[cfg(test)]
 impl Checkpoint {
     /// Whether only the disk is waited for.
@@ -58,27 +66,29 @@ impl Store {
     /// Does a little of what can wait. To be called when nobody waits for the store.
     pub fn idle(&mut self) -> Result<Idle> {
         self.journal.seal()?;
+        if !self.may_grow()? {
+            return Ok(Idle::Nothing);
+        }
         self.journal.make_ahead()?;
         self.begin_checkpoint();
         let Some(checkpoint) = &self.moving else {
             return Ok(Idle::Nothing);
         };
-        match &checkpoint.syncing {
-            None => {
-                self.move_slice()?;
-                Ok(Idle::More)
-            }
-            Some(job) if job.is_done() => {
-                self.end_checkpoint()?;
-                Ok(Idle::More)
-            }
-            Some(_) => Ok(Idle::Soon),
-        }
+        let did = match &checkpoint.syncing {
+            None => self.move_slice(),
+            Some(job) if job.is_done() => self.end_checkpoint(),
+            Some(_) => return Ok(Idle::Soon),
+        };
+        self.unless_full(did)?;
+        Ok(Idle::More)
     }
 
     /// Moves rows in proportion to those that came, so that a store that is never idle moves them
     /// all the same, and its journal stays small. To be called after a commit's messages are sent.
     pub fn keep_pace(&mut self) -> Result<()> {
+        if !self.may_grow()? {
+            return Ok(());
+        }
         self.journal.make_ahead()?;
         self.begin_checkpoint();
         let rows = std::mem::take(&mut self.committed);
@@ -86,18 +96,58 @@ impl Store {
             checkpoint.owed += rows;
         }
         while let Some(checkpoint) = &mut self.moving {
-            match &checkpoint.syncing {
+            let did = match &checkpoint.syncing {
                 None if checkpoint.owed >= SLICE_ROWS => {
                     checkpoint.owed -= SLICE_ROWS;
-                    self.move_slice()?;
+                    self.move_slice()
                 }
                 Some(job) if job.is_done() || self.journal.bytes() > WAIT_AT_BYTES => {
-                    self.end_checkpoint()?;
+                    self.end_checkpoint()
                 }
                 None | Some(_) => break,
+            };
+            if !self.unless_full(did)? {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Whether files may grow. A database that was closed because they could not is opened again.
+    fn may_grow(&mut self) -> Result<bool> {
+        if let Some(disk) = &self.disk
+            && disk.look().is_err()
+        {
+            return Ok(false);
+        }
+        if !self.database.is_open() {
+            let opened = self.database.reopen();
+            return self.unless_full(opened);
+        }
+        Ok(true)
+    }
+
+    /// Passes a full disk over: the journal has everything that the database may have lost, so that
+    /// the checkpoint begins anew once there is room. sled's errors stay for good, hence the
+    /// closing.
+    pub(super) fn unless_full(&mut self, did: Result<()>) -> Result<bool> {
+        match (did, &self.disk) {
+            (Ok(()), _) => Ok(true),
+            (Err(error), Some(disk)) if error.is_full() => {
+                tracing::warn!(%error, "the database found the disk full; it goes on later");
+                disk.release_ballast();
+                self.database.close(disk.found_full());
+                if let Some(checkpoint) = &mut self.moving {
+                    checkpoint.restart();
+                }
+                let opened = self.database.reopen();
+                match opened {
+                    Err(error) if !error.is_full() => Err(error),
+                    Ok(()) | Err(_) => Ok(false),
+                }
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     fn begin_checkpoint(&mut self) {
@@ -158,12 +208,14 @@ impl Store {
     }
 
     pub(super) fn end_checkpoint(&mut self) -> Result<()> {
-        if let Some(checkpoint) = self.moving.take() {
-            if let Some(job) = checkpoint.syncing {
-                job.finish(&self.path)?;
-            }
-            self.journal.retire(checkpoint.reaches.segment)?;
+        let Some(checkpoint) = &mut self.moving else {
+            return Ok(());
+        };
+        if let Some(job) = checkpoint.syncing.take() {
+            job.finish(&self.path)?;
         }
+        self.journal.retire(checkpoint.reaches.segment)?;
+        self.moving = None;
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{Error, Result, error::io_error};
-use crate::points;
+use crate::{disk::Full, points};
 
 /// After a killed head its lock can linger for a moment.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -24,6 +24,11 @@ const BACKGROUND_FLUSH_MS: u64 = 2000;
 #[derive(Debug)]
 pub(super) struct Database {
     path: PathBuf,
+    sled: std::result::Result<Sled, Full>,
+}
+
+#[derive(Debug)]
+struct Sled {
     db: sled::Db,
     tree: sled::Tree,
 }
@@ -36,33 +41,57 @@ impl Database {
         let tree = db.open_tree("state").map_err(Error::Database)?;
         let database = Self {
             path: path.to_owned(),
-            db,
-            tree,
+            sled: Ok(Sled { db, tree }),
         };
         database.sync_directories()?;
         Ok(database)
     }
 
+    pub fn is_open(&self) -> bool {
+        self.sled.is_ok()
+    }
+
+    /// Until it is opened again, reading it gives this answer.
+    pub fn close(&mut self, full: Full) {
+        self.sled = Err(full);
+    }
+
+    /// Opens it again. It has at least what was synced.
+    pub fn reopen(&mut self) -> Result<()> {
+        *self = Self::open(&self.path)?;
+        Ok(())
+    }
+
+    fn sled(&self) -> Result<&Sled> {
+        self.sled.as_ref().map_err(|full| full.clone().into())
+    }
+
     pub fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>> {
-        self.guarded(|| self.tree.get(key))
+        let sled = self.sled()?;
+        self.guarded(|| sled.tree.get(key))
     }
 
     /// The rows from `from` on, in the order of their keys.
     pub fn from(&self, from: &[u8]) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec)>> {
-        let mut rows = self.tree.range(from..);
-        std::iter::from_fn(move || self.guarded(|| rows.next().transpose()).transpose())
+        let mut rows = self.sled().map(|sled| sled.tree.range(from..));
+        std::iter::from_fn(move || match &mut rows {
+            Ok(rows) => self.guarded(|| rows.next().transpose()).transpose(),
+            Err(_) => self.sled().err().map(Err),
+        })
     }
 
     /// Puts rows into the database's memory. More than 256 in one batch poison sled.
     pub fn apply(&self, batch: sled::Batch) -> Result<()> {
         points::reach("database.apply").map_err(|source| io_error("write", &self.path, source))?;
-        self.guarded(|| self.tree.apply_batch(batch))
+        let sled = self.sled()?;
+        self.guarded(|| sled.tree.apply_batch(batch))
     }
 
     /// Writes everything out, which on loss of power is not enough: see `syncer`.
     pub fn flush(&self) -> Result<()> {
         points::reach("database.flush").map_err(|source| io_error("flush", &self.path, source))?;
-        self.guarded(|| self.db.flush()).map(drop)
+        let sled = self.sled()?;
+        self.guarded(|| sled.db.flush()).map(drop)
     }
 
     /// What makes durable what was flushed. It does not touch sled, only its file.

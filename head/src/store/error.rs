@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::blobs;
+use crate::{blobs, disk};
 
 /// Why the store cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,9 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// The disk is full, and the database is closed until there is room.
+    #[error(transparent)]
+    Full(#[from] disk::Full),
     /// A large row's bytes cannot be stored or read.
     #[error("failed to keep a large row")]
     Large(#[from] blobs::Error),
@@ -67,7 +70,25 @@ impl Error {
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::Database(_) | Self::Io { .. } | Self::InUse { .. } | Self::Damaged { .. } => true,
-            Self::Format { .. } | Self::Row { .. } | Self::Large(_) => false,
+            Self::Format { .. } | Self::Row { .. } | Self::Full(_) | Self::Large(_) => false,
+        }
+    }
+}
+
+impl Error {
+    /// Whether there was no room for a write.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+        match self {
+            Self::Database(sled::Error::Io(source)) | Self::Io { source, .. } => full(source),
+            Self::Full(_) => true,
+            Self::Database(_)
+            | Self::InUse { .. }
+            | Self::Damaged { .. }
+            | Self::Format { .. }
+            | Self::Row { .. }
+            | Self::Large(_) => false,
         }
     }
 }

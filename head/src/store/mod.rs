@@ -51,12 +51,18 @@ mod tests;
 
 use std::path::PathBuf;
 
-use crate::blobs::Blobs;
+use crate::{
+    blobs::Blobs,
+    disk::{Disk, Full},
+};
 
 pub use checkpoint::Idle;
 pub use error::Error;
 pub use key::of_change as keys_of;
 pub use page::{Row, change_of, references};
+
+/// The journal's room that is kept for what the core changes by itself while the disk is full.
+const OWN_ROOM_BYTES: u64 = 512 * 1024;
 
 /// What a store operation gives.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -74,5 +80,33 @@ pub struct Store {
     frame: journal::Frame,
     /// Rows that came since `keep_pace`.
     committed: usize,
+    /// None: nobody watches whether there is room.
+    disk: Option<Disk>,
     blobs: Blobs,
+}
+
+impl Store {
+    /// The same store, which leaves the database alone while there is no room on the disk.
+    #[must_use]
+    pub fn on(mut self, disk: Disk) -> Self {
+        self.disk = Some(disk);
+        self
+    }
+
+    /// Whether there is room for what changes something.
+    pub fn room(&self) -> std::result::Result<(), Full> {
+        self.disk.as_ref().map_or(Ok(()), Disk::room)
+    }
+
+    /// The disk that it watches.
+    #[must_use]
+    pub fn disk(&self) -> Option<Disk> {
+        self.disk.clone()
+    }
+
+    /// Whether the journal has room for what the core changes by itself, without more of the disk.
+    #[must_use]
+    pub fn has_own_room(&self) -> bool {
+        self.journal.room() > OWN_ROOM_BYTES
+    }
 }

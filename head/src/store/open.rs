@@ -49,6 +49,7 @@ impl Store {
             moving: None,
             frame: Frame::new(),
             committed: 0,
+            disk: None,
             blobs,
         })
     }

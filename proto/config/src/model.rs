@@ -47,6 +47,10 @@ pub struct HeadConfig {
     /// Most tasks that may wait. Default: 1,000,000.
     #[serde(deserialize_with = "crate::value::queue_max")]
     pub queue_max: Option<u64>,
+    /// Megabytes of the disk that stay free: with less, changes are refused or wait until there is
+    /// room. Default: 64, or a tenth of a small disk.
+    #[serde(deserialize_with = "crate::value::megabytes")]
+    pub disk_reserve_mb: Option<u64>,
 }
 
 /// `worker:`

@@ -106,6 +106,12 @@ pub(crate) fn queue_max<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, 
     checked(tasks, fits, "must be 1 to 10000000")
 }
 
+/// 0 to 1,000,000 megabytes.
+pub(crate) fn megabytes<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    let megabytes = Option::<u64>::deserialize(d)?;
+    checked(megabytes, |n| *n <= 1_000_000, "must be 0 to 1000000")
+}
+
 /// 0 to `RETRIES_MAX` retries.
 pub(crate) fn retries<'de, D: Deserializer<'de>>(d: D) -> Result<u32, D::Error> {
     let retries = u32::deserialize(d)?;

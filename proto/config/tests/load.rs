@@ -43,7 +43,7 @@ fn a_file_without_keys_is_the_defaults() {
 #[test]
 fn every_key_is_read() {
     let config = good(
-        "head: {listen: '0.0.0.0:7117', advertise: 'head.example:7117', metrics_listen: '[::1]:9', metrics: false, queue_max: 5}
+        "head: {listen: '0.0.0.0:7117', advertise: 'head.example:7117', metrics_listen: '[::1]:9', metrics: false, queue_max: 5, disk_reserve_mb: 7}
 worker: {name: big, slots: 8, labels: {gpu: true, zone: 1}, workspaces: /var/w}
 runners:
   claude: {enabled: false, command: /opt/claude, max_instances: 2, model: opus, args: [--x], env: {A_B: c}, timeout: 1h30m}
@@ -58,6 +58,7 @@ telemetry: {log: debug, otlp_endpoint: 'http://127.0.0.1:4317'}
     let listen: SocketAddr = "0.0.0.0:7117".parse().unwrap();
     assert_eq!(config.head.listen, Some(listen));
     assert_eq!(config.head.queue_max, Some(5));
+    assert_eq!(config.head.disk_reserve_mb, Some(7));
     assert_eq!(config.worker.labels["gpu"], "true");
     assert_eq!(config.worker.labels["zone"], "1");
     let claude = &config.runners[&"claude".parse().unwrap()];

@@ -150,6 +150,12 @@ impl Journal {
         (self.live.len() as u64 - 1) * segment::BYTES + self.active().end
     }
 
+    /// How much can be written without more of the disk.
+    pub fn room(&self) -> u64 {
+        let ahead = u64::from(self.ahead.is_some()) * segment::BYTES;
+        segment::BYTES - self.active().end + ahead
+    }
+
     /// Where the next commit begins.
     pub fn position(&self) -> Position {
         Position {
@@ -176,7 +182,12 @@ impl Journal {
     pub fn make_ahead(&mut self) -> Result<()> {
         if let Some(making) = self.making.take() {
             if making.is_done() {
-                self.ahead = Some(making.finish(&self.dir)?);
+                match making.finish(&self.dir) {
+                    Ok(segment) => self.ahead = Some(segment),
+                    // Nothing relies on it yet: made again when there is room.
+                    Err(error) if error.is_full() => tracing::warn!("no room for a segment"),
+                    Err(error) => return Err(error),
+                }
             } else {
                 self.making = Some(making);
             }

@@ -12,8 +12,9 @@ use orchestra_types::TaskId;
 use proptest::prelude::*;
 
 use super::{open, spec, try_open};
+use crate::disk::Disk;
 use crate::store::{
-    Error, Store,
+    Error, Idle, Store,
     journal::{Journal, Position},
     table::Table,
 };
@@ -159,6 +160,38 @@ fn a_database_that_was_taken_away_is_not_made_anew_beside_its_journal() {
     }
     let error = try_open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("the database beside it is new"), "{error}");
+}
+
+#[test]
+fn a_database_that_met_a_full_disk_is_opened_again_and_misses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::watch(dir.path(), Some(0));
+    let mut store = open(dir.path()).on(disk.clone());
+    let mut model = Model::new();
+    let rows: Vec<_> = (0..300).map(|id| (id, Some(5))).collect();
+    store.commit(&[changes(&rows)]).unwrap();
+    apply(&mut model, &rows);
+    store.freeze();
+    store.move_slice().unwrap();
+    // In the middle of a checkpoint the database finds no room.
+    let found = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    let error = Error::Database(sled::Error::Io(found));
+    assert!(!store.unless_full(Err(error)).unwrap());
+    assert_eq!(held(&store), model);
+    disk.set_reserve(u64::MAX / 4);
+    assert!(disk.look().is_err());
+    store.database.close(disk.found_full());
+    assert!(matches!(store.spec(TaskId(999)), Err(Error::Full(_))));
+    let rows = [(1, Some(6)), (2, None)];
+    store.commit(&[changes(&rows)]).unwrap();
+    apply(&mut model, &rows);
+    assert_eq!(store.idle().unwrap(), Idle::Nothing);
+    disk.set_reserve(0);
+    while store.idle().unwrap() != Idle::Nothing {}
+    assert_eq!(held(&store), model);
+    super::move_everything(&mut store);
+    drop(store);
+    assert_eq!(held(&open(dir.path())), model);
 }
 
 #[test]
