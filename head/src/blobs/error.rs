@@ -36,6 +36,14 @@ pub enum Error {
         /// How many arrived, at least.
         found: u64,
     },
+    /// The disk gives other bytes than were stored.
+    #[error("`{path}` is damaged: its bytes hash to {found}; restore it from a backup")]
+    Damaged {
+        /// The file, which is named by the right hash.
+        path: PathBuf,
+        /// What it hashes to.
+        found: Digest,
+    },
     /// Nobody has stored these bytes.
     #[error("no bytes named {0} are stored here; upload them first")]
     Unknown(Digest),

@@ -58,6 +58,33 @@ fn a_download_resumes_at_an_offset() {
 }
 
 #[test]
+fn a_flipped_bit_is_named_and_the_last_bytes_are_not_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    let bytes = vec![7; 200_000];
+    let stored = blobs.put(&bytes).unwrap();
+    let mut flipped = bytes.clone();
+    flipped[3] ^= 1;
+    std::fs::write(blobs.path(&stored), flipped).unwrap();
+    let whole = blobs.read(&stored, 200_000).unwrap_err();
+    assert!(matches!(whole, Error::Damaged { .. }), "{whole}");
+    let text = blobs.read_text(&stored, 10).unwrap_err();
+    assert!(matches!(text, Error::Damaged { .. }), "{text}");
+    for offset in [0, 150_000] {
+        let mut reader = blobs.reader(&stored, offset).unwrap();
+        let mut given = 0;
+        let error = loop {
+            match reader.next_chunk() {
+                Ok(chunk) => given += chunk.len() as u64,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        assert!(offset + given < 200_000);
+    }
+}
+
+#[test]
 fn what_a_killed_process_left_half_written_is_removed_at_open() {
     let dir = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(dir.path()).unwrap();

@@ -132,7 +132,7 @@ async fn send_chunks(mut reader: blobs::Reader, answers: Answers<v1::DownloadChu
         let read = tokio::task::spawn_blocking(move || (reader.next_chunk(), reader)).await;
         let (chunk, returned) = read.map_err(|_| status::internal("failed to read the bytes"))?;
         reader = returned;
-        let data = Bytes::from(chunk.map_err(|e| status::disk(&e))?);
+        let data = Bytes::from(chunk.map_err(|e| status::blobs(&e))?);
         let done = data.is_empty();
         // An empty file still says its size.
         if (!done || total > 0 || reader.total() == 0)

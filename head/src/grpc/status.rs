@@ -80,11 +80,6 @@ pub(super) fn failed(doing: &str, error: &anyhow::Error) -> Status {
     Status::internal(format!("{doing}: {error:#}"))
 }
 
-/// The head's disk refused.
-pub(super) fn disk(error: &std::io::Error) -> Status {
-    Status::internal(format!("failed to read the head's disk: {error}"))
-}
-
 /// The head is about to end, or a row is damaged.
 pub(super) fn read(error: ReadError) -> Status {
     match error {
@@ -118,7 +113,9 @@ pub(super) fn blobs(error: &blobs::Error) -> Status {
             Status::resource_exhausted(format!("{text}; free space on the head's disk"))
         }
         blobs::Error::Io { .. } => Status::internal(text),
-        blobs::Error::WrongHash { .. } | blobs::Error::WrongSize { .. } => Status::data_loss(text),
+        blobs::Error::WrongHash { .. }
+        | blobs::Error::WrongSize { .. }
+        | blobs::Error::Damaged { .. } => Status::data_loss(text),
         blobs::Error::Unknown(_) => Status::not_found(text),
         blobs::Error::TooLarge { .. } => Status::out_of_range(text),
     }
