@@ -173,7 +173,10 @@ fn open_once(path: &Path) -> Result<sled::Db> {
 
 fn database_error(path: &Path, error: sled::Error) -> Error {
     match error {
-        sled::Error::Corruption { .. } => damaged(path, error.to_string()),
+        // Ours never change, so an option that sled does not accept is a damaged `conf`.
+        sled::Error::Corruption { .. } | sled::Error::Unsupported(_) => {
+            damaged(path, error.to_string())
+        }
         error => Error::Database(error),
     }
 }
