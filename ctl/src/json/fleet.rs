@@ -144,6 +144,8 @@ pub struct Runner {
     pub path: Option<String>,
     /// How many may run at once.
     pub slots: u32,
+    /// How many more may wait at the worker.
+    pub prefetch: u32,
     /// Whether a task that names no runner may come here.
     pub agentic: bool,
     /// The account that it uses.
@@ -164,6 +166,7 @@ impl From<RunnerInfo> for Runner {
             version: some(info.version),
             path: some(info.path),
             slots: info.slots,
+            prefetch: info.prefetch,
             agentic: info.agentic,
             account: info.account.map(|a| a.to_string()),
         }

@@ -219,6 +219,7 @@ fn attach(core: &mut Core, n: u32) -> Vec<(AttemptId, u32)> {
         path: String::new(),
         readiness: Readiness::Ready,
         slots: SLOTS,
+        prefetch: 0,
         agentic: true,
         account: None,
     };

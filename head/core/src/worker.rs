@@ -132,11 +132,18 @@ impl Worker {
             .map(|(id, _)| *id)
     }
 
+    /// How many attempts it takes in all, those that wait there included.
+    fn most(&self) -> usize {
+        let runners = self.row.info.runners.iter();
+        let prefetch = runners.map(|runner| runner.prefetch).max().unwrap_or(0);
+        self.row.info.slots.saturating_add(prefetch) as usize
+    }
+
     /// Whether it could take anything at all.
     pub fn can_take(&self) -> bool {
         let open = self.row.availability == Availability::Open;
         match self.link {
-            Link::Connected(_) => open && self.free_slots() > 0,
+            Link::Connected(_) => open && self.attempts.len() < self.most(),
             Link::Disconnected | Link::Lost => false,
         }
     }
@@ -148,7 +155,10 @@ impl Worker {
         let (Some(runner), Some(desk)) = (runner, desk) else {
             return false;
         };
-        is_ready(runner) && desk.busy < runner.slots
+        let in_all = self.row.info.slots.saturating_add(runner.prefetch);
+        is_ready(runner)
+            && desk.busy < runner.slots.saturating_add(runner.prefetch)
+            && count(self.attempts.len()) < in_all
     }
 
     /// Whether its stream is open.

@@ -220,8 +220,9 @@ impl Handle {
     }
 }
 
-/// How many messages may wait for a worker. A step can order as many attempts as it has slots, and
-/// stop them all; a worker that is further behind than that is not reading.
+/// How many messages may wait for a worker. A step can order as many attempts as it takes, and stop
+/// them all; a worker that is further behind than that is not reading.
 fn outbox_bound(info: &WorkerInfo) -> usize {
-    1024 + 4 * info.slots as usize
+    let prefetched: usize = info.runners.iter().map(|r| r.prefetch as usize).sum();
+    1024 + 4 * (info.slots as usize + prefetched)
 }

@@ -230,6 +230,7 @@ fn worker() -> WorkerRow {
                     reason: "log in".to_owned(),
                 },
                 slots: 1,
+                prefetch: 5,
                 agentic: true,
                 account: None,
             }],

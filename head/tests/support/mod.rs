@@ -234,6 +234,7 @@ fn info(id: &str) -> v1::WorkerInfo {
             name: "agent".to_owned(),
             readiness: "ready".to_owned(),
             slots: 2,
+            prefetch: 0,
             agentic: true,
 
             ..v1::RunnerInfo::default()

@@ -84,6 +84,7 @@ impl TryFrom<v1::RunnerInfo> for RunnerInfo {
             path: short(wire.path)?,
             readiness,
             slots: wire.slots.min(SLOTS_MAX),
+            prefetch: wire.prefetch,
             agentic: wire.agentic,
             account: optional_name("account", &wire.account)?,
         })
@@ -104,6 +105,7 @@ impl From<RunnerInfo> for v1::RunnerInfo {
             readiness: readiness.to_owned(),
             reason,
             slots: info.slots,
+            prefetch: info.prefetch,
             agentic: info.agentic,
             account: info.account.map(|a| a.to_string()).unwrap_or_default(),
         }

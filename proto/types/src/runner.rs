@@ -34,6 +34,9 @@ pub struct RunnerInfo {
     pub readiness: Readiness,
     /// How many may run at once.
     pub slots: u32,
+    /// How many more attempts the worker takes than may run at once, so that the next one is there
+    /// when one ends. They wait at the worker.
+    pub prefetch: u32,
     /// Whether a task that names no runner may come here (`shell` does not).
     pub agentic: bool,
     /// The account that its CLI uses; none where there is none, or where nobody can know.

@@ -145,6 +145,7 @@ impl Worker {
                 name: "agent".to_owned(),
                 readiness: "ready".to_owned(),
                 slots: SLOTS,
+                prefetch: 0,
                 agentic: true,
                 ..v1::RunnerInfo::default()
             }],

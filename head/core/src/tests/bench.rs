@@ -251,6 +251,7 @@ pub(super) fn worker(id: &str, slots: u32, runners: &[(&str, u32)]) -> WorkerInf
         path: String::new(),
         readiness: Readiness::Ready,
         slots: *slots,
+        prefetch: 0,
         agentic: *name != "shell",
         account: None,
     };

@@ -126,3 +126,29 @@ fn a_retry_goes_to_another_worker_when_there_is_one() {
         Some("b")
     );
 }
+
+#[test]
+fn a_worker_takes_as_many_beyond_its_slots_as_it_grants_for_a_runner() {
+    let mut bench = Bench::new();
+    let mut info = worker("w", 2, &[("claude", 2), ("noop", 2)]);
+    info.runners[1].prefetch = 3;
+    info.runners[1].agentic = false;
+    let _ = bench.attach(&info, 1, &[]);
+    let quick: Vec<_> = (0..10).map(|_| bench.add(task().runner("noop"))).collect();
+    let slow = bench.add(task().runner("claude"));
+    let assigned = |bench: &Bench| {
+        let taken = |id: &&_| bench.status(**id) == TaskStatus::Assigned;
+        quick.iter().filter(taken).count()
+    };
+    assert_eq!(assigned(&bench), 5);
+    assert_eq!(
+        bench.status(slow),
+        TaskStatus::Queued,
+        "nothing is free for it"
+    );
+    let step = bench.finish("w", 1, attempt(quick[0], 1), None);
+    assert_eq!(
+        starts(&step),
+        [(attempt(quick[5], 1), 1, "noop".to_owned())]
+    );
+}

@@ -17,6 +17,10 @@ const ASKED_AT_ONCE: usize = 3;
 /// Environment variables that hold a key the `agent` runner can use.
 const AGENT_KEYS: [&str; 2] = ["ANTHROPIC_API_KEY", "OPENAI_API_KEY"];
 
+/// How many `noop` tasks the head may give before those that run have ended: as many as it can
+/// decide on while one message goes to it and back.
+const NOOP_PREFETCH: u32 = 256;
+
 /// What to look for, and where.
 pub struct Probe<'a> {
     /// The configured runners.
@@ -75,6 +79,7 @@ impl Probe<'_> {
         };
         RunnerInfo {
             slots: config.and_then(|c| c.max_instances).unwrap_or(self.slots),
+            prefetch: 0,
             agentic: name.as_str() != "shell",
             account: None,
             version: found.version,
@@ -89,6 +94,7 @@ impl Probe<'_> {
         RunnerInfo {
             name: NOOP.parse().expect("a constant name is a name"),
             slots: self.slots,
+            prefetch: NOOP_PREFETCH,
             agentic: false,
             account: None,
             version: found.version,
