@@ -183,7 +183,8 @@ impl Head<'_> {
         let machine = orchestra_config::machine_id(&self.state)?;
         let disk = self.disk();
         let blobs = Blobs::open(&head_dir.join("blobs"))?;
-        let (events, events_owner) = Events::start(&head_dir.join("events"))?;
+        let (events, events_owner) =
+            Events::start(&head_dir.join("events"), (&self.config.events).into())?;
         let (closes_sender, closes) = mpsc::channel(CLOSES_BOUND);
         let (forgotten_sender, forgotten) = mpsc::channel(FORGOTTEN_BOUND);
         let engine = self.start_engine(&disk, blobs.clone(), closes_sender, forgotten_sender);

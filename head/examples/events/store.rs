@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, path::Path, time::Instant};
 
-use orchestra_head::events::{Events, Pending, Piece};
+use orchestra_head::events::{Events, Limits, Pending, Piece};
 use orchestra_proto::batch::encode;
 use tokio::task::JoinSet;
 
@@ -20,7 +20,7 @@ pub fn measure(root: &Path, shape: Shape) -> anyhow::Result<Measured> {
 }
 
 async fn run(root: &Path, shape: Shape) -> anyhow::Result<Measured> {
-    let (events, mut owner) = Events::start(root)?;
+    let (events, mut owner) = Events::start(root, Limits::default())?;
     let (began, cpu) = (Instant::now(), machine::cpu_of("self"));
     let mut writers = JoinSet::new();
     for number in 0..shape.attempts {

@@ -62,6 +62,20 @@ impl Open {
             places: Places::new(),
         }
     }
+
+    /// Notes frames that are durable.
+    pub fn add(
+        &mut self,
+        places: impl IntoIterator<Item = (AttemptId, Place)>,
+        bytes: u32,
+        now: Timestamp,
+    ) {
+        (self.bytes, self.newest) = (bytes, now);
+        for (attempt, place) in places {
+            self.frames += 1;
+            self.places.entry(attempt).or_default().push(place);
+        }
+    }
 }
 
 impl Catalog {
@@ -110,17 +124,26 @@ impl Catalog {
         Ok(places)
     }
 
-    /// The tasks of which something is stored and may be read.
-    pub fn stored(&self) -> Result<BTreeSet<TaskId>, Error> {
+    /// The tasks of which something is stored, each with its latest attempt.
+    pub fn tasks(&self) -> Result<BTreeMap<TaskId, u32>, Error> {
         let sealed: Vec<_> = self.read().sealed.values().cloned().collect();
-        let mut stored = BTreeSet::new();
+        let mut tasks = BTreeMap::new();
         for sealed in sealed {
-            stored.extend(self.index(&sealed)?.keys().map(|id| id.task));
+            let index = self.index(&sealed)?;
+            note(&index, &mut tasks);
         }
+        note(&self.read().open.places, &mut tasks);
+        Ok(tasks)
+    }
+
+    /// The latest attempts of tasks of which something is stored and may be read.
+    pub fn stored(&self) -> Result<Vec<AttemptId>, Error> {
+        let tasks = self.tasks()?.into_iter();
         let inner = self.read();
-        stored.extend(inner.open.places.keys().map(|id| id.task));
-        stored.retain(|task| !inner.forgotten.contains(task));
-        Ok(stored)
+        let known = tasks.filter(|(task, _)| !inner.forgotten.contains(task));
+        Ok(known
+            .map(|(task, number)| AttemptId { task, number })
+            .collect())
     }
 
     /// The index of a full segment, made anew from the segment where it is damaged.
@@ -156,5 +179,13 @@ impl Catalog {
         if indexes.len() > INDEXES_MAX {
             indexes.pop_front();
         }
+    }
+}
+
+/// Notes the latest attempt of each task. The attempts of one stand in their order.
+fn note(places: &Places, tasks: &mut BTreeMap<TaskId, u32>) {
+    for AttemptId { task, number } in places.keys() {
+        let latest = tasks.entry(*task).or_default();
+        *latest = (*latest).max(*number);
     }
 }

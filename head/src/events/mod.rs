@@ -17,13 +17,13 @@ mod index;
 mod owner;
 mod reader;
 mod recover;
+mod retention;
 mod segment;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -31,11 +31,12 @@ use std::{
 
 use bytes::Bytes;
 use orchestra_config::durable;
-use orchestra_types::{AttemptId, TaskId};
+use orchestra_types::AttemptId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use orchestra_types::event::{Gap, GapReason};
 pub use reader::Reader;
+pub use retention::Limits;
 
 /// Appends that may wait. Above it, the workers' streams wait.
 const COMMANDS_BOUND: usize = 256;
@@ -133,21 +134,22 @@ enum Command {
         done: oneshot::Sender<watch::Receiver<Tail>>,
     },
     Forget {
-        task: TaskId,
+        last: AttemptId,
         done: oneshot::Sender<()>,
     },
+    KeepLimits,
 }
 
 impl Events {
     /// Starts the owner of the segments below `root`. It ends when the last `Events` is dropped, or
     /// at the first error: what could not be made durable is never acknowledged.
-    pub fn start(root: &Path) -> Result<(Self, Owner), Error> {
+    pub fn start(root: &Path, limits: Limits) -> Result<(Self, Owner), Error> {
         let failed = |source| io_error("prepare", root, source);
         durable::create_private_dir(root).map_err(failed)?;
         let (catalog, writer) = recover::open(root)?;
         let catalog = Arc::new(catalog);
         let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
-        let files = owner::Files::new(Arc::clone(&catalog), writer);
+        let files = owner::Files::new(Arc::clone(&catalog), writer, limits);
         let (end, ended) = oneshot::channel();
         let body = move || {
             let result = owner::run(files, inbox);
@@ -186,16 +188,22 @@ impl Events {
         Ok(Reader::new(Arc::clone(&self.catalog), attempt, after, tail))
     }
 
-    /// Lets go of what is stored of a task. Who reads it just now sees the end of what there was.
-    pub async fn forget(&self, task: TaskId) -> Result<(), Error> {
+    /// Lets go of what is stored of a task, of which `last` is the latest attempt. Who reads it just
+    /// now sees the end of what there was.
+    pub async fn forget(&self, last: AttemptId) -> Result<(), Error> {
         let (done, gone) = oneshot::channel();
-        self.send(Command::Forget { task, done }).await?;
+        self.send(Command::Forget { last, done }).await?;
         gone.await.map_err(|_| Error::Stopped)
     }
 
-    /// The tasks of which something is stored, in no order. Reads the disk.
-    pub fn stored(&self) -> Result<BTreeSet<TaskId>, Error> {
+    /// The latest attempts of all tasks of which something is stored. Reads the disk.
+    pub fn stored(&self) -> Result<Vec<AttemptId>, Error> {
         self.catalog.stored()
+    }
+
+    /// Drops what has become too old. What becomes too much is dropped without being asked.
+    pub async fn keep_limits(&self) -> Result<(), Error> {
+        self.send(Command::KeepLimits).await
     }
 
     async fn send(&self, command: Command) -> Result<(), Error> {

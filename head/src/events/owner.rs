@@ -1,7 +1,11 @@
 //! The one thread that writes events: takes what waits, writes it with one write and one sync,
 //! lets readers see it, then acknowledges.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use orchestra_types::{AttemptId, Timestamp};
@@ -13,6 +17,7 @@ use super::{
     frame::{self, Header, Kind},
     index::{Place, Summary},
     io_error,
+    retention::Limits,
     segment::{Name, Writer},
 };
 use crate::engine::Clock;
@@ -30,10 +35,13 @@ const ATTEMPTS_MAX: usize = 16 * 1024;
 const NEWEST_BYTES_MAX: usize = 128 * 1024;
 
 pub(super) struct Files {
-    catalog: Arc<Catalog>,
-    writer: Writer,
-    attempts: BTreeMap<AttemptId, Attempt>,
-    clock: Clock,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) writer: Writer,
+    pub(super) attempts: BTreeMap<AttemptId, Attempt>,
+    pub(super) clock: Clock,
+    pub(super) limits: Limits,
+    /// Segments that may have become half dead.
+    pub(super) suspects: BTreeSet<u64>,
     turn: u64,
     buffer: Vec<u8>,
     /// Whether the segment ends with the mark of a clean end.
@@ -41,9 +49,11 @@ pub(super) struct Files {
 }
 
 #[derive(Default)]
-struct Attempt {
+pub(super) struct Attempt {
     last: u64,
-    dropped: Option<Gap>,
+    pub(super) dropped: Option<Gap>,
+    /// What its events take on disk.
+    pub(super) bytes: u64,
     /// Who follows. Made when somebody asks.
     tail: Option<watch::Sender<Tail>>,
     used_in_turn: u64,
@@ -65,6 +75,7 @@ struct Turn {
 
 /// Runs until all senders are gone, or until the first error that cannot be told to the sender.
 pub(super) fn run(mut files: Files, mut inbox: mpsc::Receiver<Command>) -> Result<(), Error> {
+    files.keep_limits()?;
     while let Some(first) = inbox.blocking_recv() {
         let mut turn = Turn::default();
         files.take(first, &mut turn)?;
@@ -77,13 +88,18 @@ pub(super) fn run(mut files: Files, mut inbox: mpsc::Receiver<Command>) -> Resul
             taken += 1;
         }
         files.finish(turn)?;
+        while inbox.is_empty() && !files.suspects.is_empty() {
+            files.reclaim_one()?;
+        }
     }
     files.close()
 }
 
 impl Files {
-    pub fn new(catalog: Arc<Catalog>, writer: Writer) -> Self {
+    pub fn new(catalog: Arc<Catalog>, writer: Writer, limits: Limits) -> Self {
         Self {
+            limits,
+            suspects: BTreeSet::new(),
             catalog,
             writer,
             attempts: BTreeMap::new(),
@@ -111,11 +127,11 @@ impl Files {
                 // Who asked may be gone.
                 let _ = done.send(tail);
             }
-            Command::Forget { task, done } => {
-                self.attempts.retain(|id, _| id.task != task);
-                self.catalog.write().forgotten.insert(task);
+            Command::Forget { last, done } => {
+                self.forget(last);
                 let _ = done.send(());
             }
+            Command::KeepLimits => self.keep_limits()?,
         }
         Ok(())
     }
@@ -125,7 +141,7 @@ impl Files {
         self.turn += 1;
         if !turn.fresh.is_empty() {
             match self.write(&turn) {
-                Ok(()) => self.publish(std::mem::take(&mut turn.fresh)),
+                Ok(()) => self.publish(std::mem::take(&mut turn.fresh))?,
                 Err(Error::Full { path }) => {
                     for (_, done) in turn.waiting.drain(..) {
                         let _ = done.send(Err(Error::Full { path: path.clone() }));
@@ -154,17 +170,16 @@ impl Files {
         buffer.shrink_to(TURN_BYTES);
         self.buffer = buffer;
         written?;
-        let mut inner = self.catalog.write();
-        inner.open.frames += places.len();
-        inner.open.bytes = self.writer.bytes();
-        inner.open.newest = now;
-        for (attempt, place) in places {
-            inner.open.places.entry(attempt).or_default().push(place);
+        for (attempt, place) in &places {
+            let attempt = self.attempts.entry(*attempt).or_default();
+            attempt.bytes += u64::from(place.length);
         }
+        let mut inner = self.catalog.write();
+        inner.open.add(places, self.writer.bytes(), now);
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let path = || {
             let name = self.catalog.read().open.name;
             name.segment(self.catalog.root())
@@ -182,20 +197,19 @@ impl Files {
             .map_err(|error| io_error("sync", &path(), error))
     }
 
-    fn publish(&mut self, fresh: BTreeMap<AttemptId, Fresh>) {
+    fn publish(&mut self, fresh: BTreeMap<AttemptId, Fresh>) -> Result<(), Error> {
+        let mut too_large = Vec::new();
         for (id, fresh) in fresh {
             let attempt = self.attempts.entry(id).or_default();
             attempt.last = fresh.first + fresh.events.len() as u64 - 1;
-            if let Some(tail) = &attempt.tail
-                && tail.receiver_count() > 0
-            {
-                tail.send_replace(Tail {
-                    last: attempt.last,
-                    dropped: attempt.dropped,
-                    newest: fresh.newest(),
-                });
+            if attempt.is_followed() {
+                attempt.tell(fresh.newest());
+            }
+            if attempt.bytes > self.limits.max_attempt_bytes {
+                too_large.push(id);
             }
         }
+        too_large.into_iter().try_for_each(|id| self.trim(id))
     }
 
     fn subscribe(&mut self, id: AttemptId) -> Result<watch::Receiver<Tail>, Error> {
@@ -246,13 +260,17 @@ impl Files {
             open.bytes >= SEGMENT_BYTES || open.frames >= SEGMENT_FRAMES
         };
         match full {
-            true => self.roll(),
+            true => {
+                self.roll()?;
+                self.reclaim_one()?;
+                self.keep_limits()
+            }
             false => Ok(()),
         }
     }
 
     /// Begins a new segment. Where the disk has no room for it, the old one goes on.
-    fn roll(&mut self) -> Result<(), Error> {
+    pub(super) fn roll(&mut self) -> Result<(), Error> {
         let root = self.catalog.root().to_owned();
         let name = self.catalog.read().open.name;
         let next = Name {
@@ -279,6 +297,7 @@ impl Files {
         inner.sealed.insert(name.number, Arc::new(sealed));
         drop(inner);
         self.catalog.keep_at_hand(name, Arc::new(full.places));
+        self.suspects.insert(name.number);
         Ok(())
     }
 
@@ -381,11 +400,37 @@ impl Attempt {
                 why,
             })
         };
+        let dropped = places.iter().filter_map(gap).max_by_key(|gap| gap.to);
+        let up_to = dropped.map_or(0, |gap| gap.to);
+        let events = places.iter().filter(|place| place.gap.is_none());
+        let there = events.filter(|place| place.last > up_to);
         Self {
             last: places.iter().map(|place| place.last).max().unwrap_or(0),
-            dropped: places.iter().filter_map(gap).max_by_key(|gap| gap.to),
+            dropped,
+            bytes: there.map(|place| u64::from(place.length)).sum(),
             tail: None,
             used_in_turn: 0,
+        }
+    }
+
+    /// Notes that events are gone, and tells who follows.
+    pub(super) fn drop_up_to(&mut self, gap: Gap) {
+        if self.dropped.is_none_or(|known| known.to < gap.to) {
+            self.dropped = Some(gap);
+        }
+        self.last = self.last.max(gap.to);
+        if self.is_followed() {
+            self.tell(None);
+        }
+    }
+
+    fn tell(&self, newest: Option<Newest>) {
+        if let Some(tail) = &self.tail {
+            tail.send_replace(Tail {
+                last: self.last,
+                dropped: self.dropped,
+                newest,
+            });
         }
     }
 

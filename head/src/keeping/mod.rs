@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use orchestra_types::AttemptId;
 use tokio::{
     sync::{Mutex, OwnedMutexGuard, mpsc},
-    time::{Instant, sleep_until},
+    time::{Instant, interval, sleep_until},
 };
 
 use crate::{blobs::Blobs, engine::Handle, events::Events, shutdown::Stop};
@@ -25,6 +25,8 @@ pub use sweep::Mode;
 pub const FORGOTTEN_BOUND: usize = 1024;
 /// How long after the start, and after the first forgotten task, everything is looked at.
 const SWEEP_AFTER: Duration = Duration::from_secs(3600);
+/// How often events are looked at that may have become too old.
+const LIMITS_EVERY: Duration = Duration::from_secs(3600);
 /// How often everything is looked at when no task is forgotten: uploads may have been given up.
 const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
 
@@ -47,12 +49,18 @@ impl Keeper {
     /// Runs until the stop is wished.
     pub async fn run(self, mut forgotten: mpsc::Receiver<AttemptId>, stop: Stop) {
         let mut sweep_at = Instant::now() + SWEEP_AFTER;
+        let mut limits = interval(LIMITS_EVERY);
         loop {
             tokio::select! {
                 () = stop.wished() => return,
                 Some(last) = forgotten.recv() => {
                     self.forget(last).await;
                     sweep_at = sweep_at.min(Instant::now() + SWEEP_AFTER);
+                }
+                _ = limits.tick() => {
+                    if let Err(error) = self.events.keep_limits().await {
+                        tracing::debug!(%error, "old events are not dropped");
+                    }
                 }
                 () = sleep_until(sweep_at) => {
                     tokio::select! {
@@ -72,7 +80,7 @@ impl Keeper {
 
     async fn forget(&self, last: AttemptId) {
         let _gate = self.gate.lock().await;
-        if let Err(error) = self.events.forget(last.task).await {
+        if let Err(error) = self.events.forget(last).await {
             tracing::debug!(task = %last.task, %error, "events are not removed");
         }
     }

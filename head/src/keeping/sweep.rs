@@ -64,12 +64,12 @@ impl Keeper {
         let stored = stored.context("the look at events panicked")??;
         let gone = self.engine.read(move |view| {
             let mut stored = stored;
-            stored.retain(|task| view.core.task(*task).is_none());
+            stored.retain(|last| view.core.task(last.task).is_none());
             Ok(stored)
         });
         let gone = gone.await?;
-        for task in gone.iter().filter(|_| mode == Mode::Remove) {
-            self.events.forget(*task).await?;
+        for last in gone.iter().filter(|_| mode == Mode::Remove) {
+            self.events.forget(*last).await?;
         }
         Ok(gone.len() as u64)
     }

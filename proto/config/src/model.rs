@@ -22,6 +22,8 @@ pub struct Config {
     pub queue: QueueConfig,
     /// How long what is over is kept.
     pub retention: RetentionConfig,
+    /// How many events of attempts are kept.
+    pub events: EventsConfig,
     /// The shared context of projects.
     pub context: ContextConfig,
     /// Logs, traces and metrics.
@@ -217,6 +219,31 @@ impl Default for RetentionConfig {
             finished_max: 100_000,
             keys_for: 7 * DAY,
             uploads_for: 7 * DAY,
+        }
+    }
+}
+
+/// `events:`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventsConfig {
+    /// Older events are dropped, also of tasks that are still known. Default: 30d.
+    #[serde(deserialize_with = "crate::value::long_duration")]
+    pub max_age: Duration,
+    /// Most bytes of all events together; the oldest are dropped. Default: 8GiB.
+    #[serde(deserialize_with = "crate::value::events_bytes")]
+    pub max_bytes: u64,
+    /// Most bytes of one attempt's events; its oldest are dropped. Default: 256MiB.
+    #[serde(deserialize_with = "crate::value::attempt_bytes")]
+    pub max_attempt_bytes: u64,
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        Self {
+            max_age: Duration::from_secs(30 * 24 * 3600),
+            max_bytes: 8 << 30,
+            max_attempt_bytes: 256 << 20,
         }
     }
 }

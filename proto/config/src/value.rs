@@ -80,6 +80,33 @@ pub(crate) fn finished_max<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Er
     Ok(tasks)
 }
 
+/// At least `64MiB`: a few segments.
+pub(crate) fn events_bytes<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    size(d, 64 << 20, "must be at least 64MiB")
+}
+
+/// At least `1MiB`.
+pub(crate) fn attempt_bytes<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    size(d, 1 << 20, "must be at least 1MiB")
+}
+
+/// `512MiB`, `8GiB`: a whole number and its unit.
+fn size<'de, D: Deserializer<'de>>(d: D, min: u64, too_small: &str) -> Result<u64, D::Error> {
+    let text = String::deserialize(d)?;
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let bytes = units.into_iter().find_map(|(unit, shift)| {
+        let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        number.checked_mul(1 << shift)
+    });
+    match bytes {
+        None => Err(D::Error::custom(
+            "must be a whole number with KiB, MiB, GiB or TiB, as 512MiB",
+        )),
+        Some(bytes) if bytes < min => Err(D::Error::custom(too_small)),
+        Some(bytes) => Ok(bytes),
+    }
+}
+
 /// A duration that may be absent.
 pub(crate) fn optional_duration<'de, D: Deserializer<'de>>(
     d: D,
