@@ -102,6 +102,7 @@ pub enum CtlCommand {
     Cancel(Box<commands::cancel::Args>),
     Priority(commands::priority::Args),
     Retry(commands::retry::Args),
+    Schedules(commands::schedules::Args),
     Context(commands::context::Args),
     Token(commands::token::Args),
     Config(commands::config::Args),

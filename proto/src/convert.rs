@@ -8,6 +8,7 @@ mod budget;
 mod event;
 mod manifest;
 mod outcome;
+mod schedule;
 mod spec;
 mod worker;
 
@@ -19,6 +20,7 @@ use orchestra_types::{
 
 use crate::v1;
 pub use budget::{budget_to_wire, known_budget};
+pub use schedule::{recurrence, recurrence_to_wire};
 pub use spec::{millis, on_dependency_failure, optional_duration, priority, submitted_spec};
 
 /// Why a message from a peer is not accepted.

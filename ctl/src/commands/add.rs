@@ -16,7 +16,7 @@ use crate::{
     exit::Exit,
     follow::{Until, follow, wait_for},
     submit::{
-        self,
+        self, Submitted,
         draft::Draft,
         file::{self, Source},
     },
@@ -40,6 +40,7 @@ Examples:
   ctl add \"Review it\" --after task_001 --priority high --label area=auth
   ctl add --context notes.md - < prompt.txt          the description from standard input
   ctl add --agent shell -- cargo test --workspace    a command instead of an agent
+  ctl add --every 6h \"Update the dependencies\"       again and again; see ctl schedules
   ctl add -f tasks.yaml                              many at once; see docs/task-file.md
   generate-tasks | ctl add -f -                      JSON lines or YAML from a pipe")]
 pub struct Args {
@@ -77,6 +78,12 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         ))
         .hint("use --wait, or `ctl watch`"));
     }
+    if then != Then::Return && drafts.iter().any(|draft| draft.every.is_some()) {
+        return Err(
+            Error::usage("--wait and --follow do not go with a recurring task")
+                .hint("`ctl watch` shows its runs"),
+        );
+    }
     let client = app.connect().await?;
     let own = apply_here(app, &client, &mut drafts, then).await?;
     let runners = runners(&drafts);
@@ -85,7 +92,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         warn_of_runners(app, &client, &runners).await?;
     }
     let tasks = match then {
-        Then::Return => return queued(app, &submitted.ids),
+        Then::Return => return queued(app, &submitted),
         Then::Wait => {
             announce(app, &submitted.ids)?;
             wait_for(&app.ui, &client, &submitted.ids).await?
@@ -165,14 +172,25 @@ fn drafts(args: Args) -> Result<(Vec<Draft>, PathBuf)> {
 }
 
 /// Prints the ids.
-fn queued(app: &App, ids: &[TaskId]) -> Result<Exit> {
+fn queued(app: &App, Submitted { ids, schedules }: &Submitted) -> Result<Exit> {
     if app.ui.is_json() {
         let tasks: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
-        app.ui.document(&json!({ "tasks": tasks }))?;
+        let mut document = json!({ "tasks": tasks });
+        if !schedules.is_empty() {
+            let schedules: Vec<_> = schedules.iter().map(|id| json!({ "id": id })).collect();
+            document["schedules"] = json!(schedules);
+        }
+        app.ui.document(&document)?;
         return Ok(Exit::Ok);
     }
     announce(app, ids)?;
-    if let ([id], true) = (ids, app.ui.stdout.terminal) {
+    app.ui.print(
+        schedules
+            .iter()
+            .map(|id| format!("{id}\n"))
+            .collect::<String>(),
+    )?;
+    if let ([id], true) = (&ids[..], app.ui.stdout.terminal) {
         app.ui.next(format!("queued; ctl logs {id} -f follows it"));
     }
     Ok(Exit::Ok)

@@ -18,6 +18,7 @@ pub mod priority;
 pub mod purge;
 pub mod restore;
 pub mod retry;
+pub mod schedules;
 pub mod show;
 pub mod start;
 pub mod status;
@@ -77,6 +78,7 @@ async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
         CtlCommand::Diff(args) => diff::run(app, args).await,
         CtlCommand::Files(args) => files::run(app, args).await,
         CtlCommand::Apply(args) => apply::run(app, args).await,
+        CtlCommand::Schedules(args) => schedules::run(app, args).await,
         CtlCommand::Context(args) => context::run(app, args).await,
         CtlCommand::Cancel(args) => cancel::run(app, *args).await,
         CtlCommand::Priority(args) => priority::run(app, args).await,

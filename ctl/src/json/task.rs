@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use orchestra_proto::{convert, v1};
 use orchestra_types::{
     Artifact, Exit, Failure, FailureCode, Fault, OnDependencyFailure, Outcome, Place, Priority,
-    ShellCommand, TaskId, TaskSpec, TaskStatus, Usage,
+    ScheduleId, ShellCommand, TaskId, TaskSpec, TaskStatus, Usage,
 };
 use serde::Serialize;
 
@@ -63,6 +63,8 @@ pub struct Task {
     pub on_dependency_failure: OnDependencyFailure,
     /// It is not started before.
     pub start_at: Option<Time>,
+    /// The recurring task that it is a run of.
+    pub schedule: Option<ScheduleId>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Labels that its worker must have.
@@ -280,6 +282,7 @@ impl Task {
             waits_for: wire.waits_for.into_iter().map(TaskId).collect(),
             on_dependency_failure: spec.on_dependency_failure,
             start_at: spec.start_at.map(Time),
+            schedule: spec.schedule,
             labels: spec.labels,
             requires: spec.requires,
             timeout_seconds: Duration::as_secs_f64(&spec.timeout),
@@ -415,7 +418,7 @@ mod tests {
                 r#""created_at":"2026-09-21T14:13:20.000Z","started_at":null,"finished_at":null,"#,
                 r#""usage":null,"files":null,"changes":null,"result":null,"branch":null,"#,
                 r#""commit":null,"apply":{"requested":false,"result":null,"message":null},"#,
-                r#""fallback":[],"model":null,"after":[],"waits_for":[],"on_dependency_failure":"block","start_at":null,"labels":{"area":"docs"},"requires":{},"#,
+                r#""fallback":[],"model":null,"after":[],"waits_for":[],"on_dependency_failure":"block","start_at":null,"schedule":null,"labels":{"area":"docs"},"requires":{},"#,
                 r#""timeout_seconds":90.5,"queue_timeout_seconds":null,"stall_timeout_seconds":null,"retries":0,"context":[],"project":null,"#,
                 r#""place":{"type":"empty"},"command":null,"submitter":null,"#,
                 r#""cancel_requested":false,"silent_since":null,"not_before":null,"attempts":null}"#

@@ -5,15 +5,15 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use orchestra_config::Config;
 use orchestra_proto::{convert::submitted_spec, v1};
 use orchestra_types::{
-    OnDependencyFailure, Place, Priority, RunnerName, ShellCommand, TaskSpec, Timestamp,
+    OnDependencyFailure, Place, Priority, Recurrence, RunnerName, ShellCommand, TaskSpec, Timestamp,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::moment::parse_moment;
+use super::moment::{parse_moment, parse_rule};
 use crate::error::{Error, Result};
 
 /// The keys of a task in a file, `runner` and `requires` being other names for two of them.
-pub const KEYS: [&str; 22] = [
+pub const KEYS: [&str; 23] = [
     "fallback",
     "description",
     "name",
@@ -24,6 +24,7 @@ pub const KEYS: [&str; 22] = [
     "after",
     "on_dependency_failure",
     "at",
+    "every",
     "queue_timeout",
     "stall_timeout",
     "timeout",
@@ -65,6 +66,9 @@ pub struct Draft {
     /// It is not started before this moment.
     #[serde(rename = "at", deserialize_with = "moment")]
     pub start_at: Option<Timestamp>,
+    /// It comes again and again.
+    #[serde(deserialize_with = "rule")]
+    pub every: Option<Recurrence>,
     /// How long it may wait for a worker.
     #[serde(deserialize_with = "duration")]
     pub queue_timeout: Option<Duration>,
@@ -123,6 +127,7 @@ impl Draft {
                 .on_dependency_failure
                 .or(defaults.on_dependency_failure),
             start_at: self.start_at.or(defaults.start_at),
+            every: self.every.or(defaults.every),
             queue_timeout: self.queue_timeout.or(defaults.queue_timeout),
             stall_timeout: self.stall_timeout.or(defaults.stall_timeout),
             timeout: self.timeout.or(defaults.timeout),
@@ -165,6 +170,7 @@ impl Draft {
             after: Vec::new(),
             on_dependency_failure: self.on_dependency_failure.unwrap_or_default(),
             start_at: self.start_at,
+            schedule: None,
             queue_timeout: self.queue_timeout,
             stall_timeout: self.stall_timeout,
             timeout: self
@@ -260,6 +266,11 @@ fn one_or_many<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<Strin
                 .collect(),
         },
     )
+}
+
+fn rule<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Recurrence>, D::Error> {
+    let text = String::deserialize(d)?;
+    parse_rule(&text).map(Some).map_err(D::Error::custom)
 }
 
 fn moment<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Timestamp>, D::Error> {

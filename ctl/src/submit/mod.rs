@@ -14,8 +14,8 @@ mod upload;
 
 use std::path::Path;
 
-use orchestra_proto::v1;
-use orchestra_types::{ContextFile, TaskId, TaskSpec, limits};
+use orchestra_proto::{convert::recurrence_to_wire, v1};
+use orchestra_types::{ContextFile, ScheduleId, TaskId, TaskSpec, limits};
 use uuid::Uuid;
 
 use crate::{
@@ -30,8 +30,10 @@ use upload::Uploads;
 /// Tasks that the head has acknowledged: they survive whatever comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submitted {
-    /// Their ids, in the order of the drafts.
+    /// The ids of the tasks, in the order of the drafts.
     pub ids: Vec<TaskId>,
+    /// The ids of the recurring tasks, in the order of the drafts.
+    pub schedules: Vec<ScheduleId>,
 }
 
 /// Checks the drafts, uploads what they need and submits them all in one call.
@@ -58,21 +60,55 @@ pub async fn submit(
     }
     uploads.send(client).await?;
     places.remember();
-    let tasks = specs.into_iter().zip(afters).map(|(mut spec, after)| {
-        spec.after = after.ids;
-        v1::NewTask {
-            spec: Some(spec.into()),
-            after_index: after.indexes,
+    let all = drafts.iter().zip(specs).zip(afters);
+    let (mut tasks, mut schedules) = (Vec::new(), Vec::new());
+    for ((draft, mut spec), after) in all {
+        if let Some(every) = draft.every {
+            schedules.push(v1::NewSchedule {
+                first_ms: spec.start_at.map(|at| at.0),
+                spec: Some(spec.into()),
+                every: Some(recurrence_to_wire(every)),
+            });
+        } else {
+            spec.after = after.ids;
+            tasks.push(v1::NewTask {
+                spec: Some(spec.into()),
+                after_index: after.indexes,
+            });
         }
-    });
+    }
+    Ok(Submitted {
+        ids: send_tasks(client, tasks).await?,
+        schedules: send_schedules(client, schedules).await?,
+    })
+}
+
+/// All of them in one call: all are queued, or none.
+async fn send_tasks(client: &Client, tasks: Vec<v1::NewTask>) -> Result<Vec<TaskId>> {
+    if tasks.is_empty() {
+        return Ok(Vec::new());
+    }
     let request = v1::SubmitRequest {
         idempotency_key: Uuid::new_v4().to_string(),
-        tasks: tasks.collect(),
+        tasks,
     };
     let answer = patiently(async || client.admin().submit(request.clone()).await).await?;
-    Ok(Submitted {
-        ids: answer.ids.into_iter().map(TaskId).collect(),
-    })
+    Ok(answer.ids.into_iter().map(TaskId).collect())
+}
+
+async fn send_schedules(
+    client: &Client,
+    schedules: Vec<v1::NewSchedule>,
+) -> Result<Vec<ScheduleId>> {
+    if schedules.is_empty() {
+        return Ok(Vec::new());
+    }
+    let request = v1::AddSchedulesRequest {
+        idempotency_key: Uuid::new_v4().to_string(),
+        schedules,
+    };
+    let answer = patiently(async || client.admin().add_schedules(request.clone()).await).await?;
+    Ok(answer.ids.into_iter().map(ScheduleId).collect())
 }
 
 async fn add_context(

@@ -1,7 +1,18 @@
 //! Moments as people write them, in the time zone of the machine that `ctl` runs on.
 
 use jiff::{Zoned, civil};
-use orchestra_types::{Timestamp, time::parse_duration};
+use orchestra_types::{Recurrence, Timestamp, time::parse_duration};
+
+/// Reads when a recurring task comes: `6h`, or `18:30` by the clock of this machine as it is now.
+pub fn parse_rule(text: &str) -> Result<Recurrence, String> {
+    let ahead = Zoned::now()
+        .offset()
+        .seconds()
+        .div_euclid(60)
+        .rem_euclid(24 * 60);
+    let ahead = u16::try_from(ahead).unwrap_or_default();
+    Recurrence::parse(text.trim(), ahead).map_err(|e| e.to_string())
+}
 
 /// Reads a moment: `+2h` from now, `18:30` (the next one), `2026-11-21 18:30` here, or RFC 3339.
 pub fn parse_moment(text: &str) -> Result<Timestamp, String> {

@@ -27,7 +27,7 @@ pub fn resolve(drafts: &[Draft]) -> Result<Vec<After>> {
         .map(|draft| after(draft, &names).map_err(|e| draft.blame(e)))
         .collect::<Result<_>>()?;
     match cycle(&afters) {
-        None => Ok(afters),
+        None => placed(drafts, afters),
         Some(cycle) => {
             let path: Vec<String> = cycle.iter().map(|at| call(drafts, *at)).collect();
             Err(Error::failed(format!(
@@ -37,6 +37,31 @@ pub fn resolve(drafts: &[Draft]) -> Result<Vec<After>> {
             .hint("take one `after` out of the circle"))
         }
     }
+}
+
+/// The same with places in the submission, in which recurring tasks have none.
+fn placed(drafts: &[Draft], mut afters: Vec<After>) -> Result<Vec<After>> {
+    let mut next = 0_u32;
+    let places = drafts.iter().map(|draft| {
+        let place = draft.every.is_none().then_some(next);
+        next += u32::from(draft.every.is_none());
+        place
+    });
+    let places: Vec<Option<u32>> = places.collect();
+    for (draft, after) in drafts.iter().zip(&mut afters) {
+        let recurs = draft.every.is_some() && !draft.after.is_empty();
+        let indexes = after.indexes.iter();
+        let placed = indexes.map(|index| places.get(*index as usize).copied().flatten());
+        match placed.collect::<Option<Vec<u32>>>().filter(|_| !recurs) {
+            Some(indexes) => after.indexes = indexes,
+            None => {
+                let error =
+                    Error::failed("a recurring task comes after no other, and none after it");
+                return Err(draft.blame(error.hint("leave `after` or `every` out")));
+            }
+        }
+    }
+    Ok(afters)
 }
 
 fn names(drafts: &[Draft]) -> Result<BTreeMap<&str, u32>> {
@@ -119,7 +144,8 @@ fn cycle(afters: &[After]) -> Option<Vec<u32>> {
 }
 
 fn call(drafts: &[Draft], index: u32) -> String {
-    let name = drafts.get(index as usize).and_then(|d| d.name.clone());
+    let draft = drafts.get(index as usize);
+    let name = draft.and_then(|d| d.name.clone().or_else(|| d.at.clone()));
     name.unwrap_or_else(|| format!("number {}", index + 1))
 }
 
@@ -184,6 +210,38 @@ mod tests {
             ])
             .is_ok()
         );
+    }
+
+    #[test]
+    fn a_task_without_a_name_in_a_circle_is_called_by_its_place() {
+        let mut drafts = [task("a", &["b"]), task("b", &["a"])];
+        drafts[0].at = Some("tasks.yaml:1".into());
+        drafts[1].at = Some("tasks.yaml:3".into());
+        assert_eq!(call(&drafts, 1), "b");
+        drafts[1].name = None;
+        assert_eq!(call(&drafts, 1), "tasks.yaml:3");
+    }
+
+    #[test]
+    fn recurring_tasks_have_no_place_among_the_others() {
+        let recurring = |name: &str, after: &[&str]| Draft {
+            every: Some(orchestra_types::Recurrence::Every(
+                std::time::Duration::from_secs(60),
+            )),
+            ..task(name, after)
+        };
+        let afters = resolve(&[recurring("r", &[]), task("a", &[]), task("b", &["a"])]).unwrap();
+        assert_eq!(afters[2].indexes, [0]);
+        for drafts in [
+            [task("a", &[]), recurring("r", &["a"])],
+            [recurring("r", &[]), task("a", &["r"])],
+        ] {
+            let error = resolve(&drafts).unwrap_err().to_string();
+            assert!(
+                error.contains("a recurring task comes after no other"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -139,6 +139,10 @@ fn facts(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
     fact("silent", silent.unwrap_or_default());
     fact("wait limit", within(task.queue_timeout_seconds));
     fact("stall limit", within(task.stall_timeout_seconds));
+    fact(
+        "run of",
+        task.schedule.map(|id| id.to_string()).unwrap_or_default(),
+    );
     fact("labels", pairs(&task.labels));
     fact("requires", pairs(&task.requires));
     fact(

@@ -1,8 +1,11 @@
 //! What must be made durable.
 
-use orchestra_types::{TaskId, TaskSpec, WorkerId};
+use orchestra_types::{ScheduleId, TaskId, TaskSpec, WorkerId};
 
-use crate::row::{AccountRow, AttemptRow, KeyRow, OutcomeRow, TaskRow, WorkerRow};
+use crate::{
+    row::{AccountRow, AttemptRow, KeyRow, OutcomeRow, TaskRow, WorkerRow},
+    schedule::ScheduleRow,
+};
 
 /// One row to write, or rows to remove. All changes of a step become durable together or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,13 @@ pub enum Change {
     },
     /// An account.
     Account(Box<AccountRow>),
+    /// A recurring task.
+    Schedule(Box<ScheduleRow>),
+    /// A recurring task is gone.
+    ForgetSchedule {
+        /// Which.
+        id: ScheduleId,
+    },
     /// A submission's key.
     Key(KeyRow),
     /// A task leaves: its row, its specification, its attempts and their ends.

@@ -7,7 +7,7 @@ use orchestra_types::{RunnerName, TaskId, Timestamp, WorkerId};
 use crate::{
     Config, accounts::Accounts, change::Change, facts::FactsPool, free::Free, input::Input,
     keys::Keys, message::Message, overdue::Overdue, queue::Queue, retention::Finished,
-    table::TaskTable, view::Counts, worker::Worker,
+    schedule::Schedules, table::TaskTable, view::Counts, worker::Worker,
 };
 
 /// What an input leads to. First every change is made durable, then the messages are sent.
@@ -49,6 +49,8 @@ pub struct Core {
     pub(crate) counts: Counts,
     /// The clocks of tasks.
     pub(crate) overdue: Overdue,
+    /// Recurring tasks.
+    pub(crate) schedules: Schedules,
     pub(crate) assigning: bool,
 }
 
@@ -74,6 +76,7 @@ impl Core {
             last_id: TaskId(0),
             counts: Counts::default(),
             overdue: Overdue::default(),
+            schedules: Schedules::default(),
             assigning: true,
         }
     }
@@ -141,6 +144,20 @@ impl Core {
             Input::ResumeAccount { request, name } => {
                 self.on_resume_account(request, name, &mut step);
             }
+            Input::Schedule {
+                request,
+                key,
+                schedules,
+            } => {
+                self.on_schedule(now, request, &key, schedules, &mut step);
+            }
+            Input::ChangeSchedule {
+                request,
+                schedule,
+                change,
+            } => {
+                self.on_schedule_change(now, request, schedule, change, &mut step);
+            }
             Input::Active { attempt } => self.on_active(now, attempt, &mut step),
             Input::Availability {
                 request,
@@ -169,6 +186,7 @@ impl Core {
             self.next_forgetting(),
             accounts,
             self.overdue.next(),
+            self.schedules.next(),
         ];
         due.into_iter().flatten().min()
     }
@@ -180,6 +198,7 @@ impl Core {
         }
         self.end_leases(now, step);
         self.end_overdue(now, step);
+        self.run_schedules(now, step);
         self.forget_due(now, step);
         self.tick_accounts(now, step);
     }

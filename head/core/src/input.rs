@@ -1,11 +1,11 @@
 //! What the core is told.
 
 use orchestra_types::{
-    AccountName, ApplyResult, AttemptId, Limited, Outcome, Priority, TaskId, TaskSpec, Usage,
-    WorkerId, runner::WorkerInfo,
+    AccountName, ApplyResult, AttemptId, Limited, Outcome, Priority, ScheduleId, TaskId, TaskSpec,
+    Usage, WorkerId, runner::WorkerInfo,
 };
 
-use crate::{ConnectionId, RequestId, row::Availability};
+use crate::{ConnectionId, RequestId, row::Availability, schedule::NewSchedule};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -120,6 +120,24 @@ pub enum Input {
         /// Which.
         name: AccountName,
     },
+    /// A client wants tasks that come again and again.
+    Schedule {
+        /// For the answer.
+        request: RequestId,
+        /// The same key gives the same schedules.
+        key: String,
+        /// What is to come.
+        schedules: Vec<NewSchedule>,
+    },
+    /// A person pauses, resumes or deletes a schedule.
+    ChangeSchedule {
+        /// For the answer.
+        request: RequestId,
+        /// Which.
+        schedule: ScheduleId,
+        /// What.
+        change: ScheduleChange,
+    },
     /// The agent of an attempt gave a sign of life.
     Active {
         /// Which attempt.
@@ -145,6 +163,17 @@ pub enum Input {
     StopAssigning,
     /// A deadline has passed.
     Tick,
+}
+
+/// What a person wants of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScheduleChange {
+    /// No runs for now.
+    Pause,
+    /// Runs again.
+    Resume,
+    /// No runs any more.
+    Delete,
 }
 
 /// A task to be.

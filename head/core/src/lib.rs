@@ -33,6 +33,7 @@ mod queue;
 mod restore;
 mod retention;
 mod row;
+mod schedule;
 mod session;
 mod submit;
 mod table;
@@ -48,7 +49,7 @@ pub use crate::{
     config::{Config, Retention},
     core::{Core, Step},
     facts::FactsPool,
-    input::{Held, Input, Meter, NewTask, Report, ReportBody},
+    input::{Held, Input, Meter, NewTask, Report, ReportBody, ScheduleChange},
     message::{
         CancelRefused, Message, NotFound, PriorityRefused, Reply, RetryRefused, StopReason,
         SubmitRefused, Welcome,
@@ -58,6 +59,7 @@ pub use crate::{
         AccountRow, AttemptRow, Availability, EndStatus, Ending, KeyRow, OutcomeRow, Slow, State,
         TaskFacts, TaskRow, Terms, Timing, WorkerRow,
     },
+    schedule::{NewSchedule, ScheduleRow},
     view::{AccountView, AgentState, AgentView, Counts, Filter, Link, Page, TaskView, WorkerView},
 };
 

@@ -1,6 +1,8 @@
 //! Whom to tell what, once the changes are durable.
 
-use orchestra_types::{AccountName, AttemptId, RunnerName, TaskId, TaskStatus, WorkerId};
+use orchestra_types::{
+    AccountName, AttemptId, RunnerName, ScheduleId, TaskId, TaskStatus, WorkerId,
+};
 
 use crate::{ConnectionId, RequestId, row::Availability};
 
@@ -119,6 +121,17 @@ pub enum Reply {
     AccountDone(AccountName),
     /// There is no such account.
     NoAccount(AccountName),
+    /// The schedules are durable.
+    Scheduled {
+        /// In the order of the request.
+        ids: Vec<ScheduleId>,
+        /// The key was known: these are the earlier ones.
+        duplicate: bool,
+    },
+    /// Done: the schedule as it is now can be read, if it was not deleted.
+    ScheduleDone(ScheduleId),
+    /// There is no such schedule.
+    NoSchedule(ScheduleId),
     /// Done: the worker as it is now can be read.
     WorkerDone(WorkerId),
     /// There is no such worker.
@@ -144,6 +157,11 @@ pub enum SubmitRefused {
     Empty,
     /// There are too many tasks in it.
     TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// There would be too many recurring tasks.
+    TooManySchedules {
         /// The limit.
         limit: usize,
     },

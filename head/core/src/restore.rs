@@ -11,6 +11,7 @@ use crate::{
     Config, Core, Step,
     accounts::name_accounts,
     row::{AccountRow, KeyRow, State, TaskRow, WorkerRow},
+    schedule::ScheduleRow,
     task::Waits,
     worker::Worker,
 };
@@ -27,6 +28,8 @@ pub struct Rows {
     pub accounts: Vec<AccountRow>,
     /// Keys of submissions.
     pub keys: Vec<KeyRow>,
+    /// Recurring tasks.
+    pub schedules: Vec<ScheduleRow>,
 }
 
 impl Core {
@@ -47,6 +50,9 @@ impl Core {
             let last = TaskId(key.first.0 + key.count.saturating_sub(1));
             core.last_id = core.last_id.max(last);
             core.keys.insert(&key);
+        }
+        for row in rows.schedules {
+            core.schedules.insert(row);
         }
         core.restore_tasks(now, rows.tasks);
         core.find_empty_submissions();

@@ -36,6 +36,19 @@ impl Core {
         step.messages.push(Message::Reply { request, reply });
     }
 
+    /// Takes the run of a schedule in.
+    pub(crate) fn accept_run(
+        &mut self,
+        now: Timestamp,
+        key: String,
+        run: NewTask,
+        step: &mut Step,
+    ) -> TaskId {
+        let id = TaskId(self.last_id.0 + 1);
+        let _: Reply = self.accept(now, key, vec![run], step);
+        id
+    }
+
     fn accept(
         &mut self,
         now: Timestamp,
@@ -138,7 +151,12 @@ impl Core {
         one.or_else(|| cycle(tasks).map(|indices| SubmitRefused::Cycle { indices }))
     }
 
-    fn task_refusal(&self, index: usize, task: &NewTask, count: usize) -> Option<SubmitRefused> {
+    pub(crate) fn task_refusal(
+        &self,
+        index: usize,
+        task: &NewTask,
+        count: usize,
+    ) -> Option<SubmitRefused> {
         if let Some(after) = task
             .spec
             .after

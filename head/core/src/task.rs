@@ -173,6 +173,9 @@ impl Core {
             State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
         }
         self.tasks.count(id, status);
+        if status.is_ended() {
+            self.schedules.on_end(now, id);
+        }
         self.watch(now, id);
     }
 

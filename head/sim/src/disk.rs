@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use orchestra_core::{AccountRow, Change, KeyRow, Rows, TaskRow, WorkerRow};
-use orchestra_types::{AccountName, TaskId, WorkerId};
+use orchestra_core::{AccountRow, Change, KeyRow, Rows, ScheduleRow, TaskRow, WorkerRow};
+use orchestra_types::{AccountName, ScheduleId, TaskId, WorkerId};
 
 use crate::{cast::Cast, shadow::Shadow};
 
@@ -15,6 +15,7 @@ pub struct Disk {
     acked: BTreeMap<WorkerId, u64>,
     keys: Vec<KeyRow>,
     accounts: BTreeMap<AccountName, AccountRow>,
+    schedules: BTreeMap<ScheduleId, ScheduleRow>,
     /// The same in the judge's words.
     pub shadow: Shadow,
 }
@@ -41,6 +42,8 @@ impl Disk {
                 self.acked.remove(&id);
             }
             Change::Account(row) => drop(self.accounts.insert(row.name.clone(), *row)),
+            Change::Schedule(row) => drop(self.schedules.insert(row.id, *row)),
+            Change::ForgetSchedule { id } => drop(self.schedules.remove(&id)),
             Change::Spec { .. } | Change::Attempt(_) | Change::Outcome(_) => {}
         }
     }
@@ -57,6 +60,7 @@ impl Disk {
             workers: self.workers.values().map(with_acked).collect(),
             keys: self.keys.clone(),
             accounts: self.accounts.values().cloned().collect(),
+            schedules: self.schedules.values().cloned().collect(),
         }
     }
 

@@ -368,7 +368,11 @@ impl Shadow {
                 let key = key.parse().ok();
                 self.keys.retain(|known| Some(known.key) != key);
             }
-            Change::Spec { .. } | Change::ForgetWorker { .. } | Change::Account(_) => {}
+            Change::Spec { .. }
+            | Change::ForgetWorker { .. }
+            | Change::Account(_)
+            | Change::Schedule(_)
+            | Change::ForgetSchedule { .. } => {}
         }
     }
 

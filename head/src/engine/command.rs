@@ -3,11 +3,12 @@
 use std::sync::{Mutex, Weak};
 
 use orchestra_core::{
-    Availability, ConnectionId, Core, Input, NewTask, Reply, StopReason, Welcome,
+    Availability, ConnectionId, Core, Input, NewSchedule, NewTask, Reply, ScheduleChange,
+    StopReason, Welcome,
 };
 use orchestra_types::{
-    AccountName, ApplyResult, AttemptId, Priority, RunnerName, TaskId, TaskSpec, Timestamp,
-    WorkerId,
+    AccountName, ApplyResult, AttemptId, Priority, RunnerName, ScheduleId, TaskId, TaskSpec,
+    Timestamp, WorkerId,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -58,13 +59,27 @@ impl Command {
 
 /// What a client may ask for.
 pub(super) enum Ask {
-    Submit { key: String, tasks: Vec<NewTask> },
+    Submit {
+        key: String,
+        tasks: Vec<NewTask>,
+    },
     Cancel(TaskId),
     Retry(TaskId),
     Prioritise(TaskId, Priority),
+    Schedule {
+        key: String,
+        schedules: Vec<NewSchedule>,
+    },
+    ChangeSchedule(ScheduleId, ScheduleChange),
     SetAvailability(WorkerId, Availability),
-    RecordApply { task: TaskId, result: ApplyResult },
-    SetAccount { name: AccountName, max: Option<u32> },
+    RecordApply {
+        task: TaskId,
+        result: ApplyResult,
+    },
+    SetAccount {
+        name: AccountName,
+        max: Option<u32>,
+    },
     ResumeAccount(AccountName),
 }
 

@@ -5,9 +5,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use orchestra_core::{Availability, ConnectionId, Held, Input, NewTask, Reply};
+use orchestra_core::{
+    Availability, ConnectionId, Held, Input, NewSchedule, NewTask, Reply, ScheduleChange,
+};
 use orchestra_types::{
-    AccountName, ApplyResult, Priority, TaskId, Timestamp, WorkerId, runner::WorkerInfo,
+    AccountName, ApplyResult, Priority, ScheduleId, TaskId, Timestamp, WorkerId, runner::WorkerInfo,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -107,6 +109,24 @@ impl Handle {
     /// Gives a task another priority.
     pub async fn prioritise(&self, task: TaskId, priority: Priority) -> Result<Reply, AskError> {
         self.ask(Ask::Prioritise(task, priority)).await
+    }
+
+    /// Adds recurring tasks. The answer comes when they are durable.
+    pub async fn schedule(
+        &self,
+        key: String,
+        schedules: Vec<NewSchedule>,
+    ) -> Result<Reply, AskError> {
+        self.ask(Ask::Schedule { key, schedules }).await
+    }
+
+    /// Pauses, resumes or deletes a recurring task.
+    pub async fn change_schedule(
+        &self,
+        schedule: ScheduleId,
+        change: ScheduleChange,
+    ) -> Result<Reply, AskError> {
+        self.ask(Ask::ChangeSchedule(schedule, change)).await
     }
 
     /// Decides whether a worker is given anything new.

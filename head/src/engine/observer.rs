@@ -61,6 +61,8 @@ impl Observer {
             | Change::Acked { .. }
             | Change::Account(_)
             | Change::Key(_)
+            | Change::Schedule(_)
+            | Change::ForgetSchedule { .. }
             | Change::ForgetKey { .. }
             | Change::ForgetWorker { .. } => {}
         }

@@ -297,6 +297,16 @@ impl Ask {
             },
             Self::SetAccount { name, max } => Input::SetAccount { request, name, max },
             Self::ResumeAccount(name) => Input::ResumeAccount { request, name },
+            Self::Schedule { key, schedules } => Input::Schedule {
+                request,
+                key,
+                schedules,
+            },
+            Self::ChangeSchedule(schedule, change) => Input::ChangeSchedule {
+                request,
+                schedule,
+                change,
+            },
             Self::SetAvailability(worker, availability) => Input::Availability {
                 request,
                 worker,

@@ -7,7 +7,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response};
 
 use super::{
-    Services, accounts, backup, change, cluster, context, follow, list, manifest, purge,
+    Services, accounts, backup, change, cluster, context, follow, list, manifest, purge, schedules,
     status::Result, submit, watch,
 };
 
@@ -67,6 +67,29 @@ impl admin_server::Admin for Admin {
         request: Request<v1::SetPriorityRequest>,
     ) -> Result<Response<v1::Task>> {
         let answer = change::set_priority(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn add_schedules(
+        &self,
+        request: Request<v1::AddSchedulesRequest>,
+    ) -> Result<Response<v1::AddSchedulesResponse>> {
+        let answer = schedules::add(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn list_schedules(
+        &self,
+        _: Request<v1::ListSchedulesRequest>,
+    ) -> Result<Response<v1::ListSchedulesResponse>> {
+        schedules::list(&self.services).await.map(Response::new)
+    }
+
+    async fn change_schedule(
+        &self,
+        request: Request<v1::ChangeScheduleRequest>,
+    ) -> Result<Response<v1::ChangeScheduleResponse>> {
+        let answer = schedules::change(&self.services, request.into_inner()).await;
         answer.map(Response::new)
     }
 

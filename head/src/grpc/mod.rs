@@ -15,6 +15,7 @@ mod list;
 mod manifest;
 mod purge;
 mod push;
+mod schedules;
 mod server;
 mod session;
 mod status;

@@ -5,7 +5,9 @@ use orchestra_core::{
     CancelRefused, NotFound, PriorityRefused, Reply, RetryRefused, SubmitRefused,
 };
 use orchestra_proto::Refused;
-use orchestra_types::{AccountName, AttemptId, RunnerName, TaskId, TaskStatus, WorkerId};
+use orchestra_types::{
+    AccountName, AttemptId, RunnerName, ScheduleId, TaskId, TaskStatus, WorkerId,
+};
 use tonic::Status;
 
 use crate::{
@@ -183,8 +185,27 @@ pub(super) fn done(reply: Reply) -> Result<TaskId> {
         | Reply::SubmitRefused(_)
         | Reply::AccountDone(_)
         | Reply::NoAccount(_)
+        | Reply::Scheduled { .. }
+        | Reply::ScheduleDone(_)
+        | Reply::NoSchedule(_)
         | Reply::WorkerDone(_)
         | Reply::NoWorker(_) => Err(internal("the engine answered another question")),
+    }
+}
+
+/// There is no such recurring task.
+pub(super) fn no_schedule(id: ScheduleId) -> Status {
+    Status::not_found(format!(
+        "there is no {id}; `ctl schedules` lists all of them"
+    ))
+}
+
+/// The answer to new recurring tasks: ids, and whether they are earlier ones.
+pub(super) fn scheduled(reply: Reply) -> Result<(Vec<ScheduleId>, bool)> {
+    match reply {
+        Reply::Scheduled { ids, duplicate } => Ok((ids, duplicate)),
+        Reply::SubmitRefused(why) => Err(submit_refused(why)),
+        _ => Err(internal("the engine answered another question")),
     }
 }
 
@@ -214,6 +235,9 @@ pub(super) fn submitted(reply: Reply) -> Result<(Vec<TaskId>, bool)> {
         | Reply::CancelRefused(_)
         | Reply::RetryRefused(_)
         | Reply::PriorityRefused(_)
+        | Reply::Scheduled { .. }
+        | Reply::ScheduleDone(_)
+        | Reply::NoSchedule(_)
         | Reply::WorkerDone(_)
         | Reply::NoWorker(_)
         | Reply::AccountDone(_)
@@ -266,6 +290,9 @@ fn submit_refused(why: SubmitRefused) -> Status {
         SubmitRefused::Empty => Status::invalid_argument("there is no task in the submission"),
         SubmitRefused::TooMany { limit } => Status::invalid_argument(format!(
             "one submission may have at most {limit} tasks; send them in parts"
+        )),
+        SubmitRefused::TooManySchedules { limit } => Status::resource_exhausted(format!(
+            "there may be at most {limit} recurring tasks; `ctl schedules delete` ends some"
         )),
         SubmitRefused::QueueFull { limit } => Status::resource_exhausted(format!(
             "{limit} tasks wait already, the limit of `head.queue_max`; submit later or raise it"

@@ -25,7 +25,7 @@ pub(super) async fn submit(
     let tasks: Vec<NewTask> = tasks
         .collect::<std::result::Result<_, _>>()
         .map_err(|e| status::refused(&e))?;
-    check_stored(services, &tasks).map_err(|e| status::refused(&e))?;
+    check_stored(services, tasks.iter().map(|task| &task.spec)).map_err(|e| status::refused(&e))?;
     let (tasks, spans) = traced(tasks);
     let reply = services.engine.submit(key, tasks).await;
     let (ids, duplicate) = status::submitted(reply.map_err(status::asked)?)?;
@@ -58,7 +58,7 @@ fn traced(mut tasks: Vec<NewTask>) -> (Vec<NewTask>, Vec<Span>) {
     (tasks, spans)
 }
 
-fn key(key: String) -> std::result::Result<String, Refused> {
+pub(super) fn key(key: String) -> std::result::Result<String, Refused> {
     let fits = (1..=KEY_BYTES_MAX).contains(&key.len());
     if fits && key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(key);
@@ -83,8 +83,11 @@ fn new_task(wire: v1::NewTask) -> std::result::Result<NewTask, Refused> {
 }
 
 /// What a task names by its digest must be here already: found out now, not when it is started.
-fn check_stored(services: &Services, tasks: &[NewTask]) -> std::result::Result<(), Refused> {
-    let named: BTreeSet<Digest> = tasks.iter().flat_map(|task| digests(&task.spec)).collect();
+pub(super) fn check_stored<'a>(
+    services: &Services,
+    specs: impl Iterator<Item = &'a TaskSpec>,
+) -> std::result::Result<(), Refused> {
+    let named: BTreeSet<Digest> = specs.flat_map(digests).collect();
     let missing = named.iter().find(|digest| !services.blobs.has(digest));
     missing.map_or(Ok(()), |digest| {
         let why = format!("no bytes named {digest} are stored here; upload them first");

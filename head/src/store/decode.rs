@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use orchestra_core::{
     AccountRow, AttemptRow, Availability, Change, EndStatus, Ending, FactsPool, KeyRow, OutcomeRow,
-    Slow, State, TaskFacts, TaskRow, Terms, Timing, WorkerRow,
+    ScheduleRow, Slow, State, TaskFacts, TaskRow, Terms, Timing, WorkerRow,
 };
 use orchestra_proto::{
     Refused, convert,
@@ -12,8 +12,8 @@ use orchestra_proto::{
     v1,
 };
 use orchestra_types::{
-    ApplyResult, Failure, Outcome, Priority, RunnerName, TaskId, TaskSpec, Timestamp, WorkerId,
-    runner::WorkerInfo,
+    ApplyResult, Failure, Outcome, Priority, RunnerName, ScheduleId, TaskId, TaskSpec, Timestamp,
+    WorkerId, runner::WorkerInfo,
 };
 
 use prost::Message;
@@ -54,6 +54,9 @@ pub(super) fn change(key: &[u8], message: &[u8]) -> super::Result<Change> {
         }),
         key::ACCOUNTS => typed(key, message, |row| {
             Ok(Change::Account(Box::new(account(row)?)))
+        }),
+        key::SCHEDULES => typed(key, message, |row| {
+            Ok(Change::Schedule(Box::new(schedule(row)?)))
         }),
         key::KEYS => typed(key, message, |row| Ok(Change::Key(self::key(row)?))),
         _ => Err(large::damaged(key, "no table has this letter".to_owned())),
@@ -152,6 +155,20 @@ fn availability(name: &str) -> Read<Availability> {
             .find(|known| known.as_str() == name)
             .ok_or_else(|| Refused::new("availability", "is unknown")),
     }
+}
+
+pub(super) fn schedule(row: stored::ScheduleRow) -> Read<ScheduleRow> {
+    Ok(ScheduleRow {
+        id: ScheduleId(row.id),
+        key: row.key,
+        created_at: Timestamp(row.created_at_ms),
+        spec: Box::new(present("spec", row.spec)?.try_into()?),
+        every: convert::recurrence(row.every)?,
+        next: Timestamp(row.next_ms),
+        paused: row.paused,
+        last: (row.last_task > 0).then_some(TaskId(row.last_task)),
+        runs: row.runs,
+    })
 }
 
 pub(super) fn key(row: stored::KeyRow) -> Read<KeyRow> {

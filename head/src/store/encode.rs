@@ -1,7 +1,8 @@
 //! Rows to bytes.
 
 use orchestra_core::{
-    AccountRow, AttemptRow, Change, Ending, KeyRow, OutcomeRow, State, TaskRow, WorkerRow,
+    AccountRow, AttemptRow, Change, Ending, KeyRow, OutcomeRow, ScheduleRow, State, TaskRow,
+    WorkerRow,
 };
 use orchestra_proto::{
     convert,
@@ -32,6 +33,10 @@ pub(super) fn change(change: &Change, blobs: &Blobs, frame: &mut Frame) -> Resul
         Change::ForgetTask { id, attempts } => {
             key::of_forgotten(*id, *attempts).for_each(|key| frame.remove(&key));
         }
+        Change::Schedule(row) => {
+            large::put(frame, &key::schedule(row.id), &schedule(row), blobs)?;
+        }
+        Change::ForgetSchedule { id } => frame.remove(&key::schedule(*id)),
         Change::ForgetKey { key } => frame.remove(&key::submission(key)),
         Change::ForgetWorker { id } => {
             frame.remove(&key::worker(id));
@@ -208,6 +213,20 @@ fn account(row: &AccountRow) -> stored::AccountRow {
         }),
         strikes: row.strikes,
         limited_at_ms: row.limited_at.map_or(0, |at| at.0),
+    }
+}
+
+fn schedule(row: &ScheduleRow) -> stored::ScheduleRow {
+    stored::ScheduleRow {
+        id: row.id.0,
+        key: row.key.clone(),
+        created_at_ms: row.created_at.0,
+        spec: Some(TaskSpec::clone(&row.spec).into()),
+        every: Some(convert::recurrence_to_wire(row.every)),
+        next_ms: row.next.0,
+        paused: row.paused,
+        last_task: row.last.map_or(0, |id| id.0),
+        runs: row.runs,
     }
 }
 

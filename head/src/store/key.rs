@@ -2,7 +2,7 @@
 //! scans.
 
 use orchestra_core::Change;
-use orchestra_types::{AccountName, AttemptId, TaskId, WorkerId};
+use orchestra_types::{AccountName, AttemptId, ScheduleId, TaskId, WorkerId};
 
 pub(super) const TASKS: u8 = b't';
 pub(super) const SPECS: u8 = b's';
@@ -11,6 +11,7 @@ pub(super) const OUTCOMES: u8 = b'o';
 pub(super) const WORKERS: u8 = b'w';
 pub(super) const ACKED: u8 = b'r';
 pub(super) const KEYS: u8 = b'k';
+pub(super) const SCHEDULES: u8 = b'e';
 /// What the store notes of itself.
 pub(super) const META: u8 = b'm';
 pub(super) const ACCOUNTS: u8 = b'c';
@@ -47,6 +48,12 @@ pub(super) fn account(name: &AccountName) -> Vec<u8> {
     named(ACCOUNTS, name.as_str())
 }
 
+pub(super) fn schedule(id: ScheduleId) -> Vec<u8> {
+    let mut key = vec![SCHEDULES];
+    key.extend(id.0.to_be_bytes());
+    key
+}
+
 pub(super) fn submission(key: &str) -> Vec<u8> {
     named(KEYS, key)
 }
@@ -62,6 +69,8 @@ pub fn of_change(change: &Change) -> Vec<Vec<u8>> {
         Change::Acked { worker, .. } => vec![acked(worker)],
         Change::Account(row) => vec![account(&row.name)],
         Change::Key(row) => vec![submission(&row.key)],
+        Change::Schedule(row) => vec![schedule(row.id)],
+        Change::ForgetSchedule { id } => vec![schedule(*id)],
         Change::ForgetTask { id, attempts } => of_forgotten(*id, *attempts).collect(),
         Change::ForgetKey { key } => vec![submission(key)],
         Change::ForgetWorker { id } => vec![worker(id), acked(id)],

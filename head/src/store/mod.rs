@@ -7,6 +7,7 @@
 //! t <task>            task         s <task>            specification, written once
 //! a <task> <attempt>  attempt      o <task> <attempt>  its end
 //! w <worker>          worker       r <worker>          reports recorded up to
+//! e <schedule>        recurring task
 //! k <key>             submission   c <account>         account
 //! m format            format of the whole
 //! ```

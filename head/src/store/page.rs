@@ -102,6 +102,7 @@ pub fn change_of(key: &[u8], message: &[u8]) -> Result<Change> {
 pub fn references(change: &Change) -> Vec<Reference> {
     match change {
         Change::Spec { spec, .. } => of_spec(spec),
+        Change::Schedule(row) => of_spec(&row.spec),
         Change::Outcome(row) => match &row.result {
             Ok(outcome) => {
                 let artifacts = outcome.artifacts.iter();
@@ -120,6 +121,7 @@ pub fn references(change: &Change) -> Vec<Reference> {
         | Change::Account(_)
         | Change::Key(_)
         | Change::ForgetTask { .. }
+        | Change::ForgetSchedule { .. }
         | Change::ForgetKey { .. }
         | Change::ForgetWorker { .. } => Vec::new(),
     }

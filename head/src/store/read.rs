@@ -17,6 +17,7 @@ impl Store {
             workers: self.load_workers()?,
             accounts: self.table(key::ACCOUNTS, decode::account)?,
             keys: self.table(key::KEYS, decode::key)?,
+            schedules: self.table(key::SCHEDULES, decode::schedule)?,
         })
     }
 

@@ -4,12 +4,13 @@ mod migration;
 use std::{collections::BTreeMap, path::Path};
 
 use orchestra_core::{
-    AttemptRow, Change, EndStatus, Ending, KeyRow, OutcomeRow, State, TaskFacts, TaskRow, WorkerRow,
+    AttemptRow, Change, EndStatus, Ending, KeyRow, OutcomeRow, ScheduleRow, State, TaskFacts,
+    TaskRow, WorkerRow,
 };
 use orchestra_types::{
     ApplyResult, Artifact, ArtifactKind, AttemptId, ContextFile, Digest, Exit, Failure,
-    FailureCode, ManifestSummary, Outcome, Place, Priority, ProjectRef, ShellCommand, TaskId,
-    TaskSpec, Timestamp, Usage,
+    FailureCode, ManifestSummary, Outcome, Place, Priority, ProjectRef, Recurrence, ScheduleId,
+    ShellCommand, TaskId, TaskSpec, Timestamp, Usage,
     runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
@@ -63,6 +64,7 @@ fn spec(description: &str) -> TaskSpec {
         start_at: Some(Timestamp(40)),
         queue_timeout: Some(std::time::Duration::from_secs(90)),
         stall_timeout: Some(std::time::Duration::from_secs(30)),
+        schedule: Some(orchestra_types::ScheduleId(3)),
         labels: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
         requires: BTreeMap::from([("gpu".to_owned(), "yes".to_owned())]),
         context_files: vec![ContextFile {
@@ -245,6 +247,27 @@ fn worker() -> WorkerRow {
     }
 }
 
+fn schedule(id: u64) -> ScheduleRow {
+    let rules = [
+        Recurrence::Every(std::time::Duration::from_secs(90)),
+        Recurrence::Daily {
+            minute: 61,
+            ahead: 1439,
+        },
+    ];
+    ScheduleRow {
+        id: ScheduleId(id),
+        key: "key".to_owned(),
+        created_at: Timestamp(5),
+        spec: Box::new(spec("again")),
+        every: rules[(id % 2) as usize],
+        next: Timestamp(6),
+        paused: id == 2,
+        last: (id == 2).then_some(TaskId(9)),
+        runs: id,
+    }
+}
+
 fn submission(first: u64, count: u64) -> KeyRow {
     KeyRow {
         key: format!("key-{first}"),
@@ -285,6 +308,8 @@ fn every_kind_of_row_survives_a_restart() {
     let mut changes = vec![
         Change::Key(submission(1, 100)),
         Change::Worker(Box::new(worker())),
+        Change::Schedule(Box::new(schedule(1))),
+        Change::Schedule(Box::new(schedule(2))),
         Change::Acked {
             worker: "w1".parse().unwrap(),
             up_to: 42,
@@ -307,6 +332,7 @@ fn every_kind_of_row_survives_a_restart() {
     assert_eq!(rows.tasks, tasks);
     assert_eq!(rows.workers, [(worker(), 42)]);
     assert_eq!(rows.keys, [submission(1, 100)]);
+    assert_eq!(rows.schedules, [schedule(1), schedule(2)]);
     assert_eq!(store.spec(TaskId(1)).unwrap(), Some(spec("do it")));
     assert_eq!(store.attempts(TaskId(1)).unwrap(), [attempt]);
     for end in ends {

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use orchestra_types::{
-    ContextFile, OnDependencyFailure, Place, Priority, ProjectRef, RunnerName, ShellCommand,
-    TaskId, TaskSpec, limits,
+    ContextFile, OnDependencyFailure, Place, Priority, ProjectRef, RunnerName, ScheduleId,
+    ShellCommand, TaskId, TaskSpec, limits,
 };
 
 use super::{
@@ -32,7 +32,9 @@ const SHELL: &str = "shell";
 /// # Errors
 /// What is wrong with which field.
 pub fn submitted_spec(wire: v1::TaskSpec) -> Result<TaskSpec> {
-    let spec = TaskSpec::try_from(wire)?;
+    let mut spec = TaskSpec::try_from(wire)?;
+    // The head says whose run a task is.
+    spec.schedule = None;
     let is_for_shell = spec.runner.as_ref().is_some_and(|r| r.as_str() == SHELL);
     if spec.command.is_some() && !is_for_shell {
         return Err(Refused::new("command", "is for the runner `shell` only"));
@@ -61,6 +63,7 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             after: after(&wire.after)?,
             on_dependency_failure: on_dependency_failure(wire.on_dependency_failure)?,
             start_at: wire.start_at_ms.map(timestamp),
+            schedule: (wire.schedule > 0).then_some(ScheduleId(wire.schedule)),
             queue_timeout: queue_timeout(wire.queue_timeout_ms)?,
             stall_timeout: stall_timeout(wire.stall_timeout_ms)?,
             timeout: timeout(wire.timeout_ms)?,
@@ -91,6 +94,7 @@ impl From<TaskSpec> for v1::TaskSpec {
             after: spec.after.into_iter().map(|id| id.0).collect(),
             on_dependency_failure: v1::OnDependencyFailure::from(spec.on_dependency_failure).into(),
             start_at_ms: spec.start_at.map(|at| at.0),
+            schedule: spec.schedule.map_or(0, |id| id.0),
             queue_timeout_ms: spec.queue_timeout.map_or(0, millis),
             stall_timeout_ms: spec.stall_timeout.map_or(0, millis),
             timeout_ms: millis(spec.timeout),

@@ -46,6 +46,34 @@ impl FromStr for TaskId {
     }
 }
 
+/// A recurring task, counted by the head from 1. Shown as `schedule_001`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScheduleId(pub u64);
+
+impl fmt::Display for ScheduleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "schedule_{:03}", self.0)
+    }
+}
+
+impl FromStr for ScheduleId {
+    type Err = ParseIdError;
+
+    /// Reads `schedule_001`, `001` or `1`.
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let digits = text.strip_prefix("schedule_").unwrap_or(text);
+        match digits.parse() {
+            Ok(number) if number > 0 && digits.bytes().all(|b| b.is_ascii_digit()) => {
+                Ok(Self(number))
+            }
+            Ok(_) | Err(_) => Err(ParseIdError {
+                text: text.chars().take(64).collect(),
+                wanted: "schedule id (`schedule_001` or `1`)",
+            }),
+        }
+    }
+}
+
 /// One run of a task on one worker. The number is the fencing token: it only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId {
@@ -99,6 +127,7 @@ macro_rules! serde_as_text {
 }
 serde_as_text!(TaskId);
 serde_as_text!(AttemptId);
+serde_as_text!(ScheduleId);
 
 macro_rules! name_id {
     ($(#[$doc:meta])* $name:ident, $wanted:literal) => {

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod manifest;
 pub mod outcome;
 pub mod runner;
+mod schedule;
 pub mod spec;
 pub mod status;
 pub mod time;
@@ -23,9 +24,10 @@ pub use artifact::{Artifact, ArtifactKind, Digest};
 pub use budget::{Budget, Spent};
 pub use event::{Event, EventKind, Usage};
 pub use failure::{Failure, FailureCode, Fault};
-pub use id::{AttemptId, MachineId, ProjectId, RunnerName, TaskId, WorkerId};
+pub use id::{AttemptId, MachineId, ProjectId, RunnerName, ScheduleId, TaskId, WorkerId};
 pub use manifest::{FileChange, Manifest, ManifestEntry, ManifestSummary};
 pub use outcome::{ApplyResult, Exit, Outcome};
+pub use schedule::Recurrence;
 pub use spec::{
     ContextFile, OnDependencyFailure, Place, Priority, ProjectRef, ShellCommand, TaskSpec,
 };

@@ -26,6 +26,12 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 pub const QUEUE_TIMEOUT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Shortest silence for which an attempt may be stopped.
 pub const STALL_TIMEOUT_MIN: Duration = Duration::from_secs(10);
+/// Shortest time between two runs of a recurring task.
+pub const EVERY_MIN: Duration = Duration::from_secs(1);
+/// Longest time between two runs of a recurring task: 366 days.
+pub const EVERY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Most recurring tasks.
+pub const SCHEDULES_MAX: usize = 1000;
 /// How often at most the events of one attempt count as a sign of life of its agent.
 pub const ACTIVITY_EVERY: Duration = Duration::from_secs(2);
 /// Largest artifact: 8 GiB.

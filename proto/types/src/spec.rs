@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duratio
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Artifact, Budget, Digest, MachineId, ProjectId, RunnerName, TaskId, Timestamp, id::ParseIdError,
+    Artifact, Budget, Digest, MachineId, ProjectId, RunnerName, ScheduleId, TaskId, Timestamp,
+    id::ParseIdError,
 };
 
 /// How much a task matters. Order: low < normal < high.
@@ -185,6 +186,8 @@ pub struct TaskSpec {
     pub on_dependency_failure: OnDependencyFailure,
     /// It is not started before this moment.
     pub start_at: Option<Timestamp>,
+    /// The recurring task that it is a run of.
+    pub schedule: Option<ScheduleId>,
     /// How long it may wait for a worker before its first attempt; for ever when none is named.
     pub queue_timeout: Option<Duration>,
     /// How long a running attempt may be silent before it is stopped; only noted when none is named.
@@ -231,6 +234,7 @@ impl TaskSpec {
             after: Vec::new(),
             on_dependency_failure: OnDependencyFailure::default(),
             start_at: None,
+            schedule: None,
             queue_timeout: None,
             stall_timeout: None,
             timeout: Duration::from_secs(30 * 60),

@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use orchestra_types::{
-    OnDependencyFailure, Priority, RunnerName, TaskId, Timestamp, time::parse_duration,
+    OnDependencyFailure, Priority, Recurrence, RunnerName, TaskId, Timestamp, time::parse_duration,
 };
 
 use crate::{
     error::{Error, Result},
-    submit::{draft::Draft, moment::parse_moment},
+    submit::{
+        draft::Draft,
+        moment::{parse_moment, parse_rule},
+    },
 };
 
 /// Options of a task. With --file they count for every task that does not say otherwise.
@@ -37,6 +40,9 @@ pub struct Options {
     /// Not before this time: +2h, 18:30, "2026-11-21 18:30" or RFC 3339
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     pub at: Option<Timestamp>,
+    /// Again and again: each 90s, 6h, 1d, or daily at a time as 18:30; see `ctl schedules`
+    #[arg(long, value_name = "RULE", value_parser = parse_rule, conflicts_with = "after")]
+    pub every: Option<Recurrence>,
     /// How long it may wait for a worker before it fails. Default: for ever
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub queue_timeout: Option<std::time::Duration>,
@@ -80,6 +86,7 @@ impl Options {
             after: self.after.iter().map(ToString::to_string).collect(),
             on_dependency_failure: self.on_dependency_failure,
             start_at: self.at,
+            every: self.every,
             queue_timeout: self.queue_timeout,
             stall_timeout: self.stall_timeout,
             timeout: self.timeout,

@@ -310,6 +310,7 @@ pub(super) fn rows(changes: &[Change]) -> Rows {
     let mut workers = BTreeMap::new();
     let mut acked: BTreeMap<WorkerId, u64> = BTreeMap::new();
     let mut accounts = BTreeMap::new();
+    let mut schedules = BTreeMap::new();
     let mut rows = Rows::default();
     for change in changes {
         match change {
@@ -317,6 +318,8 @@ pub(super) fn rows(changes: &[Change]) -> Rows {
             Change::Worker(row) => drop(workers.insert(row.info.id.clone(), (**row).clone())),
             Change::Acked { worker, up_to } => drop(acked.insert(worker.clone(), *up_to)),
             Change::Account(row) => drop(accounts.insert(row.name.clone(), (**row).clone())),
+            Change::Schedule(row) => drop(schedules.insert(row.id, (**row).clone())),
+            Change::ForgetSchedule { id } => drop(schedules.remove(id)),
             Change::Key(row) => rows.keys.push(row.clone()),
             Change::ForgetTask { id, .. } => drop(tasks.remove(id)),
             Change::ForgetKey { key } => rows.keys.retain(|row| row.key != *key),
@@ -325,6 +328,7 @@ pub(super) fn rows(changes: &[Change]) -> Rows {
         }
     }
     rows.tasks = tasks.into_values().collect();
+    rows.schedules = schedules.into_values().collect();
     rows.accounts = accounts.into_values().collect();
     let with_acked = |row: crate::WorkerRow| {
         let up_to = acked.get(&row.info.id).copied().unwrap_or(0);

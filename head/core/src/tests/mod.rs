@@ -9,6 +9,7 @@ mod fairness;
 mod life;
 mod overdue;
 mod retention;
+mod schedule;
 mod sessions;
 mod submit;
 mod table;

@@ -149,6 +149,7 @@ impl Judge {
             SubmitRefused::UnknownTask { after, .. } => self.shadow.task(*after).at == At::Nowhere,
             SubmitRefused::Empty
             | SubmitRefused::TooMany { .. }
+            | SubmitRefused::TooManySchedules { .. }
             | SubmitRefused::UnknownIndex { .. }
             | SubmitRefused::Cycle { .. }
             | SubmitRefused::UnknownRunner { .. } => false,

@@ -203,6 +203,8 @@ impl Judge {
                 Ok(())
             }
             Change::Account(_)
+            | Change::Schedule(_)
+            | Change::ForgetSchedule { .. }
             | Change::ForgetTask { .. }
             | Change::ForgetKey { .. }
             | Change::ForgetWorker { .. } => Ok(()),

@@ -1,0 +1,179 @@
+//! `ctl schedules`.
+
+use std::str::FromStr;
+
+use orchestra_proto::v1;
+use orchestra_types::{ScheduleId, TaskId};
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    client::patiently,
+    error::{Error, Result},
+    exit::Exit,
+    json::{refused, time::Time},
+    ui::{
+        escape::line,
+        now,
+        style::Style,
+        table::{Cell, Table},
+        time::{ago, duration},
+    },
+};
+
+/// List recurring tasks, pause, resume or delete them
+#[derive(Debug, clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+`ctl add --every 6h \"…\"` makes a recurring task. Each run is a task of its own; a run that is due while
+the last one has not ended comes when it has, and what was missed is one run.
+
+Examples:
+  ctl schedules
+  ctl schedules pause schedule_001
+  ctl schedules delete 1 2"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make no more runs for now; a run that has begun goes on
+    Pause(Named),
+    /// Make runs again; those that were missed meanwhile are left out
+    Resume(Named),
+    /// Make no more runs, and forget the schedules
+    Delete(Named),
+}
+
+#[derive(Debug, clap::Args)]
+struct Named {
+    /// The schedules, as schedule_001 or 1
+    #[arg(value_name = "SCHEDULE", required = true)]
+    schedules: Vec<ScheduleId>,
+}
+
+/// `ctl schedules --json`.
+#[derive(Debug, Serialize)]
+struct Schedules {
+    schedules: Vec<Schedule>,
+}
+
+/// One recurring task.
+#[derive(Debug, Serialize)]
+struct Schedule {
+    id: ScheduleId,
+    description: String,
+    /// `every 6h`, `daily at 18:30`.
+    rule: String,
+    paused: bool,
+    /// Null while it is paused.
+    next_at: Option<Time>,
+    /// The latest run; null before the first.
+    last: Option<TaskId>,
+    runs: u64,
+    created_at: Time,
+}
+
+impl Schedule {
+    fn read(wire: v1::Schedule) -> Result<Self> {
+        let id = ScheduleId::from_str(&wire.id.to_string());
+        let id = id.map_err(|e| Error::failed(e.to_string()))?;
+        let spec = wire.spec.unwrap_or_default();
+        let last = (wire.last_task > 0).then_some(TaskId(wire.last_task));
+        let rule = orchestra_proto::convert::recurrence(wire.every).map_err(refused)?;
+        Ok(Self {
+            id,
+            description: spec.description,
+            rule: rule.to_string(),
+            paused: wire.paused,
+            next_at: (!wire.paused).then_some(Time::from_ms(wire.next_ms)),
+            last,
+            runs: wire.runs,
+            created_at: Time::from_ms(wire.created_at_ms),
+        })
+    }
+}
+
+/// Lists or changes schedules.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let client = app.connect().await?;
+    let wire = match args.command {
+        None => {
+            let request = v1::ListSchedulesRequest {};
+            let answer = patiently(async || client.admin().list_schedules(request).await).await?;
+            answer.schedules
+        }
+        Some(command) => {
+            let (named, action) = match command {
+                Command::Pause(named) => (named, v1::ScheduleAction::Pause),
+                Command::Resume(named) => (named, v1::ScheduleAction::Resume),
+                Command::Delete(named) => (named, v1::ScheduleAction::Delete),
+            };
+            let mut changed = Vec::new();
+            for id in named.schedules {
+                let request = v1::ChangeScheduleRequest {
+                    id: id.0,
+                    action: action.into(),
+                };
+                let answer = patiently(async || client.admin().change_schedule(request).await);
+                changed.extend(answer.await?.schedule);
+            }
+            changed
+        }
+    };
+    let schedules = wire
+        .into_iter()
+        .map(Schedule::read)
+        .collect::<Result<_>>()?;
+    app.show(&Schedules { schedules }, |document| {
+        if document.schedules.is_empty() {
+            app.ui
+                .next("no recurring tasks; `ctl add --every 6h \"…\"` makes one");
+            return Ok(());
+        }
+        app.ui.table(&table(&document.schedules))
+    })
+}
+
+fn table(schedules: &[Schedule]) -> Table {
+    let now = now();
+    let mut table = Table::new(&[
+        "SCHEDULE",
+        "RULE",
+        "NEXT",
+        ">RUNS",
+        "LAST",
+        "CREATED",
+        "DESCRIPTION…",
+    ]);
+    for schedule in schedules {
+        let first_line = schedule
+            .description
+            .trim_start()
+            .lines()
+            .next()
+            .unwrap_or_default();
+        let next = match schedule.next_at {
+            None => Cell::new("paused", Style::Attention),
+            Some(at) if at.0 <= now => Cell::new("when the last run has ended", Style::Dim),
+            Some(at) => Cell::new(format!("in {}", duration(at.0.since(now))), Style::Plain),
+        };
+        table.row(vec![
+            Cell::new(schedule.id.to_string(), Style::Bold),
+            schedule.rule.clone().into(),
+            next,
+            schedule.runs.to_string().into(),
+            schedule
+                .last
+                .map_or_else(|| "-".to_owned(), |id| id.to_string())
+                .into(),
+            Cell::new(ago(schedule.created_at.0, now), Style::Dim),
+            line(first_line).into_owned().into(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,293 @@
+//! Recurring tasks: a schedule is a durable template from which runs are made.
+//!
+//! A run is a task like any other, with an id of its own. There is one at a time: a run that is
+//! due while the last one has not ended is made when it ends. What was missed meanwhile, or while
+//! the head was away, is one run.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use orchestra_types::{Recurrence, ScheduleId, TaskId, TaskSpec, Timestamp, limits};
+
+use crate::{
+    Core, RequestId, Step,
+    change::Change,
+    input::{NewTask, ScheduleChange},
+    message::{Message, Reply, SubmitRefused},
+};
+
+/// How long a run waits that found the queue full.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_secs(60);
+
+/// A recurring task to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSchedule {
+    /// What each run is.
+    pub spec: TaskSpec,
+    /// When they come.
+    pub every: Recurrence,
+    /// When the first one comes; by the rule when none is named.
+    pub first: Option<Timestamp>,
+}
+
+/// A schedule, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleRow {
+    /// Which.
+    pub id: ScheduleId,
+    /// The key of the request that made it.
+    pub key: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// What each run is.
+    pub spec: Box<TaskSpec>,
+    /// When they come.
+    pub every: Recurrence,
+    /// When the next one is due, or was when it could not be made yet.
+    pub next: Timestamp,
+    /// Whether a person has stopped it for now.
+    pub paused: bool,
+    /// The latest run.
+    pub last: Option<TaskId>,
+    /// How many runs were made.
+    pub runs: u64,
+}
+
+/// All schedules.
+#[derive(Debug, Default)]
+pub(crate) struct Schedules {
+    rows: BTreeMap<ScheduleId, ScheduleRow>,
+    /// Those whose time is to come.
+    timers: BTreeSet<(Timestamp, ScheduleId)>,
+    /// Those that are due when a run has ended.
+    waiting: BTreeMap<TaskId, ScheduleId>,
+    last_id: u64,
+}
+
+impl Schedules {
+    /// Takes in what is durable, or new.
+    pub fn insert(&mut self, row: ScheduleRow) {
+        self.last_id = self.last_id.max(row.id.0);
+        if !row.paused {
+            self.timers.insert((row.next, row.id));
+        }
+        self.rows.insert(row.id, row);
+    }
+
+    /// When the next run is due.
+    pub fn next(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// A task has ended: who waited for it is due at once.
+    pub fn on_end(&mut self, now: Timestamp, task: TaskId) {
+        if let Some(id) = self.waiting.remove(&task) {
+            self.timers.insert((now, id));
+        }
+    }
+
+    /// All of them.
+    pub fn rows(&self) -> impl Iterator<Item = &ScheduleRow> {
+        self.rows.values()
+    }
+
+    fn of_key(&self, key: &str) -> Vec<ScheduleId> {
+        let rows = self.rows.values().filter(|row| row.key == key);
+        rows.map(|row| row.id).collect()
+    }
+
+    fn stop(&mut self, id: ScheduleId) {
+        self.timers.retain(|(_, known)| *known != id);
+        self.waiting.retain(|_, known| *known != id);
+    }
+}
+
+impl Core {
+    pub(crate) fn on_schedule(
+        &mut self,
+        now: Timestamp,
+        request: RequestId,
+        key: &str,
+        new: Vec<NewSchedule>,
+        step: &mut Step,
+    ) {
+        let known = self.schedules.of_key(key);
+        let reply = if !known.is_empty() {
+            Reply::Scheduled {
+                ids: known,
+                duplicate: true,
+            }
+        } else if let Some(refused) = self.schedule_refusal(&new) {
+            Reply::SubmitRefused(refused)
+        } else {
+            let add = new
+                .into_iter()
+                .map(|new| self.add_schedule(now, key, new, step));
+            Reply::Scheduled {
+                ids: add.collect(),
+                duplicate: false,
+            }
+        };
+        step.messages.push(Message::Reply { request, reply });
+    }
+
+    fn schedule_refusal(&self, new: &[NewSchedule]) -> Option<SubmitRefused> {
+        if new.is_empty() {
+            return Some(SubmitRefused::Empty);
+        }
+        if self.schedules.rows.len() + new.len() > limits::SCHEDULES_MAX {
+            return Some(SubmitRefused::TooManySchedules {
+                limit: limits::SCHEDULES_MAX,
+            });
+        }
+        let each = new.iter().enumerate();
+        let mut refused = each.filter_map(|(index, new)| {
+            let task = NewTask {
+                spec: new.spec.clone(),
+                after_index: Vec::new(),
+            };
+            self.task_refusal(index, &task, 1)
+        });
+        refused.next()
+    }
+
+    fn add_schedule(
+        &mut self,
+        now: Timestamp,
+        key: &str,
+        new: NewSchedule,
+        step: &mut Step,
+    ) -> ScheduleId {
+        let by_rule = match new.every {
+            Recurrence::Every(_) => now,
+            Recurrence::Daily { .. } => new.every.next(now, now),
+        };
+        let id = ScheduleId(self.schedules.last_id + 1);
+        let row = ScheduleRow {
+            id,
+            key: key.to_owned(),
+            created_at: now,
+            spec: Box::new(TaskSpec {
+                schedule: Some(id),
+                start_at: None,
+                ..new.spec
+            }),
+            every: new.every,
+            next: new.first.unwrap_or(by_rule),
+            paused: false,
+            last: None,
+            runs: 0,
+        };
+        step.changes.push(Change::Schedule(Box::new(row.clone())));
+        self.schedules.insert(row);
+        id
+    }
+
+    pub(crate) fn on_schedule_change(
+        &mut self,
+        now: Timestamp,
+        request: RequestId,
+        id: ScheduleId,
+        change: ScheduleChange,
+        step: &mut Step,
+    ) {
+        let reply = match self.schedules.rows.get_mut(&id) {
+            None => Reply::NoSchedule(id),
+            Some(row) => {
+                let paused = row.paused;
+                match change {
+                    ScheduleChange::Pause if !paused => self.pause(id, step),
+                    ScheduleChange::Resume if paused => self.resume(now, id, step),
+                    ScheduleChange::Pause | ScheduleChange::Resume => {}
+                    ScheduleChange::Delete => {
+                        self.schedules.stop(id);
+                        self.schedules.rows.remove(&id);
+                        step.changes.push(Change::ForgetSchedule { id });
+                    }
+                }
+                Reply::ScheduleDone(id)
+            }
+        };
+        step.messages.push(Message::Reply { request, reply });
+    }
+
+    fn pause(&mut self, id: ScheduleId, step: &mut Step) {
+        self.schedules.stop(id);
+        self.change_schedule(id, step, |row| row.paused = true);
+    }
+
+    /// What would have been due meanwhile is left out.
+    fn resume(&mut self, now: Timestamp, id: ScheduleId, step: &mut Step) {
+        self.change_schedule(id, step, |row| {
+            row.paused = false;
+            row.next = if row.next > now {
+                row.next
+            } else {
+                row.every.next(row.next, now)
+            };
+        });
+        if let Some(row) = self.schedules.rows.get(&id) {
+            self.schedules.timers.insert((row.next, id));
+        }
+    }
+
+    fn change_schedule(
+        &mut self,
+        id: ScheduleId,
+        step: &mut Step,
+        change: impl FnOnce(&mut ScheduleRow),
+    ) {
+        if let Some(row) = self.schedules.rows.get_mut(&id) {
+            change(row);
+            step.changes.push(Change::Schedule(Box::new(row.clone())));
+        }
+    }
+
+    /// Makes the runs that are due.
+    pub(crate) fn run_schedules(&mut self, now: Timestamp, step: &mut Step) {
+        while let Some((at, id)) = self.schedules.timers.first().copied() {
+            if at > now {
+                return;
+            }
+            self.schedules.timers.pop_first();
+            self.run_schedule(now, id, step);
+        }
+    }
+
+    fn run_schedule(&mut self, now: Timestamp, id: ScheduleId, step: &mut Step) {
+        let Some(row) = self.schedules.rows.get(&id) else {
+            return;
+        };
+        let open = |task: &TaskId| self.tasks.get(task).is_some_and(|t| !t.status().is_ended());
+        if let Some(last) = row.last.filter(open) {
+            self.schedules.waiting.insert(last, id);
+            return;
+        }
+        if self.counts.open() >= self.config.queue_max {
+            let later = now.plus(QUEUE_FULL_PAUSE);
+            self.schedules.timers.insert((later, id));
+            return;
+        }
+        let key = format!("{id}-{}-{}", row.created_at.0, row.runs + 1);
+        let run = NewTask {
+            spec: TaskSpec::clone(&row.spec),
+            after_index: Vec::new(),
+        };
+        let run = self.accept_run(now, key, run, step);
+        self.change_schedule(id, step, |row| {
+            row.last = Some(run);
+            row.runs += 1;
+            row.next = row.every.next(row.next, now);
+        });
+        if let Some(row) = self.schedules.rows.get(&id) {
+            self.schedules.timers.insert((row.next, id));
+        }
+    }
+
+    /// All schedules.
+    pub fn schedules(&self) -> impl Iterator<Item = &ScheduleRow> {
+        self.schedules.rows()
+    }
+}
