@@ -4,7 +4,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use orchestra_types::{AttemptId, TaskId, Timestamp};
@@ -42,6 +45,26 @@ pub(super) struct Catalog {
     root: PathBuf,
     inner: RwLock<Inner>,
     indexes: Mutex<VecDeque<(Name, Arc<Places>)>>,
+    holds: AtomicUsize,
+}
+
+/// Keeps every file where it is, as long as it lives.
+#[derive(Debug)]
+pub struct Hold {
+    catalog: Arc<Catalog>,
+}
+
+impl Hold {
+    pub(super) fn new(catalog: Arc<Catalog>) -> Self {
+        catalog.holds.fetch_add(1, Ordering::AcqRel);
+        Self { catalog }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.catalog.holds.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 #[derive(Debug)]
@@ -88,7 +111,13 @@ impl Catalog {
                 forgotten: BTreeSet::new(),
             }),
             indexes: Mutex::default(),
+            holds: AtomicUsize::new(0),
         }
+    }
+
+    /// Whether no file may go.
+    pub fn is_held(&self) -> bool {
+        self.holds.load(Ordering::Acquire) > 0
     }
 
     pub fn root(&self) -> &Path {

@@ -34,6 +34,7 @@ use orchestra_config::durable;
 use orchestra_types::AttemptId;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use catalog::Hold;
 pub use orchestra_types::event::{Gap, GapReason};
 pub use reader::Reader;
 pub use retention::Limits;
@@ -138,6 +139,9 @@ enum Command {
         done: oneshot::Sender<()>,
     },
     KeepLimits,
+    Settle {
+        done: oneshot::Sender<()>,
+    },
 }
 
 impl Events {
@@ -204,6 +208,15 @@ impl Events {
     /// Drops what has become too old. What becomes too much is dropped without being asked.
     pub async fn keep_limits(&self) -> Result<(), Error> {
         self.send(Command::KeepLimits).await
+    }
+
+    /// As long as the guard lives, no file is removed or replaced; new ones may come.
+    pub async fn hold(&self) -> Result<Hold, Error> {
+        let hold = Hold::new(Arc::clone(&self.catalog));
+        let (done, settled) = oneshot::channel();
+        self.send(Command::Settle { done }).await?;
+        settled.await.map_err(|_| Error::Stopped)?;
+        Ok(hold)
     }
 
     async fn send(&self, command: Command) -> Result<(), Error> {

@@ -88,7 +88,7 @@ pub(super) fn run(mut files: Files, mut inbox: mpsc::Receiver<Command>) -> Resul
             taken += 1;
         }
         files.finish(turn)?;
-        while inbox.is_empty() && !files.suspects.is_empty() {
+        while inbox.is_empty() && files.may_reclaim() {
             files.reclaim_one()?;
         }
     }
@@ -132,6 +132,9 @@ impl Files {
                 let _ = done.send(());
             }
             Command::KeepLimits => self.keep_limits()?,
+            Command::Settle { done } => {
+                let _ = done.send(());
+            }
         }
         Ok(())
     }

@@ -56,6 +56,9 @@ impl Default for Limits {
 impl Files {
     /// Drops the oldest segments until all limits are kept.
     pub(super) fn keep_limits(&mut self) -> Result<(), Error> {
+        if self.catalog.is_held() {
+            return Ok(()); // The next full segment or hour makes up for it.
+        }
         let now = self.clock.now();
         let is_old = {
             let open = &self.catalog.read().open;
@@ -212,8 +215,16 @@ impl Files {
         self.catalog.write().forgotten.insert(last.task);
     }
 
+    /// Whether there is something to look at, and leave to.
+    pub(super) fn may_reclaim(&self) -> bool {
+        !self.suspects.is_empty() && !self.catalog.is_held()
+    }
+
     /// Looks at one segment that may have become half dead.
     pub(super) fn reclaim_one(&mut self) -> Result<(), Error> {
+        if !self.may_reclaim() {
+            return Ok(());
+        }
         let Some(number) = self.suspects.pop_first() else {
             return Ok(());
         };

@@ -334,6 +334,24 @@ async fn an_attempt_with_too_much_loses_its_oldest_events_and_the_disk_gets_the_
 }
 
 #[tokio::test]
+async fn while_it_is_held_no_file_goes_and_afterwards_the_limits_are_kept_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        max_bytes: 20 << 20,
+        ..Limits::default()
+    };
+    let (log, owner) = start_with(&dir, limits);
+    let hold = log.hold().await.unwrap();
+    append_many(&log, ATTEMPT, 1..=15_000).await;
+    assert_eq!(all_of(&log, ATTEMPT, 0).await, numbers(1..=15_000));
+    drop(hold);
+    log.keep_limits().await.unwrap();
+    let gap = gap_then_all(&all_of(&log, ATTEMPT, 0).await, 15_000);
+    assert_eq!(gap.why, GapReason::Total);
+    stop(log, owner).await;
+}
+
+#[tokio::test]
 async fn what_is_too_old_is_dropped_when_it_is_looked_at() {
     let dir = tempfile::tempdir().unwrap();
     let (log, owner) = start(&dir);

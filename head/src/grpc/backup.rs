@@ -36,7 +36,7 @@ pub(super) fn start(services: &Services, request: v1::BackupRequest) -> Stream<v
     let keeper = services.keeper.clone();
     stream::produce(services, |answers| async move {
         // Nothing that the backup still has to copy is removed meanwhile.
-        let _hold = keeper.hold().await;
+        let _hold = keeper.hold().await.map_err(|e| status::events(&e))?;
         make(source, answers).await
     })
 }

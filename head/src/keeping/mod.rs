@@ -17,7 +17,12 @@ use tokio::{
     time::{Instant, interval, sleep_until},
 };
 
-use crate::{blobs::Blobs, engine::Handle, events::Events, shutdown::Stop};
+use crate::{
+    blobs::Blobs,
+    engine::Handle,
+    events::{self, Events},
+    shutdown::Stop,
+};
 
 pub use sweep::Mode;
 
@@ -74,8 +79,9 @@ impl Keeper {
     }
 
     /// Nothing is removed while this is held.
-    pub async fn hold(&self) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.gate).lock_owned().await
+    pub async fn hold(&self) -> Result<(OwnedMutexGuard<()>, events::Hold), events::Error> {
+        let gate = Arc::clone(&self.gate).lock_owned().await;
+        Ok((gate, self.events.hold().await?))
     }
 
     async fn forget(&self, last: AttemptId) {
