@@ -236,6 +236,7 @@ fn worker(n: usize, runners: &[RunnerName]) -> WorkerInfo {
         path: String::new(),
         readiness: Readiness::Ready,
         slots: 2,
+        prefetch: 0,
         agentic: runner.as_str() != RUNNERS[2],
         account: None,
     };
