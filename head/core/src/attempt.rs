@@ -31,18 +31,22 @@ impl Core {
         let Some(worker) = self.workers.get_mut(id).filter(|w| w.is_on(connection)) else {
             return; // A stream that was replaced: its worker sends the report again on the new one.
         };
-        if report.seq > worker.acked + 1 {
+        if report.seq > worker.acked + 1 && !mutated!(GapTaken) {
             // A gap would lose a report for ever. The worker resends from our acknowledgement.
             step.messages.push(Message::Disconnect { connection });
             return;
         }
-        let new = report.seq == worker.acked + 1;
+        let new = report.seq == worker.acked + 1
+            || (mutated!(ReportTakenTwice) && report.seq == worker.acked)
+            || (mutated!(GapTaken) && report.seq > worker.acked);
         if new {
             worker.acked = report.seq;
-            step.changes.push(Change::Acked {
-                worker: id.clone(),
-                up_to: report.seq,
-            });
+            if !mutated!(AckedNotWritten) {
+                step.changes.push(Change::Acked {
+                    worker: id.clone(),
+                    up_to: report.seq,
+                });
+            }
         }
         step.messages.push(Message::AckReports {
             connection,
@@ -120,7 +124,9 @@ impl Core {
             at: now,
             result: Ok(outcome),
         };
-        step.changes.push(Change::Outcome(Box::new(row)));
+        if !mutated!(ResultNotWritten) {
+            step.changes.push(Change::Outcome(Box::new(row)));
+        }
         if task.row.facts.project.is_none() {
             // No shared context, no checkout: there is no place to put a result in.
             return self.settle(now, attempt, ending, ApplyResult::NotRequested, step);
@@ -208,7 +214,9 @@ impl Core {
             .tasks
             .get_mut(&attempt.task)
             .expect("the caller looked the task up");
-        let delay = if is_limit(reason.code) && task.row.limited > 0 {
+        let delay = if mutated!(RetryNotDelayed) {
+            Duration::ZERO
+        } else if is_limit(reason.code) && task.row.limited > 0 {
             Duration::ZERO // Its account holds it as long as it must; others may take it at once.
         } else {
             retry_delay(
@@ -236,7 +244,8 @@ impl Core {
             .tasks
             .get_mut(&attempt.task)
             .expect("the attempt is held");
-        task.row.losses += 1;
+        task.row.losses += u32::from(!mutated!(LossNotCharged));
+        task.row.failures += u32::from(mutated!(LossChargedAsFailure));
         task.row.given_up |= 1;
         let (losses, max) = (task.row.losses, self.config.losses_max);
         if task.row.cancel_requested {
@@ -273,10 +282,13 @@ impl Core {
         let row = &mut task.row;
         let before = row.attempts.checked_sub(attempt.number);
         let bit = before.and_then(|before| 1_u32.checked_shl(before));
-        let owed = bit.unwrap_or(0) & row.given_up;
+        let mut owed = bit.unwrap_or(0) & row.given_up;
+        if mutated!(ResultOverwritten) {
+            owed = bit.unwrap_or(0);
+        }
         let latest = attempt.number == row.attempts;
         let its_own = row.last.as_ref().is_some_and(|last| last.0 == *worker);
-        if owed != 0 && (!latest || its_own) {
+        if owed != 0 && !mutated!(LateResultDropped) && (!latest || its_own) {
             row.given_up &= !owed;
             let late = OutcomeRow {
                 id: attempt,
@@ -297,7 +309,9 @@ fn ending(row: &mut TaskRow, failure: Option<&Failure>, met_limit: bool) -> Endi
             reason: None,
         };
     };
-    if row.cancel_requested || failure.code == FailureCode::Cancelled {
+    if (row.cancel_requested && !mutated!(CancelledIsRetried))
+        || failure.code == FailureCode::Cancelled
+    {
         let reason = Some(Box::new(cancelled("cancelled while it ran")));
         return Ending::End {
             status: EndStatus::Cancelled,
@@ -312,7 +326,7 @@ fn ending(row: &mut TaskRow, failure: Option<&Failure>, met_limit: bool) -> Endi
         };
     }
     row.limited = 0;
-    row.failures += 1;
+    row.failures += u32::from(!mutated!(FailureNotCharged));
     if failure.code.is_retryable() && row.failures <= row.facts.retries {
         return Ending::Retry {
             reason: Box::new(failure.clone()),

@@ -34,11 +34,14 @@ impl Core {
             }
             State::Assigned { .. } | State::Running { .. } => {
                 task.row.cancel_requested = true;
-                self.write(id, step);
+                if !mutated!(CancelNotWritten) {
+                    self.write(id, step);
+                }
                 self.order_stop(id, StopReason::Cancelled, step);
             }
             // Too late to stop anything, but not too late to prevent the next attempt.
             State::Closing { ending, .. } => match ending {
+                Ending::Retry { .. } if mutated!(CancelTooLate) => {}
                 Ending::Retry { .. } => {
                     *ending = Ending::End {
                         status: EndStatus::Cancelled,
@@ -165,10 +168,14 @@ impl Core {
         facts.priority = priority;
         let facts = self.facts.share(facts);
         // Its counts and its place in the queue follow from the facts.
-        self.leave_state(id);
+        if !mutated!(PriorityStaysInQueue) {
+            self.leave_state(id);
+        }
         let task = self.tasks.get_mut(&id).expect("it was found above");
         task.row.facts = facts;
-        self.enter_state(now, id);
+        if !mutated!(PriorityStaysInQueue) {
+            self.enter_state(now, id);
+        }
         self.write(id, step);
         Reply::Done(id)
     }

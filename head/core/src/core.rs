@@ -182,7 +182,7 @@ impl Core {
         let accounts = self.accounts.next_due();
         let due = [
             lease,
-            self.queue.next_due(),
+            self.queue.next_due().filter(|_| !mutated!(DelaysNeverEnd)),
             self.next_forgetting(),
             accounts,
             self.overdue.next(),

@@ -48,6 +48,7 @@ impl Core {
             // A task of the same submission that comes later is not known yet: it is waited for.
             let end = self.end_of(*before);
             end.is_none_or(|end| end != EndStatus::Succeeded && !runs_anyway)
+                && !mutated!(DependencyIgnored)
         });
         let waits_for: Waits = open.collect();
         let cancels = facts.on_dependency_failure == OnDependencyFailure::Cancel;
@@ -114,7 +115,10 @@ impl Core {
     fn verdict(&self, end: EndStatus, dependant: TaskId) -> Verdict {
         let row = &self.tasks.get(&dependant).expect("dependants exist").row;
         match (end, row.facts.on_dependency_failure) {
+            (EndStatus::Succeeded, _) if mutated!(NeverFreed) => Verdict::Show,
             (EndStatus::Succeeded, _) | (_, OnDependencyFailure::Run) => Verdict::Free,
+            _ if mutated!(FreedByFailure) => Verdict::Free,
+            _ if mutated!(CascadeMissing) => Verdict::Show,
             (_, OnDependencyFailure::Cancel) if row.state == State::Blocked => Verdict::Cancel,
             (_, OnDependencyFailure::Cancel | OnDependencyFailure::Block) => Verdict::Show,
         }
@@ -159,7 +163,11 @@ impl State {
         let start_at = facts.timing.start_at.unwrap_or_default();
         Self::Queued {
             since: created_at.max(start_at),
-            not_before: now.max(start_at),
+            not_before: if mutated!(StartTimeIgnored) {
+                now
+            } else {
+                now.max(start_at)
+            },
         }
     }
 }

@@ -203,7 +203,9 @@ impl Core {
         let mut search = Search {
             core: self,
             requirement,
-            failed_on: last.map(|(worker, _)| worker),
+            failed_on: last
+                .map(|(worker, _)| worker)
+                .filter(|_| !mutated!(BackToTheSameWorker)),
             best: None,
         };
         match (&requirement.machine, &requirement.runner) {

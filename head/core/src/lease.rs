@@ -28,8 +28,19 @@ impl Core {
     ///
     /// A head that was away cannot tell who was silent meanwhile: every lease starts anew then.
     pub(crate) fn end_leases(&mut self, now: Timestamp, step: &mut Step) {
+        if mutated!(LeaseEndsWithStream) {
+            let gone = self.workers.iter();
+            let gone = gone.filter(|(_, w)| w.link == Link::Disconnected && !w.attempts.is_empty());
+            let gone: Vec<WorkerId> = gone.map(|(id, _)| id.clone()).collect();
+            self.leases.retain(|(_, id)| !gone.contains(id));
+            gone.iter().for_each(|id| self.end_lease(now, id, step));
+        }
         let first = self.leases.first().map(|(ends, _)| *ends);
-        if first.is_some_and(|ends| now.since(ends) > MISSED) {
+        if mutated!(LeaseNeverEnds) {
+            return;
+        }
+        let away = first.is_some_and(|ends| now.since(ends) > MISSED);
+        if away && !mutated!(LeaseEndsWhileAway) {
             self.renew_leases(now);
         }
         while let Some((ends, id)) = self.leases.first().cloned() {

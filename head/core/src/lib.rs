@@ -11,6 +11,9 @@
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 
+#[macro_use]
+mod mutation;
+
 mod account;
 mod accounts;
 mod attempt;
@@ -44,6 +47,8 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "mutations")]
+pub use crate::mutation::{Mutation, mutate};
 pub use crate::{
     change::Change,
     config::{Config, Retention},

@@ -56,13 +56,19 @@ impl Core {
         }
         core.restore_tasks(now, rows.tasks);
         core.find_empty_submissions();
+        if mutated!(IdsAgain) {
+            core.last_id = TaskId(core.last_id.0.saturating_sub(1));
+        }
         let mut step = Step::default();
         let blocked: Vec<TaskId> = core.blocked().collect();
         for id in blocked {
             core.settle_blocked(now, id, &mut step);
         }
         let closing: Vec<TaskId> = core.closing().collect();
-        for id in closing {
+        for id in closing
+            .into_iter()
+            .filter(|_| !mutated!(CloseForgottenByStart))
+        {
             core.order_close(id, &mut step);
         }
         (core, step)
@@ -84,6 +90,12 @@ impl Core {
             row.facts = Arc::clone(adopted.or_insert_with(|| self.facts.adopt(&row.facts)));
             self.share(&mut row);
             self.last_id = self.last_id.max(row.id);
+            if mutated!(CancelForgottenByStart) {
+                row.cancel_requested = false;
+            }
+            if mutated!(StartedTwiceByRestart) && matches!(row.state, State::Assigned { .. }) {
+                row.state = State::queued(now, row.created_at, &row.facts);
+            }
             let runs_anyway = row.facts.on_dependency_failure == OnDependencyFailure::Run;
             let open = row.after.iter().copied().filter(|id| {
                 unsettled

@@ -32,6 +32,9 @@ impl Core {
         self.parks_may_move();
         let id = info.id.clone();
         let (joined_at, epoch, availability) = match self.workers.get(&id) {
+            Some(Worker { row, .. }) if mutated!(EpochAgain) => {
+                (row.joined_at, row.epoch, row.availability)
+            }
             Some(Worker { row, .. }) => (row.joined_at, row.epoch + 1, row.availability),
             None => (now, 1, Availability::Open),
         };
@@ -117,7 +120,7 @@ impl Core {
         for held in held {
             let task = self.tasks.get(&held.attempt.task);
             let latest = task.is_some_and(|t| t.row.attempts == held.attempt.number);
-            if self.holder(held.attempt) == Some(id) {
+            if self.holder(held.attempt) == Some(id) || mutated!(StrangersKept) {
                 keep.push(held.attempt);
             } else if !latest {
                 kill.push(held.attempt);
@@ -161,11 +164,14 @@ impl Core {
                 .expect("held attempts have a task")
                 .row;
             if held.contains(&attempt) {
-                let cancelled = row.cancel_requested.then_some(StopReason::Cancelled);
+                let wished = row.cancel_requested && !mutated!(CancelNotRepeated);
+                let cancelled = wished.then_some(StopReason::Cancelled);
                 if let Some(why) = cancelled.or(self.overdue.stopping(attempt.task)) {
                     self.order_stop(attempt.task, why, step);
                 }
-            } else if matches!(row.state, State::Assigned { .. }) && !row.cancel_requested {
+            } else if mutated!(RunningIsOrderedAgain)
+                || (matches!(row.state, State::Assigned { .. }) && !row.cancel_requested)
+            {
                 step.messages.push(Message::Start {
                     connection,
                     attempt,
@@ -203,12 +209,16 @@ impl Core {
         };
         worker.describe(info);
         let row = worker.row.clone();
-        self.touch(&row.info.id);
+        if !mutated!(CapacityUnnoticed) {
+            self.touch(&row.info.id);
+        }
         step.changes.push(Change::Worker(Box::new(row)));
     }
 
     pub(crate) fn on_heartbeat(&mut self, now: Timestamp, connection: ConnectionId, id: &WorkerId) {
-        if self.workers.get(id).is_some_and(|w| w.is_on(connection)) {
+        if self.workers.get(id).is_some_and(|w| w.is_on(connection))
+            && !mutated!(HeartbeatForgotten)
+        {
             self.see(now, id);
         }
     }

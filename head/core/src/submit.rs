@@ -65,8 +65,12 @@ impl Core {
         };
         self.last_id = TaskId(self.last_id.0 + row.count);
         let ids: Vec<TaskId> = row.ids().collect();
-        step.changes.push(Change::Key(row.clone()));
-        self.keys.insert(&row);
+        if !mutated!(KeyNotWritten) {
+            step.changes.push(Change::Key(row.clone()));
+        }
+        if !mutated!(KeyForgotten) {
+            self.keys.insert(&row);
+        }
         for (id, new) in ids.iter().zip(tasks) {
             self.create(now, *id, first, new, step);
         }

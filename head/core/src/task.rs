@@ -70,7 +70,7 @@ impl Task {
             }
             | State::Running {
                 attempt, worker, ..
-            } => (*attempt == number).then_some(worker),
+            } => (*attempt == number || mutated!(OldAttemptHeard)).then_some(worker),
             State::Blocked | State::Queued { .. } | State::Closing { .. } | State::Ended { .. } => {
                 None
             }
@@ -142,7 +142,9 @@ impl Core {
     pub(crate) fn write(&self, id: TaskId, step: &mut Step) {
         let task = self.tasks.get(&id).expect("the caller looked the task up");
         step.changes.push(Change::Task(Box::new(task.row.clone())));
-        step.messages.push(Message::Changed { task: id });
+        if !mutated!(WatchersNotTold) {
+            step.messages.push(Message::Changed { task: id });
+        }
     }
 
     /// Takes the task into what is derived from its state.
@@ -184,7 +186,9 @@ impl Core {
         let task = self.tasks.get(&id).expect("the caller looked the task up");
         self.finished.leave(&task.row);
         let status = task.status();
-        self.counts.remove(status, task.row.facts.priority);
+        if !(mutated!(CountsOff) && status == TaskStatus::Queued) {
+            self.counts.remove(status, task.row.facts.priority);
+        }
         match &task.row.state {
             State::Queued { .. } => self.queue.remove(id, task.place, task.wait()),
             State::Assigned { worker, .. } | State::Running { worker, .. } => {

@@ -84,6 +84,7 @@ impl Worker {
     /// Whether `connection` is its open stream.
     pub fn is_on(&self, connection: ConnectionId) -> bool {
         self.link == Link::Connected(connection)
+            || (mutated!(OldStreamHeard) && self.is_connected())
     }
 
     /// It holds an attempt from now on.
@@ -98,6 +99,9 @@ impl Worker {
 
     /// It no longer holds an attempt.
     pub fn release(&mut self, attempt: AttemptId) {
+        if mutated!(SlotLeak) {
+            return;
+        }
         if let Some(runner) = self.attempts.remove(&attempt)
             && let Some(desk) = self.desk(&runner)
         {
@@ -136,12 +140,13 @@ impl Worker {
     fn most(&self) -> usize {
         let runners = self.row.info.runners.iter();
         let prefetch = runners.map(|runner| runner.prefetch).max().unwrap_or(0);
-        self.row.info.slots.saturating_add(prefetch) as usize
+        let more = prefetch + u32::from(mutated!(SlotsOverbooked));
+        self.row.info.slots.saturating_add(more) as usize
     }
 
     /// Whether it could take anything at all.
     pub fn can_take(&self) -> bool {
-        let open = self.row.availability == Availability::Open;
+        let open = self.row.availability == Availability::Open || mutated!(CordonIgnored);
         match self.link {
             Link::Connected(_) => open && self.attempts.len() < self.most(),
             Link::Disconnected | Link::Lost => false,
@@ -155,7 +160,8 @@ impl Worker {
         let (Some(runner), Some(desk)) = (runner, desk) else {
             return false;
         };
-        let in_all = self.row.info.slots.saturating_add(runner.prefetch);
+        let more = runner.prefetch + u32::from(mutated!(SlotsOverbooked));
+        let in_all = self.row.info.slots.saturating_add(more);
         is_ready(runner)
             && desk.busy < runner.slots.saturating_add(runner.prefetch)
             && count(self.attempts.len()) < in_all
@@ -246,6 +252,7 @@ fn suits(info: &WorkerInfo, requirement: &Requirement) -> bool {
 
 fn is_ready(runner: &RunnerInfo) -> bool {
     match runner.readiness {
+        _ if mutated!(NotReadyIsUsed) => true,
         Readiness::Ready => true,
         Readiness::Missing | Readiness::NotReady { .. } => false,
     }

@@ -14,6 +14,11 @@ pub const WORKERS_MAX: usize = 3;
 /// The runners of a world; the last one takes only tasks that name it.
 pub const RUNNERS: [&str; 3] = ["claude", "codex", "shell"];
 
+/// How many attempts of each runner may run on a worker.
+pub const RUNNER_SLOTS: u32 = 2;
+/// How many more of each a worker may be given.
+pub const PREFETCH: [u32; RUNNERS.len()] = [0, 0, 2];
+
 /// Who submits.
 pub const PEOPLE: [&str; 2] = ["x", "y"];
 
@@ -235,8 +240,12 @@ fn worker(n: usize, runners: &[RunnerName]) -> WorkerInfo {
         version: String::new(),
         path: String::new(),
         readiness: Readiness::Ready,
-        slots: 2,
-        prefetch: 0,
+        slots: RUNNER_SLOTS,
+        prefetch: if runner.as_str() == RUNNERS[2] {
+            PREFETCH[2]
+        } else {
+            0
+        },
         agentic: runner.as_str() != RUNNERS[2],
         account: None,
     };

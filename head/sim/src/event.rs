@@ -1,6 +1,6 @@
 //! What reaches the head, in a world's words.
 
-use orchestra_core::{ConnectionId, Held, Input, Report, RequestId};
+use orchestra_core::{Availability, ConnectionId, Held, Input, Report, RequestId};
 use orchestra_types::{
     ApplyResult, AttemptId, Priority, TaskId, Timestamp,
     runner::{Readiness, WorkerInfo},
@@ -35,6 +35,8 @@ pub enum Ask {
     Retry(TaskId),
     /// Note that a change was put in place.
     Applied(TaskId),
+    /// Give a worker something new, or nothing.
+    Cordon(u8, Availability),
     /// Give a task another priority.
     Prioritise(TaskId, Priority),
 }
@@ -59,6 +61,8 @@ pub enum Event {
         look: Look,
         /// What it holds.
         held: Vec<Held>,
+        /// Its first report that is not acknowledged; 0 when none waits.
+        first_unacked: u64,
     },
     /// A worker's stream ended.
     Detached {
@@ -129,11 +133,12 @@ impl Event {
                 worker,
                 look,
                 held,
+                first_unacked,
             } => Input::Attached {
                 connection: ConnectionId(*connection),
                 info: Box::new(info(cast, *worker, *look)),
                 held: held.clone(),
-                first_unacked: 0,
+                first_unacked: *first_unacked,
             },
             Self::Detached { connection, worker } => Input::Detached {
                 connection: ConnectionId(*connection),
@@ -197,6 +202,11 @@ fn question(request: RequestId, ask: &Ask, cast: &Cast) -> Input {
             request,
             task: *task,
             result: ApplyResult::Applied { files: 1 },
+        },
+        Ask::Cordon(worker, availability) => Input::Availability {
+            request,
+            worker: cast.workers[usize::from(*worker)].id.clone(),
+            availability: *availability,
         },
         Ask::Prioritise(task, priority) => Input::Prioritise {
             request,

@@ -15,6 +15,8 @@ pub mod cover;
 pub mod disk;
 pub mod event;
 pub mod judge;
+#[cfg(feature = "mutations")]
+pub mod mutations;
 pub mod plan;
 pub mod random;
 pub mod rule;

@@ -1,6 +1,6 @@
 //! `orchestra-sim`: runs seeded worlds.
 
-use std::{process::ExitCode, time::Instant};
+use std::{panic, process::ExitCode, time::Instant};
 
 use clap::Parser;
 use orchestra_sim::{cast::Cast, cover::Point, plan::Limits, run};
@@ -21,30 +21,68 @@ struct Args {
     #[arg(long)]
     seed: Option<u64>,
     /// With --seed: print what happens in it.
-    #[arg(long)]
+    #[arg(long, requires = "seed")]
     trace: bool,
+    /// At most this many steps before a world heals.
+    #[arg(long, default_value_t = u32::MAX)]
+    steps: u32,
+    /// Try every deliberate bug of the core, each in at most --schedules worlds.
+    #[cfg(feature = "mutations")]
+    #[arg(long)]
+    mutations: bool,
+    /// Switch on this deliberate bug: one of the names in head/core/src/mutation.rs.
+    #[cfg(feature = "mutations")]
+    #[arg(long)]
+    mutation: Option<String>,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let limits = Limits::default();
-    if let Some(seed) = args.seed {
-        let (lines, result) = run::traced(seed, &limits, &Cast::new());
-        if args.trace {
-            for line in lines {
-                println!("{line}");
-            }
+    // A panic of the core is caught, and reported as the rule that it breaks.
+    panic::set_hook(Box::new(|_| {}));
+    let good = match args.seed {
+        Some(seed) => one(seed, &args),
+        None => many(&args),
+    };
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn limits(args: &Args) -> Limits {
+    Limits {
+        steps: args.steps,
+        ..Limits::default()
+    }
+}
+
+fn one(seed: u64, args: &Args) -> bool {
+    prepare(args)();
+    let (lines, result) = run::traced(seed, &limits(args), &Cast::new());
+    if args.trace {
+        for line in lines {
+            println!("{line}");
         }
-        return match result {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(violation) => {
-                println!("seed {seed}: {violation}");
-                ExitCode::FAILURE
-            }
-        };
+    }
+    match &result {
+        Ok(()) => println!("seed {seed}: every rule holds"),
+        Err(violation) => println!("seed {seed}: {violation}"),
+    }
+    result.is_ok()
+}
+
+fn many(args: &Args) -> bool {
+    #[cfg(feature = "mutations")]
+    if args.mutations {
+        let mut print = |line: String| println!("{line}");
+        return orchestra_sim::mutations::table(args.schedules, args.threads, &mut print);
     }
     let began = Instant::now();
-    let summary = run::worlds(args.first, args.schedules, args.threads, &limits, &|| {});
+    let prepare = prepare(args);
+    let limits = limits(args);
+    let summary = run::worlds(args.first, args.schedules, args.threads, &limits, &prepare);
     let seconds = began.elapsed().as_secs_f64();
     for point in Point::ALL {
         println!("{:>12}  {}", summary.cover.count(*point), point.name());
@@ -56,12 +94,24 @@ fn main() -> ExitCode {
     );
     if let Some(failure) = summary.failure {
         println!("{failure}");
-        return ExitCode::FAILURE;
+        return false;
     }
     let missing = summary.cover.missing(summary.worlds);
     if !missing.is_empty() {
         println!("never or hardly seen: {}", missing.join(", "));
-        return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS
+    missing.is_empty()
+}
+
+#[cfg(not(feature = "mutations"))]
+fn prepare(_args: &Args) -> impl Fn() + Sync + use<> {
+    || {}
+}
+
+#[cfg(feature = "mutations")]
+fn prepare(args: &Args) -> impl Fn() + Sync + use<> {
+    let all = orchestra_core::Mutation::ALL.iter().copied();
+    let wanted = args.mutation.clone();
+    let mutation = wanted.and_then(|name| all.into_iter().find(|m| format!("{m:?}") == name));
+    move || orchestra_core::mutate(mutation)
 }

@@ -81,6 +81,8 @@ switches! {
     Schedules = "schedules",
     /// People give other priorities.
     Reprioritise = "reprioritise",
+    /// People cordon and drain workers.
+    Cordons = "cordons",
     /// Tasks of two people.
     Shares = "shares",
     /// Reports come twice on a stream.

@@ -3,7 +3,7 @@
 //! There are two: one follows what was decided, one what is durable. A crash makes the first one
 //! a copy of the second.
 
-use orchestra_core::{Change, EndStatus, Ending, State, TaskRow};
+use orchestra_core::{Availability, Change, EndStatus, Ending, State, TaskRow};
 use orchestra_types::{AttemptId, FailureCode, OnDependencyFailure, Priority, TaskId, TaskStatus};
 
 use crate::cast::{Cast, PEOPLE, WORKERS_MAX, bits};
@@ -146,6 +146,8 @@ pub struct Shadow {
     pub keys: Vec<Key>,
     /// Up to which report of each worker is recorded.
     pub acked: [u64; WORKERS_MAX],
+    /// Whether each worker is given anything new.
+    pub availability: [Availability; WORKERS_MAX],
     /// How often each worker has attached.
     pub epochs: [u64; WORKERS_MAX],
 }
@@ -350,6 +352,7 @@ impl Shadow {
             Change::Worker(row) => {
                 if let Some(worker) = cast.worker(&row.info.id) {
                     self.epochs[usize::from(worker)] = row.epoch;
+                    self.availability[usize::from(worker)] = row.availability;
                 }
             }
             Change::Acked { worker, up_to } => {
@@ -385,5 +388,6 @@ impl Shadow {
         self.keys.clone_from(&other.keys);
         self.acked = other.acked;
         self.epochs = other.epochs;
+        self.availability = other.availability;
     }
 }

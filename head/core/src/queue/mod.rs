@@ -107,7 +107,11 @@ pub(crate) struct Queue {
 impl Queue {
     pub fn new(promote_after: Duration) -> Self {
         Self {
-            age: i64::try_from(promote_after.as_millis()).unwrap_or(i64::MAX / 8),
+            age: if mutated!(NoPromotion) {
+                i64::MAX / 8
+            } else {
+                i64::try_from(promote_after.as_millis()).unwrap_or(i64::MAX / 8)
+            },
             classes: Classes::default(),
             shares: Shares::default(),
             known: KnownPlaces::default(),
@@ -249,6 +253,9 @@ impl Queue {
 
     fn rank(&self, wait: Wait) -> Rank {
         let since = i64::try_from(wait.since.0).unwrap_or(i64::MAX);
+        if mutated!(PriorityInverted) {
+            return Rank(since.saturating_add(level(wait.priority).saturating_mul(self.age)));
+        }
         Rank(since.saturating_sub(level(wait.priority).saturating_mul(self.age)))
     }
 

@@ -1,16 +1,14 @@
 //! Which task goes to which worker, and that none waits in vain.
 
+use orchestra_core::Availability;
 use orchestra_types::{Priority, TaskId};
 
 use super::Judge;
 use crate::{
-    cast::{RUNNERS, WORKERS_MAX},
+    cast::{PREFETCH, RUNNER_SLOTS, RUNNERS, WORKERS_MAX},
     rule::{Checked, hold},
     shadow::{At, Shade, bit},
 };
-
-/// How many attempts of each runner may run on a worker.
-const RUNNER_SLOTS: u32 = 2;
 
 /// What workers have to do.
 #[derive(Default)]
@@ -35,16 +33,18 @@ impl Judge {
     fn could_take(&self, shade: &Shade, worker: usize, load: &Load) -> Option<u8> {
         let seen = &self.seen[worker];
         let look = seen.look.filter(|_| seen.connection.is_some())?;
+        let open = self.shadow.availability[worker] == Availability::Open;
         let here = shade.machine.is_none_or(|n| usize::from(n) == worker);
         let labelled = !shade.labelled || worker == 0;
-        if !here || !labelled || load.all[worker] >= look.slots {
+        if !open || !here || !labelled {
             return None;
         }
         (0..RUNNERS.len()).find_map(|n| {
             let runner = u8::try_from(n).ok()?;
             let wanted = shade.runner.map_or(n != RUNNERS.len() - 1, |r| r == runner);
             let ready = look.ready & (1 << n) != 0;
-            let free = load.by_runner[worker][n] < RUNNER_SLOTS;
+            let free = load.by_runner[worker][n] < RUNNER_SLOTS + PREFETCH[n]
+                && load.all[worker] < look.slots + PREFETCH[n];
             (wanted && ready && free).then_some(runner)
         })
     }

@@ -1,8 +1,8 @@
 //! What is told to clients and workers, and that it is told at all.
 
 use orchestra_core::{
-    CancelRefused, EndStatus, Message, PriorityRefused, Reply, RetryRefused, Step, SubmitRefused,
-    Welcome,
+    Availability, CancelRefused, EndStatus, Message, PriorityRefused, Reply, RetryRefused, Step,
+    SubmitRefused, Welcome,
 };
 use orchestra_types::{AttemptId, RunnerName, TaskId};
 
@@ -59,7 +59,11 @@ impl Judge {
                 }
                 Message::Close { attempt, .. } => self.close(*attempt)?,
                 Message::Changed { task } => told |= bit(*task),
-                Message::Forgotten { .. } | Message::Availability { .. } => {}
+                Message::Availability {
+                    connection,
+                    availability,
+                } => self.told_availability(connection.0, *availability)?,
+                Message::Forgotten { .. } => {}
             }
         }
         let asked = usize::from(matches!(event, Event::Asked { .. }));
@@ -69,6 +73,7 @@ impl Judge {
         let watched = self.changed & !told;
         hold!(Watchers, watched == 0, "nobody heard of {watched:#b}");
         self.report_taken(event, before, acks)?;
+        self.told_again(event, step)?;
         self.given(step)
     }
 
@@ -126,6 +131,18 @@ impl Judge {
                     RetryRefused::Behind(..) => shade.is_some_and(|s| self.shadow.is_doomed(&s)),
                 };
                 (right, Point::RetryRefused)
+            }
+            (Ask::Cordon(worker, wanted), Reply::WorkerDone(_)) => {
+                let right = self.shadow.availability[usize::from(*worker)] == *wanted;
+                let point = match wanted {
+                    Availability::Open => Point::Uncordoned,
+                    Availability::Cordoned | Availability::Draining => Point::Cordoned,
+                };
+                (right, point)
+            }
+            (Ask::Cordon(worker, _), Reply::NoWorker(_)) => {
+                let unknown = self.shadow.epochs[usize::from(*worker)] == 0;
+                (unknown, Point::NoWorker)
             }
             (Ask::Prioritise(id, priority), Reply::Done(done)) => {
                 let now = self.shadow.task(*id).priority;
@@ -209,6 +226,51 @@ impl Judge {
                 Point::WelcomeKeep
             });
         }
+        Ok(())
+    }
+
+    fn told_availability(&mut self, connection: u64, told: Availability) -> Checked {
+        let mut seen = self.seen.iter();
+        let whose = seen.position(|seen| seen.connection == Some(connection));
+        let right = whose.is_some_and(|n| self.shadow.availability[n] == told);
+        // Its lease may end with the same input, after that.
+        let over = self.expired != 0;
+        hold!(
+            Orders,
+            right || over,
+            "stream {connection} is told {told:?}"
+        );
+        self.cover.hit(Point::CordonTold);
+        Ok(())
+    }
+
+    /// A worker that comes back is told again what it is to end, and that it gets nothing.
+    fn told_again(&mut self, event: &Event, step: &Step) -> Checked {
+        let Event::Attached { worker, held, .. } = event else {
+            return Ok(());
+        };
+        for attempt in held.iter().map(|held| held.attempt) {
+            let shade = self.shadow.task(attempt.task);
+            let own = shade.attempts == attempt.number
+                && shade.cancel_requested
+                && shade.holder().is_some_and(|(holder, _)| holder == *worker);
+            if !own {
+                continue;
+            }
+            let mut messages = step.messages.iter();
+            let told =
+                messages.any(|m| matches!(m, Message::Stop { attempt: a, .. } if *a == attempt));
+            hold!(CancelHolds, told, "{worker} is not told to end {attempt}");
+            self.cover.hit(Point::StopAgain);
+        }
+        let cordoned = self.shadow.availability[usize::from(*worker)] != Availability::Open;
+        let mut messages = step.messages.iter();
+        let told = messages.any(|m| matches!(m, Message::Availability { .. }));
+        hold!(
+            Orders,
+            told == cordoned,
+            "{worker} is cordoned, told: {told}"
+        );
         Ok(())
     }
 

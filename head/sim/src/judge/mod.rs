@@ -114,6 +114,7 @@ impl Judge {
                     before.key = self.shadow.key(*key);
                     before.open = self.open();
                 }
+                Ask::Cordon(..) => {}
                 Ask::Cancel(task)
                 | Ask::Retry(task)
                 | Ask::Applied(task)
@@ -174,6 +175,7 @@ impl Judge {
             | Ask::Cancel(_)
             | Ask::Retry(_)
             | Ask::Applied(_)
+            | Ask::Cordon(..)
             | Ask::Prioritise(..) => {}
         }
     }

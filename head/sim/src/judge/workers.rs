@@ -19,12 +19,22 @@ impl Judge {
                 let before = self.shadow.epochs[usize::from(*worker)];
                 let grows = row.epoch > before;
                 hold!(Welcome, grows, "epoch {} follows {before}", row.epoch);
+                let stays = row.availability == self.shadow.availability[usize::from(*worker)];
+                hold!(Durable, stays, "{worker} is {:?}", row.availability);
             }
             Event::Capacity {
                 connection, worker, ..
             } => {
                 let current = self.seen[usize::from(*worker)].connection == Some(*connection);
                 hold!(Fencing, current, "a replaced stream describes its worker");
+            }
+            Event::Asked {
+                ask: Ask::Cordon(worker, wanted),
+                ..
+            } => {
+                let known = self.shadow.epochs[usize::from(*worker)] == row.epoch;
+                let right = known && row.availability == *wanted;
+                hold!(Transitions, right, "{worker} is {:?}", row.availability);
             }
             other => hold!(Transitions, false, "a worker's row follows from {other:?}"),
         }

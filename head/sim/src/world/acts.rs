@@ -1,6 +1,6 @@
 //! What may happen next in a world, and how often.
 
-use orchestra_core::EndStatus;
+use orchestra_core::{Availability, EndStatus};
 use orchestra_types::{OnDependencyFailure, Priority, TaskId, Timestamp};
 
 use super::{World, net::Up, worker::Worker};
@@ -111,10 +111,11 @@ impl World<'_> {
             self.ask_double();
             return;
         }
-        let ask = match self.random.below(6) {
+        let ask = match self.random.below(7) {
             0 if self.has(Switch::Cancels) => self.known_task().map(Ask::Cancel),
             1 if self.has(Switch::Retries) => self.known_task().map(Ask::Retry),
             2 if self.has(Switch::Projects) => self.conflicted().map(Ask::Applied),
+            4 if self.has(Switch::Cordons) => self.cordon(),
             3 if self.has(Switch::Reprioritise) => self.known_task().map(|task| {
                 let priority = Priority::ALL[self.random.index(Priority::ALL.len())];
                 Ask::Prioritise(task, priority)
@@ -124,6 +125,12 @@ impl World<'_> {
         if let Some(ask) = ask {
             self.clients.send(ask);
         }
+    }
+
+    fn cordon(&mut self) -> Option<Ask> {
+        let worker = u8::try_from(self.random.index(self.workers.len())).ok()?;
+        let wishes = Availability::ALL;
+        Some(Ask::Cordon(worker, wishes[self.random.index(wishes.len())]))
     }
 
     fn ask_double(&mut self) {

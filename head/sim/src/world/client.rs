@@ -62,7 +62,7 @@ impl Clients {
                     | Ask::Retry(id)
                     | Ask::Applied(id)
                     | Ask::Prioritise(id, _) => id,
-                    Ask::Submit { .. } => return Ok(()),
+                    Ask::Submit { .. } | Ask::Cordon(..) => return Ok(()),
                 };
                 hold!(
                     Durable,

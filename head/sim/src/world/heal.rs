@@ -1,6 +1,6 @@
 //! Everything works again: then everything must end, in bounded time.
 
-use orchestra_core::EndStatus;
+use orchestra_core::{Availability, EndStatus};
 use orchestra_types::{TaskId, Timestamp};
 
 use super::World;
@@ -90,6 +90,12 @@ impl World<'_> {
                 self.clients.send(ask);
             }
             self.call();
+        }
+        for worker in 0..self.workers.len() {
+            let cordoned = self.judge.shadow.availability[worker] != Availability::Open;
+            if let (true, Ok(worker)) = (cordoned, u8::try_from(worker)) {
+                self.clients.send(Ask::Cordon(worker, Availability::Open));
+            }
         }
         if let Some(task) = self.conflicted() {
             self.clients.send(Ask::Applied(task));

@@ -17,6 +17,8 @@ pub enum Up {
         look: Look,
         /// What it holds.
         held: Vec<Held>,
+        /// Its first report that is not acknowledged; 0 when none waits.
+        first_unacked: u64,
     },
     /// A report.
     Report {

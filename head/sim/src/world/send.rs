@@ -99,7 +99,14 @@ impl World<'_> {
             return;
         };
         let event = match (message, connection) {
-            (Up::Hello { look, held }, _) => {
+            (
+                Up::Hello {
+                    look,
+                    held,
+                    first_unacked,
+                },
+                _,
+            ) => {
                 let connection = self.head.next_connection;
                 self.head.next_connection += 1;
                 self.streams[place].connection = Some(connection);
@@ -108,6 +115,7 @@ impl World<'_> {
                     worker,
                     look,
                     held,
+                    first_unacked,
                 }
             }
             (
@@ -216,9 +224,15 @@ impl World<'_> {
         dialler.stream = Some(id);
         dialler.welcomed = false;
         let (look, held) = (dialler.look, dialler.held());
+        let waits = dialler.last > dialler.acked;
+        let first_unacked = if waits { dialler.acked + 1 } else { 0 };
         self.next_stream += 1;
         let mut stream = Stream::new(id, worker, process);
-        stream.say(Up::Hello { look, held });
+        stream.say(Up::Hello {
+            look,
+            held,
+            first_unacked,
+        });
         self.streams.push(stream);
     }
 

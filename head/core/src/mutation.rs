@@ -1,0 +1,109 @@
+//! Deliberate bugs, to prove that the simulation finds bugs. Absent without the feature
+//! `mutations`; with it, none is on until a thread switches one on for itself.
+
+/// `mutated!(Name)`: whether this deliberate bug is on.
+#[cfg(not(feature = "mutations"))]
+macro_rules! mutated {
+    ($name:ident) => {
+        false
+    };
+}
+
+/// `mutated!(Name)`: whether this deliberate bug is on.
+#[cfg(feature = "mutations")]
+macro_rules! mutated {
+    ($name:ident) => {
+        $crate::mutation::is_on($crate::mutation::Mutation::$name)
+    };
+}
+
+#[cfg(feature = "mutations")]
+pub(crate) use on::is_on;
+#[cfg(feature = "mutations")]
+pub use on::{Mutation, mutate};
+
+#[cfg(feature = "mutations")]
+mod on {
+    use std::cell::Cell;
+
+    macro_rules! mutations {
+        ($($name:ident: $text:literal,)+) => {
+            /// A deliberate bug.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub enum Mutation { $(#[doc = $text] $name,)+ }
+
+            impl Mutation {
+                /// All of them.
+                pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+                /// What it does, in words.
+                #[must_use]
+                pub fn words(self) -> &'static str {
+                    match self { $(Self::$name => $text,)+ }
+                }
+            }
+        };
+    }
+
+    mutations! {
+        AckedNotWritten: "reports are acknowledged and not recorded",
+        ReportTakenTwice: "a report that was known is taken again",
+        GapTaken: "a report behind a gap is taken",
+        OldStreamHeard: "a stream that was replaced is heard",
+        OldAttemptHeard: "a report of an old attempt counts for the latest",
+        ResultNotWritten: "a result is not written",
+        LateResultDropped: "the late result of a lost attempt is dropped",
+        ResultOverwritten: "a recorded result is overwritten by a late one",
+        LeaseEndsWithStream: "the end of a stream ends the lease",
+        LeaseNeverEnds: "a lease never ends",
+        LeaseEndsWhileAway: "leases end while the head is away",
+        HeartbeatForgotten: "a heartbeat does not renew the lease",
+        LossNotCharged: "a lost worker is not counted",
+        LossChargedAsFailure: "a lost worker is charged as a failure",
+        FailureNotCharged: "a failure is not charged",
+        RetryNotDelayed: "a retry does not wait",
+        DelaysNeverEnd: "nobody wakes when a delay is over",
+        FreedByFailure: "a failed task frees those after it",
+        NeverFreed: "a success frees nobody",
+        DependencyIgnored: "a new task does not wait for those before it",
+        CascadeMissing: "a task is not cancelled with the one before it",
+        KeyForgotten: "a submission's key is not remembered",
+        KeyNotWritten: "a submission's key is not written",
+        IdsAgain: "ids are given again after a restart",
+        CancelNotWritten: "the cancel of a running task is not written",
+        CancelForgottenByStart: "a restart forgets cancels",
+        CancelNotRepeated: "a worker that comes back is not told of a cancel",
+        CancelledIsRetried: "a cancelled task that failed is tried again",
+        CancelTooLate: "a cancel while closing does not prevent the retry",
+        StartedTwiceByRestart: "a restart queues what is held",
+        CloseForgottenByStart: "a restart forgets results that are not in place",
+        RunningIsOrderedAgain: "a running attempt that its worker lost is ordered again",
+        SlotLeak: "a finished attempt keeps its slot",
+        SlotsOverbooked: "a worker gets one attempt more than it has slots",
+        NotReadyIsUsed: "a runner that is not ready is given tasks",
+        CordonIgnored: "a cordoned worker is given tasks",
+        CapacityUnnoticed: "a worker that gains a slot is not given anything",
+        CountsOff: "tasks that leave the queue stay counted",
+        PriorityInverted: "low goes before high",
+        NoPromotion: "waiting long does not help",
+        PriorityStaysInQueue: "another priority does not move a task in the queue",
+        StartTimeIgnored: "a task starts before its time",
+        BackToTheSameWorker: "a task goes back to the worker that it failed on",
+        EpochAgain: "an epoch is used again",
+        StrangersKept: "a worker keeps attempts that are not its own",
+        WatchersNotTold: "watchers are not told of changes",
+    }
+
+    thread_local! {
+        static CURRENT: Cell<Option<Mutation>> = const { Cell::new(None) };
+    }
+
+    /// Switches one on for this thread, or all off.
+    pub fn mutate(mutation: Option<Mutation>) {
+        CURRENT.set(mutation);
+    }
+
+    pub(crate) fn is_on(mutation: Mutation) -> bool {
+        CURRENT.get() == Some(mutation)
+    }
+}
