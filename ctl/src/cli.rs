@@ -92,6 +92,7 @@ pub enum CtlCommand {
     Agents(commands::agents::Args),
     Workers(commands::workers::Args),
     Accounts(commands::accounts::Args),
+    Budget(commands::budget::Args),
     Show(commands::show::Args),
     Watch(commands::watch::Args),
     Wait(commands::wait::Args),

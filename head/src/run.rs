@@ -1,6 +1,7 @@
 //! The head's life: start, serve, stop.
 
 use std::{
+    collections::BTreeMap,
     net::Ipv4Addr,
     process::ExitCode,
     sync::Arc,
@@ -291,8 +292,21 @@ impl Head<'_> {
                 keys_for: self.config.retention.keys_for,
             },
             accounts: self.config.account_limits(),
+            budgets: self.config.budgets.projects.clone(),
+            budget_default: self.config.budgets.default.unwrap_or_default(),
+            prices: self.prices(),
             ..default
         }
+    }
+
+    fn prices(&self) -> BTreeMap<String, orchestra_core::Price> {
+        let all = self.config.prices.iter();
+        let price = |price: &orchestra_config::Price| orchestra_core::Price {
+            input: price.input,
+            cached: price.cached.unwrap_or(price.input),
+            output: price.output,
+        };
+        all.map(|(model, p)| (model.clone(), price(p))).collect()
     }
 
     fn advertise(&self) -> Option<&str> {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use orchestra_proto::v1;
-use orchestra_types::{Artifact, ArtifactKind, AttemptId, Digest, RunnerName, TaskId, TaskSpec};
+use orchestra_types::{
+    Artifact, ArtifactKind, AttemptId, Digest, Outcome, RunnerName, TaskId, TaskSpec, limits,
+};
 use tracing::Instrument;
 
 use crate::{
@@ -45,16 +47,31 @@ impl Starter {
     }
 
     /// Completes an order. What cannot be read costs a warning, never the attempt.
-    pub async fn start(&self, attempt: AttemptId, runner: RunnerName, spec: TaskSpec) -> v1::Start {
+    ///
+    /// `before` is what an attempt has done that a budget stopped: this one goes on from there.
+    pub async fn start(
+        &self,
+        attempt: AttemptId,
+        runner: RunnerName,
+        spec: TaskSpec,
+        before: Option<Box<Outcome>>,
+    ) -> v1::Start {
         let span = tracing::info_span!("task.assign", %attempt, %runner);
         orchestra_telemetry::set_parent(&span, &spec.traceparent);
         let traceparent = orchestra_telemetry::traceparent(&span);
-        let (mut spec, context) = self.with_context(spec).instrument(span).await;
+        let (mut spec, mut context) = self.with_context(spec).instrument(span).await;
         if spec.runner.as_ref().is_some_and(|first| *first != runner) {
             // The model was named for the first runner, and another one does not know it.
             spec.model = None;
         }
+        let resume = before.as_deref().and_then(resume);
+        context.extend(
+            before
+                .as_deref()
+                .map(|before| report(before, resume.is_some())),
+        );
         v1::Start {
+            resume,
             attempt: Some(attempt.into()),
             // Without tracing here, the submitter's goes through.
             traceparent: if traceparent.is_empty() {
@@ -117,6 +134,39 @@ fn output(view: &View<'_>, task: TaskId) -> store::Result<Option<Output>> {
         whole: whole.map(|artifact: &Artifact| artifact.digest),
         text: outcome.text,
     }))
+}
+
+/// The files of an attempt that was stopped; none when it changed nothing.
+fn resume(before: &Outcome) -> Option<v1::Resume> {
+    let mut artifacts = before.artifacts.iter();
+    let bundle = artifacts.find(|artifact| artifact.kind == ArtifactKind::Bundle)?;
+    Some(v1::Resume {
+        commit: before.commit.clone(),
+        bundle: bundle.digest.0.to_vec(),
+    })
+}
+
+/// What the agent is told of the attempt before it.
+fn report(before: &Outcome, files_are_there: bool) -> v1::ContextDoc {
+    let files = if files_are_there {
+        "The files that it changed are in your working directory already."
+    } else {
+        "It left no files."
+    };
+    let why = before.failure.as_ref().map_or("", |f| f.message.as_str());
+    let said = limits::cut(&before.text, limits::OUTCOME_TEXT_BYTES_MAX);
+    let said = if said.trim().is_empty() {
+        "It had not said anything yet.".to_owned()
+    } else {
+        format!("The last thing that it said:\n\n{said}")
+    };
+    v1::ContextDoc {
+        name: "earlier_attempt.md".to_owned(),
+        text: format!(
+            "An earlier attempt at your task was stopped before it was done: {why}. {files} Go on \
+             from there; do not begin anew.\n\n{said}"
+        ),
+    }
 }
 
 fn documents(

@@ -6,6 +6,7 @@
 mod acceptance;
 mod bad_input;
 mod crash;
+mod limits;
 mod output;
 mod queue;
 mod real_clis;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         .with("acceptance", acceptance::tests())
         .with("bad_input", bad_input::tests())
         .with("crash", crash::tests())
+        .with("limits", limits::tests())
         .with("output", output::tests())
         .with("queue", queue::tests())
         .with("real_clis", real_clis::tests())

@@ -26,20 +26,21 @@ pub fn tests() -> Vec<Test> {
         ));
     }
     for (cli, trouble, code) in [
-        ("claude", "429", "rate_limited"),
         ("claude", "500", "provider_unavailable"),
-        ("codex", "429", "rate_limited"),
         ("codex", "500", "provider_unavailable"),
-        ("goose", "429", "rate_limited"),
     ] {
         let name = format!("{cli}_told_{trouble}_by_the_provider_fails_as_{code}");
         tests.push(real(cli, name, move || fails(cli, trouble, code)));
     }
-    for (trouble, code) in [
-        ("401", "auth"),
-        ("429", "rate_limited"),
-        ("500", "provider_unavailable"),
-    ] {
+    for cli in ["claude", "codex", "goose"] {
+        let name = format!("{cli}_told_429_by_the_provider_parks_its_account");
+        tests.push(real(cli, name, move || parks(cli)));
+    }
+    tests.push(Test::new(
+        "our_agent_told_429_by_the_provider_parks_its_account",
+        || parks("agent"),
+    ));
+    for (trouble, code) in [("401", "auth"), ("500", "provider_unavailable")] {
         let name = format!("our_agent_told_{trouble}_by_the_provider_fails_as_{code}");
         tests.push(Test::new(name, move || fails("agent", trouble, code)));
     }
@@ -147,6 +148,25 @@ fn check_result(
         "the user's own file changed"
     );
     Ok(())
+}
+
+fn parks(cli: &'static str) -> anyhow::Result<()> {
+    let setup = Setup::new().model("hello").real_clis().scenario("429");
+    scene(setup, |cluster| {
+        let project = cluster.repository("project")?;
+        let task = cluster.add(&project, &["Write hello.txt", "--agent", cli])?;
+        let document = until("it is back in the queue", Deadline::CLI, || {
+            let document = cluster.show(&task)?;
+            let is_back = document["status"] == "queued" && document["attempt"] == 1;
+            Ok(is_back.then_some(document))
+        })?;
+        let reason = &document["attempts"][0]["reason"];
+        ensure!(reason["code"] == "rate_limited", "it ended by {reason}");
+        let status = cluster.json(&["status"])?;
+        let parked = status["parked_accounts"].as_array().map(Vec::len);
+        ensure!(parked == Some(1), "parked: {}", status["parked_accounts"]);
+        Ok(())
+    })
 }
 
 fn fails(cli: &'static str, trouble: &str, code: &str) -> anyhow::Result<()> {

@@ -69,6 +69,7 @@ fn heading(document: &Document) -> String {
     match name.as_str() {
         "project_overview.md" => "Project overview".to_owned(),
         "current_state.md" => "Current state of the project".to_owned(),
+        "earlier_attempt.md" => "Your earlier attempt".to_owned(),
         "completed_tasks.json" => "Completed tasks".to_owned(),
         other => match other.strip_prefix("agent_outputs/") {
             Some(output) => match output.strip_suffix("_output.md") {

@@ -5,6 +5,7 @@ pub mod add;
 pub mod agents;
 pub mod apply;
 pub mod backup;
+pub mod budget;
 pub mod cancel;
 pub mod completions;
 pub mod config;
@@ -69,6 +70,7 @@ async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
         CtlCommand::Status(args) => status::run(app, args).await,
         CtlCommand::Tasks(args) => tasks::run(app, args).await,
         CtlCommand::Agents(args) => agents::run(app, args).await,
+        CtlCommand::Budget(args) => budget::run(app, args).await,
         CtlCommand::Accounts(args) => accounts::run(app, args).await,
         CtlCommand::Workers(args) => workers::run(app, args).await,
         CtlCommand::Show(args) => show::run(app, args).await,

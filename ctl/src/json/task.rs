@@ -9,7 +9,13 @@ use orchestra_types::{
 };
 use serde::Serialize;
 
-use super::{manifest::Changes, manifest::File, refused, some, time::Time};
+use super::{
+    budget::{BudgetDocument, SpentDocument},
+    manifest::Changes,
+    manifest::File,
+    refused, some,
+    time::Time,
+};
 use crate::error::Result;
 
 /// A task. Lists leave `usage`, `files`, `changes`, `result`, `branch`, `commit` and `attempts` null.
@@ -53,6 +59,12 @@ pub struct Task {
     pub apply: Apply,
     /// Runners that may do it while the account of those before them is parked.
     pub fallback: Vec<String>,
+    /// What it and its subtasks may use, with every raise; null without a limit, and in lists.
+    pub budget: Option<BudgetDocument>,
+    /// What they have used of it in attempts that ended; null where nobody counts.
+    pub spent: Option<SpentDocument>,
+    /// The task that it is a part of.
+    pub parent: Option<TaskId>,
     /// The model that was asked for.
     pub model: Option<String>,
     /// Tasks that it comes after.
@@ -276,6 +288,12 @@ impl Task {
                 result: some(wire.apply),
                 message: some(wire.apply_message),
             },
+            budget: wire
+                .budget
+                .or_else(|| convert::budget_to_wire(spec.budget))
+                .map(BudgetDocument::from),
+            spent: wire.spent.map(SpentDocument::from),
+            parent: spec.parent,
             fallback: spec.fallback.iter().map(ToString::to_string).collect(),
             model: spec.model,
             after: spec.after,
@@ -418,7 +436,7 @@ mod tests {
                 r#""created_at":"2026-09-21T14:13:20.000Z","started_at":null,"finished_at":null,"#,
                 r#""usage":null,"files":null,"changes":null,"result":null,"branch":null,"#,
                 r#""commit":null,"apply":{"requested":false,"result":null,"message":null},"#,
-                r#""fallback":[],"model":null,"after":[],"waits_for":[],"on_dependency_failure":"block","start_at":null,"schedule":null,"labels":{"area":"docs"},"requires":{},"#,
+                r#""fallback":[],"budget":null,"spent":null,"parent":null,"model":null,"after":[],"waits_for":[],"on_dependency_failure":"block","start_at":null,"schedule":null,"labels":{"area":"docs"},"requires":{},"#,
                 r#""timeout_seconds":90.5,"queue_timeout_seconds":null,"stall_timeout_seconds":null,"retries":0,"context":[],"project":null,"#,
                 r#""place":{"type":"empty"},"command":null,"submitter":null,"#,
                 r#""cancel_requested":false,"silent_since":null,"not_before":null,"attempts":null}"#

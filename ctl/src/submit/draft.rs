@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use orchestra_config::Config;
 use orchestra_proto::{convert::submitted_spec, v1};
 use orchestra_types::{
-    OnDependencyFailure, Place, Priority, Recurrence, RunnerName, ShellCommand, TaskSpec, Timestamp,
+    Budget, OnDependencyFailure, Place, Priority, Recurrence, RunnerName, ShellCommand, TaskId,
+    TaskSpec, Timestamp,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -13,8 +14,10 @@ use super::moment::{parse_moment, parse_rule};
 use crate::error::{Error, Result};
 
 /// The keys of a task in a file, `runner` and `requires` being other names for two of them.
-pub const KEYS: [&str; 23] = [
+pub const KEYS: [&str; 25] = [
     "fallback",
+    "budget",
+    "parent",
     "description",
     "name",
     "priority",
@@ -80,6 +83,10 @@ pub struct Draft {
     pub timeout: Option<Duration>,
     /// How many more attempts a failure may have.
     pub retries: Option<u32>,
+    /// What it and its subtasks may use.
+    pub budget: Option<Budget>,
+    /// The task that it is a part of.
+    pub parent: Option<TaskId>,
     /// Labels, for finding tasks again.
     pub labels: BTreeMap<String, String>,
     /// Labels that the worker must have.
@@ -132,6 +139,8 @@ impl Draft {
             stall_timeout: self.stall_timeout.or(defaults.stall_timeout),
             timeout: self.timeout.or(defaults.timeout),
             retries: self.retries.or(defaults.retries),
+            budget: self.budget.or(defaults.budget),
+            parent: self.parent.or(defaults.parent),
             labels: map(self.labels, &defaults.labels),
             require: map(self.require, &defaults.require),
             context: if self.context.is_empty() {
@@ -188,8 +197,8 @@ impl Draft {
             submitter: submitter(),
             traceparent: String::new(),
             fallback: self.fallback.clone(),
-            budget: Default::default(),
-            parent: None,
+            budget: self.budget.unwrap_or_default(),
+            parent: self.parent,
         };
         // One set of rules: those of the wire.
         submitted_spec(v1::TaskSpec::from(spec))

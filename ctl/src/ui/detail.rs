@@ -109,6 +109,13 @@ fn facts(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
     );
     fact("finished", finished(task, now));
     fact("used", task.usage.as_ref().map(usage).unwrap_or_default());
+    fact("budget", task.budget.map(|b| b.words()).unwrap_or_default());
+    fact("spent", task.spent.map(|s| s.words()).unwrap_or_default());
+    fact(
+        "part of",
+        task.parent.map(|id| id.to_string()).unwrap_or_default(),
+    );
+    fact("fallback", task.fallback.join(", "));
     fact("after", ids(&task.after));
     fact("waits for", ids(&task.waits_for));
     if !task.after.is_empty() && task.on_dependency_failure != OnDependencyFailure::Block {

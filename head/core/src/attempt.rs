@@ -114,11 +114,19 @@ impl Core {
         step: &mut Step,
     ) {
         let met_limit = self.meet_at_end(now, attempt, outcome.failure.as_ref(), step);
+        let used = Some((&outcome.usage, outcome.model.as_str()));
+        let stopped = self.close_run(now, attempt, used, !met_limit, step);
         let task = self
             .tasks
             .get_mut(&attempt.task)
             .expect("the attempt is held");
-        let ending = ending(&mut task.row, outcome.failure.as_ref(), met_limit);
+        let is_over = stopped.is_some() || is_budget(outcome.failure.as_ref());
+        let ending = if is_over && outcome.failure.is_some() && !task.row.cancel_requested {
+            stopped.unwrap_or_else(|| self.over_budget_of(now, attempt.task))
+        } else {
+            ending(&mut task.row, outcome.failure.as_ref(), met_limit)
+        };
+        let ending = self.unless_forbidden(now, attempt.task, ending);
         let row = OutcomeRow {
             id: attempt,
             at: now,
@@ -127,6 +135,7 @@ impl Core {
         if !mutated!(ResultNotWritten) {
             step.changes.push(Change::Outcome(Box::new(row)));
         }
+        let task = self.tasks.get(&attempt.task).expect("the attempt is held");
         if task.row.facts.project.is_none() {
             // No shared context, no checkout: there is no place to put a result in.
             return self.settle(now, attempt, ending, ApplyResult::NotRequested, step);
@@ -214,10 +223,12 @@ impl Core {
             .tasks
             .get_mut(&attempt.task)
             .expect("the caller looked the task up");
-        let delay = if mutated!(RetryNotDelayed) {
+        let waits_anyway = reason.code == FailureCode::BudgetExceeded
+            || (is_limit(reason.code) && task.row.limited > 0)
+            || mutated!(RetryNotDelayed);
+        let delay = if waits_anyway {
+            // Its account or budget holds it as long as it must; others may take it at once.
             Duration::ZERO
-        } else if is_limit(reason.code) && task.row.limited > 0 {
-            Duration::ZERO // Its account holds it as long as it must; others may take it at once.
         } else {
             retry_delay(
                 task.row.failures + task.row.losses,
@@ -234,6 +245,8 @@ impl Core {
     /// An attempt whose worker is gone.
     pub(crate) fn lose(&mut self, now: Timestamp, attempt: AttemptId, why: &str, step: &mut Step) {
         let reason = Failure::new(FailureCode::WorkerLost, why);
+        // The budget that may have stopped it holds the task from now on.
+        self.close_run(now, attempt, None, true, step);
         let row = OutcomeRow {
             id: attempt,
             at: now,
@@ -299,6 +312,10 @@ impl Core {
             self.write(attempt.task, step);
         }
     }
+}
+
+fn is_budget(failure: Option<&Failure>) -> bool {
+    failure.is_some_and(|failure| failure.code == FailureCode::BudgetExceeded)
 }
 
 /// What follows from an attempt's result. Counts the failure.

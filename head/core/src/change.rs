@@ -3,7 +3,7 @@
 use orchestra_types::{ScheduleId, TaskId, TaskSpec, WorkerId};
 
 use crate::{
-    row::{AccountRow, AttemptRow, KeyRow, OutcomeRow, TaskRow, WorkerRow},
+    row::{AccountRow, AttemptRow, KeyRow, LedgerRow, OutcomeRow, ProjectRow, TaskRow, WorkerRow},
     schedule::ScheduleRow,
 };
 
@@ -41,6 +41,10 @@ pub enum Change {
         /// Which.
         id: ScheduleId,
     },
+    /// What a task may use and has used.
+    Ledger(Box<LedgerRow>),
+    /// What a project may use and has used in a day.
+    Project(Box<ProjectRow>),
     /// A submission's key.
     Key(KeyRow),
     /// A task leaves: its row, its specification, its attempts and their ends.

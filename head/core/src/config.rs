@@ -6,7 +6,7 @@ use std::{
 };
 
 use orchestra_types::{
-    AccountName, RunnerName, limits,
+    AccountName, Budget, ProjectId, RunnerName, Spent, Usage, limits,
     runner::{KNOWN_RUNNERS, NOOP},
 };
 
@@ -35,6 +35,12 @@ pub struct Config {
     pub queue_max: u64,
     /// How many attempts accounts may have at once.
     pub accounts: BTreeMap<AccountName, u32>,
+    /// What projects may use in a day, by id or name.
+    pub budgets: BTreeMap<String, Budget>,
+    /// What other projects may use in a day.
+    pub budget_default: Budget,
+    /// What tokens cost, by the model's name or the beginning of it.
+    pub prices: BTreeMap<String, Price>,
     /// Runner names that are accepted even when no worker has them yet.
     pub known_runners: BTreeSet<RunnerName>,
     /// How long what is over is kept.
@@ -79,8 +85,94 @@ impl Default for Config {
             stall_notice: Duration::from_secs(600),
             queue_max: 1_000_000,
             accounts: BTreeMap::new(),
+            budgets: BTreeMap::new(),
+            budget_default: Budget::default(),
+            prices: BTreeMap::new(),
             known_runners: known.collect(),
             retention: Retention::default(),
         }
+    }
+}
+
+/// What a million tokens cost, in millionths of a US dollar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Price {
+    /// Sent ones.
+    pub input: u64,
+    /// Sent ones that were read from a cache.
+    pub cached: u64,
+    /// Received ones.
+    pub output: u64,
+}
+
+impl Price {
+    fn cost(&self, usage: &Usage) -> u64 {
+        let of = |tokens: u64, price: u64| u128::from(tokens) * u128::from(price);
+        let plain = usage.input_tokens.saturating_sub(usage.cached_tokens);
+        let sum = of(plain, self.input)
+            + of(usage.cached_tokens, self.cached)
+            + of(usage.output_tokens, self.output);
+        u64::try_from(sum / 1_000_000).unwrap_or(u64::MAX)
+    }
+}
+
+impl Config {
+    /// What a project may use in a day.
+    pub(crate) fn daily_budget(&self, id: &ProjectId, name: &str) -> Budget {
+        let own = self
+            .budgets
+            .get(id.as_str())
+            .or_else(|| self.budgets.get(name));
+        own.copied().unwrap_or(self.budget_default)
+    }
+
+    /// What a usage counts for: the CLI's own cost, else that of the price table.
+    pub(crate) fn spent(&self, usage: &Usage, model: &str) -> Spent {
+        let mut spent = Spent::of(usage);
+        if usage.cost_microusd.is_none() {
+            let matching = self
+                .prices
+                .iter()
+                .filter(|(name, _)| model.starts_with(*name));
+            let nearest = matching.max_by_key(|(name, _)| name.len());
+            spent.cost_microusd = nearest.map_or(0, |(_, price)| price.cost(usage));
+        }
+        spent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clis_own_cost_counts_before_the_price_of_the_longest_name() {
+        let price = |input| Price {
+            input,
+            cached: 100_000,
+            output: 5_000_000,
+        };
+        let config = Config {
+            prices: [
+                ("m".to_owned(), price(9)),
+                ("m-1".to_owned(), price(1_000_000)),
+            ]
+            .into(),
+            ..Config::default()
+        };
+        let usage = Usage {
+            input_tokens: 3_000_000,
+            cached_tokens: 1_000_000,
+            output_tokens: 100_000,
+            ..Usage::default()
+        };
+        let cost = |usage: &Usage, model| config.spent(usage, model).cost_microusd;
+        assert_eq!(cost(&usage, "m-1-large"), 2_000_000 + 100_000 + 500_000);
+        assert_eq!(cost(&usage, "other"), 0);
+        let told = Usage {
+            cost_microusd: Some(7),
+            ..usage
+        };
+        assert_eq!(cost(&told, "m-1"), 7);
     }
 }

@@ -5,9 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use orchestra_types::{RunnerName, TaskId, Timestamp, WorkerId};
 
 use crate::{
-    Config, accounts::Accounts, change::Change, facts::FactsPool, free::Free, input::Input,
-    keys::Keys, message::Message, overdue::Overdue, queue::Queue, retention::Finished,
-    schedule::Schedules, table::TaskTable, view::Counts, worker::Worker,
+    Config,
+    accounts::Accounts,
+    budgets::Budgets,
+    change::Change,
+    facts::FactsPool,
+    free::Free,
+    input::Input,
+    keys::Keys,
+    message::{Message, NotFound, Reply},
+    overdue::Overdue,
+    queue::Queue,
+    retention::Finished,
+    schedule::Schedules,
+    table::TaskTable,
+    view::Counts,
+    worker::Worker,
 };
 
 /// What an input leads to. First every change is made durable, then the messages are sent.
@@ -40,6 +53,7 @@ pub struct Core {
     /// What is over, in the order in which it is forgotten.
     pub(crate) finished: Finished,
     pub(crate) accounts: Accounts,
+    pub(crate) budgets: Budgets,
     /// Runners without capacity because their accounts are parked, as far as tasks fall back on
     /// others meanwhile.
     pub(crate) parked: BTreeSet<RunnerName>,
@@ -61,6 +75,7 @@ impl Core {
         Self {
             queue: Queue::new(config.promote_after),
             accounts: Accounts::new(config.accounts.clone()),
+            budgets: Budgets::default(),
             parked: BTreeSet::new(),
             parks_moved: false,
             config,
@@ -166,6 +181,30 @@ impl Core {
             } => {
                 self.on_availability(request, &worker, availability, &mut step);
             }
+            Input::SetTaskBudget {
+                request,
+                task,
+                budget,
+                add,
+            } => {
+                let reply = if self.tasks.get(&task).is_some() {
+                    self.set_task_budget(now, task, budget, add, &mut step);
+                    Reply::Done(task)
+                } else {
+                    Reply::NotFound(NotFound(task))
+                };
+                step.messages.push(Message::Reply { request, reply });
+            }
+            Input::SetProjectBudget {
+                request,
+                project,
+                budget,
+                add,
+            } => {
+                let found = self.set_project_budget(now, &project, budget, add, &mut step);
+                let reply = found.map_or(Reply::NoProject(project), Reply::ProjectDone);
+                step.messages.push(Message::Reply { request, reply });
+            }
             Input::Closed { attempt, apply } => self.on_closed(now, attempt, apply, &mut step),
             Input::StopAssigning => self.assigning = false,
             Input::Tick => {}
@@ -187,6 +226,7 @@ impl Core {
             accounts,
             self.overdue.next(),
             self.schedules.next(),
+            self.budgets.next_due(),
         ];
         due.into_iter().flatten().min()
     }
@@ -201,5 +241,6 @@ impl Core {
         self.run_schedules(now, step);
         self.forget_due(now, step);
         self.tick_accounts(now, step);
+        self.tick_budgets(now, step);
     }
 }

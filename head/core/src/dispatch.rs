@@ -141,6 +141,9 @@ impl Core {
     /// Gives a worker what goes first there, while it has room.
     fn fill(&mut self, now: Timestamp, id: &WorkerId, step: &mut Step) {
         while let Some(found) = self.next_for(now, id) {
+            if self.pull_back(now, found.pick.task, step) {
+                continue;
+            }
             self.assign(now, found, step);
         }
         self.relist(id);
@@ -177,6 +180,9 @@ impl Core {
     fn place(&mut self, now: Timestamp, step: &mut Step) {
         let mut fresh = self.queue.take_fresh();
         while let Some(pick) = self.queue.pick(now, &fresh, &Turns::default()) {
+            if self.pull_back(now, pick.task, step) {
+                continue;
+            }
             match self.best_spot(pick) {
                 Some((worker, runner)) => {
                     let turn = self.workers.get(&worker).and_then(|w| w.place_of(&runner));
@@ -298,7 +304,11 @@ impl Core {
                     })
             })
         };
-        let mut waiting = self.tasks.values().filter(waits);
+        let mut waiting = self
+            .tasks
+            .values()
+            .filter(waits)
+            .filter(|t| !self.budgets.is_held(t.row.id));
         waiting
             .find(fits)
             .filter(|_| self.assigning)

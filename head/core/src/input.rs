@@ -1,8 +1,8 @@
 //! What the core is told.
 
 use orchestra_types::{
-    AccountName, ApplyResult, AttemptId, Limited, Outcome, Priority, ScheduleId, TaskId, TaskSpec,
-    Usage, WorkerId, runner::WorkerInfo,
+    AccountName, ApplyResult, AttemptId, Budget, Limited, Outcome, Priority, ScheduleId, TaskId,
+    TaskSpec, Usage, WorkerId, runner::WorkerInfo,
 };
 
 use crate::{ConnectionId, RequestId, row::Availability, schedule::NewSchedule};
@@ -151,6 +151,28 @@ pub enum Input {
         worker: WorkerId,
         /// From now on.
         availability: Availability,
+    },
+    /// A person sets or raises what a task and its subtasks may use.
+    SetTaskBudget {
+        /// For the answer.
+        request: RequestId,
+        /// Which.
+        task: TaskId,
+        /// How much.
+        budget: Budget,
+        /// Whether it comes on top of what there is.
+        add: bool,
+    },
+    /// A person sets what a project may use in a day, or adds to today's.
+    SetProjectBudget {
+        /// For the answer.
+        request: RequestId,
+        /// Its id or name.
+        project: String,
+        /// How much.
+        budget: Budget,
+        /// Whether it comes on top of today's.
+        add: bool,
     },
     /// The shell put an attempt's result in place.
     Closed {

@@ -17,6 +17,7 @@ mod mutation;
 mod account;
 mod accounts;
 mod attempt;
+mod budgets;
 mod cancel;
 mod change;
 mod config;
@@ -29,6 +30,7 @@ mod free;
 mod input;
 mod keys;
 mod lease;
+mod ledger;
 mod message;
 mod meter;
 mod overdue;
@@ -50,8 +52,9 @@ mod tests;
 #[cfg(feature = "mutations")]
 pub use crate::mutation::{Mutation, mutate};
 pub use crate::{
+    budgets::ProjectView,
     change::Change,
-    config::{Config, Retention},
+    config::{Config, Price, Retention},
     core::{Core, Step},
     facts::FactsPool,
     input::{Held, Input, Meter, NewTask, Report, ReportBody, ScheduleChange},
@@ -61,8 +64,8 @@ pub use crate::{
     },
     restore::Rows,
     row::{
-        AccountRow, AttemptRow, Availability, EndStatus, Ending, KeyRow, OutcomeRow, Slow, State,
-        TaskFacts, TaskRow, Terms, Timing, WorkerRow,
+        AccountRow, AttemptRow, Availability, EndStatus, Ending, KeyRow, LedgerRow, OutcomeRow,
+        ProjectRow, Slow, State, TaskFacts, TaskRow, Terms, Timing, WorkerRow,
     },
     schedule::{NewSchedule, ScheduleRow},
     view::{AccountView, AgentState, AgentView, Counts, Filter, Link, Page, TaskView, WorkerView},

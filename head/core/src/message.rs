@@ -1,7 +1,7 @@
 //! Whom to tell what, once the changes are durable.
 
 use orchestra_types::{
-    AccountName, AttemptId, RunnerName, ScheduleId, TaskId, TaskStatus, WorkerId,
+    AccountName, AttemptId, ProjectId, RunnerName, ScheduleId, TaskId, TaskStatus, WorkerId,
 };
 
 use crate::{ConnectionId, RequestId, row::Availability};
@@ -88,6 +88,8 @@ pub enum StopReason {
     Timeout,
     /// Nothing was heard of its agent for longer than the task allows.
     Stalled,
+    /// A budget is used up.
+    Budget,
 }
 
 /// What a worker is told when it attaches.
@@ -136,6 +138,10 @@ pub enum Reply {
     WorkerDone(WorkerId),
     /// There is no such worker.
     NoWorker(WorkerId),
+    /// A project's budget was changed: as it is now it can be read.
+    ProjectDone(ProjectId),
+    /// There is no such project.
+    NoProject(String),
     /// There is no such task.
     NotFound(NotFound),
     /// It cannot be cancelled.
@@ -176,6 +182,20 @@ pub enum SubmitRefused {
         index: usize,
         /// The one that does not exist.
         after: TaskId,
+    },
+    /// A task is a part of one that does not exist.
+    UnknownParent {
+        /// The place of the task in the submission.
+        index: usize,
+        /// The one that does not exist.
+        parent: TaskId,
+    },
+    /// Too many tasks stand above one.
+    TooDeep {
+        /// The place of the task in the submission.
+        index: usize,
+        /// The limit.
+        limit: usize,
     },
     /// A task comes after a place that the submission does not have.
     UnknownIndex {

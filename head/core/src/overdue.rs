@@ -278,6 +278,7 @@ impl StopReason {
     pub fn code(self) -> FailureCode {
         match self {
             Self::Cancelled => FailureCode::Cancelled,
+            Self::Budget => FailureCode::BudgetExceeded,
             Self::Timeout => FailureCode::Timeout,
             Self::Stalled => FailureCode::Stalled,
         }
@@ -286,6 +287,7 @@ impl StopReason {
     fn words(self) -> &'static str {
         match self {
             Self::Cancelled => "a person cancelled it",
+            Self::Budget => "a budget is used up",
             Self::Timeout => "it ran longer than its timeout",
             Self::Stalled => "nothing was heard of its agent",
         }

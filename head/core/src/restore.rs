@@ -10,7 +10,7 @@ use orchestra_types::{OnDependencyFailure, TaskId, Timestamp, WorkerId};
 use crate::{
     Config, Core, Step,
     accounts::name_accounts,
-    row::{AccountRow, KeyRow, State, TaskRow, WorkerRow},
+    row::{AccountRow, KeyRow, LedgerRow, ProjectRow, State, TaskRow, WorkerRow},
     schedule::ScheduleRow,
     task::Waits,
     worker::Worker,
@@ -26,6 +26,10 @@ pub struct Rows {
     pub workers: Vec<(WorkerRow, u64)>,
     /// Accounts of which something is known.
     pub accounts: Vec<AccountRow>,
+    /// What tasks may use and have used.
+    pub ledgers: Vec<LedgerRow>,
+    /// What projects may use and have used.
+    pub projects: Vec<ProjectRow>,
     /// Keys of submissions.
     pub keys: Vec<KeyRow>,
     /// Recurring tasks.
@@ -37,6 +41,13 @@ impl Core {
     /// put in place again.
     pub fn restore(config: Config, now: Timestamp, rows: Rows) -> (Self, Step) {
         let mut core = Self::new(config);
+        core.budgets.begin_day(now);
+        for row in &rows.ledgers {
+            core.budgets.insert_task(row);
+        }
+        for row in rows.projects {
+            core.budgets.insert_project(&core.config, row);
+        }
         for row in rows.accounts {
             core.accounts.insert(row);
         }

@@ -172,6 +172,7 @@ impl Core {
     }
 
     fn forget(&mut self, id: TaskId, step: &mut Step) {
+        self.budgets.forget(id);
         self.leave_state(id);
         let task = self.tasks.remove(&id).expect("finished tasks exist");
         self.facts.release(&task.row.facts);

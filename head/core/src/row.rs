@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use orchestra_types::{
     AccountName, ApplyResult, AttemptId, Budget, Failure, MachineId, OnDependencyFailure, Outcome,
-    Place, Priority, ProjectId, RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, WorkerId,
-    runner::WorkerInfo,
+    Place, Priority, ProjectId, RunnerName, Spent, TaskId, TaskSpec, TaskStatus, Timestamp,
+    WorkerId, runner::WorkerInfo,
 };
 
 /// What the scheduler needs to know of a task's specification. Never changes, and is kept once for
@@ -361,6 +361,34 @@ impl AccountRow {
             limited_at: None,
         }
     }
+}
+
+/// What a task and its subtasks have used, as it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerRow {
+    /// Whose.
+    pub task: TaskId,
+    /// What they may use, with every raise.
+    pub budget: Budget,
+    /// What attempts that ended have used.
+    pub spent: Spent,
+}
+
+/// What a project may use in a day and has used, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectRow {
+    /// Whose.
+    pub id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// What it may use in a day, as a person has set it; none is as configured.
+    pub budget: Option<Budget>,
+    /// The day that the rest is of, counted from the Unix epoch.
+    pub day: u64,
+    /// What attempts that ended on that day have used.
+    pub spent: Spent,
+    /// What it may use more on that day.
+    pub added: Budget,
 }
 
 /// The tasks of one submission, by its idempotency key. Their ids follow each other.

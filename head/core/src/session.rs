@@ -166,7 +166,9 @@ impl Core {
             if held.contains(&attempt) {
                 let wished = row.cancel_requested && !mutated!(CancelNotRepeated);
                 let cancelled = wished.then_some(StopReason::Cancelled);
-                if let Some(why) = cancelled.or(self.overdue.stopping(attempt.task)) {
+                let over = self.is_over_budget(attempt).then_some(StopReason::Budget);
+                let late = self.overdue.stopping(attempt.task);
+                if let Some(why) = cancelled.or(late).or(over) {
                     self.order_stop(attempt.task, why, step);
                 }
             } else if mutated!(RunningIsOrderedAgain)

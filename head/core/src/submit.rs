@@ -120,6 +120,7 @@ impl Core {
     /// Takes a task into memory.
     pub(crate) fn insert(&mut self, now: Timestamp, row: TaskRow, waits_for: Waits) {
         let id = row.id;
+        self.budgets.enter(&self.config, &row);
         for before in waits_for.iter() {
             self.dependants.entry(before).or_default().insert(id);
         }
@@ -181,6 +182,15 @@ impl Core {
                 index,
                 after: *after,
             });
+        }
+        if let Some(parent) = task.spec.parent {
+            if !self.tasks.contains_key(&parent) {
+                return Some(SubmitRefused::UnknownParent { index, parent });
+            }
+            if self.budgets.depth(parent) > limits::PARENTS_MAX {
+                let limit = limits::PARENTS_MAX;
+                return Some(SubmitRefused::TooDeep { index, limit });
+            }
         }
         let runner = task.spec.runner.as_ref()?;
         if self.knows_runner(runner) {

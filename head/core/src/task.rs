@@ -155,22 +155,25 @@ impl Core {
         self.counts.add(status, task.row.facts.priority);
         match &task.row.state {
             State::Queued { .. } => {
-                if !self.accounts.is_idle() && task.row.facts.has_fallback() {
-                    self.parks_moved = true;
-                }
-                let place = self.queue.add(now, id, &task.row.facts, task.wait());
-                if let Some(task) = self.tasks.get_mut(&id) {
-                    task.place = place;
+                self.drop_run(task.attempt());
+                if !self.hold(now, id) {
+                    self.enqueue(now, id);
                 }
             }
-            State::Assigned { worker, runner, .. } | State::Running { worker, runner, .. } => {
-                let attempt = task.attempt();
+            State::Assigned {
+                worker, runner, at, ..
+            }
+            | State::Running {
+                worker, runner, at, ..
+            } => {
+                let (attempt, since) = (task.attempt(), *at);
                 if let Some(worker) = self.workers.get_mut(worker) {
                     worker.hold(attempt, runner);
                     if let Some(account) = worker.account_of(runner) {
                         self.accounts.begin(attempt, account.clone());
                     }
                 }
+                self.open_run(attempt, since);
             }
             State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
         }
@@ -179,6 +182,18 @@ impl Core {
             self.schedules.on_end(now, id);
         }
         self.watch(now, id);
+    }
+
+    /// Puts a queued task into the queue.
+    pub(crate) fn enqueue(&mut self, now: Timestamp, id: TaskId) {
+        let task = self.tasks.get(&id).expect("the caller looked the task up");
+        if !self.accounts.is_idle() && task.row.facts.has_fallback() {
+            self.parks_moved = true;
+        }
+        let place = self.queue.add(now, id, &task.row.facts, task.wait());
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.place = place;
+        }
     }
 
     pub(crate) fn leave_state(&mut self, id: TaskId) {
@@ -190,7 +205,11 @@ impl Core {
             self.counts.remove(status, task.row.facts.priority);
         }
         match &task.row.state {
-            State::Queued { .. } => self.queue.remove(id, task.place, task.wait()),
+            State::Queued { .. } => {
+                if !self.budgets.let_go(id) {
+                    self.queue.remove(id, task.place, task.wait());
+                }
+            }
             State::Assigned { worker, .. } | State::Running { worker, .. } => {
                 let (attempt, id) = (task.attempt(), worker.clone());
                 if let Some(worker) = self.workers.get_mut(&id) {

@@ -242,7 +242,10 @@ impl Core {
     /// Why a queued task that nobody stands before is not started.
     fn waiting_reason(&self, task: &Task) -> Option<Failure> {
         match task.row.state {
-            State::Queued { .. } => self.account_reason(&Requirement::of(&task.row.facts)),
+            State::Queued { .. } => {
+                let held = self.budgets.held_reason(task.row.id).cloned();
+                held.or_else(|| self.account_reason(&Requirement::of(&task.row.facts)))
+            }
             State::Blocked
             | State::Assigned { .. }
             | State::Running { .. }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use orchestra_core::{AccountRow, Change, KeyRow, Rows, ScheduleRow, TaskRow, WorkerRow};
-use orchestra_types::{AccountName, ScheduleId, TaskId, WorkerId};
+use orchestra_core::{
+    AccountRow, Change, KeyRow, LedgerRow, ProjectRow, Rows, ScheduleRow, TaskRow, WorkerRow,
+};
+use orchestra_types::{AccountName, ProjectId, ScheduleId, TaskId, WorkerId};
 
 use crate::{cast::Cast, shadow::Shadow};
 
@@ -16,6 +18,8 @@ pub struct Disk {
     keys: Vec<KeyRow>,
     accounts: BTreeMap<AccountName, AccountRow>,
     schedules: BTreeMap<ScheduleId, ScheduleRow>,
+    ledgers: BTreeMap<TaskId, LedgerRow>,
+    projects: BTreeMap<ProjectId, ProjectRow>,
     /// The same in the judge's words.
     pub shadow: Shadow,
 }
@@ -35,12 +39,17 @@ impl Disk {
             Change::Worker(row) => drop(self.workers.insert(row.info.id.clone(), *row)),
             Change::Acked { worker, up_to } => drop(self.acked.insert(worker, up_to)),
             Change::Key(row) => self.keys.push(row),
-            Change::ForgetTask { id, .. } => drop(self.tasks.remove(&id)),
+            Change::ForgetTask { id, .. } => {
+                self.tasks.remove(&id);
+                self.ledgers.remove(&id);
+            }
             Change::ForgetKey { key } => self.keys.retain(|row| row.key != key),
             Change::ForgetWorker { id } => {
                 self.workers.remove(&id);
                 self.acked.remove(&id);
             }
+            Change::Ledger(row) => drop(self.ledgers.insert(row.task, *row)),
+            Change::Project(row) => drop(self.projects.insert(row.id.clone(), *row)),
             Change::Account(row) => drop(self.accounts.insert(row.name.clone(), *row)),
             Change::Schedule(row) => drop(self.schedules.insert(row.id, *row)),
             Change::ForgetSchedule { id } => drop(self.schedules.remove(&id)),
@@ -61,6 +70,8 @@ impl Disk {
             keys: self.keys.clone(),
             accounts: self.accounts.values().cloned().collect(),
             schedules: self.schedules.values().cloned().collect(),
+            ledgers: self.ledgers.values().copied().collect(),
+            projects: self.projects.values().cloned().collect(),
         }
     }
 

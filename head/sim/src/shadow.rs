@@ -375,7 +375,9 @@ impl Shadow {
             | Change::ForgetWorker { .. }
             | Change::Account(_)
             | Change::Schedule(_)
-            | Change::ForgetSchedule { .. } => {}
+            | Change::ForgetSchedule { .. }
+            | Change::Ledger(_)
+            | Change::Project(_) => {}
         }
     }
 

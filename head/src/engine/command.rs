@@ -7,8 +7,8 @@ use orchestra_core::{
     StopReason, Welcome,
 };
 use orchestra_types::{
-    AccountName, ApplyResult, AttemptId, Priority, RunnerName, ScheduleId, TaskId, TaskSpec,
-    Timestamp, WorkerId,
+    AccountName, ApplyResult, AttemptId, Budget, Outcome, Priority, RunnerName, ScheduleId, TaskId,
+    TaskSpec, Timestamp, WorkerId,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -81,6 +81,16 @@ pub(super) enum Ask {
         max: Option<u32>,
     },
     ResumeAccount(AccountName),
+    SetTaskBudget {
+        task: TaskId,
+        budget: Budget,
+        add: bool,
+    },
+    SetProjectBudget {
+        project: String,
+        budget: Budget,
+        add: bool,
+    },
 }
 
 impl Ask {
@@ -118,6 +128,8 @@ pub enum Outgoing {
         runner: RunnerName,
         /// What is to be done.
         spec: Box<TaskSpec>,
+        /// What an attempt before it has done that a budget or a limit stopped.
+        before: Option<Box<Outcome>>,
     },
     /// End an attempt.
     Stop {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use orchestra_core::{ConnectionId, Message, Reply, RequestId};
-use orchestra_types::{AttemptId, RunnerName, TaskId};
+use orchestra_types::{ArtifactKind, AttemptId, FailureCode, Outcome, RunnerName, TaskId};
 use tokio::sync::{
     broadcast,
     mpsc::{self, error::TrySendError},
@@ -123,11 +123,11 @@ impl Delivery {
     ) -> Result<(), Failed> {
         match store.spec(attempt.task) {
             Ok(Some(spec)) => {
-                let spec = Box::new(spec);
                 let order = Outgoing::Start {
                     attempt,
                     runner,
-                    spec,
+                    spec: Box::new(spec),
+                    before: stopped_before(attempt, store),
                 };
                 self.send(connection, order);
             }
@@ -163,4 +163,32 @@ impl Delivery {
             }
         }
     }
+}
+
+/// What an attempt before this one has done that its budget or a limit of its account stopped: this
+/// one goes on from there.
+fn stopped_before(attempt: AttemptId, store: &Store) -> Option<Box<Outcome>> {
+    for number in (1..attempt.number).rev() {
+        let before = AttemptId { number, ..attempt };
+        let outcome = match store.outcome(before) {
+            Ok(row) => row?.result.ok()?,
+            Err(error) => {
+                tracing::warn!(%before, %error, "what it has done cannot be read");
+                return None;
+            }
+        };
+        let code = outcome.failure.as_ref()?.code;
+        let limited = code == FailureCode::RateLimited || code == FailureCode::QuotaExhausted;
+        let has_work = outcome
+            .artifacts
+            .iter()
+            .any(|a| a.kind == ArtifactKind::Bundle);
+        if code == FailureCode::BudgetExceeded || (limited && has_work) {
+            return Some(outcome);
+        }
+        if !limited {
+            return None;
+        }
+    }
+    None
 }

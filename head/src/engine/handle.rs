@@ -9,7 +9,8 @@ use orchestra_core::{
     Availability, ConnectionId, Held, Input, NewSchedule, NewTask, Reply, ScheduleChange,
 };
 use orchestra_types::{
-    AccountName, ApplyResult, Priority, ScheduleId, TaskId, Timestamp, WorkerId, runner::WorkerInfo,
+    AccountName, ApplyResult, Budget, Priority, ScheduleId, TaskId, Timestamp, WorkerId,
+    runner::WorkerInfo,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -155,6 +156,31 @@ impl Handle {
     /// Says that an account works again.
     pub async fn resume_account(&self, name: AccountName) -> Result<Reply, AskError> {
         self.ask(Ask::ResumeAccount(name)).await
+    }
+
+    /// Sets what a task and its subtasks may use, or adds to it.
+    pub async fn set_task_budget(
+        &self,
+        task: TaskId,
+        budget: Budget,
+        add: bool,
+    ) -> Result<Reply, AskError> {
+        self.ask(Ask::SetTaskBudget { task, budget, add }).await
+    }
+
+    /// Sets what a project may use in a day, or adds to today's.
+    pub async fn set_project_budget(
+        &self,
+        project: String,
+        budget: Budget,
+        add: bool,
+    ) -> Result<Reply, AskError> {
+        let ask = Ask::SetProjectBudget {
+            project,
+            budget,
+            add,
+        };
+        self.ask(ask).await
     }
 
     /// Tells what happened. Waits while too much waits already.

@@ -60,6 +60,8 @@ impl Observer {
             Change::Worker(_)
             | Change::Acked { .. }
             | Change::Account(_)
+            | Change::Ledger(_)
+            | Change::Project(_)
             | Change::Key(_)
             | Change::Schedule(_)
             | Change::ForgetSchedule { .. }

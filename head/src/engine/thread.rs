@@ -312,6 +312,22 @@ impl Ask {
                 worker,
                 availability,
             },
+            Self::SetTaskBudget { task, budget, add } => Input::SetTaskBudget {
+                request,
+                task,
+                budget,
+                add,
+            },
+            Self::SetProjectBudget {
+                project,
+                budget,
+                add,
+            } => Input::SetProjectBudget {
+                request,
+                project,
+                budget,
+                add,
+            },
             Self::RecordApply { task, result } => Input::ApplyRecorded {
                 request,
                 task,

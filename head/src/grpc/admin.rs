@@ -7,8 +7,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response};
 
 use super::{
-    Services, accounts, backup, change, cluster, context, follow, list, manifest, purge, schedules,
-    status::Result, submit, watch,
+    Services, accounts, backup, budgets, change, cluster, context, follow, list, manifest, purge,
+    schedules, status::Result, submit, watch,
 };
 
 /// The Admin service.
@@ -213,6 +213,29 @@ impl admin_server::Admin for Admin {
         request: Request<v1::PurgeRequest>,
     ) -> Result<Response<v1::PurgeResponse>> {
         let answer = purge::purge(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn set_task_budget(
+        &self,
+        request: Request<v1::SetTaskBudgetRequest>,
+    ) -> Result<Response<v1::Task>> {
+        let answer = budgets::set_task(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn list_budgets(
+        &self,
+        _: Request<v1::ListBudgetsRequest>,
+    ) -> Result<Response<v1::ListBudgetsResponse>> {
+        budgets::list(&self.services).await.map(Response::new)
+    }
+
+    async fn set_project_budget(
+        &self,
+        request: Request<v1::SetProjectBudgetRequest>,
+    ) -> Result<Response<v1::ProjectBudget>> {
+        let answer = budgets::set_project(&self.services, request.into_inner()).await;
         answer.map(Response::new)
     }
 

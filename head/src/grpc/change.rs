@@ -54,7 +54,7 @@ fn task_id(wire: u64) -> Result<TaskId> {
     convert::task_id("id", wire).map_err(|e| status::refused(&e))
 }
 
-async fn answer(
+pub(super) async fn answer(
     services: &Services,
     reply: std::result::Result<Reply, AskError>,
 ) -> Result<v1::Task> {

@@ -5,6 +5,7 @@
 mod accounts;
 mod admin;
 mod backup;
+mod budgets;
 mod bulk;
 mod change;
 mod cluster;

@@ -291,8 +291,9 @@ async fn complete(services: &Services, outgoing: Outgoing) -> head_message::Body
             attempt,
             runner,
             spec,
+            before,
         } => {
-            let start = services.starter.start(attempt, runner, *spec).await;
+            let start = services.starter.start(attempt, runner, *spec, before).await;
             order(v1::order::Body::Start(start))
         }
         Outgoing::Stop { attempt, reason } => {
@@ -300,6 +301,7 @@ async fn complete(services: &Services, outgoing: Outgoing) -> head_message::Body
                 orchestra_core::StopReason::Cancelled => "cancelled",
                 orchestra_core::StopReason::Timeout => "timeout",
                 orchestra_core::StopReason::Stalled => "stalled",
+                orchestra_core::StopReason::Budget => "budget",
             };
             order(v1::order::Body::Cancel(v1::Cancel {
                 attempt: Some(attempt.into()),

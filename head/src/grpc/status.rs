@@ -6,7 +6,7 @@ use orchestra_core::{
 };
 use orchestra_proto::Refused;
 use orchestra_types::{
-    AccountName, AttemptId, RunnerName, ScheduleId, TaskId, TaskStatus, WorkerId,
+    AccountName, AttemptId, ProjectId, RunnerName, ScheduleId, TaskId, TaskStatus, WorkerId,
 };
 use tonic::Status;
 
@@ -189,7 +189,9 @@ pub(super) fn done(reply: Reply) -> Result<TaskId> {
         | Reply::ScheduleDone(_)
         | Reply::NoSchedule(_)
         | Reply::WorkerDone(_)
-        | Reply::NoWorker(_) => Err(internal("the engine answered another question")),
+        | Reply::NoWorker(_)
+        | Reply::ProjectDone(_)
+        | Reply::NoProject(_) => Err(internal("the engine answered another question")),
     }
 }
 
@@ -241,7 +243,9 @@ pub(super) fn submitted(reply: Reply) -> Result<(Vec<TaskId>, bool)> {
         | Reply::WorkerDone(_)
         | Reply::NoWorker(_)
         | Reply::AccountDone(_)
-        | Reply::NoAccount(_) => Err(internal("the engine answered another question")),
+        | Reply::NoAccount(_)
+        | Reply::ProjectDone(_)
+        | Reply::NoProject(_) => Err(internal("the engine answered another question")),
     }
 }
 
@@ -252,6 +256,22 @@ pub(super) fn account_done(reply: Reply) -> Result<AccountName> {
         Reply::NoAccount(name) => Err(Status::not_found(format!(
             "there is no account `{name}`; `ctl accounts` lists all accounts"
         ))),
+        _ => Err(internal("the engine answered another question")),
+    }
+}
+
+/// There is no such project.
+pub(super) fn no_project(wanted: &str) -> Status {
+    Status::not_found(format!(
+        "no task belongs to a project `{wanted}`; `ctl show TASK` names a task's project"
+    ))
+}
+
+/// The answer to a change of a project's budget: its id, or why not.
+pub(super) fn project_done(reply: Reply) -> Result<ProjectId> {
+    match reply {
+        Reply::ProjectDone(id) => Ok(id),
+        Reply::NoProject(wanted) => Err(no_project(&wanted)),
         _ => Err(internal("the engine answered another question")),
     }
 }
@@ -305,6 +325,14 @@ fn submit_refused(why: SubmitRefused) -> Status {
             "task {} comes after place {}, which the submission does not have",
             index + 1,
             u64::from(after) + 1
+        )),
+        SubmitRefused::UnknownParent { index, parent } => Status::not_found(format!(
+            "task {} is a part of {parent}, which does not exist; `ctl tasks` lists all tasks",
+            index + 1
+        )),
+        SubmitRefused::TooDeep { index, limit } => Status::invalid_argument(format!(
+            "more than {limit} tasks stand above task {}; make it a part of one further up",
+            index + 1
         )),
         SubmitRefused::Cycle { indices } => Status::invalid_argument(format!(
             "tasks come after each other in a circle: {}",

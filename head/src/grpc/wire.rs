@@ -1,7 +1,7 @@
 //! What the engine knows, as wire.
 
 use orchestra_core::{AttemptRow, OutcomeRow, State, TaskView};
-use orchestra_proto::v1;
+use orchestra_proto::{convert, v1};
 use orchestra_types::{
     ApplyResult, AttemptId, Exit, Failure, Outcome, TaskId, TaskSpec, Timestamp, Usage, limits,
 };
@@ -26,6 +26,10 @@ pub(super) fn task(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
         .collect();
     let mut task = with_spec(&found, spec);
     task.attempts = attempts?;
+    if let Some((budget, spent)) = view.core.budget(id) {
+        task.budget = convert::budget_to_wire(budget);
+        task.spent = Some(spent.into());
+    }
     Ok(Some(task))
 }
 

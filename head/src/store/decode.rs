@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use orchestra_core::{
-    AccountRow, AttemptRow, Availability, Change, EndStatus, Ending, FactsPool, KeyRow, OutcomeRow,
-    ScheduleRow, Slow, State, TaskFacts, TaskRow, Terms, Timing, WorkerRow,
+    AccountRow, AttemptRow, Availability, Change, EndStatus, Ending, FactsPool, KeyRow, LedgerRow,
+    OutcomeRow, ProjectRow, ScheduleRow, Slow, State, TaskFacts, TaskRow, Terms, Timing, WorkerRow,
 };
 use orchestra_proto::{
     Refused, convert,
@@ -57,6 +57,12 @@ pub(super) fn change(key: &[u8], message: &[u8]) -> super::Result<Change> {
         }),
         key::SCHEDULES => typed(key, message, |row| {
             Ok(Change::Schedule(Box::new(schedule(row)?)))
+        }),
+        key::LEDGERS => typed(key, message, |row| {
+            Ok(Change::Ledger(Box::new(ledger(row)?)))
+        }),
+        key::PROJECTS => typed(key, message, |row| {
+            Ok(Change::Project(Box::new(project(row)?)))
         }),
         key::KEYS => typed(key, message, |row| Ok(Change::Key(self::key(row)?))),
         _ => Err(large::damaged(key, "no table has this letter".to_owned())),
@@ -168,6 +174,25 @@ pub(super) fn schedule(row: stored::ScheduleRow) -> Read<ScheduleRow> {
         paused: row.paused,
         last: (row.last_task > 0).then_some(TaskId(row.last_task)),
         runs: row.runs,
+    })
+}
+
+pub(super) fn ledger(row: stored::LedgerRow) -> Read<LedgerRow> {
+    Ok(LedgerRow {
+        task: convert::task_id("task", row.task)?,
+        budget: convert::known_budget(row.budget),
+        spent: row.spent.map(Into::into).unwrap_or_default(),
+    })
+}
+
+pub(super) fn project(row: stored::ProjectRow) -> Read<ProjectRow> {
+    Ok(ProjectRow {
+        id: convert::name("project", &row.project)?,
+        name: row.name,
+        budget: row.budget.map(Into::into),
+        day: row.day,
+        spent: row.spent.map(Into::into).unwrap_or_default(),
+        added: convert::known_budget(row.added),
     })
 }
 

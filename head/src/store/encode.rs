@@ -1,8 +1,8 @@
 //! Rows to bytes.
 
 use orchestra_core::{
-    AccountRow, AttemptRow, Change, Ending, KeyRow, OutcomeRow, ScheduleRow, State, TaskRow,
-    WorkerRow,
+    AccountRow, AttemptRow, Change, Ending, KeyRow, LedgerRow, OutcomeRow, ProjectRow, ScheduleRow,
+    State, TaskRow, WorkerRow,
 };
 use orchestra_proto::{
     convert,
@@ -29,6 +29,8 @@ pub(super) fn change(change: &Change, blobs: &Blobs, frame: &mut Frame) -> Resul
             large::put(frame, &key::acked(worker), &row, blobs)?;
         }
         Change::Account(row) => large::put(frame, &key::account(&row.name), &account(row), blobs)?,
+        Change::Ledger(row) => large::put(frame, &key::ledger(row.task), &ledger(row), blobs)?,
+        Change::Project(row) => large::put(frame, &key::project(&row.id), &project(row), blobs)?,
         Change::Key(row) => large::put(frame, &key::submission(&row.key), &key_row(row), blobs)?,
         Change::ForgetTask { id, attempts } => {
             key::of_forgotten(*id, *attempts).for_each(|key| frame.remove(&key));
@@ -227,6 +229,26 @@ fn schedule(row: &ScheduleRow) -> stored::ScheduleRow {
         paused: row.paused,
         last_task: row.last.map_or(0, |id| id.0),
         runs: row.runs,
+    }
+}
+
+fn ledger(row: &LedgerRow) -> stored::LedgerRow {
+    stored::LedgerRow {
+        task: row.task.0,
+        budget: convert::budget_to_wire(row.budget),
+        spent: Some(row.spent.into()),
+    }
+}
+
+fn project(row: &ProjectRow) -> stored::ProjectRow {
+    stored::ProjectRow {
+        project: row.id.to_string(),
+        name: row.name.clone(),
+        // Set to unlimited is not the same as not set.
+        budget: row.budget.map(Into::into),
+        day: row.day,
+        spent: Some(row.spent.into()),
+        added: convert::budget_to_wire(row.added),
     }
 }
 

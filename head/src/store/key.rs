@@ -2,7 +2,7 @@
 //! scans.
 
 use orchestra_core::Change;
-use orchestra_types::{AccountName, AttemptId, ScheduleId, TaskId, WorkerId};
+use orchestra_types::{AccountName, AttemptId, ProjectId, ScheduleId, TaskId, WorkerId};
 
 pub(super) const TASKS: u8 = b't';
 pub(super) const SPECS: u8 = b's';
@@ -15,6 +15,8 @@ pub(super) const SCHEDULES: u8 = b'e';
 /// What the store notes of itself.
 pub(super) const META: u8 = b'm';
 pub(super) const ACCOUNTS: u8 = b'c';
+pub(super) const LEDGERS: u8 = b'l';
+pub(super) const PROJECTS: u8 = b'p';
 /// Where the format of the whole stands.
 pub(super) const FORMAT: &[u8] = b"mformat";
 /// Up to where the database has what the journal had.
@@ -54,6 +56,14 @@ pub(super) fn schedule(id: ScheduleId) -> Vec<u8> {
     key
 }
 
+pub(super) fn ledger(id: TaskId) -> Vec<u8> {
+    of_task(LEDGERS, id)
+}
+
+pub(super) fn project(id: &ProjectId) -> Vec<u8> {
+    named(PROJECTS, id.as_str())
+}
+
 pub(super) fn submission(key: &str) -> Vec<u8> {
     named(KEYS, key)
 }
@@ -68,6 +78,8 @@ pub fn of_change(change: &Change) -> Vec<Vec<u8>> {
         Change::Worker(row) => vec![worker(&row.info.id)],
         Change::Acked { worker, .. } => vec![acked(worker)],
         Change::Account(row) => vec![account(&row.name)],
+        Change::Ledger(row) => vec![ledger(row.task)],
+        Change::Project(row) => vec![project(&row.id)],
         Change::Key(row) => vec![submission(&row.key)],
         Change::Schedule(row) => vec![schedule(row.id)],
         Change::ForgetSchedule { id } => vec![schedule(*id)],
@@ -83,7 +95,9 @@ pub(super) fn of_forgotten(id: TaskId, attempts: u32) -> impl Iterator<Item = Ve
         let id = AttemptId { task: id, number };
         [attempt(id), outcome(id)]
     });
-    [task(id), spec(id)].into_iter().chain(of_attempts)
+    [task(id), spec(id), ledger(id)]
+        .into_iter()
+        .chain(of_attempts)
 }
 
 /// The task or the name in a key of a table.

@@ -9,6 +9,7 @@
 //! w <worker>          worker       r <worker>          reports recorded up to
 //! e <schedule>        recurring task
 //! k <key>             submission   c <account>         account
+//! l <task>            what it used p <project>         what it used today
 //! m format            format of the whole
 //! ```
 //!

@@ -119,6 +119,8 @@ pub fn references(change: &Change) -> Vec<Reference> {
         | Change::Worker(_)
         | Change::Acked { .. }
         | Change::Account(_)
+        | Change::Ledger(_)
+        | Change::Project(_)
         | Change::Key(_)
         | Change::ForgetTask { .. }
         | Change::ForgetSchedule { .. }

@@ -16,6 +16,8 @@ impl Store {
             tasks: self.load_tasks()?,
             workers: self.load_workers()?,
             accounts: self.table(key::ACCOUNTS, decode::account)?,
+            ledgers: self.table(key::LEDGERS, decode::ledger)?,
+            projects: self.table(key::PROJECTS, decode::project)?,
             keys: self.table(key::KEYS, decode::key)?,
             schedules: self.table(key::SCHEDULES, decode::schedule)?,
         })

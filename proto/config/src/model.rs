@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use orchestra_types::{AccountName, Priority, RunnerName};
+use orchestra_types::{AccountName, Budget, Priority, RunnerName};
 use serde::Deserialize;
 
 /// The whole file.
@@ -18,6 +18,10 @@ pub struct Config {
     pub runners: BTreeMap<RunnerName, RunnerConfig>,
     /// Accounts at providers, by name, as `ctl accounts` lists them.
     pub accounts: BTreeMap<AccountName, AccountConfig>,
+    /// What projects may use in a day.
+    pub budgets: BudgetsConfig,
+    /// What tokens cost, by the model's name or the beginning of it, for CLIs that do not say it.
+    pub prices: BTreeMap<String, Price>,
     /// Defaults and rules of the queue.
     pub queue: QueueConfig,
     /// How long what is over is kept.
@@ -126,6 +130,31 @@ impl Config {
             .filter_map(|(name, account)| Some((name.clone(), account.max?)))
             .collect()
     }
+}
+
+/// `budgets:`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BudgetsConfig {
+    /// What each project may use in a day (UTC), as `5m-tokens,20usd`. Default: no limit.
+    pub default: Option<Budget>,
+    /// The same for single projects, by id or name.
+    pub projects: BTreeMap<String, Budget>,
+}
+
+/// `prices: MODEL:`, in US dollars for a million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Tokens sent.
+    #[serde(deserialize_with = "crate::value::usd")]
+    pub input: u64,
+    /// Tokens received.
+    #[serde(deserialize_with = "crate::value::usd")]
+    pub output: u64,
+    /// Tokens sent that were read from a cache. Default: as `input`.
+    #[serde(default, deserialize_with = "crate::value::optional_usd")]
+    pub cached: Option<u64>,
 }
 
 /// How to drive a program that has no adapter of its own.

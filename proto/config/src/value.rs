@@ -116,6 +116,26 @@ pub(crate) fn optional_duration<'de, D: Deserializer<'de>>(
     Ok(Option::<Present>::deserialize(d)?.map(|p| p.0))
 }
 
+/// An amount of US dollars, as `3`, `0.25` or `3usd`, in millionths.
+pub(crate) fn usd<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(f64),
+        Text(String),
+    }
+    let text = match Written::deserialize(d)? {
+        Written::Number(number) => number.to_string(),
+        Written::Text(text) => text,
+    };
+    orchestra_types::budget::usd(&text).map_err(D::Error::custom)
+}
+
+/// Like [`usd`], or absent.
+pub(crate) fn optional_usd<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    usd(d).map(Some)
+}
+
 /// 1 to 100,000 agents.
 pub(crate) fn slots<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
     let slots = Option::<u32>::deserialize(d)?;

@@ -100,6 +100,17 @@ impl Workspace {
         })
     }
 
+    /// Puts the files of a commit in place of those of the base, as if the agent had changed them and
+    /// not committed: what is collected later is still the change since the base.
+    ///
+    /// # Errors
+    /// When the cache that the workspace was made from does not have the commit, or the disk refuses.
+    pub fn carry_on(&self, commit: &str) -> Result<()> {
+        check_commit(commit)?;
+        self.git().output(&["read-tree", "--reset", "-u", commit])?;
+        Ok(())
+    }
+
     /// The agent's directory.
     #[must_use]
     pub fn dir(&self) -> &Path {

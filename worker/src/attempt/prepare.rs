@@ -9,7 +9,7 @@ use orchestra_types::{Digest, Failure, FailureCode, Place};
 
 use super::{
     record::Phase,
-    run::{Attempt, Error, blocking, chain, make_dir, remove_dir},
+    run::{Attempt, Error, Resume, blocking, chain, make_dir, remove_dir},
 };
 use crate::{blobs, bulk};
 
@@ -19,6 +19,8 @@ struct Source {
     commit: String,
     head: String,
     bundles: Vec<Digest>,
+    /// The files of an earlier attempt, to go on from.
+    resume: Option<Resume>,
 }
 
 impl Attempt {
@@ -42,6 +44,7 @@ impl Attempt {
                 branch: _,
             } => {
                 let source = Source {
+                    resume: self.order.resume.clone(),
                     cache: self.repository(&bundles),
                     commit,
                     head,
@@ -85,16 +88,45 @@ impl Attempt {
             Ok(bundles) => bundles,
             Err(failure) => return Ok(Err(failure)),
         };
+        let resume = match &source.resume {
+            None => None,
+            Some(resume) => {
+                let fetched = fetch_one(&shared.blobs, &shared.bulk, resume.bundle);
+                match self.unless_stopped(fetched).await?.flatten() {
+                    Ok(path) => Some((path, resume.commit.clone())),
+                    Err(failure) => {
+                        self.tell("resume_failed", failure.to_string())?;
+                        None
+                    }
+                }
+            }
+        };
         let (dir, git_dir) = (self.files.workspace().to_owned(), self.files.git());
         let branch = task_branch(self.id.task);
-        blocking(move || {
+        let made = blocking(move || {
             // A worker that was killed here may have left a part of them.
             remove_dir(&dir)?;
             remove_dir(&git_dir)?;
             let made = clone(&source, &bundles, &branch, &dir, &git_dir);
-            Ok(made.map_err(|error| failed(chain(&error))))
+            let made = made.and_then(|(cache, workspace)| {
+                // What cannot be gone on from costs its work, never the attempt.
+                Ok(resume.map(|(bundle, commit)| carry_on(&cache, &workspace, bundle, &commit)))
+            });
+            Ok::<_, Error>(made.map_err(|error| failed(chain(&error))))
         })
-        .await
+        .await?;
+        match made {
+            Ok(None) => Ok(Ok(())),
+            Ok(Some(Ok(()))) => {
+                self.tell("resumed", "the files of the earlier attempt are in place")?;
+                Ok(Ok(()))
+            }
+            Ok(Some(Err(error))) => {
+                self.tell("resume_failed", chain(&error))?;
+                Ok(Ok(()))
+            }
+            Err(failure) => Ok(Err(failure)),
+        }
     }
 
     /// Keeps what an in-place directory holds before the agent works there.
@@ -170,7 +202,7 @@ fn clone(
     branch: &str,
     dir: &Path,
     git_dir: &Path,
-) -> orchestra_repo::Result<()> {
+) -> orchestra_repo::Result<(Cache, Workspace)> {
     let cache = Cache::open(&source.cache, &source.commit)?;
     if !cache.has(&source.commit)? {
         cache.fetch_bundles(bundles, &source.commit)?;
@@ -183,5 +215,19 @@ fn clone(
         dir,
         git_dir,
     };
-    Workspace::create(&plan).map(drop)
+    let workspace = Workspace::create(&plan)?;
+    Ok((cache, workspace))
+}
+
+/// Puts the files of an earlier attempt in place.
+fn carry_on(
+    cache: &Cache,
+    workspace: &Workspace,
+    bundle: PathBuf,
+    commit: &str,
+) -> orchestra_repo::Result<()> {
+    if !cache.has(commit)? {
+        cache.fetch_bundles(&[bundle], commit)?;
+    }
+    workspace.carry_on(commit)
 }

@@ -5,7 +5,8 @@ use std::{ffi::OsString, panic::resume_unwind, path::PathBuf, sync::Arc};
 use orchestra_config::Config;
 use orchestra_proto::{Refused, convert, v1};
 use orchestra_types::{
-    AttemptId, EventKind, Exit, Failure, MachineId, Outcome, RunnerName, TaskSpec, Timestamp,
+    AttemptId, Digest, EventKind, Exit, Failure, MachineId, Outcome, RunnerName, TaskSpec,
+    Timestamp,
     runner::{NOOP, RunnerInfo},
 };
 use tokio::{sync::watch, task::JoinSet};
@@ -131,6 +132,14 @@ pub(super) struct Order {
     pub runner: RunnerName,
     pub documents: Vec<Document>,
     pub traceparent: String,
+    pub resume: Option<Resume>,
+}
+
+/// The files of an earlier attempt, to go on from.
+#[derive(Clone, Debug)]
+pub(super) struct Resume {
+    pub commit: String,
+    pub bundle: Digest,
 }
 
 impl TryFrom<v1::Start> for Order {
@@ -149,8 +158,16 @@ impl TryFrom<v1::Start> for Order {
             runner: convert::name("runner", &wire.runner)?,
             documents: wire.context.into_iter().map(document).collect(),
             traceparent: wire.traceparent,
+            resume: wire.resume.map(resume).transpose()?,
         })
     }
+}
+
+fn resume(wire: v1::Resume) -> Result<Resume, Refused> {
+    Ok(Resume {
+        commit: wire.commit,
+        bundle: convert::digest("resume", &wire.bundle)?,
+    })
 }
 
 /// One attempt in the hands of its owner.

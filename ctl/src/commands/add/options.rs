@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use orchestra_types::{
-    OnDependencyFailure, Priority, Recurrence, RunnerName, TaskId, Timestamp, time::parse_duration,
+    Budget, OnDependencyFailure, Priority, Recurrence, RunnerName, TaskId, Timestamp, budget,
+    time::parse_duration,
 };
 
 use crate::{
@@ -55,6 +56,28 @@ pub struct Options {
     /// How often a failure that can pass is tried again. Default: 0
     #[arg(long, value_name = "N")]
     pub retries: Option<u32>,
+    /// What it and its subtasks may use, as 200k-tokens,5usd,1h,3-attempts. At the limit it stops,
+    /// keeps its work and asks
+    #[arg(long, value_name = "BUDGET")]
+    pub budget: Option<Budget>,
+    /// The tokens of the budget, as 5000, 200k, 1.5m
+    #[arg(long, value_name = "N", value_parser = budget::tokens)]
+    pub budget_tokens: Option<u64>,
+    /// The cost of the budget in US dollars, where the CLI or the configuration tells it
+    #[arg(long, value_name = "USD", value_parser = budget::usd)]
+    pub budget_usd: Option<u64>,
+    /// The wall time of the budget, as 30m, 2h
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub budget_time: Option<std::time::Duration>,
+    /// The task that this one is a part of: what it uses counts there too. Default inside an agent:
+    /// the task that the agent works on
+    #[arg(
+        long,
+        value_name = "TASK",
+        env = "ORCHESTRA_TASK",
+        hide_env_values = true
+    )]
+    pub parent: Option<TaskId>,
     /// A label for finding the task again; repeat it for more
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
     pub label: Vec<(String, String)>,
@@ -78,7 +101,17 @@ pub struct Options {
 impl Options {
     /// A draft that says what the options say.
     pub fn draft(self) -> Result<Draft> {
+        let whole = self.budget.unwrap_or_default();
+        let parts = Budget {
+            tokens: self.budget_tokens,
+            cost_microusd: self.budget_usd,
+            time: self.budget_time,
+            attempts: None,
+        };
+        let budget = parts.or(whole);
         Ok(Draft {
+            budget: (!budget.is_unlimited()).then_some(budget),
+            parent: self.parent,
             priority: self.priority,
             agent: self.agent,
             fallback: self.fallback,

@@ -311,17 +311,24 @@ pub(super) fn rows(changes: &[Change]) -> Rows {
     let mut acked: BTreeMap<WorkerId, u64> = BTreeMap::new();
     let mut accounts = BTreeMap::new();
     let mut schedules = BTreeMap::new();
+    let mut ledgers = BTreeMap::new();
+    let mut projects = BTreeMap::new();
     let mut rows = Rows::default();
     for change in changes {
         match change {
             Change::Task(row) => drop(tasks.insert(row.id, (**row).clone())),
             Change::Worker(row) => drop(workers.insert(row.info.id.clone(), (**row).clone())),
             Change::Acked { worker, up_to } => drop(acked.insert(worker.clone(), *up_to)),
+            Change::Ledger(row) => drop(ledgers.insert(row.task, **row)),
+            Change::Project(row) => drop(projects.insert(row.id.clone(), (**row).clone())),
             Change::Account(row) => drop(accounts.insert(row.name.clone(), (**row).clone())),
             Change::Schedule(row) => drop(schedules.insert(row.id, (**row).clone())),
             Change::ForgetSchedule { id } => drop(schedules.remove(id)),
             Change::Key(row) => rows.keys.push(row.clone()),
-            Change::ForgetTask { id, .. } => drop(tasks.remove(id)),
+            Change::ForgetTask { id, .. } => {
+                tasks.remove(id);
+                ledgers.remove(id);
+            }
             Change::ForgetKey { key } => rows.keys.retain(|row| row.key != *key),
             Change::ForgetWorker { id } => drop(workers.remove(id)),
             Change::Spec { .. } | Change::Attempt(_) | Change::Outcome(_) => {}
@@ -330,6 +337,8 @@ pub(super) fn rows(changes: &[Change]) -> Rows {
     rows.tasks = tasks.into_values().collect();
     rows.schedules = schedules.into_values().collect();
     rows.accounts = accounts.into_values().collect();
+    rows.ledgers = ledgers.into_values().collect();
+    rows.projects = projects.into_values().collect();
     let with_acked = |row: crate::WorkerRow| {
         let up_to = acked.get(&row.info.id).copied().unwrap_or(0);
         (row, up_to)

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bench;
+mod budgets;
 mod cordon;
 mod dependants;
 mod dispatch;

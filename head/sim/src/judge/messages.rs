@@ -168,6 +168,8 @@ impl Judge {
             | SubmitRefused::TooMany { .. }
             | SubmitRefused::TooManySchedules { .. }
             | SubmitRefused::UnknownIndex { .. }
+            | SubmitRefused::UnknownParent { .. }
+            | SubmitRefused::TooDeep { .. }
             | SubmitRefused::Cycle { .. }
             | SubmitRefused::UnknownRunner { .. } => false,
         }

@@ -207,6 +207,8 @@ impl Judge {
             Change::Account(_)
             | Change::Schedule(_)
             | Change::ForgetSchedule { .. }
+            | Change::Ledger(_)
+            | Change::Project(_)
             | Change::ForgetTask { .. }
             | Change::ForgetKey { .. }
             | Change::ForgetWorker { .. } => Ok(()),

@@ -1,0 +1,226 @@
+//! What has been used of one budget: by attempts that ended, and by those that run.
+//!
+//! Readings of running attempts are totals that come now and then; wall time runs by itself, so the
+//! moment at which it is used up is known beforehand.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use orchestra_types::{AttemptId, Budget, Spent, Timestamp};
+
+/// A budget and what has been used of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    /// The limits, with every raise.
+    pub budget: Budget,
+    /// By attempts that ended.
+    pub spent: Spent,
+    runs: BTreeMap<AttemptId, Run>,
+}
+
+/// An attempt that runs.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    since: Timestamp,
+    /// Its tokens and cost so far.
+    reading: Spent,
+    /// What of them is not counted here: it was used on an earlier day.
+    base: Spent,
+    /// Whether it was ordered to stop because of this budget.
+    stopped: bool,
+}
+
+impl Run {
+    fn used(&self, now: Timestamp) -> Spent {
+        Spent {
+            tokens: self.reading.tokens.saturating_sub(self.base.tokens),
+            cost_microusd: self
+                .reading
+                .cost_microusd
+                .saturating_sub(self.base.cost_microusd),
+            time: now.since(self.since),
+            attempts: 1,
+        }
+    }
+}
+
+impl Ledger {
+    pub fn new(budget: Budget, spent: Spent) -> Self {
+        Self {
+            budget,
+            spent,
+            runs: BTreeMap::new(),
+        }
+    }
+
+    /// An attempt is ordered, or its agent was started.
+    pub fn open(&mut self, attempt: AttemptId, since: Timestamp) {
+        let run = self.runs.entry(attempt).or_insert(Run {
+            since,
+            reading: Spent::default(),
+            base: Spent::default(),
+            stopped: false,
+        });
+        run.since = since;
+    }
+
+    /// A running attempt has used so much in all.
+    pub fn read(&mut self, attempt: AttemptId, reading: Spent) {
+        if let Some(run) = self.runs.get_mut(&attempt) {
+            run.reading.tokens = run.reading.tokens.max(reading.tokens);
+            run.reading.cost_microusd = run.reading.cost_microusd.max(reading.cost_microusd);
+        }
+    }
+
+    /// An attempt has ended. It counts as one unless it is not charged. Whether it had been ordered
+    /// to stop because of this budget; none when it did not run here.
+    pub fn close(&mut self, now: Timestamp, attempt: AttemptId, charged: bool) -> Option<bool> {
+        let run = self.runs.remove(&attempt)?;
+        let used = Spent {
+            attempts: u32::from(charged),
+            ..run.used(now)
+        };
+        self.spent = self.spent.plus(used);
+        Some(run.stopped)
+    }
+
+    /// An attempt never was.
+    pub fn forget(&mut self, attempt: AttemptId) {
+        self.runs.remove(&attempt);
+    }
+
+    /// What has been used, by running attempts too.
+    pub fn total(&self, now: Timestamp) -> Spent {
+        let running = self.runs.values().map(|run| run.used(now));
+        running.fold(self.spent, Spent::plus)
+    }
+
+    /// Of the attempts that run, those that are to be stopped and have not been told yet.
+    pub fn stop_all(&mut self) -> Vec<AttemptId> {
+        let running = self.runs.iter_mut().filter(|(_, run)| !run.stopped);
+        running
+            .map(|(attempt, run)| {
+                run.stopped = true;
+                *attempt
+            })
+            .collect()
+    }
+
+    /// They may go on after all.
+    pub fn unstop(&mut self) {
+        self.runs.values_mut().for_each(|run| run.stopped = false);
+    }
+
+    pub fn is_stopped(&self, attempt: AttemptId) -> bool {
+        self.runs.get(&attempt).is_some_and(|run| run.stopped)
+    }
+
+    /// A new day: what was used until now does not count any more.
+    pub fn begin_day(&mut self, now: Timestamp) {
+        self.spent = Spent::default();
+        for run in self.runs.values_mut() {
+            (run.base, run.since, run.stopped) = (run.reading, now, false);
+        }
+    }
+
+    /// When the attempts that run will have used up the wall time.
+    pub fn time_is_over_at(&self) -> Option<Timestamp> {
+        let limit = self.budget.time?;
+        let running = self.runs.values().filter(|run| !run.stopped);
+        let (count, starts) = running.fold((0_u128, 0_u128), |(count, starts), run| {
+            (count + 1, starts + u128::from(run.since.0))
+        });
+        if count == 0 {
+            return None;
+        }
+        let left: Duration = limit.saturating_sub(self.spent.time);
+        // All of them together have run for `left` when n * t = left + the sum of their starts.
+        let at = (left.as_millis() + starts).div_ceil(count);
+        Some(Timestamp(u64::try_from(at).unwrap_or(u64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_types::TaskId;
+
+    use super::*;
+
+    const T: Timestamp = Timestamp(1_000_000);
+
+    fn at(seconds: u64) -> Timestamp {
+        T.plus(Duration::from_secs(seconds))
+    }
+
+    fn id(task: u64) -> AttemptId {
+        AttemptId {
+            task: TaskId(task),
+            number: 1,
+        }
+    }
+
+    fn tokens(tokens: u64) -> Spent {
+        Spent {
+            tokens,
+            ..Spent::default()
+        }
+    }
+
+    #[test]
+    fn readings_are_totals_and_never_go_back() {
+        let mut ledger = Ledger::default();
+        ledger.open(id(1), T);
+        for reading in [10, 30, 20] {
+            ledger.read(id(1), tokens(reading));
+        }
+        ledger.read(id(2), tokens(500));
+        assert_eq!(ledger.total(at(5)).tokens, 30);
+        assert_eq!(ledger.close(at(5), id(1), true), Some(false));
+        assert_eq!(ledger.close(at(9), id(1), true), None);
+        let spent = Spent {
+            tokens: 30,
+            time: Duration::from_secs(5),
+            attempts: 1,
+            ..Spent::default()
+        };
+        assert_eq!(ledger.total(at(100)), spent);
+    }
+
+    #[test]
+    fn the_end_of_the_wall_time_is_known_beforehand_for_any_number_of_runs() {
+        let mut ledger = Ledger::new("10s".parse().unwrap(), Spent::default());
+        assert_eq!(ledger.time_is_over_at(), None);
+        ledger.open(id(1), T);
+        assert_eq!(ledger.time_is_over_at(), Some(at(10)));
+        ledger.open(id(2), at(4));
+        assert_eq!(ledger.time_is_over_at(), Some(at(7)));
+        assert!(ledger.budget.reached(&ledger.total(at(6))).is_none());
+        assert!(ledger.budget.reached(&ledger.total(at(7))).is_some());
+        ledger.close(at(6), id(1), true);
+        assert_eq!(
+            ledger.time_is_over_at(),
+            Some(at(8)),
+            "4 s are left from second 4 on"
+        );
+    }
+
+    #[test]
+    fn each_attempt_is_told_to_stop_once() {
+        let mut ledger = Ledger::default();
+        ledger.open(id(1), T);
+        ledger.open(id(2), T);
+        assert_eq!(ledger.stop_all(), [id(1), id(2)]);
+        assert_eq!(ledger.stop_all(), []);
+        assert!(ledger.is_stopped(id(1)) && ledger.time_is_over_at().is_none());
+    }
+
+    #[test]
+    fn a_new_day_counts_only_what_is_used_on_it() {
+        let mut ledger = Ledger::default();
+        ledger.open(id(1), T);
+        ledger.read(id(1), tokens(70));
+        ledger.begin_day(at(10));
+        ledger.read(id(1), tokens(75));
+        let total = ledger.total(at(12));
+        assert_eq!((total.tokens, total.time), (5, Duration::from_secs(2)));
+    }
+}

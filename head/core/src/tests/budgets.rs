@@ -1,0 +1,478 @@
+//! What tasks, trees of tasks and projects may use.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use orchestra_types::{
+    AttemptId, Budget, FailureCode, ProjectRef, TaskId, TaskStatus, Timestamp, Usage,
+};
+
+use super::bench::{Bench, attempt, finished, reply, rows, starts, task, worker};
+use crate::{
+    Change, Config, ConnectionId, Input, Message, Meter, NewTask, Reply, ReportBody, RequestId,
+    Step, StopReason, SubmitRefused,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn budget(text: &str) -> Budget {
+    text.parse().unwrap()
+}
+
+fn with(text: &str) -> NewTask {
+    let mut new = task();
+    new.spec.budget = budget(text);
+    new
+}
+
+fn below(parent: TaskId) -> NewTask {
+    let mut new = task();
+    new.spec.parent = Some(parent);
+    new
+}
+
+fn in_project(text: &str) -> NewTask {
+    let mut new = task();
+    new.spec.project = Some(ProjectRef {
+        id: text.parse().unwrap(),
+        name: format!("{text}-name"),
+        dir: "/p".into(),
+        machine: "m".parse().unwrap(),
+    });
+    new
+}
+
+fn bench() -> Bench {
+    with_config(Config::default())
+}
+
+fn with_config(config: Config) -> Bench {
+    let mut bench = Bench::with(config);
+    let _ = bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[]);
+    bench
+}
+
+fn usage(tokens: u64) -> Usage {
+    Usage {
+        input_tokens: tokens,
+        ..Usage::default()
+    }
+}
+
+fn meter(bench: &mut Bench, id: AttemptId, tokens: u64) -> Step {
+    bench.give(Input::Metered {
+        connection: ConnectionId(1),
+        worker: "a".parse().unwrap(),
+        attempt: id,
+        meter: Box::new(Meter {
+            usage: usage(tokens),
+            ..Meter::default()
+        }),
+    })
+}
+
+fn end(bench: &mut Bench, id: AttemptId, tokens: u64, failure: Option<FailureCode>) -> Step {
+    let ReportBody::Finished(mut outcome) = finished(failure) else {
+        unreachable!("it is an end");
+    };
+    outcome.usage = usage(tokens);
+    let mut all = bench.report("a", 1, id, ReportBody::Finished(outcome));
+    let closed = bench.close(id);
+    all.changes.extend(closed.changes);
+    all.messages.extend(closed.messages);
+    all
+}
+
+/// What was ordered to stop, and why.
+fn stops(step: &Step) -> Vec<(TaskId, StopReason)> {
+    let stop = |message: &Message| match message {
+        Message::Stop {
+            attempt, reason, ..
+        } => Some((attempt.task, *reason)),
+        _ => None,
+    };
+    step.messages.iter().filter_map(stop).collect()
+}
+
+fn raise(bench: &mut Bench, task: TaskId, text: &str) -> Step {
+    bench.give(Input::SetTaskBudget {
+        request: RequestId(1),
+        task,
+        budget: budget(text),
+        add: true,
+    })
+}
+
+fn reason(bench: &Bench, id: TaskId) -> (FailureCode, String) {
+    let reason = bench
+        .core
+        .task(id)
+        .unwrap()
+        .reason
+        .expect("there is a reason");
+    (reason.code, reason.message)
+}
+
+fn pass(bench: &mut Bench, duration: Duration) -> Step {
+    let mut all = Step::default();
+    let end = bench.now.plus(duration);
+    while bench.now < end {
+        let part = end.since(bench.now).min(Duration::from_secs(10));
+        all.messages.extend(bench.later(part).messages);
+        let beat = bench.give(Input::Heartbeat {
+            connection: ConnectionId(1),
+            worker: "a".parse().unwrap(),
+        });
+        all.messages.extend(beat.messages);
+    }
+    all
+}
+
+#[test]
+fn a_running_attempt_is_stopped_at_its_budget_and_the_task_asks() {
+    let mut bench = bench();
+    let id = bench.add(with("100tokens"));
+    assert_eq!(stops(&meter(&mut bench, attempt(id, 1), 99)), []);
+    let step = meter(&mut bench, attempt(id, 1), 100);
+    assert_eq!(stops(&step), [(id, StopReason::Budget)]);
+    assert_eq!(stops(&meter(&mut bench, attempt(id, 1), 120)), [], "once");
+    let _ = end(
+        &mut bench,
+        attempt(id, 1),
+        130,
+        Some(FailureCode::BudgetExceeded),
+    );
+    assert_eq!(bench.status(id), TaskStatus::NeedsReview);
+    let (code, text) = reason(&bench, id);
+    assert_eq!(code, FailureCode::BudgetExceeded);
+    assert!(
+        text.contains("100 tokens") && text.contains("130 tokens"),
+        "{text}"
+    );
+    assert!(text.ends_with('?'), "it asks: {text}");
+    assert_eq!(bench.core.task(id).unwrap().row.failures, 0, "not charged");
+}
+
+#[test]
+fn a_raise_lets_the_task_go_on_and_counts_from_what_was_used() {
+    let mut bench = bench();
+    let id = bench.add(with("100tokens"));
+    let _ = meter(&mut bench, attempt(id, 1), 100);
+    let _ = end(
+        &mut bench,
+        attempt(id, 1),
+        130,
+        Some(FailureCode::BudgetExceeded),
+    );
+    let step = raise(&mut bench, id, "10tokens");
+    assert_eq!(starts(&step), [], "110 are used up as well");
+    assert_eq!(bench.status(id), TaskStatus::NeedsReview);
+    let step = raise(&mut bench, id, "100tokens");
+    assert_eq!(reply(&step), Reply::Done(id));
+    assert_eq!(starts(&step).len(), 1);
+    assert_eq!(stops(&meter(&mut bench, attempt(id, 2), 79)), []);
+    assert_eq!(stops(&meter(&mut bench, attempt(id, 2), 80)).len(), 1);
+}
+
+#[test]
+fn a_success_at_the_limit_stays_a_success() {
+    let mut bench = bench();
+    let id = bench.add(with("100tokens"));
+    let _ = meter(&mut bench, attempt(id, 1), 100);
+    let _ = end(&mut bench, attempt(id, 1), 105, None);
+    assert_eq!(bench.status(id), TaskStatus::Succeeded);
+}
+
+#[test]
+fn a_cancel_stands_above_a_budget() {
+    let mut bench = bench();
+    let id = bench.add(with("100tokens"));
+    let _ = meter(&mut bench, attempt(id, 1), 100);
+    let step = bench.give(Input::Cancel {
+        request: RequestId(1),
+        task: id,
+    });
+    assert_eq!(stops(&step), [(id, StopReason::Cancelled)]);
+    let _ = end(
+        &mut bench,
+        attempt(id, 1),
+        105,
+        Some(FailureCode::BudgetExceeded),
+    );
+    assert_eq!(bench.status(id), TaskStatus::Cancelled);
+}
+
+#[test]
+fn wall_time_stops_at_its_moment_without_any_report() {
+    let mut bench = bench();
+    let id = bench.add(with("25s"));
+    let _ = bench.report("a", 1, attempt(id, 1), ReportBody::Started);
+    assert_eq!(stops(&pass(&mut bench, Duration::from_secs(20))), []);
+    let step = bench.later(Duration::from_secs(5));
+    assert_eq!(stops(&step), [(id, StopReason::Budget)]);
+    assert!(
+        bench.core.next_deadline() > Some(bench.now),
+        "and is not due again"
+    );
+}
+
+#[test]
+fn attempts_end_with_a_question_and_not_with_one_more() {
+    let mut bench = bench();
+    let mut new = with("2-attempts");
+    new.spec.retries = 9;
+    let id = bench.add(new);
+    let _ = end(
+        &mut bench,
+        attempt(id, 1),
+        0,
+        Some(FailureCode::AgentFailed),
+    );
+    let _ = pass(&mut bench, Duration::from_secs(30));
+    let _ = end(
+        &mut bench,
+        attempt(id, 2),
+        0,
+        Some(FailureCode::AgentFailed),
+    );
+    assert_eq!(bench.status(id), TaskStatus::NeedsReview);
+    let (code, text) = reason(&bench, id);
+    assert_eq!(code, FailureCode::BudgetExceeded);
+    assert!(
+        text.contains("2 attempts") && text.contains("agent_failed"),
+        "{text}"
+    );
+    let step = raise(&mut bench, id, "1-attempt");
+    assert_eq!(starts(&step).len(), 1);
+}
+
+#[test]
+fn subtasks_count_for_every_task_above_them() {
+    let mut bench = bench();
+    let root = bench.add(with("100tokens"));
+    let middle = bench.add(below(root));
+    let leaf = bench.add(below(middle));
+    let _ = meter(&mut bench, attempt(leaf, 1), 40);
+    let _ = meter(&mut bench, attempt(middle, 1), 40);
+    let step = meter(&mut bench, attempt(root, 1), 20);
+    let stopped: Vec<TaskId> = stops(&step).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(stopped, [root, middle, leaf]);
+    for id in [leaf, middle, root] {
+        let _ = end(
+            &mut bench,
+            attempt(id, 1),
+            40,
+            Some(FailureCode::BudgetExceeded),
+        );
+        assert_eq!(bench.status(id), TaskStatus::NeedsReview);
+        assert!(
+            reason(&bench, id)
+                .1
+                .contains(&format!("the budget of {root}"))
+        );
+    }
+    let late = bench.add(below(leaf));
+    assert_eq!(
+        bench.status(late),
+        TaskStatus::Queued,
+        "nothing starts under it"
+    );
+    assert_eq!(reason(&bench, late).0, FailureCode::BudgetExceeded);
+    assert_eq!(bench.core.budget(root).unwrap().1.tokens, 120);
+    assert_eq!(bench.core.budget(middle).unwrap().1.tokens, 80);
+
+    let step = raise(&mut bench, root, "100tokens");
+    let mut started: Vec<TaskId> = starts(&step).iter().map(|(a, ..)| a.task).collect();
+    started.sort();
+    assert_eq!(
+        started,
+        [root, middle, leaf, late],
+        "a raise of the root frees all"
+    );
+}
+
+#[test]
+fn a_queued_part_of_a_tree_waits_outside_the_queue_while_others_go_on() {
+    let mut bench = Bench::new();
+    let root = bench.add(with("100tokens"));
+    let _ = bench.attach(&worker("a", 1, &[("claude", 1)]), 1, &[]);
+    let part = bench.add(below(root));
+    let other = bench.add(task());
+    let _ = meter(&mut bench, attempt(root, 1), 100);
+    let step = end(
+        &mut bench,
+        attempt(root, 1),
+        100,
+        Some(FailureCode::BudgetExceeded),
+    );
+    assert_eq!(starts(&step)[0].0.task, other, "the part is passed over");
+    assert_eq!(reason(&bench, part).0, FailureCode::BudgetExceeded);
+    let _ = bench.give(Input::Cancel {
+        request: RequestId(1),
+        task: part,
+    });
+    assert_eq!(bench.status(part), TaskStatus::Cancelled);
+}
+
+#[test]
+fn a_parent_must_exist_and_trees_have_a_depth() {
+    let mut bench = bench();
+    let refused = bench.submit(vec![below(TaskId(9))]);
+    let parent = TaskId(9);
+    let index = 0;
+    assert_eq!(
+        refused,
+        Reply::SubmitRefused(SubmitRefused::UnknownParent { index, parent })
+    );
+    let mut last = bench.add(task());
+    for _ in 0..32 {
+        last = bench.add(below(last));
+    }
+    assert!(matches!(
+        bench.submit(vec![below(last)]),
+        Reply::SubmitRefused(SubmitRefused::TooDeep { .. })
+    ));
+}
+
+#[test]
+fn a_project_waits_for_the_next_day_and_goes_on_by_itself() {
+    let mut bench = with_config(Config {
+        budget_default: budget("100tokens"),
+        ..Config::default()
+    });
+    let (first, second) = (bench.add(in_project("p")), bench.add(in_project("p")));
+    let other = bench.add(in_project("q"));
+    let _ = meter(&mut bench, attempt(first, 1), 60);
+    let step = meter(&mut bench, attempt(second, 1), 40);
+    let stopped: Vec<TaskId> = stops(&step).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(stopped, [first, second], "and not {other}");
+    let _ = end(
+        &mut bench,
+        attempt(first, 1),
+        60,
+        Some(FailureCode::BudgetExceeded),
+    );
+    assert_eq!(bench.status(first), TaskStatus::Queued);
+    let (_, text) = reason(&bench, first);
+    assert!(
+        text.contains("project p-name") && text.contains("tomorrow"),
+        "{text}"
+    );
+    assert_eq!(bench.core.task(first).unwrap().row.failures, 0);
+    let until = bench.core.task(first).unwrap().reason.unwrap().resets_at;
+    let midnight = until.expect("it says until when");
+    assert_eq!(midnight.0 % (24 * HOUR.as_millis() as u64), 0);
+    let _ = end(&mut bench, attempt(second, 1), 40, None);
+    let rest = midnight.since(bench.now);
+    let step = pass(&mut bench, rest);
+    assert_eq!(starts(&step), [(attempt(first, 2), 1, "claude".to_owned())]);
+}
+
+#[test]
+fn adding_to_a_projects_day_frees_its_tasks_at_once_and_counts_for_today_only() {
+    let mut bench = with_config(Config {
+        budgets: BTreeMap::from([("p-name".to_owned(), budget("100tokens"))]),
+        ..Config::default()
+    });
+    let id = bench.add(in_project("p"));
+    let _ = meter(&mut bench, attempt(id, 1), 100);
+    let _ = end(
+        &mut bench,
+        attempt(id, 1),
+        100,
+        Some(FailureCode::BudgetExceeded),
+    );
+    let mut set = |text: &str, add| {
+        bench.give(Input::SetProjectBudget {
+            request: RequestId(1),
+            project: "p-name".to_owned(),
+            budget: budget(text),
+            add,
+        })
+    };
+    let step = set("50tokens", true);
+    assert_eq!(starts(&step).len(), 1);
+    let today = |bench: &Bench| {
+        let view = &bench.core.project_budgets(bench.now)[0];
+        (view.budget, view.today, view.spent.tokens)
+    };
+    assert_eq!(
+        today(&bench),
+        (budget("100tokens"), budget("150tokens"), 100)
+    );
+    let _ = pass(&mut bench, 24 * HOUR);
+    assert_eq!(today(&bench), (budget("100tokens"), budget("100tokens"), 0));
+    let step = bench.give(Input::SetProjectBudget {
+        request: RequestId(1),
+        project: "nobody".to_owned(),
+        budget: budget("1tokens"),
+        add: false,
+    });
+    assert_eq!(reply(&step), Reply::NoProject("nobody".to_owned()));
+}
+
+#[test]
+fn what_was_used_survives_a_restart_and_a_stop_is_ordered_again() {
+    let mut bench = Bench::new();
+    let mut changes = bench
+        .attach(&worker("a", 8, &[("claude", 8)]), 1, &[])
+        .changes;
+    let submitted = bench.give(Input::Submit {
+        request: RequestId(1),
+        key: "k".to_owned(),
+        tasks: vec![with("100tokens")],
+    });
+    changes.extend(submitted.changes);
+    let root = TaskId(1);
+    let submitted = bench.give(Input::Submit {
+        request: RequestId(1),
+        key: "l".to_owned(),
+        tasks: vec![below(root)],
+    });
+    changes.extend(submitted.changes);
+    let part = TaskId(2);
+    changes.extend(end(&mut bench, attempt(part, 1), 70, None).changes);
+    changes.extend(raise(&mut bench, root, "20tokens").changes);
+    assert!(changes.iter().any(|c| matches!(c, Change::Ledger(_))));
+
+    let _ = bench.restore(rows(&changes));
+    let (limits, spent) = bench.core.budget(root).unwrap();
+    assert_eq!((limits, spent.tokens), (budget("120tokens"), 70));
+    let held = crate::Held {
+        attempt: attempt(root, 1),
+        started: true,
+    };
+    let _ = bench.attach(&worker("a", 8, &[("claude", 8)]), 2, &[held]);
+    let step = bench.give(Input::Metered {
+        connection: ConnectionId(2),
+        worker: "a".parse().unwrap(),
+        attempt: attempt(root, 1),
+        meter: Box::new(Meter {
+            usage: usage(50),
+            ..Meter::default()
+        }),
+    });
+    assert_eq!(stops(&step), [(root, StopReason::Budget)]);
+    let step = bench.attach(&worker("a", 8, &[("claude", 8)]), 3, &[held]);
+    assert_eq!(
+        stops(&step),
+        [(root, StopReason::Budget)],
+        "to who may have missed it"
+    );
+}
+
+#[test]
+fn a_budget_may_be_set_while_a_task_runs() {
+    let mut bench = bench();
+    let id = bench.add(task());
+    let _ = meter(&mut bench, attempt(id, 1), 500);
+    let step = bench.give(Input::SetTaskBudget {
+        request: RequestId(1),
+        task: id,
+        budget: budget("600tokens"),
+        add: false,
+    });
+    assert_eq!(stops(&step), []);
+    assert_eq!(stops(&meter(&mut bench, attempt(id, 1), 600)).len(), 1);
+    assert_eq!(bench.core.budget(TaskId(77)), None);
+    assert_eq!(Timestamp(0).since(bench.now), Duration::ZERO);
+}

@@ -1,0 +1,75 @@
+//! Budgets: of tasks, and of projects for a day.
+
+use orchestra_core::ProjectView;
+use orchestra_proto::{Refused, convert, v1};
+use orchestra_types::{Budget, limits};
+
+use super::{
+    Services, change,
+    status::{self, Result},
+};
+
+pub(super) async fn set_task(
+    services: &Services,
+    request: v1::SetTaskBudgetRequest,
+) -> Result<v1::Task> {
+    let id = convert::task_id("id", request.id).map_err(|e| status::refused(&e))?;
+    let budget = budget(request.budget)?;
+    let reply = services
+        .engine
+        .set_task_budget(id, budget, request.add)
+        .await;
+    change::answer(services, reply).await
+}
+
+pub(super) async fn list(services: &Services) -> Result<v1::ListBudgetsResponse> {
+    let now = services.engine.now();
+    let read = services.engine.read(move |view| {
+        let projects = view.core.project_budgets(now);
+        Ok(projects.iter().map(project).collect())
+    });
+    let projects = read.await.map_err(status::read)?;
+    Ok(v1::ListBudgetsResponse { projects })
+}
+
+pub(super) async fn set_project(
+    services: &Services,
+    request: v1::SetProjectBudgetRequest,
+) -> Result<v1::ProjectBudget> {
+    let wanted = convert::text("project", request.project, limits::NAME_BYTES_MAX);
+    let wanted = wanted.map_err(|e| status::refused(&e))?;
+    let budget = budget(request.budget)?;
+    let reply = services
+        .engine
+        .set_project_budget(wanted, budget, request.add)
+        .await;
+    let id = status::project_done(reply.map_err(status::asked)?)?;
+    let (now, wanted) = (services.engine.now(), id.clone());
+    let read = services.engine.read(move |view| {
+        let projects = view.core.project_budgets(now);
+        let found = projects.iter().find(|project| *project.id == wanted);
+        Ok(found.map(project))
+    });
+    let known = read.await.map_err(status::read)?;
+    known.ok_or_else(|| status::no_project(id.as_str()))
+}
+
+fn budget(wire: Option<v1::Budget>) -> Result<Budget> {
+    let budget = convert::known_budget(wire);
+    if budget.is_unlimited() {
+        let why = "is empty; name tokens, cost, time or attempts";
+        return Err(status::refused(&Refused::new("budget", why)));
+    }
+    Ok(budget)
+}
+
+fn project(view: &ProjectView<'_>) -> v1::ProjectBudget {
+    v1::ProjectBudget {
+        project: view.id.to_string(),
+        name: view.name.to_owned(),
+        budget: convert::budget_to_wire(view.budget),
+        today: convert::budget_to_wire(view.today),
+        spent: Some(view.spent.into()),
+        until_ms: view.until.map(|at| at.0),
+    }
+}

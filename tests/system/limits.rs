@@ -1,0 +1,182 @@
+//! Limits of accounts, and budgets.
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{Cluster, Deadline, GATE, Project, Setup, Test, scene, until};
+use serde_json::Value;
+
+/// The first request of a task that says "limited" is refused for an hour.
+const LIMITED: &str = "
+rules:
+- when: {prompt: limited}
+  trouble: 1x429:3600
+  steps: [{say: done}]
+- when: {prompt: plain}
+  steps: [{say: done}]
+";
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "one_tasks_rate_limit_holds_its_account_and_charges_nobody",
+            rate_limit,
+        ),
+        Test::new(
+            "a_fallback_runner_takes_over_while_the_account_is_parked",
+            fallback,
+        ),
+        Test::new(
+            "a_task_stops_at_its_budget_and_goes_on_from_its_work_after_a_raise",
+            budget,
+        ),
+        Test::new(
+            "a_projects_daily_budget_holds_its_tasks_until_it_is_raised",
+            project_budget,
+        ),
+    ]
+}
+
+/// A runner of the user's own that succeeds at once.
+fn with_other(setup: Setup) -> Setup {
+    setup
+        .runner("other", "{command: /bin/echo, protocol: text}")
+        .agents("agent:2")
+        .agents("other:1")
+}
+
+fn parked(cluster: &Cluster) -> anyhow::Result<Option<Value>> {
+    let status = cluster.json(&["status"])?;
+    let parked = status["parked_accounts"]
+        .as_array()
+        .context("there is a list")?;
+    Ok(parked.first().cloned())
+}
+
+fn rate_limit() -> anyhow::Result<()> {
+    let setup = with_other(Setup::new().model(LIMITED));
+    scene(setup, |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let limited = cluster.add(&project, &["limited", "--agent", "agent"])?;
+        let account = until("its account is parked", Deadline::SOON, || parked(cluster))?;
+        let name = account["name"].as_str().context("it has a name")?;
+        let second = cluster.add(&project, &["plain", "--agent", "agent"])?;
+        let other = cluster.add(&project, &["plain", "--agent", "other"])?;
+        cluster.succeeded(&other, Deadline::SOON)?;
+        for task in [&limited, &second] {
+            let document = cluster.wait_for(task, &["queued"], Deadline::SOON)?;
+            let reason = &document["reason"];
+            let message = reason["message"].as_str().unwrap_or_default();
+            ensure!(
+                message.contains(&format!("account {name} is parked until")),
+                "{task} says {reason}"
+            );
+            ensure!(!reason["resets_at"].is_null(), "until when is not said");
+        }
+        let human = cluster.ctl(&["accounts"])?.ok()?.stdout;
+        ensure!(human.contains(name) && human.contains("parked"), "{human}");
+        cluster.ctl(&["accounts", "resume", name])?.ok()?;
+        cluster.succeeded(&second, Deadline::SOON)?;
+        let document = cluster.succeeded(&limited, Deadline::SOON)?;
+        ensure!(document["attempt"] == 2, "it was tried again once");
+        let refused = cluster.ctl(&["accounts", "resume", "nobody"])?;
+        ensure!(
+            refused.code == Some(4),
+            "there is no such account\n{refused}"
+        );
+        Ok(())
+    })
+}
+
+fn fallback() -> anyhow::Result<()> {
+    let setup = with_other(Setup::new().model(LIMITED));
+    scene(setup, |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let options = ["limited", "--agent", "agent", "--fallback", "other"];
+        let task = cluster.add(&project, &options)?;
+        let document = cluster.succeeded(&task, Deadline::SOON)?;
+        let runners = document["attempts"].as_array().context("there are some")?;
+        let runners: Vec<&str> = runners
+            .iter()
+            .filter_map(|a| a["runner"].as_str())
+            .collect();
+        ensure!(runners == ["agent", "other"], "it ran with {runners:?}");
+        Ok(())
+    })
+}
+
+fn budget() -> anyhow::Result<()> {
+    let script = format!(
+        "
+usage: {{input: 100, output: 20}}
+rules:
+- when: {{prompt: earlier attempt}}
+  steps:
+  - tool: {{bash: {{command: 'cat half.txt && echo whole > rest.txt'}}}}
+  - say: 'The rest is done.'
+- when: {{prompt: write}}
+  steps:
+  - tool: {{write: {{path: half.txt, content: half}}}}
+  - tool: {{bash: {{command: '{GATE}'}}}}
+  - say: done
+"
+    );
+    scene(Setup::new().model(&script).agents("agent:1"), |cluster| {
+        let project = cluster.repository("project")?;
+        let options = ["write it", "--agent", "agent", "--budget", "150-tokens"];
+        let task = cluster.add(&project, &options)?;
+        let stopped = cluster.wait_for(&task, &["needs_review"], Deadline::SOON)?;
+        let reason = &stopped["reason"];
+        ensure!(reason["code"] == "budget_exceeded", "it ended by {reason}");
+        let message = reason["message"].as_str().unwrap_or_default();
+        ensure!(message.ends_with('?'), "it does not ask: {message}");
+        let advice = reason["advice"].as_str().unwrap_or_default();
+        ensure!(advice.contains(&format!("ctl budget {task}")), "{advice}");
+        let spent = stopped["spent"]["tokens"].as_u64().unwrap_or_default();
+        ensure!(spent >= 150, "{spent} tokens were counted");
+        ensure!(
+            has_file(&stopped, "half.txt"),
+            "its work is gone: {stopped:#}"
+        );
+
+        cluster.ctl(&["budget", &task, "--tokens", "+100k"])?.ok()?;
+        let done = cluster.succeeded(&task, Deadline::SOON)?;
+        ensure!(done["result"] == "The rest is done.", "{}", done["result"]);
+        ensure!(
+            has_file(&done, "half.txt") && has_file(&done, "rest.txt"),
+            "the change has {}",
+            done["files"]
+        );
+        Ok(())
+    })
+}
+
+fn has_file(task: &Value, name: &str) -> bool {
+    let files = task["files"].as_array();
+    files.is_some_and(|files| files.iter().any(|file| file["path"] == name))
+}
+
+fn project_budget() -> anyhow::Result<()> {
+    let script = "usage: {input: 100, output: 20}\nrules:\n- when: {prompt: plain}\n  steps: [{say: done}]\n";
+    let setup = Setup::new()
+        .model(script)
+        .agents("agent:1")
+        .config("budgets:\n  default: 100-tokens\n");
+    scene(setup, |cluster| {
+        let project = cluster.repository("website")?;
+        let first = cluster.add(&project, &["plain", "--agent", "agent"])?;
+        cluster.succeeded(&first, Deadline::SOON)?;
+        let second = cluster.add(&project, &["plain", "--agent", "agent"])?;
+        let waits = cluster.wait_for(&second, &["queued"], Deadline::SOON)?;
+        let reason = &waits["reason"];
+        let message = reason["message"].as_str().unwrap_or_default();
+        ensure!(message.contains("project website"), "it says {reason}");
+        let list = cluster.json(&["budget"])?;
+        let today = &list["projects"][0];
+        ensure!(today["spent"]["tokens"] == 120, "counted: {today}");
+        ensure!(!today["until"].is_null(), "it is not used up: {today}");
+        cluster
+            .ctl(&["budget", "--project", "website", "--tokens", "+1k"])?
+            .ok()?;
+        cluster.succeeded(&second, Deadline::SOON)?;
+        Ok(())
+    })
+}
