@@ -84,6 +84,7 @@ impl Blobs {
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
+    crate::points::reach("blob.sync-directory")?;
     File::open(dir)?.sync_all()
 }
 

@@ -12,6 +12,7 @@ use orchestra_types::Digest;
 use sha2::{Digest as _, Sha256};
 
 use super::{Blobs, Error, sync_dir};
+use crate::points;
 
 /// Bytes being stored. Dropped before `finish`, it leaves nothing.
 #[derive(Debug)]
@@ -59,8 +60,9 @@ impl Writer {
             return Err(self.wrong_size());
         }
         self.hash.update(bytes);
-        let file = self.temp.file.write_all(bytes);
-        file.map_err(|source| Error::io("write", &self.temp.path, source))
+        let written = points::reach("blob.write");
+        let written = written.and_then(|()| self.temp.file.write_all(bytes));
+        written.map_err(|source| Error::io("write", &self.temp.path, source))
     }
 
     /// Makes the bytes durable under their name, if they are those that were announced.
@@ -99,12 +101,13 @@ impl TempFile {
     fn create(path: PathBuf) -> Result<Self, Error> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
-        let opened = options.open(&path);
+        let opened = points::reach("blob.make").and_then(|()| options.open(&path));
         let file = opened.map_err(|source| Error::io("make", &path, source))?;
         Ok(Self { path, file })
     }
 
     fn publish(self, path: &Path, blobs: &Blobs) -> io::Result<()> {
+        points::reach("blob.sync")?;
         self.file.sync_all()?;
         let dir = path.parent().expect("a blob lies in a fan-out directory");
         match fs::create_dir(dir) {
@@ -115,6 +118,7 @@ impl TempFile {
         {
             // What is stored anew must not go because of its old age.
             let _names = blobs.names();
+            points::reach("blob.rename")?;
             fs::rename(&self.path, path)?;
         }
         sync_dir(dir)

@@ -15,7 +15,11 @@ use sled::IVec;
 use super::{Result, Store, job::Job, journal::Position, key, large, table::Table};
 
 /// A journal of this size is moved into the database.
-const BEGIN_AT_BYTES: u64 = if cfg!(test) { 512 } else { 16 * 1024 } * 1024;
+const BEGIN_AT_BYTES: u64 = if cfg!(any(test, feature = "fail-points")) {
+    512
+} else {
+    16 * 1024
+} * 1024;
 /// A journal of this size lets a commit wait for the disk.
 const WAIT_AT_BYTES: u64 = 256 * 1024 * 1024;
 /// Rows that one slice moves: sled is good up to 256, and an input may be waiting.

@@ -16,7 +16,11 @@ pub(super) const HEADER_BYTES: usize = 24;
 /// Frames begin at multiples of it.
 pub(super) const ALIGNMENT: usize = 8;
 /// A frame with this many bytes takes no more. It fits into a segment with the largest row behind.
-const FULL_BYTES: usize = if cfg!(test) { 32 } else { 1024 } * 1024;
+const FULL_BYTES: usize = if cfg!(any(test, feature = "fail-points")) {
+    32
+} else {
+    1024
+} * 1024;
 
 /// What a frame is to its commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,7 +20,11 @@ use crate::{
 };
 
 /// Size of each segment. Small in tests, so that they meet each of its edges.
-pub(super) const BYTES: u64 = if cfg!(test) { 256 } else { 4096 } * 1024;
+pub(super) const BYTES: u64 = if cfg!(any(test, feature = "fail-points")) {
+    256
+} else {
+    4096
+} * 1024;
 /// Where the first frame is.
 pub(super) const FIRST_FRAME: u64 = 64;
 const MAGIC: &[u8; 8] = b"ORCHJNL\x01";

@@ -1,0 +1,170 @@
+//! Walks through all fail points: at each the process is killed, meets an error of the disk, or
+//! finds the disk full. What it acknowledged before is there afterwards.
+//!
+//! `cargo test -p orchestra-head --features fail-points --test fail_points`
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use orchestra_core::Change;
+use orchestra_head::{
+    blobs::Blobs,
+    disk::Disk,
+    events::{Events, Limits, Piece},
+    points,
+    store::{Idle, Store},
+};
+use orchestra_types::{AttemptId, TaskId, TaskSpec};
+
+const DIR: &str = "ORCHESTRA_TEST_DIR";
+const POINTS: &str = "ORCHESTRA_FAIL_POINTS";
+const EVENTS: &str = "events";
+const ATTEMPT: AttemptId = AttemptId {
+    task: TaskId(1),
+    number: 1,
+};
+/// Enough for several checkpoints of a store whose limits are small.
+const COMMITS: u64 = 250;
+const TASKS: u64 = 50;
+
+#[test]
+fn whatever_fails_wherever_nothing_acknowledged_is_lost() {
+    let mut reached = 0;
+    for point in points::ALL {
+        for act in ["kill", "error", "full"] {
+            for time in [1, 3] {
+                let dir = memory_dir().unwrap();
+                let armed = format!("{point}={act}@{time}");
+                let first = child(dir.path(), &armed).unwrap();
+                let finished = first.contains_key("finished");
+                reached += usize::from(!finished);
+                check(dir.path(), &first).unwrap_or_else(|error| panic!("{armed}: {error:#}"));
+                // It opens, goes on, and keeps what it had.
+                let second = child(dir.path(), "").unwrap();
+                assert!(second.contains_key("finished"), "{armed}: does not go on");
+                check(dir.path(), &second)
+                    .unwrap_or_else(|error| panic!("{armed}, second run: {error:#}"));
+            }
+        }
+    }
+    // A full disk in a background job is passed over, and some points are passed once only.
+    assert!(reached > 40, "only {reached} runs met their point");
+}
+
+/// The death of a process needs no real disk, and thousands of syncs are quick in memory.
+fn memory_dir() -> std::io::Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    match memory.is_dir() {
+        true => tempfile::tempdir_in(memory),
+        false => tempfile::tempdir(),
+    }
+}
+
+/// What a child acknowledged: for each task the number in its description.
+fn child(dir: &Path, armed: &str) -> anyhow::Result<BTreeMap<String, u64>> {
+    let output = Command::new(std::env::current_exe()?)
+        .args(["--exact", "body", "--nocapture", "--test-threads=1"])
+        .env(DIR, dir)
+        .env(POINTS, armed)
+        .stderr(Stdio::null())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let acked = text.lines().filter_map(|line| {
+        let (task, number) = line.strip_prefix("acked ")?.split_once(' ')?;
+        Some((task.to_owned(), number.parse().ok()?))
+    });
+    Ok(acked.collect())
+}
+
+fn check(dir: &Path, acked: &BTreeMap<String, u64>) -> anyhow::Result<()> {
+    let store = open(dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let last = runtime.block_on(async {
+        let (events, _owner) = Events::start(&dir.join("events"), Limits::default())?;
+        last_event(&events).await
+    })?;
+    let events = acked.get(EVENTS).copied().unwrap_or(0);
+    anyhow::ensure!(last >= events, "{events} events, found {last}");
+    for task in 1..=TASKS {
+        let Some(number) = acked.get(&task.to_string()) else {
+            continue;
+        };
+        let found = number_of(&store, task)?;
+        // The commit after the last acknowledged one may have been made durable too.
+        anyhow::ensure!(
+            found == *number || found == number + TASKS,
+            "task {task} is {found}, acknowledged was {number}"
+        );
+    }
+    Ok(())
+}
+
+fn number_of(store: &Store, task: u64) -> anyhow::Result<u64> {
+    let spec = store.spec(TaskId(task))?;
+    let description = spec.map_or_else(String::new, |spec| spec.description);
+    let number = description.split(' ').next().and_then(|n| n.parse().ok());
+    Ok(number.unwrap_or(0))
+}
+
+/// What the child does; nothing when it runs as a test of its own.
+#[test]
+fn body() -> anyhow::Result<()> {
+    let Some(dir) = std::env::var_os(DIR) else {
+        return Ok(());
+    };
+    let dir = Path::new(&dir);
+    let mut store = open(dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let (events, _owner) = Events::start(&dir.join("events"), Limits::default())?;
+    let mut out = std::io::stdout();
+    let first = runtime.block_on(last_event(&events))? + 1;
+    for number in first..first + COMMITS {
+        let task = number % TASKS + 1;
+        // Some rows are too large for the database.
+        let length = if number % 20 == 0 { 70_000 } else { 5_000 };
+        let event = format!("{number}").into();
+        let appended = runtime.block_on(async {
+            let pending = events.append(ATTEMPT, number, vec![event]).await?;
+            pending.durable().await
+        })?;
+        writeln!(out, "acked {EVENTS} {appended}")?;
+        let change = Change::Spec {
+            id: TaskId(task),
+            spec: Box::new(TaskSpec::new(format!("{number} {}", "x".repeat(length)))),
+        };
+        store.commit(&[vec![change]])?;
+        writeln!(out, "acked {task} {number}")?;
+        out.flush()?;
+        store.keep_pace()?;
+        while store.idle()? == Idle::More {}
+    }
+    writeln!(out, "acked finished 1")?;
+    Ok(())
+}
+
+/// The number of the last event, with each before it looked at.
+async fn last_event(events: &Events) -> anyhow::Result<u64> {
+    let mut reader = events.read(ATTEMPT, 0).await?;
+    let mut last = 0;
+    while let Some(piece) = reader.next().await? {
+        let Piece::Events { first, events } = piece else {
+            anyhow::bail!("events are missing after {last}");
+        };
+        for (seq, event) in (first..).zip(events) {
+            anyhow::ensure!(seq == last + 1, "event {seq} follows {last}");
+            anyhow::ensure!(event == seq.to_string(), "event {seq} reads otherwise");
+            last = seq;
+        }
+    }
+    Ok(last)
+}
+
+fn open(dir: &Path) -> anyhow::Result<Store> {
+    let blobs = Blobs::open(&dir.join("blobs"))?;
+    let disk = Disk::watch(dir, Some(0));
+    Ok(Store::open(&dir.join("db"), blobs)?.on(disk))
+}
