@@ -74,6 +74,11 @@ impl App {
         })
     }
 
+    /// Whether a head was named instead of the one of the state directory.
+    pub fn names_head(&self) -> bool {
+        self.head.is_some()
+    }
+
     /// A connection to the head.
     pub async fn connect(&self) -> Result<Client> {
         Client::connect(self.state.client(), self.head.as_deref()).await

@@ -110,6 +110,7 @@ pub enum CtlCommand {
     Backup(commands::backup::Args),
     Restore(commands::restore::Args),
     Purge(commands::purge::Args),
+    Check(commands::check::Args),
     Demo(commands::demo::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),

@@ -21,6 +21,8 @@ pub enum Exit {
     TaskFailed,
     /// A task that was waited for waits for a person.
     NeedsReview,
+    /// `ctl check` found damage.
+    Damaged,
     /// The time given to wait is over.
     TimedOut,
     /// Ctrl-C.
@@ -32,7 +34,7 @@ pub enum Exit {
 impl Exit {
     /// All of them, by number.
     #[cfg(test)]
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -41,6 +43,7 @@ impl Exit {
         Self::Refused,
         Self::TaskFailed,
         Self::NeedsReview,
+        Self::Damaged,
         Self::TimedOut,
         Self::Interrupted,
         Self::Bug,
@@ -57,6 +60,7 @@ impl Exit {
             Self::Refused => 5,
             Self::TaskFailed => 6,
             Self::NeedsReview => 7,
+            Self::Damaged => 8,
             Self::TimedOut => 124,
             Self::Interrupted => 130,
             Self::Bug => 255,
@@ -74,6 +78,7 @@ impl Exit {
             Self::Refused => "refused",
             Self::TaskFailed => "task_failed",
             Self::NeedsReview => "needs_review",
+            Self::Damaged => "damaged",
             Self::TimedOut => "timed_out",
             Self::Interrupted => "interrupted",
             Self::Bug => "bug",

@@ -10,6 +10,7 @@
 mod args;
 pub mod backup;
 pub mod blobs;
+pub mod check;
 mod closing;
 pub mod context;
 pub mod disk;

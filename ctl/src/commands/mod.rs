@@ -7,6 +7,7 @@ pub mod apply;
 pub mod backup;
 pub mod budget;
 pub mod cancel;
+pub mod check;
 pub mod completions;
 pub mod config;
 pub mod context;
@@ -87,6 +88,7 @@ async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
         CtlCommand::Retry(args) => retry::run(app, args).await,
         CtlCommand::Backup(args) => backup::run(app, args).await,
         CtlCommand::Restore(args) => restore::run(app, args).await,
+        CtlCommand::Check(args) => check::run(app, args).await,
         CtlCommand::Purge(args) => purge::run(app, args).await,
         CtlCommand::Token(args) => token::run(app, args).await,
         CtlCommand::Config(args) => config::run(app, args),

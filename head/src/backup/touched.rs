@@ -33,6 +33,15 @@ enum Read {
 pub struct TooMany;
 
 impl Touched {
+    /// Notes every change, whatever was read.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self {
+            read: Read::Everything,
+            keys: BTreeSet::new(),
+        }
+    }
+
     /// The reader has come up to the key before which it goes on; none: it is through.
     pub fn read_up_to(&mut self, next: Option<&[u8]>) {
         self.read = next.map_or(Read::Everything, |key| Read::UpTo(key.to_vec()));

@@ -11,6 +11,7 @@
 //! or is damaged is told as a [`Gap`].
 
 mod catalog;
+mod check;
 mod filter;
 mod frame;
 mod index;
@@ -35,6 +36,7 @@ use orchestra_types::AttemptId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use catalog::Hold;
+pub use check::{Checked, check};
 pub use orchestra_types::event::{Gap, GapReason};
 pub use reader::Reader;
 pub use retention::Limits;

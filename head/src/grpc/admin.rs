@@ -7,8 +7,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response};
 
 use super::{
-    Services, accounts, backup, budgets, change, cluster, context, follow, list, manifest, purge,
-    schedules, status::Result, submit, watch,
+    Services, accounts, backup, budgets, change, check, cluster, context, follow, list, manifest,
+    purge, schedules, status::Result, submit, watch,
 };
 
 /// The Admin service.
@@ -237,6 +237,10 @@ impl admin_server::Admin for Admin {
     ) -> Result<Response<v1::ProjectBudget>> {
         let answer = budgets::set_project(&self.services, request.into_inner()).await;
         answer.map(Response::new)
+    }
+
+    async fn check(&self, _: Request<v1::CheckRequest>) -> Result<Response<v1::CheckResponse>> {
+        check::check(&self.services).await.map(Response::new)
     }
 
     async fn shutdown(

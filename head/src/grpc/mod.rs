@@ -8,6 +8,7 @@ mod backup;
 mod budgets;
 mod bulk;
 mod change;
+mod check;
 mod cluster;
 mod context;
 mod fleet;

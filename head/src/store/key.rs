@@ -26,15 +26,15 @@ pub(super) fn task(id: TaskId) -> Vec<u8> {
     of_task(TASKS, id)
 }
 
-pub(super) fn spec(id: TaskId) -> Vec<u8> {
+pub fn spec(id: TaskId) -> Vec<u8> {
     of_task(SPECS, id)
 }
 
-pub(super) fn attempt(id: AttemptId) -> Vec<u8> {
+pub fn attempt(id: AttemptId) -> Vec<u8> {
     of_attempt(ATTEMPTS, id)
 }
 
-pub(super) fn outcome(id: AttemptId) -> Vec<u8> {
+pub fn outcome(id: AttemptId) -> Vec<u8> {
     of_attempt(OUTCOMES, id)
 }
 
@@ -42,7 +42,7 @@ pub(super) fn worker(id: &WorkerId) -> Vec<u8> {
     named(WORKERS, id.as_str())
 }
 
-pub(super) fn acked(id: &WorkerId) -> Vec<u8> {
+pub fn acked(id: &WorkerId) -> Vec<u8> {
     named(ACKED, id.as_str())
 }
 
@@ -98,6 +98,16 @@ pub(super) fn of_forgotten(id: TaskId, attempts: u32) -> impl Iterator<Item = Ve
     [task(id), spec(id), ledger(id)]
         .into_iter()
         .chain(of_attempts)
+}
+
+/// The task whose row this is; none for rows of no task.
+pub fn task_of(key: &[u8]) -> Option<TaskId> {
+    let (table, rest) = key.split_first()?;
+    if !matches!(*table, TASKS | SPECS | ATTEMPTS | OUTCOMES) {
+        return None;
+    }
+    let number: [u8; 8] = rest.get(..8)?.try_into().ok()?;
+    Some(TaskId(u64::from_be_bytes(number)))
 }
 
 /// The task or the name in a key of a table.

@@ -60,8 +60,11 @@ use crate::{
 
 pub use checkpoint::Idle;
 pub use error::Error;
-pub use key::of_change as keys_of;
-pub use page::{Row, change_of, references};
+pub use key::{
+    acked as acked_key, attempt as attempt_key, of_change as keys_of, outcome as outcome_key,
+    spec as spec_key, task_of,
+};
+pub use page::{Page, Row, change_of, references};
 
 /// The journal's room that is kept for what the core changes by itself while the disk is full.
 const OWN_ROOM_BYTES: u64 = 512 * 1024;

@@ -1,0 +1,143 @@
+//! `ctl check`.
+
+use orchestra_head::check::{self, Repair, Report};
+use orchestra_proto::v1;
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    blocking::blocking,
+    client::status_error,
+    error::{Error, Result},
+    exit::Exit,
+    local::record,
+    ui::{
+        style::{Line, Style},
+        time::counted,
+    },
+};
+
+/// Read everything that the head keeps, and say what is not as it should be
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Asks the head while it runs, and reads the state directory itself while it does not. The exit code
+is 8 when something is damaged. See docs/backup.md.")]
+pub struct Args {
+    /// Remove rows that nothing refers to; the head must be stopped
+    #[arg(long)]
+    repair: bool,
+}
+
+/// `ctl check --json`.
+#[derive(Debug, Serialize)]
+struct Checked {
+    rows: u64,
+    tasks: u64,
+    blobs: u64,
+    segments: u64,
+    bytes: u64,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    level: String,
+    what: String,
+    problem: String,
+    advice: String,
+}
+
+/// Checks.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let running = record::head(&app.state)?.is_some();
+    let checked = if args.repair || !running && !app.names_head() {
+        let repair = if args.repair {
+            Repair::Leftovers
+        } else {
+            Repair::No
+        };
+        let state = app.state.clone();
+        let checked = blocking(move || check::check(&state, repair).map_err(|e| refusal(&e)));
+        Checked::of(checked.await?)
+    } else {
+        let client = app.connect().await?;
+        let answer = client.admin().check(v1::CheckRequest {}).await;
+        Checked::read(answer.map_err(|s| status_error(&s))?.into_inner())
+    };
+    let damaged = checked.findings.iter().any(|f| f.level == "damage");
+    app.show(&checked, |checked| say(app, checked))?;
+    Ok(if damaged { Exit::Damaged } else { Exit::Ok })
+}
+
+fn say(app: &App, checked: &Checked) -> Result<()> {
+    for finding in &checked.findings {
+        let style = if finding.level == "damage" {
+            Style::Bad
+        } else {
+            Style::Dim
+        };
+        let text = format!(" {}: {}", finding.what, finding.problem);
+        app.ui
+            .line(&Line::of(style, finding.level.as_str()).with(Style::Plain, text))?;
+        app.ui
+            .line(&Line::of(Style::Dim, format!("    {}", finding.advice)))?;
+    }
+    let text = format!(
+        "{} of {}, {}, {} of events: {}",
+        counted(checked.rows, "row"),
+        counted(checked.tasks, "task"),
+        counted(checked.blobs, "stored file"),
+        counted(checked.segments, "segment"),
+        match checked.findings.len() as u64 {
+            0 => "all is well".to_owned(),
+            findings => counted(findings, "finding"),
+        },
+    );
+    app.ui.line(&Line::of(Style::Plain, text))
+}
+
+impl Checked {
+    fn of(report: Report) -> Self {
+        let findings = report.findings.into_iter().map(|finding| Finding {
+            level: finding.level.as_str().to_owned(),
+            what: finding.what,
+            problem: finding.problem,
+            advice: finding.advice.to_owned(),
+        });
+        Self {
+            rows: report.rows,
+            tasks: report.tasks,
+            blobs: report.blobs,
+            segments: report.segments,
+            bytes: report.bytes,
+            findings: findings.collect(),
+        }
+    }
+
+    fn read(answer: v1::CheckResponse) -> Self {
+        let findings = answer.findings.into_iter().map(|finding| Finding {
+            level: finding.level,
+            what: finding.what,
+            problem: finding.problem,
+            advice: finding.advice,
+        });
+        Self {
+            rows: answer.rows,
+            tasks: answer.tasks,
+            blobs: answer.blobs,
+            segments: answer.segments,
+            bytes: answer.bytes,
+            findings: findings.collect(),
+        }
+    }
+}
+
+fn refusal(error: &check::Error) -> Error {
+    match error {
+        check::Error::Nothing(_) => Error::new(Exit::NotFound, error.to_string())
+            .hint("name the state directory with --state"),
+        check::Error::Running(_) => Error::new(Exit::Refused, error.to_string())
+            .hint("`ctl stop` stops it; without --repair the head checks itself"),
+        check::Error::Failed(error) => Error::failed(format!("{error:#}")),
+    }
+}

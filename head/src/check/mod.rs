@@ -1,0 +1,207 @@
+//! Is everything that is kept whole, and does it fit together?
+//!
+//! Reads all rows, all stored files and all segments of events, and changes nothing. While the
+//! head serves, rows are read between its turns; what changes meanwhile is not judged.
+
+mod index;
+mod offline;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use anyhow::Context;
+use orchestra_types::{Digest, TaskId};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    blobs::{Blobs, Stored},
+    events,
+    store::Page,
+};
+
+pub use index::Index;
+pub use offline::{Error, Repair, check};
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something is lost or not what was written.
+    Damage,
+    /// Something that nothing refers to; it does no harm.
+    Leftover,
+}
+
+impl Level {
+    /// The name, as in `--json`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Damage => "damage",
+            Self::Leftover => "leftover",
+        }
+    }
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// A row, a file.
+    pub what: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What to do.
+    pub advice: &'static str,
+    /// The row, when removing it is a repair.
+    pub leftover: Option<Vec<u8>>,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Rows that were read.
+    pub rows: u64,
+    /// Tasks among them.
+    pub tasks: u64,
+    /// Stored files that were read.
+    pub blobs: u64,
+    /// Segments of events that were read.
+    pub segments: u64,
+    /// Bytes of both.
+    pub bytes: u64,
+    /// What is not as it should be, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+pub(crate) const RESTORE: &str = "restore a backup, or go on without it";
+
+/// Reads all rows, a page at a time.
+pub fn read_rows(
+    index: &mut Index,
+    mut page: impl FnMut(Option<Vec<u8>>) -> anyhow::Result<Page>,
+) -> anyhow::Result<()> {
+    let mut after = None;
+    loop {
+        let page = page(after)?;
+        page.rows.iter().for_each(|row| index.add(row));
+        after = page.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Judges the rows, and reads the files. Tasks in `changing` changed while rows were read.
+pub fn judge(
+    index: Index,
+    changing: &BTreeSet<TaskId>,
+    blobs: &Blobs,
+    events: &Path,
+) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    let references = index.judge(changing, &mut report);
+    let mut seen = BTreeSet::new();
+    for stored in blobs.stored()? {
+        for stored in stored? {
+            seen.insert(stored.digest);
+            report.blobs += 1;
+            report.bytes += stored.size;
+            let user = references.get(&stored.digest);
+            report
+                .findings
+                .extend(look_at(blobs, &stored, user.map(|(row, _)| row.as_str()))?);
+        }
+    }
+    for (digest, (row, size)) in references {
+        let path = blobs.path(&digest);
+        let found = std::fs::metadata(&path).map(|meta| meta.len());
+        let problem = match (found, size) {
+            (Err(_), _) => "is not there",
+            (Ok(found), Some(size)) if found != size => "has another size than its row says",
+            (Ok(_), _) => continue,
+        };
+        report.findings.push(Finding {
+            level: Level::Damage,
+            what: path.display().to_string(),
+            problem: format!("{problem}; {row} refers to it"),
+            advice: RESTORE,
+            leftover: None,
+        });
+    }
+    look_at_events(events, &mut report)?;
+    report.findings.sort_by_key(|finding| finding.level);
+    Ok(report)
+}
+
+fn look_at(blobs: &Blobs, stored: &Stored, user: Option<&str>) -> anyhow::Result<Option<Finding>> {
+    let path = blobs.path(&stored.digest);
+    let problem = match hash(&path) {
+        Ok(found) if found == stored.digest => return Ok(None),
+        Ok(_) => "its bytes are not those that its name says".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    let problem = match user {
+        Some(row) => format!("{problem}; {row} refers to it"),
+        None => format!("{problem}; nothing refers to it"),
+    };
+    Ok(Some(Finding {
+        level: Level::Damage,
+        what: path.display().to_string(),
+        problem,
+        advice: if user.is_some() {
+            RESTORE
+        } else {
+            "`ctl purge` removes it when it is old enough"
+        },
+        leftover: None,
+    }))
+}
+
+fn hash(path: &Path) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(Digest(hash.finalize().into())),
+            read => hash.update(&chunk[..read]),
+        }
+    }
+}
+
+fn look_at_events(root: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let checked = events::check(root).context("failed to look at events")?;
+    report.segments = checked.segments;
+    report.bytes += checked.bytes;
+    let finding = |path: &Path, problem: String, advice| Finding {
+        level: Level::Damage,
+        what: path.display().to_string(),
+        problem,
+        advice,
+        leftover: None,
+    };
+    for (path, at) in &checked.damaged {
+        let problem = format!("damaged at byte {at}; readers are told of the gap");
+        report.findings.push(finding(path, problem, RESTORE));
+    }
+    for (path, at) in &checked.torn {
+        let problem = format!("nothing reads from byte {at} on: torn by a crash, or damaged");
+        let advice = "start the head: it cuts a torn end off, and workers send what they have";
+        report.findings.push(finding(path, problem, advice));
+    }
+    for path in &checked.indexes {
+        let problem = "does not say what is in its segment".to_owned();
+        let advice = "nothing: it is made anew from its segment when it is needed";
+        report.findings.push(finding(path, problem, advice));
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! A check while no head serves.
+
+use anyhow::Context;
+use orchestra_config::StateDir;
+
+use super::{Finding, Index, Level, RESTORE, Report, judge, read_rows};
+use crate::{
+    blobs::Blobs,
+    lock::{self, Lock},
+    store::Store,
+};
+
+/// How much is read at once.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Whether leftovers are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// Nothing is changed.
+    No,
+    /// Rows that nothing refers to are removed.
+    Leftovers,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no head.
+    #[error("there is no head in `{0}`")]
+    Nothing(std::path::PathBuf),
+    /// A head runs there.
+    #[error(transparent)]
+    Running(#[from] lock::Error),
+    /// Something else failed.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+/// Checks the head of a state directory. Opening its store replays the journal, as a start does.
+pub fn check(state: &StateDir, repair: Repair) -> Result<Report, Error> {
+    let dir = state.head();
+    if !dir.join("db").is_dir() {
+        return Err(Error::Nothing(dir));
+    }
+    let _lock = Lock::take(&dir)?;
+    let blobs = Blobs::open(&dir.join("blobs")).context("failed to open the stored files")?;
+    let mut store = match Store::open(&dir.join("db"), blobs.clone()) {
+        Ok(store) => store,
+        Err(error) => return Ok(unreadable(&format!("{:#}", anyhow::Error::from(error)))),
+    };
+    let mut index = Index::default();
+    let read = read_rows(&mut index, |after| {
+        Ok(store.page(after.as_deref(), PAGE_BYTES)?)
+    });
+    if let Err(error) = read {
+        return Ok(unreadable(&format!("{error:#}")));
+    }
+    let mut report = judge(index, &Default::default(), &blobs, &dir.join("events"))?;
+    if repair == Repair::Leftovers {
+        let leftovers: Vec<_> = report
+            .findings
+            .iter()
+            .filter_map(|f| f.leftover.clone())
+            .collect();
+        store
+            .discard(&leftovers)
+            .context("failed to remove leftovers")?;
+        report.findings.retain(|finding| finding.leftover.is_none());
+    }
+    Ok(report)
+}
+
+/// The whole store cannot be read.
+fn unreadable(why: &str) -> Report {
+    Report {
+        findings: vec![Finding {
+            level: Level::Damage,
+            what: "the store".to_owned(),
+            problem: why.to_owned(),
+            advice: RESTORE,
+            leftover: None,
+        }],
+        ..Report::default()
+    }
+}

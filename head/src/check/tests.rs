@@ -1,0 +1,245 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use orchestra_config::StateDir;
+use orchestra_core::{Config, Core, Input, NewTask, RequestId};
+use orchestra_types::{
+    Artifact, ArtifactKind, AttemptId, ContextFile, Digest, TaskId, TaskSpec, Timestamp,
+};
+
+use super::{Level, Repair, Report, check};
+use crate::{
+    blobs::Blobs,
+    events::{Events, Limits},
+    store::{Idle, Store},
+};
+
+/// How many bits are flipped, one at a time, unless the environment says another number.
+const FLIPS: usize = 60;
+
+/// A head's state with tasks, files and events.
+fn state(dir: &Path) -> StateDir {
+    let state = StateDir::new(dir);
+    let blobs = Blobs::open(&state.head().join("blobs")).unwrap();
+    let mut store = Store::open(&state.head().join("db"), blobs.clone()).unwrap();
+    let mut core = Core::new(Config::default());
+    for number in 0..30_u64 {
+        let file = blobs.put(format!("file {number:02}").as_bytes()).unwrap();
+        let mut tasks = vec![
+            task("x ".repeat(10_000), Some(file)),
+            task("y".to_owned(), None),
+        ];
+        if number == 0 {
+            tasks.push(task("large ".repeat(20_000), None));
+        }
+        let submit = Input::Submit {
+            request: RequestId(number),
+            key: format!("key-{number}"),
+            tasks,
+        };
+        let step = core.handle(Timestamp(number + 1), submit);
+        store.commit(&[step.changes]).unwrap();
+        store.keep_pace().unwrap();
+        // The first ones lie in the database, the last ones in the journal only.
+        while number == 27 && store.idle().unwrap() != Idle::Nothing {}
+    }
+    // As a head that has nothing to do: the journal says of its last commit that it is durable.
+    store.idle().unwrap();
+    drop(store);
+    events(&state.head().join("events"));
+    state
+}
+
+fn task(description: String, file: Option<Digest>) -> NewTask {
+    let mut spec = TaskSpec::new(description);
+    spec.context_files.extend(file.map(|digest| ContextFile {
+        name: "notes".to_owned(),
+        content: Artifact {
+            kind: ArtifactKind::Context,
+            digest,
+            size: 7,
+        },
+    }));
+    NewTask {
+        spec,
+        after_index: Vec::new(),
+    }
+}
+
+fn events(root: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (events, mut owner) = Events::start(root, Limits::default()).unwrap();
+        for number in 1..=20 {
+            let id = AttemptId {
+                task: TaskId(number),
+                number: 1,
+            };
+            let event = orchestra_proto::v1::Event {
+                seq: 1,
+                raw: "what the agent said".repeat(20),
+                ..Default::default()
+            };
+            let bytes = prost::Message::encode_to_vec(&event).into();
+            let pending = events.append(id, 1, vec![bytes]).await.unwrap();
+            pending.durable().await.unwrap();
+        }
+        drop(events);
+        owner.ended().await.unwrap();
+    });
+}
+
+fn damage(report: &Report) -> Vec<String> {
+    let findings = report.findings.iter();
+    let damage = findings.filter(|finding| finding.level == Level::Damage);
+    damage
+        .map(|f| format!("{} {}", f.what, f.problem))
+        .collect()
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else {
+            all.push(path);
+        }
+    }
+    all.sort();
+    all
+}
+
+fn copy(from: &Path, to: &Path) {
+    for path in files(from) {
+        let target = to.join(path.strip_prefix(from).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(&path, target).unwrap();
+    }
+}
+
+/// Everything that can be read of a state: rows, files, events.
+fn content(state: &StateDir) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let head = state.head();
+    let blobs = Blobs::open(&head.join("blobs")).unwrap();
+    let store = Store::open(&head.join("db"), blobs.clone()).unwrap();
+    let page = store.page(None, usize::MAX).unwrap();
+    let rows = page.rows.into_iter();
+    let mut all: Vec<_> = rows.map(|row| (row.key, row.message.unwrap())).collect();
+    for fan in blobs.stored().unwrap() {
+        for stored in fan.unwrap() {
+            let path = blobs.path(&stored.digest);
+            all.push((stored.digest.0.to_vec(), fs::read(path).unwrap()));
+        }
+    }
+    let checked = crate::events::check(&head.join("events")).unwrap();
+    all.push((b"events".to_vec(), checked.bytes.to_be_bytes().to_vec()));
+    all.sort();
+    all
+}
+
+#[test]
+fn a_state_that_is_whole_has_no_findings() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = check(&state(dir.path()), Repair::No).unwrap();
+    assert_eq!(report.findings, []);
+    assert_eq!((report.tasks, report.blobs, report.segments), (61, 31, 1));
+}
+
+#[test]
+fn what_is_missing_or_left_over_is_named_and_only_leftovers_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(dir.path());
+    let blobs = Blobs::open(&state.head().join("blobs")).unwrap();
+    let gone = blobs.put(b"file 07").unwrap();
+    fs::remove_file(blobs.path(&gone)).unwrap();
+    let mut store = Store::open(&state.head().join("db"), blobs).unwrap();
+    let spec = crate::store::spec_key(TaskId(9));
+    let task = store.page(None, usize::MAX).unwrap().rows;
+    let task = task
+        .iter()
+        .find(|row| row.key.starts_with(b"t") && row.key.ends_with(&[2]));
+    let task = task.unwrap().key.clone();
+    store.discard(&[spec, task]).unwrap();
+    drop(store);
+
+    let report = check(&state, Repair::No).unwrap();
+    let found = damage(&report);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found
+            .iter()
+            .any(|text| text.contains("task_009 lacks its specification"))
+    );
+    assert!(
+        found
+            .iter()
+            .any(|text| text.contains("is not there; row s:"))
+    );
+    let leftovers = report
+        .findings
+        .iter()
+        .filter(|f| f.level == Level::Leftover);
+    assert_eq!(
+        leftovers.map(|f| f.what.as_str()).collect::<Vec<_>>(),
+        ["task_002"]
+    );
+
+    check(&state, Repair::Leftovers).unwrap();
+    let report = check(&state, Repair::No).unwrap();
+    assert!(report.findings.iter().all(|f| f.level == Level::Damage));
+    assert_eq!(damage(&report), found, "damage is not repaired");
+}
+
+#[test]
+fn a_flipped_bit_is_named_or_lies_where_nothing_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = state(&dir.path().join("whole"));
+    let before = content(&whole);
+    let kept = files(whole.path());
+    // Always the same places, spread over all bytes that are not zero.
+    let places: Vec<(usize, usize)> = kept
+        .iter()
+        .enumerate()
+        .flat_map(|(file, path)| {
+            let bytes = fs::read(path).unwrap();
+            let some = bytes.iter().enumerate().filter(|(_, byte)| **byte != 0);
+            some.map(|(at, _)| (file, at)).collect::<Vec<_>>()
+        })
+        .collect();
+    let flips = std::env::var("ORCHESTRA_TEST_FLIPS");
+    let flips = flips.map_or(FLIPS, |text| text.parse().unwrap());
+    let mut named = 0;
+    for number in 0..flips {
+        let (file, at) = places[number * (places.len() / flips)];
+        let flipped = StateDir::new(dir.path().join("flipped"));
+        copy(whole.path(), flipped.path());
+        let path = flipped
+            .path()
+            .join(kept[file].strip_prefix(whole.path()).unwrap());
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at] ^= 1 << (number % 8);
+        fs::write(&path, bytes).unwrap();
+
+        let report = check(&flipped, Repair::No).unwrap();
+        if damage(&report).is_empty() {
+            assert!(
+                content(&flipped) == before,
+                "byte {at} of {} changed what is read, and nothing says so",
+                path.display()
+            );
+        } else {
+            named += 1;
+        }
+        fs::remove_dir_all(flipped.path()).unwrap();
+    }
+    assert!(
+        named > flips / 4,
+        "only {named} of {flips} flips were found"
+    );
+}
