@@ -187,6 +187,7 @@ fn shared(
         repositories: home.cache().join("repositories"),
         config: setup.config.clone(),
         runners,
+        slots: setup.slots,
         me: setup.me.clone(),
         environment: setup.environment.clone(),
         machine: identity.machine().clone(),

@@ -4,14 +4,17 @@
 use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 
 use orchestra_proto::v1;
-use orchestra_types::AttemptId;
+use orchestra_types::{AttemptId, runner::NOOP};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{self, JoinSet},
     time::{Instant, timeout_at},
 };
 
-use crate::attempt::{self, Control, Shared, Stage, StopReason};
+use crate::{
+    attempt::{self, Control, Shared, Stage, StopReason},
+    waiting::{Busy, Waiting},
+};
 
 /// Orders that may wait for the fleet, which never waits itself.
 const COMMANDS_BOUND: usize = 1024;
@@ -30,6 +33,8 @@ pub enum Order {
     Stop(AttemptId, StopReason),
     /// It is no longer ours.
     GiveUp(AttemptId),
+    /// Another worker could begin it.
+    Retract(AttemptId),
 }
 
 /// An attempt that the worker holds.
@@ -80,6 +85,8 @@ struct Entry {
     stop: watch::Sender<Option<StopReason>>,
     stage: watch::Receiver<Stage>,
     owner: task::Id,
+    /// The runner that takes a slot; none where the attempt takes none.
+    runner: Option<String>,
 }
 
 type Ended = (AttemptId, Result<(), attempt::Error>);
@@ -91,6 +98,10 @@ pub struct Fleet {
     inbox: mpsc::Receiver<Command>,
     entries: BTreeMap<AttemptId, Entry>,
     tasks: JoinSet<Ended>,
+    /// Orders given ahead.
+    waiting: Waiting,
+    /// Each ends when an attempt gives its slot free.
+    slots: JoinSet<()>,
 }
 
 impl Fleet {
@@ -103,6 +114,8 @@ impl Fleet {
             inbox,
             entries: BTreeMap::new(),
             tasks: JoinSet::new(),
+            waiting: Waiting::default(),
+            slots: JoinSet::new(),
         };
         for attempt in found {
             fleet.run_attempt(attempt, None);
@@ -120,6 +133,10 @@ impl Fleet {
                 },
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     self.on_ended(ended).await;
+                    self.begin_waiting();
+                }
+                Some(_) = self.slots.join_next(), if !self.slots.is_empty() => {
+                    self.begin_waiting();
                 }
             }
         }
@@ -157,14 +174,78 @@ impl Fleet {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Order(Order::Start(attempt, start)) => self.run_attempt(attempt, Some(start)),
-            Command::Order(Order::Stop(attempt, reason)) => self.request(attempt, reason),
-            Command::Order(Order::GiveUp(attempt)) => self.request(attempt, StopReason::Lost),
+            Command::Order(Order::Start(attempt, start)) => self.take_order(attempt, start),
+            Command::Order(Order::Stop(attempt, reason)) => {
+                // What waits ends as any other does, with its report.
+                if let Some((_, start)) = self.waiting.take(attempt) {
+                    self.run_attempt(attempt, Some(start));
+                }
+                self.request(attempt, reason);
+            }
+            Command::Order(Order::GiveUp(attempt)) => {
+                if self.waiting.take(attempt).is_none() {
+                    self.request(attempt, StopReason::Lost);
+                }
+            }
+            Command::Order(Order::Retract(attempt)) => self.give_back(attempt),
             Command::Held(reply) => {
                 // The session that asked may have ended.
                 reply.send(self.held()).unwrap_or_default();
             }
         }
+    }
+
+    /// Begins an attempt, or lets it wait for a slot.
+    fn take_order(&mut self, attempt: AttemptId, start: Box<v1::Start>) {
+        if self.entries.contains_key(&attempt) || self.waiting.contains(attempt) {
+            return;
+        }
+        let known = self.shared.runners.borrow().clone();
+        if self.busy().has_slot(&start.runner, &known) {
+            self.run_attempt(attempt, Some(start));
+        } else {
+            tracing::debug!(%attempt, "attempt waits for a slot");
+            self.waiting.push((attempt, start));
+        }
+    }
+
+    /// Begins what waits and has a slot now.
+    fn begin_waiting(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let known = self.shared.runners.borrow().clone();
+        while let Some((attempt, start)) = self.waiting.next(&self.busy(), &known) {
+            self.run_attempt(attempt, Some(start));
+        }
+    }
+
+    fn busy(&self) -> Busy {
+        let entries = self.entries.values();
+        let running = entries.filter(|entry| *entry.stage.borrow() < Stage::Delivering);
+        Busy {
+            runners: running.filter_map(|entry| entry.runner.clone()).collect(),
+            slots: self.shared.slots,
+        }
+    }
+
+    /// Gives an attempt back that waits; one that has begun goes on.
+    fn give_back(&mut self, attempt: AttemptId) {
+        if self.waiting.take(attempt).is_none() {
+            return tracing::debug!(%attempt, "called back, but it does not wait");
+        }
+        tracing::info!(%attempt, "attempt given back");
+        let (stop, _) = watch::channel(None);
+        let (_, stage) = watch::channel(Stage::Delivering);
+        let report = attempt::give_back(Arc::clone(&self.shared), attempt);
+        let owner = self.tasks.spawn(async move { (attempt, report.await) });
+        let entry = Entry {
+            stop,
+            stage,
+            owner: owner.id(),
+            runner: None,
+        };
+        self.entries.insert(attempt, entry);
     }
 
     /// The same order twice is an ordinary thing: the head repeats what it is not sure of.
@@ -179,9 +260,26 @@ impl Fleet {
             stop: stop_wanted,
             stage: stage_now,
         };
+        // One that is found on disk takes a slot too, of a runner that is not asked for here.
+        let runner = start
+            .as_ref()
+            .map_or_else(String::new, |s| s.runner.clone());
+        let runner = (runner != NOOP).then_some(runner);
+        if runner.is_some() {
+            let mut stage = stage.clone();
+            self.slots.spawn(async move {
+                // An owner that has ended gives the slot free as well.
+                let _ = stage.wait_for(|stage| *stage == Stage::Delivering).await;
+            });
+        }
         let run = attempt::run(Arc::clone(&self.shared), attempt, start, control);
         let owner = self.tasks.spawn(async move { (attempt, run.await) }).id();
-        let entry = Entry { stop, stage, owner };
+        let entry = Entry {
+            stop,
+            stage,
+            owner,
+            runner,
+        };
         self.entries.insert(attempt, entry);
     }
 
@@ -198,7 +296,11 @@ impl Fleet {
             attempt: *attempt,
             started: *entry.stage.borrow() > Stage::Preparing,
         });
-        held.collect()
+        let waiting = self.waiting.ids().map(|attempt| Held {
+            attempt,
+            started: false,
+        });
+        held.chain(waiting).collect()
     }
 
     async fn on_ended(&mut self, ended: Result<Ended, task::JoinError>) {

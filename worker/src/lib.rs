@@ -32,6 +32,7 @@ mod self_command;
 mod session;
 mod setup;
 mod spool;
+mod waiting;
 
 use std::process::ExitCode;
 

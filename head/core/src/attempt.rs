@@ -71,6 +71,8 @@ impl Core {
             ReportBody::Accepted => {}
             ReportBody::Started if held => self.on_started(now, attempt, step),
             ReportBody::Started => {}
+            ReportBody::GivenBack if held => self.on_given_back(now, attempt, step),
+            ReportBody::GivenBack => {}
             ReportBody::Finished(outcome) if held => self.on_finished(now, attempt, outcome, step),
             // Stale: it changes no state, but the agent's work is kept.
             ReportBody::Finished(outcome) => self.keep_late(now, worker, attempt, outcome, step),

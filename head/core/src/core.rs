@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orchestra_types::{RunnerName, TaskId, Timestamp, WorkerId};
+use orchestra_types::{AttemptId, RunnerName, TaskId, Timestamp, WorkerId};
 
 use crate::{
     Config,
@@ -45,6 +45,10 @@ pub struct Core {
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     /// Where there is room.
     pub(crate) free: Free,
+    /// Workers that hold more than they can run.
+    pub(crate) ahead: BTreeSet<WorkerId>,
+    /// Attempts that were called back, each for the worker that has room for it.
+    pub(crate) called_back: BTreeMap<AttemptId, WorkerId>,
     /// Workers that may have gained room since the last dispatch.
     pub(crate) touched: BTreeSet<WorkerId>,
     /// When each worker's lease ends.
@@ -84,6 +88,8 @@ impl Core {
             dependants: BTreeMap::new(),
             workers: BTreeMap::new(),
             free: Free::default(),
+            ahead: BTreeSet::new(),
+            called_back: BTreeMap::new(),
             touched: BTreeSet::new(),
             leases: BTreeSet::new(),
             keys: Keys::default(),

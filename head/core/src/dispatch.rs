@@ -14,16 +14,26 @@ use crate::{
     change::Change,
     free::Spot,
     message::Message,
-    queue::{Pick, Requirement, Turns},
+    queue::{ClassSet, Pick, Requirement, Turns},
     row::{AttemptRow, State},
     view::Link,
     worker::Worker,
 };
 
+/// What counts as room.
+#[derive(Clone, Copy)]
+enum Room {
+    /// A free slot.
+    Slot,
+    /// Also a place to wait at the worker.
+    Ahead,
+}
+
 /// A search for the best spot for a task.
 struct Search<'a> {
     core: &'a Core,
     requirement: &'a Requirement,
+    room: Room,
     /// The worker of the latest attempt.
     failed_on: Option<&'a WorkerId>,
     best: Option<(Spot, &'a RunnerName)>,
@@ -47,7 +57,7 @@ impl<'a> Search<'a> {
             {
                 return;
             }
-            if !self.core.does(spot, self.requirement) {
+            if !self.core.does(spot, self.requirement, self.room) {
                 continue;
             }
             self.keep_better(spot, runner);
@@ -71,7 +81,7 @@ impl<'a> Search<'a> {
                 load: worker.load(),
                 worker: id.clone(),
             };
-            if self.core.does(&spot, self.requirement) {
+            if self.core.does(&spot, self.requirement, self.room) {
                 return self.keep_better(&spot, &runner.name);
             }
         }
@@ -108,7 +118,7 @@ impl Core {
     }
 
     /// Whether a runner of a worker may be given another attempt now. The one place that knows.
-    fn has_room(&self, worker: &Worker, place: usize) -> bool {
+    pub(crate) fn has_room(&self, worker: &Worker, place: usize) -> bool {
         let runner = worker.row.info.runners.get(place);
         let account = runner.and_then(|runner| runner.account.as_ref());
         worker.can_take()
@@ -117,12 +127,20 @@ impl Core {
     }
 
     /// Whether a spot's runner is a wanted one and has room.
-    fn does(&self, spot: &Spot, requirement: &Requirement) -> bool {
+    fn does(&self, spot: &Spot, requirement: &Requirement, room: Room) -> bool {
         self.workers.get(&spot.worker).is_some_and(|worker| {
             let runner = worker.row.info.runners.get(spot.place);
             runner.is_some_and(|runner| requirement.wants(runner, &self.parked))
-                && self.has_room(worker, spot.place)
+                && self.has(room, worker, spot.place)
         })
+    }
+
+    fn has(&self, room: Room, worker: &Worker, place: usize) -> bool {
+        let at_once = match room {
+            Room::Slot => worker.is_idle(place),
+            Room::Ahead => true,
+        };
+        at_once && self.has_room(worker, place)
     }
 
     /// Assigns tasks until no ready task fits a free slot.
@@ -131,16 +149,24 @@ impl Core {
             return;
         }
         self.look_at_parks();
-        for worker in std::mem::take(&mut self.touched) {
-            self.fill(now, &worker, step);
+        let touched = std::mem::take(&mut self.touched);
+        let fresh = self.queue.take_fresh();
+        // First where a task begins at once; what is left may wait where that is allowed.
+        for room in [Room::Slot, Room::Ahead] {
+            for worker in &touched {
+                self.fill(now, worker, room, step);
+            }
+            self.place(now, fresh.clone(), room, step);
         }
-        self.place(now, step);
+        for worker in &touched {
+            self.call_back_for(worker, step);
+        }
         self.touched.clear();
     }
 
     /// Gives a worker what goes first there, while it has room.
-    fn fill(&mut self, now: Timestamp, id: &WorkerId, step: &mut Step) {
-        while let Some(found) = self.next_for(now, id) {
+    fn fill(&mut self, now: Timestamp, id: &WorkerId, room: Room, step: &mut Step) {
+        while let Some(found) = self.next_for(now, id, room) {
             if self.pull_back(now, found.pick.task, step) {
                 continue;
             }
@@ -149,13 +175,13 @@ impl Core {
         self.relist(id);
     }
 
-    fn next_for(&mut self, now: Timestamp, id: &WorkerId) -> Option<Match> {
+    fn next_for(&mut self, now: Timestamp, id: &WorkerId, room: Room) -> Option<Match> {
         let worker = self.workers.get_mut(id).filter(|w| w.can_take())?;
         worker.learn(&self.queue, &self.parked);
         let worker = self.workers.get(id)?;
         // Of the runners that could do something of the highest level, the one served longest ago.
         let open = worker.desks.iter().enumerate();
-        let open = open.filter(|(place, _)| self.has_room(worker, *place));
+        let open = open.filter(|(place, _)| self.has(room, worker, *place));
         let turns = open.filter_map(|(place, desk)| {
             let level = self.queue.level(now, &desk.fits)?;
             Some((std::cmp::Reverse(level), desk.served, place))
@@ -166,7 +192,7 @@ impl Core {
         let requirement = self.queue.requirement(pick.class);
         let mut runners = worker.row.info.runners.iter().enumerate();
         let (_, runner) = runners.find(|(place, runner)| {
-            requirement.wants(runner, &self.parked) && self.has_room(worker, *place)
+            requirement.wants(runner, &self.parked) && self.has(room, worker, *place)
         })?;
         Some(Match {
             pick,
@@ -177,13 +203,12 @@ impl Core {
     }
 
     /// Finds workers for tasks whose class had no ready task before.
-    fn place(&mut self, now: Timestamp, step: &mut Step) {
-        let mut fresh = self.queue.take_fresh();
+    fn place(&mut self, now: Timestamp, mut fresh: ClassSet, room: Room, step: &mut Step) {
         while let Some(pick) = self.queue.pick(now, &fresh, &Turns::default()) {
             if self.pull_back(now, pick.task, step) {
                 continue;
             }
-            match self.best_spot(pick) {
+            match self.best_spot(pick, room) {
                 Some((worker, runner)) => {
                     let turn = self.workers.get(&worker).and_then(|w| w.place_of(&runner));
                     let found = Match {
@@ -203,12 +228,13 @@ impl Core {
 
     /// Runner preference first, then a worker that the task did not fail on, then the least loaded
     /// one, then the lowest id.
-    fn best_spot(&self, pick: Pick) -> Option<(WorkerId, RunnerName)> {
+    fn best_spot(&self, pick: Pick, room: Room) -> Option<(WorkerId, RunnerName)> {
         let requirement = self.queue.requirement(pick.class);
         let last = self.tasks.get(&pick.task)?.row.last.as_deref();
         let mut search = Search {
             core: self,
             requirement,
+            room,
             failed_on: last
                 .map(|(worker, _)| worker)
                 .filter(|_| !mutated!(BackToTheSameWorker)),
@@ -239,6 +265,7 @@ impl Core {
         if let Some(worker) = self.workers.get_mut(id) {
             self.free.list(id, worker);
         }
+        self.note_ahead(id);
     }
 
     fn assign(&mut self, now: Timestamp, found: Match, step: &mut Step) {

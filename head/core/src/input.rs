@@ -245,6 +245,8 @@ pub enum ReportBody {
     Accepted,
     /// The agent was started.
     Started,
+    /// It was not begun, and will not be: it was called back.
+    GivenBack,
     /// The attempt is over, and its result is stored.
     Finished(Box<Outcome>),
 }

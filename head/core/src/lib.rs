@@ -37,6 +37,7 @@ mod overdue;
 mod queue;
 mod restore;
 mod retention;
+mod retract;
 mod row;
 mod schedule;
 mod session;

@@ -41,6 +41,13 @@ pub enum Message {
         /// Why.
         reason: StopReason,
     },
+    /// Give an attempt back if it waits for a slot.
+    Retract {
+        /// The stream.
+        connection: ConnectionId,
+        /// Which.
+        attempt: AttemptId,
+    },
     /// The reports up to this number are durable.
     AckReports {
         /// The stream.

@@ -59,6 +59,10 @@ impl Core {
             step.messages.push(Message::Disconnect { connection: old });
         }
         worker.link = Link::Connected(connection);
+        // What was called back on an older stream may not have arrived.
+        for attempt in worker.attempts.keys() {
+            self.called_back.remove(attempt);
+        }
         // A worker that was told more than is known here met an earlier life of this head, which
         // was lost: what it knows comes from a backup. Waiting for those reports would be in vain.
         if first_unacked > worker.acked + 1 {

@@ -215,6 +215,7 @@ impl Core {
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.release(attempt);
                 }
+                self.called_back.remove(&attempt);
                 if self.accounts.end(attempt) {
                     self.queue.refresh();
                 }

@@ -120,7 +120,7 @@ impl Worker {
         runners.position(|known| known.name == *runner)
     }
 
-    /// How many more attempts it could take in all.
+    /// How many more attempts could run at once.
     pub fn free_slots(&self) -> u32 {
         self.row
             .info
@@ -142,6 +142,29 @@ impl Worker {
         let prefetch = runners.map(|runner| runner.prefetch).max().unwrap_or(0);
         let more = prefetch + u32::from(mutated!(SlotsOverbooked));
         self.row.info.slots.saturating_add(more) as usize
+    }
+
+    /// How many attempts it holds that cannot run yet.
+    pub fn waiting(&self) -> u32 {
+        let in_all = count(self.attempts.len()).saturating_sub(self.row.info.slots);
+        let runners = self.row.info.runners.iter().zip(&self.desks);
+        let each = runners.map(|(runner, desk)| desk.busy.saturating_sub(runner.slots));
+        in_all.max(each.sum())
+    }
+
+    /// Whether an attempt given to this runner would run at once.
+    pub fn is_idle(&self, place: usize) -> bool {
+        let (runner, desk) = (self.row.info.runners.get(place), self.desks.get(place));
+        let idle = runner
+            .zip(desk)
+            .is_some_and(|(r, desk)| desk.busy < r.slots);
+        idle && self.free_slots() > 0
+    }
+
+    /// Whether attempts of a runner may wait here.
+    pub fn prefetches(&self, runner: &RunnerName) -> bool {
+        let place = self.place_of(runner);
+        place.is_some_and(|place| self.row.info.runners[place].prefetch > 0)
     }
 
     /// Whether it could take anything at all.

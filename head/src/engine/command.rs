@@ -138,6 +138,11 @@ pub enum Outgoing {
         /// Why.
         reason: StopReason,
     },
+    /// Give an attempt back if it waits.
+    Retract {
+        /// Which.
+        attempt: AttemptId,
+    },
     /// Whether it will be given anything new.
     Availability(Availability),
     /// The reports up to this number are durable.

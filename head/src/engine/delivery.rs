@@ -84,6 +84,10 @@ impl Delivery {
                 attempt,
                 reason,
             } => self.send(connection, Outgoing::Stop { attempt, reason }),
+            Message::Retract {
+                connection,
+                attempt,
+            } => self.send(connection, Outgoing::Retract { attempt }),
             Message::AckReports { connection, up_to } => {
                 self.send(connection, Outgoing::AckReports { up_to });
             }

@@ -232,6 +232,7 @@ fn read_report(wire: v1::Report) -> std::result::Result<Report, Refused> {
         body: match body {
             report::Body::Accepted(_) => ReportBody::Accepted,
             report::Body::Started(_) => ReportBody::Started,
+            report::Body::GivenBack(_) => ReportBody::GivenBack,
             report::Body::Finished(outcome) => {
                 let outcome = Outcome::try_from(outcome);
                 let outcome = outcome.unwrap_or_else(|why| unreadable(&why, wire.time_ms));
@@ -308,6 +309,9 @@ async fn complete(services: &Services, outgoing: Outgoing) -> head_message::Body
                 reason: reason.to_owned(),
             }))
         }
+        Outgoing::Retract { attempt } => order(v1::order::Body::Retract(v1::Retract {
+            attempt: Some(attempt.into()),
+        })),
         Outgoing::Availability(availability) => {
             head_message::Body::Availability(v1::Availability {
                 state: availability.as_str().to_owned(),

@@ -89,6 +89,10 @@ pub struct RunnerConfig {
     /// How many may run at once on a worker. Default: the worker's slots.
     #[serde(deserialize_with = "crate::value::slots")]
     pub max_instances: Option<u32>,
+    /// How many more attempts may wait at a worker, so that the next one is there when one ends; a
+    /// worker with nothing to do calls them back. Default: 0.
+    #[serde(deserialize_with = "crate::value::slots")]
+    pub prefetch: Option<u32>,
     /// The model. Default: the CLI's own.
     #[serde(deserialize_with = "crate::value::text")]
     pub model: Option<String>,

@@ -205,6 +205,8 @@ impl Worker {
                     self.held.entry(id).or_default();
                 }
             }
+            // It lets nothing wait.
+            order::Body::Retract(_) => {}
             order::Body::Cancel(cancel) => {
                 let Some(attempt) = cancel.attempt else {
                     return;

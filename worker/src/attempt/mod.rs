@@ -24,4 +24,4 @@ mod run;
 
 pub use aside::fail;
 pub use machine::StopReason;
-pub use run::{Control, Error, Shared, Stage, chain, run};
+pub use run::{Control, Error, Shared, Stage, chain, give_back, run};

@@ -53,6 +53,8 @@ pub struct Shared {
     pub config: Config,
     /// The runners as they are.
     pub runners: watch::Receiver<Vec<RunnerInfo>>,
+    /// How many agents may run at once in all.
+    pub slots: u32,
     /// How to run ourselves.
     pub me: SelfCommand,
     /// The worker's own environment.
@@ -211,6 +213,14 @@ pub async fn run(
     orchestra_telemetry::set_parent(&span, &order.traceparent);
     let attempt = Attempt::open(shared, id, files, order, control)?;
     attempt.finish_phases(phase).instrument(span).await
+}
+
+/// Gives an attempt back that was not begun. Runs until the head has acknowledged it, so that the
+/// attempt counts as held until then: what a worker does not hold is ordered from it again.
+pub async fn give_back(shared: Arc<Shared>, id: AttemptId) -> Result<(), Error> {
+    let body = v1::report::Body::GivenBack(v1::report::GivenBack {});
+    let seq = record_report(&shared.spool, id, body).await?;
+    Ok(acknowledged(&shared.spool, seq).await?)
 }
 
 /// The outcome of an attempt whose CLI was never started.

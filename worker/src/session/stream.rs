@@ -222,6 +222,10 @@ async fn on_order(session: &Session, order: v1::Order) -> Result<(), Error> {
             Some(id) => Order::Stop(id, stop_reason(&cancel.reason)),
             None => return Ok(()),
         },
+        Some(order::Body::Retract(retract)) => match attempt(&retract.attempt) {
+            Some(id) => Order::Retract(id),
+            None => return Ok(()),
+        },
         None => return Ok(()),
     };
     Ok(session.fleet.order(order).await?)

@@ -18,10 +18,18 @@ pub struct Worker {
 
 impl Worker {
     pub fn start(head: &FakeHead) -> Self {
+        Self::start_with(head, "")
+    }
+
+    /// A worker with a configuration.
+    pub fn start_with(head: &FakeHead, config: &str) -> Self {
         let state = tempfile::tempdir().unwrap();
         let pki = state.path().join("worker/pki");
         head.pki.worker.save(&pki).unwrap();
         std::fs::write(pki.join("endpoint"), head.address.to_string()).unwrap();
+        if !config.is_empty() {
+            std::fs::write(state.path().join("orchestra.yaml"), config).unwrap();
+        }
         let child = spawn(state.path());
         Self { state, child }
     }

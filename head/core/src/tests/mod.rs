@@ -10,6 +10,7 @@ mod fairness;
 mod life;
 mod overdue;
 mod retention;
+mod retract;
 mod schedule;
 mod sessions;
 mod submit;

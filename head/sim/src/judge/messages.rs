@@ -63,6 +63,13 @@ impl Judge {
                     connection,
                     availability,
                 } => self.told_availability(connection.0, *availability)?,
+                Message::Retract { attempt, .. } => {
+                    hold!(
+                        Watchers,
+                        false,
+                        "{attempt} is called back, and nothing waits"
+                    );
+                }
                 Message::Forgotten { .. } => {}
             }
         }

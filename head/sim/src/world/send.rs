@@ -46,6 +46,8 @@ impl World<'_> {
                 }
             }
             Message::Close { attempt, .. } => self.head.closes.push(attempt),
+            // No worker of these worlds lets attempts wait.
+            Message::Retract { .. } => {}
             Message::Changed { .. } | Message::Forgotten { .. } | Message::Availability { .. } => {}
         }
         Ok(())

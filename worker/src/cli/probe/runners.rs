@@ -79,7 +79,7 @@ impl Probe<'_> {
         };
         RunnerInfo {
             slots: config.and_then(|c| c.max_instances).unwrap_or(self.slots),
-            prefetch: 0,
+            prefetch: config.and_then(|c| c.prefetch).unwrap_or(0),
             agentic: name.as_str() != "shell",
             account: None,
             version: found.version,

@@ -1,0 +1,91 @@
+//! Attempts that wait at a worker, and who calls them back.
+
+use orchestra_types::{AttemptId, TaskId, TaskStatus, runner::WorkerInfo};
+
+use super::bench::{Bench, attempt, starts, task, worker};
+use crate::{Availability, Input, Message, ReportBody, RequestId, Step};
+
+/// A worker that runs one `shell` task and lets two more wait.
+fn ahead(id: &str) -> WorkerInfo {
+    let mut info = worker(id, 1, &[("shell", 1)]);
+    info.runners[0].prefetch = 2;
+    info
+}
+
+fn called_back(step: &Step) -> Vec<(u64, AttemptId)> {
+    let retract = |message: &Message| match message {
+        Message::Retract {
+            connection,
+            attempt,
+        } => Some((connection.0, *attempt)),
+        _ => None,
+    };
+    step.messages.iter().filter_map(retract).collect()
+}
+
+/// Three tasks at worker `a`, of which the first has begun.
+fn three_at_a() -> (Bench, [TaskId; 3]) {
+    let mut bench = Bench::new();
+    let _ = bench.attach(&ahead("a"), 1, &[]);
+    let ids = [(); 3].map(|()| bench.add(task().runner("shell")));
+    let step = bench.report("a", 1, attempt(ids[0], 1), ReportBody::Started);
+    assert_eq!(called_back(&step), []);
+    (bench, ids)
+}
+
+#[test]
+fn a_worker_with_nothing_to_do_gets_what_waits_elsewhere() {
+    let (mut bench, ids) = three_at_a();
+    let step = bench.attach(&ahead("b"), 2, &[]);
+    assert_eq!(
+        called_back(&step),
+        [(1, attempt(ids[2], 1))],
+        "one slot, one attempt"
+    );
+    let step = bench.report("a", 1, attempt(ids[2], 1), ReportBody::GivenBack);
+    assert_eq!(starts(&step), [(attempt(ids[2], 2), 2, "shell".to_owned())]);
+    let row = bench.core.task(ids[2]).unwrap().row;
+    assert_eq!((row.failures, row.losses), (0, 0), "nobody is charged");
+    assert_eq!(called_back(&step), [], "both have work");
+}
+
+#[test]
+fn what_has_begun_meanwhile_stays_where_it_is() {
+    let (mut bench, ids) = three_at_a();
+    let step = bench.attach(&ahead("b"), 2, &[]);
+    assert_eq!(called_back(&step).len(), 1);
+    let _ = bench.report("a", 1, attempt(ids[2], 1), ReportBody::Started);
+    assert_eq!(bench.status(ids[2]), TaskStatus::Running);
+    let _ = bench.finish("a", 1, attempt(ids[2], 1), None);
+    let step = bench.close(attempt(ids[2], 1));
+    assert_eq!(bench.status(ids[2]), TaskStatus::Succeeded);
+    assert_eq!(starts(&step), []);
+}
+
+#[test]
+fn a_call_that_was_lost_with_its_stream_is_made_again() {
+    let (mut bench, ids) = three_at_a();
+    let _ = bench.attach(&ahead("b"), 2, &[]);
+    let held = ids.map(|id| crate::Held {
+        attempt: attempt(id, 1),
+        started: id == ids[0],
+    });
+    let _ = bench.attach(&ahead("a"), 3, &held);
+    let step = bench.attach(&ahead("b"), 4, &[]);
+    assert_eq!(called_back(&step), [(3, attempt(ids[2], 1))]);
+}
+
+#[test]
+fn a_drained_worker_gives_back_what_it_has_not_begun() {
+    let (mut bench, ids) = three_at_a();
+    let step = bench.give(Input::Availability {
+        request: RequestId(1),
+        worker: "a".parse().unwrap(),
+        availability: Availability::Draining,
+    });
+    let waiting = [(1, attempt(ids[2], 1)), (1, attempt(ids[1], 1))];
+    assert_eq!(called_back(&step), waiting);
+    let _ = bench.report("a", 1, attempt(ids[2], 1), ReportBody::GivenBack);
+    assert_eq!(bench.status(ids[2]), TaskStatus::Queued);
+    assert_eq!(bench.status(ids[0]), TaskStatus::Running);
+}
