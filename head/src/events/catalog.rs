@@ -37,6 +37,8 @@ pub(super) struct Open {
     pub frames: usize,
     pub newest: Timestamp,
     pub places: Places,
+    /// Whether something stands behind the last mark of a clean end.
+    pub unmarked: bool,
 }
 
 /// All segments.
@@ -83,6 +85,7 @@ impl Open {
             frames: 0,
             newest: Timestamp(0),
             places: Places::new(),
+            unmarked: false,
         }
     }
 

@@ -97,6 +97,7 @@ pub(super) fn run(mut files: Files, mut inbox: mpsc::Receiver<Command>) -> Resul
 
 impl Files {
     pub fn new(catalog: Arc<Catalog>, writer: Writer, limits: Limits) -> Self {
+        let closed = !catalog.read().open.unmarked;
         Self {
             limits,
             suspects: BTreeSet::new(),
@@ -106,7 +107,7 @@ impl Files {
             clock: Clock::start(),
             turn: 0,
             buffer: Vec::new(),
-            closed: true,
+            closed,
         }
     }
 

@@ -42,6 +42,7 @@ pub(super) fn open(root: &Path) -> Result<(Catalog, Writer), Error> {
     let mut state = Open::new(name, writer.bytes());
     state.frames = scan.places.values().map(Vec::len).sum();
     state.newest = scan.newest;
+    state.unmarked = scan.unmarked;
     state.places = scan.places;
     Ok((Catalog::new(root, sealed, state), writer))
 }

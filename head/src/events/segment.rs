@@ -32,6 +32,8 @@ pub(super) struct Scan {
     pub newest: Timestamp,
     /// Where bytes that were durable are not what was written.
     pub damaged: Vec<u32>,
+    /// Whether something stands behind the last mark of a clean end.
+    pub unmarked: bool,
 }
 
 impl Writer {
@@ -161,6 +163,7 @@ fn next_frame(bytes: &[u8], broken: usize) -> Option<usize> {
 impl Scan {
     fn note(&mut self, header: &Header, at: usize, length: usize) {
         self.newest = self.newest.max(header.time);
+        self.unmarked = header.kind != Kind::Closed;
         let gap = match header.kind {
             Kind::Closed => return,
             Kind::Events => None,

@@ -3,7 +3,10 @@ use std::{fs::OpenOptions, io::Write};
 use bytes::Bytes;
 use orchestra_types::{AttemptId, TaskId};
 
-use super::{Events, Gap, GapReason, Limits, Owner, Piece, Reader, segment::Name};
+use super::{
+    Events, Gap, GapReason, Limits, Owner, Piece, Reader,
+    segment::{self, Name},
+};
 
 const ATTEMPT: AttemptId = AttemptId {
     task: TaskId(7),
@@ -200,6 +203,23 @@ async fn a_flipped_bit_anywhere_is_told_as_a_gap_and_never_served() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_killed_head_left_is_known_as_durable_after_the_next_clean_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, owner) = start(&dir);
+    append(&log, ATTEMPT, 1..=1).await;
+    let path = first_segment(&dir);
+    let killed = std::fs::read(&path).unwrap();
+    stop(log, owner).await;
+    std::fs::write(&path, &killed).unwrap();
+    let (log, owner) = start(&dir);
+    stop(log, owner).await;
+    let mut flipped = std::fs::read(&path).unwrap();
+    flipped[killed.len() - 1] ^= 0x10;
+    std::fs::write(&path, flipped).unwrap();
+    assert_eq!(segment::scan(&path).unwrap().damaged, [8]);
 }
 
 #[tokio::test]
