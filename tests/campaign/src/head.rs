@@ -8,8 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use orchestra_proto::client::{self, Credentials};
+use rustix::process::{Pid, Signal, kill_process};
 use tonic::transport::Channel;
 
 /// How long a head may take to serve.
@@ -136,6 +137,19 @@ impl Head {
     /// How it ended; none while it runs.
     pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).context("failed to stop the head")?;
+        let status = self.child.wait().context("failed to wait for the head")?;
+        ensure!(
+            status.success(),
+            "the head stopped with {status}\n{}",
+            self.site.log_tail()
+        );
+        Ok(())
     }
 
     /// Sends it SIGKILL, without waiting for its end.

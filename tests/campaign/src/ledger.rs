@@ -33,12 +33,16 @@ pub struct Ledger {
     pub tasks: BTreeMap<u64, Task>,
     /// Attempts that the worker was ordered to start, by task and number.
     pub given: BTreeSet<(u64, u32)>,
+    /// Tasks that may have been started and ended between a watermark and its cut.
+    pub unsure: BTreeSet<u64>,
     /// What the worker reported, by task. It may know a task before its submitter does.
     pub done: BTreeMap<u64, Done>,
     /// The worker's reports are acknowledged up to here.
     pub reports_acked: u64,
     /// Events that the head acknowledged, by task.
     pub events: BTreeMap<u64, u64>,
+    /// How often the worker was welcomed.
+    pub attached: u64,
     /// Promises that were broken while the load ran.
     pub broken: Vec<String>,
     /// How much was acknowledged.
@@ -231,6 +235,8 @@ impl Ledger {
         for (id, done) in later.done {
             if self.given.contains(&(id, done.number)) {
                 self.done.entry(id).or_insert(done);
+            } else {
+                self.unsure.insert(id);
             }
         }
         self.broken = later.broken;

@@ -19,6 +19,7 @@ mod head;
 mod helper;
 mod ledger;
 mod load;
+mod picture;
 mod proofs;
 mod report;
 mod submitter;

@@ -1,9 +1,9 @@
 //! The load: many submitters and one worker, which all end when the head does.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     client::{self, Answer, Clients},
@@ -15,6 +15,9 @@ use crate::{
 
 /// How many submit at once.
 pub const SUBMITTERS: usize = 32;
+
+/// How long the worker waits before it attaches again.
+const ATTACH_AGAIN: Duration = Duration::from_millis(10);
 
 /// Those who speak to one head after another.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub struct Load {
 /// A load that is on.
 pub struct Running {
     load: Load,
+    /// Dropped when the head is gone for good.
+    stop: watch::Sender<()>,
     submitters: JoinSet<Submitter>,
     worker: JoinSet<Worker>,
 }
@@ -68,16 +73,21 @@ impl Load {
             });
         }
         let mut worker = JoinSet::new();
+        let (stop, stopped) = watch::channel(());
         if let Some(mut hand) = self.worker.take() {
             let (site, ledger) = (self.site.clone(), self.ledger.clone());
             worker.spawn(async move {
-                // It always ends with an error: the head is gone.
-                drop(hand.run(&site, &ledger).await);
+                while stopped.has_changed().is_ok() {
+                    // It always ends with an error: the head ended its stream, or is gone.
+                    drop(hand.run(&site, &ledger).await);
+                    tokio::time::sleep(ATTACH_AGAIN).await;
+                }
                 hand
             });
         }
         Running {
             load: self,
+            stop,
             submitters,
             worker,
         }
@@ -87,6 +97,7 @@ impl Load {
 impl Running {
     /// Waits until everybody has noticed that the head is gone.
     pub async fn ended(mut self) -> anyhow::Result<Load> {
+        drop(self.stop);
         while let Some(submitter) = self.submitters.join_next().await {
             self.load.submitters.push(submitter?);
         }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     client::{self, Admin, Answer, Clients},
-    ledger::{Cancel, Kind, Ledger, description},
+    ledger::{Cancel, Kind, Ledger, Shared, Task, description},
     worker::event_text,
 };
 
@@ -32,28 +32,33 @@ pub enum Scope {
 }
 
 /// Every difference, in words. An error is a head that could not be asked.
+///
+/// The load may go on: what was acknowledged before must be there, and what is there must have
+/// been asked for in the end.
 pub async fn compare(
     clients: &Clients,
-    ledger: &Ledger,
+    ledger: &Shared,
     scope: Scope,
 ) -> anyhow::Result<Vec<String>> {
     let first = match scope {
         Scope::All => 0,
         Scope::From(id) => id,
     };
+    let before = ledger.mark();
     let served = list(&mut clients.nth(0), first).await;
     let served = served.context("failed to list the tasks")?;
     let served = served.into_iter().map(|task| (task.id, task)).collect();
+    let after = ledger.mark();
     let mut found = Vec::new();
-    compare_tasks(ledger, &served, first, &mut found);
-    compare_unknown(ledger, &served, &mut found);
-    compare_results(clients, ledger, first, &mut found).await?;
+    compare_tasks(&before, &after, &served, first, &mut found);
+    compare_unknown(&after, &served, &mut found);
+    compare_results(clients, &before, first, &mut found).await?;
     found.truncate(DIFFERENCES_MAX);
     Ok(found)
 }
 
 /// All tasks from this id on.
-async fn list(admin: &mut Admin, first: u64) -> Result<Vec<v1::Task>, tonic::Status> {
+pub async fn list(admin: &mut Admin, first: u64) -> Result<Vec<v1::Task>, tonic::Status> {
     let mut tasks = Vec::new();
     let mut after_id = first.saturating_sub(1);
     loop {
@@ -73,12 +78,13 @@ async fn list(admin: &mut Admin, first: u64) -> Result<Vec<v1::Task>, tonic::Sta
 
 /// Every acknowledged task is there, and is what was asked for.
 fn compare_tasks(
-    ledger: &Ledger,
+    before: &Ledger,
+    after: &Ledger,
     served: &BTreeMap<u64, v1::Task>,
     first: u64,
     found: &mut Vec<String>,
 ) {
-    for (id, known) in ledger.tasks.range(first..) {
+    for (id, known) in before.tasks.range(first..) {
         let Some(task) = served.get(id) else {
             found.push(format!("LOST: task {id} ({})", known.description));
             continue;
@@ -91,35 +97,39 @@ fn compare_tasks(
             ));
         }
         let status = task.status();
-        let right = match (known.kind, known.cancel) {
-            (Kind::Waits, Cancel::No) => status == TaskStatus::Queued,
-            (Kind::Waits, Cancel::Asked) => {
-                matches!(status, TaskStatus::Queued | TaskStatus::Cancelled)
-            }
-            (Kind::Waits, Cancel::Acked) => status == TaskStatus::Cancelled,
-            (Kind::Runs, Cancel::No) => matches!(
-                status,
-                TaskStatus::Queued
-                    | TaskStatus::Assigned
-                    | TaskStatus::Running
-                    | TaskStatus::Succeeded
-            ),
-            (Kind::Runs, Cancel::Asked) => true,
-            (Kind::Runs, Cancel::Acked) => {
-                task.cancel_requested || ended(status) || ledger.done.contains_key(id)
-            }
-        };
-        if !right {
+        let later = after.tasks.get(id).unwrap_or(known);
+        let reported = after.done.contains_key(id) || after.unsure.contains(id);
+        let reported = reported && known.kind == Kind::Runs;
+        if !reported && !is_right(known, task) && !is_right(later, task) {
             found.push(format!(
                 "LOST: task {id} is {status:?}, but its cancel is {:?} ({:?})",
                 known.cancel, known.kind
             ));
         }
-        if ledger.is_done(*id) && !matches!(status, TaskStatus::Running) && !ended(status) {
+        if before.is_done(*id) && !matches!(status, TaskStatus::Running) && !ended(status) {
             found.push(format!(
                 "LOST: the completion of task {id}: it is {status:?}"
             ));
         }
+    }
+}
+
+/// Whether a task without a completion is as it must be.
+fn is_right(known: &Task, task: &v1::Task) -> bool {
+    let status = task.status();
+    let open = matches!(
+        status,
+        TaskStatus::Queued | TaskStatus::Assigned | TaskStatus::Running
+    );
+    match (known.kind, known.cancel) {
+        (Kind::Waits, Cancel::No) => status == TaskStatus::Queued,
+        (Kind::Waits, Cancel::Asked) => {
+            matches!(status, TaskStatus::Queued | TaskStatus::Cancelled)
+        }
+        (Kind::Waits, Cancel::Acked) => status == TaskStatus::Cancelled,
+        (Kind::Runs, Cancel::No) => open,
+        (Kind::Runs, Cancel::Asked) => open || status == TaskStatus::Cancelled,
+        (Kind::Runs, Cancel::Acked) => task.cancel_requested || status == TaskStatus::Cancelled,
     }
 }
 
@@ -253,7 +263,7 @@ async fn follow(admin: &mut Admin, id: u64, events: u64) -> anyhow::Result<Vec<S
 }
 
 /// The numbers and texts of a task's events.
-async fn read_events(admin: &mut Admin, id: u64) -> Result<Vec<(u64, String)>, tonic::Status> {
+pub async fn read_events(admin: &mut Admin, id: u64) -> Result<Vec<(u64, String)>, tonic::Status> {
     let request = v1::FollowEventsRequest {
         task: id,
         ..v1::FollowEventsRequest::default()

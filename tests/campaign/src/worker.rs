@@ -3,7 +3,7 @@
 //! It keeps every report it ever made, as a worker's spool does until the acknowledgement, so that
 //! a head that forgot one can be told apart from a head that never had it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, bail};
 use orchestra_proto::{
@@ -26,6 +26,8 @@ use crate::{
 const SLOTS: u32 = 24;
 /// Messages that may wait for the head.
 const OUTBOX: usize = 64;
+/// A worker that says nothing for the length of its lease is lost.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
 /// Events of one attempt.
 const EVENTS: u64 = 3;
 
@@ -79,9 +81,12 @@ impl Worker {
     /// Works until the head is gone. The error says how that was noticed.
     pub async fn run(&mut self, site: &Site, ledger: &Shared) -> anyhow::Result<()> {
         let mut session = self.attach(site, ledger).await?;
+        let mut beat = tokio::time::interval(HEARTBEAT_EVERY);
         loop {
-            let came = session.next().await?;
-            self.take(came, ledger);
+            tokio::select! {
+                came = session.next() => self.take(came?, ledger),
+                _ = beat.tick() => session.heartbeat().await?,
+            }
             let reports = self.work(ledger);
             session.report(reports).await?;
             self.push_events(&session);
@@ -166,7 +171,11 @@ impl Worker {
                 ledger.broken.push(text);
             }
         }
-        ledger.lock().acked(welcome.acked_up_to);
+        {
+            let mut ledger = ledger.lock();
+            ledger.acked(welcome.acked_up_to);
+            ledger.attached += 1;
+        }
         for killed in &welcome.kill {
             let id = (killed.task, killed.number);
             let dropped = self.held.remove(&id).is_some();
@@ -309,6 +318,12 @@ impl Session {
                 }
             }
         }
+    }
+
+    async fn heartbeat(&self) -> anyhow::Result<()> {
+        let beat = worker_message::Body::Heartbeat(v1::Heartbeat { time_ms: 1 });
+        self.up.send(message(beat)).await?;
+        Ok(())
     }
 
     async fn report(&self, reports: Vec<v1::Report>) -> anyhow::Result<()> {

@@ -232,7 +232,7 @@ impl Store {
         let found = campaign.runtime.block_on(async {
             let clients = Clients::connect(&self.site).await?;
             load::settle(&clients, &self.ledger).await?;
-            let mut found = verify::compare(&clients, &self.ledger.mark(), Scope::All).await?;
+            let mut found = verify::compare(&clients, &self.ledger, Scope::All).await?;
             found.append(&mut self.ledger.lock().broken);
             anyhow::Ok(found)
         })?;

@@ -34,6 +34,8 @@ const TASKS_MAX: usize = 20_000;
 const ROUNDS_FOR_ALL: u64 = 25;
 /// One round of this many is killed before it serves.
 const ONE_STARTS_IN: u8 = 6;
+/// How long the worker may take to attach before the clock of a round starts.
+const ATTACHED_WITHIN: Duration = Duration::from_secs(2);
 /// More violations say nothing new.
 const VIOLATIONS_MAX: u64 = 5;
 
@@ -123,6 +125,7 @@ impl Store {
         campaign.runtime.block_on(async {
             let clients = Clients::connect(&self.site).await?;
             let all = round.is_multiple_of(ROUNDS_FOR_ALL);
+            self.ledger.lock().attached = 0;
             let mut found = self.compare(&clients, all).await?;
             let load = match self.load.take() {
                 Some(load) => load,
@@ -137,6 +140,9 @@ impl Store {
                 }
             };
             let running = load.start(&clients);
+            if rng.u8(0..4) > 0 {
+                self.until_attached().await;
+            }
             tokio::time::sleep(moment(rng)).await;
             found.extend(violation(head.kill()));
             self.load = Some(running.ended().await?);
@@ -145,15 +151,23 @@ impl Store {
         })
     }
 
+    /// On a busy machine a worker may take longer to attach than the head has to live.
+    async fn until_attached(&self) {
+        let until = Instant::now() + ATTACHED_WITHIN;
+        while self.ledger.lock().attached == 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     async fn compare(&mut self, clients: &Clients, all: bool) -> anyhow::Result<Vec<String>> {
-        let mark = self.ledger.mark();
         let scope = match all {
             true => Scope::All,
             false => Scope::From(self.compared + 1),
         };
-        let found = verify::compare(clients, &mark, scope).await?;
+        let found = verify::compare(clients, &self.ledger, scope).await?;
         // What still runs is looked at again, and what is cancelled late when all is compared.
-        let open = mark.tasks.keys().rev().nth(load::SUBMITTERS * 8);
+        let ledger = self.ledger.lock();
+        let open = ledger.tasks.keys().rev().nth(load::SUBMITTERS * 8);
         self.compared = open.copied().unwrap_or(0);
         Ok(found)
     }
@@ -167,9 +181,8 @@ impl Store {
         let found = campaign.runtime.block_on(async {
             let clients = Clients::connect(&self.site).await?;
             load::settle(&clients, &self.ledger).await?;
-            let mark = self.ledger.mark();
-            let mut found = verify::compare(&clients, &mark, Scope::All).await?;
-            found.extend(mark.broken);
+            let mut found = verify::compare(&clients, &self.ledger, Scope::All).await?;
+            found.append(&mut self.ledger.lock().broken);
             anyhow::Ok(found)
         })?;
         head.kill()?;

@@ -1,5 +1,7 @@
 //! One file for each way to break a head.
 
+mod flips;
+mod full_disk;
 mod io_errors;
 mod kill;
 mod power;
@@ -29,7 +31,14 @@ pub struct Proof {
 }
 
 /// All of them, in the order in which they are run.
-pub const PROOFS: &[Proof] = &[kill::PROOF, power::PROOF, power::CONTROL, io_errors::PROOF];
+pub const PROOFS: &[Proof] = &[
+    kill::PROOF,
+    power::PROOF,
+    power::CONTROL,
+    full_disk::PROOF,
+    io_errors::PROOF,
+    flips::PROOF,
+];
 
 /// What all proofs share.
 #[derive(Debug)]

@@ -177,9 +177,9 @@ impl Machine {
         };
         let found = campaign.runtime.block_on(async {
             let clients = Clients::connect(&self.site).await?;
-            let mut found = verify::compare(&clients, &self.ledger.mark(), Scope::All).await?;
+            let mut found = verify::compare(&clients, &self.ledger, Scope::All).await?;
             load::settle(&clients, &self.ledger).await?;
-            found.extend(verify::compare(&clients, &self.ledger.mark(), Scope::All).await?);
+            found.extend(verify::compare(&clients, &self.ledger, Scope::All).await?);
             found.append(&mut self.ledger.lock().broken);
             anyhow::Ok(found)
         });
