@@ -50,7 +50,7 @@ impl Accounts {
         }
         let row = self.rows.get(name);
         let limit = match row {
-            Some(row) if row.is_parked() => return false,
+            Some(row) if row.is_parked() && !mutated!(ParkIgnored) => return false,
             Some(row) => row.limit(self.configured.get(name).copied()),
             None => self.configured.get(name).copied(),
         };

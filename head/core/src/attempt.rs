@@ -337,7 +337,7 @@ fn ending(row: &mut TaskRow, failure: Option<&Failure>, met_limit: bool) -> Endi
             reason,
         };
     }
-    if met_limit && row.limited < LIMITED_MAX {
+    if met_limit && row.limited < LIMITED_MAX && !mutated!(LimitCharged) {
         // The account's doing and not the task's: it waits for the account, and is not charged.
         row.limited += 1;
         return Ending::Retry {

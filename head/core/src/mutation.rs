@@ -89,6 +89,8 @@ mod on {
         PriorityStaysInQueue: "another priority does not move a task in the queue",
         StartTimeIgnored: "a task starts before its time",
         BackToTheSameWorker: "a task goes back to the worker that it failed on",
+        ParkIgnored: "tasks are started on a parked account",
+        LimitCharged: "a limit of the account is charged to the task",
         EpochAgain: "an epoch is used again",
         StrangersKept: "a worker keeps attempts that are not its own",
         WatchersNotTold: "watchers are not told of changes",

@@ -1,11 +1,11 @@
 //! Who and what appears in worlds: made once for each thread, copied into each world.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_core::{Config, NewTask, ReportBody};
 use orchestra_types::{
-    Exit, Failure, FailureCode, MachineId, ManifestSummary, OnDependencyFailure, Outcome, Place,
-    Priority, ProjectRef, RunnerName, TaskId, TaskSpec, Timestamp, Usage, WorkerId,
+    AccountName, Exit, Failure, FailureCode, MachineId, ManifestSummary, OnDependencyFailure,
+    Outcome, Place, Priority, ProjectRef, RunnerName, TaskId, TaskSpec, Timestamp, Usage, WorkerId,
     runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
@@ -18,6 +18,22 @@ pub const RUNNERS: [&str; 3] = ["claude", "codex", "shell"];
 pub const RUNNER_SLOTS: u32 = 2;
 /// How many more of each a worker may be given.
 pub const PREFETCH: [u32; RUNNERS.len()] = [0, 0, 2];
+
+/// Accounts of a world: one that all workers have for the first runner, and one of each worker for
+/// the second. The third runner has none.
+pub const ACCOUNTS: usize = 1 + WORKERS_MAX;
+/// When an account works again that met a limit.
+const LIMIT_RESETS_AFTER: Duration = Duration::from_secs(10);
+
+/// The number of the account that a runner of a worker uses.
+#[must_use]
+pub fn account(worker: u8, runner: u8) -> Option<usize> {
+    match runner {
+        0 => Some(0),
+        1 => Some(1 + usize::from(worker)),
+        _ => None,
+    }
+}
 
 /// Who submits.
 pub const PEOPLE: [&str; 2] = ["x", "y"];
@@ -92,6 +108,8 @@ pub enum Result {
     Bad,
     /// Not done, and no attempt will help.
     Hopeless,
+    /// Its account met a limit.
+    Limited,
     /// It was told to end.
     Cancelled,
     /// Its worker was told that it is not its own any more.
@@ -106,6 +124,7 @@ impl Result {
             Self::Good => None,
             Self::Bad => Some(FailureCode::AgentFailed),
             Self::Hopeless => Some(FailureCode::BadRequest),
+            Self::Limited => Some(FailureCode::RateLimited),
             Self::Cancelled => Some(FailureCode::Cancelled),
             Self::GivenUp => Some(FailureCode::WorkerLost),
         }
@@ -161,6 +180,17 @@ impl Cast {
         u8::try_from(place).ok()
     }
 
+    /// The number of an account.
+    #[must_use]
+    pub fn account(&self, name: &AccountName) -> Option<usize> {
+        let own = |worker: &WorkerInfo| AccountName::of_worker(&self.runners[1], &worker.id);
+        if name.as_str() == "shared" {
+            return Some(0);
+        }
+        let place = self.workers.iter().position(|w| own(w) == *name)?;
+        Some(1 + place)
+    }
+
     /// The number of the worker on this machine.
     #[must_use]
     pub fn machine(&self, id: &MachineId) -> Option<u8> {
@@ -207,6 +237,9 @@ impl Cast {
             Said::Finished(result) => {
                 let mut outcome = self.outcome.clone();
                 outcome.failure = result.code().map(|code| Failure::new(code, ""));
+                if let (Result::Limited, Some(failure)) = (result, &mut outcome.failure) {
+                    failure.resets_at = Some(clock.plus(LIMIT_RESETS_AFTER));
+                }
                 outcome.finished_at = clock;
                 ReportBody::Finished(Box::new(outcome))
             }
@@ -247,7 +280,7 @@ fn worker(n: usize, runners: &[RunnerName]) -> WorkerInfo {
             0
         },
         agentic: runner.as_str() != RUNNERS[2],
-        account: None,
+        account: (runner.as_str() == RUNNERS[0]).then(|| "shared".parse().expect("a name")),
     };
     WorkerInfo {
         id: name.parse().expect("a constant name"),

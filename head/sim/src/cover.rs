@@ -31,6 +31,7 @@ points! {
     BlockedEnded = "blocked -> cancelled, by a person",
     RunsAnyway = "runs although one before it failed",
     Scheduled = "started at its time",
+    LimitMet = "an account met its limit",
     Cordoned = "worker cordoned",
     Uncordoned = "worker uncordoned",
     NoWorker = "no such worker",

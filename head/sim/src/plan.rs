@@ -81,6 +81,8 @@ switches! {
     Schedules = "schedules",
     /// People give other priorities.
     Reprioritise = "reprioritise",
+    /// Accounts meet limits.
+    Limits = "limits",
     /// People cordon and drain workers.
     Cordons = "cordons",
     /// Tasks of two people.

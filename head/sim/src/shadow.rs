@@ -6,7 +6,7 @@
 use orchestra_core::{Availability, Change, EndStatus, Ending, State, TaskRow};
 use orchestra_types::{AttemptId, FailureCode, OnDependencyFailure, Priority, TaskId, TaskStatus};
 
-use crate::cast::{Cast, PEOPLE, WORKERS_MAX, bits};
+use crate::cast::{ACCOUNTS, Cast, PEOPLE, WORKERS_MAX, bits};
 
 /// Where a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,15 @@ pub struct Key {
     pub count: u64,
 }
 
+/// An account as its row says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Nothing is started on it before that.
+    pub parked_until: Option<u64>,
+    /// How many attempts it bears at once.
+    pub bears: Option<u32>,
+}
+
 /// All rows.
 #[derive(Debug, Default)]
 pub struct Shadow {
@@ -146,6 +155,8 @@ pub struct Shadow {
     pub keys: Vec<Key>,
     /// Up to which report of each worker is recorded.
     pub acked: [u64; WORKERS_MAX],
+    /// What each account bears.
+    pub accounts: [Account; ACCOUNTS],
     /// Whether each worker is given anything new.
     pub availability: [Availability; WORKERS_MAX],
     /// How often each worker has attached.
@@ -366,6 +377,14 @@ impl Shadow {
                     self.keys.push(Key { key, first, count });
                 }
             }
+            Change::Account(row) => {
+                if let Some(account) = cast.account(&row.name) {
+                    self.accounts[account] = Account {
+                        parked_until: row.parked_until.map(|at| at.0),
+                        bears: row.slow.map(|slow| slow.window),
+                    };
+                }
+            }
             Change::ForgetTask { id, .. } => self.set(*id, NOTHING),
             Change::ForgetKey { key } => {
                 let key = key.parse().ok();
@@ -373,7 +392,6 @@ impl Shadow {
             }
             Change::Spec { .. }
             | Change::ForgetWorker { .. }
-            | Change::Account(_)
             | Change::Schedule(_)
             | Change::ForgetSchedule { .. }
             | Change::Ledger(_)
@@ -391,5 +409,6 @@ impl Shadow {
         self.acked = other.acked;
         self.epochs = other.epochs;
         self.availability = other.availability;
+        self.accounts = other.accounts;
     }
 }

@@ -5,7 +5,7 @@ use orchestra_types::{Priority, TaskId};
 
 use super::Judge;
 use crate::{
-    cast::{PREFETCH, RUNNER_SLOTS, RUNNERS, WORKERS_MAX},
+    cast::{PREFETCH, RUNNER_SLOTS, RUNNERS, WORKERS_MAX, account},
     rule::{Checked, hold},
     shadow::{At, Shade, bit},
 };
@@ -45,8 +45,24 @@ impl Judge {
             let ready = look.ready & (1 << n) != 0;
             let free = load.by_runner[worker][n] < RUNNER_SLOTS + PREFETCH[n]
                 && load.all[worker] < look.slots + PREFETCH[n];
-            (wanted && ready && free).then_some(runner)
+            let bears = self.account_bears(worker, n, load);
+            (wanted && ready && free && bears).then_some(runner)
         })
+    }
+
+    /// Whether the account of a runner is not parked and bears one more.
+    fn account_bears(&self, worker: usize, runner: usize, load: &Load) -> bool {
+        let number = |n: usize| u8::try_from(n).unwrap_or(0);
+        let Some(account) = account(number(worker), number(runner)) else {
+            return true;
+        };
+        let used: u32 = if account == 0 {
+            load.by_runner.iter().map(|of| of[runner]).sum()
+        } else {
+            load.by_runner[worker][runner]
+        };
+        let row = self.shadow.accounts[account];
+        row.parked_until.is_none() && row.bears.is_none_or(|bears| used < bears)
     }
 
     /// A task was given to a worker: it could take it, no better task could go there, and, where

@@ -204,8 +204,8 @@ impl Judge {
                 hold!(Transitions, submits, "a specification without a submission");
                 Ok(())
             }
-            Change::Account(_)
-            | Change::Schedule(_)
+            Change::Account(row) => self.account(event, row, cast),
+            Change::Schedule(_)
             | Change::ForgetSchedule { .. }
             | Change::Ledger(_)
             | Change::Project(_)

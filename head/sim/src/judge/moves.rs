@@ -4,7 +4,7 @@ use orchestra_core::EndStatus;
 use orchestra_types::TaskId;
 
 use crate::{
-    cast::{Result, Said},
+    cast::{Result, Said, account},
     cover::Point,
     event::{Ask, Event},
     shadow::Shade,
@@ -38,8 +38,21 @@ pub(super) fn failed(change: &Move<'_>) -> bool {
     };
     match result {
         Result::Good | Result::Cancelled => false,
-        Result::Bad | Result::Hopeless | Result::GivenUp => !change.old.cancel_requested,
+        Result::Limited if met_limit(change) => false,
+        Result::Limited | Result::Bad | Result::Hopeless | Result::GivenUp => {
+            !change.old.cancel_requested
+        }
     }
+}
+
+/// Whether its attempt ended by a limit of its account, and not by its own doing.
+pub(super) fn met_limit(change: &Move<'_>) -> bool {
+    result(change) == Some(Result::Limited) && has_account(&change.old)
+}
+
+fn has_account(old: &Shade) -> bool {
+    old.holder()
+        .is_some_and(|(worker, runner)| account(worker, runner).is_some())
 }
 
 /// How a task must end by a result; none when it is tried again.
@@ -47,11 +60,14 @@ pub(super) fn expected(old: &Shade, new: &Shade, result: Result) -> Option<EndSt
     let retryable = match result {
         Result::Good => return Some(EndStatus::Succeeded),
         Result::Cancelled => return Some(EndStatus::Cancelled),
-        Result::Bad | Result::GivenUp => true,
+        Result::Bad | Result::GivenUp | Result::Limited => true,
         Result::Hopeless => false,
     };
     if old.cancel_requested {
         return Some(EndStatus::Cancelled);
+    }
+    if result == Result::Limited && has_account(old) {
+        return None;
     }
     match (retryable, new.failures <= old.retries) {
         (true, true) => None,

@@ -1,7 +1,7 @@
 //! How a task may move, and what its counters must be then.
 
 use orchestra_core::{EndStatus, TaskRow};
-use orchestra_types::OnDependencyFailure;
+use orchestra_types::{AttemptId, FailureCode, OnDependencyFailure};
 
 use super::{
     Judge,
@@ -259,7 +259,7 @@ impl Judge {
     }
 
     fn recorded(&self, change: &Move<'_>, result: bool) -> bool {
-        let attempt = orchestra_types::AttemptId {
+        let attempt = AttemptId {
             task: change.id,
             number: change.old.attempts,
         };
@@ -356,7 +356,18 @@ impl Judge {
                     Point::ClosingQueued
                 });
                 hold!(CancelHolds, !old.cancelled, "{id} is tried after a cancel");
-                let least = self.now + self.backoff(new.failures);
+                let attempt = AttemptId {
+                    task: *id,
+                    number: old.attempts,
+                };
+                let end = self.shadow.outcome(attempt);
+                let limited = end.is_some_and(|end| end.code == Some(FailureCode::RateLimited));
+                let least = self.now
+                    + if limited {
+                        0
+                    } else {
+                        self.backoff(new.failures)
+                    };
                 let right = since == old.created_at.max(old.start_at) && not_before >= least;
                 hold!(Delays, right, "{id} waits until {not_before}, not {least}");
             }

@@ -1,6 +1,6 @@
 //! Rows of workers, their reports, attempts and results, and of submissions.
 
-use orchestra_core::{AttemptRow, KeyRow, OutcomeRow, WorkerRow};
+use orchestra_core::{AccountRow, AttemptRow, KeyRow, OutcomeRow, WorkerRow};
 use orchestra_types::{FailureCode, WorkerId};
 
 use super::Judge;
@@ -66,6 +66,36 @@ impl Judge {
         let next = self.shadow.acked[n] + 1;
         let right = up_to == *seq && up_to == next;
         hold!(Reports, right, "{up_to} noted for {seq}; next is {next}");
+        Ok(())
+    }
+
+    /// An account is parked by a limit that an attempt on it met, and opens when its time is over.
+    pub(super) fn account(&mut self, event: &Event, row: &AccountRow, cast: &Cast) -> Checked {
+        let Some(account) = cast.account(&row.name) else {
+            hold!(
+                Transitions,
+                false,
+                "an account that nobody has: {}",
+                row.name
+            );
+            return Ok(());
+        };
+        let before = self.shadow.accounts[account];
+        let over = before.parked_until.is_none_or(|until| until <= self.now);
+        let limited = matches!(
+            event,
+            Event::Reported {
+                said: Said::Finished(crate::cast::Result::Limited),
+                ..
+            }
+        );
+        if limited {
+            self.cover.hit(Point::LimitMet);
+        } else {
+            let opens = row.parked_until.is_none() && over;
+            let same = row.parked_until.map(|at| at.0) == before.parked_until;
+            hold!(Delays, opens || same, "{} opens too early", row.name);
+        }
         Ok(())
     }
 

@@ -292,6 +292,9 @@ impl World<'_> {
     }
 
     fn agent_result(&mut self) -> Ended {
+        if self.has(Switch::Limits) && self.random.once_in(3) {
+            return Ended::Limited;
+        }
         if !self.has(Switch::Failures) {
             return Ended::Good;
         }

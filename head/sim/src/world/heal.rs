@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Rounds that a healed world may take: each is more than enough for one attempt of each task.
-const ROUNDS_MAX: u32 = 120;
+const ROUNDS_MAX: u32 = 300;
 /// Time that passes in a round in which nothing is due.
 const ROUND_MS: u64 = 1000;
 
@@ -164,7 +164,10 @@ impl World<'_> {
         let Some(first) = delayed.min() else {
             return Ok(());
         };
+        let due = self.head.core.next_deadline().map_or(first, |due| due.0);
         let now = self.head_time().0;
+        // What waits for an account is not delayed itself.
+        let first = if first > now { first } else { due };
         // Heartbeats would have come meanwhile.
         let most = self.judge.lease_ms() / 2;
         self.pass_time(first.saturating_sub(now).min(most))
