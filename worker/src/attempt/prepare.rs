@@ -108,9 +108,9 @@ impl Attempt {
             remove_dir(&dir)?;
             remove_dir(&git_dir)?;
             let made = clone(&source, &bundles, &branch, &dir, &git_dir);
-            let made = made.and_then(|(cache, workspace)| {
-                // What cannot be gone on from costs its work, never the attempt.
-                Ok(resume.map(|(bundle, commit)| carry_on(&cache, &workspace, bundle, &commit)))
+            // What cannot be gone on from costs its work, never the attempt.
+            let made = made.map(|(cache, workspace)| {
+                resume.map(|(bundle, commit)| carry_on(&cache, &workspace, bundle, &commit))
             });
             Ok::<_, Error>(made.map_err(|error| failed(chain(&error))))
         })
