@@ -1,6 +1,7 @@
 //! The head's own files of each project's context, and what is done with them.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
     path::{Path, PathBuf},
@@ -67,7 +68,7 @@ pub struct Store {
     below: String,
     enabled: bool,
     machine: MachineId,
-    owners: Mutex<HashMap<ProjectId, Arc<Mutex<()>>>>,
+    owners: Mutex<HashMap<ProjectId, Arc<Mutex<Known>>>>,
     excluded: Mutex<BTreeSet<PathBuf>>,
 }
 
@@ -205,13 +206,18 @@ impl Store {
             Arc::clone(owners.entry(project.clone()).or_default())
         };
         // Files are replaced whole, so a panic of another owner cannot have left half of one.
-        let _owned = owner.lock().unwrap_or_else(PoisonError::into_inner);
-        Files::open(&self.root, project)
-            .and_then(|files| work(&files))
-            .map_err(|source| Error::Files {
-                project: project.clone(),
-                source,
-            })
+        let mut known = owner.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is known after an error, or a panic, is read again.
+        let completed = known.completed.take();
+        let worked = Files::open(&self.root, project, completed).and_then(|files| {
+            let done = work(&files)?;
+            known.completed = files.completed.take();
+            Ok(done)
+        });
+        worked.map_err(|source| Error::Files {
+            project: project.clone(),
+            source,
+        })
     }
 
     /// The project's mirror, when its directory is on this machine.
@@ -252,20 +258,43 @@ enum Recorded {
     Stale,
 }
 
+/// What is known of a project's files without reading them.
+#[derive(Default)]
+struct Known {
+    /// The list of completed tasks; only this process writes it.
+    completed: Option<Vec<Completed>>,
+}
+
 /// One project's files, owned.
 struct Files {
     project: ProjectId,
     folder: Folder,
+    completed: RefCell<Option<Vec<Completed>>>,
 }
 
 impl Files {
-    fn open(root: &Path, project: &ProjectId) -> io::Result<Self> {
+    fn open(
+        root: &Path,
+        project: &ProjectId,
+        completed: Option<Vec<Completed>>,
+    ) -> io::Result<Self> {
         durable::create_private_dir(root)?;
         let folder = Folder::open(root)?.made(project.as_str(), 0o700)?;
         Ok(Self {
             project: project.clone(),
             folder,
+            completed: RefCell::new(completed),
         })
+    }
+
+    /// The list of completed tasks, read once.
+    fn completed(&self) -> io::Result<Vec<Completed>> {
+        if let Some(known) = &*self.completed.borrow() {
+            return Ok(known.clone());
+        }
+        let list: Vec<Completed> = self.json(COMPLETED)?;
+        self.completed.replace(Some(list.clone()));
+        Ok(list)
     }
 
     fn text(&self, name: &str) -> io::Result<Option<String>> {
@@ -318,7 +347,7 @@ impl Files {
 
     /// Output first, then the list, then the state: each names only what is there already.
     fn record(&self, task: &ClosingTask) -> io::Result<Recorded> {
-        let list: Vec<Completed> = self.json(COMPLETED)?;
+        let list = self.completed()?;
         let later = |known: &Completed| known.number == task.id.0 && known.attempt > task.attempt;
         if list.iter().any(later) {
             return Ok(Recorded::Stale);
@@ -327,6 +356,7 @@ impl Files {
         outputs.write(&render::output_name(task), render::output(task).as_bytes())?;
         let list = render::with_completed(list, Completed::of(task));
         self.write_json(COMPLETED, &list)?;
+        self.completed.replace(Some(list.clone()));
         self.renew_state()?;
         if self.text(OVERVIEW)?.is_none() {
             self.write(OVERVIEW, OVERVIEW_TEMPLATE)?;
@@ -336,7 +366,7 @@ impl Files {
 
     /// Makes our section of the current state anew, where there is anything to say.
     fn renew_state(&self) -> io::Result<()> {
-        let list: Vec<Completed> = self.json(COMPLETED)?;
+        let list = self.completed()?;
         if list.is_empty() {
             return Ok(());
         }
