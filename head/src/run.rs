@@ -29,7 +29,7 @@ use crate::{
     disk::Disk,
     engine::{self, Clock, Engine},
     events::{self, Events},
-    grpc::{self, About, Addresses, Services},
+    grpc::{self, About, Addresses, Services, Watches},
     keeping::{FORGOTTEN_BOUND, Keeper},
     listen,
     lock::Lock,
@@ -223,6 +223,7 @@ impl Head<'_> {
             tracker: tracker.clone(),
             keeper: keeper.clone(),
             addresses: Addresses::default(),
+            watches: Watches::default(),
         });
         let closer = Closer {
             engine: engine.handle.clone(),

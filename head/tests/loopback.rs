@@ -177,6 +177,34 @@ async fn a_cancel_reaches_the_worker_and_a_watcher_sees_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_that_reads_late_misses_the_end_of_no_task() {
+    const TASKS: u64 = 1500;
+    let head = start().await;
+    let mut admin = head.admin().await;
+    let tasks = (0..TASKS).map(|i| new_task(&format!("task {i}"))).collect();
+    admin.submit(submission("k", tasks)).await.unwrap();
+    let all = v1::WatchTasksRequest { ids: Vec::new() };
+    let mut slow = admin.watch_tasks(all).await.unwrap().into_inner();
+    for id in 1..=TASKS {
+        let cancel = v1::CancelTaskRequest { id };
+        admin.cancel_task(cancel).await.unwrap();
+    }
+    let mut open: std::collections::BTreeSet<u64> = (1..=TASKS).collect();
+    let mut snapshots = 0;
+    while !open.is_empty() {
+        let next = tokio::time::timeout(Duration::from_secs(60), slow.message()).await;
+        let answer = next.expect("the watch goes on").unwrap().unwrap();
+        snapshots += u32::from(answer.snapshot_done);
+        for task in answer.tasks {
+            if task.status() == TaskStatus::Cancelled {
+                open.remove(&task.id);
+            }
+        }
+    }
+    assert!(snapshots <= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bytes_are_stored_only_under_their_own_hash_and_come_back_from_an_offset() {
     let head = start().await;
     let mut bulk = head.bulk().await;

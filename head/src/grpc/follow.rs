@@ -14,6 +14,7 @@ use super::{
     Services,
     status::{self, Result},
     stream::{self, Answers, Gone, Stream},
+    watches::Permit,
     wire,
 };
 use crate::{
@@ -27,6 +28,7 @@ pub(super) async fn start(
     request: v1::FollowEventsRequest,
 ) -> Result<Stream<v1::EventBatch>> {
     let task = convert::task_id("task", request.task).map_err(|e| status::refused(&e))?;
+    let permit = services.watches.begin()?;
     let changes = services.engine.changes();
     let first = first_attempt(&services, task, &request).await?;
     let owner = Arc::clone(&services);
@@ -37,6 +39,7 @@ pub(super) async fn start(
             live: request.follow,
             changes,
             answers,
+            _permit: permit,
         };
         let every = request.attempt == 0 && request.follow;
         follow.run(first, request.after_seq, every)
@@ -71,6 +74,7 @@ struct Follow {
     live: bool,
     changes: Receiver<TaskId>,
     answers: Answers<v1::EventBatch>,
+    _permit: Permit,
 }
 
 /// Where a task stands, as far as its events go.

@@ -11,6 +11,7 @@ mod change;
 mod check;
 mod cluster;
 mod context;
+mod dirty;
 mod fleet;
 mod follow;
 mod list;
@@ -24,6 +25,7 @@ mod status;
 mod stream;
 mod submit;
 mod watch;
+mod watches;
 mod wire;
 
 use std::{
@@ -43,6 +45,7 @@ use crate::{
 };
 
 pub use server::serve;
+pub use watches::Watches;
 
 /// What all services share.
 pub struct Services {
@@ -72,6 +75,8 @@ pub struct Services {
     pub keeper: Keeper,
     /// Where attached workers come from.
     pub addresses: Addresses,
+    /// How many streams may be watched.
+    pub watches: Watches,
 }
 
 /// Facts about this head that do not change while it runs.

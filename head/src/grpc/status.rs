@@ -173,6 +173,13 @@ pub(super) fn internal(what: &str) -> Status {
     Status::internal(format!("{what}; see the head's log"))
 }
 
+/// More streams are watched than the head has room for.
+pub(super) fn too_many_watches(limit: usize) -> Status {
+    Status::resource_exhausted(format!(
+        "{limit} streams are watched already, the limit of this head; end some `ctl watch` or `ctl logs -f`"
+    ))
+}
+
 /// The answer to a change of one task: its id, or why not.
 pub(super) fn done(reply: Reply) -> Result<TaskId> {
     match reply {

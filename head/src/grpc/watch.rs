@@ -1,21 +1,20 @@
 //! Watching tasks: first the state as it is, then every change.
 //!
-//! Changes that come while the reader is busy are put together: a slow reader sees the newest
-//! state, not each one before it. One that falls far behind is shown everything anew.
+//! Changes are taken down while the reader is busy, and put together: a slow reader sees the
+//! newest state of each task, not each one before it, and misses the last state of none.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use orchestra_proto::{convert, v1};
 use orchestra_types::TaskId;
-use tokio::sync::broadcast::{
-    Receiver,
-    error::{RecvError, TryRecvError},
-};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{
     Services,
+    dirty::Dirty,
     status::{self, Result},
     stream::{self, Answers, Stream},
+    watches::Permit,
     wire,
 };
 
@@ -32,6 +31,7 @@ pub(super) async fn start(
         .collect::<std::result::Result<_, _>>()
         .map_err(|e| status::refused(&e))?;
     refuse_unknown(&services, ids.clone()).await?;
+    let permit = services.watches.begin()?;
     // Before the first look: a change in between is seen twice rather than not at all.
     let changes = services.engine.changes();
     let owner = Arc::clone(&services);
@@ -39,8 +39,11 @@ pub(super) async fn start(
         let watch = Watch {
             services,
             only: (!ids.is_empty()).then_some(ids),
-            shown_open: BTreeSet::new(),
+            snapshot: Vec::new(),
+            dirty: Dirty::default(),
+            highest: TaskId(0),
             answers,
+            _permit: permit,
         };
         watch.run(changes)
     }))
@@ -61,105 +64,98 @@ struct Watch {
     services: Arc<Services>,
     /// Only these; all when none.
     only: Option<BTreeSet<TaskId>>,
-    /// Tasks that the reader has seen and that had not ended.
-    shown_open: BTreeSet<TaskId>,
+    /// What is still to be shown as it was at the start, the first last.
+    snapshot: Vec<TaskId>,
+    /// What has changed since it was shown.
+    dirty: Dirty,
+    /// The highest id that was heard of.
+    highest: TaskId,
     answers: Answers<v1::WatchResponse>,
+    _permit: Permit,
+}
+
+/// Whether the reader knows that it has seen the state at the start.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Shown,
+    Told,
 }
 
 impl Watch {
     async fn run(mut self, mut changes: Receiver<TaskId>) -> Result<()> {
-        self.show_all().await?;
-        let done = v1::WatchResponse {
-            tasks: Vec::new(),
-            snapshot_done: true,
-        };
-        if stream::send(&self.answers, done).await.is_err() {
-            return Ok(());
-        }
+        self.snapshot = self.all().await?.into_iter().rev().collect();
+        let mut start = Start::Shown;
         loop {
-            match changed(&mut changes).await {
-                Changed::Tasks(ids) => self.show(self.wanted(ids)).await?,
-                Changed::TooMany => self.show_all().await?,
-                Changed::Closed => return Err(status::stopping()),
+            let idle = start == Start::Told && self.dirty.is_empty();
+            tokio::select! {
+                changed = changes.recv() => match changed {
+                    Ok(id) => self.note(id),
+                    Err(RecvError::Lagged(missed)) => self.note_all(missed),
+                    Err(RecvError::Closed) => return Err(status::stopping()),
+                },
+                room = self.answers.clone().reserve_owned(), if !idle => {
+                    let Ok(room) = room else { return Ok(()) };
+                    let tasks = self.next().await?;
+                    let snapshot_done = tasks.is_none() && start == Start::Shown;
+                    if snapshot_done {
+                        start = Start::Told;
+                    }
+                    let tasks = tasks.unwrap_or_default();
+                    if snapshot_done || !tasks.is_empty() {
+                        room.send(Ok(v1::WatchResponse { tasks, snapshot_done }));
+                    }
+                }
             }
         }
     }
 
-    fn wanted(&self, ids: BTreeSet<TaskId>) -> BTreeSet<TaskId> {
+    fn note(&mut self, id: TaskId) {
+        self.highest = self.highest.max(id);
+        if self.only.as_ref().is_none_or(|only| only.contains(&id)) {
+            self.dirty.add(id);
+        }
+    }
+
+    /// So many changes were missed: any task may have changed, and as many may be new.
+    fn note_all(&mut self, missed: u64) {
         match &self.only {
-            Some(only) => ids.intersection(only).copied().collect(),
-            None => ids,
-        }
-    }
-
-    /// Everything that is watched, and what the reader believes to be open.
-    async fn show_all(&mut self) -> Result<()> {
-        let mut ids = match &self.only {
-            Some(only) => only.clone(),
+            Some(only) => only.iter().for_each(|id| self.dirty.add(*id)),
             None => {
-                let open = self
-                    .services
-                    .engine
-                    .read(|view| Ok(view.core.open_tasks().collect()));
-                open.await.map_err(status::read)?
-            }
-        };
-        ids.extend(&self.shown_open);
-        self.show(ids).await
-    }
-
-    async fn show(&mut self, ids: BTreeSet<TaskId>) -> Result<()> {
-        let ids: Vec<TaskId> = ids.into_iter().collect();
-        for part in ids.chunks(BATCH_TASKS_MAX) {
-            let part = part.to_vec();
-            let read = self
-                .services
-                .engine
-                .read(|view| wire::summaries(view, part));
-            let tasks = read.await.map_err(status::read)?;
-            self.note_open(&tasks);
-            let answer = v1::WatchResponse {
-                tasks,
-                snapshot_done: false,
-            };
-            // A reader that is gone ends the stream by itself.
-            let _ = stream::send(&self.answers, answer).await;
-        }
-        Ok(())
-    }
-
-    fn note_open(&mut self, tasks: &[v1::Task]) {
-        for task in tasks {
-            let status = convert::task_status("status", task.status);
-            if status.is_ok_and(|status| status.is_ended()) {
-                self.shown_open.remove(&TaskId(task.id));
-            } else {
-                self.shown_open.insert(TaskId(task.id));
+                self.highest = TaskId(self.highest.0.saturating_add(missed));
+                self.dirty.add_all(self.highest);
             }
         }
     }
-}
 
-enum Changed {
-    Tasks(BTreeSet<TaskId>),
-    TooMany,
-    Closed,
-}
-
-/// Waits for a change, and takes what else has changed by then.
-async fn changed(changes: &mut Receiver<TaskId>) -> Changed {
-    let first = match changes.recv().await {
-        Ok(first) => first,
-        Err(RecvError::Lagged(_)) => return Changed::TooMany,
-        Err(RecvError::Closed) => return Changed::Closed,
-    };
-    let mut ids = BTreeSet::from([first]);
-    while ids.len() < BATCH_TASKS_MAX {
-        match changes.try_recv() {
-            Ok(id) => ids.insert(id),
-            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-            Err(TryRecvError::Lagged(_)) => return Changed::TooMany,
-        };
+    /// What there is at the start.
+    async fn all(&mut self) -> Result<BTreeSet<TaskId>> {
+        if let Some(only) = &self.only {
+            return Ok(only.clone());
+        }
+        let open = self
+            .services
+            .engine
+            .read(|view| Ok(view.core.open_tasks().collect()));
+        let open: BTreeSet<TaskId> = open.await.map_err(status::read)?;
+        self.highest = open.last().copied().unwrap_or(TaskId(0));
+        Ok(open)
     }
-    Changed::Tasks(ids)
+
+    /// The next tasks to show; none when there are no more for now.
+    async fn next(&mut self) -> Result<Option<Vec<v1::Task>>> {
+        let ids = match self.snapshot.len() {
+            0 => self.dirty.take(BATCH_TASKS_MAX),
+            left => {
+                let part = self
+                    .snapshot
+                    .split_off(left.saturating_sub(BATCH_TASKS_MAX));
+                part.into_iter().rev().collect()
+            }
+        };
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let read = self.services.engine.read(|view| wire::summaries(view, ids));
+        Ok(Some(read.await.map_err(status::read)?))
+    }
 }
