@@ -52,6 +52,9 @@ debian_packages() {
     debian /usr/lib/podman/netavark netavark
     debian /usr/lib/podman/aardvark-dns aardvark-dns
     debian systemd-analyze systemd
+    debian mkfs.ext4 e2fsprogs
+    debian mount mount
+    debian cc gcc
 }
 
 # debian PROGRAM PACKAGE: one package at a time, so that one that cannot be had costs only itself.
