@@ -84,24 +84,32 @@ impl Judge {
             right,
             "{id} goes to {worker} with {runner}, not {takes:?}"
         );
+        let at_once = |worker: usize, runner: u8| {
+            let of_runner = load.by_runner[worker][usize::from(runner)];
+            let slots = self.seen[worker].look.map_or(0, |look| look.slots);
+            of_runner < RUNNER_SLOTS && load.all[worker] < slots
+        };
         for (other, rival) in self.waiting() {
             let like = |s: &Shade| (s.share, s.project, s.runner, s.machine, s.labelled);
             let (mine, theirs) = (self.rank(shade), self.rank(rival));
             let same = like(shade) == like(rival) && (theirs, other) < (mine, id);
             let better = same || self.level(theirs) > self.level(mine);
-            let passed = better && self.could_take(rival, n, &load).is_some();
+            let with = self.could_take(rival, n, &load);
+            // What would only wait there does not stand before what begins at once.
+            let equal = |with| at_once(n, with) || !at_once(n, runner);
+            let passed = better && with.is_some_and(equal);
             hold!(BestFirst, !passed, "{id} goes before {other}");
         }
         if !fills_only {
             return Ok(());
         }
-        let key = (runner, shade.last == Some(worker));
+        let key = (!at_once(n, runner), runner, shade.last == Some(worker));
         for other in (0..WORKERS_MAX).filter(|other| *other != n) {
             let Some(with) = self.could_take(shade, other, &load) else {
                 continue;
             };
             let failed_on = shade.last.map(usize::from) == Some(other);
-            let better = (with, failed_on) < key;
+            let better = (!at_once(other, with), with, failed_on) < key;
             hold!(Placement, !better, "{id} goes to {worker}, not {other}");
         }
         Ok(())

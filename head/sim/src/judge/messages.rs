@@ -63,13 +63,8 @@ impl Judge {
                     connection,
                     availability,
                 } => self.told_availability(connection.0, *availability)?,
-                Message::Retract { attempt, .. } => {
-                    hold!(
-                        Watchers,
-                        false,
-                        "{attempt} is called back, and nothing waits"
-                    );
-                }
+                // Workers of these worlds begin at once, and what has begun goes on.
+                Message::Retract { .. } => {}
                 Message::Forgotten { .. } => {}
             }
         }

@@ -46,7 +46,7 @@ impl World<'_> {
                 }
             }
             Message::Close { attempt, .. } => self.head.closes.push(attempt),
-            // No worker of these worlds lets attempts wait.
+            // Workers of these worlds begin at once, and what has begun goes on.
             Message::Retract { .. } => {}
             Message::Changed { .. } | Message::Forgotten { .. } | Message::Availability { .. } => {}
         }
