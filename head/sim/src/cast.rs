@@ -17,7 +17,7 @@ pub const RUNNERS: [&str; 3] = ["claude", "codex", "shell"];
 /// How many attempts of each runner may run on a worker.
 pub const RUNNER_SLOTS: u32 = 2;
 /// How many more of each a worker may be given.
-pub const PREFETCH: [u32; RUNNERS.len()] = [0, 0, 2];
+pub const PREFETCH: [u32; RUNNERS.len()] = [0, 0, 0];
 
 /// Accounts of a world: one that all workers have for the first runner, and one of each worker for
 /// the second. The third runner has none.

@@ -3,7 +3,12 @@
 use std::{panic, process::ExitCode, time::Instant};
 
 use clap::Parser;
-use orchestra_sim::{cast::Cast, cover::Point, plan::Limits, run};
+use orchestra_sim::{
+    cast::Cast,
+    cover::Point,
+    plan::{Limits, Switch, Switches},
+    run,
+};
 
 /// Run seeded worlds of head, store, workers and clients
 #[derive(Debug, Parser)]
@@ -26,6 +31,9 @@ struct Args {
     /// At most this many steps before a world heals.
     #[arg(long, default_value_t = u32::MAX)]
     steps: u32,
+    /// Faults and features that are off in every world, by name: see head/sim/src/plan.rs.
+    #[arg(long, value_delimiter = ',', value_parser = switch)]
+    without: Vec<Switch>,
     /// Try every deliberate bug of the core, each in at most --schedules worlds.
     #[cfg(feature = "mutations")]
     #[arg(long)]
@@ -54,8 +62,17 @@ fn main() -> ExitCode {
 fn limits(args: &Args) -> Limits {
     Limits {
         steps: args.steps,
-        ..Limits::default()
+        without: Switches::of(&args.without),
     }
+}
+
+fn switch(name: &str) -> Result<Switch, String> {
+    let mut all = Switch::ALL.iter().copied();
+    let known = all.find(|switch| switch.name() == name);
+    known.ok_or_else(|| {
+        let names: Vec<&str> = Switch::ALL.iter().map(|switch| switch.name()).collect();
+        format!("no such switch; there are: {}", names.join(", "))
+    })
 }
 
 fn one(seed: u64, args: &Args) -> bool {
@@ -93,7 +110,9 @@ fn many(args: &Args) -> bool {
         summary.worlds as f64 / seconds
     );
     if let Some(failure) = summary.failure {
-        println!("{failure}");
+        prepare();
+        let steps = run::shrunk(failure.seed, &limits, &Cast::new());
+        println!("{failure} --steps {steps}");
         return false;
     }
     let missing = summary.cover.missing(summary.worlds);

@@ -74,6 +74,20 @@ pub fn world(seed: u64, limits: &Limits, cast: &Cast, cover: &mut Coverage) -> C
     Ok(())
 }
 
+/// The fewest steps before healing after which a world still breaks a rule.
+#[must_use]
+pub fn shrunk(seed: u64, limits: &Limits, cast: &Cast) -> u32 {
+    /// More than any world has.
+    const STEPS_MAX: u32 = 200;
+    let fails = |steps: u32| {
+        let limits = Limits { steps, ..*limits };
+        world(seed, &limits, cast, &mut Coverage::default()).is_err()
+    };
+    (0..STEPS_MAX)
+        .find(|steps| fails(*steps))
+        .unwrap_or(STEPS_MAX)
+}
+
 /// Runs one world and writes down what happens in it.
 pub fn traced(seed: u64, limits: &Limits, cast: &Cast) -> (Vec<String>, Checked) {
     let mut world = World::new(seed, limits, cast, Coverage::default(), Trace::on());

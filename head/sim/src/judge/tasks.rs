@@ -73,7 +73,7 @@ impl Judge {
             (0, 0)
         } else {
             (
-                old.failures + u32::from(failed(change)),
+                old.failures + u32::from(failed(change) && !self.lost(change)),
                 old.losses + u32::from(self.lost(change)),
             )
         };
@@ -90,7 +90,15 @@ impl Judge {
 
     /// Whether this is the loss of an attempt: it was held and no longer is, and no result says why.
     fn lost(&self, change: &Move<'_>) -> bool {
-        change.old.holder().is_some() && change.new.holder().is_none() && result(change).is_none()
+        let over = change.old.holder().is_some() && change.new.holder().is_none();
+        over && self.result(change).is_none()
+    }
+
+    /// The result that ends an attempt. A report that was not taken is none: its worker's lease
+    /// ends with the same input, which one that is taken would have renewed.
+    fn result(&self, change: &Move<'_>) -> Option<crate::cast::Result> {
+        let holder = change.old.holder().map_or(0, |(holder, _)| holder);
+        result(change).filter(|_| self.expired & (1 << holder) == 0)
     }
 
     fn moved(&mut self, change: &Move<'_>) -> Checked {
@@ -239,7 +247,7 @@ impl Judge {
     /// A held attempt is over: by its result, or by a loss.
     fn ends(&mut self, change: &Move<'_>) -> Checked {
         let Move { id, old, new, .. } = change;
-        match result(change) {
+        match self.result(change) {
             Some(result) => {
                 let own = self.by_holder(change);
                 hold!(Fencing, own, "{id} ends after {:?}", change.event);
