@@ -22,6 +22,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How long a later retry waits at most.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
 
+/// Largest answer of the head: lists and manifests.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// A connection to the head.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -53,8 +56,8 @@ impl Client {
     /// Calls of the admin service.
     pub fn admin(&self) -> AdminClient<Channel> {
         AdminClient::new(self.channel.clone())
-            .max_decoding_message_size(limits::SUBMIT_BYTES_MAX)
-            .max_encoding_message_size(limits::SUBMIT_BYTES_MAX)
+            .max_decoding_message_size(ANSWER_BYTES_MAX)
+            .max_encoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
     /// Bulk data, on a TCP connection of its own, which is made when it is first wanted.
@@ -101,6 +104,12 @@ pub fn is_away(status: &Status) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a stream that ended so can be opened again where it was: the head went away for a
+/// moment, or ended it because nothing was read from it for long.
+pub fn may_resume(status: &Status) -> bool {
+    is_away(status) || status.code() == Code::ResourceExhausted
 }
 
 fn is_certificate_trouble(status: &Status) -> bool {

@@ -222,6 +222,7 @@ impl Head<'_> {
             stop: stop.clone(),
             tracker: tracker.clone(),
             keeper: keeper.clone(),
+            room: grpc::Room::default(),
             addresses: Addresses::default(),
             watches: Watches::default(),
         });

@@ -7,7 +7,7 @@ use orchestra_types::TaskId;
 use tonic::Streaming;
 
 use crate::{
-    client::{Client, is_away, patiently, status_error},
+    client::{Client, may_resume, patiently, status_error},
     error::Result,
     json::task::Task,
 };
@@ -49,7 +49,7 @@ impl Changes {
             match stream.message().await {
                 Ok(Some(change)) if change.tasks.is_empty() => {}
                 Ok(Some(change)) => return change.tasks.into_iter().map(Task::read).collect(),
-                Err(status) if !is_away(&status) => return Err(status_error(&status)),
+                Err(status) if !may_resume(&status) => return Err(status_error(&status)),
                 // The head went away, or is about to.
                 Ok(None) | Err(_) => self.stream = None,
             }

@@ -8,7 +8,7 @@ use orchestra_types::{AttemptId, Event, event::Gap};
 use tonic::Streaming;
 
 use crate::{
-    client::{Client, is_away, patiently, status_error},
+    client::{Client, may_resume, patiently, status_error},
     error::{OrFailed, Result},
 };
 
@@ -64,7 +64,7 @@ impl Events {
                     }
                 }
                 Ok(None) => return Ok(None),
-                Err(status) if !is_away(&status) => return Err(status_error(&status)),
+                Err(status) if !may_resume(&status) => return Err(status_error(&status)),
                 Err(_) => self.stream = None,
             }
         }

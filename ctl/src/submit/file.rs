@@ -69,7 +69,7 @@ impl Source {
         .or_failed(failed)?;
         if bytes.len() as u64 > BYTES_MAX {
             return Err(Error::failed(format!(
-                "{} is larger than 64 MiB",
+                "{} is larger than 256 MiB",
                 self.name()
             )));
         }

@@ -14,8 +14,10 @@ mod upload;
 
 use std::path::Path;
 
+use futures::stream;
 use orchestra_proto::{convert::recurrence_to_wire, v1};
 use orchestra_types::{ContextFile, ScheduleId, TaskId, TaskSpec, limits};
+use prost::Message;
 use uuid::Uuid;
 
 use crate::{
@@ -88,12 +90,34 @@ async fn send_tasks(client: &Client, tasks: Vec<v1::NewTask>) -> Result<Vec<Task
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
-    let request = v1::SubmitRequest {
-        idempotency_key: Uuid::new_v4().to_string(),
-        tasks,
-    };
-    let answer = patiently(async || client.admin().submit(request.clone()).await).await?;
-    Ok(answer.ids.into_iter().map(TaskId).collect())
+    let key = Uuid::new_v4().to_string();
+    let parts = parts(&key, tasks);
+    let answer = patiently(async || {
+        let parts = stream::iter(parts.clone());
+        client.admin().submit_many(parts).await
+    });
+    Ok(answer.await?.ids.into_iter().map(TaskId).collect())
+}
+
+/// The tasks in messages of about `SUBMIT_PART_BYTES`.
+fn parts(key: &str, tasks: Vec<v1::NewTask>) -> Vec<v1::SubmitPart> {
+    let mut parts = vec![v1::SubmitPart {
+        idempotency_key: key.to_owned(),
+        tasks: Vec::new(),
+    }];
+    let mut bytes = 0;
+    for task in tasks {
+        let more = task.encoded_len();
+        if bytes > 0 && bytes + more > limits::SUBMIT_PART_BYTES {
+            parts.push(v1::SubmitPart::default());
+            bytes = 0;
+        }
+        bytes += more;
+        if let Some(part) = parts.last_mut() {
+            part.tasks.push(task);
+        }
+    }
+    parts
 }
 
 async fn send_schedules(
@@ -138,4 +162,24 @@ async fn add_context(
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_submission_goes_in_parts_that_fit_into_messages() {
+        let task = v1::NewTask {
+            spec: Some(TaskSpec::new("x".repeat(200_000)).into()),
+            after_index: vec![],
+        };
+        let parts = parts("key", vec![task; 20]);
+        assert_eq!(parts[0].idempotency_key, "key");
+        assert_eq!(parts.iter().map(|part| part.tasks.len()).sum::<usize>(), 20);
+        assert!(parts.len() > 2);
+        for part in &parts {
+            assert!(part.encoded_len() <= limits::SUBMIT_PART_BYTES + 1024);
+        }
+    }
 }

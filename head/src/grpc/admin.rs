@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use orchestra_proto::v1::{self, admin_server};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response};
+use tonic::{Request, Response, Streaming};
 
 use super::{
     Services, accounts, backup, budgets, change, check, cluster, context, follow, list, manifest,
@@ -30,6 +30,14 @@ impl admin_server::Admin for Admin {
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>> {
         let answer = submit::submit(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn submit_many(
+        &self,
+        request: Request<Streaming<v1::SubmitPart>>,
+    ) -> Result<Response<v1::SubmitResponse>> {
+        let answer = submit::submit_many(&self.services, request.into_inner()).await;
         answer.map(Response::new)
     }
 

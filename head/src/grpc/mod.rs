@@ -13,6 +13,7 @@ mod cluster;
 mod context;
 mod dirty;
 mod fleet;
+mod flood;
 mod follow;
 mod list;
 mod manifest;
@@ -44,6 +45,7 @@ use crate::{
     metrics::Metrics, security::Security, shutdown::Stop, starting::Starter,
 };
 
+pub use flood::Room;
 pub use server::serve;
 pub use watches::Watches;
 
@@ -73,6 +75,8 @@ pub struct Services {
     pub tracker: TaskTracker,
     /// Removes what nobody needs.
     pub keeper: Keeper,
+    /// How much may be submitted at once.
+    pub room: Room,
     /// Where attached workers come from.
     pub addresses: Addresses,
     /// How many streams may be watched.

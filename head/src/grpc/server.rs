@@ -44,7 +44,7 @@ pub async fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
         .layer(services.security.gate())
-        .add_service(admin.max_decoding_message_size(limits::SUBMIT_BYTES_MAX))
+        .add_service(admin.max_decoding_message_size(limits::MESSAGE_BYTES_MAX))
         .add_service(fleet.max_decoding_message_size(limits::MESSAGE_BYTES_MAX))
         .add_service(bulk.max_decoding_message_size(limits::MESSAGE_BYTES_MAX))
         .add_service(services.security.join_service())

@@ -158,6 +158,20 @@ pub(super) fn no_hello(why: &str) -> Status {
     ))
 }
 
+/// A reader did not read.
+pub(super) fn slow_reader() -> Status {
+    Status::resource_exhausted(
+        "the head ended this stream: nothing was read from it for 5 minutes; open it again to go on",
+    )
+}
+
+/// Too much of submissions is in the head at once.
+pub(super) fn flood() -> Status {
+    Status::resource_exhausted(
+        "the head takes in as much as it can; nothing was submitted, try again in a moment",
+    )
+}
+
 /// The head ended a worker's stream, which may come back.
 pub(super) fn cut_off(why: &str) -> Status {
     Status::aborted(format!("{why}; attach again"))

@@ -1,9 +1,12 @@
 //! Streams that the head produces: owned by the tracker, ended by the reader, the producer or the
 //! shutdown.
 
-use std::future::Future;
+use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::timeout,
+};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
@@ -14,18 +17,58 @@ use super::{
 /// Answers of a stream that may wait for a slow reader; the producer then waits too.
 const BOUND: usize = 8;
 
+/// How long a reader may take nothing before its stream is ended.
+const READER_WITHIN: Duration = Duration::from_secs(300);
+
 /// Where a producer puts its answers. Sending waits for the reader.
-pub(super) type Answers<T> = mpsc::Sender<Result<T>>;
+#[derive(Debug)]
+pub(super) struct Answers<T> {
+    sender: mpsc::Sender<Result<T>>,
+    /// Told when the reader is too slow.
+    slow: Arc<Notify>,
+}
+
+impl<T> Clone for Answers<T> {
+    fn clone(&self) -> Self {
+        Self {
+            sender: self.sender.clone(),
+            slow: Arc::clone(&self.slow),
+        }
+    }
+}
+
+impl<T> Answers<T> {
+    /// The channel itself, for who waits for room by himself.
+    pub fn sender(&self) -> mpsc::Sender<Result<T>> {
+        self.sender.clone()
+    }
+}
+
+impl<T> Deref for Answers<T> {
+    type Target = mpsc::Sender<Result<T>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.sender
+    }
+}
+
 /// What a streaming call answers.
 pub(super) type Stream<T> = ReceiverStream<Result<T>>;
 
-/// The reader of a stream is gone.
+/// The reader of a stream is gone, or as good as.
 #[derive(Debug)]
 pub(super) struct Gone;
 
-/// Sends an answer, unless the reader is gone.
+/// Sends an answer, unless the reader is gone. One that takes nothing for a long time is ended
+/// with a status that says so: what it missed, it can ask for again.
 pub(super) async fn send<T>(answers: &Answers<T>, answer: T) -> std::result::Result<(), Gone> {
-    answers.send(Ok(answer)).await.map_err(|_| Gone)
+    match timeout(READER_WITHIN, answers.sender.send(Ok(answer))).await {
+        Ok(sent) => sent.map_err(|_| Gone),
+        Err(_) => {
+            answers.slow.notify_one();
+            Err(Gone)
+        }
+    }
 }
 
 /// Starts a producer. Its error is the stream's last answer.
@@ -35,7 +78,9 @@ where
     F: Future<Output = Result<()>> + Send + 'static,
     P: FnOnce(Answers<T>) -> F,
 {
-    let (answers, stream) = mpsc::channel(BOUND);
+    let (sender, stream) = mpsc::channel(BOUND);
+    let slow = Arc::default();
+    let answers = Answers { sender, slow };
     let stop = services.stop.clone();
     let producing = producer(answers.clone());
     services.tracker.spawn(async move {
@@ -43,6 +88,10 @@ where
             ended = producing => ended,
             () = answers.closed() => return,
             () = stop.wished() => Err(status::stopping()),
+            () = answers.slow.notified() => {
+                tracing::warn!("nothing was read from a stream for five minutes; it is ended");
+                Err(status::slow_reader())
+            }
         };
         if let Err(status) = ended {
             tokio::select! {

@@ -6,10 +6,13 @@ use orchestra_core::NewTask;
 use orchestra_proto::{Refused, convert::submitted_spec, v1};
 use orchestra_types::{ContextFile, Digest, Place, TaskSpec, limits};
 
+use prost::Message;
+use tonic::Streaming;
 use tracing::Span;
 
 use super::{
     Services,
+    flood::{Held, NoRoom},
     status::{self, Result},
 };
 
@@ -20,11 +23,54 @@ pub(super) async fn submit(
     services: &Services,
     request: v1::SubmitRequest,
 ) -> Result<v1::SubmitResponse> {
+    let mut held = Held::default();
+    let room = services.room.take(&mut held, request.encoded_len()).await;
+    room.map_err(|NoRoom| status::flood())?;
     let key = key(request.idempotency_key).map_err(|e| status::refused(&e))?;
-    let tasks = request.tasks.into_iter().map(new_task);
-    let tasks: Vec<NewTask> = tasks
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|e| status::refused(&e))?;
+    let mut tasks = Vec::new();
+    read_tasks(request.tasks, &mut tasks)?;
+    queue(services, key, tasks).await
+}
+
+/// A submission in parts. Nothing is submitted before the last one has come.
+pub(super) async fn submit_many(
+    services: &Services,
+    mut parts: Streaming<v1::SubmitPart>,
+) -> Result<v1::SubmitResponse> {
+    let (mut held, mut bytes) = (Held::default(), 0);
+    let (mut first_key, mut tasks) = (None, Vec::new());
+    while let Some(part) = parts.message().await? {
+        let more = part.encoded_len();
+        bytes += more;
+        if bytes > limits::SUBMIT_BYTES_MAX {
+            let why = "more than 256 MiB in one submission; send it in several";
+            return Err(status::refused(&Refused::new("tasks", why)));
+        }
+        let room = services.room.take(&mut held, more).await;
+        room.map_err(|NoRoom| status::flood())?;
+        first_key.get_or_insert(part.idempotency_key);
+        read_tasks(part.tasks, &mut tasks)?;
+    }
+    let key = key(first_key.unwrap_or_default()).map_err(|e| status::refused(&e))?;
+    queue(services, key, tasks).await
+}
+
+fn read_tasks(wire: Vec<v1::NewTask>, tasks: &mut Vec<NewTask>) -> Result<()> {
+    if tasks.len() + wire.len() > limits::SUBMIT_TASKS_MAX {
+        let why = format!("more than {}; send them in parts", limits::SUBMIT_TASKS_MAX);
+        return Err(status::refused(&Refused::new("tasks", why)));
+    }
+    for task in wire {
+        tasks.push(new_task(task).map_err(|e| status::refused(&e))?);
+    }
+    Ok(())
+}
+
+async fn queue(
+    services: &Services,
+    key: String,
+    tasks: Vec<NewTask>,
+) -> Result<v1::SubmitResponse> {
     check_stored(services, tasks.iter().map(|task| &task.spec)).map_err(|e| status::refused(&e))?;
     let (tasks, spans) = traced(tasks);
     let reply = services.engine.submit(key, tasks).await;

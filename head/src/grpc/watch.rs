@@ -93,7 +93,7 @@ impl Watch {
                     Err(RecvError::Lagged(missed)) => self.note_all(missed),
                     Err(RecvError::Closed) => return Err(status::stopping()),
                 },
-                room = self.answers.clone().reserve_owned(), if !idle => {
+                room = self.answers.sender().reserve_owned(), if !idle => {
                     let Ok(room) = room else { return Ok(()) };
                     let tasks = self.next().await?;
                     let snapshot_done = tasks.is_none() && start == Start::Shown;

@@ -58,8 +58,10 @@ pub const PARENTS_MAX: usize = 32;
 pub const MANIFEST_ENTRIES_MAX: usize = 200_000;
 /// Largest gRPC message of the control and admin services: 8 MiB.
 pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Largest gRPC message of a submission: 64 MiB.
-pub const SUBMIT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest submission, in all of its parts: 256 MiB.
+pub const SUBMIT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How much of a submission ctl puts into one part: 1 MiB.
+pub const SUBMIT_PART_BYTES: usize = 1024 * 1024;
 /// How often a worker sends a heartbeat.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 /// How long after the last heartbeat a worker still holds its attempts.
