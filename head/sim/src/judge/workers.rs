@@ -26,7 +26,13 @@ impl Judge {
                 connection, worker, ..
             } => {
                 let current = self.seen[usize::from(*worker)].connection == Some(*connection);
-                hold!(Fencing, current, "a replaced stream describes its worker");
+                // Its lease may end with the same input, after that.
+                let over = self.expired & (1 << *worker) != 0;
+                hold!(
+                    Fencing,
+                    current || over,
+                    "a replaced stream describes its worker"
+                );
             }
             Event::Asked {
                 ask: Ask::Cordon(worker, wanted),
