@@ -155,28 +155,46 @@ fn has_file(task: &Value, name: &str) -> bool {
 }
 
 fn project_budget() -> anyhow::Result<()> {
-    let script = "usage: {input: 100, output: 20}\nrules:\n- when: {prompt: plain}\n  steps: [{say: done}]\n";
+    let script = format!(
+        "
+usage: {{input: 100, output: 20}}
+rules:
+- when: {{prompt: earlier attempt}}
+  steps: [{{say: 'The rest is done.'}}]
+- when: {{prompt_ends: long}}
+  steps:
+  - tool: {{bash: {{command: '{GATE}'}}}}
+  - say: done
+- when: {{prompt_ends: short}}
+  steps: [{{say: done}}]
+"
+    );
     let setup = Setup::new()
-        .model(script)
+        .model(&script)
         .agents("agent:1")
-        .config("budgets:\n  default: 100-tokens\n");
+        .config("budgets:\n  default: 200-tokens\n");
     scene(setup, |cluster| {
         let project = cluster.repository("website")?;
-        let first = cluster.add(&project, &["plain", "--agent", "agent"])?;
+        let first = cluster.add(&project, &["short", "--agent", "agent"])?;
         cluster.succeeded(&first, Deadline::SOON)?;
-        let second = cluster.add(&project, &["plain", "--agent", "agent"])?;
-        let waits = cluster.wait_for(&second, &["queued"], Deadline::SOON)?;
+        let second = cluster.add(&project, &["long", "--agent", "agent"])?;
+        let waits = until("the day's budget stops it", Deadline::SOON, || {
+            let document = cluster.show(&second)?;
+            let is_back = document["status"] == "queued" && document["attempt"] == 1;
+            Ok(is_back.then_some(document))
+        })?;
         let reason = &waits["reason"];
         let message = reason["message"].as_str().unwrap_or_default();
         ensure!(message.contains("project website"), "it says {reason}");
         let list = cluster.json(&["budget"])?;
         let today = &list["projects"][0];
-        ensure!(today["spent"]["tokens"] == 120, "counted: {today}");
+        ensure!(today["spent"]["tokens"] == 240, "counted: {today}");
         ensure!(!today["until"].is_null(), "it is not used up: {today}");
         cluster
             .ctl(&["budget", "--project", "website", "--tokens", "+1k"])?
             .ok()?;
-        cluster.succeeded(&second, Deadline::SOON)?;
+        let done = cluster.succeeded(&second, Deadline::SOON)?;
+        ensure!(done["result"] == "The rest is done.", "{}", done["result"]);
         Ok(())
     })
 }
