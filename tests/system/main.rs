@@ -6,6 +6,7 @@
 mod acceptance;
 mod bad_input;
 mod crash;
+mod life;
 mod limits;
 mod output;
 mod queue;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         .with("acceptance", acceptance::tests())
         .with("bad_input", bad_input::tests())
         .with("crash", crash::tests())
+        .with("life", life::tests())
         .with("limits", limits::tests())
         .with("output", output::tests())
         .with("queue", queue::tests())

@@ -1,0 +1,183 @@
+//! The life of tasks: choices, priorities, times, recurring tasks, and workers that take nothing.
+
+use std::fmt::Write;
+
+use anyhow::ensure;
+use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, scene, until};
+
+/// Tasks in one submission.
+const MANY: usize = 100_000;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("a_failed_task_blocks_cancels_or_frees_by_choice", choices),
+        Test::new("a_cordon_stays_over_a_restart_and_ends_on_demand", cordon),
+        Test::new("a_recurring_task_makes_runs_until_it_is_deleted", recurring),
+        Test::new(
+            "a_task_that_nobody_takes_in_time_fails_with_advice",
+            unwanted,
+        ),
+        Test::new("a_silent_agent_is_stopped_where_the_task_says_so", silent),
+        Test::new(
+            "a_hundred_thousand_tasks_go_in_one_call_and_out_in_one",
+            many,
+        ),
+    ]
+}
+
+fn add(
+    cluster: &Cluster,
+    project: &Project,
+    command: &str,
+    more: &[&str],
+) -> anyhow::Result<String> {
+    cluster.add(project, &[&[command, "--agent", "shell"], more].concat())
+}
+
+fn choices() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        cluster
+            .ctl(&["workers", "cordon", &worker(cluster)?])?
+            .ok()?;
+        let first = add(cluster, &project, "exit 1", &[])?;
+        let after = |choice: &str| {
+            let more = ["--after", &first, "--on-dependency-failure", choice];
+            add(cluster, &project, "true", &more)
+        };
+        let [blocked, cancelled, freed] = [after("block")?, after("cancel")?, after("run")?];
+        cluster
+            .ctl(&["workers", "uncordon", &worker(cluster)?])?
+            .ok()?;
+        cluster.wait_for(&first, &["failed"], Deadline::SOON)?;
+        cluster.succeeded(&freed, Deadline::SOON)?;
+        cluster.wait_for(&cancelled, &["cancelled"], Deadline::SOON)?;
+        ensure!(cluster.status(&blocked)? == "blocked");
+        let refused = cluster.ctl(&["retry", &cancelled])?;
+        refused.complains(&[&format!("ctl retry {first}")])?;
+        Ok(())
+    })
+}
+
+fn cordon() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let name = worker(cluster)?;
+        let drained = cluster.json(&["workers", "drain", &name])?;
+        ensure!(
+            drained["workers"][0]["availability"] == "drained",
+            "{drained:#}"
+        );
+        let task = add(cluster, &project, "true", &[])?;
+        let low = add(cluster, &project, "true", &["--priority", "low"])?;
+        let changed = cluster.json(&["priority", &low, "high"])?;
+        ensure!(changed["tasks"][0]["priority"] == "high", "{changed:#}");
+        cluster.stop()?.ok()?;
+        cluster.start()?;
+        let workers = cluster.json(&["workers"])?;
+        ensure!(
+            workers["workers"][0]["availability"] == "drained",
+            "{workers:#}"
+        );
+        ensure!(cluster.status(&task)? == "queued");
+        cluster.ctl(&["workers", "uncordon", &name])?.ok()?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        cluster.succeeded(&low, Deadline::SOON)?;
+        let unknown = cluster.ctl(&["workers", "drain", "nobody"])?;
+        unknown.complains(&["there is no worker `nobody`"])?;
+        Ok(())
+    })
+}
+
+fn recurring() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let args = ["add", "echo again", "--agent", "shell", "--every", "1s"];
+        let output = cluster.ctl_in(project.dir(), &args)?.ok()?;
+        ensure!(
+            output.stdout.trim() == "schedule_001",
+            "it said {}",
+            output.stdout
+        );
+        until("three runs have been made", Deadline::SOON, || {
+            let schedules = cluster.json(&["schedules"])?;
+            let runs = schedules["schedules"][0]["runs"].as_u64().unwrap_or(0);
+            Ok((runs >= 3).then_some(()))
+        })?;
+        let run = cluster.succeeded("task_001", Deadline::SOON)?;
+        ensure!(run["schedule"] == "schedule_001", "{run:#}");
+        let paused = cluster.json(&["schedules", "pause", "1"])?;
+        ensure!(paused["schedules"][0]["next_at"].is_null(), "{paused:#}");
+        cluster
+            .ctl(&["schedules", "delete", "schedule_001"])?
+            .ok()?;
+        let none = cluster.json(&["schedules"])?;
+        ensure!(
+            none["schedules"].as_array().is_some_and(Vec::is_empty),
+            "{none:#}"
+        );
+        cluster
+            .ctl(&["schedules", "resume", "1"])?
+            .complains(&["there is no schedule_001"])?;
+        Ok(())
+    })
+}
+
+fn unwanted() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let wants = ["--require", "gpu=yes", "--queue-timeout", "1s"];
+        let task = add(cluster, &project, "true", &wants)?;
+        let document = cluster.wait_for(&task, &["failed"], Deadline::SOON)?;
+        ensure!(
+            document["reason"]["code"] == "queue_timeout",
+            "{document:#}"
+        );
+        let advice = document["reason"]["advice"].as_str().unwrap_or_default();
+        ensure!(
+            advice.contains(&format!("ctl retry {task}")),
+            "the advice is {advice}"
+        );
+        Ok(())
+    })
+}
+
+fn silent() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let task = add(cluster, &project, "sleep 4242", &["--stall-timeout", "10s"])?;
+        let document = cluster.wait_for(&task, &["failed"], Deadline::secs(60))?;
+        ensure!(document["reason"]["code"] == "stalled", "{document:#}");
+        Ok(())
+    })
+}
+
+fn many() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let mut lines = String::new();
+        for number in 0..MANY {
+            let text = format!("echo {number} {}", "x".repeat(280));
+            writeln!(
+                lines,
+                r#"{{"description": "{text}", "agent": "shell", "at": "+9h"}}"#
+            )?;
+        }
+        project.write("tasks.jsonl", &lines)?;
+        let output = cluster
+            .ctl_in(project.dir(), &["add", "-f", "tasks.jsonl"])?
+            .ok()?;
+        ensure!(output.stdout.lines().count() == MANY);
+        ensure!(output.stdout.ends_with("task_100000\n"));
+        cluster.ctl(&["cancel", "--all"])?.ok()?;
+        let status = cluster.json(&["status"])?;
+        ensure!(status["tasks"]["cancelled"] == MANY, "{status:#}");
+        Ok(())
+    })
+}
+
+fn worker(cluster: &Cluster) -> anyhow::Result<String> {
+    let workers = cluster.json(&["workers"])?;
+    let name = workers["workers"][0]["name"].as_str().unwrap_or_default();
+    Ok(name.to_owned())
+}
