@@ -1,0 +1,142 @@
+//! All budgets: of tasks with their subtasks, and of projects for a day.
+//!
+//! What an attempt uses counts for its task, for every task above it, and for its project today.
+//! Where one of these has reached a limit, the attempt is stopped and its work is collected. A task
+//! asks a person then; a project's tasks wait for the next day. Nothing starts under a budget that
+//! is used up: such tasks are held, apart from the queue.
+
+mod holding;
+mod projects;
+mod raising;
+mod running;
+mod tasks;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use orchestra_types::{Failure, ProjectId, Spent, TaskId};
+
+pub use self::projects::ProjectView;
+use self::{projects::ProjectLedger, tasks::TaskLedger};
+use crate::{
+    Config, Core,
+    change::Change,
+    ledger::Ledger,
+    row::{LedgerRow, ProjectRow, TaskRow},
+};
+
+/// All budgets.
+#[derive(Debug, Default)]
+pub(crate) struct Budgets {
+    tasks: BTreeMap<TaskId, TaskLedger>,
+    projects: BTreeMap<ProjectId, ProjectLedger>,
+    /// Queued tasks under a budget that is used up, and why.
+    held: BTreeMap<TaskId, Failure>,
+    /// How many of them wait for the next day.
+    until_midnight: usize,
+    /// Tasks whose budget has wall time and that run, or a task below them.
+    timed: BTreeSet<TaskId>,
+    /// The day that the projects' ledgers are of.
+    day: u64,
+}
+
+/// Whose budget it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Owner {
+    Task(TaskId),
+    Project(ProjectId),
+}
+
+impl Budgets {
+    fn ledger(&self, owner: &Owner) -> Option<&Ledger> {
+        match owner {
+            Owner::Task(id) => self.tasks.get(id).map(|t| &t.ledger),
+            Owner::Project(id) => self.projects.get(id).map(|p| &p.ledger),
+        }
+    }
+
+    fn ledger_mut(&mut self, owner: &Owner) -> Option<&mut Ledger> {
+        match owner {
+            Owner::Task(id) => self.tasks.get_mut(id).map(|t| &mut t.ledger),
+            Owner::Project(id) => self.projects.get_mut(id).map(|p| &mut p.ledger),
+        }
+    }
+
+    /// Whose budgets a task's use counts for: its own, those above it, its project's.
+    fn owners(&self, id: TaskId, project: Option<&ProjectId>) -> Vec<Owner> {
+        if self.tasks.is_empty() && self.projects.is_empty() {
+            return Vec::new();
+        }
+        let above = |id: &TaskId| self.tasks.get(id)?.parent;
+        let own = self.tasks.contains_key(&id).then_some(id);
+        let chain = std::iter::successors(own, above);
+        let known = chain.filter(|id| self.tasks.contains_key(id));
+        let project = project.filter(|id| self.projects.contains_key(*id));
+        known
+            .map(Owner::Task)
+            .chain(project.cloned().map(Owner::Project))
+            .collect()
+    }
+
+    /// The row that is to be kept of a ledger.
+    fn change(&self, owner: &Owner) -> Option<Change> {
+        Some(match owner {
+            Owner::Task(id) => {
+                let ledger = &self.tasks.get(id)?.ledger;
+                Change::Ledger(Box::new(LedgerRow {
+                    task: *id,
+                    budget: ledger.budget,
+                    spent: ledger.spent,
+                }))
+            }
+            Owner::Project(id) => {
+                let project = self.projects.get(id)?;
+                Change::Project(Box::new(ProjectRow {
+                    id: id.clone(),
+                    name: project.name.clone(),
+                    budget: project.set,
+                    day: self.day,
+                    spent: project.ledger.spent,
+                    added: project.added,
+                }))
+            }
+        })
+    }
+
+    /// A task has come: it has a ledger when it has a budget or a task above it.
+    pub fn enter(&mut self, config: &Config, row: &TaskRow) {
+        if let Some((id, name)) = &row.facts.project
+            && !self.projects.contains_key(id)
+        {
+            let configured = config.daily_budget(id, name);
+            if !configured.is_unlimited() {
+                self.open_project(id, name, configured);
+            }
+        }
+        let Some(terms) = row.facts.terms.as_deref() else {
+            return;
+        };
+        if terms.parent.is_none() && terms.budget.is_unlimited() {
+            return;
+        }
+        let entry = self.tasks.entry(row.id).or_insert_with(|| TaskLedger {
+            ledger: Ledger::new(terms.budget, Spent::default()),
+            ..TaskLedger::default()
+        });
+        entry.parent = terms.parent;
+        if let Some(parent) = terms.parent {
+            self.tasks
+                .entry(parent)
+                .or_default()
+                .children
+                .insert(row.id);
+        }
+    }
+}
+
+impl Core {
+    fn owners(&self, id: TaskId) -> Vec<Owner> {
+        let task = self.tasks.get(&id);
+        let project = task.and_then(|task| task.row.facts.project.as_ref());
+        self.budgets.owners(id, project.map(|(id, _)| id))
+    }
+}

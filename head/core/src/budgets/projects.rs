@@ -1,0 +1,118 @@
+//! The ledgers of projects, which begin anew each day.
+
+use orchestra_types::{Budget, ProjectId, Spent, Timestamp};
+
+use super::Budgets;
+use crate::{Config, Core, ledger::Ledger, row::ProjectRow};
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+#[derive(Debug)]
+pub(super) struct ProjectLedger {
+    pub ledger: Ledger,
+    pub name: String,
+    /// Per day, as a person has set it.
+    pub set: Option<Budget>,
+    /// Per day, as configured.
+    configured: Budget,
+    /// For today only.
+    pub added: Budget,
+}
+
+/// A project's budget, to be read.
+#[derive(Clone, Debug)]
+pub struct ProjectView<'a> {
+    /// Which.
+    pub id: &'a ProjectId,
+    /// Its name.
+    pub name: &'a str,
+    /// Per day.
+    pub budget: Budget,
+    /// With what was added for today.
+    pub today: Budget,
+    /// Today.
+    pub spent: Spent,
+    /// It is used up; tasks wait until then.
+    pub until: Option<Timestamp>,
+}
+
+impl ProjectLedger {
+    pub fn daily(&self) -> Budget {
+        self.set.unwrap_or(self.configured)
+    }
+
+    pub fn renew(&mut self) {
+        self.ledger.budget = self.daily().raised(self.added, &Spent::default());
+    }
+}
+
+impl Budgets {
+    pub(super) fn midnight(&self) -> Timestamp {
+        Timestamp(self.day.saturating_add(1).saturating_mul(DAY_MS))
+    }
+
+    /// Takes a project's row as it was kept.
+    pub fn insert_project(&mut self, config: &Config, row: ProjectRow) {
+        let today = self.day == row.day;
+        let mut project = ProjectLedger {
+            ledger: Ledger::new(
+                Budget::default(),
+                if today { row.spent } else { Spent::default() },
+            ),
+            configured: config.daily_budget(&row.id, &row.name),
+            name: row.name,
+            set: row.budget,
+            added: if today { row.added } else { Budget::default() },
+        };
+        project.renew();
+        self.projects.insert(row.id, project);
+    }
+
+    pub(super) fn open_project(&mut self, id: &ProjectId, name: &str, configured: Budget) {
+        let mut project = ProjectLedger {
+            ledger: Ledger::default(),
+            name: name.to_owned(),
+            set: None,
+            configured,
+            added: Budget::default(),
+        };
+        project.renew();
+        self.projects.insert(id.clone(), project);
+    }
+
+    /// A new day; whether it is one.
+    pub fn begin_day(&mut self, now: Timestamp) -> bool {
+        let today = now.0 / DAY_MS;
+        if today <= self.day {
+            return false;
+        }
+        self.day = today;
+        for project in self.projects.values_mut() {
+            project.added = Budget::default();
+            project.ledger.begin_day(now);
+            project.renew();
+        }
+        true
+    }
+}
+
+impl Core {
+    /// Reads the projects that have a daily budget.
+    #[must_use]
+    pub fn project_budgets(&self, now: Timestamp) -> Vec<ProjectView<'_>> {
+        let all = self.budgets.projects.iter();
+        all.map(|(id, project)| {
+            let spent = project.ledger.total(now);
+            let used_up = project.ledger.budget.forbids_start(&spent).is_some();
+            ProjectView {
+                id,
+                name: &project.name,
+                budget: project.daily(),
+                today: project.ledger.budget,
+                spent,
+                until: used_up.then(|| self.budgets.midnight()),
+            }
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,59 @@
+//! The ledgers of tasks, and which task stands above which.
+
+use std::collections::BTreeSet;
+
+use orchestra_types::{Budget, Spent, TaskId, Timestamp};
+
+use super::Budgets;
+use crate::{Core, ledger::Ledger, row::LedgerRow};
+
+#[derive(Debug, Default)]
+pub(super) struct TaskLedger {
+    pub ledger: Ledger,
+    pub parent: Option<TaskId>,
+    pub children: BTreeSet<TaskId>,
+}
+
+impl Budgets {
+    /// Takes a task's row as it was kept.
+    pub fn insert_task(&mut self, row: &LedgerRow) {
+        let entry = self.tasks.entry(row.task).or_default();
+        entry.ledger = Ledger::new(row.budget, row.spent);
+    }
+
+    /// A task is forgotten.
+    pub fn forget(&mut self, id: TaskId) {
+        let parent = self.tasks.remove(&id).and_then(|entry| entry.parent);
+        if let Some(parent) = parent.and_then(|id| self.tasks.get_mut(&id)) {
+            parent.children.remove(&id);
+        }
+    }
+
+    /// How many tasks stand above a new one with this parent.
+    pub fn depth(&self, parent: TaskId) -> usize {
+        let above = |id: &TaskId| self.tasks.get(id)?.parent;
+        std::iter::successors(Some(parent), above).count()
+    }
+
+    /// A task and all below it.
+    pub(super) fn tree(&self, id: TaskId) -> Vec<TaskId> {
+        let mut tree = vec![id];
+        let mut next = 0;
+        while let Some(at) = tree.get(next) {
+            let children = self.tasks.get(at).map(|entry| entry.children.clone());
+            tree.extend(children.into_iter().flatten());
+            next += 1;
+        }
+        tree
+    }
+}
+
+impl Core {
+    /// The budget of a task, and what it and its subtasks have used, as far as it is known; the wall
+    /// time of what runs is not in it. None for a task without budget and subtasks.
+    #[must_use]
+    pub fn budget(&self, id: TaskId) -> Option<(Budget, Spent)> {
+        let ledger = &self.budgets.tasks.get(&id)?.ledger;
+        Some((ledger.budget, ledger.total(Timestamp(0))))
+    }
+}
