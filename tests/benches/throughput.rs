@@ -92,10 +92,7 @@ fn drain(cluster: &Cluster, task: &Value, count: u64) -> anyhow::Result<Value> {
 
 fn ended(cluster: &Cluster) -> anyhow::Result<u64> {
     let status = cluster.json(&["status"])?;
-    let counts = status["tasks"]["by_status"]
-        .as_object()
-        .or(status["tasks"].as_object())
-        .context("status has counts")?;
+    let counts = status["tasks"].as_object().context("status has counts")?;
     let of = |name: &str| counts.get(name).and_then(Value::as_u64).unwrap_or(0);
     Ok(of("succeeded") + of("failed") + of("needs_review") + of("cancelled"))
 }

@@ -53,12 +53,14 @@ fn names() -> anyhow::Result<()> {
     })
 }
 
-const TASK: &str = "after apply attempt attempts branch cancel_requested changes command commit context created_at \
-    description files finished_at id labels model not_before place priority project reason requires result retries \
-    runner started_at status submitter timeout_seconds usage waits_for worker";
+const TASK: &str = "after apply attempt attempts branch budget cancel_requested changes command commit context \
+    created_at description fallback files finished_at id labels model not_before on_dependency_failure parent place \
+    priority project queue_timeout_seconds reason requires result retries runner schedule silent_since spent \
+    stall_timeout_seconds start_at started_at status submitter timeout_seconds usage waits_for worker";
 const FILE: &str = "binary change lines_added lines_removed mode path renamed_from sha256 size";
-const STATUS: &str = "agents cluster listen machine metrics pid priorities state_dir tasks uptime_seconds version workers";
-const WORKER: &str = "address attempts cores hostname id joined_at kill_method labels last_seen machine \
+const STATUS: &str = "agents cluster listen machine metrics parked_accounts pid priorities state_dir tasks \
+    uptime_seconds version workers";
+const WORKER: &str = "address attempts availability cores hostname id joined_at kill_method labels last_seen machine \
     memory_bytes name pid runners slots state version";
 const AGENT: &str = "attempt description runner since state worker worker_name";
 
