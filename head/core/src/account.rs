@@ -74,7 +74,9 @@ impl AccountRow {
         if is_news {
             self.strike(now, met);
         }
-        let until = match (told, met.ended && is_news) {
+        // A CLI that waited and gave up has told nothing new, but the limit still holds.
+        let parks = met.ended && (is_news || self.parked_until.is_none());
+        let until = match (told, parks) {
             (Some(told), _) => Some(told),
             (None, true) => Some(now.plus(self.untold(met.code))),
             (None, false) => None,
@@ -275,6 +277,26 @@ mod tests {
         assert_eq!(waits(5, None), (Some(3), None));
         assert_eq!(waits(6, None), (Some(3), None), "it says so again");
         assert_eq!(waits(7, Some(90)), (Some(3), Some(at(90))));
+    }
+
+    #[test]
+    fn a_cli_that_waited_and_gave_up_parks_its_account() {
+        let mut row = row();
+        let limited = limited(None);
+        let mut meets = |now: u64, ended: bool| {
+            let met = Met {
+                code: FailureCode::RateLimited,
+                limited: &limited,
+                since: T,
+                ended,
+                in_use: 1,
+            };
+            row.on_met(at(now), &met);
+            row.parked_until
+        };
+        assert_eq!(meets(5, false), None);
+        assert_eq!(meets(30, true), Some(at(45)));
+        assert_eq!(meets(31, true), Some(at(45)), "one of the same burst");
     }
 
     #[test]
