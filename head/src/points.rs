@@ -22,6 +22,7 @@ pub const ALL: &[&str] = &[
     "blob.sync-directory",
     "events.write",
     "events.sync",
+    "events.seal",
 ];
 
 /// Passes a point; an error is what a test wants it to be.

@@ -35,6 +35,7 @@ struct Checked {
     tasks: u64,
     blobs: u64,
     segments: u64,
+    documents: u64,
     bytes: u64,
     findings: Vec<Finding>,
 }
@@ -83,11 +84,12 @@ fn say(app: &App, checked: &Checked) -> Result<()> {
             .line(&Line::of(Style::Dim, format!("    {}", finding.advice)))?;
     }
     let text = format!(
-        "{} of {}, {}, {} of events: {}",
+        "{} of {}, {}, {} of events, {} of context: {}",
         counted(checked.rows, "row"),
         counted(checked.tasks, "task"),
         counted(checked.blobs, "stored file"),
         counted(checked.segments, "segment"),
+        counted(checked.documents, "file"),
         match checked.findings.len() as u64 {
             0 => "all is well".to_owned(),
             findings => counted(findings, "finding"),
@@ -109,6 +111,7 @@ impl Checked {
             tasks: report.tasks,
             blobs: report.blobs,
             segments: report.segments,
+            documents: report.documents,
             bytes: report.bytes,
             findings: findings.collect(),
         }
@@ -126,6 +129,7 @@ impl Checked {
             tasks: answer.tasks,
             blobs: answer.blobs,
             segments: answer.segments,
+            documents: answer.documents,
             bytes: answer.bytes,
             findings: findings.collect(),
         }

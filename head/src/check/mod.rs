@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     blobs::{Blobs, Stored},
-    events,
+    context, events,
     store::Page,
 };
 
@@ -75,13 +75,20 @@ pub struct Report {
     pub blobs: u64,
     /// Segments of events that were read.
     pub segments: u64,
-    /// Bytes of both.
+    /// Files of the shared context that were read.
+    pub documents: u64,
+    /// Bytes of all of these.
     pub bytes: u64,
     /// What is not as it should be, the worst first.
     pub findings: Vec<Finding>,
 }
 
 pub(crate) const RESTORE: &str = "restore a backup, or go on without it";
+
+/// What to do about a damaged file of the shared context.
+const PUSH: &str = "restore a backup, or write it anew with `ctl context push`";
+/// What to do about one that was set aside.
+const LOOK: &str = "take from it what you need into the project's context, then remove it";
 
 /// Reads all rows, a page at a time.
 pub fn read_rows(
@@ -99,13 +106,25 @@ pub fn read_rows(
     }
 }
 
+/// What is read besides the rows.
+pub struct Beside<'a> {
+    /// Stored files.
+    pub blobs: &'a Blobs,
+    /// The directory of events.
+    pub events: &'a Path,
+    /// The directory of the shared context.
+    pub context: &'a Path,
+    /// How far events are durable, where a head serves.
+    pub reached: Option<events::Reached>,
+}
+
 /// Judges the rows, and reads the files. Tasks in `changing` changed while rows were read.
 pub fn judge(
     index: Index,
     changing: &BTreeSet<TaskId>,
-    blobs: &Blobs,
-    events: &Path,
+    beside: &Beside<'_>,
 ) -> anyhow::Result<Report> {
+    let blobs = beside.blobs;
     let mut report = Report::default();
     let references = index.judge(changing, &mut report);
     let mut seen = BTreeSet::new();
@@ -136,7 +155,8 @@ pub fn judge(
             leftover: None,
         });
     }
-    look_at_events(events, &mut report)?;
+    look_at_events(beside, &mut report)?;
+    look_at_context(beside.context, &mut report)?;
     report.findings.sort_by_key(|finding| finding.level);
     Ok(report)
 }
@@ -178,8 +198,9 @@ fn hash(path: &Path) -> io::Result<Digest> {
     }
 }
 
-fn look_at_events(root: &Path, report: &mut Report) -> anyhow::Result<()> {
-    let checked = events::check(root).context("failed to look at events")?;
+fn look_at_events(beside: &Beside<'_>, report: &mut Report) -> anyhow::Result<()> {
+    let checked =
+        events::check(beside.events, beside.reached).context("failed to look at events")?;
     report.segments = checked.segments;
     report.bytes += checked.bytes;
     let finding = |path: &Path, problem: String, advice| Finding {
@@ -194,7 +215,7 @@ fn look_at_events(root: &Path, report: &mut Report) -> anyhow::Result<()> {
         report.findings.push(finding(path, problem, RESTORE));
     }
     for (path, at) in &checked.torn {
-        let problem = format!("nothing reads from byte {at} on: torn by a crash, or damaged");
+        let problem = format!("nothing reads from byte {at} on: torn by a crash");
         let advice = "start the head: it cuts a torn end off, and workers send what they have";
         report.findings.push(finding(path, problem, advice));
     }
@@ -203,5 +224,29 @@ fn look_at_events(root: &Path, report: &mut Report) -> anyhow::Result<()> {
         let advice = "nothing: it is made anew from its segment when it is needed";
         report.findings.push(finding(path, problem, advice));
     }
+    Ok(())
+}
+
+fn look_at_context(root: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let checked = context::check(root).context("failed to look at the shared context")?;
+    report.documents = checked.files;
+    report.bytes += checked.bytes;
+    let finding = |path: &Path, problem: &str, advice| Finding {
+        level: Level::Damage,
+        what: path.display().to_string(),
+        problem: problem.to_owned(),
+        advice,
+        leftover: None,
+    };
+    let damaged = checked.damaged.iter();
+    let problem = "its text is not the one that its first line says";
+    report
+        .findings
+        .extend(damaged.map(|path| finding(path, problem, PUSH)));
+    let aside = checked.aside.iter();
+    let problem = "was found damaged and set aside";
+    report
+        .findings
+        .extend(aside.map(|path| finding(path, problem, LOOK)));
     Ok(())
 }

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use orchestra_config::StateDir;
 
-use super::{Finding, Index, Level, RESTORE, Report, judge, read_rows};
+use super::{Beside, Finding, Index, Level, RESTORE, Report, judge, read_rows};
 use crate::{
     blobs::Blobs,
     lock::{self, Lock},
@@ -55,7 +55,13 @@ pub fn check(state: &StateDir, repair: Repair) -> Result<Report, Error> {
     if let Err(error) = read {
         return Ok(unreadable(&format!("{error:#}")));
     }
-    let mut report = judge(index, &Default::default(), &blobs, &dir.join("events"))?;
+    let beside = Beside {
+        blobs: &blobs,
+        events: &dir.join("events"),
+        context: &dir.join("context"),
+        reached: None,
+    };
+    let mut report = judge(index, &Default::default(), &beside)?;
     if repair == Repair::Leftovers {
         let leftovers: Vec<_> = report
             .findings

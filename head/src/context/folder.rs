@@ -115,6 +115,30 @@ impl Folder {
         Ok(())
     }
 
+    /// Whether there is anything of that name.
+    pub(super) fn has(&self, name: &str) -> io::Result<bool> {
+        Ok(self.kind(name)?.is_some())
+    }
+
+    /// Whether `name` is a regular file.
+    pub(super) fn is_file(&self, name: &str) -> io::Result<bool> {
+        Ok(self.kind(name)? == Some(FileType::RegularFile))
+    }
+
+    fn kind(&self, name: &str) -> io::Result<Option<FileType>> {
+        match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives a file another name, in place of what had it.
+    pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        rustix::fs::renameat(&self.handle, from, &self.handle, to)?;
+        Ok(rustix::fs::fsync(&self.handle)?)
+    }
+
     /// The names in it, in no order.
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();

@@ -73,6 +73,15 @@ impl Mirror<'_> {
         }
     }
 
+    /// The text of a file in it; none when it is not there.
+    pub(super) fn text(&self, name: &str) -> io::Result<Option<String>> {
+        let Some(folder) = self.existing()? else {
+            return Ok(None);
+        };
+        let bytes = folder.read(name, READ_BYTES_MAX)?;
+        Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+    }
+
     /// Writes a file that people may edit. What they changed meanwhile was adopted before, by the
     /// caller; what could not be adopted is not overwritten.
     pub(super) fn write_editable(
@@ -161,6 +170,6 @@ fn write_changed(folder: &Folder, name: &str, text: &str) -> io::Result<()> {
     }
 }
 
-fn hash(text: &str) -> Digest {
+pub(super) fn hash(text: &str) -> Digest {
     Digest(sha2::Sha256::digest(text).into())
 }

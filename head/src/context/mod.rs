@@ -6,8 +6,13 @@
 //!                             /completed_tasks.json     the last tasks, newest last
 //!                             /agent_outputs/task_001_output.md
 //!                             /mirror.json              what we last wrote into which directory
+//!                             /format                   says that each of these has a checksum
 //! <project's directory>/context/                        a mirror of the first four, for people
 //! ```
+//!
+//! The first line of each of the head's files has the SHA-256 of the rest (see `sum`); the mirror's
+//! files are plain. What is damaged is named and never served: where the mirror still has the same
+//! text it comes back from there, else it is set aside under another name before it is replaced.
 //!
 //! The head's files are the truth; the mirror exists only where the project's directory is on the
 //! head's own machine. What people change in the mirror is adopted before the next task and before
@@ -15,15 +20,20 @@
 //!
 //! Everything here blocks: async callers use `spawn_blocking`.
 
+mod check;
+mod damage;
 mod folder;
 mod mirror;
+mod own;
 mod record;
 mod render;
 mod store;
+mod sum;
 
 #[cfg(test)]
 mod tests;
 
+pub use check::{Checked, check};
 pub use record::ClosingTask;
 pub use store::{Error, Store};
 

@@ -16,15 +16,15 @@ use serde::de::DeserializeOwned;
 
 use super::{
     COMPLETED, DOCUMENT_BYTES_MAX, EDITABLE, OUTPUT_BYTES_MAX, OUTPUTS, OVERVIEW, STATE,
-    folder::Folder,
     mirror::{Mirror, Written},
+    own::{self, Own},
     record::ClosingTask,
     render::{self, Completed, OVERVIEW_TEMPLATE},
 };
 
 const MIRROR: &str = "mirror.json";
 /// Largest file of ours.
-const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most bytes of outputs in one answer to `ctl context pull`, newest first; below the largest
 /// gRPC message.
 const GET_BYTES_MAX: usize = 6 * 1024 * 1024;
@@ -38,6 +38,14 @@ pub enum Error {
         /// Whose.
         project: ProjectId,
         /// Why.
+        source: io::Error,
+    },
+    /// A file that is not what was written.
+    #[error("the context of project {project} is damaged on disk")]
+    Damaged {
+        /// Whose.
+        project: ProjectId,
+        /// Which file, and what to do.
         source: io::Error,
     },
     /// A document that nobody may put.
@@ -114,7 +122,7 @@ impl Store {
             }
             let mut documents = Vec::new();
             for name in EDITABLE {
-                match files.text(name)? {
+                match files.text_if_whole(name)? {
                     Some(text) if says_something(name, &text) => documents.push(ContextDoc {
                         name: name.to_owned(),
                         text,
@@ -214,9 +222,12 @@ impl Store {
             known.completed = files.completed.take();
             Ok(done)
         });
-        worked.map_err(|source| Error::Files {
-            project: project.clone(),
-            source,
+        worked.map_err(|source| {
+            let project = project.clone();
+            match own::is_damage(&source) {
+                true => Error::Damaged { project, source },
+                false => Error::Files { project, source },
+            }
         })
     }
 
@@ -266,9 +277,9 @@ struct Known {
 }
 
 /// One project's files, owned.
-struct Files {
-    project: ProjectId,
-    folder: Folder,
+pub(super) struct Files {
+    pub(super) project: ProjectId,
+    pub(super) folder: Own,
     completed: RefCell<Option<Vec<Completed>>>,
 }
 
@@ -279,7 +290,7 @@ impl Files {
         completed: Option<Vec<Completed>>,
     ) -> io::Result<Self> {
         durable::create_private_dir(root)?;
-        let folder = Folder::open(root)?.made(project.as_str(), 0o700)?;
+        let folder = Own::open(root, project.as_str())?;
         Ok(Self {
             project: project.clone(),
             folder,
@@ -297,12 +308,12 @@ impl Files {
         Ok(list)
     }
 
-    fn text(&self, name: &str) -> io::Result<Option<String>> {
+    pub(super) fn text(&self, name: &str) -> io::Result<Option<String>> {
         let bytes = self.folder.read(name, FILE_BYTES_MAX)?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    fn write(&self, name: &str, text: &str) -> io::Result<()> {
+    pub(super) fn write(&self, name: &str, text: &str) -> io::Result<()> {
         self.folder.write(name, text.as_bytes())
     }
 
@@ -312,10 +323,10 @@ impl Files {
 
     /// A damaged list of ours is begun anew: it only repeats what the head knows elsewhere.
     fn json<T: DeserializeOwned + Default>(&self, name: &str) -> io::Result<T> {
-        let Some(bytes) = self.folder.read(name, FILE_BYTES_MAX)? else {
+        let Some(text) = self.text_or_aside(name)? else {
             return Ok(T::default());
         };
-        Ok(serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        Ok(serde_json::from_str(&text).unwrap_or_else(|error| {
             tracing::warn!(project = %self.project, name, %error, "a context file is begun anew");
             T::default()
         }))
@@ -332,7 +343,7 @@ impl Files {
     fn adopt(&self, mirror: &Mirror<'_>) -> io::Result<()> {
         let written = self.written()?;
         for name in EDITABLE {
-            let current = self.text(name)?;
+            let current = self.text_or_mended(name, mirror)?;
             match mirror.edited(&written, name, current.as_deref()) {
                 Ok(Some(text)) => {
                     tracing::info!(project = %self.project, name, "adopted a person's edit");
@@ -352,13 +363,13 @@ impl Files {
         if list.iter().any(later) {
             return Ok(Recorded::Stale);
         }
-        let outputs = self.folder.made(OUTPUTS, 0o700)?;
+        let outputs = self.folder.made(OUTPUTS)?;
         outputs.write(&render::output_name(task), render::output(task).as_bytes())?;
         let list = render::with_completed(list, Completed::of(task));
         self.write_json(COMPLETED, &list)?;
         self.completed.replace(Some(list.clone()));
         self.renew_state()?;
-        if self.text(OVERVIEW)?.is_none() {
+        if self.text_or_aside(OVERVIEW)?.is_none() {
             self.write(OVERVIEW, OVERVIEW_TEMPLATE)?;
         }
         Ok(Recorded::New(list))
@@ -370,7 +381,7 @@ impl Files {
         if list.is_empty() {
             return Ok(());
         }
-        let state = self.text(STATE)?.unwrap_or_default();
+        let state = self.text_or_aside(STATE)?.unwrap_or_default();
         self.write(STATE, &render::state(&state, &list))
     }
 
@@ -399,7 +410,7 @@ impl Files {
         let before = written.clone();
         let mut shown = Ok(());
         for name in EDITABLE {
-            if let Some(text) = self.text(name)?
+            if let Some(text) = self.text_if_whole(name)?
                 && let Err(error) = mirror.write_editable(&mut written, name, &text)
             {
                 shown = Err(error);
@@ -423,7 +434,6 @@ impl Files {
         };
         let mut left = GET_BYTES_MAX;
         let mut names = outputs.names()?;
-        names.retain(|name| !name.starts_with('.'));
         // Longer names have higher numbers: the newest come first.
         names.sort_by_key(|name| std::cmp::Reverse((name.len(), name.clone())));
         for name in names {

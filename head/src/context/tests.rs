@@ -118,6 +118,19 @@ fn read(path: PathBuf) -> String {
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// The text of a file of ours, which its first line must fit.
+fn read_own(path: PathBuf) -> String {
+    let text = sum::text_of(&fs::read(&path).unwrap()).map(<[u8]>::to_vec);
+    let text = text.unwrap_or_else(|| panic!("{} is damaged", path.display()));
+    String::from_utf8(text).unwrap()
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
 #[test]
 fn a_task_that_ended_is_told_in_the_store_and_in_the_mirror() {
     let world = world();
@@ -149,7 +162,11 @@ fn a_task_that_ended_is_told_in_the_store_and_in_the_mirror() {
         COMPLETED,
         "agent_outputs/task_001_output.md",
     ] {
-        assert_eq!(read(world.mirror(name)), read(world.own(name)), "{name}");
+        assert_eq!(
+            read(world.mirror(name)),
+            read_own(world.own(name)),
+            "{name}"
+        );
     }
 }
 
@@ -236,13 +253,16 @@ fn however_many_finish_at_once_each_is_recorded() {
             scope.spawn(move || world.store.record(&world.task(number)).unwrap());
         }
     });
-    for path in [world.own(COMPLETED), world.mirror(COMPLETED)] {
-        let list: serde_json::Value = serde_json::from_str(&read(path)).unwrap();
+    for text in [
+        read_own(world.own(COMPLETED)),
+        read(world.mirror(COMPLETED)),
+    ] {
+        let list: serde_json::Value = serde_json::from_str(&text).unwrap();
         let numbers = list.as_array().unwrap().iter();
         let numbers: Vec<u64> = numbers.map(|t| t["number"].as_u64().unwrap()).collect();
         assert_eq!(numbers, (1..=24).collect::<Vec<_>>());
     }
-    assert_eq!(read(world.own(STATE)), read(world.mirror(STATE)));
+    assert_eq!(read_own(world.own(STATE)), read(world.mirror(STATE)));
     assert_eq!(fs::read_dir(world.mirror(OUTPUTS)).unwrap().count(), 24);
 }
 
@@ -276,7 +296,7 @@ fn a_hostile_project_directory_costs_the_mirror_and_never_the_result() {
         hostility(&world);
         world.store.documents_for(&world.spec(), &[]).unwrap();
         world.store.record(&world.task(1)).unwrap();
-        let own = read(world.own("agent_outputs/task_001_output.md"));
+        let own = read_own(world.own("agent_outputs/task_001_output.md"));
         assert!(own.contains("The result of 1."), "hostility {number}");
         assert_eq!(read(victim.clone()), "precious", "hostility {number}");
         let names = fs::read_dir(elsewhere.path()).unwrap().count();
@@ -288,12 +308,12 @@ fn a_hostile_project_directory_costs_the_mirror_and_never_the_result() {
 fn an_edit_that_cannot_be_read_is_neither_adopted_nor_overwritten() {
     let world = world();
     world.store.record(&world.task(1)).unwrap();
-    let before = read(world.own(OVERVIEW));
+    let before = read_own(world.own(OVERVIEW));
     for bytes in [b"\xff\xfe".to_vec(), vec![b'x'; 1024 * 1024]] {
         fs::write(world.mirror(OVERVIEW), &bytes).unwrap();
         world.store.record(&world.task(2)).unwrap();
         assert_eq!(fs::read(world.mirror(OVERVIEW)).unwrap(), bytes);
-        assert_eq!(read(world.own(OVERVIEW)), before);
+        assert_eq!(read_own(world.own(OVERVIEW)), before);
     }
 }
 
@@ -409,4 +429,82 @@ fn a_damaged_list_is_begun_anew() {
     fs::write(world.own("mirror.json"), "[").unwrap();
     world.store.record(&world.task(2)).unwrap();
     assert!(read(world.mirror(COMPLETED)).contains("task_002"));
+}
+
+#[test]
+fn a_flipped_bit_in_any_file_of_ours_is_named_and_its_text_is_never_served() {
+    for name in [
+        OVERVIEW,
+        STATE,
+        COMPLETED,
+        "agent_outputs/task_001_output.md",
+    ] {
+        let world = world();
+        world.store.record(&world.task(1)).unwrap();
+        fs::remove_dir_all(world.mirror("")).unwrap();
+        let whole = fs::read(world.own(name)).unwrap();
+        for at in [0, 30, whole.len() / 2, whole.len() - 1] {
+            fs::write(world.own(name), &whole).unwrap();
+            flip(&world.own(name), at);
+            let error = world.store.get(&world.spec().project.unwrap().id);
+            let error = format!("{:#}", anyhow::Error::from(error.unwrap_err()));
+            let file = name.rsplit('/').next().unwrap();
+            assert!(error.contains(&format!("`{file}` is damaged")), "{error}");
+            assert_eq!(world.given(name), None);
+            let checked = check(&world.dir.path().join("head/context")).unwrap();
+            assert_eq!(checked.damaged, [world.own(name)]);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_when_its_place_is_needed_and_tasks_go_on() {
+    let world = world();
+    world.store.record(&world.task(1)).unwrap();
+    fs::remove_dir_all(world.mirror("")).unwrap();
+    for name in [OVERVIEW, STATE, COMPLETED, "mirror.json"] {
+        flip(&world.own(name), 120);
+    }
+    // A head that was started again: the list is not in its memory.
+    opened(world.dir.path()).record(&world.task(2)).unwrap();
+    for name in [OVERVIEW, STATE, COMPLETED, "mirror.json"] {
+        read_own(world.own(name));
+        assert!(world.own(&format!("{name}.damaged")).exists(), "{name}");
+    }
+    assert!(read_own(world.own(STATE)).contains("task_002"));
+    let checked = check(&world.dir.path().join("head/context")).unwrap();
+    assert_eq!((checked.damaged.len(), checked.aside.len()), (0, 4));
+}
+
+#[test]
+fn a_damaged_document_comes_back_from_a_mirror_that_has_the_same_text() {
+    let world = world();
+    world.store.record(&world.task(1)).unwrap();
+    fs::write(world.mirror(OVERVIEW), "This is about owls.\n").unwrap();
+    assert_eq!(world.given(OVERVIEW).unwrap(), "This is about owls.\n");
+    flip(&world.own(OVERVIEW), 100);
+    assert_eq!(world.given(OVERVIEW).unwrap(), "This is about owls.\n");
+    assert_eq!(read_own(world.own(OVERVIEW)), "This is about owls.\n");
+}
+
+#[test]
+fn files_from_before_there_were_checksums_get_theirs_also_after_a_crash_in_between() {
+    let world = world();
+    fs::create_dir_all(world.own(OUTPUTS)).unwrap();
+    let output = "agent_outputs/task_001_output.md";
+    for (name, text) in [
+        (OVERVIEW, "Owls.\n"),
+        (COMPLETED, "[]\n"),
+        (output, "Done.\n"),
+    ] {
+        fs::write(world.own(name), text).unwrap();
+    }
+    // As far as an earlier opening had come.
+    fs::write(world.own(STATE), sum::with_sum(b"All is well.\n")).unwrap();
+    let root = world.dir.path().join("head/context");
+    assert_eq!(check(&root).unwrap(), Checked::default());
+    assert_eq!(world.given(OVERVIEW).unwrap(), "Owls.\n");
+    assert_eq!(world.given(STATE).unwrap(), "All is well.\n");
+    assert_eq!(read_own(world.own(output)), "Done.\n");
+    assert_eq!(check(&root).unwrap().files, 5);
 }

@@ -16,7 +16,7 @@ use super::{
     Error,
     index::{Place, Places, Summary},
     io_error,
-    segment::{self, Name},
+    segment::{self, Durable, Name},
 };
 
 /// Indexes of full segments that are kept at hand.
@@ -37,8 +37,6 @@ pub(super) struct Open {
     pub frames: usize,
     pub newest: Timestamp,
     pub places: Places,
-    /// Whether something stands behind the last mark of a clean end.
-    pub unmarked: bool,
 }
 
 /// All segments.
@@ -85,7 +83,6 @@ impl Open {
             frames: 0,
             newest: Timestamp(0),
             places: Places::new(),
-            unmarked: false,
         }
     }
 
@@ -190,7 +187,8 @@ impl Catalog {
             None => {
                 tracing::warn!(path = %path.display(), "an index is missing or damaged; its segment is read");
                 let path = sealed.name.segment(&self.root);
-                let scan = segment::scan(&path).map_err(|e| io_error("read", &path, e))?;
+                let scan =
+                    segment::scan(&path, Durable::All).map_err(|e| io_error("read", &path, e))?;
                 scan.places
             }
         };

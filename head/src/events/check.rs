@@ -8,10 +8,28 @@ use std::{
 
 use super::{
     Error,
+    catalog::Catalog,
     index::Summary,
     io_error,
-    segment::{self, Name},
+    segment::{self, Durable, Name},
 };
+
+/// How far the events of a head that serves are durable.
+#[derive(Clone, Copy, Debug)]
+pub struct Reached {
+    number: u64,
+    bytes: u32,
+}
+
+impl Reached {
+    pub(super) fn of(catalog: &Catalog) -> Self {
+        let open = &catalog.read().open;
+        Self {
+            number: open.name.number,
+            bytes: open.bytes,
+        }
+    }
+}
 
 /// What a look at all segments found.
 #[derive(Debug, Default)]
@@ -22,49 +40,57 @@ pub struct Checked {
     pub bytes: u64,
     /// Bytes that are not what was written: in which file, from which byte on.
     pub damaged: Vec<(PathBuf, u64)>,
-    /// An end that reads as nothing: torn by a crash, or damaged.
+    /// An end that reads as nothing, and that nothing knows as durable: torn by a crash.
     pub torn: Vec<(PathBuf, u64)>,
     /// Indexes that do not say what is in their segment. They are made anew when they are read.
     pub indexes: Vec<PathBuf>,
 }
 
-/// Reads all segments below `root`; changes nothing.
-pub fn check(root: &Path) -> Result<Checked, Error> {
+/// Reads all segments below `root`; changes nothing. With a head that serves there, what comes
+/// behind `reached` is not looked at.
+pub fn check(root: &Path, reached: Option<Reached>) -> Result<Checked, Error> {
     let mut checked = Checked::default();
-    for name in names(root)?.into_values() {
-        let path = name.segment(root);
-        match one(root, name, &mut checked) {
+    let names = names(root)?;
+    let last = names.keys().next_back().copied();
+    for name in names.into_values() {
+        let durable = match reached {
+            Some(reached) if name.number > reached.number => continue,
+            Some(reached) if name.number == reached.number => Durable::UpTo(reached.bytes),
+            None if Some(name.number) == last => Durable::Told,
+            Some(_) | None => Durable::All,
+        };
+        match one(root, name, durable, &mut checked) {
             // Its time was over meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            read => read.map_err(|e| io_error("read", &path, e))?,
+            read => read.map_err(|e| io_error("read", &name.segment(root), e))?,
         }
     }
     Ok(checked)
 }
 
-fn one(root: &Path, name: Name, checked: &mut Checked) -> io::Result<()> {
+fn one(root: &Path, name: Name, durable: Durable, checked: &mut Checked) -> io::Result<()> {
     let path = name.segment(root);
-    let scan = segment::scan(&path)?;
+    let scan = segment::scan(&path, durable)?;
     let bytes = fs::metadata(&path)?.len();
     checked.segments += 1;
     checked.bytes += bytes;
     let damaged = scan.damaged.iter().map(|at| (path.clone(), u64::from(*at)));
     checked.damaged.extend(damaged);
-    let index = name.index(root);
-    let summary = Summary::read(&index)?;
-    if bytes > u64::from(scan.bytes) && (summary.is_none() || scan.damaged.is_empty()) {
+    if matches!(durable, Durable::UpTo(_)) {
+        return Ok(()); // It has no index yet.
+    }
+    if bytes > u64::from(scan.bytes) {
         checked.torn.push((path, u64::from(scan.bytes)));
     }
-    let Some(summary) = summary else {
+    let index = name.index(root);
+    let Some(summary) = Summary::read(&index)? else {
         if index.exists() {
             checked.indexes.push(index);
         }
         return Ok(());
     };
-    if summary
-        .read_places(&index)?
-        .is_none_or(|places| places != scan.places)
-    {
+    let places = summary.read_places(&index)?;
+    if places.is_none_or(|places| places != scan.places) {
         checked.indexes.push(index);
     }
     Ok(())

@@ -19,11 +19,13 @@ pub(super) const MAGIC: &[u8; 8] = b"ORCHEVS\x01";
 /// Length and CRC, which are not counted in the length.
 pub(super) const HEAD_BYTES: usize = 8;
 const HEADER_BYTES: usize = 41;
+/// A frame without a body.
+pub(super) const FRAME_BYTES_MIN: u32 = (HEAD_BYTES + HEADER_BYTES) as u32;
 /// A frame ends when it has this many bytes of events, so that readers take it in one go.
-const BODY_BYTES: usize = 64 * 1024;
+pub(super) const BODY_BYTES: usize = 64 * 1024;
 /// Longest frame: a body that was nearly full, and one event with all its texts at their limits.
-const FRAME_BYTES_MAX: usize = 1024 * 1024;
-/// A frame without an attempt: everything before it is durable. Written at a clean end.
+pub(super) const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// A frame without an attempt, a seal: everything before it is durable.
 const CLOSED: u8 = 0;
 const EVENTS: u8 = 1;
 const GAP_AGE: u8 = 2;
@@ -33,7 +35,7 @@ const GAP_ATTEMPT: u8 = 4;
 /// What a frame tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The head ended in order.
+    /// A seal: everything before it is durable.
     Closed,
     /// Events `first..=last` are in it.
     Events,
@@ -63,7 +65,7 @@ pub(super) enum Broken {
 }
 
 impl Header {
-    /// The mark of a clean end.
+    /// A seal.
     pub fn closed(time: Timestamp, synced: u32) -> Self {
         let attempt = AttemptId {
             task: TaskId(0),

@@ -36,7 +36,7 @@ use orchestra_types::AttemptId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use catalog::Hold;
-pub use check::{Checked, check};
+pub use check::{Checked, Reached, check};
 pub use orchestra_types::event::{Gap, GapReason};
 pub use reader::Reader;
 pub use retention::Limits;
@@ -205,6 +205,12 @@ impl Events {
     /// The latest attempts of all tasks of which something is stored. Reads the disk.
     pub fn stored(&self) -> Result<Vec<AttemptId>, Error> {
         self.catalog.stored()
+    }
+
+    /// How far all events are durable just now.
+    #[must_use]
+    pub fn reached(&self) -> Reached {
+        Reached::of(&self.catalog)
     }
 
     /// Drops what has become too old. What becomes too much is dropped without being asked.

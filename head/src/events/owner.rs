@@ -23,9 +23,9 @@ use super::{
 use crate::engine::Clock;
 
 /// Most commands that share one write and one sync.
-const TURN_COMMANDS_MAX: usize = 1024;
+pub(super) const TURN_COMMANDS_MAX: usize = 1024;
 /// A turn ends when it has this many bytes.
-const TURN_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const TURN_BYTES: usize = 4 * 1024 * 1024;
 /// A segment is full when it has this many bytes, or frames.
 const SEGMENT_BYTES: u32 = 16 * 1024 * 1024;
 const SEGMENT_FRAMES: usize = 32 * 1024;
@@ -44,13 +44,11 @@ pub(super) struct Files {
     pub(super) suspects: BTreeSet<u64>,
     turn: u64,
     buffer: Vec<u8>,
-    /// Whether the segment ends with the mark of a clean end.
-    closed: bool,
 }
 
 #[derive(Default)]
 pub(super) struct Attempt {
-    last: u64,
+    pub(super) last: u64,
     pub(super) dropped: Option<Gap>,
     /// What its events take on disk.
     pub(super) bytes: u64,
@@ -67,9 +65,9 @@ struct Fresh {
 }
 
 #[derive(Default)]
-struct Turn {
+pub(super) struct Turn {
     fresh: BTreeMap<AttemptId, Fresh>,
-    bytes: usize,
+    pub(super) bytes: usize,
     waiting: Vec<(AttemptId, oneshot::Sender<Result<u64, Error>>)>,
 }
 
@@ -97,7 +95,6 @@ pub(super) fn run(mut files: Files, mut inbox: mpsc::Receiver<Command>) -> Resul
 
 impl Files {
     pub fn new(catalog: Arc<Catalog>, writer: Writer, limits: Limits) -> Self {
-        let closed = !catalog.read().open.unmarked;
         Self {
             limits,
             suspects: BTreeSet::new(),
@@ -107,7 +104,6 @@ impl Files {
             clock: Clock::start(),
             turn: 0,
             buffer: Vec::new(),
-            closed,
         }
     }
 
@@ -141,7 +137,7 @@ impl Files {
     }
 
     /// Durable first, told second.
-    fn finish(&mut self, mut turn: Turn) -> Result<(), Error> {
+    pub(super) fn finish(&mut self, mut turn: Turn) -> Result<(), Error> {
         self.turn += 1;
         if !turn.fresh.is_empty() {
             match self.write(&turn) {
@@ -195,10 +191,10 @@ impl Files {
             }
             Err(error) => return Err(io_error("write", &path(), error)),
         }
-        self.closed = false;
-        self.writer
-            .sync()
-            .map_err(|error| io_error("sync", &path(), error))
+        let synced = self.writer.sync();
+        synced.map_err(|error| io_error("sync", &path(), error))?;
+        let sealed = self.writer.seal(self.clock.now());
+        sealed.map_err(|error| io_error("seal", &path(), error))
     }
 
     fn publish(&mut self, fresh: BTreeMap<AttemptId, Fresh>) -> Result<(), Error> {
@@ -233,7 +229,7 @@ impl Files {
     }
 
     /// An attempt as it stands, from the segments when it is not at hand.
-    fn attempt(&mut self, id: AttemptId) -> Result<&mut Attempt, Error> {
+    pub(super) fn attempt(&mut self, id: AttemptId) -> Result<&mut Attempt, Error> {
         let turn = self.turn;
         let attempt = match self.attempts.entry(id) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
@@ -290,11 +286,11 @@ impl Files {
         let summary = {
             let open = &self.catalog.read().open;
             let path = name.index(&root);
-            Summary::write(&path, open.bytes, open.newest, &open.places)
+            let bytes = self.writer.file_bytes();
+            Summary::write(&path, bytes, open.newest, &open.places)
         };
         let open = Open::new(next, writer.bytes());
         self.writer = writer;
-        self.closed = true;
         let mut inner = self.catalog.write();
         let full = std::mem::replace(&mut inner.open, open);
         let sealed = Sealed { name, summary };
@@ -305,24 +301,19 @@ impl Files {
         Ok(())
     }
 
-    /// Marks a clean end, so that the next start knows all of the segment as durable.
+    /// Makes the seal durable, so that the next start knows all of the segment as durable.
     fn close(&mut self) -> Result<(), Error> {
-        if self.closed {
-            return Ok(());
-        }
-        let mut mark = Vec::new();
-        Header::closed(self.clock.now(), self.writer.bytes()).put(&[], &mut mark);
-        match self.append(&mark) {
-            // A missing mark only makes the next start less sharp-eyed.
-            Ok(()) | Err(Error::Full { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
+        let closed = self.writer.close(self.clock.now());
+        closed.map_err(|error| {
+            let name = self.catalog.read().open.name;
+            io_error("seal", &name.segment(self.catalog.root()), error)
+        })
     }
 }
 
 impl Turn {
     /// Takes those events that come next; behind a gap nothing is taken.
-    fn add(&mut self, attempt: AttemptId, durable: u64, first: u64, events: Vec<Bytes>) {
+    pub(super) fn add(&mut self, attempt: AttemptId, durable: u64, first: u64, events: Vec<Bytes>) {
         let known = self.fresh.get(&attempt);
         let last = known.map_or(durable, |fresh| fresh.first + fresh.events.len() as u64 - 1);
         let Some(doubled) = (last + 1).checked_sub(first) else {

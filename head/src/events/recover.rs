@@ -7,7 +7,7 @@ use super::{
     catalog::{Catalog, Open, Sealed},
     index::Summary,
     io_error,
-    segment::{self, Name, Scan, Writer},
+    segment::{self, Durable, Name, Scan, Writer},
 };
 
 /// Finds all segments. The last one goes on, unless it is damaged.
@@ -36,13 +36,12 @@ pub(super) fn open(root: &Path) -> Result<(Catalog, Writer), Error> {
     let path = name.segment(root);
     let writer = match scan.bytes {
         0 => Writer::create(&path),
-        bytes => Writer::reopen(&path, bytes),
+        _ => Writer::reopen(&path, &scan),
     };
     let writer = writer.map_err(|e| io_error("open", &path, e))?;
     let mut state = Open::new(name, writer.bytes());
     state.frames = scan.places.values().map(Vec::len).sum();
     state.newest = scan.newest;
-    state.unmarked = scan.unmarked;
     state.places = scan.places;
     Ok((Catalog::new(root, sealed, state), writer))
 }
@@ -61,7 +60,11 @@ fn one(root: &Path, name: Name, is_last: bool) -> Result<Found, Error> {
     {
         return Ok(Found::Full(summary));
     }
-    let scan = segment::scan(&path).map_err(|e| io_error("read", &path, e))?;
+    let durable = match is_last {
+        true => Durable::Told,
+        false => Durable::All,
+    };
+    let scan = segment::scan(&path, durable).map_err(|e| io_error("read", &path, e))?;
     for offset in &scan.damaged {
         tracing::error!(path = %path.display(), offset, "events are damaged on disk");
     }

@@ -5,8 +5,12 @@ use orchestra_types::{AttemptId, TaskId};
 
 use super::{
     Events, Gap, GapReason, Limits, Owner, Piece, Reader,
-    segment::{self, Name},
+    frame::FRAME_BYTES_MIN,
+    segment::{self, Durable, Name},
 };
+
+/// Bytes of a seal.
+const SEAL: usize = FRAME_BYTES_MIN as usize;
 
 const ATTEMPT: AttemptId = AttemptId {
     task: TaskId(7),
@@ -134,14 +138,15 @@ async fn a_torn_tail_is_cut_off_and_what_was_acknowledged_stays() {
     let (log, owner) = start(&dir);
     append(&log, ATTEMPT, 1..=5).await;
     let path = first_segment(&dir);
-    // What a kill leaves: no mark of a clean end.
-    let acknowledged = std::fs::read(&path).unwrap();
+    let mut acknowledged = std::fs::read(&path).unwrap();
+    // What comes next takes the place of the seal.
+    acknowledged.truncate(acknowledged.len() - SEAL);
     append(&log, ATTEMPT, 6..=6).await;
     append(&log, OTHER, 1..=1).await;
     let longer = std::fs::read(&path).unwrap();
     stop(log, owner).await;
     let tail = &longer[acknowledged.len()..];
-    for torn in [1, 7, 8, 9, 200, 3000, tail.len() / 2 - 1] {
+    for torn in [1, 7, 8, 9, 200, 3000, (tail.len() - SEAL) / 2 - 1] {
         std::fs::write(&path, &acknowledged).unwrap();
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(&tail[..torn]).unwrap();
@@ -179,7 +184,7 @@ async fn a_flipped_bit_anywhere_is_told_as_a_gap_and_never_served() {
     stop(log, owner).await;
     let path = first_segment(&dir);
     let whole = std::fs::read(&path).unwrap();
-    let frame = (whole.len() - 8 - 49) / 3;
+    let frame = (whole.len() - 8 - SEAL) / 3;
     for at in (0..8 + frame * 3).step_by(101) {
         let mut flipped = whole.clone();
         flipped[at] ^= 0x10;
@@ -211,15 +216,112 @@ async fn what_a_killed_head_left_is_known_as_durable_after_the_next_clean_end() 
     let (log, owner) = start(&dir);
     append(&log, ATTEMPT, 1..=1).await;
     let path = first_segment(&dir);
-    let killed = std::fs::read(&path).unwrap();
+    let mut killed = std::fs::read(&path).unwrap();
     stop(log, owner).await;
+    // Between the write and its seal.
+    killed.truncate(killed.len() - SEAL);
     std::fs::write(&path, &killed).unwrap();
     let (log, owner) = start(&dir);
     stop(log, owner).await;
     let mut flipped = std::fs::read(&path).unwrap();
     flipped[killed.len() - 1] ^= 0x10;
     std::fs::write(&path, flipped).unwrap();
-    assert_eq!(segment::scan(&path).unwrap().damaged, [8]);
+    let scan = segment::scan(&path, Durable::Told).unwrap();
+    assert_eq!(scan.damaged, [8]);
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_last_events_of_a_killed_head_is_damage_and_no_torn_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, owner) = start(&dir);
+    for seq in 1..=2 {
+        append(&log, ATTEMPT, seq..=seq).await;
+    }
+    // What a kill leaves once the last events are acknowledged.
+    let killed = std::fs::read(first_segment(&dir)).unwrap();
+    stop(log, owner).await;
+    let frame = (killed.len() - 8 - SEAL) / 2;
+    for at in (8 + frame..killed.len() - SEAL).step_by(61) {
+        let mut flipped = killed.clone();
+        flipped[at] ^= 0x10;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(first_segment(&dir), flipped).unwrap();
+        let checked = super::check(dir.path(), None).unwrap();
+        let place = (first_segment(&dir), 8 + frame as u64);
+        assert_eq!((checked.damaged, checked.torn), (vec![place], vec![]));
+        let (log, owner) = start(&dir);
+        assert_eq!(all_of(&log, ATTEMPT, 0).await, numbers(1..=1), "byte {at}");
+        // A worker that still has it sends it again.
+        assert_eq!(append(&log, ATTEMPT, 2..=2).await, 2);
+        assert_eq!(all_of(&log, ATTEMPT, 0).await, numbers(1..=2));
+        stop(log, owner).await;
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_full_segment_is_never_taken_for_torn() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, owner) = start(&dir);
+    append_many(&log, ATTEMPT, 1..=8_000).await;
+    stop(log, owner).await;
+    let path = first_segment(&dir);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let length = bytes.len();
+    bytes[length - SEAL - 1] ^= 1;
+    bytes[length - 1] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    std::fs::remove_file(path.with_extension("idx")).unwrap();
+    let checked = super::check(dir.path(), None).unwrap();
+    assert_eq!((checked.damaged.len(), checked.torn), (1, vec![]));
+    let (log, owner) = start(&dir);
+    let seen = all_of(&log, ATTEMPT, 0).await;
+    let gaps: Vec<_> = seen.iter().filter_map(|piece| piece.err()).collect();
+    assert!(
+        matches!(
+            gaps[..],
+            [Gap {
+                why: GapReason::Damaged,
+                ..
+            }]
+        ),
+        "{gaps:?}"
+    );
+    stop(log, owner).await;
+}
+
+#[tokio::test]
+async fn what_is_being_written_is_no_damage_to_who_checks_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, owner) = start(&dir);
+    append(&log, ATTEMPT, 1..=1).await;
+    let reached = log.reached();
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(first_segment(&dir))
+        .unwrap();
+    file.write_all(&[7; 20]).unwrap();
+    let checked = super::check(dir.path(), Some(reached)).unwrap();
+    assert_eq!((checked.damaged, checked.torn), (vec![], vec![]));
+    let mut bytes = std::fs::read(first_segment(&dir)).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(first_segment(&dir), bytes).unwrap();
+    let checked = super::check(dir.path(), Some(reached)).unwrap();
+    assert_eq!(checked.damaged, [(first_segment(&dir), 8)]);
+    stop(log, owner).await;
+}
+
+#[tokio::test]
+async fn starting_again_and_again_lets_a_segment_be_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, owner) = start(&dir);
+    append(&log, ATTEMPT, 1..=1).await;
+    stop(log, owner).await;
+    let once = std::fs::read(first_segment(&dir)).unwrap();
+    for _ in 0..3 {
+        let (log, owner) = start(&dir);
+        stop(log, owner).await;
+    }
+    assert_eq!(std::fs::read(first_segment(&dir)).unwrap(), once);
 }
 
 #[tokio::test]

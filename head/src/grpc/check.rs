@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     backup::Touched,
-    check::{self, Index, Report},
+    check::{self, Beside, Index, Report},
     store,
 };
 
@@ -27,7 +27,7 @@ pub(super) async fn check(services: &Services) -> Result<v1::CheckResponse> {
     // Nothing that a row refers to goes while it is looked for.
     let _hold = services.keeper.hold().await;
     let engine = services.engine.clone();
-    let blobs = services.blobs.clone();
+    let (blobs, events) = (services.blobs.clone(), services.events.clone());
     let head = orchestra_config::StateDir::new(&services.about.state_dir).head();
     let runtime = tokio::runtime::Handle::current();
     let touched = Arc::new(Mutex::new(Touched::everything()));
@@ -40,7 +40,13 @@ pub(super) async fn check(services: &Services) -> Result<v1::CheckResponse> {
             Ok(runtime.block_on(page)?)
         })?;
         let changing = changing(&touched)?;
-        check::judge(index, &changing, &blobs, &head.join("events"))
+        let beside = Beside {
+            blobs: &blobs,
+            events: &head.join("events"),
+            context: &head.join("context"),
+            reached: Some(events.reached()),
+        };
+        check::judge(index, &changing, &beside)
     });
     let checked = checked.await;
     let checked = checked.map_err(|_| status::internal("the check broke"))?;
@@ -63,6 +69,7 @@ fn answer(report: Report) -> v1::CheckResponse {
         tasks: report.tasks,
         blobs: report.blobs,
         segments: report.segments,
+        documents: report.documents,
         bytes: report.bytes,
         findings_total: total,
         findings: findings

@@ -70,6 +70,7 @@ pub(super) fn context(error: &context::Error) -> Status {
     let text = chain(error);
     match error {
         context::Error::Files { .. } => Status::internal(text),
+        context::Error::Damaged { .. } => Status::data_loss(text),
         context::Error::NotEditable { .. } | context::Error::TooLarge { .. } => {
             Status::invalid_argument(text)
         }

@@ -69,7 +69,6 @@ impl Checkpoint {
 impl Store {
     /// Does a little of what can wait. To be called when nobody waits for the store.
     pub fn idle(&mut self) -> Result<Idle> {
-        self.journal.seal()?;
         if !self.may_grow()? {
             return Ok(Idle::Nothing);
         }

@@ -20,6 +20,7 @@ impl Store {
         }
         written += self.write_frame(Kind::Last)?;
         self.journal.sync()?;
+        self.journal.seal()?;
         self.committed += written;
         Ok(())
     }
@@ -38,6 +39,7 @@ impl Store {
         }
         written += self.write_frame(Kind::Last)?;
         self.journal.sync()?;
+        self.journal.seal()?;
         self.committed += written;
         Ok(())
     }

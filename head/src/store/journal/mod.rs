@@ -119,8 +119,8 @@ impl Journal {
         self.active().sync()
     }
 
-    /// Says behind the last commit that it was durable, so that damage to it is seen for what it
-    /// is. Costs a write into the page cache.
+    /// Says behind the last commit that it is durable, so that damage to it is seen for what it is.
+    /// Costs a write into the page cache, and the next commit takes its place.
     pub fn seal(&mut self) -> Result<()> {
         if self.sealed || self.place > 0 {
             return Ok(());

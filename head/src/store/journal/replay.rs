@@ -156,10 +156,14 @@ impl Replay {
             active.sync()?;
         }
         segment::sync_dir(dir).map_err(|source| io_error("sync", dir, source))?;
+        // What a killed head wrote last may be in the page cache only, and who asks again is told
+        // that it is done.
+        segments[active].sync()?;
         segments[active].end = end;
         // Behind the active one there is at most one that was made ahead of its use.
         let ahead = segments.drain(active + 1..).next();
-        let journal = Journal::new(dir, segments, ahead, self.committed);
+        let mut journal = Journal::new(dir, segments, ahead, self.committed);
+        journal.seal()?;
         Ok((journal, self.table))
     }
 }
