@@ -17,6 +17,8 @@ use crate::{
 const EVENTS: &str = "events of task ";
 /// Any will do: the bodies are only compared.
 const BODY_SEED: u64 = 11;
+/// A project that has context.
+const PROJECT: &str = "dir-1";
 /// Names the uploaded bodies, beside the state.
 const UPLOADED: &str = "uploaded.json";
 
@@ -146,12 +148,36 @@ pub async fn take(site: &Site) -> anyhow::Result<Picture> {
             picture.put(format!("{EVENTS}{id}"), events)?;
         }
     }
+    let request = v1::GetContextRequest {
+        project: PROJECT.to_owned(),
+    };
+    let context = admin.get_context(request).await;
+    let context = context.map(|context| {
+        let documents = context.into_inner().documents;
+        format!("{:?}", documents.into_iter().collect::<BTreeMap<_, _>>())
+    });
+    picture.put("context".to_owned(), context)?;
     let mut bulk = BulkClient::new(channel);
     for digest in uploaded(site)? {
         let body = download(&mut bulk, digest.clone()).await;
         picture.put(format!("body {digest:?}"), body)?;
     }
     Ok(picture)
+}
+
+/// Gives a project context.
+pub async fn put_context(site: &Site) -> anyhow::Result<()> {
+    let mut admin = AdminClient::new(site.admin_channel().await?);
+    let documents = [
+        ("project_overview.md", "What owls do at night. ".repeat(200)),
+        ("current_state.md", "They sleep. ".repeat(100)),
+    ];
+    let request = v1::PutContextRequest {
+        project: PROJECT.to_owned(),
+        documents: documents.map(|(name, text)| (name.to_owned(), text)).into(),
+    };
+    admin.put_context(request).await?;
+    Ok(())
 }
 
 /// Uploads bodies of all sizes, and notes beside the state what they are called.

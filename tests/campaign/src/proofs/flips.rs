@@ -1,5 +1,6 @@
-//! One bit is flipped in one file of a stopped store. A head on it either names the damage, at its
-//! start or when the row is asked for, or serves exactly what the undamaged store held.
+//! One bit is flipped in one file of a store that nobody uses: one whose head ended in order, or one
+//! whose head was killed after its last acknowledgement. A head on it either names the damage, at
+//! its start or when the row is asked for, or serves exactly what the undamaged store held.
 
 use std::{
     fs,
@@ -29,7 +30,7 @@ pub(super) const PROOF: Proof = Proof {
 };
 
 /// What of the head's directory is the store.
-const ROOMS: [&str; 3] = ["db", "blobs", "events"];
+const ROOMS: [&str; 4] = ["db", "blobs", "events", "context"];
 /// Bodies that are kept beside the store's rows.
 const BLOBS: usize = 6;
 const BLOB_BYTES_MAX: usize = 100_000;
@@ -46,8 +47,16 @@ struct Flip {
     bit: u8,
 }
 
+/// How the head ended that left a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    InOrder,
+    Killed,
+}
+
 /// A store that nobody uses, and what it serves.
 struct Base {
+    ended: Ended,
     state: PathBuf,
     picture: Picture,
     /// Files of the store, below the state directory.
@@ -68,38 +77,48 @@ enum Taken {
 
 fn run(campaign: &Campaign) -> anyhow::Result<Row> {
     let mut row = campaign.row(PROOF.name, 200, 3000);
-    let base = Base::new(campaign)?;
+    let bases = [
+        Base::new(campaign, Ended::InOrder)?,
+        Base::new(campaign, Ended::Killed)?,
+    ];
     let (mut refused, mut named, mut unchanged) = (0, 0, 0);
-    while row.rounds < row.figure && row.violations < VIOLATIONS_MAX {
+    for base in bases.iter().cycle() {
+        if row.rounds >= row.figure || row.violations >= VIOLATIONS_MAX {
+            break;
+        }
         let mut rng = campaign.rng(PROOF.name, row.rounds);
         let flip = base.choose(&mut rng)?;
         match base.flipped(campaign, &flip)? {
             Taken::Refused => refused += 1,
             Taken::Named => named += 1,
             Taken::Unchanged => unchanged += 1,
-            Taken::Violation(text) => row.violated(row.rounds, [format!("{flip:?}: {text}")]),
+            Taken::Violation(text) => {
+                let ended = base.ended;
+                row.violated(row.rounds, [format!("{flip:?} ({ended:?}): {text}")]);
+            }
         }
         row.rounds += 1;
     }
     row.detail = format!(
         "{refused} heads refused to start, {named} named what is damaged, {unchanged} flips changed \
          nothing; {} files, {} answers compared",
-        base.files.len(),
-        base.picture.len()
+        bases.iter().map(|base| base.files.len()).sum::<usize>(),
+        bases.iter().map(|base| base.picture.len()).sum::<usize>(),
     );
     Ok(row)
 }
 
 impl Base {
     /// Makes a store with tasks in all states, events and blobs, and stops its head.
-    fn new(campaign: &Campaign) -> anyhow::Result<Self> {
-        let state = campaign.dir("flips-base")?;
+    fn new(campaign: &Campaign, ended: Ended) -> anyhow::Result<Self> {
+        let state = campaign.dir(&format!("flips-{ended:?}"))?;
         let site = campaign.site(&state);
         let ledger = Shared::default();
         let mut head = site.start()?;
         campaign.runtime.block_on(async {
             let clients = Clients::connect(&site).await?;
             picture::upload(&site, BLOBS, BLOB_BYTES_MAX).await?;
+            picture::put_context(&site).await?;
             let running = Load::new(&site, &ledger, "flips", campaign.seed)?.start(&clients);
             tokio::time::sleep(LOAD).await;
             head.kill_9()?;
@@ -112,9 +131,13 @@ impl Base {
             load::settle(&clients, &ledger).await?;
             settled(&site).await
         })?;
-        head.stop()?;
+        match ended {
+            Ended::InOrder => head.stop()?,
+            Ended::Killed => head.kill()?,
+        }
         let files = files_of_store(&state)?;
         let mut base = Self {
+            ended,
             state,
             picture: Picture::default(),
             files,
