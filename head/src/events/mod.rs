@@ -13,6 +13,7 @@
 mod catalog;
 mod check;
 mod filter;
+mod former;
 mod frame;
 mod index;
 mod owner;

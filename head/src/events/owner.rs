@@ -73,6 +73,7 @@ pub(super) struct Turn {
 
 /// Runs until all senders are gone, or until the first error that cannot be told to the sender.
 pub(super) fn run(mut files: Files, mut inbox: mpsc::Receiver<Command>) -> Result<(), Error> {
+    files.import_former()?;
     files.keep_limits()?;
     while let Some(first) = inbox.blocking_recv() {
         let mut turn = Turn::default();
