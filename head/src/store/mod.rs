@@ -66,8 +66,9 @@ pub use key::{
 };
 pub use page::{Page, Row, change_of, references};
 
-/// The journal's room that is kept for what the core changes by itself while the disk is full.
-const OWN_ROOM_BYTES: u64 = 512 * 1024;
+/// The journal's room that is kept for what the core changes by itself while the disk is full: an
+/// eighth of a segment, 512 KiB. A new segment has more.
+const OWN_ROOM_BYTES: u64 = journal::SEGMENT_BYTES / 8;
 
 /// What a store operation gives.
 pub type Result<T> = std::result::Result<T, Error>;

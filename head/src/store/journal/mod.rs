@@ -27,6 +27,7 @@ use orchestra_config::durable;
 
 pub(crate) use frame::{Frame, Kind};
 pub(crate) use replay::Position;
+pub(crate) use segment::BYTES as SEGMENT_BYTES;
 
 use super::{Error, Result, error::io_error, job::Job, table::Place};
 use frame::Header;

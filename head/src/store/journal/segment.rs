@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Size of each segment. Small in tests, so that they meet each of its edges.
-pub(super) const BYTES: u64 = if cfg!(any(test, feature = "fail-points")) {
+pub(crate) const BYTES: u64 = if cfg!(any(test, feature = "fail-points")) {
     256
 } else {
     4096
