@@ -14,7 +14,7 @@ use super::moment::{parse_moment, parse_rule};
 use crate::error::{Error, Result};
 
 /// The keys of a task in a file, `runner` and `requires` being other names for two of them.
-pub const KEYS: [&str; 25] = [
+pub const KEYS: [&str; 26] = [
     "fallback",
     "budget",
     "parent",
@@ -39,6 +39,7 @@ pub const KEYS: [&str; 25] = [
     "command",
     "repo",
     "in_place",
+    "no_repo",
     "apply",
 ];
 
@@ -100,6 +101,8 @@ pub struct Draft {
     pub repo: Option<PathBuf>,
     /// Work in the directory itself.
     pub in_place: Option<bool>,
+    /// Work in an empty directory, for no project.
+    pub no_repo: Option<bool>,
     /// Put the change into the checkout on success.
     pub apply: Option<bool>,
     /// Where it stands: `tasks.yaml:12`; none for arguments.
@@ -116,6 +119,9 @@ impl Draft {
             merged.extend(own);
             merged
         };
+        // What a task says of its place itself stands above what is said for all.
+        let names_a_repo = self.repo.is_some() || self.in_place.is_some() || self.apply.is_some();
+        let wants_one = self.no_repo != Some(true);
         Self {
             priority: self.priority.or(defaults.priority),
             agent: self.agent.or_else(|| defaults.agent.clone()),
@@ -148,9 +154,12 @@ impl Draft {
             } else {
                 self.context
             },
-            repo: self.repo.or_else(|| defaults.repo.clone()),
-            in_place: self.in_place.or(defaults.in_place),
-            apply: self.apply.or(defaults.apply),
+            no_repo: self.no_repo.or(defaults.no_repo.filter(|_| !names_a_repo)),
+            repo: self
+                .repo
+                .or_else(|| defaults.repo.clone().filter(|_| wants_one)),
+            in_place: self.in_place.or(defaults.in_place.filter(|_| wants_one)),
+            apply: self.apply.or(defaults.apply.filter(|_| wants_one)),
             ..self
         }
     }
@@ -203,6 +212,20 @@ impl Draft {
         // One set of rules: those of the wire.
         submitted_spec(v1::TaskSpec::from(spec))
             .map_err(|e| Error::failed(format!("{} {}: {}", self.what(), e.field, e.why)))
+    }
+
+    /// Whether it works for no project.
+    pub fn is_without_repo(&self) -> Result<bool> {
+        let no_repo = self.no_repo.unwrap_or(false);
+        let needs_one = self.in_place == Some(true) || self.apply == Some(true);
+        if no_repo && (needs_one || self.repo.is_some()) {
+            return Err(Error::failed(format!(
+                "{} no_repo cannot be together with repo, in_place or apply",
+                self.what()
+            ))
+            .hint("leave out one of them"));
+        }
+        Ok(no_repo)
     }
 
     /// With its place in a file.
@@ -327,6 +350,30 @@ mod tests {
         assert_eq!((spec.priority, spec.retries), (Priority::Normal, 0));
         assert_eq!(spec.timeout, config.queue.default_timeout);
         assert_eq!(spec.runner, None);
+    }
+
+    #[test]
+    fn what_a_task_says_of_its_place_stands_above_what_is_said_for_all() {
+        let nowhere = Draft {
+            no_repo: Some(true),
+            ..draft("x")
+        };
+        let applied = Draft {
+            repo: Some("there".into()),
+            apply: Some(true),
+            ..draft("x")
+        };
+        let merged = nowhere.clone().or(&applied);
+        assert_eq!((merged.repo.clone(), merged.apply), (None, None));
+        assert!(merged.is_without_repo().unwrap());
+        assert!(!applied.clone().or(&nowhere).is_without_repo().unwrap());
+        assert!(draft("x").or(&nowhere).is_without_repo().unwrap());
+        let both = Draft {
+            no_repo: Some(true),
+            ..applied
+        };
+        let error = both.is_without_repo().unwrap_err().to_string();
+        assert!(error.contains("no_repo cannot be together"), "{error}");
     }
 
     #[test]

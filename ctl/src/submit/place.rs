@@ -47,7 +47,7 @@ impl<'a> Places<'a> {
         })
     }
 
-    /// Sets the task's project and place.
+    /// Sets the task's project and place; one that is for no project keeps its empty one.
     pub async fn locate(
         &mut self,
         uploads: &mut Uploads,
@@ -55,6 +55,9 @@ impl<'a> Places<'a> {
         base: &Path,
         spec: &mut TaskSpec,
     ) -> Result<()> {
+        if draft.is_without_repo()? {
+            return Ok(());
+        }
         let key = (directory(draft, base)?, draft.in_place.unwrap_or(false));
         if !self.known.contains_key(&key) {
             let found = self.look(uploads, &key.0, key.1).await?;

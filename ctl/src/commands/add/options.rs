@@ -93,6 +93,9 @@ pub struct Options {
     /// Work in the directory itself instead of a snapshot
     #[arg(long)]
     pub in_place: bool,
+    /// Work in an empty directory, for no project, on any worker
+    #[arg(long, conflicts_with_all = ["repo", "in_place", "apply"])]
+    pub no_repo: bool,
     /// Put the change into the checkout by itself on success
     #[arg(long)]
     pub apply: bool,
@@ -129,6 +132,7 @@ impl Options {
             context: self.context,
             repo: self.repo,
             in_place: self.in_place.then_some(true),
+            no_repo: self.no_repo.then_some(true),
             apply: self.apply.then_some(true),
             ..Draft::default()
         })
