@@ -77,15 +77,27 @@ impl Writer {
 
     /// Appends one frame. It is in the file for every reader, but not yet safe from power loss.
     pub fn append(&mut self, payload: &[u8]) -> Result<(), Error> {
-        let frame = frame(payload).map_err(failed("append to", &self.path))?;
-        if let Err(e) = self.file.write_all(&frame) {
-            // A part of the frame may be there; the next append must not follow it.
+        self.append_all([payload])
+    }
+
+    /// Appends frames with one write.
+    pub fn append_all<P: AsRef<[u8]>>(
+        &mut self,
+        payloads: impl IntoIterator<Item = P>,
+    ) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        for payload in payloads {
+            let frame = frame(payload.as_ref()).map_err(failed("append to", &self.path))?;
+            bytes.extend(frame);
+        }
+        if let Err(e) = self.file.write_all(&bytes) {
+            // A part may be there; the next append must not follow it.
             self.file
                 .set_len(self.len)
                 .map_err(failed("cut the end of", &self.path))?;
             return Err(failed("append to", &self.path)(e));
         }
-        self.len += frame.len() as u64;
+        self.len += bytes.len() as u64;
         Ok(())
     }
 
@@ -113,6 +125,11 @@ pub fn replace<'a>(
     }
     durable::write(path, &bytes, durable::Access::Private).map_err(failed("replace", path))?;
     Writer::open(path, |_| {})
+}
+
+/// What a payload of this size takes in a file, in bytes.
+pub fn bytes_of(payload: usize) -> u64 {
+    HEAD_BYTES + payload as u64
 }
 
 fn frame(payload: &[u8]) -> io::Result<Vec<u8>> {

@@ -19,7 +19,7 @@ use crate::{attempt::StopReason, fleet::Order};
 /// Messages that may wait for the network; heartbeats never wait behind more.
 const OUTGOING_BOUND: usize = 16;
 /// Most reports in one message.
-const REPORTS_MAX: usize = 64;
+const REPORTS_MAX: usize = 256;
 /// How long the head may take for its Welcome.
 const WELCOME_WITHIN: Duration = Duration::from_secs(30);
 

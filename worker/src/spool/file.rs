@@ -17,8 +17,10 @@ use crate::frames;
 
 /// Version of the file's format.
 const FORMAT: u32 = 1;
-/// A file smaller than this is not worth a rewrite: 64 KiB.
-const COMPACT_BYTES: u64 = 64 * 1024;
+/// A file with fewer bytes of acknowledged reports is not worth a rewrite while others wait: 1 MiB.
+const COMPACT_BYTES: u64 = 1024 * 1024;
+/// When nothing waits, a rewrite costs little: 64 KiB.
+const COMPACT_IDLE_BYTES: u64 = 64 * 1024;
 
 /// Why the spool cannot be used. The worker stops then: it may not promise what it cannot keep.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,8 @@ pub struct Spool {
     path: PathBuf,
     file: frames::Writer,
     waiting: VecDeque<v1::Report>,
+    /// What the waiting reports take in the file.
+    waiting_bytes: u64,
     acked: u64,
     last: u64,
 }
@@ -92,6 +96,7 @@ impl Spool {
             path: path.to_owned(),
             file,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             acked: header.acked,
             last: header.acked,
         };
@@ -107,6 +112,7 @@ impl Spool {
             path: path.to_owned(),
             file: frames::replace(path, [header.as_slice()])?,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             acked: 0,
             last: 0,
         })
@@ -120,24 +126,30 @@ impl Spool {
                 found: report.seq,
             });
         }
-        self.last = report.seq;
-        self.waiting.push_back(report);
+        self.keep(report);
         Ok(())
+    }
+
+    fn keep(&mut self, report: v1::Report) {
+        self.last = report.seq;
+        self.waiting_bytes += frames::bytes_of(report.encoded_len());
+        self.waiting.push_back(report);
     }
 
     /// Numbers these reports and makes all of them durable at once.
     pub fn append(&mut self, reports: Vec<NewReport>) -> Result<(), Error> {
-        for report in reports {
-            let report = v1::Report {
-                seq: self.last + 1,
+        let numbered = (self.last + 1..).zip(reports);
+        let numbered: Vec<v1::Report> = numbered
+            .map(|(seq, report)| v1::Report {
+                seq,
                 attempt: Some(report.attempt.into()),
                 time_ms: report.time.0,
                 body: Some(report.body),
-            };
-            self.file.append(&report.encode_to_vec())?;
-            self.last = report.seq;
-            self.waiting.push_back(report);
-        }
+            })
+            .collect();
+        let payloads = numbered.iter().map(Message::encode_to_vec);
+        self.file.append_all(payloads)?;
+        numbered.into_iter().for_each(|report| self.keep(report));
         Ok(self.file.sync()?)
     }
 
@@ -147,17 +159,29 @@ impl Spool {
             return Ok(());
         }
         self.acked = up_to;
-        while self.waiting.front().is_some_and(|r| r.seq <= up_to) {
+        while let Some(report) = self.waiting.front().filter(|r| r.seq <= up_to) {
+            self.waiting_bytes -= frames::bytes_of(report.encoded_len());
             self.waiting.pop_front();
         }
         // The head knows more reports than this spool: its file was lost. Their numbers are used
         // up, which must outlive this process.
         let lost = up_to > self.last;
         self.last = self.last.max(up_to);
-        if lost || (self.waiting.is_empty() && self.file.size() > COMPACT_BYTES) {
+        if lost || self.is_worth_compacting() {
             self.compact()?;
         }
         Ok(())
+    }
+
+    /// A file that is never without a waiting report must not grow for ever: what a rewrite copies
+    /// is at most as much as it drops.
+    fn is_worth_compacting(&self) -> bool {
+        let dropped = self.file.size() - self.waiting_bytes;
+        let enough = match self.waiting.is_empty() {
+            true => COMPACT_IDLE_BYTES,
+            false => COMPACT_BYTES.max(self.waiting_bytes),
+        };
+        dropped > enough
     }
 
     fn compact(&mut self) -> Result<(), Error> {
@@ -171,8 +195,10 @@ impl Spool {
     /// The first waiting reports behind number `after`, at most `max` of them.
     #[must_use]
     pub fn waiting_after(&self, after: u64, max: usize) -> Vec<v1::Report> {
-        let behind = self.waiting.iter().filter(|r| r.seq > after);
-        behind.take(max).cloned().collect()
+        // They are numbered one after the other.
+        let first = self.waiting.front().map_or(0, |report| report.seq);
+        let skip = usize::try_from((after + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+        self.waiting.iter().skip(skip).take(max).cloned().collect()
     }
 
     /// The number of the last report.
@@ -248,7 +274,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spool");
         let mut spool = Spool::open(&path).unwrap();
-        let many = COMPACT_BYTES / 8;
+        let many = COMPACT_IDLE_BYTES / 8;
         spool.append((1..=many).map(report).collect()).unwrap();
         spool.acknowledge(many - 1).unwrap();
         assert_eq!(numbers(&spool), [many]);
@@ -257,6 +283,28 @@ mod tests {
         let mut again = Spool::open(&path).unwrap();
         again.append(vec![report(1)]).unwrap();
         assert_eq!(numbers(&again), [many + 1]);
+    }
+
+    #[test]
+    fn a_spool_that_is_never_empty_does_not_grow_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let mut spool = Spool::open(&path).unwrap();
+        let batch = 4096;
+        for round in 1..=64 {
+            let from = (round - 1) * batch;
+            spool
+                .append((from + 1..=from + batch).map(report).collect())
+                .unwrap();
+            spool.acknowledge(from + batch - 1).unwrap();
+            assert_eq!(numbers(&spool), [from + batch]);
+        }
+        let size = std::fs::metadata(&path).unwrap().len();
+        assert!(size < COMPACT_BYTES + 2 * batch * 64, "{size}");
+        let mut again = Spool::open(&path).unwrap();
+        assert_eq!(again.last(), 64 * batch);
+        again.append(vec![report(1)]).unwrap();
+        assert_eq!(again.last(), 64 * batch + 1);
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub struct Progress {
 pub struct Closed;
 
 enum Command {
-    Record(Box<NewReport>, oneshot::Sender<u64>),
+    /// Answered with the number of the last one.
+    Record(Vec<NewReport>, oneshot::Sender<u64>),
     Acknowledged(u64),
     Waiting {
         after: u64,
@@ -69,8 +70,13 @@ pub fn start(path: PathBuf) -> Result<(Handle, oneshot::Receiver<Error>), Error>
 impl Handle {
     /// Makes a report durable; its number.
     pub async fn record(&self, report: NewReport) -> Result<u64, Closed> {
+        self.record_all(vec![report]).await
+    }
+
+    /// Makes reports durable together; the number of the last one.
+    pub async fn record_all(&self, reports: Vec<NewReport>) -> Result<u64, Closed> {
         let (done, number) = oneshot::channel();
-        self.send(Command::Record(Box::new(report), done)).await?;
+        self.send(Command::Record(reports, done)).await?;
         number.await.map_err(|_| Closed)
     }
 
@@ -126,17 +132,16 @@ fn handle(spool: &mut Spool, batch: impl Iterator<Item = Command>) -> Result<(),
     let mut rest = Vec::new();
     for command in batch {
         match command {
-            Command::Record(report, done) => {
-                reports.push(*report);
-                waiters.push(done);
+            Command::Record(new, done) => {
+                reports.extend(new);
+                waiters.push((spool.last() + reports.len() as u64, done));
             }
             other => rest.push(other),
         }
     }
     if !reports.is_empty() {
-        let first = spool.last() + 1;
         spool.append(reports)?;
-        for (number, done) in (first..).zip(waiters) {
+        for (number, done) in waiters {
             // The attempt may have been aborted; its report stands all the same.
             done.send(number).unwrap_or_default();
         }

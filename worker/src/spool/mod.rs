@@ -5,4 +5,4 @@ mod file;
 mod handle;
 
 pub use file::{Error, NewReport, Spool};
-pub use handle::{Closed, Handle, start};
+pub use handle::{Closed, Handle, Progress, start};
