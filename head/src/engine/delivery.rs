@@ -23,6 +23,8 @@ pub(super) struct Delivery {
     /// Closes that the closer had no room for. At most one for each task, and each close that ends
     /// wakes the engine, which then offers them again.
     closes_waiting: VecDeque<Close>,
+    /// Acknowledgements are cumulative: of those of one turn the last one says it all.
+    acks: BTreeMap<ConnectionId, u64>,
 }
 
 impl Delivery {
@@ -39,6 +41,7 @@ impl Delivery {
             changes,
             closes,
             closes_waiting: VecDeque::new(),
+            acks: BTreeMap::new(),
         }
     }
 
@@ -62,6 +65,9 @@ impl Delivery {
     pub fn deliver(&mut self, messages: Vec<Message>, store: &Store) -> Result<(), Failed> {
         for message in messages {
             self.deliver_one(message, store)?;
+        }
+        for (connection, up_to) in std::mem::take(&mut self.acks) {
+            self.send(connection, Outgoing::AckReports { up_to });
         }
         self.offer_closes();
         Ok(())
@@ -89,7 +95,7 @@ impl Delivery {
                 attempt,
             } => self.send(connection, Outgoing::Retract { attempt }),
             Message::AckReports { connection, up_to } => {
-                self.send(connection, Outgoing::AckReports { up_to });
+                self.acks.insert(connection, up_to);
             }
             Message::Availability {
                 connection,

@@ -17,6 +17,7 @@ mod flood;
 mod follow;
 mod list;
 mod manifest;
+mod outgoing;
 mod purge;
 mod push;
 mod schedules;

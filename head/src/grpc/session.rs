@@ -15,22 +15,20 @@ use orchestra_proto::{
     v1::{self, head_message, report, worker_message},
 };
 use orchestra_types::{
-    AttemptId, Exit, Failure, FailureCode, Limited, ManifestSummary, Outcome, Timestamp, Usage,
-    WorkerId, limits, runner::WorkerInfo,
+    Exit, Failure, FailureCode, Limited, ManifestSummary, Outcome, Timestamp, Usage, WorkerId,
+    limits, runner::WorkerInfo,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 use tonic::Streaming;
 
 use super::{
     Services,
     fleet::Peer,
+    outgoing::{self, message},
     status::{self, Result},
-    stream::{self, Answers, Gone},
+    stream::Answers,
 };
-use crate::{
-    engine::{Attachment, Outgoing},
-    security,
-};
+use crate::{engine::Attachment, security};
 
 /// How long a new stream may take to say who it is.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -65,7 +63,7 @@ pub(super) async fn run(
     };
     let ended = tokio::select! {
         ended = reader.run(inbound) => ended,
-        ended = write(&services, outbox, &answers) => ended,
+        ended = outgoing::write(&services, outbox, &answers) => ended,
     };
     drop(guard);
     ended
@@ -259,78 +257,4 @@ fn unreadable(why: &Refused, time_ms: u64) -> Outcome {
         started_at: Timestamp(time_ms),
         finished_at: Timestamp(time_ms),
     }
-}
-
-/// Sends what the engine wants sent, in its order, until the engine ends the stream.
-async fn write(
-    services: &Services,
-    mut outbox: mpsc::Receiver<Outgoing>,
-    answers: &Answers<v1::HeadMessage>,
-) -> Result<()> {
-    while let Some(outgoing) = outbox.recv().await {
-        let body = complete(services, outgoing).await;
-        match stream::send(answers, message(body)).await {
-            Ok(()) => {}
-            Err(Gone) => return Ok(()),
-        }
-    }
-    Err(status::cut_off("the head ended this stream"))
-}
-
-async fn complete(services: &Services, outgoing: Outgoing) -> head_message::Body {
-    match outgoing {
-        Outgoing::Welcome(welcome) => head_message::Body::Welcome(v1::Welcome {
-            cluster: services.security.cluster().to_owned(),
-            epoch: welcome.epoch,
-            acked_up_to: welcome.acked_up_to,
-            keep: ids(welcome.keep),
-            kill: ids(welcome.kill),
-            lease_ms: u64::try_from(limits::LEASE.as_millis()).unwrap_or(u64::MAX),
-            head_version: env!("CARGO_PKG_VERSION").to_owned(),
-        }),
-        Outgoing::Start {
-            attempt,
-            runner,
-            spec,
-            before,
-        } => {
-            let start = services.starter.start(attempt, runner, *spec, before).await;
-            order(v1::order::Body::Start(start))
-        }
-        Outgoing::Stop { attempt, reason } => {
-            let reason = match reason {
-                orchestra_core::StopReason::Cancelled => "cancelled",
-                orchestra_core::StopReason::Timeout => "timeout",
-                orchestra_core::StopReason::Stalled => "stalled",
-                orchestra_core::StopReason::Budget => "budget",
-            };
-            order(v1::order::Body::Cancel(v1::Cancel {
-                attempt: Some(attempt.into()),
-                reason: reason.to_owned(),
-            }))
-        }
-        Outgoing::Retract { attempt } => order(v1::order::Body::Retract(v1::Retract {
-            attempt: Some(attempt.into()),
-        })),
-        Outgoing::Availability(availability) => {
-            head_message::Body::Availability(v1::Availability {
-                state: availability.as_str().to_owned(),
-            })
-        }
-        Outgoing::AckReports { up_to } => head_message::Body::ReportAck(v1::ReportAck { up_to }),
-    }
-}
-
-fn order(body: v1::order::Body) -> head_message::Body {
-    head_message::Body::Orders(v1::Orders {
-        orders: vec![v1::Order { body: Some(body) }],
-    })
-}
-
-fn message(body: head_message::Body) -> v1::HeadMessage {
-    v1::HeadMessage { body: Some(body) }
-}
-
-fn ids(ids: Vec<AttemptId>) -> Vec<v1::AttemptId> {
-    ids.into_iter().map(Into::into).collect()
 }

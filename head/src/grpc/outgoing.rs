@@ -1,0 +1,150 @@
+//! What the engine wants sent to a worker: orders are made complete, and those that wait together go
+//! in one message.
+
+use orchestra_proto::v1::{self, head_message, order};
+use orchestra_types::{AttemptId, limits};
+use prost::Message as _;
+use tokio::sync::mpsc;
+
+use super::{
+    Services,
+    status::{self, Result},
+    stream::{self, Answers, Gone},
+};
+use crate::engine::Outgoing;
+
+/// Most orders in one message.
+const ORDERS_MAX: usize = 256;
+/// A message is sent when its orders have so many bytes: 1 MiB. A single order may have more.
+const ORDERS_BYTES: usize = 1024 * 1024;
+
+/// Sends what the engine wants sent, in its order, until the engine ends the stream.
+pub(super) async fn write(
+    services: &Services,
+    mut outbox: mpsc::Receiver<Outgoing>,
+    answers: &Answers<v1::HeadMessage>,
+) -> Result<()> {
+    let mut waiting = Vec::with_capacity(ORDERS_MAX);
+    while outbox.recv_many(&mut waiting, ORDERS_MAX).await > 0 {
+        match write_all(services, &mut waiting, answers).await {
+            Ok(()) => {}
+            Err(Gone) => return Ok(()),
+        }
+    }
+    Err(status::cut_off("the head ended this stream"))
+}
+
+async fn write_all(
+    services: &Services,
+    waiting: &mut Vec<Outgoing>,
+    answers: &Answers<v1::HeadMessage>,
+) -> std::result::Result<(), Gone> {
+    let mut together = Together::default();
+    for outgoing in waiting.drain(..) {
+        match complete(services, outgoing).await {
+            Completed::Order(order) => together.add(*order, answers).await?,
+            Completed::Other(body) => {
+                together.send(answers).await?;
+                stream::send(answers, message(body)).await?;
+            }
+        }
+    }
+    together.send(answers).await
+}
+
+/// Orders of one message.
+#[derive(Default)]
+struct Together {
+    orders: Vec<v1::Order>,
+    bytes: usize,
+}
+
+impl Together {
+    async fn add(
+        &mut self,
+        order: v1::Order,
+        answers: &Answers<v1::HeadMessage>,
+    ) -> std::result::Result<(), Gone> {
+        let bytes = order.encoded_len();
+        if self.bytes + bytes > ORDERS_BYTES {
+            self.send(answers).await?;
+        }
+        self.bytes += bytes;
+        self.orders.push(order);
+        Ok(())
+    }
+
+    async fn send(&mut self, answers: &Answers<v1::HeadMessage>) -> std::result::Result<(), Gone> {
+        let Self { orders, bytes: _ } = std::mem::take(self);
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let body = head_message::Body::Orders(v1::Orders { orders });
+        stream::send(answers, message(body)).await
+    }
+}
+
+enum Completed {
+    Order(Box<v1::Order>),
+    Other(head_message::Body),
+}
+
+async fn complete(services: &Services, outgoing: Outgoing) -> Completed {
+    match outgoing {
+        Outgoing::Welcome(welcome) => Completed::Other(head_message::Body::Welcome(v1::Welcome {
+            cluster: services.security.cluster().to_owned(),
+            epoch: welcome.epoch,
+            acked_up_to: welcome.acked_up_to,
+            keep: ids(welcome.keep),
+            kill: ids(welcome.kill),
+            lease_ms: u64::try_from(limits::LEASE.as_millis()).unwrap_or(u64::MAX),
+            head_version: env!("CARGO_PKG_VERSION").to_owned(),
+        })),
+        Outgoing::Start {
+            attempt,
+            runner,
+            spec,
+            before,
+        } => {
+            let start = services.starter.start(attempt, runner, *spec, before).await;
+            order(order::Body::Start(start))
+        }
+        Outgoing::Stop { attempt, reason } => {
+            let reason = match reason {
+                orchestra_core::StopReason::Cancelled => "cancelled",
+                orchestra_core::StopReason::Timeout => "timeout",
+                orchestra_core::StopReason::Stalled => "stalled",
+                orchestra_core::StopReason::Budget => "budget",
+            };
+            order(order::Body::Cancel(v1::Cancel {
+                attempt: Some(attempt.into()),
+                reason: reason.to_owned(),
+            }))
+        }
+        Outgoing::Retract { attempt } => order(order::Body::Retract(v1::Retract {
+            attempt: Some(attempt.into()),
+        })),
+        Outgoing::Availability(availability) => {
+            let state = availability.as_str().to_owned();
+            let state = v1::Availability { state };
+            Completed::Other(head_message::Body::Availability(state))
+        }
+        Outgoing::AckReports { up_to } => {
+            let ack = v1::ReportAck { up_to };
+            Completed::Other(head_message::Body::ReportAck(ack))
+        }
+    }
+}
+
+fn order(body: order::Body) -> Completed {
+    Completed::Order(Box::new(v1::Order { body: Some(body) }))
+}
+
+/// A message of the stream.
+pub(super) fn message(body: head_message::Body) -> v1::HeadMessage {
+    v1::HeadMessage { body: Some(body) }
+}
+
+fn ids(ids: Vec<AttemptId>) -> Vec<v1::AttemptId> {
+    ids.into_iter().map(Into::into).collect()
+}
