@@ -38,9 +38,9 @@ fn main() -> anyhow::Result<()> {
     let config = format!("worker:\n  slots: {SLOTS}\n");
     let cluster = Cluster::new(Setup::new().config(&config))?;
     cluster.start()?;
-    let noop = json!({"description": "nothing", "agent": "noop"});
+    let noop = json!({"description": "nothing", "agent": "noop", "no_repo": true});
     let noop = drain(&cluster, &noop, noop_tasks)?;
-    let shell = json!({"command": ["/bin/true"]});
+    let shell = json!({"command": ["/bin/true"], "no_repo": true});
     let shell = drain(&cluster, &shell, shell_tasks)?;
     let document = json!({
         "slots": SLOTS,

@@ -191,6 +191,7 @@ fn shared(
         me: setup.me.clone(),
         environment: setup.environment.clone(),
         machine: identity.machine().clone(),
+        boot: identity.boot().to_owned(),
     })
 }
 

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    attempt::{self, Control, Shared, Stage, StopReason},
+    attempt::{self, Control, Noops, Shared, Stage, StopReason},
     waiting::{Busy, Waiting},
 };
 
@@ -102,6 +102,8 @@ pub struct Fleet {
     waiting: Waiting,
     /// Each ends when an attempt gives its slot free.
     slots: JoinSet<()>,
+    /// Attempts that are nothing to do.
+    noops: Noops,
 }
 
 impl Fleet {
@@ -110,6 +112,7 @@ impl Fleet {
         let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
         let found = attempts_in(&shared.attempts)?;
         let mut fleet = Self {
+            noops: Noops::new(shared.spool.clone()),
             shared,
             inbox,
             entries: BTreeMap::new(),
@@ -138,6 +141,7 @@ impl Fleet {
                 Some(_) = self.slots.join_next(), if !self.slots.is_empty() => {
                     self.begin_waiting();
                 }
+                never = self.noops.advance() => match never {},
             }
         }
     }
@@ -197,6 +201,9 @@ impl Fleet {
 
     /// Begins an attempt, or lets it wait for a slot.
     fn take_order(&mut self, attempt: AttemptId, start: Box<v1::Start>) {
+        if start.runner == NOOP {
+            return self.noops.take(attempt);
+        }
         if self.entries.contains_key(&attempt) || self.waiting.contains(attempt) {
             return;
         }
@@ -264,21 +271,18 @@ impl Fleet {
         let runner = start
             .as_ref()
             .map_or_else(String::new, |s| s.runner.clone());
-        let runner = (runner != NOOP).then_some(runner);
-        if runner.is_some() {
-            let mut stage = stage.clone();
-            self.slots.spawn(async move {
-                // An owner that has ended gives the slot free as well.
-                let _ = stage.wait_for(|stage| *stage == Stage::Delivering).await;
-            });
-        }
+        let mut delivering = stage.clone();
+        self.slots.spawn(async move {
+            // An owner that has ended gives the slot free as well.
+            let _ = delivering.wait_for(|s| *s == Stage::Delivering).await;
+        });
         let run = attempt::run(Arc::clone(&self.shared), attempt, start, control);
         let owner = self.tasks.spawn(async move { (attempt, run.await) }).id();
         let entry = Entry {
             stop,
             stage,
             owner,
-            runner,
+            runner: Some(runner),
         };
         self.entries.insert(attempt, entry);
     }
@@ -296,11 +300,12 @@ impl Fleet {
             attempt: *attempt,
             started: *entry.stage.borrow() > Stage::Preparing,
         });
-        let waiting = self.waiting.ids().map(|attempt| Held {
+        let unstarted = self.waiting.ids().chain(self.noops.held());
+        let unstarted = unstarted.map(|attempt| Held {
             attempt,
             started: false,
         });
-        held.chain(waiting).collect()
+        held.chain(unstarted).collect()
     }
 
     async fn on_ended(&mut self, ended: Result<Ended, task::JoinError>) {

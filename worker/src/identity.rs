@@ -189,6 +189,12 @@ impl Identity {
         }
     }
 
+    /// This boot of the machine.
+    #[must_use]
+    pub fn boot(&self) -> &str {
+        &self.boot_id
+    }
+
     /// The machine, which in-place work must be on.
     #[must_use]
     pub fn machine(&self) -> &MachineId {

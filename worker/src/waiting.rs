@@ -3,10 +3,7 @@
 use std::collections::VecDeque;
 
 use orchestra_proto::v1;
-use orchestra_types::{
-    AttemptId,
-    runner::{NOOP, RunnerInfo},
-};
+use orchestra_types::{AttemptId, runner::RunnerInfo};
 
 /// An order to start.
 pub type Start = (AttemptId, Box<v1::Start>);
@@ -33,7 +30,7 @@ impl Busy {
         };
         let of_runner = self.runners.iter().filter(|name| *name == runner).count();
         let full = of_runner >= info.slots as usize || self.runners.len() >= self.slots as usize;
-        info.prefetch == 0 || runner == NOOP || !full
+        info.prefetch == 0 || !full
     }
 }
 
@@ -100,13 +97,8 @@ mod tests {
 
     #[test]
     fn only_what_may_be_given_ahead_waits_for_a_slot() {
-        let known = [
-            runner("claude", 1, 0),
-            runner("shell", 2, 4),
-            runner(NOOP, 1, 9),
-        ];
+        let known = [runner("claude", 1, 0), runner("shell", 2, 4)];
         assert!(busy(&["claude", "claude", "claude"]).has_slot("claude", &known));
-        assert!(busy(&["noop", "noop", "noop"]).has_slot(NOOP, &known));
         assert!(busy(&["shell", "claude"]).has_slot("shell", &known));
         assert!(!busy(&["shell", "shell"]).has_slot("shell", &known));
         assert!(!busy(&["claude", "claude", "shell"]).has_slot("shell", &known));

@@ -1,4 +1,4 @@
-//! Small files that survive a crash: a reader sees the old bytes or the new ones, never a part.
+//! Small files that are replaced whole: a reader sees the old bytes or the new ones, never a part.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -20,10 +20,28 @@ pub enum Access {
     Shared,
 }
 
-/// Writes `bytes` to `path`: a temporary file beside it, fsync, rename, fsync of the directory.
+/// Writes `bytes` to `path`, durably: a temporary file beside it, fsync, rename, fsync of the
+/// directory.
 pub fn write(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+    write_with(path, bytes, access, Sync::Disk)
+}
+
+/// Writes `bytes` to `path` by a temporary file and a rename. It survives the end of this process at
+/// any point, and costs no wait for the disk; after a loss of power the file may be the old one or
+/// none, or hold anything.
+pub fn replace(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+    write_with(path, bytes, access, Sync::None)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sync {
+    Disk,
+    None,
+}
+
+fn write_with(path: &Path, bytes: &[u8], access: Access, sync: Sync) -> io::Result<()> {
     let temporary = temporary_beside(path)?;
-    let written = write_and_rename(&temporary, path, bytes, access);
+    let written = write_and_rename(&temporary, path, bytes, access, sync);
     if written.is_err() {
         // The first error is the one to report; a file that cannot be removed is only litter.
         let _ = fs::remove_file(&temporary);
@@ -50,7 +68,13 @@ fn temporary_beside(path: &Path) -> io::Result<std::path::PathBuf> {
     Ok(path.with_file_name(temporary))
 }
 
-fn write_and_rename(temporary: &Path, path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+fn write_and_rename(
+    temporary: &Path,
+    path: &Path,
+    bytes: &[u8],
+    access: Access,
+    sync: Sync,
+) -> io::Result<()> {
     // A temporary file of an earlier process with the same pid is only in the way.
     match fs::remove_file(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -66,9 +90,14 @@ fn write_and_rename(temporary: &Path, path: &Path, bytes: &[u8], access: Access)
         .mode(mode)
         .open(temporary)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(temporary, path)?;
-    sync_parent(path)
+    match sync {
+        Sync::None => fs::rename(temporary, path),
+        Sync::Disk => {
+            file.sync_all()?;
+            fs::rename(temporary, path)?;
+            sync_parent(path)
+        }
+    }
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
@@ -90,7 +119,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         write(&path, b"one", Access::Private).unwrap();
-        write(&path, b"two", Access::Private).unwrap();
+        replace(&path, b"two", Access::Private).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

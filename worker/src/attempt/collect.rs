@@ -154,7 +154,7 @@ impl Job {
 
     fn put(&self, kind: ArtifactKind, bytes: &[u8]) -> Result<(), Error> {
         let path = self.files.artifact(kind);
-        durable::write(&path, bytes, durable::Access::Private).map_err(|source| {
+        durable::replace(&path, bytes, durable::Access::Private).map_err(|source| {
             super::record::Error::File {
                 doing: "write",
                 path,

@@ -18,10 +18,12 @@ mod launch;
 mod machine;
 mod noop;
 mod prepare;
+mod reboot;
 mod record;
 mod replay;
 mod run;
 
 pub use aside::fail;
 pub use machine::StopReason;
+pub use noop::Noops;
 pub use run::{Control, Error, Shared, Stage, chain, give_back, run};

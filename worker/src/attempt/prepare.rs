@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use orchestra_config::durable;
-use orchestra_proto::v1;
 use orchestra_repo::{Cache, Plan, Workspace, scan, task_branch};
 use orchestra_types::{Digest, Failure, FailureCode, Place};
 
@@ -26,8 +25,6 @@ struct Source {
 impl Attempt {
     /// From an accepted order to a directory.
     pub async fn prepare(&mut self) -> Result<Phase, Error> {
-        self.report(v1::report::Body::Accepted(v1::report::Accepted {}))
-            .await?;
         self.tell("preparing", "making the workspace")?;
         match self.make_place().await? {
             Ok(()) => Ok(Phase::Prepared),
@@ -136,7 +133,7 @@ impl Attempt {
             let scanned = scan::Snapshot::take(&dir, &exclude);
             let before = scanned.map_err(|error| failed(chain(&error)))?;
             let bytes = serde_json::to_vec(&before).expect("a look is JSON");
-            durable::write(&to, &bytes, durable::Access::Private)
+            durable::replace(&to, &bytes, durable::Access::Private)
                 .map_err(|error| failed(format!("failed to write `{}`: {error}", to.display())))
         })
         .await

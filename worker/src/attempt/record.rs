@@ -1,4 +1,7 @@
 //! What an attempt has reached, on disk.
+//!
+//! These files survive the end of the worker at any point. They are not synced: a loss of power
+//! ends the attempt's CLI too, and what the files say then is checked (see `reboot`).
 
 use std::{io, path::PathBuf};
 
@@ -83,19 +86,31 @@ pub struct Ended {
     pub model: String,
 }
 
+/// What is on disk of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What was reached.
+    pub phase: Phase,
+    /// The boot of the machine in which it was; none where an earlier version wrote the file.
+    pub boot: Option<String>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Record {
     format: u32,
     attempt: AttemptId,
+    #[serde(default)]
+    boot: Option<String>,
     #[serde(flatten)]
     phase: Phase,
 }
 
-/// Writes down what was reached.
-pub fn save(files: &Files, attempt: AttemptId, phase: &Phase) -> Result<(), Error> {
+/// Writes down what was reached in this boot of the machine.
+pub fn save(files: &Files, attempt: AttemptId, boot: &str, phase: &Phase) -> Result<(), Error> {
     let record = Record {
         format: FORMAT,
         attempt,
+        boot: Some(boot.to_owned()),
         phase: phase.clone(),
     };
     let text = serde_json::to_vec_pretty(&record).expect("a record is JSON");
@@ -103,12 +118,17 @@ pub fn save(files: &Files, attempt: AttemptId, phase: &Phase) -> Result<(), Erro
 }
 
 /// Reads what was reached; none where an order was never accepted.
-pub fn load(files: &Files) -> Result<Option<Phase>, Error> {
+pub fn load(files: &Files) -> Result<Option<Found>, Error> {
     let Some(text) = read(files.record())? else {
         return Ok(None);
     };
     match serde_json::from_slice::<Record>(&text) {
-        Ok(record) if record.format == FORMAT => Ok(Some(record.phase)),
+        Ok(Record {
+            format: FORMAT,
+            attempt: _,
+            boot,
+            phase,
+        }) => Ok(Some(Found { phase, boot })),
         Ok(_) | Err(_) => Err(Error::Malformed {
             path: files.record(),
         }),
@@ -139,7 +159,7 @@ fn load_message<T: Message + Default>(path: PathBuf) -> Result<T, Error> {
 }
 
 fn write(path: PathBuf, bytes: &[u8]) -> Result<(), Error> {
-    durable::write(&path, bytes, durable::Access::Private).map_err(|source| Error::File {
+    durable::replace(&path, bytes, durable::Access::Private).map_err(|source| Error::File {
         doing: "write",
         path,
         source,
@@ -194,8 +214,9 @@ mod tests {
             Phase::Reported { seq: 7 },
         ];
         for phase in phases {
-            save(&files, attempt, &phase).unwrap();
-            assert_eq!(load(&files).unwrap(), Some(phase));
+            save(&files, attempt, "boot", &phase).unwrap();
+            let boot = Some("boot".to_owned());
+            assert_eq!(load(&files).unwrap(), Some(Found { phase, boot }));
         }
     }
 }

@@ -6,8 +6,7 @@ use orchestra_config::Config;
 use orchestra_proto::{Refused, convert, v1};
 use orchestra_types::{
     AttemptId, Digest, EventKind, Exit, Failure, MachineId, Outcome, RunnerName, TaskSpec,
-    Timestamp,
-    runner::{NOOP, RunnerInfo},
+    Timestamp, runner::RunnerInfo,
 };
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{Instrument, info_span};
@@ -15,8 +14,8 @@ use tracing::{Instrument, info_span};
 use super::{
     files::Files,
     machine::{self, StopReason},
-    noop,
-    record::{self, Phase},
+    reboot,
+    record::{self, Found, Phase},
 };
 use crate::{
     blobs,
@@ -61,6 +60,8 @@ pub struct Shared {
     pub environment: Vec<(OsString, OsString)>,
     /// The machine that in-place work must be on.
     pub machine: MachineId,
+    /// This boot of the machine.
+    pub boot: String,
 }
 
 impl Shared {
@@ -195,13 +196,13 @@ pub async fn run(
     start: Option<Box<v1::Start>>,
     control: Control,
 ) -> Result<(), Error> {
-    if start.as_ref().is_some_and(|start| start.runner == NOOP) {
-        return noop::run(&shared, id).await;
-    }
     let files = shared.files(id);
     let (order, phase) = match start {
-        Some(start) => (accept(&files, id, *start).await?, Phase::Accepted),
-        None => match find(&files).await? {
+        Some(start) => (
+            accept(&files, id, &shared.boot, *start).await?,
+            Phase::Accepted,
+        ),
+        None => match find(&files, &shared.boot).await? {
             Some((order, phase)) => {
                 end_orphans(&files, &phase).await;
                 (order, phase)
@@ -250,27 +251,36 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     texts.join(": ")
 }
 
-/// Makes a new order durable.
-async fn accept(files: &Files, id: AttemptId, start: v1::Start) -> Result<Order, Error> {
+/// Writes a new order down.
+async fn accept(
+    files: &Files,
+    id: AttemptId,
+    boot: &str,
+    start: v1::Start,
+) -> Result<Order, Error> {
     let order = Order::try_from(start.clone())?;
-    let files = files.clone();
+    let (files, boot) = (files.clone(), boot.to_owned());
     blocking(move || {
         make_dir(files.dir())?;
         record::save_message(files.order(), &start)?;
-        record::save(&files, id, &Phase::Accepted)?;
+        record::save(&files, id, &boot, &Phase::Accepted)?;
         Ok(order)
     })
     .await
 }
 
 /// What is on disk of an attempt; none where its order was never accepted.
-async fn find(files: &Files) -> Result<Option<(Order, Phase)>, Error> {
-    let files = files.clone();
+async fn find(files: &Files, boot: &str) -> Result<Option<(Order, Phase)>, Error> {
+    let (files, boot) = (files.clone(), boot.to_owned());
     blocking(move || {
-        let Some(phase) = record::load(&files)? else {
+        let Some(Found { phase, boot: of }) = record::load(&files)? else {
             return Ok(None);
         };
         let order = record::load_order(&files)?.try_into()?;
+        let phase = match of {
+            Some(of) if of != boot => reboot::phase(&files, phase, clock::now()),
+            Some(_) | None => phase,
+        };
         Ok(Some((order, phase)))
     })
     .await
@@ -401,7 +411,8 @@ impl Attempt {
     /// Writes down what was reached.
     pub async fn save(&self, phase: &Phase) -> Result<(), Error> {
         let (files, id, phase) = (self.files.clone(), self.id, phase.clone());
-        Ok(blocking(move || record::save(&files, id, &phase)).await?)
+        let boot = self.shared.boot.clone();
+        Ok(blocking(move || record::save(&files, id, &boot, &phase)).await?)
     }
 
     /// Makes a report durable; its number.

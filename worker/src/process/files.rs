@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use orchestra_config::durable;
 use orchestra_types::{Exit, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -158,14 +159,11 @@ pub(super) fn take_spawn(dir: &Path) -> io::Result<bool> {
     }
 }
 
-/// Writes a value so that a reader sees all of it or nothing, also after a loss of power.
+/// Writes a value so that a reader sees all of it or nothing. Nobody reads it after a loss of power,
+/// which ends the CLI.
 pub(super) fn write_json<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
-    let partial = dir.join(format!("{name}.partial"));
-    let mut file = File::create(&partial)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
-    file.sync_all()?;
-    fs::rename(&partial, dir.join(name))?;
-    File::open(dir)?.sync_all()
+    let bytes = serde_json::to_vec(value)?;
+    durable::replace(&dir.join(name), &bytes, durable::Access::Private)
 }
 
 /// Reads a value; none when the file is not there.
