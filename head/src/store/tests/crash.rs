@@ -67,7 +67,7 @@ proptest! {
                     apply(&mut after, rows);
                     if let (Some(part), Some(before)) = (crash, before) {
                         drop(store);
-                        tear(&before, part);
+                        tear(dir.path(), &before, part);
                         store = open(dir.path());
                         let found = held(&store);
                         prop_assert!(found == model || found == after);
@@ -272,20 +272,29 @@ fn journal_bytes(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     journal_files(dir).into_iter().filter_map(read).collect()
 }
 
-/// Undoes a part of the last commit: of the blocks that it changed, only some reached the disk.
-fn tear(before: &BTreeMap<PathBuf, Vec<u8>>, part: u8) {
-    for (path, old) in before {
-        let Ok(mut new) = fs::read(path) else {
-            continue;
-        };
-        let changed: Vec<usize> = (0..new.len()).filter(|at| new[*at] != old[*at]).collect();
-        if changed.is_empty() || new[..64] != old[..64] {
-            continue;
-        }
-        let kept = changed.len() * usize::from(part) / 256;
-        for at in &changed[kept..] {
-            new[*at] = old[*at];
-        }
-        fs::write(path, new).unwrap();
+/// Undoes a part of the last commit: of the bytes that it changed, only some reached the disk. A
+/// segment was synced before the next one was begun, so only the last one can be torn.
+fn tear(dir: &Path, before: &BTreeMap<PathBuf, Vec<u8>>, part: u8) {
+    const HEADER: usize = 64;
+    let torn = journal_bytes(dir)
+        .into_iter()
+        .rev()
+        .find_map(|(path, new)| {
+            let old = before
+                .get(&path)
+                .filter(|old| old[..HEADER] == new[..HEADER]);
+            let old = old.cloned().unwrap_or_else(|| vec![0; new.len()]);
+            let changed: Vec<usize> = (HEADER..new.len())
+                .filter(|at| new[*at] != old[*at])
+                .collect();
+            (!changed.is_empty()).then_some((path, new, old, changed))
+        });
+    let Some((path, mut new, old, changed)) = torn else {
+        return;
+    };
+    let kept = changed.len() * usize::from(part) / 256;
+    for at in &changed[kept..] {
+        new[*at] = old[*at];
     }
+    fs::write(path, new).unwrap();
 }
