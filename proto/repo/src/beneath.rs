@@ -11,7 +11,7 @@ use std::{
 
 use orchestra_types::Digest;
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, statat},
+    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, statat},
     io::Errno,
 };
 use sha2::{Digest as _, Sha256};
@@ -69,6 +69,26 @@ pub(crate) fn lstat(root: &OwnedFd, path: &[u8]) -> io::Result<Option<Stat>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// What a directory holds: names and kinds, none of them followed.
+pub(crate) fn list(root: &OwnedFd, path: &[u8]) -> io::Result<Vec<(Vec<u8>, FileType)>> {
+    let (parent, name) = parent(root, path, Missing::Fail)?;
+    let dir = openat(&parent, name, DIR, Mode::empty())?;
+    let mut found = Vec::new();
+    for entry in Dir::read_from(&dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            FileType::Unknown => kind(&statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?),
+            kind => kind,
+        };
+        found.push((name.to_vec(), kind));
+    }
+    Ok(found)
 }
 
 /// The kind of a file.

@@ -9,12 +9,14 @@ use std::{
 use orchestra_types::Manifest;
 
 use crate::{
-    error::{IoContext, Result},
+    error::{Error, IoContext, Result},
     git::{Git, Input},
-    manifest::{Renames, diff, manifest, write_patch},
+    manifest::{Raw, Renames, diff, manifest, write_patch},
+    names::is_checked_by_git,
+    quarantine::{Format, Quarantine},
     snapshot::{Bundled, bundle},
     stage::{Nested, Stage, Warnings, is_below},
-    workspace::Workspace,
+    workspace::{HEAD_REF, Workspace},
 };
 
 /// What CLIs leave behind for themselves; left out unless the project tracks it.
@@ -66,20 +68,19 @@ impl Workspace {
             None
         });
         let tip = tip.as_deref().unwrap_or(&self.base);
-        let tree = self.stage(tip, how, &mut warnings)?;
         let bare = self.bare();
-        let commit = self.commit(&bare, tip, &tree, how.message)?;
-        bare.output(&[
-            "update-ref",
-            &format!("refs/heads/{}", self.branch),
-            &commit,
-        ])?;
+        fs::create_dir_all(how.out).at("create the directory", how.out)?;
+        let tree = self.stage(tip, how, &mut warnings)?;
+        let (mut commit, mut bundle) = self.keep(&bare, tip, &tree, how)?;
+        if let Some(written) = &bundle
+            && let Some(tree) = self.without_refused(&commit, written, &mut warnings)?
+        {
+            (commit, bundle) = self.keep(&bare, tip, &tree, how)?;
+        }
         let mut manifest = manifest(&bare, &self.base, &commit)?;
         manifest.warnings.extend(warnings.into_list());
-        fs::create_dir_all(how.out).at("create the directory", how.out)?;
         let patch = how.out.join("change.patch");
         write_patch(&bare, &self.base, &commit, &patch)?;
-        let bundle = self.bundle(&bare, &commit, how.out)?;
         Ok(Collected {
             manifest,
             patch,
@@ -87,6 +88,63 @@ impl Workspace {
             branch: self.branch.clone(),
             commit,
         })
+    }
+
+    /// The tree as a commit on the attempt's branch, and as a bundle.
+    fn keep(
+        &self,
+        bare: &Git,
+        tip: &str,
+        tree: &str,
+        how: &Collect<'_>,
+    ) -> Result<(String, Option<PathBuf>)> {
+        let commit = self.commit(bare, tip, tree, how.message)?;
+        bare.output(&[
+            "update-ref",
+            &format!("refs/heads/{}", self.branch),
+            &commit,
+        ])?;
+        let bundle = self.bundle(bare, &commit, how.out)?;
+        Ok((commit, bundle))
+    }
+
+    /// Git checks the content of files with certain names, and whoever fetches a bundle with a bad one
+    /// gets nothing of it. The tree without those, when they are bad: each is named in a warning.
+    fn without_refused(
+        &self,
+        commit: &str,
+        bundle: &Path,
+        warnings: &mut Warnings,
+    ) -> Result<Option<String>> {
+        let mut suspects = diff(&self.bare(), &self.base, commit, Renames::Ignore)?;
+        suspects.retain(|file| !file.is_deleted() && is_checked_by_git(&file.path));
+        if suspects.is_empty() {
+            return Ok(None);
+        }
+        let Err(error) = self.received(bundle) else {
+            return Ok(None);
+        };
+        let Error::Git { stderr, .. } = &error else {
+            return Err(error);
+        };
+        let why = stderr.lines().find(|line| line.contains("error: "));
+        for file in &suspects {
+            let why = why.unwrap_or("git refuses it");
+            warnings.path(&file.path, format_args!("nobody could fetch it: {why}"));
+        }
+        let git = self.git();
+        restore(&git, suspects.iter())?;
+        git.line(&["write-tree"]).map(Some)
+    }
+
+    /// Takes the bundle as a receiver does, into a repository that vanishes.
+    fn received(&self, bundle: &Path) -> Result<()> {
+        let receiver = Quarantine::new(Format::of(&self.base), &[])?;
+        let lent = |objects: &Path| objects.join("info/alternates");
+        let (from, to) = (self.git_dir.join("objects"), receiver.objects());
+        fs::copy(lent(&from), lent(&to)).at("copy", lent(&from))?;
+        let name = format!("refs/heads/{}", self.branch);
+        receiver.take(bundle, &name, HEAD_REF)
     }
 
     /// The tree of the agent's files.
@@ -133,19 +191,10 @@ impl Workspace {
     /// Takes back what the agent committed although it is no result.
     fn unstage(&self, git: &Git, tip: &str, skip: &[Vec<u8>]) -> Result<()> {
         let changed = diff(&self.bare(), &self.base, tip, Renames::Ignore)?;
-        let mut input = Vec::new();
-        for file in changed.iter().filter(|file| is_below(&file.path, skip)) {
-            // Mode 0 removes the entry; the base's own entry comes back where it had one.
-            let (mode, id) = (file.old_mode, &file.old_id);
-            input.extend_from_slice(format!("{mode:o} {id}\t").as_bytes());
-            input.extend_from_slice(&file.path);
-            input.push(0);
-        }
-        git.output_of(
-            &["update-index", "-z", "--index-info"],
-            Input::Bytes(&input),
+        restore(
+            git,
+            changed.iter().filter(|file| is_below(&file.path, skip)),
         )
-        .map(drop)
     }
 
     fn warn_about_submodules(&self, git: &Git, warnings: &mut Warnings) -> Result<()> {
@@ -190,7 +239,12 @@ impl Workspace {
     fn bundle(&self, git: &Git, commit: &str, out: &Path) -> Result<Option<PathBuf>> {
         let to = out.join("change.bundle");
         if commit == self.base {
-            return Ok(None);
+            return match fs::remove_file(&to) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error).at("remove", &to)
+                }
+                Ok(()) | Err(_) => Ok(None),
+            };
         }
         let have: Vec<String> = self.head.iter().cloned().collect();
         let name = format!("refs/heads/{}", self.branch);
@@ -199,4 +253,18 @@ impl Workspace {
             Bundled::Nothing => Ok(None),
         }
     }
+}
+
+/// Puts the base's entries of these files back into the index.
+fn restore<'a>(git: &Git, files: impl Iterator<Item = &'a Raw>) -> Result<()> {
+    let mut input = Vec::new();
+    for file in files {
+        // Mode 0 removes the entry; the base's own entry comes back where it had one.
+        let (mode, id) = (file.old_mode, &file.old_id);
+        input.extend_from_slice(format!("{mode:o} {id}\t").as_bytes());
+        input.extend_from_slice(&file.path);
+        input.push(0);
+    }
+    let args = ["update-index", "-z", "--index-info"];
+    git.output_of(&args, Input::Bytes(&input)).map(drop)
 }

@@ -1,7 +1,7 @@
 //! The agent's own commits. Its `.git` is read as data: the text of HEAD and a ref, and objects
 //! that are packed, checked and named anew. No git process ever runs on it.
 
-use std::{fs::File, io::Read, os::fd::OwnedFd, time::Duration};
+use std::{error::Error as _, fs, fs::File, io::Read, os::fd::OwnedFd, time::Duration};
 
 use rustix::fs::FileType;
 
@@ -18,6 +18,8 @@ const REF_BYTES_MAX: u64 = 8 * 1024 * 1024;
 const COMMITS_MAX: usize = 10_000;
 /// Most bytes of an agent's own commits: 4 GiB.
 const PACK_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Most files that may hold an agent's objects.
+const OBJECTS_MAX: usize = 1_000_000;
 /// How deep symbolic refs may point at each other.
 const SYMREFS_MAX: usize = 4;
 /// Longest time for reading the agent's objects: some of them may be pipes that never end.
@@ -36,7 +38,10 @@ impl Workspace {
         if head == self.base {
             return Ok(None);
         }
-        self.import(&head).map_err(|error| error.to_string())?;
+        self.import(&head).map_err(|error| match error.source() {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        })?;
         Ok(Some(head))
     }
 
@@ -62,6 +67,7 @@ impl Workspace {
 
     fn import(&self, head: &str) -> Result<()> {
         let objects = self.dir.join(".git/objects");
+        self.require_plain_objects().at("trust", &objects)?;
         let lent = self
             .bare()
             .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&objects))
@@ -95,6 +101,32 @@ impl Workspace {
             &self.base,
         ];
         own.output(&reachable).map(drop)
+    }
+
+    /// The agent's objects must be its own: files in directories, without a link or a pipe, and with
+    /// no other lender than the one that the workspace was made with.
+    fn require_plain_objects(&self) -> std::io::Result<()> {
+        let root = beneath::root(&self.dir)?;
+        let lenders = read_text(&root, ".git/objects/info/alternates")?.unwrap_or_default();
+        if lenders != fs::read_to_string(self.git_dir.join("objects/info/alternates"))? {
+            return Err(std::io::Error::other("it borrows objects from elsewhere"));
+        }
+        let mut dirs = vec![b".git/objects".to_vec()];
+        let mut count = 0;
+        while let Some(dir) = dirs.pop() {
+            for (name, kind) in beneath::list(&root, &dir)? {
+                let path = [&dir, &b"/"[..], &name].concat();
+                match kind {
+                    FileType::Directory => dirs.push(path),
+                    FileType::RegularFile => count += 1,
+                    _ => return Err(std::io::Error::other("something in it is not a file")),
+                }
+                if count + dirs.len() > OBJECTS_MAX {
+                    return Err(std::io::Error::other("it has too many files"));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn pack(&self, lent: &Git, head: &str) -> Result<File> {

@@ -30,6 +30,21 @@ pub(crate) fn is_git_like(name: &[u8]) -> bool {
     trimmed == ".git" || trimmed == "git~1"
 }
 
+/// Whether git, when it fetches, looks into what has this name and may refuse everything because of
+/// it: `.gitmodules` and `.gitattributes`, in whatever way a file system could write them.
+pub(crate) fn is_checked_by_git(path: &[u8]) -> bool {
+    path.split(|b| *b == b'/').any(|name| {
+        let visible: String = String::from_utf8_lossy(name)
+            .chars()
+            .filter(|c| !is_ignored_by_hfs(*c))
+            .collect();
+        let name = visible.to_ascii_lowercase();
+        let starts = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
+        starts(&[".gitmodules", ".gitattributes"])
+            || name.contains('~') && starts(&["gitmod", "gitatt", "gi7eba", "gi7d29"])
+    })
+}
+
 fn is_ignored_by_hfs(c: char) -> bool {
     matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
 }

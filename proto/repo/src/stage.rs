@@ -193,11 +193,11 @@ impl Stage<'_> {
         ];
         let ended = self.git.ended(&args, Input::Bytes(&input))?;
         if ended.code == 0 {
-            let ignored = ended
-                .stderr
-                .lines()
-                .filter(|l| l.starts_with("Ignoring path"));
-            ignored.for_each(|line| warnings.add(line.to_owned()));
+            for line in ended.stderr.lines() {
+                if let Some(path) = line.strip_prefix("Ignoring path ") {
+                    warnings.path(path.as_bytes(), "git takes no such file there");
+                }
+            }
             return Ok(());
         }
         if let [path] = paths {

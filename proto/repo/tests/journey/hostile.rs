@@ -1,10 +1,6 @@
 //! Agents that make a mess of their workspace, by accident or on purpose.
 
-use std::{
-    fs,
-    os::unix::fs::{PermissionsExt, symlink},
-    path::Path,
-};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use crate::common::{BRANCH, Task, World, git, rows};
 use orchestra_repo::{ApplyError, Collect, apply};
@@ -16,107 +12,6 @@ fn paths(task: &Task) -> Vec<String> {
         .into_iter()
         .map(|e| e.path)
         .collect()
-}
-
-#[test]
-fn no_program_of_an_agents_git_directory_ever_runs() {
-    let user = World::with(&[("a.txt", "one\n"), ("sub/b.txt", "two\n")]);
-    let task = user.start();
-    let fired = user.tmp.path().join("fired");
-    let canary = user.tmp.path().join("canary");
-    fs::write(
-        &canary,
-        format!("#!/bin/sh\necho \"$0 $@\" >> '{}'\ncat\n", fired.display()),
-    )
-    .unwrap();
-    fs::set_permissions(&canary, PermissionsExt::from_mode(0o755)).unwrap();
-    let program = canary.to_str().unwrap();
-    for key in [
-        "core.fsmonitor",
-        "core.pager",
-        "core.editor",
-        "core.sshCommand",
-        "core.gitProxy",
-        "diff.external",
-        "diff.x.textconv",
-        "diff.x.command",
-        "filter.x.clean",
-        "filter.x.smudge",
-        "filter.x.process",
-        "merge.x.driver",
-        "credential.helper",
-        "gpg.program",
-        "alias.status",
-        "uploadpack.packObjectsHook",
-        "core.alternateRefsCommand",
-        "pack.packObjectsHook",
-    ] {
-        git(task.dir(), &["config", key, program]);
-    }
-    git(
-        task.dir(),
-        &["config", "remote.origin.url", &format!("ext::{program}")],
-    );
-    git(task.dir(), &["config", "remote.origin.promisor", "true"]);
-    git(task.dir(), &["config", "commit.gpgSign", "true"]);
-    let hooks = task.dir().join(".git/hooks");
-    fs::create_dir_all(&hooks).unwrap();
-    for hook in [
-        "pre-commit",
-        "post-commit",
-        "post-checkout",
-        "post-index-change",
-        "reference-transaction",
-        "pre-auto-gc",
-        "post-rewrite",
-        "fsmonitor-watchman",
-        "prepare-commit-msg",
-        "update",
-    ] {
-        fs::copy(&canary, hooks.join(hook)).unwrap();
-    }
-    git(
-        task.dir(),
-        &["config", "core.hooksPath", hooks.to_str().unwrap()],
-    );
-    task.write(
-        ".gitattributes",
-        "* filter=x diff=x merge=x ident working-tree-encoding=UTF-16\n",
-    );
-    task.write("a.txt", "changed\n");
-    task.write("sub/new.txt", "new\n");
-    fs::create_dir_all(task.dir().join("inner")).unwrap();
-    fs::rename(task.dir().join(".git"), user.tmp.path().join("dot-git")).unwrap();
-    git(task.dir(), &["init", "-q", "inner"]);
-    fs::rename(user.tmp.path().join("dot-git"), task.dir().join(".git")).unwrap();
-    fs::copy(
-        task.dir().join(".git/config"),
-        task.dir().join("inner/.git/config"),
-    )
-    .unwrap();
-    task.write("inner/file.txt", "inner\n");
-    let collected = task.collect();
-    let names: Vec<_> = rows(&collected).into_iter().map(|row| row.0).collect();
-    assert_eq!(
-        names,
-        [".gitattributes", "a.txt", "inner/file.txt", "sub/new.txt"]
-    );
-    let checkout = user.checkout();
-    apply(&checkout, &task.change(&collected)).unwrap();
-    checkout.snapshot().unwrap();
-    assert_eq!(
-        fs::read_to_string(&fired).unwrap_or_default(),
-        "",
-        "canaries that fired"
-    );
-    let text = fs::read(user.user().join("a.txt")).unwrap();
-    assert_eq!(text.len(), 18, "UTF-16, as the attributes say");
-    // The control: with plain git they do fire.
-    let status = std::process::Command::new("git")
-        .current_dir(task.dir())
-        .arg("diff")
-        .output();
-    assert!(status.is_ok() && fired.exists());
 }
 
 #[test]
@@ -360,4 +255,64 @@ fn a_damaged_bundle_is_refused_and_nothing_is_touched() {
         assert!(apply(&user.checkout(), &task.change(&collected)).is_err());
     }
     assert_eq!(git(&user.user(), &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn a_file_that_every_receiver_refuses_costs_only_itself() {
+    type Spoil = fn(&Path);
+    let spoils: [(&str, Spoil); 6] = [
+        (".gitmodules", |dir| {
+            symlink("a.txt", dir.join(".gitmodules")).unwrap();
+        }),
+        (".gitmodules", |dir| {
+            let text = "[submodule \"x\"]\n\tpath = x\n\turl = -u./evil\n";
+            fs::write(dir.join(".gitmodules"), text).unwrap();
+        }),
+        (".gitmodules", |dir| {
+            let text = "[submodule \"x\"]\n\tpath = x\n\tupdate = !touch /tmp/evil\n";
+            fs::write(dir.join(".gitmodules"), text).unwrap();
+        }),
+        (".gitmodules", |dir| {
+            let text = "[submodule \"../../x\"]\n\tpath = x\n\turl = https://x.invalid\n";
+            fs::write(dir.join(".gitmodules"), text).unwrap();
+        }),
+        (".gitattributes/inside", |dir| {
+            crate::common::write(dir, ".gitattributes/inside", "x\n");
+        }),
+        ("sub/.gitattributes", |dir| {
+            crate::common::write(
+                dir,
+                "sub/.gitattributes",
+                &format!("{} x", "y".repeat(3000)),
+            );
+        }),
+    ];
+    for (at, (name, spoil)) in spoils.into_iter().enumerate() {
+        for committed in [false, true] {
+            let user = World::with(&[("a.txt", "one\n")]);
+            let task = user.start();
+            spoil(task.dir());
+            task.write("b.txt", "two\n");
+            // Even the agent's own git refuses the link.
+            if committed && at > 0 {
+                git(task.dir(), &["add", "-A"]);
+                git(task.dir(), &["commit", "-qm", "mine"]);
+            }
+            let collected = task.collect();
+            assert_eq!(
+                rows(&collected),
+                [("b.txt".to_owned(), "added", Some(1), Some(0))],
+                "{at} {committed}"
+            );
+            let warnings = collected.manifest.warnings.join("\n");
+            assert!(warnings.contains(&format!("`{name}`")), "{at}: {warnings}");
+            apply(&user.checkout(), &task.change(&collected)).unwrap();
+            assert!(user.user().join("b.txt").exists());
+        }
+    }
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    let honest = "[submodule \"x\"]\n\tpath = x\n\turl = https://x.invalid/x\n";
+    task.write(".gitmodules", honest);
+    assert_eq!(paths(&task), [".gitmodules"]);
 }

@@ -1,6 +1,7 @@
 //! The journey of a change, with real repositories.
 #![expect(clippy::unwrap_used, reason = "tests, where a panic is the report")]
 
+mod canary;
 mod common;
 mod hostile;
 mod trees;
