@@ -23,6 +23,7 @@ mod picture;
 mod proofs;
 mod report;
 mod submitter;
+mod trees;
 mod verify;
 mod worker;
 

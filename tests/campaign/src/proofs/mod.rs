@@ -5,6 +5,7 @@ mod full_disk;
 mod io_errors;
 mod kill;
 mod power;
+mod trees;
 
 use std::{
     path::{Path, PathBuf},
@@ -38,6 +39,7 @@ pub const PROOFS: &[Proof] = &[
     full_disk::PROOF,
     io_errors::PROOF,
     flips::PROOF,
+    trees::PROOF,
 ];
 
 /// What all proofs share.
