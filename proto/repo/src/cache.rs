@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use crate::{
@@ -11,6 +12,10 @@ use crate::{
     lock,
     quarantine::{Format, fetch, has_commit, init_bare},
 };
+
+/// There as soon as the repository is whole; written to whenever it is opened.
+const READY: &str = "orchestra-ready";
+const LOCK: &str = "orchestra.lock";
 
 /// A worker's bare repository of one project.
 #[derive(Clone, Debug)]
@@ -36,12 +41,35 @@ impl Cache {
             dir,
         };
         let _lock = cache.lock()?;
-        if !cache.dir.join("orchestra-ready").exists() {
-            init_bare(&cache.dir, cache.format, &[])?;
-            let ready = cache.dir.join("orchestra-ready");
+        if !cache.ready().exists() {
+            init_bare(&cache.dir, "orchestra/none", cache.format, &[])?;
+            let ready = cache.ready();
             fs::write(&ready, b"").at("write", &ready)?;
         }
+        let used = File::options().write(true).open(cache.ready());
+        used.and_then(|file| file.set_modified(SystemTime::now()))
+            .at("touch", cache.ready())?;
         Ok(cache)
+    }
+
+    /// Removes the repository at `dir` if nobody uses it now nor opened it within `idle`. Whoever borrows
+    /// objects from it must not be there any more. Whether it is gone.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn remove_unused(dir: &Path, idle: Duration) -> Result<bool> {
+        let Some(_lock) = lock::try_exclusive(&dir.join(LOCK))? else {
+            return Ok(false);
+        };
+        let ready = dir.join(READY);
+        let opened = fs::metadata(&ready).and_then(|meta| meta.modified());
+        if opened.is_ok_and(|at| at.elapsed().unwrap_or_default() < idle) {
+            return Ok(false);
+        }
+        // IMPORTANT: first, so that what is removed in part is never taken for a repository.
+        fs::remove_file(&ready).at("remove", &ready)?;
+        fs::remove_dir_all(dir).at("remove", dir)?;
+        Ok(true)
     }
 
     /// Where it is.
@@ -79,6 +107,15 @@ impl Cache {
             .map(drop)
     }
 
+    fn ready(&self) -> PathBuf {
+        self.dir.join(READY)
+    }
+
+    /// git on it.
+    pub(crate) fn git(&self) -> &Git {
+        &self.git
+    }
+
     pub(crate) fn objects(&self) -> PathBuf {
         self.dir.join("objects")
     }
@@ -89,6 +126,6 @@ impl Cache {
 
     /// Waits for the other attempts of this project; given back when the file is closed.
     fn lock(&self) -> Result<File> {
-        lock::exclusive(&self.dir.join("orchestra.lock"))
+        lock::exclusive(&self.dir.join(LOCK))
     }
 }

@@ -10,7 +10,7 @@ use orchestra_types::Manifest;
 
 use crate::{
     error::{Error, IoContext, Result},
-    git::{Git, Input},
+    git::{Git, Input, records},
     manifest::{Raw, Renames, diff, manifest, write_patch},
     names::is_checked_by_git,
     quarantine::{Format, Quarantine},
@@ -70,12 +70,13 @@ impl Workspace {
         let tip = tip.as_deref().unwrap_or(&self.base);
         let bare = self.bare();
         fs::create_dir_all(how.out).at("create the directory", how.out)?;
+        let before = self.collected_before(&bare)?;
         let tree = self.stage(tip, how, &mut warnings)?;
-        let (mut commit, mut bundle) = self.keep(&bare, tip, &tree, how)?;
+        let (mut commit, mut bundle) = self.keep(tip, &tree, &before, how)?;
         if let Some(written) = &bundle
             && let Some(tree) = self.without_refused(&commit, written, &mut warnings)?
         {
-            (commit, bundle) = self.keep(&bare, tip, &tree, how)?;
+            (commit, bundle) = self.keep(tip, &tree, &before, how)?;
         }
         let mut manifest = manifest(&bare, &self.base, &commit)?;
         manifest.warnings.extend(warnings.into_list());
@@ -90,21 +91,25 @@ impl Workspace {
         })
     }
 
+    /// What the attempt's branch holds: a commit, its tree and its parents.
+    fn collected_before(&self, bare: &Git) -> Result<String> {
+        let full = format!("refs/heads/{}", self.branch);
+        bare.line(&["show", "--no-patch", "--format=%H %T %P", &full])
+    }
+
     /// The tree as a commit on the attempt's branch, and as a bundle.
     fn keep(
         &self,
-        bare: &Git,
         tip: &str,
         tree: &str,
+        before: &str,
         how: &Collect<'_>,
     ) -> Result<(String, Option<PathBuf>)> {
-        let commit = self.commit(bare, tip, tree, how.message)?;
-        bare.output(&[
-            "update-ref",
-            &format!("refs/heads/{}", self.branch),
-            &commit,
-        ])?;
-        let bundle = self.bundle(bare, &commit, how.out)?;
+        let bare = self.bare();
+        let commit = commit(&bare, tip, tree, before, how.message)?;
+        let full = format!("refs/heads/{}", self.branch);
+        bare.output(&["update-ref", &full, &commit])?;
+        let bundle = self.bundle(&bare, &commit, how.out)?;
         Ok((commit, bundle))
     }
 
@@ -177,19 +182,24 @@ impl Workspace {
             .map(|p| p.trim_matches('/').as_bytes().to_vec())
             .collect();
         skip.retain(|path| !path.is_empty());
-        for name in LITTER {
-            if git
-                .output(&["ls-tree", "-z", &self.base, "--", name])?
-                .is_empty()
-            {
-                skip.push(name.as_bytes().to_vec());
-            }
-        }
+        let mut args = vec!["ls-tree", "-z", "--name-only", &self.base, "--"];
+        args.extend(LITTER);
+        let tracked = git.output(&args)?;
+        let tracked: Vec<&[u8]> = records(&tracked).collect();
+        let names = LITTER.iter().map(|name| name.as_bytes());
+        skip.extend(
+            names
+                .filter(|name| !tracked.contains(name))
+                .map(<[u8]>::to_vec),
+        );
         Ok(skip)
     }
 
     /// Takes back what the agent committed although it is no result.
     fn unstage(&self, git: &Git, tip: &str, skip: &[Vec<u8>]) -> Result<()> {
+        if tip == self.base {
+            return Ok(());
+        }
         let changed = diff(&self.bare(), &self.base, tip, Renames::Ignore)?;
         restore(
             git,
@@ -199,7 +209,7 @@ impl Workspace {
 
     fn warn_about_submodules(&self, git: &Git, warnings: &mut Warnings) -> Result<()> {
         let output = git.output(&["ls-files", "-z", "--stage"])?;
-        let modules = crate::git::records(&output).filter(|r| r.starts_with(b"160000 "));
+        let modules = records(&output).filter(|r| r.starts_with(b"160000 "));
         for module in modules.filter_map(|r| r.splitn(2, |b| *b == b'\t').nth(1)) {
             let dir = self
                 .dir
@@ -209,30 +219,6 @@ impl Workspace {
             }
         }
         Ok(())
-    }
-
-    fn commit(&self, git: &Git, tip: &str, tree: &str, message: &str) -> Result<String> {
-        if git.line(&["rev-parse", &format!("{tip}^{{tree}}")])? == tree {
-            return Ok(tip.to_owned());
-        }
-        let full = format!("refs/heads/{}", self.branch);
-        let before = git.line(&["show", "--no-patch", "--format=%H %T %P", &full])?;
-        let suffix = format!(" {tree} {tip}");
-        if let Some(commit) = before.strip_suffix(&suffix) {
-            return Ok(commit.to_owned());
-        }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let git = git
-            .clone()
-            .identity("Orchestra agent", "agent@orchestra.invalid", now);
-        let message = message.replace('\0', " ");
-        git.line_of(
-            &["commit-tree", tree, "-p", tip],
-            Input::Bytes(message.as_bytes()),
-        )
     }
 
     /// A bundle that builds on the user's own commit, so that it can be taken wherever that is.
@@ -267,4 +253,26 @@ fn restore<'a>(git: &Git, files: impl Iterator<Item = &'a Raw>) -> Result<()> {
     }
     let args = ["update-index", "-z", "--index-info"];
     git.output_of(&args, Input::Bytes(&input)).map(drop)
+}
+
+/// A commit of the tree on top of `tip`; the one that was made before, if it is the same.
+fn commit(git: &Git, tip: &str, tree: &str, before: &str, message: &str) -> Result<String> {
+    if git.line(&["rev-parse", &format!("{tip}^{{tree}}")])? == tree {
+        return Ok(tip.to_owned());
+    }
+    if let Some(commit) = before.strip_suffix(&format!(" {tree} {tip}")) {
+        return Ok(commit.to_owned());
+    }
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let git = git
+        .clone()
+        .identity("Orchestra agent", "agent@orchestra.invalid", now);
+    let message = message.replace('\0', " ");
+    git.line_of(
+        &["commit-tree", tree, "-p", tip],
+        Input::Bytes(message.as_bytes()),
+    )
 }

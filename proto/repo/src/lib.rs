@@ -26,6 +26,7 @@ mod quarantine;
 pub mod scan;
 mod scratch;
 mod snapshot;
+mod spare;
 mod stage;
 mod workspace;
 

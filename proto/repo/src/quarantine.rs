@@ -37,8 +37,13 @@ impl Format {
     }
 }
 
-/// Makes a bare repository at `dir` that can see the objects in `lenders`.
-pub(crate) fn init_bare(dir: &Path, format: Format, lenders: &[PathBuf]) -> Result<Git> {
+/// Makes a bare repository at `dir`, whose HEAD is on `branch`, that can see the objects in `lenders`.
+pub(crate) fn init_bare(
+    dir: &Path,
+    branch: &str,
+    format: Format,
+    lenders: &[PathBuf],
+) -> Result<Git> {
     fs::create_dir_all(dir).at("create the directory", dir)?;
     let git = Git::private(dir);
     git.output(&[
@@ -46,7 +51,7 @@ pub(crate) fn init_bare(dir: &Path, format: Format, lenders: &[PathBuf]) -> Resu
         "--quiet",
         "--bare",
         "--template=",
-        "--initial-branch=orchestra/none",
+        &format!("--initial-branch={branch}"),
         format.option(),
     ])?;
     lend(dir, lenders)?;
@@ -95,7 +100,7 @@ impl Quarantine {
             .prefix("orchestra-git-")
             .tempdir()
             .at("create a directory in", std::env::temp_dir())?;
-        let git = init_bare(dir.path(), format, lenders)?;
+        let git = init_bare(dir.path(), "orchestra/none", format, lenders)?;
         Ok(Self { dir, git })
     }
 

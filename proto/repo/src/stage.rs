@@ -105,10 +105,9 @@ impl Stage<'_> {
     /// Tracked files that differ from the index, or are gone, or are in conflict.
     fn changed(&self) -> Result<BTreeSet<Vec<u8>>> {
         let mut paths = BTreeSet::new();
-        for kind in ["--modified", "--deleted"] {
-            let output = self.git.output(&["ls-files", "-z", kind])?;
-            paths.extend(records(&output).map(<[u8]>::to_vec));
-        }
+        // Deleted files are among them.
+        let output = self.git.output(&["ls-files", "-z", "--modified"])?;
+        paths.extend(records(&output).map(<[u8]>::to_vec));
         let conflicts = self.git.output(&["ls-files", "-z", "--unmerged"])?;
         let names = records(&conflicts).filter_map(|r| r.splitn(2, |b| *b == b'\t').nth(1));
         paths.extend(names.map(<[u8]>::to_vec));

@@ -2,7 +2,8 @@
 //! of its reach, the git directory that the worker itself uses to see what changed.
 
 use std::{
-    fs, io,
+    fs::{self, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -16,6 +17,16 @@ use crate::{
 
 pub(crate) const BASE_REF: &str = "refs/orchestra/base";
 pub(crate) const HEAD_REF: &str = "refs/orchestra/head";
+
+/// What an agent's own git needs to make commits.
+const AGENT_CONFIG: &[u8] = b"[user]
+\tname = Orchestra agent
+\temail = agent@orchestra.invalid
+[gc]
+\tauto = 0
+[advice]
+\tdetachedHead = false
+";
 
 /// What a workspace shall be.
 #[derive(Clone, Copy, Debug)]
@@ -140,45 +151,66 @@ impl Workspace {
     }
 
     fn make_own(&self, cache: &Cache) -> Result<()> {
-        let git = init_bare(&self.git_dir, cache.format(), &[cache.objects()])?;
-        // The highest place for attributes: bytes stay as they are, whatever the tree says.
-        let info = self.git_dir.join("info");
-        fs::create_dir_all(&info).at("create the directory", &info)?;
-        let attributes = info.join("attributes");
-        fs::write(
-            &attributes,
-            "* -text -eol -ident -filter -working-tree-encoding\n",
-        )
-        .at("write", &attributes)?;
-        git.output(&["update-ref", BASE_REF, &self.base])?;
+        let lenders = [cache.objects()];
+        let git = init_bare(&self.git_dir, &self.branch, cache.format(), &lenders)?;
+        keep_bytes(&self.git_dir)?;
+        let mut refs = format!(
+            "create {BASE_REF} {0}\ncreate {1} {0}\n",
+            self.base,
+            self.full_branch()
+        );
         if let Some(head) = &self.head {
-            git.output(&["update-ref", HEAD_REF, head])?;
+            refs.push_str(&format!("create {HEAD_REF} {head}\n"));
         }
-        let full = format!("refs/heads/{}", self.branch);
-        git.output(&["update-ref", &full, &self.base])?;
-        git.output(&["symbolic-ref", "HEAD", &full])?;
+        git.output_of(&["update-ref", "--stdin"], Input::Bytes(refs.as_bytes()))?;
+        let index = self.git_dir.join("index");
+        let spare = cache.take_spare(&self.dir, &index)?;
+        match self.check_out() {
+            Err(_) if spare => {
+                fs::remove_dir_all(&self.dir).at("remove", &self.dir)?;
+                fs::create_dir(&self.dir).at("create the directory", &self.dir)?;
+                fs::remove_file(&index).at("remove", &index)?;
+                self.check_out()
+            }
+            done => done,
+        }
+    }
+
+    /// Writes what differs from the base; with a fresh directory, everything.
+    fn check_out(&self) -> Result<()> {
         self.git()
+            .option("checkout.workers=0")
             .output(&["read-tree", "--reset", "-u", &self.base])
             .map(drop)
     }
 
     fn make_clone(&self, cache: &Cache) -> Result<()> {
         let git = init_clone(&self.dir, &self.branch, cache.format(), &[cache.objects()])?;
-        let full = format!("refs/heads/{}", self.branch);
-        git.output(&["update-ref", &full, &self.base])?;
-        for (key, value) in [
-            ("user.name", "Orchestra agent"),
-            ("user.email", "agent@orchestra.invalid"),
-            ("gc.auto", "0"),
-            ("advice.detachedHead", "false"),
-        ] {
-            git.output(&["config", "--local", key, value])?;
-        }
+        git.output(&["update-ref", &self.full_branch(), &self.base])?;
+        let config = self.dir.join(".git/config");
+        OpenOptions::new()
+            .append(true)
+            .open(&config)
+            .and_then(|mut file| file.write_all(AGENT_CONFIG))
+            .at("write", &config)?;
         let index = self.dir.join(".git/index");
         fs::copy(self.git_dir.join("index"), &index)
             .at("write", &index)
             .map(drop)
     }
+
+    fn full_branch(&self) -> String {
+        format!("refs/heads/{}", self.branch)
+    }
+}
+
+/// Makes git leave bytes as they are, whatever a tree says: this is the highest place for attributes.
+pub(crate) fn keep_bytes(git_dir: &Path) -> Result<()> {
+    let info = git_dir.join("info");
+    fs::create_dir_all(&info).at("create the directory", &info)?;
+    let attributes = info.join("attributes");
+    let all = "* -text -eol -ident -filter -working-tree-encoding\n";
+    fs::write(&attributes, all).at("write", &attributes)
 }
 
 fn require_empty(dir: &Path) -> Result<()> {

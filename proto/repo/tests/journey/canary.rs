@@ -289,7 +289,7 @@ fn plain_git(dir: &Path) {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        drop(git.status().unwrap());
+        let _status = git.status().unwrap();
     };
     commands.iter().for_each(|args| run(args));
     conflict(dir, &run);

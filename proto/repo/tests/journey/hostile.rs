@@ -308,6 +308,8 @@ fn a_file_that_every_receiver_refuses_costs_only_itself() {
             assert!(warnings.contains(&format!("`{name}`")), "{at}: {warnings}");
             apply(&user.checkout(), &task.change(&collected)).unwrap();
             assert!(user.user().join("b.txt").exists());
+            let again = task.collect();
+            assert_eq!(again.commit, collected.commit, "again gives the same");
         }
     }
     let user = World::with(&[("a.txt", "one\n")]);

@@ -4,5 +4,6 @@
 mod canary;
 mod common;
 mod hostile;
+mod spare;
 mod trees;
 mod way;

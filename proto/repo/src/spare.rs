@@ -1,0 +1,151 @@
+//! A work tree made in advance: the next attempt of a project gets it by a rename, and git writes only
+//! what differs.
+//!
+//! ```text
+//! PROJECT/spares/lock
+//!                making-…/            one that is being made
+//!                ready/tree           the files
+//!                      index          git's index of them
+//!                      made           when the machine was started; there as long as it is whole
+//! ```
+//!
+//! It is only a way to be quick: whoever takes one has git look at every file of it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    cache::Cache,
+    error::{IoContext, Result},
+    git::check_commit,
+    lock,
+    workspace::{Workspace, keep_bytes},
+};
+
+/// An index below this size, some 500 files, is checked out faster than it is worth to keep.
+const INDEX_BYTES_MIN: u64 = 40_000;
+const SPARES: &str = "spares";
+/// Files that were written before a loss of power may be empty.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+impl Workspace {
+    /// Whether it has so many files that a spare is worth its disk space.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        fs::metadata(self.git_dir.join("index")).is_ok_and(|meta| meta.len() >= INDEX_BYTES_MIN)
+    }
+}
+
+impl Cache {
+    /// Makes a work tree of `commit` for the next attempt, unless one is there or somebody else is
+    /// about to make one. Takes as long as a checkout.
+    ///
+    /// # Errors
+    /// When git or the disk fails.
+    pub fn make_spare(&self, commit: &str) -> Result<()> {
+        check_commit(commit)?;
+        let spares = self.spares();
+        fs::create_dir_all(&spares).at("create the directory", &spares)?;
+        let Some(_lock) = lock::try_exclusive(&spares.join("lock"))? else {
+            return Ok(());
+        };
+        if ready(&spares).join("made").exists() {
+            return Ok(());
+        }
+        remove_rests(&spares)?;
+        let making = tempfile::Builder::new()
+            .prefix("making-")
+            .tempdir_in(&spares)
+            .at("create a directory in", &spares)?;
+        let (tree, index) = (making.path().join("tree"), making.path().join("index"));
+        fs::create_dir(&tree).at("create the directory", &tree)?;
+        keep_bytes(self.path())?;
+        self.git()
+            .clone()
+            .env("GIT_INDEX_FILE", &index)
+            .work_tree(&tree)
+            .option("core.bare=false")
+            .output(&["read-tree", "--reset", "-u", commit])?;
+        let made = making.path().join("made");
+        fs::write(&made, boot_id()).at("write", &made)?;
+        let to = ready(&spares);
+        fs::rename(making.keep(), &to).at("rename a directory to", &to)
+    }
+
+    /// Moves the spare into `dir`, which is empty, and its index to `index`, which is not there. False
+    /// when there is none that can be moved; then all is as it was.
+    pub(crate) fn take_spare(&self, dir: &Path, index: &Path) -> Result<bool> {
+        let spares = self.spares();
+        let ready = ready(&spares);
+        let made = ready.join("made");
+        if !made.exists() {
+            return Ok(false);
+        }
+        let Some(_lock) = lock::try_exclusive(&spares.join("lock"))? else {
+            return Ok(false);
+        };
+        let whole = fs::read(&made).is_ok_and(|made| made == boot_id());
+        // IMPORTANT: first, so that one that was taken in part is never taken again.
+        fs::remove_file(&made).at("remove", &made)?;
+        let taken = whole && fs::rename(ready.join("index"), index).is_ok();
+        let taken = taken
+            && match fs::rename(ready.join("tree"), dir) {
+                Ok(()) => true,
+                // Another file system, most likely.
+                Err(_) => {
+                    fs::remove_file(index).at("remove", index)?;
+                    false
+                }
+            };
+        remove_rests(&spares)?;
+        Ok(taken)
+    }
+
+    /// Removes the spare of the repository at `dir`, unless somebody is about to take or make one.
+    /// Whether it is gone.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn remove_spare(dir: &Path) -> Result<bool> {
+        let spares = dir.join(SPARES);
+        let Some(_lock) = lock::try_exclusive(&spares.join("lock"))? else {
+            return Ok(false);
+        };
+        let made = ready(&spares).join("made");
+        match fs::remove_file(&made) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", made),
+            Ok(()) | Err(_) => remove_rests(&spares).map(|()| true),
+        }
+    }
+
+    fn spares(&self) -> PathBuf {
+        self.path().join(SPARES)
+    }
+}
+
+fn ready(spares: &Path) -> PathBuf {
+    spares.join("ready")
+}
+
+/// What is left of spares that were taken or not finished. Call it with the lock.
+fn remove_rests(spares: &Path) -> Result<()> {
+    for entry in fs::read_dir(spares).at("read the directory", spares)? {
+        let path = entry.at("read the directory", spares)?.path();
+        if path.is_dir() {
+            match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).at("remove", path);
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Which start of the machine this is; empty where the system does not say.
+fn boot_id() -> Vec<u8> {
+    fs::read(BOOT_ID).unwrap_or_default()
+}
