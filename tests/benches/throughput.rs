@@ -8,10 +8,10 @@
 //! one call. `noop` tasks end at once inside the worker; `shell` tasks start `/bin/true`, each in a
 //! directory of its own, under a supervisor, with its log and its events.
 
+mod limits;
+
 use std::{
     io::Write,
-    os::unix::fs::FileExt,
-    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -24,7 +24,6 @@ use serde_json::{Value, json};
 const NOOP_TASKS: u64 = 20_000;
 const SHELL_TASKS: u64 = 300;
 const SLOTS: u32 = 2;
-const RAW_ROUNDS: u32 = 500;
 /// Each look costs a process; its length is the error of the figures.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
@@ -47,7 +46,7 @@ fn main() -> anyhow::Result<()> {
         "noop": noop,
         "shell_true": shell,
         "machine": {
-            "fdatasync_ms_p50": fdatasync_ms(&cluster.state())?,
+            "fdatasync_ms_p50": limits::fdatasync_ms(&cluster.state())?,
             "posix_spawn_true_per_second_two_threads": spawns_per_second(),
         },
     });
@@ -112,35 +111,18 @@ fn processor_time(pid: u32) -> f64 {
     (ticks(11) + ticks(12)) / rustix::param::clock_ticks_per_second() as f64
 }
 
-fn fdatasync_ms(dir: &Path) -> anyhow::Result<f64> {
-    let path = dir.join("fdatasync");
-    let file = std::fs::File::create(&path)?;
-    file.write_all_at(&vec![0; RAW_ROUNDS as usize * 4096], 0)?;
-    file.sync_all()?;
-    let mut took: Vec<Duration> = Vec::new();
-    for place in 0..RAW_ROUNDS {
-        let began = Instant::now();
-        file.write_all_at(&[7; 4096], u64::from(place) * 4096)?;
-        file.sync_data()?;
-        took.push(began.elapsed());
-    }
-    std::fs::remove_file(&path)?;
-    took.sort_unstable();
-    Ok(took[took.len() / 2].as_secs_f64() * 1e3)
-}
-
 /// How often `/bin/true` can be started and waited for, by a small process on two threads.
 fn spawns_per_second() -> f64 {
     let began = Instant::now();
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                for _ in 0..RAW_ROUNDS {
+                for _ in 0..limits::ROUNDS {
                     let ended = Command::new("/bin/true").status();
                     debug_assert!(ended.is_ok());
                 }
             });
         }
     });
-    f64::from(2 * RAW_ROUNDS) / began.elapsed().as_secs_f64()
+    f64::from(2 * limits::ROUNDS) / began.elapsed().as_secs_f64()
 }
