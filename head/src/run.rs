@@ -218,6 +218,7 @@ impl Head<'_> {
                 advertise: listen::advertised(listen, self.advertise()),
                 metrics: metrics.transpose()?,
                 started: self.started,
+                lease: self.config.queue.lease,
             },
             stop: stop.clone(),
             tracker: tracker.clone(),
@@ -286,6 +287,9 @@ impl Head<'_> {
             promote_after: self.config.queue.promote_after,
             retry_delay: self.config.queue.retry_delay,
             stall_notice: self.config.queue.stall_notice,
+            lease: self.config.queue.lease,
+            // Time to come back for a worker that was away for nearly all of its lease.
+            lease_grace: self.config.queue.lease / 2,
             queue_max: self.config.head.queue_max.unwrap_or(default.queue_max),
             known_runners,
             retention: orchestra_core::Retention {

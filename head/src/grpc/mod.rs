@@ -35,7 +35,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use orchestra_types::{MachineId, WorkerId};
@@ -99,6 +99,8 @@ pub struct About {
     pub metrics: Option<SocketAddr>,
     /// When the process started.
     pub started: Instant,
+    /// How long workers may go unheard.
+    pub lease: Duration,
 }
 
 /// Where attached workers come from. The core does not care; people do.

@@ -97,7 +97,7 @@ async fn complete(services: &Services, outgoing: Outgoing) -> Completed {
             acked_up_to: welcome.acked_up_to,
             keep: ids(welcome.keep),
             kill: ids(welcome.kill),
-            lease_ms: u64::try_from(limits::LEASE.as_millis()).unwrap_or(u64::MAX),
+            lease_ms: u64::try_from(services.about.lease.as_millis()).unwrap_or(u64::MAX),
             head_version: env!("CARGO_PKG_VERSION").to_owned(),
         })),
         Outgoing::Start {

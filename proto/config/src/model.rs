@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use orchestra_types::{AccountName, Budget, Priority, RunnerName};
+use orchestra_types::{AccountName, Budget, Priority, RunnerName, limits};
 use serde::Deserialize;
 
 /// The whole file.
@@ -210,6 +210,10 @@ pub struct QueueConfig {
     /// A task that has waited this long counts as one priority higher. Default: 30m.
     #[serde(deserialize_with = "crate::value::duration")]
     pub promote_after: Duration,
+    /// How long a worker may go unheard with its attempts its own. Nothing runs again before that,
+    /// and half as long once more, is over. Default: 30s.
+    #[serde(deserialize_with = "crate::value::lease")]
+    pub lease: Duration,
 }
 
 impl Default for QueueConfig {
@@ -221,6 +225,7 @@ impl Default for QueueConfig {
             retry_delay: Duration::from_secs(10),
             stall_notice: Duration::from_secs(600),
             promote_after: Duration::from_secs(30 * 60),
+            lease: limits::LEASE,
         }
     }
 }

@@ -22,6 +22,10 @@ const SLOTS_MAX: u32 = 100_000;
 const QUEUE_MAX: u64 = 10_000_000;
 /// Longest time that anything is kept for.
 const KEPT_FOR_MAX: Duration = Duration::from_secs(3650 * 24 * 3600);
+/// Shortest lease.
+const LEASE_MIN: Duration = Duration::from_secs(2);
+/// Longest lease.
+const LEASE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest short text.
 const TEXT_BYTES_MAX: usize = 4096;
 
@@ -32,6 +36,15 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::E
         return Err(D::Error::custom("must be longer than zero"));
     }
     Ok(duration)
+}
+
+/// A lease: long enough for a few heartbeats, and short enough that lost work is noticed on its day.
+pub(crate) fn lease<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    let lease = any_duration(d)?;
+    if lease < LEASE_MIN || lease > LEASE_MAX {
+        return Err(D::Error::custom("must be 2s to 24h"));
+    }
+    Ok(lease)
 }
 
 /// Like [`duration`], or zero.

@@ -50,7 +50,7 @@ runners:
   mine: {command: my-agent, protocol: json_lines}
   agent:
     agent: {provider: openai, base_url: 'http://127.0.0.1:1/v1', api_key_env: KEY}
-queue: {default_priority: high, default_timeout: 2h, retries: 3, retry_delay: 0s, promote_after: 5m}
+queue: {default_priority: high, default_timeout: 2h, retries: 3, retry_delay: 0s, promote_after: 5m, lease: 1m}
 context: {directory: docs/context, enabled: false}
 telemetry: {log: debug, otlp_endpoint: 'http://127.0.0.1:4317'}
 ",
@@ -67,6 +67,7 @@ telemetry: {log: debug, otlp_endpoint: 'http://127.0.0.1:4317'}
     assert_eq!(mine.protocol, Some(Protocol::JsonLines));
     assert_eq!(config.queue.default_priority, Priority::High);
     assert_eq!(config.queue.retry_delay, Duration::ZERO);
+    assert_eq!(config.queue.lease, Duration::from_secs(60));
     assert_eq!(config.context.directory, "docs/context");
 }
 

@@ -62,9 +62,9 @@ pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const SUBMIT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How much of a submission ctl puts into one part: 1 MiB.
 pub const SUBMIT_PART_BYTES: usize = 1024 * 1024;
-/// How often a worker sends a heartbeat.
+/// How often a worker sends a heartbeat at least; six times in a lease if that is more often.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
-/// How long after the last heartbeat a worker still holds its attempts.
+/// How long after the last heartbeat a worker still holds its attempts, if nobody says otherwise.
 pub const LEASE: Duration = Duration::from_secs(30);
 /// How much longer the head waits before it runs a lost attempt again, for clocks that drift.
 pub const LEASE_GRACE: Duration = Duration::from_secs(15);

@@ -8,6 +8,7 @@
 //! ```
 
 mod backoff;
+mod pace;
 mod stream;
 
 use std::{thread, time::Duration};
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{bulk::Target, fleet, meter::Meters, spool};
 use backoff::Backoff;
+use pace::Pace;
 
 /// A stream that lived this long was a good one: the next dial does not wait long.
 const GOOD_AFTER: Duration = Duration::from_secs(30);
@@ -40,6 +42,9 @@ pub enum Error {
     /// The head did not behave as the protocol says.
     #[error("the head broke the protocol: {0}")]
     Protocol(&'static str),
+    /// Nothing was heard for too long, although the connection seems to be there.
+    #[error("the head did not answer within {} ms", .0.as_millis())]
+    Silent(Duration),
     /// The worker itself is stopping.
     #[error("the worker is stopping")]
     Stopping,
@@ -107,16 +112,17 @@ impl Session {
 
     async fn keep_connected(mut self) {
         let mut backoff = Backoff::default();
+        let mut pace = Pace::of(Duration::ZERO);
         loop {
             let began = tokio::time::Instant::now();
-            let error = stream::run(&mut self).await;
+            let error = stream::run(&mut self, &mut pace).await;
             if matches!(error, Error::Stopping) {
                 return;
             }
             if began.elapsed() > GOOD_AFTER {
                 backoff = Backoff::default();
             }
-            let wait = backoff.next(jitter());
+            let wait = backoff.next(jitter(), pace.dial_again_within);
             let error = anyhow::Error::new(error);
             tracing::warn!(
                 error = format!("{error:#}"),

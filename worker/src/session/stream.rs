@@ -13,37 +13,45 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Error, Session};
+use super::{
+    Error, Session,
+    pace::{Pace, UNANSWERED_MAX},
+};
 use crate::{attempt::StopReason, fleet::Order};
 
 /// Messages that may wait for the network; heartbeats never wait behind more.
 const OUTGOING_BOUND: usize = 16;
 /// Most reports in one message.
 const REPORTS_MAX: usize = 256;
-/// How long the head may take for its Welcome.
-const WELCOME_WITHIN: Duration = Duration::from_secs(30);
 
-type Outgoing = mpsc::Sender<v1::WorkerMessage>;
+/// The way up. A network that takes nothing is noticed here, not waited for.
+struct Outgoing {
+    messages: mpsc::Sender<v1::WorkerMessage>,
+    within: Duration,
+}
+
 type Incoming = tonic::Streaming<v1::HeadMessage>;
 
-/// Runs one stream until it ends; why it ended.
-pub async fn run(session: &mut Session) -> Error {
-    match attach(session).await {
-        Ok((outgoing, incoming)) => serve(session, outgoing, incoming).await,
+/// Runs one stream until it ends; why it ended. The head says how fast it shall be.
+pub async fn run(session: &mut Session, pace: &mut Pace) -> Error {
+    match attach(session, pace).await {
+        Ok((outgoing, incoming)) => serve(session, *pace, outgoing, incoming).await,
         Err(error) => error,
     }
 }
 
 /// Dials, says Hello, and waits for Welcome.
-async fn attach(session: &mut Session) -> Result<(Outgoing, Incoming), Error> {
-    let channel = session.target.connect().await?;
+async fn attach(session: &mut Session, pace: &mut Pace) -> Result<(Outgoing, Incoming), Error> {
+    let channel = timeout(pace.dial_within, session.target.connect()).await;
+    let channel = channel.map_err(|_| Error::Silent(pace.dial_within))??;
     let mut client = FleetClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
-    let (outgoing, messages) = mpsc::channel(OUTGOING_BOUND);
-    send(
-        &outgoing,
-        worker_message::Body::Hello(hello(session).await?),
-    )
-    .await?;
+    let (sender, messages) = mpsc::channel(OUTGOING_BOUND);
+    let mut outgoing = Outgoing {
+        messages: sender,
+        within: pace.unanswered(),
+    };
+    let hello = worker_message::Body::Hello(hello(session).await?);
+    outgoing.send(hello).await?;
     let attach = async {
         let mut incoming = client
             .attach(ReceiverStream::new(messages))
@@ -52,12 +60,14 @@ async fn attach(session: &mut Session) -> Result<(Outgoing, Incoming), Error> {
         let first = incoming.message().await?.and_then(|message| message.body);
         Ok::<_, Error>((first, incoming))
     };
-    let (first, incoming) = timeout(WELCOME_WITHIN, attach)
+    let (first, incoming) = timeout(pace.welcome_within, attach)
         .await
-        .map_err(|_| Error::Protocol("no welcome within 30 s"))??;
+        .map_err(|_| Error::Silent(pace.welcome_within))??;
     let Some(head_message::Body::Welcome(welcome)) = first else {
         return Err(Error::Protocol("the first message is not a welcome"));
     };
+    *pace = Pace::of(Duration::from_millis(welcome.lease_ms));
+    outgoing.within = pace.unanswered();
     on_welcome(session, welcome).await?;
     Ok((outgoing, incoming))
 }
@@ -95,10 +105,16 @@ async fn on_welcome(session: &Session, welcome: v1::Welcome) -> Result<(), Error
     Ok(())
 }
 
-async fn serve(session: &mut Session, outgoing: Outgoing, mut incoming: Incoming) -> Error {
+async fn serve(
+    session: &mut Session,
+    pace: Pace,
+    outgoing: Outgoing,
+    mut incoming: Incoming,
+) -> Error {
     let mut progress = session.spool.progress();
     let mut sent = progress.borrow_and_update().acked;
-    let mut heartbeat = interval(limits::HEARTBEAT_EVERY);
+    let mut heartbeat = interval(pace.heartbeat_every);
+    let mut unanswered = 0;
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut readings = session.meters.changes();
     session.meters.renew();
@@ -108,7 +124,10 @@ async fn serve(session: &mut Session, outgoing: Outgoing, mut incoming: Incoming
     progress.mark_changed();
     loop {
         let done = tokio::select! {
-            message = incoming.message() => on_message(session, message).await,
+            message = incoming.message() => {
+                unanswered = 0;
+                on_message(session, message).await
+            }
             changed = progress.changed() => match changed {
                 Ok(()) => {
                     progress.borrow_and_update();
@@ -130,13 +149,16 @@ async fn serve(session: &mut Session, outgoing: Outgoing, mut incoming: Incoming
                 send_meters(session, &outgoing).await
             }
             _ = heartbeat.tick() => {
-                let beat = v1::Heartbeat { time_ms: now_ms() };
-                send(&outgoing, worker_message::Body::Heartbeat(beat)).await
+                unanswered += 1;
+                match unanswered > UNANSWERED_MAX {
+                    true => Err(Error::Silent(pace.unanswered())),
+                    false => outgoing.beat(),
+                }
             }
             changed = session.info.changed() => match changed {
                 Ok(()) => {
                     let info = session.info.borrow_and_update().clone();
-                    send(&outgoing, worker_message::Body::Capacity(info.into())).await
+                    outgoing.send(worker_message::Body::Capacity(info.into())).await
                 }
                 Err(_) => Err(Error::Stopping),
             },
@@ -157,7 +179,7 @@ async fn due(at: Option<Instant>) {
 
 async fn send_meters(session: &Session, outgoing: &Outgoing) -> Result<(), Error> {
     while let Some(meters) = session.meters.take() {
-        send(outgoing, worker_message::Body::Meters(meters)).await?;
+        outgoing.send(worker_message::Body::Meters(meters)).await?;
     }
     Ok(())
 }
@@ -168,11 +190,8 @@ async fn send_reports(session: &Session, outgoing: &Outgoing, sent: &mut u64) ->
         let Some(last) = reports.last().map(|report| report.seq) else {
             return Ok(());
         };
-        send(
-            outgoing,
-            worker_message::Body::Reports(v1::Reports { reports }),
-        )
-        .await?;
+        let reports = worker_message::Body::Reports(v1::Reports { reports });
+        outgoing.send(reports).await?;
         *sent = last;
     }
 }
@@ -246,9 +265,23 @@ fn attempt(wire: &Option<v1::AttemptId>) -> Option<AttemptId> {
         .ok()
 }
 
-async fn send(outgoing: &Outgoing, body: worker_message::Body) -> Result<(), Error> {
-    let message = v1::WorkerMessage { body: Some(body) };
-    outgoing.send(message).await.map_err(|_| Error::Ended)
+impl Outgoing {
+    async fn send(&self, body: worker_message::Body) -> Result<(), Error> {
+        let message = v1::WorkerMessage { body: Some(body) };
+        let sent = timeout(self.within, self.messages.send(message)).await;
+        let sent = sent.map_err(|_| Error::Silent(self.within))?;
+        sent.map_err(|_| Error::Ended)
+    }
+
+    /// Sends a heartbeat, unless other messages wait already.
+    fn beat(&self) -> Result<(), Error> {
+        let beat = v1::Heartbeat { time_ms: now_ms() };
+        let body = Some(worker_message::Body::Heartbeat(beat));
+        match self.messages.try_send(v1::WorkerMessage { body }) {
+            Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Error::Ended),
+        }
+    }
 }
 
 fn now_ms() -> u64 {
