@@ -318,8 +318,32 @@ async fn an_attempt_whose_record_cannot_be_read_is_put_aside_and_reported_once()
     worker.crash();
     worker.start_again();
     let third = || head.seen().hellos.get(2).cloned();
-    let hello = wait_for("the next worker", third, || head.picture()).await;
-    assert_eq!(hello.held, [], "it was found again");
+    wait_for("the next worker", third, || head.picture()).await;
+    let found_again = worker.file("attempts/task_001.1").exists();
+    assert!(!found_again, "it was found again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_of_which_only_its_last_report_is_left_is_held_until_that_is_acknowledged() {
+    let mut head = FakeHead::start().await;
+    let mut worker = Worker::start(&head);
+    let line = "echo pid $$; exec sleep 600";
+    head.order(order::Body::Start(shell(1, line, Place::Empty, LONG)))
+        .await;
+    head.said(1, "pid ").await;
+    worker.crash();
+    head.go_away().await;
+    std::fs::write(worker.file("attempts/task_001.1/attempt.json"), "{").unwrap();
+    worker.start_again();
+    let aside = || worker.file("aside/task_001.1").exists().then_some(());
+    wait_for("its files are put aside", aside, || worker.log()).await;
+    head.come_back().await;
+
+    let held = || head.seen().hellos.get(1).map(|hello| hello.held.clone());
+    let held = wait_for("the next worker", held, || head.picture()).await;
+    let attempts: Vec<_> = held.iter().filter_map(|held| held.attempt).collect();
+    assert_eq!(attempts, [v1::AttemptId { task: 1, number: 1 }]);
+    assert_eq!(code(&head.finished(1).await), "internal");
 }
 
 #[tokio::test(flavor = "multi_thread")]

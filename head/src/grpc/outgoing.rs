@@ -2,7 +2,7 @@
 //! in one message.
 
 use orchestra_proto::v1::{self, head_message, order};
-use orchestra_types::{AttemptId, limits};
+use orchestra_types::AttemptId;
 use prost::Message as _;
 use tokio::sync::mpsc;
 

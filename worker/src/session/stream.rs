@@ -1,6 +1,6 @@
 //! One control stream, from Hello to its end.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use orchestra_proto::{
     convert,
@@ -17,7 +17,10 @@ use super::{
     Error, Session,
     pace::{Pace, UNANSWERED_MAX},
 };
-use crate::{attempt::StopReason, fleet::Order};
+use crate::{
+    attempt::StopReason,
+    fleet::{Held, Order},
+};
 
 /// Messages that may wait for the network; heartbeats never wait behind more.
 const OUTGOING_BOUND: usize = 16;
@@ -74,7 +77,10 @@ async fn attach(session: &mut Session, pace: &mut Pace) -> Result<(Outgoing, Inc
 
 async fn hello(session: &mut Session) -> Result<v1::Hello, Error> {
     let progress = *session.spool.progress().borrow();
-    let held = session.fleet.held().await?.into_iter();
+    let held = session.fleet.held().await?;
+    // IMPORTANT: asked after the fleet, which lets an attempt go only when its last report is here.
+    let ending = session.spool.ending().await?;
+    let held = holding(held, ending).into_iter();
     let waits = progress.last > progress.acked;
     Ok(v1::Hello {
         worker: Some(session.info.borrow_and_update().clone().into()),
@@ -86,6 +92,21 @@ async fn hello(session: &mut Session) -> Result<v1::Hello, Error> {
             .collect(),
         first_unacked_report: if waits { progress.acked + 1 } else { 0 },
     })
+}
+
+/// All that the worker answers for: also what it has only a last report of. A head that did not hear
+/// of such an attempt would order it again, or count it as lost, before the report comes.
+fn holding(held: Vec<Held>, ending: Vec<AttemptId>) -> Vec<Held> {
+    let known: BTreeSet<AttemptId> = held.iter().map(|held| held.attempt).collect();
+    let ending = ending
+        .into_iter()
+        .filter(|attempt| !known.contains(attempt));
+    let ending: BTreeSet<AttemptId> = ending.collect();
+    let ending = ending.into_iter().map(|attempt| Held {
+        attempt,
+        started: true,
+    });
+    held.into_iter().chain(ending).collect()
 }
 
 async fn on_welcome(session: &Session, welcome: v1::Welcome) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use orchestra_proto::v1;
+use orchestra_proto::{convert, v1};
 use orchestra_types::{AttemptId, Timestamp};
 use prost::Message;
 
@@ -201,6 +201,20 @@ impl Spool {
         self.waiting.iter().skip(skip).take(max).cloned().collect()
     }
 
+    /// The attempts whose last report waits. The worker has nothing else of some of them, and holds
+    /// them all the same: the report is what they came to.
+    #[must_use]
+    pub fn ending(&self) -> Vec<AttemptId> {
+        let ends = |report: &&v1::Report| match report.body {
+            Some(v1::report::Body::Finished(_) | v1::report::Body::GivenBack(_)) => true,
+            Some(v1::report::Body::Accepted(_) | v1::report::Body::Started(_)) | None => false,
+        };
+        let attempts = self.waiting.iter().filter(ends).filter_map(|r| r.attempt);
+        attempts
+            .filter_map(|wire| convert::attempt_id("report", Some(wire)).ok())
+            .collect()
+    }
+
     /// The number of the last report.
     #[must_use]
     pub fn last(&self) -> u64 {
@@ -305,6 +319,23 @@ mod tests {
         assert_eq!(again.last(), 64 * batch);
         again.append(vec![report(1)]).unwrap();
         assert_eq!(again.last(), 64 * batch + 1);
+    }
+
+    #[test]
+    fn an_attempt_is_ending_until_its_last_report_is_acknowledged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let mut spool = Spool::open(&path).unwrap();
+        let given_back = NewReport {
+            body: v1::report::Body::GivenBack(v1::report::GivenBack {}),
+            ..report(2)
+        };
+        let ending = given_back.attempt;
+        spool.append(vec![report(1), given_back]).unwrap();
+        let mut again = Spool::open(&path).unwrap();
+        assert_eq!(again.ending(), [ending]);
+        again.acknowledge(2).unwrap();
+        assert_eq!(again.ending(), []);
     }
 
     #[test]

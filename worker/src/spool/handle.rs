@@ -4,6 +4,7 @@
 use std::{path::PathBuf, thread};
 
 use orchestra_proto::v1;
+use orchestra_types::AttemptId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Error, NewReport, Spool};
@@ -31,6 +32,7 @@ enum Command {
     /// Answered with the number of the last one.
     Record(Vec<NewReport>, oneshot::Sender<u64>),
     Acknowledged(u64),
+    Ending(oneshot::Sender<Vec<AttemptId>>),
     Waiting {
         after: u64,
         max: usize,
@@ -92,6 +94,13 @@ impl Handle {
         reports.await.map_err(|_| Closed)
     }
 
+    /// The attempts whose last report the head has not acknowledged.
+    pub async fn ending(&self) -> Result<Vec<AttemptId>, Closed> {
+        let (reply, attempts) = oneshot::channel();
+        self.send(Command::Ending(reply)).await?;
+        attempts.await.map_err(|_| Closed)
+    }
+
     /// Follows how far reports have come.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<Progress> {
@@ -150,6 +159,8 @@ fn handle(spool: &mut Spool, batch: impl Iterator<Item = Command>) -> Result<(),
         match command {
             Command::Record(..) => unreachable!("reports were taken out above"),
             Command::Acknowledged(up_to) => spool.acknowledge(up_to)?,
+            // The session that asked may be gone.
+            Command::Ending(reply) => reply.send(spool.ending()).unwrap_or_default(),
             Command::Waiting { after, max, reply } => {
                 // The session that asked may be gone.
                 reply
