@@ -13,7 +13,10 @@ use std::{
 };
 
 use orchestra_config::RunnerConfig;
-use orchestra_types::{AccountName, RunnerName};
+use orchestra_types::{
+    AccountName, RunnerName,
+    runner::{KNOWN_RUNNERS, Login},
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -114,6 +117,34 @@ impl Surroundings<'_> {
             source(runner.as_str()).and_then(|source| self.of_source(&source, config))
         };
         found.unwrap_or_else(|| self.own(runner))
+    }
+
+    /// Whether the runner's CLI has a credential.
+    #[must_use]
+    pub fn login(&self, runner: &RunnerName, config: Option<&RunnerConfig>) -> Login {
+        let known = source(runner.as_str());
+        let found = match (runner.as_str(), &known) {
+            ("agent", _) => self.of_agent(config),
+            (_, Some(source)) => self.of_source(source, config),
+            (_, None) => return Login::Unknown,
+        };
+        match (found, known) {
+            (Some(_), _) => Login::Yes,
+            // A CLI may keep its login where nobody can look, as in a keyring.
+            (None, Some(source)) if source.files.is_empty() => Login::Unknown,
+            (None, _) => Login::No,
+        }
+    }
+
+    /// Files that say, when they change, that somebody may have logged in or out.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Some(home) = self.variable("HOME", None).map(PathBuf::from) else {
+            return Vec::new();
+        };
+        let sources = KNOWN_RUNNERS.iter().filter_map(|runner| source(runner));
+        let files = sources.flat_map(|source| source.files);
+        files.map(|(file, _)| home.join(file)).collect()
     }
 
     fn of_source(&self, source: &Source, config: Option<&RunnerConfig>) -> Option<AccountName> {
@@ -268,6 +299,29 @@ mod tests {
         assert_eq!(codex("two"), first);
         fs::write(&auth, "not json").unwrap();
         assert_eq!(account("codex", &[("HOME", path)]), "codex@dev-box");
+    }
+
+    #[test]
+    fn a_login_is_there_or_not_or_nobody_can_know() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().to_str().unwrap();
+        let login = |runner: &str, environment: &[(&str, &str)]| {
+            let own = [&[("HOME", path)], environment].concat();
+            let environment: Vec<_> = own.iter().map(|(n, v)| (n.into(), v.into())).collect();
+            let surroundings = Surroundings {
+                environment: &environment,
+                worker: "dev",
+            };
+            surroundings.login(&runner.parse().unwrap(), None)
+        };
+        assert_eq!(login("codex", &[]), Login::No);
+        assert_eq!(login("codex", &[("OPENAI_API_KEY", "k")]), Login::Yes);
+        assert_eq!(login("copilot", &[]), Login::Unknown, "it has a keyring");
+        assert_eq!(login("shell", &[]), Login::Unknown);
+        fs::create_dir(home.path().join(".codex")).unwrap();
+        let auth = r#"{"tokens":{"account_id":"me"}}"#;
+        fs::write(home.path().join(".codex/auth.json"), auth).unwrap();
+        assert_eq!(login("codex", &[]), Login::Yes);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The worker's process: puts the parts together, and ends them in order.
 
-use std::{ffi::OsString, sync::Arc, time::Duration};
+use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use orchestra_config::{Config, StateDir, durable};
 use orchestra_telemetry::{Format, Telemetry};
-use orchestra_types::runner::WorkerInfo;
+use orchestra_types::runner::{RunnerInfo, WorkerInfo};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{oneshot, watch},
@@ -23,6 +23,7 @@ use crate::{
     meter::Meters,
     process::kill_method,
     registry::{self, Registry},
+    room::{self, Room},
     self_command::SelfCommand,
     session::{self, Session},
     spool,
@@ -106,7 +107,10 @@ async fn serve(
     let (mut fleet, orders) = Fleet::load(Arc::new(shared)).context("failed to read attempts")?;
 
     let mut tasks = JoinSet::new();
-    let info = describe(&mut tasks, identity.clone(), setup.slots, seen);
+    let disks = vec![home.attempts(), workspaces(&setup, home)];
+    let (room, space) = watch::channel(Room::look(&disks));
+    tasks.spawn(room::keep(disks, room));
+    let info = describe(&mut tasks, identity.clone(), setup.slots, seen, space);
     tasks.spawn(registry.keep(runners));
     let stop = CancellationToken::new();
     let session_ended = session::start(Session {
@@ -157,19 +161,21 @@ fn spool_error(failed: Result<spool::Error, oneshot::error::RecvError>) -> anyho
     }
 }
 
+fn workspaces(setup: &Setup, home: &Home) -> PathBuf {
+    let configured = setup.config.worker.workspaces.clone();
+    configured.unwrap_or_else(|| home.workspaces())
+}
+
 fn shared(
     setup: &Setup,
     home: &Home,
     identity: &Identity,
     spool: &spool::Handle,
     meters: &Meters,
-    runners: watch::Receiver<Vec<orchestra_types::runner::RunnerInfo>>,
+    runners: watch::Receiver<Vec<RunnerInfo>>,
 ) -> anyhow::Result<Shared> {
     let attempts = home.attempts();
-    let workspaces = match &setup.config.worker.workspaces {
-        Some(dir) => dir.clone(),
-        None => home.workspaces(),
-    };
+    let workspaces = workspaces(setup, home);
     for dir in [&attempts, &workspaces] {
         durable::create_private_dir(dir)
             .with_context(|| format!("failed to make `{}`", dir.display()))?;
@@ -200,16 +206,25 @@ fn describe(
     tasks: &mut JoinSet<()>,
     identity: Identity,
     slots: u32,
-    mut runners: watch::Receiver<Vec<orchestra_types::runner::RunnerInfo>>,
+    mut runners: watch::Receiver<Vec<RunnerInfo>>,
+    mut room: watch::Receiver<Room>,
 ) -> watch::Receiver<WorkerInfo> {
     let method = kill_method().to_string();
-    let now =
-        move |runners: &watch::Ref<'_, Vec<_>>| identity.describe(slots, runners.to_vec(), &method);
-    let first = now(&runners.borrow_and_update());
+    let now = move |runners: &watch::Ref<'_, Vec<_>>, room: &watch::Ref<'_, Room>| {
+        identity.describe(slots, room.limit(runners.to_vec()), &method, room)
+    };
+    let first = now(&runners.borrow_and_update(), &room.borrow_and_update());
     let (info, seen) = watch::channel(first);
     tasks.spawn(async move {
-        while runners.changed().await.is_ok() {
-            let described = now(&runners.borrow_and_update());
+        loop {
+            let changed = tokio::select! {
+                changed = runners.changed() => changed,
+                changed = room.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+            let described = now(&runners.borrow_and_update(), &room.borrow_and_update());
             info.send_replace(described);
         }
     });

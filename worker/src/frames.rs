@@ -30,6 +30,14 @@ pub struct Error {
     source: io::Error,
 }
 
+impl Error {
+    /// What the system said.
+    #[must_use]
+    pub fn cause(&self) -> &io::Error {
+        &self.source
+    }
+}
+
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error {

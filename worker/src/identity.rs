@@ -17,8 +17,13 @@ use orchestra_types::{
 };
 use rustix::fs::{FlockOperation, flock};
 
+use crate::room::Room;
+
 /// How long a lock may linger after its holder's death.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// What keeps an agent from the rest of the machine: it runs as the worker's user, in a clone of
+/// its own and a process group or cgroup of its own.
+const ISOLATION: &str = "none";
 /// How often it is tried meanwhile.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
@@ -170,7 +175,13 @@ impl Identity {
 
     /// The worker as the head shall know it.
     #[must_use]
-    pub fn describe(&self, slots: u32, runners: Vec<RunnerInfo>, kill_method: &str) -> WorkerInfo {
+    pub fn describe(
+        &self,
+        slots: u32,
+        runners: Vec<RunnerInfo>,
+        kill_method: &str,
+        room: &Room,
+    ) -> WorkerInfo {
         WorkerInfo {
             id: self.id.clone(),
             name: self.name.clone(),
@@ -186,6 +197,9 @@ impl Identity {
             kill_method: kill_method.to_owned(),
             cores: self.cores,
             memory_bytes: self.memory_bytes,
+            disk_bytes: room.total,
+            disk_free_bytes: room.free,
+            isolation: ISOLATION.to_owned(),
         }
     }
 

@@ -28,6 +28,7 @@ mod meter;
 pub mod process;
 mod prompt;
 mod registry;
+mod room;
 mod self_command;
 mod session;
 mod setup;

@@ -1,20 +1,30 @@
 //! The runners of this machine: looked for at the start, and now and then again.
 
-use std::{collections::BTreeMap, ffi::OsString, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use orchestra_config::RunnerConfig;
 use orchestra_types::{
     RunnerName,
     runner::{Readiness, RunnerInfo},
 };
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::{
     account::Surroundings,
-    cli::{Probe, probe},
+    cli::{Glance, Probe, glance, probe},
 };
 
-/// How often the runners are looked for again: someone may have installed or updated one.
+/// How often it is looked whether a program or a login came, went or changed; a few dozen calls.
+const GLANCE_EVERY: Duration = Duration::from_secs(5);
+/// How often the runners are asked again although nothing has changed on the disk.
 const AGAIN_AFTER: Duration = Duration::from_secs(300);
 
 /// Looks for runners.
@@ -34,15 +44,18 @@ impl Registry {
     /// The runners as they are.
     pub async fn look(&self) -> Vec<RunnerInfo> {
         let mut found = self.found().await;
-        let surroundings = Surroundings {
-            environment: &self.environment,
-            worker: &self.worker,
-        };
-        for info in found.iter_mut().filter(|info| info.agentic) {
+        self.name_accounts(&mut found);
+        found
+    }
+
+    /// Who pays, and whether somebody is logged in.
+    fn name_accounts(&self, runners: &mut [RunnerInfo]) {
+        let surroundings = self.surroundings();
+        for info in runners.iter_mut().filter(|info| info.agentic) {
             let config = self.runners.get(&info.name);
             info.account = Some(surroundings.account(&info.name, config));
+            info.login = surroundings.login(&info.name, config);
         }
-        found
     }
 
     async fn found(&self) -> Vec<RunnerInfo> {
@@ -57,22 +70,59 @@ impl Registry {
         .await
     }
 
-    /// Keeps `runners` true, for ever.
+    /// Keeps `runners` true, for ever. Asking a CLI for its version is a process of its own, and some
+    /// are large: they are asked when the programs on the disk are others, and now and then.
     pub async fn keep(self, runners: watch::Sender<Vec<RunnerInfo>>) {
+        let mut programs = self.programs();
+        let mut logins = self.logins();
+        let mut asked = Instant::now();
         loop {
-            sleep(AGAIN_AFTER).await;
-            let found = self.look().await;
-            runners.send_if_modified(|known| {
-                let changed = *known != found;
-                *known = found;
-                changed
-            });
+            sleep(GLANCE_EVERY).await;
+            let (programs_now, logins_now) = (self.programs(), self.logins());
+            let found = if programs_now != programs || asked.elapsed() >= AGAIN_AFTER {
+                asked = Instant::now();
+                self.look().await
+            } else if logins_now != logins {
+                let mut known = runners.borrow().clone();
+                self.name_accounts(&mut known);
+                known
+            } else {
+                continue;
+            };
+            (programs, logins) = (programs_now, logins_now);
+            publish(&runners, found);
+        }
+    }
+
+    fn programs(&self) -> Vec<Option<Glance>> {
+        let path = self.variable("PATH").cloned().unwrap_or_default();
+        glance(&self.runners, &path)
+    }
+
+    fn logins(&self) -> Vec<Option<SystemTime>> {
+        let files = self.surroundings().files().into_iter();
+        let changed = |file: PathBuf| file.metadata().and_then(|found| found.modified()).ok();
+        files.map(changed).collect()
+    }
+
+    fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings {
+            environment: &self.environment,
+            worker: &self.worker,
         }
     }
 
     fn variable(&self, name: &str) -> Option<&OsString> {
         let mut all = self.environment.iter();
         all.find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+}
+
+fn publish(runners: &watch::Sender<Vec<RunnerInfo>>, found: Vec<RunnerInfo>) {
+    let changed = *runners.borrow() != found;
+    if changed {
+        log(&found);
+        runners.send_replace(found);
     }
 }
 

@@ -85,6 +85,8 @@ mod tests {
             prefetch,
             agentic: false,
             account: None,
+            login: orchestra_types::runner::Login::Unknown,
+            model: String::new(),
         }
     }
 

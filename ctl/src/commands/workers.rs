@@ -8,7 +8,7 @@ use crate::{
     app::App,
     error::Result,
     exit::Exit,
-    json::fleet::Worker,
+    json::fleet::{Runner, Worker},
     ui::{
         Ui,
         escape::line,
@@ -128,6 +128,8 @@ fn in_full(ui: &Ui, worker: &Worker) -> Result<()> {
         machine,
         cores,
         memory_bytes,
+        disk_bytes,
+        disk_free_bytes,
         ..
     } = worker;
     let title =
@@ -149,12 +151,18 @@ fn in_full(ui: &Ui, worker: &Worker) -> Result<()> {
         format!("  {} · pid {pid}{address} · id {id}", line(hostname)),
     ))?;
     let size = format!(
-        "  machine {machine} · {cores} cores · {} memory",
-        bytes(*memory_bytes)
+        "  machine {machine} · {cores} cores · {} memory · {} of {} disk free",
+        bytes(*memory_bytes),
+        bytes(*disk_free_bytes),
+        bytes(*disk_bytes)
     );
     ui.line(&Line::of(
         Style::Dim,
-        format!("{size} · ends processes by {}", line(&worker.kill_method)),
+        format!(
+            "{size} · ends processes by {} · isolation {}",
+            line(&worker.kill_method),
+            line(worker.isolation.as_deref().unwrap_or("unknown"))
+        ),
     ))?;
     if !worker.labels.is_empty() {
         let labels: Vec<String> = worker
@@ -171,9 +179,17 @@ fn in_full(ui: &Ui, worker: &Worker) -> Result<()> {
     ui.line(&Line::default())
 }
 
+/// Whether its CLI is logged in; nothing where there is nothing to log in to.
+fn login(runner: &Runner) -> &'static str {
+    match (runner.agentic, runner.login) {
+        (true, login) => login,
+        (false, _) => "-",
+    }
+}
+
 /// All runners of a worker.
 pub fn runners(worker: &Worker) -> Table {
-    let mut table = Table::new(&["  RUNNER", "VERSION", ">AT ONCE", "STATE…"]);
+    let mut table = Table::new(&["  RUNNER", "VERSION", ">AT ONCE", "LOGIN", "STATE…"]);
     for runner in &worker.runners {
         let (state, style) = match (runner.state, &runner.reason) {
             ("ready", _) => ("ready".to_owned(), Style::Good),
@@ -186,6 +202,7 @@ pub fn runners(worker: &Worker) -> Table {
                 .into_owned()
                 .into(),
             runner.slots.to_string().into(),
+            login(runner).into(),
             Cell::new(state, style),
         ]);
     }

@@ -125,6 +125,12 @@ pub struct Worker {
     pub cores: u32,
     /// Memory.
     pub memory_bytes: u64,
+    /// The disk that it works on.
+    pub disk_bytes: u64,
+    /// What is free of it, about.
+    pub disk_free_bytes: u64,
+    /// What keeps agents from the rest of the machine.
+    pub isolation: Option<String>,
     /// Its runners.
     pub runners: Vec<Runner>,
 }
@@ -150,6 +156,10 @@ pub struct Runner {
     pub agentic: bool,
     /// The account that it uses.
     pub account: Option<String>,
+    /// Whether its CLI is logged in: `yes`, `no`, `unknown`.
+    pub login: &'static str,
+    /// The model that it uses when a task names none; null where only the CLI knows.
+    pub model: Option<String>,
 }
 
 impl From<RunnerInfo> for Runner {
@@ -169,6 +179,8 @@ impl From<RunnerInfo> for Runner {
             prefetch: info.prefetch,
             agentic: info.agentic,
             account: info.account.map(|a| a.to_string()),
+            login: info.login.as_str(),
+            model: some(info.model),
         }
     }
 }
@@ -203,6 +215,9 @@ impl Worker {
             kill_method: info.kill_method,
             cores: info.cores,
             memory_bytes: info.memory_bytes,
+            disk_bytes: info.disk_bytes,
+            disk_free_bytes: info.disk_free_bytes,
+            isolation: some(info.isolation),
             runners: info.runners.into_iter().map(Runner::from).collect(),
         })
     }

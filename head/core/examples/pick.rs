@@ -222,6 +222,8 @@ fn attach(core: &mut Core, n: u32) -> Vec<(AttemptId, u32)> {
         prefetch: 0,
         agentic: true,
         account: None,
+        login: orchestra_types::runner::Login::Unknown,
+        model: String::new(),
     };
     let info = WorkerInfo {
         id: worker_id(n),
@@ -238,6 +240,9 @@ fn attach(core: &mut Core, n: u32) -> Vec<(AttemptId, u32)> {
         kill_method: "none".to_owned(),
         cores: 2,
         memory_bytes: 0,
+        disk_bytes: 0,
+        disk_free_bytes: 0,
+        isolation: String::new(),
     };
     let connection = ConnectionId(u64::from(n));
     let attached = Input::Attached {

@@ -281,6 +281,8 @@ fn worker(n: usize, runners: &[RunnerName]) -> WorkerInfo {
         },
         agentic: runner.as_str() != RUNNERS[2],
         account: (runner.as_str() == RUNNERS[0]).then(|| "shared".parse().expect("a name")),
+        login: orchestra_types::runner::Login::Unknown,
+        model: String::new(),
     };
     WorkerInfo {
         id: name.parse().expect("a constant name"),
@@ -297,6 +299,9 @@ fn worker(n: usize, runners: &[RunnerName]) -> WorkerInfo {
         kill_method: String::new(),
         cores: 1,
         memory_bytes: 0,
+        disk_bytes: 0,
+        disk_free_bytes: 0,
+        isolation: String::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use orchestra_types::{
     WorkerId,
-    runner::{Readiness, RunnerInfo, WorkerInfo},
+    runner::{Login, Readiness, RunnerInfo, WorkerInfo},
 };
 
 use super::{Refused, Result, labels, name, optional_name, text};
@@ -41,6 +41,9 @@ impl TryFrom<v1::WorkerInfo> for WorkerInfo {
             kill_method: short(wire.kill_method)?,
             cores: wire.cores,
             memory_bytes: wire.memory_bytes,
+            disk_bytes: wire.disk_bytes,
+            disk_free_bytes: wire.disk_free_bytes,
+            isolation: short(wire.isolation)?,
         })
     }
 }
@@ -62,6 +65,9 @@ impl From<WorkerInfo> for v1::WorkerInfo {
             kill_method: info.kill_method,
             cores: info.cores,
             memory_bytes: info.memory_bytes,
+            disk_bytes: info.disk_bytes,
+            disk_free_bytes: info.disk_free_bytes,
+            isolation: info.isolation,
         }
     }
 }
@@ -87,6 +93,13 @@ impl TryFrom<v1::RunnerInfo> for RunnerInfo {
             prefetch: wire.prefetch,
             agentic: wire.agentic,
             account: optional_name("account", &wire.account)?,
+            login: match wire.login.as_str() {
+                "yes" => Login::Yes,
+                "no" => Login::No,
+                // An older worker does not say, a newer one may say more.
+                _ => Login::Unknown,
+            },
+            model: short(wire.model)?,
         })
     }
 }
@@ -108,6 +121,8 @@ impl From<RunnerInfo> for v1::RunnerInfo {
             prefetch: info.prefetch,
             agentic: info.agentic,
             account: info.account.map(|a| a.to_string()).unwrap_or_default(),
+            login: info.login.as_str().to_owned(),
+            model: info.model,
         }
     }
 }

@@ -21,6 +21,31 @@ pub enum Readiness {
     },
 }
 
+/// Whether a CLI has a credential, as far as can be seen without asking its provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Login {
+    /// A key or a login is there.
+    Yes,
+    /// The places where its CLI keeps one are known, and it is in none of them.
+    No,
+    /// Nobody can know.
+    #[default]
+    Unknown,
+}
+
+impl Login {
+    /// Its name on the wire and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A runner on a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunnerInfo {
@@ -41,6 +66,10 @@ pub struct RunnerInfo {
     pub agentic: bool,
     /// The account that its CLI uses; none where there is none, or where nobody can know.
     pub account: Option<AccountName>,
+    /// Whether its CLI is logged in.
+    pub login: Login,
+    /// The model that it uses when a task names none; empty where only the CLI knows.
+    pub model: String,
 }
 
 /// A worker, as it describes itself.
@@ -74,6 +103,13 @@ pub struct WorkerInfo {
     pub cores: u32,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// Size of the disk that it works on, in bytes; zero where it does not say.
+    pub disk_bytes: u64,
+    /// What of it was free when it was last told: a worker tells larger changes only.
+    pub disk_free_bytes: u64,
+    /// What keeps an agent from the rest of the machine: `none` beyond its private clone; empty
+    /// where the worker does not say.
+    pub isolation: String,
 }
 
 /// The runner whose tasks succeed at once, without a process: it measures what everything around a

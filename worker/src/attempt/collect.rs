@@ -9,13 +9,14 @@ use orchestra_types::{
     Artifact, ArtifactKind, Failure, FailureCode, Manifest, Outcome, Place, limits,
 };
 use prost::Message;
+use tokio::time::sleep;
 
 use super::{
     files::Files,
     record::{Ended, Phase},
     run::{Attempt, Error, Stage, blocking, chain, make_dir},
 };
-use crate::{blobs, clock};
+use crate::{blobs, clock, room};
 
 /// What the files tell.
 #[derive(Default)]
@@ -25,7 +26,11 @@ struct Changes {
     commit: String,
 }
 
+/// What the files tell, why they do not, and what is there to be sent.
+type Collected = (Changes, Option<Failure>, Vec<Artifact>);
+
 /// What the collecting thread needs to know.
+#[derive(Clone)]
 struct Job {
     files: Files,
     place: Place,
@@ -47,16 +52,15 @@ impl Attempt {
             message: message(&self.order.spec.description, self.id),
         };
         let text = ended.text.clone();
-        let (changes, failure, artifacts) = blocking(move || {
-            make_dir(&job.files.results())?;
-            let (changes, failure) = match job.changes() {
-                Ok(changes) => (changes, None),
-                Err(failure) => (Changes::default(), Some(failure)),
-            };
-            job.write(&changes.manifest, &text)?;
-            Ok::<_, Error>((changes, failure, job.artifacts()))
-        })
-        .await?;
+        let (changes, failure, artifacts) = loop {
+            let (job, text) = (job.clone(), text.clone());
+            let collected = blocking(move || job.collect(&text)).await;
+            // What a full disk does not take is not given up: the work is only here.
+            if !self.wants_room(&collected) {
+                break collected?;
+            }
+            sleep(room::RETRY_AFTER).await;
+        };
         // A result that could not be collected is no success; another failure stands above it.
         let failure = ended.failure.or(failure);
         self.tell_end(&changes.manifest, failure.as_ref())?;
@@ -77,6 +81,14 @@ impl Attempt {
         .await
     }
 
+    fn wants_room(&self, collected: &Result<Collected, Error>) -> bool {
+        let failed = match collected {
+            Ok((_, failure, _)) => failure.is_some(),
+            Err(_) => true,
+        };
+        failed && self.lacks_room()
+    }
+
     fn tell_end(&mut self, manifest: &Manifest, failure: Option<&Failure>) -> Result<(), Error> {
         let files = manifest.entries.len();
         match failure {
@@ -95,6 +107,16 @@ fn message(description: &str, attempt: orchestra_types::AttemptId) -> String {
 }
 
 impl Job {
+    fn collect(&self, text: &str) -> Result<Collected, Error> {
+        make_dir(&self.files.results())?;
+        let (changes, failure) = match self.changes() {
+            Ok(changes) => (changes, None),
+            Err(failure) => (Changes::default(), Some(failure)),
+        };
+        self.write(&changes.manifest, text)?;
+        Ok((changes, failure, self.artifacts()))
+    }
+
     fn changes(&self) -> Result<Changes, Failure> {
         match &self.place {
             Place::Repository { .. } => self.repository(),

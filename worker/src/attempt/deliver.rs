@@ -23,6 +23,7 @@ impl Attempt {
                 Err(error) => self.on_refused(&mut outcome, artifact, &error)?,
             }
         }
+        self.settle().await?;
         self.events_delivered().await;
         let seq = self
             .report(v1::report::Body::Finished(outcome.into()))

@@ -18,6 +18,7 @@ use crate::{
     clock,
     events::Cause,
     process::{self, ExitRecord, Process, ProcessError, ProcessEvent, Reattach},
+    room,
 };
 
 /// A CLI that runs.
@@ -38,7 +39,8 @@ enum Happened {
 impl Attempt {
     /// From a prepared directory to the CLI's end.
     pub async fn start(&mut self) -> Result<Phase, Error> {
-        if let Err(failure) = self.unless_stopped(std::future::ready(())).await? {
+        let stopped = self.unless_stopped(std::future::ready(())).await?;
+        if let Err(failure) = stopped.and(self.room_or_stop().await?) {
             return self.give_up(failure).await;
         }
         let launched = self.check_runner().and_then(|()| self.adapter());
@@ -136,7 +138,20 @@ impl Attempt {
                 Happened::Tick => running.machine.on_tick(elapsed(running.started)),
             };
             self.perform(running, acts).await?;
+            self.settle_beside(running).await?;
         }
+    }
+
+    /// Waits while the journal's disk is full; the agent runs on, and waits by itself when its output
+    /// cannot be kept. One that is to stop is killed: the ladder would have to be written down.
+    async fn settle_beside(&mut self, running: &mut Running) -> Result<(), Error> {
+        while !self.journal.settle()? {
+            if self.control.stop.borrow().is_some() {
+                running.process.kill().await;
+            }
+            sleep(room::RETRY_AFTER).await;
+        }
+        Ok(())
     }
 
     async fn next(&mut self, running: &mut Running) -> Result<Happened, Error> {

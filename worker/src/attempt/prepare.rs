@@ -26,9 +26,15 @@ impl Attempt {
     /// From an accepted order to a directory.
     pub async fn prepare(&mut self) -> Result<Phase, Error> {
         self.tell("preparing", "making the workspace")?;
-        match self.make_place().await? {
-            Ok(()) => Ok(Phase::Prepared),
-            Err(failure) => self.give_up(failure).await,
+        loop {
+            let failure = match self.make_place().await? {
+                Ok(()) => return Ok(Phase::Prepared),
+                Err(_full) if self.lacks_room() => self.room_or_stop().await?.err(),
+                Err(failure) => Some(failure),
+            };
+            if let Some(failure) = failure {
+                return self.give_up(failure).await;
+            }
         }
     }
 

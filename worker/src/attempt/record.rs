@@ -12,6 +12,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::files::Files;
+use crate::room::Full;
 
 /// Version of the file's format.
 const FORMAT: u32 = 1;
@@ -35,6 +36,15 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl Full for Error {
+    fn is_full(&self) -> bool {
+        match self {
+            Self::File { source, .. } => source.is_full(),
+            Self::Malformed { .. } => false,
+        }
+    }
 }
 
 /// What was reached.

@@ -8,7 +8,7 @@ use orchestra_types::{
     AttemptId, Digest, EventKind, Exit, Failure, MachineId, Outcome, RunnerName, TaskSpec,
     Timestamp, runner::RunnerInfo,
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::sleep};
 use tracing::{Instrument, info_span};
 
 use super::{
@@ -25,6 +25,7 @@ use crate::{
     meter::Meters,
     process,
     prompt::Document,
+    room::{self, Full, Room},
     self_command::SelfCommand,
     spool,
 };
@@ -126,6 +127,21 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl Full for Error {
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Record(error) => error.is_full(),
+            Self::Dir { source, .. } => source.is_full(),
+            Self::Journal(_)
+            | Self::Process(_)
+            | Self::Stopping(_)
+            | Self::Left
+            | Self::Panicked(_)
+            | Self::Order(_) => false,
+        }
+    }
 }
 
 /// What was asked for, checked.
@@ -260,13 +276,13 @@ async fn accept(
 ) -> Result<Order, Error> {
     let order = Order::try_from(start.clone())?;
     let (files, boot) = (files.clone(), boot.to_owned());
-    blocking(move || {
+    with_room(id, move || {
         make_dir(files.dir())?;
         record::save_message(files.order(), &start)?;
-        record::save(&files, id, &boot, &Phase::Accepted)?;
-        Ok(order)
+        Ok::<_, Error>(record::save(&files, id, &boot, &Phase::Accepted)?)
     })
-    .await
+    .await?;
+    Ok(order)
 }
 
 /// What is on disk of an attempt; none where its order was never accepted.
@@ -340,6 +356,29 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     }
 }
 
+/// Does disk work, again and again as long as the disk is full.
+pub(super) async fn with_room<T, E>(
+    attempt: AttemptId,
+    work: impl Fn() -> Result<T, E> + Clone + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: Full + Send + 'static,
+{
+    let mut told = false;
+    loop {
+        match blocking(work.clone()).await {
+            Err(error) if error.is_full() => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%attempt, "the disk is full; the attempt waits for room");
+                }
+                sleep(room::RETRY_AFTER).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 pub(super) async fn record_report(
     spool: &spool::Handle,
     attempt: AttemptId,
@@ -404,15 +443,40 @@ impl Attempt {
                     return remove(&self.files).await;
                 }
             };
+            self.settle().await?;
             self.save(&phase).await?;
         }
+    }
+
+    /// Whether the disk is so full that what failed may have failed for that.
+    pub fn lacks_room(&self) -> bool {
+        let dirs = [self.shared.attempts.clone(), self.shared.workspaces.clone()];
+        Room::look(&dirs).lacking().is_some()
+    }
+
+    /// Waits until there is room, unless it is to be stopped meanwhile.
+    pub async fn room_or_stop(&mut self) -> Result<Result<(), Failure>, Error> {
+        while self.lacks_room() {
+            if let Err(failure) = self.unless_stopped(sleep(room::RETRY_AFTER)).await? {
+                return Ok(Err(failure));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Waits until all events are written down.
+    pub async fn settle(&mut self) -> Result<(), Error> {
+        while !self.journal.settle()? {
+            sleep(room::RETRY_AFTER).await;
+        }
+        Ok(())
     }
 
     /// Writes down what was reached.
     pub async fn save(&self, phase: &Phase) -> Result<(), Error> {
         let (files, id, phase) = (self.files.clone(), self.id, phase.clone());
         let boot = self.shared.boot.clone();
-        Ok(blocking(move || record::save(&files, id, &boot, &phase)).await?)
+        Ok(with_room(id, move || record::save(&files, id, &boot, &phase)).await?)
     }
 
     /// Makes a report durable; its number.
@@ -444,7 +508,10 @@ impl Attempt {
     pub async fn store(&self, outcome: Outcome) -> Result<Phase, Error> {
         let outcome = v1::Outcome::from(outcome);
         let path = self.files.outcome();
-        blocking(move || record::save_message(path, &outcome)).await?;
+        with_room(self.id, move || {
+            record::save_message(path.clone(), &outcome)
+        })
+        .await?;
         Ok(Phase::Collected)
     }
 

@@ -21,5 +21,5 @@ mod text;
 mod title;
 
 pub use adapter::{Action, Adapter, CommandLine, Launch, Stream, Verdict};
-pub use probe::{Probe, probe};
+pub use probe::{Glance, Probe, glance, probe};
 pub use registry::adapter_for;

@@ -9,14 +9,17 @@
 //! Appends survive the process at once. They are not synced one by one: a loss of power also ends
 //! the agent, and what the head has acknowledged it keeps.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+};
 
 use orchestra_proto::v1;
 use orchestra_types::{Event, EventKind, Timestamp, limits};
 use prost::Message;
 use tokio::sync::watch;
 
-use crate::frames;
+use crate::{frames, room::Full};
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -125,10 +128,16 @@ impl Step {
     }
 }
 
-/// Numbers events and writes them down.
+/// Numbers events and writes them down. What a full disk does not take waits here for
+/// [`Journal::settle`]; whoever records must not go on before that is done.
 #[derive(Debug)]
 pub struct Journal {
     file: frames::Writer,
+    /// The number of the last event, written or not.
+    numbered: u64,
+    /// Steps that a full disk has not taken.
+    waiting: VecDeque<Step>,
+    /// The number of the last event that is written.
     last: watch::Sender<u64>,
 }
 
@@ -149,8 +158,14 @@ impl Journal {
                 path: path.to_owned(),
             });
         }
+        let numbered = last;
         let (last, _) = watch::channel(last);
-        Ok(Self { file, last })
+        Ok(Self {
+            file,
+            numbered,
+            waiting: VecDeque::new(),
+            last,
+        })
     }
 
     /// Follows the number of the last event.
@@ -159,7 +174,8 @@ impl Journal {
         self.last.subscribe()
     }
 
-    /// Writes a step down. `raw` is the CLI's own line; it stays beside the first event of it.
+    /// Writes a step down, or keeps it while the disk is full. `raw` is the CLI's own line; it stays
+    /// beside the first event of it.
     pub fn record(
         &mut self,
         cause: Cause,
@@ -168,7 +184,7 @@ impl Journal {
         happened: Vec<(String, EventKind)>,
     ) -> Result<(), Error> {
         let mut raw = limits::cut(&String::from_utf8_lossy(raw), limits::EVENT_RAW_BYTES_MAX);
-        let first = *self.last.borrow() + 1;
+        let first = self.numbered + 1;
         let number = |((agent, kind), seq)| {
             let event = Event {
                 seq,
@@ -180,13 +196,24 @@ impl Journal {
             acceptable(event.into())
         };
         let events: Vec<_> = happened.into_iter().zip(first..).map(number).collect();
-        let last = events.last().map(|event| event.seq);
-        self.file
-            .append(&Step::new(cause, events).encode_to_vec())?;
-        if let Some(last) = last {
-            self.last.send_replace(last);
+        self.numbered += events.len() as u64;
+        self.waiting.push_back(Step::new(cause, events));
+        self.settle().map(drop)
+    }
+
+    /// Writes down what waits; false while the disk is still full.
+    pub fn settle(&mut self) -> Result<bool, Error> {
+        while let Some(step) = self.waiting.front() {
+            match self.file.append(&step.encode_to_vec()) {
+                Err(error) if error.is_full() => return Ok(false),
+                done => done?,
+            }
+            if let Some(event) = step.events.last() {
+                self.last.send_replace(event.seq);
+            }
+            self.waiting.pop_front();
         }
-        Ok(())
+        Ok(true)
     }
 }
 

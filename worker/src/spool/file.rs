@@ -7,13 +7,17 @@
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
+    thread,
 };
 
 use orchestra_proto::{convert, v1};
 use orchestra_types::{AttemptId, Timestamp};
 use prost::Message;
 
-use crate::frames;
+use crate::{
+    frames,
+    room::{self, Full},
+};
 
 /// Version of the file's format.
 const FORMAT: u32 = 1;
@@ -147,10 +151,26 @@ impl Spool {
                 body: Some(report.body),
             })
             .collect();
-        let payloads = numbered.iter().map(Message::encode_to_vec);
-        self.file.append_all(payloads)?;
+        self.append_when_there_is_room(&numbered)?;
         numbered.into_iter().for_each(|report| self.keep(report));
         Ok(self.file.sync()?)
+    }
+
+    /// A disk that is full is waited for: what has happened cannot be reported otherwise.
+    fn append_when_there_is_room(&mut self, reports: &[v1::Report]) -> Result<(), Error> {
+        let mut told = false;
+        loop {
+            let payloads = reports.iter().map(Message::encode_to_vec);
+            match self.file.append_all(payloads) {
+                Err(error) if error.is_full() => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!(path = %self.path.display(), "the disk is full; a report waits for room");
+                    }
+                    thread::sleep(room::RETRY_AFTER);
+                }
+                done => return Ok(done?),
+            }
+        }
     }
 
     /// The head has made durable all reports up to this one.
@@ -168,7 +188,11 @@ impl Spool {
         let lost = up_to > self.last;
         self.last = self.last.max(up_to);
         if lost || self.is_worth_compacting() {
-            self.compact()?;
+            match self.compact() {
+                // Only a larger file than need be; the next acknowledgement tries again.
+                Err(Error::File(error)) if error.is_full() && !lost => {}
+                done => done?,
+            }
         }
         Ok(())
     }

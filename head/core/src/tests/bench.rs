@@ -254,6 +254,8 @@ pub(super) fn worker(id: &str, slots: u32, runners: &[(&str, u32)]) -> WorkerInf
         prefetch: 0,
         agentic: *name != "shell",
         account: None,
+        login: orchestra_types::runner::Login::Unknown,
+        model: String::new(),
     };
     WorkerInfo {
         id: id.parse().unwrap(),
@@ -270,6 +272,9 @@ pub(super) fn worker(id: &str, slots: u32, runners: &[(&str, u32)]) -> WorkerInf
         kill_method: "cgroup".to_owned(),
         cores: 2,
         memory_bytes: 0,
+        disk_bytes: 0,
+        disk_free_bytes: 0,
+        isolation: String::new(),
     }
 }
 

@@ -7,4 +7,4 @@ mod package;
 mod program;
 mod runners;
 
-pub use runners::{Probe, probe};
+pub use runners::{Glance, Probe, glance, probe};

@@ -1,12 +1,12 @@
 //! The list of runners.
 
-use std::{collections::BTreeMap, ffi::OsStr};
+use std::{collections::BTreeMap, ffi::OsStr, os::unix::fs::MetadataExt, path::PathBuf};
 
 use futures::{StreamExt, stream};
 use orchestra_config::{AgentRunner, RunnerConfig};
 use orchestra_types::{
     RunnerName,
-    runner::{KNOWN_RUNNERS, NOOP, Readiness, RunnerInfo},
+    runner::{KNOWN_RUNNERS, Login, NOOP, Readiness, RunnerInfo},
 };
 
 use super::{package, program};
@@ -41,7 +41,45 @@ pub async fn probe(probe: &Probe<'_>) -> Vec<RunnerInfo> {
     looked.chain(stream::iter([probe.noop()])).collect().await
 }
 
+/// The programs that a [`probe`] would ask, without asking them: what changes here tells that one came,
+/// went or is another one.
+pub fn glance(runners: &BTreeMap<RunnerName, RunnerConfig>, path: &OsStr) -> Vec<Option<Glance>> {
+    let probe = Probe {
+        runners,
+        slots: 0,
+        path,
+        has_env: &|_| false,
+    };
+    let names = probe.names().into_iter();
+    names.map(|name| probe.glance(&name)).collect()
+}
+
+/// One program as it lies on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glance {
+    path: PathBuf,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
 impl Probe<'_> {
+    fn glance(&self, name: &RunnerName) -> Option<Glance> {
+        let path = program::find(self.command(name), self.path)?;
+        let found = path.metadata().ok()?;
+        Some(Glance {
+            inode: found.ino(),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            path,
+        })
+    }
+
+    fn command<'a>(&'a self, name: &'a RunnerName) -> &'a str {
+        let configured = self.config(name).and_then(|c| c.command.as_deref());
+        configured.unwrap_or_else(|| program_of(name.as_str()))
+    }
+
     /// Those whose number the user has set come first. Then known runners in their order; those of
     /// the user's own before `agent` and `shell`.
     fn names(&self) -> Vec<RunnerName> {
@@ -75,13 +113,15 @@ impl Probe<'_> {
             _ if adapter_for(&name, config).is_none() => Found::not_ready(format!(
                 "nothing tells how to drive it: set `runners.{name}.protocol` to acp, json_lines or text"
             )),
-            _ => self.program(&name, config).await,
+            _ => self.program(&name).await,
         };
         RunnerInfo {
             slots: config.and_then(|c| c.max_instances).unwrap_or(self.slots),
             prefetch: config.and_then(|c| c.prefetch).unwrap_or(0),
             agentic: name.as_str() != "shell",
             account: None,
+            login: Login::Unknown,
+            model: config.and_then(|c| c.model.clone()).unwrap_or_default(),
             version: found.version,
             path: found.path,
             readiness: found.readiness,
@@ -97,6 +137,8 @@ impl Probe<'_> {
             prefetch: NOOP_PREFETCH,
             agentic: false,
             account: None,
+            login: Login::Unknown,
+            model: String::new(),
             version: found.version,
             path: found.path,
             readiness: found.readiness,
@@ -120,11 +162,8 @@ impl Probe<'_> {
         reason.map_or_else(Found::ready, Found::not_ready)
     }
 
-    async fn program(&self, name: &RunnerName, config: Option<&RunnerConfig>) -> Found {
-        let program = config
-            .and_then(|c| c.command.as_deref())
-            .unwrap_or_else(|| program_of(name.as_str()));
-        let Some(path) = program::find(program, self.path) else {
+    async fn program(&self, name: &RunnerName) -> Found {
+        let Some(path) = program::find(self.command(name), self.path) else {
             return Found::missing();
         };
         let is_known = KNOWN_RUNNERS.contains(&name.as_str());

@@ -1,0 +1,200 @@
+//! Room on the disks that the worker writes to.
+//!
+//! A full disk costs no work. What must be written down waits until there is room again, agents run
+//! on meanwhile (one that prints waits), and no runner is ready, so that nothing new comes and a
+//! person reads why.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use orchestra_types::runner::{Readiness, RunnerInfo};
+use tokio::{sync::watch, time::sleep};
+
+use crate::frames;
+
+/// How much must be free for anything new: 64 MiB, or a tenth of a small disk.
+const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+/// How often the disks are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long to wait before writing again to a disk that was full.
+pub const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Free bytes are told again when they have changed by this part of the disk.
+const TOLD_PARTS: u64 = 50;
+
+/// The fullest of the disks that the worker writes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// A directory on it.
+    pub dir: PathBuf,
+    /// Its size in bytes; zero where the system does not say.
+    pub total: u64,
+    /// What the worker may still write.
+    pub free: u64,
+}
+
+/// What a failed write says of the disk.
+pub trait Full {
+    /// Whether it failed because the disk or the quota is full, so that it can be done later.
+    fn is_full(&self) -> bool;
+}
+
+impl Full for io::Error {
+    fn is_full(&self) -> bool {
+        matches!(
+            self.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+}
+
+impl Full for frames::Error {
+    fn is_full(&self) -> bool {
+        self.cause().is_full()
+    }
+}
+
+impl Room {
+    /// Looks at the disks of these directories. One that cannot be looked at is passed over.
+    #[must_use]
+    pub fn look(dirs: &[PathBuf]) -> Self {
+        let rooms = dirs.iter().filter_map(|dir| of(dir).ok());
+        rooms.min_by_key(|room| room.free).unwrap_or_default()
+    }
+
+    /// How much must be freed before anything new comes; none while there is room.
+    #[must_use]
+    pub fn lacking(&self) -> Option<u64> {
+        let reserve = RESERVE_BYTES.min(self.total / 10);
+        (self.free < reserve).then(|| reserve - self.free)
+    }
+
+    /// The runners as they are with this room: none is ready on a full disk.
+    #[must_use]
+    pub fn limit(&self, mut runners: Vec<RunnerInfo>) -> Vec<RunnerInfo> {
+        let Some(lacking) = self.lacking() else {
+            return runners;
+        };
+        let reason = format!(
+            "the worker's disk is full: free {} MB in `{}`; what runs there goes on and waits for room \
+             where it must write",
+            lacking.div_ceil(1_000_000),
+            self.dir.display()
+        );
+        for runner in &mut runners {
+            if runner.readiness == Readiness::Ready {
+                runner.readiness = Readiness::NotReady {
+                    reason: reason.clone(),
+                };
+            }
+        }
+        runners
+    }
+
+    /// Whether it differs so much from what was told that it is worth a message.
+    fn is_news(&self, told: &Self) -> bool {
+        self.lacking().is_some() != told.lacking().is_some()
+            || self.total != told.total
+            || self.free.abs_diff(told.free) > self.total / TOLD_PARTS
+    }
+}
+
+fn of(dir: &Path) -> io::Result<Room> {
+    let found = rustix::fs::statvfs(dir)?;
+    Ok(Room {
+        dir: dir.to_owned(),
+        total: found.f_blocks.saturating_mul(found.f_frsize),
+        free: found.f_bavail.saturating_mul(found.f_frsize),
+    })
+}
+
+/// Keeps `room` true, for ever.
+pub async fn keep(dirs: Vec<PathBuf>, room: watch::Sender<Room>) {
+    loop {
+        sleep(LOOK_EVERY).await;
+        let now = Room::look(&dirs);
+        room.send_if_modified(|told| {
+            let news = now.is_news(told);
+            if news {
+                say(&now);
+                *told = now;
+            }
+            news
+        });
+    }
+}
+
+fn say(room: &Room) {
+    let dir = room.dir.display();
+    match room.lacking() {
+        Some(lacking) => tracing::warn!(%dir, lacking, "the disk is full; nothing new is taken"),
+        None => tracing::debug!(%dir, free = room.free, "room on the disk"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_types::runner::Login;
+
+    use super::*;
+
+    fn room(total: u64, free: u64) -> Room {
+        Room {
+            dir: PathBuf::from("/w"),
+            total,
+            free,
+        }
+    }
+
+    fn runner(readiness: Readiness) -> RunnerInfo {
+        RunnerInfo {
+            name: "claude".parse().unwrap(),
+            version: String::new(),
+            path: String::new(),
+            readiness,
+            slots: 1,
+            prefetch: 0,
+            agentic: true,
+            account: None,
+            login: Login::Unknown,
+            model: String::new(),
+        }
+    }
+
+    #[test]
+    fn on_a_full_disk_no_runner_is_ready_and_a_person_reads_what_to_free() {
+        let limited = room(10_000_000_000, 50 << 20)
+            .limit(vec![runner(Readiness::Ready), runner(Readiness::Missing)]);
+        let Readiness::NotReady { reason } = &limited[0].readiness else {
+            panic!("{limited:?}");
+        };
+        assert!(reason.contains("free 15 MB in `/w`"), "{reason}");
+        assert_eq!(limited[1].readiness, Readiness::Missing);
+        let ready = vec![runner(Readiness::Ready)];
+        assert_eq!(room(10_000_000_000, 1 << 30).limit(ready.clone()), ready);
+    }
+
+    #[test]
+    fn a_small_disk_keeps_a_tenth_and_an_unknown_one_nothing() {
+        assert_eq!(room(1000, 100).lacking(), None);
+        assert_eq!(room(1000, 99).lacking(), Some(1));
+        assert_eq!(Room::default().lacking(), None);
+    }
+
+    #[test]
+    fn only_what_changes_much_is_told() {
+        let told = room(1000, 500);
+        assert!(!room(1000, 490).is_news(&told));
+        assert!(room(1000, 470).is_news(&told));
+        assert!(room(1000, 99).is_news(&room(1000, 101)));
+    }
+
+    #[test]
+    fn the_disk_of_a_directory_is_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = Room::look(&[dir.path().join("not there"), dir.path().to_owned()]);
+        assert!(here.total > 0 && here.free <= here.total && here.dir == dir.path());
+    }
+}
