@@ -1,6 +1,9 @@
 //! What is acknowledged survives `kill -9`, and agents run on.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use anyhow::ensure;
 use orchestra_tests::{Cluster, Deadline, GATE, Project, Setup, Test, alive, kill_9, scene, until};
@@ -15,6 +18,10 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "an_agent_outlives_kill_9_of_the_head_without_a_gap_in_its_events",
             agent_and_head,
+        ),
+        Test::new(
+            "a_head_that_is_away_for_longer_than_a_lease_costs_no_run",
+            long_away,
         ),
         Test::new("stop_now_ends_running_agents_and_leaves_nothing", stop_now),
     ]
@@ -63,6 +70,27 @@ fn agent_and_head() -> anyhow::Result<()> {
         let agents = working(cluster);
         kill_and_restart(cluster, cluster.head_pid()?)?;
         ensure!(working(cluster) == agents, "the agent died with the head");
+        finish_once(cluster, &task)
+    })
+}
+
+fn long_away() -> anyhow::Result<()> {
+    /// Longer than a lease and its grace.
+    const AWAY: Duration = Duration::from_secs(4);
+    scene(Setup::new().config("queue: {lease: 2s}\n"), |cluster| {
+        let project = cluster.repository("project")?;
+        let task = long_task(cluster, &project)?;
+        let head = cluster.head_pid()?;
+        kill_9(head)?;
+        let killed = Instant::now();
+        cluster.open_gate()?;
+        until("the agent has ended", Deadline::SOON, || {
+            Ok(working(cluster).is_empty().then_some(()))
+        })?;
+        until("every lease would be over", Deadline::SOON, || {
+            Ok((killed.elapsed() > AWAY && !alive(head)).then_some(()))
+        })?;
+        cluster.start()?;
         finish_once(cluster, &task)
     })
 }

@@ -14,6 +14,7 @@ mod real_clis;
 mod remote;
 mod security;
 mod telemetry;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -37,5 +38,6 @@ fn main() -> ExitCode {
         .with("remote", remote::tests())
         .with("security", security::tests())
         .with("telemetry", telemetry::tests())
+        .with("upgrade", upgrade::tests())
         .run()
 }

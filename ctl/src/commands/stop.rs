@@ -30,11 +30,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Waiting tasks stay in the queue and go on after the next `ctl start`. With --now, agents that run
-are stopped; their work so far is kept.")]
+are stopped; their work so far is kept. With --leave-agents they run on without a worker, and the next
+`ctl start`, of a newer version too, finds them again: for an upgrade.")]
 pub struct Args {
     /// Stop at once; running agents are stopped and their work so far is kept
     #[arg(long)]
     pub now: bool,
+    /// Stop at once; running agents run on, and the next start finds them again
+    #[arg(long, conflicts_with = "now")]
+    pub leave_agents: bool,
 }
 
 /// When to stop.
@@ -44,11 +48,17 @@ pub enum When {
     Idle,
     /// At once.
     Now,
+    /// At once, but agents run on.
+    Leave,
 }
 
 /// Stops the local cluster.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
-    let when = if args.now { When::Now } else { When::Idle };
+    let when = match (args.now, args.leave_agents) {
+        (_, true) => When::Leave,
+        (true, false) => When::Now,
+        (false, false) => When::Idle,
+    };
     let stopped = stop(app, when).await?;
     let text = if stopped { "stopped" } else { "not running" };
     if app.ui.is_json() {
@@ -67,13 +77,13 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
     let running = head.is_some() || worker.is_some();
     match when {
         // Agents first: the head takes what they have done so far before it goes.
-        When::Now => {
-            stop_worker(&app.ui, worker).await?;
+        When::Now | When::Leave => {
+            stop_worker(&app.ui, worker, when).await?;
             stop_head(app, head, when).await?;
         }
         When::Idle => {
             stop_head(app, head, when).await?;
-            stop_worker(&app.ui, worker).await?;
+            stop_worker(&app.ui, worker, when).await?;
         }
     }
     Ok(running)
@@ -99,7 +109,7 @@ async fn stop_head(app: &App, head: Option<Process>, when: When) -> Result<()> {
 async fn ask_head(app: &App, head: &Process, when: When) -> Result<()> {
     let client = app.connect().await?;
     let request = v1::ShutdownRequest {
-        now: when == When::Now,
+        now: when != When::Idle,
     };
     client
         .admin()
@@ -132,11 +142,13 @@ async fn ask_head(app: &App, head: &Process, when: When) -> Result<()> {
     Ok(())
 }
 
-async fn stop_worker(ui: &Ui, worker: Option<Process>) -> Result<()> {
+async fn stop_worker(ui: &Ui, worker: Option<Process>, when: When) -> Result<()> {
     let Some(worker) = worker else { return Ok(()) };
-    worker
-        .terminate()
-        .or_failed(|| "failed to stop the worker".to_owned())?;
+    let asked = match when {
+        When::Leave => worker.hang_up(),
+        When::Idle | When::Now => worker.terminate(),
+    };
+    asked.or_failed(|| "failed to stop the worker".to_owned())?;
     end(ui, "worker", &worker, WORKER_LIMIT).await
 }
 

@@ -46,6 +46,11 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
+    /// Asks a worker to end without its agents.
+    pub fn hang_up(&self) -> io::Result<()> {
+        self.signal(Signal::HUP)
+    }
+
     /// Ends it.
     pub fn kill(&self) -> io::Result<()> {
         self.signal(Signal::KILL)

@@ -1,0 +1,202 @@
+//! Workers change while agents work: another version, another program on PATH.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{Binaries, Cluster, Deadline, GATE, Setup, Test, alive, run, scene, until};
+use serde_json::Value;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "an_upgrade_leaves_agents_running_and_the_new_version_finds_them",
+            upgrade,
+        ),
+        Test::new(
+            "a_drained_worker_lets_its_agent_end_and_takes_nothing_new",
+            drain,
+        ),
+        Test::new(
+            "a_cli_that_comes_changes_or_goes_is_noticed_while_the_worker_runs",
+            comes_and_goes,
+        ),
+        Test::new("a_worker_says_what_it_is_and_has", described),
+    ]
+}
+
+fn upgrade() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let task = gated(cluster, &project)?;
+        let agent = agent_pid(cluster)?;
+        let old = cluster.worker_pid()?;
+        cluster.ctl(&["stop", "--leave-agents"])?.ok()?;
+        ensure!(!alive(old), "the worker did not end");
+        ensure!(alive(agent), "the agent ended with its worker");
+        let newer = cluster.path("newer-ctl");
+        fs::copy(Binaries::get().ctl(), &newer)?;
+        let start = cluster.command(&cluster.path(""), &["start", "--detach"]);
+        let mut again = Command::new(&newer);
+        again
+            .args(start.get_args())
+            .current_dir(cluster.path(""))
+            .env_clear();
+        again.envs(
+            start
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        run(again, b"")?.ok()?;
+        let program = fs::read_link(format!("/proc/{}/exe", cluster.worker_pid()?))?;
+        ensure!(program == newer, "the worker is {}", program.display());
+        ensure!(alive(agent), "the new worker ended the agent");
+        cluster.open_gate()?;
+        let document = cluster.succeeded(&task, Deadline::SOON)?;
+        ensure!(document["attempt"] == 1, "it was run again: {document:#}");
+        ensure!(
+            fs::read_to_string(cluster.path("ran"))? == "ran\n",
+            "it ran twice"
+        );
+        ensure!(document["files"][0]["path"] == "file.txt", "{document:#}");
+        Ok(())
+    })
+}
+
+fn drain() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let task = gated(cluster, &project)?;
+        let name = worker(cluster)?["name"]
+            .as_str()
+            .context("a name")?
+            .to_owned();
+        cluster.ctl(&["workers", "drain", &name])?.ok()?;
+        let waits = cluster.add(&project, &["true", "--agent", "shell"])?;
+        ensure!(
+            worker(cluster)?["availability"] == "draining",
+            "{:#}",
+            worker(cluster)?
+        );
+        cluster.open_gate()?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        until("it is drained", Deadline::SOON, || {
+            Ok((worker(cluster)?["availability"] == "drained").then_some(()))
+        })?;
+        ensure!(
+            cluster.status(&waits)? == "queued",
+            "it was given something new"
+        );
+        cluster.ctl(&["workers", "uncordon", &name])?.ok()?;
+        cluster.succeeded(&waits, Deadline::SOON)?;
+        Ok(())
+    })
+}
+
+fn comes_and_goes() -> anyhow::Result<()> {
+    let dir = tempfile::TempDir::with_prefix("orchestra-bin-")?;
+    let program = dir.path().join("claude");
+    let yaml = format!("{{command: {}}}", program.display());
+    scene(Setup::new().runner("claude", &yaml), |cluster| {
+        claude_is(cluster, "missing", None)?;
+        install(&program, "2.1.0")?;
+        claude_is(cluster, "ready", Some("2.1.0"))?;
+        install(&program, "2.2.0")?;
+        claude_is(cluster, "ready", Some("2.2.0"))?;
+        let config = cluster.path("home/.claude.json");
+        ensure!(claude(cluster)?["login"] == "no", "{:#}", claude(cluster)?);
+        fs::write(config, r#"{"oauthAccount": {"accountUuid": "me"}}"#)?;
+        until("somebody is logged in", Deadline::SOON, || {
+            Ok((claude(cluster)?["login"] == "yes").then_some(()))
+        })?;
+        fs::remove_file(&program)?;
+        claude_is(cluster, "missing", None)
+    })
+}
+
+fn described() -> anyhow::Result<()> {
+    let config = "worker: {slots: 3, labels: {zone: a}}\n";
+    let setup = Setup::new().config(config).agents("shell:2");
+    scene(setup, |cluster| {
+        let worker = worker(cluster)?;
+        let positive = [
+            "cores",
+            "memory_bytes",
+            "disk_bytes",
+            "disk_free_bytes",
+            "pid",
+        ];
+        for key in positive {
+            ensure!(worker[key].as_u64() > Some(0), "{key} is {}", worker[key]);
+        }
+        ensure!(worker["labels"]["zone"] == "a", "{worker:#}");
+        ensure!(worker["isolation"] == "none", "{worker:#}");
+        let methods = ["cgroup", "subreaper"];
+        let method = worker["kill_method"].as_str().unwrap_or_default();
+        ensure!(
+            methods.iter().any(|known| method.starts_with(known)),
+            "it ends by {method}"
+        );
+        let shell = runner(&worker, "shell")?;
+        ensure!(
+            shell["slots"] == 2 && shell["state"] == "ready",
+            "{shell:#}"
+        );
+        ensure!(
+            shell["login"] == "unknown" && shell["model"].is_null(),
+            "{shell:#}"
+        );
+        Ok(())
+    })
+}
+
+/// A task that waits at the gate.
+fn gated(cluster: &Cluster, project: &orchestra_tests::Project) -> anyhow::Result<String> {
+    let dir = cluster.path("");
+    let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
+    let command = format!(
+        "echo $$ > {0}/pid; echo ran >> {0}/ran; {gate}; echo done > file.txt",
+        dir.display()
+    );
+    let task = cluster.add(project, &[command.as_str(), "--agent", "shell"])?;
+    cluster.wait_for(&task, &["running"], Deadline::SOON)?;
+    until("it works", Deadline::SOON, || {
+        Ok(fs::exists(dir.join("ran"))?.then_some(()))
+    })?;
+    Ok(task)
+}
+
+fn agent_pid(cluster: &Cluster) -> anyhow::Result<u32> {
+    Ok(fs::read_to_string(cluster.path("pid"))?.trim().parse()?)
+}
+
+fn worker(cluster: &Cluster) -> anyhow::Result<Value> {
+    Ok(cluster.json(&["workers"])?["workers"][0].clone())
+}
+
+fn runner(worker: &Value, name: &str) -> anyhow::Result<Value> {
+    let mut runners = worker["runners"].as_array().into_iter().flatten();
+    let found = runners.find(|runner| runner["name"] == name).cloned();
+    found.with_context(|| format!("no runner {name}: {worker:#}"))
+}
+
+fn claude(cluster: &Cluster) -> anyhow::Result<Value> {
+    runner(&worker(cluster)?, "claude")
+}
+
+fn claude_is(cluster: &Cluster, state: &str, version: Option<&str>) -> anyhow::Result<()> {
+    let mut last = Value::Null;
+    let found = until(&format!("claude is {state}"), Deadline::SOON, || {
+        last = claude(cluster)?;
+        let right = last["state"] == state && version.is_none_or(|v| last["version"] == v);
+        Ok(right.then_some(()))
+    });
+    found.with_context(|| format!("last seen: {last:#}"))
+}
+
+/// Puts a program that tells this version in its place at once, as a package manager does.
+fn install(program: &PathBuf, version: &str) -> anyhow::Result<()> {
+    let new = program.with_extension("new");
+    fs::write(&new, format!("#!/bin/sh\necho '{version} (Claude Code)'\n"))?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
+    fs::rename(new, program).context("failed to install it")
+}
