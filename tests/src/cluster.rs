@@ -44,13 +44,7 @@ impl Cluster {
     /// A cluster that is not started yet.
     pub fn new(setup: Setup) -> anyhow::Result<Self> {
         let dir = TempDir::with_prefix("orchestra-").context("failed to make a directory")?;
-        let name = dir
-            .path()
-            .file_name()
-            .context("it has a name")?
-            .to_string_lossy()
-            .into_owned();
-        let marker = Marker::new(name, dir.path().to_owned());
+        let marker = Marker::new(dir.path().to_owned());
         let model = match &setup.script {
             Some(script) => Some(Model::start(dir.path(), script, &marker)?),
             None => None,

@@ -57,7 +57,7 @@ impl Cable {
         format!("10.77.{}.2", self.0)
     }
 
-    fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         format!("cable{}", self.0)
     }
 

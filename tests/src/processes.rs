@@ -26,13 +26,21 @@ pub struct Marker {
 }
 
 impl Marker {
-    /// A marker with the name `name`, for processes at home below `home`.
-    pub(crate) fn new(name: String, home: PathBuf) -> Self {
+    /// A marker for processes at home below `home`, named after that directory.
+    #[must_use]
+    pub fn new(home: PathBuf) -> Self {
+        let name = home.file_name().unwrap_or(home.as_os_str());
         Self {
-            name,
+            name: format!("{}-{}", name.to_string_lossy(), std::process::id()),
             home,
             cgroups: Arc::default(),
         }
+    }
+
+    /// What a process is started with so that it, and what it starts, has this marker.
+    #[must_use]
+    pub fn environment(&self) -> [(&str, &str); 1] {
+        [(MARK, &self.name)]
     }
 
     /// The variable's value.
@@ -67,7 +75,7 @@ impl Marker {
     }
 
     /// Kills what has this marker.
-    pub(crate) fn kill_all(&self) {
+    pub fn kill_all(&self) {
         for pid in self.pids() {
             // It may end between the look and the kill.
             drop(kill_9(pid));
@@ -153,7 +161,7 @@ mod tests {
     #[test]
     fn a_process_is_found_by_its_mark_and_by_where_it_works() {
         let home = tempfile::tempdir().unwrap();
-        let marker = Marker::new("mark-of-this-test".to_owned(), home.path().to_owned());
+        let marker = Marker::new(home.path().to_owned());
         let mut marked = Command::new("sleep")
             .arg("60")
             .env(MARK, marker.name())

@@ -25,6 +25,8 @@ const LOG_TAIL_BYTES: usize = 1500;
 pub struct Site {
     /// The program.
     pub binary: PathBuf,
+    /// Where it listens, as `IP:PORT`.
+    pub listen: String,
     /// The state directory.
     pub state: PathBuf,
     /// The head's standard error goes here: outside the state, which may be full or gone.
@@ -49,7 +51,7 @@ impl Site {
         }
         let log = File::create(&self.log).context("failed to make the log")?;
         let child = Command::new(&self.binary)
-            .args(["--listen", "127.0.0.1:0", "--state"])
+            .args(["--listen", &self.listen, "--state"])
             .arg(&self.state)
             .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
             .env_remove("RUST_LOG")

@@ -13,7 +13,9 @@
 //! with a share of them as tests.
 #![warn(missing_docs)]
 
+mod agents;
 mod client;
+mod daemon;
 mod figures;
 mod head;
 mod helper;
@@ -22,6 +24,7 @@ mod load;
 mod picture;
 mod proofs;
 mod report;
+mod results;
 mod submitter;
 mod trees;
 mod verify;

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, bail};
 use clap::Parser;
 use orchestra_campaign::{Campaign, PROOFS, Proof, Row, Share, print};
+use orchestra_tests::enter;
 
 /// Break the built head on purpose, and compare what is left with what was acknowledged
 ///
@@ -36,7 +37,9 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let args = Args::parse();
+    enter();
+    match run(&args) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -272,7 +272,7 @@ fn is_clear(status: &Status) -> bool {
 }
 
 /// Takes all the space that there is.
-fn fill(path: &std::path::Path) -> anyhow::Result<()> {
+pub(super) fn fill(path: &std::path::Path) -> anyhow::Result<()> {
     let file = File::create(path).context("failed to make the filler")?;
     let (mut at, mut bytes) = (0, FILL_BYTES);
     while bytes >= FILL_BYTES_MIN {

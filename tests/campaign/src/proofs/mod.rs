@@ -4,8 +4,11 @@ mod flips;
 mod full_disk;
 mod io_errors;
 mod kill;
+mod network;
 mod power;
 mod trees;
+mod worker_full_disk;
+mod worker_kill;
 
 use std::{
     path::{Path, PathBuf},
@@ -40,6 +43,9 @@ pub const PROOFS: &[Proof] = &[
     io_errors::PROOF,
     flips::PROOF,
     trees::PROOF,
+    worker_kill::PROOF,
+    network::PROOF,
+    worker_full_disk::PROOF,
 ];
 
 /// What all proofs share.
@@ -112,6 +118,7 @@ impl Campaign {
     fn site(&self, state: &Path) -> Site {
         Site {
             binary: self.binary.clone(),
+            listen: "127.0.0.1:0".to_owned(),
             state: state.to_owned(),
             log: self.scratch.path().join("head.log"),
             env: Vec::new(),
