@@ -1,11 +1,18 @@
-//! The campaign: breaks the built head on purpose, round after round, and compares what is left
-//! with what was acknowledged.
+//! The campaign: breaks the built head, worker and the network between them on purpose, round after
+//! round, and compares what is left with what was acknowledged.
 //!
 //! ```text
 //! load (32 submitters, a fake worker) ──► head process ──► state directory
 //!        │ what was acknowledged              ▲ kill -9, loss of power, full disk,
 //!        ▼                                    │ I/O errors, flipped bits
 //!      ledger ◄────────── verify ─────── head process, started again
+//! ```
+//!
+//! ```text
+//! agents (shell) ──► worker process ──► network ──► head process
+//!    │ what they say     ▲ kill -9, full disk  ▲ cut, half open, lossy
+//!    ▼                                                    │
+//! side files ◄─────────────── results ◄───────────────────┘
 //! ```
 //!
 //! It speaks the wire protocol and links neither head nor worker. One file per proof is in

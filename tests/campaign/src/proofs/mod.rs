@@ -1,4 +1,4 @@
-//! One file for each way to break a head.
+//! One file for each way to break a head, a worker or the network between them.
 
 mod flips;
 mod full_disk;
@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 
 use crate::{Row, Share, head::Site};
 
-/// A way to break a head, and what it takes.
+/// A way to break something, and what it takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Proof {
     /// Its name, as the command line has it.
