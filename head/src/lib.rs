@@ -23,6 +23,7 @@ mod lock;
 mod manifest;
 pub mod metrics;
 pub mod points;
+pub mod progress;
 mod ready;
 mod run;
 pub mod security;

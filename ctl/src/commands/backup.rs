@@ -13,6 +13,7 @@ use crate::{
     exit::Exit,
     json::time::Time,
     ui::{
+        bar::Bar,
         style::{Line, Style},
         time::counted,
     },
@@ -55,17 +56,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         let why = format!("`{}` is there already", args.file.display());
         return Err(Error::new(Exit::Refused, why).hint("name another file"));
     }
-    let part = part_of(&args.file)?;
-    let written = write(app, &part, args.keys).await;
-    let (bytes, summary) = match written {
-        Ok(done) => done,
-        Err(error) => {
-            // Half a backup is none.
-            let _ = tokio::fs::remove_file(&part).await;
-            return Err(error);
-        }
-    };
-    put_in_place(&part, &args.file).await?;
+    let part = Part(part_of(&args.file)?);
+    let (bytes, summary) = write(app, &part.0, args.keys).await?;
+    put_in_place(&part.0, &args.file).await?;
     let made = Made {
         file: args.file,
         bytes,
@@ -95,6 +88,16 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     })
 }
 
+/// A file on its way. Half a backup is none: it goes with this, also on Ctrl-C.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Behind a success it has another name.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 fn part_of(file: &Path) -> Result<PathBuf> {
     let Some(name) = file.file_name() else {
         return Err(Error::usage(format!("`{}` names no file", file.display())));
@@ -108,16 +111,20 @@ fn part_of(file: &Path) -> Result<PathBuf> {
 async fn write(app: &App, part: &Path, keys: bool) -> Result<(u64, v1::BackupSummary)> {
     let failed = || format!("failed to write `{}`", part.display());
     let client = app.connect().await?;
+    let mut bar = Bar::new(app.ui, "backing up");
     let answer = client.admin().backup(v1::BackupRequest { keys }).await;
     let mut chunks = answer.map_err(|s| status_error(&s))?.into_inner();
     let mut options = File::options();
     let options = options.write(true).create_new(true).mode(0o600);
-    let mut file = options.open(part).await.or_failed(failed)?;
+    let opened = options.open(part).await.or_failed(failed);
+    let mut file =
+        opened.map_err(|error| error.hint("name a file in a directory that you may write to"))?;
     let mut bytes = 0;
     let mut summary = None;
     while let Some(chunk) = chunks.message().await.map_err(|s| status_error(&s))? {
         file.write_all(&chunk.data).await.or_failed(failed)?;
         bytes += chunk.data.len() as u64;
+        bar.show(bytes, chunk.about_bytes);
         summary = chunk.summary;
     }
     let summary = summary.ok_or_else(|| {

@@ -6,16 +6,20 @@ use serde::Serialize;
 
 use crate::{
     app::App,
-    blocking::blocking,
+    blocking::watched,
     client::status_error,
     error::{Error, Result},
     exit::Exit,
     local::record,
     ui::{
+        bar::Bar,
         style::{Line, Style},
         time::counted,
     },
 };
+
+/// What it does, for who watches.
+const WHAT: &str = "checking";
 
 /// Read everything that the head keeps, and say what is not as it should be
 #[derive(Debug, clap::Args)]
@@ -58,16 +62,31 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             Repair::No
         };
         let state = app.state.clone();
-        let checked = blocking(move || check::check(&state, repair).map_err(|e| refusal(&e)));
+        let checked = watched(app, WHAT, move |progress| {
+            check::check(&state, repair, progress).map_err(|e| refusal(&e))
+        });
         Checked::of(checked.await?)
     } else {
-        let client = app.connect().await?;
-        let answer = client.admin().check(v1::CheckRequest {}).await;
-        Checked::read(answer.map_err(|s| status_error(&s))?.into_inner())
+        Checked::read(ask(app).await?)
     };
     let damaged = checked.findings.iter().any(|f| f.level == "damage");
     app.show(&checked, |checked| say(app, checked))?;
     Ok(if damaged { Exit::Damaged } else { Exit::Ok })
+}
+
+/// Lets the head check itself. It gives up when this is dropped.
+async fn ask(app: &App) -> Result<v1::CheckResponse> {
+    let client = app.connect().await?;
+    let mut bar = Bar::new(app.ui, WHAT);
+    let answer = client.admin().follow_check(v1::CheckRequest {}).await;
+    let mut updates = answer.map_err(|s| status_error(&s))?.into_inner();
+    while let Some(update) = updates.message().await.map_err(|s| status_error(&s))? {
+        match update.report {
+            Some(report) => return Ok(report),
+            None => bar.show(update.bytes, update.bytes_total),
+        }
+    }
+    Err(Error::failed("the head ended before the check was done").hint("try again"))
 }
 
 fn say(app: &App, checked: &Checked) -> Result<()> {

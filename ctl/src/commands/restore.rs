@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     app::App,
-    blocking::blocking,
+    blocking::watched,
     error::{Error, Result},
     exit::Exit,
     json::time::Time,
@@ -45,8 +45,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         force: args.force,
         skip_ids: args.skip_ids.into(),
     };
-    let done = blocking(move || {
-        backup::restore(&state, &args.file, options).map_err(|error| refusal(&error))
+    let done = watched(app, "restoring", move |progress| {
+        let restored = backup::restore(&state, &args.file, options, progress);
+        restored.map_err(|error| refusal(&error))
     });
     let done = done.await?;
     let document = json!({
@@ -81,15 +82,17 @@ fn say(app: &App, done: &Restored) -> Result<()> {
 }
 
 fn refusal(error: &backup::Error) -> Error {
-    let exit = match error {
-        backup::Error::NotEmpty { .. }
-        | backup::Error::Running(_)
-        | backup::Error::Newer { .. } => Exit::Refused,
-        backup::Error::Damaged { .. } | backup::Error::Failed(_) => Exit::Failed,
-    };
-    let text = match error {
-        backup::Error::Failed(error) => format!("{error:#}"),
-        other => other.to_string(),
-    };
-    Error::new(exit, text)
+    match error {
+        backup::Error::NotEmpty { .. } | backup::Error::Newer { .. } => {
+            Error::new(Exit::Refused, error.to_string())
+        }
+        backup::Error::Running(_) => Error::new(Exit::Refused, error.to_string())
+            .hint("`ctl stop` stops it; or name another state directory with --state"),
+        backup::Error::Damaged { .. } => {
+            Error::failed(error.to_string()).hint("nothing was changed; restore another backup")
+        }
+        backup::Error::Failed(error) => {
+            Error::failed(format!("{error:#}")).hint("nothing is in place yet; try again")
+        }
+    }
 }

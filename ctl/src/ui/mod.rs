@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Colours and live displays
 //! only on a terminal and never with `TERM=dumb`; with `NO_COLOR`, displays without colours.
 
+pub mod bar;
 pub mod changes;
 pub mod detail;
 pub mod escape;

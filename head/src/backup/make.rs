@@ -55,6 +55,15 @@ struct Copy<W: Write> {
 }
 
 impl Source {
+    /// About how many bytes it will be: what lies in files. Rows are few beside them, or they are
+    /// most of it and nobody knows before they are read.
+    pub fn about_bytes(&self) -> u64 {
+        let blobs = self.blobs.stored().into_iter().flatten().flatten();
+        let blobs: u64 = blobs.flatten().map(|stored| stored.size).sum();
+        let trees = format::TREES.map(|tree| bytes_below(&self.dir.join(tree)));
+        blobs + trees.iter().sum::<u64>()
+    }
+
     /// Writes everything to `out`. Nothing may be removed meanwhile.
     pub fn copy_to(&self, out: impl Write) -> anyhow::Result<Summary> {
         let mut copy = Copy::new(out, self.head.created_at_ms / 1000);
@@ -139,6 +148,18 @@ impl Source {
             }
         }
     }
+}
+
+fn bytes_below(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let bytes = entries.filter_map(|entry| {
+        let meta = entry.metadata().ok()?;
+        Some(match meta.is_dir() {
+            true => bytes_below(&entry.path()),
+            false => meta.len(),
+        })
+    });
+    bytes.sum()
 }
 
 fn lock(touched: &Mutex<Touched>) -> MutexGuard<'_, Touched> {

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     blobs::Blobs,
     lock::Lock,
+    progress::Progress,
     store::{self, Store},
 };
 
@@ -57,8 +58,17 @@ pub struct Restored {
 }
 
 /// Restores `file` into the state directory. Blocks for as long as it takes.
-pub fn restore(state: &StateDir, file: &Path, options: Options) -> Result<Restored, Error> {
-    let (head, summary) = verify(file)?;
+///
+/// When nobody waits for it any more before all of it is made, nothing is changed.
+pub fn restore(
+    state: &StateDir,
+    file: &Path,
+    options: Options,
+    progress: &Progress,
+) -> Result<Restored, Error> {
+    let bytes = fs::metadata(file).map_or(0, |meta| meta.len());
+    progress.expect(2 * bytes);
+    let (head, summary) = verify(file, progress)?;
     let dir = state.head();
     durable::create_private_dir(&dir)
         .with_context(|| format!("failed to make `{}`", dir.display()))?;
@@ -67,7 +77,10 @@ pub fn restore(state: &StateDir, file: &Path, options: Options) -> Result<Restor
         return Err(Error::NotEmpty { dir });
     }
     let beside = state.path().join("head.restoring");
-    let filled = fill(&beside, file, options)?;
+    let filled = fill(&beside, file, options, progress).inspect_err(|_| {
+        // The error that is told is the first one; the next restore removes what is left.
+        let _ = fs::remove_dir_all(&beside);
+    })?;
     let aside = swap(state, &beside)?;
     Ok(Restored {
         head,
@@ -95,7 +108,7 @@ struct Filled {
     next: TaskId,
 }
 
-fn fill(dir: &Path, file: &Path, options: Options) -> Result<Filled, Error> {
+fn fill(dir: &Path, file: &Path, options: Options, progress: &Progress) -> Result<Filled, Error> {
     let failed = || format!("failed to prepare `{}`", dir.display());
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -114,7 +127,7 @@ fn fill(dir: &Path, file: &Path, options: Options) -> Result<Filled, Error> {
         gone: BTreeSet::new(),
         last: TaskId(0),
     };
-    let file = verify::open(file)?;
+    let file = progress.counting(verify::open(file)?);
     let mut archive = tar::Archive::new(io::BufReader::with_capacity(1 << 20, file));
     for entry in archive.entries().context("failed to read the backup")? {
         target.take(entry.context("failed to read the backup")?)?;

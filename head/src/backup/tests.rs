@@ -14,6 +14,7 @@ use crate::{
     blobs::Blobs,
     engine::{self, Engine},
     metrics::Metrics,
+    progress::{self, Progress},
     store::Store,
 };
 
@@ -101,7 +102,13 @@ fn task(description: &str) -> NewTask {
 
 fn restored(file: &Path, options: Options) -> (tempfile::TempDir, super::Restored) {
     let dir = tempfile::tempdir().unwrap();
-    let done = restore(&StateDir::new(dir.path()), file, options).unwrap();
+    let done = restore(
+        &StateDir::new(dir.path()),
+        file,
+        options,
+        &Progress::unwatched(),
+    )
+    .unwrap();
     (dir, done)
 }
 
@@ -131,7 +138,7 @@ async fn what_is_backed_up_comes_back_with_bytes_events_and_context() {
     let file = world.dir.path().join("backup");
     let summary = world.back_up(&file).await;
     assert_eq!((summary.blobs, summary.missing, summary.files), (1, 0, 2));
-    assert_eq!(verify(&file).unwrap().1, summary);
+    assert_eq!(verify(&file, &Progress::unwatched()).unwrap().1, summary);
 
     let (dir, done) = restored(
         &file,
@@ -274,7 +281,7 @@ async fn a_backup_that_is_not_whole_is_refused_before_anything_is_written() {
     let refused = |bytes: &[u8], what: &str| {
         fs::write(&bad, bytes).unwrap();
         let state = dir.path().join("state");
-        let refused = restore(&StateDir::new(&state), &bad, PLAIN);
+        let refused = restore(&StateDir::new(&state), &bad, PLAIN, &Progress::unwatched());
         assert!(
             matches!(refused, Err(Error::Damaged { .. } | Error::Newer { .. })),
             "{what}: {refused:?}"
@@ -301,7 +308,7 @@ async fn a_restore_never_overwrites_and_moves_aside_only_when_told() {
     world.back_up(&file).await;
     let (dir, _) = restored(&file, PLAIN);
     let state = StateDir::new(dir.path());
-    let refused = restore(&state, &file, PLAIN);
+    let refused = restore(&state, &file, PLAIN, &Progress::unwatched());
     assert!(
         matches!(refused, Err(Error::NotEmpty { .. })),
         "{refused:?}"
@@ -310,11 +317,14 @@ async fn a_restore_never_overwrites_and_moves_aside_only_when_told() {
         force: true,
         ..PLAIN
     };
-    let aside = restore(&state, &file, force).unwrap().aside.unwrap();
+    let aside = restore(&state, &file, force, &Progress::unwatched())
+        .unwrap()
+        .aside
+        .unwrap();
     assert!(aside.join("db").is_dir() && state.head().join("db").is_dir());
 
     let lock = crate::lock::Lock::take(&state.head()).unwrap();
-    let refused = restore(&state, &file, force);
+    let refused = restore(&state, &file, force, &Progress::unwatched());
     assert!(matches!(refused, Err(Error::Running(_))), "{refused:?}");
     drop(lock);
     world.end().await;
@@ -331,9 +341,50 @@ fn a_newer_format_is_refused_by_its_number() {
     tar.append_data(&mut header, "backup.json", json.as_slice())
         .unwrap();
     tar.finish().unwrap();
-    let refused = restore(&StateDir::new(dir.path().join("state")), &path, PLAIN);
+    let refused = restore(
+        &StateDir::new(dir.path().join("state")),
+        &path,
+        PLAIN,
+        &Progress::unwatched(),
+    );
     assert!(
         matches!(refused, Err(Error::Newer { found: 99 })),
         "{refused:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_nobody_waits_for_any_more_leaves_nothing() {
+    let world = World::new();
+    world.submit("k", vec![task(&"x".repeat(100_000))]).await;
+    let file = world.dir.path().join("backup");
+    world.back_up(&file).await;
+    let length = fs::metadata(&file).unwrap().len();
+    // Before the first byte, while it is verified, and while it is put in place.
+    for after in [0, length / 2, length + length / 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path());
+        let (progress, reached) = Progress::watched();
+        let waiting = std::thread::spawn(move || {
+            while reached.borrow().done < after && reached.has_changed().is_ok() {
+                std::thread::yield_now();
+            }
+        });
+        if after == 0 {
+            waiting.join().unwrap();
+            let given_up = restore(&state, &file, PLAIN, &progress).unwrap_err();
+            let Error::Failed(error) = given_up else {
+                panic!("{given_up}");
+            };
+            assert!(progress::is_cancelled(&error), "{error:#}");
+        } else {
+            // It may be over before the other thread goes; then it is whole.
+            let done = restore(&state, &file, PLAIN, &progress);
+            drop(progress);
+            waiting.join().unwrap();
+            assert_eq!(done.is_ok(), state.head().join("db").exists(), "{done:?}");
+        }
+        assert!(!dir.path().join("head.restoring").exists());
+    }
+    world.end().await;
 }

@@ -12,12 +12,13 @@ use super::{
     Error,
     format::{self, FORMAT, Hashed, Head, Summary},
 };
+use crate::progress::Progress;
 
 /// Longest of our JSON entries.
 const JSON_BYTES_MAX: u64 = 64 * 1024;
 
 /// Reads a backup whole. What it says of itself is true when this gives it.
-pub fn verify(path: &Path) -> Result<(Head, Summary), Error> {
+pub fn verify(path: &Path, progress: &Progress) -> Result<(Head, Summary), Error> {
     let mut file = open(path)?;
     let head = read_head(&file)?;
     let (position, summary) = find_end(&file)?;
@@ -25,7 +26,8 @@ pub fn verify(path: &Path) -> Result<(Head, Summary), Error> {
         return Err(Error::damaged("it has more or less bytes than it says"));
     }
     file.rewind().context("failed to read the backup")?;
-    let mut hashed = Hashed::new(BufReader::with_capacity(1 << 20, file).take(position));
+    let bytes = BufReader::with_capacity(1 << 20, progress.counting(file));
+    let mut hashed = Hashed::new(bytes.take(position));
     io::copy(&mut hashed, &mut io::sink()).context("failed to read the backup")?;
     if hashed.so_far() != (summary.bytes, summary.sha256) {
         return Err(Error::damaged("its SHA-256 is another one than it says"));

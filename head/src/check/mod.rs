@@ -23,7 +23,8 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     blobs::{Blobs, Stored},
     context, events,
-    store::Page,
+    progress::{self, Counting, Progress},
+    store::{Page, Row},
 };
 
 pub use index::Index;
@@ -93,12 +94,17 @@ const LOOK: &str = "take from it what you need into the project's context, then 
 /// Reads all rows, a page at a time.
 pub fn read_rows(
     index: &mut Index,
+    progress: &Progress,
     mut page: impl FnMut(Option<Vec<u8>>) -> anyhow::Result<Page>,
 ) -> anyhow::Result<()> {
     let mut after = None;
     loop {
         let page = page(after)?;
         page.rows.iter().for_each(|row| index.add(row));
+        let bytes = |row: &Row| row.key.len() + row.message.as_ref().map_or(0, Vec::len);
+        let bytes = page.rows.iter().map(bytes).sum::<usize>() as u64;
+        progress.expect(bytes);
+        progress.passed(bytes)?;
         after = page.next;
         if after.is_none() {
             return Ok(());
@@ -116,6 +122,8 @@ pub struct Beside<'a> {
     pub context: &'a Path,
     /// How far events are durable, where a head serves.
     pub reached: Option<events::Reached>,
+    /// Who waits for it.
+    pub progress: &'a Progress,
 }
 
 /// Judges the rows, and reads the files. Tasks in `changing` changed while rows were read.
@@ -125,6 +133,7 @@ pub fn judge(
     beside: &Beside<'_>,
 ) -> anyhow::Result<Report> {
     let blobs = beside.blobs;
+    expect(beside)?;
     let mut report = Report::default();
     let references = index.judge(changing, &mut report);
     let mut seen = BTreeSet::new();
@@ -136,7 +145,7 @@ pub fn judge(
             let user = references.get(&stored.digest);
             report
                 .findings
-                .extend(look_at(blobs, &stored, user.map(|(row, _)| row.as_str()))?);
+                .extend(look_at(beside, &stored, user.map(|(row, _)| row.as_str()))?);
         }
     }
     for (digest, (row, size)) in references {
@@ -161,9 +170,27 @@ pub fn judge(
     Ok(report)
 }
 
-fn look_at(blobs: &Blobs, stored: &Stored, user: Option<&str>) -> anyhow::Result<Option<Finding>> {
-    let path = blobs.path(&stored.digest);
-    let problem = match hash(&path) {
+/// Says how much there is to read.
+fn expect(beside: &Beside<'_>) -> anyhow::Result<()> {
+    for stored in beside.blobs.stored()? {
+        let bytes = stored?.iter().map(|stored| stored.size).sum();
+        beside.progress.expect(bytes);
+    }
+    let events = std::fs::read_dir(beside.events).into_iter().flatten();
+    let sizes = events.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
+    beside.progress.expect(sizes.sum());
+    Ok(())
+}
+
+fn look_at(
+    beside: &Beside<'_>,
+    stored: &Stored,
+    user: Option<&str>,
+) -> anyhow::Result<Option<Finding>> {
+    let path = beside.blobs.path(&stored.digest);
+    let hashed = File::open(&path).and_then(|file| hash(beside.progress.counting(file)));
+    let problem = match hashed {
+        Err(error) if progress::caused(&error) => return Err(error.into()),
         Ok(found) if found == stored.digest => return Ok(None),
         Ok(_) => "its bytes are not those that its name says".to_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -186,8 +213,7 @@ fn look_at(blobs: &Blobs, stored: &Stored, user: Option<&str>) -> anyhow::Result
     }))
 }
 
-fn hash(path: &Path) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
+fn hash(mut file: Counting<File>) -> io::Result<Digest> {
     let mut hash = Sha256::new();
     let mut chunk = vec![0; 256 * 1024];
     loop {
@@ -199,8 +225,8 @@ fn hash(path: &Path) -> io::Result<Digest> {
 }
 
 fn look_at_events(beside: &Beside<'_>, report: &mut Report) -> anyhow::Result<()> {
-    let checked =
-        events::check(beside.events, beside.reached).context("failed to look at events")?;
+    let checked = events::check(beside.events, beside.reached, beside.progress)
+        .context("failed to look at events")?;
     report.segments = checked.segments;
     report.bytes += checked.bytes;
     let finding = |path: &Path, problem: String, advice| Finding {

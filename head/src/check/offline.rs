@@ -7,6 +7,7 @@ use super::{Beside, Finding, Index, Level, RESTORE, Report, judge, read_rows};
 use crate::{
     blobs::Blobs,
     lock::{self, Lock},
+    progress::{self, Progress},
     store::Store,
 };
 
@@ -37,7 +38,7 @@ pub enum Error {
 }
 
 /// Checks the head of a state directory. Opening its store replays the journal, as a start does.
-pub fn check(state: &StateDir, repair: Repair) -> Result<Report, Error> {
+pub fn check(state: &StateDir, repair: Repair, progress: &Progress) -> Result<Report, Error> {
     let dir = state.head();
     if !dir.join("db").is_dir() {
         return Err(Error::Nothing(dir));
@@ -49,10 +50,13 @@ pub fn check(state: &StateDir, repair: Repair) -> Result<Report, Error> {
         Err(error) => return Ok(unreadable(&format!("{:#}", anyhow::Error::from(error)))),
     };
     let mut index = Index::default();
-    let read = read_rows(&mut index, |after| {
+    let read = read_rows(&mut index, progress, |after| {
         Ok(store.page(after.as_deref(), PAGE_BYTES)?)
     });
     if let Err(error) = read {
+        if progress::is_cancelled(&error) {
+            return Err(Error::Failed(error));
+        }
         return Ok(unreadable(&format!("{error:#}")));
     }
     let beside = Beside {
@@ -60,6 +64,7 @@ pub fn check(state: &StateDir, repair: Repair) -> Result<Report, Error> {
         events: &dir.join("events"),
         context: &dir.join("context"),
         reached: None,
+        progress,
     };
     let mut report = judge(index, &Default::default(), &beside)?;
     if repair == Repair::Leftovers {

@@ -13,6 +13,7 @@ use super::{Level, Repair, Report, check};
 use crate::{
     blobs::Blobs,
     events::{Events, Limits},
+    progress::Progress,
     store::{Idle, Store},
 };
 
@@ -135,7 +136,7 @@ fn content(state: &StateDir) -> Vec<(Vec<u8>, Vec<u8>)> {
             all.push((stored.digest.0.to_vec(), fs::read(path).unwrap()));
         }
     }
-    let checked = crate::events::check(&head.join("events"), None).unwrap();
+    let checked = crate::events::check(&head.join("events"), None, &Progress::unwatched()).unwrap();
     all.push((b"events".to_vec(), checked.bytes.to_be_bytes().to_vec()));
     all.sort();
     all
@@ -144,7 +145,7 @@ fn content(state: &StateDir) -> Vec<(Vec<u8>, Vec<u8>)> {
 #[test]
 fn a_state_that_is_whole_has_no_findings() {
     let dir = tempfile::tempdir().unwrap();
-    let report = check(&state(dir.path()), Repair::No).unwrap();
+    let report = check(&state(dir.path()), Repair::No, &Progress::unwatched()).unwrap();
     assert_eq!(report.findings, []);
     assert_eq!((report.tasks, report.blobs, report.segments), (61, 31, 1));
 }
@@ -166,7 +167,7 @@ fn what_is_missing_or_left_over_is_named_and_only_leftovers_are_removed() {
     store.discard(&[spec, task]).unwrap();
     drop(store);
 
-    let report = check(&state, Repair::No).unwrap();
+    let report = check(&state, Repair::No, &Progress::unwatched()).unwrap();
     let found = damage(&report);
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(
@@ -188,8 +189,8 @@ fn what_is_missing_or_left_over_is_named_and_only_leftovers_are_removed() {
         ["task_002"]
     );
 
-    check(&state, Repair::Leftovers).unwrap();
-    let report = check(&state, Repair::No).unwrap();
+    check(&state, Repair::Leftovers, &Progress::unwatched()).unwrap();
+    let report = check(&state, Repair::No, &Progress::unwatched()).unwrap();
     assert!(report.findings.iter().all(|f| f.level == Level::Damage));
     assert_eq!(damage(&report), found, "damage is not repaired");
 }
@@ -224,7 +225,7 @@ fn a_flipped_bit_is_named_or_lies_where_nothing_is_kept() {
         bytes[at] ^= 1 << (number % 8);
         fs::write(&path, bytes).unwrap();
 
-        let report = check(&flipped, Repair::No).unwrap();
+        let report = check(&flipped, Repair::No, &Progress::unwatched()).unwrap();
         if damage(&report).is_empty() {
             assert!(
                 content(&flipped) == before,

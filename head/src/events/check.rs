@@ -13,6 +13,7 @@ use super::{
     io_error,
     segment::{self, Durable, Name},
 };
+use crate::progress::Progress;
 
 /// How far the events of a head that serves are durable.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +49,7 @@ pub struct Checked {
 
 /// Reads all segments below `root`; changes nothing. With a head that serves there, what comes
 /// behind `reached` is not looked at.
-pub fn check(root: &Path, reached: Option<Reached>) -> Result<Checked, Error> {
+pub fn check(root: &Path, reached: Option<Reached>, progress: &Progress) -> Result<Checked, Error> {
     let mut checked = Checked::default();
     let names = names(root)?;
     let last = names.keys().next_back().copied();
@@ -59,11 +60,16 @@ pub fn check(root: &Path, reached: Option<Reached>) -> Result<Checked, Error> {
             None if Some(name.number) == last => Durable::Told,
             Some(_) | None => Durable::All,
         };
+        let before = checked.bytes;
         match one(root, name, durable, &mut checked) {
             // Its time was over meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             read => read.map_err(|e| io_error("read", &name.segment(root), e))?,
         }
+        let passed = progress
+            .passed(checked.bytes - before)
+            .map_err(io::Error::other);
+        passed.map_err(|e| io_error("read", root, e))?;
     }
     Ok(checked)
 }

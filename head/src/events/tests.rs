@@ -9,6 +9,8 @@ use super::{
     segment::{self, Durable, Name},
 };
 
+use crate::progress::Progress;
+
 /// Bytes of a seal.
 const SEAL: usize = FRAME_BYTES_MIN as usize;
 
@@ -246,7 +248,7 @@ async fn a_flipped_bit_in_the_last_events_of_a_killed_head_is_damage_and_no_torn
         flipped[at] ^= 0x10;
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(first_segment(&dir), flipped).unwrap();
-        let checked = super::check(dir.path(), None).unwrap();
+        let checked = super::check(dir.path(), None, &Progress::unwatched()).unwrap();
         let place = (first_segment(&dir), 8 + frame as u64);
         assert_eq!((checked.damaged, checked.torn), (vec![place], vec![]));
         let (log, owner) = start(&dir);
@@ -271,7 +273,7 @@ async fn the_end_of_a_full_segment_is_never_taken_for_torn() {
     bytes[length - 1] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     std::fs::remove_file(path.with_extension("idx")).unwrap();
-    let checked = super::check(dir.path(), None).unwrap();
+    let checked = super::check(dir.path(), None, &Progress::unwatched()).unwrap();
     assert_eq!((checked.damaged.len(), checked.torn), (1, vec![]));
     let (log, owner) = start(&dir);
     let seen = all_of(&log, ATTEMPT, 0).await;
@@ -300,12 +302,12 @@ async fn what_is_being_written_is_no_damage_to_who_checks_meanwhile() {
         .open(first_segment(&dir))
         .unwrap();
     file.write_all(&[7; 20]).unwrap();
-    let checked = super::check(dir.path(), Some(reached)).unwrap();
+    let checked = super::check(dir.path(), Some(reached), &Progress::unwatched()).unwrap();
     assert_eq!((checked.damaged, checked.torn), (vec![], vec![]));
     let mut bytes = std::fs::read(first_segment(&dir)).unwrap();
     bytes[100] ^= 1;
     std::fs::write(first_segment(&dir), bytes).unwrap();
-    let checked = super::check(dir.path(), Some(reached)).unwrap();
+    let checked = super::check(dir.path(), Some(reached), &Progress::unwatched()).unwrap();
     assert_eq!(checked.damaged, [(first_segment(&dir), 8)]);
     stop(log, owner).await;
 }

@@ -247,6 +247,15 @@ impl admin_server::Admin for Admin {
         answer.map(Response::new)
     }
 
+    type FollowCheckStream = ReceiverStream<Result<v1::CheckUpdate>>;
+
+    async fn follow_check(
+        &self,
+        _: Request<v1::CheckRequest>,
+    ) -> Result<Response<Self::FollowCheckStream>> {
+        Ok(Response::new(check::follow(&self.services)))
+    }
+
     async fn check(&self, _: Request<v1::CheckRequest>) -> Result<Response<v1::CheckResponse>> {
         check::check(&self.services).await.map(Response::new)
     }

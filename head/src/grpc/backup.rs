@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use orchestra_proto::v1;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Services,
@@ -44,13 +44,21 @@ pub(super) fn start(services: &Services, request: v1::BackupRequest) -> Stream<v
 async fn make(source: backup::Source, answers: Answers<v1::BackupChunk>) -> Result<()> {
     let (chunks, mut made) = mpsc::channel(CHUNKS_BOUND);
     let head = source.head.clone();
+    let (about, told) = oneshot::channel();
     let making = tokio::task::spawn_blocking(move || {
+        // Who asked may be gone.
+        let _ = about.send(source.about_bytes());
         let out = io::BufWriter::with_capacity(CHUNK_BYTES, Chunks(chunks));
         source.copy_to(out)
     });
+    let about_bytes = told.await.unwrap_or(0);
     while let Some(data) = made.recv().await {
-        let summary = None;
-        let sent = stream::send(&answers, v1::BackupChunk { data, summary }).await;
+        let chunk = v1::BackupChunk {
+            data,
+            summary: None,
+            about_bytes,
+        };
+        let sent = stream::send(&answers, chunk).await;
         if sent.is_err() {
             // The copy sees that nobody takes it any more.
             drop(made);
@@ -71,6 +79,7 @@ async fn make(source: backup::Source, answers: Answers<v1::BackupChunk>) -> Resu
     let last = v1::BackupChunk {
         data: Bytes::new(),
         summary: Some(summary),
+        about_bytes,
     };
     // The reader may be gone.
     let _ = stream::send(&answers, last).await;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{blobs, disk};
+use crate::{blobs, disk, progress};
 
 /// Why the store cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,9 @@ pub enum Error {
     /// The disk is full, and the database is closed until there is room.
     #[error(transparent)]
     Full(#[from] disk::Full),
+    /// Who waited for something long has gone.
+    #[error(transparent)]
+    Cancelled(#[from] progress::Cancelled),
     /// A large row's bytes cannot be stored or read.
     #[error("failed to keep a large row")]
     Large(#[from] blobs::Error),
@@ -70,7 +73,11 @@ impl Error {
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::Database(_) | Self::Io { .. } | Self::InUse { .. } | Self::Damaged { .. } => true,
-            Self::Format { .. } | Self::Row { .. } | Self::Full(_) | Self::Large(_) => false,
+            Self::Format { .. }
+            | Self::Row { .. }
+            | Self::Full(_)
+            | Self::Cancelled(_)
+            | Self::Large(_) => false,
         }
     }
 }
@@ -88,6 +95,7 @@ impl Error {
             | Self::Damaged { .. }
             | Self::Format { .. }
             | Self::Row { .. }
+            | Self::Cancelled(_)
             | Self::Large(_) => false,
         }
     }
