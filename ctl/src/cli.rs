@@ -111,6 +111,7 @@ pub enum CtlCommand {
     Restore(commands::restore::Args),
     Purge(commands::purge::Args),
     Check(commands::check::Args),
+    Compact(commands::compact::Args),
     Demo(commands::demo::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),

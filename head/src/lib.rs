@@ -12,6 +12,7 @@ pub mod backup;
 pub mod blobs;
 pub mod check;
 mod closing;
+pub mod compaction;
 pub mod context;
 pub mod disk;
 pub mod engine;

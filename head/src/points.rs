@@ -23,6 +23,10 @@ pub const ALL: &[&str] = &[
     "events.write",
     "events.sync",
     "events.seal",
+    "events.former",
+    "compact.copy",
+    "compact.exchange",
+    "compact.remove",
 ];
 
 /// Passes a point; an error is what a test wants it to be.

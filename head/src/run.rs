@@ -200,6 +200,7 @@ impl Head<'_> {
             events: events.clone(),
             blobs: blobs.clone(),
             uploads_for: self.config.retention.uploads_for,
+            metrics: Arc::clone(&self.metrics),
             gate: Arc::default(),
         };
         let services = Arc::new(Services {

@@ -6,17 +6,19 @@
 use std::{
     collections::BTreeMap,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
+use anyhow::Context;
 use orchestra_core::Change;
 use orchestra_head::{
     blobs::Blobs,
     disk::Disk,
     events::{Events, Limits, Piece},
     points,
-    store::{Idle, Store},
+    progress::Progress,
+    store::{self, Idle, Store},
 };
 use orchestra_types::{AttemptId, TaskId, TaskSpec};
 
@@ -27,6 +29,12 @@ const ATTEMPT: AttemptId = AttemptId {
     task: TaskId(1),
     number: 1,
 };
+/// Has its events in a file of the former layout first.
+const FORMER: AttemptId = AttemptId {
+    task: TaskId(2),
+    number: 1,
+};
+const FORMER_EVENTS: u64 = 40;
 /// Enough for several checkpoints of a store whose limits are small.
 const COMMITS: u64 = 250;
 const TASKS: u64 = 50;
@@ -38,6 +46,7 @@ fn whatever_fails_wherever_nothing_acknowledged_is_lost() {
         for act in ["kill", "error", "full"] {
             for time in [1, 3] {
                 let dir = memory_dir().unwrap();
+                leave_former(dir.path()).unwrap();
                 let armed = format!("{point}={act}@{time}");
                 let first = child(dir.path(), &armed).unwrap();
                 let finished = first.contains_key("finished");
@@ -48,6 +57,7 @@ fn whatever_fails_wherever_nothing_acknowledged_is_lost() {
                 assert!(second.contains_key("finished"), "{armed}: does not go on");
                 check(dir.path(), &second)
                     .unwrap_or_else(|error| panic!("{armed}, second run: {error:#}"));
+                assert!(!former(dir.path()).exists(), "{armed}: an old file is left");
             }
         }
     }
@@ -62,6 +72,25 @@ fn memory_dir() -> std::io::Result<tempfile::TempDir> {
         true => tempfile::tempdir_in(memory),
         false => tempfile::tempdir(),
     }
+}
+
+/// Where the former layout has the events of an attempt.
+fn former(dir: &Path) -> PathBuf {
+    dir.join("events/0").join(format!("{FORMER}.log"))
+}
+
+/// Events as a head of the former layout left them.
+fn leave_former(dir: &Path) -> anyhow::Result<()> {
+    let mut bytes = b"ORCHEVT\x01".to_vec();
+    for number in 1..=FORMER_EVENTS {
+        let message = number.to_string();
+        bytes.extend(u32::try_from(message.len())?.to_le_bytes());
+        bytes.extend(crc32c::crc32c(message.as_bytes()).to_le_bytes());
+        bytes.extend(message.as_bytes());
+    }
+    let path = former(dir);
+    std::fs::create_dir_all(path.parent().context("it lies in a directory")?)?;
+    Ok(std::fs::write(path, bytes)?)
 }
 
 /// What a child acknowledged: for each task the number in its description.
@@ -85,7 +114,12 @@ fn check(dir: &Path, acked: &BTreeMap<String, u64>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let last = runtime.block_on(async {
         let (events, _owner) = Events::start(&dir.join("events"), Limits::default())?;
-        last_event(&events).await
+        let former = last_event(&events, FORMER).await?;
+        anyhow::ensure!(
+            former == FORMER_EVENTS,
+            "{former} events of the former layout"
+        );
+        last_event(&events, ATTEMPT).await
     })?;
     let events = acked.get(EVENTS).copied().unwrap_or(0);
     anyhow::ensure!(last >= events, "{events} events, found {last}");
@@ -121,7 +155,7 @@ fn body() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let (events, _owner) = Events::start(&dir.join("events"), Limits::default())?;
     let mut out = std::io::stdout();
-    let first = runtime.block_on(last_event(&events))? + 1;
+    let first = runtime.block_on(last_event(&events, ATTEMPT))? + 1;
     for number in first..first + COMMITS {
         let task = number % TASKS + 1;
         // Some rows are too large for the database.
@@ -142,13 +176,16 @@ fn body() -> anyhow::Result<()> {
         store.keep_pace()?;
         while store.idle()? == Idle::More {}
     }
+    drop(store);
+    let blobs = Blobs::open(&dir.join("blobs"))?;
+    store::compact(&dir.join("db"), blobs, &Progress::unwatched())?;
     writeln!(out, "acked finished 1")?;
     Ok(())
 }
 
 /// The number of the last event, with each before it looked at.
-async fn last_event(events: &Events) -> anyhow::Result<u64> {
-    let mut reader = events.read(ATTEMPT, 0).await?;
+async fn last_event(events: &Events, attempt: AttemptId) -> anyhow::Result<u64> {
+    let mut reader = events.read(attempt, 0).await?;
     let mut last = 0;
     while let Some(piece) = reader.next().await? {
         let Piece::Events { first, events } = piece else {

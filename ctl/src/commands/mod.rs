@@ -8,6 +8,7 @@ pub mod backup;
 pub mod budget;
 pub mod cancel;
 pub mod check;
+pub mod compact;
 pub mod completions;
 pub mod config;
 pub mod context;
@@ -89,6 +90,7 @@ async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
         CtlCommand::Backup(args) => backup::run(app, args).await,
         CtlCommand::Restore(args) => restore::run(app, args).await,
         CtlCommand::Check(args) => check::run(app, args).await,
+        CtlCommand::Compact(args) => compact::run(app, args).await,
         CtlCommand::Purge(args) => purge::run(app, args).await,
         CtlCommand::Token(args) => token::run(app, args).await,
         CtlCommand::Config(args) => config::run(app, args),

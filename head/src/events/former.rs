@@ -22,6 +22,7 @@ use super::{
     io_error,
     owner::{Files, TURN_BYTES, TURN_COMMANDS_MAX, Turn},
 };
+use crate::points;
 
 const MAGIC: &[u8; 8] = b"ORCHEVT\x01";
 /// Longest message: a frame has room for it behind a body that was nearly full.
@@ -165,7 +166,10 @@ fn message(bytes: &Bytes, at: usize) -> Option<Bytes> {
 /// Removes a file whose events are durable elsewhere; what of it does not read is kept for a person.
 fn done_with(path: &Path, broken_at: Option<usize>) -> Result<(), Error> {
     match broken_at {
-        None => fs::remove_file(path).map_err(|e| io_error("remove", path, e)),
+        None => {
+            let removed = points::reach("events.former").and_then(|()| fs::remove_file(path));
+            removed.map_err(|e| io_error("remove", path, e))
+        }
         Some(offset) => {
             let kept = path.with_extension("log.damaged");
             tracing::error!(path = %kept.display(), offset, "the end of an old file of events is torn or damaged; it is kept aside");

@@ -21,6 +21,7 @@ use crate::{
     blobs::Blobs,
     engine::Handle,
     events::{self, Events},
+    metrics::Metrics,
     shutdown::Stop,
 };
 
@@ -46,6 +47,8 @@ pub struct Keeper {
     pub blobs: Blobs,
     /// How long bytes are kept that nothing refers to.
     pub uploads_for: Duration,
+    /// What all rows take is told here.
+    pub metrics: Arc<Metrics>,
     /// Held while something is removed, or while nothing may be.
     pub gate: Arc<Mutex<()>>,
 }

@@ -41,7 +41,11 @@ pub struct Swept {
 /// What rows refer to. The first eight bytes of a name are enough: two names that share them
 /// only keep a file too long.
 #[derive(Debug, Default)]
-struct Marks(Vec<u64>);
+struct Marks {
+    names: Vec<u64>,
+    /// What all rows take.
+    bytes: u64,
+}
 
 impl Keeper {
     /// Looks at everything.
@@ -49,6 +53,7 @@ impl Keeper {
         let _gate = self.gate.lock().await;
         let before = SystemTime::now() - self.uploads_for;
         let marks = marks(&self.engine).await?;
+        self.metrics.levels().set_live_bytes(marks.bytes);
         let blobs = self.blobs.clone();
         let looked = tokio::task::spawn_blocking(move || unmarked(&blobs, &marks, before, mode));
         let mut swept = looked
@@ -90,7 +95,7 @@ async fn marks(engine: &Handle) -> anyhow::Result<Marks> {
         }
         after = page.next;
         if after.is_none() {
-            marks.0.sort_unstable();
+            marks.names.sort_unstable();
             return Ok(marks);
         }
     }
@@ -98,14 +103,16 @@ async fn marks(engine: &Handle) -> anyhow::Result<Marks> {
 
 impl Marks {
     fn add(&mut self, row: &Row) -> store::Result<()> {
-        self.0.extend(row.large.as_ref().map(short));
+        self.bytes += (row.key.len() + row.message.as_ref().map_or(0, Vec::len)) as u64;
+        self.names.extend(row.large.as_ref().map(short));
         let references = store::references(&row.change()?);
-        self.0.extend(references.iter().map(|r| short(&r.digest)));
+        self.names
+            .extend(references.iter().map(|r| short(&r.digest)));
         Ok(())
     }
 
     fn has(&self, digest: &Digest) -> bool {
-        self.0.binary_search(&short(digest)).is_ok()
+        self.names.binary_search(&short(digest)).is_ok()
     }
 }
 

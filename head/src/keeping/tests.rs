@@ -34,13 +34,14 @@ impl World {
         let blobs = Blobs::open(&dir.path().join("blobs")).unwrap();
         let store = Store::open(&dir.path().join("db"), blobs.clone()).unwrap();
         let metrics = Metrics::new(&opentelemetry::global::meter("test"), dir.path().join("db"));
+        let metrics = Arc::new(metrics);
         let (events, owner) = Events::start(&dir.path().join("events"), Limits::default()).unwrap();
         let engine = engine::start(
             store,
             orchestra_core::Config::default(),
             mpsc::channel(4).0,
             mpsc::channel(4).0,
-            Arc::new(metrics),
+            Arc::clone(&metrics),
             tokio::runtime::Handle::current(),
         );
         let engine = engine.unwrap();
@@ -49,6 +50,7 @@ impl World {
             events,
             blobs,
             uploads_for: DAY,
+            metrics,
             gate: Arc::default(),
         };
         Self {

@@ -148,6 +148,18 @@ fn observe(meter: &Meter, levels: &Arc<Levels>, store: PathBuf) {
         }
     })
     .build();
+    let live = of();
+    gauge(
+        "orchestra.store.live",
+        "Bytes of the rows in the head's store, when all were read last.",
+    )
+    .with_unit("By")
+    .with_callback(move |gauge| {
+        if let Some(bytes) = live.live_bytes() {
+            gauge.observe(bytes, &[]);
+        }
+    })
+    .build();
     gauge(
         "orchestra.head.memory",
         "Memory of the head that is in RAM.",

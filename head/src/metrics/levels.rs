@@ -14,6 +14,8 @@ pub struct Levels {
     tasks: [AtomicU64; TaskStatus::ALL.len()],
     workers_connected: AtomicU64,
     agents_busy: AtomicU64,
+    /// 0 before all rows were read.
+    live_bytes: AtomicU64,
 }
 
 impl Levels {
@@ -30,6 +32,16 @@ impl Levels {
     /// How many agents work.
     pub fn set_agents_busy(&self, count: u64) {
         self.agents_busy.store(count, Ordering::Relaxed);
+    }
+
+    /// What all rows of the store take.
+    pub fn set_live_bytes(&self, bytes: u64) {
+        self.live_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn live_bytes(&self) -> Option<u64> {
+        let bytes = self.live_bytes.load(Ordering::Relaxed);
+        (bytes > 0).then_some(bytes)
     }
 
     pub(super) fn tasks(&self, status: TaskStatus) -> u64 {

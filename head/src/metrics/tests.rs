@@ -39,6 +39,7 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
     metrics.levels().set_tasks(TaskStatus::Succeeded, 1);
     metrics.levels().set_workers_connected(2);
     metrics.levels().set_agents_busy(3);
+    metrics.levels().set_live_bytes(9);
     metrics.task_submitted(Priority::High);
     metrics.events_received(5);
     metrics.task_assigned(Priority::High, Duration::from_millis(20));
@@ -62,6 +63,7 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
         "orchestra_attempt_duration_seconds_sum{result=\"succeeded\",runner=\"agent\"} 7\n",
         "orchestra_store_commit_seconds_bucket{le=\"0.0005\"} 1\n",
         "orchestra_store_size_bytes ",
+        "orchestra_store_live_bytes 9\n",
         "orchestra_head_memory_bytes ",
     ] {
         assert!(text.contains(want), "{want:?} is not in {text}");

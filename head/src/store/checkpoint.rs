@@ -58,7 +58,6 @@ impl Checkpoint {
     }
 }
 
-#[cfg(test)]
 impl Checkpoint {
     /// Whether only the disk is waited for.
     pub fn is_moved(&self) -> bool {

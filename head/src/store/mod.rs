@@ -33,6 +33,7 @@
 mod checkpoint;
 mod codec;
 mod commit;
+mod compact;
 mod database;
 mod decode;
 mod encode;
@@ -59,6 +60,7 @@ use crate::{
 };
 
 pub use checkpoint::Idle;
+pub use compact::{Compacted, compact};
 pub use error::Error;
 pub use key::{
     acked as acked_key, attempt as attempt_key, of_change as keys_of, outcome as outcome_key,

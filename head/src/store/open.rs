@@ -5,7 +5,7 @@ use std::path::Path;
 use orchestra_config::durable;
 
 use super::{
-    Error, Result, Store,
+    Error, Result, Store, compact,
     database::Database,
     error::io_error,
     journal::{Frame, Journal, Position},
@@ -18,6 +18,7 @@ impl Store {
     /// Opens the store in `path`, and makes it when it is not there.
     pub fn open(path: &Path, blobs: Blobs) -> Result<Self> {
         durable::create_private_dir(path).map_err(|source| io_error("prepare", path, source))?;
+        compact::remove_left_over(path)?;
         let database = Database::open(path)?;
         let dir = path.join("journal");
         let format = database.get(key::FORMAT)?;
@@ -56,7 +57,7 @@ impl Store {
 }
 
 /// The first journal. IMPORTANT: it is durable before the database says that there is one.
-fn begin(database: &Database, dir: &Path) -> Result<Journal> {
+pub(super) fn begin(database: &Database, dir: &Path) -> Result<Journal> {
     let journal = Journal::create(dir)?;
     let mut batch = sled::Batch::default();
     batch.insert(key::JOURNAL, large::position(Position::begin()));
