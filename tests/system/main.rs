@@ -6,6 +6,7 @@
 mod acceptance;
 mod bad_input;
 mod crash;
+mod keeping;
 mod life;
 mod limits;
 mod output;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         .with("acceptance", acceptance::tests())
         .with("bad_input", bad_input::tests())
         .with("crash", crash::tests())
+        .with("keeping", keeping::tests())
         .with("life", life::tests())
         .with("limits", limits::tests())
         .with("output", output::tests())
