@@ -258,6 +258,7 @@ impl Core {
     fn account_opened(&mut self) {
         self.parks_may_move();
         self.queue.refresh();
+        self.ask_idle();
     }
 
     fn knows_account(&self, name: &AccountName) -> bool {
@@ -288,6 +289,7 @@ impl Core {
             self.parked = parked;
             self.workers.values_mut().for_each(Worker::unlearn);
             self.queue.refresh();
+            self.ask_idle();
         }
     }
 

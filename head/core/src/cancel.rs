@@ -167,14 +167,21 @@ impl Core {
         let mut facts = TaskFacts::clone(&task.row.facts);
         facts.priority = priority;
         let facts = self.facts.share(facts);
-        // Its counts and its place in the queue follow from the facts.
-        if !mutated!(PriorityStaysInQueue) {
+        // What is counted, and the place in the queue, follow from the facts. Nothing else does: an
+        // attempt that is held stays as it is, with its clocks.
+        let queued = matches!(task.row.state, State::Queued { .. });
+        let moves = queued && !mutated!(PriorityStaysInQueue);
+        let before = task.row.facts.priority;
+        if moves {
             self.leave_state(id);
         }
         let task = self.tasks.get_mut(&id).expect("it was found above");
         task.row.facts = facts;
-        if !mutated!(PriorityStaysInQueue) {
+        if moves {
             self.enter_state(now, id);
+        } else {
+            self.counts.remove(status, before);
+            self.counts.add(status, priority);
         }
         self.write(id, step);
         Reply::Done(id)

@@ -137,7 +137,7 @@ impl Core {
 
     fn has(&self, room: Room, worker: &Worker, place: usize) -> bool {
         let at_once = match room {
-            Room::Slot => worker.is_idle(place),
+            Room::Slot => worker.is_idle(place) || mutated!(WaitsWhileIdle),
             Room::Ahead => true,
         };
         at_once && self.has_room(worker, place)

@@ -30,8 +30,12 @@ impl Core {
             return;
         };
         let found = match worker.row.availability {
+            Availability::Open if mutated!(NotCalledBack) => return,
             Availability::Open => self.fitting(id, worker),
-            Availability::Cordoned | Availability::Draining => self.waiting_at(worker).collect(),
+            Availability::Cordoned | Availability::Draining if mutated!(CordonKeepsWaiting) => {
+                return;
+            }
+            Availability::Cordoned | Availability::Draining => self.may_wait_at(worker),
         };
         for (connection, attempt) in found {
             self.called_back.insert(attempt, id.clone());
@@ -51,8 +55,7 @@ impl Core {
         }
         let others = self.ahead.iter().filter(|other| *other != id);
         let others = others.filter_map(|other| self.workers.get(other));
-        let waiting = others.flat_map(|other| self.waiting_at(other));
-        let fits = waiting.filter(|(_, attempt)| {
+        let fits = |(_, attempt): &(_, AttemptId)| {
             let facts = self.tasks.get(&attempt.task).map(|task| &task.row.facts);
             facts.is_some_and(|facts| {
                 let requirement = Requirement::of(facts);
@@ -64,35 +67,109 @@ impl Core {
                             && self.has_room(worker, place)
                     })
             })
+        };
+        let fits = others.flat_map(|other| {
+            let called = other.attempts.keys();
+            let called = called.filter(|attempt| self.called_back.contains_key(attempt));
+            let most = (other.waiting() as usize).saturating_sub(called.count());
+            self.may_wait_at(other).into_iter().filter(fits).take(most)
         });
-        fits.take(room).collect()
+        let most = if mutated!(CalledBackTooMuch) {
+            usize::MAX
+        } else {
+            room
+        };
+        fits.take(most).collect()
     }
 
-    /// The attempts that most likely wait at a worker: the latest ones that are not begun, as many
-    /// as it holds too many. It knows better, and keeps what it has begun.
-    fn waiting_at(
+    /// What may wait at a worker that holds more than it can run, the latest order first: that one
+    /// waits most likely. The worker knows better, and keeps what it has begun.
+    fn may_wait_at(&self, worker: &Worker) -> Vec<(crate::ConnectionId, AttemptId)> {
+        let connection = match worker.link {
+            Link::Connected(connection) if worker.waiting() > 0 => connection,
+            Link::Connected(_) | Link::Disconnected | Link::Lost => return Vec::new(),
+        };
+        let held = worker.attempts.iter();
+        let waits = held.filter_map(|(attempt, runner)| {
+            let since = self.may_wait_since(worker, *attempt, runner)?;
+            Some((since, *attempt))
+        });
+        let mut waits: Vec<_> = waits.collect();
+        waits.sort_unstable();
+        if !mutated!(FirstCalledBack) {
+            waits.reverse();
+        }
+        let attempts = waits.into_iter().map(|(_, attempt)| attempt);
+        attempts.map(|attempt| (connection, attempt)).collect()
+    }
+
+    /// Since when an attempt may wait at its worker.
+    fn may_wait_since(
         &self,
         worker: &Worker,
-    ) -> impl Iterator<Item = (crate::ConnectionId, AttemptId)> {
-        let connection = match worker.link {
-            Link::Connected(connection) => Some(connection),
-            Link::Disconnected | Link::Lost => None,
+        attempt: AttemptId,
+        runner: &RunnerName,
+    ) -> Option<Timestamp> {
+        let since = match &self.tasks.get(&attempt.task)?.row.state {
+            State::Assigned { at, .. } => *at,
+            State::Blocked
+            | State::Queued { .. }
+            | State::Running { .. }
+            | State::Closing { .. }
+            | State::Ended { .. } => return None,
         };
-        let latest = worker.attempts.iter().rev();
-        let waits = latest.filter(|(attempt, runner)| self.may_wait(worker, **attempt, runner));
-        let waits = waits.take(worker.waiting() as usize);
-        waits.filter_map(move |(attempt, _)| Some((connection?, *attempt)))
+        let waits = worker.prefetches(runner) && !self.called_back.contains_key(&attempt);
+        waits.then_some(since)
     }
 
-    fn may_wait(&self, worker: &Worker, attempt: AttemptId, runner: &RunnerName) -> bool {
-        let state = self.tasks.get(&attempt.task).map(|task| &task.row.state);
-        matches!(state, Some(State::Assigned { .. }))
-            && worker.prefetches(runner)
-            && !self.called_back.contains_key(&attempt)
+    /// A call that led to nothing: who has room for the attempt is to be given something else.
+    pub(crate) fn uncall(&mut self, attempt: AttemptId) {
+        if let Some(idle) = self.called_back.remove(&attempt)
+            && !mutated!(CallUnanswered)
+        {
+            self.touch(&idle);
+        }
+    }
+
+    /// A worker has a new stream. What was called back on an older one may not have arrived.
+    pub(crate) fn ask_again(&mut self, id: &WorkerId) {
+        let held = self
+            .workers
+            .get(id)
+            .into_iter()
+            .flat_map(|w| w.attempts.keys());
+        let held: Vec<AttemptId> = held.copied().collect();
+        if !mutated!(CallNotRepeated) {
+            held.into_iter().for_each(|attempt| self.uncall(attempt));
+        }
+        self.ask_if_ahead(id);
+    }
+
+    /// A worker describes itself: it may hold more than it can run now.
+    pub(crate) fn ask_if_ahead(&mut self, id: &WorkerId) {
+        self.note_ahead(id);
+        if self.ahead.contains(id) {
+            self.ask_idle();
+        }
+    }
+
+    /// Something else than a start made attempts wait, or makes room for some that wait: workers
+    /// with nothing else to do are asked again.
+    pub(crate) fn ask_idle(&mut self) {
+        if self.ahead.is_empty() {
+            return;
+        }
+        let idle = self.workers.iter();
+        let idle = idle.filter(|(_, worker)| worker.can_take() && worker.free_slots() > 0);
+        let idle: Vec<WorkerId> = idle.map(|(id, _)| id.clone()).collect();
+        idle.iter().for_each(|id| self.touch(id));
     }
 
     /// An attempt that was not begun goes back into the queue.
     pub(crate) fn on_given_back(&mut self, now: Timestamp, attempt: AttemptId, step: &mut Step) {
+        if mutated!(GivenBackLost) {
+            return;
+        }
         let message = "called back before it began: another worker takes the task";
         let row = OutcomeRow {
             id: attempt,
@@ -100,8 +177,12 @@ impl Core {
             result: Err(Failure::new(FailureCode::Cancelled, message)),
         };
         step.changes.push(Change::Outcome(Box::new(row)));
-        let task = self.tasks.get(&attempt.task).expect("the attempt is held");
-        if task.row.cancel_requested {
+        let task = self
+            .tasks
+            .get_mut(&attempt.task)
+            .expect("the attempt is held");
+        task.row.failures += u32::from(mutated!(GivenBackCharged));
+        if task.row.cancel_requested && !mutated!(GivenBackCancelForgotten) {
             let reason = crate::cancel::cancelled("cancelled before it was started");
             let ended = crate::EndStatus::Cancelled;
             return self.end(now, attempt.task, ended, Some(reason), step);

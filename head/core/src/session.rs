@@ -59,10 +59,6 @@ impl Core {
             step.messages.push(Message::Disconnect { connection: old });
         }
         worker.link = Link::Connected(connection);
-        // What was called back on an older stream may not have arrived.
-        for attempt in worker.attempts.keys() {
-            self.called_back.remove(attempt);
-        }
         // A worker that was told more than is known here met an earlier life of this head, which
         // was lost: what it knows comes from a backup. Waiting for those reports would be in vain.
         if first_unacked > worker.acked + 1 {
@@ -75,6 +71,7 @@ impl Core {
         let acked_up_to = worker.acked;
         self.pass_over_numbers(held, step);
         self.touch(&id);
+        self.ask_again(&id);
         self.see(now, &id);
         let (keep, kill) = self.judge_held(&id, held);
         let welcome = Welcome {
@@ -218,7 +215,8 @@ impl Core {
         if !mutated!(CapacityUnnoticed) {
             self.touch(&row.info.id);
         }
-        step.changes.push(Change::Worker(Box::new(row)));
+        step.changes.push(Change::Worker(Box::new(row.clone())));
+        self.ask_if_ahead(&row.info.id);
     }
 
     pub(crate) fn on_heartbeat(&mut self, now: Timestamp, connection: ConnectionId, id: &WorkerId) {

@@ -215,9 +215,10 @@ impl Core {
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.release(attempt);
                 }
-                self.called_back.remove(&attempt);
+                self.uncall(attempt);
                 if self.accounts.end(attempt) {
                     self.queue.refresh();
+                    self.ask_idle();
                 }
                 self.touch(&id);
             }

@@ -70,8 +70,8 @@ fn a_call_that_was_lost_with_its_stream_is_made_again() {
         attempt: attempt(id, 1),
         started: id == ids[0],
     });
-    let _ = bench.attach(&ahead("a"), 3, &held);
-    let step = bench.attach(&ahead("b"), 4, &[]);
+    // The worker that is idle stayed, and need not do anything for it.
+    let step = bench.attach(&ahead("a"), 3, &held);
     assert_eq!(called_back(&step), [(3, attempt(ids[2], 1))]);
 }
 
@@ -88,4 +88,28 @@ fn a_drained_worker_gives_back_what_it_has_not_begun() {
     let _ = bench.report("a", 1, attempt(ids[2], 1), ReportBody::GivenBack);
     assert_eq!(bench.status(ids[2]), TaskStatus::Queued);
     assert_eq!(bench.status(ids[0]), TaskStatus::Running);
+}
+
+#[test]
+fn when_what_was_called_back_has_begun_something_else_is() {
+    let (mut bench, ids) = three_at_a();
+    let _ = bench.attach(&ahead("b"), 2, &[]);
+    let step = bench.report("a", 1, attempt(ids[2], 1), ReportBody::Started);
+    assert_eq!(called_back(&step), [(1, attempt(ids[1], 1))]);
+}
+
+#[test]
+fn another_priority_leaves_a_held_attempt_as_it_is() {
+    let (mut bench, ids) = three_at_a();
+    let step = bench.attach(&ahead("b"), 2, &[]);
+    assert_eq!(called_back(&step).len(), 1);
+    let step = bench.give(Input::Prioritise {
+        request: RequestId(1),
+        task: ids[2],
+        priority: orchestra_types::Priority::High,
+    });
+    assert_eq!(called_back(&step), [], "it is not called back twice");
+    let counts = bench.core.counts();
+    let high = counts.open_with_priority(orchestra_types::Priority::High);
+    assert_eq!((high, counts.open()), (1, 3));
 }
