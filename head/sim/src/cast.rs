@@ -16,8 +16,6 @@ pub const RUNNERS: [&str; 3] = ["claude", "codex", "shell"];
 
 /// How many attempts of each runner may run on a worker.
 pub const RUNNER_SLOTS: u32 = 2;
-/// How many more of each a worker may be given.
-pub const PREFETCH: [u32; RUNNERS.len()] = [0, 0, 0];
 
 /// Accounts of a world: one that all workers have for the first runner, and one of each worker for
 /// the second. The third runner has none.
@@ -138,6 +136,8 @@ pub enum Said {
     Accepted,
     /// The agent runs.
     Started,
+    /// It was called back before it began.
+    GivenBack,
     /// It is over.
     Finished(Result),
 }
@@ -234,6 +234,7 @@ impl Cast {
         match said {
             Said::Accepted => ReportBody::Accepted,
             Said::Started => ReportBody::Started,
+            Said::GivenBack => ReportBody::GivenBack,
             Said::Finished(result) => {
                 let mut outcome = self.outcome.clone();
                 outcome.failure = result.code().map(|code| Failure::new(code, ""));
@@ -274,11 +275,7 @@ fn worker(n: usize, runners: &[RunnerName]) -> WorkerInfo {
         path: String::new(),
         readiness: Readiness::Ready,
         slots: RUNNER_SLOTS,
-        prefetch: if runner.as_str() == RUNNERS[2] {
-            PREFETCH[2]
-        } else {
-            0
-        },
+        prefetch: 0,
         agentic: runner.as_str() != RUNNERS[2],
         account: (runner.as_str() == RUNNERS[0]).then(|| "shared".parse().expect("a name")),
         login: orchestra_types::runner::Login::Unknown,

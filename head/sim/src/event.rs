@@ -6,7 +6,7 @@ use orchestra_types::{
     runner::{Readiness, WorkerInfo},
 };
 
-use crate::cast::{Cast, Said, Want};
+use crate::cast::{Cast, RUNNERS, Said, Want};
 
 /// What of a worker's description can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Look {
     pub slots: u32,
     /// Which runners are ready, as a set of their places.
     pub ready: u8,
+    /// How many attempts of each runner may wait there beyond its slots.
+    pub prefetch: [u8; RUNNERS.len()],
     /// Grows with each start of the machine.
     pub boot: u32,
 }
@@ -231,6 +233,7 @@ fn info(cast: &Cast, worker: u8, look: Look) -> WorkerInfo {
     info.slots = look.slots;
     info.boot_id = look.boot.to_string();
     for (place, runner) in info.runners.iter_mut().enumerate() {
+        runner.prefetch = u32::from(look.prefetch[place]);
         if look.ready & (1 << place) == 0 {
             runner.readiness = Readiness::Missing;
         }

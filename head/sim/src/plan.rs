@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use orchestra_core::Config;
 
-use crate::random::Random;
+use crate::{cast::RUNNERS, random::Random};
 
 macro_rules! switches {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
@@ -93,6 +93,8 @@ switches! {
     Requirements = "requirements",
     /// Submissions of several tasks.
     Bulk = "bulk",
+    /// Workers that let attempts wait beyond their slots.
+    Prefetch = "prefetch",
 }
 
 /// A set of switches.
@@ -151,6 +153,8 @@ pub struct Plan {
     pub workers: usize,
     /// How many attempts each may run at once.
     pub slots: u32,
+    /// How many attempts of each runner may wait there beyond that.
+    pub prefetch: [u8; RUNNERS.len()],
     /// How many tasks clients submit at most.
     pub tasks: usize,
     /// How many clients ask.
@@ -172,6 +176,7 @@ impl Plan {
             on,
             workers: usize::try_from(random.between(1, 3)).unwrap_or(1),
             slots: u32::try_from(random.between(1, 3)).unwrap_or(1),
+            prefetch: prefetch(on, random),
             tasks: usize::try_from(random.between(1, 8)).unwrap_or(1),
             clients: usize::try_from(random.between(1, 2)).unwrap_or(1),
             steps: u32::try_from(random.between(40, 120))
@@ -189,4 +194,15 @@ impl Plan {
             },
         }
     }
+}
+
+/// The runner that takes only tasks which name it, and in some worlds one that takes any.
+fn prefetch(on: Switches, random: &mut Random) -> [u8; RUNNERS.len()] {
+    if !on.has(Switch::Prefetch) {
+        return [0; RUNNERS.len()];
+    }
+    let mut some = || u8::try_from(random.between(1, 2)).unwrap_or(1);
+    let (first, last) = (some(), some());
+    let agents = random.once_in(2);
+    [if agents { first } else { 0 }, 0, last]
 }

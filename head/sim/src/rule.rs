@@ -47,6 +47,8 @@ rules! {
     Placement = "the right worker",
     /// No task waits while a slot that fits is free.
     NoIdle = "no idle slot",
+    /// What waits at a worker is called back when it could begin elsewhere, and never in vain.
+    CallBack = "what waits is called back",
     /// A worker is lost when its lease has ended, and only then.
     Leases = "the lease decides loss",
     /// Orders go to the holder, on its open stream.

@@ -52,6 +52,8 @@ pub struct Shade {
     pub at: At,
     /// When it was submitted.
     pub created_at: u64,
+    /// When its attempt was ordered or started, while it is held.
+    pub held_since: u64,
     /// Its latest attempt.
     pub attempts: u32,
     /// Failures that count.
@@ -91,6 +93,7 @@ pub struct Shade {
 const NOTHING: Shade = Shade {
     at: At::Nowhere,
     created_at: 0,
+    held_since: 0,
     attempts: 0,
     failures: 0,
     losses: 0,
@@ -170,6 +173,13 @@ impl Shade {
         Self {
             at: At::of(&row.state, cast),
             created_at: row.created_at.0,
+            held_since: match row.state {
+                State::Assigned { at, .. } | State::Running { at, .. } => at.0,
+                State::Blocked
+                | State::Queued { .. }
+                | State::Closing { .. }
+                | State::Ended { .. } => 0,
+            },
             attempts: row.attempts,
             failures: row.failures,
             losses: row.losses,

@@ -5,20 +5,21 @@ use orchestra_types::{Priority, TaskId};
 
 use super::Judge;
 use crate::{
-    cast::{PREFETCH, RUNNER_SLOTS, RUNNERS, WORKERS_MAX, account},
+    cast::{RUNNER_SLOTS, RUNNERS, WORKERS_MAX, account},
+    cover::Point,
     rule::{Checked, hold},
     shadow::{At, Shade, bit},
 };
 
 /// What workers have to do.
 #[derive(Default)]
-struct Load {
-    all: [u32; WORKERS_MAX],
-    by_runner: [[u32; RUNNERS.len()]; WORKERS_MAX],
+pub(super) struct Load {
+    pub all: [u32; WORKERS_MAX],
+    pub by_runner: [[u32; RUNNERS.len()]; WORKERS_MAX],
 }
 
 impl Judge {
-    fn load(&self) -> Load {
+    pub(super) fn load(&self) -> Load {
         let mut load = Load::default();
         for (_, shade) in self.shadow.tasks() {
             if let Some((worker, runner)) = shade.holder() {
@@ -31,6 +32,22 @@ impl Judge {
 
     /// The runner with which a worker could take a task now.
     fn could_take(&self, shade: &Shade, worker: usize, load: &Load) -> Option<u8> {
+        let prefetch = self.seen[worker].look.map(|look| look.prefetch);
+        self.could(shade, worker, load, prefetch.unwrap_or_default())
+    }
+
+    /// The runner with which a worker could begin a task at once.
+    pub(super) fn could_begin(&self, shade: &Shade, worker: usize, load: &Load) -> Option<u8> {
+        self.could(shade, worker, load, Default::default())
+    }
+
+    fn could(
+        &self,
+        shade: &Shade,
+        worker: usize,
+        load: &Load,
+        ahead: [u8; RUNNERS.len()],
+    ) -> Option<u8> {
         let seen = &self.seen[worker];
         let look = seen.look.filter(|_| seen.connection.is_some())?;
         let open = self.shadow.availability[worker] == Availability::Open;
@@ -43,8 +60,9 @@ impl Judge {
             let runner = u8::try_from(n).ok()?;
             let wanted = shade.runner.map_or(n != RUNNERS.len() - 1, |r| r == runner);
             let ready = look.ready & (1 << n) != 0;
-            let free = load.by_runner[worker][n] < RUNNER_SLOTS + PREFETCH[n]
-                && load.all[worker] < look.slots + PREFETCH[n];
+            let ahead = u32::from(ahead[n]);
+            let free = load.by_runner[worker][n] < RUNNER_SLOTS + ahead
+                && load.all[worker] < look.slots + ahead;
             let bears = self.account_bears(worker, n, load);
             (wanted && ready && free && bears).then_some(runner)
         })
@@ -68,7 +86,7 @@ impl Judge {
     /// A task was given to a worker: it could take it, no better task could go there, and, where
     /// no worker has gained room in this step (`fills_only`), no better worker could have it.
     pub(super) fn chosen(
-        &self,
+        &mut self,
         id: TaskId,
         shade: &Shade,
         (worker, runner): (u8, u8),
@@ -77,40 +95,59 @@ impl Judge {
         hold!(Orders, self.assigning, "{id} starts on a head that stops");
         let load = self.load();
         let n = usize::from(worker);
-        let takes = self.could_take(shade, n, &load);
+        let begins = self.could_begin(shade, n, &load);
+        let takes = begins.or_else(|| self.could_take(shade, n, &load));
         let right = takes == Some(runner);
         hold!(
             Slots,
             right,
             "{id} goes to {worker} with {runner}, not {takes:?}"
         );
-        let at_once = |worker: usize, runner: u8| {
-            let of_runner = load.by_runner[worker][usize::from(runner)];
-            let slots = self.seen[worker].look.map_or(0, |look| look.slots);
-            of_runner < RUNNER_SLOTS && load.all[worker] < slots
-        };
+        let waits = begins.is_none();
+        if waits {
+            self.cover.hit(Point::WaitsAhead);
+            self.nothing_begins(id, &load)?;
+        }
         for (other, rival) in self.waiting() {
             let like = |s: &Shade| (s.share, s.project, s.runner, s.machine, s.labelled);
             let (mine, theirs) = (self.rank(shade), self.rank(rival));
             let same = like(shade) == like(rival) && (theirs, other) < (mine, id);
             let better = same || self.level(theirs) > self.level(mine);
-            let with = self.could_take(rival, n, &load);
             // What would only wait there does not stand before what begins at once.
-            let equal = |with| at_once(n, with) || !at_once(n, runner);
-            let passed = better && with.is_some_and(equal);
+            let with = if waits {
+                self.could_take(rival, n, &load)
+            } else {
+                self.could_begin(rival, n, &load)
+            };
+            let passed = better && with.is_some();
             hold!(BestFirst, !passed, "{id} goes before {other}");
         }
         if !fills_only {
             return Ok(());
         }
-        let key = (!at_once(n, runner), runner, shade.last == Some(worker));
+        let key = (waits, runner, shade.last == Some(worker));
         for other in (0..WORKERS_MAX).filter(|other| *other != n) {
-            let Some(with) = self.could_take(shade, other, &load) else {
+            let begins = self.could_begin(shade, other, &load);
+            let Some(with) = begins.or_else(|| self.could_take(shade, other, &load)) else {
                 continue;
             };
             let failed_on = shade.last.map(usize::from) == Some(other);
-            let better = (!at_once(other, with), with, failed_on) < key;
+            let better = (begins.is_none(), with, failed_on) < key;
             hold!(Placement, !better, "{id} goes to {worker}, not {other}");
+        }
+        Ok(())
+    }
+
+    /// Nothing is to wait at a worker while anything could begin anywhere.
+    fn nothing_begins(&self, id: TaskId, load: &Load) -> Checked {
+        for (other, rival) in self.waiting() {
+            let begins = |worker| self.could_begin(rival, worker, load).is_some();
+            let idle = (0..WORKERS_MAX).find(|worker| begins(*worker));
+            hold!(
+                CallBack,
+                idle.is_none(),
+                "{id} is to wait, but {other} could begin at {idle:?}"
+            );
         }
         Ok(())
     }

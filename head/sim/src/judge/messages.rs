@@ -63,8 +63,10 @@ impl Judge {
                     connection,
                     availability,
                 } => self.told_availability(connection.0, *availability)?,
-                // Workers of these worlds begin at once, and what has begun goes on.
-                Message::Retract { .. } => {}
+                Message::Retract {
+                    connection,
+                    attempt,
+                } => self.called_back(connection.0, *attempt)?,
                 Message::Forgotten { .. } => {}
             }
         }

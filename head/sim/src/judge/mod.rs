@@ -4,6 +4,7 @@
 //! and what was promised to others. It decides anew, in other words than the core, what may follow
 //! from an event, and breaks off at the first difference.
 
+mod ahead;
 mod choice;
 mod leases;
 mod memory;
@@ -55,6 +56,7 @@ pub struct Judge {
     changed: u64,
     /// Tasks that are elsewhere after this step, as a set.
     moved: u64,
+    calls: ahead::Calls,
     /// Cancels and retries of this step, for the durable shadow.
     pub marks: Vec<(TaskId, bool)>,
 }
@@ -73,6 +75,7 @@ impl Judge {
             expired: 0,
             changed: 0,
             moved: 0,
+            calls: ahead::Calls::default(),
             marks: Vec::new(),
         }
     }
@@ -92,6 +95,7 @@ impl Judge {
         self.moved = 0;
         self.marks.clear();
         let before = self.before(event);
+        self.note_calls(event);
         self.note(event);
         self.leases();
         for change in &step.changes {
@@ -102,6 +106,7 @@ impl Judge {
         self.messages(event, &before, step, cast)?;
         self.memory(event, step, core, cast)?;
         self.no_idle()?;
+        self.nothing_waits_in_vain()?;
         self.deadline(core)
     }
 
@@ -224,6 +229,7 @@ impl Judge {
         core: &Core,
         cast: &Cast,
     ) -> Checked {
+        self.forget_calls(now.0 < self.now);
         self.now = now.0;
         self.changed = 0;
         self.moved = 0;

@@ -91,7 +91,7 @@ impl Judge {
     /// Whether this is the loss of an attempt: it was held and no longer is, and no result says why.
     fn lost(&self, change: &Move<'_>) -> bool {
         let over = change.old.holder().is_some() && change.new.holder().is_none();
-        over && self.result(change).is_none()
+        over && self.result(change).is_none() && !self.is_given_back(change)
     }
 
     /// The result that ends an attempt. A report that was not taken is none: its worker's lease
@@ -228,7 +228,7 @@ impl Judge {
     }
 
     /// Whether a report comes from the worker that holds the attempt, on its open stream.
-    fn by_holder(&self, change: &Move<'_>) -> bool {
+    pub(super) fn by_holder(&self, change: &Move<'_>) -> bool {
         let Event::Reported {
             connection,
             worker,
@@ -247,6 +247,9 @@ impl Judge {
     /// A held attempt is over: by its result, or by a loss.
     fn ends(&mut self, change: &Move<'_>) -> Checked {
         let Move { id, old, new, .. } = change;
+        if self.is_given_back(change) {
+            return self.given_back(change);
+        }
         match self.result(change) {
             Some(result) => {
                 let own = self.by_holder(change);
@@ -266,7 +269,7 @@ impl Judge {
         }
     }
 
-    fn recorded(&self, change: &Move<'_>, result: bool) -> bool {
+    pub(super) fn recorded(&self, change: &Move<'_>, result: bool) -> bool {
         let attempt = AttemptId {
             task: change.id,
             number: change.old.attempts,

@@ -112,7 +112,7 @@ impl World<'_> {
             return;
         }
         let ask = match self.random.below(7) {
-            0 if self.has(Switch::Cancels) => self.known_task().map(Ask::Cancel),
+            0 if self.has(Switch::Cancels) => self.cancel_target().map(Ask::Cancel),
             1 if self.has(Switch::Retries) => self.known_task().map(Ask::Retry),
             2 if self.has(Switch::Projects) => self.conflicted().map(Ask::Applied),
             4 if self.has(Switch::Cordons) => self.cordon(),
@@ -125,6 +125,13 @@ impl World<'_> {
         if let Some(ask) = ask {
             self.clients.send(ask);
         }
+    }
+
+    /// Some task, or one whose attempt was called back and did not come back yet.
+    fn cancel_target(&mut self) -> Option<TaskId> {
+        let called = self.judge.on_its_way_back();
+        let called = called.filter(|_| self.random.once_in(2));
+        called.or_else(|| self.known_task())
     }
 
     fn cordon(&mut self) -> Option<Ask> {

@@ -98,6 +98,9 @@ impl World<'_> {
         if let Some(id) = stream {
             self.leave(worker, process, id);
         }
+        if let Some(worker) = self.process(worker, process) {
+            worker.die();
+        }
     }
 
     fn reboot(&mut self) {
@@ -140,7 +143,7 @@ impl World<'_> {
         }
         self.judge.cover.hit(Point::Twin);
         let mut twin = last.clone();
-        twin.forget_stream();
+        twin.die();
         self.twin = Some(twin);
     }
 
@@ -148,11 +151,15 @@ impl World<'_> {
         let (number, process) = self.somebody();
         let ready = u8::try_from(self.random.below(8)).unwrap_or(7);
         let slots = u32::try_from(self.random.between(0, 3)).unwrap_or(1);
+        let prefetch = self.has(Switch::Prefetch) && self.random.once_in(2);
         let Some(worker) = self.process(number, process) else {
             return;
         };
         worker.look.ready = ready;
         worker.look.slots = slots;
+        if prefetch {
+            worker.look.prefetch.rotate_left(1);
+        }
         let (look, stream) = (worker.look, worker.stream.filter(|_| worker.welcomed));
         if let Some(stream) = stream.and_then(|id| self.stream(id)) {
             stream.say(Up::Capacity(look));

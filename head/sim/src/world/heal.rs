@@ -34,6 +34,7 @@ impl World<'_> {
         for worker in &mut self.workers {
             worker.look.ready = 0b111;
             worker.look.slots = self.plan.slots;
+            worker.look.prefetch = self.plan.prefetch;
         }
         // Half-dead streams are noticed by their silence.
         self.leave_all();

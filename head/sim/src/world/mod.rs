@@ -80,6 +80,7 @@ impl<'a> World<'a> {
         let look = Look {
             slots: plan.slots,
             ready: 0b111,
+            prefetch: plan.prefetch,
             boot: 1,
         };
         let workers = (0..plan.workers).filter_map(|n| u8::try_from(n).ok());

@@ -42,8 +42,10 @@ pub enum Up {
 pub enum Down {
     /// The answer to its hello.
     Welcome(Welcome),
-    /// Start an attempt.
-    Start(AttemptId),
+    /// Start an attempt with a runner.
+    Start(AttemptId, u8),
+    /// Give an attempt back if it waits.
+    Retract(AttemptId),
     /// End an attempt.
     Stop(AttemptId),
     /// Reports up to here are durable.

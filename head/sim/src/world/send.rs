@@ -32,8 +32,11 @@ impl World<'_> {
             Message::Start {
                 connection,
                 attempt,
-                ..
-            } => self.tell(connection, Down::Start(attempt)),
+                runner,
+            } => {
+                let runner = self.cast.runner(&runner).unwrap_or(0);
+                self.tell(connection, Down::Start(attempt, runner));
+            }
             Message::Stop {
                 connection,
                 attempt,
@@ -46,8 +49,10 @@ impl World<'_> {
                 }
             }
             Message::Close { attempt, .. } => self.head.closes.push(attempt),
-            // Workers of these worlds begin at once, and what has begun goes on.
-            Message::Retract { .. } => {}
+            Message::Retract {
+                connection,
+                attempt,
+            } => self.tell(connection, Down::Retract(attempt)),
             Message::Changed { .. } | Message::Forgotten { .. } | Message::Availability { .. } => {}
         }
         Ok(())
@@ -179,7 +184,15 @@ impl World<'_> {
         };
         match message {
             Down::Welcome(welcome) => worker.welcome(&welcome),
-            Down::Start(attempt) => drop(worker.start(attempt)),
+            Down::Start(attempt, runner) => worker.start(attempt, runner),
+            Down::Retract(attempt) => {
+                let given = worker.give_back(attempt);
+                self.judge.cover.hit(if given {
+                    Point::GivenBack
+                } else {
+                    Point::CalledBackTooLate
+                });
+            }
             Down::Stop(attempt) => worker.stop(attempt, Ended::Cancelled),
             Down::Ack(up_to) => worker.acknowledged(up_to),
             Down::End => self.leave(number, process, id),
@@ -192,7 +205,7 @@ impl World<'_> {
         let up_to = match message {
             Down::Welcome(welcome) => welcome.acked_up_to,
             Down::Ack(up_to) => *up_to,
-            Down::Start(_) | Down::Stop(_) | Down::End => return Ok(()),
+            Down::Start(..) | Down::Retract(_) | Down::Stop(_) | Down::End => return Ok(()),
         };
         if self.has(Switch::Twins) {
             return Ok(());

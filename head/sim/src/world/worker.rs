@@ -6,26 +6,30 @@ use orchestra_core::{Held, Welcome};
 use orchestra_types::AttemptId;
 
 use crate::{
-    cast::{Result, Said},
+    cast::{RUNNER_SLOTS, Result, Said},
     event::Look,
 };
 
 /// How far an attempt is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// The order waits for a slot, and is in memory only.
+    Waiting,
     /// The order is on disk.
     Accepted,
     /// The agent runs.
     Running,
-    /// It is over; its report has this number.
+    /// It is over, or was given back; its report has this number.
     Reported(u64),
 }
 
-/// An attempt on a worker's disk.
+/// An attempt of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Which.
     pub attempt: AttemptId,
+    /// With which runner.
+    pub runner: u8,
     /// How far.
     pub phase: Phase,
     /// How it is to end by an order.
@@ -91,7 +95,10 @@ impl Worker {
     pub fn held(&self) -> Vec<Held> {
         let held = self.entries.iter().map(|entry| Held {
             attempt: entry.attempt,
-            started: entry.phase != Phase::Accepted,
+            started: match entry.phase {
+                Phase::Waiting | Phase::Accepted => false,
+                Phase::Running | Phase::Reported(_) => true,
+            },
         });
         held.collect()
     }
@@ -101,30 +108,71 @@ impl Worker {
         self.welcomed = true;
         self.acknowledged(welcome.acked_up_to);
         self.sent = self.acked;
+        let waits = |entry: &Entry| entry.phase == Phase::Waiting;
+        self.entries
+            .retain(|entry| !(waits(entry) && welcome.kill.contains(&entry.attempt)));
         for attempt in &welcome.kill {
             self.stop(*attempt, Result::GivenUp);
         }
     }
 
-    /// An order to start. The same order twice is an ordinary thing. True when it is new.
-    pub fn start(&mut self, attempt: AttemptId) -> bool {
+    /// An order to start. The same order twice is an ordinary thing.
+    pub fn start(&mut self, attempt: AttemptId, runner: u8) {
         if self.entries.iter().any(|entry| entry.attempt == attempt) {
-            return false;
+            return;
         }
         self.entries.push(Entry {
             attempt,
-            phase: Phase::Accepted,
+            runner,
+            phase: Phase::Waiting,
             stop: None,
         });
-        self.say(attempt, Said::Accepted);
+        self.begin(self.entries.len() - 1);
+    }
+
+    /// Begins an attempt that waits, if it has a slot. The head counts slots alone for runners
+    /// that let none wait.
+    fn begin(&mut self, place: usize) -> bool {
+        let entry = self.entries[place];
+        let busy = |entry: &&Entry| matches!(entry.phase, Phase::Accepted | Phase::Running);
+        let all = self.entries.iter().filter(busy);
+        let of_runner = all.clone().filter(|other| other.runner == entry.runner);
+        let full =
+            of_runner.count() >= RUNNER_SLOTS as usize || all.count() >= self.look.slots as usize;
+        let waits = self.look.prefetch[usize::from(entry.runner)] > 0 && full;
+        if !waits {
+            self.accept(place);
+        }
+        !waits
+    }
+
+    fn accept(&mut self, place: usize) {
+        self.entries[place].phase = Phase::Accepted;
+        self.say(self.entries[place].attempt, Said::Accepted);
+    }
+
+    /// Gives an attempt back that waits; whether it does. It is held until that is acknowledged:
+    /// what a worker does not hold is ordered from it again.
+    pub fn give_back(&mut self, attempt: AttemptId) -> bool {
+        let mut entries = self.entries.iter();
+        let waits = |entry: &Entry| entry.attempt == attempt && entry.phase == Phase::Waiting;
+        let Some(place) = entries.position(waits) else {
+            return false;
+        };
+        let seq = self.say(attempt, Said::GivenBack);
+        self.entries[place].phase = Phase::Reported(seq);
         true
     }
 
-    /// An order to end an attempt. The first one counts.
+    /// An order to end an attempt. The first one counts. What waits ends as any other does.
     pub fn stop(&mut self, attempt: AttemptId, how: Result) {
-        let mut entries = self.entries.iter_mut();
-        if let Some(entry) = entries.find(|entry| entry.attempt == attempt) {
-            entry.stop.get_or_insert(how);
+        let mut entries = self.entries.iter();
+        let Some(place) = entries.position(|entry| entry.attempt == attempt) else {
+            return;
+        };
+        self.entries[place].stop.get_or_insert(how);
+        if self.entries[place].phase == Phase::Waiting {
+            self.accept(place);
         }
     }
 
@@ -140,7 +188,7 @@ impl Worker {
         }
         self.entries.retain(|entry| match entry.phase {
             Phase::Reported(seq) => seq > up_to,
-            Phase::Accepted | Phase::Running => true,
+            Phase::Waiting | Phase::Accepted | Phase::Running => true,
         });
     }
 
@@ -160,6 +208,7 @@ impl Worker {
         };
         let end = match (entry.phase, entry.stop) {
             (Phase::Reported(_), _) => return false,
+            (Phase::Waiting, _) => return self.begin(place),
             (_, Some(stop)) => stop,
             (Phase::Accepted, None) if starts => {
                 self.entries[place].phase = Phase::Running;
@@ -173,7 +222,13 @@ impl Worker {
         true
     }
 
-    /// The process is gone: what it knew of its stream is too.
+    /// The process is gone, and what was in its memory only.
+    pub fn die(&mut self) {
+        self.forget_stream();
+        self.entries.retain(|entry| entry.phase != Phase::Waiting);
+    }
+
+    /// What the process knew of its stream is gone.
     pub fn forget_stream(&mut self) {
         self.stream = None;
         self.welcomed = false;
@@ -182,7 +237,7 @@ impl Worker {
     /// The machine was restarted: no agent lives.
     pub fn reboot(&mut self) {
         self.look.boot += 1;
-        self.forget_stream();
+        self.die();
         for entry in &mut self.entries {
             if entry.phase == Phase::Running {
                 entry.stop.get_or_insert(Result::Bad);

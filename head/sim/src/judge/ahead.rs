@@ -1,0 +1,266 @@
+//! What waits at workers beyond their slots, and how it is called back.
+
+use orchestra_core::Availability;
+use orchestra_types::{AttemptId, TaskId};
+
+use super::{Judge, choice::Load, moves::Move};
+use crate::{
+    cast::{RUNNER_SLOTS, RUNNERS, Said, WORKERS_MAX},
+    cover::Point,
+    event::Event,
+    rule::{Checked, hold},
+    shadow::{At, Shade},
+};
+
+/// What was called back and neither came back nor began.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    /// On the streams that are open.
+    open: Vec<AttemptId>,
+    /// On streams that are not, so that the call may have been lost.
+    lost: Vec<AttemptId>,
+    /// The clock has gone back: which order was the latest is not known any more.
+    confused: bool,
+    /// How many of this step are for workers that have nothing else to do.
+    for_others: u32,
+}
+
+impl Judge {
+    /// Before a step: what its event says about calls.
+    pub(super) fn note_calls(&mut self, event: &Event) {
+        self.calls.for_others = 0;
+        if let Event::Attached { worker, .. } = event {
+            let shadow = &self.shadow;
+            let here = |attempt: &AttemptId| {
+                let holder = shadow.task(attempt.task).holder();
+                holder.is_some_and(|(holder, _)| holder == *worker)
+            };
+            self.calls
+                .lost
+                .extend(self.calls.open.extract_if(.., |a| here(a)));
+        }
+    }
+
+    /// A start forgets every call.
+    pub(super) fn forget_calls(&mut self, clock_went_back: bool) {
+        self.calls = Calls {
+            confused: self.calls.confused || clock_went_back,
+            ..Calls::default()
+        };
+    }
+
+    /// A task whose attempt was called back and may be on its way back.
+    #[must_use]
+    pub fn on_its_way_back(&self) -> Option<TaskId> {
+        self.calls.open.first().map(|attempt| attempt.task)
+    }
+
+    /// An attempt is called back: it waits there for all that is known, and somebody else could
+    /// begin it, or nothing is to begin where it is.
+    pub(super) fn called_back(&mut self, connection: u64, attempt: AttemptId) -> Checked {
+        let shade = self.shadow.task(attempt.task);
+        let At::Assigned { worker, runner } = shade.at else {
+            hold!(
+                CallBack,
+                false,
+                "{attempt} is called back and {:?}",
+                shade.at
+            );
+            return Ok(());
+        };
+        let n = usize::from(worker);
+        let there = self.seen[n].connection == Some(connection);
+        let latest = shade.attempts == attempt.number;
+        hold!(
+            Orders,
+            latest && there,
+            "{attempt} is called back elsewhere"
+        );
+        let again = self.calls.open.contains(&attempt);
+        hold!(CallBack, !again, "{attempt} is called back twice");
+        let load = self.load();
+        let waits = self.ahead(n, runner) > 0 && self.beyond(n, &load) > 0;
+        hold!(
+            CallBack,
+            waits,
+            "{attempt} is called back and does not wait"
+        );
+        let like = |s: &Shade| (s.runner, s.machine, s.labelled);
+        let later = self.candidates(n).find(|(since, other)| {
+            *since > shade.held_since && like(&self.shadow.task(other.task)) == like(&shade)
+        });
+        hold!(
+            CallBack,
+            later.is_none(),
+            "{attempt} is called back before {later:?}"
+        );
+        if self.shadow.availability[n] == Availability::Open {
+            self.cover.hit(Point::CalledBack);
+            self.calls.for_others += 1;
+            let others = (0..WORKERS_MAX).filter(|other| *other != n);
+            let idle = |other| self.could_begin(&shade, other, &load).is_some();
+            let wanted = others.clone().any(idle);
+            hold!(CallBack, wanted, "nobody could begin {attempt}");
+            let room: u32 = others.map(|other| self.free_slots(other, &load)).sum();
+            let calls = self.calls.for_others;
+            hold!(
+                CallBack,
+                calls <= room,
+                "{calls} called back for {room} slots"
+            );
+        } else {
+            self.cover.hit(Point::CalledBackCordoned);
+        }
+        if self.calls.lost.contains(&attempt) {
+            self.cover.hit(Point::CalledBackAgain);
+            self.calls.lost.retain(|known| *known != attempt);
+        }
+        self.calls.open.push(attempt);
+        Ok(())
+    }
+
+    /// After a step nothing waits at a worker that is to begin nothing, or that another one could
+    /// begin, without having been called back.
+    pub(super) fn nothing_waits_in_vain(&mut self) -> Checked {
+        let shadow = &self.shadow;
+        let waits = |attempt: &AttemptId| {
+            let shade = shadow.task(attempt.task);
+            shade.attempts == attempt.number && matches!(shade.at, At::Assigned { .. })
+        };
+        self.calls.open.retain(waits);
+        self.calls.lost.retain(waits);
+        let load = self.load();
+        for worker in 0..WORKERS_MAX {
+            let beyond = self.beyond(worker, &load);
+            if beyond > 0 && self.assigning && self.seen[worker].connection.is_some() {
+                self.calls_from(worker, beyond, &load)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn calls_from(&self, worker: usize, beyond: usize, load: &Load) -> Checked {
+        let here = |attempt: &&AttemptId| {
+            let holder = self.shadow.task(attempt.task).holder();
+            holder.is_some_and(|(holder, _)| usize::from(holder) == worker)
+        };
+        let called = self.calls.open.iter().filter(here).count();
+        let beyond = beyond.saturating_sub(called);
+        // The latest are the ones that wait. Of some that were given together that is not known.
+        let waits = |since| {
+            let others = self.candidates(worker).filter(|(at, _)| *at >= since);
+            others.count() <= beyond
+        };
+        let waiting = self.candidates(worker).filter(|(since, _)| waits(*since));
+        let waiting: Vec<AttemptId> = waiting.map(|(_, attempt)| attempt).collect();
+        if self.shadow.availability[worker] != Availability::Open {
+            let all = beyond == 0 || waiting.is_empty();
+            hold!(
+                CallBack,
+                all,
+                "{worker} is cordoned, and {waiting:?} wait there"
+            );
+            return Ok(());
+        }
+        if self.calls.confused {
+            return Ok(());
+        }
+        let calls = u32::try_from(self.calls.open.len()).unwrap_or(u32::MAX);
+        for attempt in waiting {
+            let shade = self.shadow.task(attempt.task);
+            let mut others = (0..WORKERS_MAX).filter(|other| *other != worker);
+            // Each call is for one worker: this one has room that nobody was called back for.
+            let idle = others.find(|other| {
+                let begins = self.could_begin(&shade, *other, load).is_some();
+                begins && self.free_slots(*other, load) > calls
+            });
+            let vain = idle.is_none();
+            hold!(
+                CallBack,
+                vain,
+                "{attempt} waits at {worker}, and {idle:?} is idle"
+            );
+        }
+        Ok(())
+    }
+
+    /// What a worker was given, has not begun as far as is known, and could let wait; without what
+    /// was called back. Each with the time of its order.
+    fn candidates(&self, worker: usize) -> impl Iterator<Item = (u64, AttemptId)> {
+        let waits = move |shade: &Shade| match shade.at {
+            At::Assigned { worker: w, runner } => {
+                usize::from(w) == worker && self.ahead(worker, runner) > 0
+            }
+            _ => false,
+        };
+        let all = self.shadow.tasks().filter(move |(_, shade)| waits(shade));
+        let all = all.map(|(task, shade)| {
+            let number = shade.attempts;
+            (shade.held_since, AttemptId { task, number })
+        });
+        all.filter(|(_, attempt)| !self.calls.open.contains(attempt))
+    }
+
+    fn ahead(&self, worker: usize, runner: u8) -> u8 {
+        let look = self.seen[worker].look;
+        look.map_or(0, |look| look.prefetch[usize::from(runner)])
+    }
+
+    /// How many attempts a worker has that cannot run yet.
+    fn beyond(&self, worker: usize, load: &Load) -> usize {
+        let slots = self.seen[worker].look.map_or(0, |look| look.slots);
+        let in_all = load.all[worker].saturating_sub(slots);
+        let each = (0..RUNNERS.len()).map(|n| load.by_runner[worker][n]);
+        let beyond: u32 = in_all.max(each.map(|n| n.saturating_sub(RUNNER_SLOTS)).sum());
+        beyond as usize
+    }
+
+    fn free_slots(&self, worker: usize, load: &Load) -> u32 {
+        let seen = &self.seen[worker];
+        let open = self.shadow.availability[worker] == Availability::Open;
+        let look = seen.look.filter(|_| seen.connection.is_some() && open);
+        look.map_or(0, |look| look.slots.saturating_sub(load.all[worker]))
+    }
+
+    /// Whether an attempt goes back because its worker gives it back unbegun.
+    pub(super) fn is_given_back(&self, change: &Move<'_>) -> bool {
+        let said = match change.event {
+            Event::Reported { attempt, said, .. } => {
+                *said == Said::GivenBack && attempt.task == change.id
+            }
+            _ => false,
+        };
+        said && self.by_holder(change)
+    }
+
+    /// It returns to its place in the queue at once, and nothing is charged.
+    pub(super) fn given_back(&mut self, change: &Move<'_>) -> Checked {
+        let Move { id, old, new, .. } = change;
+        let recorded = self.recorded(change, false);
+        hold!(ResultOnce, recorded, "{id} is given back without a record");
+        match new.at {
+            At::Ended(orchestra_core::EndStatus::Cancelled) => {
+                self.cover.hit(Point::GivenBackCancelled);
+                hold!(
+                    CancelHolds,
+                    old.cancel_requested,
+                    "{id} is cancelled by nobody"
+                );
+            }
+            At::Queued { since, not_before } => {
+                self.cover.hit(Point::GivenBackQueued);
+                hold!(CancelHolds, !old.cancelled, "{id} is queued after a cancel");
+                let place = old.created_at.max(old.start_at);
+                let at_once = not_before == self.now.max(old.start_at);
+                hold!(
+                    Delays,
+                    at_once && since == place,
+                    "{id} is back as {:?}",
+                    new.at
+                );
+            }
+            _ => hold!(Transitions, false, "{id} is given back: {:?}", new.at),
+        }
+        Ok(())
+    }
+}
