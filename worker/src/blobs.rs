@@ -1,14 +1,16 @@
 //! Content-addressed bytes to and from the head, verified by their hash on both ways.
 
+mod cache;
+
+pub use cache::Cache;
+
 use std::{
-    fs::{self, File},
-    io::{self, Read, Write},
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use orchestra_config::durable;
 use orchestra_proto::v1;
 use orchestra_types::{Artifact, ArtifactKind, Digest, limits};
 use sha2::{Digest as _, Sha256};
@@ -20,9 +22,6 @@ use crate::bulk::{Bulk, DialError};
 
 /// Chunks between the disk and the network.
 const CHUNKS_BOUND: usize = 8;
-
-/// How long fetched bytes are kept: what they carry is in a repository by then.
-const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Why bytes did not travel.
 #[derive(Debug, thiserror::Error)]
@@ -153,74 +152,5 @@ fn send_chunks(
             // The call ended; its answer says why.
             return Ok(());
         }
-    }
-}
-
-/// Bytes from the head, kept in a directory under their hash.
-#[derive(Clone, Debug)]
-pub struct Cache {
-    dir: PathBuf,
-}
-
-impl Cache {
-    /// The cache in `dir`, without what has not been fetched for long. Whatever is in it can be
-    /// fetched again, and nobody uses it yet.
-    pub fn open(dir: PathBuf) -> io::Result<Self> {
-        durable::create_private_dir(&dir)?;
-        for entry in fs::read_dir(&dir)? {
-            let entry = entry?;
-            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-            if age > KEPT_FOR {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(Self { dir })
-    }
-
-    /// The file with these bytes, fetched when it is not there.
-    pub async fn fetch(&self, bulk: &Bulk, digest: Digest) -> Result<PathBuf, Error> {
-        let path = self.dir.join(digest.to_string());
-        if path.exists() {
-            return Ok(path);
-        }
-        let done = self.download(bulk, digest, &path).await;
-        if let Err(Error::Call(_)) = &done {
-            bulk.forget().await;
-        }
-        done.map(|()| path)
-    }
-
-    async fn download(&self, bulk: &Bulk, digest: Digest, path: &Path) -> Result<(), Error> {
-        let failed = |doing| {
-            let path = path.to_owned();
-            move |source| Error::File {
-                doing,
-                path,
-                source,
-            }
-        };
-        let request = v1::DownloadRequest {
-            digest: digest.0.to_vec(),
-            offset: 0,
-        };
-        let mut client = bulk.client().await?;
-        let mut chunks = client.download(request).await?.into_inner();
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir).map_err(failed("make"))?;
-        let mut hasher = Sha256::new();
-        let mut size = 0;
-        while let Some(chunk) = chunks.message().await? {
-            size += chunk.data.len() as u64;
-            if size > limits::ARTIFACT_BYTES_MAX {
-                return Err(Error::WrongBytes(digest));
-            }
-            hasher.update(&chunk.data);
-            file.write_all(&chunk.data).map_err(failed("write"))?;
-        }
-        if Digest(hasher.finalize().into()) != digest {
-            return Err(Error::WrongBytes(digest));
-        }
-        file.as_file().sync_all().map_err(failed("sync"))?;
-        file.persist(path).map_err(|e| failed("keep")(e.error))?;
-        Ok(())
     }
 }

@@ -41,6 +41,10 @@ pub struct Seen {
     pub reports: Vec<v1::Report>,
     pub events: BTreeMap<Key, Vec<v1::Event>>,
     pub blobs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Where each download began.
+    pub downloads: Vec<u64>,
+    /// How many of the next downloads break in the middle of what is left.
+    pub cuts: usize,
     orders: Option<mpsc::Sender<Result<v1::HeadMessage, Status>>>,
 }
 
@@ -295,10 +299,14 @@ impl Bulk for Service {
         &self,
         request: Request<v1::DownloadRequest>,
     ) -> Result<Response<Self::DownloadStream>, Status> {
-        let bytes = self.seen().blobs.get(&request.into_inner().digest).cloned();
+        let request = request.into_inner();
+        let mut seen = self.seen();
+        seen.downloads.push(request.offset);
+        let bytes = seen.blobs.get(&request.digest).cloned();
         let bytes = bytes.ok_or_else(|| Status::not_found("no such bytes"))?;
         let total = bytes.len() as u64;
-        let chunks: Vec<_> = bytes
+        let left = &bytes[usize::try_from(request.offset).unwrap()..];
+        let mut chunks: Vec<_> = left
             .chunks(1000)
             .map(|part| {
                 Ok(v1::DownloadChunk {
@@ -307,6 +315,11 @@ impl Bulk for Service {
                 })
             })
             .collect();
+        if seen.cuts > 0 {
+            seen.cuts -= 1;
+            chunks.truncate(chunks.len() / 2);
+            chunks.push(Err(Status::unavailable("cut")));
+        }
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
     }
 
