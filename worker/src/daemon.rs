@@ -10,7 +10,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{oneshot, watch},
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,7 @@ use crate::{
     blobs,
     bulk::{Bulk, Target},
     fleet::Fleet,
+    gc,
     identity::{Home, Identity},
     meter::Meters,
     process::kill_method,
@@ -31,6 +32,9 @@ use crate::{
 
 /// How long the session's thread may take to end.
 const SESSION_ENDS_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often caches are looked through.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(6 * 3600);
 
 /// What the worker is started with.
 #[derive(Debug)]
@@ -112,6 +116,7 @@ async fn serve(
     tasks.spawn(room::keep(disks, room));
     let info = describe(&mut tasks, identity.clone(), setup.slots, seen, space);
     tasks.spawn(registry.keep(runners));
+    tasks.spawn(keep_house(gc::Places::below(&setup.state.worker())));
     let stop = CancellationToken::new();
     let session_ended = session::start(Session {
         target: setup.target,
@@ -199,6 +204,18 @@ fn shared(
         machine: identity.machine().clone(),
         boot: identity.boot().to_owned(),
     })
+}
+
+/// Removes what nobody needs any more, now and from time to time.
+async fn keep_house(places: gc::Places) {
+    loop {
+        let places = places.clone();
+        let swept = tokio::task::spawn_blocking(move || gc::sweep(&gc::look(&places))).await;
+        if let Ok(bytes @ 1..) = swept {
+            tracing::info!(bytes, "housekeeping is done");
+        }
+        sleep(HOUSEKEEPING_EVERY).await;
+    }
 }
 
 /// Keeps the worker's description true.

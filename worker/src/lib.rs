@@ -22,6 +22,7 @@ mod disk;
 mod events;
 mod fleet;
 mod frames;
+pub mod gc;
 mod identity;
 mod join;
 mod meter;

@@ -1,6 +1,7 @@
 //! `ctl workers`.
 
 mod cordon;
+mod gc;
 
 use serde::Serialize;
 
@@ -26,14 +27,23 @@ use crate::{
     after_help = "\
 Examples:
   ctl workers -v                 every runner, and why one is not ready
+  ctl workers gc --dry-run       what would be removed on this machine, and why
   ctl workers drain builder-2    empty it before an update; `ctl workers uncordon builder-2` ends that"
 )]
 pub struct Args {
     #[command(subcommand)]
-    command: Option<cordon::Command>,
+    command: Option<Command>,
     /// Show every worker's runners, machine and labels in full
     #[arg(long, short)]
     verbose: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Availability(cordon::Command),
+    /// Remove what this machine's worker keeps and nobody needs any more
+    Gc(gc::Args),
 }
 
 /// `ctl workers --json`.
@@ -44,8 +54,10 @@ struct Workers {
 
 /// Lists workers.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
-    if let Some(command) = args.command {
-        return cordon::run(app, command).await;
+    match args.command {
+        Some(Command::Availability(command)) => return cordon::run(app, command).await,
+        Some(Command::Gc(args)) => return gc::run(app, args).await,
+        None => {}
     }
     let workers = app.connect().await?.workers().await?;
     app.show(&Workers { workers }, |document| {

@@ -1,0 +1,114 @@
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use orchestra_repo::Cache;
+
+use super::{Kind, Places, Removal, look, sweep};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A worker's directory with one project that an attempt works on.
+struct World {
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let world = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir_all(world.places().bundles).unwrap();
+        Cache::open(&world.repository(), &"a".repeat(40)).unwrap();
+        world.age(&world.repository().join("orchestra-ready"), 40);
+        world
+    }
+
+    fn places(&self) -> Places {
+        Places::below(self.dir.path())
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.places().repositories.join("git-1")
+    }
+
+    /// A file that was last used so many days ago.
+    fn file(&self, path: PathBuf, days: u32) -> PathBuf {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "x").unwrap();
+        self.age(&path, days);
+        path
+    }
+
+    fn age(&self, path: &Path, days: u32) {
+        let at = SystemTime::now() - days * DAY;
+        File::open(path).unwrap().set_modified(at).unwrap();
+    }
+
+    /// An attempt's directory, in `attempts` or `aside`, that borrows from the project.
+    fn borrow(&self, dir: &Path) {
+        let info = dir.join("git/objects/info");
+        fs::create_dir_all(&info).unwrap();
+        let text = format!("\"{}\"\n", self.repository().join("objects").display());
+        fs::write(info.join("alternates"), text).unwrap();
+    }
+}
+
+fn kinds(removals: &[Removal]) -> Vec<Kind> {
+    removals.iter().map(|removal| removal.item.kind).collect()
+}
+
+#[test]
+fn what_nobody_used_for_long_goes_and_what_an_attempt_borrows_from_stays() {
+    let world = World::new();
+    let old = world.file(world.places().bundles.join("old"), 8);
+    let new = world.file(world.places().bundles.join("new"), 6);
+    let attempt = world.places().attempts.join("task_001.1");
+    world.borrow(&attempt);
+    let removals = look(&world.places());
+    assert_eq!(kinds(&removals), [Kind::Bundle]);
+    assert!(old.exists(), "to look removes nothing");
+    sweep(&removals);
+    assert!(!old.exists() && new.exists() && world.repository().exists());
+    fs::remove_dir_all(attempt).unwrap();
+    let removals = look(&world.places());
+    assert_eq!(kinds(&removals), [Kind::Repository]);
+    sweep(&removals);
+    assert!(!world.repository().exists());
+}
+
+#[test]
+fn what_came_into_use_since_it_was_looked_at_stays() {
+    let world = World::new();
+    let bundle = world.file(world.places().bundles.join("old"), 8);
+    let removals = look(&world.places());
+    assert_eq!(kinds(&removals), [Kind::Bundle, Kind::Repository]);
+    Cache::open(&world.repository(), &"a".repeat(40)).unwrap();
+    world.age(&bundle, 0);
+    assert_eq!(sweep(&removals), 0);
+    assert!(bundle.exists() && world.repository().join("objects").exists());
+}
+
+#[test]
+fn of_what_was_put_aside_the_build_output_goes_first() {
+    let world = World::new();
+    let aside = world.places().aside.join("task_001.1");
+    world.borrow(&aside);
+    let kept = world.file(aside.join("workspace/kept.txt"), 2);
+    let tag = world.file(aside.join("workspace/target/CACHEDIR.TAG"), 2);
+    let module = world.file(aside.join("workspace/a/node_modules/x.js"), 2);
+    for dir in [&tag, &module].map(|file| file.parent().unwrap()) {
+        world.age(dir, 2);
+    }
+    let removals = look(&world.places());
+    assert_eq!(kinds(&removals), [Kind::BuildOutput; 2]);
+    sweep(&removals);
+    assert!(kept.exists() && !tag.exists() && !module.exists());
+    world.age(&aside, 14);
+    let removals = look(&world.places());
+    assert_eq!(kinds(&removals), [Kind::Aside]);
+    sweep(&removals);
+    assert!(!aside.exists());
+}
