@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod harness;
+#[path = "whole/salvage.rs"]
+mod salvage;
 
 use std::{path::Path, time::Duration};
 

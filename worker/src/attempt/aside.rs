@@ -25,7 +25,7 @@ pub async fn fail(shared: &Shared, attempt: AttemptId, error: &Error) -> Result<
     let files = shared.files(attempt);
     end_process(&files).await;
     let to = shared.aside.clone();
-    let message = match blocking(move || put_aside(&files, to)).await {
+    let message = match blocking(move || put(&files, to)).await {
         Ok(Some(path)) => format!("{}; its files are in `{}`", chain(error), path.display()),
         Ok(None) => chain(error),
         Err(problem) => {
@@ -62,11 +62,23 @@ async fn end_process(files: &Files) {
     }
 }
 
-/// Where the files are then; none where there are none.
-fn put_aside(files: &Files, to: PathBuf) -> io::Result<Option<PathBuf>> {
+/// Puts an attempt's files aside, the agent's directory among them as `workspace`. Where they are then;
+/// none where there are none. An agent's directory on another file system stays where it is.
+pub(super) fn put(files: &Files, to: PathBuf) -> io::Result<Option<PathBuf>> {
     let Some(name) = files.dir().file_name().filter(|_| files.dir().exists()) else {
         return Ok(None);
     };
+    match fs::rename(files.workspace(), files.dir().join("workspace")) {
+        Err(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::CrossesDevices
+            ) =>
+        {
+            return Err(error);
+        }
+        Ok(()) | Err(_) => {}
+    }
     orchestra_config::durable::create_private_dir(&to)?;
     let path = to.join(name);
     fs::rename(files.dir(), &path)?;

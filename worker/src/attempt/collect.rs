@@ -36,6 +36,7 @@ struct Job {
     place: Place,
     directory: PathBuf,
     exclude: Vec<String>,
+    aside: PathBuf,
     message: String,
 }
 
@@ -49,6 +50,7 @@ impl Attempt {
             place: self.order.spec.place.clone(),
             directory: self.directory(),
             exclude: self.exclude(),
+            aside: self.shared.aside.clone(),
             message: message(&self.order.spec.description, self.id),
         };
         let text = ended.text.clone();
@@ -110,8 +112,11 @@ impl Job {
     fn collect(&self, text: &str) -> Result<Collected, Error> {
         make_dir(&self.files.results())?;
         let (changes, failure) = match self.changes() {
-            Ok(changes) => (changes, None),
-            Err(failure) => (Changes::default(), Some(failure)),
+            Ok(changes) => {
+                self.was_collected()?;
+                (changes, None)
+            }
+            Err(failure) => (Changes::default(), Some(self.keep(failure)?)),
         };
         self.write(&changes.manifest, text)?;
         Ok((changes, failure, self.artifacts()))
@@ -164,6 +169,35 @@ impl Job {
         })
     }
 
+    /// An earlier try may have failed, on a full disk.
+    fn was_collected(&self) -> Result<(), Error> {
+        let path = self.files.uncollected();
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(not_written(path)(error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// What could not be collected is not removed; the failure says where it will be.
+    fn keep(&self, failure: Failure) -> Result<Failure, Error> {
+        if matches!(self.place, Place::InPlace { .. }) || !self.directory.exists() {
+            return Ok(failure);
+        }
+        let path = self.files.uncollected();
+        let written = durable::write(&path, failure.message.as_bytes(), durable::Access::Private);
+        written.map_err(not_written(path))?;
+        let name = self.files.dir().file_name().unwrap_or_default();
+        let to = self.aside.join(name).join("workspace");
+        let message = format!(
+            "{}; the agent's files are kept on this worker, in `{}`",
+            failure.message,
+            to.display()
+        );
+        Ok(failed(message))
+    }
+
     /// What is not there as a file yet.
     fn write(&self, manifest: &Manifest, text: &str) -> Result<(), Error> {
         let manifest = v1::Manifest::from(manifest.clone()).encode_to_vec();
@@ -176,14 +210,8 @@ impl Job {
 
     fn put(&self, kind: ArtifactKind, bytes: &[u8]) -> Result<(), Error> {
         let path = self.files.artifact(kind);
-        durable::replace(&path, bytes, durable::Access::Private).map_err(|source| {
-            super::record::Error::File {
-                doing: "write",
-                path,
-                source,
-            }
-            .into()
-        })
+        let written = durable::replace(&path, bytes, durable::Access::Private);
+        written.map_err(not_written(path))
     }
 
     /// What is there, empty files left out.
@@ -193,6 +221,17 @@ impl Job {
             .filter_map(|kind| describe(kind, &self.files.artifact(kind)))
             .filter(|artifact| artifact.size > 0 && artifact.size <= limits::ARTIFACT_BYTES_MAX)
             .collect()
+    }
+}
+
+fn not_written(path: PathBuf) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| {
+        let error = super::record::Error::File {
+            doing: "write",
+            path,
+            source,
+        };
+        error.into()
     }
 }
 

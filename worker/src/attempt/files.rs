@@ -9,6 +9,7 @@
 //!                     before         an in-place directory as it was
 //!                     git/           the worker's own git directory
 //!                     results/       what is uploaded
+//!                     uncollected    why the agent's directory could not be collected, if so
 //! workspaces/task_001.1/             the agent's directory
 //! ```
 
@@ -91,6 +92,12 @@ impl Files {
     #[must_use]
     pub fn results(&self) -> PathBuf {
         self.dir.join("results")
+    }
+
+    /// There when the agent's directory could not be collected, so that it must not be removed.
+    #[must_use]
+    pub fn uncollected(&self) -> PathBuf {
+        self.dir.join("uncollected")
     }
 
     /// One artifact. Raw output is taken from where the supervisor wrote it.

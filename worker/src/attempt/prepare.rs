@@ -106,6 +106,7 @@ impl Attempt {
         };
         let (dir, git_dir) = (self.files.workspace().to_owned(), self.files.git());
         let branch = task_branch(self.id.task);
+        let (cache, commit) = (source.cache.clone(), source.commit.clone());
         let made = blocking(move || {
             // A worker that was killed here may have left a part of them.
             remove_dir(&dir)?;
@@ -113,12 +114,18 @@ impl Attempt {
             let made = clone(&source, &bundles, &branch, &dir, &git_dir);
             // What cannot be gone on from costs its work, never the attempt.
             let made = made.map(|(cache, workspace)| {
-                resume.map(|(bundle, commit)| carry_on(&cache, &workspace, bundle, &commit))
+                let carried =
+                    resume.map(|(bundle, commit)| carry_on(&cache, &workspace, bundle, &commit));
+                (carried, workspace.is_large())
             });
             Ok::<_, Error>(made.map_err(|error| failed(chain(&error))))
         })
         .await?;
-        match made {
+        if let Ok((_, true)) = made {
+            self.background
+                .spawn_blocking(move || make_spare(&cache, &commit));
+        }
+        match made.map(|(carried, _)| carried) {
             Ok(None) => Ok(Ok(())),
             Ok(Some(Ok(()))) => {
                 self.tell("resumed", "the files of the earlier attempt are in place")?;
@@ -233,4 +240,15 @@ fn carry_on(
         cache.fetch_bundles(&[bundle], commit)?;
     }
     workspace.carry_on(commit)
+}
+
+/// Prepares for the next attempt on a large project while the agent of this one works.
+fn make_spare(cache: &Path, commit: &str) {
+    let made = Cache::open(cache, commit).and_then(|cache| cache.make_spare(commit));
+    if let Err(error) = made {
+        tracing::warn!(
+            error = chain(&error),
+            "no work tree could be made in advance"
+        );
+    }
 }

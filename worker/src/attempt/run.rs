@@ -12,6 +12,7 @@ use tokio::{sync::watch, task::JoinSet, time::sleep};
 use tracing::{Instrument, info_span};
 
 use super::{
+    aside,
     files::Files,
     machine::{self, StopReason},
     reboot,
@@ -198,8 +199,8 @@ pub(super) struct Attempt {
     pub control: Control,
     pub journal: Journal,
     pub pushed: watch::Receiver<Pushed>,
-    /// Pushes the events; ends with the owner.
-    _pusher: JoinSet<()>,
+    /// What goes on beside: events are pushed, a spare work tree is made. Ends with the owner.
+    pub background: JoinSet<()>,
 }
 
 /// Runs an attempt until the head has acknowledged its result and nothing of it is left here.
@@ -409,9 +410,9 @@ impl Attempt {
     ) -> Result<Self, Error> {
         let journal = Journal::open(&files.events(), |_| {})?;
         let (progress, pushed) = watch::channel(Pushed::default());
-        let mut pusher = JoinSet::new();
+        let mut background = JoinSet::new();
         let (bulk, path, last) = (shared.bulk.clone(), files.events(), journal.last());
-        pusher.spawn(async move { events::push(bulk, id, &path, last, progress).await });
+        background.spawn(async move { events::push(bulk, id, &path, last, progress).await });
         Ok(Self {
             shared,
             id,
@@ -420,7 +421,7 @@ impl Attempt {
             control,
             journal,
             pushed,
-            _pusher: pusher,
+            background,
         })
     }
 
@@ -440,7 +441,7 @@ impl Attempt {
                 Phase::Collected => self.deliver().instrument(info_span!("deliver")).await?,
                 Phase::Reported { seq } => {
                     acknowledged(&self.shared.spool, seq).await?;
-                    return remove(&self.files).await;
+                    return self.leave().await;
                 }
             };
             self.settle().await?;
@@ -470,6 +471,20 @@ impl Attempt {
             sleep(room::RETRY_AFTER).await;
         }
         Ok(())
+    }
+
+    /// Removes what the head has. What could not be collected is nowhere else: it is put aside.
+    async fn leave(&self) -> Result<(), Error> {
+        if !self.files.uncollected().exists() {
+            return remove(&self.files).await;
+        }
+        let (files, to) = (self.files.clone(), self.shared.aside.clone());
+        let put = blocking(move || aside::put(&files, to)).await;
+        put.map(drop).map_err(|source| Error::Dir {
+            doing: "put aside",
+            path: self.files.dir().to_owned(),
+            source,
+        })
     }
 
     /// Writes down what was reached.

@@ -1,0 +1,104 @@
+//! Whatever an agent does to its workspace, and whatever ends it: what is left comes back, or is kept.
+
+use std::{collections::BTreeMap, path::Path};
+
+use orchestra_proto::v1::{self, order};
+use orchestra_types::{Digest, Place};
+
+use super::{
+    LONG, cleaned, code,
+    harness::{FakeHead, Worker, shell},
+    paths, repository,
+};
+
+/// A repository with one file, as a place that the head has.
+fn place(head: &FakeHead, dir: &Path) -> Place {
+    let (commit, bundle) = repository(dir);
+    Place::Repository {
+        commit: commit.clone(),
+        head: commit,
+        branch: "main".to_owned(),
+        bundles: vec![Digest(head.store(bundle))],
+    }
+}
+
+/// What becomes of a task that runs this in a repository with one file.
+async fn run(head: &FakeHead, task: u64, line: &str) -> v1::Outcome {
+    let user = tempfile::tempdir().unwrap();
+    let place = place(head, user.path());
+    head.order(order::Body::Start(shell(task, line, place, LONG)))
+        .await;
+    head.finished(task).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_left_of_a_workspace_comes_back() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let lines = [
+        "rm -rf .git; printf x > kept.txt",
+        "rm -rf .git; echo 'gitdir: /etc' > .git; printf x > kept.txt",
+        "truncate -s 10G huge; printf x > kept.txt",
+        "printf x > kept.txt; chmod -R a-w .",
+        "mkdir d; cd d; printf x > ../kept.txt; rmdir ../d",
+        "mkfifo pipe .git/pipe; printf x > kept.txt",
+    ];
+    for (task, line) in (1..).zip(lines) {
+        let outcome = run(&head, task, line).await;
+        assert_eq!(code(&outcome), "", "{line}: {outcome:?}");
+        assert_eq!(paths(&head, &outcome), ["kept.txt"], "{line}");
+        assert!(head.artifact(&outcome, "bundle").is_some(), "{line}");
+    }
+    cleaned(&worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_that_the_agent_removed_is_a_failure_that_says_so_and_its_output_is_there() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let outcome = run(&head, 1, "echo all of it; rm -rf \"$PWD\"").await;
+    assert_eq!(code(&outcome), "result_failed", "{outcome:?}");
+    let message = outcome.failure.clone().unwrap().message;
+    assert!(message.contains("workspaces/task_001.1"), "{message}");
+    let log = head.artifact(&outcome, "log").unwrap();
+    assert_eq!(log, b"all of it\n");
+    cleaned(&worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_that_cannot_be_collected_is_kept_and_named() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let line = "printf work > kept.txt; rm -r ../../attempts/task_001.1/git/refs; \
+                rm -f ../../attempts/task_001.1/git/HEAD";
+    let outcome = run(&head, 1, line).await;
+    assert_eq!(code(&outcome), "result_failed", "{outcome:?}");
+    let message = outcome.failure.clone().unwrap().message;
+    assert!(message.contains("aside/task_001.1/workspace"), "{message}");
+    cleaned(&worker).await;
+    let kept = worker.file("aside/task_001.1/workspace/kept.txt");
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), "work");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_was_cut_goes_on_where_it_stopped() {
+    let head = FakeHead::start().await;
+    let _worker = Worker::start(&head);
+    let user = tempfile::tempdir().unwrap();
+    let noise: BTreeMap<u32, u32> = (0..20_000_u32)
+        .map(|n| (n, n.wrapping_mul(0x9E37_79B9)))
+        .collect();
+    std::fs::write(user.path().join("noise.txt"), format!("{noise:?}")).unwrap();
+    let place = place(&head, user.path());
+    head.seen().cuts = 2;
+    head.order(order::Body::Start(shell(1, "rm noise.txt", place, LONG)))
+        .await;
+    let outcome = head.finished(1).await;
+    assert_eq!(code(&outcome), "", "{outcome:?}");
+    assert_eq!(paths(&head, &outcome), ["noise.txt"]);
+    let downloads = head.seen().downloads.clone();
+    assert!(
+        matches!(downloads[..], [0, half, most] if 0 < half && half < most),
+        "{downloads:?}"
+    );
+}
