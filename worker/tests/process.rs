@@ -35,7 +35,11 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 14] = [
+    let tests: [(&str, fn()); 15] = [
+        (
+            "a_cli_that_kills_its_supervisor_at_once_is_found_and_ended",
+            a_cli_that_kills_its_supervisor_at_once_is_found_and_ended,
+        ),
         (
             "nothing_of_a_hostile_tree_survives_without_cgroups",
             nothing_of_a_hostile_tree_survives_without_cgroups,
@@ -344,7 +348,8 @@ fn nothing_of_a_hostile_tree_survives_a_kill() {
     });
 }
 
-fn nothing_of_a_hostile_tree_survives_without_cgroups() {
+/// Starts supervisors that see no cgroups; none where this user cannot hide them.
+fn without_cgroups() -> Option<SelfCommand> {
     let script = "umount -R /sys/fs/cgroup && exec \"$0\" \"$@\"";
     let unshare = |rest: &[&str]| {
         let words = ["-m", "sh", "-c", script]
@@ -355,15 +360,20 @@ fn nothing_of_a_hostile_tree_survives_without_cgroups() {
     let possible = Command::new("unshare").args(unshare(&["true"])).output();
     if !possible.is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: this user cannot hide the cgroups");
-        return;
+        return None;
     }
+    let exe = std::env::current_exe().unwrap();
+    Some(SelfCommand {
+        exe: "unshare".into(),
+        prefix: unshare(&[exe.to_str().unwrap()]),
+    })
+}
+
+fn nothing_of_a_hostile_tree_survives_without_cgroups() {
+    let Some(hidden) = without_cgroups() else {
+        return;
+    };
     run(async {
-        let exe = std::env::current_exe().unwrap();
-        let prefix = unshare(&[exe.to_str().unwrap()]);
-        let hidden = SelfCommand {
-            exe: "unshare".into(),
-            prefix,
-        };
         let place = Place::new();
         let spawn = place.shell(&format!("{HOSTILE} sleep 1000"));
         let mut process = Process::start(&hidden, &spawn).await.unwrap();
@@ -374,6 +384,27 @@ fn nothing_of_a_hostile_tree_survives_without_cgroups() {
         assert!(!record.survivors, "{record:?}");
         assert!(pids.iter().all(|pid| !is_alive(*pid)), "{record:?}");
     });
+}
+
+fn a_cli_that_kills_its_supervisor_at_once_is_found_and_ended() {
+    let ways = [Some(self_command()), without_cgroups()];
+    for command in ways.into_iter().flatten() {
+        run(async {
+            let place = Place::new();
+            // It does so before it is written down that it runs, and escapes first.
+            let script = "setsid sh -c 'echo $$ > p1; exec sleep 1000' & \
+                          while ! [ -s p1 ]; do :; done; echo $$ > p2; kill -9 $PPID; exec sleep 1000";
+            // The worker may or may not have heard that it runs.
+            let ended = match Process::start(&command, &place.shell(script)).await {
+                Ok(mut process) => finish(&mut process).await.1.exit,
+                Err(ProcessError::EndedAtOnce { .. }) => Exit::Unknown,
+                Err(error) => panic!("{error}"),
+            };
+            assert_eq!(ended, Exit::Unknown);
+            let pids = ["p1", "p2"].map(|name| place.pid(name));
+            assert!(pids.iter().all(|pid| !is_alive(*pid)), "{command:?}");
+        });
+    }
 }
 
 fn nothing_of_a_hostile_tree_survives_a_normal_end() {

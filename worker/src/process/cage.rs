@@ -2,26 +2,25 @@
 //! is possible, and by descent in any case.
 
 use std::{
-    collections::BTreeSet,
     ffi::OsString,
-    fmt, fs, io,
-    os::unix::ffi::{OsStrExt, OsStringExt},
-    path::{Path, PathBuf},
+    fmt, io,
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
+use rustix::process::getpid;
 use serde::{Deserialize, Serialize};
 
-use super::identity;
+use super::{cgroup::Cgroup, family};
 
 /// How long processes may take to die once they were killed.
 const EMPTY_MAX: Duration = Duration::from_secs(10);
-/// How often the remaining processes are killed again and counted.
-const ROUND: Duration = Duration::from_millis(5);
-/// How many cgroups may lie below an attempt's before they are left to the administrator.
-const NESTED_MAX: usize = 1000;
+/// How long the first look after a kill is waited for; each later one a little longer, so that what
+/// dies at once is noticed at once.
+const ROUND: Duration = Duration::from_micros(500);
+/// The longest time between two looks.
+const ROUND_MAX: Duration = Duration::from_millis(5);
 
 /// How the processes of an attempt are held together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +30,7 @@ pub enum KillMethod {
     Cgroup,
     /// A cgroup that is emptied process by process.
     CgroupProcs,
-    /// By descent: orphans come to the supervisor.
+    /// By descent: orphans come to the supervisor, and when that is killed to its keeper.
     Subreaper,
 }
 
@@ -59,89 +58,6 @@ pub fn kill_method() -> KillMethod {
     }
 }
 
-/// A cgroup (v2) of our own.
-#[derive(Debug)]
-pub(super) struct Cgroup {
-    path: PathBuf,
-    home: PathBuf,
-}
-
-impl Cgroup {
-    /// Makes one below the cgroup of this process.
-    pub fn create(name: &str) -> io::Result<Self> {
-        let mounts = fs::read("/proc/self/mountinfo")?;
-        let own = fs::read("/proc/self/cgroup")?;
-        let home = own_cgroup(&mounts, &own)
-            .ok_or_else(|| io::Error::other("there is no cgroup v2 here"))?;
-        let path = home.join(name);
-        fs::create_dir(&path)?;
-        Ok(Self { path, home })
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub fn method(&self) -> KillMethod {
-        match self.path.join("cgroup.kill").exists() {
-            true => KillMethod::Cgroup,
-            false => KillMethod::CgroupProcs,
-        }
-    }
-
-    /// Moves this process into it; what is started then is born there.
-    pub fn enter(&self) -> io::Result<()> {
-        fs::write(self.path.join("cgroup.procs"), "0")
-    }
-
-    /// Moves this process back.
-    pub fn leave(&self) -> io::Result<()> {
-        fs::write(self.home.join("cgroup.procs"), "0")
-    }
-
-    /// Ends everything in it, once.
-    fn kill(&self) {
-        if fs::write(self.path.join("cgroup.kill"), "1").is_ok() {
-            return;
-        }
-        for dir in self.all() {
-            let me = getpid().as_raw_pid();
-            let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-            let pids = text.lines().filter_map(|line| line.parse().ok());
-            pids.filter(|pid| *pid != me).for_each(kill_pid);
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        match fs::read_to_string(self.path.join("cgroup.events")) {
-            Ok(text) => text.lines().any(|line| line == "populated 0"),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        }
-    }
-
-    /// It and those below, the deepest last.
-    fn all(&self) -> Vec<PathBuf> {
-        let mut found = vec![self.path.clone()];
-        let mut next = 0;
-        while next < found.len() && found.len() < NESTED_MAX {
-            let entries = fs::read_dir(&found[next]).into_iter().flatten().flatten();
-            let dirs = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
-            let dirs: Vec<_> = dirs.map(|e| e.path()).collect();
-            found.extend(dirs);
-            next += 1;
-        }
-        found
-    }
-
-    fn remove(&self) {
-        for dir in self.all().iter().rev() {
-            // What is not empty stays; the record of the exit says that something survived.
-            let _stays = fs::remove_dir(dir);
-        }
-    }
-}
-
 /// The processes of one attempt.
 #[derive(Debug)]
 pub(super) struct Cage {
@@ -160,6 +76,11 @@ impl Cage {
             usable
         });
         Self { cgroup }
+    }
+
+    /// A cage that holds by descent alone.
+    pub fn by_descent() -> Self {
+        Self { cgroup: None }
     }
 
     pub fn method(&self) -> KillMethod {
@@ -188,20 +109,21 @@ impl Cage {
         if let Some(cgroup) = &self.cgroup {
             cgroup.kill();
         }
-        descendants().into_iter().for_each(kill_pid);
+        family::kill();
     }
 
-    /// Whether nothing is left. Zombies are nothing.
+    /// Whether nothing is left. For who waits for no child: see [`family::is_gone`].
     pub fn is_empty(&self) -> bool {
-        self.cgroup.as_ref().is_none_or(Cgroup::is_empty) && descendants().is_empty()
+        self.cgroup.as_ref().is_none_or(Cgroup::is_empty) && family::is_gone()
     }
 
     /// Ends everything and takes the cage down. False when something could not be ended.
     pub fn clear(&self) -> bool {
-        let empty = until_empty(|| {
-            self.kill();
-            reap();
-            self.is_empty()
+        let empty = until(EMPTY_MAX, || {
+            self.is_empty() || {
+                self.kill();
+                self.is_empty()
+            }
         });
         if let Some(cgroup) = self.cgroup.as_ref().filter(|_| empty) {
             cgroup.remove();
@@ -213,9 +135,8 @@ impl Cage {
 /// Ends what a supervisor that is gone has left in its cgroup. Nothing else can be found then:
 /// orphans belong to somebody else. False when something could not be ended.
 pub(super) fn clear_abandoned(cgroup: PathBuf) -> bool {
-    let home = cgroup.parent().unwrap_or(&cgroup).to_owned();
-    let cgroup = Cgroup { path: cgroup, home };
-    let empty = until_empty(|| {
+    let cgroup = Cgroup::at(cgroup);
+    let empty = until(EMPTY_MAX, || {
         cgroup.kill();
         cgroup.is_empty()
     });
@@ -225,119 +146,23 @@ pub(super) fn clear_abandoned(cgroup: PathBuf) -> bool {
     empty
 }
 
-/// Kills again and again until nothing is left, or it has taken too long.
-fn until_empty(mut kill: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + EMPTY_MAX;
-    while !kill() {
+/// Tries again and again until it is done, or has taken longer than `max`.
+pub(super) fn until(max: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + max;
+    let mut round = ROUND;
+    while !done() {
         if Instant::now() >= deadline {
             return false;
         }
-        thread::sleep(ROUND);
+        thread::sleep(round);
+        round = (round * 2).min(ROUND_MAX);
     }
     true
-}
-
-/// Takes the exit of every child that has ended.
-fn reap() {
-    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-}
-
-fn kill_pid(pid: i32) {
-    if let Some(pid) = Pid::from_raw(pid) {
-        // It may have ended by itself.
-        let _gone = kill_process(pid, Signal::KILL);
-    }
-}
-
-/// Every living process that descends from this one.
-fn descendants() -> BTreeSet<i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let all: Vec<_> = pids
-        .filter_map(|pid| Some((pid, identity::stat(pid).ok()?)))
-        .collect();
-    let mut family = BTreeSet::from([getpid().as_raw_pid()]);
-    loop {
-        let before = family.len();
-        for (pid, stat) in &all {
-            if family.contains(&stat.parent) {
-                family.insert(*pid);
-            }
-        }
-        if family.len() == before {
-            break;
-        }
-    }
-    let living = all
-        .iter()
-        .filter(|(_, stat)| !stat.zombie)
-        .map(|(pid, _)| *pid);
-    let me = getpid().as_raw_pid();
-    living
-        .filter(|pid| *pid != me && family.contains(pid))
-        .collect()
-}
-
-/// The directory of the cgroup (v2) that a process is in, from its `mountinfo` and `cgroup`.
-fn own_cgroup(mounts: &[u8], own: &[u8]) -> Option<PathBuf> {
-    let own = own
-        .split(|b| *b == b'\n')
-        .find_map(|line| line.strip_prefix(b"0::"))?;
-    let mut found = mounts.split(|b| *b == b'\n').filter_map(cgroup2_mount);
-    found.find_map(|(root, place)| {
-        let below = own.strip_prefix(root.strip_suffix(b"/").unwrap_or(&root))?;
-        let below = below.strip_prefix(b"/").unwrap_or(below);
-        Some(PathBuf::from(OsString::from_vec(place)).join(std::ffi::OsStr::from_bytes(below)))
-    })
-}
-
-/// Root and place of a mount, when it is one of cgroup2.
-fn cgroup2_mount(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let mut words = line.split(|b| *b == b' ');
-    let root = unescape(words.nth(3)?);
-    let place = unescape(words.next()?);
-    let kind = words.skip_while(|word| *word != b"-").nth(1)?;
-    (kind == b"cgroup2").then_some((root, place))
-}
-
-/// `mountinfo` writes spaces and the like as `\040`.
-fn unescape(word: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = word;
-    while let Some((first, tail)) = rest.split_first() {
-        let code = tail
-            .get(..3)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|code| u8::from_str_radix(code, 8).ok()) {
-            Some(byte) if *first == b'\\' => {
-                out.push(byte);
-                rest = &tail[3..];
-            }
-            Some(_) | None => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_own_cgroup_is_found_in_every_layout() {
-        let hybrid = "36 31 0:36 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
-                      41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
-        let own = "8:pids:/\n0::/user.slice/a\n";
-        let found = own_cgroup(hybrid.as_bytes(), own.as_bytes());
-        assert_eq!(found, Some("/sys/fs/cgroup/unified/user.slice/a".into()));
-        let container = "30 23 0:26 /docker/x /sys/fs/my\\040cgroup rw - cgroup2 cgroup rw\n";
-        let found = own_cgroup(container.as_bytes(), b"0::/docker/x/y\n");
-        assert_eq!(found, Some("/sys/fs/my cgroup/y".into()));
-        assert_eq!(own_cgroup(b"", b"0::/\n"), None);
-    }
 
     #[test]
     fn a_probe_leaves_nothing_behind() {

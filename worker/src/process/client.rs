@@ -21,6 +21,7 @@ use super::{
     cage::{KillMethod, clear_abandoned},
     files::{self, EXIT, ExitRecord, RUNNING, Running, SUPERVISOR_LOG, Spawn},
     follow::{Follower, Line, Offsets, Stream, Writer},
+    keeper,
     link::{self, Frame, PAYLOAD_BYTES_MAX},
     supervisor::READY,
 };
@@ -206,6 +207,7 @@ impl Process {
                 Err(error) => return Err(at("reach the supervisor", dir)(error)),
             }
         }
+        keeper::wait_for(&running);
         // It may have ended between the two looks.
         match read_exit(dir)? {
             Some(record) => Ok(Reattach::Ended(make(State::Ended(record)))),
@@ -327,14 +329,20 @@ impl Process {
 
     /// The supervisor has hung up: it wrote how it ended, or it was lost.
     fn find_end(&mut self) -> Result<()> {
-        let dir = self.dir.clone();
-        let record = match read_exit(&dir)? {
+        let record = match read_exit(&self.dir)? {
             Some(record) => record,
-            None => bury(&read_running(&dir)?.ok_or_else(|| not_there(&dir))?),
+            None => self.find_buried()?,
         };
         self.pending.clear();
         self.state = State::Ended(record);
         Ok(())
+    }
+
+    /// The supervisor was lost: its keeper ends what it has left, or we do.
+    fn find_buried(&self) -> Result<ExitRecord> {
+        let running = read_running(&self.dir)?.ok_or_else(|| not_there(&self.dir))?;
+        keeper::wait_for(&running);
+        Ok(read_exit(&self.dir)?.unwrap_or_else(|| bury(&running)))
     }
 }
 

@@ -79,6 +79,9 @@ impl Spawn {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Running {
     pub supervisor: Identity,
+    /// Who ends what the supervisor leaves when it is killed, where there is no cgroup.
+    #[serde(default)]
+    pub keeper: Option<Identity>,
     /// None until the CLI was started.
     pub cli: Option<Identity>,
     /// The attempt's cgroup, where it has one.

@@ -2,8 +2,10 @@
 
 use std::{fs, io};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, Signal, getppid};
 use serde::{Deserialize, Serialize};
+
+use super::family;
 
 /// A process, for as long as the machine is up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,8 +20,10 @@ pub(super) struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     pub parent: i32,
+    /// Dead, all of it: a program whose first thread has ended goes on with the others.
     pub zombie: bool,
-    start: u64,
+    /// Clock ticks since the boot.
+    pub start: u64,
 }
 
 impl Identity {
@@ -39,22 +43,26 @@ impl Identity {
         Self::of(rustix::process::getpid())
     }
 
+    /// The parent of this process.
+    pub fn parent() -> io::Result<Self> {
+        let parent = getppid().ok_or_else(|| io::Error::other("there is no parent"))?;
+        Self::of(parent)
+    }
+
     /// Whether it still runs.
     pub fn is_alive(&self) -> bool {
-        boot().is_ok_and(|boot| boot == self.boot)
-            && stat(self.pid).is_ok_and(|stat| stat.start == self.start && !stat.zombie)
+        boot().is_ok_and(|boot| boot == self.boot) && stat(self.pid).is_ok_and(|now| self.is(now))
+    }
+
+    /// Whether what has its pid in this boot is it, and lives.
+    fn is(&self, now: Stat) -> bool {
+        now.start == self.start && !now.zombie
     }
 
     /// Sends a signal to it and to nobody else.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        let gone = || io::Error::from(io::ErrorKind::NotFound);
-        let pid = Pid::from_raw(self.pid).ok_or_else(gone)?;
-        // IMPORTANT: the descriptor first; then the identity that is checked is what it holds.
-        let fd = pidfd_open(pid, PidfdFlags::empty())?;
-        if !self.is_alive() {
-            return Err(gone());
-        }
-        Ok(pidfd_send_signal(fd, signal)?)
+        let here = boot()? == self.boot;
+        family::signal(self.pid, signal, |now| here && self.is(now))
     }
 }
 
@@ -72,14 +80,15 @@ pub(super) fn stat(pid: i32) -> io::Result<Stat> {
 
 /// The name of the program stands in brackets and may hold anything, brackets too.
 fn parse_stat(text: &str) -> Option<Stat> {
-    const START: usize = 19;
+    const THREADS: usize = 17;
     let mut words = text.rsplit_once(") ")?.1.split(' ');
-    let zombie = matches!(words.next()?, "Z" | "X");
+    let ended = matches!(words.next()?, "Z" | "X");
     let parent = words.next()?.parse().ok()?;
-    let start = words.nth(START - 2)?.trim().parse().ok()?;
+    let threads: u32 = words.nth(THREADS - 2)?.parse().ok()?;
+    let start = words.nth(1)?.trim().parse().ok()?;
     Some(Stat {
         parent,
-        zombie,
+        zombie: ended && threads <= 1,
         start,
     })
 }
@@ -100,6 +109,15 @@ mod tests {
                 start: 12345
             }
         );
+    }
+
+    #[test]
+    fn a_program_goes_on_when_its_first_thread_has_ended() {
+        let text = |threads| {
+            format!("7 (a) Z 42 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 {threads} 0 12345 9")
+        };
+        assert!(parse_stat(&text(1)).unwrap().zombie);
+        assert!(!parse_stat(&text(2)).unwrap().zombie);
     }
 
     #[test]

@@ -17,10 +17,13 @@
 //! ```
 
 mod cage;
+mod cgroup;
 mod client;
+mod family;
 mod files;
 mod follow;
 mod identity;
+mod keeper;
 mod link;
 mod orphans;
 mod pump;

@@ -3,7 +3,11 @@
 use std::{
     io::BufReader,
     os::unix::net::{UnixListener, UnixStream},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::SyncSender},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::SyncSender,
+    },
     thread,
 };
 
@@ -23,6 +27,8 @@ const LISTENERS_MAX: usize = 8;
 /// What the threads of a supervisor share.
 pub(super) struct Shared {
     pub cage: Cage,
+    /// A worker wants the end of everything: no last output is waited for.
+    killed: AtomicBool,
     /// The CLI's process group; none once the CLI was reaped and its pid may be another's.
     group: Mutex<Option<Pid>>,
     listeners: Mutex<Vec<UnixStream>>,
@@ -42,6 +48,7 @@ impl Shared {
     pub fn new(cage: Cage) -> Self {
         Self {
             cage,
+            killed: AtomicBool::new(false),
             group: Mutex::new(None),
             listeners: Mutex::new(Vec::new()),
         }
@@ -68,6 +75,16 @@ impl Shared {
             let sent = send(stream, &[GREW], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             matches!(sent, Ok(_) | Err(rustix::io::Errno::AGAIN))
         });
+    }
+
+    /// Whether a worker has ended everything.
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
+    }
+
+    fn kill(&self) {
+        self.killed.store(true, Ordering::Relaxed);
+        self.cage.kill();
     }
 
     fn signal(&self, signal: Signal) {
@@ -111,7 +128,7 @@ fn converse(stream: &UnixStream, shared: &Shared, input: &SyncSender<Input>) {
             Frame::CloseInput => drop(input.send(Input::Close)),
             Frame::Interrupt => shared.signal(Signal::INT),
             Frame::Terminate => shared.signal(Signal::TERM),
-            Frame::Kill => shared.cage.kill(),
+            Frame::Kill => shared.kill(),
         }
     }
 }

@@ -27,7 +27,7 @@ use super::{
     cage::Cage,
     files::{self, EXIT, ExitRecord, RUNNING, Running, SPAWN, SpawnFile, StreamRecord},
     identity::Identity,
-    link,
+    keeper, link,
     pump::Pump,
     serve::{Input, Shared, serve},
     signals,
@@ -72,11 +72,17 @@ fn supervise(dir: &Path) -> io::Result<()> {
     // refused to the leader of a group, which is as good.
     let _leader = setsid();
     set_child_subreaper(Some(getpid()))?;
+    let cage = match keeper::is_kept() {
+        true => Cage::by_descent(),
+        false => Cage::new(&format!("orchestra-{}-{}", getpid(), files::now().0)),
+    };
+    if cage.cgroup().is_none() && !keeper::is_kept() {
+        return keeper::keep(dir);
+    }
     let spawn: SpawnFile = files::read_json(dir, SPAWN)?
         .ok_or_else(|| io::Error::other("there is no spawn.json; was it supervised before?"))?;
     let stdin = File::open(dir.join(files::STDIN))?;
     let listener = link::listen(dir)?;
-    let cage = Cage::new(&format!("orchestra-{}-{}", getpid(), files::now().0));
     let shared = Arc::new(Shared::new(cage));
     if !claim(dir, &shared.cage)? {
         shared.cage.clear();
@@ -111,6 +117,7 @@ fn claim(dir: &Path, cage: &Cage) -> io::Result<bool> {
 fn running(cli: Option<Identity>, cage: &Cage) -> io::Result<Running> {
     Ok(Running {
         supervisor: Identity::me()?,
+        keeper: keeper::is_kept().then(Identity::parent).transpose()?,
         cli,
         cgroup: cage.cgroup(),
         started_at: files::now(),
@@ -315,7 +322,9 @@ fn exit(status: Option<WaitStatus>) -> Exit {
 /// Empties the cage, whatever the end was, and takes the last output.
 fn end(exit: Exit, started_at: Timestamp, shared: &Shared, streams: Streams) -> ExitRecord {
     ENDED.store(true, Ordering::Relaxed);
-    streams.drain(LAST_OUTPUT);
+    if !shared.is_killed() {
+        streams.drain(LAST_OUTPUT);
+    }
     let kill_method = shared.cage.method();
     let left_processes = !shared.cage.is_empty();
     let cleared = shared.cage.clear();

@@ -1,0 +1,176 @@
+//! A cgroup (v2) of an attempt's own.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs, io,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::process::{Signal, getpid};
+
+use super::{cage::KillMethod, family};
+
+/// How many cgroups may lie below an attempt's before they are left to the administrator.
+const NESTED_MAX: usize = 1000;
+
+/// A cgroup (v2) of our own.
+#[derive(Debug)]
+pub(super) struct Cgroup {
+    path: PathBuf,
+    home: PathBuf,
+}
+
+impl Cgroup {
+    /// One that is there already, below another.
+    pub fn at(path: PathBuf) -> Self {
+        let home = path.parent().unwrap_or(&path).to_owned();
+        Self { path, home }
+    }
+
+    /// Makes one below the cgroup of this process.
+    pub fn create(name: &str) -> io::Result<Self> {
+        let mounts = fs::read("/proc/self/mountinfo")?;
+        let own = fs::read("/proc/self/cgroup")?;
+        let home = own_cgroup(&mounts, &own)
+            .ok_or_else(|| io::Error::other("there is no cgroup v2 here"))?;
+        let path = home.join(name);
+        fs::create_dir(&path)?;
+        Ok(Self { path, home })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn method(&self) -> KillMethod {
+        match self.path.join("cgroup.kill").exists() {
+            true => KillMethod::Cgroup,
+            false => KillMethod::CgroupProcs,
+        }
+    }
+
+    /// Moves this process into it; what is started then is born there.
+    pub fn enter(&self) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.procs"), "0")
+    }
+
+    /// Moves this process back.
+    pub fn leave(&self) -> io::Result<()> {
+        fs::write(self.home.join("cgroup.procs"), "0")
+    }
+
+    /// Ends everything in it, once.
+    pub fn kill(&self) {
+        if fs::write(self.path.join("cgroup.kill"), "1").is_ok() {
+            return;
+        }
+        let me = getpid().as_raw_pid();
+        for dir in self.all() {
+            for pid in members(&dir).into_iter().filter(|pid| *pid != me) {
+                // Who left, or ended by itself, is not meant.
+                let _gone = family::signal(pid, Signal::KILL, |_| members(&dir).contains(&pid));
+            }
+        }
+    }
+
+    /// Whether no process is in it.
+    pub fn is_empty(&self) -> bool {
+        match fs::read_to_string(self.path.join("cgroup.events")) {
+            Ok(text) => text.lines().any(|line| line == "populated 0"),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
+    /// It and those below, the deepest last.
+    fn all(&self) -> Vec<PathBuf> {
+        let mut found = vec![self.path.clone()];
+        let mut next = 0;
+        while next < found.len() && found.len() < NESTED_MAX {
+            let entries = fs::read_dir(&found[next]).into_iter().flatten().flatten();
+            let dirs = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+            let dirs: Vec<_> = dirs.map(|e| e.path()).collect();
+            found.extend(dirs);
+            next += 1;
+        }
+        found
+    }
+
+    /// Takes it down, with those below.
+    pub fn remove(&self) {
+        for dir in self.all().iter().rev() {
+            // What is not empty stays; the record of the exit says that something survived.
+            let _stays = fs::remove_dir(dir);
+        }
+    }
+}
+
+/// The processes in a cgroup.
+fn members(dir: &Path) -> BTreeSet<i32> {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// The directory of the cgroup (v2) that a process is in, from its `mountinfo` and `cgroup`.
+fn own_cgroup(mounts: &[u8], own: &[u8]) -> Option<PathBuf> {
+    let own = own
+        .split(|b| *b == b'\n')
+        .find_map(|line| line.strip_prefix(b"0::"))?;
+    let mut found = mounts.split(|b| *b == b'\n').filter_map(cgroup2_mount);
+    found.find_map(|(root, place)| {
+        let below = own.strip_prefix(root.strip_suffix(b"/").unwrap_or(&root))?;
+        let below = below.strip_prefix(b"/").unwrap_or(below);
+        Some(PathBuf::from(OsString::from_vec(place)).join(std::ffi::OsStr::from_bytes(below)))
+    })
+}
+
+/// Root and place of a mount, when it is one of cgroup2.
+fn cgroup2_mount(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut words = line.split(|b| *b == b' ');
+    let root = unescape(words.nth(3)?);
+    let place = unescape(words.next()?);
+    let kind = words.skip_while(|word| *word != b"-").nth(1)?;
+    (kind == b"cgroup2").then_some((root, place))
+}
+
+/// `mountinfo` writes spaces and the like as `\040`.
+fn unescape(word: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = word;
+    while let Some((first, tail)) = rest.split_first() {
+        let code = tail
+            .get(..3)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|code| u8::from_str_radix(code, 8).ok()) {
+            Some(byte) if *first == b'\\' => {
+                out.push(byte);
+                rest = &tail[3..];
+            }
+            Some(_) | None => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_cgroup_is_found_in_every_layout() {
+        let hybrid = "36 31 0:36 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
+                      41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+        let own = "8:pids:/\n0::/user.slice/a\n";
+        let found = own_cgroup(hybrid.as_bytes(), own.as_bytes());
+        assert_eq!(found, Some("/sys/fs/cgroup/unified/user.slice/a".into()));
+        let container = "30 23 0:26 /docker/x /sys/fs/my\\040cgroup rw - cgroup2 cgroup rw\n";
+        let found = own_cgroup(container.as_bytes(), b"0::/docker/x/y\n");
+        assert_eq!(found, Some("/sys/fs/my cgroup/y".into()));
+        assert_eq!(own_cgroup(b"", b"0::/\n"), None);
+    }
+}

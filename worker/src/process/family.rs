@@ -1,0 +1,159 @@
+//! The descendants of this process, found by descent: orphans come to it, for it is their subreaper.
+//!
+//! IMPORTANT: a number that was seen a moment ago may be another's now. A process is signalled only
+//! through a descriptor, and only after it was seen, with the descriptor open, to be the child of
+//! one that is known to be ours and has not been replaced meanwhile.
+
+use std::{collections::BTreeMap, fs, io};
+
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, pidfd_send_signal, wait,
+};
+
+use super::identity::{Stat, stat};
+
+/// Processes that are known to be ours, with when each was started.
+type Family = BTreeMap<i32, u64>;
+
+/// Kills every living descendant that one look at the machine finds; how many there were.
+///
+/// A descendant is killed as soon as it is seen: a process that only forks and ends is another one
+/// a moment later.
+pub(super) fn kill() -> usize {
+    let me = getpid().as_raw_pid();
+    let mut family = Family::from([(me, 0)]);
+    let mut killed = 0;
+    let mut rest = Vec::new();
+    for pid in pids().filter(|pid| *pid != me) {
+        let Ok(stat) = stat(pid) else { continue };
+        match family.contains_key(&stat.parent) {
+            true => killed += meet(&mut family, pid, stat),
+            false => rest.push((pid, stat)),
+        }
+    }
+    // Numbers wrap: a child may have been listed before its parent.
+    loop {
+        let (children, others): (Vec<_>, Vec<_>) = rest
+            .into_iter()
+            .partition(|(_, stat)| family.contains_key(&stat.parent));
+        if children.is_empty() {
+            return killed;
+        }
+        for (pid, stat) in children {
+            killed += meet(&mut family, pid, stat);
+        }
+        rest = others;
+    }
+}
+
+/// Whether this process has descendants that live. Takes the exit of every child that has ended,
+/// so it is only for who waits for none of them.
+///
+/// Who has no child has no descendant: the child of one that ended came here.
+pub(super) fn is_gone() -> bool {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => return false,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return true,
+        }
+    }
+}
+
+/// Takes a child of the family in, and kills it; 1 if it was there to be killed.
+fn meet(family: &mut Family, pid: i32, seen: Stat) -> usize {
+    if seen.zombie {
+        return 0;
+    }
+    let met = signal(pid, Signal::KILL, |now| {
+        now.start == seen.start && is_child(family, now)
+    });
+    if met.is_err() {
+        return 0;
+    }
+    family.insert(pid, seen.start);
+    1
+}
+
+/// Whether the parent of a process is the one that the family knows by that number. IMPORTANT: it
+/// is looked at after the child, so that it had the number when the child was seen.
+fn is_child(family: &Family, child: Stat) -> bool {
+    match family.get(&child.parent) {
+        None => false,
+        Some(_) if child.parent == getpid().as_raw_pid() => true,
+        Some(start) => stat(child.parent).is_ok_and(|parent| parent.start == *start),
+    }
+}
+
+/// Sends a signal to the process that has `pid` now, if `is_ours` says so of it.
+pub(super) fn signal(
+    pid: i32,
+    signal: Signal,
+    is_ours: impl FnOnce(Stat) -> bool,
+) -> io::Result<()> {
+    let gone = || io::Error::from(io::ErrorKind::NotFound);
+    let number = Pid::from_raw(pid).ok_or_else(gone)?;
+    // IMPORTANT: the descriptor first; then what is looked at is what it holds.
+    let held = match pidfd_open(number, PidfdFlags::empty()) {
+        Ok(held) => Some(held),
+        // A filter of system calls that knows no such call: what is left is to be quick.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => None,
+        Err(error) => return Err(error.into()),
+    };
+    if !is_ours(stat(pid)?) {
+        return Err(gone());
+    }
+    match held {
+        Some(held) => pidfd_send_signal(held, signal)?,
+        None => kill_process(number, signal)?,
+    }
+    Ok(())
+}
+
+/// Every process of the machine, in the order of numbers.
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_not_the_one_that_was_seen_is_not_signalled() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let seen = stat(pid).unwrap();
+        let earlier = Stat {
+            start: seen.start - 1,
+            ..seen
+        };
+        let me = getpid().as_raw_pid();
+        let mut family = Family::from([(me, 0)]);
+        assert_eq!(meet(&mut family, pid, earlier), 0, "another had its number");
+        // Its parent was replaced by one that took the number.
+        let mut strangers = Family::from([(me, 0), (seen.parent + 1, 0)]);
+        strangers.remove(&seen.parent);
+        assert_eq!(meet(&mut strangers, pid, seen), 0, "it is nobody's child");
+        assert!(child.try_wait().unwrap().is_none());
+        assert_eq!(meet(&mut family, pid, seen), 1);
+        assert!(!child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_parent_whose_number_went_to_another_has_no_children_here() {
+        let parent = 1;
+        let start = stat(parent).unwrap().start;
+        let child = Stat {
+            parent,
+            zombie: false,
+            start: 5,
+        };
+        assert!(is_child(&Family::from([(parent, start)]), child));
+        assert!(!is_child(&Family::from([(parent, start + 1)]), child));
+    }
+}
