@@ -26,6 +26,7 @@ mod daemon;
 mod figures;
 mod head;
 mod helper;
+mod hostile;
 mod ledger;
 mod load;
 mod picture;
@@ -38,5 +39,6 @@ mod verify;
 mod worker;
 
 pub use figures::Share;
+pub use hostile::hidden;
 pub use proofs::{Campaign, PROOFS, Proof};
 pub use report::{Row, print};

@@ -37,6 +37,9 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    if let Some(hidden) = orchestra_campaign::hidden() {
+        return hidden;
+    }
     let args = Args::parse();
     enter();
     match run(&args) {

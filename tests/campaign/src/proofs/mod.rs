@@ -2,6 +2,7 @@
 
 mod flips;
 mod full_disk;
+mod hostile;
 mod io_errors;
 mod kill;
 mod network;
@@ -46,6 +47,8 @@ pub const PROOFS: &[Proof] = &[
     worker_kill::PROOF,
     network::PROOF,
     worker_full_disk::PROOF,
+    hostile::PROOF,
+    hostile::CONTROL,
 ];
 
 /// What all proofs share.
