@@ -31,15 +31,26 @@ struct ListKey {
 pub(crate) struct Listed {
     spots: Vec<(ListKey, Spot)>,
     machine: Option<MachineId>,
+    kind: Option<usize>,
+}
+
+/// Labels that listed workers have.
+#[derive(Debug, Default)]
+struct Kind {
+    labels: Labels,
+    /// How many workers have them; the number of a kind that none has is given again.
+    workers: usize,
 }
 
 /// The spots of all connected workers.
 #[derive(Debug, Default)]
 pub(crate) struct Free {
     lists: BTreeMap<ListKey, BTreeSet<Spot>>,
-    /// The labels that there ever were, each with the number of its kind.
-    kinds: BTreeMap<Labels, usize>,
-    labels: Vec<Labels>,
+    /// The number of each kind, by its labels.
+    numbers: BTreeMap<Labels, usize>,
+    kinds: Vec<Kind>,
+    /// Numbers of kinds that no worker has.
+    unused: Vec<usize>,
     /// The listed workers of each machine.
     machines: BTreeMap<MachineId, BTreeSet<WorkerId>>,
 }
@@ -47,14 +58,15 @@ pub(crate) struct Free {
 impl Free {
     /// Lists a worker as it is now.
     pub fn list(&mut self, id: &WorkerId, worker: &mut Worker) {
-        if worker.listed.spots.is_empty() && !worker.can_take() {
+        if worker.listed.kind.is_none() && !worker.can_take() {
             return;
         }
         self.unlist(id, worker);
         if !worker.can_take() {
             return;
         }
-        let (kind, load) = (self.kind(&worker.row.info.labels), worker.load());
+        let (kind, load) = (self.enter_kind(&worker.row.info.labels), worker.load());
+        worker.listed.kind = Some(kind);
         for (place, runner) in worker.row.info.runners.iter().enumerate() {
             if !worker.has_free(place) {
                 continue;
@@ -87,6 +99,9 @@ impl Free {
                 }
             }
         }
+        if let Some(kind) = worker.listed.kind.take() {
+            self.leave_kind(kind);
+        }
         if let Some(machine) = worker.listed.machine.take()
             && let Some(there) = self.machines.get_mut(&machine)
         {
@@ -97,14 +112,32 @@ impl Free {
         }
     }
 
-    fn kind(&mut self, labels: &Labels) -> usize {
-        if let Some(known) = self.kinds.get(labels) {
-            return *known;
+    fn enter_kind(&mut self, labels: &Labels) -> usize {
+        let number = match self.numbers.get(labels) {
+            Some(known) => *known,
+            None => self.open_kind(labels),
+        };
+        self.kinds[number].workers += 1;
+        number
+    }
+
+    fn open_kind(&mut self, labels: &Labels) -> usize {
+        let number = self.unused.pop().unwrap_or_else(|| {
+            self.kinds.push(Kind::default());
+            self.kinds.len() - 1
+        });
+        self.kinds[number].labels.clone_from(labels);
+        self.numbers.insert(labels.clone(), number);
+        number
+    }
+
+    fn leave_kind(&mut self, number: usize) {
+        let kind = &mut self.kinds[number];
+        kind.workers -= 1;
+        if kind.workers == 0 {
+            self.numbers.remove(&std::mem::take(&mut kind.labels));
+            self.unused.push(number);
         }
-        let kind = self.labels.len();
-        self.labels.push(labels.clone());
-        self.kinds.insert(labels.clone(), kind);
-        kind
     }
 
     /// Lists of spots of a runner, or of all, whose labels a requirement has; each list has its
@@ -125,7 +158,7 @@ impl Free {
         let lists = lists.take_while(move |(key, _)| named.is_none_or(|name| *name == key.runner));
         let suits = |key: &ListKey| {
             let mut labels = requirement.labels.iter();
-            labels.all(|(name, value)| self.labels[key.kind].get(name) == Some(value))
+            labels.all(|(name, value)| self.kinds[key.kind].labels.get(name) == Some(value))
         };
         lists
             .filter(move |(key, _)| suits(key))
@@ -135,5 +168,13 @@ impl Free {
     /// The listed workers of a machine.
     pub fn on_machine(&self, machine: &MachineId) -> impl Iterator<Item = &WorkerId> {
         self.machines.get(machine).into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+impl Free {
+    /// How many kinds of labels are kept.
+    pub fn kinds(&self) -> usize {
+        self.kinds.len()
     }
 }

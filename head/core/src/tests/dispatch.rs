@@ -152,3 +152,23 @@ fn a_worker_takes_as_many_beyond_its_slots_as_it_grants_for_a_runner() {
         [(attempt(quick[5], 1), 1, "noop".to_owned())]
     );
 }
+
+#[test]
+fn labels_that_no_worker_has_any_more_are_not_kept() {
+    let mut bench = Bench::new();
+    let mut info = worker("w", 1, &[("claude", 1)]);
+    let _ = bench.attach(&info, 1, &[]);
+    for build in 0..100 {
+        info.labels = [("build".to_owned(), build.to_string())].into();
+        let step = bench.give(Input::Capacity {
+            connection: crate::ConnectionId(1),
+            info: Box::new(info.clone()),
+        });
+        assert_eq!(starts(&step), []);
+    }
+    assert!(bench.core.free.kinds() <= 2, "{}", bench.core.free.kinds());
+    let mut wanted = task();
+    wanted.spec.requires = info.labels;
+    let id = bench.add(wanted);
+    assert_eq!(bench.status(id), TaskStatus::Assigned);
+}
