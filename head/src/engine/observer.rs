@@ -46,6 +46,7 @@ impl Observer {
         }
         levels.set_workers_connected(connected);
         levels.set_agents_busy(busy);
+        levels.set_accounts_parked(core.parked_accounts().len() as u64);
     }
 
     fn change(&mut self, change: &Change, core: &Core) {

@@ -117,7 +117,7 @@ impl Metrics {
 /// Registers what is read when someone looks. The meter keeps the callbacks.
 fn observe(meter: &Meter, levels: &Arc<Levels>, store: PathBuf) {
     let of = || Arc::clone(levels);
-    let (tasks, workers, agents) = (of(), of(), of());
+    let (tasks, workers, agents, accounts) = (of(), of(), of(), of());
     let gauge = |name: &'static str, description: &'static str| {
         meter
             .u64_observable_gauge(name)
@@ -137,6 +137,12 @@ fn observe(meter: &Meter, levels: &Arc<Levels>, store: PathBuf) {
     gauge("orchestra.agents.busy", "Agents that work on an attempt.")
         .with_callback(move |gauge| gauge.observe(agents.agents_busy(), &[]))
         .build();
+    gauge(
+        "orchestra.accounts.parked",
+        "Accounts at providers that nothing is started on until their limit resets.",
+    )
+    .with_callback(move |gauge| gauge.observe(accounts.accounts_parked(), &[]))
+    .build();
     gauge(
         "orchestra.store.size",
         "Bytes that the head's store takes on disk.",

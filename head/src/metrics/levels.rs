@@ -16,6 +16,7 @@ pub struct Levels {
     agents_busy: AtomicU64,
     /// 0 before all rows were read.
     live_bytes: AtomicU64,
+    accounts_parked: AtomicU64,
 }
 
 impl Levels {
@@ -44,6 +45,11 @@ impl Levels {
         (bytes > 0).then_some(bytes)
     }
 
+    /// How many accounts nothing is started on.
+    pub fn set_accounts_parked(&self, count: u64) {
+        self.accounts_parked.store(count, Ordering::Relaxed);
+    }
+
     pub(super) fn tasks(&self, status: TaskStatus) -> u64 {
         self.tasks[index(status)].load(Ordering::Relaxed)
     }
@@ -54,6 +60,10 @@ impl Levels {
 
     pub(super) fn agents_busy(&self) -> u64 {
         self.agents_busy.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn accounts_parked(&self) -> u64 {
+        self.accounts_parked.load(Ordering::Relaxed)
     }
 }
 

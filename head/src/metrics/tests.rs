@@ -40,6 +40,7 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
     metrics.levels().set_workers_connected(2);
     metrics.levels().set_agents_busy(3);
     metrics.levels().set_live_bytes(9);
+    metrics.levels().set_accounts_parked(4);
     metrics.task_submitted(Priority::High);
     metrics.events_received(5);
     metrics.task_assigned(Priority::High, Duration::from_millis(20));
@@ -57,6 +58,7 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
         "orchestra_tasks{status=\"queued\"} 0\n",
         "orchestra_workers_connected 2\n",
         "orchestra_agents_busy 3\n",
+        "orchestra_accounts_parked 4\n",
         "orchestra_tasks_submitted_total{priority=\"high\"} 1\n",
         "orchestra_events_received_total 5\n",
         "orchestra_queue_wait_seconds_bucket{priority=\"high\",le=\"0.025\"} 1\n",
