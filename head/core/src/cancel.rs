@@ -176,7 +176,8 @@ impl Core {
             self.leave_state(id);
         }
         let task = self.tasks.get_mut(&id).expect("it was found above");
-        task.row.facts = facts;
+        let old = std::mem::replace(&mut task.row.facts, facts);
+        self.facts.release(&old);
         if moves {
             self.enter_state(now, id);
         } else {

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use crate::Room;
 use orchestra_types::{
     AccountName, Budget, ProjectId, RunnerName, Spent, Usage, limits,
     runner::{KNOWN_RUNNERS, NOOP},
@@ -33,6 +34,8 @@ pub struct Config {
     pub stall_notice: Duration,
     /// Most tasks that have not ended.
     pub queue_max: u64,
+    /// What tasks may take of the memory besides.
+    pub room: Room,
     /// How many attempts accounts may have at once.
     pub accounts: BTreeMap<AccountName, u32>,
     /// What projects may use in a day, by id or name.
@@ -84,6 +87,7 @@ impl Default for Config {
             give_up_after: Duration::from_secs(600),
             stall_notice: Duration::from_secs(600),
             queue_max: 1_000_000,
+            room: Room::default(),
             accounts: BTreeMap::new(),
             budgets: BTreeMap::new(),
             budget_default: Budget::default(),

@@ -65,6 +65,8 @@ pub struct Core {
     pub(crate) parks_moved: bool,
     pub(crate) last_id: TaskId,
     pub(crate) counts: Counts,
+    /// How many tasks each task comes after, added up.
+    pub(crate) edges: usize,
     /// The clocks of tasks.
     pub(crate) overdue: Overdue,
     /// Recurring tasks.
@@ -96,6 +98,7 @@ impl Core {
             finished: Finished::default(),
             last_id: TaskId(0),
             counts: Counts::default(),
+            edges: 0,
             overdue: Overdue::default(),
             schedules: Schedules::default(),
             assigning: true,

@@ -38,6 +38,7 @@ mod queue;
 mod restore;
 mod retention;
 mod retract;
+mod room;
 mod row;
 mod schedule;
 mod session;
@@ -64,6 +65,7 @@ pub use crate::{
         SubmitRefused, Welcome,
     },
     restore::Rows,
+    room::Room,
     row::{
         AccountRow, AttemptRow, Availability, EndStatus, Ending, KeyRow, LedgerRow, OutcomeRow,
         ProjectRow, Slow, State, TaskFacts, TaskRow, Terms, Timing, WorkerRow,

@@ -183,6 +183,21 @@ pub enum SubmitRefused {
         /// The limit.
         limit: u64,
     },
+    /// Labels and names of all tasks would take too much memory.
+    TooMuchText {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// There would be too many dependencies between tasks.
+    TooManyEdges {
+        /// The limit.
+        limit: usize,
+    },
+    /// Tasks would require too many different things of a worker.
+    TooManyKinds {
+        /// The limit.
+        limit: usize,
+    },
     /// A task comes after one that does not exist.
     UnknownTask {
         /// The place of the task in the submission.

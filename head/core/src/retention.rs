@@ -176,6 +176,7 @@ impl Core {
         self.leave_state(id);
         let task = self.tasks.remove(&id).expect("finished tasks exist");
         self.facts.release(&task.row.facts);
+        self.edges -= task.row.after.len();
         self.dependants.remove(&id);
         for before in task.waits_for.iter() {
             if let Some(waiting) = self.dependants.get_mut(&before) {

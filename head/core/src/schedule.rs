@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use orchestra_types::{Recurrence, ScheduleId, TaskId, TaskSpec, Timestamp, limits};
+use orchestra_types::{Recurrence, ScheduleId, ShellCommand, TaskId, TaskSpec, Timestamp, limits};
 
 use crate::{
     Core, RequestId, Step,
@@ -141,6 +141,16 @@ impl Core {
             return Some(SubmitRefused::TooManySchedules {
                 limit: limits::SCHEDULES_MAX,
             });
+        }
+        let kept = self
+            .schedules
+            .rows
+            .values()
+            .map(|row| text_bytes(&row.spec));
+        let more = new.iter().map(|new| text_bytes(&new.spec));
+        let limit = self.config.room.schedule_bytes;
+        if kept.chain(more).sum::<usize>() > limit {
+            return Some(SubmitRefused::TooMuchText { limit });
         }
         let each = new.iter().enumerate();
         let mut refused = each.filter_map(|(index, new)| {
@@ -290,4 +300,14 @@ impl Core {
     pub fn schedules(&self) -> impl Iterator<Item = &ScheduleRow> {
         self.schedules.rows()
     }
+}
+
+/// The bytes of the texts of a task that are kept in memory only for recurring ones.
+fn text_bytes(spec: &TaskSpec) -> usize {
+    let command = match &spec.command {
+        Some(ShellCommand::Line(line)) => line.len(),
+        Some(ShellCommand::Argv(args)) => args.iter().map(String::len).sum(),
+        None => 0,
+    };
+    spec.description.len() + command
 }

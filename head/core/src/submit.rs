@@ -121,6 +121,7 @@ impl Core {
     pub(crate) fn insert(&mut self, now: Timestamp, row: TaskRow, waits_for: Waits) {
         let id = row.id;
         self.budgets.enter(&self.config, &row);
+        self.edges += row.after.len();
         for before in waits_for.iter() {
             self.dependants.entry(before).or_default().insert(id);
         }
@@ -150,6 +151,9 @@ impl Core {
             });
         }
         let each = tasks.iter().enumerate();
+        if let Some(refused) = self.no_room(tasks) {
+            return Some(refused);
+        }
         let one = each
             .clone()
             .find_map(|(index, task)| self.task_refusal(index, task, tasks.len()));

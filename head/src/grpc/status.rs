@@ -339,6 +339,19 @@ fn submit_refused(why: SubmitRefused) -> Status {
         SubmitRefused::QueueFull { limit } => Status::resource_exhausted(format!(
             "{limit} tasks wait already, the limit of `head.queue_max`; submit later or raise it"
         )),
+        SubmitRefused::TooMuchText { limit } => Status::resource_exhausted(format!(
+            "labels and names of tasks, or the texts of recurring tasks, would take more than {} MiB; \
+             shorten them, or make room with `ctl purge` or `ctl schedules delete`",
+            limit / (1024 * 1024)
+        )),
+        SubmitRefused::TooManyEdges { limit } => Status::resource_exhausted(format!(
+            "there would be more than {limit} dependencies between tasks; submit the rest when \
+             some have ended and are purged, or let tasks come after fewer others"
+        )),
+        SubmitRefused::TooManyKinds { limit } => Status::resource_exhausted(format!(
+            "tasks would require more than {limit} different combinations of runner, machine and \
+             labels of a worker; require fewer different labels, or make room with `ctl purge`"
+        )),
         SubmitRefused::UnknownTask { index, after } => Status::not_found(format!(
             "task {} comes after {after}, which does not exist; `ctl tasks` lists all tasks",
             index + 1

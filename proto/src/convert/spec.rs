@@ -39,6 +39,12 @@ pub fn submitted_spec(wire: v1::TaskSpec) -> Result<TaskSpec> {
     if spec.command.is_some() && !is_for_shell {
         return Err(Refused::new("command", "is for the runner `shell` only"));
     }
+    if let Some(ShellCommand::Argv(args)) = &spec.command
+        && args.iter().map(String::len).sum::<usize>() > limits::DESCRIPTION_BYTES_MAX
+    {
+        let why = "more than 256 KiB of arguments; put what is long into a context file";
+        return Err(Refused::new("command", why));
+    }
     if !spec.fallback.is_empty() && spec.runner.is_none() {
         let why = "needs a first runner (`--agent`); without one any agent may do the task already";
         return Err(Refused::new("fallback", why));

@@ -11,6 +11,7 @@ mod life;
 mod overdue;
 mod retention;
 mod retract;
+mod room;
 mod schedule;
 mod sessions;
 mod submit;

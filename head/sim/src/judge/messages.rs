@@ -171,6 +171,9 @@ impl Judge {
             SubmitRefused::Empty
             | SubmitRefused::TooMany { .. }
             | SubmitRefused::TooManySchedules { .. }
+            | SubmitRefused::TooMuchText { .. }
+            | SubmitRefused::TooManyEdges { .. }
+            | SubmitRefused::TooManyKinds { .. }
             | SubmitRefused::UnknownIndex { .. }
             | SubmitRefused::UnknownParent { .. }
             | SubmitRefused::TooDeep { .. }
