@@ -122,12 +122,14 @@ impl Core {
         waits.then_some(since)
     }
 
-    /// A call that led to nothing: who has room for the attempt is to be given something else.
+    /// A call that led to nothing: who has room for the attempt is to be given something else. Its
+    /// worker may have something to do by now, and somebody else not.
     pub(crate) fn uncall(&mut self, attempt: AttemptId) {
         if let Some(idle) = self.called_back.remove(&attempt)
             && !mutated!(CallUnanswered)
         {
             self.touch(&idle);
+            self.ask_idle();
         }
     }
 
