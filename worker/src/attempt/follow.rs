@@ -61,6 +61,12 @@ impl Attempt {
         make_dir(&self.files.process())?;
         let process = match Process::start(&self.shared.me, &self.spawn(line)).await {
             Ok(process) => process,
+            // The supervisor could not write who it is, and started nothing: again when it can.
+            Err(ProcessError::EndedAtOnce { .. } | ProcessError::Io { .. })
+                if self.lacks_room() =>
+            {
+                return Ok(Phase::Prepared);
+            }
             Err(error) => {
                 let failure = Failure::new(FailureCode::SpawnFailed, chain(&error));
                 return self.give_up(failure).await;
