@@ -34,8 +34,8 @@ const ERRORS: [(i32, &str); 2] = [(5, "EIO"), (28, "ENOSPC")];
 const PLACES_MAX: u64 = 60;
 /// The load runs this long when nothing was hit.
 const QUIET: Duration = Duration::from_millis(250);
-/// A head that was hit must have ended after this.
-const END_WITHIN: Duration = Duration::from_secs(5);
+/// A head that was hit must have ended after this; it may wait 15 s for what it has begun.
+const END_WITHIN: Duration = Duration::from_secs(20);
 /// Every so many rounds the store is made anew, so that its making is hit too.
 const ROUNDS_OF_STORE: u64 = 6;
 /// A round in which nothing was hit does not count; so many are tried for each that does.
@@ -212,7 +212,8 @@ impl Store {
         };
         let running = load.start(&clients);
         let mut ended = wait_for_end(head, QUIET).await?;
-        if ended.is_none() && self.hits.exists() {
+        let hit = self.hits.exists();
+        if ended.is_none() && hit {
             ended = wait_for_end(head, END_WITHIN).await?;
         }
         if ended.is_none() {
@@ -220,6 +221,12 @@ impl Store {
             head.kill_9()?;
         }
         self.load = Some(running.ended().await?);
+        if !hit && ended.is_none() {
+            // An error that hit between the look and the kill had no time to show what it does.
+            if self.hits.exists() {
+                fs::remove_file(&self.hits)?;
+            }
+        }
         Ok(ended)
     }
 
