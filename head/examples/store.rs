@@ -195,7 +195,7 @@ fn submitted(reply: Reply) -> anyhow::Result<()> {
 fn task(number: usize) -> NewTask {
     let description = format!("task {number} {}", "x".repeat(DESCRIPTION_BYTES));
     NewTask {
-        spec: TaskSpec::new(&description[..DESCRIPTION_BYTES]),
+        spec: Box::new(TaskSpec::new(&description[..DESCRIPTION_BYTES])),
         after_index: Vec::new(),
     }
 }

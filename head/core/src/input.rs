@@ -202,7 +202,7 @@ pub enum ScheduleChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTask {
     /// What is asked for.
-    pub spec: TaskSpec,
+    pub spec: Box<TaskSpec>,
     /// Tasks of the same submission that it comes after, by their place in it.
     pub after_index: Vec<u32>,
 }

@@ -155,7 +155,7 @@ impl Core {
         let each = new.iter().enumerate();
         let mut refused = each.filter_map(|(index, new)| {
             let task = NewTask {
-                spec: new.spec.clone(),
+                spec: Box::new(new.spec.clone()),
                 after_index: Vec::new(),
             };
             self.task_refusal(index, &task, 1)
@@ -282,7 +282,7 @@ impl Core {
         }
         let key = format!("{id}-{}-{}", row.created_at.0, row.runs + 1);
         let run = NewTask {
-            spec: TaskSpec::clone(&row.spec),
+            spec: Box::new(TaskSpec::clone(&row.spec)),
             after_index: Vec::new(),
         };
         let run = self.accept_run(now, key, run, step);

@@ -108,10 +108,7 @@ impl Core {
             reason: standing.reason.map(Box::new),
             apply: None,
         };
-        step.changes.push(Change::Spec {
-            id,
-            spec: Box::new(spec),
-        });
+        step.changes.push(Change::Spec { id, spec });
         self.insert(now, row, standing.waits_for);
         self.write(id, step);
         self.settle_dependants(now, id, step);

@@ -76,6 +76,10 @@ impl TaskTable {
             self.pages.push_back(Page::default());
         }
         let page = &mut self.pages[place];
+        if page.tasks.capacity() == 0 {
+            // At once: what a page outgrows would lie between the pages for ever.
+            page.tasks.reserve_exact(PAGE as usize);
+        }
         match page.find(id) {
             Ok(at) => page.tasks[at] = task,
             Err(at) => page.tasks.insert(at, task),

@@ -223,7 +223,7 @@ impl Cast {
         }
         let after_index = bits(want.after_index).filter_map(|n| u32::try_from(n).ok());
         NewTask {
-            spec,
+            spec: Box::new(spec),
             after_index: after_index.collect(),
         }
     }

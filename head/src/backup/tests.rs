@@ -95,7 +95,7 @@ impl World {
 
 fn task(description: &str) -> NewTask {
     NewTask {
-        spec: TaskSpec::new(description),
+        spec: Box::new(TaskSpec::new(description)),
         after_index: Vec::new(),
     }
 }

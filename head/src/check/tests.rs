@@ -62,7 +62,7 @@ fn task(description: String, file: Option<Digest>) -> NewTask {
         },
     }));
     NewTask {
-        spec,
+        spec: Box::new(spec),
         after_index: Vec::new(),
     }
 }

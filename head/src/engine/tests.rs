@@ -29,10 +29,10 @@ fn engine_on(dir: &Path, disk: Option<Disk>) -> (Engine, mpsc::Receiver<Close>) 
 
 fn task(description: &str) -> NewTask {
     NewTask {
-        spec: TaskSpec {
+        spec: Box::new(TaskSpec {
             timeout: Duration::from_secs(60),
             ..TaskSpec::new(description)
-        },
+        }),
         after_index: Vec::new(),
     }
 }

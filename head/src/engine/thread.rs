@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     backup::Touched,
+    memory,
     store::{Idle, Store},
 };
 
@@ -34,6 +35,8 @@ const TURN_COMMANDS_MAX: usize = 1024;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Inputs that wait for room. With more, everything waits, and the workers feel it.
 const HELD_MAX: usize = 64 * 1024;
+/// After so many changes the memory that they took for a while is given back.
+const CHURN_MAX: usize = 20_000;
 /// Until the store is asked again what there is to do, while the disk works for it.
 const SOON: Duration = Duration::from_millis(20);
 
@@ -51,6 +54,8 @@ pub(super) struct State {
     running: bool,
     /// What waits for room on the disk: nobody hears that it is done before it is.
     held: VecDeque<Command>,
+    /// Changes since memory was given back.
+    churn: usize,
 }
 
 /// What one turn of the loop gathers before its commit.
@@ -95,6 +100,8 @@ impl State {
             touched: Vec::new(),
             running: true,
             held: VecDeque::new(),
+            // Restoring takes memory for a while, too.
+            churn: CHURN_MAX,
         }
     }
 
@@ -136,7 +143,13 @@ impl State {
                     let soon = rest.map_or(SOON, |rest| rest.min(SOON));
                     self.sleep(runtime, Some(soon), &mut commands);
                 }
-                Idle::Nothing => self.sleep(runtime, rest, &mut commands),
+                Idle::Nothing => {
+                    if self.churn >= CHURN_MAX {
+                        self.churn = 0;
+                        memory::give_back();
+                    }
+                    self.sleep(runtime, rest, &mut commands);
+                }
             }
         }
         Ok(commands)
@@ -231,10 +244,13 @@ impl State {
             self.store.commit(&turn.steps)?;
             self.observer.committed(began, &turn.steps, &self.core);
             self.note_touched(&turn.steps);
+            self.churn += turn.steps.iter().map(Vec::len).sum::<usize>();
         }
         if turn.levels_changed() {
             self.observer.levels(&self.core);
         }
+        // A long submission takes much memory: it goes before the store takes some.
+        drop(turn.steps);
         self.delivery.deliver(turn.messages, &self.store)?;
         let view = View {
             core: &self.core,

@@ -71,7 +71,8 @@ async fn queue(
     key: String,
     tasks: Vec<NewTask>,
 ) -> Result<v1::SubmitResponse> {
-    check_stored(services, tasks.iter().map(|task| &task.spec)).map_err(|e| status::refused(&e))?;
+    check_stored(services, tasks.iter().map(|task| &*task.spec))
+        .map_err(|e| status::refused(&e))?;
     let (tasks, spans) = traced(tasks);
     let reply = services.engine.submit(key, tasks).await;
     let (ids, duplicate) = status::submitted(reply.map_err(status::asked)?)?;
@@ -123,7 +124,7 @@ fn new_task(wire: v1::NewTask) -> std::result::Result<NewTask, Refused> {
         return Err(Refused::new("after", why));
     }
     Ok(NewTask {
-        spec,
+        spec: Box::new(spec),
         after_index: wire.after_index,
     })
 }

@@ -89,13 +89,13 @@ fn task(file: Digest) -> NewTask {
         size: 4,
     };
     NewTask {
-        spec: TaskSpec {
+        spec: Box::new(TaskSpec {
             context_files: vec![ContextFile {
                 name: "notes".to_owned(),
                 content,
             }],
             ..TaskSpec::new("x".repeat(100 * 1024))
-        },
+        }),
         after_index: Vec::new(),
     }
 }
@@ -186,7 +186,7 @@ fn every_row_says_the_change_that_makes_it() {
     let dir = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(&dir.path().join("blobs")).unwrap();
     let mut store = Store::open(&dir.path().join("db"), blobs).unwrap();
-    let spec = Box::new(task(Digest([7; 32])).spec);
+    let spec = task(Digest([7; 32])).spec;
     let changes = vec![
         Change::Spec {
             id: TaskId(3),

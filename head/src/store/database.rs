@@ -16,7 +16,7 @@ use crate::{disk::Full, points};
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 /// Not a bound: sled takes somewhat more. The core decides from memory, so that little is read.
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// Drives sled's collection of garbage; durability does not depend on it.
 const BACKGROUND_FLUSH_MS: u64 = 2000;
 

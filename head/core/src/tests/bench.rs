@@ -196,7 +196,7 @@ pub(super) fn finished(failure: Option<FailureCode>) -> ReportBody {
 
 pub(super) fn task() -> NewTask {
     NewTask {
-        spec: TaskSpec {
+        spec: Box::new(TaskSpec {
             timeout: Duration::from_secs(60),
             project: Some(ProjectRef {
                 id: "project".parse().unwrap(),
@@ -206,7 +206,7 @@ pub(super) fn task() -> NewTask {
             }),
             submitter: "me@here".to_owned(),
             ..TaskSpec::new("write tests")
-        },
+        }),
         after_index: Vec::new(),
     }
 }

@@ -134,7 +134,7 @@ fn recurring_tasks_whose_texts_would_take_too_much_are_refused() {
     };
     let mut bench = bench(room);
     let mut schedule = |count: usize| {
-        let mut spec = task().spec;
+        let mut spec = *task().spec;
         spec.description = "d".repeat(300);
         let new = crate::NewSchedule {
             spec,

@@ -12,7 +12,7 @@ const FIRST: ScheduleId = ScheduleId(1);
 
 fn hourly() -> NewSchedule {
     NewSchedule {
-        spec: task().spec,
+        spec: *task().spec,
         every: Recurrence::Every(HOUR),
         first: None,
     }
