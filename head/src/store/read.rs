@@ -1,13 +1,19 @@
 //! Reading rows: everything at the start, single ones later.
 
-use std::cell::RefCell;
+use std::sync::mpsc;
 
 use orchestra_core::{AttemptRow, FactsPool, OutcomeRow, Rows, TaskRow};
 use orchestra_proto::{Refused, store::v1};
 use orchestra_types::{AttemptId, TaskId, TaskSpec};
 use prost::Message;
 
-use super::{Result, Store, decode, key, large};
+use super::{Result, Store, decode, key, large, rows::Stored};
+use crate::blobs::Blobs;
+
+/// Rows that go from one thread to the other together.
+const BATCH_ROWS: usize = 1024;
+/// Batches that wait at most.
+const BATCHES: usize = 4;
 
 impl Store {
     /// Reads what the core keeps in memory.
@@ -52,10 +58,40 @@ impl Store {
         with_acked.collect()
     }
 
+    /// Reading the rows and making sense of them take about as long: each has a thread.
     fn load_tasks(&self) -> Result<Vec<TaskRow>> {
-        // What many tasks have in common takes memory once, from the first row on.
-        let pool = RefCell::new(FactsPool::default());
-        self.table(key::TASKS, |row| decode::task(row, &mut pool.borrow_mut()))
+        let (full, batches) = mpsc::sync_channel(BATCHES);
+        let blobs = &self.blobs;
+        std::thread::scope(|scope| {
+            let decoding = scope.spawn(move || decode_tasks(&batches, blobs));
+            let read = self.send_tasks(&full);
+            drop(full);
+            let decoded = decoding.join();
+            let decoded = decoded.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            read.and(decoded)
+        })
+    }
+
+    /// Sends all rows of tasks in batches, as long as somebody takes them.
+    fn send_tasks(&self, full: &mpsc::SyncSender<Vec<Stored>>) -> Result<()> {
+        let prefix = [key::TASKS];
+        let mut batch = Vec::with_capacity(BATCH_ROWS);
+        for found in self.merged(&prefix) {
+            let row = found?;
+            if !row.key.starts_with(&prefix) {
+                break;
+            }
+            batch.push(row);
+            if batch.len() == BATCH_ROWS {
+                let next = Vec::with_capacity(BATCH_ROWS);
+                if full.send(std::mem::replace(&mut batch, next)).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        // Who takes no more has found an error, and says so.
+        let _ = full.send(batch);
+        Ok(())
     }
 
     fn table<M, T>(
@@ -108,7 +144,30 @@ impl Store {
     where
         M: Message + Default,
     {
-        let message = large::message(key, value, &self.blobs)?;
-        read(message).map_err(|refused| large::damaged(key, refused.to_string()))
+        row(key, value, &self.blobs, read)
     }
+}
+
+fn decode_tasks(batches: &mpsc::Receiver<Vec<Stored>>, blobs: &Blobs) -> Result<Vec<TaskRow>> {
+    // What many tasks have in common takes memory once, from the first row on.
+    let mut pool = FactsPool::default();
+    let mut tasks = Vec::new();
+    for stored in batches.iter().flatten() {
+        let read = |wire| decode::task(wire, &mut pool);
+        tasks.push(row(&stored.key, &stored.value, blobs, read)?);
+    }
+    Ok(tasks)
+}
+
+fn row<M, T>(
+    key: &[u8],
+    value: &[u8],
+    blobs: &Blobs,
+    read: impl FnOnce(M) -> std::result::Result<T, Refused>,
+) -> Result<T>
+where
+    M: Message + Default,
+{
+    let message = large::message(key, value, blobs)?;
+    read(message).map_err(|refused| large::damaged(key, refused.to_string()))
 }

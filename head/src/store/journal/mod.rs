@@ -16,6 +16,7 @@
 mod frame;
 mod replay;
 mod segment;
+mod window;
 
 use std::{
     collections::VecDeque,
@@ -28,6 +29,7 @@ use orchestra_config::durable;
 pub(crate) use frame::{Frame, Kind};
 pub(crate) use replay::Position;
 pub(crate) use segment::BYTES as SEGMENT_BYTES;
+pub(crate) use window::Window;
 
 use super::{Error, Result, error::io_error, job::Job, table::Place};
 use frame::Header;
@@ -139,11 +141,20 @@ impl Journal {
 
     /// Reads a value.
     pub fn read(&self, place: Place) -> Result<Vec<u8>> {
+        self.segment(place).read(place.offset, place.length)
+    }
+
+    /// Reads a value, and what is behind it into the window: for scans, in whose order values often
+    /// follow each other.
+    pub fn read_near(&self, place: Place, window: &mut Window) -> Result<sled::IVec> {
+        window.read(self.segment(place), place)
+    }
+
+    fn segment(&self, place: Place) -> &Segment {
         let first = self.live.front().map_or(0, |segment| segment.number);
         let index = place.segment.checked_sub(first).map(|index| index as usize);
         let segment = index.and_then(|index| self.live.get(index));
-        let segment = segment.expect("rows of segments that are used anew are in the database");
-        segment.read(place.offset, place.length)
+        segment.expect("rows of segments that are used anew are in the database")
     }
 
     /// How much the journal has that the database may not have.

@@ -100,6 +100,25 @@ impl Segment {
         synced.map_err(|source| io_error("sync", &self.path, source))
     }
 
+    /// As many bytes as there are, at most `length`.
+    pub fn read_up_to(&self, at: u32, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let mut filled = 0;
+        while filled < length {
+            let read = self
+                .file
+                .read_at(&mut bytes[filled..], u64::from(at) + filled as u64);
+            match read {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(io_error("read", &self.path, source)),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
     pub fn read(&self, at: u32, length: u32) -> Result<Vec<u8>> {
         let mut bytes = vec![0; length as usize];
         let read = self.file.read_exact_at(&mut bytes, u64::from(at));
