@@ -14,6 +14,7 @@ use crate::{
     message::{Message, Reply},
     queue::Requirement,
     row::AccountRow,
+    seats::{AccountNo, Seats, UNLIMITED},
     task::Task,
     view::AccountView,
     worker::Worker,
@@ -32,6 +33,8 @@ pub(crate) struct Accounts {
     of: BTreeMap<AttemptId, AccountName>,
     /// When each has something to do next.
     due: BTreeSet<(Timestamp, AccountName)>,
+    /// The same by number, for the scheduler.
+    seats: Seats,
 }
 
 impl Accounts {
@@ -44,17 +47,47 @@ impl Accounts {
 
     /// Whether an attempt may be started on it.
     pub fn has_room(&self, name: &AccountName) -> bool {
-        // Most clusters have no limit at all.
-        if self.rows.is_empty() && self.configured.is_empty() {
-            return true;
+        self.used(name) < self.most(name)
+    }
+
+    /// The same for an account that has a number.
+    pub fn has_room_at(&self, number: AccountNo) -> bool {
+        self.seats.has_room(number)
+    }
+
+    /// A worker has these runners from now on. The numbers of their accounts.
+    pub fn hold(&mut self, runners: &[RunnerInfo]) -> Vec<Option<AccountNo>> {
+        let names = runners.iter().map(|runner| runner.account.as_ref());
+        names
+            .map(|name| {
+                let name = name?;
+                let (most, used) = (self.most(name), self.used(name));
+                Some(self.seats.hold(name, most, used))
+            })
+            .collect()
+    }
+
+    /// Runners that were held are no more.
+    pub fn release(&mut self, runners: &[RunnerInfo]) {
+        for name in runners.iter().filter_map(|runner| runner.account.as_ref()) {
+            self.seats.release(name);
         }
-        let row = self.rows.get(name);
-        let limit = match row {
-            Some(row) if row.is_parked() && !mutated!(ParkIgnored) => return false,
-            Some(row) => row.limit(self.configured.get(name).copied()),
-            None => self.configured.get(name).copied(),
+    }
+
+    /// How many attempts it bears at once.
+    fn most(&self, name: &AccountName) -> u32 {
+        let configured = self.configured.get(name).copied();
+        let limit = match self.rows.get(name) {
+            Some(row) if row.is_parked() && !mutated!(ParkIgnored) => Some(0),
+            Some(row) => row.limit(configured),
+            None => configured,
         };
-        limit.is_none_or(|limit| self.used(name) < limit)
+        limit.unwrap_or(UNLIMITED)
+    }
+
+    fn seat(&mut self, name: &AccountName) {
+        let (most, used) = (self.most(name), self.used(name));
+        self.seats.set(name, most, used);
     }
 
     pub fn is_parked(&self, name: &AccountName) -> bool {
@@ -77,6 +110,7 @@ impl Accounts {
 
     pub fn begin(&mut self, attempt: AttemptId, name: AccountName) {
         self.in_use.entry(name.clone()).or_default().insert(attempt);
+        self.seat(&name);
         self.of.insert(attempt, name);
     }
 
@@ -92,6 +126,7 @@ impl Accounts {
                 self.in_use.remove(&name);
             }
         }
+        self.seat(&name);
         was_full
     }
 
@@ -104,7 +139,9 @@ impl Accounts {
         if let Some(due) = row.deadline() {
             self.due.insert((due, row.name.clone()));
         }
-        self.rows.insert(row.name.clone(), row);
+        let name = row.name.clone();
+        self.rows.insert(name.clone(), row);
+        self.seat(&name);
     }
 
     pub fn next_due(&self) -> Option<Timestamp> {
@@ -137,6 +174,7 @@ impl Accounts {
         if !row.is_plain() || row.limited_at.is_some() {
             self.insert(row.clone());
         }
+        self.seat(name);
         row
     }
 }

@@ -11,6 +11,7 @@ use orchestra_types::{AttemptId, RunnerName, TaskId, Timestamp, WorkerId};
 
 use crate::{
     Core, Step,
+    accounts::Accounts,
     change::Change,
     free::Spot,
     message::Message,
@@ -27,6 +28,17 @@ enum Room {
     Slot,
     /// Also a place to wait at the worker.
     Ahead,
+}
+
+impl Room {
+    /// Whether a worker's runner has such room.
+    fn is_at(self, worker: &Worker, place: usize, accounts: &Accounts) -> bool {
+        let at_once = match self {
+            Self::Slot => worker.is_idle(place) || mutated!(WaitsWhileIdle),
+            Self::Ahead => true,
+        };
+        at_once && worker.has_room(accounts, place)
+    }
 }
 
 /// A search for the best spot for a task.
@@ -117,13 +129,9 @@ impl Core {
         }
     }
 
-    /// Whether a runner of a worker may be given another attempt now. The one place that knows.
+    /// Whether a runner of a worker may be given another attempt now.
     pub(crate) fn has_room(&self, worker: &Worker, place: usize) -> bool {
-        let runner = worker.row.info.runners.get(place);
-        let account = runner.and_then(|runner| runner.account.as_ref());
-        worker.can_take()
-            && worker.has_free(place)
-            && account.is_none_or(|account| self.accounts.has_room(account))
+        worker.has_room(&self.accounts, place)
     }
 
     /// Whether a spot's runner is a wanted one and has room.
@@ -131,16 +139,8 @@ impl Core {
         self.workers.get(&spot.worker).is_some_and(|worker| {
             let runner = worker.row.info.runners.get(spot.place);
             runner.is_some_and(|runner| requirement.wants(runner, &self.parked))
-                && self.has(room, worker, spot.place)
+                && room.is_at(worker, spot.place, &self.accounts)
         })
-    }
-
-    fn has(&self, room: Room, worker: &Worker, place: usize) -> bool {
-        let at_once = match room {
-            Room::Slot => worker.is_idle(place) || mutated!(WaitsWhileIdle),
-            Room::Ahead => true,
-        };
-        at_once && self.has_room(worker, place)
     }
 
     /// Assigns tasks until no ready task fits a free slot.
@@ -175,13 +175,20 @@ impl Core {
         self.relist(id);
     }
 
+    /// Which task goes next to a worker that has room. For measurements, after
+    /// `Input::StopAssigning`: as long as tasks are assigned there is none after a step.
+    pub fn would_start(&mut self, now: Timestamp, worker: &WorkerId) -> Option<TaskId> {
+        let found = self.next_for(now, worker, Room::Slot)?;
+        Some(found.pick.task)
+    }
+
     fn next_for(&mut self, now: Timestamp, id: &WorkerId, room: Room) -> Option<Match> {
         let worker = self.workers.get_mut(id).filter(|w| w.can_take())?;
         worker.learn(&self.queue, &self.parked);
-        let worker = self.workers.get(id)?;
+        let worker = &*worker;
         // Of the runners that could do something of the highest level, the one served longest ago.
         let open = worker.desks.iter().enumerate();
-        let open = open.filter(|(place, _)| self.has(room, worker, *place));
+        let open = open.filter(|(place, _)| room.is_at(worker, *place, &self.accounts));
         let turns = open.filter_map(|(place, desk)| {
             let level = self.queue.level(now, &desk.fits)?;
             Some((std::cmp::Reverse(level), desk.served, place))
@@ -192,7 +199,7 @@ impl Core {
         let requirement = self.queue.requirement(pick.class);
         let mut runners = worker.row.info.runners.iter().enumerate();
         let (_, runner) = runners.find(|(place, runner)| {
-            requirement.wants(runner, &self.parked) && self.has(room, worker, *place)
+            requirement.wants(runner, &self.parked) && room.is_at(worker, *place, &self.accounts)
         })?;
         Some(Match {
             pick,

@@ -41,6 +41,7 @@ mod retract;
 mod room;
 mod row;
 mod schedule;
+mod seats;
 mod session;
 mod submit;
 mod table;

@@ -54,7 +54,8 @@ impl Core {
         for (mut row, acked) in rows.workers {
             name_accounts(&mut row.info);
             let id = row.info.id.clone();
-            core.workers.insert(id.clone(), Worker::new(row, acked));
+            let worker = Worker::new(row, acked, &mut core.accounts);
+            core.workers.insert(id.clone(), worker);
             core.see(now, &id);
         }
         for key in rows.keys {

@@ -49,11 +49,13 @@ impl Core {
         let worker = match self.workers.entry(id.clone()) {
             std::collections::btree_map::Entry::Occupied(known) => {
                 let worker = known.into_mut();
-                worker.describe(row.info.clone());
+                worker.describe(row.info.clone(), &mut self.accounts);
                 worker.row = row;
                 worker
             }
-            std::collections::btree_map::Entry::Vacant(new) => new.insert(Worker::new(row, 0)),
+            std::collections::btree_map::Entry::Vacant(new) => {
+                new.insert(Worker::new(row, 0, &mut self.accounts))
+            }
         };
         if let Link::Connected(old) = worker.link {
             step.messages.push(Message::Disconnect { connection: old });
@@ -210,7 +212,7 @@ impl Core {
         else {
             return;
         };
-        worker.describe(info);
+        worker.describe(info, &mut self.accounts);
         let row = worker.row.clone();
         if !mutated!(CapacityUnnoticed) {
             self.touch(&row.info.id);

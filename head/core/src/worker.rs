@@ -9,9 +9,11 @@ use orchestra_types::{
 
 use crate::{
     ConnectionId,
+    accounts::Accounts,
     free::Listed,
     queue::{ClassSet, Queue, Requirement, Turns},
     row::{Availability, WorkerRow},
+    seats::AccountNo,
     view::Link,
 };
 
@@ -40,6 +42,8 @@ pub(crate) struct Worker {
 pub(crate) struct Desk {
     /// How many attempts it works on.
     busy: u32,
+    /// Its account.
+    account: Option<AccountNo>,
     /// The classes that it could do.
     pub fits: ClassSet,
     /// The latest turn at which it was given a task.
@@ -49,8 +53,12 @@ pub(crate) struct Desk {
 }
 
 impl Worker {
-    pub fn new(row: WorkerRow, acked: u64) -> Self {
-        let desks = row.info.runners.iter().map(|_| Desk::default());
+    pub fn new(row: WorkerRow, acked: u64, accounts: &mut Accounts) -> Self {
+        let held = accounts.hold(&row.info.runners).into_iter();
+        let desks = held.map(|account| Desk {
+            account,
+            ..Desk::default()
+        });
         Self {
             last_seen: row.attached_at,
             desks: desks.collect(),
@@ -65,17 +73,20 @@ impl Worker {
     }
 
     /// It describes itself anew. What was noted of a runner that it still has stays.
-    pub fn describe(&mut self, info: WorkerInfo) {
+    pub fn describe(&mut self, info: WorkerInfo, accounts: &mut Accounts) {
         let old = std::mem::replace(&mut self.row.info, info);
         let desks = std::mem::take(&mut self.desks);
+        let held = accounts.hold(&self.row.info.runners);
+        accounts.release(&old.runners);
         let mut known: BTreeMap<RunnerName, Desk> = BTreeMap::new();
         for (runner, desk) in old.runners.into_iter().zip(desks) {
             known.insert(runner.name, desk);
         }
-        for runner in &self.row.info.runners {
+        for (runner, account) in self.row.info.runners.iter().zip(held) {
             let mut desk = known.remove(&runner.name).unwrap_or_default();
             desk.busy = count(self.attempts_of(&runner.name).count());
             desk.fits = ClassSet::default();
+            desk.account = account;
             self.desks.push(desk);
         }
         self.newest_class = 0;
@@ -177,7 +188,7 @@ impl Worker {
     }
 
     /// Whether its runner at this place could take another attempt, for all that the worker
-    /// itself knows. Ask `Core::has_room`.
+    /// itself knows. Ask `has_room`.
     pub fn has_free(&self, place: usize) -> bool {
         let (runner, desk) = (self.row.info.runners.get(place), self.desks.get(place));
         let (Some(runner), Some(desk)) = (runner, desk) else {
@@ -188,6 +199,20 @@ impl Worker {
         is_ready(runner)
             && desk.busy < runner.slots.saturating_add(runner.prefetch)
             && count(self.attempts.len()) < in_all
+    }
+
+    /// Whether its runner at this place may be given another attempt now. The one place that knows.
+    pub fn has_room(&self, accounts: &Accounts, place: usize) -> bool {
+        let account = self.desks.get(place).and_then(|desk| desk.account);
+        let bears = account.is_none_or(|number| accounts.has_room_at(number));
+        debug_assert_eq!(
+            bears,
+            self.row.info.runners.get(place).is_none_or(|runner| {
+                let name = runner.account.as_ref();
+                name.is_none_or(|name| accounts.has_room(name))
+            })
+        );
+        bears && self.can_take() && self.has_free(place)
     }
 
     /// Whether its stream is open.

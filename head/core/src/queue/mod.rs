@@ -20,12 +20,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use orchestra_types::{Priority, TaskId, Timestamp};
 
+pub(crate) use self::classes::Requirement;
 use self::{
     classes::Classes,
     known::{Known, KnownPlaces},
+    set::NumberSet,
     shares::Shares,
 };
-pub(crate) use self::{classes::Requirement, set::ClassSet};
 use crate::row::TaskFacts;
 
 /// A task's place in its share; lower goes first.
@@ -45,6 +46,10 @@ struct HeadMove {
 pub(crate) type ClassNo = u32;
 /// The number of a share.
 pub(crate) type ShareNo = u32;
+/// Some classes.
+pub(crate) type ClassSet = NumberSet;
+/// Some shares.
+type ShareSet = NumberSet;
 
 /// Where a waiting task stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

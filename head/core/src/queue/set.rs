@@ -1,28 +1,26 @@
-//! A set of class numbers, small and quick to intersect.
-
-use super::ClassNo;
+//! A set of numbers of classes or shares, small and quick to intersect.
 
 const BITS: u32 = u64::BITS;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ClassSet(Vec<u64>);
+pub(crate) struct NumberSet(Vec<u64>);
 
-impl ClassSet {
-    pub fn insert(&mut self, class: ClassNo) {
-        let word = (class / BITS) as usize;
+impl NumberSet {
+    pub fn insert(&mut self, number: u32) {
+        let word = (number / BITS) as usize;
         if self.0.len() <= word {
             self.0.resize(word + 1, 0);
         }
-        self.0[word] |= 1 << (class % BITS);
+        self.0[word] |= 1 << (number % BITS);
     }
 
-    pub fn remove(&mut self, class: ClassNo) {
-        if let Some(word) = self.0.get_mut((class / BITS) as usize) {
-            *word &= !(1 << (class % BITS));
+    pub fn remove(&mut self, number: u32) {
+        if let Some(word) = self.0.get_mut((number / BITS) as usize) {
+            *word &= !(1 << (number % BITS));
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = ClassNo> {
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
         self.0
             .iter()
             .zip(0..)
@@ -63,11 +61,11 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::ClassSet;
+    use super::NumberSet;
 
-    fn set(members: &BTreeSet<u32>) -> ClassSet {
-        let mut set = ClassSet::default();
-        members.iter().for_each(|class| set.insert(*class));
+    fn set(members: &BTreeSet<u32>) -> NumberSet {
+        let mut set = NumberSet::default();
+        members.iter().for_each(|number| set.insert(*number));
         set
     }
 

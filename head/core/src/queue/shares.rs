@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use orchestra_types::ProjectId;
 
-use super::{ClassNo, ClassSet, Head, HeadMove, Pick, Place, Rank, ShareNo, Turns};
+use super::{ClassNo, ClassSet, Head, HeadMove, Pick, Place, Rank, ShareNo, ShareSet, Turns};
 use crate::row::TaskFacts;
 
 /// Shares without a waiting task that are remembered, so that one which comes and goes does not
@@ -29,22 +29,29 @@ struct Share {
     serial: u64,
     /// Waiting tasks, delayed ones too.
     members: u64,
-    /// The turn at which it was served last, anywhere.
-    served: u64,
-    /// Where it was not served since it came, it counts as served at this turn.
-    came: u64,
     /// The classes in which it has a lane.
     classes: ClassSet,
     /// In the order of their classes.
     lanes: Vec<Lane>,
 }
 
+/// When a share was served.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    /// Where it was not served since it came, it counts as served at this turn.
+    came: u64,
+    /// The turn at which it was served last, anywhere.
+    served: u64,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     all: Vec<Share>,
+    /// One for each; beside the shares, because every pick reads them all.
+    clocks: Vec<Clock>,
     numbers: BTreeMap<Key, ShareNo>,
     /// Those that have a ready task.
-    ready: BTreeSet<ShareNo>,
+    ready: ShareSet,
     /// Those without members, the one served longest ago first.
     idle: BTreeSet<(u64, ShareNo)>,
     /// Numbers of forgotten shares.
@@ -82,7 +89,8 @@ impl Shares {
     pub fn enter(&mut self, number: ShareNo) {
         let share = &mut self.all[number as usize];
         if share.members == 0 {
-            self.idle.remove(&(share.served, number));
+            let served = self.clocks[number as usize].served;
+            self.idle.remove(&(served, number));
         }
         share.members += 1;
     }
@@ -99,7 +107,8 @@ impl Shares {
         if share.members > 0 {
             return;
         }
-        self.idle.insert((share.served, number));
+        let served = self.clocks[number as usize].served;
+        self.idle.insert((served, number));
         if self.idle.len() > IDLE_MAX
             && let Some((served, number)) = self.idle.pop_first()
         {
@@ -117,18 +126,22 @@ impl Shares {
             key: key.clone(),
             serial: self.newest,
             members: 0,
-            served: self.forgotten,
-            came: self.forgotten,
             classes: ClassSet::default(),
             lanes: Vec::new(),
+        };
+        let clock = Clock {
+            came: self.forgotten,
+            served: self.forgotten,
         };
         let number = match self.unused.pop() {
             Some(number) => {
                 self.all[number as usize] = share;
+                self.clocks[number as usize] = clock;
                 number
             }
             None => {
                 self.all.push(share);
+                self.clocks.push(clock);
                 ShareNo::try_from(self.all.len() - 1).expect("there are fewer shares than tasks")
             }
         };
@@ -156,7 +169,7 @@ impl Shares {
                         share.lanes.remove(at);
                         share.classes.remove(place.class);
                         if share.lanes.is_empty() {
-                            self.ready.remove(&place.share);
+                            self.ready.remove(place.share);
                         }
                     }
                 }
@@ -181,18 +194,18 @@ impl Shares {
     /// served longest ago where `turns` were counted, then anywhere, then with the best task.
     pub fn pick(&self, classes: &ClassSet, last: Rank, turns: &Turns) -> Option<Pick> {
         let mut best: Option<((u64, u64), &Lane, ShareNo)> = None;
-        for number in &self.ready {
-            let share = &self.all[*number as usize];
-            let served = (turns.of(*number).max(share.came), share.served);
+        for number in self.ready.iter() {
+            let clock = self.clocks[number as usize];
+            let served = (turns.of(number).max(clock.came), clock.served);
             if best.is_some_and(|(earliest, ..)| earliest < served) {
                 continue;
             }
-            let Some(lane) = share.best(classes, last) else {
+            let Some(lane) = self.all[number as usize].best(classes, last) else {
                 continue;
             };
             if best.is_none_or(|(earliest, other, _)| (served, lane.head) < (earliest, other.head))
             {
-                best = Some((served, lane, *number));
+                best = Some((served, lane, number));
             }
         }
         best.map(|(_, lane, share)| Pick {
@@ -205,11 +218,12 @@ impl Shares {
     /// Notes that a share is served now. Says at which turn.
     pub fn serve(&mut self, number: ShareNo) -> u64 {
         self.turn += 1;
-        let share = &mut self.all[number as usize];
-        if share.members == 0 && self.idle.remove(&(share.served, number)) {
+        let clock = &mut self.clocks[number as usize];
+        let is_idle = self.all[number as usize].members == 0;
+        if is_idle && self.idle.remove(&(clock.served, number)) {
             self.idle.insert((self.turn, number));
         }
-        share.served = self.turn;
+        clock.served = self.turn;
         self.turn
     }
 }
