@@ -4,14 +4,24 @@
 //! ```text
 //! cargo run --release -p orchestra-head --example events            the head's own store of events
 //! cargo run --release -p orchestra-head --example events -- sled    sled in its place
+//! cargo run --release -p orchestra-head --example events -- target/release/orchestra-head
+//!                                     the built head, over its bulk service
 //! ```
 
+#[expect(dead_code, reason = "the tests use the rest of it")]
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
 mod machine;
+mod served;
 mod sled_store;
 mod store;
 mod work;
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 use work::{SHAPES, Shape};
@@ -23,12 +33,17 @@ fn main() -> anyhow::Result<()> {
         .tempdir_in(base()?)?;
     let mut document = json!({ "machine": machine::limits(dir.path())? });
     let what = args.next().unwrap_or_else(|| "store".to_owned());
+    if Path::new(&what).is_file() {
+        document["served"] = served::measure(what.as_ref())?;
+        writeln!(std::io::stdout(), "{document:#}")?;
+        return Ok(());
+    }
     for shape in SHAPES {
         let root = dir.path().join(shape.name);
         let measured = match what.as_str() {
             "store" => store::measure(&root, *shape)?,
             "sled" => sled_store::measure(&root, *shape)?,
-            other => anyhow::bail!("`{other}` is not one of store, sled"),
+            other => anyhow::bail!("`{other}` is not one of store, sled, and no file"),
         };
         document[shape.name] = figures(*shape, &measured, machine::disk_bytes(&root)?);
         std::fs::remove_dir_all(root)?;
