@@ -1,7 +1,12 @@
 //! What becomes of an attempt whose own files cannot be used: its process is ended, its files are
 //! put aside for a person, and the head is told once.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use orchestra_proto::v1;
 use orchestra_types::{AttemptId, Failure, FailureCode};
@@ -80,14 +85,55 @@ pub(super) fn put(files: &Files, to: PathBuf) -> io::Result<Option<PathBuf>> {
         Ok(()) | Err(_) => {}
     }
     orchestra_config::durable::create_private_dir(&to)?;
-    let path = to.join(name);
+    let path = free_place(&to, name);
     fs::rename(files.dir(), &path)?;
     Ok(Some(path))
+}
+
+/// Where [`put`] takes an attempt's files to: a place of their own, as one that was put aside can have
+/// been ordered again. `task_001.1-2` is the second of its name.
+fn free_place(aside: &Path, name: &OsStr) -> PathBuf {
+    let later = (2..).map(|n| {
+        let mut other = name.to_owned();
+        other.push(format!("-{n}"));
+        aside.join(other)
+    });
+    let mut places = std::iter::once(aside.join(name)).chain(later);
+    places
+        .find(|path| fs::symlink_metadata(path).is_err())
+        .expect("there is always another number")
+}
+
+/// Where the agent's directory lies once [`put`] was called.
+pub(super) fn workspace_after(files: &Files, aside: &Path) -> PathBuf {
+    let name = files.dir().file_name().unwrap_or_default();
+    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
+    match device(files.workspace()) == device(files.dir()) {
+        true => free_place(aside, name).join("workspace"),
+        false => files.workspace().to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_put_aside_before_is_never_replaced() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (attempts, workspaces) = (tmp.path().join("attempts"), tmp.path().join("workspaces"));
+        let aside = tmp.path().join("aside");
+        let files = Files::new(&attempts, &workspaces, "task_001.1".parse().unwrap());
+        for expected in ["task_001.1", "task_001.1-2", "task_001.1-3"] {
+            fs::create_dir_all(files.dir()).unwrap();
+            fs::create_dir_all(files.workspace()).unwrap();
+            let told = workspace_after(&files, &aside);
+            let place = put(&files, aside.clone()).unwrap().unwrap();
+            assert_eq!(place, aside.join(expected));
+            assert_eq!(told, place.join("workspace"));
+            assert!(told.is_dir());
+        }
+    }
 
     #[test]
     fn a_disk_that_refuses_is_no_bug_of_ours() {

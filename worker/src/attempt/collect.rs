@@ -12,6 +12,7 @@ use prost::Message;
 use tokio::time::sleep;
 
 use super::{
+    aside,
     files::Files,
     record::{Ended, Phase},
     run::{Attempt, Error, Stage, blocking, chain, make_dir},
@@ -188,8 +189,7 @@ impl Job {
         let path = self.files.uncollected();
         let written = durable::write(&path, failure.message.as_bytes(), durable::Access::Private);
         written.map_err(not_written(path))?;
-        let name = self.files.dir().file_name().unwrap_or_default();
-        let to = self.aside.join(name).join("workspace");
+        let to = aside::workspace_after(&self.files, &self.aside);
         let message = format!(
             "{}; the agent's files are kept on this worker, in `{}`",
             failure.message,
