@@ -21,6 +21,8 @@ pub enum Need {
     Program(&'static str),
     /// The right to mount a file system that lies in a file.
     LoopDevice,
+    /// A controller of cgroups, of either version.
+    Controller(&'static str),
 }
 
 impl Need {
@@ -39,9 +41,28 @@ impl Need {
             Self::Program(name) if on_path(name).is_some() => None,
             Self::Program(name) => Some(format!("{name} is not on PATH")),
             Self::LoopDevice if Path::new("/dev/loop-control").exists() => None,
+            Self::Controller(name) if has_controller(name) => None,
+            Self::Controller(name) => Some(format!(
+                "the kernel gives no cgroup controller `{name}` here"
+            )),
             Self::LoopDevice => Some("there are no loop devices (/dev/loop-control)".into()),
         }
     }
+}
+
+/// Whether there is one, and this user may make cgroups below it.
+fn has_controller(name: &str) -> bool {
+    let root = Path::new("/sys/fs/cgroup");
+    let second = std::fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+    let second = second.split_whitespace().any(|c| c == name);
+    let place = match second {
+        true => root.to_owned(),
+        false => root.join(name),
+    };
+    let probe = place.join(format!("orchestra-need-{}-{name}", std::process::id()));
+    place.join("cgroup.procs").exists()
+        && std::fs::create_dir(&probe).is_ok()
+        && std::fs::remove_dir(&probe).is_ok()
 }
 
 /// The directory of the tools that `tests/setup.sh` installs.

@@ -13,6 +13,7 @@ mod output;
 mod queue;
 mod real_clis;
 mod remote;
+mod resources;
 mod security;
 mod telemetry;
 mod upgrade;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         .with("queue", queue::tests())
         .with("real_clis", real_clis::tests())
         .with("remote", remote::tests())
+        .with("resources", resources::tests())
         .with("security", security::tests())
         .with("telemetry", telemetry::tests())
         .with("upgrade", upgrade::tests())

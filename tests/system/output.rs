@@ -61,7 +61,7 @@ const FILE: &str = "binary change lines_added lines_removed mode path renamed_fr
 const STATUS: &str = "agents cluster listen machine metrics parked_accounts pid priorities state_dir tasks \
     uptime_seconds version workers";
 const WORKER: &str = "address attempts availability cores disk_bytes disk_free_bytes hostname id isolation joined_at \
-    kill_method labels last_seen machine memory_bytes name pid runners slots state version";
+    kill_method labels last_seen limits machine memory_bytes name pid runners slots state version";
 const AGENT: &str = "attempt description runner since state worker worker_name";
 
 fn keys(document: &Value) -> BTreeSet<&str> {

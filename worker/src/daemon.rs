@@ -20,9 +20,9 @@ use crate::{
     bulk::{Bulk, Target},
     fleet::Fleet,
     gc,
-    identity::{Home, Identity},
+    identity::{Home, Identity, memory_bytes},
     meter::Meters,
-    process::kill_method,
+    process::{Abilities, Limits, abilities},
     registry::{self, Registry},
     room::{self, Room},
     self_command::SelfCommand,
@@ -107,14 +107,23 @@ async fn serve(
     registry::log(&found);
     let (runners, seen) = watch::channel(found);
     let meters = Meters::default();
-    let shared = shared(&setup, home, &identity, &spool, &meters, seen.clone())?;
+    let can = limits(&setup.config);
+    let shared = shared(
+        &setup,
+        home,
+        &identity,
+        &spool,
+        &meters,
+        seen.clone(),
+        can.limits,
+    )?;
     let (mut fleet, orders) = Fleet::load(Arc::new(shared)).context("failed to read attempts")?;
 
     let mut tasks = JoinSet::new();
     let disks = vec![home.attempts(), workspaces(&setup, home)];
     let (room, space) = watch::channel(Room::look(&disks));
     tasks.spawn(room::keep(disks, room));
-    let info = describe(&mut tasks, identity.clone(), setup.slots, seen, space);
+    let info = describe(&mut tasks, identity.clone(), setup.slots, can, seen, space);
     tasks.spawn(registry.keep(runners));
     tasks.spawn(keep_house(gc::Places::below(&setup.state.worker())));
     let stop = CancellationToken::new();
@@ -159,6 +168,27 @@ async fn serve(
     done
 }
 
+/// What attempts may use: as configured, else what keeps one of them from taking its machine down.
+fn limits(config: &Config) -> Abilities {
+    const PROCESSES: u64 = 4096;
+    let configured = config.worker.limits;
+    let asked = Limits {
+        memory: configured.memory,
+        processes: configured.processes,
+        cpu_millis: configured.processors,
+    };
+    let defaults = Limits {
+        memory: Some(memory_bytes() / 10 * 9).filter(|bytes| *bytes > 0),
+        processes: Some(PROCESSES),
+        cpu_millis: None,
+    };
+    let can = abilities(asked, defaults);
+    if !can.refused.is_empty() {
+        tracing::warn!(limits = %can.refused, "the kernel does not keep these limits of attempts here");
+    }
+    can
+}
+
 fn spool_error(failed: Result<spool::Error, oneshot::error::RecvError>) -> anyhow::Error {
     match failed {
         Ok(error) => anyhow::Error::new(error).context("failed to keep reports; is the disk full?"),
@@ -178,6 +208,7 @@ fn shared(
     spool: &spool::Handle,
     meters: &Meters,
     runners: watch::Receiver<Vec<RunnerInfo>>,
+    limits: Limits,
 ) -> anyhow::Result<Shared> {
     let attempts = home.attempts();
     let workspaces = workspaces(setup, home);
@@ -199,6 +230,7 @@ fn shared(
         config: setup.config.clone(),
         runners,
         slots: setup.slots,
+        limits,
         me: setup.me.clone(),
         environment: setup.environment.clone(),
         machine: identity.machine().clone(),
@@ -223,12 +255,12 @@ fn describe(
     tasks: &mut JoinSet<()>,
     identity: Identity,
     slots: u32,
+    can: Abilities,
     mut runners: watch::Receiver<Vec<RunnerInfo>>,
     mut room: watch::Receiver<Room>,
 ) -> watch::Receiver<WorkerInfo> {
-    let method = kill_method().to_string();
     let now = move |runners: &watch::Ref<'_, Vec<_>>, room: &watch::Ref<'_, Room>| {
-        identity.describe(slots, room.limit(runners.to_vec()), &method, room)
+        identity.describe(slots, room.limit(runners.to_vec()), &can, room)
     };
     let first = now(&runners.borrow_and_update(), &room.borrow_and_update());
     let (info, seen) = watch::channel(first);

@@ -1,6 +1,58 @@
-//! Removing what agents leave behind.
+//! Removing what agents leave behind, and whether there is room for more.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    error::Error,
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+use crate::room::Full;
+
+/// What a directory must have room for, so that its disk does not count as full.
+const ROOM_BYTES: usize = 64 * 1024;
+/// How much of what a CLI said last is searched for a disk that is full.
+const LAST_WORDS_BYTES: u64 = 4096;
+/// The system's words for it, which nearly every program passes on.
+const WORDS: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+
+/// Whether an error, or what caused it, is a full disk or a used up quota. Other programs say so
+/// only in words.
+pub fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(Full::is_full) || says_full(&error.to_string()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Whether a directory has no room left.
+pub fn has_no_room(dir: &Path) -> bool {
+    let tried = tempfile::tempfile_in(dir).and_then(|mut file| file.write_all(&[1; ROOM_BYTES]));
+    tried.is_err_and(|error| error.is_full())
+}
+
+/// Whether a log ends with words about a full disk.
+pub fn ends_with_full(log: &Path) -> bool {
+    let read = || {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LAST_WORDS_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(LAST_WORDS_BYTES).read_to_end(&mut bytes)?;
+        io::Result::Ok(says_full(&String::from_utf8_lossy(&bytes)))
+    };
+    read().unwrap_or(false)
+}
+
+fn says_full(text: &str) -> bool {
+    WORDS.iter().any(|words| text.contains(words))
+}
 
 /// Removes a directory with all that is in it; not finding it is fine.
 pub fn remove_dir(path: &Path) -> io::Result<()> {
@@ -26,6 +78,27 @@ fn make_writable(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_known_by_its_error_and_by_its_words() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert!(is_full(&full));
+        assert!(is_full(&io::Error::other(
+            "git said: fatal: No space left on device"
+        )));
+        assert!(!is_full(&io::Error::from(io::ErrorKind::PermissionDenied)));
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!has_no_room(dir.path()) && !has_no_room(Path::new("/no/such/dir")));
+        let log = dir.path().join("log");
+        fs::write(&log, "x".repeat(10_000) + "\ncp: Disk quota exceeded\n").unwrap();
+        assert!(ends_with_full(&log));
+        fs::write(
+            &log,
+            "cp: Disk quota exceeded\n".to_owned() + &"x".repeat(10_000),
+        )
+        .unwrap();
+        assert!(!ends_with_full(&log));
+    }
 
     #[test]
     fn a_read_only_tree_can_be_removed() {

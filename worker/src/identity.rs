@@ -17,7 +17,7 @@ use orchestra_types::{
 };
 use rustix::fs::{FlockOperation, flock};
 
-use crate::room::Room;
+use crate::{process::Abilities, room::Room};
 
 /// How long a lock may linger after its holder's death.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -179,7 +179,7 @@ impl Identity {
         &self,
         slots: u32,
         runners: Vec<RunnerInfo>,
-        kill_method: &str,
+        can: &Abilities,
         room: &Room,
     ) -> WorkerInfo {
         WorkerInfo {
@@ -194,7 +194,8 @@ impl Identity {
             slots,
             labels: self.labels.clone(),
             runners,
-            kill_method: kill_method.to_owned(),
+            kill_method: can.kill_method.to_string(),
+            limits: can.words(),
             cores: self.cores,
             memory_bytes: self.memory_bytes,
             disk_bytes: room.total,
@@ -234,7 +235,7 @@ fn start_time() -> io::Result<u64> {
 }
 
 /// Zero where the system does not say.
-fn memory_bytes() -> u64 {
+pub fn memory_bytes() -> u64 {
     let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib = total.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());

@@ -16,8 +16,8 @@ use orchestra_types::Exit;
 use orchestra_worker::{
     SelfCommand,
     process::{
-        ExitRecord, KillMethod, Offsets, Process, ProcessError, ProcessEvent, Reattach, Spawn,
-        Stream, supervise_main,
+        ExitRecord, KillMethod, LOG_BYTES_MAX, Limits, Offsets, Process, ProcessError,
+        ProcessEvent, Reattach, Spawn, Stream, supervise_main,
     },
 };
 use tempfile::TempDir;
@@ -135,6 +135,8 @@ impl Place {
             cwd: self.tmp.path().to_owned(),
             stdin: Vec::new(),
             keep_stdin: false,
+            limits: Limits::default(),
+            log_bytes_max: LOG_BYTES_MAX,
         }
     }
 
@@ -448,6 +450,8 @@ fn worker(dir: &Path) -> ExitCode {
         cwd: dir.to_owned(),
         stdin: Vec::new(),
         keep_stdin: true,
+        limits: Limits::default(),
+        log_bytes_max: LOG_BYTES_MAX,
     };
     run(async {
         let mut process = start(&spawn).await;

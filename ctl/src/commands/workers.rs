@@ -176,6 +176,10 @@ fn in_full(ui: &Ui, worker: &Worker) -> Result<()> {
             line(worker.isolation.as_deref().unwrap_or("unknown"))
         ),
     ))?;
+    if !worker.limits.is_empty() {
+        let limits = format!("  limits of an attempt: {}", line(&worker.limits));
+        ui.line(&Line::of(Style::Dim, limits))?;
+    }
     if !worker.labels.is_empty() {
         let labels: Vec<String> = worker
             .labels

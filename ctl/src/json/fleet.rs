@@ -121,6 +121,8 @@ pub struct Worker {
     pub labels: BTreeMap<String, String>,
     /// How processes are ended: `cgroup`, `subreaper`.
     pub kill_method: String,
+    /// What an attempt may use, in words.
+    pub limits: String,
     /// Processors.
     pub cores: u32,
     /// Memory.
@@ -213,6 +215,7 @@ impl Worker {
             attempts: attempts.collect::<Result<_>>()?,
             labels: info.labels,
             kill_method: info.kill_method,
+            limits: info.limits,
             cores: info.cores,
             memory_bytes: info.memory_bytes,
             disk_bytes: info.disk_bytes,

@@ -294,6 +294,7 @@ fn worker(n: usize, runners: &[RunnerName]) -> WorkerInfo {
         labels: if n == 0 { label() } else { BTreeMap::new() },
         runners: runners.iter().map(runner).collect(),
         kill_method: String::new(),
+        limits: String::new(),
         cores: 1,
         memory_bytes: 0,
         disk_bytes: 0,

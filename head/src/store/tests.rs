@@ -240,6 +240,7 @@ fn worker() -> WorkerRow {
                 model: String::new(),
             }],
             kill_method: "cgroup".to_owned(),
+            limits: String::new(),
             cores: 8,
             memory_bytes: 9,
             disk_bytes: 8,

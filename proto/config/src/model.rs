@@ -75,6 +75,26 @@ pub struct WorkerConfig {
     /// Where workspaces are made. Default: `worker/workspaces` in the state directory.
     #[serde(deserialize_with = "crate::value::absolute_path")]
     pub workspaces: Option<PathBuf>,
+    /// What each attempt may use, all of its processes together.
+    pub limits: LimitsConfig,
+}
+
+/// `worker: limits:`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Memory, as `8GiB`. Default: nine tenths of the machine's, where that needs no set-up.
+    #[serde(deserialize_with = "crate::value::optional_memory")]
+    pub memory: Option<u64>,
+    /// Processes and threads. Default: 4096, where that needs no set-up.
+    #[serde(deserialize_with = "crate::value::processes")]
+    pub processes: Option<u64>,
+    /// Processors, as `1.5`, in thousandths. Default: no limit.
+    #[serde(deserialize_with = "crate::value::processors")]
+    pub processors: Option<u64>,
+    /// How much of each stream of its output is kept, beside its last lines. Default: 1GiB.
+    #[serde(deserialize_with = "crate::value::optional_output")]
+    pub output: Option<u64>,
 }
 
 /// `runners: NAME:`

@@ -103,6 +103,35 @@ pub(crate) fn attempt_bytes<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::E
     size(d, 1 << 20, "must be at least 1MiB")
 }
 
+/// At least `16MiB`, or absent.
+pub(crate) fn optional_memory<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    size(d, 16 << 20, "must be at least 16MiB").map(Some)
+}
+
+/// At least `1MiB`, or absent.
+pub(crate) fn optional_output<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    size(d, 1 << 20, "must be at least 1MiB").map(Some)
+}
+
+/// 16 to 4,000,000 processes.
+pub(crate) fn processes<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    let processes = Option::<u64>::deserialize(d)?;
+    let fits = |n: &u64| (16..=4_000_000).contains(n);
+    checked(processes, fits, "must be 16 to 4000000")
+}
+
+/// Processors, in thousandths: 0.01 to 10,000 of them.
+pub(crate) fn processors<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    let Some(processors) = Option::<f64>::deserialize(d)? else {
+        return Ok(None);
+    };
+    if !(0.01..=10_000.0).contains(&processors) {
+        return Err(D::Error::custom("must be 0.01 to 10000"));
+    }
+    // In range and positive: nothing is lost but the fourth digit.
+    Ok(Some((processors * 1000.0).round() as u64))
+}
+
 /// `512MiB`, `8GiB`: a whole number and its unit.
 fn size<'de, D: Deserializer<'de>>(d: D, min: u64, too_small: &str) -> Result<u64, D::Error> {
     let text = String::deserialize(d)?;

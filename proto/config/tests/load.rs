@@ -251,6 +251,34 @@ fn a_bomb_is_refused_and_costs_neither_time_nor_memory() {
 }
 
 #[test]
+fn limits_of_attempts_are_sizes_and_numbers_within_reason() {
+    let limits = good("worker: {limits: {memory: 8GiB, processes: 512, processors: 1.5}}");
+    let limits = limits.worker.limits;
+    assert_eq!(
+        (limits.memory, limits.processes, limits.processors),
+        (Some(8 << 30), Some(512), Some(1500))
+    );
+    assert_eq!(
+        good("worker: {limits: {processors: 2}}")
+            .worker
+            .limits
+            .processors,
+        Some(2000)
+    );
+    for (text, says) in [
+        ("memory: 8GB", "KiB, MiB, GiB or TiB"),
+        ("memory: 1MiB", "at least 16MiB"),
+        ("output: 1KiB", "at least 1MiB"),
+        ("processes: 3", "16 to 4000000"),
+        ("processors: 0", "0.01 to 10000"),
+        ("processors: .nan", "0.01 to 10000"),
+    ] {
+        let refused = refusal(&format!("worker: {{limits: {{{text}}}}}"));
+        assert!(refused.contains(says), "{text}: {refused}");
+    }
+}
+
+#[test]
 fn a_file_read_from_disk_is_the_same_as_its_text() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"worker: {slots: 7}\n").unwrap();
@@ -265,6 +293,7 @@ fn every_key_stands_in_the_documentation() {
         ("", "{}: 1"),
         ("head.", "head: {{}: 1}"),
         ("worker.", "worker: {{}: 1}"),
+        ("worker.limits.", "worker: {limits: {{}: 1}}"),
         ("runners.NAME.", "runners: {claude: {{}: 1}}"),
         ("runners.NAME.agent.", "runners: {agent: {agent: {{}: 1}}}"),
         ("queue.", "queue: {{}: 1}"),

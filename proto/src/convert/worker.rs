@@ -39,6 +39,7 @@ impl TryFrom<v1::WorkerInfo> for WorkerInfo {
                 .map(RunnerInfo::try_from)
                 .collect::<Result<_>>()?,
             kill_method: short(wire.kill_method)?,
+            limits: short(wire.limits)?,
             cores: wire.cores,
             memory_bytes: wire.memory_bytes,
             disk_bytes: wire.disk_bytes,
@@ -63,6 +64,7 @@ impl From<WorkerInfo> for v1::WorkerInfo {
             labels: info.labels,
             runners: info.runners.into_iter().map(Into::into).collect(),
             kill_method: info.kill_method,
+            limits: info.limits,
             cores: info.cores,
             memory_bytes: info.memory_bytes,
             disk_bytes: info.disk_bytes,

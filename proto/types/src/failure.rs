@@ -46,6 +46,12 @@ pub enum FailureCode {
     QueueTimeout,
     /// It ran on several workers that were lost, and may be what takes them down.
     Quarantined,
+    /// The kernel ended processes of it, for the memory that an attempt may use was used up.
+    Oom,
+    /// It had as many processes as an attempt may have, and wanted more.
+    Pids,
+    /// The disk that it works on is full, or its quota is used up.
+    DiskFull,
     /// A budget of the task, of a task above it or of its project is used up.
     BudgetExceeded,
     /// The change could not be put into the user's checkout without a conflict.
@@ -76,7 +82,7 @@ pub enum Fault {
 
 impl FailureCode {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::AgentFailed,
         Self::AgentCrashed,
         Self::Protocol,
@@ -95,6 +101,9 @@ impl FailureCode {
         Self::Stalled,
         Self::QueueTimeout,
         Self::Quarantined,
+        Self::Oom,
+        Self::Pids,
+        Self::DiskFull,
         Self::BudgetExceeded,
         Self::ApplyConflict,
         Self::DependencyFailed,
@@ -124,6 +133,9 @@ impl FailureCode {
             Self::Stalled => "stalled",
             Self::QueueTimeout => "queue_timeout",
             Self::Quarantined => "quarantined",
+            Self::Oom => "oom",
+            Self::Pids => "pids",
+            Self::DiskFull => "disk_full",
             Self::BudgetExceeded => "budget_exceeded",
             Self::ApplyConflict => "apply_conflict",
             Self::DependencyFailed => "dependency_failed",
@@ -146,6 +158,8 @@ impl FailureCode {
             | Self::ResultFailed
             | Self::WorkerLost
             | Self::Stalled
+            | Self::Oom
+            | Self::DiskFull
             | Self::Internal => true,
             Self::SpawnFailed
             | Self::Auth
@@ -155,6 +169,7 @@ impl FailureCode {
             | Self::Refused
             | Self::QueueTimeout
             | Self::Quarantined
+            | Self::Pids
             | Self::BudgetExceeded
             | Self::ApplyConflict
             | Self::DependencyFailed
@@ -174,6 +189,8 @@ impl FailureCode {
             | Self::Timeout
             | Self::Stalled
             | Self::Quarantined
+            | Self::Oom
+            | Self::Pids
             | Self::ApplyConflict
             | Self::DependencyFailed => Fault::Task,
             Self::Auth
@@ -185,6 +202,7 @@ impl FailureCode {
             | Self::WorkspaceFailed
             | Self::ResultFailed
             | Self::WorkerLost
+            | Self::DiskFull
             | Self::QueueTimeout => Fault::Worker,
             Self::Cancelled | Self::BudgetExceeded => Fault::Person,
             Self::Internal => Fault::Orchestra,
@@ -234,6 +252,13 @@ impl FailureCode {
             Self::Quarantined => {
                 "read `ctl show TASK` and `ctl logs TASK`; if the task is innocent, `ctl retry TASK`"
             }
+            Self::Oom => {
+                "split the task, or raise `worker.limits.memory` on the worker, then `ctl retry TASK`"
+            }
+            Self::Pids => {
+                "see in `ctl logs TASK` what it starts, or raise `worker.limits.processes` on the worker, then `ctl retry TASK`"
+            }
+            Self::DiskFull => "free space on the worker's disk, then `ctl retry TASK`",
             Self::BudgetExceeded => {
                 "raise it with `ctl budget TASK --tokens +100k` (or --usd, --time): it goes on from its kept work"
             }

@@ -99,6 +99,8 @@ pub struct WorkerInfo {
     pub runners: Vec<RunnerInfo>,
     /// The kill method that is active: `cgroup`, `subreaper`.
     pub kill_method: String,
+    /// What an attempt may use there, for people; what is asked for and cannot be kept is named.
+    pub limits: String,
     /// Processors.
     pub cores: u32,
     /// Memory in bytes.

@@ -17,7 +17,7 @@ use super::{
     run::{Error, Shared, blocking, chain, nothing, record_report},
 };
 use crate::{
-    clock,
+    clock, disk,
     process::{Offsets, Process, Reattach},
     spool,
 };
@@ -45,9 +45,10 @@ pub async fn fail(shared: &Shared, attempt: AttemptId, error: &Error) -> Result<
 
 fn code(error: &Error) -> FailureCode {
     match error {
+        _ if disk::is_full(error) => FailureCode::DiskFull,
         Error::Order(_) => FailureCode::BadRequest,
         Error::Process(_) => FailureCode::SpawnFailed,
-        // The worker's disk: most likely it is full.
+        // The worker's disk.
         Error::Record(record::Error::File { .. }) | Error::Journal(_) | Error::Dir { .. } => {
             FailureCode::ResultFailed
         }
@@ -137,12 +138,18 @@ mod tests {
 
     #[test]
     fn a_disk_that_refuses_is_no_bug_of_ours() {
-        let full = record::Error::File {
-            doing: "write",
-            path: "attempt.json".into(),
-            source: io::ErrorKind::StorageFull.into(),
+        let refused = |kind: io::ErrorKind| {
+            let error = record::Error::File {
+                doing: "write",
+                path: "attempt.json".into(),
+                source: kind.into(),
+            };
+            code(&error.into())
         };
-        let advice = code(&full.into()).advice();
-        assert!(advice.contains("disk space"), "{advice}");
+        assert_eq!(refused(io::ErrorKind::StorageFull), FailureCode::DiskFull);
+        assert_eq!(refused(io::ErrorKind::QuotaExceeded), FailureCode::DiskFull);
+        let other = refused(io::ErrorKind::ReadOnlyFilesystem);
+        assert_eq!(other, FailureCode::ResultFailed);
+        assert!(other.advice().contains("disk space"));
     }
 }

@@ -17,7 +17,7 @@ use super::{
     record::{Ended, Phase},
     run::{Attempt, Error, Stage, blocking, chain, make_dir},
 };
-use crate::{blobs, clock, room};
+use crate::{blobs, clock, disk, room};
 
 /// What the files tell.
 #[derive(Default)]
@@ -138,7 +138,7 @@ impl Job {
         };
         let collected = Workspace::open(&self.directory, &self.files.git())
             .and_then(|workspace| workspace.collect(&how))
-            .map_err(|error| failed(chain(&error)))?;
+            .map_err(|error| failed_by(&error))?;
         let changed = collected.bundle.is_some();
         Ok(Changes {
             manifest: collected.manifest,
@@ -163,7 +163,7 @@ impl Job {
         let before: scan::Snapshot =
             serde_json::from_slice(&before).map_err(|e| unreadable(e.to_string()))?;
         let manifest = scan::changes_since(&before, &self.directory, &self.exclude)
-            .map_err(|error| failed(chain(&error)))?;
+            .map_err(|error| failed_by(&error))?;
         Ok(Changes {
             manifest,
             ..Changes::default()
@@ -195,7 +195,7 @@ impl Job {
             failure.message,
             to.display()
         );
-        Ok(failed(message))
+        Ok(Failure::new(failure.code, message))
     }
 
     /// What is not there as a file yet.
@@ -248,6 +248,15 @@ fn describe(kind: ArtifactKind, path: &Path) -> Option<Artifact> {
 
 fn failed(message: String) -> Failure {
     Failure::new(FailureCode::ResultFailed, message)
+}
+
+/// The failure that an error is: of the disk, when that is full.
+fn failed_by(error: &(dyn std::error::Error + 'static)) -> Failure {
+    let code = match disk::is_full(error) {
+        true => FailureCode::DiskFull,
+        false => FailureCode::ResultFailed,
+    };
+    Failure::new(code, chain(error))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use orchestra_proto::v1;
-use orchestra_types::{EventKind, Exit, Failure, FailureCode};
+use orchestra_types::{ArtifactKind, EventKind, Exit, Failure, FailureCode};
 use tokio::time::sleep;
 
 use super::{
@@ -11,11 +11,11 @@ use super::{
     machine::{self, Act, Machine},
     record::{Ended, Phase, Started},
     replay,
-    run::{Attempt, Error, Stage, chain, make_dir, remove_dir},
+    run::{Attempt, Error, Stage, blocking, chain, make_dir, remove_dir},
 };
 use crate::{
     cli::{Action, Adapter, Stream, Verdict},
-    clock,
+    clock, disk,
     events::Cause,
     process::{self, ExitRecord, Process, ProcessError, ProcessEvent, Reattach},
     room,
@@ -123,19 +123,39 @@ impl Attempt {
             // What cannot be followed must not go on unseen.
             running.process.kill().await;
         }
-        let (exit, verdict) = done?;
+        let (exit, mut verdict, record) = done?;
+        if let Some(said) = verdict.failure.take() {
+            verdict.failure = Some(self.for_a_limit(&record, &exit, said).await);
+        }
         Ok(self.ended(&running.machine, running.started, exit, verdict))
     }
 
-    async fn until_end(&mut self, running: &mut Running) -> Result<(Exit, Verdict), Error> {
+    /// Why it really failed: a CLI knows nothing of limits, and of what was cut off.
+    async fn for_a_limit(&self, record: &ExitRecord, exit: &Exit, mut said: Failure) -> Failure {
+        let dropped = record.stdout.dropped + record.stderr.dropped;
+        if dropped > 0 {
+            let note = format!("; {dropped} bytes of its output were not kept");
+            said.message.push_str(&note);
+        }
+        let mut met = record.met;
+        let (dir, log) = (self.directory(), self.files.artifact(ArtifactKind::Stderr));
+        met.disk_full |=
+            blocking(move || disk::has_no_room(&dir) || disk::ends_with_full(&log)).await;
+        process::limit_failure(met, self.shared.limits, exit, &said).unwrap_or(said)
+    }
+
+    async fn until_end(
+        &mut self,
+        running: &mut Running,
+    ) -> Result<(Exit, Verdict, ExitRecord), Error> {
         loop {
             let acts = match self.next(running).await? {
                 Happened::Process(ProcessEvent::Line(line)) => self.on_line(running, &line)?,
                 Happened::Process(ProcessEvent::Exited(record)) => {
                     self.tell_leftovers(&record)?;
-                    let exit = running.machine.exit(record.exit);
+                    let exit = running.machine.exit(record.exit.clone());
                     let verdict = self.judge(running.adapter.as_mut(), &exit)?;
-                    return Ok((exit, verdict));
+                    return Ok((exit, verdict, record));
                 }
                 Happened::Stop(reason) => {
                     self.tell("stopping", words(reason))?;
@@ -284,6 +304,15 @@ impl Attempt {
                 "survivors",
                 "some processes of this attempt could not be ended",
             )?;
+        }
+        let met = record.met;
+        if met.oom_kills > 0 {
+            let text = format!("{} processes ended for lack of memory", met.oom_kills);
+            self.tell("oom", text)?;
+        }
+        if met.forks_refused > 0 {
+            let text = format!("{} processes could not be started", met.forks_refused);
+            self.tell("pids", text)?;
         }
         let dropped = record.stdout.dropped + record.stderr.dropped;
         if dropped > 0 {

@@ -5,7 +5,7 @@ use orchestra_types::{Failure, FailureCode, runner::Readiness};
 use super::{environment, run::Attempt};
 use crate::{
     cli::{self, Adapter, CommandLine, Launch},
-    process::Spawn,
+    process::{LOG_BYTES_MAX, Spawn},
     prompt,
 };
 
@@ -76,6 +76,14 @@ impl Attempt {
             cwd: self.directory(),
             stdin: line.stdin,
             keep_stdin: line.keep_stdin,
+            limits: self.shared.limits,
+            log_bytes_max: self
+                .shared
+                .config
+                .worker
+                .limits
+                .output
+                .unwrap_or(LOG_BYTES_MAX),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     record::Phase,
     run::{Attempt, Error, Resume, blocking, chain, make_dir, remove_dir},
 };
-use crate::{blobs, bulk};
+use crate::{blobs, bulk, disk};
 
 /// A repository as the order names it.
 struct Source {
@@ -118,7 +118,7 @@ impl Attempt {
                     resume.map(|(bundle, commit)| carry_on(&cache, &workspace, bundle, &commit));
                 (carried, workspace.is_large())
             });
-            Ok::<_, Error>(made.map_err(|error| failed(chain(&error))))
+            Ok::<_, Error>(made.map_err(|error| failed_by(&error)))
         })
         .await?;
         if let Ok((_, true)) = made {
@@ -144,7 +144,7 @@ impl Attempt {
         let (to, exclude) = (self.files.before(), self.exclude());
         blocking(move || {
             let scanned = scan::Snapshot::take(&dir, &exclude);
-            let before = scanned.map_err(|error| failed(chain(&error)))?;
+            let before = scanned.map_err(|error| failed_by(&error))?;
             let bytes = serde_json::to_vec(&before).expect("a look is JSON");
             durable::replace(&to, &bytes, durable::Access::Private)
                 .map_err(|error| failed(format!("failed to write `{}`: {error}", to.display())))
@@ -170,6 +170,15 @@ fn failed(message: String) -> Failure {
     Failure::new(FailureCode::WorkspaceFailed, message)
 }
 
+/// The failure that an error is: of the disk, when that is full.
+fn failed_by(error: &(dyn std::error::Error + 'static)) -> Failure {
+    let code = match disk::is_full(error) {
+        true => FailureCode::DiskFull,
+        false => FailureCode::WorkspaceFailed,
+    };
+    Failure::new(code, chain(error))
+}
+
 /// The files of the bundles; none when the cache has the commit already. Waits for a head that is
 /// away.
 async fn fetch(
@@ -179,7 +188,7 @@ async fn fetch(
 ) -> Result<Vec<PathBuf>, Failure> {
     let (dir, commit) = (source.cache.clone(), source.commit.clone());
     let has = blocking(move || Cache::open(&dir, &commit)?.has(&commit)).await;
-    if has.map_err(|error| failed(chain(&error)))? {
+    if has.map_err(|error| failed_by(&error))? {
         return Ok(Vec::new());
     }
     let mut paths = Vec::new();
@@ -201,7 +210,7 @@ async fn fetch_one(
                 tracing::debug!(%digest, %error, "a bundle waits for the head");
                 tokio::time::sleep(bulk::RETRY_AFTER).await;
             }
-            Err(error) => return Err(failed(chain(&error))),
+            Err(error) => return Err(failed_by(&error)),
         }
     }
 }

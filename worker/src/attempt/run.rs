@@ -24,7 +24,7 @@ use crate::{
     clock, disk,
     events::{self, Cause, Journal, Pushed},
     meter::Meters,
-    process,
+    process::{self, Limits},
     prompt::Document,
     room::{self, Full, Room},
     self_command::SelfCommand,
@@ -56,6 +56,8 @@ pub struct Shared {
     pub runners: watch::Receiver<Vec<RunnerInfo>>,
     /// How many agents may run at once in all.
     pub slots: u32,
+    /// What each attempt may use.
+    pub limits: Limits,
     /// How to run ourselves.
     pub me: SelfCommand,
     /// The worker's own environment.

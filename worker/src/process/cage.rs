@@ -12,7 +12,12 @@ use std::{
 use rustix::process::getpid;
 use serde::{Deserialize, Serialize};
 
-use super::{cgroup::Cgroup, family};
+use super::{
+    bounds::{Bounds, FirstVersion},
+    cgroup::{self, Cgroup},
+    family,
+    limits::{Limits, Met},
+};
 
 /// How long processes may take to die once they were killed.
 const EMPTY_MAX: Duration = Duration::from_secs(10);
@@ -44,17 +49,54 @@ impl fmt::Display for KillMethod {
     }
 }
 
-/// How this machine can hold the processes of an attempt together.
-#[must_use]
-pub fn kill_method() -> KillMethod {
-    let name = format!("orchestra-probe-{}", getpid());
-    match Cgroup::create(&name) {
-        Ok(cgroup) => {
-            let method = cgroup.method();
-            cgroup.remove();
-            method
+/// What this machine can do for attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// How it can hold the processes of one together.
+    pub kill_method: KillMethod,
+    /// The limits that each gets: those that were asked for, and defaults, as far as the kernel
+    /// keeps them.
+    pub limits: Limits,
+    /// Those that were asked for and that the kernel does not keep here.
+    pub refused: Limits,
+}
+
+impl Abilities {
+    /// The limits in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self.refused.is_empty() {
+            true => self.limits.to_string(),
+            false => format!("{}; not kept here: {}", self.limits, self.refused),
         }
-        Err(_) => KillMethod::Subreaper,
+    }
+}
+
+/// Looks at what this machine can do for attempts of which each shall have the limits `asked`, and
+/// `defaults` where that costs nothing. Makes the cgroup of the worker ready for it.
+#[must_use]
+pub fn abilities(asked: Limits, defaults: Limits) -> Abilities {
+    cgroup::share_controllers();
+    let name = format!("orchestra-probe-{}", getpid());
+    let cgroup = Cgroup::create(&name).ok();
+    let path = cgroup.as_ref().map(Cgroup::path);
+    let kept = |limits, first| {
+        let bounds = Bounds::make(limits, &name, path, first);
+        bounds.remove();
+        bounds.kept(limits)
+    };
+    let own = kept(asked, FirstVersion::Too);
+    let others = kept(defaults.without(asked), FirstVersion::Not);
+    let kill_method = cgroup
+        .as_ref()
+        .map_or(KillMethod::Subreaper, Cgroup::method);
+    if let Some(cgroup) = cgroup {
+        cgroup.remove();
+    }
+    Abilities {
+        kill_method,
+        limits: own.or(others),
+        refused: asked.without(own),
     }
 }
 
@@ -62,11 +104,13 @@ pub fn kill_method() -> KillMethod {
 #[derive(Debug)]
 pub(super) struct Cage {
     cgroup: Option<Cgroup>,
+    bounds: Bounds,
 }
 
 impl Cage {
-    /// Makes the best cage that there is here. `name` must be new on this machine.
-    pub fn new(name: &str) -> Self {
+    /// Makes the best cage that there is here, with the limits that the kernel keeps. `name` must be
+    /// new on this machine.
+    pub fn new(name: &str, limits: Limits) -> Self {
         let cgroup = Cgroup::create(name).ok().filter(|cgroup| {
             // IMPORTANT: who cannot leave again would be killed with the rest.
             let usable = cgroup.enter().and_then(|()| cgroup.leave()).is_ok();
@@ -75,12 +119,27 @@ impl Cage {
             }
             usable
         });
-        Self { cgroup }
+        let path = cgroup.as_ref().map(Cgroup::path);
+        let bounds = Bounds::make(limits, name, path, FirstVersion::Too);
+        Self { cgroup, bounds }
     }
 
-    /// A cage that holds by descent alone.
-    pub fn by_descent() -> Self {
-        Self { cgroup: None }
+    /// A cage that holds by descent, with the limits that need no cgroup of the second version.
+    pub fn by_descent(name: &str, limits: Limits) -> Self {
+        Self {
+            cgroup: None,
+            bounds: Bounds::make(limits, name, None, FirstVersion::Too),
+        }
+    }
+
+    /// Directories that only [`Cage::clear`] takes down.
+    pub fn bounds(&self) -> Vec<PathBuf> {
+        self.bounds.dirs()
+    }
+
+    /// How often limits were met. Before [`Cage::clear`].
+    pub fn met(&self) -> Met {
+        self.bounds.met()
     }
 
     pub fn method(&self) -> KillMethod {
@@ -95,12 +154,15 @@ impl Cage {
 
     /// Runs `start` inside of the cage.
     pub fn start<T>(&self, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let Some(cgroup) = &self.cgroup else {
-            return start();
-        };
-        cgroup.enter()?;
+        self.bounds.enter()?;
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.enter()?;
+        }
         let started = start();
-        cgroup.leave()?;
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.leave()?;
+        }
+        self.bounds.leave()?;
         started
     }
 
@@ -128,6 +190,7 @@ impl Cage {
         if let Some(cgroup) = self.cgroup.as_ref().filter(|_| empty) {
             cgroup.remove();
         }
+        self.bounds.remove();
         empty
     }
 }
@@ -166,8 +229,9 @@ mod tests {
 
     #[test]
     fn a_probe_leaves_nothing_behind() {
-        let method = kill_method();
-        assert_eq!(method, kill_method());
-        assert!(!method.to_string().is_empty());
+        let abilities = || abilities(Limits::default(), Limits::default());
+        assert_eq!(abilities(), abilities());
+        assert!(abilities().limits.is_empty() && abilities().refused.is_empty());
+        assert!(!abilities().kill_method.to_string().is_empty());
     }
 }

@@ -14,6 +14,10 @@ use super::{cage::KillMethod, family};
 
 /// How many cgroups may lie below an attempt's before they are left to the administrator.
 const NESTED_MAX: usize = 1000;
+/// A cgroup of this name is the worker's own, and the one above it is the worker's to divide: then
+/// nothing but cgroups lies there, as the kernel wants it before it gives controllers to them.
+/// `deploy/systemd/orchestra-worker.service.d/limits.conf` sees to that.
+const OURS: &str = "orchestra-worker";
 
 /// A cgroup (v2) of our own.
 #[derive(Debug)]
@@ -29,13 +33,10 @@ impl Cgroup {
         Self { path, home }
     }
 
-    /// Makes one below the cgroup of this process.
+    /// Makes one below the cgroup of this process; beside it, where that one is named [`OURS`].
     pub fn create(name: &str) -> io::Result<Self> {
-        let mounts = fs::read("/proc/self/mountinfo")?;
-        let own = fs::read("/proc/self/cgroup")?;
-        let home = own_cgroup(&mounts, &own)
-            .ok_or_else(|| io::Error::other("there is no cgroup v2 here"))?;
-        let path = home.join(name);
+        let home = own_dir()?;
+        let path = base(&home).join(name);
         fs::create_dir(&path)?;
         Ok(Self { path, home })
     }
@@ -107,6 +108,40 @@ impl Cgroup {
     }
 }
 
+/// Lets the cgroups of attempts have the controllers that ours has. What is refused stays without:
+/// a cgroup with processes in it, as one of a login is, cannot give controllers to those below.
+pub(super) fn share_controllers() {
+    let Ok(home) = own_dir() else { return };
+    let base = base(&home);
+    for controller in ["memory", "pids", "cpu"] {
+        let _stays = fs::write(
+            base.join("cgroup.subtree_control"),
+            format!("+{controller}"),
+        );
+    }
+}
+
+/// Below which cgroup those of attempts are made.
+fn base(home: &Path) -> &Path {
+    match (home.file_name(), home.parent()) {
+        (Some(name), Some(parent)) if name == OURS => parent,
+        (Some(_) | None, _) => home,
+    }
+}
+
+fn own_dir() -> io::Result<PathBuf> {
+    let mounts = fs::read("/proc/self/mountinfo")?;
+    let own = fs::read("/proc/self/cgroup")?;
+    own_cgroup(&mounts, &own).ok_or_else(|| io::Error::other("there is no cgroup v2 here"))
+}
+
+/// The directory of this process in the hierarchy of a controller of the first version.
+pub(super) fn v1_dir(controller: &str) -> Option<PathBuf> {
+    let mounts = fs::read("/proc/self/mountinfo").ok()?;
+    let own = fs::read("/proc/self/cgroup").ok()?;
+    own_v1_cgroup(&mounts, &own, controller)
+}
+
 /// The processes in a cgroup.
 fn members(dir: &Path) -> BTreeSet<i32> {
     let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
@@ -118,21 +153,61 @@ fn own_cgroup(mounts: &[u8], own: &[u8]) -> Option<PathBuf> {
     let own = own
         .split(|b| *b == b'\n')
         .find_map(|line| line.strip_prefix(b"0::"))?;
-    let mut found = mounts.split(|b| *b == b'\n').filter_map(cgroup2_mount);
-    found.find_map(|(root, place)| {
-        let below = own.strip_prefix(root.strip_suffix(b"/").unwrap_or(&root))?;
-        let below = below.strip_prefix(b"/").unwrap_or(below);
-        Some(PathBuf::from(OsString::from_vec(place)).join(std::ffi::OsStr::from_bytes(below)))
+    find(mounts, own, |mount| mount.kind == b"cgroup2")
+}
+
+/// The same of the first version, for one controller.
+fn own_v1_cgroup(mounts: &[u8], own: &[u8], controller: &str) -> Option<PathBuf> {
+    let has = |names: &[u8]| {
+        let mut names = names.split(|b| *b == b',');
+        names.any(|name| name == controller.as_bytes())
+    };
+    let own = own.split(|b| *b == b'\n').find_map(|line| {
+        let mut parts = line.splitn(3, |b| *b == b':').skip(1);
+        parts.next().filter(|names| has(names))?;
+        parts.next()
+    })?;
+    find(mounts, own, |mount| {
+        mount.kind == b"cgroup" && has(mount.options)
     })
 }
 
-/// Root and place of a mount, when it is one of cgroup2.
-fn cgroup2_mount(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let mut words = line.split(|b| *b == b' ');
-    let root = unescape(words.nth(3)?);
-    let place = unescape(words.next()?);
-    let kind = words.skip_while(|word| *word != b"-").nth(1)?;
-    (kind == b"cgroup2").then_some((root, place))
+/// Where `own` lies in the first of the mounts that are meant and show it.
+fn find(mounts: &[u8], own: &[u8], is_meant: impl Fn(&Mount<'_>) -> bool) -> Option<PathBuf> {
+    let mounts = mounts.split(|b| *b == b'\n').filter_map(Mount::parse);
+    let mut found = mounts.filter(|mount| is_meant(mount));
+    found.find_map(|mount| {
+        let root = &mount.root;
+        let below = own.strip_prefix(root.strip_suffix(b"/").unwrap_or(root))?;
+        let below = below.strip_prefix(b"/").unwrap_or(below);
+        Some(
+            PathBuf::from(OsString::from_vec(mount.place)).join(std::ffi::OsStr::from_bytes(below)),
+        )
+    })
+}
+
+/// One line of `mountinfo`.
+struct Mount<'l> {
+    root: Vec<u8>,
+    place: Vec<u8>,
+    kind: &'l [u8],
+    /// Of the file system: for the first version of cgroups, its controllers.
+    options: &'l [u8],
+}
+
+impl<'l> Mount<'l> {
+    fn parse(line: &'l [u8]) -> Option<Self> {
+        let mut words = line.split(|b| *b == b' ');
+        let root = unescape(words.nth(3)?);
+        let place = unescape(words.next()?);
+        let mut words = words.skip_while(|word| *word != b"-").skip(1);
+        Some(Self {
+            root,
+            place,
+            kind: words.next()?,
+            options: words.nth(1)?,
+        })
+    }
 }
 
 /// `mountinfo` writes spaces and the like as `\040`.
@@ -172,5 +247,23 @@ mod tests {
         let found = own_cgroup(container.as_bytes(), b"0::/docker/x/y\n");
         assert_eq!(found, Some("/sys/fs/my cgroup/y".into()));
         assert_eq!(own_cgroup(b"", b"0::/\n"), None);
+    }
+    #[test]
+    fn a_controller_of_the_first_version_is_found_by_its_name() {
+        let mounts = "36 31 0:36 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+                      37 31 0:37 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+        let own = b"9:name=systemd:/x\n4:memory:/a:b\n2:cpu,cpuacct:/\n0::/\n";
+        let found = |name| own_v1_cgroup(mounts.as_bytes(), own, name);
+        assert_eq!(found("memory"), Some("/sys/fs/cgroup/memory/a:b".into()));
+        assert_eq!(found("cpu"), Some("/sys/fs/cgroup/cpu,cpuacct/".into()));
+        assert_eq!(found("pids"), None);
+    }
+
+    #[test]
+    fn attempts_lie_beside_a_worker_whose_cgroup_is_its_own() {
+        let delegated = Path::new("/sys/fs/cgroup/system.slice/w.service/orchestra-worker");
+        assert_eq!(base(delegated), delegated.parent().unwrap());
+        let session = Path::new("/sys/fs/cgroup/user.slice/session-2.scope");
+        assert_eq!(base(session), session);
     }
 }

@@ -438,6 +438,7 @@ fn bury(running: &Running) -> ExitRecord {
         Some(path) => (KillMethod::Cgroup, clear_abandoned(PathBuf::from(path))),
         None => (KillMethod::Subreaper, false),
     };
+    files::remove_dirs(&running.bounds);
     let mut record = ExitRecord::bare(Exit::Unknown, running.started_at, method);
     record.survivors = !cleared;
     record

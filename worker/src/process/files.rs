@@ -14,7 +14,11 @@ use orchestra_config::durable;
 use orchestra_types::{Exit, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{cage::KillMethod, identity::Identity};
+use super::{
+    cage::KillMethod,
+    identity::Identity,
+    limits::{Limits, Met},
+};
 
 pub(super) const SPAWN: &str = "spawn.json";
 pub(super) const STDIN: &str = "stdin";
@@ -25,9 +29,9 @@ pub(super) const SOCKET: &str = "control.sock";
 pub(super) const EXIT: &str = "exit.json";
 pub(super) const SUPERVISOR_LOG: &str = "supervisor.log";
 
-/// Most bytes of one stream that are kept: 1 GiB. What comes after is read and dropped, so that
-/// the CLI goes on, and the log ends with a line that says so.
-const LOG_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Most bytes of one stream that are kept when nobody says: 1 GiB, and its last lines. What comes
+/// between is read and dropped, so that the CLI goes on, and a line in the log says so.
+pub const LOG_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +50,10 @@ pub struct Spawn {
     pub stdin: Vec<u8>,
     /// Whether standard input stays open after that.
     pub keep_stdin: bool,
+    /// What it may use.
+    pub limits: Limits,
+    /// Most bytes of each of its streams that are kept, beside the last ones.
+    pub log_bytes_max: u64,
 }
 
 /// What stands in `spawn.json`.
@@ -57,6 +65,8 @@ pub(super) struct SpawnFile {
     pub cwd: OsString,
     pub keep_stdin: bool,
     pub log_bytes_max: u64,
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 impl Spawn {
@@ -69,7 +79,8 @@ impl Spawn {
             env: self.env.clone(),
             cwd: self.cwd.clone().into(),
             keep_stdin: self.keep_stdin,
-            log_bytes_max: LOG_BYTES_MAX,
+            log_bytes_max: self.log_bytes_max,
+            limits: self.limits,
         };
         write_private(&self.dir.join(SPAWN), &serde_json::to_vec(&file)?)
     }
@@ -86,6 +97,9 @@ pub(super) struct Running {
     pub cli: Option<Identity>,
     /// The attempt's cgroup, where it has one.
     pub cgroup: Option<OsString>,
+    /// More directories that are taken down with it.
+    #[serde(default)]
+    pub bounds: Vec<PathBuf>,
     pub started_at: Timestamp,
 }
 
@@ -96,6 +110,9 @@ pub struct StreamRecord {
     pub kept: u64,
     /// Bytes that were not kept, because the log was full or the disk was.
     pub dropped: u64,
+    /// Whether the disk refused some of it, for want of room, before it took it or it was dropped.
+    #[serde(default)]
+    pub disk_full: bool,
 }
 
 /// How the process of an attempt ended.
@@ -117,6 +134,9 @@ pub struct ExitRecord {
     pub stdout: StreamRecord,
     /// Standard error.
     pub stderr: StreamRecord,
+    /// Which limits it met.
+    #[serde(default)]
+    pub met: Met,
 }
 
 impl ExitRecord {
@@ -131,6 +151,7 @@ impl ExitRecord {
             survivors: false,
             stdout: StreamRecord::default(),
             stderr: StreamRecord::default(),
+            met: Met::default(),
         }
     }
 }
@@ -152,6 +173,14 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)
 }
 
+/// Removes empty directories of a cage that nobody else takes down.
+pub(super) fn remove_dirs(dirs: &[PathBuf]) {
+    for dir in dirs {
+        // One that is not empty stays, and so do its processes: the record of the exit says so.
+        let _stays = fs::remove_dir(dir);
+    }
+}
+
 /// Takes what is to be run away, so that nobody starts it: either the supervisor does this, and
 /// then starts it, or a worker that has found no supervisor. False when it was taken before.
 pub(super) fn take_spawn(dir: &Path) -> io::Result<bool> {
@@ -169,11 +198,38 @@ pub(super) fn write_json<T: Serialize>(dir: &Path, name: &str, value: &T) -> io:
     durable::replace(&dir.join(name), &bytes, durable::Access::Private)
 }
 
-/// Reads a value; none when the file is not there.
+/// Reads a value; none when the file is not there, or is one that a loss of power has left.
 pub(super) fn read_json<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>> {
     match fs::read(dir.join(name)) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_reads_back_and_one_that_was_torn_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = ExitRecord::bare(Exit::Code(3), Timestamp(5), KillMethod::Subreaper);
+        write_json(dir.path(), EXIT, &record).unwrap();
+        assert_eq!(read_json(dir.path(), EXIT).unwrap(), Some(record));
+        fs::write(dir.path().join(EXIT), "{\"exit\":").unwrap();
+        assert_eq!(read_json::<ExitRecord>(dir.path(), EXIT).unwrap(), None);
+        assert_eq!(read_json::<ExitRecord>(dir.path(), RUNNING).unwrap(), None);
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_still_reads() {
+        let text = r#"{"exit":{"code":3},"started_at":5,"ended_at":6,"kill_method":"cgroup",
+            "left_processes":false,"survivors":false,"stdout":{"kept":1,"dropped":0},
+            "stderr":{"kept":0,"dropped":0}}"#;
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(EXIT), text).unwrap();
+        let read = read_json::<ExitRecord>(dir.path(), EXIT).unwrap().unwrap();
+        assert_eq!((read.stdout.kept, read.met), (1, Met::default()));
     }
 }

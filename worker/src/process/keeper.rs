@@ -20,6 +20,7 @@ use orchestra_types::Exit;
 use super::{
     cage::{self, Cage, KillMethod},
     files::{self, EXIT, ExitRecord, RUNNING, Running},
+    limits::Limits,
 };
 
 /// Says to a supervisor that it has a keeper.
@@ -42,13 +43,14 @@ pub(super) fn keep(dir: &Path) -> io::Result<()> {
         .stdin(Stdio::null())
         .spawn()?;
     let status = supervisor.wait()?;
-    let cleared = Cage::by_descent().clear();
+    let cleared = Cage::by_descent("", Limits::default()).clear();
     let ended = files::read_json::<ExitRecord>(dir, EXIT)?;
     let running = files::read_json::<Running>(dir, RUNNING)?;
     match running.filter(|_| ended.is_none()) {
         Some(running) => {
             let method = KillMethod::Subreaper;
             let mut record = ExitRecord::bare(Exit::Unknown, running.started_at, method);
+            files::remove_dirs(&running.bounds);
             record.left_processes = true;
             record.survivors = !cleared;
             files::write_json(dir, EXIT, &record)

@@ -16,6 +16,7 @@
 //!     exit.json     how it ended; written last, when nothing of it is left
 //! ```
 
+mod bounds;
 mod cage;
 mod cgroup;
 mod client;
@@ -24,6 +25,7 @@ mod files;
 mod follow;
 mod identity;
 mod keeper;
+mod limits;
 mod link;
 mod orphans;
 mod pump;
@@ -31,9 +33,10 @@ mod serve;
 mod signals;
 mod supervisor;
 
-pub use cage::{KillMethod, kill_method};
+pub use cage::{Abilities, KillMethod, abilities};
 pub use client::{Process, ProcessError, ProcessEvent, Reattach};
-pub use files::{ExitRecord, Spawn, StreamRecord};
+pub use files::{ExitRecord, LOG_BYTES_MAX, Spawn, StreamRecord};
 pub use follow::{Line, Offsets, Stream};
+pub use limits::{Limits, Met, failure as limit_failure};
 pub use orphans::end_orphans;
 pub use supervisor::supervise_main;

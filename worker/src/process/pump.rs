@@ -11,9 +11,12 @@ use std::{
 };
 
 use super::files::StreamRecord;
+use crate::room::Full;
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// How much of the end of a stream is kept when its log is full: enough for a final message.
+const LAST_BYTES: usize = 256 * 1024;
 /// How long to wait before writing again to a disk that refused. The CLI waits meanwhile.
 const DISK_RETRY: Duration = Duration::from_millis(500);
 
@@ -24,11 +27,12 @@ pub(super) struct Pump<'a> {
     /// Set when the CLI has ended: a disk that still refuses then is given up.
     ended: &'a AtomicBool,
     record: StreamRecord,
-    full: bool,
+    /// The last bytes of a stream whose log is full: a CLI says last what came of its work.
+    last: Option<Vec<u8>>,
 }
 
 impl<'a> Pump<'a> {
-    /// Into the log at `path`, of at most `max` bytes.
+    /// Into the log at `path`, of at most `max` bytes and its last lines.
     pub fn new(path: &Path, max: u64, ended: &'a AtomicBool) -> io::Result<Self> {
         let log = OpenOptions::new().create(true).append(true).open(path)?;
         Ok(Self {
@@ -36,7 +40,7 @@ impl<'a> Pump<'a> {
             max,
             ended,
             record: StreamRecord::default(),
-            full: false,
+            last: None,
         })
     }
 
@@ -45,27 +49,57 @@ impl<'a> Pump<'a> {
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
             match from.read(&mut chunk) {
-                Ok(0) => return self.record,
+                Ok(0) => break,
                 Ok(count) => self.take(&chunk[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return self.record,
+                Err(_) => break,
             }
             grew(self.record);
         }
+        self.finish();
+        self.record
     }
 
     fn take(&mut self, bytes: &[u8]) {
         let room = usize::try_from(self.max - self.record.kept.min(self.max)).unwrap_or(usize::MAX);
-        let (kept, dropped) = bytes.split_at(bytes.len().min(room));
+        let (kept, over) = bytes.split_at(bytes.len().min(room));
         self.write(kept);
-        self.record.dropped += dropped.len() as u64;
-        if !dropped.is_empty() && !self.full {
-            self.full = true;
-            let max = self.max;
-            let note = format!("\n{{\"orchestra\":\"truncated\",\"kept_bytes\":{max}}}\n");
-            // The record of the exit counts what was dropped, with or without this line.
-            let _full_disk = self.log.write_all(note.as_bytes());
+        if over.is_empty() {
+            return;
         }
+        if self.last.is_none() {
+            let max = self.max;
+            self.note(&format!(
+                "\n{{\"orchestra\":\"truncated\",\"kept_bytes\":{max}}}\n"
+            ));
+        }
+        let last = self.last.get_or_insert_default();
+        last.extend_from_slice(over);
+        if last.len() > 2 * LAST_BYTES {
+            let surplus = last.len() - LAST_BYTES;
+            last.drain(..surplus);
+            self.record.dropped += surplus as u64;
+        }
+    }
+
+    /// Puts the last whole lines behind a log that was full.
+    fn finish(&mut self) {
+        let Some(last) = self.last.take() else { return };
+        let from = last.len().saturating_sub(LAST_BYTES);
+        let newline = last[from..].iter().position(|byte| *byte == b'\n');
+        let from = newline.map_or(last.len(), |newline| from + newline + 1);
+        self.record.dropped += from as u64;
+        let dropped = self.record.dropped;
+        self.note(&format!(
+            "{{\"orchestra\":\"continued\",\"dropped_bytes\":{dropped}}}\n"
+        ));
+        self.write(&last[from..]);
+    }
+
+    /// Says something in the log that is not of the CLI.
+    fn note(&mut self, text: &str) {
+        // The record of the exit counts what was dropped, with or without this line.
+        let _full_disk = self.log.write_all(text.as_bytes());
     }
 
     fn write(&mut self, mut bytes: &[u8]) {
@@ -76,11 +110,14 @@ impl<'a> Pump<'a> {
                     bytes = &bytes[count..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(_) | Err(_) if self.ended.load(Ordering::Relaxed) => {
-                    self.record.dropped += bytes.len() as u64;
-                    return;
+                refused => {
+                    self.record.disk_full |= refused.is_err_and(|error| error.is_full());
+                    if self.ended.load(Ordering::Relaxed) {
+                        self.record.dropped += bytes.len() as u64;
+                        return;
+                    }
+                    thread::sleep(DISK_RETRY);
                 }
-                Ok(_) | Err(_) => thread::sleep(DISK_RETRY),
             }
         }
     }
@@ -90,22 +127,44 @@ impl<'a> Pump<'a> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_full_log_says_so_and_the_stream_is_read_to_its_end() {
+    fn pumped(max: u64, from: impl Read) -> (StreamRecord, String) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let ended = AtomicBool::new(false);
-        let pump = Pump::new(&path, 100_000, &ended).unwrap();
-        let record = pump.run(io::repeat(b'x').take(300_000), |_| ());
+        let record = Pump::new(&path, max, &ended).unwrap().run(from, |_| ());
+        (record, std::fs::read_to_string(&path).unwrap())
+    }
+
+    #[test]
+    fn a_full_log_says_so_and_the_stream_is_read_to_its_end() {
+        let (record, text) = pumped(100_000, io::repeat(b'x').take(3_000_000));
+        assert_eq!((record.kept, record.dropped), (100_000, 2_900_000));
+        assert!(text.starts_with('x') && text.len() < 100_200);
+        assert!(text.contains("x\n{\"orchestra\":\"truncated\",\"kept_bytes\":100000}\n"));
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_whatever_came_before() {
+        let lines: String = (0..200_000).map(|n| format!("line {n}\n")).collect();
+        let all = lines.len() as u64;
+        let (record, text) = pumped(10_000, lines.as_bytes());
+        assert_eq!(record.kept + record.dropped, all);
+        let (head, rest) = text.split_once("\n{\"orchestra\":\"truncated\"").unwrap();
+        assert_eq!(head, &lines[..10_000]);
+        let (_, rest) = rest.split_once("{\"orchestra\":\"continued\"").unwrap();
+        let (note, tail) = rest.split_once('\n').unwrap();
+        assert!(note.contains(&format!("\"dropped_bytes\":{}", record.dropped)));
+        assert!(lines.ends_with(&format!("\n{tail}")), "whole lines");
+        assert!(tail.len() > LAST_BYTES - 100 && tail.len() <= LAST_BYTES);
+    }
+
+    #[test]
+    fn a_stream_that_fits_is_kept_as_it_is() {
+        let (record, text) = pumped(7, &b"one\ntwo"[..]);
         assert_eq!(
-            record,
-            StreamRecord {
-                kept: 100_000,
-                dropped: 200_000
-            }
+            (record.kept, record.dropped, text.as_str()),
+            (7, 0, "one\ntwo")
         );
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.ends_with("x\n{\"orchestra\":\"truncated\",\"kept_bytes\":100000}\n"));
     }
 
     #[test]
@@ -113,12 +172,7 @@ mod tests {
         let ended = AtomicBool::new(true);
         let pump = Pump::new(Path::new("/dev/full"), 1000, &ended).unwrap();
         let record = pump.run(&b"hello"[..], |_| ());
-        assert_eq!(
-            record,
-            StreamRecord {
-                kept: 0,
-                dropped: 5
-            }
-        );
+        assert_eq!((record.kept, record.dropped), (0, 5));
+        assert!(record.disk_full);
     }
 }

@@ -72,15 +72,17 @@ fn supervise(dir: &Path) -> io::Result<()> {
     // refused to the leader of a group, which is as good.
     let _leader = setsid();
     set_child_subreaper(Some(getpid()))?;
-    let cage = match keeper::is_kept() {
-        true => Cage::by_descent(),
-        false => Cage::new(&format!("orchestra-{}-{}", getpid(), files::now().0)),
-    };
-    if cage.cgroup().is_none() && !keeper::is_kept() {
-        return keeper::keep(dir);
-    }
     let spawn: SpawnFile = files::read_json(dir, SPAWN)?
         .ok_or_else(|| io::Error::other("there is no spawn.json; was it supervised before?"))?;
+    let name = format!("orchestra-{}-{}", getpid(), files::now().0);
+    let cage = match keeper::is_kept() {
+        true => Cage::by_descent(&name, spawn.limits),
+        false => Cage::new(&name, spawn.limits),
+    };
+    if cage.cgroup().is_none() && !keeper::is_kept() {
+        cage.clear();
+        return keeper::keep(dir);
+    }
     let stdin = File::open(dir.join(files::STDIN))?;
     let listener = link::listen(dir)?;
     let shared = Arc::new(Shared::new(cage));
@@ -120,6 +122,7 @@ fn running(cli: Option<Identity>, cage: &Cage) -> io::Result<Running> {
         keeper: keeper::is_kept().then(Identity::parent).transpose()?,
         cli,
         cgroup: cage.cgroup(),
+        bounds: cage.bounds(),
         started_at: files::now(),
     })
 }
@@ -327,9 +330,11 @@ fn end(exit: Exit, started_at: Timestamp, shared: &Shared, streams: Streams) -> 
     }
     let kill_method = shared.cage.method();
     let left_processes = !shared.cage.is_empty();
+    let mut met = shared.cage.met();
     let cleared = shared.cage.clear();
     streams.drain(DRAIN_MAX);
     let [stdout, stderr] = streams.records();
+    met.disk_full = stdout.disk_full || stderr.disk_full;
     ExitRecord {
         exit,
         started_at,
@@ -339,5 +344,6 @@ fn end(exit: Exit, started_at: Timestamp, shared: &Shared, streams: Streams) -> 
         survivors: !cleared,
         stdout,
         stderr,
+        met,
     }
 }

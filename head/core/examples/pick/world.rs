@@ -44,6 +44,7 @@ pub fn attach(core: &mut Core, n: u32) -> Vec<(AttemptId, u32)> {
         labels: labels(n),
         runners: RUNNERS.iter().map(runner).collect(),
         kill_method: "none".to_owned(),
+        limits: String::new(),
         cores: 2,
         memory_bytes: 0,
         disk_bytes: 0,

@@ -270,6 +270,7 @@ pub(super) fn worker(id: &str, slots: u32, runners: &[(&str, u32)]) -> WorkerInf
         labels: BTreeMap::new(),
         runners: runners.iter().map(runner).collect(),
         kill_method: "cgroup".to_owned(),
+        limits: String::new(),
         cores: 2,
         memory_bytes: 0,
         disk_bytes: 0,

@@ -1,0 +1,225 @@
+//! What an attempt may use of its machine: who wants more fails with a reason, not with a riddle.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{Cluster, Deadline, Need, Project, Setup, Test, run, scene};
+use serde_json::Value;
+
+/// Where version 1 of cgroups has a controller, on machines that have both versions.
+const FIRST: &str = "/sys/fs/cgroup";
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("too_many_processes_are_the_reason", processes)
+            .needs(&[Need::Root, Need::Controller("pids")]),
+        Test::new("too_much_memory_is_the_reason", memory)
+            .needs(&[Need::Root, Need::Controller("memory")]),
+        Test::new("a_full_disk_is_the_reason", disk).needs(&[Need::Root, Need::Program("mount")]),
+        Test::new("a_flood_of_output_is_bounded_and_costs_nothing_else", flood),
+        Test::new("a_limit_that_cannot_be_kept_is_named", refused)
+            .needs(&[Need::Root, Need::Program("unshare")]),
+    ]
+}
+
+fn processes() -> anyhow::Result<()> {
+    let limits = "worker: {limits: {processes: 40}}\n";
+    in_own_cgroup(limits, |cluster| {
+        let script = "i=0; while [ $i -lt 100 ]; do sleep 20 & i=$((i+1)); done; wait";
+        let reason = fails(cluster, script)?;
+        ensure!(reason["code"] == "pids", "{reason}");
+        says(&reason, "an attempt may have 40 processes")?;
+        let shown = cluster.ctl(&["workers", "-v"])?.ok()?.stdout;
+        ensure!(shown.contains("40 processes"), "{shown}");
+        // What keeps to it is left alone.
+        let project = Project::plain(&cluster.path("other"))?;
+        let modest = cluster.add(&project, &["true", "--agent", "shell"])?;
+        cluster.succeeded(&modest, Deadline::SOON).map(drop)
+    })
+}
+
+fn memory() -> anyhow::Result<()> {
+    let limits = "worker: {limits: {memory: 48MiB}}\n";
+    in_own_cgroup(limits, |cluster| {
+        let reason = fails(cluster, "x=$(head -c 400M /dev/zero | tr '\\0' x)")?;
+        ensure!(reason["code"] == "oom", "{reason}");
+        says(&reason, "an attempt may use 48 MiB")?;
+        let shown = cluster.ctl(&["workers", "-v"])?.ok()?.stdout;
+        ensure!(shown.contains("memory 48 MiB"), "{shown}");
+        Ok(())
+    })
+}
+
+fn disk() -> anyhow::Result<()> {
+    let small = tempfile::tempdir()?;
+    let mount = Mount::tmpfs(small.path())?;
+    let workspaces = small.path().display();
+    let config = format!("worker: {{workspaces: \"{workspaces}\"}}\n");
+    let told = scene(Setup::new().config(&config), |cluster| {
+        let project = cluster.repository("project")?;
+        let task = cluster.add(
+            &project,
+            &[
+                "echo kept > first; head -c 100M /dev/zero > big",
+                "--agent",
+                "shell",
+            ],
+        )?;
+        let reason = failed(cluster, &task)?;
+        ensure!(reason["code"] == "disk_full", "{reason}");
+        Ok(())
+    });
+    drop(mount);
+    told
+}
+
+fn flood() -> anyhow::Result<()> {
+    let config = "worker: {limits: {output: 4MiB}}\n";
+    scene(Setup::new().config(config), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let script = "echo kept > result.txt; head -c 32M /dev/zero | tr '\\0' x | fold -w 8000; \
+                      head -c 16M /dev/zero | tr '\\0' y; echo; echo the end";
+        let task = cluster.add(&project, &[script, "--agent", "shell"])?;
+        let document = cluster.succeeded(&task, Deadline::secs(90))?;
+        ensure!(document["files"][0]["path"] == "result.txt", "{document:#}");
+        let events = cluster.ctl(&["logs", &task, "--json"])?.ok()?.stdout;
+        ensure!(
+            events.contains("bytes of output were not kept"),
+            "it does not say so"
+        );
+        ensure!(events.contains("the end"), "its last word is lost");
+        let raw = cluster.ctl(&["logs", &task, "--raw"])?.ok()?.stdout;
+        ensure!(
+            raw.len() < (4 << 20) + (300 << 10),
+            "{} bytes are kept",
+            raw.len()
+        );
+        ensure!(
+            raw.ends_with("\nthe end\n"),
+            "the end of the raw log is lost"
+        );
+        Ok(())
+    })
+}
+
+fn refused() -> anyhow::Result<()> {
+    let config = "worker: {limits: {memory: 1GiB}}\n";
+    let cluster = Cluster::new(Setup::new().config(config))?;
+    // It sees no cgroups at all.
+    start(&cluster, "umount -R /sys/fs/cgroup", &["unshare", "-m"])?;
+    let told = check_refused(&cluster);
+    let told = told.map_err(|error| error.context(cluster.picture()));
+    let stopped = cluster.stop();
+    told.and(stopped.map(drop)).and(cluster.expect_no_process())
+}
+
+fn check_refused(cluster: &Cluster) -> anyhow::Result<()> {
+    let shown = cluster.ctl(&["workers", "-v"])?.ok()?.stdout;
+    ensure!(shown.contains("not kept here: memory 1024 MiB"), "{shown}");
+    let project = Project::plain(&cluster.path("plain"))?;
+    let task = cluster.add(&project, &["true", "--agent", "shell"])?;
+    cluster.succeeded(&task, Deadline::SOON).map(drop)
+}
+
+/// Runs `body` on a cluster that was started in a cgroup of its own, below which the worker may make
+/// others, whichever version the machine has.
+fn in_own_cgroup(
+    config: &str,
+    body: impl FnOnce(&Cluster) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let cluster = Cluster::new(Setup::new().config(config))?;
+    let name = cluster.marker().name().to_owned();
+    let mut enter = String::from("true");
+    let mut dirs = Vec::new();
+    for controller in ["memory", "pids"] {
+        let dir = format!("{FIRST}/{controller}/{name}");
+        if Path::new(FIRST)
+            .join(controller)
+            .join("cgroup.procs")
+            .exists()
+        {
+            enter += &format!(" && mkdir {dir} && echo 0 > {dir}/cgroup.procs");
+            dirs.push(dir);
+        }
+    }
+    if dirs.is_empty() {
+        let dir = format!("{FIRST}/{name}");
+        enter += &format!(
+            " && echo '+memory +pids' > {FIRST}/cgroup.subtree_control \
+             && mkdir -p {dir}/orchestra-worker && echo 0 > {dir}/orchestra-worker/cgroup.procs"
+        );
+        dirs.extend([format!("{dir}/orchestra-worker"), dir]);
+    }
+    start(&cluster, &enter, &[])?;
+    let told = body(&cluster).map_err(|error| error.context(cluster.picture()));
+    let stopped = cluster.stop();
+    let left = cluster.expect_no_process();
+    for dir in &dirs {
+        fs::remove_dir(dir).with_context(|| format!("something is left in `{dir}`"))?;
+    }
+    told.and(stopped.map(drop)).and(left)
+}
+
+/// `ctl start --detach` from a shell that runs `before` first.
+fn start(cluster: &Cluster, before: &str, around: &[&str]) -> anyhow::Result<()> {
+    let start = cluster.command(&cluster.path(""), &["start", "--detach"]);
+    let script = format!("{before} && exec \"$0\" \"$@\"");
+    let mut words = around.iter().copied().chain(["sh", "-c", &script]);
+    let mut command = Command::new(words.next().context("there is a program")?);
+    command
+        .args(words)
+        .arg(start.get_program())
+        .args(start.get_args())
+        .current_dir(cluster.path(""))
+        .env_clear();
+    for (name, value) in start.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    run(command, b"")?.ok().map(drop)
+}
+
+/// Runs a command line that must fail; the reason.
+fn fails(cluster: &Cluster, script: &str) -> anyhow::Result<Value> {
+    let project = Project::plain(&cluster.path("plain"))?;
+    let task = cluster.add(&project, &[script, "--agent", "shell"])?;
+    failed(cluster, &task)
+}
+
+fn failed(cluster: &Cluster, task: &str) -> anyhow::Result<Value> {
+    let ended = ["succeeded", "failed", "needs_review"];
+    let document = cluster.wait_for(task, &ended, Deadline::secs(60))?;
+    ensure!(
+        document["status"] != "succeeded",
+        "it did not fail: {document:#}"
+    );
+    Ok(document["reason"].clone())
+}
+
+fn says(reason: &Value, text: &str) -> anyhow::Result<()> {
+    let message = reason["message"].as_str().unwrap_or_default();
+    ensure!(message.contains(text), "it does not say {text:?}: {reason}");
+    Ok(())
+}
+
+/// A small file system that is unmounted when it is dropped.
+struct Mount<'d>(&'d Path);
+
+impl<'d> Mount<'d> {
+    fn tmpfs(dir: &'d Path) -> anyhow::Result<Self> {
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", "size=4m", "none"])
+            .arg(dir);
+        run(mount, b"")?.ok()?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        let mut umount = Command::new("umount");
+        umount.arg("--lazy").arg(self.0);
+        // The directory is temporary, and the machine's next start ends the mount.
+        drop(run(umount, b""));
+    }
+}
