@@ -311,6 +311,7 @@ impl Core {
     /// Notes that workers or accounts are others than before: runners may stand in for others.
     pub(crate) fn parks_may_move(&mut self) {
         self.parks_moved = true;
+        self.others_moved = true;
     }
 
     /// Finds out which runners are parked, for tasks that fall back on others meanwhile.
@@ -325,6 +326,7 @@ impl Core {
         let parked: BTreeSet<RunnerName> = named.into_iter().filter(is_parked).collect();
         if parked != self.parked {
             self.parked = parked;
+            self.others_moved = true;
             self.workers.values_mut().for_each(Worker::unlearn);
             self.queue.refresh();
             self.ask_idle();

@@ -241,6 +241,9 @@ impl Core {
         };
         task.row.reason = Some(Box::new(reason));
         let queued = State::queued(now.plus(delay), task.row.created_at, &task.row.facts);
+        if !waits_anyway || mutated!(LimitAvoids) {
+            self.avoid_worker(attempt.task, &queued, delay);
+        }
         self.set_state(now, attempt.task, queued, step);
     }
 
@@ -302,7 +305,7 @@ impl Core {
             owed = bit.unwrap_or(0);
         }
         let latest = attempt.number == row.attempts;
-        let its_own = row.last.as_ref().is_some_and(|last| last.0 == *worker);
+        let its_own = row.last.as_ref().is_some_and(|last| last.worker == *worker);
         if owed != 0 && !mutated!(LateResultDropped) && (!latest || its_own) {
             row.given_up &= !owed;
             let late = OutcomeRow {

@@ -7,7 +7,7 @@ use orchestra_types::{
 use crate::{
     Core, RequestId, Step,
     message::{CancelRefused, Message, NotFound, PriorityRefused, Reply, RetryRefused, StopReason},
-    row::{EndStatus, Ending, State, TaskFacts},
+    row::{Avoids, EndStatus, Ending, State, TaskFacts},
     view::Link,
 };
 
@@ -126,6 +126,13 @@ impl Core {
         let row = &mut task.row;
         (row.failures, row.losses, row.limited, row.cancel_requested) = (0, 0, 0, false);
         (row.reason, row.apply) = (None, None);
+        // A person wants it now: another worker is preferred, and not waited for.
+        if let Some(last) = &mut row.last {
+            last.avoids = Some(Avoids {
+                worker: last.worker.clone(),
+                until: Timestamp(0),
+            });
+        }
         let state = if task.waits_for.is_empty() {
             State::queued(now, now, &task.row.facts)
         } else {

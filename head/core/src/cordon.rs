@@ -45,6 +45,7 @@ impl Core {
                 }),
                 Link::Disconnected | Link::Lost => {}
             }
+            self.others_moved = true;
             self.touch(id);
         }
         Reply::WorkerDone(id.clone())

@@ -63,6 +63,8 @@ pub struct Core {
     pub(crate) parked: BTreeSet<RunnerName>,
     /// Whether `parked` may have changed.
     pub(crate) parks_moved: bool,
+    /// Whether there may be other workers than before for tasks that avoid one.
+    pub(crate) others_moved: bool,
     pub(crate) last_id: TaskId,
     pub(crate) counts: Counts,
     /// How many tasks each task comes after, added up.
@@ -84,6 +86,7 @@ impl Core {
             budgets: Budgets::default(),
             parked: BTreeSet::new(),
             parks_moved: false,
+            others_moved: false,
             config,
             tasks: TaskTable::default(),
             facts: FactsPool::default(),
@@ -231,6 +234,9 @@ impl Core {
         let due = [
             lease,
             self.queue.next_due().filter(|_| !mutated!(DelaysNeverEnd)),
+            self.queue
+                .next_settling()
+                .filter(|_| !mutated!(AvoidsForEver)),
             self.next_forgetting(),
             accounts,
             self.overdue.next(),
@@ -245,6 +251,7 @@ impl Core {
             let task = self.tasks.get(&id).expect("delayed tasks exist");
             self.queue.make_ready(id, task.place, task.wait());
         }
+        self.settle_for_any(now);
         self.end_leases(now, step);
         self.end_overdue(now, step);
         self.run_schedules(now, step);

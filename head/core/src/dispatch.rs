@@ -16,7 +16,7 @@ use crate::{
     free::Spot,
     message::Message,
     queue::{ClassSet, Pick, Requirement, Turns},
-    row::{AttemptRow, State},
+    row::{AttemptRow, Last, State},
     view::Link,
     worker::Worker,
 };
@@ -46,8 +46,10 @@ struct Search<'a> {
     core: &'a Core,
     requirement: &'a Requirement,
     room: Room,
-    /// The worker of the latest attempt.
+    /// The worker of the latest attempt that failed.
     failed_on: Option<&'a WorkerId>,
+    /// The worker that it is kept from.
+    barred: Option<&'a WorkerId>,
     best: Option<(Spot, &'a RunnerName)>,
 }
 
@@ -69,7 +71,7 @@ impl<'a> Search<'a> {
             {
                 return;
             }
-            if !self.core.does(spot, self.requirement, self.room) {
+            if !self.does(spot) {
                 continue;
             }
             self.keep_better(spot, runner);
@@ -93,10 +95,14 @@ impl<'a> Search<'a> {
                 load: worker.load(),
                 worker: id.clone(),
             };
-            if self.core.does(&spot, self.requirement, self.room) {
+            if self.does(&spot) {
                 return self.keep_better(&spot, &runner.name);
             }
         }
+    }
+
+    fn does(&self, spot: &Spot) -> bool {
+        self.barred != Some(&spot.worker) && self.core.does(spot, self.requirement, self.room)
     }
 
     fn keep_better(&mut self, spot: &Spot, runner: &'a RunnerName) {
@@ -149,6 +155,7 @@ impl Core {
             return;
         }
         self.look_at_parks();
+        self.look_elsewhere();
         let touched = std::mem::take(&mut self.touched);
         let fresh = self.queue.take_fresh();
         // First where a task begins at once; what is left may wait where that is allowed.
@@ -238,13 +245,14 @@ impl Core {
     fn best_spot(&self, pick: Pick, room: Room) -> Option<(WorkerId, RunnerName)> {
         let requirement = self.queue.requirement(pick.class);
         let last = self.tasks.get(&pick.task)?.row.last.as_deref();
+        let failed_on = last.and_then(|last| last.avoids.as_ref());
+        let failed_on = failed_on.map(|avoids| &avoids.worker);
         let mut search = Search {
             core: self,
             requirement,
             room,
-            failed_on: last
-                .map(|(worker, _)| worker)
-                .filter(|_| !mutated!(BackToTheSameWorker)),
+            failed_on: failed_on.filter(|_| !mutated!(BackToTheSameWorker)),
+            barred: failed_on.filter(|worker| self.queue.bars(pick.class, worker)),
             best: None,
         };
         match (&requirement.machine, &requirement.runner) {
@@ -287,7 +295,12 @@ impl Core {
         let task = self.tasks.get_mut(&id).expect("queued tasks exist");
         task.row.attempts += 1;
         task.row.given_up <<= 1;
-        task.row.last = Some(Box::new((worker.clone(), runner.clone())));
+        let avoids = task.row.last.take().and_then(|last| last.avoids);
+        task.row.last = Some(Box::new(Last {
+            worker: worker.clone(),
+            runner: runner.clone(),
+            avoids,
+        }));
         let attempt = AttemptId {
             task: id,
             number: task.row.attempts,
@@ -325,6 +338,15 @@ impl Core {
 
 #[cfg(test)]
 impl Core {
+    /// Whether a task waits for another worker than this one, which it failed on.
+    fn keeps_away(&self, now: Timestamp, task: &crate::task::Task, worker: &Worker) -> bool {
+        let requirement = Requirement::of(&task.row.facts);
+        let avoided = &worker.row.info.id;
+        let mut others = self.workers.values().filter(|w| w.row.info.id != *avoided);
+        self.waits_for_another(now, task.row.id, avoided)
+            && others.any(|w| self.could_do(w, &requirement))
+    }
+
     /// A ready task that fits a free slot: there must be none after a step.
     pub(crate) fn missed(&self, now: Timestamp) -> Option<TaskId> {
         let waits = |task: &&crate::task::Task| matches!(&task.row.state, State::Queued { not_before, .. } if *not_before <= now);
@@ -333,6 +355,7 @@ impl Core {
             self.workers.values().any(|worker| {
                 let mut runners = worker.row.info.runners.iter().enumerate();
                 worker.suits(&requirement)
+                    && !self.keeps_away(now, task, worker)
                     && runners.any(|(at, r)| {
                         requirement.wants(r, &self.parked) && self.has_room(worker, at)
                     })

@@ -77,13 +77,13 @@ impl Core {
             Link::Disconnected | Link::Lost => {}
         }
         worker.link = Link::Lost;
-        self.parks_moved = true;
         let silent = now.since(worker.last_seen).as_secs();
         let why = format!(
             "worker {} gave no sign of life for {silent} s",
             worker.row.info.name
         );
         let held: Vec<AttemptId> = worker.attempts.keys().copied().collect();
+        self.parks_may_move();
         self.touch(id);
         for attempt in held {
             self.lose(now, attempt, &why, step);

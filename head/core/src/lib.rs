@@ -25,6 +25,7 @@ mod cordon;
 mod core;
 mod dependants;
 mod dispatch;
+mod elsewhere;
 mod facts;
 mod free;
 mod input;
@@ -68,8 +69,8 @@ pub use crate::{
     restore::Rows,
     room::Room,
     row::{
-        AccountRow, AttemptRow, Availability, EndStatus, Ending, KeyRow, LedgerRow, OutcomeRow,
-        ProjectRow, Slow, State, TaskFacts, TaskRow, Terms, Timing, WorkerRow,
+        AccountRow, AttemptRow, Availability, Avoids, EndStatus, Ending, KeyRow, Last, LedgerRow,
+        OutcomeRow, ProjectRow, Slow, State, TaskFacts, TaskRow, Terms, Timing, WorkerRow,
     },
     schedule::{NewSchedule, ScheduleRow},
     view::{AccountView, AgentState, AgentView, Counts, Filter, Link, Page, TaskView, WorkerView},

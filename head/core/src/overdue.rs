@@ -239,7 +239,7 @@ impl Core {
     /// A worker did not end an attempt. It may still run, so nothing is started in its place.
     fn give_up(&mut self, now: Timestamp, id: TaskId, reason: StopReason, step: &mut Step) {
         let task = self.tasks.get_mut(&id).expect("watched tasks exist");
-        let worker = task.row.last.as_ref().map(|last| last.0.to_string());
+        let worker = task.row.last.as_ref().map(|last| last.worker.to_string());
         let why = format!(
             "{}, and worker {} did not end it within {} s",
             reason.words(),

@@ -131,7 +131,10 @@ impl Core {
             }
         };
         if let Some(last) = &mut row.last {
-            known(&mut last.0);
+            known(&mut last.worker);
+            if let Some(avoids) = &mut last.avoids {
+                known(&mut avoids.worker);
+            }
         }
         match &mut row.state {
             State::Assigned { worker, .. } | State::Running { worker, .. } => known(worker),

@@ -46,7 +46,8 @@ impl Core {
         }
     }
 
-    /// What waits elsewhere and would run here at once, as much as there is room for.
+    /// What waits elsewhere, did not fail here and would run here at once, as much as there is room
+    /// for.
     fn fitting(&self, id: &WorkerId, worker: &Worker) -> Vec<(crate::ConnectionId, AttemptId)> {
         let expected = self.called_back.values().filter(|known| *known == id);
         let room = (worker.free_slots() as usize).saturating_sub(expected.count());
@@ -61,6 +62,7 @@ impl Core {
                 let requirement = Requirement::of(facts);
                 let mut runners = worker.row.info.runners.iter().enumerate();
                 worker.suits(&requirement)
+                    && (!self.failed_on(attempt.task, id) || mutated!(CalledBackToFailed))
                     && runners.any(|(place, runner)| {
                         requirement.wants(runner, &self.parked)
                             && worker.is_idle(place)

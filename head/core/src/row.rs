@@ -237,8 +237,8 @@ pub struct TaskRow {
     /// Attempts that were given up and whose results may still come, as a set: bit n stands for
     /// the attempt n before the latest. Older ones than that are not waited for.
     pub given_up: u32,
-    /// Worker and runner of the latest attempt.
-    pub last: Option<Box<(WorkerId, RunnerName)>>,
+    /// Where the latest attempt went; none before the first.
+    pub last: Option<Box<Last>>,
     /// When an agent first worked on it.
     pub started_at: Option<Timestamp>,
     /// Whether a person wants it to end.
@@ -247,6 +247,27 @@ pub struct TaskRow {
     pub reason: Option<Box<Failure>>,
     /// What became of putting the change in place; none before that.
     pub apply: Option<Box<ApplyResult>>,
+}
+
+/// Where the latest attempt of a task went, and where the next one had better not go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The runner.
+    pub runner: RunnerName,
+    /// The worker that it failed on; none before the first failure.
+    pub avoids: Option<Avoids>,
+}
+
+/// A worker that a task failed on, or that was lost with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Avoids {
+    /// Which.
+    pub worker: WorkerId,
+    /// Before this moment the task waits for another worker that could do it, if there is one.
+    /// Afterwards any will do, this one last.
+    pub until: Timestamp,
 }
 
 /// An attempt, as it is kept.

@@ -87,10 +87,12 @@ impl Task {
             | State::Closing { .. }
             | State::Ended { .. } => (self.row.created_at, Timestamp(0)),
         };
+        let avoids = self.row.last.as_ref().and_then(|last| last.avoids.as_ref());
         Wait {
             priority: self.row.facts.priority,
             since,
             not_before,
+            avoids_until: avoids.map_or(Timestamp(0), |avoids| avoids.until),
         }
     }
 
@@ -190,7 +192,8 @@ impl Core {
         if !self.accounts.is_idle() && task.row.facts.has_fallback() {
             self.parks_moved = true;
         }
-        let place = self.queue.add(now, id, &task.row.facts, task.wait());
+        let avoids = task.row.last.as_ref().and_then(|last| last.avoids.as_ref());
+        let place = (self.queue).add(now, id, &task.row.facts, task.wait(), avoids);
         if let Some(task) = self.tasks.get_mut(&id) {
             task.place = place;
         }

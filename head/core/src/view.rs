@@ -307,7 +307,7 @@ impl Filter {
             .iter()
             .all(|(k, v)| row.facts.labels.get(k) == Some(v));
         let runner = self.runner.as_ref().is_none_or(|wanted| {
-            let used = row.last.as_ref().map(|last| &last.1);
+            let used = row.last.as_ref().map(|last| &last.runner);
             used.or(row.facts.runner.as_ref()) == Some(wanted)
         });
         let project = self.project.as_ref().is_none_or(|wanted| {

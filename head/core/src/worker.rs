@@ -246,7 +246,7 @@ impl Worker {
             return;
         }
         for (class, requirement) in queue.classes_since(self.newest_class) {
-            let suits = suits(&self.row.info, requirement);
+            let suits = suits(&self.row.info, requirement) && !queue.bars(class, &self.row.info.id);
             for (runner, desk) in self.row.info.runners.iter().zip(&mut self.desks) {
                 if suits && requirement.wants(runner, parked) {
                     desk.fits.insert(class);

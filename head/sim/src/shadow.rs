@@ -4,7 +4,9 @@
 //! a copy of the second.
 
 use orchestra_core::{Availability, Change, EndStatus, Ending, State, TaskRow};
-use orchestra_types::{AttemptId, FailureCode, OnDependencyFailure, Priority, TaskId, TaskStatus};
+use orchestra_types::{
+    AttemptId, FailureCode, OnDependencyFailure, Priority, TaskId, TaskStatus, runner::Readiness,
+};
 
 use crate::cast::{ACCOUNTS, Cast, PEOPLE, WORKERS_MAX, bits};
 
@@ -60,8 +62,10 @@ pub struct Shade {
     pub failures: u32,
     /// Lost workers.
     pub losses: u32,
-    /// Worker of the latest attempt.
-    pub last: Option<u8>,
+    /// Worker and runner of the latest attempt.
+    pub last: Option<(u8, u8)>,
+    /// The worker that it failed on, and until when it waits for another one.
+    pub avoids: Option<(u8, u64)>,
     /// Whether its row says that a person wants it to end.
     pub cancel_requested: bool,
     /// Whether it waits for a conflict to be solved.
@@ -98,6 +102,7 @@ const NOTHING: Shade = Shade {
     failures: 0,
     losses: 0,
     last: None,
+    avoids: None,
     cancel_requested: false,
     conflict: false,
     priority: Priority::Normal,
@@ -160,6 +165,8 @@ pub struct Shadow {
     pub acked: [u64; WORKERS_MAX],
     /// What each account bears.
     pub accounts: [Account; ACCOUNTS],
+    /// How many slots each worker has, and which of its runners are ready, as a set.
+    pub looks: [(u32, u8); WORKERS_MAX],
     /// Whether each worker is given anything new.
     pub availability: [Availability; WORKERS_MAX],
     /// How often each worker has attached.
@@ -183,7 +190,14 @@ impl Shade {
             attempts: row.attempts,
             failures: row.failures,
             losses: row.losses,
-            last: row.last.as_ref().and_then(|last| cast.worker(&last.0)),
+            last: row
+                .last
+                .as_ref()
+                .and_then(|last| Some((cast.worker(&last.worker)?, cast.runner(&last.runner)?))),
+            avoids: row.last.as_ref().and_then(|last| {
+                let avoids = last.avoids.as_ref()?;
+                Some((cast.worker(&avoids.worker)?, avoids.until.0))
+            }),
             cancel_requested: row.cancel_requested,
             conflict: row
                 .reason
@@ -374,6 +388,10 @@ impl Shadow {
                 if let Some(worker) = cast.worker(&row.info.id) {
                     self.epochs[usize::from(worker)] = row.epoch;
                     self.availability[usize::from(worker)] = row.availability;
+                    let runners = row.info.runners.iter().enumerate();
+                    let ready = runners.filter(|(_, r)| r.readiness == Readiness::Ready);
+                    let ready = ready.fold(0, |set, (place, _)| set | 1 << place);
+                    self.looks[usize::from(worker)] = (row.info.slots, ready);
                 }
             }
             Change::Acked { worker, up_to } => {
@@ -419,6 +437,7 @@ impl Shadow {
         self.acked = other.acked;
         self.epochs = other.epochs;
         self.availability = other.availability;
+        self.looks = other.looks;
         self.accounts = other.accounts;
     }
 }

@@ -102,7 +102,7 @@ impl Observer {
     fn outcome(&self, row: &OutcomeRow, core: &Core) {
         let view = core.task(row.id.task);
         let last = view.and_then(|view| view.row.last.as_ref());
-        let runner = last.map_or("", |last| last.1.as_str());
+        let runner = last.map_or("", |last| last.runner.as_str());
         let (result, took) = match &row.result {
             Ok(outcome) => {
                 let failure = outcome.failure.as_ref();

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use orchestra_core::{
-    AccountRow, AttemptRow, Availability, Change, EndStatus, Ending, FactsPool, KeyRow, LedgerRow,
-    OutcomeRow, ProjectRow, ScheduleRow, Slow, State, TaskFacts, TaskRow, Terms, Timing, WorkerRow,
+    AccountRow, AttemptRow, Availability, Avoids, Change, EndStatus, Ending, FactsPool, KeyRow,
+    Last, LedgerRow, OutcomeRow, ProjectRow, ScheduleRow, Slow, State, TaskFacts, TaskRow, Terms,
+    Timing, WorkerRow,
 };
 use orchestra_proto::{
     Refused, convert,
@@ -84,6 +85,7 @@ pub(super) fn spec(row: stored::SpecRow) -> Read<TaskSpec> {
 }
 
 pub(super) fn task(row: stored::TaskRow, pool: &mut FactsPool) -> Read<TaskRow> {
+    let last = last(&row)?.map(Box::new);
     let mut stored_facts = present("facts", row.facts)?;
     let after = std::mem::take(&mut stored_facts.after);
     Ok(TaskRow {
@@ -95,7 +97,7 @@ pub(super) fn task(row: stored::TaskRow, pool: &mut FactsPool) -> Read<TaskRow> 
         attempts: row.attempts,
         failures: row.failures,
         losses: row.losses,
-        last: last(&row.last_worker, &row.last_runner)?.map(Box::new),
+        last,
         started_at: row.started_at_ms.map(Timestamp),
         cancel_requested: row.cancel_requested,
         reason: failure(row.reason)?.map(Box::new),
@@ -303,11 +305,18 @@ fn end_status(wire: i32) -> Read<EndStatus> {
     end_status_of(wire).ok_or_else(|| Refused::new("status", "is not the status of an end"))
 }
 
-fn last(worker: &str, runner: &str) -> Read<Option<(WorkerId, RunnerName)>> {
-    let worker: Option<WorkerId> = convert::optional_name("last_worker", worker)?;
-    worker
-        .map(|worker| Ok((worker, convert::name("last_runner", runner)?)))
-        .transpose()
+fn last(row: &stored::TaskRow) -> Read<Option<Last>> {
+    let worker: Option<WorkerId> = convert::optional_name("last_worker", &row.last_worker)?;
+    let Some(worker) = worker else {
+        return Ok(None);
+    };
+    let avoids = convert::optional_name("avoids_worker", &row.avoids_worker)?;
+    let until = Timestamp(row.avoids_until_ms);
+    Ok(Some(Last {
+        worker,
+        runner: convert::name("last_runner", &row.last_runner)?,
+        avoids: avoids.map(|worker| Avoids { worker, until }),
+    }))
 }
 
 fn apply(row: stored::Apply) -> Read<ApplyResult> {

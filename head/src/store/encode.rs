@@ -56,6 +56,7 @@ fn spec_row(spec: &TaskSpec) -> stored::SpecRow {
 
 fn task(row: &TaskRow) -> stored::TaskRow {
     let last = row.last.as_ref();
+    let avoids = last.and_then(|last| last.avoids.as_ref());
     stored::TaskRow {
         id: row.id.0,
         created_at_ms: row.created_at.0,
@@ -64,14 +65,18 @@ fn task(row: &TaskRow) -> stored::TaskRow {
         attempts: row.attempts,
         failures: row.failures,
         losses: row.losses,
-        last_worker: last.map(|last| last.0.to_string()).unwrap_or_default(),
-        last_runner: last.map(|last| last.1.to_string()).unwrap_or_default(),
+        last_worker: last.map(|last| last.worker.to_string()).unwrap_or_default(),
+        last_runner: last.map(|last| last.runner.to_string()).unwrap_or_default(),
         started_at_ms: row.started_at.map(|at| at.0),
         cancel_requested: row.cancel_requested,
         reason: row.reason.as_deref().cloned().map(Into::into),
         apply: row.apply.as_deref().map(apply),
         limited: row.limited,
         given_up: row.given_up,
+        avoids_worker: avoids
+            .map(|avoids| avoids.worker.to_string())
+            .unwrap_or_default(),
+        avoids_until_ms: avoids.map_or(0, |avoids| avoids.until.0),
     }
 }
 

@@ -5,8 +5,8 @@ mod migration;
 use std::{collections::BTreeMap, path::Path};
 
 use orchestra_core::{
-    AttemptRow, Change, EndStatus, Ending, KeyRow, OutcomeRow, ScheduleRow, State, TaskFacts,
-    TaskRow, WorkerRow,
+    AttemptRow, Avoids, Change, EndStatus, Ending, KeyRow, Last, OutcomeRow, ScheduleRow, State,
+    TaskFacts, TaskRow, WorkerRow,
 };
 use orchestra_types::{
     ApplyResult, Artifact, ArtifactKind, AttemptId, ContextFile, Digest, Exit, Failure,
@@ -140,7 +140,14 @@ fn task(id: u64, state: State) -> TaskRow {
         losses: 1,
         limited: 3,
         given_up: 5,
-        last: Some(Box::new(("w1".parse().unwrap(), "claude".parse().unwrap()))),
+        last: Some(Box::new(Last {
+            worker: "w1".parse().unwrap(),
+            runner: "claude".parse().unwrap(),
+            avoids: Some(Avoids {
+                worker: "w2".parse().unwrap(),
+                until: Timestamp(9),
+            }),
+        })),
         started_at: Some(Timestamp(11)),
         cancel_requested: true,
         reason: Some(Box::new(failure())),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orchestra_types::{MachineId, RunnerName};
+use orchestra_types::{MachineId, RunnerName, WorkerId};
 
 use super::{ClassNo, ClassSet, Head, HeadMove, Place, Rank, ShareNo};
 use crate::row::TaskFacts;
@@ -15,6 +15,8 @@ pub(crate) struct Requirement {
     pub fallback: Vec<RunnerName>,
     pub machine: Option<MachineId>,
     pub labels: BTreeMap<String, String>,
+    /// The worker that the task failed on, while another one is waited for.
+    pub not_on: Option<WorkerId>,
 }
 
 impl Requirement {
@@ -25,6 +27,7 @@ impl Requirement {
             runner: facts.runner.clone(),
             machine: facts.machine.clone(),
             labels: facts.requires.clone(),
+            not_on: None,
         }
     }
 }
@@ -52,9 +55,8 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    /// The class of these facts. It needs a member at once.
-    pub fn number_of(&mut self, facts: &TaskFacts) -> ClassNo {
-        let requirement = Requirement::of(facts);
+    /// The class of a requirement. It needs a member at once.
+    pub fn number_of(&mut self, requirement: Requirement) -> ClassNo {
         match self.numbers.get(&requirement) {
             Some(known) => *known,
             None => self.open(requirement),
@@ -71,15 +73,17 @@ impl Classes {
         self.all[number as usize].serial
     }
 
-    /// One member less.
-    pub fn leave(&mut self, number: ClassNo) {
+    /// One member less; whether that was the last one.
+    pub fn leave(&mut self, number: ClassNo) -> bool {
         let class = &mut self.all[number as usize];
         class.members -= 1;
         if class.members == 0 {
             class.serial = 0;
             self.numbers.remove(&class.requirement);
             self.unused.push(number);
+            return true;
         }
+        false
     }
 
     fn open(&mut self, requirement: Requirement) -> ClassNo {

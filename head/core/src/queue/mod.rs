@@ -12,22 +12,24 @@
 //! in docs/architecture.md, "The queue".
 
 mod classes;
+mod elsewhere;
 mod known;
 mod set;
 mod shares;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use orchestra_types::{Priority, TaskId, Timestamp};
+use orchestra_types::{Priority, TaskId, Timestamp, WorkerId};
 
 pub(crate) use self::classes::Requirement;
 use self::{
     classes::Classes,
+    elsewhere::Elsewhere,
     known::{Known, KnownPlaces},
     set::NumberSet,
     shares::Shares,
 };
-use crate::row::TaskFacts;
+use crate::row::{Avoids, TaskFacts};
 
 /// A task's place in its share; lower goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +66,9 @@ pub(crate) struct Wait {
     pub priority: Priority,
     pub since: Timestamp,
     pub not_before: Timestamp,
+    /// Until when it waits for another worker than the one that it failed on; zero when it never
+    /// failed.
+    pub avoids_until: Timestamp,
 }
 
 /// When each share was served last at one place, as the number of the start. Shares that were not
@@ -104,6 +109,8 @@ pub(crate) struct Queue {
     fresh: ClassSet,
     /// Tasks whose time has not come.
     delayed: BTreeSet<(Timestamp, TaskId)>,
+    /// Tasks that are not to go back to the worker that they failed on.
+    elsewhere: Elsewhere,
     /// Breaks the order between shares on purpose, to see that a test of it notices.
     #[cfg(test)]
     pub unfair: bool,
@@ -122,15 +129,27 @@ impl Queue {
             known: KnownPlaces::default(),
             fresh: ClassSet::default(),
             delayed: BTreeSet::new(),
+            elsewhere: Elsewhere::default(),
             #[cfg(test)]
             unfair: false,
         }
     }
 
-    /// Adds a waiting task.
+    /// Adds a waiting task. Until its time is over, it stands apart from those that may go back to
+    /// the worker that it failed on.
     #[must_use]
-    pub fn add(&mut self, now: Timestamp, id: TaskId, facts: &Arc<TaskFacts>, wait: Wait) -> Place {
-        let place = self.place_of(facts);
+    pub fn add(
+        &mut self,
+        now: Timestamp,
+        id: TaskId,
+        facts: &Arc<TaskFacts>,
+        wait: Wait,
+        avoids: Option<&Avoids>,
+    ) -> Place {
+        let place = match avoids.filter(|avoids| avoids.until > now) {
+            Some(avoids) => self.place_elsewhere(id, facts, avoids),
+            None => self.place_of(facts),
+        };
         self.classes.enter(place.class);
         self.shares.enter(place.share);
         if wait.not_before > now {
@@ -149,7 +168,7 @@ impl Queue {
             return known.place;
         }
         let place = Place {
-            class: self.classes.number_of(facts),
+            class: self.classes.number_of(Requirement::of(facts)),
             share: self.shares.number_of(facts),
         };
         let known = Known {
@@ -161,8 +180,26 @@ impl Queue {
         place
     }
 
+    fn place_elsewhere(&mut self, id: TaskId, facts: &TaskFacts, avoids: &Avoids) -> Place {
+        let requirement = Requirement {
+            not_on: Some(avoids.worker.clone()),
+            ..Requirement::of(facts)
+        };
+        let place = Place {
+            class: self.classes.number_of(requirement),
+            share: self.shares.number_of(facts),
+        };
+        let serial = self.classes.serial(place.class);
+        self.elsewhere
+            .enter(place.class, serial, (avoids.until, id));
+        place
+    }
+
     /// Removes a task, wherever it stands.
     pub fn remove(&mut self, id: TaskId, place: Place, wait: Wait) {
+        if wait.avoids_until > Timestamp(0) {
+            self.elsewhere.leave((wait.avoids_until, id));
+        }
         if !self.delayed.remove(&(wait.not_before, id)) {
             let rank = self.rank(wait);
             let moved = self.shares.change(place, |ready| {
@@ -171,7 +208,9 @@ impl Queue {
             self.classes.move_head(place, &moved);
         }
         self.shares.leave(place.share);
-        self.classes.leave(place.class);
+        if self.classes.leave(place.class) {
+            self.elsewhere.close(place.class);
+        }
     }
 
     /// Takes out those whose time has come. They are to be made ready.
@@ -223,6 +262,37 @@ impl Queue {
         let turn = self.shares.serve(share);
         turns.note(share, turn);
         turn
+    }
+
+    /// When the next task has waited long enough for another worker.
+    pub fn next_settling(&self) -> Option<Timestamp> {
+        self.elsewhere.next_due()
+    }
+
+    /// Takes the time of one out that has waited long enough for another worker. It is to be
+    /// removed and added again.
+    pub fn pop_settling(&mut self, now: Timestamp) -> Option<TaskId> {
+        self.elsewhere.pop_due(now)
+    }
+
+    /// Whether tasks of a class are kept from a worker because another one could do them.
+    pub fn bars(&self, class: ClassNo, worker: &WorkerId) -> bool {
+        self.elsewhere.has_other(class) && self.requirement(class).not_on.as_ref() == Some(worker)
+    }
+
+    /// Whether a class came for which no other worker was looked for yet.
+    pub fn has_unsettled(&self) -> bool {
+        self.elsewhere.has_unsettled()
+    }
+
+    /// The classes that avoid a worker, each with the other one that could do it, as far as known.
+    pub fn avoiding(&self) -> impl Iterator<Item = (ClassNo, Option<&WorkerId>)> {
+        self.elsewhere.classes()
+    }
+
+    /// Notes which other worker could do a class; whether that bars or admits the avoided one.
+    pub fn set_other(&mut self, class: ClassNo, other: Option<WorkerId>) -> bool {
+        self.elsewhere.set_other(class, other)
     }
 
     /// The classes that only now have a ready task. They are taken out.

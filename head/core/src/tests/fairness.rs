@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orchestra_types::{AttemptId, Priority, TaskId, runner::WorkerInfo};
+use orchestra_types::{AttemptId, FailureCode, Priority, TaskId, runner::WorkerInfo};
 use proptest::prelude::*;
 
 use super::bench::{Bench, attempt, starts, task, worker};
@@ -96,7 +96,7 @@ fn what_a_share_does_elsewhere_does_not_keep_it_waiting_here() {
         let running = bench.core.open_tasks().find(|id| {
             let view = bench.core.task(*id).unwrap();
             let last = view.row.last.as_ref();
-            last.is_some_and(|last| last.1.as_str() == "codex")
+            last.is_some_and(|last| last.runner.as_str() == "codex")
         });
         let _ = bench.finish("w", 1, attempt(running.unwrap(), 1), None);
         codex += 1;
@@ -127,7 +127,9 @@ enum Act {
         count: usize,
     },
     Finish(usize),
+    Fail(usize),
     Wait(u64),
+    Breathe(u64),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -143,7 +145,9 @@ fn act() -> impl Strategy<Value = Act> {
             share, runner, label, priority, count,
         }),
         8 => any::<prop::sample::Index>().prop_map(|n| Act::Finish(n.index(1000))),
+        2 => any::<prop::sample::Index>().prop_map(|n| Act::Fail(n.index(1000))),
         1 => (1..40_u64).prop_map(Act::Wait),
+        2 => (1..20_u64).prop_map(Act::Breathe),
     ]
 }
 
@@ -177,6 +181,7 @@ impl World {
                 count,
             } => {
                 let mut new = task().by(SHARES[*share]).on(label.then_some("gpu"));
+                new.spec.retries = 3;
                 new.spec.runner = runner.map(|n| RUNNERS[n].parse().unwrap());
                 new.spec.priority = Priority::ALL[*priority];
                 self.bench.submit_step(vec![new; *count])
@@ -186,7 +191,17 @@ impl World {
                 let id = self.workers[at].id.clone();
                 self.bench.finish(id.as_str(), at as u64, attempt, None)
             }
-            Act::Finish(_) => return,
+            Act::Fail(n) if !self.running.is_empty() => {
+                let (attempt, at) = self.running.swap_remove(n % self.running.len());
+                let id = self.workers[at].id.clone();
+                let failed = Some(FailureCode::AgentFailed);
+                let mut step = (self.bench).finish(id.as_str(), at as u64, attempt, failed);
+                let closed = self.bench.close(attempt);
+                step.messages.extend(closed.messages);
+                step
+            }
+            Act::Finish(_) | Act::Fail(_) => return,
+            Act::Breathe(seconds) => self.bench.away(Duration::from_secs(*seconds)),
             Act::Wait(minutes) => {
                 // Heartbeats are not the matter here: time jumps, as when the head was away.
                 self.bench.away(Duration::from_secs(minutes * 60))
@@ -205,12 +220,15 @@ impl World {
             let row = self.bench.core.task(*id).unwrap().row;
             let steps = Priority::High as u32 - row.facts.priority as u32;
             let waited = self.bench.now.since(row.created_at);
-            matches!(row.state, State::Queued { .. }) && waited >= half_an_hour * steps
+            let now = self.bench.now;
+            let ready = matches!(row.state, State::Queued { not_before, .. } if not_before <= now);
+            ready && waited >= half_an_hour * steps
         };
         self.bench.core.open_tasks().filter(high).collect()
     }
 
     fn count(&mut self, waiting: &[TaskId], started: TaskId, at: usize, runner: &str) {
+        self.passed.retain(|(id, _), _| *id != started);
         let core = &self.bench.core;
         let share = |id| &core.task(id).unwrap().row.facts.submitter;
         for id in waiting {
@@ -221,11 +239,15 @@ impl World {
             let wanted = row.facts.runner.as_ref();
             let wanted = wanted.is_none_or(|r| r.as_str() == runner);
             let labelled = row.facts.requires.is_empty() || at == 1;
+            // While it waits for another worker, the slots of the one that it failed on do not fit.
+            let avoids = row.last.as_ref().and_then(|last| last.avoids.as_ref());
+            let avoids = avoids.filter(|avoids| avoids.until > self.bench.now);
+            let avoids = avoids.is_some_and(|avoids| avoids.worker == self.workers[at].id);
             let passed = self.passed.entry((*id, at)).or_default();
             // In a turn of a runner that fits, a task of its own share may take another runner.
             if share(*id) == share(started) {
                 passed.0 += 1;
-            } else if wanted && labelled {
+            } else if wanted && labelled && !avoids {
                 passed.1 += 1;
             }
         }

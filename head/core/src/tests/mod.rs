@@ -6,6 +6,7 @@ mod budgets;
 mod cordon;
 mod dependants;
 mod dispatch;
+mod elsewhere;
 mod fairness;
 mod life;
 mod overdue;

@@ -85,9 +85,17 @@ impl Judge {
             waits,
             "{attempt} is called back and does not wait"
         );
+        let able = |other: &usize| {
+            let elsewhere = *other != n && !failed_on(&shade, *other);
+            elsewhere && self.could_begin(&shade, *other, &load).is_some()
+        };
+        let able: Vec<usize> = (0..WORKERS_MAX).filter(able).collect();
+        // The latest goes first, unless it is called for a worker that the latest failed on.
         let like = |s: &Shade| (s.runner, s.machine, s.labelled);
         let later = self.candidates(n).find(|(since, other)| {
-            *since > shade.held_since && like(&self.shadow.task(other.task)) == like(&shade)
+            let other = self.shadow.task(other.task);
+            let passed = !able.iter().any(|able| failed_on(&other, *able));
+            *since > shade.held_since && like(&other) == like(&shade) && passed
         });
         hold!(
             CallBack,
@@ -97,10 +105,9 @@ impl Judge {
         if self.shadow.availability[n] == Availability::Open {
             self.cover.hit(Point::CalledBack);
             self.calls.for_others += 1;
-            let others = (0..WORKERS_MAX).filter(|other| *other != n);
-            let idle = |other| self.could_begin(&shade, other, &load).is_some();
-            let wanted = others.clone().any(idle);
+            let wanted = !able.is_empty();
             hold!(CallBack, wanted, "nobody could begin {attempt}");
+            let others = (0..WORKERS_MAX).filter(|other| *other != n);
             let room: u32 = others.map(|other| self.free_slots(other, &load)).sum();
             let calls = self.calls.for_others;
             hold!(
@@ -168,7 +175,9 @@ impl Judge {
         let calls = u32::try_from(self.calls.open.len()).unwrap_or(u32::MAX);
         for attempt in waiting {
             let shade = self.shadow.task(attempt.task);
-            let mut others = (0..WORKERS_MAX).filter(|other| *other != worker);
+            let others = (0..WORKERS_MAX).filter(|other| *other != worker);
+            // Nothing is called back for the worker that it failed on.
+            let mut others = others.filter(|other| !failed_on(&shade, *other));
             // Each call is for one worker: this one has room that nobody was called back for.
             let idle = others.find(|other| {
                 let begins = self.could_begin(&shade, *other, load).is_some();
@@ -263,4 +272,8 @@ impl Judge {
         }
         Ok(())
     }
+}
+
+fn failed_on(shade: &Shade, worker: usize) -> bool {
+    shade.avoids.is_some_and(|(n, _)| usize::from(n) == worker)
 }

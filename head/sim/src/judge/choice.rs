@@ -53,7 +53,7 @@ impl Judge {
         let open = self.shadow.availability[worker] == Availability::Open;
         let here = shade.machine.is_none_or(|n| usize::from(n) == worker);
         let labelled = !shade.labelled || worker == 0;
-        if !open || !here || !labelled {
+        if !open || !here || !labelled || self.kept_away(shade, worker) {
             return None;
         }
         (0..RUNNERS.len()).find_map(|n| {
@@ -66,6 +66,33 @@ impl Judge {
             let bears = self.account_bears(worker, n, load);
             (wanted && ready && free && bears).then_some(runner)
         })
+    }
+
+    /// Whether a task that failed on a worker waits for another one that could do it.
+    pub(super) fn kept_away(&self, shade: &Shade, worker: usize) -> bool {
+        let avoids = shade.avoids.filter(|(_, until)| *until > self.now);
+        let avoids = avoids.is_some_and(|(avoided, _)| usize::from(avoided) == worker);
+        let mut others = (0..WORKERS_MAX).filter(|other| *other != worker);
+        avoids && others.any(|other| self.could_do(shade, other))
+    }
+
+    /// Whether a worker that is not lost could do a task, once it has room.
+    fn could_do(&self, shade: &Shade, worker: usize) -> bool {
+        let alive = self.shadow.epochs[worker] > 0 && !self.seen[worker].lost;
+        let open = self.shadow.availability[worker] == Availability::Open;
+        let here = shade.machine.is_none_or(|n| usize::from(n) == worker);
+        let labelled = !shade.labelled || worker == 0;
+        let (slots, ready) = self.shadow.looks[worker];
+        let mut runners = (0..RUNNERS.len()).filter(|n| ready & (1 << n) != 0);
+        let does = runners.any(|n| {
+            let wanted = shade
+                .runner
+                .map_or(n != RUNNERS.len() - 1, |r| usize::from(r) == n);
+            let number = |n: usize| u8::try_from(n).unwrap_or(0);
+            let account = account(number(worker), number(n));
+            wanted && account.is_none_or(|at| self.shadow.accounts[at].parked_until.is_none())
+        });
+        alive && open && here && labelled && slots > 0 && does
     }
 
     /// Whether the account of a runner is not parked and bears one more.
@@ -125,13 +152,14 @@ impl Judge {
         if !fills_only {
             return Ok(());
         }
-        let key = (waits, runner, shade.last == Some(worker));
+        let avoided = shade.avoids.map(|(avoided, _)| usize::from(avoided));
+        let key = (waits, runner, avoided == Some(n));
         for other in (0..WORKERS_MAX).filter(|other| *other != n) {
             let begins = self.could_begin(shade, other, &load);
             let Some(with) = begins.or_else(|| self.could_take(shade, other, &load)) else {
                 continue;
             };
-            let failed_on = shade.last.map(usize::from) == Some(other);
+            let failed_on = avoided == Some(other);
             let better = (begins.is_none(), with, failed_on) < key;
             hold!(Placement, !better, "{id} goes to {worker}, not {other}");
         }

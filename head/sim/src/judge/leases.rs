@@ -127,7 +127,17 @@ impl Judge {
             | At::Closing { .. }
             | At::Ended(_) => None,
         });
-        let due = leases.chain(delays).min();
+        let others = self.shadow.tasks().filter_map(|(_, shade)| match shade.at {
+            At::Queued { .. } => shade.avoids.map(|(_, until)| until),
+            At::Nowhere
+            | At::Blocked
+            | At::Assigned { .. }
+            | At::Running { .. }
+            | At::Closing { .. }
+            | At::Ended(_) => None,
+        });
+        let others = others.filter(|until| *until > self.now);
+        let due = leases.chain(delays).chain(others).min();
         let asked = core.next_deadline().map(|at| at.0);
         let in_time = due.is_none_or(|due| asked.is_some_and(|asked| asked <= due));
         hold!(Deadlines, in_time, "due at {due:?}, it asks for {asked:?}");

@@ -8,7 +8,7 @@ use super::{
     moves::{Move, applies, asks, cancels, end_point, expected, failed, result, retried},
 };
 use crate::{
-    cast::{Cast, Said},
+    cast::{Cast, Said, account},
     cover::Point,
     event::{Ask, Event},
     rule::{Checked, hold},
@@ -33,6 +33,7 @@ impl Judge {
         };
         self.facts_stay(&change)?;
         self.counters(&change)?;
+        self.avoids(&change)?;
         self.moved(&change)
     }
 
@@ -54,6 +55,44 @@ impl Judge {
         let same = facts(old) == facts(new) && (old.priority == new.priority || wished);
         hold!(Transitions, same, "{}: its facts changed", change.id);
         Ok(())
+    }
+
+    /// A failure and a loss keep a task from their worker for as long again as it must wait anyway;
+    /// nothing else does.
+    fn avoids(&self, change: &Move<'_>) -> Checked {
+        let Move { id, old, new, .. } = change;
+        let over = old.holder().is_some() || matches!(old.at, At::Closing { .. });
+        let stays = new.avoids == old.avoids;
+        let right = match new.at {
+            At::Queued { .. } if over && self.is_given_back(change) => stays,
+            At::Queued { .. } if over && self.met_limit(change) => stays,
+            At::Queued { not_before, .. } if over => {
+                let least = self.backoff(new.failures + new.losses);
+                new.avoids.is_some_and(|(worker, until)| {
+                    let wait = until.saturating_sub(not_before);
+                    let from_here = old.last.is_some_and(|(last, _)| last == worker);
+                    from_here && (least..=least * 5 / 4).contains(&wait)
+                })
+            }
+            _ if retried(change) && matches!(old.at, At::Ended(_)) => {
+                new.avoids == old.last.map(|(worker, _)| (worker, 0))
+            }
+            _ => stays,
+        };
+        hold!(Placement, right, "{id} avoids {:?}", new.avoids);
+        Ok(())
+    }
+
+    /// Whether its latest attempt met a limit of its account, which keeps it from nobody.
+    fn met_limit(&self, change: &Move<'_>) -> bool {
+        let attempt = AttemptId {
+            task: change.id,
+            number: change.old.attempts,
+        };
+        let end = self.shadow.outcome(attempt);
+        let limited = end.is_some_and(|end| end.code == Some(FailureCode::RateLimited));
+        let on_account = |(worker, runner)| account(worker, runner).is_some();
+        limited && change.old.last.is_some_and(on_account)
     }
 
     /// What an attempt, a failure and a loss cost, and when they are forgiven.
@@ -137,6 +176,7 @@ impl Judge {
                 if old.start_at > old.created_at {
                     self.cover.hit(Point::Scheduled);
                 }
+                self.goes_elsewhere(old, worker);
                 self.free(change)?;
                 let fills_only = match change.event {
                     Event::Asked { ask, .. } => matches!(ask, Ask::Submit { .. } | Ask::Retry(_)),
@@ -204,6 +244,20 @@ impl Judge {
             hold!(Delays, right, "{id} waits since {since} until {not_before}");
         }
         Ok(())
+    }
+
+    /// Counts where tasks go that failed before.
+    fn goes_elsewhere(&mut self, old: &Shade, worker: u8) {
+        let Some((avoided, until)) = old.avoids else {
+            return;
+        };
+        self.cover.hit(if avoided != worker {
+            Point::RetryElsewhere
+        } else if until > self.now {
+            Point::RetryAlone
+        } else {
+            Point::RetryBack
+        });
     }
 
     fn free(&mut self, change: &Move<'_>) -> Checked {

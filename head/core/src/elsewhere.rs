@@ -1,0 +1,129 @@
+//! Retries go to another worker than the one that failed, while there is one.
+//!
+//! A failed or lost attempt makes its task avoid that worker for as long again as the retry waits
+//! for its backoff. In that time it is given to another worker that could do it: alive (its lease
+//! has not ended), open, with the labels, a wanted runner that is ready, and an account that is not
+//! parked. Where there is none, or when the time is over, any worker will do, the avoided one last.
+//! So it never waits longer for another worker than it had to wait anyway.
+
+use std::time::Duration;
+
+use orchestra_types::{TaskId, Timestamp, WorkerId};
+
+use crate::{
+    Core,
+    queue::{ClassNo, Requirement},
+    row::{Availability, Avoids, State},
+    view::Link,
+    worker::Worker,
+};
+
+impl Core {
+    /// Notes that a task failed on the worker of its latest attempt. Its retry may go back there
+    /// `wait` after it could start as `queued`.
+    pub(crate) fn avoid_worker(&mut self, id: TaskId, queued: &State, wait: Duration) {
+        let not_before = match queued {
+            State::Queued { not_before, .. } => *not_before,
+            State::Blocked
+            | State::Assigned { .. }
+            | State::Running { .. }
+            | State::Closing { .. }
+            | State::Ended { .. } => return,
+        };
+        let task = self.tasks.get_mut(&id);
+        if let Some(last) = task.and_then(|task| task.row.last.as_mut()) {
+            last.avoids = Some(Avoids {
+                worker: last.worker.clone(),
+                until: not_before.plus(wait),
+            });
+        }
+    }
+
+    /// Tasks that have waited long enough for another worker go to any.
+    pub(crate) fn settle_for_any(&mut self, now: Timestamp) {
+        if mutated!(AvoidsForEver) {
+            return;
+        }
+        while let Some(id) = self.queue.pop_settling(now) {
+            let task = self.tasks.get(&id).expect("queued tasks exist");
+            self.queue.remove(id, task.place, task.wait());
+            self.enqueue(now, id);
+        }
+    }
+
+    /// Finds out for which tasks there is another worker than the avoided one. Asked again when
+    /// workers or accounts are others than before; it costs one look at a worker for each kind of
+    /// task that avoids one, as long as the other worker that was found stays.
+    pub(crate) fn look_elsewhere(&mut self) {
+        if !std::mem::take(&mut self.others_moved) && !self.queue.has_unsettled() {
+            return;
+        }
+        let found: Vec<(ClassNo, Option<WorkerId>)> = self
+            .queue
+            .avoiding()
+            .map(|(class, known)| (class, self.other_for(class, known)))
+            .collect();
+        for (class, other) in found {
+            let avoided = self.queue.requirement(class).not_on.clone();
+            if self.queue.set_other(class, other)
+                && let Some(avoided) = avoided
+            {
+                if let Some(worker) = self.workers.get_mut(&avoided) {
+                    worker.unlearn();
+                }
+                self.touch(&avoided);
+            }
+        }
+    }
+
+    /// A worker that could do a class and is not the one that it avoids; the known one if it still
+    /// could.
+    fn other_for(&self, class: ClassNo, known: Option<&WorkerId>) -> Option<WorkerId> {
+        if mutated!(FailedOnAgain) {
+            return None;
+        }
+        let requirement = self.queue.requirement(class);
+        let known = known.and_then(|id| self.workers.get(id));
+        let others = known.into_iter().chain(self.workers.values());
+        let mut others = others.filter(|w| requirement.not_on.as_ref() != Some(&w.row.info.id));
+        let other = others.find(|worker| self.could_do(worker, requirement));
+        other.map(|worker| worker.row.info.id.clone())
+    }
+
+    /// Whether a worker could do a task once it has room.
+    pub(crate) fn could_do(&self, worker: &Worker, requirement: &Requirement) -> bool {
+        let alive = match worker.link {
+            Link::Connected(_) | Link::Disconnected => true,
+            Link::Lost => false,
+        };
+        let mut ready = worker.ready();
+        alive
+            && worker.row.availability == Availability::Open
+            && worker.row.info.slots > 0
+            && worker.suits(requirement)
+            && ready.any(|runner| {
+                let account = runner.account.as_ref();
+                runner.slots > 0
+                    && requirement.wants(runner, &self.parked)
+                    && !account.is_some_and(|account| self.accounts.is_parked(account))
+            })
+    }
+
+    /// Whether a worker is the one that a task failed on. What waits elsewhere is never called back
+    /// for that one.
+    pub(crate) fn failed_on(&self, id: TaskId, worker: &WorkerId) -> bool {
+        self.avoids(id)
+            .is_some_and(|avoids| avoids.worker == *worker)
+    }
+
+    /// Whether the time is not over in which a task waits for another worker than this one.
+    #[cfg(test)]
+    pub(crate) fn waits_for_another(&self, now: Timestamp, id: TaskId, worker: &WorkerId) -> bool {
+        let avoids = self.avoids(id);
+        avoids.is_some_and(|avoids| avoids.worker == *worker && avoids.until > now)
+    }
+
+    fn avoids(&self, id: TaskId) -> Option<&Avoids> {
+        self.tasks.get(&id)?.row.last.as_ref()?.avoids.as_ref()
+    }
+}
