@@ -238,6 +238,9 @@ impl Core {
 
     /// A worker did not end an attempt. It may still run, so nothing is started in its place.
     fn give_up(&mut self, now: Timestamp, id: TaskId, reason: StopReason, step: &mut Step) {
+        // What it uses from here on is not known, and counts for nothing.
+        let attempt = self.tasks.get(&id).expect("watched tasks exist").attempt();
+        self.close_run(now, attempt, None, true, step);
         let task = self.tasks.get_mut(&id).expect("watched tasks exist");
         let worker = task.row.last.as_ref().map(|last| last.worker.to_string());
         let why = format!(
@@ -250,7 +253,7 @@ impl Core {
         // A result that comes late is still kept.
         task.row.given_up |= 1;
         let row = OutcomeRow {
-            id: task.attempt(),
+            id: attempt,
             at: now,
             result: Err(failure.clone()),
         };

@@ -72,6 +72,7 @@ impl Core {
             core.last_id = TaskId(core.last_id.0.saturating_sub(1));
         }
         let mut step = Step::default();
+        core.enforce_all(now, &mut step);
         let blocked: Vec<TaskId> = core.blocked().collect();
         for id in blocked {
             core.settle_blocked(now, id, &mut step);

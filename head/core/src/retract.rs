@@ -174,6 +174,8 @@ impl Core {
         if mutated!(GivenBackLost) {
             return;
         }
+        // Nothing was used.
+        self.drop_run(attempt);
         let message = "called back before it began: another worker takes the task";
         let row = OutcomeRow {
             id: attempt,

@@ -182,6 +182,10 @@ impl Core {
                     attempt,
                     runner,
                 });
+                // It is ordered again to be ended: its worker reports what became of it.
+                if self.is_over_budget(attempt) {
+                    self.order_stop(attempt.task, StopReason::Budget, step);
+                }
             } else {
                 self.lose(now, attempt, "the worker no longer has it", step);
             }

@@ -100,6 +100,17 @@ impl Core {
         }
     }
 
+    /// After a start: what runs under a budget that is used up is to be stopped. Workers are told
+    /// when they come back.
+    pub(crate) fn enforce_all(&mut self, now: Timestamp, step: &mut Step) {
+        let tasks = self.budgets.tasks.keys().copied().map(Owner::Task);
+        let projects = self.budgets.projects.keys().cloned().map(Owner::Project);
+        let owners: Vec<Owner> = tasks.chain(projects).collect();
+        for owner in owners {
+            self.enforce(now, &owner, step);
+        }
+    }
+
     /// Whether a running attempt was ordered to stop because of a budget.
     pub(crate) fn is_over_budget(&self, attempt: AttemptId) -> bool {
         self.budgets.is_stopped(attempt, &self.owners(attempt.task))
@@ -133,6 +144,10 @@ impl Core {
                 self.budgets.note_time(owner);
                 step.changes.extend(self.budgets.change(owner));
             }
+        }
+        // It may have used more than its last reading said: too much for others that still run.
+        for owner in &owners {
+            self.enforce(now, owner, step);
         }
         stopped.then(|| self.over_budget(now, &owners))
     }

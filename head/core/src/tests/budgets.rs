@@ -476,3 +476,82 @@ fn a_budget_may_be_set_while_a_task_runs() {
     assert_eq!(bench.core.budget(TaskId(77)), None);
     assert_eq!(Timestamp(0).since(bench.now), Duration::ZERO);
 }
+
+/// Worker `a` has one slot and lets one attempt wait; a task with this budget waits there.
+fn waits_at_a(text: &str) -> (Bench, TaskId) {
+    let mut bench = Bench::new();
+    let mut info = worker("a", 1, &[("shell", 1)]);
+    info.runners[0].prefetch = 1;
+    let _ = bench.attach(&info, 1, &[]);
+    let _ = bench.add(task().runner("shell"));
+    let id = bench.add(with(text).runner("shell"));
+    assert_eq!(bench.status(id), TaskStatus::Assigned);
+    (bench, id)
+}
+
+#[test]
+fn a_cancelled_attempt_that_is_given_back_uses_nothing() {
+    let (mut bench, id) = waits_at_a("1h");
+    let _ = bench.give(Input::Cancel {
+        request: RequestId(1),
+        task: id,
+    });
+    let _ = bench.report("a", 1, attempt(id, 1), ReportBody::GivenBack);
+    assert_eq!(bench.status(id), TaskStatus::Cancelled);
+    let (_, spent) = bench.core.budget(id).unwrap();
+    assert!(spent.is_nothing(), "{spent}");
+}
+
+#[test]
+fn an_attempt_that_is_given_up_has_used_what_it_used_until_then() {
+    let mut bench = bench();
+    let mut new = with("100tokens");
+    new.spec.timeout = Duration::from_secs(60);
+    let id = bench.add(new);
+    let _ = bench.report("a", 1, attempt(id, 1), ReportBody::Started);
+    let _ = meter(&mut bench, attempt(id, 1), 30);
+    let _ = pass(&mut bench, HOUR);
+    assert_eq!(bench.status(id), TaskStatus::NeedsReview);
+    let (_, spent) = bench.core.budget(id).unwrap();
+    assert_eq!((spent.tokens, spent.attempts), (30, 1));
+    assert!(
+        spent.time >= Duration::from_secs(60),
+        "its time counts: {spent}"
+    );
+    let request = RequestId(1);
+    let _ = bench.give(Input::Retry { request, task: id });
+    let (_, spent) = bench.core.budget(id).unwrap();
+    assert_eq!((spent.tokens, spent.attempts), (30, 2));
+}
+
+#[test]
+fn the_end_of_one_attempt_stops_another_one_under_the_same_budget() {
+    let mut bench = bench();
+    let parent = bench.add(with("100tokens"));
+    let part = bench.add(below(parent));
+    let step = end(&mut bench, attempt(part, 1), 100, None);
+    assert_eq!(stops(&step), [(parent, StopReason::Budget)]);
+}
+
+#[test]
+fn after_a_restart_workers_are_told_again_what_a_budget_stops() {
+    let mut bench = Bench::new();
+    let mut changes = Vec::new();
+    let mut keep = |step: Step| changes.extend(step.changes);
+    keep(bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[]));
+    keep(bench.submit_step(vec![with("100tokens")]));
+    let parent = TaskId(1);
+    keep(bench.submit_step(vec![below(parent)]));
+    keep(bench.submit_step(vec![below(parent)]));
+    keep(end(&mut bench, attempt(TaskId(2), 1), 100, None));
+    let _ = bench.restore(rows(&changes));
+    let held = crate::Held {
+        attempt: attempt(parent, 1),
+        started: true,
+    };
+    let step = bench.attach(&worker("a", 8, &[("claude", 8)]), 2, &[held]);
+    let other = attempt(TaskId(3), 1);
+    assert_eq!(starts(&step), [(other, 2, "claude".to_owned())]);
+    let both = [parent, other.task].map(|id| (id, StopReason::Budget));
+    assert_eq!(stops(&step), both);
+}
