@@ -29,7 +29,7 @@ use crate::{
     disk::Disk,
     engine::{self, Clock, Engine},
     events::{self, Events},
-    grpc::{self, About, Addresses, Services, Watches},
+    grpc::{self, About, Addresses, Interims, Services, Watches},
     keeping::{FORGOTTEN_BOUND, Keeper},
     listen,
     lock::Lock,
@@ -226,6 +226,7 @@ impl Head<'_> {
             keeper: keeper.clone(),
             room: grpc::Room::default(),
             addresses: Addresses::default(),
+            interims: Interims::default(),
             watches: Watches::default(),
         });
         let closer = Closer {

@@ -6,6 +6,7 @@
 mod acceptance;
 mod bad_input;
 mod crash;
+mod interim;
 mod keeping;
 mod life;
 mod limits;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         .with("acceptance", acceptance::tests())
         .with("bad_input", bad_input::tests())
         .with("crash", crash::tests())
+        .with("interim", interim::tests())
         .with("keeping", keeping::tests())
         .with("life", life::tests())
         .with("limits", limits::tests())

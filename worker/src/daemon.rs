@@ -21,6 +21,7 @@ use crate::{
     fleet::Fleet,
     gc,
     identity::{Home, Identity, memory_bytes},
+    interim::Interims,
     meter::Meters,
     process::{Abilities, Limits, abilities},
     registry::{self, Registry},
@@ -106,17 +107,9 @@ async fn serve(
     };
     registry::log(&found);
     let (runners, seen) = watch::channel(found);
-    let meters = Meters::default();
     let can = limits(&setup.config);
-    let shared = shared(
-        &setup,
-        home,
-        &identity,
-        &spool,
-        &meters,
-        seen.clone(),
-        can.limits,
-    )?;
+    let shared = shared(&setup, home, &identity, &spool, seen.clone(), can.limits)?;
+    let (meters, interims) = (shared.meters.clone(), shared.interims.clone());
     let (mut fleet, orders) = Fleet::load(Arc::new(shared)).context("failed to read attempts")?;
 
     let mut tasks = JoinSet::new();
@@ -133,6 +126,7 @@ async fn serve(
         spool,
         fleet: orders,
         meters,
+        interims,
         stop: stop.clone(),
     })
     .context("failed to start the session's thread")?;
@@ -206,7 +200,6 @@ fn shared(
     home: &Home,
     identity: &Identity,
     spool: &spool::Handle,
-    meters: &Meters,
     runners: watch::Receiver<Vec<RunnerInfo>>,
     limits: Limits,
 ) -> anyhow::Result<Shared> {
@@ -220,7 +213,8 @@ fn shared(
         .context("failed to make the cache of bundles")?;
     Ok(Shared {
         spool: spool.clone(),
-        meters: meters.clone(),
+        meters: Meters::default(),
+        interims: Interims::default(),
         bulk: Bulk::new(setup.target.clone()),
         blobs,
         attempts,

@@ -1,24 +1,16 @@
-//! What running attempts have used so far: written by their owners, sent by the session.
-//!
-//! Readings are totals. One that is lost is made good by the next one, and the last one by the
-//! outcome; so nothing of them is kept on disk.
+//! What running attempts have used so far. Readings are totals.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use orchestra_proto::v1;
 use orchestra_types::{AttemptId, EventKind, Limited, Timestamp, Usage, limits};
 use tokio::sync::watch;
 
+use crate::board::Board;
+
 /// All readings. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Meters(watch::Sender<Board>);
-
-#[derive(Debug, Default)]
-struct Board {
-    readings: BTreeMap<AttemptId, Reading>,
-    /// Those that the head has not been told.
-    fresh: BTreeSet<AttemptId>,
-}
+pub struct Meters(Board<Reading>);
 
 #[derive(Clone, Debug, Default)]
 struct Reading {
@@ -32,9 +24,9 @@ impl Meters {
     pub fn note<'a>(&self, attempt: AttemptId, events: impl Iterator<Item = &'a EventKind>) {
         for event in events {
             match event {
-                EventKind::Usage(usage) => self.change(attempt, |r| r.usage = *usage),
+                EventKind::Usage(usage) => self.0.change(attempt, |r| r.usage = *usage),
                 EventKind::SessionStarted { model, .. } if !model.is_empty() => {
-                    self.change(attempt, |r| model.clone_into(&mut r.model));
+                    self.0.change(attempt, |r| model.clone_into(&mut r.model));
                 }
                 EventKind::Status {
                     phase,
@@ -42,7 +34,7 @@ impl Meters {
                     fields,
                 } => {
                     if let Some(limited) = limited(phase, text, fields) {
-                        self.change(attempt, |r| r.limited = Some(limited));
+                        self.0.change(attempt, |r| r.limited = Some(limited));
                     }
                 }
                 EventKind::SessionStarted { .. }
@@ -60,48 +52,23 @@ impl Meters {
 
     /// The attempt is over: its outcome says the rest.
     pub fn end(&self, attempt: AttemptId) {
-        self.0.send_if_modified(|board| {
-            board.readings.remove(&attempt);
-            board.fresh.remove(&attempt);
-            false
-        });
+        self.0.end(attempt);
     }
 
     /// Resolves when there is something to tell.
     pub fn changes(&self) -> watch::Receiver<impl Sized + use<>> {
-        self.0.subscribe()
+        self.0.changes()
     }
 
     /// A new stream: the head must be told everything again.
     pub fn renew(&self) {
-        self.0.send_if_modified(|board| {
-            board.fresh = board.readings.keys().copied().collect();
-            !board.fresh.is_empty()
-        });
+        self.0.renew();
     }
 
     /// What the head has not been told, at most one message's worth; none when there is nothing.
     pub fn take(&self) -> Option<v1::Meters> {
-        let mut meters = Vec::new();
-        self.0.send_if_modified(|board| {
-            while meters.len() < limits::METERS_MAX {
-                let Some(attempt) = board.fresh.pop_first() else {
-                    break;
-                };
-                if let Some(reading) = board.readings.get_mut(&attempt) {
-                    meters.push(meter(attempt, reading));
-                }
-            }
-            false
-        });
+        let meters = self.0.take(limits::METERS_MAX, meter);
         (!meters.is_empty()).then_some(v1::Meters { meters })
-    }
-
-    fn change(&self, attempt: AttemptId, change: impl FnOnce(&mut Reading)) {
-        self.0.send_modify(|board| {
-            change(board.readings.entry(attempt).or_default());
-            board.fresh.insert(attempt);
-        });
     }
 }
 

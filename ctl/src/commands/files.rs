@@ -6,10 +6,10 @@ use crate::{
     app::App,
     error::Result,
     exit::Exit,
-    ui::{changes, escape::line},
+    ui::{self, changes, escape::line, time::ago},
 };
 
-/// List the files that a task changed
+/// List the files that a task changed, or has changed so far
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The task, as task_001 or 1
@@ -35,8 +35,14 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             .warnings
             .iter()
             .for_each(|warning| app.ui.warn(line(warning)));
-        if document.files.is_empty() {
-            app.ui.next("no files changed");
+        match document.interim_at {
+            Some(at) => {
+                let seen = ago(at.0, ui::now());
+                app.ui
+                    .next(format!("so far: the agent is at work; looked at {seen}"));
+            }
+            None if document.files.is_empty() => app.ui.next("no files changed"),
+            None => {}
         }
         Ok(())
     })

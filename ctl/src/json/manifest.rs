@@ -4,6 +4,7 @@ use orchestra_proto::v1;
 use orchestra_types::{FileChange, Manifest, ManifestEntry, ManifestSummary, TaskId};
 use serde::Serialize;
 
+use super::time::Time;
 use crate::error::Result;
 
 /// `ctl files --json`.
@@ -13,6 +14,8 @@ pub struct Files {
     pub id: TaskId,
     /// Which attempt changed them.
     pub attempt: u32,
+    /// When they were looked at, while the attempt runs; the files may be others since.
+    pub interim_at: Option<Time>,
     /// The files, sorted by path.
     pub files: Vec<File>,
     /// What could not be recorded.
@@ -92,10 +95,12 @@ impl From<ManifestEntry> for File {
 
 /// Reads the head's manifest.
 pub fn files(id: TaskId, attempt: u32, wire: v1::Manifest) -> Result<Files> {
+    let interim_at = wire.interim_at_ms.map(Time::from_ms);
     let manifest = Manifest::try_from(wire).map_err(super::refused)?;
     Ok(Files {
         id,
         attempt,
+        interim_at,
         files: manifest.entries.into_iter().map(File::from).collect(),
         warnings: manifest.warnings,
     })

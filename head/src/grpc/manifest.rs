@@ -1,7 +1,8 @@
-//! The files that an attempt changed.
+//! The files that an attempt changed: all of them once it is over, else those of the last look at it.
 
+use orchestra_core::OutcomeRow;
 use orchestra_proto::{convert, v1};
-use orchestra_types::{ArtifactKind, AttemptId, Digest, TaskId};
+use orchestra_types::{ArtifactKind, AttemptId, Digest, TaskId, WorkerId};
 
 use super::{
     Services,
@@ -17,32 +18,47 @@ pub(super) async fn get(
     let task = convert::task_id("task", request.task).map_err(|e| status::refused(&e))?;
     let number = request.attempt;
     let found = services.engine.read(move |view| find(view, task, number));
-    let digest = found.await.map_err(status::read)??;
+    let digest = match found.await.map_err(status::read)?? {
+        Found::Result(digest) => digest,
+        Found::Running(worker, attempt) => {
+            let interim = services.interims.get(&worker, attempt);
+            return interim.ok_or_else(|| status::no_manifest(attempt));
+        }
+    };
     let blobs = services.blobs.clone();
     let read = tokio::task::spawn_blocking(move || manifest::read(&blobs, &digest)).await;
     let read = read.map_err(|_| status::internal("failed to read the list of files"))?;
     Ok(read.map_err(|error| status::manifest(&error))?.into())
 }
 
-fn find(view: &View<'_>, task: TaskId, number: u32) -> store::Result<Result<Digest>> {
+enum Found {
+    /// What the attempt left behind.
+    Result(Digest),
+    /// This worker has it still.
+    Running(WorkerId, AttemptId),
+}
+
+fn find(view: &View<'_>, task: TaskId, number: u32) -> store::Result<Result<Found>> {
     let Some(found) = view.core.task(task) else {
         return Ok(Err(status::no_task(task)));
     };
-    let attempt = wire::meant(&found, number);
-    if attempt.number == 0 {
+    let id = wire::meant(&found, number);
+    if id.number == 0 {
         return Ok(Err(status::not_started(task, found.status)));
     }
-    if view.store.attempt(attempt)?.is_none() {
-        return Ok(Err(status::no_attempt(attempt)));
-    }
-    let digest = digest(view, attempt)?;
-    Ok(digest.ok_or_else(|| status::no_manifest(attempt)))
+    let Some(attempt) = view.store.attempt(id)? else {
+        return Ok(Err(status::no_attempt(id)));
+    };
+    Ok(match view.store.outcome(id)? {
+        Some(end) => digest(end)
+            .map(Found::Result)
+            .ok_or_else(|| status::left_no_manifest(id)),
+        None => Ok(Found::Running(attempt.worker, id)),
+    })
 }
 
-fn digest(view: &View<'_>, attempt: AttemptId) -> store::Result<Option<Digest>> {
-    let end = view.store.outcome(attempt)?;
-    let outcome = end.and_then(|end| end.result.ok());
-    let artifacts = outcome.map(|outcome| outcome.artifacts).unwrap_or_default();
+fn digest(end: OutcomeRow) -> Option<Digest> {
+    let artifacts = end.result.ok()?.artifacts;
     let manifest = artifacts.iter().find(|a| a.kind == ArtifactKind::Manifest);
-    Ok(manifest.map(|artifact| artifact.digest))
+    manifest.map(|artifact| artifact.digest)
 }

@@ -15,6 +15,7 @@ mod dirty;
 mod fleet;
 mod flood;
 mod follow;
+mod interims;
 mod list;
 mod manifest;
 mod outgoing;
@@ -47,6 +48,7 @@ use crate::{
 };
 
 pub use flood::Room;
+pub use interims::Interims;
 pub use server::serve;
 pub use watches::Watches;
 
@@ -80,6 +82,8 @@ pub struct Services {
     pub room: Room,
     /// Where attached workers come from.
     pub addresses: Addresses,
+    /// What running attempts have changed.
+    pub interims: Interims,
     /// How many streams may be watched.
     pub watches: Watches,
 }

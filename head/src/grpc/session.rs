@@ -15,9 +15,10 @@ use orchestra_proto::{
     v1::{self, head_message, report, worker_message},
 };
 use orchestra_types::{
-    Exit, Failure, FailureCode, Limited, ManifestSummary, Outcome, Timestamp, Usage, WorkerId,
-    limits, runner::WorkerInfo,
+    Exit, Failure, FailureCode, Limited, Manifest, ManifestSummary, Outcome, Timestamp, Usage,
+    WorkerId, limits, runner::WorkerInfo,
 };
+use prost::Message;
 use tokio::time::timeout;
 use tonic::Streaming;
 
@@ -80,6 +81,7 @@ impl Drop for Detach {
     fn drop(&mut self) {
         let (connection, worker) = (self.connection, self.worker.clone());
         tracing::info!(%worker, connection = connection.0, "worker detached");
+        self.services.interims.detached(connection);
         let engine = self.services.engine.clone();
         self.services.tracker.spawn(async move {
             // A stopped engine needs not be told.
@@ -149,12 +151,16 @@ impl Reader<'_> {
             worker_message::Body::Heartbeat(heartbeat) => self.heartbeat(heartbeat).await,
             worker_message::Body::Capacity(info) => self.capacity(info).await,
             worker_message::Body::Meters(meters) => self.meters(meters).await,
+            worker_message::Body::Interim(interim) => {
+                self.interim(interim).map_err(|e| status::refused(&e))
+            }
         }
     }
 
     async fn reports(&self, reports: v1::Reports) -> Result<()> {
         for wire in reports.reports {
             let report = read_report(wire).map_err(|e| status::refused(&e))?;
+            self.forget_interim(&report);
             self.tell(Input::Reported {
                 connection: self.connection,
                 worker: self.worker.clone(),
@@ -163,6 +169,15 @@ impl Reader<'_> {
             .await?;
         }
         Ok(())
+    }
+
+    fn forget_interim(&self, report: &Report) {
+        match report.body {
+            ReportBody::Finished(_) | ReportBody::GivenBack => {
+                self.services.interims.end(self.worker, report.attempt);
+            }
+            ReportBody::Accepted | ReportBody::Started => {}
+        }
     }
 
     async fn heartbeat(&self, heartbeat: v1::Heartbeat) -> Result<()> {
@@ -195,6 +210,20 @@ impl Reader<'_> {
             })
             .await?;
         }
+        Ok(())
+    }
+
+    fn interim(&self, interim: v1::InterimManifest) -> std::result::Result<(), Refused> {
+        let attempt = convert::attempt_id("interim", interim.attempt)?;
+        let manifest = interim.manifest.unwrap_or_default();
+        if manifest.encoded_len() > limits::INTERIM_BYTES_MAX {
+            return Err(Refused::new("interim", "is too long"));
+        }
+        // It is shown as it is, but only when it is sound.
+        Manifest::try_from(manifest.clone())?;
+        self.services
+            .interims
+            .note(self.connection, self.worker, attempt, manifest);
         Ok(())
     }
 

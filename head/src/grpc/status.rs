@@ -146,7 +146,16 @@ pub(super) fn not_started(id: TaskId, status: TaskStatus) -> Status {
 /// The attempt runs, or left no list of files.
 pub(super) fn no_manifest(id: AttemptId) -> Status {
     let why = format!(
-        "{id} has no list of changed files yet; wait for its end with `ctl wait {}`",
+        "{id} has no list of changed files yet; ask again in some seconds, or wait for its end with `ctl wait {}`",
+        id.task
+    );
+    Status::failed_precondition(why)
+}
+
+/// An attempt has ended without one.
+pub(super) fn left_no_manifest(id: AttemptId) -> Status {
+    let why = format!(
+        "{id} left no list of changed files; `ctl show {}` says how it ended",
         id.task
     );
     Status::failed_precondition(why)

@@ -15,7 +15,7 @@ use crate::{
     names::is_checked_by_git,
     quarantine::{Format, Quarantine},
     snapshot::{Bundled, bundle},
-    stage::{Nested, Stage, Warnings, is_below},
+    stage::{Nested, Sizes, Stage, Warnings, is_below},
     workspace::{HEAD_REF, Workspace},
 };
 
@@ -161,13 +161,14 @@ impl Workspace {
         }
         let git = self.git();
         git.output(&["read-tree", "--reset", tip])?;
-        let skip = self.skipped(&git, how)?;
+        let skip = self.skipped(&git, how.exclude)?;
         self.unstage(&git, tip, &skip)?;
         Stage {
             git: &git,
             root: &self.dir,
             skip: &skip,
             nested: Nested::Include,
+            sizes: Sizes::KEPT,
         }
         .run(warnings)?;
         self.warn_about_submodules(&git, warnings)?;
@@ -175,9 +176,8 @@ impl Workspace {
     }
 
     /// What is no result: our own files, and litter that the project does not track.
-    fn skipped(&self, git: &Git, how: &Collect<'_>) -> Result<Vec<Vec<u8>>> {
-        let mut skip: Vec<Vec<u8>> = how
-            .exclude
+    pub(crate) fn skipped(&self, git: &Git, exclude: &[String]) -> Result<Vec<Vec<u8>>> {
+        let mut skip: Vec<Vec<u8>> = exclude
             .iter()
             .map(|p| p.trim_matches('/').as_bytes().to_vec())
             .collect();

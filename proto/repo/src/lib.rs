@@ -20,6 +20,7 @@ mod git;
 mod history;
 mod import;
 mod lock;
+mod look;
 mod manifest;
 mod names;
 mod quarantine;

@@ -73,7 +73,7 @@ pub(crate) fn init_clone(
     Ok(git)
 }
 
-fn lend(git_dir: &Path, lenders: &[PathBuf]) -> Result<()> {
+pub(crate) fn lend(git_dir: &Path, lenders: &[PathBuf]) -> Result<()> {
     let mut text = Vec::new();
     for lender in lenders {
         text.extend_from_slice(quoted(lender).as_encoded_bytes());

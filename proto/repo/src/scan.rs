@@ -74,6 +74,12 @@ impl Snapshot {
     /// When `dir` itself cannot be read.
     pub fn take(dir: &Path, exclude: &[String]) -> Result<Self> {
         let root = beneath::root(dir).at("open", dir)?;
+        let mut snapshot = Self::names_and_times(&root, exclude);
+        snapshot.hash_small(&root);
+        Ok(snapshot)
+    }
+
+    fn names_and_times(root: &OwnedFd, exclude: &[String]) -> Self {
         let exclude = exclude
             .iter()
             .map(|p| p.trim_matches('/').as_bytes().to_vec());
@@ -83,13 +89,11 @@ impl Snapshot {
             files: BTreeMap::new(),
             warnings: Warnings::default(),
         };
-        walk.all(&root);
-        let mut snapshot = Self {
+        walk.all(root);
+        Self {
             files: walk.files,
             warnings: walk.warnings.into_list(),
-        };
-        snapshot.hash_small(&root);
-        Ok(snapshot)
+        }
     }
 
     fn hash_small(&mut self, root: &OwnedFd) {
@@ -112,7 +116,7 @@ impl Snapshot {
 /// When `dir` itself cannot be read.
 pub fn changes_since(before: &Snapshot, dir: &Path, exclude: &[String]) -> Result<Manifest> {
     let root = beneath::root(dir).at("open", dir)?;
-    let after = Snapshot::take(dir, exclude)?;
+    let after = Snapshot::names_and_times(&root, exclude);
     Ok(diff(before, &after, &root))
 }
 

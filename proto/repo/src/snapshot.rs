@@ -8,7 +8,7 @@ use crate::{
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit},
     quarantine::{Quarantine, has_commit},
-    stage::{Nested, Stage, Warnings},
+    stage::{Nested, Sizes, Stage, Warnings},
 };
 
 /// Date of a snapshot where there is no commit that it could take it from: 2000-01-01.
@@ -60,6 +60,7 @@ impl Checkout {
             root: self.top(),
             skip,
             nested: Nested::Skip,
+            sizes: Sizes::KEPT,
         }
         .run(&mut warnings)?;
         let tree = git.line(&["write-tree"])?;

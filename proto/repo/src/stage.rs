@@ -18,8 +18,6 @@ use crate::{
 
 /// Largest file that is taken: 256 MiB. A larger one is named in a warning.
 pub(crate) const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// Most bytes of new and changed files together: 4 GiB.
-const TOTAL_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Most new and changed files.
 const FILES_MAX: usize = orchestra_types::limits::MANIFEST_ENTRIES_MAX;
 /// Most warnings; the last one says how many more there were.
@@ -38,6 +36,23 @@ pub(crate) enum Nested {
     Include,
 }
 
+/// How much is taken. What is beyond is named in a warning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// Largest file, in bytes.
+    pub file: u64,
+    /// Most bytes of new and changed files together.
+    pub total: u64,
+}
+
+impl Sizes {
+    /// Of what is kept: 256 MiB, and 4 GiB in all.
+    pub const KEPT: Self = Self {
+        file: FILE_BYTES_MAX,
+        total: 4 * 1024 * 1024 * 1024,
+    };
+}
+
 /// How to stage.
 pub(crate) struct Stage<'a> {
     /// git with its directory, work tree and index.
@@ -47,6 +62,7 @@ pub(crate) struct Stage<'a> {
     /// Paths that are left as the index has them, with all below them.
     pub skip: &'a [Vec<u8>],
     pub nested: Nested,
+    pub sizes: Sizes,
 }
 
 /// Warnings by name, bounded.
@@ -89,7 +105,7 @@ impl Stage<'_> {
             .iter()
             .map(Vec::as_slice)
             .filter(|path| !self.is_skipped(path))
-            .filter(|path| acceptable(&root, path, &mut total, warnings))
+            .filter(|path| self.accepts(&root, path, &mut total, warnings))
             .collect();
         for path in wanted.iter().skip(FILES_MAX) {
             warnings.path(path, format_args!("more than {FILES_MAX} files changed"));
@@ -175,6 +191,23 @@ impl Stage<'_> {
         is_below(path, self.skip)
     }
 
+    /// Whether git can take what is at `path`; a warning says why not.
+    fn accepts(
+        &self,
+        root: &OwnedFd,
+        path: &[u8],
+        total: &mut u64,
+        warnings: &mut Warnings,
+    ) -> bool {
+        match reason_against(root, path, self.sizes, total) {
+            Some(why) => {
+                warnings.path(path, why);
+                false
+            }
+            None => true,
+        }
+    }
+
     /// Updates the index; halves the list to find the one file that git refuses.
     fn update(&self, paths: &[&[u8]], refused: &mut usize, warnings: &mut Warnings) -> Result<()> {
         if paths.is_empty() {
@@ -228,18 +261,7 @@ pub(crate) fn is_below(path: &[u8], tops: &[Vec<u8>]) -> bool {
     })
 }
 
-/// Whether git can take what is at `path`; a warning says why not.
-fn acceptable(root: &OwnedFd, path: &[u8], total: &mut u64, warnings: &mut Warnings) -> bool {
-    match reason_against(root, path, total) {
-        Some(why) => {
-            warnings.path(path, why);
-            false
-        }
-        None => true,
-    }
-}
-
-fn reason_against(root: &OwnedFd, path: &[u8], total: &mut u64) -> Option<String> {
+fn reason_against(root: &OwnedFd, path: &[u8], sizes: Sizes, total: &mut u64) -> Option<String> {
     if let Some(why) = names::refusal(path) {
         return Some(format!("its name {why}"));
     }
@@ -253,12 +275,12 @@ fn reason_against(root: &OwnedFd, path: &[u8], total: &mut u64) -> Option<String
         FileType::Symlink | FileType::Directory => None,
         FileType::RegularFile => {
             let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
-            if size > FILE_BYTES_MAX {
-                return Some(format!("it has {size} bytes, more than {FILE_BYTES_MAX}"));
+            if size > sizes.file {
+                return Some(format!("it has {size} bytes, more than {}", sizes.file));
             }
             *total = total.saturating_add(size);
-            if *total > TOTAL_BYTES_MAX {
-                return Some(format!("more than {TOTAL_BYTES_MAX} bytes changed"));
+            if *total > sizes.total {
+                return Some(format!("more than {} bytes changed", sizes.total));
             }
             beneath::open_regular(root, path)
                 .err()

@@ -26,6 +26,7 @@ impl From<Manifest> for v1::Manifest {
         Self {
             entries,
             warnings: manifest.warnings,
+            interim_at_ms: None,
         }
     }
 }

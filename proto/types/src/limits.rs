@@ -50,6 +50,9 @@ pub const OUTCOME_TEXT_BYTES_MAX: usize = 16 * 1024;
 pub const LIMITED_TEXT_BYTES_MAX: usize = 2 * 1024;
 /// How often a worker says what running attempts have used.
 pub const METER_EVERY: Duration = Duration::from_secs(1);
+/// Most bytes of what a running attempt is said to have changed so far: 128 KiB; a warning says how
+/// many files are not listed.
+pub const INTERIM_BYTES_MAX: usize = 128 * 1024;
 /// Most attempts in one message about what they used.
 pub const METERS_MAX: usize = 1024;
 /// Most tasks above a subtask.

@@ -32,7 +32,7 @@ type Collected = (Changes, Option<Failure>, Vec<Artifact>);
 
 /// What the collecting thread needs to know.
 #[derive(Clone)]
-struct Job {
+pub(super) struct Job {
     files: Files,
     place: Place,
     directory: PathBuf,
@@ -46,14 +46,7 @@ impl Attempt {
     pub async fn collect(&mut self, ended: Ended) -> Result<Phase, Error> {
         self.control.stage.send_replace(Stage::Delivering);
         self.tell("collecting", "gathering the changed files")?;
-        let job = Job {
-            files: self.files.clone(),
-            place: self.order.spec.place.clone(),
-            directory: self.directory(),
-            exclude: self.exclude(),
-            aside: self.shared.aside.clone(),
-            message: message(&self.order.spec.description, self.id),
-        };
+        let job = self.job();
         let text = ended.text.clone();
         let (changes, failure, artifacts) = loop {
             let (job, text) = (job.clone(), text.clone());
@@ -82,6 +75,18 @@ impl Attempt {
             finished_at: clock::now(),
         })
         .await
+    }
+
+    /// What a thread needs to know that looks at the agent's files.
+    pub(super) fn job(&self) -> Job {
+        Job {
+            files: self.files.clone(),
+            place: self.order.spec.place.clone(),
+            directory: self.directory(),
+            exclude: self.exclude(),
+            aside: self.shared.aside.clone(),
+            message: message(&self.order.spec.description, self.id),
+        }
     }
 
     fn wants_room(&self, collected: &Result<Collected, Error>) -> bool {
@@ -130,13 +135,29 @@ impl Job {
         }
     }
 
+    /// What the agent, which runs still, has changed so far.
+    pub(super) fn look(&self) -> Result<Manifest, Failure> {
+        match &self.place {
+            Place::Repository { .. } => self
+                .workspace()
+                .and_then(|workspace| workspace.look(&self.exclude))
+                .map_err(|error| failed(chain(&error))),
+            Place::InPlace { .. } | Place::Empty => Ok(self.scanned()?.manifest),
+        }
+    }
+
+    fn workspace(&self) -> orchestra_repo::Result<Workspace> {
+        Workspace::open(&self.directory, &self.files.git())
+    }
+
     fn repository(&self) -> Result<Changes, Failure> {
         let how = Collect {
             out: &self.files.results(),
             message: &self.message,
             exclude: &self.exclude,
         };
-        let collected = Workspace::open(&self.directory, &self.files.git())
+        let collected = self
+            .workspace()
             .and_then(|workspace| workspace.collect(&how))
             .map_err(|error| failed_by(&error))?;
         let changed = collected.bundle.is_some();

@@ -118,7 +118,10 @@ impl Attempt {
             workspace: self.directory().to_string_lossy().into_owned(),
         };
         self.report(v1::report::Body::Started(report)).await?;
+        let looks = self.look_beside();
         let done = self.until_end(&mut running).await;
+        looks.end().await;
+        self.shared.interims.end(self.id);
         if done.is_err() {
             // What cannot be followed must not go on unseen.
             running.process.kill().await;

@@ -15,6 +15,7 @@ mod environment;
 mod files;
 mod follow;
 mod launch;
+mod look;
 mod machine;
 mod noop;
 mod prepare;

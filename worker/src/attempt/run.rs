@@ -23,6 +23,7 @@ use crate::{
     bulk::Bulk,
     clock, disk,
     events::{self, Cause, Journal, Pushed},
+    interim::Interims,
     meter::Meters,
     process::{self, Limits},
     prompt::Document,
@@ -38,6 +39,8 @@ pub struct Shared {
     pub spool: spool::Handle,
     /// Where it is said what attempts have used.
     pub meters: Meters,
+    /// Where it is said what attempts have changed.
+    pub interims: Interims,
     /// Where bytes and events go.
     pub bulk: Bulk,
     /// Bundles.

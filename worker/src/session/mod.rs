@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{bulk::Target, fleet, meter::Meters, spool};
+use crate::{bulk::Target, fleet, interim::Interims, meter::Meters, spool};
 use backoff::Backoff;
 use pace::Pace;
 
@@ -81,6 +81,8 @@ pub struct Session {
     pub fleet: fleet::Handle,
     /// What attempts have used.
     pub meters: Meters,
+    /// What attempts have changed.
+    pub interims: Interims,
     /// Ends it.
     pub stop: CancellationToken,
 }

@@ -139,6 +139,8 @@ async fn serve(
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut readings = session.meters.changes();
     session.meters.renew();
+    let mut looks = session.interims.changes();
+    session.interims.renew();
     // Set while there is something to tell: the first reading at once, then one a while.
     let mut meter_due: Option<Instant> = None;
     let mut metered = None;
@@ -169,6 +171,13 @@ async fn serve(
                 readings.borrow_and_update();
                 send_meters(session, &outgoing).await
             }
+            changed = looks.changed() => match changed {
+                Ok(()) => {
+                    looks.borrow_and_update();
+                    send_interims(session, &outgoing).await
+                }
+                Err(_) => Err(Error::Stopping),
+            },
             _ = heartbeat.tick() => {
                 unanswered += 1;
                 match unanswered > UNANSWERED_MAX {
@@ -201,6 +210,15 @@ async fn due(at: Option<Instant>) {
 async fn send_meters(session: &Session, outgoing: &Outgoing) -> Result<(), Error> {
     while let Some(meters) = session.meters.take() {
         outgoing.send(worker_message::Body::Meters(meters)).await?;
+    }
+    Ok(())
+}
+
+async fn send_interims(session: &Session, outgoing: &Outgoing) -> Result<(), Error> {
+    while let Some(interim) = session.interims.take() {
+        outgoing
+            .send(worker_message::Body::Interim(interim))
+            .await?;
     }
     Ok(())
 }

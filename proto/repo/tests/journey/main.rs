@@ -4,6 +4,7 @@
 mod canary;
 mod common;
 mod hostile;
+mod look;
 mod spare;
 mod trees;
 mod way;
