@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 15] = [
+    let tests: [(&str, fn()); 16] = [
         (
             "a_cli_that_kills_its_supervisor_at_once_is_found_and_ended",
             a_cli_that_kills_its_supervisor_at_once_is_found_and_ended,
@@ -51,6 +51,10 @@ fn trials() -> Vec<Trial> {
         (
             "input_arrives_whole_and_in_order",
             input_arrives_whole_and_in_order,
+        ),
+        (
+            "a_cli_is_in_a_cgroup_of_its_own_from_its_first_moment",
+            a_cli_is_in_a_cgroup_of_its_own_from_its_first_moment,
         ),
         ("a_missing_program_is_named", a_missing_program_is_named),
         ("a_missing_directory_is_named", a_missing_directory_is_named),
@@ -347,6 +351,25 @@ fn nothing_of_a_hostile_tree_survives_a_kill() {
         assert!(!record.survivors);
         assert!(pids.iter().all(|pid| !is_alive(*pid)), "{record:?}");
         process.kill().await;
+    });
+}
+
+fn a_cli_is_in_a_cgroup_of_its_own_from_its_first_moment() {
+    run(async {
+        let place = Place::new();
+        let script = "cat /proc/self/cgroup > own; cat /proc/$PPID/cgroup > above";
+        let mut process = start(&place.shell(script)).await;
+        let (_, record) = finish(&mut process).await;
+        assert_eq!(record.exit, Exit::Code(0));
+        let read = |name| fs::read_to_string(place.tmp.path().join(name)).unwrap();
+        let own = read("own");
+        match record.kill_method {
+            KillMethod::Cgroup => {
+                assert!(own.contains("/orchestra-"), "{own}");
+                assert_ne!(own, read("above"), "the supervisor would be killed with it");
+            }
+            other => eprintln!("skipped: attempts have no cgroup here, but {other:?}"),
+        }
     });
 }
 

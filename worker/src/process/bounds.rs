@@ -233,6 +233,13 @@ impl Bounds {
         }
     }
 
+    /// Whether all of them hold in the attempt's cgroup.
+    pub fn are_in_the_cgroup(&self) -> bool {
+        self.all
+            .iter()
+            .all(|bound| bound.version == Version::Second)
+    }
+
     /// Moves this process below them, where that is not done with its cgroup.
     pub fn enter(&self) -> io::Result<()> {
         self.all.iter().try_for_each(Bound::enter)

@@ -5,14 +5,16 @@ use std::{
     ffi::OsString,
     fmt, io,
     path::PathBuf,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::getpid;
+use rustix::process::{Pid, getpid};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    birth,
     bounds::{Bounds, FirstVersion},
     cgroup::{self, Cgroup},
     family,
@@ -113,7 +115,8 @@ impl Cage {
     pub fn new(name: &str, limits: Limits) -> Self {
         let cgroup = Cgroup::create(name).ok().filter(|cgroup| {
             // IMPORTANT: who cannot leave again would be killed with the rest.
-            let usable = cgroup.enter().and_then(|()| cgroup.leave()).is_ok();
+            let usable = cgroup.open().is_ok_and(|dir| birth::is_possible(&dir))
+                || cgroup.enter().and_then(|()| cgroup.leave()).is_ok();
             if !usable {
                 cgroup.remove();
             }
@@ -152,18 +155,22 @@ impl Cage {
         self.cgroup.as_ref().map(|cgroup| cgroup.path().into())
     }
 
-    /// Runs `start` inside of the cage.
-    pub fn start<T>(&self, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    /// Starts a program inside of the cage. For a supervisor that has one thread yet.
+    pub fn start(&self, command: &mut Command) -> io::Result<Pid> {
+        let cgroup = self.cgroup.as_ref();
+        if let Some(cgroup) = cgroup.filter(|_| self.bounds.are_in_the_cgroup()) {
+            match birth::spawn_into(&cgroup.open()?, command) {
+                Ok(pid) => return Ok(pid),
+                Err(birth::Error::Program(error)) => return Err(error),
+                Err(birth::Error::NotThere) => {}
+            }
+        }
         self.bounds.enter()?;
-        if let Some(cgroup) = &self.cgroup {
-            cgroup.enter()?;
-        }
-        let started = start();
-        if let Some(cgroup) = &self.cgroup {
-            cgroup.leave()?;
-        }
+        cgroup.map_or(Ok(()), Cgroup::enter)?;
+        let started = command.spawn();
+        cgroup.map_or(Ok(()), Cgroup::leave)?;
         self.bounds.leave()?;
-        started
+        Ok(Pid::from_child(&started?))
     }
 
     /// Ends every process once, from a supervisor: in the cgroup, and every descendant of this process.

@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeSet,
     ffi::OsString,
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
 };
@@ -44,6 +45,11 @@ impl Cgroup {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its directory, for who is to be born in it.
+    pub fn open(&self) -> io::Result<File> {
+        File::open(&self.path)
     }
 
     pub fn method(&self) -> KillMethod {

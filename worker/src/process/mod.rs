@@ -16,6 +16,7 @@
 //!     exit.json     how it ended; written last, when nothing of it is left
 //! ```
 
+mod birth;
 mod bounds;
 mod cage;
 mod cgroup;

@@ -7,7 +7,7 @@ use std::{
     io::{self, Write},
     os::unix::{net::UnixListener, process::CommandExt},
     path::Path,
-    process::{Child, ChildStdin, Command, ExitCode, Stdio},
+    process::{Command, ExitCode},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,9 +18,12 @@ use std::{
 };
 
 use orchestra_types::{Exit, Timestamp};
-use rustix::process::{
-    Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid, set_child_subreaper, setsid, wait,
-    waitid,
+use rustix::{
+    pipe::{PipeFlags, pipe_with},
+    process::{
+        Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid, set_child_subreaper, setsid,
+        wait, waitid,
+    },
 };
 
 use super::{
@@ -92,11 +95,11 @@ fn supervise(dir: &Path) -> io::Result<()> {
     }
     // It holds the prompt.
     fs::remove_file(dir.join(files::STDIN))?;
-    let child = match shared.cage.start(|| start(&spawn)) {
-        Ok(child) => child,
+    let cli = match start(&spawn, &shared.cage) {
+        Ok(cli) => cli,
         Err(error) => return not_started(dir, &spawn, &shared, &error),
     };
-    let followed = follow(dir, child, stdin, &spawn, listener, &shared);
+    let followed = follow(dir, cli, stdin, &spawn, listener, &shared);
     if followed.is_err() {
         // Nobody would ever look after the CLI.
         shared.cage.clear();
@@ -130,17 +133,17 @@ fn running(cli: Option<Identity>, cage: &Cage) -> io::Result<Running> {
 /// Looks after a CLI that was started, to its end.
 fn follow(
     dir: &Path,
-    child: Child,
+    cli: Cli,
     stdin: File,
     spawn: &SpawnFile,
     listener: UnixListener,
     shared: &Arc<Shared>,
 ) -> io::Result<ExitRecord> {
-    let pid = Pid::from_child(&child);
+    let pid = cli.pid;
     shared.set_group(pid);
     let running = running(Some(Identity::of(pid)?), &shared.cage)?;
     files::write_json(dir, RUNNING, &running)?;
-    let streams = Streams::start(dir, child, stdin, spawn, listener, shared)?;
+    let streams = Streams::start(dir, cli, stdin, spawn, listener, shared)?;
     say_ready();
     let status = wait_for(pid, shared);
     Ok(end(exit(status), running.started_at, shared, streams))
@@ -157,20 +160,36 @@ fn write_exit(dir: &Path, record: &ExitRecord) -> io::Result<()> {
     }
 }
 
-fn start(spawn: &SpawnFile) -> io::Result<Child> {
+/// The CLI, and our ends of its pipes.
+struct Cli {
+    pid: Pid,
+    stdin: File,
+    stdout: File,
+    stderr: File,
+}
+
+fn start(spawn: &SpawnFile, cage: &Cage) -> io::Result<Cli> {
     if !fs::metadata(&spawn.cwd)?.is_dir() {
         return Err(io::Error::other("its working directory is no directory"));
     }
-    Command::new(&spawn.program)
+    let pipe = || pipe_with(PipeFlags::CLOEXEC);
+    let (stdin, stdout, stderr) = (pipe()?, pipe()?, pipe()?);
+    let mut command = Command::new(&spawn.program);
+    command
         .args(&spawn.args)
         .env_clear()
         .envs(&spawn.env)
         .current_dir(&spawn.cwd)
         .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+        .stdin(stdin.0)
+        .stdout(stdout.1)
+        .stderr(stderr.1);
+    Ok(Cli {
+        pid: cage.start(&mut command)?,
+        stdin: stdin.1.into(),
+        stdout: stdout.0.into(),
+        stderr: stderr.0.into(),
+    })
 }
 
 fn not_started(
@@ -207,17 +226,15 @@ struct Streams {
 impl Streams {
     fn start(
         dir: &Path,
-        mut child: Child,
+        cli: Cli,
         first: File,
         spawn: &SpawnFile,
         listener: UnixListener,
         shared: &Arc<Shared>,
     ) -> io::Result<Self> {
         let (sender, input) = sync_channel(INPUT_BOUND);
-        if let Some(stdin) = child.stdin.take() {
-            let keep = spawn.keep_stdin;
-            thread::spawn(move || feed(stdin, first, keep, &input));
-        }
+        let (stdin, keep) = (cli.stdin, spawn.keep_stdin);
+        thread::spawn(move || feed(stdin, first, keep, &input));
         serve(listener, Arc::clone(shared), sender);
         let (ended, done) = channel();
         let streams = Self {
@@ -227,12 +244,8 @@ impl Streams {
         let max = spawn.log_bytes_max;
         let stdout = Pump::new(&dir.join(files::STDOUT), max, &ENDED)?;
         let stderr = Pump::new(&dir.join(files::STDERR), max, &ENDED)?;
-        if let Some(from) = child.stdout.take() {
-            streams.pump(0, stdout, from, shared, ended.clone());
-        }
-        if let Some(from) = child.stderr.take() {
-            streams.pump(1, stderr, from, shared, ended);
-        }
+        streams.pump(0, stdout, cli.stdout, shared, ended.clone());
+        streams.pump(1, stderr, cli.stderr, shared, ended);
         Ok(streams)
     }
 
@@ -277,7 +290,7 @@ impl Streams {
 }
 
 /// Gives the CLI its first input and then what workers send.
-fn feed(mut stdin: ChildStdin, mut first: File, keep: bool, input: &Receiver<Input>) {
+fn feed(mut stdin: File, mut first: File, keep: bool, input: &Receiver<Input>) {
     if io::copy(&mut first, &mut stdin).is_ok() && keep {
         while let Ok(Input::Bytes(bytes)) = input.recv() {
             if stdin.write_all(&bytes).is_err() {
