@@ -16,6 +16,7 @@ mod real_clis;
 mod remote;
 mod resources;
 mod security;
+mod setup;
 mod telemetry;
 mod upgrade;
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         .with("remote", remote::tests())
         .with("resources", resources::tests())
         .with("security", security::tests())
+        .with("setup", setup::tests())
         .with("telemetry", telemetry::tests())
         .with("upgrade", upgrade::tests())
         .run()

@@ -23,6 +23,7 @@ use crate::{
     identity::{Home, Identity, memory_bytes},
     interim::Interims,
     meter::Meters,
+    ports::Ports,
     process::{Abilities, Limits, abilities},
     registry::{self, Registry},
     room::{self, Room},
@@ -225,6 +226,10 @@ fn shared(
         runners,
         slots: setup.slots,
         limits,
+        ports: Ports::new(
+            setup.config.worker.ports.0.clone(),
+            &identity.id.to_string(),
+        ),
         me: setup.me.clone(),
         environment: setup.environment.clone(),
         machine: identity.machine().clone(),

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    attempt::{self, Control, Noops, Shared, Stage, StopReason},
+    attempt::{self, Begin, Control, Noops, Shared, Stage, StopReason},
     waiting::{Busy, Waiting},
 };
 
@@ -120,8 +120,10 @@ impl Fleet {
             waiting: Waiting::default(),
             slots: JoinSet::new(),
         };
-        for attempt in found {
-            fleet.run_attempt(attempt, None);
+        let keep = |attempt| attempt::keep_ports(&fleet.shared.files(attempt), &fleet.shared.ports);
+        let ports: Vec<_> = found.iter().map(|attempt| keep(*attempt)).collect();
+        for (attempt, ports) in found.into_iter().zip(ports) {
+            fleet.run_attempt(attempt, Begin::Found(ports));
         }
         Ok((fleet, Handle { commands }))
     }
@@ -182,7 +184,7 @@ impl Fleet {
             Command::Order(Order::Stop(attempt, reason)) => {
                 // What waits ends as any other does, with its report.
                 if let Some((_, start)) = self.waiting.take(attempt) {
-                    self.run_attempt(attempt, Some(start));
+                    self.run_attempt(attempt, Begin::Ordered(start));
                 }
                 self.request(attempt, reason);
             }
@@ -209,7 +211,7 @@ impl Fleet {
         }
         let known = self.shared.runners.borrow().clone();
         if self.busy().has_slot(&start.runner, &known) {
-            self.run_attempt(attempt, Some(start));
+            self.run_attempt(attempt, Begin::Ordered(start));
         } else {
             tracing::debug!(%attempt, "attempt waits for a slot");
             self.waiting.push((attempt, start));
@@ -223,7 +225,7 @@ impl Fleet {
         }
         let known = self.shared.runners.borrow().clone();
         while let Some((attempt, start)) = self.waiting.next(&self.busy(), &known) {
-            self.run_attempt(attempt, Some(start));
+            self.run_attempt(attempt, Begin::Ordered(start));
         }
     }
 
@@ -256,27 +258,28 @@ impl Fleet {
     }
 
     /// The same order twice is an ordinary thing: the head repeats what it is not sure of.
-    fn run_attempt(&mut self, attempt: AttemptId, start: Option<Box<v1::Start>>) {
+    fn run_attempt(&mut self, attempt: AttemptId, begin: Begin) {
         if self.entries.contains_key(&attempt) {
             return;
         }
-        tracing::info!(%attempt, again = start.is_none(), "attempt taken");
+        // One that is found on disk takes a slot too, of a runner that is not asked for here.
+        let (again, runner) = match &begin {
+            Begin::Ordered(start) => (false, start.runner.clone()),
+            Begin::Found(_) => (true, String::new()),
+        };
+        tracing::info!(%attempt, again, "attempt taken");
         let (stop, stop_wanted) = watch::channel(None);
         let (stage_now, stage) = watch::channel(Stage::Preparing);
         let control = Control {
             stop: stop_wanted,
             stage: stage_now,
         };
-        // One that is found on disk takes a slot too, of a runner that is not asked for here.
-        let runner = start
-            .as_ref()
-            .map_or_else(String::new, |s| s.runner.clone());
         let mut delivering = stage.clone();
         self.slots.spawn(async move {
             // An owner that has ended gives the slot free as well.
             let _ = delivering.wait_for(|s| *s == Stage::Delivering).await;
         });
-        let run = attempt::run(Arc::clone(&self.shared), attempt, start, control);
+        let run = attempt::run(Arc::clone(&self.shared), attempt, begin, control);
         let owner = self.tasks.spawn(async move { (attempt, run.await) }).id();
         let entry = Entry {
             stop,

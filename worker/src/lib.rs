@@ -28,6 +28,7 @@ mod identity;
 mod interim;
 mod join;
 mod meter;
+mod ports;
 pub mod process;
 mod prompt;
 mod registry;

@@ -14,7 +14,7 @@ use super::moment::{parse_moment, parse_rule};
 use crate::error::{Error, Result};
 
 /// The keys of a task in a file, `runner` and `requires` being other names for two of them.
-pub const KEYS: [&str; 26] = [
+pub const KEYS: [&str; 27] = [
     "fallback",
     "budget",
     "parent",
@@ -32,6 +32,7 @@ pub const KEYS: [&str; 26] = [
     "stall_timeout",
     "timeout",
     "retries",
+    "ports",
     "labels",
     "require",
     "requires",
@@ -84,6 +85,8 @@ pub struct Draft {
     pub timeout: Option<Duration>,
     /// How many more attempts a failure may have.
     pub retries: Option<u32>,
+    /// How many ports of its own an attempt must have.
+    pub ports: Option<u32>,
     /// What it and its subtasks may use.
     pub budget: Option<Budget>,
     /// The task that it is a part of.
@@ -145,6 +148,7 @@ impl Draft {
             stall_timeout: self.stall_timeout.or(defaults.stall_timeout),
             timeout: self.timeout.or(defaults.timeout),
             retries: self.retries.or(defaults.retries),
+            ports: self.ports.or(defaults.ports),
             budget: self.budget.or(defaults.budget),
             parent: self.parent.or(defaults.parent),
             labels: map(self.labels, &defaults.labels),
@@ -196,6 +200,7 @@ impl Draft {
                 .or(runner_timeout)
                 .unwrap_or(config.queue.default_timeout),
             retries: self.retries.unwrap_or(config.queue.retries),
+            ports: self.ports,
             labels: self.labels.clone(),
             requires: self.require.clone(),
             context_files: Vec::new(),

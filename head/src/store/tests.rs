@@ -61,6 +61,7 @@ fn spec(description: &str) -> TaskSpec {
         after: vec![TaskId(1)],
         timeout: std::time::Duration::from_secs(60),
         retries: 2,
+        ports: Some(2),
         on_dependency_failure: orchestra_types::OnDependencyFailure::Cancel,
         start_at: Some(Timestamp(40)),
         queue_timeout: Some(std::time::Duration::from_secs(90)),

@@ -15,6 +15,6 @@ pub use identity::{machine_id, worker_id};
 pub use load::{Error, load, parse};
 pub use model::{
     AgentRunner, BudgetsConfig, Config, ContextConfig, EventsConfig, HeadConfig, LimitsConfig,
-    Price, Protocol, QueueConfig, RunnerConfig, TelemetryConfig, WorkerConfig,
+    Ports, Price, Protocol, QueueConfig, RunnerConfig, TelemetryConfig, WorkerConfig,
 };
 pub use state_dir::StateDir;

@@ -1,6 +1,8 @@
 //! The keys of `orchestra.yaml`, each with its default. All of them are optional.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration,
+};
 
 use orchestra_types::{AccountName, Budget, Priority, RunnerName, limits};
 use serde::Deserialize;
@@ -77,6 +79,33 @@ pub struct WorkerConfig {
     pub workspaces: Option<PathBuf>,
     /// What each attempt may use, all of its processes together.
     pub limits: LimitsConfig,
+    /// Of which ports each attempt gets its own.
+    pub ports: Ports,
+}
+
+/// Ports, as `20000-29999`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Ports(pub RangeInclusive<u16>);
+
+/// Below those that Linux gives to outgoing connections, and above those of most services.
+impl Default for Ports {
+    fn default() -> Self {
+        Self(20_000..=29_999)
+    }
+}
+
+impl TryFrom<String> for Ports {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let ends = text.split_once('-');
+        let ends = ends.and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+        match ends {
+            Some((first, last)) if first >= 1024 && first <= last => Ok(Self(first..=last)),
+            Some(_) | None => Err("must be of the form 20000-29999, from 1024 on"),
+        }
+    }
 }
 
 /// `worker: limits:`

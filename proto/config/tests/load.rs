@@ -279,6 +279,22 @@ fn limits_of_attempts_are_sizes_and_numbers_within_reason() {
 }
 
 #[test]
+fn ports_are_a_range() {
+    assert_eq!(good("").worker.ports.0, 20_000..=29_999);
+    assert_eq!(
+        good("worker: {ports: 3000-3000}").worker.ports.0,
+        3000..=3000
+    );
+    for text in ["3000", "80-90", "4000-3000", "4000-70000", "a-b"] {
+        let refused = refusal(&format!("worker: {{ports: {text}}}"));
+        assert!(
+            refused.contains("of the form 20000-29999"),
+            "{text}: {refused}"
+        );
+    }
+}
+
+#[test]
 fn a_file_read_from_disk_is_the_same_as_its_text() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"worker: {slots: 7}\n").unwrap();

@@ -74,6 +74,7 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             stall_timeout: stall_timeout(wire.stall_timeout_ms)?,
             timeout: timeout(wire.timeout_ms)?,
             retries: retries(wire.retries)?,
+            ports: wire.ports.map(ports).transpose()?,
             labels: labels("labels", wire.labels)?,
             requires: labels("requires", wire.requires)?,
             context_files: context_files(wire.context_files)?,
@@ -105,6 +106,7 @@ impl From<TaskSpec> for v1::TaskSpec {
             stall_timeout_ms: spec.stall_timeout.map_or(0, millis),
             timeout_ms: millis(spec.timeout),
             retries: spec.retries,
+            ports: spec.ports,
             labels: spec.labels,
             requires: spec.requires,
             context_files: spec.context_files.into_iter().map(Into::into).collect(),
@@ -309,6 +311,16 @@ fn retries(wire: u32) -> Result<u32> {
         ));
     }
     Ok(wire)
+}
+
+fn ports(wire: u32) -> Result<u32> {
+    match wire {
+        0..=limits::PORTS_MAX => Ok(wire),
+        _ => Err(Refused::new(
+            "ports",
+            format!("at most {}", limits::PORTS_MAX),
+        )),
+    }
 }
 
 fn context_files(wire: Vec<v1::ContextFile>) -> Result<Vec<ContextFile>> {

@@ -63,6 +63,8 @@ pub const MANIFEST_ENTRIES_MAX: usize = 200_000;
 pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Largest submission, in all of its parts: 256 MiB.
 pub const SUBMIT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Most ports of its own that an attempt may have.
+pub const PORTS_MAX: u32 = 16;
 /// How much of a submission ctl puts into one part: 1 MiB.
 pub const SUBMIT_PART_BYTES: usize = 1024 * 1024;
 /// How often a worker sends a heartbeat at least; six times in a lease if that is more often.

@@ -196,6 +196,9 @@ pub struct TaskSpec {
     pub timeout: Duration,
     /// How many more attempts a failure that can be retried may have.
     pub retries: u32,
+    /// How many ports of its own an attempt must have, for servers that it starts; one, where there is
+    /// one, when nobody says.
+    pub ports: Option<u32>,
     /// How much it may use, its subtasks included.
     pub budget: Budget,
     /// The task that it is a part of; what it uses counts there too.
@@ -239,6 +242,7 @@ impl TaskSpec {
             stall_timeout: None,
             timeout: Duration::from_secs(30 * 60),
             retries: 0,
+            ports: None,
             budget: Budget::default(),
             parent: None,
             labels: BTreeMap::new(),

@@ -12,12 +12,13 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// What the CLI is started with: the worker's environment without what misleads, who it works
-/// for, and what its command line asks for. What is not UTF-8 cannot be passed on.
+/// for, which ports are its own, and what its command line asks for. What is not UTF-8 cannot be passed on.
 #[must_use]
 pub fn compose(
     worker: impl IntoIterator<Item = (OsString, OsString)>,
     attempt: AttemptId,
     traceparent: &str,
+    ports: &[u16],
     command: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     let text = |(name, value): (OsString, OsString)| {
@@ -29,6 +30,12 @@ pub fn compose(
     all.insert("ORCHESTRA_ATTEMPT".to_owned(), attempt.to_string());
     if !traceparent.is_empty() {
         all.insert("TRACEPARENT".to_owned(), traceparent.to_owned());
+    }
+    if let Some(first) = ports.first() {
+        all.insert("ORCHESTRA_PORT".to_owned(), first.to_string());
+    }
+    for (number, port) in (1..).zip(ports) {
+        all.insert(format!("ORCHESTRA_PORT_{number}"), port.to_string());
     }
     all.extend(command.clone());
     all
@@ -56,13 +63,16 @@ mod tests {
             number: 2,
         };
         let command = [("LANG".to_owned(), "C.UTF-8".to_owned())].into();
-        let all = compose(worker, attempt, "new", &command);
+        let all = compose(worker, attempt, "new", &[20_000, 20_007], &command);
         let all: Vec<_> = all.iter().map(|(n, v)| format!("{n}={v}")).collect();
         assert_eq!(
             all,
             [
                 "LANG=C.UTF-8",
                 "ORCHESTRA_ATTEMPT=task_003.2",
+                "ORCHESTRA_PORT=20000",
+                "ORCHESTRA_PORT_1=20000",
+                "ORCHESTRA_PORT_2=20007",
                 "ORCHESTRA_TASK=task_003",
                 "PATH=/bin",
                 "TRACEPARENT=new"

@@ -7,6 +7,7 @@
 //!                     events         the journal
 //!                     process/       the supervisor's: raw output, how it ended
 //!                     before         an in-place directory as it was
+//!                     ports          those that are its own (JSON)
 //!                     git/           the worker's own git directory
 //!                     results/       what is uploaded
 //!                     uncollected    why the agent's directory could not be collected, if so
@@ -80,6 +81,12 @@ impl Files {
     #[must_use]
     pub fn before(&self) -> PathBuf {
         self.dir.join("before")
+    }
+
+    /// The ports that are its own.
+    #[must_use]
+    pub fn ports(&self) -> PathBuf {
+        self.dir.join("ports")
     }
 
     /// The worker's own git directory.

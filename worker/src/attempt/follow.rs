@@ -48,6 +48,9 @@ impl Attempt {
             Ok(launched) => launched,
             Err(failure) => return self.give_up(failure).await,
         };
+        if let Err(failure) = self.take_ports().await? {
+            return self.give_up(failure).await;
+        }
         let started = Started {
             at: clock::now(),
             since_boot_ms: ms(clock::since_boot()),

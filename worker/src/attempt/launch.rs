@@ -5,6 +5,7 @@ use orchestra_types::{Failure, FailureCode, runner::Readiness};
 use super::{environment, run::Attempt};
 use crate::{
     cli::{self, Adapter, CommandLine, Launch},
+    ports::Lease,
     process::{LOG_BYTES_MAX, Spawn},
     prompt,
 };
@@ -68,11 +69,12 @@ impl Attempt {
         if traceparent.is_empty() {
             traceparent.clone_from(&self.order.traceparent);
         }
+        let ports = self.ports.as_ref().map_or(&[][..], Lease::ports);
         Spawn {
             dir: self.files.process(),
             program: line.program,
             args: line.args,
-            env: environment::compose(inherited, self.id, &traceparent, &line.env),
+            env: environment::compose(inherited, self.id, &traceparent, ports, &line.env),
             cwd: self.directory(),
             stdin: line.stdin,
             keep_stdin: line.keep_stdin,

@@ -68,6 +68,17 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// Whether its CLI has ended, or never comes.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        match self {
+            Self::Accepted | Self::Prepared | Self::Started(_) => false,
+            Self::Ended(_) | Self::Collected | Self::Reported { .. } => true,
+        }
+    }
+}
+
 /// When a CLI was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {

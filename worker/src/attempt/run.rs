@@ -25,6 +25,7 @@ use crate::{
     events::{self, Cause, Journal, Pushed},
     interim::Interims,
     meter::Meters,
+    ports::{Lease, Ports},
     process::{self, Limits},
     prompt::Document,
     room::{self, Full, Room},
@@ -61,6 +62,8 @@ pub struct Shared {
     pub slots: u32,
     /// What each attempt may use.
     pub limits: Limits,
+    /// The ports that attempts get.
+    pub ports: Ports,
     /// How to run ourselves.
     pub me: SelfCommand,
     /// The worker's own environment.
@@ -86,6 +89,15 @@ pub struct Control {
     pub stop: watch::Receiver<Option<StopReason>>,
     /// How far it is.
     pub stage: watch::Sender<Stage>,
+}
+
+/// How an attempt comes to this worker process.
+#[derive(Debug)]
+pub enum Begin {
+    /// By an order of the head.
+    Ordered(Box<v1::Start>),
+    /// From what an earlier process has left on disk, with its ports.
+    Found(Option<Lease>),
 }
 
 /// How far an attempt is, as others need to know it.
@@ -204,37 +216,39 @@ pub(super) struct Attempt {
     pub control: Control,
     pub journal: Journal,
     pub pushed: watch::Receiver<Pushed>,
+    /// Its ports, until its CLI has ended.
+    pub ports: Option<Lease>,
     /// What goes on beside: events are pushed, a spare work tree is made. Ends with the owner.
     pub background: JoinSet<()>,
 }
 
 /// Runs an attempt until the head has acknowledged its result and nothing of it is left here.
-/// `start` is the order, when it is new; without it the attempt is found on disk.
 ///
 /// The future may be dropped at any time: another run goes on from what is on disk.
 pub async fn run(
     shared: Arc<Shared>,
     id: AttemptId,
-    start: Option<Box<v1::Start>>,
+    begin: Begin,
     control: Control,
 ) -> Result<(), Error> {
     let files = shared.files(id);
-    let (order, phase) = match start {
-        Some(start) => (
-            accept(&files, id, &shared.boot, *start).await?,
-            Phase::Accepted,
-        ),
-        None => match find(&files, &shared.boot).await? {
+    let (order, phase, ports) = match begin {
+        Begin::Ordered(start) => {
+            let order = accept(&files, id, &shared.boot, *start).await?;
+            (order, Phase::Accepted, None)
+        }
+        Begin::Found(ports) => match find(&files, &shared.boot).await? {
             Some((order, phase)) => {
                 end_orphans(&files, &phase).await;
-                (order, phase)
+                (order, phase, ports)
             }
             None => return remove(&files).await,
         },
     };
     let span = info_span!("attempt", attempt = %id, runner = %order.runner);
     orchestra_telemetry::set_parent(&span, &order.traceparent);
-    let attempt = Attempt::open(shared, id, files, order, control)?;
+    let mut attempt = Attempt::open(shared, id, files, order, control)?;
+    attempt.ports = ports;
     attempt.finish_phases(phase).instrument(span).await
 }
 
@@ -426,12 +440,16 @@ impl Attempt {
             control,
             journal,
             pushed,
+            ports: None,
             background,
         })
     }
 
     async fn finish_phases(mut self, mut phase: Phase) -> Result<(), Error> {
         loop {
+            if phase.has_ended() {
+                self.ports = None;
+            }
             phase = match phase {
                 Phase::Accepted => self.prepare().instrument(info_span!("prepare")).await?,
                 Phase::Prepared => self.start().instrument(info_span!("run")).await?,

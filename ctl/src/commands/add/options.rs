@@ -56,6 +56,10 @@ pub struct Options {
     /// How often a failure that can pass is tried again. Default: 0
     #[arg(long, value_name = "N")]
     pub retries: Option<u32>,
+    /// How many ports of its own an attempt must have, for servers that it starts: in its environment as
+    /// ORCHESTRA_PORT, ORCHESTRA_PORT_1, ... Default: one, where there is one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=16))]
+    pub ports: Option<u32>,
     /// What it and its subtasks may use, as 200k-tokens,5usd,1h,3-attempts. At the limit it stops,
     /// keeps its work and asks
     #[arg(long, value_name = "BUDGET")]
@@ -127,6 +131,7 @@ impl Options {
             stall_timeout: self.stall_timeout,
             timeout: self.timeout,
             retries: self.retries,
+            ports: self.ports,
             labels: mapping("--label", self.label)?,
             require: mapping("--require", self.require)?,
             context: self.context,

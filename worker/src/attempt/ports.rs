@@ -1,0 +1,62 @@
+//! The ports of one attempt: given before its CLI is started, its own until that has ended.
+
+use std::{fs, io};
+
+use orchestra_config::durable;
+use orchestra_types::{Failure, FailureCode};
+
+use super::{
+    files::Files,
+    record,
+    run::{Attempt, Error, with_room},
+};
+use crate::ports::{Lease, Ports};
+
+/// The ports of an attempt that an earlier worker process has given.
+///
+/// IMPORTANT: for all attempts, before any attempt is begun: others must not get them.
+pub fn keep(files: &Files, ports: &Ports) -> Option<Lease> {
+    // Without the file it has none; one that does not read was never given to a CLI.
+    let text = fs::read(files.ports()).ok()?;
+    let given = serde_json::from_slice(&text).ok()?;
+    Some(ports.keep(given))
+}
+
+impl Attempt {
+    /// Makes sure that it has the ports that it must have, and has written them down.
+    pub async fn take_ports(&mut self) -> Result<Result<(), Failure>, Error> {
+        if self.ports.is_some() {
+            return Ok(Ok(()));
+        }
+        let wanted = self.order.spec.ports;
+        let count = wanted.unwrap_or(1) as usize;
+        let Some(lease) = self.shared.ports.take(count) else {
+            return Ok(match wanted {
+                None => Ok(()),
+                Some(count) => Err(none_left(count)),
+            });
+        };
+        let (path, given) = (self.files.ports(), lease.ports().to_vec());
+        let text = serde_json::to_vec(&given).expect("numbers are JSON");
+        with_room(self.id, move || {
+            let written = durable::replace(&path, &text, durable::Access::Private);
+            written.map_err(|source: io::Error| record::Error::File {
+                doing: "write",
+                path: path.clone(),
+                source,
+            })
+        })
+        .await?;
+        if wanted.is_some() {
+            let list: Vec<_> = given.iter().map(ToString::to_string).collect();
+            self.tell("ports", list.join(", "))?;
+        }
+        self.ports = Some(lease);
+        Ok(Ok(()))
+    }
+}
+
+fn none_left(count: u32) -> Failure {
+    let why = format!("this worker has no {count} free ports any more (`worker.ports`)");
+    Failure::new(FailureCode::WorkspaceFailed, why)
+}
