@@ -205,6 +205,36 @@ async fn a_watcher_that_reads_late_misses_the_end_of_no_task() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_was_cut_goes_on_and_wrong_bytes_before_it_are_sent_again() {
+    let head = start().await;
+    let mut bulk = head.bulk().await;
+    let bytes: Vec<u8> = (0..300_000_u32).map(|i| (i % 253) as u8).collect();
+    let (digest, size) = (Sha256::digest(&bytes).to_vec(), bytes.len() as u64);
+    let request = v1::HaveRequest {
+        digests: vec![digest.clone()],
+    };
+    let (begun, rest) = bytes.split_at(200_000);
+
+    let cut = upload_part(&mut bulk, &digest, size, 0, &begun[1..]).await;
+    assert_eq!(cut.unwrap_err().code(), Code::DataLoss);
+    let wrong = upload_part(&mut bulk, &digest, size, 199_999, &bytes[199_999..]).await;
+    assert_eq!(wrong.unwrap_err().code(), Code::Aborted);
+    let gone = upload_part(&mut bulk, &digest, size, 199_999, rest).await;
+    assert_eq!(gone.unwrap_err().code(), Code::Aborted);
+
+    upload_part(&mut bulk, &digest, size, 0, begun)
+        .await
+        .unwrap_err();
+    let stored = bulk.have(request.clone()).await.unwrap().into_inner();
+    assert_eq!((stored.have, stored.partial), (vec![false], vec![200_000]));
+    upload_part(&mut bulk, &digest, size, 200_000, rest)
+        .await
+        .unwrap();
+    let stored = bulk.have(request).await.unwrap().into_inner();
+    assert_eq!((stored.have, stored.partial), (vec![true], vec![0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bytes_are_stored_only_under_their_own_hash_and_come_back_from_an_offset() {
     let head = start().await;
     let mut bulk = head.bulk().await;
@@ -311,17 +341,30 @@ async fn upload(
     digest: &[u8],
     bytes: &[u8],
 ) -> Result<v1::Artifact, tonic::Status> {
+    upload_part(bulk, digest, bytes.len() as u64, 0, bytes).await
+}
+
+/// Sends some of the bytes that have this hash, from `offset` on.
+async fn upload_part(
+    bulk: &mut BulkClient<tonic::transport::Channel>,
+    digest: &[u8],
+    size: u64,
+    offset: u64,
+    bytes: &[u8],
+) -> Result<v1::Artifact, tonic::Status> {
     let artifact = v1::Artifact {
         kind: "context".to_owned(),
         digest: digest.to_vec(),
-        size: bytes.len() as u64,
+        size,
     };
     let mut chunks = bytes.chunks(64 * 1024).map(|data| v1::UploadChunk {
         artifact: None,
+        offset: 0,
         data: Bytes::copy_from_slice(data),
     });
     let mut first = chunks.next().unwrap();
     first.artifact = Some(artifact);
+    first.offset = offset;
     let chunks: Vec<v1::UploadChunk> = std::iter::once(first).chain(chunks).collect();
     let answer = bulk.upload(tokio_stream::iter(chunks)).await?;
     Ok(answer.into_inner())

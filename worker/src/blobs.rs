@@ -6,7 +6,7 @@ pub use cache::Cache;
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek},
     path::{Path, PathBuf},
 };
 
@@ -95,7 +95,7 @@ pub fn describe(kind: ArtifactKind, path: &Path) -> io::Result<Artifact> {
     })
 }
 
-/// Stores a file at the head, unless the head has these bytes already.
+/// Stores a file at the head, unless the head has these bytes already; goes on where an upload was cut.
 pub async fn upload(bulk: &Bulk, artifact: Artifact, path: &Path) -> Result<(), Error> {
     let done = try_upload(bulk, artifact, path).await;
     if let Err(Error::Call(_)) = &done {
@@ -111,9 +111,11 @@ async fn try_upload(bulk: &Bulk, artifact: Artifact, path: &Path) -> Result<(), 
     if have.have == [true] {
         return Ok(());
     }
+    let offset = have.partial.first().copied().unwrap_or(0);
     let (chunks, outgoing) = mpsc::channel(CHUNKS_BOUND);
     let source = path.to_owned();
-    let reader = tokio::task::spawn_blocking(move || send_chunks(artifact, &source, &chunks));
+    let reader =
+        tokio::task::spawn_blocking(move || send_chunks(artifact, offset, &source, &chunks));
     let reader = AbortOnDropHandle::new(reader);
     let answer = client.upload(ReceiverStream::new(outgoing)).await;
     // A file that could not be read ends the stream early: that is the error to tell.
@@ -132,10 +134,13 @@ async fn try_upload(bulk: &Bulk, artifact: Artifact, path: &Path) -> Result<(), 
 
 fn send_chunks(
     artifact: Artifact,
+    offset: u64,
     path: &Path,
     chunks: &mpsc::Sender<v1::UploadChunk>,
 ) -> io::Result<()> {
-    let mut file = File::open(path)?.take(artifact.size);
+    let mut file = File::open(path)?;
+    file.seek(io::SeekFrom::Start(offset))?;
+    let mut file = file.take(artifact.size.saturating_sub(offset));
     let mut first = Some(v1::Artifact::from(artifact));
     loop {
         let mut buffer = vec![0; limits::CHUNK_BYTES];
@@ -145,12 +150,43 @@ fn send_chunks(
         }
         buffer.truncate(n);
         let chunk = v1::UploadChunk {
+            offset: if first.is_some() { offset } else { 0 },
             artifact: first.take(),
             data: Bytes::from(buffer),
         };
         if chunks.blocking_send(chunk).is_err() {
             // The call ended; its answer says why.
             return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_head_has_of_a_file_is_not_sent_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let content: Vec<u8> = (0..limits::CHUNK_BYTES * 2)
+            .map(|n| (n % 251) as u8)
+            .collect();
+        std::fs::write(&path, &content).unwrap();
+        let artifact = describe(ArtifactKind::Bundle, &path).unwrap();
+        for offset in [0, 1, content.len() - 1, content.len()] {
+            let (chunks, mut sent) = mpsc::channel(10);
+            send_chunks(artifact, offset as u64, &path, &chunks).unwrap();
+            drop(chunks);
+            let first = sent.blocking_recv().unwrap();
+            assert_eq!(first.artifact, Some(artifact.into()));
+            assert_eq!(first.offset, offset as u64);
+            let mut bytes = first.data.to_vec();
+            while let Some(chunk) = sent.blocking_recv() {
+                assert_eq!((chunk.artifact, chunk.offset), (None, 0));
+                bytes.extend(chunk.data);
+            }
+            assert_eq!(bytes, content[offset..]);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::Read,
+    io::{Read, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,8 @@ use orchestra_proto::v1;
 use orchestra_types::{Artifact, ArtifactKind, Digest, limits};
 use sha2::Digest as _;
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tonic::Code;
 
 use crate::{
     client::{Client, patiently},
@@ -74,45 +75,65 @@ impl Uploads {
         let bulk = client.bulk().await?;
         for artifact in missing {
             let (_, path) = &self.files[&artifact.digest];
-            patiently(async || bulk.clone().upload(chunks(artifact, path.clone())).await).await?;
+            patiently(async || {
+                let mut bulk = bulk.clone();
+                let digests = vec![artifact.digest.0.to_vec()];
+                let have = bulk.have(v1::HaveRequest { digests }).await?.into_inner();
+                let offset = have.partial.first().copied().unwrap_or(0);
+                match bulk.upload(chunks(artifact, offset, path.clone())).await {
+                    // What came earlier is gone, or was not right.
+                    Err(status) if status.code() == Code::Aborted => {
+                        bulk.upload(chunks(artifact, 0, path.clone())).await
+                    }
+                    done => done,
+                }
+            })
+            .await?;
         }
         Ok(())
     }
 }
 
-/// The file in chunks. A file that cannot be read to its end gives fewer bytes than announced,
+/// The file in chunks, from `offset` on. A file that cannot be read to its end gives fewer bytes than announced,
 /// which the head refuses.
 fn chunks(
     artifact: Artifact,
+    offset: u64,
     path: PathBuf,
 ) -> impl futures::Stream<Item = v1::UploadChunk> + Send + 'static {
     enum Place {
-        Start(Artifact, PathBuf),
+        Start(Artifact, u64, PathBuf),
         Inside(tokio::fs::File),
     }
-    futures::stream::unfold(Place::Start(artifact, path), async |place| match place {
-        Place::Start(artifact, path) => {
-            let mut file = tokio::fs::File::open(path).await.ok()?;
-            let data = read_chunk(&mut file).await?;
-            let first = v1::UploadChunk {
-                artifact: Some(artifact.into()),
-                data,
-            };
-            Some((first, Place::Inside(file)))
-        }
-        Place::Inside(mut file) => {
-            let data = read_chunk(&mut file)
-                .await
-                .filter(|data| !data.is_empty())?;
-            Some((
-                v1::UploadChunk {
-                    artifact: None,
+    futures::stream::unfold(
+        Place::Start(artifact, offset, path),
+        async |place| match place {
+            Place::Start(artifact, offset, path) => {
+                let mut file = tokio::fs::File::open(path).await.ok()?;
+                file.seek(SeekFrom::Start(offset)).await.ok()?;
+                let data = read_chunk(&mut file).await?;
+                let first = v1::UploadChunk {
+                    artifact: Some(artifact.into()),
                     data,
-                },
-                Place::Inside(file),
-            ))
-        }
-    })
+                    offset,
+                };
+                Some((first, Place::Inside(file)))
+            }
+            Place::Inside(mut file) => {
+                let data = read_chunk(&mut file)
+                    .await
+                    .filter(|data| !data.is_empty())?;
+                Some((
+                    v1::UploadChunk {
+                        artifact: None,
+                        data,
+                        offset: 0,
+                    },
+                    Place::Inside(file),
+                ))
+            }
+        },
+    )
 }
 
 async fn read_chunk(file: &mut tokio::fs::File) -> Option<Bytes> {
@@ -158,7 +179,13 @@ mod tests {
                 .add(ArtifactKind::Context, path.clone())
                 .await
                 .unwrap();
-            let sent: Vec<_> = chunks(artifact, path).collect().await;
+            let rest: Vec<_> = chunks(artifact, size as u64 / 2, path.clone())
+                .collect()
+                .await;
+            assert_eq!(rest[0].offset, size as u64 / 2);
+            let rest: Vec<u8> = rest.iter().flat_map(|c| c.data.to_vec()).collect();
+            assert_eq!(rest, content[size / 2..]);
+            let sent: Vec<_> = chunks(artifact, 0, path).collect().await;
             assert_eq!(sent[0].artifact, Some(artifact.into()));
             assert!(sent[1..].iter().all(|c| c.artifact.is_none()));
             let joined: Vec<u8> = sent.iter().flat_map(|c| c.data.to_vec()).collect();

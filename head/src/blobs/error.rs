@@ -36,6 +36,16 @@ pub enum Error {
         /// How many arrived, at least.
         found: u64,
     },
+    /// It is not there that an upload could go on.
+    #[error(
+        "there is no upload of {digest} that was cut after {offset} bytes; ask again, or send all"
+    )]
+    NoPartial {
+        /// Which bytes.
+        digest: Digest,
+        /// From where on the rest was to come.
+        offset: u64,
+    },
     /// The disk gives other bytes than were stored.
     #[error("`{path}` is damaged: its bytes hash to {found}; restore it from a backup")]
     Damaged {

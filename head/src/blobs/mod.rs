@@ -2,7 +2,7 @@
 //! large for the database.
 //!
 //! ```text
-//! blobs/tmp/<number>      being written
+//! blobs/tmp/<number>      being written, or cut and waiting for the rest
 //! blobs/ab/cdef…          complete: hash checked, file and directory fsynced
 //! ```
 //!
@@ -10,6 +10,7 @@
 //! async threads use `spawn_blocking`.
 
 mod error;
+mod partial;
 mod read;
 mod sweep;
 mod write;
@@ -40,6 +41,7 @@ struct Inner {
     next_temp: AtomicU64,
     /// Held while a name appears, is renewed or goes.
     names: Mutex<()>,
+    partials: Mutex<partial::Partials>,
 }
 
 impl Blobs {
@@ -57,6 +59,7 @@ impl Blobs {
             root: root.to_owned(),
             next_temp: AtomicU64::new(0),
             names: Mutex::new(()),
+            partials: Mutex::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),

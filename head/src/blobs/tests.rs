@@ -39,6 +39,59 @@ fn more_or_fewer_bytes_than_announced_are_refused() {
 }
 
 #[test]
+fn an_upload_that_was_cut_goes_on_where_it_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    let name = digest(b"abcdef");
+    let mut writer = blobs.writer(name, 6).unwrap();
+    writer.write(b"abc").unwrap();
+    writer.finish().unwrap_err();
+    assert_eq!(blobs.partial(&name), 3);
+    assert!(!blobs.has(&name));
+    let mut writer = blobs.resume(name, 6, 3).unwrap();
+    assert_eq!(blobs.partial(&name), 0, "it is somebody's now");
+    writer.write(b"def").unwrap();
+    writer.finish().unwrap();
+    assert_eq!(blobs.read(&name, 6).unwrap(), b"abcdef");
+}
+
+#[test]
+fn an_upload_does_not_go_on_from_another_place_or_from_wrong_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    let name = digest(b"abcdef");
+    let cut = |bytes: &[u8]| {
+        let mut writer = blobs.resume(name, 6, 0).unwrap();
+        writer.write(bytes).unwrap();
+        writer.finish().unwrap_err();
+    };
+    cut(b"abc");
+    let refused = blobs.resume(name, 6, 2).unwrap_err();
+    assert!(matches!(refused, Error::NoPartial { offset: 2, .. }));
+    cut(b"xyz");
+    let mut writer = blobs.resume(name, 6, 3).unwrap();
+    writer.write(b"def").unwrap();
+    let refused = writer.finish().unwrap_err();
+    assert!(matches!(refused, Error::WrongHash { .. }), "{refused}");
+    assert_eq!(blobs.partial(&name), 0, "wrong bytes are not kept");
+}
+
+#[test]
+fn what_was_cut_is_kept_in_bounds_and_leaves_nothing_when_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    for number in 0..200_u8 {
+        let mut writer = blobs.writer(digest(&[number]), 2).unwrap();
+        writer.write(b"x").unwrap();
+        writer.finish().unwrap_err();
+    }
+    let left = std::fs::read_dir(dir.path().join("tmp")).unwrap().count();
+    assert_eq!(left, 64);
+    assert_eq!(blobs.partial(&digest(&[199])), 1, "the newest are kept");
+    assert_eq!(blobs.partial(&digest(&[0])), 0);
+}
+
+#[test]
 fn a_download_resumes_at_an_offset() {
     let dir = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(dir.path()).unwrap();

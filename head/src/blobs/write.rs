@@ -20,9 +20,15 @@ pub struct Writer {
     blobs: Blobs,
     digest: Digest,
     size: u64,
+    part: Part,
+}
+
+/// What there is of them so far.
+#[derive(Debug)]
+pub(super) struct Part {
     temp: TempFile,
     hash: Sha256,
-    written: u64,
+    pub written: u64,
 }
 
 impl Blobs {
@@ -30,14 +36,32 @@ impl Blobs {
     pub fn writer(&self, digest: Digest, size: u64) -> Result<Writer, Error> {
         let number = self.inner.next_temp.fetch_add(1, Ordering::Relaxed);
         let temp = TempFile::create(self.temp_path(number))?;
-        Ok(Writer {
-            blobs: self.clone(),
-            digest,
-            size,
+        let part = Part {
             temp,
             hash: Sha256::new(),
             written: 0,
-        })
+        };
+        Ok(self.writer_on(digest, size, part))
+    }
+
+    /// Goes on to store bytes whose first `offset` came with an upload that was cut; from their
+    /// beginning where that is 0.
+    pub fn resume(&self, digest: Digest, size: u64, offset: u64) -> Result<Writer, Error> {
+        let left = self.partials().take(&digest);
+        match left {
+            _ if offset == 0 => self.writer(digest, size),
+            Some(part) if part.written == offset => Ok(self.writer_on(digest, size, part)),
+            Some(_) | None => Err(Error::NoPartial { digest, offset }),
+        }
+    }
+
+    fn writer_on(&self, digest: Digest, size: u64, part: Part) -> Writer {
+        Writer {
+            blobs: self.clone(),
+            digest,
+            size,
+            part,
+        }
     }
 
     /// Stores `bytes`. Returns when they are durable.
@@ -55,22 +79,26 @@ impl Blobs {
 impl Writer {
     /// Takes the next bytes. Refuses more than were announced at once.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.written += bytes.len() as u64;
-        if self.written > self.size {
+        let part = &mut self.part;
+        part.written += bytes.len() as u64;
+        if part.written > self.size {
             return Err(self.wrong_size());
         }
-        self.hash.update(bytes);
+        part.hash.update(bytes);
         let written = points::reach("blob.write");
-        let written = written.and_then(|()| self.temp.file.write_all(bytes));
-        written.map_err(|source| Error::io("write", &self.temp.path, source))
+        let written = written.and_then(|()| part.temp.file.write_all(bytes));
+        written.map_err(|source| Error::io("write", &part.temp.path, source))
     }
 
-    /// Makes the bytes durable under their name, if they are those that were announced.
+    /// No more bytes come: makes them durable under their name, if they are those that were
+    /// announced. When there are too few, they wait for the rest.
     pub fn finish(self) -> Result<(), Error> {
-        if self.written != self.size {
-            return Err(self.wrong_size());
+        if self.part.written < self.size {
+            let error = self.wrong_size();
+            self.blobs.partials().keep(self.digest, self.part);
+            return Err(error);
         }
-        let found = Digest(self.hash.finalize().into());
+        let found = Digest(self.part.hash.finalize().into());
         if found != self.digest {
             return Err(Error::WrongHash {
                 announced: self.digest,
@@ -78,7 +106,8 @@ impl Writer {
             });
         }
         let path = self.blobs.path(&self.digest);
-        self.temp
+        self.part
+            .temp
             .publish(&path, &self.blobs)
             .map_err(|source| Error::io("store", &path, source))
     }
@@ -86,7 +115,7 @@ impl Writer {
     fn wrong_size(&self) -> Error {
         Error::WrongSize {
             announced: self.size,
-            found: self.written,
+            found: self.part.written,
         }
     }
 }

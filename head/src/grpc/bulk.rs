@@ -68,10 +68,13 @@ impl bulk_server::Bulk for Bulk {
             .collect::<std::result::Result<_, _>>()
             .map_err(|e| status::refused(&e))?;
         let blobs = self.services.blobs.clone();
-        let look = move || digests.iter().map(|digest| blobs.has(digest)).collect();
+        let look = move || v1::HaveResponse {
+            have: digests.iter().map(|digest| blobs.has(digest)).collect(),
+            partial: digests.iter().map(|d| blobs.partial(d)).collect(),
+        };
         let have = tokio::task::spawn_blocking(look).await;
         let have = have.map_err(|_| status::internal("failed to look for the bytes"))?;
-        Ok(Response::new(v1::HaveResponse { have }))
+        Ok(Response::new(have))
     }
 
     type PushEventsStream = Stream<v1::EventAck>;
@@ -90,11 +93,12 @@ async fn upload(services: &Services, mut inbound: Streaming<v1::UploadChunk>) ->
     let first = first.ok_or_else(|| status::refused(&Refused::new("artifact", "is missing")))?;
     let artifact = convert::artifact("artifact", first.artifact);
     let artifact = artifact.map_err(|e| status::refused(&e))?;
+    let offset = first.offset;
     let room = services.disk.room_for(artifact.size);
     room.map_err(|full| status::full(&full))?;
     let blobs = services.blobs.clone();
     let (chunks, waiting) = mpsc::channel(CHUNKS_BOUND);
-    let writing = tokio::task::spawn_blocking(move || write(&blobs, artifact, waiting));
+    let writing = tokio::task::spawn_blocking(move || write(&blobs, artifact, offset, waiting));
     // A closed channel means that the writer has an answer already.
     let mut open = chunks.send(first.data).await.is_ok();
     while open {
@@ -106,7 +110,11 @@ async fn upload(services: &Services, mut inbound: Streaming<v1::UploadChunk>) ->
     drop(chunks);
     let written = writing.await;
     let written = written.map_err(|_| status::internal("failed to store the bytes"))?;
-    written.map_err(|e| status::blobs(&e))?;
+    written.map_err(|error| match error {
+        // The bytes before it may have been wrong: these may be right.
+        blobs::Error::WrongHash { .. } if offset > 0 => status::start_over(&error),
+        _ => status::blobs(&error),
+    })?;
     Ok(artifact)
 }
 
@@ -114,12 +122,13 @@ async fn upload(services: &Services, mut inbound: Streaming<v1::UploadChunk>) ->
 fn write(
     blobs: &Blobs,
     artifact: Artifact,
+    offset: u64,
     mut chunks: mpsc::Receiver<Bytes>,
 ) -> std::result::Result<(), blobs::Error> {
     if blobs.has(&artifact.digest) {
         return Ok(());
     }
-    let mut writer = blobs.writer(artifact.digest, artifact.size)?;
+    let mut writer = blobs.resume(artifact.digest, artifact.size, offset)?;
     while let Some(chunk) = chunks.blocking_recv() {
         writer.write(&chunk)?;
     }

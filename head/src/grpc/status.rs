@@ -119,9 +119,18 @@ pub(super) fn blobs(error: &blobs::Error) -> Status {
         blobs::Error::WrongHash { .. }
         | blobs::Error::WrongSize { .. }
         | blobs::Error::Damaged { .. } => Status::data_loss(text),
+        blobs::Error::NoPartial { .. } => Status::aborted(text),
         blobs::Error::Unknown(_) => Status::not_found(text),
         blobs::Error::TooLarge { .. } => Status::out_of_range(text),
     }
+}
+
+/// An upload that went on from an earlier one has brought wrong bytes.
+pub(super) fn start_over(error: &blobs::Error) -> Status {
+    Status::aborted(format!(
+        "{}; they will be taken from the beginning",
+        chain(error)
+    ))
 }
 
 /// There is no such task.

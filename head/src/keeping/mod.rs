@@ -95,6 +95,7 @@ impl Keeper {
     }
 
     async fn sweep_and_log(&self) {
+        self.blobs.forget_old_partials();
         match self.sweep(Mode::Remove).await {
             Ok(swept) => tracing::info!(
                 files = swept.files,

@@ -195,6 +195,7 @@ pub async fn upload(site: &Site, count: usize, bytes_max: usize) -> anyhow::Resu
         };
         let chunk = v1::UploadChunk {
             artifact: Some(artifact),
+            offset: 0,
             data: body.into(),
         };
         bulk.upload(tokio_stream::once(chunk)).await?;

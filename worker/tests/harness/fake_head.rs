@@ -330,7 +330,8 @@ impl Bulk for Service {
         let seen = self.seen();
         let digests = request.into_inner().digests;
         let have = digests.iter().map(|d| seen.blobs.contains_key(d)).collect();
-        Ok(Response::new(v1::HaveResponse { have }))
+        let partial = vec![0; digests.len()];
+        Ok(Response::new(v1::HaveResponse { have, partial }))
     }
 
     async fn push_events(
