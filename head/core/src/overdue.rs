@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A moment that passed longer ago than this was missed because the head itself was away: it
-/// cannot tell who was silent meanwhile.
+/// cannot tell who was silent meanwhile, nor who would have ended what he was told to end.
 const MISSED: Duration = Duration::from_secs(1);
 
 /// The clocks of tasks.
@@ -138,6 +138,9 @@ impl Core {
         if self.overdue.next().is_some_and(|at| now.since(at) > MISSED) {
             for watch in self.overdue.watches.values_mut() {
                 watch.active = now;
+                if let Some((_, asked)) = &mut watch.stopping {
+                    *asked = now;
+                }
             }
         }
         while let Some((at, id)) = self.overdue.timers.first().copied() {

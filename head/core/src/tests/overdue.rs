@@ -171,6 +171,20 @@ fn an_attempt_that_a_worker_cannot_end_is_left_to_a_person() {
 }
 
 #[test]
+fn a_head_that_was_away_gives_nothing_up_that_could_not_be_ended_meanwhile() {
+    let mut bench = busy_bench();
+    let id = bench.running(task());
+    let step = bench.beating(3 * MINUTE);
+    assert_eq!(stops(&step), [StopReason::Timeout]);
+    let _ = bench.away(60 * MINUTE);
+    assert_eq!(bench.status(id), TaskStatus::Running);
+    let _ = bench.beating(9 * MINUTE);
+    assert_eq!(bench.status(id), TaskStatus::Running);
+    let _ = bench.beating(2 * MINUTE);
+    assert_eq!(bench.status(id), TaskStatus::NeedsReview);
+}
+
+#[test]
 fn a_worker_that_was_away_is_told_again_to_end_it() {
     let mut bench = busy_bench();
     let id = bench.running(task());
