@@ -123,6 +123,7 @@ impl Core {
             .get_mut(&attempt.task)
             .expect("the attempt is held");
         let is_over = stopped.is_some() || is_budget(outcome.failure.as_ref());
+        task.row.failures += u32::from(mutated!(OverBudgetCharged) && is_over);
         let ending = if is_over && outcome.failure.is_some() && !task.row.cancel_requested {
             stopped.unwrap_or_else(|| self.over_budget_of(now, attempt.task))
         } else {

@@ -88,7 +88,9 @@ impl Core {
         };
         match &task.row.state {
             State::Queued { .. } => {
-                if let Some(due) = wait_ends(task).filter(|_| task.row.attempts == 0) {
+                let first = task.row.attempts == 0 || mutated!(QueueTimeoutOfRetries);
+                let waits = first && !mutated!(QueueTimeoutIgnored);
+                if let Some(due) = wait_ends(task).filter(|_| waits) {
                     self.overdue.timers.insert((due, id));
                 }
             }
@@ -125,7 +127,9 @@ impl Core {
         let Some(watch) = self.overdue.watches.get_mut(&id).filter(|_| current) else {
             return;
         };
-        watch.active = now;
+        if !mutated!(StallTooEarly) {
+            watch.active = now;
+        }
         // The timer that stands is early now; when it comes, it is set anew.
         if std::mem::take(&mut watch.silent) {
             self.rewind(id);
@@ -138,7 +142,9 @@ impl Core {
         if self.overdue.next().is_some_and(|at| now.since(at) > MISSED) {
             for watch in self.overdue.watches.values_mut() {
                 watch.active = now;
-                if let Some((_, asked)) = &mut watch.stopping {
+                if let Some((_, asked)) = &mut watch.stopping
+                    && !mutated!(GivenUpAfterSleep)
+                {
                     *asked = now;
                 }
             }
@@ -190,15 +196,18 @@ impl Core {
             found.changed = true;
         }
         match watch.stopping {
-            Some((reason, at)) if now.since(at) >= self.config.give_up_after => {
+            Some((reason, at)) if has_had(now.since(at), self.config.give_up_after) => {
                 found.give_up = Some(reason);
             }
             Some(_) => {}
             None => {
                 let limit = timing.timeout.saturating_add(self.config.timeout_margin);
-                if !timing.timeout.is_zero() && now.since(started) >= limit {
+                let late = now.since(started) >= limit || mutated!(TimeoutTooEarly);
+                if !timing.timeout.is_zero() && late && !mutated!(TimeoutIgnored) {
                     found.stop = Some(StopReason::Timeout);
-                } else if timing.stall_timeout.is_some_and(|limit| silence >= limit) {
+                } else if timing.stall_timeout.is_some_and(|limit| silence >= limit)
+                    && !mutated!(StallIgnored)
+                {
                     found.stop = Some(StopReason::Stalled);
                 }
                 watch.stopping = found.stop.map(|reason| (reason, now));
@@ -216,11 +225,20 @@ impl Core {
         let notice = (!watch.silent).then(|| watch.active.plus(self.config.stall_notice));
         let asked = watch
             .stopping
-            .map(|(_, at)| at.plus(self.config.give_up_after));
+            .map(|(_, at)| {
+                if mutated!(GivenUpTooEarly) {
+                    return at;
+                }
+                at.plus(self.config.give_up_after)
+            })
+            .filter(|_| !mutated!(NeverGivenUp));
         let open = watch.stopping.is_none();
         let limit = timing.timeout.saturating_add(self.config.timeout_margin);
-        let ends = (open && !timing.timeout.is_zero()).then(|| started.plus(limit));
-        let stalls = timing.stall_timeout.filter(|_| open);
+        let limited = !timing.timeout.is_zero() && !mutated!(TimeoutIgnored);
+        let ends = (open && limited).then(|| started.plus(limit));
+        let stalls = timing
+            .stall_timeout
+            .filter(|_| open && !mutated!(StallIgnored));
         let stalls = stalls.map(|limit| watch.active.plus(limit));
         let next = [notice, asked, ends, stalls].into_iter().flatten().min();
         self.overdue.set(id, next.unwrap_or(Timestamp(u64::MAX)));
@@ -263,6 +281,14 @@ impl Core {
         step.changes.push(Change::Outcome(Box::new(row)));
         self.end(now, id, EndStatus::NeedsReview, Some(failure), step);
     }
+}
+
+/// Whether a worker has had the time to end an attempt that it is left.
+fn has_had(time: Duration, left: Duration) -> bool {
+    if mutated!(NeverGivenUp) {
+        return false;
+    }
+    time >= left || mutated!(GivenUpTooEarly)
 }
 
 /// When a queued task has waited too long. Only the wait for the first attempt has an end.

@@ -169,7 +169,8 @@ impl Core {
             if held.contains(&attempt) {
                 let wished = row.cancel_requested && !mutated!(CancelNotRepeated);
                 let cancelled = wished.then_some(StopReason::Cancelled);
-                let over = self.is_over_budget(attempt).then_some(StopReason::Budget);
+                let over = self.is_over_budget(attempt) && !mutated!(BudgetStopNotRepeated);
+                let over = over.then_some(StopReason::Budget);
                 let late = self.overdue.stopping(attempt.task);
                 if let Some(why) = cancelled.or(late).or(over) {
                     self.order_stop(attempt.task, why, step);
@@ -183,7 +184,7 @@ impl Core {
                     runner,
                 });
                 // It is ordered again to be ended: its worker reports what became of it.
-                if self.is_over_budget(attempt) {
+                if self.is_over_budget(attempt) && !mutated!(BudgetStopNotRepeated) {
                     self.order_stop(attempt.task, StopReason::Budget, step);
                 }
             } else {

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_core::{Config, NewTask, ReportBody};
 use orchestra_types::{
-    AccountName, Exit, Failure, FailureCode, MachineId, ManifestSummary, OnDependencyFailure,
-    Outcome, Place, Priority, ProjectRef, RunnerName, TaskId, TaskSpec, Timestamp, Usage, WorkerId,
+    AccountName, Budget, Exit, Failure, FailureCode, MachineId, ManifestSummary,
+    OnDependencyFailure, Outcome, Place, Priority, ProjectRef, RunnerName, TaskId, TaskSpec,
+    Timestamp, Usage, WorkerId,
     runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
@@ -75,6 +76,12 @@ pub struct Want {
     pub policy: OnDependencyFailure,
     /// It is not started before this moment.
     pub start_at: Option<Timestamp>,
+    /// How many seconds it may wait for a worker, run, and be silent; 0 is no limit.
+    pub limits: [u64; 3],
+    /// How many tokens it and its subtasks may use; 0 is no limit.
+    pub budget: u64,
+    /// The task that it is a part of; one with a budget.
+    pub parent: Option<TaskId>,
 }
 
 impl Want {
@@ -93,6 +100,9 @@ impl Want {
             share: 0,
             policy: OnDependencyFailure::Block,
             start_at: None,
+            limits: [0; 3],
+            budget: 0,
+            parent: None,
         }
     }
 }
@@ -110,6 +120,12 @@ pub enum Result {
     Limited,
     /// It was told to end.
     Cancelled,
+    /// It was told to end because a budget is used up.
+    OverBudget,
+    /// It was told to end because it ran too long.
+    TimedOut,
+    /// It was told to end because nothing was heard of it.
+    Silent,
     /// Its worker was told that it is not its own any more.
     GivenUp,
 }
@@ -124,6 +140,9 @@ impl Result {
             Self::Hopeless => Some(FailureCode::BadRequest),
             Self::Limited => Some(FailureCode::RateLimited),
             Self::Cancelled => Some(FailureCode::Cancelled),
+            Self::TimedOut => Some(FailureCode::Timeout),
+            Self::Silent => Some(FailureCode::Stalled),
+            Self::OverBudget => Some(FailureCode::BudgetExceeded),
             Self::GivenUp => Some(FailureCode::WorkerLost),
         }
     }
@@ -208,6 +227,12 @@ impl Cast {
         spec.submitter = PEOPLE[usize::from(want.share)].to_owned();
         spec.on_dependency_failure = want.policy;
         spec.start_at = want.start_at;
+        let [wait, run, silence] = want.limits.map(limit);
+        spec.queue_timeout = wait;
+        spec.timeout = run.unwrap_or_default();
+        spec.stall_timeout = silence;
+        spec.parent = want.parent;
+        spec.budget = tokens(want.budget);
         if want.project {
             spec.project = Some(self.project.clone());
         }
@@ -228,9 +253,9 @@ impl Cast {
         }
     }
 
-    /// A report's body as a worker sends it, by the worker's clock.
+    /// A report's body as a worker sends it, by the worker's clock, with what its agent used.
     #[must_use]
-    pub fn body(&self, said: Said, clock: Timestamp) -> ReportBody {
+    pub fn body(&self, said: Said, clock: Timestamp, used: u64) -> ReportBody {
         match said {
             Said::Accepted => ReportBody::Accepted,
             Said::Started => ReportBody::Started,
@@ -242,6 +267,7 @@ impl Cast {
                     failure.resets_at = Some(clock.plus(LIMIT_RESETS_AFTER));
                 }
                 outcome.finished_at = clock;
+                outcome.usage = usage(used);
                 ReportBody::Finished(Box::new(outcome))
             }
         }
@@ -251,6 +277,28 @@ impl Cast {
 impl Default for Cast {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+fn limit(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+/// A budget of tokens; 0 is no limit.
+#[must_use]
+pub fn tokens(limit: u64) -> Budget {
+    Budget {
+        tokens: (limit > 0).then_some(limit),
+        ..Budget::default()
+    }
+}
+
+/// So many tokens.
+#[must_use]
+pub fn usage(tokens: u64) -> Usage {
+    Usage {
+        output_tokens: tokens,
+        ..Usage::default()
     }
 }
 

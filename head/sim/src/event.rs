@@ -1,12 +1,12 @@
 //! What reaches the head, in a world's words.
 
-use orchestra_core::{Availability, ConnectionId, Held, Input, Report, RequestId};
+use orchestra_core::{Availability, ConnectionId, Held, Input, Meter, Report, RequestId};
 use orchestra_types::{
     ApplyResult, AttemptId, Priority, TaskId, Timestamp,
     runner::{Readiness, WorkerInfo},
 };
 
-use crate::cast::{Cast, RUNNERS, Said, Want};
+use crate::cast::{Cast, RUNNERS, Said, Want, tokens, usage};
 
 /// What of a worker's description can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub enum Ask {
     Cordon(u8, Availability),
     /// Give a task another priority.
     Prioritise(TaskId, Priority),
+    /// Let a task and its subtasks use more tokens.
+    Raise(TaskId, u64),
 }
 
 /// One input of the head.
@@ -101,9 +103,24 @@ pub enum Event {
         attempt: AttemptId,
         /// What.
         said: Said,
+        /// How many tokens its agent has used.
+        used: u64,
         /// The worker's clock.
         clock: Timestamp,
     },
+    /// What a running attempt has used so far.
+    Metered {
+        /// The stream.
+        connection: u64,
+        /// Who.
+        worker: u8,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// How many tokens.
+        used: u64,
+    },
+    /// An agent gave a sign of life.
+    Active(AttemptId),
     /// A result is in place.
     Closed {
         /// Which attempt.
@@ -164,6 +181,7 @@ impl Event {
                 seq,
                 attempt,
                 said,
+                used,
                 clock,
             } => Input::Reported {
                 connection: ConnectionId(*connection),
@@ -171,9 +189,24 @@ impl Event {
                 report: Box::new(Report {
                     seq: *seq,
                     attempt: *attempt,
-                    body: cast.body(*said, *clock),
+                    body: cast.body(*said, *clock, *used),
                 }),
             },
+            Self::Metered {
+                connection,
+                worker,
+                attempt,
+                used,
+            } => Input::Metered {
+                connection: ConnectionId(*connection),
+                worker: id(worker),
+                attempt: *attempt,
+                meter: Box::new(Meter {
+                    usage: usage(*used),
+                    ..Meter::default()
+                }),
+            },
+            Self::Active(attempt) => Input::Active { attempt: *attempt },
             Self::Closed { attempt, conflict } => Input::Closed {
                 attempt: *attempt,
                 apply: applied(*conflict),
@@ -209,6 +242,12 @@ fn question(request: RequestId, ask: &Ask, cast: &Cast) -> Input {
             request,
             worker: cast.workers[usize::from(*worker)].id.clone(),
             availability: *availability,
+        },
+        Ask::Raise(task, more) => Input::SetTaskBudget {
+            request,
+            task: *task,
+            budget: tokens(*more),
+            add: true,
         },
         Ask::Prioritise(task, priority) => Input::Prioritise {
             request,

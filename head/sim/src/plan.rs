@@ -95,6 +95,10 @@ switches! {
     Bulk = "bulk",
     /// Workers that let attempts wait beyond their slots.
     Prefetch = "prefetch",
+    /// Tasks with budgets, and tasks that are a part of those.
+    Budgets = "budgets",
+    /// Tasks that may wait, run or be silent only for so long.
+    Timeouts = "timeouts",
 }
 
 /// A set of switches.
@@ -190,6 +194,9 @@ impl Plan {
                 lease_grace: lease / 4,
                 losses_max: u32::try_from(random.between(1, 3)).unwrap_or(1),
                 queue_max: random.between(3, 12),
+                timeout_margin: Duration::from_secs(2),
+                give_up_after: Duration::from_secs(random.between(5, 20)),
+                stall_notice: Duration::from_secs(random.between(5, 20)),
                 ..base.clone()
             },
         }

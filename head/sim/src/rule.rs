@@ -49,6 +49,10 @@ rules! {
     NoIdle = "no idle slot",
     /// What waits at a worker is called back when it could begin elsewhere, and never in vain.
     CallBack = "what waits is called back",
+    /// What is used counts everywhere it should, and nothing goes on beyond a budget.
+    Budgets = "budgets hold",
+    /// Nothing waits or runs longer than it may, and nothing is ended too early.
+    Clocks = "timeouts are kept",
     /// A worker is lost when its lease has ended, and only then.
     Leases = "the lease decides loss",
     /// Orders go to the holder, on its open stream.

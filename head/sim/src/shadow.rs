@@ -3,6 +3,8 @@
 //! There are two: one follows what was decided, one what is durable. A crash makes the first one
 //! a copy of the second.
 
+use std::time::Duration;
+
 use orchestra_core::{Availability, Change, EndStatus, Ending, State, TaskRow};
 use orchestra_types::{
     AttemptId, FailureCode, OnDependencyFailure, Priority, TaskId, TaskStatus, runner::Readiness,
@@ -90,6 +92,16 @@ pub struct Shade {
     pub policy: OnDependencyFailure,
     /// It is not started before this moment.
     pub start_at: u64,
+    /// How many milliseconds it may wait for its first attempt, run, and be silent; 0 is no limit.
+    pub limits: [u64; 3],
+    /// How many tokens it and its subtasks may use at first; 0 is no limit.
+    pub budget: u64,
+    /// The task that it is a part of.
+    pub parent: Option<TaskId>,
+    /// Whether it is tried again, once its result is in place, because of a budget.
+    pub goes_on: bool,
+    /// Whether its reason is a budget.
+    pub over_budget: bool,
     /// Whether a cancel is in force: not a row's word, but what was promised.
     pub cancelled: bool,
 }
@@ -115,8 +127,24 @@ const NOTHING: Shade = Shade {
     share: 0,
     policy: OnDependencyFailure::Block,
     start_at: 0,
+    limits: [0; 3],
+    budget: 0,
+    parent: None,
+    goes_on: false,
+    over_budget: false,
     cancelled: false,
 };
+
+/// What a task and its subtasks may use and have used, as its row says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purse {
+    /// How many tokens; 0 is no limit.
+    pub limit: u64,
+    /// Tokens of attempts that ended.
+    pub spent: u64,
+    /// Attempts that ended and count.
+    pub attempts: u32,
+}
 
 /// The end of an attempt as its row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +189,8 @@ pub struct Shadow {
     pub attempts: Vec<(AttemptId, u8)>,
     /// Submissions.
     pub keys: Vec<Key>,
+    /// What tasks have used.
+    pub purses: Vec<(TaskId, Purse)>,
     /// Up to which report of each worker is recorded.
     pub acked: [u64; WORKERS_MAX],
     /// What each account bears.
@@ -213,8 +243,41 @@ impl Shade {
             share: u8::from(facts.submitter == PEOPLE[1]),
             policy: facts.on_dependency_failure,
             start_at: facts.timing.start_at.map_or(0, |at| at.0),
+            limits: [
+                ms(facts.timing.queue_timeout),
+                ms(Some(facts.timing.timeout)),
+                ms(facts.timing.stall_timeout),
+            ],
+            budget: facts
+                .terms
+                .as_ref()
+                .and_then(|terms| terms.budget.tokens)
+                .unwrap_or(0),
+            parent: facts.terms.as_ref().and_then(|terms| terms.parent),
+            goes_on: match &row.state {
+                State::Closing {
+                    ending: Ending::Retry { reason },
+                    ..
+                } => reason.code == FailureCode::BudgetExceeded,
+                State::Closing { .. }
+                | State::Blocked
+                | State::Queued { .. }
+                | State::Assigned { .. }
+                | State::Running { .. }
+                | State::Ended { .. } => false,
+            },
+            over_budget: row
+                .reason
+                .as_ref()
+                .is_some_and(|reason| reason.code == FailureCode::BudgetExceeded),
             cancelled: false,
         }
+    }
+
+    /// Whether it waits for a person.
+    #[must_use]
+    pub fn is_in_review(&self) -> bool {
+        self.at == At::Ended(EndStatus::NeedsReview)
     }
 
     /// The worker that holds it, and the runner.
@@ -270,6 +333,11 @@ impl At {
             State::Ended { status, .. } => Self::Ended(*status),
         }
     }
+}
+
+fn ms(limit: Option<Duration>) -> u64 {
+    let limit = limit.unwrap_or_default();
+    u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A task's bit in a set.
@@ -357,6 +425,15 @@ impl Shadow {
         ends.find(|end| end.attempt == attempt).copied()
     }
 
+    /// What a task has used.
+    #[must_use]
+    pub fn purse(&self, id: TaskId) -> Option<Purse> {
+        let mut purses = self.purses.iter();
+        purses
+            .find(|(known, _)| *known == id)
+            .map(|(_, purse)| *purse)
+    }
+
     /// A submission.
     #[must_use]
     pub fn key(&self, key: usize) -> Option<Key> {
@@ -413,6 +490,15 @@ impl Shadow {
                     };
                 }
             }
+            Change::Ledger(row) => {
+                let purse = Purse {
+                    limit: row.budget.tokens.unwrap_or(0),
+                    spent: row.spent.tokens,
+                    attempts: row.spent.attempts,
+                };
+                self.purses.retain(|(known, _)| *known != row.task);
+                self.purses.push((row.task, purse));
+            }
             Change::ForgetTask { id, .. } => self.set(*id, NOTHING),
             Change::ForgetKey { key } => {
                 let key = key.parse().ok();
@@ -422,7 +508,6 @@ impl Shadow {
             | Change::ForgetWorker { .. }
             | Change::Schedule(_)
             | Change::ForgetSchedule { .. }
-            | Change::Ledger(_)
             | Change::Project(_) => {}
         }
     }
@@ -434,6 +519,7 @@ impl Shadow {
         self.outcomes.clone_from(&other.outcomes);
         self.attempts.clone_from(&other.attempts);
         self.keys.clone_from(&other.keys);
+        self.purses.clone_from(&other.purses);
         self.acked = other.acked;
         self.epochs = other.epochs;
         self.availability = other.availability;

@@ -126,6 +126,7 @@ impl Core {
     pub(crate) fn hold(&mut self, now: Timestamp, id: TaskId) -> bool {
         let owners = self.owners(id);
         let why = self.budgets.hold(now, &owners);
+        let why = why.filter(|_| !mutated!(BudgetIgnored));
         let held = why.is_some();
         if let Some(why) = why {
             self.budgets.keep_back(id, why);
@@ -147,6 +148,9 @@ impl Core {
 
     /// Lets those into the queue whose budget allows it again.
     pub(super) fn release_held(&mut self, now: Timestamp, step: &mut Step) {
+        if mutated!(HeldForEver) {
+            return;
+        }
         let held: Vec<TaskId> = self.budgets.held.keys().copied().collect();
         for id in held {
             self.budgets.let_go(id);

@@ -66,7 +66,10 @@ impl Budgets {
         if self.tasks.is_empty() && self.projects.is_empty() {
             return Vec::new();
         }
-        let above = |id: &TaskId| self.tasks.get(id)?.parent;
+        let above = |id: &TaskId| {
+            let parent = self.tasks.get(id)?.parent;
+            parent.filter(|_| !mutated!(BudgetOfParentIgnored))
+        };
         let own = self.tasks.contains_key(&id).then_some(id);
         let chain = std::iter::successors(own, above);
         let known = chain.filter(|id| self.tasks.contains_key(id));

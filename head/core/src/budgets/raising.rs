@@ -46,7 +46,7 @@ impl Core {
     /// Queues a task again that had stopped at a budget which allows it to go on.
     fn go_on(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
         let owners = self.owners(id);
-        if self.budgets.hold(now, &owners).is_some() {
+        if self.budgets.hold(now, &owners).is_some() || mutated!(RaiseForgotten) {
             return;
         }
         let Some(task) = self.tasks.get_mut(&id) else {

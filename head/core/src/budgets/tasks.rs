@@ -18,7 +18,12 @@ impl Budgets {
     /// Takes a task's row as it was kept.
     pub fn insert_task(&mut self, row: &LedgerRow) {
         let entry = self.tasks.entry(row.task).or_default();
-        entry.ledger = Ledger::new(row.budget, row.spent);
+        let spent = if mutated!(UseForgottenByStart) {
+            Spent::default()
+        } else {
+            row.spent
+        };
+        entry.ledger = Ledger::new(row.budget, spent);
     }
 
     /// A task is forgotten.

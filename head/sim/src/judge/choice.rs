@@ -120,6 +120,12 @@ impl Judge {
         fills_only: bool,
     ) -> Checked {
         hold!(Orders, self.assigning, "{id} starts on a head that stops");
+        let broke = self.used_up(id, shade);
+        hold!(
+            Budgets,
+            broke.is_none(),
+            "{id} starts, and {broke:?} is used up"
+        );
         let load = self.load();
         let n = usize::from(worker);
         let begins = self.could_begin(shade, n, &load);
@@ -185,8 +191,10 @@ impl Judge {
         let now = self.now;
         self.shadow
             .tasks()
-            .filter(move |(_, shade)| match shade.at {
-                At::Queued { not_before, .. } => not_before <= now,
+            .filter(move |(id, shade)| match shade.at {
+                At::Queued { not_before, .. } => {
+                    not_before <= now && self.used_up(*id, shade).is_none()
+                }
                 At::Nowhere
                 | At::Blocked
                 | At::Assigned { .. }

@@ -7,7 +7,7 @@ use crate::{
     cover::Point,
     event::Event,
     rule::{Checked, hold},
-    shadow::At,
+    shadow::{At, Shade},
 };
 
 /// A lease that ended longer ago was missed because the head was away.
@@ -68,7 +68,12 @@ impl Judge {
                 }
             }
             Event::StopAssigning => self.assigning = false,
-            Event::Asked { .. } | Event::Closed { .. } | Event::Tick | Event::Restored => {}
+            Event::Asked { .. }
+            | Event::Metered { .. }
+            | Event::Active(_)
+            | Event::Closed { .. }
+            | Event::Tick
+            | Event::Restored => {}
         }
     }
 
@@ -118,26 +123,24 @@ impl Judge {
     /// The core must be called again when the next lease ends or the next delay is over.
     pub(super) fn deadline(&self, core: &Core) -> Checked {
         let leases = self.seen.iter().filter_map(|seen| seen.lease_ends);
-        let delays = self.shadow.tasks().filter_map(|(_, shade)| match shade.at {
-            At::Queued { not_before, .. } => Some(not_before).filter(|at| *at > self.now),
-            At::Nowhere
-            | At::Blocked
-            | At::Assigned { .. }
-            | At::Running { .. }
-            | At::Closing { .. }
-            | At::Ended(_) => None,
+        let waits = |id, shade: &Shade| {
+            matches!(shade.at, At::Queued { .. }) && self.used_up(id, shade).is_none()
+        };
+        let waiting = self.shadow.tasks().filter(|(id, shade)| waits(*id, shade));
+        let moments = waiting.flat_map(|(_, shade)| {
+            let not_before = match shade.at {
+                At::Queued { not_before, .. } => Some(not_before),
+                At::Nowhere
+                | At::Blocked
+                | At::Assigned { .. }
+                | At::Running { .. }
+                | At::Closing { .. }
+                | At::Ended(_) => None,
+            };
+            [not_before, shade.avoids.map(|(_, until)| until)]
         });
-        let others = self.shadow.tasks().filter_map(|(_, shade)| match shade.at {
-            At::Queued { .. } => shade.avoids.map(|(_, until)| until),
-            At::Nowhere
-            | At::Blocked
-            | At::Assigned { .. }
-            | At::Running { .. }
-            | At::Closing { .. }
-            | At::Ended(_) => None,
-        });
-        let others = others.filter(|until| *until > self.now);
-        let due = leases.chain(delays).chain(others).min();
+        let moments = moments.flatten().filter(|at| *at > self.now);
+        let due = leases.chain(moments).chain(self.clock_due()).min();
         let asked = core.next_deadline().map(|at| at.0);
         let in_time = due.is_none_or(|due| asked.is_some_and(|asked| asked <= due));
         hold!(Deadlines, in_time, "due at {due:?}, it asks for {asked:?}");

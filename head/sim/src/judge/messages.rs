@@ -2,7 +2,7 @@
 
 use orchestra_core::{
     Availability, CancelRefused, EndStatus, Message, PriorityRefused, Reply, RetryRefused, Step,
-    SubmitRefused, Welcome,
+    StopReason, SubmitRefused, Welcome,
 };
 use orchestra_types::{AttemptId, RunnerName, TaskId};
 
@@ -48,8 +48,8 @@ impl Judge {
                 Message::Stop {
                     connection,
                     attempt,
-                    ..
-                } => self.stop(connection.0, *attempt)?,
+                    reason,
+                } => self.stop(connection.0, *attempt, *reason)?,
                 Message::AckReports { connection, up_to } => {
                     acks += 1;
                     self.ack(event, connection.0, *up_to)?;
@@ -156,6 +156,7 @@ impl Judge {
                 let ended = shade.and_then(|shade| shade.status()) == Some(*status);
                 (ended && status.is_ended(), Point::PriorityRefused)
             }
+            (Ask::Raise(id, _), Reply::Done(done)) => (id == done, Point::BudgetRaised),
             (Ask::Applied(id), Reply::Done(done)) => (id == done, Point::RetryDone),
             (_, _) => (false, Point::NotFound),
         };
@@ -311,10 +312,14 @@ impl Judge {
         Ok(())
     }
 
-    fn stop(&self, connection: u64, attempt: AttemptId) -> Checked {
+    fn stop(&self, connection: u64, attempt: AttemptId, why: StopReason) -> Checked {
         let shade = self.shadow.task(attempt.task);
         let right = shade.attempts == attempt.number
-            && shade.cancel_requested
+            && match why {
+                StopReason::Cancelled => shade.cancel_requested,
+                StopReason::Budget => self.is_too_much(attempt),
+                StopReason::Timeout | StopReason::Stalled => self.is_too_long(attempt, why),
+            }
             && shade.holder().is_some_and(|(worker, _)| {
                 self.seen[usize::from(worker)].connection == Some(connection)
             });

@@ -5,7 +5,9 @@
 //! from an event, and breaks off at the first difference.
 
 mod ahead;
+mod budgets;
 mod choice;
+mod clocks;
 mod leases;
 mod memory;
 mod messages;
@@ -57,6 +59,8 @@ pub struct Judge {
     /// Tasks that are elsewhere after this step, as a set.
     moved: u64,
     calls: ahead::Calls,
+    money: budgets::Money,
+    clocks: clocks::Clocks,
     /// Cancels and retries of this step, for the durable shadow.
     pub marks: Vec<(TaskId, bool)>,
 }
@@ -76,6 +80,8 @@ impl Judge {
             changed: 0,
             moved: 0,
             calls: ahead::Calls::default(),
+            money: budgets::Money::default(),
+            clocks: clocks::Clocks::default(),
             marks: Vec::new(),
         }
     }
@@ -97,6 +103,8 @@ impl Judge {
         let before = self.before(event);
         self.note_calls(event);
         self.note(event);
+        self.note_use(event);
+        self.note_sign(event);
         self.leases();
         for change in &step.changes {
             self.change(event, change, cast)?;
@@ -106,6 +114,8 @@ impl Judge {
         self.messages(event, &before, step, cast)?;
         self.memory(event, step, core, cast)?;
         self.no_idle()?;
+        self.money(event, step, core)?;
+        self.clocks(step, core)?;
         self.nothing_waits_in_vain()?;
         self.deadline(core)
     }
@@ -123,6 +133,7 @@ impl Judge {
                 Ask::Cancel(task)
                 | Ask::Retry(task)
                 | Ask::Applied(task)
+                | Ask::Raise(task, _)
                 | Ask::Prioritise(task, _) => {
                     before.shade = Some(self.shadow.task(*task));
                 }
@@ -150,6 +161,8 @@ impl Judge {
             Event::Detached { .. }
             | Event::Capacity { .. }
             | Event::Heartbeat { .. }
+            | Event::Metered { .. }
+            | Event::Active(_)
             | Event::Closed { .. }
             | Event::StopAssigning
             | Event::Tick
@@ -181,6 +194,7 @@ impl Judge {
             | Ask::Retry(_)
             | Ask::Applied(_)
             | Ask::Cordon(..)
+            | Ask::Raise(..)
             | Ask::Prioritise(..) => {}
         }
     }
@@ -236,6 +250,8 @@ impl Judge {
         self.assigning = true;
         self.expired = 0;
         self.shadow.copy(durable);
+        self.restore_money();
+        self.restore_clocks(core);
         let lease_ends = self.lease_from(now.0);
         for (seen, epoch) in self.seen.iter_mut().zip(durable.epochs) {
             seen.connection = None;

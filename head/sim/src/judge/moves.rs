@@ -38,10 +38,15 @@ pub(super) fn failed(change: &Move<'_>) -> bool {
     };
     match result {
         Result::Good | Result::Cancelled => false,
+        Result::OverBudget if !change.old.cancel_requested => false,
         Result::Limited if met_limit(change) => false,
-        Result::Limited | Result::Bad | Result::Hopeless | Result::GivenUp => {
-            !change.old.cancel_requested
-        }
+        Result::OverBudget
+        | Result::TimedOut
+        | Result::Silent
+        | Result::Limited
+        | Result::Bad
+        | Result::Hopeless
+        | Result::GivenUp => !change.old.cancel_requested,
     }
 }
 
@@ -60,8 +65,8 @@ pub(super) fn expected(old: &Shade, new: &Shade, result: Result) -> Option<EndSt
     let retryable = match result {
         Result::Good => return Some(EndStatus::Succeeded),
         Result::Cancelled => return Some(EndStatus::Cancelled),
-        Result::Bad | Result::GivenUp | Result::Limited => true,
-        Result::Hopeless => false,
+        Result::Bad | Result::GivenUp | Result::Limited | Result::TimedOut | Result::Silent => true,
+        Result::Hopeless | Result::OverBudget => false,
     };
     if old.cancel_requested {
         return Some(EndStatus::Cancelled);
@@ -101,6 +106,10 @@ pub(super) fn retried(change: &Move<'_>) -> bool {
         change,
         |ask| matches!(ask, Ask::Retry(id) if *id == change.id),
     )
+}
+
+pub(super) fn raises(change: &Move<'_>) -> bool {
+    asks(change, |ask| matches!(ask, Ask::Raise(..)))
 }
 
 pub(super) fn applies(change: &Move<'_>) -> bool {

@@ -5,7 +5,7 @@ use orchestra_types::{AttemptId, FailureCode, OnDependencyFailure};
 
 use super::{
     Judge,
-    moves::{Move, applies, asks, cancels, end_point, expected, failed, result, retried},
+    moves::{Move, applies, asks, cancels, end_point, expected, failed, raises, result, retried},
 };
 use crate::{
     cast::{Cast, Said, account},
@@ -34,7 +34,11 @@ impl Judge {
         self.facts_stay(&change)?;
         self.counters(&change)?;
         self.avoids(&change)?;
-        self.moved(&change)
+        let over = self.is_over(&change);
+        self.count_use(&change);
+        self.moved(&change, over)?;
+        self.count_time(&change);
+        Ok(())
     }
 
     fn facts_stay(&self, change: &Move<'_>) -> Checked {
@@ -66,6 +70,7 @@ impl Judge {
         let right = match new.at {
             At::Queued { .. } if over && self.is_given_back(change) => stays,
             At::Queued { .. } if over && self.met_limit(change) => stays,
+            At::Queued { .. } if self.is_over(change) || old.goes_on => stays,
             At::Queued { not_before, .. } if over => {
                 let least = self.backoff(new.failures + new.losses);
                 new.avoids.is_some_and(|(worker, until)| {
@@ -112,7 +117,8 @@ impl Judge {
             (0, 0)
         } else {
             (
-                old.failures + u32::from(failed(change) && !self.lost(change)),
+                old.failures
+                    + u32::from(failed(change) && !self.lost(change) && !self.is_over(change)),
                 old.losses + u32::from(self.lost(change)),
             )
         };
@@ -130,17 +136,19 @@ impl Judge {
     /// Whether this is the loss of an attempt: it was held and no longer is, and no result says why.
     fn lost(&self, change: &Move<'_>) -> bool {
         let over = change.old.holder().is_some() && change.new.holder().is_none();
-        over && self.result(change).is_none() && !self.is_given_back(change)
+        over && self.result(change).is_none()
+            && !self.is_given_back(change)
+            && !self.is_given_up(change)
     }
 
     /// The result that ends an attempt. A report that was not taken is none: its worker's lease
     /// ends with the same input, which one that is taken would have renewed.
-    fn result(&self, change: &Move<'_>) -> Option<crate::cast::Result> {
+    pub(super) fn result(&self, change: &Move<'_>) -> Option<crate::cast::Result> {
         let holder = change.old.holder().map_or(0, |(holder, _)| holder);
         result(change).filter(|_| self.expired & (1 << holder) == 0)
     }
 
-    fn moved(&mut self, change: &Move<'_>) -> Checked {
+    fn moved(&mut self, change: &Move<'_>, over: bool) -> Checked {
         let Move { id, old, new, .. } = change;
         match (old.at, new.at) {
             (At::Nowhere, At::Blocked | At::Queued { .. }) => self.came(change),
@@ -154,6 +162,12 @@ impl Judge {
                 self.cover.hit(Point::BlockedQueued);
                 self.waits_right(change)?;
                 self.free(change)
+            }
+            (At::Queued { .. }, At::Ended(EndStatus::Failed)) => {
+                self.cover.hit(Point::QueueTimeout);
+                let late = self.waited_too_long(old);
+                hold!(Clocks, late, "{id} has time to wait");
+                Ok(())
             }
             (At::Blocked, At::Ended(EndStatus::Cancelled)) if self.shadow.is_doomed(old) => {
                 self.cover.hit(Point::BlockedCancelled);
@@ -197,7 +211,9 @@ impl Judge {
                 hold!(OneHolder, stays, "{id} starts elsewhere");
                 self.started(change)
             }
-            (At::Assigned { .. } | At::Running { .. }, _) if old.at != new.at => self.ends(change),
+            (At::Assigned { .. } | At::Running { .. }, _) if old.at != new.at => {
+                self.ends(change, over)
+            }
             (At::Closing { plan }, _) if old.at != new.at => self.closed(change, plan),
             (At::Ended(status), At::Blocked | At::Queued { .. }) => self.again(change, status),
             (At::Ended(EndStatus::NeedsReview), At::Ended(EndStatus::Succeeded)) => {
@@ -299,23 +315,40 @@ impl Judge {
     }
 
     /// A held attempt is over: by its result, or by a loss.
-    fn ends(&mut self, change: &Move<'_>) -> Checked {
+    fn ends(&mut self, change: &Move<'_>, over: bool) -> Checked {
         let Move { id, old, new, .. } = change;
         if self.is_given_back(change) {
             return self.given_back(change);
+        }
+        if self.is_given_up(change) {
+            return self.given_up(change);
         }
         match self.result(change) {
             Some(result) => {
                 let own = self.by_holder(change);
                 hold!(Fencing, own, "{id} ends after {:?}", change.event);
-                let plan = expected(old, new, result);
+                let used_up = self.used_up(*id, old).is_some();
+                let plan = match expected(old, new, result) {
+                    _ if over => None,
+                    plan => plan,
+                };
+                // Where a budget stands against another attempt, a person is asked.
+                let plan = plan.or(used_up.then_some(EndStatus::NeedsReview));
+                if over || (used_up && plan == Some(EndStatus::NeedsReview)) {
+                    self.cover.hit(if used_up {
+                        Point::BudgetAsks
+                    } else {
+                        Point::BudgetRaisedMeanwhile
+                    });
+                }
                 let recorded = self.recorded(change, true);
                 hold!(ResultOnce, recorded, "{id} ends without its result");
+                let goes_on = over && plan.is_none();
                 if !old.project {
-                    return self.settled(change, plan);
+                    return self.settled(change, plan, goes_on);
                 }
                 self.cover.hit(Point::HeldClosing);
-                let right = new.at == At::Closing { plan };
+                let right = new.at == At::Closing { plan } && new.goes_on == goes_on;
                 hold!(Charges, right, "{id}: {:?}, not {plan:?}", new.at);
                 Ok(())
             }
@@ -383,11 +416,11 @@ impl Judge {
             _ => false,
         };
         hold!(Fencing, closes, "{id} closes after {:?}", change.event);
-        self.settled(change, plan)
+        self.settled(change, plan, old.goes_on)
     }
 
     /// What follows once a result is in its place.
-    fn settled(&mut self, change: &Move<'_>, plan: Option<EndStatus>) -> Checked {
+    fn settled(&mut self, change: &Move<'_>, plan: Option<EndStatus>, goes_on: bool) -> Checked {
         let Move { id, old, new, .. } = change;
         let conflict = matches!(change.event, Event::Closed { conflict: true, .. });
         let plan = match plan {
@@ -428,7 +461,7 @@ impl Judge {
                 let end = self.shadow.outcome(attempt);
                 let limited = end.is_some_and(|end| end.code == Some(FailureCode::RateLimited));
                 let least = self.now
-                    + if limited {
+                    + if limited || goes_on {
                         0
                     } else {
                         self.backoff(new.failures)
@@ -449,8 +482,12 @@ impl Judge {
     }
 
     fn again(&mut self, change: &Move<'_>, status: EndStatus) -> Checked {
-        let Move { id, new, .. } = change;
-        let wanted = retried(change) && status != EndStatus::Succeeded;
+        let Move { id, old, new, .. } = change;
+        let goes_on = raises(change) && old.over_budget && status == EndStatus::NeedsReview;
+        if goes_on {
+            self.cover.hit(Point::BudgetGoesOn);
+        }
+        let wanted = (retried(change) && status != EndStatus::Succeeded) || goes_on;
         hold!(Transitions, wanted, "{id} begins anew by itself");
         let right = match new.at {
             At::Queued { .. } => self.shadow.is_free(new),

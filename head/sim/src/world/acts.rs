@@ -111,7 +111,8 @@ impl World<'_> {
             self.ask_double();
             return;
         }
-        let ask = match self.random.below(7) {
+        let ask = match self.random.below(8) {
+            5 if self.has(Switch::Budgets) => self.raise(),
             0 if self.has(Switch::Cancels) => self.cancel_target().map(Ask::Cancel),
             1 if self.has(Switch::Retries) => self.known_task().map(Ask::Retry),
             2 if self.has(Switch::Projects) => self.conflicted().map(Ask::Applied),
@@ -132,6 +133,11 @@ impl World<'_> {
         let called = self.judge.on_its_way_back();
         let called = called.filter(|_| self.random.once_in(2));
         called.or_else(|| self.known_task())
+    }
+
+    fn raise(&mut self) -> Option<Ask> {
+        let id = self.known_task()?;
+        Some(Ask::Raise(id, self.random.between(1, 60)))
     }
 
     fn cordon(&mut self) -> Option<Ask> {
@@ -202,6 +208,13 @@ impl World<'_> {
         if self.has(Switch::Shares) {
             want.share = u8::from(self.random.once_in(2));
         }
+        if self.has(Switch::Timeouts) {
+            let mut limit = || self.random.below(2) * self.random.between(3, 30);
+            want.limits = [limit(), limit(), limit()];
+        }
+        if self.has(Switch::Budgets) {
+            self.limit(&mut want);
+        }
         if self.has(Switch::Schedules) && self.random.once_in(4) {
             let at = self.head_time().0 + self.random.below(20_000);
             want.start_at = Some(Timestamp(at));
@@ -231,6 +244,18 @@ impl World<'_> {
             if (forwards && other > place) || (!forwards && other < place) {
                 want.after_index |= 1 << other;
             }
+        }
+    }
+
+    /// Some tasks have a budget, and some are a part of one that has.
+    fn limit(&mut self, want: &mut Want) {
+        if self.random.once_in(2) {
+            want.budget = self.random.between(1, 60);
+        }
+        if self.random.once_in(2) {
+            let limited = |id: &TaskId| self.judge.shadow.task(*id).budget > 0;
+            let tasks: Vec<TaskId> = self.clients.tasks.iter().copied().filter(limited).collect();
+            want.parent = tasks.get(self.random.index(tasks.len())).copied();
         }
     }
 
@@ -292,10 +317,46 @@ impl World<'_> {
             Some(_) | None => return,
         };
         let place = self.random.index(place);
+        let more = if self.has(Switch::Budgets) {
+            self.random.below(30)
+        } else {
+            0
+        };
+        if self.has(Switch::Timeouts) && self.random.once_in(4) {
+            self.sign(worker, process, place);
+        }
+        if more > 0 && self.random.once_in(2) {
+            self.meter(worker, process, place, more);
+            return;
+        }
         if let Some(process) = self.process(worker, process) {
+            process.spend(place, more);
             process.progress(place, result, starts);
         }
         self.report(worker, process);
+    }
+
+    /// An agent gives a sign of life: its events reach the head beside the stream.
+    fn sign(&mut self, worker: u8, process: usize, place: usize) {
+        let process = self.process(worker, process);
+        let entry = process.and_then(|w| w.entries.get(place).copied());
+        if let Some(entry) = entry {
+            self.arrive(Event::Active(entry.attempt));
+        }
+    }
+
+    /// An agent uses tokens, and its worker says so; that may be lost.
+    fn meter(&mut self, worker: u8, process: usize, place: usize, more: u64) {
+        let Some(sender) = self.process(worker, process) else {
+            return;
+        };
+        let stream = sender.stream.filter(|_| sender.welcomed);
+        let used = sender.spend(place, more);
+        if let (Some((attempt, used)), Some(id)) = (used, stream)
+            && let Some(stream) = self.stream(id)
+        {
+            stream.say(Up::Meter(attempt, used));
+        }
     }
 
     fn agent_result(&mut self) -> Ended {

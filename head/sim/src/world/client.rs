@@ -61,6 +61,7 @@ impl Clients {
                     Ask::Cancel(id)
                     | Ask::Retry(id)
                     | Ask::Applied(id)
+                    | Ask::Raise(id, _)
                     | Ask::Prioritise(id, _) => id,
                     Ask::Submit { .. } | Ask::Cordon(..) => return Ok(()),
                 };

@@ -98,6 +98,12 @@ impl World<'_> {
                 self.clients.send(Ask::Cordon(worker, Availability::Open));
             }
         }
+        for (id, shade) in self.judge.shadow.tasks() {
+            let waits = matches!(shade.at, At::Queued { .. });
+            if let Some(owner) = self.judge.used_up(id, shade).filter(|_| waits) {
+                self.clients.send(Ask::Raise(owner, 1000));
+            }
+        }
         if let Some(task) = self.conflicted() {
             self.clients.send(Ask::Applied(task));
         }

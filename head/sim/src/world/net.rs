@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use orchestra_core::{Held, Welcome};
+use orchestra_core::{Held, StopReason, Welcome};
 use orchestra_types::{AttemptId, Timestamp};
 
 use crate::{cast::Said, event::Look};
@@ -28,9 +28,13 @@ pub enum Up {
         attempt: AttemptId,
         /// What.
         said: Said,
+        /// How many tokens its agent has used.
+        used: u64,
         /// The worker's clock.
         clock: Timestamp,
     },
+    /// What a running attempt has used so far.
+    Meter(AttemptId, u64),
     /// A sign of life.
     Beat,
     /// As it describes itself now.
@@ -46,8 +50,8 @@ pub enum Down {
     Start(AttemptId, u8),
     /// Give an attempt back if it waits.
     Retract(AttemptId),
-    /// End an attempt.
-    Stop(AttemptId),
+    /// End an attempt, for this reason.
+    Stop(AttemptId, StopReason),
     /// Reports up to here are durable.
     Ack(u64),
     /// The stream has ended.

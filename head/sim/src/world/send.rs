@@ -1,6 +1,6 @@
 //! What the head wants told goes out, and what workers get of it.
 
-use orchestra_core::{ConnectionId, Message};
+use orchestra_core::{ConnectionId, Message, StopReason};
 
 use super::{
     World,
@@ -40,8 +40,8 @@ impl World<'_> {
             Message::Stop {
                 connection,
                 attempt,
-                ..
-            } => self.tell(connection, Down::Stop(attempt)),
+                reason,
+            } => self.tell(connection, Down::Stop(attempt, reason)),
             Message::AckReports { connection, up_to } => self.tell(connection, Down::Ack(up_to)),
             Message::Disconnect { connection } => {
                 if let Some(place) = self.on(connection) {
@@ -130,6 +130,7 @@ impl World<'_> {
                     seq,
                     attempt,
                     said,
+                    used,
                     clock,
                 },
                 Some(connection),
@@ -139,7 +140,14 @@ impl World<'_> {
                 seq,
                 attempt,
                 said,
+                used,
                 clock,
+            },
+            (Up::Meter(attempt, used), Some(connection)) => Event::Metered {
+                connection,
+                worker,
+                attempt,
+                used,
             },
             (Up::Beat, Some(connection)) => Event::Heartbeat { connection, worker },
             (Up::Capacity(look), Some(connection)) => Event::Capacity {
@@ -193,7 +201,7 @@ impl World<'_> {
                     Point::CalledBackTooLate
                 });
             }
-            Down::Stop(attempt) => worker.stop(attempt, Ended::Cancelled),
+            Down::Stop(attempt, reason) => worker.stop(attempt, ends(reason)),
             Down::Ack(up_to) => worker.acknowledged(up_to),
             Down::End => self.leave(number, process, id),
         }
@@ -205,7 +213,7 @@ impl World<'_> {
         let up_to = match message {
             Down::Welcome(welcome) => welcome.acked_up_to,
             Down::Ack(up_to) => *up_to,
-            Down::Start(..) | Down::Retract(_) | Down::Stop(_) | Down::End => return Ok(()),
+            Down::Start(..) | Down::Retract(_) | Down::Stop(..) | Down::End => return Ok(()),
         };
         if self.has(Switch::Twins) {
             return Ok(());
@@ -280,6 +288,7 @@ impl World<'_> {
                 seq: report.seq,
                 attempt: report.attempt,
                 said: report.said,
+                used: report.used,
                 clock,
             };
             if twice {
@@ -290,5 +299,15 @@ impl World<'_> {
         if vanished > 0 {
             self.judge.cover.hit(Point::ReportVanished);
         }
+    }
+}
+
+/// How an agent ends that is told to.
+fn ends(reason: StopReason) -> Ended {
+    match reason {
+        StopReason::Cancelled => Ended::Cancelled,
+        StopReason::Timeout => Ended::TimedOut,
+        StopReason::Stalled => Ended::Silent,
+        StopReason::Budget => Ended::OverBudget,
     }
 }

@@ -32,6 +32,8 @@ pub struct Entry {
     pub runner: u8,
     /// How far.
     pub phase: Phase,
+    /// How many tokens its agent has used.
+    pub used: u64,
     /// How it is to end by an order.
     pub stop: Option<Result>,
 }
@@ -45,6 +47,8 @@ pub struct Spooled {
     pub attempt: AttemptId,
     /// What.
     pub said: Said,
+    /// How many tokens its agent had used.
+    pub used: u64,
 }
 
 /// One worker process with its disk.
@@ -125,6 +129,7 @@ impl Worker {
             attempt,
             runner,
             phase: Phase::Waiting,
+            used: 0,
             stop: None,
         });
         self.begin(self.entries.len() - 1);
@@ -196,8 +201,25 @@ impl Worker {
     pub fn say(&mut self, attempt: AttemptId, said: Said) -> u64 {
         self.last += 1;
         let seq = self.last;
-        self.spool.push_back(Spooled { seq, attempt, said });
+        let mut entries = self.entries.iter();
+        let entry = entries.find(|entry| entry.attempt == attempt);
+        self.spool.push_back(Spooled {
+            seq,
+            attempt,
+            said,
+            used: entry.map_or(0, |entry| entry.used),
+        });
         seq
+    }
+
+    /// A running agent uses tokens; which attempt, and how many in all.
+    pub fn spend(&mut self, place: usize, more: u64) -> Option<(AttemptId, u64)> {
+        let entry = self.entries.get_mut(place)?;
+        if entry.phase != Phase::Running {
+            return None;
+        }
+        entry.used += more;
+        Some((entry.attempt, entry.used))
     }
 
     /// An agent takes its next step; `by_itself` is how it ends when nobody stops it. True when

@@ -1,0 +1,290 @@
+//! What tasks and their subtasks have used, and what follows where a budget is used up.
+
+use orchestra_core::{Core, Message, Step};
+use orchestra_types::{AttemptId, TaskId};
+
+use super::{
+    Judge,
+    moves::{Move, met_limit, result},
+};
+use crate::{
+    cast::Result,
+    cover::Point,
+    event::{Ask, Event},
+    rule::{Checked, hold},
+    shadow::{Purse, Shade},
+};
+
+/// An attempt that is held.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    attempt: AttemptId,
+    /// What is known to be used so far.
+    used: u64,
+    /// Whether a budget ends it.
+    stopped: bool,
+    /// The stream on which it was told to end.
+    told: Option<u64>,
+}
+
+/// What the judge counts by itself.
+#[derive(Debug, Default)]
+pub(super) struct Money {
+    runs: Vec<Run>,
+    purses: Vec<(TaskId, Purse)>,
+}
+
+impl Judge {
+    /// A start: what running attempts have used is not known.
+    pub(super) fn restore_money(&mut self) {
+        let held = self.shadow.tasks().filter(|(_, s)| s.holder().is_some());
+        let runs = held.map(|(task, shade)| Run {
+            attempt: AttemptId {
+                task,
+                number: shade.attempts,
+            },
+            used: 0,
+            stopped: false,
+            told: None,
+        });
+        self.money = Money {
+            runs: runs.collect(),
+            purses: self.shadow.purses.clone(),
+        };
+        for place in 0..self.money.runs.len() {
+            let task = self.money.runs[place].attempt.task;
+            let shade = self.shadow.task(task);
+            self.money.runs[place].stopped = self.used_up(task, &shade).is_some();
+        }
+    }
+
+    /// A task and those above it.
+    fn line(&self, id: TaskId) -> impl Iterator<Item = TaskId> {
+        std::iter::successors(Some(id), |id| self.shadow.task(*id).parent)
+    }
+
+    /// The tasks whose budgets a task counts for: its own, and those above it.
+    fn payers(&self, id: TaskId) -> Vec<TaskId> {
+        let pays = |id: &TaskId| {
+            let shade = self.shadow.task(*id);
+            let known = self.money.purses.iter().any(|(known, _)| known == id);
+            shade.budget > 0 || shade.parent.is_some() || known
+        };
+        self.line(id).filter(pays).collect()
+    }
+
+    fn purse(&self, id: TaskId) -> Purse {
+        let mut known = self.money.purses.iter();
+        let known = known
+            .find(|(known, _)| *known == id)
+            .map(|(_, purse)| *purse);
+        known.unwrap_or(Purse {
+            limit: self.shadow.task(id).budget,
+            ..Purse::default()
+        })
+    }
+
+    fn purse_mut(&mut self, id: TaskId) -> &mut Purse {
+        let purse = self.purse(id);
+        let known = self.money.purses.iter().position(|(known, _)| *known == id);
+        let place = known.unwrap_or_else(|| {
+            self.money.purses.push((id, purse));
+            self.money.purses.len() - 1
+        });
+        &mut self.money.purses[place].1
+    }
+
+    /// What was used of a budget, by running attempts too.
+    fn used_of(&self, owner: TaskId) -> u64 {
+        let runs = self.money.runs.iter();
+        let below = runs.filter(|run| self.line(run.attempt.task).any(|id| id == owner));
+        self.purse(owner).spent + below.map(|run| run.used).sum::<u64>()
+    }
+
+    /// The budget that keeps a task from being started.
+    #[must_use]
+    pub fn used_up(&self, id: TaskId, shade: &Shade) -> Option<TaskId> {
+        if self.money.purses.is_empty() && shade.budget == 0 && shade.parent.is_none() {
+            return None;
+        }
+        self.line(id).find(|owner| {
+            let limit = self.purse(*owner).limit;
+            limit > 0 && self.used_of(*owner) >= limit
+        })
+    }
+
+    fn run_of(&self, change: &Move<'_>) -> Option<&Run> {
+        let mut runs = self.money.runs.iter();
+        runs.find(|run| run.attempt.task == change.id)
+    }
+
+    /// Whether an attempt ends because of a budget, and nothing else is to be said of it.
+    pub(super) fn is_over(&self, change: &Move<'_>) -> bool {
+        let Some(result) = result(change).filter(|_| !change.old.cancel_requested) else {
+            return false;
+        };
+        let stopped = self.run_of(change).is_some_and(|run| run.stopped);
+        result == Result::OverBudget || (stopped && result != Result::Good)
+    }
+
+    /// What an event says about use.
+    pub(super) fn note_use(&mut self, event: &Event) {
+        match event {
+            Event::Metered {
+                connection,
+                worker,
+                attempt,
+                used,
+            } => {
+                let current = self.seen[usize::from(*worker)].connection == Some(*connection);
+                let shade = self.shadow.task(attempt.task);
+                let holder = shade.holder().is_some_and(|(holder, _)| holder == *worker);
+                if !current || !holder || self.payers(attempt.task).is_empty() {
+                    return;
+                }
+                self.cover.hit(Point::Metered);
+                let mut runs = self.money.runs.iter_mut();
+                if let Some(run) = runs.find(|run| run.attempt == *attempt) {
+                    run.used = run.used.max(*used);
+                }
+            }
+            Event::Asked {
+                ask: Ask::Raise(id, more),
+                ..
+            } => {
+                if self.shadow.task(*id).at == crate::shadow::At::Nowhere {
+                    return;
+                }
+                let used = self.used_of(*id);
+                let purse = self.purse_mut(*id);
+                purse.limit = if purse.limit == 0 { used } else { purse.limit } + more;
+            }
+            _ => {}
+        }
+    }
+
+    /// A task was given to a worker, or leaves it.
+    pub(super) fn count_use(&mut self, change: &Move<'_>) {
+        let held = |shade: &Shade| shade.holder().is_some();
+        match (held(&change.old), held(&change.new)) {
+            (false, true) => self.money.runs.push(Run {
+                attempt: AttemptId {
+                    task: change.id,
+                    number: change.new.attempts,
+                },
+                used: 0,
+                stopped: false,
+                told: None,
+            }),
+            (true, false) => self.pay(change),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn pay(&mut self, change: &Move<'_>) {
+        let given_back = self.is_given_back(change);
+        let payers = self.payers(change.id);
+        let result = self.result(change);
+        let Some(place) = self
+            .money
+            .runs
+            .iter()
+            .position(|r| r.attempt.task == change.id)
+        else {
+            return;
+        };
+        let run = self.money.runs.swap_remove(place);
+        if given_back {
+            return;
+        }
+        let used = match change.event {
+            Event::Reported { used, .. } if result.is_some() => *used,
+            _ => 0,
+        };
+        let charged = u32::from(result.is_none() || !met_limit(change));
+        for owner in payers {
+            let purse = self.purse_mut(owner);
+            purse.spent += run.used.max(used);
+            purse.attempts += charged;
+        }
+    }
+
+    /// After each step: what is written is what was used; what runs under a budget that is used up
+    /// is told to end, once on each stream; and what a raise allows goes on.
+    pub(super) fn money(&mut self, event: &Event, step: &Step, core: &Core) -> Checked {
+        for (id, purse) in &self.money.purses {
+            let row = self.shadow.purse(*id);
+            hold!(
+                Budgets,
+                row == Some(*purse),
+                "{id} used {purse:?}, written is {row:?}"
+            );
+            let view = core.budget(*id);
+            let view = view.map(|(b, s)| (b.tokens.unwrap_or(0), s.tokens));
+            let right = view == Some((purse.limit, self.used_of(*id)));
+            hold!(Budgets, right, "{id} shows {view:?}, not {purse:?}");
+        }
+        for place in 0..self.money.runs.len() {
+            self.ends_in_time(place, step)?;
+        }
+        if let Event::Asked {
+            ask: Ask::Raise(..),
+            ..
+        } = event
+        {
+            for (id, shade) in self.shadow.tasks() {
+                let waits = shade.over_budget && shade.is_in_review();
+                let below = waits && self.used_up(id, shade).is_none();
+                let raised = match event {
+                    Event::Asked {
+                        ask: Ask::Raise(owner, _),
+                        ..
+                    } => self.payers(id).contains(owner),
+                    _ => false,
+                };
+                hold!(
+                    Budgets,
+                    !(below && raised),
+                    "{id} does not go on after a raise"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn ends_in_time(&mut self, place: usize, step: &Step) -> Checked {
+        let run = self.money.runs[place];
+        let shade = self.shadow.task(run.attempt.task);
+        let Some((worker, _)) = shade.holder() else {
+            return Ok(());
+        };
+        if self.used_up(run.attempt.task, &shade).is_some() {
+            self.money.runs[place].stopped = true;
+        }
+        let run = self.money.runs[place];
+        let connection = self.seen[usize::from(worker)].connection;
+        if !run.stopped || connection.is_none() {
+            return Ok(());
+        }
+        if run.told != connection {
+            let mut messages = step.messages.iter();
+            let told = messages
+                .any(|m| matches!(m, Message::Stop { attempt, .. } if *attempt == run.attempt));
+            hold!(Budgets, told, "{} goes on beyond its budget", run.attempt);
+            self.cover.hit(match run.told {
+                Some(_) => Point::BudgetStopAgain,
+                None => Point::BudgetStop,
+            });
+        }
+        self.money.runs[place].told = connection;
+        Ok(())
+    }
+
+    /// Whether a budget is a reason to end an attempt.
+    pub(super) fn is_too_much(&self, attempt: AttemptId) -> bool {
+        let shade = self.shadow.task(attempt.task);
+        let mut runs = self.money.runs.iter();
+        let stopped = runs.any(|run| run.attempt == attempt && run.stopped);
+        stopped || self.used_up(attempt.task, &shade).is_some()
+    }
+}

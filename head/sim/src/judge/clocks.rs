@@ -1,0 +1,284 @@
+//! What takes too long: to find a worker, to run, to be heard of.
+//!
+//! A head that was away cannot tell who was silent meanwhile, and gives everybody time. Whether it
+//! was away is not seen from here in every case, so there are two bounds for silence: nobody is
+//! called off who was heard of since, and everybody is who was silent while the head was awake.
+
+use orchestra_core::{Core, Message, Step, StopReason};
+use orchestra_types::{AttemptId, TaskId};
+
+use super::{Judge, moves::Move};
+use crate::{
+    cover::Point,
+    event::Event,
+    rule::{Checked, hold},
+    shadow::{At, Shade},
+};
+
+/// A moment that passed longer ago was missed because the head was away.
+const MISSED_MS: u64 = 1000;
+
+/// The clock of a running attempt, in the head's memory.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    attempt: AttemptId,
+    /// The last sign of life.
+    active: u64,
+    /// The head was away until then, and does not count what was before.
+    excused: u64,
+    /// Since when the head may know that it takes too long, and since when it surely does.
+    late: Option<u64>,
+    surely_late: Option<u64>,
+    /// Whether it may have been called off for its silence.
+    silent: bool,
+    /// The stream on which it was told to end because it takes too long.
+    told: Option<u64>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Clocks {
+    running: Vec<Clock>,
+    /// When the core asked to be woken.
+    asked: Option<u64>,
+    /// When a clock had something to say, at the latest.
+    due: Option<u64>,
+}
+
+impl Judge {
+    /// A start: nothing was heard meanwhile, and nothing is held against anybody.
+    pub(super) fn restore_clocks(&mut self, core: &Core) {
+        let now = self.now;
+        let running = self.shadow.tasks().filter(|(_, s)| is_running(s));
+        let running = running.map(|(id, shade)| Clock::new(id, shade, now));
+        self.clocks = Clocks {
+            running: running.collect(),
+            asked: core.next_deadline().map(|at| at.0),
+            due: None,
+        };
+        self.clocks.due = self.clock_due();
+    }
+
+    /// What an event says about who is alive, and the time about whether the head was away.
+    pub(super) fn note_sign(&mut self, event: &Event) {
+        let now = self.now;
+        let missed = |at: Option<u64>| at.is_some_and(|at| now.saturating_sub(at) > MISSED_MS);
+        let (maybe, surely) = (missed(self.clocks.asked), missed(self.clocks.due));
+        for clock in self.clocks.running.iter_mut().filter(|_| maybe || surely) {
+            clock.excused = now;
+            clock.surely_late = clock.surely_late.map(|_| now);
+            // Who was to end meanwhile has all his time again.
+            clock.late = clock.late.map(|late| if surely { now } else { late });
+        }
+        if let Event::Active(attempt) = event {
+            let mut clocks = self.clocks.running.iter_mut();
+            if let Some(clock) = clocks.find(|clock| clock.attempt == *attempt) {
+                clock.active = self.now;
+            }
+        }
+    }
+
+    /// A task begins to run, or no longer runs.
+    pub(super) fn count_time(&mut self, change: &Move<'_>) {
+        let running = &mut self.clocks.running;
+        match (is_running(&change.old), is_running(&change.new)) {
+            (false, true) => running.push(Clock::new(change.id, &change.new, self.now)),
+            (true, false) => running.retain(|clock| clock.attempt.task != change.id),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// Whether a task ends because nobody took it in time.
+    pub(super) fn waited_too_long(&self, shade: &Shade) -> bool {
+        wait_ends(shade).is_some_and(|at| at <= self.now)
+    }
+
+    /// Whether an attempt is given up: its worker did not end it, and is there.
+    pub(super) fn is_given_up(&self, change: &Move<'_>) -> bool {
+        let holder = change.old.holder().map_or(0, |(holder, _)| holder);
+        let attempt = AttemptId {
+            task: change.id,
+            number: change.old.attempts,
+        };
+        let disowned = match change.event {
+            Event::Attached { worker, held, .. } => {
+                *worker == holder && !held.iter().any(|held| held.attempt == attempt)
+            }
+            _ => false,
+        };
+        is_running(&change.old)
+            && change.new.is_in_review()
+            && self.result(change).is_none()
+            && self.expired & (1 << holder) == 0
+            && !disowned
+    }
+
+    pub(super) fn given_up(&mut self, change: &Move<'_>) -> Checked {
+        let id = change.id;
+        self.cover.hit(Point::GivenUp);
+        let recorded = self.recorded(change, false);
+        hold!(ResultOnce, recorded, "{id} is given up without a record");
+        let mut clocks = self.clocks.running.iter();
+        let clock = clocks.find(|clock| clock.attempt.task == id);
+        let late = clock.and_then(|clock| clock.late);
+        let right = late.is_some_and(|late| late + self.give_up_ms() <= self.now);
+        hold!(Clocks, right, "{id} is given up too early: {clock:?}");
+        Ok(())
+    }
+
+    /// Whether taking too long is a reason to end an attempt.
+    pub(super) fn is_too_long(&self, attempt: AttemptId, why: StopReason) -> bool {
+        let mut clocks = self.clocks.running.iter();
+        let Some(clock) = clocks.find(|clock| clock.attempt == attempt) else {
+            return false;
+        };
+        match why {
+            StopReason::Timeout => self.has_run_too_long(clock),
+            StopReason::Stalled => clock.silent || self.is_silent(clock, clock.active),
+            StopReason::Cancelled | StopReason::Budget => false,
+        }
+    }
+
+    /// After each step nobody waits or runs longer than he may without a word.
+    pub(super) fn clocks(&mut self, step: &Step, core: &Core) -> Checked {
+        self.clocks.asked = core.next_deadline().map(|at| at.0);
+        for (id, shade) in self.shadow.tasks() {
+            let late = matches!(shade.at, At::Queued { .. }) && self.waited_too_long(shade);
+            hold!(Clocks, !late, "{id} waits too long");
+        }
+        for place in 0..self.clocks.running.len() {
+            let mut clock = self.clocks.running[place];
+            self.clock(&mut clock, step)?;
+            self.clocks.running[place] = clock;
+        }
+        self.clocks.due = self.clock_due();
+        Ok(())
+    }
+
+    fn clock(&mut self, clock: &mut Clock, step: &Step) -> Checked {
+        let attempt = clock.attempt;
+        let holder = self.shadow.task(attempt.task).holder();
+        let holder = holder.map_or(0, |(holder, _)| usize::from(holder));
+        let connection = self.seen[holder].connection;
+        let reasons = step.messages.iter().filter_map(|message| match message {
+            Message::Stop {
+                attempt: a, reason, ..
+            } if *a == attempt => Some(*reason),
+            _ => None,
+        });
+        let reasons: Vec<StopReason> = reasons.collect();
+        let called_off = reasons.iter().find(|why| match why {
+            StopReason::Timeout | StopReason::Stalled => true,
+            StopReason::Cancelled | StopReason::Budget => false,
+        });
+        if let Some(why) = called_off {
+            let silent = *why == StopReason::Stalled;
+            self.cover.hit(match (clock.told, silent) {
+                (Some(_), _) => Point::LateStopAgain,
+                (None, true) => Point::Stalled,
+                (None, false) => Point::TimedOut,
+            });
+            clock.silent |= silent;
+        }
+        let surely = self.has_run_too_long(clock)
+            || self.is_silent(clock, clock.active.max(clock.excused))
+            || called_off.is_some();
+        // Who is there hears of it at once; of others it is not known whether they are called off.
+        let silent = connection.is_none() && self.is_silent(clock, clock.active);
+        if surely || silent {
+            clock.late.get_or_insert(self.now);
+            clock.silent |= silent;
+        }
+        if surely {
+            clock.surely_late.get_or_insert(self.now);
+        }
+        if clock.surely_late.is_some() && connection.is_some() {
+            let told = clock.told == connection || !reasons.is_empty();
+            hold!(Clocks, told, "{attempt} takes too long and is not told");
+            clock.told = connection;
+        }
+        let since = clock.surely_late;
+        let over = since.is_some_and(|since| since + self.give_up_ms() <= self.now);
+        hold!(Clocks, !over, "{attempt} is not given up");
+        Ok(())
+    }
+
+    /// When a clock has something to say next.
+    pub(super) fn clock_due(&self) -> Option<u64> {
+        let waits = self.shadow.tasks().filter_map(|(_, shade)| {
+            let queued = matches!(shade.at, At::Queued { .. });
+            wait_ends(shade).filter(|_| queued)
+        });
+        let runs = self.clocks.running.iter().filter_map(|clock| {
+            if let Some(since) = clock.surely_late {
+                return Some(since + self.give_up_ms());
+            }
+            if clock.late.is_some() {
+                return None;
+            }
+            let silent_at = clock.active.max(clock.excused);
+            let silent_at = self.silence_of(clock).map(|limit| silent_at + limit);
+            [self.runs_until(clock), silent_at]
+                .into_iter()
+                .flatten()
+                .min()
+        });
+        waits.chain(runs).min()
+    }
+
+    fn has_run_too_long(&self, clock: &Clock) -> bool {
+        self.runs_until(clock).is_some_and(|at| at <= self.now)
+    }
+
+    fn is_silent(&self, clock: &Clock, since: u64) -> bool {
+        let limit = self.silence_of(clock);
+        limit.is_some_and(|limit| since + limit <= self.now)
+    }
+
+    fn silence_of(&self, clock: &Clock) -> Option<u64> {
+        let [_, _, silence] = self.shadow.task(clock.attempt.task).limits;
+        (silence > 0).then_some(silence)
+    }
+
+    /// When an attempt has run too long.
+    fn runs_until(&self, clock: &Clock) -> Option<u64> {
+        let shade = self.shadow.task(clock.attempt.task);
+        let [_, run, _] = shade.limits;
+        let margin = u64::try_from(self.config.timeout_margin.as_millis()).unwrap_or(0);
+        (run > 0).then_some(shade.held_since + run + margin)
+    }
+
+    fn give_up_ms(&self) -> u64 {
+        u64::try_from(self.config.give_up_after.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Clock {
+    fn new(task: TaskId, shade: &Shade, now: u64) -> Self {
+        Self {
+            attempt: AttemptId {
+                task,
+                number: shade.attempts,
+            },
+            active: now,
+            excused: now,
+            late: None,
+            surely_late: None,
+            silent: false,
+            told: None,
+        }
+    }
+}
+
+fn is_running(shade: &Shade) -> bool {
+    matches!(shade.at, At::Running { .. })
+}
+
+/// When a task has waited too long for its first attempt.
+fn wait_ends(shade: &Shade) -> Option<u64> {
+    let [wait, _, _] = shade.limits;
+    match shade.at {
+        At::Queued { not_before, .. } if wait > 0 && shade.attempts == 0 => Some(not_before + wait),
+        _ => None,
+    }
+}
