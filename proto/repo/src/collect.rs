@@ -11,7 +11,7 @@ use orchestra_types::Manifest;
 use crate::{
     error::{Error, IoContext, Result},
     git::{Git, Input, records},
-    manifest::{Raw, Renames, diff, manifest, write_patch},
+    manifest::{Raw, Renames, diff, manifest, renames_in_patch, write_patch},
     names::is_checked_by_git,
     quarantine::{Format, Quarantine},
     snapshot::{Bundled, bundle},
@@ -81,7 +81,8 @@ impl Workspace {
         let mut manifest = manifest(&bare, &self.base, &commit)?;
         manifest.warnings.extend(warnings.into_list());
         let patch = how.out.join("change.patch");
-        write_patch(&bare, &self.base, &commit, &patch)?;
+        let renames = renames_in_patch(&manifest);
+        write_patch(&bare, &self.base, &commit, renames, &patch)?;
         Ok(Collected {
             manifest,
             patch,

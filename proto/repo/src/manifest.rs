@@ -16,6 +16,7 @@ use crate::{
 };
 
 const REGULAR: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
 const KIND: u32 = 0o170_000;
 const SUBMODULE: u32 = 0o160_000;
 
@@ -57,6 +58,15 @@ pub(crate) enum Renames {
     Ignore,
 }
 
+impl Renames {
+    fn option(self) -> &'static str {
+        match self {
+            Self::Find => "--find-renames",
+            Self::Ignore => "--no-renames",
+        }
+    }
+}
+
 /// The files that differ between two trees.
 pub(crate) fn diff(git: &Git, old: &str, new: &str, renames: Renames) -> Result<Vec<Raw>> {
     read_diff(git, old, new, renames, &["--raw"]).map(|(raw, _)| raw)
@@ -85,8 +95,25 @@ pub(crate) fn manifest(git: &Git, old: &str, new: &str) -> Result<Manifest> {
     Ok(manifest)
 }
 
+/// How a patch can tell the renames of a change: where a directory comes in the place of a link
+/// that has another name now, `git apply` takes it for files beyond a link and refuses it all.
+pub(crate) fn renames_in_patch(manifest: &Manifest) -> Renames {
+    let link = |entry: &ManifestEntry| entry.mode & KIND == LINK;
+    let renamed = |entry: &ManifestEntry| matches!(entry.change, FileChange::Renamed { .. });
+    match manifest.entries.iter().any(|e| link(e) && renamed(e)) {
+        true => Renames::Ignore,
+        false => Renames::Find,
+    }
+}
+
 /// Writes the change from `old` to `new` to a file, as `git apply` takes it.
-pub(crate) fn write_patch(git: &Git, old: &str, new: &str, to: &Path) -> Result<()> {
+pub(crate) fn write_patch(
+    git: &Git,
+    old: &str,
+    new: &str,
+    renames: Renames,
+    to: &Path,
+) -> Result<()> {
     let mut file = std::fs::File::create(to).at("create", to)?;
     let args = [
         "diff-tree",
@@ -94,7 +121,7 @@ pub(crate) fn write_patch(git: &Git, old: &str, new: &str, to: &Path) -> Result<
         "-p",
         "--binary",
         "--full-index",
-        "--find-renames",
+        renames.option(),
         "--no-ext-diff",
         "--no-textconv",
         "--no-color",
@@ -143,17 +170,13 @@ fn read_diff(
     renames: Renames,
     forms: &[&str],
 ) -> Result<(Vec<Raw>, Lines)> {
-    let renames = match renames {
-        Renames::Find => "--find-renames",
-        Renames::Ignore => "--no-renames",
-    };
     let mut args = vec![
         "diff-tree",
         "-r",
         "-z",
         "--no-ext-diff",
         "--no-textconv",
-        renames,
+        renames.option(),
     ];
     args.extend(forms);
     args.extend([old, new]);

@@ -60,6 +60,27 @@ fn a_change_comes_back_as_manifest_patch_branch_and_files() {
 }
 
 #[test]
+fn a_directory_in_the_place_of_a_link_that_moved_can_be_applied_by_plain_git() {
+    let world = World::with(&[("a.txt", "one\n")]);
+    std::os::unix::fs::symlink("a.txt", world.user().join("link")).unwrap();
+    world.commit("a link");
+    let task = world.start();
+    fs::rename(task.dir().join("link"), task.dir().join("moved")).unwrap();
+    task.write("link/inside", "new\n");
+    let collected = task.collect();
+    let renamed = |e: &orchestra_types::ManifestEntry| e.change.as_str() == "renamed";
+    assert!(collected.manifest.entries.iter().any(renamed));
+    let patch = collected.patch.to_string_lossy().into_owned();
+    git(&world.user(), &["apply", &patch]);
+    let moved = fs::read_link(world.user().join("moved")).unwrap();
+    assert_eq!(moved, std::path::Path::new("a.txt"));
+    assert_eq!(
+        fs::read(world.user().join("link/inside")).unwrap(),
+        b"new\n"
+    );
+}
+
+#[test]
 fn nothing_changed_gives_no_bundle_and_an_empty_patch() {
     let user = World::with(&[("a.txt", "one\n")]);
     let task = user.start();
