@@ -1,15 +1,159 @@
-//! What an attempt finds in its place before it begins: ports of its own.
+//! What an attempt finds in its place before it begins: ports of its own, and what its project sets up.
 
 use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context, ensure};
 use orchestra_tests::{Cluster, Deadline, GATE, Project, Setup, Test, alive, kill_9, scene, until};
+use serde_json::Value;
 
 pub fn tests() -> Vec<Test> {
-    vec![Test::new(
-        "attempts_beside_each_other_never_have_the_same_port",
-        ports,
-    )]
+    vec![
+        Test::new("attempts_beside_each_other_never_have_the_same_port", ports),
+        Test::new("attempts_at_once_are_set_up_each_for_itself", at_once),
+        Test::new("a_set_up_that_fails_is_the_reason", failing),
+        Test::new("a_set_up_outlives_kill_9_of_its_worker", killed),
+    ]
+}
+
+fn at_once() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let dir = cluster.path("");
+        let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
+        let project = with_set_up(
+            cluster,
+            "project",
+            "setup:\n  copy: [.env, missing]\n  run: |\n    echo preparing\n    . ./.env\n    mkdir made\n    \
+             echo $SECRET > made/secret\n    echo $ORCHESTRA_PORT $ORCHESTRA_PORT_1 $ORCHESTRA_PORT_2 > made/ports\n    \
+             sleep 300 &\nports: 2\n",
+        )?;
+        project.write(".env", "SECRET=hush-hush\n")?;
+        let script = format!(
+            "cat made/ports >> {}/ports; {gate}; test $(cat made/secret) = hush-hush && \
+             git add -f .env && git commit -qm mine && echo done > out.txt",
+            dir.display()
+        );
+        let first = ["add", &script, "--agent", "shell", "--repo"];
+        let added = cluster
+            .ctl(&[&first[..], &[&project.dir().to_string_lossy()]].concat())?
+            .ok()?;
+        ensure!(added.stderr.contains("agents get .env"), "{added}");
+        ensure!(added.stderr.contains("matches `missing`"), "{added}");
+        let tasks = [
+            added.stdout.trim().to_owned(),
+            cluster.add(&project, &[script.as_str(), "--agent", "shell"])?,
+        ];
+        let given = told(cluster, 2)?;
+        ensure!(given.len() == 4, "they share a port: {given:?}");
+        cluster.open_gate()?;
+        for task in &tasks {
+            let document = cluster.succeeded(task, Deadline::SOON)?;
+            let files = document["files"].as_array().context("there are files")?;
+            ensure!(
+                files.len() == 1 && files[0]["path"] == "out.txt",
+                "{document:#}"
+            );
+            let diff = cluster.ctl(&["diff", task])?.ok()?.stdout;
+            ensure!(diff.contains("out.txt") && !diff.contains("hush"), "{diff}");
+            let logs = cluster.ctl(&["logs", task])?.ok()?.stdout;
+            ensure!(logs.contains("preparing"), "{logs}");
+        }
+        let branch = format!("orchestra/{}", tasks[0]);
+        let known = project.git(&["log", "--name-only", "--format=", &branch])?;
+        ensure!(
+            known.contains("out.txt") && !known.contains(".env"),
+            "{known}"
+        );
+        ensure!(!project.has("made"), "it was set up in the user's checkout");
+        Ok(())
+    })
+}
+
+fn failing() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let run = |name: &str, run: &str| -> anyhow::Result<Value> {
+            let file = format!("setup:\n  timeout: 1s\n  run: {run}\n");
+            let project = with_set_up(cluster, name, &file)?;
+            let task = cluster.add(
+                &project,
+                &["echo x > ran", "--agent", "shell", "--retries", "2"],
+            )?;
+            let document = cluster.wait_for(
+                &task,
+                &["failed", "succeeded", "needs_review"],
+                Deadline::SOON,
+            )?;
+            ensure!(
+                document["attempt"] == 1,
+                "it was tried again: {}",
+                document["attempt"]
+            );
+            ensure!(
+                document["files"].as_array().is_none_or(Vec::is_empty),
+                "it ran"
+            );
+            Ok(document["reason"].clone())
+        };
+        let reason = run("first", "echo no such package; exit 4")?;
+        ensure!(reason["code"] == "setup_failed", "{reason}");
+        let message = reason["message"].as_str().unwrap_or_default();
+        ensure!(
+            message.ends_with("exit status: 4: no such package"),
+            "{reason}"
+        );
+        let reason = run("second", "sleep 300 & sleep 300")?;
+        ensure!(reason["code"] == "setup_failed", "{reason}");
+        let message = reason["message"].as_str().unwrap_or_default();
+        ensure!(message.contains("ran longer than 1 s"), "{reason}");
+        let project = with_set_up(cluster, "refused", "setup: {copy: [../x]}\n")?;
+        let refused = cluster.ctl_in(project.dir(), &["add", "true", "--agent", "shell"])?;
+        refused.complains(&[".orchestra.yaml:1", "below the project"])?;
+        Ok(())
+    })
+}
+
+fn killed() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let dir = cluster.path("");
+        let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
+        let run = format!(
+            "setup:\n  run: |\n    echo began > {}/began; {gate}; echo ready\n",
+            dir.display()
+        );
+        let project = with_set_up(cluster, "project", &run)?;
+        let task = cluster.add(
+            &project,
+            &["echo rate limit >&2; echo done", "--agent", "shell"],
+        )?;
+        until("the set-up runs", Deadline::SOON, || {
+            Ok(fs::exists(dir.join("began"))?.then_some(()))
+        })?;
+        kill_worker(cluster)?;
+        cluster.open_gate()?;
+        let document = cluster.succeeded(&task, Deadline::SOON)?;
+        ensure!(document["attempt"] == 1, "{}", document["attempt"]);
+        let logs = cluster.ctl(&["logs", &task])?.ok()?.stdout;
+        ensure!(logs.contains("ready") && logs.contains("done"), "{logs}");
+        Ok(())
+    })
+}
+
+/// A repository with a project file; git ignores `.env` and `made` there.
+fn with_set_up(cluster: &Cluster, name: &str, file: &str) -> anyhow::Result<Project> {
+    let project = cluster.repository(name)?;
+    project.write(".gitignore", ".env\nmade/\n")?;
+    project.write(".orchestra.yaml", file)?;
+    project.git(&["add", "-A"])?;
+    project.git(&["commit", "-q", "-m", "set-up"])?;
+    Ok(project)
+}
+
+fn kill_worker(cluster: &Cluster) -> anyhow::Result<()> {
+    let worker = cluster.worker_pid()?;
+    kill_9(worker)?;
+    until("it is dead", Deadline::SOON, || {
+        Ok((!alive(worker)).then_some(()))
+    })?;
+    cluster.start()
 }
 
 fn ports() -> anyhow::Result<()> {
@@ -23,12 +167,7 @@ fn ports() -> anyhow::Result<()> {
         let given = told(cluster, 2)?;
         ensure!(given.len() == 4, "they share a port: {given:?}");
         // The next worker process knows what they have.
-        let worker = cluster.worker_pid()?;
-        kill_9(worker)?;
-        until("it is dead", Deadline::SOON, || {
-            Ok((!alive(worker)).then_some(()))
-        })?;
-        cluster.start()?;
+        kill_worker(cluster)?;
         tasks.push(waiting(cluster, &project, &[])?);
         let given = told(cluster, 3)?;
         ensure!(given == (21500..=21504).collect(), "{given:?}");

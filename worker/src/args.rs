@@ -1,6 +1,9 @@
 //! The command line.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use orchestra_types::{RunnerName, runner::KNOWN_RUNNERS};
 
@@ -43,6 +46,9 @@ pub(crate) enum Command {
         /// Its directory.
         dir: PathBuf,
     },
+    /// Make an attempt's directory ready, then become its CLI
+    #[command(hide = true)]
+    SetUp(SetUpArgs),
     /// Run Orchestra's own agent
     #[command(hide = true)]
     Agent {
@@ -55,6 +61,22 @@ pub(crate) enum Command {
 pub(crate) enum AgentCommand {
     /// Run it on the prompt from standard input
     Run(orchestra_agent::Args),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct SetUpArgs {
+    /// Where it is written down why the CLI was not started.
+    #[arg(long)]
+    pub record: PathBuf,
+    /// How long the command may run.
+    #[arg(long)]
+    pub timeout_ms: u64,
+    /// Run by `sh -c` first.
+    #[arg(long, allow_hyphen_values = true)]
+    pub command: String,
+    /// The CLI and its arguments.
+    #[arg(last = true, required = true)]
+    pub cli: Vec<OsString>,
 }
 
 #[derive(Clone, Debug, clap::Args)]

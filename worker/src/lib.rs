@@ -39,7 +39,7 @@ mod setup;
 mod spool;
 mod waiting;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use args::{AgentCommand, Command};
 
@@ -53,6 +53,15 @@ pub fn run(args: Args, me: SelfCommand) -> anyhow::Result<ExitCode> {
         Some(Command::Run(args)) => setup::run(args, me),
         Some(Command::Join(args)) => join::run(args, me),
         Some(Command::Supervise { dir }) => Ok(process::supervise_main(&dir)),
+        Some(Command::SetUp(args)) => {
+            let timeout = Duration::from_millis(args.timeout_ms);
+            let unready = process::SetUp {
+                command: args.command,
+                timeout,
+                record: args.record,
+            };
+            Ok(process::set_up_main(&unready, &args.cli))
+        }
         Some(Command::Agent {
             command: AgentCommand::Run(args),
         }) => orchestra_agent::run(args),

@@ -206,6 +206,7 @@ impl Draft {
             context_files: Vec::new(),
             project: None,
             place: Place::Empty,
+            set_up: None,
             apply: self.apply.unwrap_or(false),
             command: self.command.clone(),
             submitter: submitter(),

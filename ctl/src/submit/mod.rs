@@ -9,6 +9,7 @@ pub mod file;
 pub mod moment;
 mod order;
 mod place;
+mod set_up;
 mod source;
 mod upload;
 

@@ -5,11 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use orchestra_config::{ProjectConfig, load_project};
 use orchestra_repo::{Checkout, project_ref};
-use orchestra_types::{MachineId, Place, ProjectRef, TaskSpec};
+use orchestra_types::{MachineId, Place, ProjectRef, SetUp, TaskSpec};
 
 use super::{
     draft::Draft,
+    set_up,
     source::{self, Chain},
     upload::{Uploads, missing},
 };
@@ -26,8 +28,17 @@ pub struct Places<'a> {
     client: &'a Client,
     machine: MachineId,
     mirror: String,
-    known: BTreeMap<(PathBuf, InPlace), (ProjectRef, Place)>,
+    known: BTreeMap<(PathBuf, InPlace), Found>,
     chains: Vec<Chain>,
+}
+
+/// What a directory means for a task.
+#[derive(Clone)]
+struct Found {
+    project: ProjectRef,
+    place: Place,
+    set_up: Option<SetUp>,
+    ports: Option<u32>,
 }
 
 /// Whether a person asked for work in the directory itself.
@@ -63,9 +74,11 @@ impl<'a> Places<'a> {
             let found = self.look(uploads, &key.0, key.1).await?;
             self.known.insert(key.clone(), found);
         }
-        let (project, place) = self.known[&key].clone();
-        spec.project = Some(project);
-        spec.place = place;
+        let found = self.known[&key].clone();
+        spec.project = Some(found.project);
+        spec.place = found.place;
+        spec.set_up = found.set_up;
+        spec.ports = spec.ports.or(found.ports);
         Ok(())
     }
 
@@ -81,7 +94,7 @@ impl<'a> Places<'a> {
         uploads: &mut Uploads,
         dir: &Path,
         in_place: InPlace,
-    ) -> Result<(ProjectRef, Place)> {
+    ) -> Result<Found> {
         let (path, machine) = (dir.to_owned(), self.machine.clone());
         let (checkout, project) = blocking(move || {
             let failed = || format!("failed to look at `{}`", path.display());
@@ -89,14 +102,30 @@ impl<'a> Places<'a> {
             Ok((checkout, project_ref(&path, &machine).or_failed(failed)?))
         })
         .await?;
-        let place = match checkout {
-            Some(checkout) if !in_place => self.repository(uploads, checkout, &project).await?,
-            Some(_) | None => Place::InPlace {
-                dir: dir.to_owned(),
-                machine: self.machine.clone(),
-            },
+        let top = checkout.as_ref().map_or(dir, Checkout::top);
+        let config =
+            load_project(top).or_failed(|| "failed to read the project's file".to_owned())?;
+        let ProjectConfig { setup, ports } = config.unwrap_or_default();
+        let (place, set_up) = match checkout {
+            Some(checkout) if !in_place => {
+                let checkout = checkout.exclude(&[&self.mirror]);
+                let set_up = set_up::gather(&self.app.ui, uploads, &checkout, setup).await?;
+                (self.repository(uploads, checkout, &project).await?, set_up)
+            }
+            Some(_) | None => {
+                let place = Place::InPlace {
+                    dir: dir.to_owned(),
+                    machine: self.machine.clone(),
+                };
+                (place, None)
+            }
         };
-        Ok((project, place))
+        Ok(Found {
+            project,
+            place,
+            set_up,
+            ports,
+        })
     }
 
     async fn repository(
@@ -115,7 +144,7 @@ impl<'a> Places<'a> {
         if !missing(self.client, &chain.bundles()).await?.is_empty() {
             chain.forget();
         }
-        let taken = source::take(checkout, &self.mirror).await?;
+        let taken = source::take(checkout).await?;
         for warning in &taken.snapshot.warnings {
             self.app.ui.warn(crate::ui::escape::line(warning));
         }

@@ -104,9 +104,8 @@ pub struct Taken {
     head: Option<String>,
 }
 
-/// Takes the snapshot, without the context mirror.
-pub async fn take(checkout: Checkout, mirror: &str) -> Result<Taken> {
-    let checkout = checkout.exclude(&[mirror]);
+/// Takes the snapshot.
+pub async fn take(checkout: Checkout) -> Result<Taken> {
     blocking(move || {
         let snapshot = checkout
             .snapshot()
@@ -173,7 +172,7 @@ mod tests {
         let checkout = Checkout::discover(dir).unwrap().unwrap();
         let mut chain = Chain::load(memory.to_owned());
         let mut uploads = Uploads::default();
-        let taken = take(checkout, "context").await.unwrap();
+        let taken = take(checkout).await.unwrap();
         let (snapshot, digests) = bundle(taken, &mut chain, &mut uploads).await.unwrap();
         chain.write().unwrap();
         (snapshot, digests, chain)

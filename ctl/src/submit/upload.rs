@@ -46,9 +46,14 @@ pub async fn missing(client: &Client, artifacts: &[Artifact]) -> Result<Vec<Arti
 impl Uploads {
     /// A path for a file that is made only to be sent.
     pub fn scratch(&mut self) -> Result<PathBuf> {
+        Ok(self.directory()?.join("file"))
+    }
+
+    /// A directory for such files.
+    pub fn directory(&mut self) -> Result<PathBuf> {
         let dir = TempDir::with_prefix("ctl-")
             .or_failed(|| "failed to make a temporary directory".to_owned())?;
-        let path = dir.path().join("file");
+        let path = dir.path().to_owned();
         self.scratch.push(dir);
         Ok(path)
     }

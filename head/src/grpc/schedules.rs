@@ -93,6 +93,7 @@ fn schedule(row: &ScheduleRow) -> v1::Schedule {
     let mut spec = v1::TaskSpec::from(orchestra_types::TaskSpec::clone(&row.spec));
     spec.description = limits::cut(&spec.description, 4096);
     spec.context_files.clear();
+    spec.set_up = None;
     spec.command = None;
     v1::Schedule {
         id: row.id.0,

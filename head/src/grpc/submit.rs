@@ -145,6 +145,8 @@ pub(super) fn check_stored<'a>(
 fn digests(spec: &TaskSpec) -> Vec<Digest> {
     let content = |file: &ContextFile| file.content.digest;
     let mut digests: Vec<Digest> = spec.context_files.iter().map(content).collect();
+    let copied = spec.set_up.iter().flat_map(|set_up| &set_up.files);
+    digests.extend(copied.map(|file| file.content.digest));
     match &spec.place {
         Place::Repository { bundles, .. } => digests.extend(bundles),
         Place::InPlace { .. } | Place::Empty => {}

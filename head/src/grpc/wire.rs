@@ -40,6 +40,7 @@ pub(super) fn summary(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
     };
     spec.description = limits::cut(&spec.description, LIST_TEXT_BYTES_MAX);
     spec.context_files.clear();
+    spec.set_up = None;
     spec.command = None;
     Ok(Some(with_spec(&found, spec)))
 }

@@ -130,9 +130,12 @@ pub fn references(change: &Change) -> Vec<Reference> {
 }
 
 fn of_spec(spec: &TaskSpec) -> Vec<Reference> {
-    let files = spec.context_files.iter().map(|file| Reference {
-        digest: file.content.digest,
-        size: Some(file.content.size),
+    let copied = spec.set_up.iter().flat_map(|set_up| &set_up.files);
+    let contents = spec.context_files.iter().map(|file| file.content);
+    let files = contents.chain(copied.map(|file| file.content));
+    let files = files.map(|content| Reference {
+        digest: content.digest,
+        size: Some(content.size),
     });
     let bundles = match &spec.place {
         Place::Repository { bundles, .. } => bundles.as_slice(),

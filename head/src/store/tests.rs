@@ -62,6 +62,15 @@ fn spec(description: &str) -> TaskSpec {
         timeout: std::time::Duration::from_secs(60),
         retries: 2,
         ports: Some(2),
+        set_up: Some(orchestra_types::SetUp {
+            command: "npm ci".to_owned(),
+            timeout: std::time::Duration::from_secs(90),
+            files: vec![orchestra_types::CopiedFile {
+                path: "config/.env".to_owned(),
+                executable: true,
+                content: artifact(ArtifactKind::Context),
+            }],
+        }),
         on_dependency_failure: orchestra_types::OnDependencyFailure::Cancel,
         start_at: Some(Timestamp(40)),
         queue_timeout: Some(std::time::Duration::from_secs(90)),

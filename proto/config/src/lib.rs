@@ -8,6 +8,7 @@ pub mod identity;
 mod load;
 mod message;
 mod model;
+mod project;
 mod state_dir;
 mod value;
 
@@ -17,4 +18,5 @@ pub use model::{
     AgentRunner, BudgetsConfig, Config, ContextConfig, EventsConfig, HeadConfig, LimitsConfig,
     Ports, Price, Protocol, QueueConfig, RunnerConfig, TelemetryConfig, WorkerConfig,
 };
+pub use project::{PROJECT_FILE, ProjectConfig, SetupConfig, load_project};
 pub use state_dir::StateDir;

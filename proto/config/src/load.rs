@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::de::DeserializeOwned;
+
 use crate::{Config, message};
 
 /// Largest configuration file: 1 MiB.
@@ -44,13 +46,21 @@ pub enum Error {
 
 /// Reads the configuration at `path`.
 pub fn load(path: &Path) -> Result<Config, Error> {
-    let bytes = read(path)?;
-    let text = std::str::from_utf8(&bytes).map_err(|e| not_utf8(path, &bytes, e.valid_up_to()))?;
-    parse(text, path)
+    read_text(&read(path)?, path)
+}
+
+/// What stands in the bytes of the file at `path`.
+pub(crate) fn read_text<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, Error> {
+    let text = std::str::from_utf8(bytes).map_err(|e| not_utf8(path, bytes, e.valid_up_to()))?;
+    parse_as(text, path)
 }
 
 /// Reads the configuration in `text`; `path` is for messages. An empty text is the defaults.
 pub fn parse(text: &str, path: &Path) -> Result<Config, Error> {
+    parse_as(text, path)
+}
+
+fn parse_as<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, Error> {
     if text.len() > FILE_BYTES_MAX {
         return Err(Error::TooLarge {
             path: path.to_owned(),
@@ -69,7 +79,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Error> {
 }
 
 /// Reads no more than a configuration can have: the path may name a device or a huge file.
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Read {
         path: path.to_owned(),
         source,

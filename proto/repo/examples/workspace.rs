@@ -130,6 +130,7 @@ impl Bench {
                 out: &out,
                 message: "work",
                 exclude: &[],
+                secret: &[],
             })?;
             match collected.manifest.entries.len() == changed {
                 true => Ok(()),

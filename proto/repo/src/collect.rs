@@ -37,6 +37,8 @@ pub struct Collect<'a> {
     pub message: &'a str,
     /// Paths below the workspace that are ours, such as the context mirror, and no result.
     pub exclude: &'a [String],
+    /// Paths of files that were put there for the agent alone: no form of the result has them.
+    pub secret: &'a [String],
 }
 
 /// What an agent changed. Manifest, patch and bundle say the same.
@@ -63,7 +65,7 @@ impl Workspace {
     /// is named in the manifest's warnings.
     pub fn collect(&self, how: &Collect<'_>) -> Result<Collected> {
         let mut warnings = Warnings::default();
-        let tip = self.take_history().unwrap_or_else(|why| {
+        let tip = self.take_history(how.secret).unwrap_or_else(|why| {
             warnings.add(format!("the agent's commits became one: {why}"));
             None
         });
@@ -162,7 +164,7 @@ impl Workspace {
         }
         let git = self.git();
         git.output(&["read-tree", "--reset", tip])?;
-        let skip = self.skipped(&git, how.exclude)?;
+        let skip = self.skipped(&git, &[how.exclude, how.secret].concat())?;
         self.unstage(&git, tip, &skip)?;
         Stage {
             git: &git,

@@ -27,8 +27,9 @@ const TIME_MAX: Duration = Duration::from_secs(120);
 
 impl Workspace {
     /// The agent's HEAD, when it is the base or a sound history on top of it and its objects
-    /// have been taken over; else none, with the reason.
-    pub(crate) fn take_history(&self) -> Result<Option<String>, String> {
+    /// have been taken over; else none, with the reason. A history in which one of the `secret` paths
+    /// ever was is not sound: a bundle would carry it.
+    pub(crate) fn take_history(&self, secret: &[String]) -> Result<Option<String>, String> {
         let Some(head) = self
             .agent_head()
             .map_err(|e| format!("its HEAD cannot be read: {e}"))?
@@ -42,7 +43,21 @@ impl Workspace {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
         })?;
-        Ok(Some(head))
+        match self.touches(&head, secret) {
+            Ok(false) => Ok(Some(head)),
+            Ok(true) => Err("they hold files that were put there for the agent alone".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn touches(&self, head: &str, secret: &[String]) -> Result<bool> {
+        if secret.is_empty() {
+            return Ok(false);
+        }
+        let range = format!("{}..{head}", self.base);
+        let mut args = vec!["rev-list", "--full-history", "--max-count=1", &range, "--"];
+        args.extend(secret.iter().map(String::as_str));
+        Ok(!self.bare().output(&args)?.is_empty())
     }
 
     fn agent_head(&self) -> std::io::Result<Option<String>> {

@@ -122,6 +122,33 @@ impl Workspace {
         Ok(())
     }
 
+    /// Lets the agent's own git ignore these paths. Before the agent begins.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn hide(&self, paths: &[String]) -> Result<()> {
+        let info = self.dir.join(".git/info");
+        fs::create_dir_all(&info).at("create the directory", &info)?;
+        let file = info.join("exclude");
+        let mut lines = String::new();
+        for path in paths {
+            lines.push('/');
+            for c in path.chars() {
+                if "\\*?[ ".contains(c) {
+                    lines.push('\\');
+                }
+                lines.push(c);
+            }
+            lines.push('\n');
+        }
+        let mut open = OpenOptions::new();
+        open.append(true).create(true);
+        let written = open
+            .open(&file)
+            .and_then(|mut f| f.write_all(lines.as_bytes()));
+        written.at("write", &file)
+    }
+
     /// The agent's directory.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use orchestra_types::{
-    ContextFile, OnDependencyFailure, Place, Priority, ProjectRef, RunnerName, ScheduleId,
-    ShellCommand, TaskId, TaskSpec, limits,
+    ContextFile, CopiedFile, OnDependencyFailure, Place, Priority, ProjectRef, RunnerName,
+    ScheduleId, SetUp, ShellCommand, TaskId, TaskSpec, limits,
 };
 
 use super::{
@@ -80,6 +80,7 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             context_files: context_files(wire.context_files)?,
             project: wire.project.map(project).transpose()?,
             place: place(wire.place)?,
+            set_up: wire.set_up.map(set_up).transpose()?,
             apply: wire.apply,
             command,
             fallback: fallback(&wire.fallback)?,
@@ -112,6 +113,7 @@ impl From<TaskSpec> for v1::TaskSpec {
             context_files: spec.context_files.into_iter().map(Into::into).collect(),
             project: spec.project.map(Into::into),
             place: Some(spec.place.into()),
+            set_up: spec.set_up.map(Into::into),
             apply: spec.apply,
             command: spec.command.map(Into::into),
             submitter: spec.submitter,
@@ -343,6 +345,66 @@ fn context_file(wire: v1::ContextFile) -> Result<ContextFile> {
         name: short("context_files", wire.name)?,
         content,
     })
+}
+
+fn set_up(wire: v1::SetUp) -> Result<SetUp> {
+    let refused = |why: &str| Err(Refused::new("set_up", why));
+    if wire.command.len() > limits::SET_UP_COMMAND_BYTES_MAX || wire.command.contains('\0') {
+        return refused("the command is larger than 16 KiB, or contains a NUL character");
+    }
+    let timeout = Duration::from_millis(wire.timeout_ms);
+    if timeout.is_zero() || timeout > limits::TIMEOUT_MAX {
+        return refused("the timeout must be more than zero and at most 30 days");
+    }
+    let files: Vec<CopiedFile> = wire
+        .files
+        .into_iter()
+        .take(limits::COPIED_FILES_MAX + 1)
+        .map(copied_file)
+        .collect::<Result<_>>()?;
+    let bytes: u64 = files
+        .iter()
+        .fold(0, |sum, file| sum.saturating_add(file.content.size));
+    if files.len() > limits::COPIED_FILES_MAX || bytes > limits::COPIED_BYTES_MAX {
+        return refused("more than 100 files, or more than 16 MiB of them");
+    }
+    Ok(SetUp {
+        command: wire.command,
+        timeout,
+        files,
+    })
+}
+
+fn copied_file(wire: v1::set_up::File) -> Result<CopiedFile> {
+    let path = short("set_up", wire.path)?;
+    let is_plain =
+        |part: &str| !matches!(part, "" | "." | "..") && !part.eq_ignore_ascii_case(".git");
+    if !path.split('/').all(is_plain) {
+        return Err(Refused::new(
+            "set_up",
+            "a path does not stay below the repository",
+        ));
+    }
+    Ok(CopiedFile {
+        path,
+        executable: wire.executable,
+        content: artifact("set_up", wire.content)?,
+    })
+}
+
+impl From<SetUp> for v1::SetUp {
+    fn from(set_up: SetUp) -> Self {
+        let file = |file: CopiedFile| v1::set_up::File {
+            path: file.path,
+            executable: file.executable,
+            content: Some(file.content.into()),
+        };
+        Self {
+            command: set_up.command,
+            timeout_ms: millis(set_up.timeout),
+            files: set_up.files.into_iter().map(file).collect(),
+        }
+    }
 }
 
 fn project(wire: v1::ProjectRef) -> Result<ProjectRef> {

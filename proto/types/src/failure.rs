@@ -46,6 +46,8 @@ pub enum FailureCode {
     QueueTimeout,
     /// It ran on several workers that were lost, and may be what takes them down.
     Quarantined,
+    /// The project's set-up command failed, before the agent began.
+    SetupFailed,
     /// The kernel ended processes of it, for the memory that an attempt may use was used up.
     Oom,
     /// It had as many processes as an attempt may have, and wanted more.
@@ -82,7 +84,7 @@ pub enum Fault {
 
 impl FailureCode {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::AgentFailed,
         Self::AgentCrashed,
         Self::Protocol,
@@ -101,6 +103,7 @@ impl FailureCode {
         Self::Stalled,
         Self::QueueTimeout,
         Self::Quarantined,
+        Self::SetupFailed,
         Self::Oom,
         Self::Pids,
         Self::DiskFull,
@@ -133,6 +136,7 @@ impl FailureCode {
             Self::Stalled => "stalled",
             Self::QueueTimeout => "queue_timeout",
             Self::Quarantined => "quarantined",
+            Self::SetupFailed => "setup_failed",
             Self::Oom => "oom",
             Self::Pids => "pids",
             Self::DiskFull => "disk_full",
@@ -169,6 +173,7 @@ impl FailureCode {
             | Self::Refused
             | Self::QueueTimeout
             | Self::Quarantined
+            | Self::SetupFailed
             | Self::Pids
             | Self::BudgetExceeded
             | Self::ApplyConflict
@@ -189,6 +194,7 @@ impl FailureCode {
             | Self::Timeout
             | Self::Stalled
             | Self::Quarantined
+            | Self::SetupFailed
             | Self::Oom
             | Self::Pids
             | Self::ApplyConflict
@@ -251,6 +257,9 @@ impl FailureCode {
             }
             Self::Quarantined => {
                 "read `ctl show TASK` and `ctl logs TASK`; if the task is innocent, `ctl retry TASK`"
+            }
+            Self::SetupFailed => {
+                "see in `ctl logs TASK` what `setup` of `.orchestra.yaml` said; mend it and submit the task anew, or `ctl retry TASK` if it can pass"
             }
             Self::Oom => {
                 "split the task, or raise `worker.limits.memory` on the worker, then `ctl retry TASK`"

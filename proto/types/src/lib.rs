@@ -29,7 +29,8 @@ pub use manifest::{FileChange, Manifest, ManifestEntry, ManifestSummary};
 pub use outcome::{ApplyResult, Exit, Outcome};
 pub use schedule::Recurrence;
 pub use spec::{
-    ContextFile, OnDependencyFailure, Place, Priority, ProjectRef, ShellCommand, TaskSpec,
+    ContextFile, CopiedFile, OnDependencyFailure, Place, Priority, ProjectRef, SetUp, ShellCommand,
+    TaskSpec,
 };
 pub use status::TaskStatus;
 pub use time::Timestamp;

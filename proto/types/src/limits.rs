@@ -63,6 +63,12 @@ pub const MANIFEST_ENTRIES_MAX: usize = 200_000;
 pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Largest submission, in all of its parts: 256 MiB.
 pub const SUBMIT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Most files that a set-up may put into an attempt's clone.
+pub const COPIED_FILES_MAX: usize = 100;
+/// Most bytes of them together: 16 MiB.
+pub const COPIED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Longest command of a set-up: 16 KiB.
+pub const SET_UP_COMMAND_BYTES_MAX: usize = 16 * 1024;
 /// Most ports of its own that an attempt may have.
 pub const PORTS_MAX: u32 = 16;
 /// How much of a submission ctl puts into one part: 1 MiB.

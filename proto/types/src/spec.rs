@@ -167,6 +167,28 @@ pub struct ContextFile {
     pub content: Artifact,
 }
 
+/// A file of the user's checkout that git ignores, and that an attempt needs all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopiedFile {
+    /// Its path below the top of the repository.
+    pub path: String,
+    /// Whether it can be executed.
+    pub executable: bool,
+    /// Its content, already stored at the head.
+    pub content: Artifact,
+}
+
+/// How an attempt's clone is made ready before its agent begins, as the project says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetUp {
+    /// Run by `sh -c` in it; empty where there is none.
+    pub command: String,
+    /// How long that may run.
+    pub timeout: Duration,
+    /// Put into it first. They are never a part of the result.
+    pub files: Vec<CopiedFile>,
+}
+
 /// What a person asked for. Written once, never changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskSpec {
@@ -213,6 +235,8 @@ pub struct TaskSpec {
     pub project: Option<ProjectRef>,
     /// Where it works.
     pub place: Place,
+    /// How its clone is made ready.
+    pub set_up: Option<SetUp>,
     /// Whether the change is put into the user's checkout by itself on success.
     pub apply: bool,
     /// The command, for the `shell` runner.
@@ -250,6 +274,7 @@ impl TaskSpec {
             context_files: Vec::new(),
             project: None,
             place: Place::Empty,
+            set_up: None,
             apply: false,
             command: None,
             submitter: String::new(),

@@ -37,6 +37,7 @@ pub(super) struct Job {
     place: Place,
     directory: PathBuf,
     exclude: Vec<String>,
+    secret: Vec<String>,
     aside: PathBuf,
     message: String,
 }
@@ -84,6 +85,7 @@ impl Attempt {
             place: self.order.spec.place.clone(),
             directory: self.directory(),
             exclude: self.exclude(),
+            secret: self.secret(),
             aside: self.shared.aside.clone(),
             message: message(&self.order.spec.description, self.id),
         }
@@ -140,7 +142,7 @@ impl Job {
         match &self.place {
             Place::Repository { .. } => self
                 .workspace()
-                .and_then(|workspace| workspace.look(&self.exclude))
+                .and_then(|workspace| workspace.look(&[&self.exclude[..], &self.secret].concat()))
                 .map_err(|error| failed(chain(&error))),
             Place::InPlace { .. } | Place::Empty => Ok(self.scanned()?.manifest),
         }
@@ -155,6 +157,7 @@ impl Job {
             out: &self.files.results(),
             message: &self.message,
             exclude: &self.exclude,
+            secret: &self.secret,
         };
         let collected = self
             .workspace()

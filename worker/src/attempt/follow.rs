@@ -12,12 +12,13 @@ use super::{
     record::{Ended, Phase, Started},
     replay,
     run::{Attempt, Error, Stage, blocking, chain, make_dir, remove_dir},
+    set_up,
 };
 use crate::{
     cli::{Action, Adapter, Stream, Verdict},
     clock, disk,
     events::Cause,
-    process::{self, ExitRecord, Process, ProcessError, ProcessEvent, Reattach},
+    process::{self, ExitRecord, Process, ProcessError, ProcessEvent, Reattach, SetUpOutput},
     room,
 };
 
@@ -27,6 +28,7 @@ struct Running {
     adapter: Box<dyn Adapter>,
     machine: Machine,
     started: Started,
+    set_up: SetUpOutput,
 }
 
 /// What may happen next.
@@ -75,12 +77,18 @@ impl Attempt {
                 return self.give_up(failure).await;
             }
         };
+        let set_up = self.set_up_output();
+        match set_up {
+            SetUpOutput::Pending => self.tell("setup", "the project's set-up command runs")?,
+            SetUpOutput::Over => {}
+        }
         self.tell("started", format!("{} started", self.order.runner))?;
         let running = Running {
             process,
             adapter,
             machine: Machine::new(self.order.spec.timeout),
             started,
+            set_up,
         };
         self.follow(running).await
     }
@@ -92,7 +100,7 @@ impl Attempt {
             Ok(launched) => launched,
             Err(failure) => return self.give_up(failure).await,
         };
-        let replayed = replay::run(&self.files, adapter.as_mut())?;
+        let replayed = replay::run(&self.files, adapter.as_mut(), self.set_up_output())?;
         let mut machine = Machine::new(self.order.spec.timeout);
         if replayed.turn_ended {
             machine.on_turn_ended(elapsed(started));
@@ -112,6 +120,7 @@ impl Attempt {
             adapter,
             machine,
             started,
+            set_up: replayed.set_up,
         };
         self.follow(running).await
     }
@@ -130,6 +139,9 @@ impl Attempt {
             running.process.kill().await;
         }
         let (exit, mut verdict, record) = done?;
+        if let Some(not_ready) = self.not_ready().await {
+            verdict.failure = Some(not_ready);
+        }
         if let Some(said) = verdict.failure.take() {
             verdict.failure = Some(self.for_a_limit(&record, &exit, said).await);
         }
@@ -235,6 +247,13 @@ impl Attempt {
                 },
             ),
         };
+        if stream == Stream::Stderr && running.set_up.takes(&line.bytes) {
+            let event = set_up::event_of(&line.bytes);
+            let happened = event.into_iter().map(|kind| (String::new(), kind));
+            let (now, happened) = (clock::now(), happened.collect());
+            self.journal.record(cause, now, &line.bytes, happened)?;
+            return Ok(Vec::new());
+        }
         let actions = running.adapter.on_line(stream, &line.bytes);
         self.apply(running, cause, &line.bytes, actions)
     }

@@ -69,11 +69,15 @@ impl Attempt {
         if traceparent.is_empty() {
             traceparent.clone_from(&self.order.traceparent);
         }
+        let (program, args) = match self.set_up_command() {
+            Some(set_up) => set_up.before(&self.shared.me.words(), &line.program, line.args),
+            None => (line.program, line.args),
+        };
         let ports = self.ports.as_ref().map_or(&[][..], Lease::ports);
         Spawn {
             dir: self.files.process(),
-            program: line.program,
-            args: line.args,
+            program,
+            args,
             env: environment::compose(inherited, self.id, &traceparent, ports, &line.env),
             cwd: self.directory(),
             stdin: line.stdin,

@@ -24,6 +24,7 @@ mod reboot;
 mod record;
 mod replay;
 mod run;
+mod set_up;
 
 pub use aside::fail;
 pub use machine::StopReason;

@@ -53,7 +53,10 @@ impl Attempt {
                     head,
                     bundles,
                 };
-                self.clone_repository(source).await
+                match self.clone_repository(source).await? {
+                    Ok(()) => self.put_files().await,
+                    Err(failure) => Ok(Err(failure)),
+                }
             }
             Place::InPlace { dir, machine } if machine == self.shared.machine => {
                 Ok(self.scan_before(dir).await)
@@ -171,7 +174,7 @@ fn failed(message: String) -> Failure {
 }
 
 /// The failure that an error is: of the disk, when that is full.
-fn failed_by(error: &(dyn std::error::Error + 'static)) -> Failure {
+pub(super) fn failed_by(error: &(dyn std::error::Error + 'static)) -> Failure {
     let code = match disk::is_full(error) {
         true => FailureCode::DiskFull,
         false => FailureCode::WorkspaceFailed,
@@ -198,7 +201,7 @@ async fn fetch(
     Ok(paths)
 }
 
-async fn fetch_one(
+pub(super) async fn fetch_one(
     blobs: &blobs::Cache,
     bulk: &bulk::Bulk,
     digest: Digest,

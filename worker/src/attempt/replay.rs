@@ -8,26 +8,36 @@ use super::{files::Files, record, run::Error};
 use crate::{
     cli::{Action, Adapter, Stream},
     events::{Cause, Journal},
-    process::Offsets,
+    process::{Offsets, SetUpOutput},
 };
 
 /// Where the adapter stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replayed {
     /// What of the raw output has been read.
     pub offsets: Offsets,
+    /// Whose the next line of standard error is.
+    pub set_up: SetUpOutput,
     /// Whether the agent has said its last word.
     pub turn_ended: bool,
 }
 
 /// Feeds the adapter what the journal names, in its order. Nothing is written to the CLI again and
 /// no event is made again.
-pub fn run(files: &Files, adapter: &mut dyn Adapter) -> Result<Replayed, Error> {
+pub fn run(
+    files: &Files,
+    adapter: &mut dyn Adapter,
+    set_up: SetUpOutput,
+) -> Result<Replayed, Error> {
     let mut causes = Vec::new();
     Journal::open(&files.events(), |step| causes.push(step.cause()))?;
     let stdout = Raw::new(files.artifact(ArtifactKind::Log));
     let stderr = Raw::new(files.artifact(ArtifactKind::Stderr));
-    let mut replayed = Replayed::default();
+    let mut replayed = Replayed {
+        offsets: Offsets::default(),
+        set_up,
+        turn_ended: false,
+    };
     for cause in causes {
         let actions = match cause {
             Cause::Own | Cause::Finish => Vec::new(),
@@ -46,7 +56,11 @@ pub fn run(files: &Files, adapter: &mut dyn Adapter) -> Result<Replayed, Error> 
                 next,
             } => {
                 replayed.offsets.stderr = next;
-                adapter.on_line(Stream::Stderr, &stderr.read(offset, length)?)
+                let line = stderr.read(offset, length)?;
+                match replayed.set_up.takes(&line) {
+                    true => Vec::new(),
+                    false => adapter.on_line(Stream::Stderr, &line),
+                }
             }
         };
         replayed.turn_ended |= actions.contains(&Action::TurnEnded);

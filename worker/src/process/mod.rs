@@ -31,6 +31,7 @@ mod link;
 mod orphans;
 mod pump;
 mod serve;
+mod set_up;
 mod signals;
 mod supervisor;
 
@@ -40,4 +41,5 @@ pub use files::{ExitRecord, LOG_BYTES_MAX, Spawn, StreamRecord};
 pub use follow::{Line, Offsets, Stream};
 pub use limits::{Limits, Met, failure as limit_failure};
 pub use orphans::end_orphans;
+pub use set_up::{NotReady, SetUp, SetUpOutput, is_end_mark, set_up_main};
 pub use supervisor::supervise_main;

@@ -102,6 +102,7 @@ impl Task {
             out: &self.out,
             message: "work",
             exclude: &["context".to_owned()],
+            secret: &["local/.env".to_owned()],
         };
         self.workspace.collect(&how).unwrap()
     }

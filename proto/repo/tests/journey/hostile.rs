@@ -191,6 +191,7 @@ fn a_workspace_that_is_gone_is_named() {
         out: &task.out,
         message: "work",
         exclude: &[],
+        secret: &[],
     };
     let error = task.workspace.collect(&how).unwrap_err().to_string();
     let dir = task.dir().to_str().unwrap();

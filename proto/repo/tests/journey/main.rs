@@ -4,6 +4,7 @@
 mod canary;
 mod common;
 mod hostile;
+mod ignored;
 mod look;
 mod spare;
 mod trees;

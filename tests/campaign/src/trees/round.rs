@@ -200,6 +200,7 @@ impl Round<'_> {
             out: &self.dir.join("out"),
             message: "left over",
             exclude: &[],
+            secret: &[],
         })?)
     }
 

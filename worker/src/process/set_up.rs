@@ -1,0 +1,225 @@
+//! The first process of an attempt whose project has a set-up command: it runs that, in the cage, the
+//! directory and the environment of the CLI, and then becomes the CLI.
+//!
+//! ```text
+//! supervisor ─► set-up ─► sh -c COMMAND      its output goes to standard error
+//!                  │          ended well
+//!                  └─ exec ─► CLI            the same process, with the same input and output
+//! ```
+//!
+//! What the command leaves running lives as long as the attempt.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    os::{fd::AsFd, unix::process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+use serde::{Deserialize, Serialize};
+
+/// Stands in a line of its own on standard error, behind the output of the command.
+const END: &str = "{\"orchestra\":\"set_up_ended\"}";
+/// Most bytes of a record that are read.
+const RECORD_BYTES_MAX: u64 = 64 * 1024;
+
+/// What comes before the CLI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetUp {
+    /// Run by `sh -c`.
+    pub command: String,
+    /// How long it may run.
+    pub timeout: Duration,
+    /// Where it is written down why the CLI was not started.
+    pub record: PathBuf,
+}
+
+/// Why the CLI was not started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotReady {
+    /// The command failed.
+    Failed(String),
+    /// The command ended well, and the CLI could not be started.
+    NotStarted(String),
+}
+
+impl SetUp {
+    /// The program and arguments that run the command and then the CLI, from those of the CLI.
+    #[must_use]
+    pub fn before(
+        &self,
+        me: &[String],
+        program: &Path,
+        args: Vec<String>,
+    ) -> (PathBuf, Vec<String>) {
+        let (own, prefix) = me.split_first().expect("a program has a name");
+        let mut words = prefix.to_vec();
+        words.extend([
+            "set-up".to_owned(),
+            "--record".to_owned(),
+            self.record.to_string_lossy().into_owned(),
+            "--timeout-ms".to_owned(),
+            self.timeout.as_millis().to_string(),
+            "--command".to_owned(),
+            self.command.clone(),
+            "--".to_owned(),
+            program.to_string_lossy().into_owned(),
+        ]);
+        words.extend(args);
+        (own.into(), words)
+    }
+
+    /// What was written down.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<NotReady> {
+        let file = fs::File::open(&self.record).ok()?;
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(file, RECORD_BYTES_MAX), &mut bytes).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+}
+
+/// Tells the output of a set-up command from that of the CLI, both on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetUpOutput {
+    /// The command runs.
+    Pending,
+    /// It has ended, or there is none.
+    Over,
+}
+
+impl SetUpOutput {
+    /// Whether a line of standard error is none of the CLI's.
+    pub fn takes(&mut self, line: &[u8]) -> bool {
+        let taken = *self == Self::Pending;
+        if line.trim_ascii() == END.as_bytes() {
+            *self = Self::Over;
+        }
+        taken
+    }
+}
+
+/// Whether a line is the mark behind the output of a set-up command.
+#[must_use]
+pub fn is_end_mark(line: &[u8]) -> bool {
+    line.trim_ascii() == END.as_bytes()
+}
+
+/// Runs the command, then becomes the CLI. Returns only when that failed.
+#[must_use]
+pub fn set_up_main(set_up: &SetUp, cli: &[OsString]) -> ExitCode {
+    let why = match run(set_up) {
+        Ok(()) => {
+            eprintln!("\n{END}");
+            become_cli(cli)
+        }
+        Err(why) => NotReady::Failed(why),
+    };
+    let text = serde_json::to_vec(&why).expect("a reason is JSON");
+    let written = orchestra_config::durable::replace(
+        &set_up.record,
+        &text,
+        orchestra_config::durable::Access::Private,
+    );
+    if let Err(error) = written {
+        eprintln!("failed to write `{}`: {error}", set_up.record.display());
+    }
+    ExitCode::FAILURE
+}
+
+fn become_cli(cli: &[OsString]) -> NotReady {
+    let (program, args) = cli.split_first().expect("the command line has a program");
+    let error = Command::new(program).args(args).exec();
+    let program = Path::new(program).display();
+    NotReady::NotStarted(format!("failed to start `{program}`: {error}"))
+}
+
+fn run(set_up: &SetUp) -> Result<(), String> {
+    let failed = |error: io::Error| format!("the set-up command could not be run: {error}");
+    let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(failed)?;
+    let child = Command::new("/bin/sh")
+        .arg("-c")
+        .arg(&set_up.command)
+        .stdin(Stdio::null())
+        .stdout(stderr)
+        .spawn()
+        .map_err(failed)?;
+    // IMPORTANT: who is too late is not killed here: the supervisor empties the whole cage.
+    match wait(child, set_up.timeout).map_err(failed)? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(format!("the set-up command ended with {status}")),
+        None => Err(format!(
+            "the set-up command ran longer than {} s",
+            set_up.timeout.as_secs_f64()
+        )),
+    }
+}
+
+/// How it ended; none when it has not within `timeout`.
+fn wait(mut child: Child, timeout: Duration) -> io::Result<Option<ExitStatus>> {
+    let pid = Pid::from_child(&child);
+    let held = pidfd_open(pid, PidfdFlags::empty())?;
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut ended = [PollFd::new(&held, PollFlags::IN)];
+        match poll(&mut ended, Some(&left)) {
+            Ok(0) => return Ok(None),
+            Ok(_) => return child.wait().map(Some),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set_up(command: &str, timeout: Duration) -> SetUp {
+        SetUp {
+            command: command.to_owned(),
+            timeout,
+            record: "/x/set-up.json".into(),
+        }
+    }
+
+    #[test]
+    fn how_a_command_ends_is_said() {
+        let long = Duration::from_secs(60);
+        assert_eq!(run(&set_up("true", long)), Ok(()));
+        let said = run(&set_up("exit 3", long)).unwrap_err();
+        assert!(said.ends_with("exit status: 3"), "{said}");
+        let said = run(&set_up("exec sleep 2", Duration::from_millis(50))).unwrap_err();
+        assert_eq!(said, "the set-up command ran longer than 0.05 s");
+    }
+
+    #[test]
+    fn the_cli_comes_behind_the_command() {
+        let me = ["/bin/ctl".to_owned(), "worker".to_owned()];
+        let set_up = set_up("npm ci", Duration::from_secs(9));
+        let (program, args) = set_up.before(&me, Path::new("claude"), vec!["-p".to_owned()]);
+        assert_eq!(program, Path::new("/bin/ctl"));
+        assert_eq!(
+            args.join(" "),
+            "worker set-up --record /x/set-up.json --timeout-ms 9000 --command npm ci -- claude -p"
+        );
+    }
+
+    #[test]
+    fn lines_are_the_set_ups_until_its_mark() {
+        let mut output = SetUpOutput::Pending;
+        assert!(output.takes(b"added 12 packages\n"));
+        assert!(output.takes(format!("{END}\n").as_bytes()));
+        assert!(!output.takes(b"a line of the CLI\n"));
+        assert!(!SetUpOutput::Over.takes(b"a line of the CLI\n"));
+    }
+}
