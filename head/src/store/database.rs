@@ -5,6 +5,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -31,6 +32,10 @@ pub(super) struct Database {
 struct Sled {
     db: sled::Db,
     tree: sled::Tree,
+    /// The database's file, for syncs. IMPORTANT: opened once, before anything is written that a sync
+    /// stands for. sled's own thread syncs too and drops the error, and the kernel does not tell a
+    /// failed sync again to who opens the file afterwards; who had it open is told.
+    file: Arc<File>,
 }
 
 impl Database {
@@ -39,9 +44,11 @@ impl Database {
         remove_torn_snapshots(path).map_err(|source| io_error("prepare", path, source))?;
         let db = open_patiently(path)?;
         let tree = db.open_tree("state").map_err(Error::Database)?;
+        let file = OpenOptions::new().write(true).open(path.join("db"));
+        let file = Arc::new(file.map_err(|source| io_error("open", path, source))?);
         let database = Self {
             path: path.to_owned(),
-            sled: Ok(Sled { db, tree }),
+            sled: Ok(Sled { db, tree, file }),
         };
         database.sync_directories()?;
         Ok(database)
@@ -97,10 +104,11 @@ impl Database {
     /// What makes durable what was flushed. It does not touch sled, only its file.
     pub fn syncer(&self) -> impl FnOnce() -> Result<()> + Send + use<> {
         let path = self.path.join("db");
+        let file = self.sled().map(|sled| Arc::clone(&sled.file));
         move || {
-            let file = OpenOptions::new().write(true).open(&path);
+            let file = file?;
             let synced = points::reach("database.sync");
-            let synced = synced.and_then(|()| file?.sync_data());
+            let synced = synced.and_then(|()| file.sync_data());
             synced.map_err(|source| io_error("sync", &path, source))
         }
     }
@@ -197,4 +205,20 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("it panicked").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn syncs_go_to_the_file_as_it_was_opened_with_the_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        fs::create_dir(&path).unwrap();
+        let database = Database::open(&path).unwrap();
+        // Who opened the file again would not hear of an error that sled's own sync has met.
+        fs::rename(path.join("db"), path.join("away")).unwrap();
+        database.syncer()().unwrap();
+    }
 }
