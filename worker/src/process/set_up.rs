@@ -99,7 +99,7 @@ impl SetUpOutput {
     /// Whether a line of standard error is none of the CLI's.
     pub fn takes(&mut self, line: &[u8]) -> bool {
         let taken = *self == Self::Pending;
-        if line.trim_ascii() == END.as_bytes() {
+        if is_end_mark(line) {
             *self = Self::Over;
         }
         taken
