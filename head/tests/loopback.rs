@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use orchestra_proto::batch::{decode, encode};
-use orchestra_proto::v1::{self, TaskStatus, bulk_client::BulkClient, report};
+use orchestra_proto::v1::{
+    self, TaskStatus, admin_client::AdminClient, bulk_client::BulkClient, report,
+};
+use orchestra_types::limits;
 use sha2::{Digest, Sha256};
 use support::{Head, Worker, finished, new_task, started, submission, until_status};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
+use tonic::{Code, transport::Channel};
 
 const SECOND: v1::AttemptId = v1::AttemptId { task: 2, number: 1 };
 
@@ -148,7 +151,7 @@ async fn a_cancel_reaches_the_worker_and_a_watcher_sees_the_end() {
     let mut watch = watch.unwrap().into_inner();
 
     admin
-        .cancel_task(v1::CancelTaskRequest { id: 1 })
+        .cancel_tasks(v1::CancelTasksRequest { ids: vec![1] })
         .await
         .unwrap();
     let order = worker.order().await;
@@ -177,6 +180,65 @@ async fn a_cancel_reaches_the_worker_and_a_watcher_sees_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_task_of_a_call_is_cancelled_or_refused_by_itself() {
+    let head = start().await;
+    let mut admin = head.admin().await;
+    let tasks = (0..3).map(|i| new_task(&format!("task {i}"))).collect();
+    admin.submit(submission("k", tasks)).await.unwrap();
+
+    let cancelled = cancel(&mut admin, &[2]).await;
+    assert_eq!(cancelled, [Ok((2, TaskStatus::Cancelled))]);
+    let mixed = cancel(&mut admin, &[3, 2, 7, 0, 1, 1]).await;
+    let expected = [
+        Ok((3, TaskStatus::Cancelled)),
+        Err(Code::FailedPrecondition),
+        Err(Code::NotFound),
+        Err(Code::InvalidArgument),
+        Ok((1, TaskStatus::Cancelled)),
+        Err(Code::FailedPrecondition),
+    ];
+    assert_eq!(mixed, expected);
+    let status = admin.get_status(v1::GetStatusRequest {}).await.unwrap();
+    assert_eq!(status.into_inner().by_status["cancelled"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_cancels_neither_no_task_nor_too_many() {
+    let head = start().await;
+    let mut admin = head.admin().await;
+    admin
+        .submit(submission("k", vec![new_task("x")]))
+        .await
+        .unwrap();
+    for ids in [vec![], vec![1; limits::CANCEL_TASKS_MAX + 1]] {
+        let request = v1::CancelTasksRequest { ids };
+        let refused = admin.cancel_tasks(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    }
+    until_status(&mut admin, 1, TaskStatus::Queued).await;
+}
+
+async fn cancel(
+    admin: &mut AdminClient<Channel>,
+    ids: &[u64],
+) -> Vec<Result<(u64, TaskStatus), Code>> {
+    let request = v1::CancelTasksRequest { ids: ids.to_vec() };
+    let answers = admin
+        .cancel_tasks(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .answers;
+    let answers = answers
+        .into_iter()
+        .map(|answer| match answer.answer.unwrap() {
+            v1::cancelled::Answer::Task(task) => Ok((task.id, task.status())),
+            v1::cancelled::Answer::Refused(why) => Err(Code::from_i32(why.code)),
+        });
+    answers.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_that_reads_late_misses_the_end_of_no_task() {
     const TASKS: u64 = 1500;
     let head = start().await;
@@ -186,8 +248,8 @@ async fn a_watcher_that_reads_late_misses_the_end_of_no_task() {
     let all = v1::WatchTasksRequest { ids: Vec::new() };
     let mut slow = admin.watch_tasks(all).await.unwrap().into_inner();
     for id in 1..=TASKS {
-        let cancel = v1::CancelTaskRequest { id };
-        admin.cancel_task(cancel).await.unwrap();
+        let cancel = v1::CancelTasksRequest { ids: vec![id] };
+        admin.cancel_tasks(cancel).await.unwrap();
     }
     let mut open: std::collections::BTreeSet<u64> = (1..=TASKS).collect();
     let mut snapshots = 0;

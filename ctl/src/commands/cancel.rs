@@ -1,19 +1,26 @@
 //! `ctl cancel`.
 
-use orchestra_proto::v1;
-use orchestra_types::TaskId;
+use futures::{StreamExt, stream};
+use orchestra_proto::{
+    Refused,
+    v1::{self, cancelled::Answer},
+};
+use orchestra_types::{TaskId, limits};
+use tonic::{Code, Status};
 
 use crate::{
     app::App,
-    client::{Client, patiently},
-    commands::{Order, add::pair, each_task, tasks::StatusFilter},
+    client::{Client, patiently, status_error},
+    commands::{add::pair, show_answers, tasks::StatusFilter},
     error::{Error, Result},
     exit::Exit,
-    json::task::Task,
+    json::{refused, task::Task},
 };
 
 /// How many tasks are asked for at a time.
 const PAGE: u32 = 1000;
+/// How many calls wait for their answer at a time.
+const AT_ONCE: usize = 8;
 
 /// Cancel tasks; the work of a running agent so far is kept
 #[derive(Debug, clap::Args)]
@@ -59,16 +66,48 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if tasks.is_empty() && !app.ui.is_json() {
         app.ui.next("no such task; nothing was cancelled");
     }
-    each_task(app, tasks, Order::Any, async |id| {
-        let request = v1::CancelTaskRequest { id: id.0 };
-        let answer = patiently(async || client.admin().cancel_task(request).await).await;
-        match answer {
-            // It ended between the question and the answer.
-            Err(e) if !named && e.exit() == Exit::Refused => client.task(id).await,
-            answer => Task::read(answer?),
+    let answers = stream::iter(tasks.chunks(limits::CANCEL_TASKS_MAX))
+        .map(|ids| cancel(&client, ids, named))
+        .buffered(AT_ONCE)
+        .flat_map(stream::iter);
+    show_answers(app, answers).await
+}
+
+/// Cancels some tasks in one call. What is said of one that ended before it could be cancelled
+/// depends on whether it was `named`: one that was only found by an option is shown as it is.
+async fn cancel(client: &Client, ids: &[TaskId], named: bool) -> Vec<Result<Task>> {
+    let request = v1::CancelTasksRequest {
+        ids: ids.iter().map(|id| id.0).collect(),
+    };
+    let call = patiently(async || client.admin().cancel_tasks(request.clone()).await).await;
+    let answers = match call {
+        Ok(response) if response.answers.len() == ids.len() => response.answers,
+        Ok(_) => {
+            return vec![Err(refused(Refused::new(
+                "answers",
+                "not one for each task",
+            )))];
         }
-    })
-    .await
+        Err(error) => return vec![Err(error)],
+    };
+    let mut tasks = Vec::with_capacity(ids.len());
+    for (&id, cancelled) in ids.iter().zip(answers) {
+        tasks.push(match cancelled.answer {
+            Some(Answer::Task(task)) => Task::read(task),
+            Some(Answer::Refused(why)) if !named && has_ended(&why) => client.task(id).await,
+            Some(Answer::Refused(why)) => Err(refusal(why)),
+            None => Err(refused(Refused::new("answer", "is missing"))),
+        });
+    }
+    tasks
+}
+
+fn has_ended(why: &v1::Refusal) -> bool {
+    Code::from_i32(why.code) == Code::FailedPrecondition
+}
+
+fn refusal(why: v1::Refusal) -> Error {
+    status_error(&Status::new(Code::from_i32(why.code), why.message))
 }
 
 /// The tasks that the options mean and that have not ended.

@@ -33,7 +33,9 @@ pub mod wait;
 pub mod watch;
 pub mod workers;
 
-use futures::{StreamExt, stream};
+use std::pin::pin;
+
+use futures::{Stream, StreamExt, stream};
 use orchestra_types::TaskId;
 use serde_json::json;
 
@@ -117,19 +119,24 @@ impl Order {
     }
 }
 
-/// Does `act` to each task and shows what became of it. Goes on after a refusal, and then ends
-/// with the first one.
+/// Does `act` to each task and shows what became of it.
 async fn each_task(
     app: &App,
     ids: Vec<TaskId>,
     order: Order,
     act: impl AsyncFn(TaskId) -> Result<Task>,
 ) -> Result<Exit> {
-    let mut tasks = Vec::new();
-    let mut refused: Option<Error> = None;
-    let mut answers = stream::iter(ids)
+    let answers = stream::iter(ids)
         .map(|id| act(id))
         .buffered(order.at_once());
+    show_answers(app, answers).await
+}
+
+/// Shows what became of each task. Goes on after a refusal, and then ends with the first one.
+async fn show_answers(app: &App, answers: impl Stream<Item = Result<Task>>) -> Result<Exit> {
+    let mut tasks = Vec::new();
+    let mut refused: Option<Error> = None;
+    let mut answers = pin!(answers);
     while let Some(answer) = answers.next().await {
         match answer {
             Ok(task) => tasks.push(task),

@@ -7,8 +7,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Streaming};
 
 use super::{
-    Services, accounts, backup, budgets, change, check, cluster, context, follow, list, manifest,
-    purge, schedules, status::Result, submit, watch,
+    Services, accounts, backup, budgets, cancel, change, check, cluster, context, follow, list,
+    manifest, purge, schedules, status::Result, submit, watch,
 };
 
 /// The Admin service.
@@ -54,11 +54,11 @@ impl admin_server::Admin for Admin {
         answer.map(Response::new)
     }
 
-    async fn cancel_task(
+    async fn cancel_tasks(
         &self,
-        request: Request<v1::CancelTaskRequest>,
-    ) -> Result<Response<v1::Task>> {
-        let answer = change::cancel(&self.services, request.into_inner().id).await;
+        request: Request<v1::CancelTasksRequest>,
+    ) -> Result<Response<v1::CancelTasksResponse>> {
+        let answer = cancel::cancel(&self.services, &request.into_inner().ids).await;
         answer.map(Response::new)
     }
 

@@ -1,4 +1,4 @@
-//! Changes of one task: cancel, retry, another priority, note an apply.
+//! Changes of one task: retry, another priority, note an apply.
 
 use orchestra_core::Reply;
 use orchestra_proto::{convert, v1};
@@ -10,11 +10,6 @@ use super::{
     wire,
 };
 use crate::engine::AskError;
-
-pub(super) async fn cancel(services: &Services, id: u64) -> Result<v1::Task> {
-    let id = task_id(id)?;
-    answer(services, services.engine.cancel(id).await).await
-}
 
 pub(super) async fn retry(services: &Services, id: u64) -> Result<v1::Task> {
     let id = task_id(id)?;
@@ -50,7 +45,7 @@ pub(super) async fn get(services: &Services, id: u64) -> Result<v1::Task> {
     task(services, task_id(id)?).await
 }
 
-fn task_id(wire: u64) -> Result<TaskId> {
+pub(super) fn task_id(wire: u64) -> Result<TaskId> {
     convert::task_id("id", wire).map_err(|e| status::refused(&e))
 }
 

@@ -7,6 +7,7 @@ mod admin;
 mod backup;
 mod budgets;
 mod bulk;
+mod cancel;
 mod change;
 mod check;
 mod cluster;

@@ -72,6 +72,22 @@ pub fn meaning(status: &Status) -> Answer {
     }
 }
 
+/// Cancels a task.
+///
+/// # Errors
+/// Why it was not.
+pub async fn cancel(admin: &mut Admin, id: u64) -> Result<(), Status> {
+    let request = v1::CancelTasksRequest { ids: vec![id] };
+    let answers = admin.cancel_tasks(request).await?.into_inner().answers;
+    match answers.into_iter().next().and_then(|answer| answer.answer) {
+        Some(v1::cancelled::Answer::Task(_)) => Ok(()),
+        Some(v1::cancelled::Answer::Refused(why)) => {
+            Err(Status::new(Code::from_i32(why.code), why.message))
+        }
+        None => Err(Status::data_loss("the answer is empty")),
+    }
+}
+
 /// A submission: the same key always asks for the same.
 #[must_use]
 pub fn submission(key: &str, count: usize, kind: Kind) -> v1::SubmitRequest {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use orchestra_proto::v1;
 use tonic::Code;
 
 use crate::{
@@ -157,9 +156,8 @@ async fn submit(
 
 async fn cancel(id: u64, admin: &mut Admin, ledger: &Shared) -> Result<(), Answer> {
     ledger.lock().cancelling(id);
-    let request = v1::CancelTaskRequest { id };
-    match admin.cancel_task(request).await {
-        Ok(_) => {
+    match client::cancel(admin, id).await {
+        Ok(()) => {
             ledger.lock().cancelled(id);
             Ok(())
         }

@@ -21,7 +21,10 @@ use super::{
     sight::{Sight, TOKEN, living},
     tree::{Tree, in_secs},
 };
-use crate::{client::Admin, head::Site};
+use crate::{
+    client::{self, Admin},
+    head::Site,
+};
 
 /// How many attempts run at once.
 const SLOTS: u32 = 16;
@@ -213,9 +216,7 @@ async fn end_if_up(
     match hostile.ending {
         Ending::Ends => fs::write(hostile.tree.go_file(), "")?,
         Ending::Cancelled | Ending::Deaf => {
-            admin
-                .cancel_task(v1::CancelTaskRequest { id: task })
-                .await?;
+            client::cancel(admin, task).await?;
         }
     }
     hostile.told = true;
