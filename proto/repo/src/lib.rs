@@ -10,6 +10,7 @@
 //! git process ever sees its configuration.
 #![warn(missing_docs)]
 
+mod absent;
 mod apply;
 mod beneath;
 mod cache;

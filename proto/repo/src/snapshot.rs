@@ -4,6 +4,7 @@
 use std::{fs, path::Path};
 
 use crate::{
+    absent,
     checkout::Checkout,
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit},
@@ -63,6 +64,7 @@ impl Checkout {
             sizes: Sizes::KEPT,
         }
         .run(&mut warnings)?;
+        absent::warn(&git, &mut warnings)?;
         let tree = git.line(&["write-tree"])?;
         let head = self.usable_head(&mut warnings);
         let head_tree = head

@@ -444,3 +444,34 @@ fn changes_are_written_one_at_a_time() {
         }
     });
 }
+
+#[test]
+fn submodules_and_pointers_of_git_lfs_are_named() {
+    let world = World::with(&[("a.txt", "one\n")]);
+    let pointer = |n: u32| {
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{n:064x}\nsize 12345\n")
+    };
+    world.write(
+        ".gitattributes",
+        "*.bin filter=lfs diff=lfs merge=lfs -text\n",
+    );
+    for n in 0..7 {
+        world.write(&format!("{n}.bin"), &pointer(n));
+    }
+    let other = World::with(&[("b.txt", "two\n")]);
+    let from = other.user();
+    let add = ["-c", "protocol.file.allow=always", "submodule", "add", "-q"];
+    let args = [&add[..], &[from.to_str().unwrap(), "vendor/other"]].concat();
+    git(&world.user(), &args);
+    world.commit("with both");
+    // Changed here: an agent gets what it is.
+    world.write("6.bin", &"content\n".repeat(1000));
+
+    let warnings = world.checkout().snapshot().unwrap().warnings;
+    let expected = [
+        "`vendor/other` is a submodule: agents get an empty directory",
+        "agents get the pointers of 6 files in Git LFS instead of what is in them: \
+         `0.bin`, `1.bin`, `2.bin`, `3.bin`, `4.bin` and 1 more",
+    ];
+    assert_eq!(warnings, expected);
+}
