@@ -32,8 +32,8 @@ pub enum How {
 pub struct Done {
     /// The checkout.
     pub checkout: PathBuf,
-    /// The branch that holds the change.
-    pub branch: String,
+    /// The branch that holds the change; null where the directory is in no repository.
+    pub branch: Option<String>,
     /// How many files changed in the work tree; null with `--branch`.
     pub files: Option<u64>,
 }
@@ -111,16 +111,20 @@ fn work(task: &Task) -> Result<Work> {
 /// task's project, else the one that the task came from if that was on this machine.
 async fn checkout(app: &App, project: &Project, repo: Option<&Path>) -> Result<Checkout> {
     let machine = app.machine()?;
+    let keep = app.state.directory(&project.id);
     let (repo, project) = (repo.map(Path::to_owned), project.clone());
     blocking(move || {
         let of = |dir: &Path| -> Result<Option<Checkout>> {
             let failed = || format!("failed to look at `{}`", dir.display());
             let same = project_ref(dir, &machine).or_failed(failed)?.id.as_str() == project.id;
-            if same {
-                Checkout::discover(dir).or_failed(failed)
-            } else {
-                Ok(None)
+            if !same {
+                return Ok(None);
             }
+            if let Some(checkout) = Checkout::discover(dir).or_failed(failed)? {
+                return Ok(Some(checkout));
+            }
+            let kept = Checkout::of_kept_directory(dir, &keep).or_failed(failed)?;
+            Ok(kept.map(|(checkout, _)| checkout))
         };
         if let Some(dir) = repo {
             return of(&dir)?.ok_or_else(|| elsewhere(&project, &format!("`{}`", dir.display())));
@@ -157,6 +161,12 @@ fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done>
         commit: &work.commit,
         base: &work.base,
     };
+    let has_branches = checkout.has_own_repository();
+    if how == How::Branch && !has_branches {
+        let dir = checkout.top().display();
+        let why = format!("`{dir}` is in no git repository, which could have a branch");
+        return Err(Error::new(Exit::Refused, why).hint("leave out --branch"));
+    }
     let files = match how {
         How::WorkTree => Some(
             orchestra_repo::apply(checkout, &change)
@@ -165,25 +175,29 @@ fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done>
         ),
         How::Branch => None,
     };
-    let imported = import_branch(checkout, bundle, &work.branch);
-    if how == How::Branch {
-        imported.or_failed(|| format!("failed to make the branch `{}`", work.branch))?;
+    if has_branches {
+        let imported = import_branch(checkout, bundle, &work.branch);
+        if how == How::Branch {
+            imported.or_failed(|| format!("failed to make the branch `{}`", work.branch))?;
+        }
     }
     Ok(Done {
         checkout: checkout.top().to_owned(),
-        branch: work.branch,
+        branch: has_branches.then_some(work.branch),
         files,
     })
 }
 
 fn refusal(error: ApplyError) -> Error {
     let (exit, hint) = match &error {
-        ApplyError::Conflict { .. } => (
+        ApplyError::Conflict {
+            branch: Some(_), ..
+        } => (
             Exit::Refused,
             "nothing was touched; `ctl apply --branch` makes the branch, so that you can merge it",
         ),
         ApplyError::InTheWay { .. } => (Exit::Refused, "nothing was touched"),
-        ApplyError::Unsafe { .. } => (
+        ApplyError::Conflict { branch: None, .. } | ApplyError::Unsafe { .. } => (
             Exit::Refused,
             "nothing was touched; look at the change with `ctl diff`",
         ),

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use orchestra_config::StateDir;
 use orchestra_core::Input;
 use orchestra_repo::{Change, Checkout};
 use orchestra_types::{
@@ -39,7 +40,16 @@ pub struct Closer {
     /// Where what people and later tasks read is written.
     pub context: Arc<context::Store>,
     /// Checkouts on this machine can be changed here.
+    pub here: Here,
+}
+
+/// This machine, where ctl may have submitted from.
+#[derive(Clone)]
+pub struct Here {
+    /// Its name.
     pub machine: MachineId,
+    /// Where ctl keeps what it took of directories that are in no repository.
+    pub state: StateDir,
 }
 
 /// What is known of an attempt that is to be closed.
@@ -101,12 +111,12 @@ impl Closer {
     async fn put_in_place(&self, facts: Facts) -> ApplyResult {
         let span = tracing::info_span!("task.finish", attempt = %facts.attempt);
         orchestra_telemetry::set_parent(&span, &facts.spec.traceparent);
-        let (blobs, machine) = (self.blobs.clone(), self.machine.clone());
+        let (blobs, here) = (self.blobs.clone(), self.here.clone());
         let context = Arc::clone(&self.context);
         let done = tokio::task::spawn_blocking(move || {
             let _entered = span.enter();
             record(&blobs, &context, &facts);
-            put_in_place(&blobs, &machine, &facts)
+            put_in_place(&blobs, &here, &facts)
         });
         done.await.unwrap_or_else(|_| ApplyResult::Conflict {
             message: "the head failed while it put the change in place; see its log".to_owned(),
@@ -181,15 +191,15 @@ fn text(blobs: &Blobs, outcome: &Outcome) -> String {
     whole.unwrap_or_else(|| outcome.text.clone())
 }
 
-fn put_in_place(blobs: &Blobs, machine: &MachineId, facts: &Facts) -> ApplyResult {
+fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
     // An attempt that is tried again leaves its bundle as an artifact, and nothing else.
     let Some(status) = facts.status else {
         return ApplyResult::NotRequested;
     };
     let wants_apply = facts.spec.apply && status == TaskStatus::Succeeded;
-    let here = |project: &&ProjectRef| project.machine == *machine;
-    let (Some(project), Place::Repository { commit: base, .. }) =
-        (facts.spec.project.as_ref().filter(here), &facts.spec.place)
+    let is_here = |project: &&ProjectRef| project.machine == here.machine;
+    let project = facts.spec.project.as_ref().filter(is_here);
+    let (Some(project), Place::Repository { commit: base, .. }) = (project, &facts.spec.place)
     else {
         return ApplyResult::NotRequested;
     };
@@ -208,7 +218,7 @@ fn put_in_place(blobs: &Blobs, machine: &MachineId, facts: &Facts) -> ApplyResul
         commit: &facts.outcome.commit,
         base,
     };
-    into_repository(project, &change, wants_apply)
+    into_repository(here, project, &change, wants_apply)
 }
 
 fn artifact(outcome: &Outcome, kind: ArtifactKind) -> Option<&Artifact> {
@@ -218,7 +228,12 @@ fn artifact(outcome: &Outcome, kind: ArtifactKind) -> Option<&Artifact> {
         .find(|artifact| artifact.kind == kind)
 }
 
-fn into_repository(project: &ProjectRef, change: &Change<'_>, wants_apply: bool) -> ApplyResult {
+fn into_repository(
+    here: &Here,
+    project: &ProjectRef,
+    change: &Change<'_>,
+    wants_apply: bool,
+) -> ApplyResult {
     let conflict = |message: String| {
         tracing::warn!(project = %project.id, branch = change.branch, message, "not put in place");
         if wants_apply {
@@ -229,10 +244,16 @@ fn into_repository(project: &ProjectRef, change: &Change<'_>, wants_apply: bool)
     };
     let checkout = match Checkout::discover(&project.dir) {
         Ok(Some(checkout)) => checkout,
-        Ok(None) => return conflict(format!("`{}` is no repository", project.dir.display())),
+        Ok(None) if wants_apply => match kept(here, project) {
+            Ok(checkout) => checkout,
+            Err(why) => return conflict(why),
+        },
+        Ok(None) => return ApplyResult::NotRequested,
         Err(error) => return conflict(error.to_string()),
     };
-    if let Err(error) = orchestra_repo::import_branch(&checkout, change.bundle, change.branch) {
+    if checkout.has_own_repository()
+        && let Err(error) = orchestra_repo::import_branch(&checkout, change.bundle, change.branch)
+    {
         return conflict(error.to_string());
     }
     if !wants_apply {
@@ -243,6 +264,19 @@ fn into_repository(project: &ProjectRef, change: &Change<'_>, wants_apply: bool)
             files: applied.files,
         },
         Err(error) => conflict(error.to_string()),
+    }
+}
+
+/// A directory that is in no repository, as ctl has it on this machine.
+fn kept(here: &Here, project: &ProjectRef) -> Result<Checkout, String> {
+    let keep = here.state.directory(project.id.as_str());
+    match Checkout::of_kept_directory(&project.dir, &keep) {
+        Ok(Some((checkout, _))) => Ok(checkout),
+        Ok(None) => Err(format!(
+            "`{}` is in no repository; `ctl apply` puts the change there",
+            project.dir.display()
+        )),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     args::Args,
     blobs::Blobs,
-    closing::{CLOSES_BOUND, Closer},
+    closing::{CLOSES_BOUND, Closer, Here},
     context,
     disk::Disk,
     engine::{self, Clock, Engine},
@@ -233,7 +233,10 @@ impl Head<'_> {
             engine: engine.handle.clone(),
             blobs,
             context,
-            machine,
+            here: Here {
+                machine,
+                state: self.state.clone(),
+            },
         };
         let mut closers = JoinSet::new();
         closers.spawn(closer.run(closes, stop.clone()));

@@ -41,9 +41,13 @@ impl Project {
         &self.dir
     }
 
-    /// Writes a file below it.
+    /// Writes a file below it, and the directories above the file.
     pub fn write(&self, path: &str, text: &str) -> anyhow::Result<()> {
         let path = self.dir.join(path);
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)
+                .with_context(|| format!("failed to create `{}`", dir.display()))?;
+        }
         fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))
     }
 

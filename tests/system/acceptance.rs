@@ -13,10 +13,7 @@ pub fn tests() -> Vec<Test> {
             "a_task_is_queued_run_and_its_file_and_output_come_back",
             first_task,
         ),
-        Test::new(
-            "outside_a_repository_a_task_works_in_the_directory_itself",
-            outside_a_repository,
-        ),
+        Test::new("in_place_a_task_works_in_the_directory_itself", in_place),
         Test::new(
             "four_agents_of_two_real_clis_work_at_the_same_time",
             four_agents,
@@ -67,10 +64,13 @@ fn first_task() -> anyhow::Result<()> {
     })
 }
 
-fn outside_a_repository() -> anyhow::Result<()> {
+fn in_place() -> anyhow::Result<()> {
     scene(Setup::new().model("hello"), |cluster| {
         let project = Project::plain(&cluster.path("plain"))?;
-        let task = cluster.add(&project, &["Create hello.txt", "--agent", "agent"])?;
+        let task = cluster.add(
+            &project,
+            &["Create hello.txt", "--agent", "agent", "--in-place"],
+        )?;
         let document = cluster.succeeded(&task, Deadline::SOON)?;
         ensure!(project.has("hello.txt"), "there is no hello.txt");
         ensure!(

@@ -45,7 +45,8 @@ fn not_utf8() -> anyhow::Result<()> {
 
 fn suggestions() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
-        let ctl = |args: &[&str]| cluster.ctl(args);
+        let project = Project::plain(&cluster.path("plain"))?;
+        let ctl = |args: &[&str]| cluster.ctl_in(project.dir(), args);
         clear(
             ctl(&["add", "x", "--agent", "claud"])?,
             1,
@@ -88,7 +89,8 @@ fn task_files() -> anyhow::Result<()> {
 
 fn missing_things() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
-        let ctl = |args: &[&str]| cluster.ctl(args);
+        let project = Project::plain(&cluster.path("plain"))?;
+        let ctl = |args: &[&str]| cluster.ctl_in(project.dir(), args);
         clear(
             ctl(&["add", "x", "--context", "nowhere.md"])?,
             1,

@@ -32,7 +32,7 @@ fn head() -> anyhow::Result<()> {
         let project = Project::plain(&cluster.path("plain"))?;
         let lines: String = (0..50)
             .map(|n| {
-                format!("{{\"description\": \"echo {n} >> done.txt\", \"agent\": \"shell\"}}\n")
+                format!("{{\"description\": \"echo {n} >> done.txt\", \"agent\": \"shell\", \"in_place\": true}}\n")
             })
             .collect();
         project.write("tasks.jsonl", &lines)?;

@@ -6,6 +6,7 @@
 mod acceptance;
 mod bad_input;
 mod crash;
+mod directory;
 mod interim;
 mod keeping;
 mod life;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         .with("acceptance", acceptance::tests())
         .with("bad_input", bad_input::tests())
         .with("crash", crash::tests())
+        .with("directory", directory::tests())
         .with("interim", interim::tests())
         .with("keeping", keeping::tests())
         .with("life", life::tests())

@@ -64,7 +64,7 @@ fn priorities() -> anyhow::Result<()> {
                 cluster,
                 &project,
                 &command,
-                &["--priority", priority],
+                &["--priority", priority, "--in-place"],
             )?);
         }
         cluster.open_gate()?;

@@ -31,8 +31,8 @@ pub use options::pair;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 In a git repository the task works on a snapshot of it, uncommitted changes included, and its change
-comes back as a branch that `ctl apply` puts into your checkout. Outside a repository, or with
---in-place, it works in the directory itself.
+comes back as a branch that `ctl apply` puts into your checkout. Outside a repository it works on a
+copy of the directory, without what `.gitignore` names; with --in-place, in the directory itself.
 
 Examples:
   ctl add \"Create README.md with project description\" --follow

@@ -67,23 +67,23 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 /// Says what was done.
 pub fn tell(ui: &Ui, done: &Done) -> Result<()> {
     let dir = done.checkout.display();
-    match done.files {
-        Some(files) => {
-            let line =
-                Line::of(Style::Good, "✓ applied ").with(Style::Plain, counted(files, "file"));
-            ui.line(&line.with(
-                Style::Dim,
-                format!("  in {dir}; also the branch {}", done.branch),
-            ))?;
+    let said = |what: &str, name: String, place: String| {
+        let line = Line::of(Style::Good, what).with(Style::Plain, name);
+        ui.line(&line.with(Style::Dim, place))
+    };
+    match (done.files, &done.branch) {
+        (Some(files), Some(branch)) => {
+            let place = format!("  in {dir}; also the branch {branch}");
+            said("✓ applied ", counted(files, "file"), place)?;
             ui.next("next: git diff");
         }
-        None => {
-            ui.line(
-                &Line::of(Style::Good, "✓ branch ")
-                    .with(Style::Plain, &done.branch)
-                    .with(Style::Dim, format!("  in {dir}")),
-            )?;
-            ui.next(format!("next: git merge {}", done.branch));
+        (Some(files), None) => {
+            said("✓ applied ", counted(files, "file"), format!("  in {dir}"))?;
+        }
+        (None, branch) => {
+            let branch = branch.as_deref().unwrap_or_default();
+            said("✓ branch ", branch.to_owned(), format!("  in {dir}"))?;
+            ui.next(format!("next: git merge {branch}"));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Where a task works: on a snapshot of the repository, or in the directory itself.
+//! Where a task works: on a snapshot of the repository or directory, or in the directory itself.
 
 use std::{
     collections::BTreeMap,
@@ -10,6 +10,7 @@ use orchestra_repo::{Checkout, project_ref};
 use orchestra_types::{MachineId, Place, ProjectRef, SetUp, TaskSpec};
 
 use super::{
+    directory,
     draft::Draft,
     set_up,
     source::{self, Chain},
@@ -69,7 +70,10 @@ impl<'a> Places<'a> {
         if draft.is_without_repo()? {
             return Ok(());
         }
-        let key = (directory(draft, base)?, draft.in_place.unwrap_or(false));
+        let key = (
+            named_directory(draft, base)?,
+            draft.in_place.unwrap_or(false),
+        );
         if !self.known.contains_key(&key) {
             let found = self.look(uploads, &key.0, key.1).await?;
             self.known.insert(key.clone(), found);
@@ -106,19 +110,19 @@ impl<'a> Places<'a> {
         let config =
             load_project(top).or_failed(|| "failed to read the project's file".to_owned())?;
         let ProjectConfig { setup, ports } = config.unwrap_or_default();
-        let (place, set_up) = match checkout {
-            Some(checkout) if !in_place => {
-                let checkout = checkout.exclude(&[&self.mirror]);
-                let set_up = set_up::gather(&self.app.ui, uploads, &checkout, setup).await?;
-                (self.repository(uploads, checkout, &project).await?, set_up)
-            }
-            Some(_) | None => {
-                let place = Place::InPlace {
-                    dir: dir.to_owned(),
-                    machine: self.machine.clone(),
-                };
-                (place, None)
-            }
+        let (place, set_up) = if in_place {
+            let place = Place::InPlace {
+                dir: dir.to_owned(),
+                machine: self.machine.clone(),
+            };
+            (place, None)
+        } else {
+            let checkout = match checkout {
+                Some(checkout) => checkout.exclude(&[&self.mirror]),
+                None => directory::take(self.app, dir, &project.id, &self.mirror).await?,
+            };
+            let set_up = set_up::gather(&self.app.ui, uploads, &checkout, setup).await?;
+            (self.repository(uploads, checkout, &project).await?, set_up)
         };
         Ok(Found {
             project,
@@ -160,7 +164,7 @@ impl<'a> Places<'a> {
 }
 
 /// The directory that the task is about.
-fn directory(draft: &Draft, base: &Path) -> Result<PathBuf> {
+fn named_directory(draft: &Draft, base: &Path) -> Result<PathBuf> {
     let named = draft
         .repo
         .as_ref()

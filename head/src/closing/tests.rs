@@ -1,16 +1,18 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
+use orchestra_config::StateDir;
+use orchestra_repo::Checkout;
 use orchestra_types::{
     Artifact, ArtifactKind, AttemptId, Digest, Exit, ManifestSummary, Outcome, Place, ProjectRef,
     TaskId, TaskSpec, TaskStatus, Timestamp, Usage,
 };
 
-use super::{ApplyResult, Facts, put_in_place};
+use super::{ApplyResult, Facts, Here, put_in_place};
 use crate::blobs::Blobs;
 
 /// A user's repository, and the bundle of an attempt that added `new.txt` to it.
 struct World {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     repository: std::path::PathBuf,
     blobs: Blobs,
     facts: Facts,
@@ -34,9 +36,19 @@ fn world(apply: bool) -> World {
     git(&repository, &["add", "."]);
     git(&repository, &["commit", "-qm", "base"]);
     let base = git(&repository, &["rev-parse", "HEAD"]);
+    world_of(dir, repository, "project", base, apply)
+}
 
+/// The same for what is in `repository`, whose commits are in the git repository `source`.
+fn world_of(
+    dir: tempfile::TempDir,
+    repository: std::path::PathBuf,
+    source: &str,
+    base: String,
+    apply: bool,
+) -> World {
     let clone = dir.path().join("clone");
-    git(dir.path(), &["clone", "-q", "project", "clone"]);
+    git(dir.path(), &["clone", "-q", source, "clone"]);
     git(&clone, &["checkout", "-qb", "orchestra/task_001"]);
     fs::write(clone.join("new.txt"), "new\n").unwrap();
     git(&clone, &["add", "."]);
@@ -49,7 +61,7 @@ fn world(apply: bool) -> World {
     let digest = blobs.put(&fs::read(dir.path().join("bundle")).unwrap());
     let facts = facts(&repository, base, commit, digest.unwrap(), apply);
     World {
-        _dir: dir,
+        dir,
         repository,
         blobs,
         facts,
@@ -106,7 +118,11 @@ fn facts(dir: &Path, base: String, commit: String, bundle: Digest, apply: bool) 
 }
 
 fn close(world: &World, machine: &str) -> ApplyResult {
-    put_in_place(&world.blobs, &machine.parse().unwrap(), &world.facts)
+    let here = Here {
+        machine: machine.parse().unwrap(),
+        state: StateDir::new(world.dir.path().join("state")),
+    };
+    put_in_place(&world.blobs, &here, &world.facts)
 }
 
 #[test]
@@ -169,4 +185,32 @@ fn a_repository_that_is_gone_is_a_conflict_with_its_name() {
         panic!("applied to nothing");
     };
     assert!(message.contains("project"), "{message}");
+}
+
+#[test]
+fn a_change_comes_into_a_directory_that_is_in_no_repository_once_ctl_has_taken_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = dir.path().join("plain");
+    fs::create_dir(&plain).unwrap();
+    fs::write(plain.join("old.txt"), "old\n").unwrap();
+    let keep = StateDir::new(dir.path().join("state")).directory("git-1");
+    let (taken, _) = Checkout::of_directory(&plain, &keep, &[]).unwrap();
+    let base = taken.head().unwrap().to_owned();
+
+    let world = world_of(dir, plain, keep.to_str().unwrap(), base, true);
+    assert_eq!(
+        close(&world, "here"),
+        ApplyResult::Applied { files: 1 },
+        "the file of the change"
+    );
+    let text = fs::read_to_string(world.repository.join("new.txt")).unwrap();
+    assert_eq!(text, "new\n");
+    fs::remove_dir_all(&keep).unwrap();
+    let ApplyResult::Conflict { message } = close(&world, "here") else {
+        panic!("the base is nowhere");
+    };
+    assert!(
+        message.contains("`ctl apply` puts the change there"),
+        "{message}"
+    );
 }

@@ -50,6 +50,14 @@ impl StateDir {
         self.0.join("client")
     }
 
+    /// What ctl keeps of a project's directory that is in no repository.
+    #[must_use]
+    pub fn directory(&self, project: &str) -> PathBuf {
+        self.client()
+            .join("directories")
+            .join(format!("{project}.git"))
+    }
+
     /// The head's own directory.
     #[must_use]
     pub fn head(&self) -> PathBuf {

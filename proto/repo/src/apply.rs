@@ -45,15 +45,12 @@ pub struct Applied {
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// What happened in the repository since contradicts the change.
-    #[error(
-        "the change conflicts with later commits in {}; merge the branch by hand: git merge {branch}",
-        list(paths)
-    )]
+    #[error("the change conflicts with later {} in {}", later(branch), list(paths))]
     Conflict {
         /// The files.
         paths: Vec<String>,
-        /// The branch that has the change.
-        branch: String,
+        /// The branch that has the change; none where the directory is in no repository.
+        branch: Option<String>,
     },
     /// Files have edits that are not committed, or untracked files are in the way.
     #[error(
@@ -75,6 +72,13 @@ pub enum ApplyError {
     /// Git or the disk failed.
     #[error(transparent)]
     Repo(#[from] Error),
+}
+
+fn later(branch: &Option<String>) -> &'static str {
+    match branch {
+        Some(_) => "commits",
+        None => "edits",
+    }
 }
 
 fn list(paths: &[String]) -> String {
@@ -197,7 +201,7 @@ fn conflict(
     Ok(if in_the_way.is_empty() {
         ApplyError::Conflict {
             paths: named(&mut paths.into_iter()),
-            branch: branch.to_owned(),
+            branch: checkout.has_own_repository().then(|| branch.to_owned()),
         }
     } else {
         ApplyError::InTheWay { paths: in_the_way }

@@ -17,7 +17,16 @@ use crate::{
     quarantine::Format,
 };
 
-/// A user's checkout of a repository.
+/// Whose the repository of a checkout is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The user's.
+    Own,
+    /// Ours, of a directory that is in none.
+    Kept,
+}
+
+/// A user's checkout of a repository, or a directory that is kept as one.
 #[derive(Clone, Debug)]
 pub struct Checkout {
     top: PathBuf,
@@ -27,6 +36,7 @@ pub struct Checkout {
     branch: Option<String>,
     root: Option<String>,
     format: Format,
+    kind: Kind,
     pub(crate) excluded: Vec<Vec<u8>>,
 }
 
@@ -60,7 +70,7 @@ impl Checkout {
         let git = Git::user(&top);
         let git_dir = path(&git, "--absolute-git-dir")?;
         let common_dir = top.join(path(&git, "--git-common-dir")?);
-        let head = optional_line(&git, &["rev-parse", "--quiet", "--verify", "HEAD^{commit}"])?;
+        let head = commit_of(&git, "HEAD")?;
         let branch = optional_line(&git, &["symbolic-ref", "--quiet", "--short", "HEAD"])?;
         let sha256 = git.line(&["rev-parse", "--show-object-format"])? == "sha256";
         let shallow = git.line(&["rev-parse", "--is-shallow-repository"])? == "true";
@@ -77,8 +87,37 @@ impl Checkout {
             branch,
             root,
             format,
+            kind: Kind::Own,
             excluded: Vec::new(),
         })
+    }
+
+    /// The directory `top`, whose private repository is at `keep`.
+    pub(crate) fn kept_at(top: PathBuf, keep: PathBuf) -> Self {
+        Self {
+            top,
+            common_dir: keep.clone(),
+            git_dir: keep,
+            head: None,
+            branch: None,
+            root: None,
+            format: Format::Sha1,
+            kind: Kind::Kept,
+            excluded: Vec::new(),
+        }
+    }
+
+    pub(crate) fn at_commit(self, head: String) -> Self {
+        Self {
+            head: Some(head),
+            ..self
+        }
+    }
+
+    /// Whether it is the user's own repository, where a branch is of use.
+    #[must_use]
+    pub fn has_own_repository(&self) -> bool {
+        self.kind == Kind::Own
     }
 
     /// The directory at the top of the work tree.
@@ -221,6 +260,12 @@ fn path(git: &Git, what: &str) -> Result<PathBuf> {
     let mut bytes = git.output(&["rev-parse", what])?;
     bytes.pop_if(|last| *last == b'\n');
     Ok(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+/// The commit that `name` means, if there is one.
+pub(crate) fn commit_of(git: &Git, name: &str) -> Result<Option<String>> {
+    let name = format!("{name}^{{commit}}");
+    optional_line(git, &["rev-parse", "--quiet", "--verify", &name])
 }
 
 fn optional_line(git: &Git, args: &[&str]) -> Result<Option<String>> {

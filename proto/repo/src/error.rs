@@ -74,6 +74,17 @@ pub enum Error {
         /// The repository.
         path: PathBuf,
     },
+    /// A directory outside of a repository that has more than one would want to copy.
+    #[error(
+        "`{}` is in no git repository and has more than {} files or {} MiB to copy",
+        path.display(),
+        crate::DIRECTORY_FILES_MAX,
+        crate::DIRECTORY_BYTES_MAX / (1024 * 1024)
+    )]
+    LargeDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A directory that must be new has something in it.
     #[error("`{}` is not empty; a workspace needs a new directory", path.display())]
     NotEmpty {

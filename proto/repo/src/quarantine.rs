@@ -29,7 +29,7 @@ impl Format {
         }
     }
 
-    fn option(self) -> &'static str {
+    pub fn option(self) -> &'static str {
         match self {
             Self::Sha1 => "--object-format=sha1",
             Self::Sha256 => "--object-format=sha256",

@@ -72,7 +72,10 @@ impl Checkout {
             .transpose()?;
         let (commit, dirty) = match head {
             Some(head) if head_tree.as_ref() == Some(&tree) => (head.to_owned(), false),
-            Some(_) | None => (commit_tree(quarantine.git(), &tree, head)?, true),
+            Some(_) | None => (
+                commit_tree(quarantine.git(), &tree, head, b"Uncommitted work\n")?,
+                true,
+            ),
         };
         quarantine
             .git()
@@ -105,7 +108,13 @@ fn copy_index(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-fn commit_tree(git: &Git, tree: &str, parent: Option<&str>) -> Result<String> {
+/// A commit of ours: the same tree on the same parent gives the same one.
+pub(crate) fn commit_tree(
+    git: &Git,
+    tree: &str,
+    parent: Option<&str>,
+    message: &[u8],
+) -> Result<String> {
     let date = match parent {
         Some(parent) => commit_date(git, parent)?,
         None => NO_DATE,
@@ -115,7 +124,7 @@ fn commit_tree(git: &Git, tree: &str, parent: Option<&str>) -> Result<String> {
         .identity("Orchestra", "orchestra@orchestra.invalid", date);
     let mut args = vec!["commit-tree", tree];
     args.extend(parent.iter().flat_map(|p| ["-p", *p]));
-    git.line_of(&args, Input::Bytes(b"Uncommitted work\n"))
+    git.line_of(&args, Input::Bytes(message))
 }
 
 fn commit_date(git: &Git, commit: &str) -> Result<i64> {

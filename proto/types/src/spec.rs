@@ -125,7 +125,7 @@ pub struct ProjectRef {
 /// Where an attempt works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In a private clone of a repository's snapshot.
+    /// In a private clone of a snapshot: of a repository, or of a directory that is kept as one.
     Repository {
         /// The commit to start from: the user's HEAD, or a snapshot commit on top of it that
         /// carries uncommitted and untracked files.

@@ -94,7 +94,7 @@ pub struct Options {
     /// The repository or directory to work on. Default: the current directory
     #[arg(long, value_name = "DIR")]
     pub repo: Option<PathBuf>,
-    /// Work in the directory itself instead of a snapshot
+    /// Work in the directory itself instead of a snapshot or copy
     #[arg(long)]
     pub in_place: bool,
     /// Work in an empty directory, for no project, on any worker

@@ -3,6 +3,7 @@
 
 mod canary;
 mod common;
+mod directory;
 mod hostile;
 mod ignored;
 mod look;

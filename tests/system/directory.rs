@@ -1,0 +1,130 @@
+//! Projects that are in no git repository: agents work on copies of the directory.
+
+use std::fs;
+
+use anyhow::ensure;
+use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, run, scene};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("agents_work_on_a_copy_without_what_is_ignored", copy),
+        Test::new("changes_of_several_agents_are_merged_or_refused", merge),
+        Test::new("the_head_applies_where_it_is_asked_to", applied),
+        Test::new("a_home_or_state_directory_is_not_copied", refused),
+    ]
+}
+
+fn plain(cluster: &Cluster) -> anyhow::Result<Project> {
+    let project = Project::plain(&cluster.path("plain"))?;
+    project.write("notes.txt", "one\ntwo\nthree\n")?;
+    Ok(project)
+}
+
+fn shell(cluster: &Cluster, project: &Project, more: &[&str]) -> anyhow::Result<String> {
+    cluster.add(project, &[&["--agent", "shell"], more].concat())
+}
+
+fn copy() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = plain(cluster)?;
+        project.write(".gitignore", "out/\n")?;
+        project.write("out/large.bin", "built")?;
+        project.write("node_modules/left-pad/index.js", "x")?;
+        project.write(".env", "KEY=secret\n")?;
+        let script = "test ! -e out && test ! -e node_modules && test ! -e .env \
+                      && echo four >> notes.txt && mkdir sub && echo new > sub/new.txt";
+        let task = shell(cluster, &project, &[script])?;
+        let document = cluster.succeeded(&task, Deadline::SOON)?;
+        ensure!(
+            document["place"]["type"] == "repository",
+            "it worked at {}",
+            document["place"]
+        );
+        let diff = cluster.ctl(&["diff", &task])?.ok()?.stdout;
+        ensure!(
+            diff.contains("+four") && diff.contains("sub/new.txt"),
+            "the diff is {diff}"
+        );
+        ensure!(project.read("notes.txt")? == "one\ntwo\nthree\n");
+        ensure!(!project.has(".git") && !project.has("sub"));
+
+        // A branch would be nowhere.
+        let branch = cluster.ctl_in(project.dir(), &["apply", &task, "--branch"])?;
+        branch.complains(&["is in no git repository", "--branch"])?;
+        for files in [2, 0] {
+            let args = ["apply", &task, "--json"];
+            let done = cluster.ctl_in(project.dir(), &args)?.ok()?.json()?;
+            ensure!(done["files"] == files && done["branch"].is_null(), "{done}");
+        }
+        ensure!(project.read("notes.txt")? == "one\ntwo\nthree\nfour\n");
+        ensure!(project.read("sub/new.txt")? == "new\n");
+        ensure!(!project.has(".git"));
+        // The next agent sees what was applied.
+        let script = "grep -q four notes.txt && test -e sub/new.txt";
+        let next = shell(cluster, &project, &[script])?;
+        cluster.succeeded(&next, Deadline::SOON).map(drop)
+    })
+}
+
+fn merge() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = plain(cluster)?;
+        let first = shell(cluster, &project, &["sed -i s/one/1/ notes.txt"])?;
+        let other = shell(cluster, &project, &["echo other > other.txt"])?;
+        let clash = shell(cluster, &project, &["sed -i s/one/uno/ notes.txt"])?;
+        for task in [&first, &other, &clash] {
+            cluster.succeeded(task, Deadline::SOON)?;
+        }
+        for task in [&first, &other] {
+            cluster.ctl_in(project.dir(), &["apply", task])?.ok()?;
+        }
+        ensure!(project.read("notes.txt")? == "1\ntwo\nthree\n");
+        ensure!(project.read("other.txt")? == "other\n");
+        let refused = cluster.ctl_in(project.dir(), &["apply", &clash])?;
+        ensure!(refused.code == Some(5), "it exits with {:?}", refused.code);
+        refused.complains(&[
+            "later edits",
+            "notes.txt",
+            "nothing was touched",
+            "ctl diff",
+        ])?;
+        ensure!(project.read("notes.txt")? == "1\ntwo\nthree\n");
+        Ok(())
+    })
+}
+
+fn applied() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = plain(cluster)?;
+        let script = "echo made > made.txt";
+        let task = shell(cluster, &project, &[script, "--apply"])?;
+        let document = cluster.succeeded(&task, Deadline::SOON)?;
+        ensure!(
+            document["apply"]["result"] == "applied",
+            "{}",
+            document["apply"]
+        );
+        ensure!(project.read("made.txt")? == "made\n");
+        Ok(())
+    })
+}
+
+fn refused() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        // The state directory of the cluster is in it.
+        let above = cluster.path("");
+        let add = ["add", "true", "--agent", "shell"];
+        cluster
+            .ctl_in(&above, &add)?
+            .complains(&["is not copied", "--in-place"])?;
+        let home = cluster.path("home");
+        fs::create_dir_all(home.join(".ssh"))?;
+        let mut command = cluster.command(&home, &add);
+        command.env("HOME", &home);
+        run(command, b"")?.complains(&["home directory", "--no-repo"])?;
+        ensure!(!cluster.path("state/client/directories").exists());
+        let tasks = cluster.json(&["tasks"])?;
+        ensure!(tasks["tasks"] == serde_json::json!([]), "{tasks}");
+        Ok(())
+    })
+}
