@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Test> {
             comes_and_goes,
         ),
         Test::new("a_worker_says_what_it_is_and_has", described),
+        Test::new("a_stop_within_a_time_ends_what_takes_longer", stop_within),
     ]
 }
 
@@ -150,6 +151,28 @@ fn described() -> anyhow::Result<()> {
 }
 
 /// A task that waits at the gate.
+fn stop_within() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let task = gated(cluster, &project)?;
+        let agent = agent_pid(cluster)?;
+        let stopped = cluster.ctl(&["stop", "--within", "1s"])?.ok()?;
+        stopped.complains(&["at most", "time is over"])?;
+        ensure!(!alive(agent), "the agent runs on");
+        let left = cluster.marker().processes();
+        ensure!(left.is_empty(), "these are left: {left:?}");
+        cluster.start()?;
+        let document = cluster.show(&task)?;
+        let reason = &document["reason"];
+        ensure!(
+            document["status"] == "failed" && document["attempt"] == 1,
+            "{document:#}"
+        );
+        ensure!(reason["code"] == "worker_lost", "{reason}");
+        Ok(())
+    })
+}
+
 fn gated(cluster: &Cluster, project: &orchestra_tests::Project) -> anyhow::Result<String> {
     let dir = cluster.path("");
     let gate = GATE.replace("@DIR@", &dir.to_string_lossy());

@@ -1,9 +1,9 @@
 //! `ctl stop`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use orchestra_proto::v1;
-use orchestra_types::limits::STOP_GRACE;
+use orchestra_types::{limits::STOP_GRACE, time::parse_duration};
 use serde_json::json;
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     ui::{
         Ui,
         style::{Line, Style},
-        time::counted,
+        time::{self, counted},
     },
 };
 
@@ -29,27 +29,46 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Stop the local head and worker, after what runs has ended
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Waiting tasks stay in the queue and go on after the next `ctl start`. With --now, agents that run
-are stopped; their work so far is kept. With --leave-agents they run on without a worker, and the next
-`ctl start`, of a newer version too, finds them again: for an upgrade.")]
+Waiting tasks stay in the queue and go on after the next `ctl start`. With --now, or when --within is
+over, agents that run are stopped; their work so far is kept. With --leave-agents they run on without
+a worker, and the next `ctl start`, of a newer version too, finds them again: for an upgrade.
+
+Examples:
+  ctl stop                     nothing new is started; when what runs has ended, all stops
+  ctl stop --within 10m        but after 10 minutes agents are stopped
+  ctl stop --leave-agents && ctl start --detach")]
 pub struct Args {
     /// Stop at once; running agents are stopped and their work so far is kept
     #[arg(long)]
     pub now: bool,
+    /// Wait at most so long for what runs, as 30s, 10m or 2h; then stop it as --now does
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "now")]
+    pub within: Option<Duration>,
     /// Stop at once; running agents run on, and the next start finds them again
-    #[arg(long, conflicts_with = "now")]
+    #[arg(long, conflicts_with_all = ["now", "within"])]
     pub leave_agents: bool,
 }
 
 /// When to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// After what runs has ended.
-    Idle,
+    /// After what runs has ended, or has had so long.
+    Idle(Option<Duration>),
     /// At once.
     Now,
     /// At once, but agents run on.
     Leave,
+}
+
+/// Whether something still runs when the wait for the head is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waited {
+    Idle,
+    Late,
+}
+
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    parse_duration(text).map_err(|e| e.to_string())
 }
 
 /// Stops the local cluster.
@@ -57,7 +76,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let when = match (args.now, args.leave_agents) {
         (_, true) => When::Leave,
         (true, false) => When::Now,
-        (false, false) => When::Idle,
+        (false, false) => When::Idle(args.within),
     };
     let stopped = stop(app, when).await?;
     let text = if stopped { "stopped" } else { "not running" };
@@ -73,26 +92,32 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 /// Stops head and worker; false if neither was running.
 pub async fn stop(app: &App, when: When) -> Result<bool> {
     let head = record::head(&app.state)?;
-    let worker = record::worker(&app.state)?;
+    let mut worker = record::worker(&app.state)?;
     let running = head.is_some() || worker.is_some();
-    match when {
+    if !matches!(when, When::Idle(_)) {
         // Agents first: the head takes what they have done so far before it goes.
-        When::Now | When::Leave => {
-            stop_worker(&app.ui, worker, when).await?;
-            stop_head(app, head, when).await?;
-        }
-        When::Idle => {
-            stop_head(app, head, when).await?;
-            stop_worker(&app.ui, worker, when).await?;
-        }
+        stop_worker(&app.ui, worker.take(), when).await?;
     }
+    if let Some(head) = head {
+        if ask_head(app, &head, when).await? == Waited::Late {
+            app.ui
+                .note(&Line::of(Style::Dim, "time is over: agents are stopped"));
+            stop_worker(&app.ui, worker.take(), When::Now).await?;
+            // Agents on other machines hold it: they go on, and it finds them again.
+            if !has_ended(&head).await? {
+                ask_head(app, &head, When::Now).await?;
+            }
+        }
+        end(&app.ui, "head", &head, HEAD_LIMIT).await?;
+    }
+    stop_worker(&app.ui, worker, when).await?;
     Ok(running)
 }
 
-async fn stop_head(app: &App, head: Option<Process>, when: When) -> Result<()> {
-    let Some(head) = head else { return Ok(()) };
-    match ask_head(app, &head, when).await {
-        Ok(()) => {}
+/// Asks the head to stop, or ends a head that does not answer.
+async fn ask_head(app: &App, head: &Process, when: When) -> Result<Waited> {
+    match wait_for_head(app, head, when).await {
+        Ok(waited) => Ok(waited),
         Err(e) => {
             app.ui.warn(format!(
                 "the head does not answer ({}); ending its process",
@@ -100,53 +125,66 @@ async fn stop_head(app: &App, head: Option<Process>, when: When) -> Result<()> {
             ));
             head.terminate()
                 .or_failed(|| "failed to stop the head".to_owned())?;
+            Ok(Waited::Idle)
         }
     }
-    end(&app.ui, "head", &head, HEAD_LIMIT).await
 }
 
 /// Asks the head to stop and waits while tasks run.
-async fn ask_head(app: &App, head: &Process, when: When) -> Result<()> {
+async fn wait_for_head(app: &App, head: &Process, when: When) -> Result<Waited> {
     let client = app.connect().await?;
-    let request = v1::ShutdownRequest {
-        now: when != When::Idle,
+    let (now, within) = match when {
+        When::Idle(within) => (false, within),
+        When::Now | When::Leave => (true, None),
     };
     client
         .admin()
-        .shutdown(request)
+        .shutdown(v1::ShutdownRequest { now })
         .await
         .map_err(|s| status_error(&s))?;
+    let deadline = within.map(|within| Instant::now() + within);
     let mut said = 0;
-    while !head
-        .ended_within(LOOK_EVERY)
-        .await
-        .or_failed(|| "failed to wait for the head".to_owned())?
-    {
+    while !has_ended(head).await? {
         // It may be gone at any moment: then there is nothing to count.
         let Ok(answer) = client.admin().get_status(v1::GetStatusRequest {}).await else {
-            return Ok(());
+            return Ok(Waited::Idle);
         };
         let busy = answer.into_inner().agents_busy;
         if busy == 0 {
-            return Ok(());
+            return Ok(Waited::Idle);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(Waited::Late);
         }
         if busy != said {
-            let text = format!(
-                "waiting for {} to end (--now stops them)",
-                counted(busy.into(), "agent")
-            );
-            app.ui.note(&Line::of(Style::Dim, text));
+            app.ui.note(&Line::of(Style::Dim, waiting(busy, within)));
             said = busy;
         }
     }
-    Ok(())
+    Ok(Waited::Idle)
+}
+
+async fn has_ended(head: &Process) -> Result<bool> {
+    let ended = head.ended_within(LOOK_EVERY).await;
+    ended.or_failed(|| "failed to wait for the head".to_owned())
+}
+
+fn waiting(busy: u32, within: Option<Duration>) -> String {
+    let limit = match within {
+        Some(within) => format!("for {} at most", time::duration(within)),
+        None => "--now stops them".to_owned(),
+    };
+    format!(
+        "waiting for {} to end ({limit})",
+        counted(busy.into(), "agent")
+    )
 }
 
 async fn stop_worker(ui: &Ui, worker: Option<Process>, when: When) -> Result<()> {
     let Some(worker) = worker else { return Ok(()) };
     let asked = match when {
         When::Leave => worker.hang_up(),
-        When::Idle | When::Now => worker.terminate(),
+        When::Idle(_) | When::Now => worker.terminate(),
     };
     asked.or_failed(|| "failed to stop the worker".to_owned())?;
     end(ui, "worker", &worker, WORKER_LIMIT).await
