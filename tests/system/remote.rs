@@ -1,6 +1,11 @@
 //! A worker on another machine, which shares nothing with the head but a network.
 
-use std::{fs, net::TcpListener, path::PathBuf, process::Command};
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, ensure};
 use orchestra_tests::{
@@ -16,6 +21,11 @@ pub fn tests() -> Vec<Test> {
         )
         .needs(&[Need::Isolation]),
         Test::new("a_result_arrives_once_after_the_network_broke", cut).needs(&[Need::Isolation]),
+        Test::new(
+            "a_dirty_repository_comes_back_byte_for_byte_and_only_what_is_new_is_sent",
+            dirty,
+        )
+        .needs(&[Need::Isolation]),
         Test::new("a_join_token_works_once", token_once).needs(&[Need::Isolation]),
         Test::new(
             "a_submitter_on_another_machine_applies_and_carries_the_context",
@@ -100,6 +110,101 @@ fn cut() -> anyhow::Result<()> {
         );
         Ok(())
     })
+}
+
+/// What the agent does in its copy; the test does the same in a copy of its own.
+const WORK: &str = r#"set -e
+printf 'agent\r\n' >> tracked.txt; printf '\000\001\377' > new.bin; : > empty
+chmod +x plain.sh; chmod -x tool.sh; mv old-name.txt 'new name.txt'; rm gone.txt
+ln -s tracked.txt link; mkdir -p "deep/er"; printf x > "$(printf 'deep/er/odd\n\t\377"name')"
+printf '\342\200\256' > "$(printf 'deep/\303\251')"; printf done > untracked-dir/result"#;
+
+fn dirty() -> anyhow::Result<()> {
+    with_head(|cluster, cable| {
+        let project = cluster.repository("project")?;
+        make_dirty(&project)?;
+        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
+        connected(cluster, 2).with_context(|| neighbour.log())?;
+        let copy = cluster.path("copy");
+        shell(project.dir(), &format!("cp -a . '{}'", copy.display()))?;
+        shell(&copy, WORK)?;
+
+        let far = [WORK, "--agent", "shell", "--require", "where=far"];
+        let task = cluster.add(&project, &far)?;
+        cluster
+            .succeeded(&task, Deadline::SOON)
+            .with_context(|| neighbour.log())?;
+        cluster.ctl_in(project.dir(), &["apply", &task])?.ok()?;
+        let (found, wanted) = (picture(project.dir())?, picture(&copy)?);
+        ensure!(found == wanted, "the files are\n{found}\nand not\n{wanted}");
+
+        let first = bundles(cluster)?;
+        project.git(&["add", "-A"])?;
+        project.git(&["commit", "-q", "-m", "second"])?;
+        let task = cluster.add(
+            &project,
+            &["true", "--agent", "shell", "--require", "where=far"],
+        )?;
+        cluster
+            .succeeded(&task, Deadline::SOON)
+            .with_context(|| neighbour.log())?;
+        let new = bundles(cluster)? - first;
+        ensure!(new < BALLAST / 10, "the second task sent {new} bytes");
+        Ok(())
+    })
+}
+
+/// Bytes that do not compress, and need be sent once.
+const BALLAST: u64 = 1_000_000;
+
+/// Committed files, edits that are not, and files that git does not know.
+fn make_dirty(project: &Project) -> anyhow::Result<()> {
+    shell(
+        project.dir(),
+        &format!("head -c {BALLAST} /dev/urandom > ballast.bin"),
+    )?;
+    for name in [
+        "tracked.txt",
+        "plain.sh",
+        "tool.sh",
+        "old-name.txt",
+        "gone.txt",
+        "edited.txt",
+    ] {
+        project.write(name, &format!("{name}\nsecond\nthird\n"))?;
+    }
+    shell(project.dir(), "chmod +x tool.sh")?;
+    project.git(&["add", "-A"])?;
+    project.git(&["commit", "-q", "-m", "files"])?;
+    project.write("edited.txt", "edited, not committed\r\n")?;
+    project.write("staged.txt", "staged\n")?;
+    project.git(&["add", "staged.txt"])?;
+    shell(
+        project.dir(),
+        "mkdir untracked-dir; printf mine > untracked-dir/mine; ln -s edited.txt untracked-link",
+    )
+}
+
+/// How many bytes of bundles the worker has fetched.
+fn bundles(cluster: &Cluster) -> anyhow::Result<u64> {
+    let dir = cluster.path("far").join("state/worker/cache/bundles");
+    fs::read_dir(&dir)
+        .with_context(|| format!("failed to read `{}`", dir.display()))?
+        .try_fold(0, |sum, entry| Ok(sum + entry?.metadata()?.len()))
+}
+
+/// Every file but those of git and of the context: its kind and mode, its name, its bytes.
+fn picture(dir: &Path) -> anyhow::Result<String> {
+    let line = r"find . \( -path ./.git -o -path ./context \) -prune -o -printf '%y %m %P %l\n' -type f -exec sha256sum {} + | LC_ALL=C sort";
+    let mut sh = Command::new("sh");
+    sh.args(["-c", line]).current_dir(dir);
+    Ok(run(sh, b"")?.ok()?.stdout)
+}
+
+fn shell(dir: &Path, line: &str) -> anyhow::Result<()> {
+    let mut sh = Command::new("sh");
+    sh.args(["-c", line]).current_dir(dir);
+    run(sh, b"")?.ok().map(drop)
 }
 
 fn token_once() -> anyhow::Result<()> {
