@@ -205,3 +205,6 @@ pub fn task_status(field: &'static str, wire: i32) -> Result<TaskStatus> {
         v1::TaskStatus::NeedsReview => Ok(TaskStatus::NeedsReview),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! What a peer may send at most: each thing that is too much is refused with its name.
+
+use orchestra_types::{limits, runner::WorkerInfo};
+
+use super::{Refused, submitted_spec};
+use crate::v1;
+
+fn spec() -> v1::TaskSpec {
+    v1::TaskSpec {
+        description: "write tests".to_owned(),
+        timeout_ms: 1000,
+        place: Some(v1::Place {
+            place: Some(v1::place::Place::Empty(v1::place::Empty {})),
+        }),
+        ..v1::TaskSpec::default()
+    }
+}
+
+/// The field that is refused in a specification that is as changed; none when it is taken.
+fn refused(change: impl FnOnce(&mut v1::TaskSpec)) -> Option<&'static str> {
+    let mut wire = spec();
+    change(&mut wire);
+    submitted_spec(wire)
+        .err()
+        .map(|Refused { field, .. }| field)
+}
+
+fn many<T>(count: usize, of: impl Fn(usize) -> T) -> Vec<T> {
+    (0..count).map(of).collect()
+}
+
+fn pairs(count: usize) -> std::collections::BTreeMap<String, String> {
+    (0..count)
+        .map(|n| (format!("k{n}"), "v".to_owned()))
+        .collect()
+}
+
+fn argv(args: Vec<String>) -> Option<v1::ShellCommand> {
+    let argv = v1::shell_command::Argv { args };
+    Some(v1::ShellCommand {
+        command: Some(v1::shell_command::Command::Argv(argv)),
+    })
+}
+
+#[test]
+fn what_a_task_may_have_at_most_is_taken() {
+    let at_most = refused(|spec| {
+        spec.description = "d".repeat(limits::DESCRIPTION_BYTES_MAX);
+        spec.labels = pairs(limits::LABELS_MAX);
+        let value = "v".repeat(limits::LABEL_VALUE_BYTES_MAX);
+        spec.requires = [("k".repeat(limits::NAME_BYTES_MAX), value)].into();
+        spec.after = many(limits::AFTER_MAX, |n| n as u64 + 1);
+        spec.retries = limits::RETRIES_MAX;
+    });
+    assert_eq!(at_most, None);
+}
+
+#[test]
+fn what_is_too_much_in_a_task_is_refused_by_name() {
+    let long = |max: usize| "x".repeat(max + 1);
+    let description = refused(|s| s.description = long(limits::DESCRIPTION_BYTES_MAX));
+    assert_eq!(description, Some("description"));
+    assert_eq!(
+        refused(|s| s.labels = pairs(limits::LABELS_MAX + 1)),
+        Some("labels")
+    );
+    let value = long(limits::LABEL_VALUE_BYTES_MAX);
+    let labels = refused(|s| s.labels = [("k".to_owned(), value)].into());
+    assert_eq!(labels, Some("labels"));
+    let key = long(limits::NAME_BYTES_MAX);
+    let requires = refused(|s| s.requires = [(key, String::new())].into());
+    assert_eq!(requires, Some("requires"));
+    let after = many(limits::AFTER_MAX + 1, |n| n as u64 + 1);
+    assert_eq!(refused(|s| s.after = after), Some("after"));
+    assert_eq!(
+        refused(|s| s.retries = limits::RETRIES_MAX + 1),
+        Some("retries")
+    );
+    assert_eq!(refused(|s| s.submitter = long(4096)), Some("submitter"));
+    assert_eq!(
+        refused(|s| s.runner = long(limits::NAME_BYTES_MAX)),
+        Some("runner")
+    );
+    let fallback = many(17, |n| format!("r{n}"));
+    assert_eq!(refused(|s| s.fallback = fallback), Some("fallback"));
+    let file = |_| v1::ContextFile::default();
+    let files = many(limits::CONTEXT_FILES_MAX + 1, file);
+    assert_eq!(refused(|s| s.context_files = files), Some("context_files"));
+}
+
+#[test]
+fn too_many_or_too_long_arguments_are_refused() {
+    let shell = |args: Vec<String>| {
+        refused(|spec| {
+            spec.runner = "shell".to_owned();
+            spec.command = argv(args);
+        })
+    };
+    assert_eq!(shell(vec!["true".to_owned()]), None);
+    assert_eq!(shell(many(4097, |_| "a".to_owned())), Some("command"));
+    let kib = "a".repeat(1024);
+    assert_eq!(shell(many(256, |_| kib.clone())), None);
+    assert_eq!(shell(many(257, |_| kib.clone())), Some("command"));
+}
+
+fn worker() -> v1::WorkerInfo {
+    v1::WorkerInfo {
+        id: "w".to_owned(),
+        machine: "m".to_owned(),
+        slots: 1,
+        ..v1::WorkerInfo::default()
+    }
+}
+
+fn worker_refused(change: impl FnOnce(&mut v1::WorkerInfo)) -> Option<&'static str> {
+    let mut wire = worker();
+    change(&mut wire);
+    WorkerInfo::try_from(wire)
+        .err()
+        .map(|Refused { field, .. }| field)
+}
+
+#[test]
+fn what_is_too_much_in_a_worker_is_refused_by_name() {
+    assert_eq!(worker_refused(|_| {}), None);
+    let runner = |n| v1::RunnerInfo {
+        name: format!("r{n}"),
+        readiness: "ready".to_owned(),
+        ..v1::RunnerInfo::default()
+    };
+    assert_eq!(worker_refused(|w| w.runners = many(256, runner)), None);
+    assert_eq!(
+        worker_refused(|w| w.runners = many(257, runner)),
+        Some("worker")
+    );
+    assert_eq!(worker_refused(|w| w.slots = 100_001), Some("worker"));
+    assert_eq!(
+        worker_refused(|w| w.hostname = "h".repeat(4097)),
+        Some("worker")
+    );
+    let labels = pairs(limits::LABELS_MAX + 1);
+    assert_eq!(worker_refused(|w| w.labels = labels), Some("worker labels"));
+}
