@@ -49,9 +49,9 @@ fn no_project(dir: &Path, state: &Path, home: Option<&Path>) -> Option<&'static 
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let home: Option<PathBuf> = home.map(real);
     if home.is_some_and(|home| home.starts_with(dir)) {
-        Some("your home directory is in it")
+        Some("it is or holds your home directory")
     } else if real(state).starts_with(dir) {
-        Some("the state directory of Orchestra is in it")
+        Some("it is or holds the state directory of Orchestra")
     } else {
         None
     }
