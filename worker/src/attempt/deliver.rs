@@ -14,6 +14,7 @@ impl Attempt {
     /// From a collected result to a final report in the spool. Waits for a head that is away.
     pub async fn deliver(&mut self) -> Result<Phase, Error> {
         self.control.stage.send_replace(Stage::Delivering);
+        self.hurry.cancel();
         let files = self.files.clone();
         let outcome = blocking(move || record::load_outcome(&files)).await?;
         let mut outcome = Outcome::try_from(outcome)?;

@@ -9,6 +9,7 @@ use orchestra_types::{
     Timestamp, runner::RunnerInfo,
 };
 use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use super::{
@@ -216,6 +217,8 @@ pub(super) struct Attempt {
     pub control: Control,
     pub journal: Journal,
     pub pushed: watch::Receiver<Pushed>,
+    /// Said to the pusher when its events are waited for.
+    pub hurry: CancellationToken,
     /// Its ports, until its CLI has ended.
     pub ports: Option<Lease>,
     /// What goes on beside: events are pushed, a spare work tree is made. Ends with the owner.
@@ -430,8 +433,14 @@ impl Attempt {
         let journal = Journal::open(&files.events(), |_| {})?;
         let (progress, pushed) = watch::channel(Pushed::default());
         let mut background = JoinSet::new();
-        let (bulk, path, last) = (shared.bulk.clone(), files.events(), journal.last());
-        background.spawn(async move { events::push(bulk, id, &path, last, progress).await });
+        let hurry = CancellationToken::new();
+        let source = events::Source {
+            attempt: id,
+            journal: files.events(),
+            last: journal.last(),
+            hurry: hurry.clone(),
+        };
+        background.spawn(events::push(shared.bulk.clone(), source, progress));
         Ok(Self {
             shared,
             id,
@@ -440,6 +449,7 @@ impl Attempt {
             control,
             journal,
             pushed,
+            hurry,
             ports: None,
             background,
         })

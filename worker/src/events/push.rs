@@ -3,7 +3,7 @@
 //! The journal on disk is the source: after a broken stream the next one begins behind the last
 //! acknowledged event.
 
-use std::{path::Path, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use orchestra_proto::{batch::encode, v1};
 use orchestra_types::{AttemptId, limits};
@@ -12,6 +12,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 
 use super::journal::{self, Reader};
 use crate::bulk::{Bulk, DialError, RETRY_AFTER};
@@ -62,17 +63,25 @@ impl From<tonic::Status> for Error {
     }
 }
 
-/// Pushes for ever, or until the head refuses. `last` follows the journal, `pushed` tells how far
-/// it has come; the owner drops this future when both agree.
-pub async fn push(
-    bulk: Bulk,
-    attempt: AttemptId,
-    journal: &Path,
-    last: watch::Receiver<u64>,
-    pushed: watch::Sender<Pushed>,
-) {
+/// Which events are pushed, and when.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Whose.
+    pub attempt: AttemptId,
+    /// The journal.
+    pub journal: PathBuf,
+    /// The number of the last event in it.
+    pub last: watch::Receiver<u64>,
+    /// Somebody waits for what is there: nothing waits for company any more.
+    pub hurry: CancellationToken,
+}
+
+/// Pushes for ever, or until the head refuses. `pushed` tells how far it has come; the owner drops
+/// this future when that is the end of the journal.
+pub async fn push(bulk: Bulk, source: Source, pushed: watch::Sender<Pushed>) {
+    let attempt = source.attempt;
     loop {
-        let Err(error) = one_stream(&bulk, attempt, journal, last.clone(), &pushed).await else {
+        let Err(error) = one_stream(&bulk, source.clone(), &pushed).await else {
             return;
         };
         if let Error::Stream(_) | Error::Ended = &error {
@@ -86,26 +95,26 @@ pub async fn push(
 /// `Ok` when the head refuses.
 async fn one_stream(
     bulk: &Bulk,
-    attempt: AttemptId,
-    journal: &Path,
-    last: watch::Receiver<u64>,
+    source: Source,
     pushed: &watch::Sender<Pushed>,
 ) -> Result<(), Error> {
-    let reader = Reader::open(journal, pushed.borrow().up_to)?;
+    let attempt = source.attempt;
+    let reader = Reader::open(&source.journal, pushed.borrow().up_to)?;
     let (batches, outgoing) = mpsc::channel(BATCHES_BOUND);
     tokio::select! {
-        error = feed(attempt, reader, last, batches) => Err(error),
+        error = feed(source, reader, batches) => Err(error),
         done = receive(bulk, attempt, outgoing, pushed) => done,
     }
 }
 
 /// Sends what the journal has, as long as it grows.
-async fn feed(
-    attempt: AttemptId,
-    mut reader: Reader,
-    mut last: watch::Receiver<u64>,
-    batches: mpsc::Sender<v1::EventUpload>,
-) -> Error {
+async fn feed(source: Source, mut reader: Reader, batches: mpsc::Sender<v1::EventUpload>) -> Error {
+    let Source {
+        attempt,
+        journal: _,
+        mut last,
+        hurry,
+    } = source;
     loop {
         let batch = match reader.batch(limits::EVENT_BATCH_MAX, BATCH_BYTES) {
             Ok(batch) => batch,
@@ -125,9 +134,12 @@ async fn feed(
         if batches.send(upload).await.is_err() {
             return Error::Ended;
         }
-        // Let a few come together, unless many have already.
-        let full = last.wait_for(|last| *last >= sent + BATCH_FULL);
-        let _elapsed = tokio::time::timeout(BATCH_DELAY, full).await;
+        // Let a few come together, unless many have already or somebody waits.
+        tokio::select! {
+            () = hurry.cancelled() => {}
+            _ = last.wait_for(|last| *last >= sent + BATCH_FULL) => {}
+            () = sleep(BATCH_DELAY) => {}
+        }
     }
 }
 
