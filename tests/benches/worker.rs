@@ -49,6 +49,7 @@ fn idle(worker: u32, time: Duration) -> anyhow::Result<Value> {
     Ok(json!({
         "seconds": seconds.round(),
         "memory": memory(worker)?,
+        "nursery_memory": nurseries(worker).first().map(|pid| memory(*pid)).transpose()?,
         "cpu_percent": used / seconds * 100.0,
         "wakeups_per_second": (self::wakes(worker) - wakes) as f64 / seconds,
     }))
@@ -91,14 +92,25 @@ fn running(cluster: &Cluster, worker: u32, attempts: u64) -> anyhow::Result<Valu
     }))
 }
 
-/// The supervisors that a worker has started, keepers included.
+/// The supervisors that a worker has had made, keepers included.
 fn supervisors(worker: u32) -> Vec<u32> {
+    let made = nurseries(worker).into_iter().flat_map(nurseries);
+    made.chain(children(worker, b"supervise")).collect()
+}
+
+/// The nursery of a worker; of a nursery, what it has made.
+fn nurseries(parent: u32) -> Vec<u32> {
+    children(parent, b"nursery")
+}
+
+/// The children of a process that have a word in their command line.
+fn children(parent: u32, word: &[u8]) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_one = |pid: &u32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let supervises = line.split(|b| *b == 0).any(|word| word == b"supervise");
-        supervises && field(*pid, "PPid:") == u64::from(worker)
+        let named = line.split(|b| *b == 0).any(|of| of == word);
+        named && field(*pid, "PPid:") == u64::from(parent)
     };
     pids.filter(is_one).collect()
 }

@@ -21,7 +21,9 @@ use anyhow::{Context, ensure};
 use orchestra_types::Exit;
 use orchestra_worker::{
     SelfCommand,
-    process::{ExitRecord, Limits, Process, ProcessEvent, Spawn, supervise_main},
+    process::{
+        ExitRecord, Limits, Nursery, Process, ProcessEvent, Spawn, nursery_main, supervise_main,
+    },
 };
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
@@ -36,6 +38,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["supervise", dir] => return Ok(supervise_main(Path::new(dir))),
+        ["nursery"] => return Ok(nursery_main()),
         ["stamp"] => println!("{}", now_us()),
         ["print", megabytes] => print(megabytes.parse()?)?,
         [] => measure(STARTS, MEGABYTES)?,
@@ -59,7 +62,7 @@ async fn measure(starts: usize, megabytes: u64) -> anyhow::Result<()> {
     let tmp = tempfile::tempdir_in(".")?;
     let bench = Bench {
         me,
-        supervisor,
+        supervisors: Nursery::new(supervisor),
         dir: tmp.path().canonicalize()?,
     };
     let document = json!({
@@ -72,7 +75,7 @@ async fn measure(starts: usize, megabytes: u64) -> anyhow::Result<()> {
 
 struct Bench {
     me: PathBuf,
-    supervisor: SelfCommand,
+    supervisors: Nursery,
     dir: PathBuf,
 }
 
@@ -86,7 +89,7 @@ impl Bench {
             bare.push(stamp(&output.stdout)? - began);
             let spawn = self.spawn(&format!("start-{number}"), &["stamp"])?;
             let began = now_us();
-            let process = Process::start(&self.supervisor, &spawn).await?;
+            let process = Process::start(&self.supervisors, &spawn).await?;
             let (_, record) = to_the_end(process).await?;
             ensure!(
                 record.exit == Exit::Code(0),
@@ -111,7 +114,7 @@ impl Bench {
         for round in 0..2 {
             let spawn = self.spawn(&format!("unread-{round}"), &["print", &text])?;
             let began = Instant::now();
-            let process = Process::start(&self.supervisor, &spawn).await?;
+            let process = Process::start(&self.supervisors, &spawn).await?;
             let exit = spawn.dir.join("exit.json");
             while !exit.exists() {
                 thread::sleep(Duration::from_millis(2));
@@ -122,7 +125,7 @@ impl Bench {
 
             let spawn = self.spawn(&format!("read-{round}"), &["print", &text])?;
             let began = Instant::now();
-            let process = Process::start(&self.supervisor, &spawn).await?;
+            let process = Process::start(&self.supervisors, &spawn).await?;
             let done = to_the_end(process).await?;
             read.push(rate(bytes, began));
             complete(&done, bytes)?;

@@ -46,6 +46,9 @@ pub(crate) enum Command {
         /// Its directory.
         dir: PathBuf,
     },
+    /// Make supervisors for a worker
+    #[command(hide = true)]
+    Nursery,
     /// Make an attempt's directory ready, then become its CLI
     #[command(hide = true)]
     SetUp(SetUpArgs),

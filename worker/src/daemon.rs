@@ -24,7 +24,7 @@ use crate::{
     interim::Interims,
     meter::Meters,
     ports::Ports,
-    process::{Abilities, Limits, abilities},
+    process::{Abilities, Limits, Nursery, abilities},
     registry::{self, Registry},
     room::{self, Room},
     self_command::SelfCommand,
@@ -110,6 +110,7 @@ async fn serve(
     let (runners, seen) = watch::channel(found);
     let can = limits(&setup.config);
     let shared = shared(&setup, home, &identity, &spool, seen.clone(), can.limits)?;
+    shared.nursery.open();
     let (meters, interims) = (shared.meters.clone(), shared.interims.clone());
     let (mut fleet, orders) = Fleet::load(Arc::new(shared)).context("failed to read attempts")?;
 
@@ -231,6 +232,7 @@ fn shared(
             &identity.id.to_string(),
         ),
         me: setup.me.clone(),
+        nursery: Nursery::new(setup.me.clone()),
         environment: setup.environment.clone(),
         machine: identity.machine().clone(),
         boot: identity.boot().to_owned(),

@@ -53,6 +53,7 @@ pub fn run(args: Args, me: SelfCommand) -> anyhow::Result<ExitCode> {
         Some(Command::Run(args)) => setup::run(args, me),
         Some(Command::Join(args)) => join::run(args, me),
         Some(Command::Supervise { dir }) => Ok(process::supervise_main(&dir)),
+        Some(Command::Nursery) => Ok(process::nursery_main()),
         Some(Command::SetUp(args)) => {
             let timeout = Duration::from_millis(args.timeout_ms);
             let unready = process::SetUp {

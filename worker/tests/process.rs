@@ -16,8 +16,8 @@ use orchestra_types::Exit;
 use orchestra_worker::{
     SelfCommand,
     process::{
-        ExitRecord, KillMethod, LOG_BYTES_MAX, Limits, Offsets, Process, ProcessError,
-        ProcessEvent, Reattach, Spawn, Stream, supervise_main,
+        ExitRecord, KillMethod, LOG_BYTES_MAX, Limits, Nursery, Offsets, Process, ProcessError,
+        ProcessEvent, Reattach, Spawn, Stream, nursery_main, supervise_main,
     },
 };
 use tempfile::TempDir;
@@ -29,13 +29,35 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
         Some("supervise") => supervise_main(Path::new(&args[2])),
+        Some("nursery") => nursery_main(),
+        Some("idle-worker") => idle_worker(),
         Some("worker") => worker(Path::new(&args[2])),
         Some(_) | None => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
     }
 }
 
 fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn()); 16] = [
+    let tests: [(&str, fn()); 21] = [
+        (
+            "an_order_that_a_nursery_takes_late_starts_nothing",
+            an_order_that_a_nursery_takes_late_starts_nothing,
+        ),
+        (
+            "a_nursery_ends_with_a_killed_worker",
+            a_nursery_ends_with_a_killed_worker,
+        ),
+        (
+            "a_supervisor_has_nothing_of_an_earlier_attempt",
+            a_supervisor_has_nothing_of_an_earlier_attempt,
+        ),
+        (
+            "a_killed_nursery_costs_nothing_and_is_replaced",
+            a_killed_nursery_costs_nothing_and_is_replaced,
+        ),
+        (
+            "a_nursery_that_cannot_start_is_done_without",
+            a_nursery_that_cannot_start_is_done_without,
+        ),
         (
             "a_cli_that_kills_its_supervisor_at_once_is_found_and_ended",
             a_cli_that_kills_its_supervisor_at_once_is_found_and_ended,
@@ -174,7 +196,22 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 async fn start(spawn: &Spawn) -> Process {
-    Process::start(&self_command(), spawn).await.unwrap()
+    Process::start(&nursery(), spawn).await.unwrap()
+}
+
+fn nursery() -> Nursery {
+    Nursery::new(self_command())
+}
+
+/// Without a nursery: each supervisor is started by itself, behind `script`.
+fn alone(script: &str, zero: &str) -> SelfCommand {
+    let script = format!("[ \"$2\" = nursery ] && exit 1; {script} exec \"$@\"");
+    let me = std::env::current_exe().unwrap();
+    let words = ["-c", &script, zero, me.to_str().unwrap()];
+    SelfCommand {
+        exe: "sh".into(),
+        prefix: words.map(str::to_owned).to_vec(),
+    }
 }
 
 /// Every line until the end, and the end.
@@ -314,7 +351,8 @@ fn an_interrupt_reaches_a_cli_whose_starter_ignored_it() {
             ],
         };
         let spawn = place.spawn("sleep", &["1000"]);
-        let mut process = Process::start(&ignoring, &spawn).await.unwrap();
+        let nursery = Nursery::new(ignoring);
+        let mut process = Process::start(&nursery, &spawn).await.unwrap();
         process.interrupt().await;
         assert_eq!(finish(&mut process).await.1.exit, Exit::Signal(2));
     });
@@ -401,7 +439,8 @@ fn nothing_of_a_hostile_tree_survives_without_cgroups() {
     run(async {
         let place = Place::new();
         let spawn = place.shell(&format!("{HOSTILE} sleep 1000"));
-        let mut process = Process::start(&hidden, &spawn).await.unwrap();
+        let nursery = Nursery::new(hidden);
+        let mut process = Process::start(&nursery, &spawn).await.unwrap();
         let pids = hostile_pids(&place);
         process.kill().await;
         let (_, record) = finish(&mut process).await;
@@ -412,7 +451,11 @@ fn nothing_of_a_hostile_tree_survives_without_cgroups() {
 }
 
 fn a_cli_that_kills_its_supervisor_at_once_is_found_and_ended() {
-    let ways = [Some(self_command()), without_cgroups()];
+    let ways = [
+        Some(self_command()),
+        Some(alone("", "sh")),
+        without_cgroups(),
+    ];
     for command in ways.into_iter().flatten() {
         run(async {
             let place = Place::new();
@@ -420,11 +463,12 @@ fn a_cli_that_kills_its_supervisor_at_once_is_found_and_ended() {
             let script = "setsid sh -c 'echo $$ > p1; exec sleep 1000' & \
                           while ! [ -s p1 ]; do :; done; echo $$ > p2; kill -9 $PPID; exec sleep 1000";
             // The worker may or may not have heard that it runs.
-            let ended = match Process::start(&command, &place.shell(script)).await {
-                Ok(mut process) => finish(&mut process).await.1.exit,
-                Err(ProcessError::EndedAtOnce { .. }) => Exit::Unknown,
-                Err(error) => panic!("{error}"),
-            };
+            let ended =
+                match Process::start(&Nursery::new(command.clone()), &place.shell(script)).await {
+                    Ok(mut process) => finish(&mut process).await.1.exit,
+                    Err(ProcessError::EndedAtOnce { .. }) => Exit::Unknown,
+                    Err(error) => panic!("{error}"),
+                };
             assert_eq!(ended, Exit::Unknown);
             let pids = ["p1", "p2"].map(|name| place.pid(name));
             assert!(pids.iter().all(|pid| !is_alive(*pid)), "{command:?}");
@@ -528,15 +572,9 @@ fn a_supervisor_that_comes_late_starts_nothing() {
     run(async {
         let place = Place::new();
         // It waits at a gate, and is a supervisor only then.
-        let me = std::env::current_exe().unwrap();
-        let script = "echo $$ > \"$0/p1\"; while ! [ -e \"$0/gate\" ]; do sleep 0.01; done; \
-                      exec \"$@\" 2> \"$0/log\"";
-        let words = ["-c", script, place.tmp.path().to_str().unwrap()];
-        let words = words.into_iter().chain([me.to_str().unwrap()]);
-        let late = SelfCommand {
-            exe: "sh".into(),
-            prefix: words.map(str::to_owned).collect(),
-        };
+        let script = "exec 2> \"$0/log\"; echo $$ > \"$0/p1\"; \
+                      while ! [ -e \"$0/gate\" ]; do sleep 0.01; done;";
+        let late = Nursery::new(alone(script, place.tmp.path().to_str().unwrap()));
         let spawn = place.shell("echo ran > ran");
         // The worker is killed while it waits.
         let mut starting = Box::pin(Process::start(&late, &spawn));
@@ -572,6 +610,153 @@ fn a_supervisor_that_comes_late_starts_nothing() {
             fs::read_to_string(place.tmp.path().join("ran")).unwrap(),
             "again\n"
         );
+    });
+}
+
+/// As the one above, with a nursery that has the order and is held up.
+fn an_order_that_a_nursery_takes_late_starts_nothing() {
+    run(async {
+        let place = Place::new();
+        let gate = "echo $$ > \"$0/nursery\"; while ! [ -e \"$0/gate\" ]; do sleep 0.01; done; \
+                    exec \"$@\"";
+        let me = std::env::current_exe().unwrap();
+        let zero = place.tmp.path().to_str().unwrap();
+        let words = ["-c", gate, zero, me.to_str().unwrap()];
+        let late = Nursery::new(SelfCommand {
+            exe: "sh".into(),
+            prefix: words.map(str::to_owned).to_vec(),
+        });
+        let spawn = place.shell("echo ran > ran");
+        let mut starting = Box::pin(Process::start(&late, &spawn));
+        tokio::select! {
+            biased;
+            started = &mut starting => panic!("{started:?}"),
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+        drop(starting);
+        let found = Process::reattach(&place.dir(), Offsets::default());
+        assert!(
+            matches!(found, Err(ProcessError::NotThere { .. })),
+            "{found:?}"
+        );
+        fs::remove_dir_all(place.dir()).unwrap();
+        fs::create_dir(place.dir()).unwrap();
+        let mut again = start(&place.shell("echo again >> ran; sleep 1000")).await;
+        fs::write(place.tmp.path().join("gate"), "").unwrap();
+        let nursery = place.pid("nursery");
+        drop(late);
+        eventually("it gives up", || (!is_alive(nursery)).then_some(()));
+        again.kill().await;
+        assert_eq!(finish(&mut again).await.1.exit, Exit::Signal(9));
+        let ran = fs::read_to_string(place.tmp.path().join("ran")).unwrap();
+        assert_eq!(ran, "again\n");
+    });
+}
+
+/// A worker that has nothing to do, until it is killed.
+fn idle_worker() -> ExitCode {
+    run(async {
+        let nursery = nursery();
+        nursery.open();
+        println!("ready");
+        tokio::time::sleep(PATIENCE).await;
+    });
+    ExitCode::SUCCESS
+}
+
+/// What `/proc/PID/stat` says of a process, from its state on.
+fn stat(pid: i32) -> Vec<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    rest.split(' ').map(str::to_owned).collect()
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    stat(pid).get(1)?.parse().ok()
+}
+
+fn a_nursery_ends_with_a_killed_worker() {
+    let mut worker = Command::new(std::env::current_exe().unwrap())
+        .arg("idle-worker")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = std::io::BufReader::new(worker.stdout.take().unwrap());
+    std::io::BufRead::lines(out).next().unwrap().unwrap();
+    let id = i32::try_from(worker.id()).unwrap();
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let nursery: i32 = pids.find(|pid| parent(*pid) == Some(id)).unwrap();
+    // It is ready, and has taken its cgroup of the try down again.
+    eventually("it waits for orders", || {
+        stat(nursery)
+            .first()
+            .filter(|state| *state == "S")
+            .map(drop)
+    });
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    eventually("the nursery ends", || (!is_alive(nursery)).then_some(()));
+}
+
+fn a_supervisor_has_nothing_of_an_earlier_attempt() {
+    run(async {
+        let nursery = nursery();
+        let first = Place::new();
+        let mut spawn = first.shell("sleep 1000");
+        spawn
+            .env
+            .insert("TOKEN".to_owned(), "secret-of-the-first".to_owned());
+        let mut running = Process::start(&nursery, &spawn).await.unwrap();
+        let second = Place::new();
+        let script = "tr '\\0' '\\n' < /proc/$PPID/environ; ls -l /proc/self/fd /proc/$PPID/fd; env; \
+                      echo end";
+        let mut process = Process::start(&nursery, &second.shell(script))
+            .await
+            .unwrap();
+        let (lines, _) = finish(&mut process).await;
+        let seen: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
+        assert_eq!(seen.last().unwrap(), "end");
+        let place = first.tmp.path().to_str().unwrap();
+        let of_the_first = |line: &&String| line.contains("secret-of") || line.contains(place);
+        assert_eq!(seen.iter().find(of_the_first), None);
+        running.kill().await;
+        finish(&mut running).await;
+    });
+}
+
+fn a_killed_nursery_costs_nothing_and_is_replaced() {
+    run(async {
+        let nursery = nursery();
+        let first = Place::new();
+        let spawn = first.shell("echo $$ > p1; while ! [ -e gate ]; do sleep 0.01; done; echo on");
+        let mut running = Process::start(&nursery, &spawn).await.unwrap();
+        let supervisor = parent(first.pid("p1")).unwrap();
+        let pid = rustix::process::Pid::from_raw(parent(supervisor).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        eventually("the nursery is gone", || {
+            (!is_alive(pid.as_raw_pid())).then_some(())
+        });
+        let second = Place::new();
+        let mut process = Process::start(&nursery, &second.shell("echo $PPID"))
+            .await
+            .unwrap();
+        assert_eq!(finish(&mut process).await.1.exit, Exit::Code(0));
+        fs::write(first.tmp.path().join("gate"), "").unwrap();
+        let (lines, record) = finish(&mut running).await;
+        assert_eq!(lines, [(Stream::Stdout, "on".to_owned())]);
+        assert_eq!(record.exit, Exit::Code(0));
+    });
+}
+
+fn a_nursery_that_cannot_start_is_done_without() {
+    run(async {
+        let place = Place::new();
+        let nursery = Nursery::new(alone("", "sh"));
+        let mut process = Process::start(&nursery, &place.shell("echo $PPID > p1"))
+            .await
+            .unwrap();
+        assert_eq!(finish(&mut process).await.1.exit, Exit::Code(0));
     });
 }
 

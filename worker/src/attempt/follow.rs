@@ -64,7 +64,7 @@ impl Attempt {
         // A start that was cut short may have left a part of it.
         remove_dir(&self.files.process())?;
         make_dir(&self.files.process())?;
-        let process = match Process::start(&self.shared.me, &self.spawn(line)).await {
+        let process = match Process::start(&self.shared.nursery, &self.spawn(line)).await {
             Ok(process) => process,
             // The supervisor could not write who it is, and started nothing: again when it can.
             Err(ProcessError::EndedAtOnce { .. } | ProcessError::Io { .. })

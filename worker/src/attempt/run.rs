@@ -27,7 +27,7 @@ use crate::{
     interim::Interims,
     meter::Meters,
     ports::{Lease, Ports},
-    process::{self, Limits},
+    process::{self, Limits, Nursery},
     prompt::Document,
     room::{self, Full, Room},
     self_command::SelfCommand,
@@ -67,6 +67,8 @@ pub struct Shared {
     pub ports: Ports,
     /// How to run ourselves.
     pub me: SelfCommand,
+    /// Where supervisors come from.
+    pub nursery: Nursery,
     /// The worker's own environment.
     pub environment: Vec<(OsString, OsString)>,
     /// The machine that in-place work must be on.

@@ -8,7 +8,9 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::{fd::AsRawFd, unix::process::CommandExt},
+    panic::{AssertUnwindSafe, catch_unwind},
     process::Command,
+    sync::OnceLock,
 };
 
 use rustix::{
@@ -25,13 +27,38 @@ pub(super) enum Error {
     Program(io::Error),
 }
 
-/// Whether a process can be born in the cgroup whose directory is `cgroup`. Only for a process that
-/// has one thread.
+/// What one try has shown: a process that was forked later need not try again.
+static POSSIBLE: OnceLock<bool> = OnceLock::new();
+
+/// Whether a process can be born in the cgroup whose directory is `cgroup`, or could be in one
+/// beside it. Only for a process that has one thread.
 pub(super) fn is_possible(cgroup: &File) -> bool {
-    match fork_into(cgroup, || ()) {
+    *POSSIBLE.get_or_init(|| match fork_into(cgroup, || ()) {
         Ok(pid) => matches!(waitpid(Some(pid), WaitOptions::empty()), Ok(Some(_))),
         Err(_) => false,
+    })
+}
+
+/// Makes a process that does `child`, with what this one has in memory, and ends. Only for a process
+/// that has one thread.
+#[expect(unsafe_code, reason = "no safe interface forks")]
+pub(super) fn fork(child: impl FnOnce() -> io::Result<()>) -> io::Result<Pid> {
+    debug_assert!(has_one_thread(), "{LOCKS}");
+    // SAFETY: there is one thread, so that no lock is held by one that the child does not have.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // IMPORTANT: a panic must not go on in the parent's functions.
+        let done = catch_unwind(AssertUnwindSafe(child));
+        // SAFETY: it ends the child at once, whatever its threads wait for.
+        unsafe { libc::_exit(i32::from(!matches!(done, Ok(Ok(()))))) }
     }
+    Pid::from_raw(pid.max(0)).ok_or_else(io::Error::last_os_error)
+}
+
+const LOCKS: &str = "a lock of another thread would never be free in the child";
+
+fn has_one_thread() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
 
 /// Starts a program in the cgroup whose directory is `cgroup`. Only for a process that has one
@@ -64,10 +91,7 @@ pub(super) fn spawn_into(cgroup: &File, command: &mut Command) -> Result<Pid, Er
 /// Makes a process in the cgroup that does `child` and ends.
 #[expect(unsafe_code, reason = "no safe interface makes a process in a cgroup")]
 fn fork_into(cgroup: &File, child: impl FnOnce()) -> io::Result<Pid> {
-    debug_assert!(
-        std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1),
-        "a lock of another thread would never be free in the child"
-    );
+    debug_assert!(has_one_thread(), "{LOCKS}");
     let refused = || io::Error::from(io::ErrorKind::Unsupported);
     let fd = u64::try_from(cgroup.as_raw_fd()).map_err(|_| refused())?;
     let arguments = CloneArguments {

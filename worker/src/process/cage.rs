@@ -102,6 +102,16 @@ pub fn abilities(asked: Limits, defaults: Limits) -> Abilities {
     }
 }
 
+/// Finds out, once for this process and those that are forked from it, whether programs can be born
+/// in a cgroup. Only for a process that has one thread.
+pub(super) fn try_births() {
+    let Ok(cgroup) = Cgroup::create(&format!("orchestra-probe-{}", getpid())) else {
+        return;
+    };
+    let _known = cgroup.open().map(|dir| birth::is_possible(&dir));
+    cgroup.remove();
+}
+
 /// The processes of one attempt.
 #[derive(Debug)]
 pub(super) struct Cage {

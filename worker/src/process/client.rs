@@ -1,17 +1,22 @@
 //! The worker's side of an attempt's process.
 
 use std::{
+    fs::File,
     io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
 use orchestra_types::Exit;
-use rustix::process::Signal;
+use rustix::{
+    pipe::{PipeFlags, pipe_with},
+    process::Signal,
+};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::UnixStream,
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    net::{UnixStream, unix::pipe},
     process::Command,
     task::coop::consume_budget,
     time::timeout,
@@ -19,10 +24,11 @@ use tokio::{
 
 use super::{
     cage::{KillMethod, clear_abandoned},
-    files::{self, EXIT, ExitRecord, RUNNING, Running, SUPERVISOR_LOG, Spawn},
+    files::{self, EXIT, ExitRecord, RUNNING, Running, SPAWN, SUPERVISOR_LOG, Spawn},
     follow::{Follower, Line, Offsets, Stream, Writer},
     keeper,
     link::{self, Frame, PAYLOAD_BYTES_MAX},
+    nursery::Nursery,
     supervisor::READY,
 };
 use crate::SelfCommand;
@@ -132,40 +138,29 @@ enum State {
 }
 
 impl Process {
-    /// Starts a supervisor, and in it the CLI. A CLI that cannot be started is no error here: its
+    /// Has a supervisor started, and in it the CLI. A CLI that cannot be started is no error here: its
     /// process ends with `Exit::NotStarted`.
     ///
     /// # Errors
     /// When the supervisor itself cannot be started.
-    pub async fn start(self_command: &SelfCommand, spawn: &Spawn) -> Result<Self> {
+    pub async fn start(nursery: &Nursery, spawn: &Spawn) -> Result<Self> {
         let dir = spawn.dir.as_path();
         spawn.write().map_err(at("write what to run", dir))?;
-        let log = std::fs::File::create(dir.join(SUPERVISOR_LOG))
-            .map_err(at("create the supervisor's log", dir))?;
         let failed = |source| ProcessError::Supervisor {
-            program: self_command.exe.clone(),
+            program: nursery.me().exe.clone(),
             source,
         };
-        let mut child = Command::new(&self_command.exe)
-            .args(&self_command.prefix)
-            .arg("supervise")
-            .arg(dir)
-            .current_dir(dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .map_err(failed)?;
-        let mut ready = Vec::new();
-        let mut late = false;
-        if let Some(out) = child.stdout.take() {
-            let mut out = BufReader::new(out);
-            let read = timeout(START_MAX, out.read_until(b'\n', &mut ready)).await;
-            late = read.is_err();
+        let mut heard = match nursery.raise(dir) {
+            Ok(ready) => listen_for_ready(ready).await,
+            Err(_) => Heard::Nothing,
+        };
+        // Nobody has taken the order, and who might have is gone.
+        if heard == Heard::Nothing && dir.join(SPAWN).exists() {
+            let ready = start_alone(nursery.me(), dir).map_err(failed)?;
+            heard = listen_for_ready(ready).await;
         }
-        // tokio takes the exit of a child that was dropped.
         let found = Self::reattach(dir, Offsets::default());
-        if !late && ready != READY {
+        if heard == Heard::Nothing {
             let log = std::fs::read(dir.join(SUPERVISOR_LOG)).unwrap_or_default();
             let log = String::from_utf8_lossy(&log).trim().to_owned();
             return Err(ProcessError::EndedAtOnce { log });
@@ -343,6 +338,47 @@ impl Process {
         let running = read_running(&self.dir)?.ok_or_else(|| not_there(&self.dir))?;
         keeper::wait_for(&running);
         Ok(read_exit(&self.dir)?.unwrap_or_else(|| bury(&running)))
+    }
+}
+
+/// What was heard of a supervisor that was to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Ready,
+    /// It ended, or was never made.
+    Nothing,
+    /// Nothing yet.
+    Late,
+}
+
+/// Starts a supervisor as a child of our own.
+fn start_alone(me: &SelfCommand, dir: &Path) -> io::Result<OwnedFd> {
+    let log = File::create(dir.join(SUPERVISOR_LOG))?;
+    let (ready, tell) = pipe_with(PipeFlags::CLOEXEC)?;
+    // tokio takes the exit of a child that is dropped.
+    Command::new(&me.exe)
+        .args(&me.prefix)
+        .arg("supervise")
+        .arg(dir)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(tell)
+        .stderr(log)
+        .spawn()?;
+    Ok(ready)
+}
+
+async fn listen_for_ready(from: OwnedFd) -> Heard {
+    let Ok(from) = pipe::Receiver::from_owned_fd(from) else {
+        return Heard::Late;
+    };
+    let mut said = Vec::new();
+    let read = BufReader::new(from);
+    let mut read = read.take(READY.len() as u64);
+    match timeout(START_MAX, read.read_until(b'\n', &mut said)).await {
+        Err(_) => Heard::Late,
+        Ok(_) if said == READY => Heard::Ready,
+        Ok(_) => Heard::Nothing,
     }
 }
 

@@ -9,7 +9,9 @@
 //! CLI that was started a moment before. With a keeper it comes to the keeper, which ends it.
 
 use std::{
-    env, io,
+    env,
+    ffi::OsString,
+    io,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -33,12 +35,12 @@ pub(super) fn is_kept() -> bool {
     env::var_os(KEPT).is_some()
 }
 
-/// Starts the supervisor of `dir`, of which this process is to be the keeper, waits for its end
-/// and, when it did not say how its CLI ended, ends what it has left and says that instead.
-pub(super) fn keep(dir: &Path) -> io::Result<()> {
+/// Starts the supervisor of `dir` by these arguments of our own program, waits for its end, as its
+/// keeper, and, when it did not say how its CLI ended, ends what it has left and says that instead.
+pub(super) fn keep(dir: &Path, args: &[OsString]) -> io::Result<()> {
     // Our own program, also when another was installed in its place.
     let mut supervisor = Command::new("/proc/self/exe")
-        .args(env::args_os().skip(1))
+        .args(args)
         .env(KEPT, "1")
         .stdin(Stdio::null())
         .spawn()?;

@@ -3,6 +3,8 @@
 //! It outlives its worker, ends with its CLI, and leaves nothing of the CLI behind.
 
 use std::{
+    env,
+    ffi::OsString,
     fs::{self, File},
     io::{self, Write},
     os::unix::{net::UnixListener, process::CommandExt},
@@ -59,7 +61,8 @@ const HERE: &str = ".";
 /// process. `dir` is that directory's name for people.
 #[must_use]
 pub fn supervise_main(dir: &Path) -> ExitCode {
-    match supervise(Path::new(HERE)) {
+    let args: Vec<OsString> = env::args_os().skip(1).collect();
+    match signals::reset().and_then(|()| supervise(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error is the supervisor's log; when even that fails, nobody is left to tell.
@@ -69,8 +72,9 @@ pub fn supervise_main(dir: &Path) -> ExitCode {
     }
 }
 
-fn supervise(dir: &Path) -> io::Result<()> {
-    signals::reset()?;
+/// The same, after [`signals::reset`]. `args` start such a supervisor by our program.
+pub(super) fn supervise(args: &[OsString]) -> io::Result<()> {
+    let dir = Path::new(HERE);
     // A session of its own, so that a terminal's signals and hang-up do not reach it. It is
     // refused to the leader of a group, which is as good.
     let _leader = setsid();
@@ -84,7 +88,7 @@ fn supervise(dir: &Path) -> io::Result<()> {
     };
     if cage.cgroup().is_none() && !keeper::is_kept() {
         cage.clear();
-        return keeper::keep(dir);
+        return keeper::keep(dir, args);
     }
     let stdin = File::open(dir.join(files::STDIN))?;
     let listener = link::listen(dir)?;
