@@ -33,6 +33,27 @@ pub fn replace(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     write_with(path, bytes, access, Sync::None)
 }
 
+/// Adds a line to a file of which the last line counts ([`last_line`]). As [`replace`] it survives
+/// the end of this process at any point and costs no wait for the disk; it costs less, because a
+/// file system may begin to write out a file that takes the place of another.
+pub fn add_line(path: &Path, line: &[u8], access: Access) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(mode(access))
+        .open(path)?;
+    let before = file.metadata()?.len();
+    // A part of an earlier line may be there, of a process that ended on a full disk.
+    let line = [b"\n", line, b"\n"].concat();
+    file.write_all(&line)
+        .or_else(|error| file.set_len(before).and(Err(error)))
+}
+
+/// The last line of a file that `parse` takes.
+pub fn last_line<T>(bytes: &[u8], parse: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
+    bytes.rsplit(|b| *b == b'\n').find_map(parse)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sync {
     Disk,
@@ -80,14 +101,10 @@ fn write_and_rename(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mode = match access {
-        Access::Private => 0o600,
-        Access::Shared => 0o666,
-    };
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(mode)
+        .mode(mode(access))
         .open(temporary)?;
     file.write_all(bytes)?;
     match sync {
@@ -97,6 +114,13 @@ fn write_and_rename(
             fs::rename(temporary, path)?;
             sync_parent(path)
         }
+    }
+}
+
+fn mode(access: Access) -> u32 {
+    match access {
+        Access::Private => 0o600,
+        Access::Shared => 0o666,
     }
 }
 
@@ -124,6 +148,27 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_last_whole_line_counts_whatever_was_cut_off_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record");
+        let newest = || {
+            let whole = |line: &[u8]| line.ends_with(b"}").then(|| line.to_vec());
+            last_line(&fs::read(&path).unwrap(), whole).unwrap()
+        };
+        add_line(&path, b"{1}", Access::Private).unwrap();
+        add_line(&path, b"{2}", Access::Private).unwrap();
+        assert_eq!(newest(), b"{2}");
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [&whole[..], b"\n{3"].concat()).unwrap();
+        assert_eq!(newest(), b"{2}");
+        add_line(&path, b"{4}", Access::Private).unwrap();
+        assert_eq!(newest(), b"{4}");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(add_line(Path::new("/dev/full"), b"{}", Access::Private).is_err());
     }
 
     #[test]

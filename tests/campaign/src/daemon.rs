@@ -74,7 +74,10 @@ impl Post {
         let entries = fs::read_dir(self.state.join("worker/attempts"));
         for entry in entries.into_iter().flatten().flatten() {
             let record = fs::read(entry.path().join("attempt.json")).unwrap_or_default();
-            let record: serde_json::Value = serde_json::from_slice(&record).unwrap_or_default();
+            // The last line that is one counts.
+            let mut lines = record.rsplit(|b| *b == b'\n');
+            let record = lines.find_map(|line| serde_json::from_slice(line).ok());
+            let record: serde_json::Value = record.unwrap_or_default();
             let phase = record["phase"].as_str().unwrap_or("ordered").to_owned();
             *phases.entry(phase).or_default() += 1;
         }

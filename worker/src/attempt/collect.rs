@@ -118,8 +118,7 @@ fn message(description: &str, attempt: orchestra_types::AttemptId) -> String {
 
 impl Job {
     fn collect(&self, text: &str) -> Result<Collected, Error> {
-        make_dir(&self.files.results())?;
-        let (changes, failure) = match self.changes() {
+        let (changes, failure) = match self.changes()? {
             Ok(changes) => {
                 self.was_collected()?;
                 (changes, None)
@@ -130,10 +129,13 @@ impl Job {
         Ok((changes, failure, self.artifacts()))
     }
 
-    fn changes(&self) -> Result<Changes, Failure> {
+    fn changes(&self) -> Result<Result<Changes, Failure>, Error> {
         match &self.place {
-            Place::Repository { .. } => self.repository(),
-            Place::InPlace { .. } | Place::Empty => self.scanned(),
+            Place::Repository { .. } => {
+                make_dir(&self.files.results())?;
+                Ok(self.repository())
+            }
+            Place::InPlace { .. } | Place::Empty => Ok(self.scanned()),
         }
     }
 
@@ -179,13 +181,20 @@ impl Job {
         })
     }
 
-    fn scanned(&self) -> Result<Changes, Failure> {
+    /// The agent's directory before it began.
+    fn before(&self) -> Result<scan::Snapshot, Failure> {
+        if self.place == Place::Empty {
+            return Ok(scan::Snapshot::default());
+        }
         let path = self.files.before();
         let unreadable =
             |why: String| failed(format!("failed to read `{}`: {why}", path.display()));
         let before = std::fs::read(&path).map_err(|e| unreadable(e.to_string()))?;
-        let before: scan::Snapshot =
-            serde_json::from_slice(&before).map_err(|e| unreadable(e.to_string()))?;
+        serde_json::from_slice(&before).map_err(|e| unreadable(e.to_string()))
+    }
+
+    fn scanned(&self) -> Result<Changes, Failure> {
+        let before = self.before()?;
         let manifest = scan::changes_since(&before, &self.directory, &self.exclude)
             .map_err(|error| failed_by(&error))?;
         Ok(Changes {
@@ -226,14 +235,22 @@ impl Job {
     fn write(&self, manifest: &Manifest, text: &str) -> Result<(), Error> {
         let manifest = v1::Manifest::from(manifest.clone()).encode_to_vec();
         self.put(ArtifactKind::Manifest, &manifest)?;
-        if !text.is_empty() {
-            self.put(ArtifactKind::Output, text.as_bytes())?;
-        }
-        Ok(())
+        self.put(ArtifactKind::Output, text.as_bytes())
     }
 
+    /// Nothing is no file: none is sent then.
     fn put(&self, kind: ArtifactKind, bytes: &[u8]) -> Result<(), Error> {
         let path = self.files.artifact(kind);
+        if bytes.is_empty() {
+            return match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(not_written(path)(error))
+                }
+                // An earlier try may have had something.
+                Ok(()) | Err(_) => Ok(()),
+            };
+        }
+        make_dir(&self.files.results())?;
         let written = durable::replace(&path, bytes, durable::Access::Private);
         written.map_err(not_written(path))
     }

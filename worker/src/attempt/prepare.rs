@@ -67,9 +67,8 @@ impl Attempt {
             )))),
             Place::Empty => {
                 let dir = self.files.workspace().to_owned();
-                let made = dir.clone();
-                blocking(move || remove_dir(&made).and_then(|()| make_dir(&made))).await?;
-                Ok(self.scan_before(dir).await)
+                blocking(move || remove_dir(&dir).and_then(|()| make_dir(&dir))).await?;
+                Ok(Ok(()))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What an attempt has reached, on disk.
 //!
-//! These files survive the end of the worker at any point. They are not synced: a loss of power
+//! These files survive the end of the worker at any point. What was reached is a line of its own
+//! each time, and the last one counts. They are not synced: a loss of power
 //! ends the attempt's CLI too, and what the files say then is checked (see `reboot`).
 
 use std::{io, path::PathBuf};
@@ -134,8 +135,9 @@ pub fn save(files: &Files, attempt: AttemptId, boot: &str, phase: &Phase) -> Res
         boot: Some(boot.to_owned()),
         phase: phase.clone(),
     };
-    let text = serde_json::to_vec_pretty(&record).expect("a record is JSON");
-    write(files.record(), &text)
+    let line = serde_json::to_vec(&record).expect("a record is JSON");
+    let path = files.record();
+    durable::add_line(&path, &line, durable::Access::Private).map_err(not_written(path.clone()))
 }
 
 /// Reads what was reached; none where an order was never accepted.
@@ -143,17 +145,24 @@ pub fn load(files: &Files) -> Result<Option<Found>, Error> {
     let Some(text) = read(files.record())? else {
         return Ok(None);
     };
-    match serde_json::from_slice::<Record>(&text) {
-        Ok(Record {
+    match parse(&text) {
+        Some(Record {
             format: FORMAT,
             attempt: _,
             boot,
             phase,
         }) => Ok(Some(Found { phase, boot })),
-        Ok(_) | Err(_) => Err(Error::Malformed {
+        Some(_) | None => Err(Error::Malformed {
             path: files.record(),
         }),
     }
+}
+
+/// The last record of a file; an earlier version has written one over several lines, and lines of
+/// this one may stand behind it.
+fn parse(text: &[u8]) -> Option<Record> {
+    let record = |text: &[u8]| serde_json::from_slice(text).ok();
+    durable::last_line(text, record).or_else(|| record(text))
 }
 
 /// Writes a message of the wire into a file.
@@ -180,11 +189,15 @@ fn load_message<T: Message + Default>(path: PathBuf) -> Result<T, Error> {
 }
 
 fn write(path: PathBuf, bytes: &[u8]) -> Result<(), Error> {
-    durable::replace(&path, bytes, durable::Access::Private).map_err(|source| Error::File {
+    durable::replace(&path, bytes, durable::Access::Private).map_err(not_written(path.clone()))
+}
+
+fn not_written(path: PathBuf) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::File {
         doing: "write",
         path,
         source,
-    })
+    }
 }
 
 fn read(path: PathBuf) -> Result<Option<Vec<u8>>, Error> {
@@ -239,5 +252,27 @@ mod tests {
             let boot = Some("boot".to_owned());
             assert_eq!(load(&files).unwrap(), Some(Found { phase, boot }));
         }
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_reads_and_can_be_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let attempt = AttemptId {
+            task: TaskId(1),
+            number: 1,
+        };
+        let files = Files::new(dir.path(), dir.path(), attempt);
+        std::fs::create_dir(files.dir()).unwrap();
+        let earlier = Record {
+            format: FORMAT,
+            attempt,
+            boot: None,
+            phase: Phase::Prepared,
+        };
+        let text = serde_json::to_vec_pretty(&earlier).unwrap();
+        std::fs::write(files.record(), text).unwrap();
+        assert_eq!(load(&files).unwrap().unwrap().phase, Phase::Prepared);
+        save(&files, attempt, "boot", &Phase::Collected).unwrap();
+        assert_eq!(load(&files).unwrap().unwrap().phase, Phase::Collected);
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -72,7 +72,9 @@ pub(super) struct SpawnFile {
 impl Spawn {
     /// Puts everything where the supervisor finds it.
     pub(super) fn write(&self) -> io::Result<()> {
-        write_private(&self.dir.join(STDIN), &self.stdin)?;
+        if !self.stdin.is_empty() {
+            write_private(&self.dir.join(STDIN), &self.stdin)?;
+        }
         let file = SpawnFile {
             program: self.program.clone().into(),
             args: self.args.clone(),
@@ -181,6 +183,17 @@ pub(super) fn remove_dirs(dirs: &[PathBuf]) {
     }
 }
 
+/// Opens what a CLI is given first, and takes it away: it holds the prompt. None where it is given
+/// nothing.
+pub(super) fn take_stdin(dir: &Path) -> io::Result<Option<File>> {
+    let path = dir.join(STDIN);
+    match File::open(&path) {
+        Ok(file) => fs::remove_file(path).map(|()| Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Takes what is to be run away, so that nobody starts it: either the supervisor does this, and
 /// then starts it, or a worker that has found no supervisor. False when it was taken before.
 pub(super) fn take_spawn(dir: &Path) -> io::Result<bool> {
@@ -198,10 +211,19 @@ pub(super) fn write_json<T: Serialize>(dir: &Path, name: &str, value: &T) -> io:
     durable::replace(&dir.join(name), &bytes, durable::Access::Private)
 }
 
+/// Writes a value behind the earlier ones; the last one is read.
+pub(super) fn add_json<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
+    let bytes = serde_json::to_vec(value)?;
+    durable::add_line(&dir.join(name), &bytes, durable::Access::Private)
+}
+
 /// Reads a value; none when the file is not there, or is one that a loss of power has left.
 pub(super) fn read_json<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Option<T>> {
     match fs::read(dir.join(name)) {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Ok(bytes) => {
+            let parse = |text: &[u8]| serde_json::from_slice(text).ok();
+            Ok(durable::last_line(&bytes, parse).or_else(|| parse(&bytes)))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

@@ -8,7 +8,7 @@
 //! ```text
 //! DIR/spawn.json    what to run; who removes it decides: a supervisor, to start it, or a worker
 //!                   that has found no supervisor, so that nobody starts it. Holds secrets
-//!     stdin         what the CLI is given first
+//!     stdin         what the CLI is given first, if anything
 //!     stdout.log    what it printed, byte for byte
 //!     stderr.log
 //!     running.json  who the supervisor is, before it starts anything, and then the CLI

@@ -90,15 +90,13 @@ pub(super) fn supervise(args: &[OsString]) -> io::Result<()> {
         cage.clear();
         return keeper::keep(dir, args);
     }
-    let stdin = File::open(dir.join(files::STDIN))?;
     let listener = link::listen(dir)?;
     let shared = Arc::new(Shared::new(cage));
     if !claim(dir, &shared.cage)? {
         shared.cage.clear();
         return Err(io::Error::other("the worker does not want it any more"));
     }
-    // It holds the prompt.
-    fs::remove_file(dir.join(files::STDIN))?;
+    let stdin = files::take_stdin(dir)?;
     let cli = match start(&spawn, &shared.cage) {
         Ok(cli) => cli,
         Err(error) => return not_started(dir, &spawn, &shared, &error),
@@ -119,7 +117,7 @@ pub(super) fn supervise(args: &[OsString]) -> io::Result<()> {
 /// IMPORTANT: first it is written who we are, then the order is taken: a worker that was restarted
 /// meanwhile finds either us or the order, and with the order gone nobody starts anything.
 fn claim(dir: &Path, cage: &Cage) -> io::Result<bool> {
-    files::write_json(dir, RUNNING, &running(None, cage)?)?;
+    files::add_json(dir, RUNNING, &running(None, cage)?)?;
     files::take_spawn(dir)
 }
 
@@ -138,7 +136,7 @@ fn running(cli: Option<Identity>, cage: &Cage) -> io::Result<Running> {
 fn follow(
     dir: &Path,
     cli: Cli,
-    stdin: File,
+    stdin: Option<File>,
     spawn: &SpawnFile,
     listener: UnixListener,
     shared: &Arc<Shared>,
@@ -146,7 +144,7 @@ fn follow(
     let pid = cli.pid;
     shared.set_group(pid);
     let running = running(Some(Identity::of(pid)?), &shared.cage)?;
-    files::write_json(dir, RUNNING, &running)?;
+    files::add_json(dir, RUNNING, &running)?;
     let streams = Streams::start(dir, cli, stdin, spawn, listener, shared)?;
     say_ready();
     let status = wait_for(pid, shared);
@@ -231,7 +229,7 @@ impl Streams {
     fn start(
         dir: &Path,
         cli: Cli,
-        first: File,
+        first: Option<File>,
         spawn: &SpawnFile,
         listener: UnixListener,
         shared: &Arc<Shared>,
@@ -294,8 +292,9 @@ impl Streams {
 }
 
 /// Gives the CLI its first input and then what workers send.
-fn feed(mut stdin: File, mut first: File, keep: bool, input: &Receiver<Input>) {
-    if io::copy(&mut first, &mut stdin).is_ok() && keep {
+fn feed(mut stdin: File, first: Option<File>, keep: bool, input: &Receiver<Input>) {
+    let given = first.is_none_or(|mut first| io::copy(&mut first, &mut stdin).is_ok());
+    if given && keep {
         while let Ok(Input::Bytes(bytes)) = input.recv() {
             if stdin.write_all(&bytes).is_err() {
                 break;
