@@ -129,7 +129,8 @@ impl Attempt {
         let report = v1::report::Started {
             workspace: self.directory().to_string_lossy().into_owned(),
         };
-        self.report(v1::report::Body::Started(report)).await?;
+        // A worker that is killed before it is durable reports it again.
+        self.post(v1::report::Body::Started(report)).await?;
         let looks = self.look_beside();
         let done = self.until_end(&mut running).await;
         looks.end().await;

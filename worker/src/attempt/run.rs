@@ -409,12 +409,15 @@ pub(super) async fn record_report(
     attempt: AttemptId,
     body: v1::report::Body,
 ) -> Result<u64, spool::Closed> {
-    let report = spool::NewReport {
+    spool.record(new_report(attempt, body)).await
+}
+
+fn new_report(attempt: AttemptId, body: v1::report::Body) -> spool::NewReport {
+    spool::NewReport {
         attempt,
         time: clock::now(),
         body,
-    };
-    spool.record(report).await
+    }
 }
 
 /// Waits until the head has made a report durable.
@@ -527,6 +530,11 @@ impl Attempt {
         let (files, id, phase) = (self.files.clone(), self.id, phase.clone());
         let boot = self.shared.boot.clone();
         Ok(with_room(id, move || record::save(&files, id, &boot, &phase)).await?)
+    }
+
+    /// Has a report made durable before the next one, while this attempt goes on.
+    pub async fn post(&self, body: v1::report::Body) -> Result<(), Error> {
+        Ok(self.shared.spool.post(new_report(self.id, body)).await?)
     }
 
     /// Makes a report durable; its number.

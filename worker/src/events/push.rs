@@ -115,18 +115,25 @@ async fn feed(source: Source, mut reader: Reader, batches: mpsc::Sender<v1::Even
         mut last,
         hurry,
     } = source;
+    let mut sent = reader.after();
     loop {
+        until(&mut last, sent + 1).await;
+        // Let a few come together, unless many have already or somebody waits.
+        tokio::select! {
+            () = hurry.cancelled() => {}
+            () = until(&mut last, sent + BATCH_FULL) => {}
+            () = sleep(BATCH_DELAY) => {}
+        }
         let batch = match reader.batch(limits::EVENT_BATCH_MAX, BATCH_BYTES) {
             Ok(batch) => batch,
             Err(error) => return error.into(),
         };
-        let Some(sent) = batch.last().map(|event| event.seq) else {
-            if last.changed().await.is_err() {
-                // The journal is closed and everything is sent; the acknowledgements end it.
-                std::future::pending::<()>().await;
-            }
+        let Some(newest) = batch.last() else {
+            let known = *last.borrow();
+            until(&mut last, known + 1).await;
             continue;
         };
+        sent = newest.seq;
         let upload = v1::EventUpload {
             attempt: Some(attempt.into()),
             events: encode(&batch),
@@ -134,12 +141,14 @@ async fn feed(source: Source, mut reader: Reader, batches: mpsc::Sender<v1::Even
         if batches.send(upload).await.is_err() {
             return Error::Ended;
         }
-        // Let a few come together, unless many have already or somebody waits.
-        tokio::select! {
-            () = hurry.cancelled() => {}
-            _ = last.wait_for(|last| *last >= sent + BATCH_FULL) => {}
-            () = sleep(BATCH_DELAY) => {}
-        }
+    }
+}
+
+/// Waits until the journal has an event. One that is closed never has it: when everything is sent,
+/// the acknowledgements end the pusher.
+async fn until(last: &mut watch::Receiver<u64>, event: u64) {
+    if last.wait_for(|last| *last >= event).await.is_err() {
+        std::future::pending().await
     }
 }
 

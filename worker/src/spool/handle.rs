@@ -107,6 +107,12 @@ impl Handle {
         self.progress.clone()
     }
 
+    /// Has a report made durable, behind all that were given before, and waits for nothing.
+    pub async fn post(&self, report: NewReport) -> Result<(), Closed> {
+        let (done, _nobody_waits) = oneshot::channel();
+        self.send(Command::Record(vec![report], done)).await
+    }
+
     async fn send(&self, command: Command) -> Result<(), Closed> {
         self.commands.send(command).await.map_err(|_| Closed)
     }
