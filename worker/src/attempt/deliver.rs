@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::{
     record::{self, Phase},
-    run::{Attempt, Error, Stage, blocking, chain},
+    run::{Attempt, Error, Stage, chain},
 };
 use crate::{blobs, bulk::RETRY_AFTER};
 
@@ -15,9 +15,7 @@ impl Attempt {
     pub async fn deliver(&mut self) -> Result<Phase, Error> {
         self.control.stage.send_replace(Stage::Delivering);
         self.hurry.cancel();
-        let files = self.files.clone();
-        let outcome = blocking(move || record::load_outcome(&files)).await?;
-        let mut outcome = Outcome::try_from(outcome)?;
+        let mut outcome = Outcome::try_from(record::load_outcome(&self.files)?)?;
         for artifact in std::mem::take(&mut outcome.artifacts) {
             match self.upload(artifact).await {
                 Ok(()) => outcome.artifacts.push(artifact),

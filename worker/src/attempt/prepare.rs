@@ -67,7 +67,12 @@ impl Attempt {
             )))),
             Place::Empty => {
                 let dir = self.files.workspace().to_owned();
-                blocking(move || remove_dir(&dir).and_then(|()| make_dir(&dir))).await?;
+                // A worker that was killed here may have left a part of it.
+                if dir.exists() {
+                    let left = dir.clone();
+                    blocking(move || remove_dir(&left)).await?;
+                }
+                make_dir(&dir)?;
                 Ok(Ok(()))
             }
         }

@@ -300,11 +300,10 @@ async fn accept(
     start: v1::Start,
 ) -> Result<Order, Error> {
     let order = Order::try_from(start.clone())?;
-    let (files, boot) = (files.clone(), boot.to_owned());
-    with_room(id, move || {
+    with_room(id, || {
         make_dir(files.dir())?;
         record::save_message(files.order(), &start)?;
-        Ok::<_, Error>(record::save(&files, id, &boot, &Phase::Accepted)?)
+        Ok::<_, Error>(record::save(files, id, boot, &Phase::Accepted)?)
     })
     .await?;
     Ok(order)
@@ -381,18 +380,15 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     }
 }
 
-/// Does disk work, again and again as long as the disk is full.
-pub(super) async fn with_room<T, E>(
+/// Writes a little, again and again as long as the disk is full. As with the journal, it is done at
+/// once: a thread for it would cost several times what it takes.
+pub(super) async fn with_room<T, E: Full>(
     attempt: AttemptId,
-    work: impl Fn() -> Result<T, E> + Clone + Send + 'static,
-) -> Result<T, E>
-where
-    T: Send + 'static,
-    E: Full + Send + 'static,
-{
+    work: impl Fn() -> Result<T, E>,
+) -> Result<T, E> {
     let mut told = false;
     loop {
-        match blocking(work.clone()).await {
+        match work() {
             Err(error) if error.is_full() => {
                 if !std::mem::replace(&mut told, true) {
                     tracing::warn!(%attempt, "the disk is full; the attempt waits for room");
@@ -527,19 +523,18 @@ impl Attempt {
 
     /// Writes down what was reached.
     pub async fn save(&self, phase: &Phase) -> Result<(), Error> {
-        let (files, id, phase) = (self.files.clone(), self.id, phase.clone());
-        let boot = self.shared.boot.clone();
-        Ok(with_room(id, move || record::save(&files, id, &boot, &phase)).await?)
-    }
-
-    /// Has a report made durable before the next one, while this attempt goes on.
-    pub async fn post(&self, body: v1::report::Body) -> Result<(), Error> {
-        Ok(self.shared.spool.post(new_report(self.id, body)).await?)
+        let save = || record::save(&self.files, self.id, &self.shared.boot, phase);
+        Ok(with_room(self.id, save).await?)
     }
 
     /// Makes a report durable; its number.
     pub async fn report(&self, body: v1::report::Body) -> Result<u64, Error> {
         Ok(record_report(&self.shared.spool, self.id, body).await?)
+    }
+
+    /// Has a report made durable before the next one, while this attempt goes on.
+    pub async fn post(&self, body: v1::report::Body) -> Result<(), Error> {
+        Ok(self.shared.spool.post(new_report(self.id, body)).await?)
     }
 
     /// Writes an event of Orchestra's own.
@@ -565,11 +560,8 @@ impl Attempt {
     /// Writes down the outcome, whose artifacts lie in their places.
     pub async fn store(&self, outcome: Outcome) -> Result<Phase, Error> {
         let outcome = v1::Outcome::from(outcome);
-        let path = self.files.outcome();
-        with_room(self.id, move || {
-            record::save_message(path.clone(), &outcome)
-        })
-        .await?;
+        let save = || record::save_message(self.files.outcome(), &outcome);
+        with_room(self.id, save).await?;
         Ok(Phase::Collected)
     }
 
