@@ -1,13 +1,12 @@
 //! Where the files of one attempt lie.
 //!
 //! ```text
-//! attempts/task_001.1/attempt.json   what was reached
+//! attempts/task_001.1/attempt.json   what was reached, and its ports: lines of JSON
 //!                     order          what was asked for (protobuf)
 //!                     outcome        what came of it (protobuf)
 //!                     events         the journal
 //!                     process/       the supervisor's: raw output, how it ended
 //!                     before         an in-place directory as it was
-//!                     ports          those that are its own (JSON)
 //!                     git/           the worker's own git directory
 //!                     results/       what is uploaded
 //!                     uncollected    why the agent's directory could not be collected, if so
@@ -83,7 +82,7 @@ impl Files {
         self.dir.join("before")
     }
 
-    /// The ports that are its own.
+    /// The ports that are its own, as an earlier version wrote them.
     #[must_use]
     pub fn ports(&self) -> PathBuf {
         self.dir.join("ports")

@@ -1,9 +1,10 @@
 //! The ports of one attempt: given before its CLI is started, its own until that has ended.
 
-use std::{fs, io};
+use std::fs;
 
 use orchestra_config::durable;
 use orchestra_types::{Failure, FailureCode};
+use serde::{Deserialize, Serialize};
 
 use super::{
     files::Files,
@@ -16,10 +17,20 @@ use crate::ports::{Lease, Ports};
 ///
 /// IMPORTANT: for all attempts, before any attempt is begun: others must not get them.
 pub fn keep(files: &Files, ports: &Ports) -> Option<Lease> {
-    // Without the file it has none; one that does not read was never given to a CLI.
-    let text = fs::read(files.ports()).ok()?;
-    let given = serde_json::from_slice(&text).ok()?;
-    Some(ports.keep(given))
+    // Without them it has none; what does not read was never given to a CLI.
+    let record = fs::read(files.record()).ok()?;
+    let given = durable::last_line(&record, |line| {
+        let given: Given = serde_json::from_slice(line).ok()?;
+        Some(given.ports)
+    });
+    let earlier = || serde_json::from_slice(&fs::read(files.ports()).ok()?).ok();
+    Some(ports.keep(given.or_else(earlier)?))
+}
+
+/// A line of its record.
+#[derive(Serialize, Deserialize)]
+struct Given {
+    ports: Vec<u16>,
 }
 
 impl Attempt {
@@ -36,19 +47,11 @@ impl Attempt {
                 Some(count) => Err(none_left(count)),
             });
         };
-        let (path, given) = (self.files.ports(), lease.ports().to_vec());
-        let text = serde_json::to_vec(&given).expect("numbers are JSON");
-        with_room(self.id, move || {
-            let written = durable::replace(&path, &text, durable::Access::Private);
-            written.map_err(|source: io::Error| record::Error::File {
-                doing: "write",
-                path: path.clone(),
-                source,
-            })
-        })
-        .await?;
+        let ports = lease.ports().to_vec();
+        let given = Given { ports };
+        with_room(self.id, || record::add(&self.files, &given)).await?;
         if wanted.is_some() {
-            let list: Vec<_> = given.iter().map(ToString::to_string).collect();
+            let list: Vec<_> = given.ports.iter().map(ToString::to_string).collect();
             self.tell("ports", list.join(", "))?;
         }
         self.ports = Some(lease);

@@ -135,7 +135,12 @@ pub fn save(files: &Files, attempt: AttemptId, boot: &str, phase: &Phase) -> Res
         boot: Some(boot.to_owned()),
         phase: phase.clone(),
     };
-    let line = serde_json::to_vec(&record).expect("a record is JSON");
+    add(files, &record)
+}
+
+/// Adds a line.
+pub(super) fn add(files: &Files, line: &impl Serialize) -> Result<(), Error> {
+    let line = serde_json::to_vec(line).expect("a record is JSON");
     let path = files.record();
     durable::add_line(&path, &line, durable::Access::Private).map_err(not_written(path.clone()))
 }

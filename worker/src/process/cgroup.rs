@@ -7,6 +7,7 @@ use std::{
     io,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use rustix::process::{Signal, getpid};
@@ -36,7 +37,7 @@ impl Cgroup {
 
     /// Makes one below the cgroup of this process; beside it, where that one is named [`OURS`].
     pub fn create(name: &str) -> io::Result<Self> {
-        let home = own_dir()?;
+        let home = home()?;
         let path = base(&home).join(name);
         fs::create_dir(&path)?;
         Ok(Self { path, home })
@@ -133,6 +134,16 @@ fn base(home: &Path) -> &Path {
         (Some(name), Some(parent)) if name == OURS => parent,
         (Some(_) | None, _) => home,
     }
+}
+
+/// Where this process was when it, or the one that it was forked from, was first asked.
+fn home() -> io::Result<PathBuf> {
+    static HOME: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(home) = HOME.get() {
+        return Ok(home.clone());
+    }
+    let found = own_dir()?;
+    Ok(HOME.get_or_init(|| found).clone())
 }
 
 fn own_dir() -> io::Result<PathBuf> {

@@ -1,6 +1,6 @@
 //! Who a process is. A pid alone is reused; a pid, its start time and the boot are not.
 
-use std::{fs, io};
+use std::{fs, io, sync::OnceLock};
 
 use rustix::process::{Pid, Signal, getppid};
 use serde::{Deserialize, Serialize};
@@ -66,9 +66,14 @@ impl Identity {
     }
 }
 
-fn boot() -> io::Result<String> {
+/// This boot. No process lives through two of them.
+pub(super) fn boot() -> io::Result<String> {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    if let Some(boot) = BOOT.get() {
+        return Ok(boot.clone());
+    }
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(text.trim().to_owned())
+    Ok(BOOT.get_or_init(|| text.trim().to_owned()).clone())
 }
 
 /// Reads `/proc/PID/stat`.

@@ -9,7 +9,7 @@
 //! DIR/spawn.json    what to run; who removes it decides: a supervisor, to start it, or a worker
 //!                   that has found no supervisor, so that nobody starts it. Holds secrets
 //!     stdin         what the CLI is given first, if anything
-//!     stdout.log    what it printed, byte for byte
+//!     stdout.log    what it printed, byte for byte, if anything
 //!     stderr.log
 //!     running.json  who the supervisor is, before it starts anything, and then the CLI
 //!     control.sock  commands to the supervisor, and its word that there is more output

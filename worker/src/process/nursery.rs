@@ -40,7 +40,7 @@ use rustix::{
 };
 use tokio::process::{Child, Command};
 
-use super::{birth, cage, files::SUPERVISOR_LOG, signals, supervisor};
+use super::{birth, cage, files::SUPERVISOR_LOG, identity, signals, supervisor};
 use crate::SelfCommand;
 
 /// The subcommand of this.
@@ -172,6 +172,7 @@ fn serve() -> io::Result<()> {
     // A terminal's signals and hang-up are not meant for supervisors.
     let _leader = setsid();
     cage::try_births();
+    let _known_to_all = identity::boot();
     let orders = rustix::stdio::stdin();
     let mut children = Vec::new();
     loop {

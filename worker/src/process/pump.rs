@@ -4,7 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
-    path::Path,
+    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -22,7 +22,9 @@ const DISK_RETRY: Duration = Duration::from_millis(500);
 
 /// One stream on its way into its log.
 pub(super) struct Pump<'a> {
-    log: File,
+    path: PathBuf,
+    /// None until there is something for it: most CLIs leave one of their streams empty.
+    log: Option<File>,
     max: u64,
     /// Set when the CLI has ended: a disk that still refuses then is given up.
     ended: &'a AtomicBool,
@@ -33,15 +35,15 @@ pub(super) struct Pump<'a> {
 
 impl<'a> Pump<'a> {
     /// Into the log at `path`, of at most `max` bytes and its last lines.
-    pub fn new(path: &Path, max: u64, ended: &'a AtomicBool) -> io::Result<Self> {
-        let log = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(Self {
-            log,
+    pub fn new(path: PathBuf, max: u64, ended: &'a AtomicBool) -> Self {
+        Self {
+            path,
+            log: None,
             max,
             ended,
             record: StreamRecord::default(),
             last: None,
-        })
+        }
     }
 
     /// Takes everything until the end of the stream; says `grew` after each part.
@@ -99,12 +101,23 @@ impl<'a> Pump<'a> {
     /// Says something in the log that is not of the CLI.
     fn note(&mut self, text: &str) {
         // The record of the exit counts what was dropped, with or without this line.
-        let _full_disk = self.log.write_all(text.as_bytes());
+        let _full_disk = self.log().and_then(|log| log.write_all(text.as_bytes()));
+    }
+
+    fn log(&mut self) -> io::Result<&mut File> {
+        let log = match self.log.take() {
+            Some(log) => log,
+            None => OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&self.path)?,
+        };
+        Ok(self.log.insert(log))
     }
 
     fn write(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            match self.log.write(bytes) {
+            match self.log().and_then(|log| log.write(bytes)) {
                 Ok(count @ 1..) => {
                     self.record.kept += count as u64;
                     bytes = &bytes[count..];
@@ -131,7 +144,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let ended = AtomicBool::new(false);
-        let record = Pump::new(&path, max, &ended).unwrap().run(from, |_| ());
+        let record = Pump::new(path.clone(), max, &ended).run(from, |_| ());
         (record, std::fs::read_to_string(&path).unwrap())
     }
 
@@ -168,9 +181,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_of_nothing_has_no_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let ended = AtomicBool::new(false);
+        let pump = Pump::new(dir.path().join("log"), 7, &ended);
+        assert_eq!(pump.run(io::empty(), |_| ()), StreamRecord::default());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn a_disk_that_refuses_to_the_end_costs_output_but_not_the_end() {
         let ended = AtomicBool::new(true);
-        let pump = Pump::new(Path::new("/dev/full"), 1000, &ended).unwrap();
+        let pump = Pump::new("/dev/full".into(), 1000, &ended);
         let record = pump.run(&b"hello"[..], |_| ());
         assert_eq!((record.kept, record.dropped), (0, 5));
         assert!(record.disk_full);

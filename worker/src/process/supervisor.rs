@@ -236,7 +236,10 @@ impl Streams {
     ) -> io::Result<Self> {
         let (sender, input) = sync_channel(INPUT_BOUND);
         let (stdin, keep) = (cli.stdin, spawn.keep_stdin);
-        thread::spawn(move || feed(stdin, first, keep, &input));
+        // Nothing is ever given to who is given nothing at once and then no more.
+        if first.is_some() || keep {
+            thread::spawn(move || feed(stdin, first, keep, &input));
+        }
         serve(listener, Arc::clone(shared), sender);
         let (ended, done) = channel();
         let streams = Self {
@@ -244,8 +247,8 @@ impl Streams {
             records: Arc::default(),
         };
         let max = spawn.log_bytes_max;
-        let stdout = Pump::new(&dir.join(files::STDOUT), max, &ENDED)?;
-        let stderr = Pump::new(&dir.join(files::STDERR), max, &ENDED)?;
+        let stdout = Pump::new(dir.join(files::STDOUT), max, &ENDED);
+        let stderr = Pump::new(dir.join(files::STDERR), max, &ENDED);
         streams.pump(0, stdout, cli.stdout, shared, ended.clone());
         streams.pump(1, stderr, cli.stderr, shared, ended);
         Ok(streams)
