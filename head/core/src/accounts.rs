@@ -50,6 +50,15 @@ impl Accounts {
         self.used(name) < self.most(name)
     }
 
+    /// The same once these attempts are gone.
+    pub fn has_room_without(&self, name: &AccountName, gone: &[AttemptId]) -> bool {
+        let of_it = gone
+            .iter()
+            .filter(|attempt| self.of(**attempt) == Some(name));
+        let used = self.used(name) as usize;
+        used.saturating_sub(of_it.count()) < self.most(name) as usize
+    }
+
     /// The same for an account that has a number.
     pub fn has_room_at(&self, number: AccountNo) -> bool {
         self.seats.has_room(number)

@@ -67,6 +67,9 @@ impl Core {
         step: &mut Step,
     ) {
         let held = self.holder(attempt) == Some(worker);
+        if held && matches!(body, ReportBody::Started | ReportBody::Finished(_)) {
+            self.note_begun(attempt, worker);
+        }
         match body {
             ReportBody::Accepted => {}
             ReportBody::Started if held => self.on_started(now, attempt, step),

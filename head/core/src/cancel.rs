@@ -1,7 +1,7 @@
 //! What people ask of a task: cancel, try again, another priority, note an apply.
 
 use orchestra_types::{
-    ApplyResult, Failure, FailureCode, OnDependencyFailure, Priority, TaskId, Timestamp,
+    ApplyResult, Failure, FailureCode, OnDependencyFailure, Priority, TaskId, TaskStatus, Timestamp,
 };
 
 use crate::{
@@ -190,6 +190,11 @@ impl Core {
         } else {
             self.counts.remove(status, before);
             self.counts.add(status, priority);
+            if status == TaskStatus::Assigned {
+                self.given.remove(before);
+                self.given.add(priority);
+                self.reordered = Some(id);
+            }
         }
         self.write(id, step);
         Reply::Done(id)

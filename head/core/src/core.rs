@@ -11,6 +11,7 @@ use crate::{
     change::Change,
     facts::FactsPool,
     free::Free,
+    higher::Given,
     input::Input,
     keys::Keys,
     message::{Message, NotFound, Reply},
@@ -69,6 +70,9 @@ pub struct Core {
     pub(crate) counts: Counts,
     /// How many tasks each task comes after, added up.
     pub(crate) edges: usize,
+    pub(crate) given: Given,
+    /// A task that is given to a worker and has another priority since the last dispatch.
+    pub(crate) reordered: Option<TaskId>,
     /// The clocks of tasks.
     pub(crate) overdue: Overdue,
     /// Recurring tasks.
@@ -102,6 +106,8 @@ impl Core {
             last_id: TaskId(0),
             counts: Counts::default(),
             edges: 0,
+            given: Given::default(),
+            reordered: None,
             overdue: Overdue::default(),
             schedules: Schedules::default(),
             assigning: true,

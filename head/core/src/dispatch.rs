@@ -168,6 +168,7 @@ impl Core {
         for worker in &touched {
             self.call_back_for(worker, step);
         }
+        self.call_back_lower(now, step);
         self.touched.clear();
     }
 
@@ -177,7 +178,7 @@ impl Core {
             if self.pull_back(now, found.pick.task, step) {
                 continue;
             }
-            self.assign(now, found, step);
+            self.assign(now, found, room, step);
         }
         self.relist(id);
     }
@@ -231,7 +232,7 @@ impl Core {
                         worker: worker.clone(),
                         runner,
                     };
-                    self.assign(now, found, step);
+                    self.assign(now, found, room, step);
                     self.relist(&worker);
                 }
                 // What else is in the class fits no free slot either.
@@ -283,7 +284,7 @@ impl Core {
         self.note_ahead(id);
     }
 
-    fn assign(&mut self, now: Timestamp, found: Match, step: &mut Step) {
+    fn assign(&mut self, now: Timestamp, found: Match, room: Room, step: &mut Step) {
         let Match {
             pick,
             worker,
@@ -291,6 +292,14 @@ impl Core {
             runner,
         } = found;
         self.note_turn(&worker, turn, pick);
+        match room {
+            Room::Slot => {}
+            // It comes last there, and what follows it in its class may wait there too.
+            Room::Ahead => {
+                self.queue.rise(pick.class);
+                self.call_back_before(now, pick.task, &worker, step);
+            }
+        }
         let id: TaskId = pick.task;
         let task = self.tasks.get_mut(&id).expect("queued tasks exist");
         task.row.attempts += 1;

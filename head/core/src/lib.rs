@@ -28,6 +28,7 @@ mod dispatch;
 mod elsewhere;
 mod facts;
 mod free;
+mod higher;
 mod input;
 mod keys;
 mod lease;

@@ -1,5 +1,6 @@
 //! Attempts that wait at a worker beyond its slots can be called back before they begin: when
-//! another worker has nothing to do, and when theirs is given nothing new. No attempt is charged.
+//! another worker has nothing to do, when theirs is given nothing new, and when something of a
+//! higher level is to begin before them. No attempt is charged.
 
 use orchestra_types::{AttemptId, Failure, FailureCode, RunnerName, Timestamp, WorkerId};
 
@@ -12,6 +13,9 @@ use crate::{
     view::Link,
     worker::Worker,
 };
+
+/// An attempt that waits at a worker, and the stream to it.
+pub(crate) type Waiting = (crate::ConnectionId, AttemptId);
 
 impl Core {
     /// Notes whether a worker holds more than it can run.
@@ -37,6 +41,10 @@ impl Core {
             }
             Availability::Cordoned | Availability::Draining => self.may_wait_at(worker),
         };
+        self.call_back(id, found, step);
+    }
+
+    pub(crate) fn call_back(&mut self, id: &WorkerId, found: Vec<Waiting>, step: &mut Step) {
         for (connection, attempt) in found {
             self.called_back.insert(attempt, id.clone());
             step.messages.push(Message::Retract {
@@ -48,8 +56,12 @@ impl Core {
 
     /// What waits elsewhere, did not fail here and would run here at once, as much as there is room
     /// for.
-    fn fitting(&self, id: &WorkerId, worker: &Worker) -> Vec<(crate::ConnectionId, AttemptId)> {
-        let expected = self.called_back.values().filter(|known| *known == id);
+    fn fitting(&self, id: &WorkerId, worker: &Worker) -> Vec<Waiting> {
+        // What was called back from here for the sake of something else takes no room that is free.
+        let comes = |(attempt, known): &(&AttemptId, &WorkerId)| {
+            *known == id && !worker.attempts.contains_key(*attempt)
+        };
+        let expected = self.called_back.iter().filter(comes);
         let room = (worker.free_slots() as usize).saturating_sub(expected.count());
         if room == 0 || !worker.can_take() {
             return Vec::new();
@@ -106,7 +118,7 @@ impl Core {
     }
 
     /// Since when an attempt may wait at its worker.
-    fn may_wait_since(
+    pub(crate) fn may_wait_since(
         &self,
         worker: &Worker,
         attempt: AttemptId,
@@ -154,6 +166,7 @@ impl Core {
         self.note_ahead(id);
         if self.ahead.contains(id) {
             self.ask_idle();
+            self.queue.rise_all();
         }
     }
 

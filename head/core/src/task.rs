@@ -96,6 +96,15 @@ impl Task {
         }
     }
 
+    /// How it waited before it was given to a worker that has not begun it.
+    pub fn waited(&self) -> Wait {
+        let start_at = self.row.facts.timing.start_at.unwrap_or_default();
+        Wait {
+            since: self.row.created_at.max(start_at),
+            ..self.wait()
+        }
+    }
+
     /// When the attempt that runs was ordered or started.
     pub fn held_since(&self) -> Option<Timestamp> {
         match &self.row.state {
@@ -168,6 +177,9 @@ impl Core {
             | State::Running {
                 worker, runner, at, ..
             } => {
+                if status == TaskStatus::Assigned {
+                    self.given.add(task.row.facts.priority);
+                }
                 let (attempt, since) = (task.attempt(), *at);
                 if let Some(worker) = self.workers.get_mut(worker) {
                     worker.hold(attempt, runner);
@@ -214,6 +226,9 @@ impl Core {
                 }
             }
             State::Assigned { worker, .. } | State::Running { worker, .. } => {
+                if status == TaskStatus::Assigned {
+                    self.given.remove(task.row.facts.priority);
+                }
                 let (attempt, id) = (task.attempt(), worker.clone());
                 if let Some(worker) = self.workers.get_mut(&id) {
                     worker.release(attempt);

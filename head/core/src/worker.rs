@@ -190,6 +190,11 @@ impl Worker {
     /// Whether its runner at this place could take another attempt, for all that the worker
     /// itself knows. Ask `has_room`.
     pub fn has_free(&self, place: usize) -> bool {
+        self.has_free_without(place, 0, 0)
+    }
+
+    /// The same once so many of its attempts are gone, and so many of this runner among them.
+    fn has_free_without(&self, place: usize, gone: usize, of_runner: u32) -> bool {
         let (runner, desk) = (self.row.info.runners.get(place), self.desks.get(place));
         let (Some(runner), Some(desk)) = (runner, desk) else {
             return false;
@@ -197,8 +202,20 @@ impl Worker {
         let more = runner.prefetch + u32::from(mutated!(SlotsOverbooked));
         let in_all = self.row.info.slots.saturating_add(more);
         is_ready(runner)
-            && desk.busy < runner.slots.saturating_add(runner.prefetch)
-            && count(self.attempts.len()) < in_all
+            && desk.busy - of_runner < runner.slots.saturating_add(runner.prefetch)
+            && count(self.attempts.len() - gone) < in_all
+    }
+
+    /// Whether its runner at this place could be given another attempt once these are gone.
+    pub fn has_room_without(&self, accounts: &Accounts, place: usize, gone: &[AttemptId]) -> bool {
+        let runner = self.row.info.runners.get(place);
+        let of_runner = gone.iter().filter(|attempt| {
+            let with = self.attempts.get(attempt);
+            with.is_some() && with == runner.map(|runner| &runner.name)
+        });
+        let account = runner.and_then(|runner| runner.account.as_ref());
+        account.is_none_or(|name| accounts.has_room_without(name, gone))
+            && self.has_free_without(place, gone.len(), count(of_runner.count()))
     }
 
     /// Whether its runner at this place may be given another attempt now. The one place that knows.

@@ -126,8 +126,9 @@ impl Classes {
         self.best[place.class as usize] = heads.first().map(|(rank, _)| *rank);
     }
 
-    pub fn is_without_ready(&self, number: ClassNo) -> bool {
-        self.best[number as usize].is_none()
+    /// The rank of the first ready task of a class.
+    pub fn best(&self, number: ClassNo) -> Option<Rank> {
+        self.best[number as usize]
     }
 
     /// The lowest rank of a ready task of these classes.

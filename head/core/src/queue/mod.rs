@@ -107,6 +107,9 @@ pub(crate) struct Queue {
     /// Classes that were empty and have a ready task since the last dispatch: only these can fit
     /// a slot that was free before.
     fresh: ClassSet,
+    /// Classes whose first ready task goes before the one that was first: it may go before attempts
+    /// that wait at workers too.
+    risen: ClassSet,
     /// Tasks whose time has not come.
     delayed: BTreeSet<(Timestamp, TaskId)>,
     /// Tasks that are not to go back to the worker that they failed on.
@@ -128,6 +131,7 @@ impl Queue {
             shares: Shares::default(),
             known: KnownPlaces::default(),
             fresh: ClassSet::default(),
+            risen: ClassSet::default(),
             delayed: BTreeSet::new(),
             elsewhere: Elsewhere::default(),
             #[cfg(test)]
@@ -226,8 +230,12 @@ impl Queue {
     /// A task whose time has come may start.
     pub fn make_ready(&mut self, id: TaskId, place: Place, wait: Wait) {
         let rank = self.rank(wait);
-        if self.classes.is_without_ready(place.class) {
+        let first = self.classes.best(place.class);
+        if first.is_none() {
             self.fresh.insert(place.class);
+        }
+        if first.is_none_or(|first| rank < first) {
+            self.risen.insert(place.class);
         }
         let moved = self.shares.change(place, |ready| {
             ready.insert((rank, id));
@@ -298,6 +306,34 @@ impl Queue {
     /// The classes that only now have a ready task. They are taken out.
     pub fn take_fresh(&mut self) -> ClassSet {
         std::mem::take(&mut self.fresh)
+    }
+
+    /// The classes whose first ready task is another and better one. They are taken out.
+    pub fn take_risen(&mut self) -> ClassSet {
+        std::mem::take(&mut self.risen)
+    }
+
+    /// A task of a class waits at a worker now: the next one may go before others there too.
+    pub fn rise(&mut self, class: ClassNo) {
+        self.risen.insert(class);
+    }
+
+    /// Any task may go before others that wait at workers.
+    pub fn rise_all(&mut self) {
+        for class in self.classes.with_ready() {
+            self.risen.insert(class);
+        }
+    }
+
+    /// The level of the first ready task of a class.
+    pub fn level_of_class(&self, now: Timestamp, class: ClassNo) -> Option<u8> {
+        let best = self.classes.best(class)?;
+        Some(self.level_of(now, best))
+    }
+
+    /// The level of a task that waits so.
+    pub fn level_of_wait(&self, now: Timestamp, wait: Wait) -> u8 {
+        self.level_of(now, self.rank(wait))
     }
 
     /// There may be room where there was none: every class with a ready task is looked at again.

@@ -8,6 +8,7 @@ mod dependants;
 mod dispatch;
 mod elsewhere;
 mod fairness;
+mod higher;
 mod life;
 mod overdue;
 mod retention;

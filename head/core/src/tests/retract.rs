@@ -6,13 +6,13 @@ use super::bench::{Bench, attempt, starts, task, worker};
 use crate::{Availability, Input, Message, ReportBody, RequestId, Step};
 
 /// A worker that runs one `shell` task and lets two more wait.
-fn ahead(id: &str) -> WorkerInfo {
+pub(super) fn ahead(id: &str) -> WorkerInfo {
     let mut info = worker(id, 1, &[("shell", 1)]);
     info.runners[0].prefetch = 2;
     info
 }
 
-fn called_back(step: &Step) -> Vec<(u64, AttemptId)> {
+pub(super) fn called_back(step: &Step) -> Vec<(u64, AttemptId)> {
     let retract = |message: &Message| match message {
         Message::Retract {
             connection,
@@ -24,7 +24,7 @@ fn called_back(step: &Step) -> Vec<(u64, AttemptId)> {
 }
 
 /// Three tasks at worker `a`, of which the first has begun.
-fn three_at_a() -> (Bench, [TaskId; 3]) {
+pub(super) fn three_at_a() -> (Bench, [TaskId; 3]) {
     let mut bench = Bench::new();
     let _ = bench.attach(&ahead("a"), 1, &[]);
     let ids = [(); 3].map(|()| bench.add(task().runner("shell")));

@@ -16,25 +16,36 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     /// On the streams that are open.
-    open: Vec<AttemptId>,
+    pub open: Vec<AttemptId>,
     /// On streams that are not, so that the call may have been lost.
     lost: Vec<AttemptId>,
-    /// The clock has gone back: which order was the latest is not known any more.
+    /// The clock has gone back: which order was the latest is not known any more, and what came by
+    /// the later clock may count less than its priority.
     confused: bool,
     /// How many of this step are for workers that have nothing else to do.
     for_others: u32,
+    /// Those of `open` that are for the sake of a higher level, for all that is known.
+    pub before: Vec<AttemptId>,
+    /// The workers at which such calls of this step are, as a set.
+    pub before_at: u8,
+    /// Tasks that wait at a worker since this step or have another priority since, as a set.
+    pub came: u64,
+    /// What was called back for the sake of a higher level has begun with this step.
+    pub refused: bool,
 }
 
 impl Judge {
     /// Before a step: what its event says about calls.
     pub(super) fn note_calls(&mut self, event: &Event) {
         self.calls.for_others = 0;
+        self.note_higher(event);
         if let Event::Attached { worker, .. } = event {
             let shadow = &self.shadow;
             let here = |attempt: &AttemptId| {
                 let holder = shadow.task(attempt.task).holder();
                 holder.is_some_and(|(holder, _)| holder == *worker)
             };
+            self.calls.before.retain(|attempt| !here(attempt));
             self.calls
                 .lost
                 .extend(self.calls.open.extract_if(.., |a| here(a)));
@@ -90,6 +101,14 @@ impl Judge {
             elsewhere && self.could_begin(&shade, *other, &load).is_some()
         };
         let able: Vec<usize> = (0..WORKERS_MAX).filter(able).collect();
+        if self.seen[n].connection.is_some() && self.goes_before(&shade, n) {
+            self.cover.hit(Point::CalledBackLower);
+            self.calls.before_at |= 1 << n;
+            if able.is_empty() {
+                self.calls.before.push(attempt);
+            }
+            return self.now_called(attempt);
+        }
         // The latest goes first, unless it is called for a worker that the latest failed on.
         let like = |s: &Shade| (s.runner, s.machine, s.labelled);
         let later = self.candidates(n).find(|(since, other)| {
@@ -118,6 +137,10 @@ impl Judge {
         } else {
             self.cover.hit(Point::CalledBackCordoned);
         }
+        self.now_called(attempt)
+    }
+
+    fn now_called(&mut self, attempt: AttemptId) -> Checked {
         if self.calls.lost.contains(&attempt) {
             self.cover.hit(Point::CalledBackAgain);
             self.calls.lost.retain(|known| *known != attempt);
@@ -128,7 +151,7 @@ impl Judge {
 
     /// After a step nothing waits at a worker that is to begin nothing, or that another one could
     /// begin, without having been called back.
-    pub(super) fn nothing_waits_in_vain(&mut self) -> Checked {
+    pub(super) fn nothing_waits_in_vain(&mut self, was: u64, event: &Event) -> Checked {
         let shadow = &self.shadow;
         let waits = |attempt: &AttemptId| {
             let shade = shadow.task(attempt.task);
@@ -136,7 +159,12 @@ impl Judge {
         };
         self.calls.open.retain(waits);
         self.calls.lost.retain(waits);
+        self.calls.before.retain(waits);
         let load = self.load();
+        let any_beyond = (0..WORKERS_MAX).any(|worker| self.beyond(worker, &load) > 0);
+        if self.assigning && any_beyond && !self.calls.confused {
+            self.higher_goes_first(was, event)?;
+        }
         for worker in 0..WORKERS_MAX {
             let beyond = self.beyond(worker, &load);
             if beyond > 0 && self.assigning && self.seen[worker].connection.is_some() {
@@ -172,7 +200,8 @@ impl Judge {
         if self.calls.confused {
             return Ok(());
         }
-        let calls = u32::try_from(self.calls.open.len()).unwrap_or(u32::MAX);
+        let calls = self.calls.open.len() - self.calls.before.len();
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
         for attempt in waiting {
             let shade = self.shadow.task(attempt.task);
             let others = (0..WORKERS_MAX).filter(|other| *other != worker);
@@ -195,7 +224,7 @@ impl Judge {
 
     /// What a worker was given, has not begun as far as is known, and could let wait; without what
     /// was called back. Each with the time of its order.
-    fn candidates(&self, worker: usize) -> impl Iterator<Item = (u64, AttemptId)> {
+    pub(super) fn candidates(&self, worker: usize) -> impl Iterator<Item = (u64, AttemptId)> {
         let waits = move |shade: &Shade| match shade.at {
             At::Assigned { worker: w, runner } => {
                 usize::from(w) == worker && self.ahead(worker, runner) > 0
@@ -210,13 +239,13 @@ impl Judge {
         all.filter(|(_, attempt)| !self.calls.open.contains(attempt))
     }
 
-    fn ahead(&self, worker: usize, runner: u8) -> u8 {
+    pub(super) fn ahead(&self, worker: usize, runner: u8) -> u8 {
         let look = self.seen[worker].look;
         look.map_or(0, |look| look.prefetch[usize::from(runner)])
     }
 
     /// How many attempts a worker has that cannot run yet.
-    fn beyond(&self, worker: usize, load: &Load) -> usize {
+    pub(super) fn beyond(&self, worker: usize, load: &Load) -> usize {
         let slots = self.seen[worker].look.map_or(0, |look| look.slots);
         let in_all = load.all[worker].saturating_sub(slots);
         let each = (0..RUNNERS.len()).map(|n| load.by_runner[worker][n]);

@@ -48,15 +48,29 @@ impl Judge {
         load: &Load,
         ahead: [u8; RUNNERS.len()],
     ) -> Option<u8> {
+        self.runners(shade, worker, load, ahead).next()
+    }
+
+    /// The runners with which a worker could do a task that has so many more places to wait, best
+    /// first.
+    pub(super) fn runners(
+        &self,
+        shade: &Shade,
+        worker: usize,
+        load: &Load,
+        ahead: [u8; RUNNERS.len()],
+    ) -> impl Iterator<Item = u8> {
         let seen = &self.seen[worker];
-        let look = seen.look.filter(|_| seen.connection.is_some())?;
+        let look = seen.look.filter(|_| seen.connection.is_some());
         let open = self.shadow.availability[worker] == Availability::Open;
         let here = shade.machine.is_none_or(|n| usize::from(n) == worker);
         let labelled = !shade.labelled || worker == 0;
-        if !open || !here || !labelled || self.kept_away(shade, worker) {
-            return None;
-        }
-        (0..RUNNERS.len()).find_map(|n| {
+        let fits = open && here && labelled && !self.kept_away(shade, worker);
+        let look = look.filter(|_| fits);
+        let runners = look
+            .into_iter()
+            .flat_map(|look| (0..RUNNERS.len()).map(move |n| (look, n)));
+        runners.filter_map(move |(look, n)| {
             let runner = u8::try_from(n).ok()?;
             let wanted = shade.runner.map_or(n != RUNNERS.len() - 1, |r| r == runner);
             let ready = look.ready & (1 << n) != 0;
@@ -139,6 +153,7 @@ impl Judge {
         let waits = begins.is_none();
         if waits {
             self.cover.hit(Point::WaitsAhead);
+            self.calls.came |= bit(id);
             self.nothing_begins(id, &load)?;
         }
         for (other, rival) in self.waiting() {
@@ -187,7 +202,7 @@ impl Judge {
     }
 
     /// Tasks whose time has come.
-    fn waiting(&self) -> impl Iterator<Item = (TaskId, &Shade)> {
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (TaskId, &Shade)> {
         let now = self.now;
         self.shadow
             .tasks()
@@ -205,14 +220,14 @@ impl Judge {
     }
 
     /// The priority that a rank counts as now.
-    fn level(&self, rank: i128) -> u8 {
+    pub(super) fn level(&self, rank: i128) -> u8 {
         let age = i128::try_from(self.config.promote_after.as_millis()).unwrap_or(0);
         let now = i128::from(self.now);
         u8::from(rank <= now - 2 * age) + u8::from(rank <= now - age)
     }
 
     /// Its place in the queue: a step of priority is worth as much as a time of waiting.
-    fn rank(&self, shade: &Shade) -> i128 {
+    pub(super) fn rank(&self, shade: &Shade) -> i128 {
         let age = i128::try_from(self.config.promote_after.as_millis()).unwrap_or(0);
         let steps = match shade.priority {
             Priority::Low => 0,
@@ -221,12 +236,9 @@ impl Judge {
         };
         let since = match shade.at {
             At::Queued { since, .. } => since,
-            At::Nowhere
-            | At::Blocked
-            | At::Assigned { .. }
-            | At::Running { .. }
-            | At::Closing { .. }
-            | At::Ended(_) => 0,
+            // It keeps its place until it has begun.
+            At::Assigned { .. } => shade.created_at.max(shade.start_at),
+            At::Nowhere | At::Blocked | At::Running { .. } | At::Closing { .. } | At::Ended(_) => 0,
         };
         i128::from(since) - steps * age
     }

@@ -8,6 +8,7 @@ mod ahead;
 mod budgets;
 mod choice;
 mod clocks;
+mod higher;
 mod leases;
 mod memory;
 mod messages;
@@ -96,7 +97,7 @@ impl Judge {
         cast: &Cast,
     ) -> Checked {
         self.cover.hit(Point::Steps);
-        self.now = now.0;
+        let was = std::mem::replace(&mut self.now, now.0);
         self.changed = 0;
         self.moved = 0;
         self.marks.clear();
@@ -116,7 +117,7 @@ impl Judge {
         self.no_idle()?;
         self.money(event, step, core)?;
         self.clocks(step, core)?;
-        self.nothing_waits_in_vain()?;
+        self.nothing_waits_in_vain(was, event)?;
         self.deadline(core)
     }
 
