@@ -50,6 +50,8 @@ struct Search<'a> {
     failed_on: Option<&'a WorkerId>,
     /// The worker that it is kept from.
     barred: Option<&'a WorkerId>,
+    /// The workers at which nothing may wait now.
+    closed: &'a BTreeSet<WorkerId>,
     best: Option<(Spot, &'a RunnerName)>,
 }
 
@@ -102,7 +104,9 @@ impl<'a> Search<'a> {
     }
 
     fn does(&self, spot: &Spot) -> bool {
-        self.barred != Some(&spot.worker) && self.core.does(spot, self.requirement, self.room)
+        self.barred != Some(&spot.worker)
+            && !self.closed.contains(&spot.worker)
+            && self.core.does(spot, self.requirement, self.room)
     }
 
     fn keep_better(&mut self, spot: &Spot, runner: &'a RunnerName) {
@@ -123,8 +127,8 @@ struct Match {
     worker: WorkerId,
     /// The runner's place at the worker whose turn it is.
     turn: usize,
-    /// The runner that does it.
-    runner: RunnerName,
+    /// The runner that does it; none when it is next, but has no room yet.
+    runner: Option<RunnerName>,
 }
 
 impl Core {
@@ -174,13 +178,18 @@ impl Core {
 
     /// Gives a worker what goes first there, while it has room.
     fn fill(&mut self, now: Timestamp, id: &WorkerId, room: Room, step: &mut Step) {
-        while let Some(found) = self.next_for(now, id, room) {
-            if self.pull_back(now, found.pick.task, step) {
-                continue;
-            }
-            self.assign(now, found, room, step);
-        }
+        while self.give_next(now, id, room, step) {}
         self.relist(id);
+    }
+
+    /// Gives a worker what goes first there; whether there is something that has room.
+    fn give_next(&mut self, now: Timestamp, id: &WorkerId, room: Room, step: &mut Step) -> bool {
+        while let Some(found) = self.next_for(now, id, room) {
+            if !self.pull_back(now, found.pick.task, step) {
+                return self.assign(now, found, room, step);
+            }
+        }
+        false
     }
 
     /// Which task goes next to a worker that has room. For measurements, after
@@ -195,45 +204,66 @@ impl Core {
         worker.learn(&self.queue, &self.parked);
         let worker = &*worker;
         // Of the runners that could do something of the highest level, the one served longest ago.
+        // To wait there is a turn too: who has none to wait must not be passed over by those who do.
+        let waits = |place| match room {
+            Room::Slot => false,
+            Room::Ahead => worker.wants_slot(&self.accounts, place) && !mutated!(WaitsOutOfTurn),
+        };
         let open = worker.desks.iter().enumerate();
-        let open = open.filter(|(place, _)| room.is_at(worker, *place, &self.accounts));
+        let open =
+            open.filter(|(place, _)| room.is_at(worker, *place, &self.accounts) || waits(*place));
         let turns = open.filter_map(|(place, desk)| {
             let level = self.queue.level(now, &desk.fits)?;
-            Some((std::cmp::Reverse(level), desk.served, place))
+            let served = if mutated!(RunnersTakeNoTurns) {
+                0
+            } else {
+                desk.served
+            };
+            Some((std::cmp::Reverse(level), served, place))
         });
         let (_, _, turn) = turns.min()?;
         let desk = &worker.desks[turn];
         let pick = self.queue.pick(now, &desk.fits, &desk.turns)?;
         let requirement = self.queue.requirement(pick.class);
         let mut runners = worker.row.info.runners.iter().enumerate();
-        let (_, runner) = runners.find(|(place, runner)| {
+        let runner = runners.find(|(place, runner)| {
             requirement.wants(runner, &self.parked) && room.is_at(worker, *place, &self.accounts)
-        })?;
+        });
         Some(Match {
             pick,
             worker: id.clone(),
             turn,
-            runner: runner.name.clone(),
+            runner: runner.map(|(_, runner)| runner.name.clone()),
         })
     }
 
     /// Finds workers for tasks whose class had no ready task before.
     fn place(&mut self, now: Timestamp, mut fresh: ClassSet, room: Room, step: &mut Step) {
+        // Where what is next waits for a slot.
+        let mut closed = BTreeSet::new();
         while let Some(pick) = self.queue.pick(now, &fresh, &Turns::default()) {
             if self.pull_back(now, pick.task, step) {
                 continue;
             }
-            match self.best_spot(pick, room) {
+            match self.best_spot(pick, room, &closed) {
                 Some((worker, runner)) => {
-                    let turn = self.workers.get(&worker).and_then(|w| w.place_of(&runner));
-                    let found = Match {
-                        pick,
-                        turn: turn.unwrap_or(0),
-                        worker: worker.clone(),
-                        runner,
+                    let given = match room {
+                        Room::Slot => {
+                            let turn = self.workers.get(&worker).and_then(|w| w.place_of(&runner));
+                            let found = Match {
+                                pick,
+                                turn: turn.unwrap_or(0),
+                                worker: worker.clone(),
+                                runner: Some(runner),
+                            };
+                            self.assign(now, found, room, step)
+                        }
+                        Room::Ahead => self.give_next(now, &worker, room, step),
                     };
-                    self.assign(now, found, room, step);
                     self.relist(&worker);
+                    if !given {
+                        closed.insert(worker);
+                    }
                 }
                 // What else is in the class fits no free slot either.
                 None => fresh.remove(pick.class),
@@ -243,7 +273,12 @@ impl Core {
 
     /// Runner preference first, then a worker that the task did not fail on, then the least loaded
     /// one, then the lowest id.
-    fn best_spot(&self, pick: Pick, room: Room) -> Option<(WorkerId, RunnerName)> {
+    fn best_spot(
+        &self,
+        pick: Pick,
+        room: Room,
+        closed: &BTreeSet<WorkerId>,
+    ) -> Option<(WorkerId, RunnerName)> {
         let requirement = self.queue.requirement(pick.class);
         let last = self.tasks.get(&pick.task)?.row.last.as_deref();
         let failed_on = last.and_then(|last| last.avoids.as_ref());
@@ -254,6 +289,7 @@ impl Core {
             room,
             failed_on: failed_on.filter(|_| !mutated!(BackToTheSameWorker)),
             barred: failed_on.filter(|worker| self.queue.bars(pick.class, worker)),
+            closed,
             best: None,
         };
         match (&requirement.machine, &requirement.runner) {
@@ -284,13 +320,17 @@ impl Core {
         self.note_ahead(id);
     }
 
-    fn assign(&mut self, now: Timestamp, found: Match, room: Room, step: &mut Step) {
+    /// Gives a task to a worker; whether there is room for it.
+    fn assign(&mut self, now: Timestamp, found: Match, room: Room, step: &mut Step) -> bool {
         let Match {
             pick,
             worker,
             turn,
-            runner,
-        } = found;
+            runner: Some(runner),
+        } = found
+        else {
+            return false;
+        };
         self.note_turn(&worker, turn, pick);
         match room {
             Room::Slot => {}
@@ -335,6 +375,7 @@ impl Core {
                 runner,
             });
         }
+        true
     }
 
     fn note_turn(&mut self, worker: &WorkerId, place: usize, pick: Pick) {
@@ -359,24 +400,28 @@ impl Core {
     /// A ready task that fits a free slot: there must be none after a step.
     pub(crate) fn missed(&self, now: Timestamp) -> Option<TaskId> {
         let waits = |task: &&crate::task::Task| matches!(&task.row.state, State::Queued { not_before, .. } if *not_before <= now);
-        let fits = |task: &&crate::task::Task| {
+        let fits = |task: &crate::task::Task, at_once: bool| {
             let requirement = Requirement::of(&task.row.facts);
             self.workers.values().any(|worker| {
                 let mut runners = worker.row.info.runners.iter().enumerate();
                 worker.suits(&requirement)
                     && !self.keeps_away(now, task, worker)
                     && runners.any(|(at, r)| {
-                        requirement.wants(r, &self.parked) && self.has_room(worker, at)
+                        requirement.wants(r, &self.parked)
+                            && self.has_room(worker, at)
+                            && (!at_once || worker.is_idle(at))
                     })
             })
         };
-        let mut waiting = self
-            .tasks
-            .values()
-            .filter(waits)
-            .filter(|t| !self.budgets.is_held(t.row.id));
+        let waiting = self.tasks.values().filter(waits);
+        let waiting: Vec<_> = waiting
+            .filter(|t| !self.budgets.is_held(t.row.id))
+            .collect();
+        // While one waits for its turn, others need not wait at a worker.
+        let ahead = waiting.iter().all(|task| fits(task, false));
+        let mut waiting = waiting.into_iter();
         waiting
-            .find(fits)
+            .find(|task| fits(task, !ahead))
             .filter(|_| self.assigning)
             .map(|task| task.row.id)
     }

@@ -1,8 +1,8 @@
 //! A higher level goes before what waits at a worker.
 //!
 //! What waits at a worker begins in the order of its coming. So what has a lower level is called
-//! back when a task of a higher one comes last there, or could wait there once it is gone. It
-//! returns to its place in the queue, behind the other.
+//! back when a task of a higher one comes last there, or could only come behind it. It returns to
+//! its place in the queue, and nothing waits there again before the other has its turn.
 
 use orchestra_types::{
     AttemptId, Priority, TaskId, Timestamp, WorkerId,
@@ -74,11 +74,19 @@ impl Core {
             return;
         }
         for class in risen.iter() {
+            self.hold_first(now, class, step);
             let level = self.queue.level_of_class(now, class);
             if let Some(level) = level.filter(|level| self.given.any_below(*level)) {
                 self.call_back_for_class(now, class, level, step);
             }
         }
+    }
+
+    /// What a budget holds is for nobody to go back for.
+    fn hold_first(&mut self, now: Timestamp, class: ClassNo, step: &mut Step) {
+        while let Some(id) = self.queue.first(class)
+            && self.pull_back(now, id, step)
+        {}
     }
 
     /// One worker is enough for the first task; the next one is asked for when it is first.
@@ -121,7 +129,7 @@ impl Core {
         }
     }
 
-    /// Whether a task of a class may wait at a worker, once these are gone and what was called back.
+    /// Whether a task of a class is next at a worker, once these are gone and what was called back.
     fn takes_without(&self, id: &WorkerId, class: ClassNo, lower: &[Waiting]) -> bool {
         let requirement = self.queue.requirement(class);
         let Some(worker) = self.workers.get(id) else {
@@ -137,9 +145,8 @@ impl Core {
             && worker.suits(requirement)
             && !self.queue.bars(class, id)
             && runners.any(|(place, runner)| {
-                waits_for_slots(runner)
-                    && requirement.wants(runner, &self.parked)
-                    && worker.has_room_without(&self.accounts, place, &gone)
+                requirement.wants(runner, &self.parked)
+                    && worker.wants_slot_without(&self.accounts, place, &gone)
             })
     }
 

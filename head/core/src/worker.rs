@@ -190,24 +190,37 @@ impl Worker {
     /// Whether its runner at this place could take another attempt, for all that the worker
     /// itself knows. Ask `has_room`.
     pub fn has_free(&self, place: usize) -> bool {
-        self.has_free_without(place, 0, 0)
+        let runner = self.row.info.runners.get(place);
+        runner.is_some_and(|runner| {
+            let more = runner.prefetch + u32::from(mutated!(SlotsOverbooked));
+            let in_all = self.row.info.slots.saturating_add(more);
+            self.lacks_only_slots(place, 0) && count(self.attempts.len()) < in_all
+        })
     }
 
-    /// The same once so many of its attempts are gone, and so many of this runner among them.
-    fn has_free_without(&self, place: usize, gone: usize, of_runner: u32) -> bool {
+    /// Whether its runner at this place could take another attempt, once so many that it has are
+    /// gone and if the worker had more slots.
+    fn lacks_only_slots(&self, place: usize, gone: u32) -> bool {
         let (runner, desk) = (self.row.info.runners.get(place), self.desks.get(place));
         let (Some(runner), Some(desk)) = (runner, desk) else {
             return false;
         };
-        let more = runner.prefetch + u32::from(mutated!(SlotsOverbooked));
-        let in_all = self.row.info.slots.saturating_add(more);
-        is_ready(runner)
-            && desk.busy - of_runner < runner.slots.saturating_add(runner.prefetch)
-            && count(self.attempts.len() - gone) < in_all
+        is_ready(runner) && desk.busy - gone < runner.slots.saturating_add(runner.prefetch)
     }
 
-    /// Whether its runner at this place could be given another attempt once these are gone.
-    pub fn has_room_without(&self, accounts: &Accounts, place: usize, gone: &[AttemptId]) -> bool {
+    /// Whether its runner at this place waits for nothing but a slot of the worker.
+    pub fn wants_slot(&self, accounts: &Accounts, place: usize) -> bool {
+        let account = self.desks.get(place).and_then(|desk| desk.account);
+        account.is_none_or(|number| accounts.has_room_at(number)) && self.lacks_only_slots(place, 0)
+    }
+
+    /// The same once these attempts are gone.
+    pub fn wants_slot_without(
+        &self,
+        accounts: &Accounts,
+        place: usize,
+        gone: &[AttemptId],
+    ) -> bool {
         let runner = self.row.info.runners.get(place);
         let of_runner = gone.iter().filter(|attempt| {
             let with = self.attempts.get(attempt);
@@ -215,7 +228,7 @@ impl Worker {
         });
         let account = runner.and_then(|runner| runner.account.as_ref());
         account.is_none_or(|name| accounts.has_room_without(name, gone))
-            && self.has_free_without(place, gone.len(), count(of_runner.count()))
+            && self.lacks_only_slots(place, count(of_runner.count()))
     }
 
     /// Whether its runner at this place may be given another attempt now. The one place that knows.

@@ -38,6 +38,7 @@ points! {
     WaitsAhead = "attempt given beyond the slots",
     CalledBack = "attempt called back for an idle worker",
     CalledBackCordoned = "attempt called back from a cordoned worker",
+    Passed = "another one began before a high one",
     CalledBackLower = "attempt called back for a higher level",
     CalledBackAgain = "attempt called back again on a new stream",
     CalledBackTooLate = "attempt called back that has begun",

@@ -87,6 +87,8 @@ switches! {
     Cordons = "cordons",
     /// Tasks of two people.
     Shares = "shares",
+    /// Many tasks for few slots.
+    Crowds = "crowds",
     /// Reports come twice on a stream.
     DoubledReports = "doubled-reports",
     /// Tasks that name a runner, a machine or a label.
@@ -148,6 +150,11 @@ impl Default for Limits {
     }
 }
 
+/// One world in this many of those that may have a crowd has one.
+const CROWD_ONE_IN: u64 = 8;
+/// Most tasks of a crowd.
+const CROWD_MAX: u64 = 20;
+
 /// One world's sizes and switches.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -176,7 +183,7 @@ impl Plan {
         let mask = random.bits();
         let on = Switches(if all { u64::MAX } else { mask }).without(limits.without);
         let lease = Duration::from_secs(random.between(5, 30));
-        Self {
+        let plan = Self {
             on,
             workers: usize::try_from(random.between(1, 3)).unwrap_or(1),
             slots: u32::try_from(random.between(1, 3)).unwrap_or(1),
@@ -199,7 +206,21 @@ impl Plan {
                 stall_notice: Duration::from_secs(random.between(5, 20)),
                 ..base.clone()
             },
+        };
+        if on.has(Switch::Crowds) && random.once_in(CROWD_ONE_IN) {
+            plan.crowded(random)
+        } else {
+            plan
         }
+    }
+
+    /// Many tasks for one slot, or two.
+    fn crowded(mut self, random: &mut Random) -> Self {
+        self.workers = usize::try_from(random.between(1, 2)).unwrap_or(1);
+        self.slots = u32::try_from(random.between(1, 2)).unwrap_or(1);
+        self.tasks = usize::try_from(random.between(8, CROWD_MAX)).unwrap_or(8);
+        self.config.queue_max = CROWD_MAX;
+        self
     }
 }
 

@@ -43,6 +43,8 @@ rules! {
     Delays = "delays are kept",
     /// The best rank that fits goes first.
     BestFirst = "best rank first",
+    /// Shares and runners take turns, so that nobody waits longer than the bound.
+    Turns = "shares take turns",
     /// A task goes to the preferred runner, and to another worker than the one it failed on.
     Placement = "the right worker",
     /// No task waits while a slot that fits is free.

@@ -131,6 +131,12 @@ impl Classes {
         self.best[number as usize]
     }
 
+    /// The share that has the first ready task of a class.
+    pub fn first_share(&self, number: ClassNo) -> Option<ShareNo> {
+        let first = self.all[number as usize].heads.first();
+        first.map(|(_, share)| *share)
+    }
+
     /// The lowest rank of a ready task of these classes.
     pub fn best_rank(&self, classes: &ClassSet) -> Option<Rank> {
         let best = |class: ClassNo| self.best.get(class as usize).copied().flatten();

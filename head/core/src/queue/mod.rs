@@ -325,6 +325,12 @@ impl Queue {
         }
     }
 
+    /// The first ready task of a class.
+    pub fn first(&self, class: ClassNo) -> Option<TaskId> {
+        let share = self.classes.first_share(class)?;
+        self.shares.first(Place { class, share })
+    }
+
     /// The level of the first ready task of a class.
     pub fn level_of_class(&self, now: Timestamp, class: ClassNo) -> Option<u8> {
         let best = self.classes.best(class)?;

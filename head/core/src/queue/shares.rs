@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orchestra_types::ProjectId;
+use orchestra_types::{ProjectId, TaskId};
 
 use super::{ClassNo, ClassSet, Head, HeadMove, Pick, Place, Rank, ShareNo, ShareSet, Turns};
 use crate::row::TaskFacts;
@@ -62,6 +62,15 @@ pub(super) struct Shares {
     newest: u64,
     /// Counts the starts.
     turn: u64,
+}
+
+fn first(ready: &BTreeSet<Head>) -> Option<Head> {
+    let first = if mutated!(LastComeFirst) {
+        ready.last()
+    } else {
+        ready.first()
+    };
+    first.copied()
 }
 
 impl Share {
@@ -162,7 +171,7 @@ impl Shares {
                 let lane = &mut share.lanes[at];
                 let old = Some(lane.head);
                 change(&mut lane.ready);
-                let new = lane.ready.first().copied();
+                let new = first(&lane.ready);
                 match new {
                     Some(head) => lane.head = head,
                     None => {
@@ -178,7 +187,7 @@ impl Shares {
             Err(at) => {
                 let mut ready = BTreeSet::new();
                 change(&mut ready);
-                let new = ready.first().copied();
+                let new = first(&ready);
                 if let Some(head) = new {
                     let class = place.class;
                     share.lanes.insert(at, Lane { class, head, ready });
@@ -190,6 +199,13 @@ impl Shares {
         }
     }
 
+    /// The first ready task of a share in a class.
+    pub fn first(&self, place: Place) -> Option<TaskId> {
+        let lanes = &self.all[place.share as usize].lanes;
+        let found = lanes.binary_search_by_key(&place.class, |lane| lane.class);
+        found.ok().map(|at| lanes[at].head.1)
+    }
+
     /// Of the shares with a ready task of these classes that is no worse than `last`, the one
     /// served longest ago where `turns` were counted, then anywhere, then with the best task.
     pub fn pick(&self, classes: &ClassSet, last: Rank, turns: &Turns) -> Option<Pick> {
@@ -197,6 +213,11 @@ impl Shares {
         for number in self.ready.iter() {
             let clock = self.clocks[number as usize];
             let served = (turns.of(number).max(clock.came), clock.served);
+            let served = if mutated!(SharesTakeNoTurns) {
+                (0, 0)
+            } else {
+                served
+            };
             if best.is_some_and(|(earliest, ..)| earliest < served) {
                 continue;
             }

@@ -146,11 +146,15 @@ fn a_worker_takes_as_many_beyond_its_slots_as_it_grants_for_a_runner() {
         TaskStatus::Queued,
         "nothing is free for it"
     );
-    let step = bench.finish("w", 1, attempt(quick[0], 1), None);
-    assert_eq!(
-        starts(&step),
-        [(attempt(quick[5], 1), 1, "noop".to_owned())]
-    );
+    for id in &quick[..3] {
+        let step = bench.finish("w", 1, attempt(*id, 1), None);
+        assert_eq!(starts(&step), [], "it is the turn of the other runner");
+    }
+    let step = bench.finish("w", 1, attempt(quick[3], 1), None);
+    let next = (5..9).map(|n| (attempt(quick[n], 1), 1, "noop".to_owned()));
+    let slow = (attempt(slow, 1), 1, "claude".to_owned());
+    let all: Vec<_> = std::iter::once(slow).chain(next).collect();
+    assert_eq!(starts(&step), all[..4]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use orchestra_types::{AttemptId, FailureCode, Priority, TaskId, runner::WorkerIn
 use proptest::prelude::*;
 
 use super::bench::{Bench, attempt, starts, task, worker};
-use crate::{NewTask, State, Step};
+use crate::{NewTask, ReportBody, State, Step};
 
 impl NewTask {
     fn by(mut self, submitter: &str) -> Self {
@@ -102,6 +102,42 @@ fn what_a_share_does_elsewhere_does_not_keep_it_waiting_here() {
         codex += 1;
         assert!(codex <= 2, "it waits for all of the other share");
     }
+}
+
+/// A worker with one slot, at which `shell` tasks may wait and `claude` tasks may not.
+fn one_slot() -> Bench {
+    let mut bench = Bench::new();
+    let mut info = worker("w", 1, &[("claude", 1), ("shell", 1)]);
+    info.runners[1].prefetch = 2;
+    let _ = bench.attach(&info, 1, &[]);
+    bench
+}
+
+#[test]
+fn what_may_wait_at_a_worker_does_not_go_before_the_turn_of_what_may_not() {
+    let mut bench = one_slot();
+    let shell: Vec<TaskId> = (0..20).map(|_| bench.add(task().runner("shell"))).collect();
+    let claude = bench.add(task().runner("claude"));
+    let mut ended = 0;
+    while bench.core.holder(attempt(claude, 1)).is_none() {
+        let _ = bench.finish("w", 1, attempt(shell[ended], 1), None);
+        ended += 1;
+        assert!(ended <= 4, "it waits for all of the other runner");
+    }
+}
+
+#[test]
+fn what_is_urgent_and_may_not_wait_at_a_worker_gets_its_next_slot() {
+    let mut bench = one_slot();
+    let shell: Vec<TaskId> = (0..5).map(|_| bench.add(task().runner("shell"))).collect();
+    let _ = bench.report("w", 1, attempt(shell[0], 1), ReportBody::Started);
+    let claude = bench.add(task().runner("claude").priority(Priority::High));
+    for id in &shell[1..3] {
+        let step = bench.report("w", 1, attempt(*id, 1), ReportBody::GivenBack);
+        assert_eq!(started(&step), []);
+    }
+    let step = bench.finish("w", 1, attempt(shell[0], 1), None);
+    assert_eq!(started(&step), [claude, shell[1], shell[2]]);
 }
 
 /// A world in which slots are scarce and some shares have much more to do than others.

@@ -66,6 +66,14 @@ impl Judge {
         self.calls.open.first().map(|attempt| attempt.task)
     }
 
+    /// A worker from which something was called back to let others go first.
+    #[must_use]
+    pub fn asked_for_room(&self) -> Option<u8> {
+        let first = self.calls.before.first()?;
+        let holder = self.shadow.task(first.task).holder();
+        holder.map(|(worker, _)| worker)
+    }
+
     /// An attempt is called back: it waits there for all that is known, and somebody else could
     /// begin it, or nothing is to begin where it is.
     pub(super) fn called_back(&mut self, connection: u64, attempt: AttemptId) -> Checked {

@@ -31,7 +31,7 @@ impl Judge {
     }
 
     /// The runner with which a worker could take a task now.
-    fn could_take(&self, shade: &Shade, worker: usize, load: &Load) -> Option<u8> {
+    pub(super) fn could_take(&self, shade: &Shade, worker: usize, load: &Load) -> Option<u8> {
         let prefetch = self.seen[worker].look.map(|look| look.prefetch);
         self.could(shade, worker, load, prefetch.unwrap_or_default())
     }
@@ -48,17 +48,26 @@ impl Judge {
         load: &Load,
         ahead: [u8; RUNNERS.len()],
     ) -> Option<u8> {
-        self.runners(shade, worker, load, ahead).next()
+        self.runners(shade, worker, load, ahead, 0).next()
     }
 
-    /// The runners with which a worker could do a task that has so many more places to wait, best
-    /// first.
-    pub(super) fn runners(
+    /// Whether a task waits for nothing but a slot of a worker.
+    pub(super) fn wants_slot(&self, shade: &Shade, worker: usize, load: &Load) -> bool {
+        let look = self.seen[worker].look;
+        let ahead = look.map_or([0; RUNNERS.len()], |look| look.prefetch);
+        let mut runners = self.runners(shade, worker, load, ahead, u32::MAX / 2);
+        runners.next().is_some()
+    }
+
+    /// The runners with which a worker could do a task, if it had so many more places to wait and
+    /// slots, best first.
+    fn runners(
         &self,
         shade: &Shade,
         worker: usize,
         load: &Load,
         ahead: [u8; RUNNERS.len()],
+        more: u32,
     ) -> impl Iterator<Item = u8> {
         let seen = &self.seen[worker];
         let look = seen.look.filter(|_| seen.connection.is_some());
@@ -76,7 +85,7 @@ impl Judge {
             let ready = look.ready & (1 << n) != 0;
             let ahead = u32::from(ahead[n]);
             let free = load.by_runner[worker][n] < RUNNER_SLOTS + ahead
-                && load.all[worker] < look.slots + ahead;
+                && load.all[worker] < look.slots + ahead + more;
             let bears = self.account_bears(worker, n, load);
             (wanted && ready && free && bears).then_some(runner)
         })
@@ -162,20 +171,24 @@ impl Judge {
             let same = like(shade) == like(rival) && (theirs, other) < (mine, id);
             let better = same || self.level(theirs) > self.level(mine);
             // What would only wait there does not stand before what begins at once.
-            let with = if waits {
-                self.could_take(rival, n, &load)
+            let next = if waits {
+                self.wants_slot(rival, n, &load)
             } else {
-                self.could_begin(rival, n, &load)
+                self.could_begin(rival, n, &load).is_some()
             };
-            let passed = better && with.is_some();
+            let passed = better && next;
             hold!(BestFirst, !passed, "{id} goes before {other}");
         }
+        self.count_turn(id, shade, n, &load)?;
         if !fills_only {
             return Ok(());
         }
         let avoided = shade.avoids.map(|(avoided, _)| usize::from(avoided));
         let key = (waits, runner, avoided == Some(n));
         for other in (0..WORKERS_MAX).filter(|other| *other != n) {
+            if waits && self.is_closed(other, &load) {
+                continue;
+            }
             let begins = self.could_begin(shade, other, &load);
             let Some(with) = begins.or_else(|| self.could_take(shade, other, &load)) else {
                 continue;
@@ -244,14 +257,20 @@ impl Judge {
     }
 
     /// After each step, no task waits while a slot that fits it is free.
-    pub(super) fn no_idle(&self) -> Checked {
+    pub(super) fn no_idle(&mut self) -> Checked {
         if !self.assigning {
             return Ok(());
         }
         let load = self.load();
+        self.close_turns(&load);
         for (id, shade) in self.waiting() {
             for worker in 0..WORKERS_MAX {
-                let idle = self.could_take(shade, worker, &load).is_some();
+                let idle = if self.turns.closed & (1 << worker) == 0 {
+                    self.could_take(shade, worker, &load)
+                } else {
+                    self.could_begin(shade, worker, &load)
+                };
+                let idle = idle.is_some();
                 hold!(NoIdle, !idle, "{id} waits while {worker} is idle");
             }
         }

@@ -3,9 +3,9 @@
 use orchestra_core::Availability;
 use orchestra_types::{AttemptId, TaskId};
 
-use super::{Judge, choice::Load};
+use super::Judge;
 use crate::{
-    cast::{RUNNERS, Said, WORKERS_MAX, bits},
+    cast::{Said, WORKERS_MAX, bits},
     event::{Ask, Event},
     rule::{Checked, hold},
     shadow::{At, Shade, bit},
@@ -57,19 +57,13 @@ impl Judge {
         });
         came || self.waiting().any(|(_, higher)| {
             let level = self.level(self.rank(higher));
-            level > own && self.could_wait_without(higher, worker)
+            level > own && self.is_next_without(higher, worker)
         })
     }
 
-    /// Whether a task could wait at a worker once what was called back is gone, and what waits there
+    /// Whether a task is next at a worker once what was called back is gone, and what waits there
     /// and has a lower level.
-    fn could_wait_without(&self, shade: &Shade, worker: usize) -> bool {
-        if self.seen[worker]
-            .look
-            .is_none_or(|look| look.prefetch == [0; RUNNERS.len()])
-        {
-            return false;
-        }
+    fn is_next_without(&self, shade: &Shade, worker: usize) -> bool {
         let mut load = self.load();
         let called = self.calls.open.iter().copied();
         let level = self.level(self.rank(shade));
@@ -81,13 +75,7 @@ impl Judge {
                 load.by_runner[worker][usize::from(runner)] -= 1;
             }
         }
-        self.could_wait(shade, worker, &load)
-    }
-
-    fn could_wait(&self, shade: &Shade, worker: usize, load: &Load) -> bool {
-        let ahead = self.seen[worker].look.map(|look| look.prefetch);
-        let mut runners = self.runners(shade, worker, load, ahead.unwrap_or_default());
-        runners.any(|runner| self.ahead(worker, runner) > 0)
+        self.wants_slot(shade, worker, &load)
     }
 
     /// What a worker may not have begun, has a lower level and was not called back.
@@ -154,7 +142,9 @@ impl Judge {
             self.shadow.availability[*n] == Availability::Open && self.seen[*n].connection.is_some()
         };
         let level = self.level(self.rank(shade));
-        let fits = |n: &usize| open(n) && self.could_wait_without(shade, *n);
+        let load = self.load();
+        let fits =
+            |n: &usize| open(n) && self.beyond(*n, &load) > 0 && self.is_next_without(shade, *n);
         let fits: Vec<usize> = (0..WORKERS_MAX).filter(fits).collect();
         let called = fits.iter().any(|n| self.calls.before_at & (1 << n) != 0);
         let mut lower = fits.iter().flat_map(|n| self.lower_at(*n, level));

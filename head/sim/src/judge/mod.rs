@@ -14,6 +14,7 @@ mod memory;
 mod messages;
 mod moves;
 mod tasks;
+mod turns;
 mod workers;
 
 use orchestra_core::{Change, Config, Core, Step};
@@ -62,6 +63,7 @@ pub struct Judge {
     calls: ahead::Calls,
     money: budgets::Money,
     clocks: clocks::Clocks,
+    turns: turns::Turns,
     /// Cancels and retries of this step, for the durable shadow.
     pub marks: Vec<(TaskId, bool)>,
 }
@@ -83,6 +85,7 @@ impl Judge {
             calls: ahead::Calls::default(),
             money: budgets::Money::default(),
             clocks: clocks::Clocks::default(),
+            turns: turns::Turns::default(),
             marks: Vec::new(),
         }
     }
@@ -251,6 +254,7 @@ impl Judge {
         self.assigning = true;
         self.expired = 0;
         self.shadow.copy(durable);
+        self.turns = turns::Turns::default();
         self.restore_money();
         self.restore_clocks(core);
         let lease_ends = self.lease_from(now.0);
