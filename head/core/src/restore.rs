@@ -64,7 +64,10 @@ impl Core {
             core.keys.insert(&key);
         }
         for row in rows.schedules {
-            core.schedules.insert(row);
+            core.finished.need_for_runs(&row.spec);
+            if !mutated!(ScheduleForgottenByStart) {
+                core.schedules.insert(row);
+            }
         }
         core.restore_tasks(now, rows.tasks);
         core.find_empty_submissions();

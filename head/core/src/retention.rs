@@ -2,13 +2,13 @@
 //!
 //! A task goes when it has ended long enough ago, or when there are too many finished ones. It
 //! stays while a task that has not ended comes after it (its output is still to be read) or is a
-//! part of it, and while a kept task would wait for it after a retry. A submission's key goes when all its tasks
+//! part of it, while the runs of a schedule will, and while a kept task would wait for it after a retry. A submission's key goes when all its tasks
 //! are gone and nobody will repeat it any more. The newest submission's key stays: ids count on
 //! from it after a restart, so that none is ever given twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orchestra_types::{TaskId, Timestamp};
+use orchestra_types::{TaskId, TaskSpec, Timestamp};
 
 use crate::{
     Core, Retention, Step,
@@ -30,7 +30,7 @@ pub(crate) struct Finished {
     by_end: BTreeSet<(Timestamp, TaskId)>,
     /// Those that were to go, but something still needs them.
     pinned: BTreeMap<TaskId, Timestamp>,
-    /// How many tasks that have not ended come after a task or are a part of it.
+    /// How many tasks that have not ended, and schedules, come after a task or are a part of it.
     needed_by: BTreeMap<TaskId, u64>,
     /// Submissions whose tasks are all gone.
     empty: BTreeSet<(Timestamp, TaskId)>,
@@ -50,9 +50,7 @@ impl Finished {
             | State::Assigned { .. }
             | State::Running { .. }
             | State::Closing { .. } => {
-                for needed in needs(row) {
-                    *self.needed_by.entry(needed).or_default() += 1;
-                }
+                self.need(needs(row));
             }
         }
     }
@@ -68,12 +66,28 @@ impl Finished {
             | State::Queued { .. }
             | State::Assigned { .. }
             | State::Running { .. }
-            | State::Closing { .. } => self.release(row),
+            | State::Closing { .. } => self.release(needs(row)),
         }
     }
 
-    fn release(&mut self, row: &TaskRow) {
-        for needed in needs(row) {
+    /// Tasks that the runs of a schedule come after or are a part of.
+    pub fn need_for_runs(&mut self, spec: &TaskSpec) {
+        self.need(spec.after.iter().copied().chain(spec.parent));
+    }
+
+    /// No runs of a schedule come any more.
+    pub fn release_of_runs(&mut self, spec: &TaskSpec) {
+        self.release(spec.after.iter().copied().chain(spec.parent));
+    }
+
+    fn need(&mut self, needed: impl Iterator<Item = TaskId>) {
+        for needed in needed {
+            *self.needed_by.entry(needed).or_default() += 1;
+        }
+    }
+
+    fn release(&mut self, needed: impl Iterator<Item = TaskId>) {
+        for needed in needed {
             if let Some(count) = self.needed_by.get_mut(&needed) {
                 *count -= 1;
                 if *count == 0 {
@@ -167,6 +181,9 @@ impl Core {
 
     /// Whether a kept task still needs this one.
     fn is_needed(&self, id: TaskId) -> bool {
+        if mutated!(ForgetsNeeded) {
+            return false;
+        }
         let waits = self.dependants.get(&id).is_some_and(|set| !set.is_empty());
         waits || self.finished.needed_by.contains_key(&id)
     }

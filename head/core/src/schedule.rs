@@ -83,7 +83,9 @@ impl Schedules {
 
     /// A task has ended: who waited for it is due at once.
     pub fn on_end(&mut self, now: Timestamp, task: TaskId) {
-        if let Some(id) = self.waiting.remove(&task) {
+        if let Some(id) = self.waiting.remove(&task)
+            && !mutated!(RunWaitsForEver)
+        {
             self.timers.insert((now, id));
         }
     }
@@ -191,6 +193,7 @@ impl Core {
             runs: 0,
         };
         step.changes.push(Change::Schedule(Box::new(row.clone())));
+        self.finished.need_for_runs(&row.spec);
         self.schedules.insert(row);
         id
     }
@@ -212,6 +215,7 @@ impl Core {
                     ScheduleChange::Resume if paused => self.resume(now, id, step),
                     ScheduleChange::Pause | ScheduleChange::Resume => {}
                     ScheduleChange::Delete => {
+                        self.finished.release_of_runs(&row.spec);
                         self.schedules.stop(id);
                         self.schedules.rows.remove(&id);
                         step.changes.push(Change::ForgetSchedule { id });
@@ -224,7 +228,9 @@ impl Core {
     }
 
     fn pause(&mut self, id: ScheduleId, step: &mut Step) {
-        self.schedules.stop(id);
+        if !mutated!(PausedRuns) {
+            self.schedules.stop(id);
+        }
         self.change_schedule(id, step, |row| row.paused = true);
     }
 
@@ -232,7 +238,7 @@ impl Core {
     fn resume(&mut self, now: Timestamp, id: ScheduleId, step: &mut Step) {
         self.change_schedule(id, step, |row| {
             row.paused = false;
-            row.next = if row.next > now {
+            row.next = if row.next > now || mutated!(PausedRunsAreMade) {
                 row.next
             } else {
                 row.every.next(row.next, now)
@@ -271,26 +277,41 @@ impl Core {
             return;
         };
         let open = |task: &TaskId| self.tasks.get(task).is_some_and(|t| !t.status().is_ended());
-        if let Some(last) = row.last.filter(open) {
+        if let Some(last) = row.last.filter(open)
+            && !mutated!(RunsOverlap)
+        {
             self.schedules.waiting.insert(last, id);
             return;
         }
         if self.counts.open() >= self.config.queue_max {
             let later = now.plus(QUEUE_FULL_PAUSE);
-            self.schedules.timers.insert((later, id));
+            if !mutated!(FullQueueEndsRuns) {
+                self.schedules.timers.insert((later, id));
+            }
             return;
         }
         let key = format!("{id}-{}-{}", row.created_at.0, row.runs + 1);
+        let mut spec = row.spec.clone();
+        // Nothing waits for what was forgotten before schedules kept what they need.
+        spec.after.retain(|id| self.tasks.contains_key(id));
+        spec.parent = spec.parent.filter(|id| self.tasks.contains_key(id));
         let run = NewTask {
-            spec: Box::new(TaskSpec::clone(&row.spec)),
+            spec,
             after_index: Vec::new(),
         };
         let run = self.accept_run(now, key, run, step);
         self.change_schedule(id, step, |row| {
             row.last = Some(run);
             row.runs += 1;
-            row.next = row.every.next(row.next, now);
+            row.next = if mutated!(MissedRunsAreMade) {
+                row.every.next(row.next, row.next)
+            } else {
+                row.every.next(row.next, now)
+            };
         });
+        if mutated!(RunNotNoted) {
+            step.changes.pop();
+        }
         if let Some(row) = self.schedules.rows.get(&id) {
             self.schedules.timers.insert((row.next, id));
         }

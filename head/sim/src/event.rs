@@ -1,8 +1,12 @@
 //! What reaches the head, in a world's words.
 
-use orchestra_core::{Availability, ConnectionId, Held, Input, Meter, Report, RequestId};
+use std::time::Duration;
+
+use orchestra_core::{
+    Availability, ConnectionId, Held, Input, Meter, NewSchedule, Report, RequestId, ScheduleChange,
+};
 use orchestra_types::{
-    ApplyResult, AttemptId, Priority, TaskId, Timestamp,
+    ApplyResult, AttemptId, Priority, Recurrence, ScheduleId, TaskId, Timestamp,
     runner::{Readiness, WorkerInfo},
 };
 
@@ -43,6 +47,19 @@ pub enum Ask {
     Prioritise(TaskId, Priority),
     /// Let a task and its subtasks use more tokens.
     Raise(TaskId, u64),
+    /// Make a task come again and again.
+    Recur {
+        /// The number of the request: its key.
+        key: u64,
+        /// What comes.
+        want: Box<Want>,
+        /// How many milliseconds apart.
+        every: u64,
+        /// When the first one comes.
+        first: Option<Timestamp>,
+    },
+    /// Pause, resume or delete a schedule.
+    ChangeSchedule(ScheduleId, ScheduleChange),
 }
 
 /// One input of the head.
@@ -248,6 +265,25 @@ fn question(request: RequestId, ask: &Ask, cast: &Cast) -> Input {
             task: *task,
             budget: tokens(*more),
             add: true,
+        },
+        Ask::Recur {
+            key,
+            want,
+            every,
+            first,
+        } => Input::Schedule {
+            request,
+            key: key.to_string(),
+            schedules: vec![NewSchedule {
+                spec: *cast.task(want).spec,
+                every: Recurrence::Every(Duration::from_millis(*every)),
+                first: *first,
+            }],
+        },
+        Ask::ChangeSchedule(schedule, change) => Input::ChangeSchedule {
+            request,
+            schedule: *schedule,
+            change: *change,
         },
         Ask::Prioritise(task, priority) => Input::Prioritise {
             request,

@@ -79,6 +79,8 @@ switches! {
     Policies = "policies",
     /// Tasks with a time to start at.
     Schedules = "schedules",
+    /// Tasks that come again and again.
+    Recurring = "recurring",
     /// People give other priorities.
     Reprioritise = "reprioritise",
     /// Accounts meet limits.

@@ -55,6 +55,8 @@ rules! {
     Budgets = "budgets hold",
     /// Nothing waits or runs longer than it may, and nothing is ended too early.
     Clocks = "timeouts are kept",
+    /// Each run of a schedule is made once, when it is due.
+    Schedules = "each run once",
     /// A worker is lost when its lease has ended, and only then.
     Leases = "the lease decides loss",
     /// Orders go to the holder, on its open stream.

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use orchestra_core::{Availability, Change, EndStatus, Ending, State, TaskRow};
+use orchestra_core::{Availability, Change, EndStatus, Ending, ScheduleRow, State, TaskRow};
 use orchestra_types::{
-    AttemptId, FailureCode, OnDependencyFailure, Priority, TaskId, TaskStatus, runner::Readiness,
+    AttemptId, FailureCode, OnDependencyFailure, Priority, Recurrence, ScheduleId, TaskId,
+    TaskStatus, runner::Readiness,
 };
 
 use crate::cast::{ACCOUNTS, Cast, PEOPLE, WORKERS_MAX, bits};
@@ -168,6 +169,44 @@ pub struct Key {
     pub count: u64,
 }
 
+/// A schedule as its row says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recurring {
+    /// Which.
+    pub id: ScheduleId,
+    /// The number of the request that made it.
+    pub key: u64,
+    /// How many milliseconds apart its runs are.
+    pub every: u64,
+    /// When the next one is due.
+    pub next: u64,
+    /// Whether it makes none for now.
+    pub paused: bool,
+    /// The latest one.
+    pub last: Option<TaskId>,
+    /// How many there were.
+    pub runs: u64,
+}
+
+impl Recurring {
+    /// As a row says.
+    #[must_use]
+    pub fn of(row: &ScheduleRow) -> Self {
+        Self {
+            id: row.id,
+            key: row.key.parse().unwrap_or(0),
+            every: match row.every {
+                Recurrence::Every(every) => ms(Some(every)),
+                Recurrence::Daily { .. } => 0,
+            },
+            next: row.next.0,
+            paused: row.paused,
+            last: row.last,
+            runs: row.runs,
+        }
+    }
+}
+
 /// An account as its row says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
@@ -193,6 +232,8 @@ pub struct Shadow {
     pub purses: Vec<(TaskId, Purse)>,
     /// Up to which report of each worker is recorded.
     pub acked: [u64; WORKERS_MAX],
+    /// Schedules.
+    pub schedules: Vec<Recurring>,
     /// What each account bears.
     pub accounts: [Account; ACCOUNTS],
     /// How many slots each worker has, and which of its runners are ready, as a set.
@@ -440,6 +481,12 @@ impl Shadow {
         self.keys.iter().find(|known| known.key == key).copied()
     }
 
+    /// A schedule.
+    #[must_use]
+    pub fn schedule(&self, id: ScheduleId) -> Option<Recurring> {
+        self.schedules.iter().find(|known| known.id == id).copied()
+    }
+
     /// Takes a row.
     pub fn apply(&mut self, change: &Change, cast: &Cast) {
         match change {
@@ -504,11 +551,12 @@ impl Shadow {
                 let key = key.parse().ok();
                 self.keys.retain(|known| Some(known.key) != key);
             }
-            Change::Spec { .. }
-            | Change::ForgetWorker { .. }
-            | Change::Schedule(_)
-            | Change::ForgetSchedule { .. }
-            | Change::Project(_) => {}
+            Change::Schedule(row) => {
+                self.schedules.retain(|known| known.id != row.id);
+                self.schedules.push(Recurring::of(row));
+            }
+            Change::ForgetSchedule { id } => self.schedules.retain(|known| known.id != *id),
+            Change::Spec { .. } | Change::ForgetWorker { .. } | Change::Project(_) => {}
         }
     }
 
@@ -520,6 +568,7 @@ impl Shadow {
         self.attempts.clone_from(&other.attempts);
         self.keys.clone_from(&other.keys);
         self.purses.clone_from(&other.purses);
+        self.schedules.clone_from(&other.schedules);
         self.acked = other.acked;
         self.epochs = other.epochs;
         self.availability = other.availability;

@@ -182,3 +182,92 @@ fn a_first_run_may_be_told_to_come_later() {
     let _ = bench.later(Duration::from_millis(1));
     assert_eq!(bench.tasks(), 1);
 }
+
+fn with_retention(days: u32) -> Bench {
+    let retention = crate::Retention {
+        finished_for: 24 * HOUR * days,
+        ..crate::Retention::default()
+    };
+    Bench::with(crate::Config {
+        retention,
+        ..crate::Config::default()
+    })
+}
+
+#[test]
+fn what_the_runs_of_a_schedule_come_after_is_kept_until_it_is_deleted() {
+    let mut bench = with_retention(1);
+    let before = bench.add(task());
+    let _ = bench.cancel(before.0);
+    let mut new = hourly();
+    new.spec.after = vec![before];
+    new.spec.on_dependency_failure = orchestra_types::OnDependencyFailure::Run;
+    new.every = Recurrence::Every(48 * HOUR);
+    let _ = bench.schedule(new);
+    let _ = bench.cancel(2);
+    let _ = bench.later(49 * HOUR);
+    assert_eq!(bench.status(before), TaskStatus::Cancelled);
+    assert_eq!(bench.status(TaskId(3)), TaskStatus::Queued);
+    let _ = bench.cancel(3);
+    let _ = bench.change_schedule(ScheduleChange::Delete);
+    let _ = bench.later(HOUR);
+    assert!(bench.core.task(before).is_none());
+}
+
+#[test]
+fn a_run_waits_for_nothing_that_was_forgotten() {
+    let mut bench = Bench::new();
+    let before = bench.add(task());
+    let mut new = hourly();
+    new.spec.after = vec![before];
+    let durable = bench.schedule(new).changes;
+    let schedule = durable.into_iter().find_map(|change| match change {
+        Change::Schedule(row) => Some(crate::ScheduleRow { last: None, ..*row }),
+        _ => None,
+    });
+    let _ = bench.restore(crate::Rows {
+        schedules: schedule.into_iter().collect(),
+        ..crate::Rows::default()
+    });
+    let _ = bench.away(HOUR);
+    assert_eq!(bench.status(TaskId(1)), TaskStatus::Queued);
+}
+
+#[test]
+fn more_schedules_than_the_limit_are_refused_as_a_whole_and_change_nothing() {
+    let most = orchestra_types::limits::SCHEDULES_MAX;
+    let mut bench = Bench::new();
+    let schedule = |bench: &mut Bench, key: &str, count: usize| {
+        let paused = NewSchedule {
+            first: Some(bench.now.plus(100 * HOUR)),
+            ..hourly()
+        };
+        bench.give(Input::Schedule {
+            request: RequestId(1),
+            key: key.into(),
+            schedules: vec![paused; count],
+        })
+    };
+    let _ = schedule(&mut bench, "first", most - 1);
+    let refused = crate::SubmitRefused::TooManySchedules { limit: most };
+    let step = schedule(&mut bench, "two", 2);
+    assert_eq!(reply(&step), Reply::SubmitRefused(refused.clone()));
+    assert_eq!(step.changes, []);
+    assert_eq!(bench.core.schedules().count(), most - 1);
+    let step = schedule(&mut bench, "one", 1);
+    assert!(matches!(reply(&step), Reply::Scheduled { .. }));
+    let step = schedule(&mut bench, "more", 1);
+    assert_eq!(reply(&step), Reply::SubmitRefused(refused.clone()));
+    // A known key is answered also then, and what is deleted makes room.
+    let step = schedule(&mut bench, "one", 1);
+    assert!(matches!(
+        reply(&step),
+        Reply::Scheduled {
+            duplicate: true,
+            ..
+        }
+    ));
+    let _ = bench.change_schedule(ScheduleChange::Delete);
+    let step = schedule(&mut bench, "more", 1);
+    assert!(matches!(reply(&step), Reply::Scheduled { .. }));
+}

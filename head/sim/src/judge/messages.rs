@@ -158,7 +158,7 @@ impl Judge {
             }
             (Ask::Raise(id, _), Reply::Done(done)) => (id == done, Point::BudgetRaised),
             (Ask::Applied(id), Reply::Done(done)) => (id == done, Point::RetryDone),
-            (_, _) => (false, Point::NotFound),
+            (ask, reply) => self.schedule_reply(ask, reply, before.schedule),
         };
         self.cover.hit(point);
         hold!(Answers, right, "{reply:?} to {ask:?}, which was {shade:?}");

@@ -13,6 +13,7 @@ mod leases;
 mod memory;
 mod messages;
 mod moves;
+mod schedules;
 mod tasks;
 mod turns;
 mod workers;
@@ -64,6 +65,7 @@ pub struct Judge {
     money: budgets::Money,
     clocks: clocks::Clocks,
     turns: turns::Turns,
+    runs: schedules::Runs,
     /// Cancels and retries of this step, for the durable shadow.
     pub marks: Vec<(TaskId, bool)>,
 }
@@ -86,6 +88,7 @@ impl Judge {
             money: budgets::Money::default(),
             clocks: clocks::Clocks::default(),
             turns: turns::Turns::default(),
+            runs: schedules::Runs::default(),
             marks: Vec::new(),
         }
     }
@@ -109,6 +112,7 @@ impl Judge {
         self.note(event);
         self.note_use(event);
         self.note_sign(event);
+        self.note_runs();
         self.leases();
         for change in &step.changes {
             self.change(event, change, cast)?;
@@ -120,6 +124,7 @@ impl Judge {
         self.no_idle()?;
         self.money(event, step, core)?;
         self.clocks(step, core)?;
+        self.schedules(core)?;
         self.nothing_waits_in_vain(was, event)?;
         self.deadline(core)
     }
@@ -133,6 +138,11 @@ impl Judge {
                     before.key = self.shadow.key(*key);
                     before.open = self.open();
                 }
+                Ask::Recur { key, .. } => {
+                    let mut known = self.shadow.schedules.iter();
+                    before.schedule = known.find(|known| known.key == *key).copied();
+                }
+                Ask::ChangeSchedule(id, _) => before.schedule = self.shadow.schedule(*id),
                 Ask::Cordon(..) => {}
                 Ask::Cancel(task)
                 | Ask::Retry(task)
@@ -199,6 +209,8 @@ impl Judge {
             | Ask::Applied(_)
             | Ask::Cordon(..)
             | Ask::Raise(..)
+            | Ask::Recur { .. }
+            | Ask::ChangeSchedule(..)
             | Ask::Prioritise(..) => {}
         }
     }
@@ -216,7 +228,10 @@ impl Judge {
             Change::Worker(row) => self.worker(event, row),
             Change::Acked { worker, up_to } => self.acked(event, worker, *up_to, cast),
             Change::Key(row) => self.key(event, row),
-            Change::Spec { .. } => {
+            Change::Spec { id, spec } => {
+                if let Some(schedule) = spec.schedule {
+                    return self.run_made(*id, schedule);
+                }
                 let submits = matches!(
                     event,
                     Event::Asked {
@@ -228,9 +243,9 @@ impl Judge {
                 Ok(())
             }
             Change::Account(row) => self.account(event, row, cast),
-            Change::Schedule(_)
-            | Change::ForgetSchedule { .. }
-            | Change::Ledger(_)
+            Change::Schedule(row) => self.recurs(event, row),
+            Change::ForgetSchedule { id } => self.unscheduled(event, *id),
+            Change::Ledger(_)
             | Change::Project(_)
             | Change::ForgetTask { .. }
             | Change::ForgetKey { .. }
@@ -255,6 +270,7 @@ impl Judge {
         self.expired = 0;
         self.shadow.copy(durable);
         self.turns = turns::Turns::default();
+        self.forget_runs();
         self.restore_money();
         self.restore_clocks(core);
         let lease_ends = self.lease_from(now.0);
@@ -267,6 +283,7 @@ impl Judge {
         self.cover.hit(Point::RestoreCompared);
         self.messages(&Event::Restored, &Before::default(), step, cast)?;
         self.closes_again(step)?;
+        self.same_schedules(core)?;
         self.everything(core, cast)
     }
 }
@@ -278,6 +295,7 @@ struct Before {
     /// How many tasks had not ended.
     open: u64,
     shade: Option<crate::shadow::Shade>,
+    schedule: Option<crate::shadow::Recurring>,
     /// The stream that a worker had.
     connection: Option<u64>,
     epoch: u64,

@@ -239,7 +239,8 @@ impl Judge {
                 ..
             }
         );
-        hold!(Transitions, submits, "{id} comes from {event:?}");
+        let comes = submits || self.is_run(*id);
+        hold!(Transitions, comes, "{id} comes from {event:?}");
         let free = self.shadow.is_free_now(new) && !self.shadow.is_doomed(new);
         let right = matches!(new.at, At::Queued { .. }) == free;
         hold!(Dependencies, right, "{id} is new and {:?}", new.at);

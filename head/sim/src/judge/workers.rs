@@ -155,6 +155,14 @@ impl Judge {
     }
 
     pub(super) fn key(&self, event: &Event, row: &KeyRow) -> Checked {
+        let mut ids = row.ids();
+        let fresh = ids.all(|id| self.shadow.task(id).at == At::Nowhere);
+        hold!(Keys, fresh, "key {} gets tasks of another one", row.key);
+        // A run has a key of its own, so that its number is not given again.
+        if row.key.starts_with("schedule") {
+            hold!(Keys, row.count == 1, "{} runs at once", row.count);
+            return Ok(());
+        }
         let Event::Asked {
             ask: Ask::Submit { key, wants },
             ..
@@ -167,9 +175,6 @@ impl Judge {
         hold!(Keys, right, "key {} for submission {key}", row.key);
         let known = self.shadow.key(*key).is_some();
         hold!(Keys, !known, "key {key} gets other tasks");
-        let mut ids = row.ids();
-        let fresh = ids.all(|id| self.shadow.task(id).at == At::Nowhere);
-        hold!(Keys, fresh, "key {key} gets tasks of another one");
         Ok(())
     }
 }

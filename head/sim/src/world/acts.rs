@@ -1,6 +1,6 @@
 //! What may happen next in a world, and how often.
 
-use orchestra_core::{Availability, EndStatus};
+use orchestra_core::{Availability, EndStatus, ScheduleChange};
 use orchestra_types::{OnDependencyFailure, Priority, TaskId, Timestamp};
 
 use super::{World, net::Up, worker::Worker};
@@ -12,6 +12,9 @@ use crate::{
     rule::Checked,
     shadow::At,
 };
+
+/// Most schedules that clients ask for: each makes tasks as long as its world lasts.
+const SCHEDULES_MAX: u64 = 2;
 
 /// Something that may happen.
 #[derive(Clone, Copy)]
@@ -111,6 +114,12 @@ impl World<'_> {
             self.ask_double();
             return;
         }
+        if self.has(Switch::Recurring) && self.random.once_in(8) {
+            if let Some(ask) = self.recurring() {
+                self.clients.send(ask);
+            }
+            return;
+        }
         let ask = match self.random.below(8) {
             5 if self.has(Switch::Budgets) => self.raise(),
             0 if self.has(Switch::Cancels) => self.cancel_target().map(Ask::Cancel),
@@ -140,6 +149,34 @@ impl World<'_> {
         Some(Ask::Raise(id, self.random.between(1, 60)))
     }
 
+    /// A schedule is made, or one of those that are there changed.
+    fn recurring(&mut self) -> Option<Ask> {
+        let there = self.judge.shadow.schedules.len();
+        if there > 0 && !self.random.once_in(4) {
+            let changes = [
+                ScheduleChange::Pause,
+                ScheduleChange::Resume,
+                ScheduleChange::Resume,
+                ScheduleChange::Delete,
+            ];
+            let id = self.judge.shadow.schedules[self.random.index(there)].id;
+            let change = changes[self.random.index(changes.len())];
+            return Some(Ask::ChangeSchedule(id, change));
+        }
+        if self.clients.schedules >= SCHEDULES_MAX || self.plan.tasks > 8 {
+            return None;
+        }
+        self.clients.schedules += 1;
+        let first = self.head_time().0 + self.random.below(10_000);
+        let first = self.random.once_in(2).then_some(Timestamp(first));
+        Some(Ask::Recur {
+            key: self.clients.schedules,
+            want: Box::new(self.want(0, 1)),
+            every: self.random.between(20_000, 90_000),
+            first,
+        })
+    }
+
     fn cordon(&mut self) -> Option<Ask> {
         let worker = u8::try_from(self.random.index(self.workers.len())).ok()?;
         let wishes = Availability::ALL;
@@ -159,6 +196,12 @@ impl World<'_> {
     fn known_task(&mut self) -> Option<TaskId> {
         if self.random.once_in(32) {
             return Some(TaskId(63));
+        }
+        let runs = self.judge.shadow.schedules.iter();
+        if let Some(run) = runs.filter_map(|schedule| schedule.last).next()
+            && self.random.once_in(4)
+        {
+            return Some(run);
         }
         let tasks = &self.clients.tasks;
         tasks.get(self.random.index(tasks.len())).copied()

@@ -30,6 +30,8 @@ pub struct Clients {
     pub submitted: Vec<Option<Vec<TaskId>>>,
     /// Tasks that clients know of.
     pub tasks: Vec<TaskId>,
+    /// How many schedules were ever asked for.
+    pub schedules: u64,
     /// How many tasks were ever asked for.
     pub wanted: usize,
     next_request: u64,
@@ -63,7 +65,10 @@ impl Clients {
                     | Ask::Applied(id)
                     | Ask::Raise(id, _)
                     | Ask::Prioritise(id, _) => id,
-                    Ask::Submit { .. } | Ask::Cordon(..) => return Ok(()),
+                    Ask::Submit { .. }
+                    | Ask::Cordon(..)
+                    | Ask::Recur { .. }
+                    | Ask::ChangeSchedule(..) => return Ok(()),
                 };
                 hold!(
                     Durable,

@@ -1,6 +1,6 @@
 //! Everything works again: then everything must end, in bounded time.
 
-use orchestra_core::{Availability, EndStatus};
+use orchestra_core::{Availability, EndStatus, ScheduleChange};
 use orchestra_types::{TaskId, Timestamp};
 
 use super::World;
@@ -98,6 +98,10 @@ impl World<'_> {
                 self.clients.send(Ask::Cordon(worker, Availability::Open));
             }
         }
+        for schedule in &self.judge.shadow.schedules {
+            let delete = Ask::ChangeSchedule(schedule.id, ScheduleChange::Delete);
+            self.clients.send(delete);
+        }
         for (id, shade) in self.judge.shadow.tasks() {
             let waits = matches!(shade.at, At::Queued { .. });
             if let Some(owner) = self.judge.used_up(id, shade).filter(|_| waits) {
@@ -193,6 +197,7 @@ impl World<'_> {
         let quiet = self.workers.iter().all(|w| w.gone || w.spool.is_empty());
         let mut tasks = self.judge.shadow.tasks();
         quiet
+            && self.judge.shadow.schedules.is_empty()
             && self.head.inbox.is_empty()
             && tasks.all(|(_, shade)| match shade.at {
                 At::Ended(_) => true,

@@ -1,0 +1,270 @@
+//! Schedules: each run is made once, when it is due, and never two at a time.
+
+use orchestra_core::{Core, Reply, ScheduleChange, ScheduleRow, SubmitRefused};
+use orchestra_types::{ScheduleId, TaskId};
+
+use super::Judge;
+use crate::{
+    cover::Point,
+    event::{Ask, Event},
+    rule::{Checked, hold},
+    shadow::{At, Recurring},
+};
+
+/// How long a run waits that found the queue full.
+const FULL_MS: u64 = 60_000;
+
+/// What the judge remembers of schedules.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    /// Runs of this step, each with its schedule.
+    made: Vec<(TaskId, ScheduleId)>,
+    /// Until when a schedule may make none, because the queue was full.
+    full: Vec<(ScheduleId, u64)>,
+}
+
+impl Judge {
+    /// A start forgets who found the queue full.
+    pub(super) fn forget_runs(&mut self) {
+        self.runs = Runs::default();
+    }
+
+    /// Before a step.
+    pub(super) fn note_runs(&mut self) {
+        self.runs.made.clear();
+        let now = self.now;
+        self.runs.full.retain(|(_, until)| *until > now);
+        self.excuse_full();
+    }
+
+    /// Who is due while the queue is full may wait.
+    fn excuse_full(&mut self) {
+        if self.open() < self.config.queue_max {
+            return;
+        }
+        let due = self.shadow.schedules.iter().filter(|s| self.is_due(s));
+        let due: Vec<ScheduleId> = due.map(|schedule| schedule.id).collect();
+        for id in due {
+            if self.full_until(id).is_none() {
+                self.cover.hit(Point::RunPaused);
+                self.runs.full.push((id, self.now + FULL_MS));
+            }
+        }
+    }
+
+    fn full_until(&self, id: ScheduleId) -> Option<u64> {
+        let mut full = self.runs.full.iter();
+        full.find(|(known, _)| *known == id)
+            .map(|(_, until)| *until)
+    }
+
+    fn is_due(&self, schedule: &Recurring) -> bool {
+        !schedule.paused && schedule.next <= self.now && !self.runs_still(schedule)
+    }
+
+    /// Whether its latest run has not ended.
+    fn runs_still(&self, schedule: &Recurring) -> bool {
+        schedule
+            .last
+            .is_some_and(|last| match self.shadow.task(last).at {
+                At::Nowhere | At::Ended(_) => false,
+                At::Blocked
+                | At::Queued { .. }
+                | At::Assigned { .. }
+                | At::Running { .. }
+                | At::Closing { .. } => true,
+            })
+    }
+
+    /// A task that is made by a schedule.
+    pub(super) fn run_made(&mut self, id: TaskId, schedule: ScheduleId) -> Checked {
+        let known = self.shadow.schedule(schedule);
+        let Some(known) = known else {
+            hold!(
+                Schedules,
+                false,
+                "{id} is a run of {schedule}, which is not"
+            );
+            return Ok(());
+        };
+        hold!(
+            Schedules,
+            !known.paused,
+            "{id} is a run of {schedule}, paused"
+        );
+        let due = known.next <= self.now;
+        hold!(Schedules, due, "{id} is due at {}", known.next);
+        let still = self.runs_still(&known);
+        hold!(
+            Schedules,
+            !still,
+            "{id} comes, and {:?} has not ended",
+            known.last
+        );
+        let twice = self.runs.made.iter().any(|(_, of)| *of == schedule);
+        hold!(Schedules, !twice, "{schedule} makes two runs at once");
+        let late = self.now - known.next >= known.every;
+        self.cover
+            .hit(if late { Point::RunLate } else { Point::Run });
+        self.runs.made.push((id, schedule));
+        Ok(())
+    }
+
+    /// Whether a task is a run that was made in this step.
+    pub(super) fn is_run(&self, id: TaskId) -> bool {
+        self.runs.made.iter().any(|(run, _)| *run == id)
+    }
+
+    /// A schedule is written: it is new, a person changed it, or it made a run.
+    pub(super) fn recurs(&mut self, event: &Event, row: &ScheduleRow) -> Checked {
+        let new = Recurring::of(row);
+        let Some(old) = self.shadow.schedule(row.id) else {
+            return self.is_asked_for(event, &new);
+        };
+        let mut runs = self.runs.made.iter().rev();
+        let run = runs
+            .find(|(_, schedule)| *schedule == row.id)
+            .map(|(run, _)| *run);
+        if new.runs != old.runs {
+            let counted = new.runs == old.runs + 1 && new.last == run && run.is_some();
+            hold!(Schedules, counted, "{new:?} follows {old:?}");
+            return self.goes_on(&old, &new);
+        }
+        let change = match event {
+            Event::Asked {
+                ask: Ask::ChangeSchedule(id, change),
+                ..
+            } if *id == row.id => Some(*change),
+            _ => None,
+        };
+        let right = match change {
+            Some(ScheduleChange::Pause) => {
+                new == Recurring {
+                    paused: true,
+                    ..old
+                }
+            }
+            Some(ScheduleChange::Resume) => {
+                let right = old.paused && !new.paused && new.last == old.last;
+                hold!(Schedules, right, "{new:?} follows {old:?}");
+                return self.goes_on(&old, &new);
+            }
+            Some(ScheduleChange::Delete) | None => false,
+        };
+        hold!(Schedules, right, "{new:?} follows {old:?} by {event:?}");
+        Ok(())
+    }
+
+    /// The next run is the first one on the grid that is still to come.
+    fn goes_on(&self, old: &Recurring, new: &Recurring) -> Checked {
+        let to_come = new.next > self.now && new.every == old.every;
+        let on_grid = new.next.abs_diff(old.next).is_multiple_of(old.every);
+        let first = new.next == old.next || new.next <= self.now + old.every;
+        let right = to_come && on_grid && first;
+        hold!(Schedules, right, "at {}: {new:?} follows {old:?}", self.now);
+        Ok(())
+    }
+
+    fn is_asked_for(&self, event: &Event, new: &Recurring) -> Checked {
+        let right = match event {
+            Event::Asked {
+                ask: Ask::Recur {
+                    key, every, first, ..
+                },
+                ..
+            } => {
+                let next = first.map_or(self.now, |at| at.0);
+                let same = (new.key, new.every, new.next) == (*key, *every, next);
+                same && !new.paused && new.runs == 0 && new.last.is_none()
+            }
+            _ => false,
+        };
+        hold!(Schedules, right, "{new:?} follows from {event:?}");
+        Ok(())
+    }
+
+    /// A schedule is gone because a person wants it.
+    pub(super) fn unscheduled(&self, event: &Event, id: ScheduleId) -> Checked {
+        let wanted = matches!(
+            event,
+            Event::Asked { ask: Ask::ChangeSchedule(asked, ScheduleChange::Delete), .. } if *asked == id
+        );
+        hold!(Schedules, wanted, "{id} is gone by {event:?}");
+        Ok(())
+    }
+
+    /// What is answered to who asks for or about a schedule.
+    pub(super) fn schedule_reply(
+        &self,
+        ask: &Ask,
+        reply: &Reply,
+        before: Option<Recurring>,
+    ) -> (bool, Point) {
+        match (ask, reply) {
+            (Ask::Recur { key, .. }, Reply::Scheduled { ids, duplicate }) => {
+                let mut known = self.shadow.schedules.iter();
+                let known = known.find(|known| known.key == *key).map(|known| known.id);
+                let right = ids.len() == 1 && ids.first().copied() == known;
+                let point = if *duplicate {
+                    Point::RecursAgain
+                } else {
+                    Point::Recurs
+                };
+                (right && before.is_some() == *duplicate, point)
+            }
+            (Ask::Recur { want, .. }, Reply::SubmitRefused(refused)) => {
+                let right = match refused {
+                    SubmitRefused::UnknownTask { after, .. } => {
+                        self.shadow.task(*after).at == At::Nowhere
+                    }
+                    SubmitRefused::UnknownParent { .. } => want
+                        .parent
+                        .is_some_and(|parent| self.shadow.task(parent).at == At::Nowhere),
+                    _ => false,
+                };
+                (right && before.is_none(), Point::RecurRefused)
+            }
+            (Ask::ChangeSchedule(id, _), Reply::ScheduleDone(done)) => {
+                (id == done && before.is_some(), Point::RecurChanged)
+            }
+            (Ask::ChangeSchedule(..), Reply::NoSchedule(_)) => {
+                (before.is_none(), Point::NoSchedule)
+            }
+            (_, _) => (false, Point::NoSchedule),
+        }
+    }
+
+    /// After each step: each run moved its schedule on, and none is due that could be made.
+    pub(super) fn schedules(&mut self, core: &Core) -> Checked {
+        for (run, schedule) in &self.runs.made {
+            let known = self.shadow.schedule(*schedule);
+            let noted = known.is_none_or(|known| known.last == Some(*run));
+            hold!(Schedules, noted, "{schedule} does not know of {run}");
+        }
+        self.excuse_full();
+        for schedule in &self.shadow.schedules {
+            if schedule.next <= self.now && self.runs_still(schedule) {
+                self.cover.hit(Point::RunWaits);
+            }
+            let excused = self.full_until(schedule.id).is_some();
+            let missed = self.is_due(schedule) && !excused;
+            hold!(Schedules, !missed, "no run at {}: {schedule:?}", self.now);
+        }
+        self.same_schedules(core)
+    }
+
+    pub(super) fn same_schedules(&self, core: &Core) -> Checked {
+        let mut rows = core.schedules().map(Recurring::of);
+        let same = rows.all(|row| self.shadow.schedule(row.id) == Some(row));
+        let same = same && core.schedules().count() == self.shadow.schedules.len();
+        hold!(Memory, same, "schedules are {:?}", self.shadow.schedules);
+        Ok(())
+    }
+
+    /// When runs are due.
+    pub(super) fn runs_due(&self) -> impl Iterator<Item = u64> {
+        let waits = |s: &&Recurring| !s.paused && !self.runs_still(s);
+        let due = self.shadow.schedules.iter().filter(waits);
+        due.map(|s| s.next.max(self.full_until(s.id).unwrap_or(0)))
+    }
+}
