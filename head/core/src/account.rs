@@ -67,7 +67,12 @@ impl AccountRow {
     /// A limit was met.
     pub(crate) fn on_met(&mut self, now: Timestamp, met: &Met<'_>) {
         let told = met.limited.resets_at.filter(|at| *at > now);
-        let told = told.map(|at| at.min(now.plus(PARK_TRUSTED)));
+        let trusted = if mutated!(ParkTooShort) {
+            Duration::from_secs(1)
+        } else {
+            PARK_TRUSTED
+        };
+        let told = told.map(|at| at.min(now.plus(trusted)));
         let is_news = self.limited_at.is_none_or(|at| met.since >= at || now.since(at) > QUIET)
             // A CLI that waits says so again each time, from one and the same attempt.
             || (!met.ended && self.parked_until.is_none() && self.is_past(now, STEP));

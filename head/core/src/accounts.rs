@@ -303,7 +303,9 @@ impl Core {
 
     /// An account may have room that it did not have before.
     fn account_opened(&mut self) {
-        self.parks_may_move();
+        if !mutated!(FallsBackForEver) {
+            self.parks_may_move();
+        }
         self.queue.refresh();
         self.ask_idle();
     }

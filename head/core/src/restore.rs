@@ -49,6 +49,9 @@ impl Core {
             core.budgets.insert_project(&core.config, row);
         }
         for row in rows.accounts {
+            if mutated!(ParkForgottenByStart) {
+                continue;
+            }
             core.accounts.insert(row);
         }
         for (mut row, acked) in rows.workers {

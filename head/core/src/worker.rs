@@ -317,7 +317,10 @@ impl Requirement {
     ) -> impl Iterator<Item = &'a RunnerName> {
         let mut open = true;
         let named = self.runner.iter().chain(&self.fallback);
-        named.take_while(move |name| std::mem::replace(&mut open, parked.contains(*name)))
+        named.take_while(move |name| {
+            let next = parked.contains(*name) || mutated!(FallsBackAtOnce);
+            std::mem::replace(&mut open, next && !mutated!(FallbackIgnored))
+        })
     }
 }
 

@@ -22,7 +22,7 @@ pub const RUNNER_SLOTS: u32 = 2;
 /// the second. The third runner has none.
 pub const ACCOUNTS: usize = 1 + WORKERS_MAX;
 /// When an account works again that met a limit.
-const LIMIT_RESETS_AFTER: Duration = Duration::from_secs(10);
+pub const LIMIT_RESETS_AFTER: Duration = Duration::from_secs(10);
 
 /// The number of the account that a runner of a worker uses.
 #[must_use]
@@ -58,6 +58,8 @@ pub struct Want {
     pub priority: Priority,
     /// The place of a runner in [`RUNNERS`].
     pub runner: Option<u8>,
+    /// The place of the runner that it falls back on.
+    pub fallback: Option<u8>,
     /// The worker on whose machine it must run.
     pub machine: Option<u8>,
     /// Whether the worker must have the label that only the first one has.
@@ -91,6 +93,7 @@ impl Want {
         Self {
             priority: Priority::Normal,
             runner: None,
+            fallback: None,
             machine: None,
             labelled: false,
             retries: 0,
@@ -223,6 +226,10 @@ impl Cast {
         let mut spec = self.spec.clone();
         spec.priority = want.priority;
         spec.runner = want.runner.map(|n| self.runners[usize::from(n)].clone());
+        let fallback = want.fallback.iter();
+        spec.fallback = fallback
+            .map(|n| self.runners[usize::from(*n)].clone())
+            .collect();
         spec.retries = want.retries;
         spec.submitter = PEOPLE[usize::from(want.share)].to_owned();
         spec.on_dependency_failure = want.policy;

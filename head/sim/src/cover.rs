@@ -40,6 +40,7 @@ points! {
     RunLate = "run of a schedule after its time",
     RunWaits = "run of a schedule waits for the last one",
     RunPaused = "run of a schedule finds the queue full",
+    FallsBack = "a task falls back on another runner",
     LimitMet = "an account met its limit",
     Cordoned = "worker cordoned",
     Uncordoned = "worker uncordoned",

@@ -85,6 +85,8 @@ switches! {
     Reprioritise = "reprioritise",
     /// Accounts meet limits.
     Limits = "limits",
+    /// Tasks that fall back on another runner while the account of theirs is parked.
+    Fallbacks = "fallbacks",
     /// People cordon and drain workers.
     Cordons = "cordons",
     /// Tasks of two people.

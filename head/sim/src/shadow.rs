@@ -77,6 +77,8 @@ pub struct Shade {
     pub priority: Priority,
     /// The runner that it names.
     pub runner: Option<u8>,
+    /// The runner that it falls back on.
+    pub fallback: Option<u8>,
     /// The machine that it names.
     pub machine: Option<u8>,
     /// Whether it wants the label.
@@ -120,6 +122,7 @@ const NOTHING: Shade = Shade {
     conflict: false,
     priority: Priority::Normal,
     runner: None,
+    fallback: None,
     machine: None,
     labelled: false,
     project: false,
@@ -276,6 +279,10 @@ impl Shade {
                 .is_some_and(|reason| reason.code == FailureCode::ApplyConflict),
             priority: facts.priority,
             runner: facts.runner.as_ref().and_then(|name| cast.runner(name)),
+            fallback: facts
+                .terms
+                .as_ref()
+                .and_then(|terms| cast.runner(terms.fallback.first()?)),
             machine: facts.machine.as_ref().and_then(|id| cast.machine(id)),
             labelled: !facts.requires.is_empty(),
             project: facts.project.is_some(),
@@ -313,6 +320,12 @@ impl Shade {
                 .is_some_and(|reason| reason.code == FailureCode::BudgetExceeded),
             cancelled: false,
         }
+    }
+
+    /// What it requires of a worker.
+    #[must_use]
+    pub fn required(&self) -> impl PartialEq + use<> {
+        (self.runner, self.fallback, self.machine, self.labelled)
     }
 
     /// Whether it waits for a person.

@@ -118,11 +118,10 @@ impl Judge {
             return self.now_called(attempt);
         }
         // The latest goes first, unless it is called for a worker that the latest failed on.
-        let like = |s: &Shade| (s.runner, s.machine, s.labelled);
         let later = self.candidates(n).find(|(since, other)| {
             let other = self.shadow.task(other.task);
             let passed = !able.iter().any(|able| failed_on(&other, *able));
-            *since > shade.held_since && like(&other) == like(&shade) && passed
+            *since > shade.held_since && other.required() == shade.required() && passed
         });
         hold!(
             CallBack,

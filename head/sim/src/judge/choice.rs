@@ -81,7 +81,7 @@ impl Judge {
             .flat_map(|look| (0..RUNNERS.len()).map(move |n| (look, n)));
         runners.filter_map(move |(look, n)| {
             let runner = u8::try_from(n).ok()?;
-            let wanted = shade.runner.map_or(n != RUNNERS.len() - 1, |r| r == runner);
+            let wanted = self.wants(shade, n);
             let ready = look.ready & (1 << n) != 0;
             let ahead = u32::from(ahead[n]);
             let free = load.by_runner[worker][n] < RUNNER_SLOTS + ahead
@@ -108,14 +108,40 @@ impl Judge {
         let (slots, ready) = self.shadow.looks[worker];
         let mut runners = (0..RUNNERS.len()).filter(|n| ready & (1 << n) != 0);
         let does = runners.any(|n| {
-            let wanted = shade
-                .runner
-                .map_or(n != RUNNERS.len() - 1, |r| usize::from(r) == n);
+            let wanted = self.wants(shade, n);
             let number = |n: usize| u8::try_from(n).unwrap_or(0);
             let account = account(number(worker), number(n));
             wanted && account.is_none_or(|at| self.shadow.accounts[at].parked_until.is_none())
         });
         alive && open && here && labelled && slots > 0 && does
+    }
+
+    /// Whether a task may go to a runner: the one that it names, or the one that it falls back on
+    /// while the first one is parked; an agent if it names none.
+    pub(super) fn wants(&self, shade: &Shade, runner: usize) -> bool {
+        let is = |named: u8| usize::from(named) == runner;
+        match shade.runner {
+            None => runner != RUNNERS.len() - 1,
+            Some(named) if is(named) => true,
+            Some(named) => shade.fallback.is_some_and(is) && self.is_parked(named),
+        }
+    }
+
+    /// Whether a runner is ready somewhere, and its account is parked wherever it is.
+    fn is_parked(&self, runner: u8) -> bool {
+        let there = (0..WORKERS_MAX).filter(|n| {
+            let seen = &self.seen[*n];
+            let ready = seen
+                .look
+                .is_some_and(|look| look.ready & (1 << runner) != 0);
+            seen.connection.is_some() && ready
+        });
+        let parked = |n: usize| {
+            let account = account(u8::try_from(n).unwrap_or(0), runner);
+            account.is_some_and(|at| self.shadow.accounts[at].parked_until.is_some())
+        };
+        let mut there = there.peekable();
+        there.peek().is_some() && there.all(parked)
     }
 
     /// Whether the account of a runner is not parked and bears one more.
@@ -166,7 +192,7 @@ impl Judge {
             self.nothing_begins(id, &load)?;
         }
         for (other, rival) in self.waiting() {
-            let like = |s: &Shade| (s.share, s.project, s.runner, s.machine, s.labelled);
+            let like = |s: &Shade| (s.share, s.project, s.required());
             let (mine, theirs) = (self.rank(shade), self.rank(rival));
             let same = like(shade) == like(rival) && (theirs, other) < (mine, id);
             let better = same || self.level(theirs) > self.level(mine);
@@ -180,6 +206,9 @@ impl Judge {
             hold!(BestFirst, !passed, "{id} goes before {other}");
         }
         self.count_turn(id, shade, n, &load)?;
+        if shade.fallback == Some(runner) {
+            self.cover.hit(Point::FallsBack);
+        }
         if !fills_only {
             return Ok(());
         }

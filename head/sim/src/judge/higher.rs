@@ -132,9 +132,10 @@ impl Judge {
 
     /// Whether nothing like it is before a task.
     fn is_first(&self, id: TaskId, shade: &Shade) -> bool {
-        let like = |s: &Shade| (s.runner, s.machine, s.labelled);
         let mut rivals = self.waiting().filter(|(other, _)| *other != id);
-        !rivals.any(|(_, rival)| like(rival) == like(shade) && self.rank(rival) <= self.rank(shade))
+        !rivals.any(|(_, rival)| {
+            rival.required() == shade.required() && self.rank(rival) <= self.rank(shade)
+        })
     }
 
     fn goes_somewhere(&self, id: TaskId, shade: &Shade) -> Checked {

@@ -49,7 +49,8 @@ impl Judge {
         let facts = |s: &Shade| {
             (
                 (s.created_at, s.share, s.runner, s.machine, s.start_at),
-                (s.labelled, s.project, s.retries, s.after, s.policy),
+                (s.fallback, s.labelled, s.project),
+                (s.retries, s.after, s.policy),
             )
         };
         let wished = asks(

@@ -95,8 +95,8 @@ impl Judge {
     /// The runners of a worker that may do a task, as a set.
     fn wanted(&self, shade: &Shade, worker: usize) -> u8 {
         let ready = self.seen[worker].look.map_or(0, |look| look.ready);
-        let agents = (1 << (RUNNERS.len() - 1)) - 1;
-        ready & shade.runner.map_or(agents, |runner| 1 << runner)
+        let wanted = (0..RUNNERS.len()).filter(|n| self.wants(shade, *n));
+        ready & wanted.fold(0, |set, n| set | 1 << n)
     }
 
     /// After each step: at which workers nothing more is let wait for now. Until their load changes

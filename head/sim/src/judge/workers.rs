@@ -5,7 +5,7 @@ use orchestra_types::{FailureCode, WorkerId};
 
 use super::Judge;
 use crate::{
-    cast::{Cast, Said},
+    cast::{Cast, LIMIT_RESETS_AFTER, Said},
     cover::Point,
     event::{Ask, Event},
     rule::{Checked, hold},
@@ -88,15 +88,19 @@ impl Judge {
         };
         let before = self.shadow.accounts[account];
         let over = before.parked_until.is_none_or(|until| until <= self.now);
-        let limited = matches!(
-            event,
+        let limited = match event {
             Event::Reported {
                 said: Said::Finished(crate::cast::Result::Limited),
+                clock,
                 ..
-            }
-        );
-        if limited {
+            } => Some(clock.plus(LIMIT_RESETS_AFTER)),
+            _ => None,
+        };
+        if let Some(resets_at) = limited {
             self.cover.hit(Point::LimitMet);
+            let past = resets_at.0 <= self.now;
+            let parked = past || row.parked_until >= Some(resets_at);
+            hold!(Delays, parked, "{}: {:?}", row.name, row.parked_until);
         } else {
             let opens = row.parked_until.is_none() && over;
             let same = row.parked_until.map(|at| at.0) == before.parked_until;

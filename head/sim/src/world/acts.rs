@@ -305,7 +305,12 @@ impl World<'_> {
 
     fn require(&mut self, want: &mut Want) {
         match self.random.below(8) {
-            0 | 1 => want.runner = u8::try_from(self.random.below(3)).ok(),
+            0 | 1 => {
+                want.runner = u8::try_from(self.random.below(3)).ok();
+                if self.has(Switch::Fallbacks) && !self.random.once_in(3) {
+                    want.fallback = want.runner.map(|runner| (runner + 1) % 3);
+                }
+            }
             2 => {
                 let n = self.random.index(self.workers.len());
                 want.machine = u8::try_from(n).ok();
