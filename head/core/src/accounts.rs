@@ -303,9 +303,7 @@ impl Core {
 
     /// An account may have room that it did not have before.
     fn account_opened(&mut self) {
-        if !mutated!(FallsBackForEver) {
-            self.parks_may_move();
-        }
+        self.parks_may_move();
         self.queue.refresh();
         self.ask_idle();
     }
@@ -332,16 +330,30 @@ impl Core {
         }
         let wanted = self.queue.with_fallback();
         let named = wanted.flat_map(|r| r.runner.iter().chain(&r.fallback));
-        let named: BTreeSet<RunnerName> = named.cloned().collect();
+        let mut named: BTreeSet<RunnerName> = named.cloned().collect();
+        named.extend(self.named_ahead());
         let is_parked = |runner: &RunnerName| self.is_parked_everywhere(runner);
         let parked: BTreeSet<RunnerName> = named.into_iter().filter(is_parked).collect();
-        if parked != self.parked {
+        if parked != self.parked && !(mutated!(FallsBackForEver) && parked.is_subset(&self.parked))
+        {
             self.parked = parked;
             self.others_moved = true;
             self.workers.values_mut().for_each(Worker::unlearn);
             self.queue.refresh();
             self.ask_idle();
         }
+    }
+
+    /// The runners that tasks name which wait at workers and may fall back on others elsewhere.
+    fn named_ahead(&self) -> impl Iterator<Item = RunnerName> {
+        let ahead = self.ahead.iter().filter_map(|id| self.workers.get(id));
+        let tasks = ahead.flat_map(|worker| worker.attempts.keys());
+        let facts = tasks.filter_map(|attempt| Some(&self.tasks.get(&attempt.task)?.row.facts));
+        let wanted = facts.filter(|facts| facts.has_fallback());
+        wanted.flat_map(|facts| {
+            let required = Requirement::of(facts);
+            required.runner.into_iter().chain(required.fallback)
+        })
     }
 
     /// Whether a runner has no capacity because its accounts are parked, wherever it is ready.

@@ -139,6 +139,35 @@ fn what_has_begun_meanwhile_is_called_back_from_another_worker_instead() {
 }
 
 #[test]
+fn what_waits_at_a_worker_goes_where_it_may_fall_back_when_its_account_is_parked() {
+    let mut bench = Bench::new();
+    let mut a = super::bench::worker("a", 1, &[("claude", 1)]);
+    a.runners[0].prefetch = 1;
+    let _ = bench.attach(&a, 1, &[]);
+    let ids = [(); 2].map(|()| {
+        let mut new = task().runner("claude");
+        new.spec.fallback = vec!["codex".parse().unwrap()];
+        bench.add(new)
+    });
+    let _ = bench.report("a", 1, attempt(ids[0], 1), ReportBody::Started);
+    let _ = bench.attach(&super::bench::worker("b", 1, &[("codex", 1)]), 2, &[]);
+    let limited = orchestra_types::Limited {
+        resets_at: Some(bench.now.plus(std::time::Duration::from_secs(600))),
+        message: String::new(),
+    };
+    let step = bench.give(Input::Metered {
+        connection: crate::ConnectionId(1),
+        worker: "a".parse().unwrap(),
+        attempt: attempt(ids[0], 1),
+        meter: Box::new(crate::Meter {
+            limited: Some(limited),
+            ..crate::Meter::default()
+        }),
+    });
+    assert_eq!(called_back(&step), [(1, attempt(ids[1], 1))]);
+}
+
+#[test]
 fn what_goes_back_for_a_higher_level_takes_no_room_from_what_waits_elsewhere() {
     let mut bench = Bench::new();
     let (mut a, mut b) = (ahead("a"), ahead("b"));
