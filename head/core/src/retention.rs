@@ -1,8 +1,9 @@
 //! What is over is forgotten, by age and by number, a few tasks at a time.
 //!
 //! A task goes when it has ended long enough ago, or when there are too many finished ones. It
-//! stays while a task that has not ended comes after it (its output is still to be read) or is a
-//! part of it, while the runs of a schedule will, and while a kept task would wait for it after a retry. A submission's key goes when all its tasks
+//! stays while a task that has not ended comes after it (its output is still to be read), while a
+//! kept task is a part of it (its budget counts for everything below), while the runs of a schedule
+//! will come after it or be a part of it, and while a kept task would wait for it after a retry. A submission's key goes when all its tasks
 //! are gone and nobody will repeat it any more. The newest submission's key stays: ids count on
 //! from it after a restart, so that none is ever given twice.
 
@@ -30,7 +31,8 @@ pub(crate) struct Finished {
     by_end: BTreeSet<(Timestamp, TaskId)>,
     /// Those that were to go, but something still needs them.
     pinned: BTreeMap<TaskId, Timestamp>,
-    /// How many tasks that have not ended, and schedules, come after a task or are a part of it.
+    /// How many tasks that have not ended, and schedules, come after a task, and how many tasks and
+    /// schedules are a part of it.
     needed_by: BTreeMap<TaskId, u64>,
     /// Submissions whose tasks are all gone.
     empty: BTreeSet<(Timestamp, TaskId)>,
@@ -44,6 +46,7 @@ impl Finished {
         match &row.state {
             State::Ended { at, .. } => {
                 self.by_end.insert((*at, row.id));
+                self.need(parent(row));
             }
             State::Blocked
             | State::Queued { .. }
@@ -61,6 +64,7 @@ impl Finished {
             State::Ended { at, .. } => {
                 self.by_end.remove(&(*at, row.id));
                 self.pinned.remove(&row.id);
+                self.release(parent(row));
             }
             State::Blocked
             | State::Queued { .. }
@@ -87,7 +91,7 @@ impl Finished {
     }
 
     fn release(&mut self, needed: impl Iterator<Item = TaskId>) {
-        for needed in needed {
+        for needed in needed.filter(|_| !mutated!(NeededForEver)) {
             if let Some(count) = self.needed_by.get_mut(&needed) {
                 *count -= 1;
                 if *count == 0 {
@@ -116,14 +120,28 @@ impl Finished {
         if count > keep.finished_max {
             return Some(self.not_before);
         }
-        Some(at.plus(keep.finished_for).max(self.not_before))
+        if mutated!(KeptForEver) {
+            return None;
+        }
+        let after = if mutated!(ForgetsTooEarly) {
+            keep.finished_for / 2
+        } else {
+            keep.finished_for
+        };
+        Some(at.plus(after).max(self.not_before))
     }
 }
 
 /// The tasks that one which has not ended needs: those that it comes after, and its parent.
 fn needs(row: &TaskRow) -> impl Iterator<Item = TaskId> {
+    row.after.iter().copied().chain(parent(row))
+}
+
+/// The task that one is a part of, whether it has ended or not: the budget there counts for
+/// everything below.
+fn parent(row: &TaskRow) -> impl Iterator<Item = TaskId> + use<> {
     let parent = row.facts.terms.as_ref().and_then(|terms| terms.parent);
-    row.after.iter().copied().chain(parent)
+    parent.into_iter()
 }
 
 impl Core {
@@ -203,10 +221,12 @@ impl Core {
         for needed in needs(&task.row) {
             self.finished.unpin(needed);
         }
-        step.changes.push(Change::ForgetTask {
-            id,
-            attempts: task.row.attempts,
-        });
+        if !mutated!(ForgottenNotWritten) {
+            step.changes.push(Change::ForgetTask {
+                id,
+                attempts: task.row.attempts,
+            });
+        }
         let last = task.attempt();
         step.messages.push(Message::Forgotten { last });
         self.note_if_empty(id);
@@ -240,7 +260,12 @@ impl Core {
         if self.keys.newest() == Some(*first) {
             return None;
         }
-        let due = at.plus(self.config.retention.keys_for);
+        let keep = self.config.retention.keys_for;
+        let due = at.plus(if mutated!(KeyForgottenTooEarly) {
+            keep / 2
+        } else {
+            keep
+        });
         Some((due.max(self.finished.not_before), *first))
     }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use orchestra_core::Config;
+use orchestra_core::{Config, Retention};
 
 use crate::{cast::RUNNERS, random::Random};
 
@@ -93,6 +93,8 @@ switches! {
     Shares = "shares",
     /// Many tasks for few slots.
     Crowds = "crowds",
+    /// What is over is soon forgotten.
+    Retention = "retention",
     /// Reports come twice on a stream.
     DoubledReports = "doubled-reports",
     /// Tasks that name a runner, a machine or a label.
@@ -208,6 +210,7 @@ impl Plan {
                 timeout_margin: Duration::from_secs(2),
                 give_up_after: Duration::from_secs(random.between(5, 20)),
                 stall_notice: Duration::from_secs(random.between(5, 20)),
+                retention: retention(on, random),
                 ..base.clone()
             },
         };
@@ -225,6 +228,19 @@ impl Plan {
         self.tasks = usize::try_from(random.between(8, CROWD_MAX)).unwrap_or(8);
         self.config.queue_max = CROWD_MAX;
         self
+    }
+}
+
+/// How long what is over is kept: hardly, or longer than any world lasts.
+fn retention(on: Switches, random: &mut Random) -> Retention {
+    if !on.has(Switch::Retention) {
+        return Retention::default();
+    }
+    let mut seconds = |most| Duration::from_secs(random.between(1, most));
+    Retention {
+        finished_for: seconds(120),
+        keys_for: seconds(60),
+        finished_max: random.between(1, 8),
     }
 }
 

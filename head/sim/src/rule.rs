@@ -27,6 +27,8 @@ rules! {
     ResultOnce = "a result is recorded once",
     /// What was acknowledged is there after every crash.
     Durable = "acknowledged is durable",
+    /// What is over is forgotten when its time is over and nothing needs it, and not before.
+    Retention = "what is needed is kept",
     /// The same key gives the same tasks.
     Keys = "a key gives the same tasks",
     /// Counts are what counting gives.

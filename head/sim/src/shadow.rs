@@ -57,6 +57,8 @@ pub struct Shade {
     pub at: At,
     /// When it was submitted.
     pub created_at: u64,
+    /// When it ended.
+    pub ended_at: u64,
     /// When its attempt was ordered or started, while it is held.
     pub held_since: u64,
     /// Its latest attempt.
@@ -112,6 +114,7 @@ pub struct Shade {
 const NOTHING: Shade = Shade {
     at: At::Nowhere,
     created_at: 0,
+    ended_at: 0,
     held_since: 0,
     attempts: 0,
     failures: 0,
@@ -170,6 +173,8 @@ pub struct Key {
     pub first: u64,
     /// How many.
     pub count: u64,
+    /// When it was made.
+    pub at: u64,
 }
 
 /// A schedule as its row says.
@@ -189,6 +194,8 @@ pub struct Recurring {
     pub last: Option<TaskId>,
     /// How many there were.
     pub runs: u64,
+    /// The tasks that they come after or are a part of, as a set.
+    pub needs: u64,
 }
 
 impl Recurring {
@@ -206,6 +213,12 @@ impl Recurring {
             paused: row.paused,
             last: row.last,
             runs: row.runs,
+            needs: row
+                .spec
+                .after
+                .iter()
+                .chain(&row.spec.parent)
+                .fold(0, |set, id| set | bit(*id)),
         }
     }
 }
@@ -225,6 +238,10 @@ pub struct Shadow {
     tasks: Vec<Shade>,
     /// Tasks that have ended at least once, as a set.
     pub ended: u64,
+    /// Tasks that are forgotten, as a set.
+    pub forgotten: u64,
+    /// Submissions whose keys are forgotten, by their numbers, as a set.
+    pub forgotten_keys: u64,
     /// Ends of attempts, in the order of their recording.
     pub outcomes: Vec<Ended>,
     /// Attempts and the worker that each went to.
@@ -254,6 +271,14 @@ impl Shade {
         Self {
             at: At::of(&row.state, cast),
             created_at: row.created_at.0,
+            ended_at: match row.state {
+                State::Ended { at, .. } => at.0,
+                State::Blocked
+                | State::Queued { .. }
+                | State::Assigned { .. }
+                | State::Running { .. }
+                | State::Closing { .. } => 0,
+            },
             held_since: match row.state {
                 State::Assigned { at, .. } | State::Running { at, .. } => at.0,
                 State::Blocked
@@ -457,8 +482,14 @@ impl Shadow {
         let runs = shade.policy == OnDependencyFailure::Run;
         bits(shade.after).map(TaskId).all(|id| {
             let at = self.task(id).at;
-            at == At::Ended(EndStatus::Succeeded) || (runs && over(id, at))
+            self.is_settled(id) || (runs && over(id, at))
         })
+    }
+
+    /// Whether nobody waits for a task: it succeeded, or it was forgotten.
+    #[must_use]
+    pub fn is_settled(&self, id: TaskId) -> bool {
+        self.task(id).at == At::Ended(EndStatus::Succeeded) || self.forgotten & bit(id) != 0
     }
 
     /// Whether a task is to be cancelled because one that it comes after did not succeed.
@@ -539,7 +570,13 @@ impl Shadow {
             Change::Key(row) => {
                 if let Ok(key) = row.key.parse() {
                     let (first, count) = (row.first.0, row.count);
-                    self.keys.push(Key { key, first, count });
+                    let at = row.at.0;
+                    self.keys.push(Key {
+                        key,
+                        first,
+                        count,
+                        at,
+                    });
                 }
             }
             Change::Account(row) => {
@@ -559,10 +596,16 @@ impl Shadow {
                 self.purses.retain(|(known, _)| *known != row.task);
                 self.purses.push((row.task, purse));
             }
-            Change::ForgetTask { id, .. } => self.set(*id, NOTHING),
+            Change::ForgetTask { id, .. } => {
+                self.set(*id, NOTHING);
+                self.purses.retain(|(known, _)| known != id);
+                self.forgotten |= bit(*id);
+            }
             Change::ForgetKey { key } => {
-                let key = key.parse().ok();
-                self.keys.retain(|known| Some(known.key) != key);
+                if let Ok(key) = key.parse() {
+                    self.keys.retain(|known| known.key != key);
+                    self.forgotten_keys |= 1 << (key & 63);
+                }
             }
             Change::Schedule(row) => {
                 self.schedules.retain(|known| known.id != row.id);
@@ -577,6 +620,8 @@ impl Shadow {
     pub fn copy(&mut self, other: &Self) {
         self.tasks.clone_from(&other.tasks);
         self.ended = other.ended;
+        self.forgotten = other.forgotten;
+        self.forgotten_keys = other.forgotten_keys;
         self.outcomes.clone_from(&other.outcomes);
         self.attempts.clone_from(&other.attempts);
         self.keys.clone_from(&other.keys);

@@ -117,7 +117,7 @@ fn a_task_that_a_living_one_comes_after_stays_until_that_one_has_ended() {
 }
 
 #[test]
-fn a_parent_stays_as_long_as_a_part_of_it_has_not_ended() {
+fn a_parent_stays_as_long_as_a_part_of_it() {
     let mut bench = bench(Retention {
         finished_for: DAY,
         ..Retention::default()
@@ -128,7 +128,8 @@ fn a_parent_stays_as_long_as_a_part_of_it_has_not_ended() {
     let part = bench.add(part);
     assert_eq!(forgotten(&bench.later(3 * DAY)), []);
     let step = end(&mut bench, part, None);
-    assert_eq!(forgotten(&step), [parent]);
+    assert_eq!(forgotten(&step), [], "the part is still kept");
+    assert_eq!(forgotten(&bench.later(2 * DAY)), [part, parent]);
 }
 
 #[test]
@@ -232,4 +233,27 @@ fn many_due_tasks_go_a_few_at_a_time_and_all_of_them_go() {
     assert_eq!(forgotten(&step).len() + forgotten(&rest).len(), 500);
     let next = bench.core.next_forgetting();
     assert!(next.is_some_and(|at| at > bench.now), "only keys are left");
+}
+
+#[test]
+fn a_task_stays_while_something_below_it_is_kept_for_its_budget_counts_there() {
+    let mut bench = bench(Retention {
+        finished_for: DAY,
+        ..Retention::default()
+    });
+    let part_of = |parent| {
+        let mut part = task();
+        part.spec.parent = Some(parent);
+        part
+    };
+    let top = bench.add(task());
+    let part = bench.add(part_of(top));
+    let below = bench.add(part_of(part));
+    let _ = end(&mut bench, part, None);
+    let _ = end(&mut bench, top, None);
+    let step = bench.later(3 * DAY);
+    assert_eq!(forgotten(&step), []);
+    let _ = end(&mut bench, below, None);
+    let step = bench.later(2 * DAY);
+    assert_eq!(forgotten(&step), [below, part, top]);
 }

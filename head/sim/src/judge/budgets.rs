@@ -34,6 +34,13 @@ pub(super) struct Money {
     purses: Vec<(TaskId, Purse)>,
 }
 
+impl Money {
+    /// A task is forgotten, with what it used.
+    pub fn forget(&mut self, id: TaskId) {
+        self.purses.retain(|(known, _)| *known != id);
+    }
+}
+
 impl Judge {
     /// A start: what running attempts have used is not known.
     pub(super) fn restore_money(&mut self) {

@@ -1,6 +1,6 @@
 //! What can be read of the core is what the rows say.
 
-use orchestra_core::{Core, EndStatus, Link, Message, Step};
+use orchestra_core::{Core, Link, Message, Step};
 use orchestra_types::{AttemptId, OnDependencyFailure, Priority, TaskId, TaskStatus};
 
 use super::Judge;
@@ -67,7 +67,7 @@ impl Judge {
             .iter()
             .fold(0, |set, id| set | crate::shadow::bit(*id));
         let open = bits(shade.after)
-            .filter(|id| self.shadow.task(TaskId(*id)).at != At::Ended(EndStatus::Succeeded))
+            .filter(|id| !self.shadow.is_settled(TaskId(*id)))
             .fold(0, |set: u64, id| set | 1 << id);
         // Who runs anyway waits no more for one that has ended, also when it is tried again.
         let least = match shade.policy {

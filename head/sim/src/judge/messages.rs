@@ -74,7 +74,7 @@ impl Judge {
         hold!(Answers, replies == asked, "{replies} answers to {event:?}");
         let attached = usize::from(matches!(event, Event::Attached { .. }));
         hold!(Welcome, welcomes == attached, "{welcomes} welcomes");
-        let watched = self.changed & !told;
+        let watched = self.changed & !told & !self.shadow.forgotten;
         hold!(Watchers, watched == 0, "nobody heard of {watched:#b}");
         self.report_taken(event, before, acks)?;
         self.told_again(event, step)?;
@@ -94,7 +94,8 @@ impl Judge {
         let shade = before.shade;
         let (right, point) = match (ask, reply) {
             (Ask::Submit { key, wants }, Reply::Submitted { ids, duplicate }) => {
-                let now = self.shadow.key(*key);
+                // It may be forgotten with the same step.
+                let now = self.shadow.key(*key).or(before.key);
                 let right = now.is_some_and(|now| {
                     let last = now.first + now.count;
                     ids.iter().map(|id| id.0).eq(now.first..last)
@@ -150,7 +151,10 @@ impl Judge {
             }
             (Ask::Prioritise(id, priority), Reply::Done(done)) => {
                 let now = self.shadow.task(*id).priority;
-                (id == done && now == *priority, Point::Reprioritised)
+                // It may end with the same step, and be forgotten at once.
+                let gone = self.shadow.forgotten & bit(*id) != 0;
+                let right = id == done && (now == *priority || gone);
+                (right, Point::Reprioritised)
             }
             (Ask::Prioritise(..), Reply::PriorityRefused(PriorityRefused::Ended(_, status))) => {
                 let ended = shade.and_then(|shade| shade.status()) == Some(*status);
@@ -169,6 +173,9 @@ impl Judge {
         match refused {
             SubmitRefused::QueueFull { limit } => open > *limit,
             SubmitRefused::UnknownTask { after, .. } => self.shadow.task(*after).at == At::Nowhere,
+            SubmitRefused::UnknownParent { parent, .. } => {
+                self.shadow.task(*parent).at == At::Nowhere
+            }
             SubmitRefused::Empty
             | SubmitRefused::TooMany { .. }
             | SubmitRefused::TooManySchedules { .. }
@@ -176,7 +183,6 @@ impl Judge {
             | SubmitRefused::TooManyEdges { .. }
             | SubmitRefused::TooManyKinds { .. }
             | SubmitRefused::UnknownIndex { .. }
-            | SubmitRefused::UnknownParent { .. }
             | SubmitRefused::TooDeep { .. }
             | SubmitRefused::Cycle { .. }
             | SubmitRefused::UnknownRunner { .. } => false,
@@ -190,7 +196,9 @@ impl Judge {
             At::Ended(EndStatus::Cancelled) => true,
             At::Assigned { .. } | At::Running { .. } => shade.cancel_requested,
             At::Closing { plan } => plan.is_some(),
-            At::Nowhere | At::Blocked | At::Queued { .. } | At::Ended(_) => false,
+            // It may be forgotten at once.
+            At::Nowhere => self.shadow.forgotten & bit(id) != 0,
+            At::Blocked | At::Queued { .. } | At::Ended(_) => false,
         };
         hold!(
             CancelHolds,

@@ -13,6 +13,7 @@ mod leases;
 mod memory;
 mod messages;
 mod moves;
+mod retention;
 mod schedules;
 mod tasks;
 mod turns;
@@ -26,7 +27,7 @@ use crate::{
     cover::{Coverage, Point},
     event::{Ask, Event, Look},
     rule::{Checked, hold},
-    shadow::Shadow,
+    shadow::{Shadow, bit},
 };
 
 /// A worker as the head's memory should have it.
@@ -125,6 +126,7 @@ impl Judge {
         self.money(event, step, core)?;
         self.clocks(step, core)?;
         self.schedules(core)?;
+        self.retention(step, core)?;
         self.nothing_waits_in_vain(was, event)?;
         self.deadline(core)
     }
@@ -245,11 +247,12 @@ impl Judge {
             Change::Account(row) => self.account(event, row, cast),
             Change::Schedule(row) => self.recurs(event, row),
             Change::ForgetSchedule { id } => self.unscheduled(event, *id),
-            Change::Ledger(_)
-            | Change::Project(_)
-            | Change::ForgetTask { .. }
-            | Change::ForgetKey { .. }
-            | Change::ForgetWorker { .. } => Ok(()),
+            Change::Ledger(_) | Change::Project(_) | Change::ForgetWorker { .. } => Ok(()),
+            Change::ForgetTask { id, .. } => {
+                self.changed |= bit(*id);
+                self.forgets(*id)
+            }
+            Change::ForgetKey { key } => self.forgets_key(key),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
     cover::Point,
     event::{Ask, Event},
     rule::{Checked, hold},
-    shadow::{At, Recurring},
+    shadow::{At, Recurring, bit},
 };
 
 /// How long a run waits that found the queue full.
@@ -191,6 +191,12 @@ impl Judge {
         );
         hold!(Schedules, wanted, "{id} is gone by {event:?}");
         Ok(())
+    }
+
+    /// Whether the runs of a schedule come after a task or are a part of it.
+    pub(super) fn runs_need(&self, id: TaskId) -> bool {
+        let mut schedules = self.shadow.schedules.iter();
+        schedules.any(|schedule| schedule.needs & bit(id) != 0)
     }
 
     /// What is answered to who asks for or about a schedule.

@@ -9,7 +9,7 @@ use crate::{
     cover::Point,
     event::{Ask, Event},
     rule::{Checked, hold},
-    shadow::At,
+    shadow::{At, bit},
 };
 
 impl Judge {
@@ -160,7 +160,8 @@ impl Judge {
 
     pub(super) fn key(&self, event: &Event, row: &KeyRow) -> Checked {
         let mut ids = row.ids();
-        let fresh = ids.all(|id| self.shadow.task(id).at == At::Nowhere);
+        let gone = |id| self.shadow.forgotten & bit(id) != 0;
+        let fresh = ids.all(|id| self.shadow.task(id).at == At::Nowhere && !gone(id));
         hold!(Keys, fresh, "key {} gets tasks of another one", row.key);
         // A run has a key of its own, so that its number is not given again.
         if row.key.starts_with("schedule") {

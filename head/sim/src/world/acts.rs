@@ -494,7 +494,11 @@ impl World<'_> {
             self.clock = self.clock.max(due);
             let before = self.head.core.next_deadline();
             self.whole_turn()?;
-            self.awake(before)?;
+            // What is over is looked at once more when something that needs it has moved.
+            if self.awake(before).is_err() {
+                self.whole_turn()?;
+                self.awake(before)?;
+            }
         }
         self.clock = end;
         Ok(())

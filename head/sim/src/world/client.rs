@@ -6,6 +6,7 @@ use orchestra_types::TaskId;
 use crate::{
     event::Ask,
     rule::{Checked, hold},
+    shadow::{Shadow, bit},
 };
 
 /// A call on its way to the head, or in its hands.
@@ -46,12 +47,14 @@ impl Clients {
     }
 
     /// An answer reached its client.
-    pub fn answered(&mut self, request: RequestId, reply: Reply) -> Checked {
+    pub fn answered(&mut self, request: RequestId, reply: Reply, known: &Shadow) -> Checked {
         let Some(place) = self.waiting.iter().position(|c| c.request == request) else {
             return Ok(());
         };
         let call = self.waiting.swap_remove(place);
         match (call.ask, reply) {
+            // Nothing is said of who asks again after so long that his key is forgotten.
+            (Ask::Submit { key, .. }, _) if known.forgotten_keys & (1 << (key & 63)) != 0 => Ok(()),
             (Ask::Submit { key, .. }, Reply::Submitted { ids, .. }) => self.note(key, ids),
             (Ask::Submit { key, .. }, _) => {
                 let known = self.submitted[key].is_some();
@@ -72,7 +75,7 @@ impl Clients {
                 };
                 hold!(
                     Durable,
-                    !self.tasks.contains(&id),
+                    !self.tasks.contains(&id) || known.forgotten & bit(id) != 0,
                     "{id} was there and is not"
                 );
                 Ok(())

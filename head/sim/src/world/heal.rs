@@ -10,7 +10,7 @@ use crate::{
     event::Ask,
     plan::Switch,
     rule::{Checked, hold},
-    shadow::At,
+    shadow::{At, bit},
 };
 
 /// Rounds that a healed world may take: each is more than enough for one attempt of each task.
@@ -225,7 +225,8 @@ impl World<'_> {
         self.killed()?;
         for ids in self.clients.submitted.iter().flatten() {
             for id in ids {
-                let there = self.head.core.task(*id).is_some();
+                let there = self.head.core.task(*id).is_some()
+                    || self.disk.shadow.forgotten & bit(*id) != 0;
                 hold!(Durable, there, "{id} was acknowledged and is gone");
             }
         }

@@ -21,6 +21,7 @@ use crate::{
     plan::{Limits, Plan, Switch},
     random::Random,
     rule::Checked,
+    shadow::bit,
     trace::Trace,
 };
 use client::Clients;
@@ -201,6 +202,9 @@ impl<'a> World<'a> {
     fn results_stay(&self) -> Checked {
         use crate::rule::hold;
         for (attempt, result) in &self.acked {
+            if self.disk.shadow.forgotten & bit(attempt.task) != 0 {
+                continue;
+            }
             let end = self.disk.shadow.outcome(*attempt);
             let kept = end.is_some_and(|end| end.result && end.code == result.code());
             hold!(

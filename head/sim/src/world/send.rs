@@ -23,7 +23,7 @@ impl World<'_> {
                     self.clients.reply_lost(request);
                     return Ok(());
                 }
-                return self.clients.answered(request, reply);
+                return self.clients.answered(request, reply, &self.disk.shadow);
             }
             Message::Welcome {
                 connection,
