@@ -2,6 +2,7 @@
 
 use std::{
     io::BufReader,
+    net::Shutdown,
     os::unix::net::{UnixListener, UnixStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -75,6 +76,15 @@ impl Shared {
             let sent = send(stream, &[GREW], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
             matches!(sent, Ok(_) | Err(rustix::io::Errno::AGAIN))
         });
+    }
+
+    /// Tells every worker that this is the end, which is written down. The end of this process would
+    /// tell it too, but only behind all of its memory.
+    pub fn hang_up(&self) {
+        for stream in lock(&self.listeners).drain(..) {
+            // A worker that is gone needs no word.
+            let _gone = stream.shutdown(Shutdown::Both);
+        }
     }
 
     /// Whether a worker has ended everything.

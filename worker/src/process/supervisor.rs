@@ -108,7 +108,7 @@ pub(super) fn supervise(args: &[OsString]) -> io::Result<()> {
     }
     let record = followed?;
     write_exit(dir, &record)?;
-    shared.tell();
+    shared.hang_up();
     Ok(())
 }
 
