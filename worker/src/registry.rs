@@ -12,14 +12,12 @@ use orchestra_types::{
     RunnerName,
     runner::{Readiness, RunnerInfo},
 };
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     account::Surroundings,
     cli::{Glance, Probe, glance, probe},
+    clock,
 };
 
 /// How often it is looked whether a program or a login came, went or changed; a few dozen calls.
@@ -77,7 +75,7 @@ impl Registry {
         let mut logins = self.logins();
         let mut asked = Instant::now();
         loop {
-            sleep(GLANCE_EVERY).await;
+            clock::beat(GLANCE_EVERY).await;
             let (programs_now, logins_now) = (self.programs(), self.logins());
             let found = if programs_now != programs || asked.elapsed() >= AGAIN_AFTER {
                 asked = Instant::now();

@@ -11,9 +11,9 @@ use std::{
 };
 
 use orchestra_types::runner::{Readiness, RunnerInfo};
-use tokio::{sync::watch, time::sleep};
+use tokio::sync::watch;
 
-use crate::frames;
+use crate::{clock, frames};
 
 /// How much must be free for anything new: 64 MiB, or a tenth of a small disk.
 const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
@@ -113,7 +113,7 @@ fn of(dir: &Path) -> io::Result<Room> {
 /// Keeps `room` true, for ever.
 pub async fn keep(dirs: Vec<PathBuf>, room: watch::Sender<Room>) {
     loop {
-        sleep(LOOK_EVERY).await;
+        clock::beat(LOOK_EVERY).await;
         let now = Room::look(&dirs);
         room.send_if_modified(|told| {
             let news = now.is_news(told);
