@@ -2,7 +2,7 @@
 //! of the processor's time that costs. Prints one JSON document with the machine's own limits,
 //! taken in the same run.
 //!
-//! `cargo bench -p orchestra-tests --bench throughput -- [NOOP_TASKS [SHELL_TASKS]]`
+//! `cargo bench -p orchestra-tests --bench throughput -- [NOOP_TASKS [SHELL_TASKS [SHELL_PREFETCH]]]`
 //!
 //! Everything is real and durable: built binaries, one control stream over TLS, tasks submitted in
 //! one call. `noop` tasks end at once inside the worker; `shell` tasks start `/bin/true`, each in a
@@ -33,8 +33,10 @@ fn main() -> anyhow::Result<()> {
     let mut counts = std::env::args().skip(1).filter(|arg| arg != "--bench");
     let noop_tasks = counts.next().map_or(Ok(NOOP_TASKS), |n| n.parse())?;
     let shell_tasks = counts.next().map_or(Ok(SHELL_TASKS), |n| n.parse())?;
+    let prefetch = counts.next().map(|n| n.parse::<u32>()).transpose()?;
     Binaries::build()?;
-    let config = format!("worker:\n  slots: {SLOTS}\n");
+    let shell = prefetch.map(|n| format!("runners:\n  shell:\n    prefetch: {n}\n"));
+    let config = format!("worker:\n  slots: {SLOTS}\n{}", shell.unwrap_or_default());
     let cluster = Cluster::new(Setup::new().config(&config))?;
     cluster.start()?;
     let noop = json!({"description": "nothing", "agent": "noop", "no_repo": true});
@@ -43,6 +45,7 @@ fn main() -> anyhow::Result<()> {
     let shell = drain(&cluster, &shell, shell_tasks)?;
     let document = json!({
         "slots": SLOTS,
+        "shell_prefetch": prefetch,
         "noop": noop,
         "shell_true": shell,
         "machine": {
