@@ -4,7 +4,12 @@
 //! each time, and the last one counts. They are not synced: a loss of power
 //! ends the attempt's CLI too, and what the files say then is checked (see `reboot`).
 
-use std::{io, path::PathBuf};
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+};
 
 use orchestra_config::durable;
 use orchestra_proto::v1;
@@ -170,7 +175,8 @@ fn parse(text: &[u8]) -> Option<Record> {
     durable::last_line(text, record).or_else(|| record(text))
 }
 
-/// Writes a message of the wire into a file.
+/// Writes a message of the wire into a file. A record that says so must follow: until then a part of
+/// it counts as nothing.
 pub fn save_message(path: PathBuf, message: &impl Message) -> Result<(), Error> {
     write(path, &message.encode_to_vec())
 }
@@ -194,7 +200,14 @@ fn load_message<T: Message + Default>(path: PathBuf) -> Result<T, Error> {
 }
 
 fn write(path: PathBuf, bytes: &[u8]) -> Result<(), Error> {
-    durable::replace(&path, bytes, durable::Access::Private).map_err(not_written(path.clone()))
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path);
+    let written = file.and_then(|mut file| file.write_all(bytes));
+    written.map_err(not_written(path))
 }
 
 fn not_written(path: PathBuf) -> impl FnOnce(io::Error) -> Error {

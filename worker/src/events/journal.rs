@@ -253,12 +253,6 @@ impl Reader {
         })
     }
 
-    /// The number behind which it reads.
-    #[must_use]
-    pub fn after(&self) -> u64 {
-        self.after
-    }
-
     /// The next events, at most `max` and about `bytes` of them; none when there are no more yet.
     pub fn batch(&mut self, max: usize, bytes: usize) -> Result<Vec<v1::Event>, Error> {
         let mut batch = Vec::new();

@@ -81,6 +81,10 @@ pub struct Source {
 pub async fn push(bulk: Bulk, source: Source, pushed: watch::Sender<Pushed>) {
     let attempt = source.attempt;
     loop {
+        // No stream for an attempt that has nothing to say.
+        let mut last = source.last.clone();
+        let sent = pushed.borrow().up_to;
+        company(&mut last, sent, &source.hurry).await;
         let Err(error) = one_stream(&bulk, source.clone(), &pushed).await else {
             return;
         };
@@ -115,15 +119,7 @@ async fn feed(source: Source, mut reader: Reader, batches: mpsc::Sender<v1::Even
         mut last,
         hurry,
     } = source;
-    let mut sent = reader.after();
     loop {
-        until(&mut last, sent + 1).await;
-        // Let a few come together, unless many have already or somebody waits.
-        tokio::select! {
-            () = hurry.cancelled() => {}
-            () = until(&mut last, sent + BATCH_FULL) => {}
-            () = sleep(BATCH_DELAY) => {}
-        }
         let batch = match reader.batch(limits::EVENT_BATCH_MAX, BATCH_BYTES) {
             Ok(batch) => batch,
             Err(error) => return error.into(),
@@ -133,7 +129,7 @@ async fn feed(source: Source, mut reader: Reader, batches: mpsc::Sender<v1::Even
             until(&mut last, known + 1).await;
             continue;
         };
-        sent = newest.seq;
+        let sent = newest.seq;
         let upload = v1::EventUpload {
             attempt: Some(attempt.into()),
             events: encode(&batch),
@@ -141,6 +137,18 @@ async fn feed(source: Source, mut reader: Reader, batches: mpsc::Sender<v1::Even
         if batches.send(upload).await.is_err() {
             return Error::Ended;
         }
+        company(&mut last, sent, &hurry).await;
+    }
+}
+
+/// Waits for an event behind `sent`, and lets a few come together, unless many have already or
+/// somebody waits.
+async fn company(last: &mut watch::Receiver<u64>, sent: u64, hurry: &CancellationToken) {
+    until(last, sent + 1).await;
+    tokio::select! {
+        () = hurry.cancelled() => {}
+        () = until(last, sent + BATCH_FULL) => {}
+        () = sleep(BATCH_DELAY) => {}
     }
 }
 
