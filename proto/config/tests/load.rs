@@ -2,7 +2,7 @@
 
 use std::{io::Write, net::SocketAddr, path::Path, time::Duration};
 
-use orchestra_config::{Config, Error, Protocol, load, parse};
+use orchestra_config::{Config, Error, PROJECT_FILE, Protocol, load, load_project, parse};
 use orchestra_types::Priority;
 
 /// The message of a text that is wrong, as `line:column: message`.
@@ -303,8 +303,6 @@ fn a_file_read_from_disk_is_the_same_as_its_text() {
 
 #[test]
 fn every_key_stands_in_the_documentation() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
-    let page = std::fs::read_to_string(page).unwrap();
     let sections = [
         ("", "{}: 1"),
         ("head.", "head: {{}: 1}"),
@@ -316,18 +314,42 @@ fn every_key_stands_in_the_documentation() {
         ("context.", "context: {{}: 1}"),
         ("telemetry.", "telemetry: {{}: 1}"),
     ];
+    let count = keys_on("configuration.md", &sections, &refusal);
+    assert!(count > 30, "only {count} keys were found");
+}
+
+#[test]
+fn every_key_of_a_project_stands_in_the_documentation() {
+    let sections = [("", "{}: 1"), ("setup.", "setup: {{}: 1}")];
+    let refusal = |text: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(PROJECT_FILE), text).unwrap();
+        load_project(dir.path()).unwrap_err().to_string()
+    };
+    let count = keys_on("project-file.md", &sections, &refusal);
+    assert_eq!(
+        count, 5,
+        "`setup` is one, and has a row for each of its own"
+    );
+}
+
+/// How many keys the refusals of unknown ones name; each must stand on the page.
+fn keys_on(page: &str, sections: &[(&str, &str)], refusal: &dyn Fn(&str) -> String) -> usize {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let text = std::fs::read_to_string(path.join(page)).expect("the page is there");
     let mut count = 0;
-    for (prefix, text) in sections {
-        let error = refusal(&text.replace("{}", "zzzzzzzzzz"));
-        let (_, keys) = error.split_once("there are: ").unwrap();
+    for (prefix, wrong) in sections {
+        let error = refusal(&wrong.replace("{}", "zzzzzzzzzz"));
+        let (_, keys) = error.split_once("there are: ").expect("it names the keys");
         for key in keys.split(", ") {
             let wanted = format!("| `{prefix}{key}` |");
+            let rows_of_its_own = text.contains(&format!("| `{prefix}{key}."));
             assert!(
-                page.contains(&wanted),
-                "docs/configuration.md lacks {wanted}"
+                text.contains(&wanted) || rows_of_its_own,
+                "docs/{page} lacks {wanted}"
             );
             count += 1;
         }
     }
-    assert!(count > 30, "only {count} keys were found");
+    count
 }
