@@ -9,7 +9,7 @@ use std::{
 use crate::{
     error::{Error, IoContext, Result},
     git::Git,
-    lock,
+    lock::{self, Lock},
     quarantine::{Format, fetch, has_commit, init_bare},
 };
 
@@ -124,8 +124,8 @@ impl Cache {
         self.format
     }
 
-    /// Waits for the other attempts of this project; given back when the file is closed.
-    fn lock(&self) -> Result<File> {
+    /// Waits for the other attempts of this project; given back when the lock is dropped.
+    fn lock(&self) -> Result<Lock> {
         lock::exclusive(&self.dir.join(LOCK))
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     checkout::{Checkout, commit_of},
     error::{Error, IoContext, Result},
     git::{Git, records},
-    lock,
+    lock::{self, Lock},
     quarantine::Format,
     snapshot::commit_tree,
     stage::{Nested, Sizes, Stage, Warnings},
@@ -59,7 +59,7 @@ impl Checkout {
 struct Kept {
     top: PathBuf,
     keep: PathBuf,
-    _lock: fs::File,
+    _lock: Lock,
 }
 
 impl Kept {
