@@ -57,7 +57,7 @@ fn idle(worker: u32, time: Duration) -> anyhow::Result<Value> {
 
 fn running(cluster: &Cluster, worker: u32, attempts: u64) -> anyhow::Result<Value> {
     let before = memory(worker)?;
-    let task = json!({"command": ["sleep", "600"]});
+    let task = json!({"command": ["sleep", "600"], "no_repo": true});
     let file = cluster.path("tasks.jsonl");
     fs::write(
         &file,
