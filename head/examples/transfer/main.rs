@@ -108,16 +108,8 @@ async fn upload(bulk: &mut BulkClient<Channel>, path: &Path) -> anyhow::Result<(
 }
 
 fn describe(path: &Path) -> anyhow::Result<(Digest, u64)> {
-    let (mut file, mut hasher, mut size) = (File::open(path)?, Sha256::new(), 0);
-    let mut buffer = vec![0; limits::CHUNK_BYTES];
-    loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            return Ok((Digest(hasher.finalize().into()), size));
-        }
-        hasher.update(&buffer[..n]);
-        size += n as u64;
-    }
+    let bytes = std::fs::read(path)?;
+    Ok((Digest(Sha256::digest(&bytes).into()), bytes.len() as u64))
 }
 
 fn read(
