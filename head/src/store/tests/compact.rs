@@ -55,8 +55,9 @@ fn a_store_of_which_much_is_gone_becomes_small_and_keeps_the_rest() {
     let path = dir.path().join("db");
     let done = compact(&path, blobs(dir.path()), &Progress::unwatched()).unwrap();
     assert_eq!(done.rows, 21);
-    assert!(done.before > 10 << 20, "{done:?}");
+    // How much of the old rows the database gave back by itself before is up to its own threads.
     assert!(done.after < done.before / 4, "{done:?}");
+    assert!(done.after < 3 * done.live, "{done:?}");
     assert!(!dir.path().join("db.compacting").exists());
     let mut store = open(dir.path());
     assert_eq!(held(&store), before);
