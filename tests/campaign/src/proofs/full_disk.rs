@@ -105,8 +105,7 @@ impl Machine {
     fn new(campaign: &Campaign) -> anyhow::Result<Self> {
         let dir = campaign.dir("full-disk")?;
         let mount = Mount::ext4(&dir, IMAGE_MEGABYTES)?;
-        let site = campaign.site(&dir.join("state"));
-        fs::create_dir(&site.state)?;
+        let site = campaign.site(&dir.join("state")).with_long_leases()?;
         let (head, ledger) = (site.start()?, Shared::default());
         let (clients, running) = campaign.runtime.block_on(async {
             let clients = Clients::connect(&site).await?;

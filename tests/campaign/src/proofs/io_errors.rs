@@ -139,7 +139,7 @@ impl Store {
         let tools = campaign.dir("tools")?;
         let dir = campaign.dir(&format!("io-errors-{number}"))?;
         Ok(Self {
-            site: campaign.site(&dir),
+            site: campaign.site(&dir).with_long_leases()?,
             ledger: Shared::default(),
             load: None,
             library: helper::fault_library(&tools)?,

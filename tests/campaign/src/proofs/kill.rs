@@ -93,7 +93,7 @@ impl Store {
     fn new(campaign: &Campaign, number: u64) -> anyhow::Result<Self> {
         let dir = campaign.dir(&format!("kill-{number}"))?;
         Ok(Self {
-            site: campaign.site(&dir),
+            site: campaign.site(&dir).with_long_leases()?,
             dir,
             ledger: Shared::default(),
             load: None,

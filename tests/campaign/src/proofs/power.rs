@@ -110,8 +110,7 @@ impl Machine {
     fn new(campaign: &Campaign, disk: Disk) -> anyhow::Result<Self> {
         let (dir, tools) = (campaign.dir("power")?, campaign.dir("tools")?);
         let mount = Mount::ext4(&dir, IMAGE_MEGABYTES)?;
-        let mut site = campaign.site(&dir.join("state"));
-        std::fs::create_dir(&site.state)?;
+        let mut site = campaign.site(&dir.join("state")).with_long_leases()?;
         // The cluster's keys and the empty store are on the disk before anything breaks.
         site.start()?.kill()?;
         helper::command("sync", &["--file-system", &site.state.to_string_lossy()])?;
