@@ -117,6 +117,9 @@ impl Core {
     /// Decides what follows from an input. Never fails, never waits.
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Step {
         let mut step = Step::default();
+        if !mutated!(DayAfterInput) {
+            self.begin_day(now, &mut step);
+        }
         match input {
             Input::Submit {
                 request,

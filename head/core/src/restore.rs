@@ -41,7 +41,7 @@ impl Core {
     /// put in place again.
     pub fn restore(config: Config, now: Timestamp, rows: Rows) -> (Self, Step) {
         let mut core = Self::new(config);
-        core.budgets.begin_day(now);
+        core.budgets.begin_at_start(now, &rows.projects);
         for row in &rows.ledgers {
             core.budgets.insert_task(row);
         }

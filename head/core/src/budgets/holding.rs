@@ -105,12 +105,7 @@ impl Core {
         let Ending::Retry { reason } = ending else {
             return ending;
         };
-        let owners = self.owners(id);
-        let tasks: Vec<Owner> = owners
-            .into_iter()
-            .filter(|owner| matches!(owner, Owner::Task(_)))
-            .collect();
-        match self.budgets.hold(now, &tasks) {
+        match self.task_hold(now, id) {
             None => Ending::Retry { reason },
             Some(mut why) => {
                 why.message = format!("{}; the last attempt ended by {reason}", why.message);
@@ -120,6 +115,13 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Why the budgets of a task and those above it, and not its project's, forbid its start.
+    pub(super) fn task_hold(&self, now: Timestamp, id: TaskId) -> Option<Failure> {
+        let owners = self.owners(id).into_iter();
+        let tasks = owners.filter(|owner| matches!(owner, Owner::Task(_)));
+        self.budgets.hold(now, &tasks.collect::<Vec<_>>())
     }
 
     /// Holds a queued task whose budget is used up; whether it is held.

@@ -74,6 +74,7 @@ impl Budgets {
         let chain = std::iter::successors(own, above);
         let known = chain.filter(|id| self.tasks.contains_key(id));
         let project = project.filter(|id| self.projects.contains_key(*id));
+        let project = project.filter(|_| !mutated!(ProjectUseIgnored));
         known
             .map(Owner::Task)
             .chain(project.cloned().map(Owner::Project))

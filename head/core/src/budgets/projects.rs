@@ -80,6 +80,16 @@ impl Budgets {
         self.projects.insert(id.clone(), project);
     }
 
+    /// The day of a start. A clock that was set back over midnight begins no day anew; one that
+    /// was days ahead is not believed.
+    pub fn begin_at_start(&mut self, now: Timestamp, rows: &[ProjectRow]) {
+        self.begin_day(now);
+        let next = self.day + 1;
+        if rows.iter().any(|row| row.day == next) && !mutated!(DayAgain) {
+            self.day = next;
+        }
+    }
+
     /// A new day; whether it is one.
     pub fn begin_day(&mut self, now: Timestamp) -> bool {
         let today = now.0 / DAY_MS;
@@ -87,8 +97,14 @@ impl Budgets {
             return false;
         }
         self.day = today;
-        for project in self.projects.values_mut() {
-            project.added = Budget::default();
+        for project in self
+            .projects
+            .values_mut()
+            .filter(|_| !mutated!(DayNeverEnds))
+        {
+            if !mutated!(RaiseForEver) {
+                project.added = Budget::default();
+            }
             project.ledger.begin_day(now);
             project.renew();
         }

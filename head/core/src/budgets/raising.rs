@@ -6,6 +6,7 @@ use super::Owner;
 use crate::{
     Core, Step,
     row::{EndStatus, State},
+    task::Task,
 };
 
 impl Core {
@@ -45,8 +46,8 @@ impl Core {
 
     /// Queues a task again that had stopped at a budget which allows it to go on.
     fn go_on(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
-        let owners = self.owners(id);
-        if self.budgets.hold(now, &owners).is_some() || mutated!(RaiseForgotten) {
+        // Where only the project's day is over it goes on, and is held until the next one.
+        if self.task_hold(now, id).is_some() || mutated!(RaiseForgotten) {
             return;
         }
         let Some(task) = self.tasks.get_mut(&id) else {
@@ -80,8 +81,7 @@ impl Core {
     ) -> Option<ProjectId> {
         let (id, name) = self.find_project(wanted)?;
         if !self.budgets.projects.contains_key(&id) {
-            let configured = self.config.daily_budget(&id, &name);
-            self.budgets.open_project(&id, &name, configured);
+            self.open_ledger(&id, &name);
         }
         let project = self.budgets.projects.get_mut(&id)?;
         if add {
@@ -99,6 +99,20 @@ impl Core {
         self.enforce(now, &owner, step);
         self.release_held(now, step);
         Some(id)
+    }
+
+    /// The first budget of a project is for what runs already, too.
+    fn open_ledger(&mut self, id: &ProjectId, name: &str) {
+        let configured = self.config.daily_budget(id, name);
+        self.budgets.open_project(id, name, configured);
+        let of_it = |task: &&Task| task.row.facts.project.as_ref().is_some_and(|p| p.0 == *id);
+        let tasks = self.tasks.values().filter(of_it);
+        let held = tasks.filter_map(|task| Some((task.attempt(), task.held_since()?)));
+        let held: Vec<_> = held.filter(|_| !mutated!(FirstBudgetTooLate)).collect();
+        for (attempt, since) in held {
+            let owner = Owner::Project(id.clone());
+            self.budgets.open(&owner, attempt, since);
+        }
     }
 
     fn find_project(&self, wanted: &str) -> Option<(ProjectId, String)> {

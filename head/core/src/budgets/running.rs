@@ -12,7 +12,7 @@ impl Budgets {
         ledgers.any(|ledger| ledger.is_stopped(attempt))
     }
 
-    fn open(&mut self, owner: &Owner, attempt: AttemptId, since: Timestamp) {
+    pub(super) fn open(&mut self, owner: &Owner, attempt: AttemptId, since: Timestamp) {
         let Some(ledger) = self.ledger_mut(owner) else {
             return;
         };
@@ -142,7 +142,9 @@ impl Core {
             if let Some(was_stopped) = ledger.close(now, attempt, charged) {
                 stopped |= was_stopped;
                 self.budgets.note_time(owner);
-                if !mutated!(UseNotWritten) {
+                let of_project = matches!(owner, Owner::Project(_));
+                let lost = of_project && mutated!(ProjectUseNotWritten);
+                if !lost && !mutated!(UseNotWritten) {
                     step.changes.extend(self.budgets.change(owner));
                 }
             }
@@ -154,10 +156,18 @@ impl Core {
         stopped.then(|| self.over_budget(now, &owners))
     }
 
-    /// Time has passed: wall time may be over, or a day.
-    pub(crate) fn tick_budgets(&mut self, now: Timestamp, step: &mut Step) {
+    /// The first input of a day counts for that day already: use that it reports, a raise that it
+    /// asks for.
+    pub(crate) fn begin_day(&mut self, now: Timestamp, step: &mut Step) {
         if self.budgets.begin_day(now) {
             self.release_held(now, step);
+        }
+    }
+
+    /// Time has passed: wall time may be over.
+    pub(crate) fn tick_budgets(&mut self, now: Timestamp, step: &mut Step) {
+        if mutated!(DayAfterInput) {
+            self.begin_day(now, step);
         }
         let over = |ledger: &Ledger| ledger.time_is_over_at().is_some_and(|at| at <= now);
         let running = self.budgets.running().filter(|(_, ledger)| over(ledger));

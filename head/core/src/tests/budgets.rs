@@ -14,7 +14,7 @@ use crate::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn budget(text: &str) -> Budget {
+pub(super) fn budget(text: &str) -> Budget {
     text.parse().unwrap()
 }
 
@@ -30,7 +30,7 @@ fn below(parent: TaskId) -> NewTask {
     new
 }
 
-fn in_project(text: &str) -> NewTask {
+pub(super) fn in_project(text: &str) -> NewTask {
     let mut new = task();
     new.spec.project = Some(ProjectRef {
         id: text.parse().unwrap(),
@@ -41,11 +41,11 @@ fn in_project(text: &str) -> NewTask {
     new
 }
 
-fn bench() -> Bench {
+pub(super) fn bench() -> Bench {
     with_config(Config::default())
 }
 
-fn with_config(config: Config) -> Bench {
+pub(super) fn with_config(config: Config) -> Bench {
     let mut bench = Bench::with(config);
     let _ = bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[]);
     bench
@@ -58,7 +58,7 @@ fn usage(tokens: u64) -> Usage {
     }
 }
 
-fn meter(bench: &mut Bench, id: AttemptId, tokens: u64) -> Step {
+pub(super) fn meter(bench: &mut Bench, id: AttemptId, tokens: u64) -> Step {
     bench.give(Input::Metered {
         connection: ConnectionId(1),
         worker: "a".parse().unwrap(),
@@ -70,7 +70,12 @@ fn meter(bench: &mut Bench, id: AttemptId, tokens: u64) -> Step {
     })
 }
 
-fn end(bench: &mut Bench, id: AttemptId, tokens: u64, failure: Option<FailureCode>) -> Step {
+pub(super) fn end(
+    bench: &mut Bench,
+    id: AttemptId,
+    tokens: u64,
+    failure: Option<FailureCode>,
+) -> Step {
     let ReportBody::Finished(mut outcome) = finished(failure) else {
         unreachable!("it is an end");
     };
@@ -83,7 +88,7 @@ fn end(bench: &mut Bench, id: AttemptId, tokens: u64, failure: Option<FailureCod
 }
 
 /// What was ordered to stop, and why.
-fn stops(step: &Step) -> Vec<(TaskId, StopReason)> {
+pub(super) fn stops(step: &Step) -> Vec<(TaskId, StopReason)> {
     let stop = |message: &Message| match message {
         Message::Stop {
             attempt, reason, ..

@@ -4,6 +4,7 @@ mod accounts;
 mod bench;
 mod budgets;
 mod cordon;
+mod days;
 mod dependants;
 mod dispatch;
 mod elsewhere;

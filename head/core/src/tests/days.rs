@@ -1,0 +1,103 @@
+//! Where a day of a project's budget begins and ends.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use orchestra_types::{TaskId, Timestamp};
+
+use super::{
+    bench::{Bench, attempt, rows, worker},
+    budgets::{bench, budget, end, in_project, meter, stops, with_config},
+};
+use crate::{Config, Input, RequestId, Step, StopReason};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn of_100_tokens() -> Config {
+    Config {
+        budgets: BTreeMap::from([("p".to_owned(), budget("100tokens"))]),
+        ..Config::default()
+    }
+}
+
+fn set(bench: &mut Bench, text: &str, add: bool) -> Step {
+    bench.give(Input::SetProjectBudget {
+        request: RequestId(1),
+        project: "p".to_owned(),
+        budget: budget(text),
+        add,
+    })
+}
+
+/// How many tokens the project has used today.
+fn used(bench: &Bench) -> u64 {
+    bench.core.project_budgets(bench.now)[0].spent.tokens
+}
+
+/// The first moment of the next day; nobody looks before.
+fn next_day(now: Timestamp) -> Timestamp {
+    let day = u64::try_from(DAY.as_millis()).unwrap();
+    Timestamp((now.0 / day + 1) * day)
+}
+
+#[test]
+fn what_is_added_at_the_first_call_of_a_day_is_for_that_day() {
+    let mut bench = with_config(of_100_tokens());
+    let _ = bench.add(in_project("p"));
+    bench.now = next_day(bench.now);
+    let _ = set(&mut bench, "50tokens", true);
+    let today = bench.core.project_budgets(bench.now)[0].today;
+    assert_eq!(today, budget("150tokens"));
+}
+
+#[test]
+fn an_end_that_is_the_first_to_be_heard_of_on_a_day_counts_for_what_was_used_on_it() {
+    let mut bench = with_config(of_100_tokens());
+    let id = bench.add(in_project("p"));
+    let _ = meter(&mut bench, attempt(id, 1), 30);
+    bench.now = next_day(bench.now);
+    let _ = end(&mut bench, attempt(id, 1), 70, None);
+    assert_eq!(used(&bench), 40);
+}
+
+#[test]
+fn the_first_budget_of_a_project_is_for_what_runs_already() {
+    let mut bench = bench();
+    let id = bench.add(in_project("p"));
+    let _ = meter(&mut bench, attempt(id, 1), 500);
+    assert_eq!(stops(&set(&mut bench, "600tokens", false)), []);
+    let step = meter(&mut bench, attempt(id, 1), 600);
+    assert_eq!(stops(&step), [(id, StopReason::Budget)]);
+    assert_eq!(used(&bench), 600);
+}
+
+/// A head that is started again at this moment, after 100 tokens were used.
+fn started_again(at: impl Fn(Timestamp) -> Timestamp) -> Bench {
+    let mut bench = Bench::new();
+    bench.now = next_day(bench.now);
+    let mut changes = Vec::new();
+    let mut keep = |step: Step| changes.extend(step.changes);
+    keep(bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[]));
+    keep(bench.submit_step(vec![in_project("p")]));
+    keep(set(&mut bench, "100tokens", false));
+    keep(end(&mut bench, attempt(TaskId(1), 1), 100, None));
+    bench.now = at(bench.now);
+    let _ = bench.restore(rows(&changes));
+    bench
+}
+
+#[test]
+fn a_clock_that_was_set_back_over_midnight_begins_no_day_anew() {
+    let hour = 3_600_000;
+    let bench = started_again(|now| Timestamp(now.0 - hour));
+    assert_eq!(used(&bench), 100);
+    let bench = started_again(|now| Timestamp(now.0 + hour));
+    assert_eq!(used(&bench), 100);
+    let bench = started_again(|now| now.plus(DAY));
+    assert_eq!(used(&bench), 0, "it is another day");
+}
+
+#[test]
+fn a_clock_that_was_days_ahead_does_not_keep_a_day_for_ever() {
+    let bench = started_again(|now| Timestamp(now.0 - 3 * 24 * 3_600_000));
+    assert_eq!(used(&bench), 0);
+}
