@@ -34,6 +34,9 @@ pub fn account(worker: u8, runner: u8) -> Option<usize> {
     }
 }
 
+/// The one project.
+pub const PROJECT: &str = "dir-1";
+
 /// Who submits.
 pub const PEOPLE: [&str; 2] = ["x", "y"];
 
@@ -360,7 +363,7 @@ fn worker(n: usize, runners: &[RunnerName]) -> WorkerInfo {
 
 fn project() -> ProjectRef {
     ProjectRef {
-        id: "dir-1".parse().expect("a constant name"),
+        id: PROJECT.parse().expect("a constant name"),
         name: String::new(),
         dir: "/here".into(),
         machine: "a".parse().expect("a constant name"),

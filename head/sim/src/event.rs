@@ -10,7 +10,7 @@ use orchestra_types::{
     runner::{Readiness, WorkerInfo},
 };
 
-use crate::cast::{Cast, RUNNERS, Said, Want, tokens, usage};
+use crate::cast::{Cast, PROJECT, RUNNERS, Said, Want, tokens, usage};
 
 /// What of a worker's description can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,13 @@ pub enum Ask {
     Prioritise(TaskId, Priority),
     /// Let a task and its subtasks use more tokens.
     Raise(TaskId, u64),
+    /// Set what the project may use in a day, or add to today's.
+    Day {
+        /// Tokens.
+        tokens: u64,
+        /// Whether they are added.
+        add: bool,
+    },
     /// Make a task come again and again.
     Recur {
         /// The number of the request: its key.
@@ -265,6 +272,12 @@ fn question(request: RequestId, ask: &Ask, cast: &Cast) -> Input {
             task: *task,
             budget: tokens(*more),
             add: true,
+        },
+        Ask::Day { tokens: n, add } => Input::SetProjectBudget {
+            request,
+            project: PROJECT.to_owned(),
+            budget: tokens(*n),
+            add: *add,
         },
         Ask::Recur {
             key,

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use orchestra_core::{Config, Retention};
 
-use crate::{cast::RUNNERS, random::Random};
+use crate::{
+    cast::{PROJECT, RUNNERS, tokens},
+    random::Random,
+};
 
 macro_rules! switches {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
@@ -105,6 +108,8 @@ switches! {
     Prefetch = "prefetch",
     /// Tasks with budgets, and tasks that are a part of those.
     Budgets = "budgets",
+    /// What a project may use in a day, with midnight soon.
+    DailyBudgets = "daily-budgets",
     /// Tasks that may wait, run or be silent only for so long.
     Timeouts = "timeouts",
 }
@@ -156,6 +161,10 @@ impl Default for Limits {
     }
 }
 
+/// When most worlds begin: some day in 2026, by every clock.
+const BEGIN_MS: u64 = 1_780_000_000_000;
+/// A day, by which projects have budgets.
+pub const DAY_MS: u64 = 24 * 3600 * 1000;
 /// One world in this many of those that may have a crowd has one.
 const CROWD_ONE_IN: u64 = 8;
 /// Most tasks of a crowd.
@@ -178,6 +187,8 @@ pub struct Plan {
     pub clients: usize,
     /// Steps before it heals.
     pub steps: u32,
+    /// The moment at which it begins, in milliseconds since the Unix epoch.
+    pub begin: u64,
     /// The core's numbers.
     pub config: Config,
 }
@@ -189,8 +200,9 @@ impl Plan {
         let mask = random.bits();
         let on = Switches(if all { u64::MAX } else { mask }).without(limits.without);
         let lease = Duration::from_secs(random.between(5, 30));
-        let plan = Self {
+        let mut plan = Self {
             on,
+            begin: BEGIN_MS,
             workers: usize::try_from(random.between(1, 3)).unwrap_or(1),
             slots: u32::try_from(random.between(1, 3)).unwrap_or(1),
             prefetch: prefetch(on, random),
@@ -214,10 +226,22 @@ impl Plan {
                 ..base.clone()
             },
         };
+        if on.has(Switch::DailyBudgets) {
+            plan.before_midnight(random);
+        }
         if on.has(Switch::Crowds) && random.once_in(CROWD_ONE_IN) {
             plan.crowded(random)
         } else {
             plan
+        }
+    }
+
+    /// A new day comes soon, and the project may have a budget for each.
+    fn before_midnight(&mut self, random: &mut Random) {
+        self.begin = self.begin.next_multiple_of(DAY_MS) - random.between(1, 40_000);
+        if random.once_in(2) {
+            let budget = tokens(random.between(1, 80));
+            self.config.budgets.insert(PROJECT.to_owned(), budget);
         }
     }
 

@@ -153,6 +153,21 @@ pub struct Purse {
     pub attempts: u32,
 }
 
+/// What the project has used on a day, as its row says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Day {
+    /// Which, counted from the Unix epoch.
+    pub number: u64,
+    /// How many tokens it may use in a day, as a person has set it.
+    pub set: Option<u64>,
+    /// How many more on this one.
+    pub added: u64,
+    /// Tokens of attempts that ended.
+    pub spent: u64,
+    /// Attempts that ended and count.
+    pub attempts: u32,
+}
+
 /// The end of an attempt as its row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
@@ -250,6 +265,8 @@ pub struct Shadow {
     pub keys: Vec<Key>,
     /// What tasks have used.
     pub purses: Vec<(TaskId, Purse)>,
+    /// The day of the project.
+    pub day: Option<Day>,
     /// Up to which report of each worker is recorded.
     pub acked: [u64; WORKERS_MAX],
     /// Schedules.
@@ -612,7 +629,16 @@ impl Shadow {
                 self.schedules.push(Recurring::of(row));
             }
             Change::ForgetSchedule { id } => self.schedules.retain(|known| known.id != *id),
-            Change::Spec { .. } | Change::ForgetWorker { .. } | Change::Project(_) => {}
+            Change::Project(row) => {
+                self.day = Some(Day {
+                    number: row.day,
+                    set: row.budget.map(|budget| budget.tokens.unwrap_or(0)),
+                    added: row.added.tokens.unwrap_or(0),
+                    spent: row.spent.tokens,
+                    attempts: row.spent.attempts,
+                });
+            }
+            Change::Spec { .. } | Change::ForgetWorker { .. } => {}
         }
     }
 
@@ -626,6 +652,7 @@ impl Shadow {
         self.attempts.clone_from(&other.attempts);
         self.keys.clone_from(&other.keys);
         self.purses.clone_from(&other.purses);
+        self.day = other.day;
         self.schedules.clone_from(&other.schedules);
         self.acked = other.acked;
         self.epochs = other.epochs;

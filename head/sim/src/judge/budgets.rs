@@ -5,6 +5,7 @@ use orchestra_types::{AttemptId, TaskId};
 
 use super::{
     Judge,
+    days::OfDay,
     moves::{Move, met_limit, result},
 };
 use crate::{
@@ -15,22 +16,33 @@ use crate::{
     shadow::{Purse, Shade},
 };
 
+/// Whose budget is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A task's.
+    Task(TaskId),
+    /// The project's, today.
+    Project,
+}
+
 /// An attempt that is held.
 #[derive(Clone, Copy, Debug)]
-struct Run {
-    attempt: AttemptId,
+pub(super) struct Run {
+    pub attempt: AttemptId,
     /// What is known to be used so far.
     used: u64,
     /// Whether a budget ends it.
     stopped: bool,
     /// The stream on which it was told to end.
     told: Option<u64>,
+    /// What it uses of its project's day.
+    pub day: OfDay,
 }
 
 /// What the judge counts by itself.
 #[derive(Debug, Default)]
 pub(super) struct Money {
-    runs: Vec<Run>,
+    pub runs: Vec<Run>,
     purses: Vec<(TaskId, Purse)>,
 }
 
@@ -53,6 +65,7 @@ impl Judge {
             used: 0,
             stopped: false,
             told: None,
+            day: OfDay::default(),
         });
         self.money = Money {
             runs: runs.collect(),
@@ -61,7 +74,8 @@ impl Judge {
         for place in 0..self.money.runs.len() {
             let task = self.money.runs[place].attempt.task;
             let shade = self.shadow.task(task);
-            self.money.runs[place].stopped = self.used_up(task, &shade).is_some();
+            self.money.runs[place].stopped = self.used_up_by_tasks(task, &shade).is_some();
+            self.money.runs[place].day.stopped = shade.project && self.day_is_over();
         }
     }
 
@@ -110,7 +124,13 @@ impl Judge {
 
     /// The budget that keeps a task from being started.
     #[must_use]
-    pub fn used_up(&self, id: TaskId, shade: &Shade) -> Option<TaskId> {
+    pub fn used_up(&self, id: TaskId, shade: &Shade) -> Option<Owner> {
+        let tasks = self.used_up_by_tasks(id, shade).map(Owner::Task);
+        tasks.or_else(|| (shade.project && self.day_is_over()).then_some(Owner::Project))
+    }
+
+    /// The same among those of tasks.
+    pub(super) fn used_up_by_tasks(&self, id: TaskId, shade: &Shade) -> Option<TaskId> {
         if self.money.purses.is_empty() && shade.budget == 0 && shade.parent.is_none() {
             return None;
         }
@@ -130,7 +150,8 @@ impl Judge {
         let Some(result) = result(change).filter(|_| !change.old.cancel_requested) else {
             return false;
         };
-        let stopped = self.run_of(change).is_some_and(|run| run.stopped);
+        let run = self.run_of(change);
+        let stopped = run.is_some_and(|run| run.stopped || run.day.stopped);
         result == Result::OverBudget || (stopped && result != Result::Good)
     }
 
@@ -146,13 +167,16 @@ impl Judge {
                 let current = self.seen[usize::from(*worker)].connection == Some(*connection);
                 let shade = self.shadow.task(attempt.task);
                 let holder = shade.holder().is_some_and(|(holder, _)| holder == *worker);
-                if !current || !holder || self.payers(attempt.task).is_empty() {
+                let pays = !self.payers(attempt.task).is_empty();
+                let of_day = shade.project && self.today.open;
+                if !current || !holder || !(pays || of_day) {
                     return;
                 }
                 self.cover.hit(Point::Metered);
                 let mut runs = self.money.runs.iter_mut();
                 if let Some(run) = runs.find(|run| run.attempt == *attempt) {
-                    run.used = run.used.max(*used);
+                    run.used = if pays { run.used.max(*used) } else { run.used };
+                    run.day.read(if of_day { *used } else { 0 });
                 }
             }
             Event::Asked {
@@ -182,6 +206,7 @@ impl Judge {
                 used: 0,
                 stopped: false,
                 told: None,
+                day: OfDay::default(),
             }),
             (true, false) => self.pay(change),
             (true, true) | (false, false) => {}
@@ -214,6 +239,9 @@ impl Judge {
             purse.spent += run.used.max(used);
             purse.attempts += charged;
         }
+        if change.old.project {
+            self.today.pay(run.day, used, charged);
+        }
     }
 
     /// After each step: what is written is what was used; what runs under a budget that is used up
@@ -241,7 +269,7 @@ impl Judge {
         {
             for (id, shade) in self.shadow.tasks() {
                 let waits = shade.over_budget && shade.is_in_review();
-                let below = waits && self.used_up(id, shade).is_none();
+                let below = waits && self.used_up_by_tasks(id, shade).is_none();
                 let raised = match event {
                     Event::Asked {
                         ask: Ask::Raise(owner, _),
@@ -265,12 +293,15 @@ impl Judge {
         let Some((worker, _)) = shade.holder() else {
             return Ok(());
         };
-        if self.used_up(run.attempt.task, &shade).is_some() {
+        if self.used_up_by_tasks(run.attempt.task, &shade).is_some() {
             self.money.runs[place].stopped = true;
+        }
+        if shade.project && self.day_is_over() {
+            self.money.runs[place].day.stopped = true;
         }
         let run = self.money.runs[place];
         let connection = self.seen[usize::from(worker)].connection;
-        if !run.stopped || connection.is_none() {
+        if !(run.stopped || run.day.stopped) || connection.is_none() {
             return Ok(());
         }
         if run.told != connection {
@@ -291,7 +322,7 @@ impl Judge {
     pub(super) fn is_too_much(&self, attempt: AttemptId) -> bool {
         let shade = self.shadow.task(attempt.task);
         let mut runs = self.money.runs.iter();
-        let stopped = runs.any(|run| run.attempt == attempt && run.stopped);
+        let stopped = runs.any(|run| run.attempt == attempt && (run.stopped || run.day.stopped));
         stopped || self.used_up(attempt.task, &shade).is_some()
     }
 }

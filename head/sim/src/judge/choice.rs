@@ -206,6 +206,7 @@ impl Judge {
             hold!(BestFirst, !passed, "{id} goes before {other}");
         }
         self.count_turn(id, shade, n, &load)?;
+        self.starts_on(id);
         if shade.fallback == Some(runner) {
             self.cover.hit(Point::FallsBack);
         }

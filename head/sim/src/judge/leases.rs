@@ -141,7 +141,7 @@ impl Judge {
         });
         let moments = moments.flatten().filter(|at| *at > self.now);
         let due = leases.chain(moments).chain(self.clock_due());
-        let due = due.chain(self.runs_due()).min();
+        let due = due.chain(self.runs_due()).chain(self.midnight_due()).min();
         let asked = core.next_deadline().map(|at| at.0);
         let in_time = due.is_none_or(|due| asked.is_some_and(|asked| asked <= due));
         hold!(Deadlines, in_time, "due at {due:?}, it asks for {asked:?}");

@@ -161,6 +161,8 @@ impl Judge {
                 (ended && status.is_ended(), Point::PriorityRefused)
             }
             (Ask::Raise(id, _), Reply::Done(done)) => (id == done, Point::BudgetRaised),
+            (Ask::Day { .. }, Reply::ProjectDone(_)) => (before.project, Point::DaySet),
+            (Ask::Day { .. }, Reply::NoProject(_)) => (!before.project, Point::NoProject),
             (Ask::Applied(id), Reply::Done(done)) => (id == done, Point::RetryDone),
             (ask, reply) => self.schedule_reply(ask, reply, before.schedule),
         };

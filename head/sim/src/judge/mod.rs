@@ -8,6 +8,7 @@ mod ahead;
 mod budgets;
 mod choice;
 mod clocks;
+mod days;
 mod higher;
 mod leases;
 mod memory;
@@ -18,6 +19,8 @@ mod schedules;
 mod tasks;
 mod turns;
 mod workers;
+
+pub use budgets::Owner;
 
 use orchestra_core::{Change, Config, Core, Step};
 use orchestra_types::{TaskId, Timestamp};
@@ -64,6 +67,7 @@ pub struct Judge {
     moved: u64,
     calls: ahead::Calls,
     money: budgets::Money,
+    today: days::Today,
     clocks: clocks::Clocks,
     turns: turns::Turns,
     runs: schedules::Runs,
@@ -87,6 +91,7 @@ impl Judge {
             moved: 0,
             calls: ahead::Calls::default(),
             money: budgets::Money::default(),
+            today: days::Today::of(config),
             clocks: clocks::Clocks::default(),
             turns: turns::Turns::default(),
             runs: schedules::Runs::default(),
@@ -111,7 +116,9 @@ impl Judge {
         let before = self.before(event);
         self.note_calls(event);
         self.note(event);
+        self.begin_day();
         self.note_use(event);
+        self.note_day(event, &before);
         self.note_sign(event);
         self.note_runs();
         self.leases();
@@ -124,6 +131,7 @@ impl Judge {
         self.memory(event, step, core, cast)?;
         self.no_idle()?;
         self.money(event, step, core)?;
+        self.day(core)?;
         self.clocks(step, core)?;
         self.schedules(core)?;
         self.retention(step, core)?;
@@ -145,6 +153,7 @@ impl Judge {
                     before.schedule = known.find(|known| known.key == *key).copied();
                 }
                 Ask::ChangeSchedule(id, _) => before.schedule = self.shadow.schedule(*id),
+                Ask::Day { .. } => before.project = self.knows_project(),
                 Ask::Cordon(..) => {}
                 Ask::Cancel(task)
                 | Ask::Retry(task)
@@ -211,6 +220,7 @@ impl Judge {
             | Ask::Applied(_)
             | Ask::Cordon(..)
             | Ask::Raise(..)
+            | Ask::Day { .. }
             | Ask::Recur { .. }
             | Ask::ChangeSchedule(..)
             | Ask::Prioritise(..) => {}
@@ -274,6 +284,7 @@ impl Judge {
         self.shadow.copy(durable);
         self.turns = turns::Turns::default();
         self.forget_runs();
+        self.restore_day();
         self.restore_money();
         self.restore_clocks(core);
         let lease_ends = self.lease_from(now.0);
@@ -299,6 +310,8 @@ struct Before {
     open: u64,
     shade: Option<crate::shadow::Shade>,
     schedule: Option<crate::shadow::Recurring>,
+    /// Whether there is a project to have a budget.
+    project: bool,
     /// The stream that a worker had.
     connection: Option<u64>,
     epoch: u64,

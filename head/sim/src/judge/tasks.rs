@@ -329,7 +329,7 @@ impl Judge {
             Some(result) => {
                 let own = self.by_holder(change);
                 hold!(Fencing, own, "{id} ends after {:?}", change.event);
-                let used_up = self.used_up(*id, old).is_some();
+                let used_up = self.used_up_by_tasks(*id, old).is_some();
                 let plan = match expected(old, new, result) {
                     _ if over => None,
                     plan => plan,
@@ -339,6 +339,8 @@ impl Judge {
                 if over || (used_up && plan == Some(EndStatus::NeedsReview)) {
                     self.cover.hit(if used_up {
                         Point::BudgetAsks
+                    } else if old.project && self.day_is_over() {
+                        Point::DayUsedUp
                     } else {
                         Point::BudgetRaisedMeanwhile
                     });

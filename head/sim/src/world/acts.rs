@@ -122,6 +122,10 @@ impl World<'_> {
         }
         let ask = match self.random.below(8) {
             5 if self.has(Switch::Budgets) => self.raise(),
+            6 if self.has(Switch::DailyBudgets) => Some(Ask::Day {
+                tokens: self.random.between(1, 60),
+                add: self.random.once_in(2),
+            }),
             0 if self.has(Switch::Cancels) => self.cancel_target().map(Ask::Cancel),
             1 if self.has(Switch::Retries) => self.known_task().map(Ask::Retry),
             2 if self.has(Switch::Projects) => self.conflicted().map(Ask::Applied),
@@ -240,7 +244,7 @@ impl World<'_> {
         if self.has(Switch::Failures) {
             want.retries = u32::try_from(self.random.below(3)).unwrap_or(0);
         }
-        if self.has(Switch::Projects) {
+        if self.has(Switch::Projects) || self.has(Switch::DailyBudgets) {
             want.project = self.random.once_in(2);
         }
         if self.has(Switch::Dependencies) {
@@ -371,7 +375,7 @@ impl World<'_> {
             Some(_) | None => return,
         };
         let place = self.random.index(place);
-        let more = if self.has(Switch::Budgets) {
+        let more = if self.has(Switch::Budgets) || self.has(Switch::DailyBudgets) {
             self.random.below(30)
         } else {
             0

@@ -8,6 +8,7 @@ use crate::{
     cast::{Result as Ended, bits},
     cover::Point,
     event::Ask,
+    judge::Owner,
     plan::Switch,
     rule::{Checked, hold},
     shadow::{At, bit},
@@ -104,8 +105,13 @@ impl World<'_> {
         }
         for (id, shade) in self.judge.shadow.tasks() {
             let waits = matches!(shade.at, At::Queued { .. });
-            if let Some(owner) = self.judge.used_up(id, shade).filter(|_| waits) {
-                self.clients.send(Ask::Raise(owner, 1000));
+            match self.judge.used_up(id, shade).filter(|_| waits) {
+                Some(Owner::Task(owner)) => self.clients.send(Ask::Raise(owner, 1000)),
+                Some(Owner::Project) => self.clients.send(Ask::Day {
+                    tokens: 1000,
+                    add: true,
+                }),
+                None => {}
             }
         }
         if let Some(task) = self.conflicted() {

@@ -28,9 +28,6 @@ use client::Clients;
 use net::Stream;
 use worker::Worker;
 
-/// When worlds begin: some day in 2026, by every clock.
-const BEGIN_MS: u64 = 1_780_000_000_000;
-
 /// The head's process and what only it knows.
 #[derive(Debug)]
 struct Head {
@@ -89,7 +86,7 @@ impl<'a> World<'a> {
             core: Core::new(plan.config.clone()),
             inbox: std::collections::VecDeque::new(),
             closes: Vec::new(),
-            now: Timestamp(BEGIN_MS),
+            now: Timestamp(plan.begin),
             next_connection: 1,
         };
         Self {
@@ -103,7 +100,7 @@ impl<'a> World<'a> {
             next_stream: 1,
             clients: Clients::default(),
             acked: Vec::new(),
-            clock: BEGIN_MS,
+            clock: plan.begin,
             ahead: 0,
             closed: 0,
             trace,
