@@ -101,6 +101,7 @@ mod on {
         ParkTooShort: "an account is parked for less than its provider says",
         ParkForgottenByStart: "a restart forgets that an account is parked",
         FallbackIgnored: "no task falls back on another runner",
+        FallsBackOnce: "a task falls back on the first of several runners only",
         FallsBackAtOnce: "a task falls back on another runner although the first one may be used",
         FallsBackForEver: "tasks go on to fall back when the account is not parked any more",
         LimitCharged: "a limit of the account is charged to the task",

@@ -316,7 +316,12 @@ impl Requirement {
         parked: &'a BTreeSet<RunnerName>,
     ) -> impl Iterator<Item = &'a RunnerName> {
         let mut open = true;
-        let named = self.runner.iter().chain(&self.fallback);
+        let most = if mutated!(FallsBackOnce) {
+            2
+        } else {
+            usize::MAX
+        };
+        let named = self.runner.iter().chain(&self.fallback).take(most);
         named.take_while(move |name| {
             let next = parked.contains(*name) || mutated!(FallsBackAtOnce);
             std::mem::replace(&mut open, next && !mutated!(FallbackIgnored))

@@ -37,6 +37,9 @@ pub fn account(worker: u8, runner: u8) -> Option<usize> {
 /// The one project.
 pub const PROJECT: &str = "dir-1";
 
+/// The places of runners to fall back on, best first.
+pub type Fallback = [Option<u8>; 2];
+
 /// Who submits.
 pub const PEOPLE: [&str; 2] = ["x", "y"];
 
@@ -61,8 +64,8 @@ pub struct Want {
     pub priority: Priority,
     /// The place of a runner in [`RUNNERS`].
     pub runner: Option<u8>,
-    /// The place of the runner that it falls back on.
-    pub fallback: Option<u8>,
+    /// The places of the runners that it falls back on, one after the other.
+    pub fallback: Fallback,
     /// The worker on whose machine it must run.
     pub machine: Option<u8>,
     /// Whether the worker must have the label that only the first one has.
@@ -96,7 +99,7 @@ impl Want {
         Self {
             priority: Priority::Normal,
             runner: None,
-            fallback: None,
+            fallback: [None; 2],
             machine: None,
             labelled: false,
             retries: 0,
@@ -229,7 +232,7 @@ impl Cast {
         let mut spec = self.spec.clone();
         spec.priority = want.priority;
         spec.runner = want.runner.map(|n| self.runners[usize::from(n)].clone());
-        let fallback = want.fallback.iter();
+        let fallback = want.fallback.iter().flatten();
         spec.fallback = fallback
             .map(|n| self.runners[usize::from(*n)].clone())
             .collect();

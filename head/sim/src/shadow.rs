@@ -11,7 +11,7 @@ use orchestra_types::{
     TaskStatus, runner::Readiness,
 };
 
-use crate::cast::{ACCOUNTS, Cast, PEOPLE, WORKERS_MAX, bits};
+use crate::cast::{ACCOUNTS, Cast, Fallback, PEOPLE, WORKERS_MAX, bits};
 
 /// Where a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +79,8 @@ pub struct Shade {
     pub priority: Priority,
     /// The runner that it names.
     pub runner: Option<u8>,
-    /// The runner that it falls back on.
-    pub fallback: Option<u8>,
+    /// The runners that it falls back on, one after the other.
+    pub fallback: Fallback,
     /// The machine that it names.
     pub machine: Option<u8>,
     /// Whether it wants the label.
@@ -125,7 +125,7 @@ const NOTHING: Shade = Shade {
     conflict: false,
     priority: Priority::Normal,
     runner: None,
-    fallback: None,
+    fallback: [None; 2],
     machine: None,
     labelled: false,
     project: false,
@@ -321,10 +321,10 @@ impl Shade {
                 .is_some_and(|reason| reason.code == FailureCode::ApplyConflict),
             priority: facts.priority,
             runner: facts.runner.as_ref().and_then(|name| cast.runner(name)),
-            fallback: facts
-                .terms
-                .as_ref()
-                .and_then(|terms| cast.runner(terms.fallback.first()?)),
+            fallback: [0, 1].map(|place| {
+                let terms = facts.terms.as_deref()?;
+                cast.runner(terms.fallback.get(place)?)
+            }),
             machine: facts.machine.as_ref().and_then(|id| cast.machine(id)),
             labelled: !facts.requires.is_empty(),
             project: facts.project.is_some(),

@@ -116,15 +116,19 @@ impl Judge {
         alive && open && here && labelled && slots > 0 && does
     }
 
-    /// Whether a task may go to a runner: the one that it names, or the one that it falls back on
-    /// while the first one is parked; an agent if it names none.
+    /// Whether a task may go to a runner: the one that it names, or one that it falls back on while
+    /// all before that are parked; an agent if it names none.
     pub(super) fn wants(&self, shade: &Shade, runner: usize) -> bool {
-        let is = |named: u8| usize::from(named) == runner;
-        match shade.runner {
-            None => runner != RUNNERS.len() - 1,
-            Some(named) if is(named) => true,
-            Some(named) => shade.fallback.is_some_and(is) && self.is_parked(named),
+        if shade.runner.is_none() {
+            return runner != RUNNERS.len() - 1;
         }
+        let is = |named: u8| usize::from(named) == runner;
+        let mut named = shade
+            .runner
+            .into_iter()
+            .chain(shade.fallback.into_iter().flatten());
+        let first = named.find(|named| is(*named) || !self.is_parked(*named));
+        first.is_some_and(is)
     }
 
     /// Whether a runner is ready somewhere, and its account is parked wherever it is.
@@ -207,8 +211,14 @@ impl Judge {
         }
         self.count_turn(id, shade, n, &load)?;
         self.starts_on(id);
-        if shade.fallback == Some(runner) {
-            self.cover.hit(Point::FallsBack);
+        match shade
+            .fallback
+            .iter()
+            .position(|named| *named == Some(runner))
+        {
+            Some(0) => self.cover.hit(Point::FallsBack),
+            Some(_) => self.cover.hit(Point::FallsBackAgain),
+            None => {}
         }
         if !fills_only {
             return Ok(());

@@ -253,6 +253,9 @@ impl World<'_> {
         if self.has(Switch::Requirements) {
             self.require(&mut want);
         }
+        if self.has(Switch::Fallbacks) && self.random.once_in(2) {
+            self.fall_back(&mut want);
+        }
         if self.has(Switch::Shares) {
             want.share = u8::from(self.random.once_in(2));
         }
@@ -311,9 +314,6 @@ impl World<'_> {
         match self.random.below(8) {
             0 | 1 => {
                 want.runner = u8::try_from(self.random.below(3)).ok();
-                if self.has(Switch::Fallbacks) && !self.random.once_in(3) {
-                    want.fallback = want.runner.map(|runner| (runner + 1) % 3);
-                }
             }
             2 => {
                 let n = self.random.index(self.workers.len());
@@ -322,6 +322,15 @@ impl World<'_> {
             3 => want.labelled = true,
             _ => {}
         }
+    }
+
+    /// A task of a runner with an account falls back on one of the others, or both.
+    fn fall_back(&mut self, want: &mut Want) {
+        let first = u8::try_from(self.random.below(2)).unwrap_or(0);
+        let other = if self.random.once_in(2) { 1 } else { 2 };
+        let second = self.random.once_in(2).then_some(3 - other);
+        want.runner = Some(first);
+        want.fallback = [Some(other), second].map(|step| step.map(|step| (first + step) % 3));
     }
 
     /// A call reaches the head, in any order.
