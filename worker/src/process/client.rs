@@ -132,7 +132,8 @@ pub struct Process {
 enum State {
     Running {
         orders: UnixStream,
-        input: UnixStream,
+        /// None until there is input: most attempts never have any.
+        input: Option<UnixStream>,
     },
     Ended(ExitRecord),
 }
@@ -222,9 +223,11 @@ impl Process {
             if let Some(line) = self.line()? {
                 return Ok(ProcessEvent::Line(line));
             }
+            self.reach_input();
             match &self.state {
                 State::Ended(record) => return Ok(ProcessEvent::Exited(record.clone())),
                 State::Running { orders, input } => {
+                    let input = input.as_ref();
                     if let Word::Closed = listen(orders, input, &mut self.pending).await {
                         self.find_end()?;
                     }
@@ -299,10 +302,33 @@ impl Process {
     }
 
     fn queue(&mut self, frame: &Frame) {
-        if let State::Running { input, .. } = &self.state {
-            self.pending.extend_from_slice(&frame.encode());
+        if matches!(self.state, State::Ended(_)) {
+            return;
+        }
+        self.pending.extend_from_slice(&frame.encode());
+        self.reach_input();
+        if let State::Running {
+            input: Some(input), ..
+        } = &self.state
+        {
             // What does not go now goes while `next` is awaited.
             let _later = flush(input, &mut self.pending);
+        }
+    }
+
+    /// Makes the way for input once there is some.
+    fn reach_input(&mut self) {
+        let State::Running { input, .. } = &mut self.state else {
+            return;
+        };
+        if self.pending.is_empty() || input.is_some() {
+            return;
+        }
+        match stream(&self.dir) {
+            Ok(stream) => *input = Some(stream),
+            Err(error) if is_gone(&error) => self.pending.clear(),
+            // Trouble of our own, such as too many open files: again at the next look.
+            Err(error) => tracing::warn!(%error, "the input of an agent waits"),
         }
     }
 
@@ -391,7 +417,7 @@ enum Word {
 }
 
 /// Waits for a word, and sends pending input meanwhile.
-async fn listen(orders: &UnixStream, input: &UnixStream, pending: &mut Vec<u8>) -> Word {
+async fn listen(orders: &UnixStream, input: Option<&UnixStream>, pending: &mut Vec<u8>) -> Word {
     loop {
         tokio::select! {
             ready = orders.readable() => {
@@ -406,13 +432,24 @@ async fn listen(orders: &UnixStream, input: &UnixStream, pending: &mut Vec<u8>) 
                     Err(_) => return Word::Closed,
                 }
             }
-            ready = input.writable(), if !pending.is_empty() => {
-                if ready.is_err() || flush(input, pending).is_err() {
+            sent = send_pending(input, pending), if !pending.is_empty() => {
+                if sent.is_err() {
                     pending.clear();
                 }
             }
             () = tokio::time::sleep(LOOK_EVERY) => return Word::Grew,
         }
+    }
+}
+
+/// Waits until some of it can be sent, and sends that; for ever while there is no way for it.
+async fn send_pending(input: Option<&UnixStream>, pending: &mut Vec<u8>) -> io::Result<()> {
+    match input {
+        Some(input) => {
+            input.writable().await?;
+            flush(input, pending)
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -440,15 +477,16 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 fn connect(dir: &Path) -> io::Result<State> {
-    let stream = || {
-        let stream = link::connect(dir)?;
-        stream.set_nonblocking(true)?;
-        UnixStream::from_std(stream)
-    };
     Ok(State::Running {
-        orders: stream()?,
-        input: stream()?,
+        orders: stream(dir)?,
+        input: None,
     })
+}
+
+fn stream(dir: &Path) -> io::Result<UnixStream> {
+    let stream = link::connect(dir)?;
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
 }
 
 fn read_exit(dir: &Path) -> Result<Option<ExitRecord>> {
@@ -491,6 +529,53 @@ fn at(what: &'static str, dir: &Path) -> impl Fn(io::Error) -> ProcessError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn running(dir: &Path) -> Process {
+        Process {
+            dir: dir.to_owned(),
+            stdout: Follower::new(Stream::Stdout, dir.join(files::STDOUT), 0),
+            stderr: Follower::new(Stream::Stderr, dir.join(files::STDERR), 0),
+            state: connect(dir).unwrap(),
+            pending: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_way_for_input_is_made_when_there_is_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = link::listen(dir.path()).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut process = running(dir.path());
+        let (_orders, _) = listener.accept().unwrap();
+        let none = listener.accept().unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
+        process.write_stdin(b"hello").unwrap();
+        let (mut input, _) = listener.accept().unwrap();
+        input.set_nonblocking(false).unwrap();
+        let read = tokio::task::spawn_blocking(move || Frame::read(&mut input).unwrap());
+        let frame = tokio::select! {
+            frame = read => frame.unwrap(),
+            event = process.next() => panic!("{event:?}"),
+        };
+        assert_eq!(frame, Some(Frame::Input(b"hello".to_vec())));
+    }
+
+    #[tokio::test]
+    async fn input_for_who_is_gone_is_dropped_and_trouble_of_our_own_costs_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = link::listen(dir.path()).unwrap();
+        let mut process = running(dir.path());
+        let socket = dir.path().join(files::SOCKET);
+        // A path that cannot be gone through is no sign of an end.
+        std::fs::rename(&socket, dir.path().join("aside")).unwrap();
+        std::os::unix::fs::symlink(files::SOCKET, &socket).unwrap();
+        process.write_stdin(b"hello").unwrap();
+        assert!(!process.pending.is_empty());
+        std::fs::rename(dir.path().join("aside"), &socket).unwrap();
+        drop(listener);
+        process.close_stdin();
+        assert!(process.pending.is_empty());
+    }
 
     #[test]
     fn a_directory_where_nothing_was_started_says_so() {

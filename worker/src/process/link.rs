@@ -1,8 +1,8 @@
 //! The words between a worker and a supervisor: frames one way, single bytes the other way.
 //!
 //! A frame is one byte that says what it is, the length of its payload (u32, little endian) and
-//! the payload. Frames are handled in the order of one connection, so input has one connection
-//! and orders have another: an order never waits behind input that the CLI does not read.
+//! the payload. Frames are handled in the order of one connection, so orders have one connection
+//! and input, once there is some, has another: an order never waits behind input that the CLI does not read.
 
 use std::{
     fs::File,
