@@ -126,6 +126,9 @@ impl Door {
         let process = Command::new(&me.exe)
             .args(&me.prefix)
             .arg(NURSERY)
+            // IMPORTANT: for the allocator, before it begins: each thread of a supervisor would have
+            // memory of its own else. No CLI gets this: it inherits nothing.
+            .env("MALLOC_ARENA_MAX", "1")
             .current_dir("/")
             .stdin(theirs)
             .stdout(Stdio::null())

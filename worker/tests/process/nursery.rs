@@ -122,6 +122,9 @@ fn a_supervisor_has_nothing_of_an_earlier_attempt() {
         let place = first.tmp.path().to_str().unwrap();
         let of_the_first = |line: &&String| line.contains("secret-of") || line.contains(place);
         assert_eq!(seen.iter().find(of_the_first), None);
+        // What is meant for the supervisor's allocator is in its environment, and not in the CLI's.
+        let allocator = |line: &&String| line.starts_with("MALLOC_ARENA_MAX=");
+        assert_eq!(seen.iter().filter(allocator).count(), 1);
         running.kill().await;
         finish(&mut running).await;
     });
