@@ -95,29 +95,37 @@ pub fn describe(kind: ArtifactKind, path: &Path) -> io::Result<Artifact> {
     })
 }
 
-/// Stores a file at the head, unless the head has these bytes already; goes on where an upload was cut.
-pub async fn upload(bulk: &Bulk, artifact: Artifact, path: &Path) -> Result<(), Error> {
-    let done = try_upload(bulk, artifact, path).await;
-    if let Err(Error::Call(_)) = &done {
-        bulk.forget().await;
-    }
-    done
+/// What the head lacks of these, and how much of each it has already.
+pub async fn lacking(bulk: &Bulk, artifacts: &[Artifact]) -> Result<Vec<(Artifact, u64)>, Error> {
+    let mut client = bulk.client().await?;
+    let digests = artifacts.iter().map(|artifact| artifact.digest.0.to_vec());
+    let request = v1::HaveRequest {
+        digests: digests.collect(),
+    };
+    let answer = client.have(request).await;
+    let answer = forget_broken(bulk, answer).await?.into_inner();
+    let has = |place: usize| answer.have.get(place) == Some(&true);
+    let part = |place: usize| answer.partial.get(place).copied().unwrap_or(0);
+    let all = artifacts.iter().enumerate();
+    let lacking = all.filter(|(place, _)| !has(*place));
+    Ok(lacking.map(|(n, artifact)| (*artifact, part(n))).collect())
 }
 
-async fn try_upload(bulk: &Bulk, artifact: Artifact, path: &Path) -> Result<(), Error> {
+/// Stores a file at the head, which has its bytes up to `offset`.
+pub async fn upload(
+    bulk: &Bulk,
+    artifact: Artifact,
+    path: &Path,
+    offset: u64,
+) -> Result<(), Error> {
     let mut client = bulk.client().await?;
-    let digests = vec![artifact.digest.0.to_vec()];
-    let have = client.have(v1::HaveRequest { digests }).await?.into_inner();
-    if have.have == [true] {
-        return Ok(());
-    }
-    let offset = have.partial.first().copied().unwrap_or(0);
     let (chunks, outgoing) = mpsc::channel(CHUNKS_BOUND);
     let source = path.to_owned();
     let reader =
         tokio::task::spawn_blocking(move || send_chunks(artifact, offset, &source, &chunks));
     let reader = AbortOnDropHandle::new(reader);
     let answer = client.upload(ReceiverStream::new(outgoing)).await;
+    let answer = forget_broken(bulk, answer).await;
     // A file that could not be read ends the stream early: that is the error to tell.
     reader
         .await
@@ -130,6 +138,17 @@ async fn try_upload(bulk: &Bulk, artifact: Artifact, path: &Path) -> Result<(), 
         })?;
     answer?;
     Ok(())
+}
+
+/// After a call that failed the next one dials anew.
+async fn forget_broken<T>(
+    bulk: &Bulk,
+    answer: Result<T, tonic::Status>,
+) -> Result<T, tonic::Status> {
+    if answer.is_err() {
+        bulk.forget().await;
+    }
+    answer
 }
 
 fn send_chunks(

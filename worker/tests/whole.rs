@@ -91,6 +91,31 @@ async fn a_task_is_run_followed_delivered_and_cleaned_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_is_asked_once_for_a_result_and_gets_only_what_it_lacks() {
+    let head = FakeHead::start().await;
+    let _worker = Worker::start(&head);
+    // The same bytes as two parts of a result.
+    let line = "echo same; echo same >&2; printf made > made.txt";
+    head.order(order::Body::Start(shell(1, line, Place::Empty, LONG)))
+        .await;
+    let first = head.finished(1).await;
+    let bytes = |kind| head.artifact(&first, kind).unwrap();
+    assert_eq!(bytes("log"), bytes("stderr"));
+    let mut sent = head.seen().uploads.clone();
+    sent.sort();
+    let stored: Vec<_> = head.seen().blobs.keys().cloned().collect();
+    assert_eq!(sent, stored, "each once");
+    assert_eq!(head.seen().asked, [stored.len()]);
+
+    head.order(order::Body::Start(shell(2, line, Place::Empty, LONG)))
+        .await;
+    let second = head.finished(2).await;
+    assert_eq!(first.artifacts, second.artifacts);
+    assert_eq!(head.seen().uploads.len(), stored.len());
+    assert_eq!(head.seen().asked, [stored.len(); 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_while_the_head_is_away() {
     let mut head = FakeHead::start().await;
     let worker = Worker::start(&head);

@@ -1,7 +1,10 @@
 //! Brings the result to the head: artifacts by hash, all events, then the final report.
 
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, stream::FuturesUnordered};
 use orchestra_proto::v1;
-use orchestra_types::{Artifact, Failure, FailureCode, Outcome};
+use orchestra_types::{Artifact, Digest, Failure, FailureCode, Outcome};
 use tokio::time::sleep;
 
 use super::{
@@ -16,10 +19,12 @@ impl Attempt {
         self.control.stage.send_replace(Stage::Delivering);
         self.hurry.cancel();
         let mut outcome = Outcome::try_from(record::load_outcome(&self.files)?)?;
-        for artifact in std::mem::take(&mut outcome.artifacts) {
-            match self.upload(artifact).await {
-                Ok(()) => outcome.artifacts.push(artifact),
-                Err(error) => self.on_refused(&mut outcome, artifact, &error)?,
+        let artifacts = std::mem::take(&mut outcome.artifacts);
+        let refused = self.upload_all(&artifacts).await;
+        for artifact in artifacts {
+            match refused.get(&artifact.digest) {
+                None => outcome.artifacts.push(artifact),
+                Some(why) => self.on_refused(&mut outcome, artifact, why)?,
             }
         }
         self.settle().await?;
@@ -30,18 +35,59 @@ impl Attempt {
         Ok(Phase::Reported { seq })
     }
 
-    /// An error only where waiting cannot help.
-    async fn upload(&self, artifact: Artifact) -> Result<(), blobs::Error> {
-        let path = self.files.artifact(artifact.kind);
-        loop {
-            match blobs::upload(&self.shared.bulk, artifact, &path).await {
-                Err(error) if error.is_transient() => {
-                    tracing::debug!(attempt = %self.id, %error, "a result waits for the head");
-                    sleep(RETRY_AFTER).await;
-                }
-                done => return done,
+    /// Stores what the head lacks, all of it at once: each part waits for the head's disk. Why a part
+    /// was refused, where waiting cannot help.
+    async fn upload_all(&self, artifacts: &[Artifact]) -> BTreeMap<Digest, String> {
+        // The same bytes may be there as two kinds.
+        let parts: BTreeMap<Digest, Artifact> =
+            artifacts.iter().map(|part| (part.digest, *part)).collect();
+        let parts: Vec<Artifact> = parts.into_values().collect();
+        let mut uploads = FuturesUnordered::new();
+        for (part, from) in self.lacking(&parts).await {
+            uploads.push(async move { (part.digest, self.upload(part, from).await) });
+        }
+        let mut refused = BTreeMap::new();
+        while let Some((digest, done)) = uploads.next().await {
+            if let Err(error) = done {
+                refused.insert(digest, chain(&error));
             }
         }
+        refused
+    }
+
+    /// What the head lacks of these, and how much of each it has. Waits for a head that is away.
+    async fn lacking(&self, parts: &[Artifact]) -> Vec<(Artifact, u64)> {
+        if parts.is_empty() {
+            return Vec::new();
+        }
+        loop {
+            match blobs::lacking(&self.shared.bulk, parts).await {
+                Ok(lacking) => return lacking,
+                Err(error) if error.is_transient() => self.wait_for_head(&error).await,
+                // The answer to each part will say why.
+                Err(_) => return parts.iter().map(|part| (*part, 0)).collect(),
+            }
+        }
+    }
+
+    /// An error only where waiting cannot help.
+    async fn upload(&self, artifact: Artifact, mut from: u64) -> Result<(), blobs::Error> {
+        let path = self.files.artifact(artifact.kind);
+        loop {
+            match blobs::upload(&self.shared.bulk, artifact, &path, from).await {
+                Err(error) if error.is_transient() => self.wait_for_head(&error).await,
+                done => return done,
+            }
+            match self.lacking(&[artifact]).await.first() {
+                Some((_, has)) => from = *has,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn wait_for_head(&self, error: &blobs::Error) {
+        tracing::debug!(attempt = %self.id, %error, "a result waits for the head");
+        sleep(RETRY_AFTER).await;
     }
 
     /// One part that cannot be stored costs none of the others.
@@ -49,14 +95,11 @@ impl Attempt {
         &mut self,
         outcome: &mut Outcome,
         artifact: Artifact,
-        error: &blobs::Error,
+        why: &str,
     ) -> Result<(), Error> {
         let kind = artifact.kind.as_str();
-        let message = format!(
-            "the {kind} could not be stored at the head: {}",
-            chain(error)
-        );
-        tracing::warn!(attempt = %self.id, kind, error = chain(error), "an artifact was refused");
+        let message = format!("the {kind} could not be stored at the head: {why}");
+        tracing::warn!(attempt = %self.id, kind, error = why, "an artifact was refused");
         self.tell("result_refused", message.clone())?;
         outcome
             .failure

@@ -41,6 +41,10 @@ pub struct Seen {
     pub reports: Vec<v1::Report>,
     pub events: BTreeMap<Key, Vec<v1::Event>>,
     pub blobs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// How many hashes each question named for what it has.
+    pub asked: Vec<usize>,
+    /// What came up, by its hash.
+    pub uploads: Vec<Vec<u8>>,
     /// Where each download began.
     pub downloads: Vec<u64>,
     /// How many of the next downloads break in the middle of what is left.
@@ -291,7 +295,9 @@ impl Bulk for Service {
         if Sha256::digest(&bytes).as_slice() != artifact.digest {
             return Err(Status::invalid_argument("other bytes than named"));
         }
-        self.seen().blobs.insert(artifact.digest.clone(), bytes);
+        let mut seen = self.seen();
+        seen.uploads.push(artifact.digest.clone());
+        seen.blobs.insert(artifact.digest.clone(), bytes);
         Ok(Response::new(artifact))
     }
 
@@ -327,8 +333,9 @@ impl Bulk for Service {
         &self,
         request: Request<v1::HaveRequest>,
     ) -> Result<Response<v1::HaveResponse>, Status> {
-        let seen = self.seen();
+        let mut seen = self.seen();
         let digests = request.into_inner().digests;
+        seen.asked.push(digests.len());
         let have = digests.iter().map(|d| seen.blobs.contains_key(d)).collect();
         let partial = vec![0; digests.len()];
         Ok(Response::new(v1::HaveResponse { have, partial }))
