@@ -5,20 +5,25 @@
 //! cargo run --release -p orchestra-repo --example workspace -- 10000 100
 //! ```
 //!
-//! The numbers are the files of the repository and how many of them an agent changes. It prints one JSON
-//! document: milliseconds, the median of several rounds.
+//! The numbers are the files of the repository, how many of them an agent changes, and the rounds (7). It
+//! prints one JSON document.
+//!
+//! A manifest is measured as [`Workspace::look`] makes it while the agent works, and as a part of all that
+//! is collected at its end.
 
 use std::{
+    collections::BTreeMap,
     error::Error,
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use orchestra_repo::{Cache, Checkout, Collect, Plan, Workspace, scratch};
+use orchestra_types::Manifest;
 
-const ROUNDS: usize = 7;
 const BRANCH: &str = "orchestra/task_001";
 const DATE: i64 = 1_790_000_000;
 
@@ -27,36 +32,33 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 fn main() -> Result {
     let mut args = std::env::args().skip(1);
     let mut number = |default: usize| args.next().map_or(Ok(default), |text| text.parse());
-    let (files, changed) = (number(10_000)?, number(100)?);
+    let (files, changed, rounds) = (number(10_000)?, number(100)?, number(7)?);
     let tmp = tempfile::tempdir()?;
     let bench = Bench::new(tmp.path(), files)?;
-    let hard_links = median(|at| bench.copy("-al", at))?;
-    let copy = median(|at| bench.copy("-a", at))?;
-    let status = median(|_| run(&mut bench.git("status")))?;
-    let spawn = median(|_| run(&mut bench.git("version")))?;
-    let cold = median(|at| bench.workspace(at).map(drop))?;
-    let spare = median_of(|at| bench.spare(at))?;
-    let warm = median_of(|at| {
-        bench.cache.make_spare(&bench.commit)?;
-        timed(|| bench.workspace(at).map(drop))
-    })?;
-    let manifest = median_of(|at| bench.manifest(at, changed))?;
+    let (mut raw, mut without, mut with) = (Times::default(), Times::default(), Times::default());
+    // Before `cp`, since a file with one more link is one that changed.
+    for _ in 0..rounds {
+        raw.note("git_status", || run(&mut bench.git("status")))?;
+        raw.note("git_version", || run(&mut bench.git("version")))?;
+    }
+    for at in 0..rounds {
+        raw.note("cp_hard_links", || bench.copy("-al", at))?;
+        raw.note("cp", || bench.copy("-a", at))?;
+        bench.attempt(at, changed, &mut without)?;
+        with.note("spare_made_in_the_background", || {
+            Ok(bench.cache.make_spare(&bench.commit)?)
+        })?;
+        bench.attempt(at, changed, &mut with)?;
+    }
     println!(
         "{:#}",
         serde_json::json!({
             "files": files,
             "changed": changed,
-            "unit": "ms, median",
-            "raw": {
-                "cp_hard_links": hard_links,
-                "cp": copy,
-                "git_status": status,
-                "git_version": spawn,
-            },
-            "workspace_without_spare": cold,
-            "spare_made_in_the_background": spare,
-            "workspace_warm": warm,
-            "collect_manifest_patch_and_bundle": manifest,
+            "unit": "ms; of the processor, the mean of the rounds",
+            "raw": raw.json(),
+            "without_spare": without.json(),
+            "with_spare": with.json(),
         })
     );
     Ok(())
@@ -99,11 +101,7 @@ impl Bench {
         git
     }
 
-    fn workspace(&self, at: usize) -> Result<Workspace> {
-        let place = tempfile::Builder::new()
-            .prefix(&format!("at{at}-"))
-            .tempdir_in(&self.tmp)?
-            .keep();
+    fn workspace(&self, place: &Path) -> Result<Workspace> {
         Ok(Workspace::create(&Plan {
             cache: &self.cache,
             commit: &self.commit,
@@ -114,29 +112,29 @@ impl Bench {
         })?)
     }
 
-    fn spare(&self, at: usize) -> Result<f64> {
-        let time = timed(|| Ok(self.cache.make_spare(&self.commit)?))?;
-        // Taken, so that the next one is made again.
-        self.workspace(at)?;
-        Ok(time)
-    }
-
-    fn manifest(&self, at: usize, changed: usize) -> Result<f64> {
-        let workspace = self.workspace(at)?;
+    /// All of an attempt: each of its steps is noted.
+    fn attempt(&self, at: usize, changed: usize, times: &mut Times) -> Result {
+        let place = tempfile::tempdir_in(&self.tmp)?;
+        let workspace = times.note("workspace", || self.workspace(place.path()))?;
         write(workspace.dir(), changed, "second")?;
+        let right = |manifest: &Manifest| match manifest.entries.len() == changed {
+            true => Ok(()),
+            false => Err("the manifest is wrong"),
+        };
+        // The first look comes when the agent has worked for a second.
+        thread::sleep(Duration::from_secs(1));
+        times.note("settle", || Ok(workspace.settle()?))?;
+        right(&times.note("manifest", || Ok(workspace.look(&[])?))?)?;
         let out = self.tmp.join(format!("out{at}"));
-        timed(|| {
-            let collected = workspace.collect(&Collect {
+        let collected = times.note("collect_manifest_patch_and_bundle", || {
+            Ok(workspace.collect(&Collect {
                 out: &out,
                 message: "work",
                 exclude: &[],
                 secret: &[],
-            })?;
-            match collected.manifest.entries.len() == changed {
-                true => Ok(()),
-                false => Err("the manifest is wrong".into()),
-            }
-        })
+            })?)
+        })?;
+        Ok(right(&collected.manifest)?)
     }
 }
 
@@ -161,18 +159,46 @@ fn run(command: &mut Command) -> Result {
     }
 }
 
-fn median(mut work: impl FnMut(usize) -> Result) -> Result<f64> {
-    median_of(|at| timed(|| work(at)))
+/// What each step took, in milliseconds.
+#[derive(Default)]
+struct Times(BTreeMap<&'static str, Step>);
+
+#[derive(Default)]
+struct Step {
+    wall: Vec<f64>,
+    cpu: f64,
 }
 
-fn median_of(work: impl FnMut(usize) -> Result<f64>) -> Result<f64> {
-    let mut times = (0..ROUNDS).map(work).collect::<Result<Vec<_>>>()?;
-    times.sort_by(f64::total_cmp);
-    Ok((times[ROUNDS / 2] * 10.0).round() / 10.0)
+impl Times {
+    fn note<T>(&mut self, step: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let (start, cpu) = (Instant::now(), cpu_ms()?);
+        let value = work()?;
+        let step = self.0.entry(step).or_default();
+        step.wall.push(start.elapsed().as_secs_f64() * 1000.0);
+        step.cpu += cpu_ms()? - cpu;
+        Ok(value)
+    }
+
+    fn json(self) -> BTreeMap<&'static str, serde_json::Value> {
+        let rounded = |ms: f64| (ms * 10.0).round() / 10.0;
+        let told = |(name, mut step): (&'static str, Step)| {
+            step.wall.sort_by(f64::total_cmp);
+            let rounds = step.wall.len();
+            let value = serde_json::json!({
+                "median": rounded(step.wall[rounds / 2]),
+                "best": rounded(step.wall[0]),
+                "cpu": rounded(step.cpu / rounds as f64),
+            });
+            (name, value)
+        };
+        self.0.into_iter().map(told).collect()
+    }
 }
 
-fn timed(work: impl FnOnce() -> Result) -> Result<f64> {
-    let start = Instant::now();
-    work()?;
-    Ok(start.elapsed().as_secs_f64() * 1000.0)
+/// Processor time of this process and of those that it waited for; the kernel counts in steps of 10 ms.
+fn cpu_ms() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(") ").ok_or("no stat")?;
+    let ticks = fields.split(' ').skip(11).take(4).map(str::parse::<f64>);
+    Ok(ticks.sum::<std::result::Result<f64, _>>()? * 10.0)
 }

@@ -2,20 +2,24 @@
 
 use std::{
     fs,
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use orchestra_types::Manifest;
 
 use crate::{
+    beneath,
     error::{Error, IoContext, Result},
     git::{Git, Input, records},
-    manifest::{Raw, Renames, diff, manifest, renames_in_patch, write_patch},
+    index,
+    manifest::{Listed, Raw, Renames, Sides, diff, manifest, renames_in_patch, write_patch},
     names::is_checked_by_git,
     quarantine::{Format, Quarantine},
     snapshot::{Bundled, bundle},
-    stage::{Nested, Sizes, Stage, Warnings, is_below},
+    stage::{Conflicts, Nested, Sizes, Stage, Warnings, is_below},
     workspace::{HEAD_REF, Workspace},
 };
 
@@ -56,6 +60,22 @@ pub struct Collected {
     pub commit: String,
 }
 
+/// What an earlier collection left on the attempt's branch, and what this one builds on.
+struct Before {
+    commit: String,
+    tree: String,
+    parents: Vec<String>,
+    tree_of_tip: String,
+}
+
+/// The forms of a result.
+struct Forms {
+    commit: String,
+    bundle: Option<PathBuf>,
+    listed: Listed,
+    patch: PathBuf,
+}
+
 impl Workspace {
     /// Collects what changed since the base: the agent's own commits where they are sound, and
     /// one more for what was not committed. It may be called again and gives the same.
@@ -70,34 +90,57 @@ impl Workspace {
             None
         });
         let tip = tip.as_deref().unwrap_or(&self.base);
-        let bare = self.bare();
         fs::create_dir_all(how.out).at("create the directory", how.out)?;
-        let before = self.collected_before(&bare)?;
-        let tree = self.stage(tip, how, &mut warnings)?;
-        let (mut commit, mut bundle) = self.keep(tip, &tree, &before, how)?;
-        if let Some(written) = &bundle
-            && let Some(tree) = self.without_refused(&commit, written, &mut warnings)?
-        {
-            (commit, bundle) = self.keep(tip, &tree, &before, how)?;
+        let before = self.before(tip)?;
+        let index = index::Copy::of(self)?;
+        let git = index.git(self.git());
+        let tree = self.stage(&git, tip, how, &mut warnings)?;
+        let mut result = self.result(tip, &tree, &before, how)?;
+        if let Some(tree) = self.without_refused(&git, &result, &mut warnings)? {
+            result = self.result(tip, &tree, &before, how)?;
         }
-        let mut manifest = manifest(&bare, &self.base, &commit)?;
+        let mut manifest = result.listed.manifest;
         manifest.warnings.extend(warnings.into_list());
-        let patch = how.out.join("change.patch");
-        let renames = renames_in_patch(&manifest);
-        write_patch(&bare, &self.base, &commit, renames, &patch)?;
         Ok(Collected {
             manifest,
-            patch,
-            bundle,
+            patch: result.patch,
+            bundle: result.bundle,
             branch: self.branch.clone(),
-            commit,
+            commit: result.commit,
         })
     }
 
-    /// What the attempt's branch holds: a commit, its tree and its parents.
-    fn collected_before(&self, bare: &Git) -> Result<String> {
-        let full = format!("refs/heads/{}", self.branch);
-        bare.line(&["show", "--no-patch", "--format=%H %T %P", &full])
+    /// What the attempt's branch holds, and the tree of `tip`.
+    fn before(&self, tip: &str) -> Result<Before> {
+        let branch = self.full_branch();
+        let tree = |of: &str| format!("{of}^{{tree}}");
+        let args = ["rev-parse", &branch, &tree(&branch), &tree(tip)];
+        let parents = format!("{branch}^@");
+        let text = self.bare().line(&[&args[..], &[&parents]].concat())?;
+        let mut lines = text.lines().map(str::to_owned);
+        let mut next = || lines.next().unwrap_or_default();
+        Ok(Before {
+            commit: next(),
+            tree: next(),
+            tree_of_tip: next(),
+            parents: lines.collect(),
+        })
+    }
+
+    /// All forms of the result: the commit with its bundle, and what it says beside them.
+    fn result(&self, tip: &str, tree: &str, before: &Before, how: &Collect<'_>) -> Result<Forms> {
+        thread::scope(|scope| {
+            let told = scope.spawn(|| self.tell(tree, how.out));
+            let kept = self.keep(tip, tree, before, how);
+            let told = told.join().unwrap_or_else(|panic| resume_unwind(panic));
+            let ((commit, bundle), (listed, patch)) = (kept?, told?);
+            Ok(Forms {
+                commit,
+                bundle,
+                listed,
+                patch,
+            })
+        })
     }
 
     /// The tree as a commit on the attempt's branch, and as a bundle.
@@ -105,33 +148,47 @@ impl Workspace {
         &self,
         tip: &str,
         tree: &str,
-        before: &str,
+        before: &Before,
         how: &Collect<'_>,
     ) -> Result<(String, Option<PathBuf>)> {
         let bare = self.bare();
         let commit = commit(&bare, tip, tree, before, how.message)?;
-        let full = format!("refs/heads/{}", self.branch);
-        bare.output(&["update-ref", &full, &commit])?;
+        bare.output(&["update-ref", &self.full_branch(), &commit])?;
         let bundle = self.bundle(&bare, &commit, how.out)?;
         Ok((commit, bundle))
+    }
+
+    /// The tree as a manifest and as a patch.
+    fn tell(&self, tree: &str, out: &Path) -> Result<(Listed, PathBuf)> {
+        let (bare, old) = (self.bare(), &self.base);
+        let listed = manifest(&bare, Sides::Trees { old, new: tree })?;
+        let patch = out.join("change.patch");
+        let renames = renames_in_patch(&listed.manifest);
+        write_patch(&bare, old, tree, renames, &patch)?;
+        Ok((listed, patch))
     }
 
     /// Git checks the content of files with certain names, and whoever fetches a bundle with a bad one
     /// gets nothing of it. The tree without those, when they are bad: each is named in a warning.
     fn without_refused(
         &self,
-        commit: &str,
-        bundle: &Path,
+        git: &Git,
+        result: &Forms,
         warnings: &mut Warnings,
     ) -> Result<Option<String>> {
-        let mut suspects = diff(&self.bare(), &self.base, commit, Renames::Ignore)?;
-        suspects.retain(|file| !file.is_deleted() && is_checked_by_git(&file.path));
-        if suspects.is_empty() {
+        let is_suspect = |file: &Raw| !file.is_deleted() && is_checked_by_git(&file.path);
+        let Some(bundle) = &result.bundle else {
+            return Ok(None);
+        };
+        if !result.listed.files.iter().any(is_suspect) {
             return Ok(None);
         }
         let Err(error) = self.received(bundle) else {
             return Ok(None);
         };
+        // A file that was renamed is two here: each is put back by itself.
+        let mut suspects = diff(&self.bare(), &self.base, &result.commit, Renames::Ignore)?;
+        suspects.retain(is_suspect);
         let Error::Git { stderr, .. } = &error else {
             return Err(error);
         };
@@ -140,8 +197,7 @@ impl Workspace {
             let why = why.unwrap_or("git refuses it");
             warnings.path(&file.path, format_args!("nobody could fetch it: {why}"));
         }
-        let git = self.git();
-        restore(&git, suspects.iter())?;
+        restore(git, suspects.iter())?;
         git.line(&["write-tree"]).map(Some)
     }
 
@@ -151,31 +207,35 @@ impl Workspace {
         let lent = |objects: &Path| objects.join("info/alternates");
         let (from, to) = (self.git_dir.join("objects"), receiver.objects());
         fs::copy(lent(&from), lent(&to)).at("copy", lent(&from))?;
-        let name = format!("refs/heads/{}", self.branch);
-        receiver.take(bundle, &name, HEAD_REF)
+        receiver.take(bundle, &self.full_branch(), HEAD_REF)
     }
 
     /// The tree of the agent's files.
-    fn stage(&self, tip: &str, how: &Collect<'_>, warnings: &mut Warnings) -> Result<String> {
-        // An index that a stopped collection left locked is nobody's.
-        let lock = self.git_dir.join("index.lock");
-        if lock.exists() {
-            fs::remove_file(&lock).at("remove", &lock)?;
+    fn stage(
+        &self,
+        git: &Git,
+        tip: &str,
+        how: &Collect<'_>,
+        warnings: &mut Warnings,
+    ) -> Result<String> {
+        if !self.is_settled_on(tip) {
+            index::settle(git, tip)?;
         }
-        let git = self.git();
-        git.output(&["read-tree", "--reset", tip])?;
-        let skip = self.skipped(&git, &[how.exclude, how.secret].concat())?;
-        self.unstage(&git, tip, &skip)?;
+        let skip = self.skipped(git, &[how.exclude, how.secret].concat())?;
+        self.unstage(git, tip, &skip)?;
         Stage {
-            git: &git,
+            git,
             root: &self.dir,
             skip: &skip,
+            also: self.carried_new()?,
             nested: Nested::Include,
+            conflicts: Conflicts::Never,
             sizes: Sizes::KEPT,
         }
         .run(warnings)?;
-        self.warn_about_submodules(&git, warnings)?;
-        git.line(&["write-tree"])
+        let tree = git.line(&["write-tree"])?;
+        self.warn_about_submodules(&tree, warnings)?;
+        Ok(tree)
     }
 
     /// What is no result: our own files, and litter that the project does not track.
@@ -185,17 +245,28 @@ impl Workspace {
             .map(|p| p.trim_matches('/').as_bytes().to_vec())
             .collect();
         skip.retain(|path| !path.is_empty());
+        let litter = self.litter()?;
+        if litter.is_empty() {
+            return Ok(skip);
+        }
         let mut args = vec!["ls-tree", "-z", "--name-only", &self.base, "--"];
-        args.extend(LITTER);
+        args.extend(&litter);
         let tracked = git.output(&args)?;
         let tracked: Vec<&[u8]> = records(&tracked).collect();
-        let names = LITTER.iter().map(|name| name.as_bytes());
+        let names = litter.iter().map(|name| name.as_bytes());
         skip.extend(
             names
                 .filter(|name| !tracked.contains(name))
                 .map(<[u8]>::to_vec),
         );
         Ok(skip)
+    }
+
+    /// Litter that is there, whether tracked or not.
+    fn litter(&self) -> Result<Vec<&'static str>> {
+        let root = beneath::root(&self.dir).at("open", &self.dir)?;
+        let is_there = |name: &&str| !matches!(beneath::lstat(&root, name.as_bytes()), Ok(None));
+        Ok(LITTER.iter().copied().filter(is_there).collect())
     }
 
     /// Takes back what the agent committed although it is no result.
@@ -210,8 +281,9 @@ impl Workspace {
         )
     }
 
-    fn warn_about_submodules(&self, git: &Git, warnings: &mut Warnings) -> Result<()> {
-        let output = git.output(&["ls-files", "-z", "--stage"])?;
+    fn warn_about_submodules(&self, tree: &str, warnings: &mut Warnings) -> Result<()> {
+        // Directories and submodules, without the files.
+        let output = self.bare().output(&["ls-tree", "-z", "-r", "-d", tree])?;
         let modules = records(&output).filter(|r| r.starts_with(b"160000 "));
         for module in modules.filter_map(|r| r.splitn(2, |b| *b == b'\t').nth(1)) {
             let dir = self
@@ -236,8 +308,7 @@ impl Workspace {
             };
         }
         let have: Vec<String> = self.head.iter().cloned().collect();
-        let name = format!("refs/heads/{}", self.branch);
-        match bundle(git, &name, &have, &to)? {
+        match bundle(git, &self.full_branch(), &have, &to)? {
             Bundled::Written => Ok(Some(to)),
             Bundled::Nothing => Ok(None),
         }
@@ -259,12 +330,12 @@ fn restore<'a>(git: &Git, files: impl Iterator<Item = &'a Raw>) -> Result<()> {
 }
 
 /// A commit of the tree on top of `tip`; the one that was made before, if it is the same.
-fn commit(git: &Git, tip: &str, tree: &str, before: &str, message: &str) -> Result<String> {
-    if git.line(&["rev-parse", &format!("{tip}^{{tree}}")])? == tree {
+fn commit(git: &Git, tip: &str, tree: &str, before: &Before, message: &str) -> Result<String> {
+    if before.tree_of_tip == tree {
         return Ok(tip.to_owned());
     }
-    if let Some(commit) = before.strip_suffix(&format!(" {tree} {tip}")) {
-        return Ok(commit.to_owned());
+    if before.tree == tree && before.parents == [tip] {
+        return Ok(before.commit.clone());
     }
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

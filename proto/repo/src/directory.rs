@@ -14,7 +14,7 @@ use crate::{
     lock::{self, Lock},
     quarantine::Format,
     snapshot::commit_tree,
-    stage::{Nested, Sizes, Stage, Warnings},
+    stage::{Conflicts, Nested, Sizes, Stage, Warnings},
 };
 
 /// Most files of a directory that were not taken before. One with more is probably not a project.
@@ -100,7 +100,9 @@ impl Kept {
             git: &git,
             root: &self.top,
             skip: &[],
+            also: Vec::new(),
             nested: Nested::Skip,
+            conflicts: Conflicts::Never,
             sizes: Sizes::KEPT,
         }
         .run(&mut warnings)?;

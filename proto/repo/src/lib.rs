@@ -22,6 +22,7 @@ mod git;
 mod history;
 mod ignored;
 mod import;
+mod index;
 mod lock;
 mod look;
 mod manifest;

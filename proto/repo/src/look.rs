@@ -1,14 +1,14 @@
 //! What a running agent has changed so far: a look that leaves nothing behind.
 
-use std::fs;
-
 use orchestra_types::Manifest;
 
 use crate::{
-    error::{IoContext, Result},
-    manifest::manifest,
+    error::Result,
+    git::Git,
+    index,
+    manifest::{Sides, manifest},
     quarantine::lend,
-    stage::{Nested, Sizes, Stage, Warnings},
+    stage::{Conflicts, Nested, Sizes, Stage, Warnings},
     workspace::Workspace,
 };
 
@@ -27,29 +27,25 @@ impl Workspace {
     /// When git or the disk fails.
     pub fn look(&self, exclude: &[String]) -> Result<Manifest> {
         // Beside the index and the objects that are there: they are left as they are.
-        let own = &self.git_dir;
-        let scratch = tempfile::tempdir_in(own).at("create a directory in", own)?;
-        let index = scratch.path().join("index");
-        fs::copy(own.join("index"), &index).at("copy", own.join("index"))?;
-        lend(scratch.path(), &[own.join("objects")])?;
-        let objects = scratch.path().join("objects");
-        let beside = |git: crate::git::Git| {
-            git.env("GIT_INDEX_FILE", &index)
-                .env("GIT_OBJECT_DIRECTORY", &objects)
-        };
+        let index = index::Copy::of(self)?;
+        lend(index.dir(), &[self.git_dir.join("objects")])?;
+        let objects = index.dir().join("objects");
+        let beside = |git: Git| index.git(git).env("GIT_OBJECT_DIRECTORY", &objects);
         let git = beside(self.git());
         let mut warnings = Warnings::default();
         Stage {
             git: &git,
             root: &self.dir,
             skip: &self.skipped(&git, exclude)?,
+            also: self.carried_new()?,
             nested: Nested::Include,
+            conflicts: Conflicts::Never,
             sizes: SIZES,
         }
         .run(&mut warnings)?;
-        let tree = git.line(&["write-tree"])?;
-        let mut manifest = manifest(&beside(self.bare()), &self.base, &tree)?;
-        manifest.warnings.extend(warnings.into_list());
-        Ok(manifest)
+        let sides = Sides::Index { old: &self.base };
+        let mut listed = manifest(&beside(self.bare()), sides)?;
+        listed.manifest.warnings.extend(warnings.into_list());
+        Ok(listed.manifest)
     }
 }

@@ -1,4 +1,4 @@
-//! The list of changed files between two trees, from git's objects alone.
+//! The list of changed files between two trees, or a tree and an index, from git's objects alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,14 +67,37 @@ impl Renames {
     }
 }
 
-/// The files that differ between two trees.
-pub(crate) fn diff(git: &Git, old: &str, new: &str, renames: Renames) -> Result<Vec<Raw>> {
-    read_diff(git, old, new, renames, &["--raw"]).map(|(raw, _)| raw)
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sides<'a> {
+    Trees { old: &'a str, new: &'a str },
+    Index { old: &'a str },
 }
 
-/// The manifest of the change from `old` to `new`.
-pub(crate) fn manifest(git: &Git, old: &str, new: &str) -> Result<Manifest> {
-    let (raw, lines) = read_diff(git, old, new, Renames::Find, &["--raw", "--numstat"])?;
+impl<'a> Sides<'a> {
+    /// The command, and what it compares.
+    fn args(self) -> (&'static [&'static str], Vec<&'a str>) {
+        match self {
+            Self::Trees { old, new } => (&["diff-tree", "-r"], vec![old, new]),
+            Self::Index { old } => (&["diff-index", "--cached"], vec![old]),
+        }
+    }
+}
+
+/// A manifest, and the files as git tells them.
+pub(crate) struct Listed {
+    pub manifest: Manifest,
+    pub files: Vec<Raw>,
+}
+
+/// The files that differ between two trees.
+pub(crate) fn diff(git: &Git, old: &str, new: &str, renames: Renames) -> Result<Vec<Raw>> {
+    read_diff(git, Sides::Trees { old, new }, renames, &["--raw"]).map(|(raw, _)| raw)
+}
+
+/// The manifest of a change.
+pub(crate) fn manifest(git: &Git, sides: Sides<'_>) -> Result<Listed> {
+    let (raw, lines) = read_diff(git, sides, Renames::Find, &["--raw", "--numstat"])?;
     let ids: BTreeSet<&str> = raw
         .iter()
         .filter(|r| r.has_blob())
@@ -92,7 +115,10 @@ pub(crate) fn manifest(git: &Git, old: &str, new: &str) -> Result<Manifest> {
             .push(format!("{more} more files changed; the patch has them"));
     }
     manifest.entries.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(manifest)
+    Ok(Listed {
+        manifest,
+        files: raw,
+    })
 }
 
 /// How a patch can tell the renames of a change: where a directory comes in the place of a link
@@ -165,24 +191,18 @@ fn change(file: &Raw) -> FileChange {
 
 fn read_diff(
     git: &Git,
-    old: &str,
-    new: &str,
+    sides: Sides<'_>,
     renames: Renames,
     forms: &[&str],
 ) -> Result<(Vec<Raw>, Lines)> {
-    let mut args = vec![
-        "diff-tree",
-        "-r",
-        "-z",
-        "--no-ext-diff",
-        "--no-textconv",
-        renames.option(),
-    ];
+    let (command, compared) = sides.args();
+    let mut args = command.to_vec();
+    args.extend(["-z", "--no-ext-diff", "--no-textconv", renames.option()]);
     args.extend(forms);
-    args.extend([old, new]);
+    args.extend(compared);
     let output = git.output(&args)?;
     parse_diff(&output).ok_or_else(|| Error::Output {
-        command: "diff-tree".to_owned(),
+        command: command.join(" "),
         what: "a line that is neither a change nor a count".to_owned(),
     })
 }

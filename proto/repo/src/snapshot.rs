@@ -9,7 +9,7 @@ use crate::{
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit},
     quarantine::{Quarantine, has_commit},
-    stage::{Nested, Sizes, Stage, Warnings},
+    stage::{Conflicts, Nested, Sizes, Stage, Warnings},
 };
 
 /// Date of a snapshot where there is no commit that it could take it from: 2000-01-01.
@@ -60,7 +60,9 @@ impl Checkout {
             git: &git,
             root: self.top(),
             skip,
+            also: Vec::new(),
             nested: Nested::Skip,
+            conflicts: Conflicts::Possible,
             sizes: Sizes::KEPT,
         }
         .run(&mut warnings)?;
@@ -155,13 +157,12 @@ pub(crate) fn bundle(git: &Git, name: &str, have: &[String], to: &Path) -> Resul
             revisions.push_str(&format!("^{commit}\n"));
         }
     }
+    bundle_of(git, &revisions, to)
+}
+
+/// Writes these revisions as a bundle.
+pub(crate) fn bundle_of(git: &Git, revisions: &str, to: &Path) -> Result<Bundled> {
     let input = || Input::Bytes(revisions.as_bytes());
-    if git
-        .output_of(&["rev-list", "--max-count=1", "--stdin"], input())?
-        .is_empty()
-    {
-        return Ok(Bundled::Nothing);
-    }
     let to = std::path::absolute(to).at("find", to)?;
     let args = [
         "bundle".as_ref(),
@@ -170,6 +171,13 @@ pub(crate) fn bundle(git: &Git, name: &str, have: &[String], to: &Path) -> Resul
         to.as_os_str(),
         "--stdin".as_ref(),
     ];
-    git.output_of(&args, input())?;
-    Ok(Bundled::Written)
+    let Err(error) = git.output_of(&args, input()) else {
+        return Ok(Bundled::Written);
+    };
+    // Git refuses to write one without a commit.
+    let first = git.output_of(&["rev-list", "--max-count=1", "--stdin"], input())?;
+    match first.is_empty() {
+        true => Ok(Bundled::Nothing),
+        false => Err(error),
+    }
 }

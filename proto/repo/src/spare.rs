@@ -6,7 +6,8 @@
 //!                making-…/            one that is being made
 //!                ready/tree           the files
 //!                      index          git's index of them
-//!                      made           when the machine was started; there as long as it is whole
+//!                      made           when the machine was started, and the commit; there as long
+//!                                     as it is whole
 //! ```
 //!
 //! It is only a way to be quick: whoever takes one has git look at every file of it.
@@ -20,7 +21,7 @@ use crate::{
     cache::Cache,
     error::{IoContext, Result},
     git::check_commit,
-    lock,
+    index, lock,
     workspace::{Workspace, keep_bytes},
 };
 
@@ -34,7 +35,7 @@ impl Workspace {
     /// Whether it has so many files that a spare is worth its disk space.
     #[must_use]
     pub fn is_large(&self) -> bool {
-        fs::metadata(self.git_dir.join("index")).is_ok_and(|meta| meta.len() >= INDEX_BYTES_MIN)
+        fs::metadata(self.index()).is_ok_and(|meta| meta.len() >= INDEX_BYTES_MIN)
     }
 }
 
@@ -62,34 +63,36 @@ impl Cache {
         let (tree, index) = (making.path().join("tree"), making.path().join("index"));
         fs::create_dir(&tree).at("create the directory", &tree)?;
         keep_bytes(self.path())?;
-        self.git()
-            .clone()
-            .env("GIT_INDEX_FILE", &index)
-            .work_tree(&tree)
-            .option("core.bare=false")
-            .output(&["read-tree", "--reset", "-u", commit])?;
+        let git = self.git().clone().env("GIT_INDEX_FILE", &index);
+        let git = git.work_tree(&tree).option("core.bare=false");
+        git.output(&["read-tree", "--reset", "-u", commit])?;
+        index::wait_for_next_second(&index)?;
+        index::settle(&git, commit)?;
         let made = making.path().join("made");
-        fs::write(&made, boot_id()).at("write", &made)?;
+        fs::write(&made, [boot_id(), commit.into()].concat()).at("write", &made)?;
         let to = ready(&spares);
         fs::rename(making.keep(), &to).at("rename a directory to", &to)
     }
 
-    /// Moves the spare into `dir`, which is empty, and its index to `index`, which is not there. False
-    /// when there is none that can be moved; then all is as it was.
-    pub(crate) fn take_spare(&self, dir: &Path, index: &Path) -> Result<bool> {
+    /// Moves the spare into `dir`, which is empty, and its index to `index`, which is not there. Gives
+    /// the commit that it was made of; none when there is none that can be moved, and all is as it was.
+    pub(crate) fn take_spare(&self, dir: &Path, index: &Path) -> Result<Option<String>> {
         let spares = self.spares();
         let ready = ready(&spares);
         let made = ready.join("made");
         if !made.exists() {
-            return Ok(false);
+            return Ok(None);
         }
         let Some(_lock) = lock::try_exclusive(&spares.join("lock"))? else {
-            return Ok(false);
+            return Ok(None);
         };
-        let whole = fs::read(&made).is_ok_and(|made| made == boot_id());
+        let of = fs::read(&made).ok().and_then(|made| {
+            let commit = made.strip_prefix(&*boot_id())?;
+            String::from_utf8(commit.to_vec()).ok()
+        });
         // IMPORTANT: first, so that one that was taken in part is never taken again.
         fs::remove_file(&made).at("remove", &made)?;
-        let taken = whole && fs::rename(ready.join("index"), index).is_ok();
+        let taken = of.is_some() && fs::rename(ready.join("index"), index).is_ok();
         let taken = taken
             && match fs::rename(ready.join("tree"), dir) {
                 Ok(()) => true,
@@ -100,7 +103,7 @@ impl Cache {
                 }
             };
         remove_rests(&spares)?;
-        Ok(taken)
+        Ok(of.filter(|_| taken))
     }
 
     /// Removes the spare of the repository at `dir`, unless somebody is about to take or make one.

@@ -36,6 +36,15 @@ pub(crate) enum Nested {
     Include,
 }
 
+/// Whether the index may have files that a merge left in conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conflicts {
+    /// It was never merged into.
+    Never,
+    /// It is a user's.
+    Possible,
+}
+
 /// How much is taken. What is beyond is named in a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes {
@@ -61,7 +70,10 @@ pub(crate) struct Stage<'a> {
     pub root: &'a Path,
     /// Paths that are left as the index has them, with all below them.
     pub skip: &'a [Vec<u8>],
+    /// Files that are taken although they may be ignored.
+    pub also: Vec<Vec<u8>>,
     pub nested: Nested,
+    pub conflicts: Conflicts,
     pub sizes: Sizes,
 }
 
@@ -98,8 +110,9 @@ impl Stage<'_> {
     /// Makes the index equal to the work tree, as far as files can be taken.
     pub fn run(&self, warnings: &mut Warnings) -> Result<()> {
         let root = beneath::root(self.root).at("open", self.root)?;
-        let mut paths = self.changed()?;
-        self.add_new(&root, self.git, b"", 0, &mut paths, warnings)?;
+        let mut paths = self.in_conflict()?;
+        paths.extend(self.also.iter().cloned());
+        self.add_changed(&root, self.git, b"", 0, &mut paths, warnings)?;
         let mut total = 0;
         let wanted: Vec<&[u8]> = paths
             .iter()
@@ -118,20 +131,17 @@ impl Stage<'_> {
         )
     }
 
-    /// Tracked files that differ from the index, or are gone, or are in conflict.
-    fn changed(&self) -> Result<BTreeSet<Vec<u8>>> {
-        let mut paths = BTreeSet::new();
-        // Deleted files are among them.
-        let output = self.git.output(&["ls-files", "-z", "--modified"])?;
-        paths.extend(records(&output).map(<[u8]>::to_vec));
+    fn in_conflict(&self) -> Result<BTreeSet<Vec<u8>>> {
+        if self.conflicts == Conflicts::Never {
+            return Ok(BTreeSet::new());
+        }
         let conflicts = self.git.output(&["ls-files", "-z", "--unmerged"])?;
         let names = records(&conflicts).filter_map(|r| r.splitn(2, |b| *b == b'\t').nth(1));
-        paths.extend(names.map(<[u8]>::to_vec));
-        Ok(paths)
+        Ok(names.map(<[u8]>::to_vec).collect())
     }
 
-    /// Files that are neither tracked nor ignored, below `prefix`.
-    fn add_new(
+    /// Files below `prefix` that differ from the index, or are gone, or neither tracked nor ignored.
+    fn add_changed(
         &self,
         root: &OwnedFd,
         git: &Git,
@@ -140,9 +150,18 @@ impl Stage<'_> {
         paths: &mut BTreeSet<Vec<u8>>,
         warnings: &mut Warnings,
     ) -> Result<()> {
-        let output = git.output(&["ls-files", "-z", "--others", "--exclude-standard"])?;
+        // One process for all: each looks at every file.
+        let list = [
+            "ls-files",
+            "-z",
+            "--modified",
+            "--others",
+            "--exclude-standard",
+        ];
+        let output = git.output(&list)?;
         for name in records(&output) {
             let path = [prefix, name].concat();
+            // Only a repository that is not tracked is listed with a slash.
             match path.strip_suffix(b"/") {
                 None => drop(paths.insert(path)),
                 Some(dir) if self.is_skipped(dir) => {}
@@ -177,7 +196,7 @@ impl Stage<'_> {
             .clone()
             .work_tree(&self.root.join(OsStr::from_bytes(dir)))
             .env("GIT_INDEX_FILE", empty_index.path().join("index"));
-        self.add_new(
+        self.add_changed(
             root,
             &git,
             &[dir, b"/"].concat(),

@@ -12,6 +12,7 @@ use crate::{
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit},
     import::check_branch,
+    manifest::{Renames, diff},
     quarantine::{init_bare, init_clone},
 };
 
@@ -27,6 +28,12 @@ const AGENT_CONFIG: &[u8] = b"[user]
 [advice]
 \tdetachedHead = false
 ";
+
+/// Each ref on a line of its own: a star where HEAD points, the object, the name.
+const REFS: [&str; 2] = [
+    "for-each-ref",
+    "--format=%(if)%(HEAD)%(then)*%(end)%(objectname) %(refname)",
+];
 
 /// What a workspace shall be.
 #[derive(Clone, Copy, Debug)]
@@ -94,20 +101,22 @@ impl Workspace {
     /// When `git_dir` is not the git directory of a workspace.
     pub fn open(dir: &Path, git_dir: &Path) -> Result<Self> {
         let git_dir = std::path::absolute(git_dir).at("find", git_dir)?;
-        let git = Git::private(&git_dir);
-        let base = git.line(&["rev-parse", "--verify", BASE_REF])?;
-        let head = git.ended(
-            &["rev-parse", "--quiet", "--verify", HEAD_REF],
-            Input::Nothing,
-        )?;
-        let head = String::from_utf8_lossy(head.value.trim_ascii()).into_owned();
-        let branch = git.line(&["symbolic-ref", "--short", "HEAD"])?;
+        let refs = Git::private(&git_dir).line(&REFS)?;
+        let find = |name: &str| refs.lines().find_map(|line| line.strip_suffix(name));
+        let branch = refs.lines().find_map(|line| line.strip_prefix('*'));
+        let branch = branch.and_then(|line| line.split_once(" refs/heads/"));
+        let (Some(base), Some((_, branch))) = (find(&named(BASE_REF)), branch) else {
+            return Err(Error::Output {
+                command: REFS.join(" "),
+                what: format!("no workspace in `{}`", git_dir.display()),
+            });
+        };
         Ok(Self {
             dir: std::path::absolute(dir).at("find", dir)?,
+            base: base.to_owned(),
+            head: find(&named(HEAD_REF)).map(str::to_owned),
+            branch: branch.to_owned(),
             git_dir,
-            base,
-            head: (!head.is_empty()).then_some(head),
-            branch,
         })
     }
 
@@ -118,8 +127,29 @@ impl Workspace {
     /// When the cache that the workspace was made from does not have the commit, or the disk refuses.
     pub fn carry_on(&self, commit: &str) -> Result<()> {
         check_commit(commit)?;
+        self.unmark_settled()?;
+        let carried = self.carried();
+        fs::write(&carried, commit).at("write", &carried)?;
         self.git().output(&["read-tree", "--reset", "-u", commit])?;
         Ok(())
+    }
+
+    /// Files that are new in the commit that was gone on from: they are wanted, whether they are ignored
+    /// or not.
+    pub(crate) fn carried_new(&self) -> Result<Vec<Vec<u8>>> {
+        let path = self.carried();
+        let commit = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read.at("read", &path)?,
+        };
+        check_commit(&commit)?;
+        let mut files = diff(&self.bare(), &self.base, &commit, Renames::Ignore)?;
+        files.retain(|file| !file.is_deleted() && !file.is_submodule());
+        Ok(files.into_iter().map(|file| file.path).collect())
+    }
+
+    fn carried(&self) -> PathBuf {
+        self.git_dir.join("orchestra-carried")
     }
 
     /// Lets the agent's own git ignore these paths. Before the agent begins.
@@ -190,16 +220,17 @@ impl Workspace {
             refs.push_str(&format!("create {HEAD_REF} {head}\n"));
         }
         git.output_of(&["update-ref", "--stdin"], Input::Bytes(refs.as_bytes()))?;
-        let index = self.git_dir.join("index");
+        let index = self.index();
         let spare = cache.take_spare(&self.dir, &index)?;
-        match self.check_out() {
-            Err(_) if spare => {
+        match (self.check_out(), spare) {
+            (Err(_), Some(_)) => {
                 fs::remove_dir_all(&self.dir).at("remove", &self.dir)?;
                 fs::create_dir(&self.dir).at("create the directory", &self.dir)?;
                 fs::remove_file(&index).at("remove", &index)?;
                 self.check_out()
             }
-            done => done,
+            (Ok(()), Some(of)) if of == self.base => self.mark_settled(),
+            (done, _) => done,
         }
     }
 
@@ -221,14 +252,17 @@ impl Workspace {
             .and_then(|mut file| file.write_all(AGENT_CONFIG))
             .at("write", &config)?;
         let index = self.dir.join(".git/index");
-        fs::copy(self.git_dir.join("index"), &index)
-            .at("write", &index)
-            .map(drop)
+        fs::copy(self.index(), &index).at("write", &index).map(drop)
     }
 
-    fn full_branch(&self) -> String {
+    pub(crate) fn full_branch(&self) -> String {
         format!("refs/heads/{}", self.branch)
     }
+}
+
+/// The end of a line of `REFS`.
+fn named(name: &str) -> String {
+    format!(" {name}")
 }
 
 /// Makes git leave bytes as they are, whatever a tree says: this is the highest place for attributes.

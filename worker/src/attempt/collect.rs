@@ -144,7 +144,10 @@ impl Job {
         match &self.place {
             Place::Repository { .. } => self
                 .workspace()
-                .and_then(|workspace| workspace.look(&[&self.exclude[..], &self.secret].concat()))
+                .and_then(|workspace| {
+                    workspace.settle()?;
+                    workspace.look(&[&self.exclude[..], &self.secret].concat())
+                })
                 .map_err(|error| failed(chain(&error))),
             Place::InPlace { .. } | Place::Empty => Ok(self.scanned()?.manifest),
         }

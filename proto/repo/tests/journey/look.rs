@@ -111,3 +111,68 @@ fn an_agent_that_removes_its_git_or_everything_can_be_looked_at() {
         assert_eq!(changes(&look), [("a.txt", "deleted")]);
     }
 }
+
+#[test]
+fn an_edit_of_the_same_length_is_seen_however_soon_it_was_made() {
+    let world = World::with(&[("a.txt", "one\n"), ("b.txt", "two\n")]);
+    let task = world.start();
+    // In the second of the checkout, most likely.
+    task.write("a.txt", "ONE\n");
+    let wanted = [("a.txt", "modified")];
+    assert_eq!(changes(&task.workspace.look(&exclude()).unwrap()), wanted);
+    task.workspace.settle().unwrap();
+    assert_eq!(changes(&task.workspace.look(&exclude()).unwrap()), wanted);
+    assert_eq!(changes(&task.collect().manifest), wanted);
+    task.write("b.txt", "TWO\n");
+    let wanted = [("a.txt", "modified"), ("b.txt", "modified")];
+    assert_eq!(changes(&task.workspace.look(&exclude()).unwrap()), wanted);
+    assert_eq!(changes(&task.collect().manifest), wanted);
+}
+
+#[test]
+fn settling_changes_no_result_also_of_an_attempt_that_goes_on_from_another() {
+    let world = World::with(&[
+        ("a.txt", "one\n"),
+        ("b.txt", "two\n"),
+        (".gitignore", "*.log\n"),
+    ]);
+    let first = world.start();
+    first.write("a.txt", "first\n");
+    first.write("kept.log", "ignored, and committed all the same\n");
+    git(first.dir(), &["add", "--force", "kept.log"]);
+    git(first.dir(), &["commit", "-q", "-m", "work"]);
+    let commit = first.collect().commit;
+    let again = |settle: bool| {
+        let second = World::with(&[]);
+        let place = second.tmp.path();
+        let cache = orchestra_repo::Cache::open(&world.tmp.path().join("cache"), &commit).unwrap();
+        let bundle = first.out.join("change.bundle");
+        cache.fetch_bundles(&[bundle], &commit).unwrap();
+        let workspace = orchestra_repo::Workspace::create(&orchestra_repo::Plan {
+            cache: &cache,
+            commit: first.workspace.base(),
+            head: first.workspace.base(),
+            branch: crate::common::BRANCH,
+            dir: &place.join("agent"),
+            git_dir: &place.join("own"),
+        })
+        .unwrap();
+        if settle {
+            workspace.settle().unwrap();
+        }
+        workspace.carry_on(&commit).unwrap();
+        fs::write(workspace.dir().join("b.txt"), "TWO\n").unwrap();
+        if settle {
+            workspace.settle().unwrap();
+        }
+        let look = workspace.look(&exclude()).unwrap();
+        let task = crate::common::Task {
+            workspace,
+            out: place.join("out"),
+        };
+        let manifest = task.collect().manifest;
+        assert_eq!(look, manifest, "settled: {settle}");
+        manifest
+    };
+    assert_eq!(again(true), again(false));
+}

@@ -89,6 +89,18 @@ fn a_spare_is_taken_once_and_is_the_commit() {
 }
 
 #[test]
+fn what_an_agent_changes_in_a_spare_is_seen_at_once() {
+    let project = Project::new();
+    let commit = head(&project.user);
+    project.cache.make_spare(&commit).unwrap();
+    let workspace = project.workspace("one", &commit);
+    fs::write(workspace.dir().join("d0/file0.txt"), "TEXT\r\n").unwrap();
+    let seen = workspace.look(&[]).unwrap();
+    let paths: Vec<&str> = seen.entries.iter().map(|entry| &*entry.path).collect();
+    assert_eq!(paths, ["d0/file0.txt"]);
+}
+
+#[test]
 fn a_spare_of_an_older_commit_becomes_the_newer_one() {
     let project = Project::new();
     project.cache.make_spare(&head(&project.user)).unwrap();
