@@ -22,6 +22,14 @@ pub fn tests() -> Vec<Test> {
         ),
         Test::new("a_worker_says_what_it_is_and_has", described),
         Test::new("a_stop_within_a_time_ends_what_takes_longer", stop_within),
+        Test::new(
+            "a_worker_that_must_stop_soon_kills_a_deaf_agent_and_keeps_its_work",
+            deaf,
+        ),
+        Test::new(
+            "a_wrong_time_to_stop_within_is_refused_with_advice",
+            wrong_time,
+        ),
     ]
 }
 
@@ -169,6 +177,55 @@ fn stop_within() -> anyhow::Result<()> {
             "{document:#}"
         );
         ensure!(reason["code"] == "worker_lost", "{reason}");
+        Ok(())
+    })
+}
+
+fn deaf() -> anyhow::Result<()> {
+    // The environment stands above the file.
+    let configured = Setup::new().config("worker:\n  stop_within: 1h\n");
+    scene(configured.env("ORCHESTRA_STOP_WITHIN", "1s"), |cluster| {
+        let project = cluster.repository("project")?;
+        let dir = cluster.path("");
+        let command = format!(
+            "trap '' INT TERM; echo work > file.txt; echo $$ > {0}/pid; echo ran >> {0}/ran; \
+             while :; do sleep 0.1; done",
+            dir.display()
+        );
+        let task = cluster.add(&project, &[command.as_str(), "--agent", "shell"])?;
+        until("it works", Deadline::SOON, || {
+            Ok(fs::exists(dir.join("ran"))?.then_some(()))
+        })?;
+        let agent = agent_pid(cluster)?;
+        cluster.ctl(&["stop", "--now"])?.ok()?;
+        ensure!(!alive(agent), "the agent runs on");
+        let left = cluster.marker().processes();
+        ensure!(left.is_empty(), "these are left: {left:?}");
+        cluster.start()?;
+        let document = cluster.wait_for(&task, &["failed"], Deadline::SOON)?;
+        ensure!(document["attempt"] == 1, "{document:#}");
+        ensure!(document["reason"]["code"] == "worker_lost", "{document:#}");
+        ensure!(document["attempts"][0]["exit"] == "stopped", "{document:#}");
+        ensure!(document["files"][0]["path"] == "file.txt", "{document:#}");
+        ensure!(
+            fs::read_to_string(dir.join("ran"))? == "ran\n",
+            "it ran twice"
+        );
+        Ok(())
+    })
+}
+
+fn wrong_time() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let refused = cluster.ctl(&["start", "--detach", "--stop-within", "2h"])?;
+        refused.complains(&["--stop-within", "must be 1s to 1h, as 30s"])?;
+        let mut worker = Command::new(Binaries::get().worker());
+        worker
+            .env_clear()
+            .args(["run", "--state"])
+            .arg(cluster.path("none"));
+        worker.env("ORCHESTRA_STOP_WITHIN", "soon");
+        run(worker, b"")?.complains(&["soon"])?;
         Ok(())
     })
 }

@@ -3,14 +3,16 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use orchestra_types::{RunnerName, runner::KNOWN_RUNNERS};
 
 const SIGNALS: &str = "\
 Signals:
-  SIGTERM, SIGINT  Stop: take no more work, stop the running agents, keep what they did so far,
-                   and report it (at the next start, when the head cannot be reached).
+  SIGTERM, SIGINT  Stop: take no more work, stop the running agents (within --stop-within), keep
+                   what they did so far, and report it (at the next start, when the head cannot be
+                   reached).
   SIGHUP           End without stopping agents, for an upgrade: they run on, and the next worker
                    with the same state directory finds them again.
 
@@ -106,6 +108,10 @@ pub(crate) struct RunArgs {
     /// A name for people [default: as configured, else the host name].
     #[arg(long)]
     pub name: Option<String>,
+    /// How long running agents may take to end when the worker is stopped; then they are killed
+    /// [default: as configured, else 15s].
+    #[arg(long, value_name = "TIME", env = "ORCHESTRA_STOP_WITHIN", value_parser = orchestra_config::stop_within)]
+    pub stop_within: Option<Duration>,
     /// Write logs as JSON lines.
     #[arg(long)]
     pub log_json: bool,
@@ -127,6 +133,10 @@ pub(crate) struct JoinArgs {
     /// A name for people [default: as configured, else the host name].
     #[arg(long)]
     pub name: Option<String>,
+    /// How long running agents may take to end when the worker is stopped; then they are killed
+    /// [default: as configured, else 15s].
+    #[arg(long, value_name = "TIME", env = "ORCHESTRA_STOP_WITHIN", value_parser = orchestra_config::stop_within)]
+    pub stop_within: Option<Duration>,
     /// End after joining; `orchestra-worker` then runs the worker.
     #[arg(long)]
     pub only: bool,

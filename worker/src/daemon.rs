@@ -96,6 +96,7 @@ async fn serve(
     mut signals: Signals,
 ) -> anyhow::Result<()> {
     tracing::info!(id = %identity.id, name = identity.name, slots = setup.slots, "worker starts");
+    let stops_within = setup.config.worker.stops_within();
     let (spool, mut spool_failed) = spool::start(home.spool())?;
     let registry = Registry {
         runners: setup.config.runners.clone(),
@@ -133,7 +134,7 @@ async fn serve(
         stop: stop.clone(),
     })
     .context("failed to start the session's thread")?;
-    home.announce(&identity)?;
+    home.announce(&identity, stops_within)?;
 
     let ended = tokio::select! {
         () = fleet.serve() => Ok(End::Stop),

@@ -18,8 +18,10 @@ use crate::{
 
 /// Orders that may wait for the fleet, which never waits itself.
 const COMMANDS_BOUND: usize = 1024;
-/// How long agents may take to stop: the whole ladder and a little.
-const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// The rungs of the stop ladder share the time that agents have to end.
+const RUNGS: u32 = 3;
+/// How long agents may take to be gone once they were killed.
+const KILL_WITHIN: Duration = Duration::from_secs(5);
 /// How much longer results may take to reach the head when the worker stops; later ones are
 /// delivered at the next start.
 const DELIVER_WITHIN: Duration = Duration::from_secs(5);
@@ -102,6 +104,8 @@ pub struct Fleet {
     waiting: Waiting,
     /// Each ends when an attempt gives its slot free.
     slots: JoinSet<()>,
+    /// How long a rung of the stop ladder may take, once the worker stops.
+    grace: watch::Sender<Option<Duration>>,
     /// Attempts that are nothing to do.
     noops: Noops,
 }
@@ -119,6 +123,7 @@ impl Fleet {
             tasks: JoinSet::new(),
             waiting: Waiting::default(),
             slots: JoinSet::new(),
+            grace: watch::channel(None).0,
         };
         let keep = |attempt| attempt::keep_ports(&fleet.shared.files(attempt), &fleet.shared.ports);
         let ports: Vec<_> = found.iter().map(|attempt| keep(*attempt)).collect();
@@ -151,10 +156,12 @@ impl Fleet {
     /// Stops every agent by the ladder and lets results reach the head, both within limits. What
     /// is not delivered then stays on disk for the next start.
     pub async fn stop(&mut self) {
+        let within = self.shared.config.worker.stops_within();
+        self.grace.send_replace(Some(within / RUNGS));
         for entry in self.entries.values() {
             request(entry, StopReason::Shutdown);
         }
-        let deadline = Instant::now() + STOP_WITHIN;
+        let deadline = Instant::now() + within + KILL_WITHIN;
         for (attempt, entry) in &mut self.entries {
             // An owner that has ended is as good.
             let stopped = entry.stage.wait_for(|stage| *stage == Stage::Delivering);
@@ -272,6 +279,7 @@ impl Fleet {
         let (stage_now, stage) = watch::channel(Stage::Preparing);
         let control = Control {
             stop: stop_wanted,
+            grace: self.grace.subscribe(),
             stage: stage_now,
         };
         let mut delivering = stage.clone();

@@ -107,7 +107,7 @@ impl Home {
     }
 
     /// Tells other processes on this machine which process the worker is.
-    pub fn announce(&self, identity: &Identity) -> anyhow::Result<()> {
+    pub fn announce(&self, identity: &Identity, stops_within: Duration) -> anyhow::Result<()> {
         let path = self.dir.join("worker.json");
         let document = serde_json::json!({
             "pid": identity.pid,
@@ -115,6 +115,7 @@ impl Home {
             "id": identity.id,
             "name": identity.name,
             "version": env!("CARGO_PKG_VERSION"),
+            "stop_within_ms": u64::try_from(stops_within.as_millis()).unwrap_or(u64::MAX),
         });
         let text = format!("{document:#}\n");
         durable::write(&path, text.as_bytes(), durable::Access::Private)

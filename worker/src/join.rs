@@ -100,6 +100,7 @@ fn run_args(args: JoinArgs) -> RunArgs {
         credentials: None,
         agents: Vec::new(),
         slots: None,
+        stop_within: args.stop_within,
         name: args.name,
         log_json: false,
         own_session: false,

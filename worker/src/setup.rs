@@ -34,6 +34,7 @@ pub fn run(args: RunArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     if args.name.is_some() {
         config.worker.name.clone_from(&args.name);
     }
+    config.worker.stop_within = args.stop_within.or(config.worker.stop_within);
     let slots = args.slots.or(config.worker.slots);
     let slots = slots.unwrap_or_else(|| slots_of(&args.agents));
     limit(&mut config, &args.agents)?;

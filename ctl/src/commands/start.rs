@@ -42,6 +42,10 @@ pub struct Args {
     /// How many agents may run at once in all. Default: 4, or the sum of --agents
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub slots: Option<u32>,
+    /// How long running agents may take to end when the worker is stopped; then they are killed.
+    /// Default: as configured, else 15s
+    #[arg(long, value_name = "TIME", env = "ORCHESTRA_STOP_WITHIN", value_parser = orchestra_config::stop_within)]
+    pub stop_within: Option<Duration>,
     /// Return as soon as both serve; they go on in the background
     #[arg(long, short)]
     pub detach: bool,
@@ -68,9 +72,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 
 /// Says what was asked for and is not so.
 fn warn(app: &App, args: &Args, report: &Report) {
-    let sized = !args.agents.is_empty() || args.slots.is_some();
+    let of_worker = !args.agents.is_empty() || args.slots.is_some() || args.stop_within.is_some();
     let changes_nothing =
-        (report.worker_ran && sized) || (report.head_ran && args.listen.is_some());
+        (report.worker_ran && of_worker) || (report.head_ran && args.listen.is_some());
     if changes_nothing {
         app.ui
             .warn("options have no effect on what runs already; `ctl stop`, then start again");
@@ -172,6 +176,10 @@ async fn start_worker(app: &App, args: &Args) -> Result<Worker> {
     }
     if let Some(slots) = args.slots {
         options.extend(["--slots".into(), slots.to_string().into()]);
+    }
+    if let Some(within) = args.stop_within {
+        let within = format!("{}ms", within.as_millis());
+        options.extend(["--stop-within".into(), within.into()]);
     }
     let client = app.connect().await?;
     let mut worker = Starting::spawn(Role::Worker, &app.state, options)?;

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use orchestra_proto::v1;
-use orchestra_types::{limits::STOP_GRACE, time::parse_duration};
+use orchestra_types::{
+    limits::{STOP_GRACE, STOP_WITHIN},
+    time::parse_duration,
+};
 use serde_json::json;
 
 use crate::{
@@ -21,8 +24,8 @@ use crate::{
 
 /// How long the head may take to stop once nothing runs any more.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
-/// How long the worker may take: its agents get the three rungs of the stop ladder.
-const WORKER_LIMIT: Duration = Duration::from_secs(3 * STOP_GRACE.as_secs() + 15);
+/// How much longer the worker may take than its agents: for a kill, for results, and for itself.
+const WORKER_LIMIT: Duration = Duration::from_secs(15);
 /// How often the head is asked what still runs.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -92,7 +95,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 /// Stops head and worker; false if neither was running.
 pub async fn stop(app: &App, when: When) -> Result<bool> {
     let head = record::head(&app.state)?;
-    let mut worker = record::worker(&app.state)?;
+    let mut worker = LocalWorker::find(app)?;
     let running = head.is_some() || worker.is_some();
     if !matches!(when, When::Idle(_)) {
         // Agents first: the head takes what they have done so far before it goes.
@@ -180,14 +183,36 @@ fn waiting(busy: u32, within: Option<Duration>) -> String {
     )
 }
 
-async fn stop_worker(ui: &Ui, worker: Option<Process>, when: When) -> Result<()> {
+/// The worker of this machine.
+struct LocalWorker {
+    process: Process,
+    /// How long its agents may take to end.
+    stops_within: Duration,
+}
+
+impl LocalWorker {
+    fn find(app: &App) -> Result<Option<Self>> {
+        let Some(process) = record::worker(&app.state)? else {
+            return Ok(None);
+        };
+        let record = record::worker_record(&app.state)?;
+        let stops_within = record.and_then(|record| record.stop_within_ms);
+        Ok(Some(Self {
+            process,
+            stops_within: stops_within.map_or(STOP_WITHIN, Duration::from_millis),
+        }))
+    }
+}
+
+async fn stop_worker(ui: &Ui, worker: Option<LocalWorker>, when: When) -> Result<()> {
     let Some(worker) = worker else { return Ok(()) };
     let asked = match when {
-        When::Leave => worker.hang_up(),
-        When::Idle(_) | When::Now => worker.terminate(),
+        When::Leave => worker.process.hang_up(),
+        When::Idle(_) | When::Now => worker.process.terminate(),
     };
     asked.or_failed(|| "failed to stop the worker".to_owned())?;
-    end(ui, "worker", &worker, WORKER_LIMIT).await
+    let limit = worker.stops_within + WORKER_LIMIT;
+    end(ui, "worker", &worker.process, limit).await
 }
 
 /// Waits for the end of a process that was asked to, and ends it by force when it takes too long.

@@ -19,6 +19,9 @@ pub struct Record {
     /// The worker's id; the head has none.
     #[serde(default)]
     pub id: String,
+    /// How long the worker's agents may take to end when it is stopped; the head has none.
+    #[serde(default)]
+    pub stop_within_ms: Option<u64>,
 }
 
 /// The head's process, if it lives and serves.

@@ -81,6 +81,17 @@ pub struct WorkerConfig {
     pub limits: LimitsConfig,
     /// Of which ports each attempt gets its own.
     pub ports: Ports,
+    /// How long running agents may take to end when the worker is stopped. Default: 15s.
+    #[serde(deserialize_with = "crate::value::optional_stop_within")]
+    pub stop_within: Option<Duration>,
+}
+
+impl WorkerConfig {
+    /// How long running agents may take to end when the worker is stopped.
+    #[must_use]
+    pub fn stops_within(&self) -> Duration {
+        self.stop_within.unwrap_or(limits::STOP_WITHIN)
+    }
 }
 
 /// Ports, as `20000-29999`.

@@ -26,6 +26,10 @@ const KEPT_FOR_MAX: Duration = Duration::from_secs(3650 * 24 * 3600);
 const LEASE_MIN: Duration = Duration::from_secs(2);
 /// Longest lease.
 const LEASE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Shortest time for agents to end: each rung of the stop ladder gets a part of it.
+const STOP_WITHIN_MIN: Duration = Duration::from_secs(1);
+/// Longest time for agents to end: a service manager has given the worker up long before.
+const STOP_WITHIN_MAX: Duration = Duration::from_secs(3600);
 /// Longest short text.
 const TEXT_BYTES_MAX: usize = 4096;
 
@@ -45,6 +49,26 @@ pub(crate) fn lease<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Erro
         return Err(D::Error::custom("must be 2s to 24h"));
     }
     Ok(lease)
+}
+
+/// How long running agents may take to end when their worker is stopped, as `30s`.
+///
+/// # Errors
+/// When it is no duration, or not 1s to 1h; the text says what may be there.
+pub fn stop_within(text: &str) -> Result<Duration, String> {
+    match orchestra_types::time::parse_duration(text) {
+        Ok(within) if (STOP_WITHIN_MIN..=STOP_WITHIN_MAX).contains(&within) => Ok(within),
+        Ok(_) => Err("must be 1s to 1h, as 30s".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Like [`stop_within`], or absent.
+pub(crate) fn optional_stop_within<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(d)?;
+    stop_within(&text).map(Some).map_err(D::Error::custom)
 }
 
 /// Like [`duration`], or zero.

@@ -121,6 +121,8 @@ fn a_wrong_type_or_range_is_named_with_its_place() {
         ("worker:\n  slots: 1.5", "2:10: a whole number"),
         ("worker:\n  slots: 99999999999", "2:10: a whole number"),
         ("worker:\n  slots: 0", "2:10: must be 1 to 100000"),
+        ("worker:\n  stop_within: 999ms", "2:16: must be 1s to 1h"),
+        ("worker:\n  stop_within: 61m", "2:16: must be 1s to 1h"),
         ("worker:\n  slots: 100001", "2:10: must be 1 to 100000"),
         ("worker:\n  name: ''", "2:9: must be 1 to 4096 bytes"),
         ("worker:\n  name: [a]", "2:9: a text"),

@@ -89,6 +89,9 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 pub const TOKEN_TTL: Duration = Duration::from_secs(3600);
 /// How long the stop ladder waits between its rungs.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long agents may take to end when their worker stops, if nobody says otherwise: the three rungs
+/// of the ladder.
+pub const STOP_WITHIN: Duration = Duration::from_secs(3 * STOP_GRACE.as_secs());
 
 /// `text` cut to at most `max` bytes on a character boundary, with a mark where it was cut.
 #[must_use]

@@ -11,7 +11,7 @@ use super::{
     machine::{self, Act, Machine},
     record::{Ended, Phase, Started},
     replay,
-    run::{Attempt, Error, Stage, blocking, chain, make_dir, remove_dir},
+    run::{Attempt, Control, Error, Stage, blocking, chain, make_dir, remove_dir},
     set_up,
 };
 use crate::{
@@ -29,12 +29,15 @@ struct Running {
     machine: Machine,
     started: Started,
     set_up: SetUpOutput,
+    /// How long a rung of the stop ladder may take, once the worker stops.
+    grace: Option<Duration>,
 }
 
 /// What may happen next.
 enum Happened {
     Process(ProcessEvent),
     Stop(StopReason),
+    Grace(Duration),
     Tick,
 }
 
@@ -89,6 +92,7 @@ impl Attempt {
             machine: Machine::new(self.order.spec.timeout),
             started,
             set_up,
+            grace: None,
         };
         self.follow(running).await
     }
@@ -121,6 +125,7 @@ impl Attempt {
             machine,
             started,
             set_up: replayed.set_up,
+            grace: None,
         };
         self.follow(running).await
     }
@@ -180,6 +185,10 @@ impl Attempt {
                     self.tell("stopping", words(reason))?;
                     running.machine.on_stop(elapsed(running.started), reason)
                 }
+                Happened::Grace(grace) => {
+                    running.machine.on_grace(elapsed(running.started), grace);
+                    Vec::new()
+                }
                 Happened::Tick => running.machine.on_tick(elapsed(running.started)),
             };
             self.perform(running, acts).await?;
@@ -209,7 +218,14 @@ impl Attempt {
             }
         };
         let heard = running.machine.reason().is_some();
-        let stop = &mut self.control.stop;
+        let Control { stop, grace, .. } = &mut self.control;
+        let known = running.grace;
+        let paced = async {
+            match grace.wait_for(|grace| *grace != known).await.map(|g| *g) {
+                Ok(Some(grace)) => grace,
+                Ok(None) | Err(_) => std::future::pending().await,
+            }
+        };
         let stopped = async {
             match stop
                 .wait_for(|reason| !heard && reason.is_some())
@@ -223,6 +239,11 @@ impl Attempt {
         };
         tokio::select! {
             biased;
+            // Before the stop, which then climbs by it from the first rung on.
+            grace = paced => {
+                running.grace = Some(grace);
+                Ok(Happened::Grace(grace))
+            }
             reason = stopped => Ok(Happened::Stop(reason)),
             () = tick => Ok(Happened::Tick),
             event = running.process.next() => Ok(Happened::Process(event?)),

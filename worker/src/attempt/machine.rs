@@ -101,6 +101,17 @@ impl Machine {
         }
     }
 
+    /// From now on each rung of the ladder may take so long.
+    pub fn on_grace(&mut self, now: Duration, grace: Duration) {
+        self.grace = grace;
+        match &mut self.state {
+            State::Closing { until } | State::Stopping { until, .. } => {
+                *until = (*until).min(now + grace);
+            }
+            State::Running | State::Killed => {}
+        }
+    }
+
     /// The CLI has no protocol by which it could be asked: a signal must do.
     pub fn on_cannot_ask(&mut self, now: Duration) -> Vec<Act> {
         self.climb(now, Rung::Interrupted)
@@ -234,6 +245,21 @@ mod tests {
 
     fn machine() -> Machine {
         Machine::new(100 * S)
+    }
+
+    #[test]
+    fn a_worker_that_stops_soon_climbs_faster_also_where_the_climb_has_begun() {
+        let mut begun = machine();
+        begun.on_stop(S, StopReason::Cancelled);
+        begun.on_grace(2 * S, S);
+        let mut new = machine();
+        new.on_grace(2 * S, S);
+        assert_eq!(new.on_stop(2 * S, StopReason::Shutdown), [Act::AskAdapter]);
+        for mut m in [begun, new] {
+            assert_eq!(m.on_tick(3 * S), [Act::Interrupt]);
+            assert_eq!(m.on_tick(4 * S), [Act::Terminate]);
+            assert_eq!(m.on_tick(5 * S), [Act::Kill]);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The owner of one attempt: takes it from phase to phase.
 
-use std::{ffi::OsString, panic::resume_unwind, path::PathBuf, sync::Arc};
+use std::{ffi::OsString, panic::resume_unwind, path::PathBuf, sync::Arc, time::Duration};
 
 use orchestra_config::Config;
 use orchestra_proto::{Refused, convert, v1};
@@ -90,6 +90,8 @@ impl Shared {
 pub struct Control {
     /// Whether it is to end. Set once.
     pub stop: watch::Receiver<Option<StopReason>>,
+    /// How long each rung of the stop ladder may take; set when the worker stops.
+    pub grace: watch::Receiver<Option<Duration>>,
     /// How far it is.
     pub stage: watch::Sender<Stage>,
 }

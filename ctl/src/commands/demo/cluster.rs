@@ -87,6 +87,7 @@ async fn bring_up(own: &App, second: &App, stage: &Stage, model: &Server) -> Res
     let args = start::Args {
         agents: Vec::new(),
         slots: None,
+        stop_within: None,
         detach: true,
         listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
     };
