@@ -3,7 +3,7 @@
 use orchestra_core::Availability;
 use orchestra_types::{AttemptId, TaskId};
 
-use super::{Judge, choice::Load, moves::Move};
+use super::{Before, Judge, choice::Load, moves::Move};
 use crate::{
     cast::{RUNNER_SLOTS, RUNNERS, Said, WORKERS_MAX},
     cover::Point,
@@ -36,9 +36,9 @@ pub(super) struct Calls {
 
 impl Judge {
     /// Before a step: what its event says about calls.
-    pub(super) fn note_calls(&mut self, event: &Event) {
+    pub(super) fn note_calls(&mut self, event: &Event, before: &Before) {
         self.calls.for_others = 0;
-        self.note_higher(event);
+        self.note_higher(event, before);
         if let Event::Attached { worker, .. } = event {
             let shadow = &self.shadow;
             let here = |attempt: &AttemptId| {

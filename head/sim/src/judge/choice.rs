@@ -211,14 +211,8 @@ impl Judge {
         }
         self.count_turn(id, shade, n, &load)?;
         self.starts_on(id);
-        match shade
-            .fallback
-            .iter()
-            .position(|named| *named == Some(runner))
-        {
-            Some(0) => self.cover.hit(Point::FallsBack),
-            Some(_) => self.cover.hit(Point::FallsBackAgain),
-            None => {}
+        if shade.fallback.contains(&Some(runner)) {
+            self.cover.hit(Point::FallsBack);
         }
         if !fills_only {
             return Ok(());

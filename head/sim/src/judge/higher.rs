@@ -3,7 +3,7 @@
 use orchestra_core::Availability;
 use orchestra_types::{AttemptId, TaskId};
 
-use super::Judge;
+use super::{Before, Judge};
 use crate::{
     cast::{Said, WORKERS_MAX, bits},
     event::{Ask, Event},
@@ -13,7 +13,7 @@ use crate::{
 
 impl Judge {
     /// Before a step: whom its event may let go before others.
-    pub(super) fn note_higher(&mut self, event: &Event) {
+    pub(super) fn note_higher(&mut self, event: &Event, before: &Before) {
         self.calls.before_at = 0;
         self.calls.came = 0;
         self.calls.refused = match event {
@@ -22,7 +22,8 @@ impl Judge {
                     Said::Started | Said::Finished(_) => true,
                     Said::Accepted | Said::GivenBack => false,
                 };
-                begun && self.calls.before.contains(attempt)
+                // One behind a gap is not taken.
+                before.fresh && begun && self.calls.before.contains(attempt)
             }
             _ => false,
         };

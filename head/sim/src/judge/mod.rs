@@ -114,7 +114,7 @@ impl Judge {
         self.moved = 0;
         self.marks.clear();
         let before = self.before(event);
-        self.note_calls(event);
+        self.note_calls(event, &before);
         self.note(event);
         self.begin_day();
         self.note_use(event);
