@@ -34,8 +34,8 @@ const ERRORS: [(i32, &str); 2] = [(5, "EIO"), (28, "ENOSPC")];
 const PLACES_MAX: u64 = 60;
 /// The load runs this long when nothing was hit.
 const QUIET: Duration = Duration::from_millis(250);
-/// A head that was hit must have ended after this.
-const END_WITHIN: Duration = Duration::from_secs(5);
+/// A head that was hit must have ended after this: it gives calls that are open some seconds first.
+const END_WITHIN: Duration = Duration::from_secs(30);
 /// Every so many rounds the store is made anew, so that its making is hit too.
 const ROUNDS_OF_STORE: u64 = 6;
 /// A round in which nothing was hit does not count; so many are tried for each that does.
