@@ -107,6 +107,8 @@ impl Judge {
         self.cover
             .hit(if late { Point::RunLate } else { Point::Run });
         self.runs.made.push((id, schedule));
+        // There was room after all.
+        self.runs.full.retain(|(known, _)| *known != schedule);
         Ok(())
     }
 

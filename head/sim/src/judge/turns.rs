@@ -23,7 +23,7 @@ const SHARES: usize = 4;
 struct Passed {
     task: TaskId,
     worker: usize,
-    /// Tasks of its own share.
+    /// Tasks of its own share, at any worker.
     own: u32,
     /// Tasks of each share.
     of: [u32; SHARES],
@@ -64,14 +64,23 @@ impl Judge {
             }
             self.cover.hit(Point::Passed);
             let runners = self.wanted(shade, worker) | self.wanted(&rival, worker);
+            if own {
+                self.note_own(other);
+            }
             let passed = self.passed(other, worker);
-            passed.own += u32::from(own);
             passed.of[share(shade)] += 1;
             passed.runners |= runners;
             let passed = *passed;
             bound(&passed, share(&rival))?;
         }
         Ok(())
+    }
+
+    /// A task of its own share goes before a task: that is one less before it, wherever it starts.
+    fn note_own(&mut self, task: TaskId) {
+        for worker in 0..WORKERS_MAX {
+            self.passed(task, worker).own += 1;
+        }
     }
 
     fn passed(&mut self, task: TaskId, worker: usize) -> &mut Passed {
