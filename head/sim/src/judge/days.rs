@@ -83,6 +83,31 @@ impl Today {
         self.daily() + self.added
     }
 
+    /// As a row has it.
+    fn counted(&self) -> Day {
+        Day {
+            number: self.number,
+            set: self.set,
+            added: self.added,
+            spent: self.spent,
+            attempts: self.attempts,
+        }
+    }
+
+    /// Whether this is what was written: of an earlier day only what was set holds on.
+    fn is_as(&self, written: Option<Day>) -> bool {
+        let counted = self.counted();
+        let nothing_yet = Day {
+            number: self.number,
+            set: written.and_then(|day| day.set),
+            added: 0,
+            spent: 0,
+            attempts: 0,
+        };
+        let of_today = written.filter(|day| day.number == self.number);
+        counted == of_today.unwrap_or(nothing_yet)
+    }
+
     /// An attempt has ended and used so much in all.
     pub fn pay(&mut self, mut run: OfDay, used: u64, charged: u32) {
         if self.open {
@@ -196,44 +221,16 @@ impl Judge {
             let waiting = tasks.filter(|(_, s)| s.project && matches!(s.at, At::Queued { .. }));
             self.today.waits = waiting.fold(0, |set, (id, _)| set | bit(id));
         }
-        let counted = Day {
-            number: self.today.number,
-            set: self.today.set,
-            added: self.today.added,
-            spent: self.today.spent,
-            attempts: self.today.attempts,
-        };
-        let written = self.shadow.day.map_or(
-            Day {
-                set: None,
-                added: 0,
-                spent: 0,
-                attempts: 0,
-                ..counted
-            },
-            |day| match day.number == counted.number {
-                true => day,
-                false => Day {
-                    set: day.set,
-                    added: 0,
-                    spent: 0,
-                    attempts: 0,
-                    ..counted
-                },
-            },
-        );
+        let (counted, written) = (self.today.counted(), self.shadow.day);
         hold!(
             Budgets,
-            written == counted,
-            "the project used {counted:?}, written is {:?}",
-            self.shadow.day
+            self.today.is_as(written),
+            "the project used {counted:?}, written is {written:?}"
         );
-        let now = Timestamp(self.now);
-        let shown = core.project_budgets(now).into_iter().next();
+        let shown = core.project_budgets(Timestamp(self.now)).into_iter().next();
         let shown = shown.map(|view| (view.today.tokens.unwrap_or(0), view.spent.tokens));
         let counted = (self.today.limit(), self.used_today());
-        let needed = self.shadow.day.is_some();
-        let right = shown.map_or(!needed, |shown| shown == counted);
+        let right = shown.map_or(written.is_none(), |shown| shown == counted);
         hold!(Budgets, right, "shown is {shown:?}, not {counted:?}");
         Ok(())
     }
