@@ -22,7 +22,7 @@ pub const RUNNER_SLOTS: u32 = 2;
 /// the second. The third runner has none.
 pub const ACCOUNTS: usize = 1 + WORKERS_MAX;
 /// When an account works again that met a limit.
-pub const LIMIT_RESETS_AFTER: Duration = Duration::from_secs(10);
+pub const LIMIT_RESETS_AFTER: Duration = Duration::from_secs(40);
 
 /// The number of the account that a runner of a worker uses.
 #[must_use]

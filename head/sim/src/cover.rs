@@ -41,6 +41,7 @@ points! {
     RunWaits = "run of a schedule waits for the last one",
     RunPaused = "run of a schedule finds the queue full",
     FallsBack = "a task falls back on another runner",
+    FallsBackAgain = "a task falls back on the second of two",
     Forgotten = "task forgotten",
     ForgottenEarly = "task forgotten, for there are too many",
     KeyForgotten = "key forgotten",

@@ -211,8 +211,11 @@ impl Judge {
         }
         self.count_turn(id, shade, n, &load)?;
         self.starts_on(id);
-        if shade.fallback.contains(&Some(runner)) {
+        let [first, second] = shade.fallback;
+        if first == Some(runner) {
             self.cover.hit(Point::FallsBack);
+        } else if second == Some(runner) {
+            self.cover.hit(Point::FallsBackAgain);
         }
         if !fills_only {
             return Ok(());

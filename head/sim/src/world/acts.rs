@@ -253,7 +253,7 @@ impl World<'_> {
         if self.has(Switch::Requirements) {
             self.require(&mut want);
         }
-        if self.has(Switch::Fallbacks) && self.random.once_in(2) {
+        if self.has(Switch::Fallbacks) && !self.random.once_in(4) {
             self.fall_back(&mut want);
         }
         if self.has(Switch::Shares) {
@@ -328,7 +328,7 @@ impl World<'_> {
     fn fall_back(&mut self, want: &mut Want) {
         let first = u8::try_from(self.random.below(2)).unwrap_or(0);
         let other = if self.random.once_in(2) { 1 } else { 2 };
-        let second = self.random.once_in(2).then_some(3 - other);
+        let second = (!self.random.once_in(4)).then_some(3 - other);
         want.runner = Some(first);
         want.fallback = [Some(other), second].map(|step| step.map(|step| (first + step) % 3));
     }
@@ -439,7 +439,8 @@ impl World<'_> {
     }
 
     fn agent_result(&mut self) -> Ended {
-        if self.has(Switch::Limits) && self.random.once_in(3) {
+        let one_in = if self.has(Switch::Fallbacks) { 2 } else { 3 };
+        if self.has(Switch::Limits) && self.random.once_in(one_in) {
             return Ended::Limited;
         }
         if !self.has(Switch::Failures) {
