@@ -29,13 +29,20 @@ pub(super) const PROOF: Proof = Proof {
     run,
 };
 
-const ERRORS: [(i32, &str); 2] = [(5, "EIO"), (28, "ENOSPC")];
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+const ERRORS: [(i32, &str); 2] = [(EIO, "EIO"), (ENOSPC, "ENOSPC")];
 /// Each kind of call fails at so many places at most, spread over all that one round makes.
 const PLACES_MAX: u64 = 60;
-/// The load runs this long when nothing was hit.
-const QUIET: Duration = Duration::from_millis(250);
-/// A head that was hit must have ended after this: it gives calls that are open some seconds first.
+/// The load runs this long for the calls of a round to be counted.
+const COUNTED_FOR: Duration = Duration::from_millis(250);
+/// The load runs this long when nothing was hit: a slower round than the counted one comes as far.
+const HIT_WITHIN: Duration = Duration::from_secs(1);
+/// A head that must stop has ended after this: it gives calls that are open some seconds first.
 const END_WITHIN: Duration = Duration::from_secs(30);
+/// A head that may refuse what failed is looked at so long, and no longer: the load goes on beside it,
+/// and all that it writes is compared.
+const REFUSES_WITHIN: Duration = Duration::from_millis(500);
 /// Every so many rounds the store is made anew, so that its making is hit too.
 const ROUNDS_OF_STORE: u64 = 6;
 /// A round in which nothing was hit does not count; so many are tried for each that does.
@@ -172,11 +179,11 @@ impl Store {
         let ended = match head.wait_until_ready() {
             Ok(()) => campaign
                 .runtime
-                .block_on(self.under_load(&mut head, round))?,
+                .block_on(self.under_load(&mut head, case, round))?,
             Err(_) => head.ended()?,
         };
         drop(head);
-        let hit = fs::read_to_string(&self.hits).unwrap_or_default();
+        let hit = self.hit_log();
         found.append(&mut self.ledger.lock().broken);
         Ok(match (hit.is_empty(), ended) {
             (true, None) => Took::Nothing,
@@ -188,7 +195,7 @@ impl Store {
                 Took::Stopped
             }
             (false, None) => {
-                if case.errno == ERRORS[0].0 && is_of_store(&hit, &self.site.state) {
+                if must_stop(case, &hit, &self.site.state) {
                     found.push(format!("WENT ON after {} on {hit}", case.error));
                 }
                 Took::WentOn
@@ -200,34 +207,55 @@ impl Store {
     async fn under_load(
         &mut self,
         head: &mut Head,
+        case: Case,
         round: u64,
     ) -> anyhow::Result<Option<ExitStatus>> {
         // The error may hit here as well.
         let Ok(clients) = Clients::connect(&self.site).await else {
-            return wait_for_end(head, END_WITHIN).await;
+            return wait(END_WITHIN, || head.ended()).await;
         };
         let load = match self.load.take() {
             Some(load) => load,
             None => Load::new(&self.site, &self.ledger, &format!("io-{round}"), round)?,
         };
         let running = load.start(&clients);
-        let mut ended = wait_for_end(head, QUIET).await?;
-        let hit = self.hits.exists();
-        if ended.is_none() && hit {
-            ended = wait_for_end(head, END_WITHIN).await?;
+        let load_for = if case.at == 0 {
+            COUNTED_FOR
+        } else {
+            HIT_WITHIN
+        };
+        wait(load_for, || {
+            let over = head.ended()?.is_some() || !self.hit_log().is_empty();
+            Ok(over.then_some(()))
+        })
+        .await?;
+        let mut ended = head.ended()?;
+        let hit = self.hit_log();
+        if ended.is_none() && !hit.is_empty() {
+            let within = if must_stop(case, &hit, &self.site.state) {
+                END_WITHIN
+            } else {
+                REFUSES_WITHIN
+            };
+            ended = wait(within, || head.ended()).await?;
         }
         if ended.is_none() {
             // The load ends only with its head. What was acknowledged must survive this too.
             head.kill_9()?;
         }
         self.load = Some(running.ended().await?);
-        if !hit && ended.is_none() {
+        if hit.is_empty() && ended.is_none() {
             // An error that hit between the look and the kill had no time to show what it does.
             if self.hits.exists() {
                 fs::remove_file(&self.hits)?;
             }
         }
         Ok(ended)
+    }
+
+    /// What was hit; empty when nothing was.
+    fn hit_log(&self) -> String {
+        fs::read_to_string(&self.hits).unwrap_or_default()
     }
 
     /// A head that nothing hits opens the store and has everything.
@@ -248,18 +276,27 @@ impl Store {
     }
 }
 
-async fn wait_for_end(head: &mut Head, within: Duration) -> anyhow::Result<Option<ExitStatus>> {
+/// Looks until there is something to see, or the time is over.
+async fn wait<T>(
+    within: Duration,
+    mut look: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<Option<T>> {
     let until = Instant::now() + within;
     loop {
-        let ended = head.ended()?;
-        if ended.is_some() || Instant::now() > until {
-            return Ok(ended);
+        let seen = look()?;
+        if seen.is_some() || Instant::now() > until {
+            return Ok(seen);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// Whether a hit was on what must never be ahead of the disk.
+/// Whether a head may not go on: what it keeps could be ahead of the disk. No space is an answer that
+/// it may pass on.
+fn must_stop(case: Case, hit: &str, state: &Path) -> bool {
+    case.errno == EIO && is_of_store(hit, state)
+}
+
 fn is_of_store(hit: &str, state: &Path) -> bool {
     let head = state.join("head");
     ["db", "journal", "events"]
