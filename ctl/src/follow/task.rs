@@ -208,7 +208,7 @@ pub fn closing(task: &Task) -> Vec<Line> {
         crate::ui::changes::NAMED_MAX,
     ));
     lines.extend(put_in_place(task));
-    if let Some(branch) = &task.branch {
+    if let Some(branch) = task.branch_to_apply() {
         lines.push(Line::of(Style::Dim, format!("  branch {}", line(branch))));
     }
     lines

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use orchestra_proto::{convert, v1};
 use orchestra_types::{
     Artifact, Exit, Failure, FailureCode, Fault, OnDependencyFailure, Outcome, Place, Priority,
-    ScheduleId, ShellCommand, TaskId, TaskSpec, TaskStatus, Usage,
+    ScheduleId, SetUp, ShellCommand, TaskId, TaskSpec, TaskStatus, Usage,
 };
 use serde::Serialize;
 
@@ -17,6 +17,9 @@ use super::{
     time::Time,
 };
 use crate::error::Result;
+
+/// Begins the id of a project that is a directory, not the history of a repository.
+const DIRECTORY: &str = "dir-";
 
 /// A task. Lists leave `usage`, `files`, `changes`, `result`, `branch`, `commit` and `attempts` null.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -97,6 +100,10 @@ pub struct Task {
     pub place: Workplace,
     /// The command of the `shell` runner.
     pub command: Option<ShellCommand>,
+    /// How many ports of its own an attempt must have; null for one, where there is one.
+    pub ports: Option<u32>,
+    /// How its clone is made ready.
+    pub set_up: Option<SetUpDocument>,
     /// `user@host`.
     pub submitter: Option<String>,
     /// Whether a cancel is on its way.
@@ -162,6 +169,27 @@ pub struct Project {
     pub dir: String,
     /// The machine that the directory is on.
     pub machine: String,
+}
+
+/// How the clone of an attempt is made ready before its agent begins.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SetUpDocument {
+    /// Run by `sh -c`; null where only files are copied.
+    pub command: Option<String>,
+    /// How long that may run.
+    pub timeout_seconds: f64,
+    /// Files of the checkout that git ignores and that are copied; never what is in them.
+    pub files: Vec<String>,
+}
+
+impl From<SetUp> for SetUpDocument {
+    fn from(set_up: SetUp) -> Self {
+        Self {
+            command: some(set_up.command),
+            timeout_seconds: set_up.timeout.as_secs_f64(),
+            files: set_up.files.into_iter().map(|f| f.path).collect(),
+        }
+    }
 }
 
 /// Where a task works.
@@ -316,6 +344,8 @@ impl Task {
             }),
             place: spec.place.into(),
             command: spec.command,
+            ports: spec.ports,
+            set_up: spec.set_up.map(Into::into),
             submitter: some(spec.submitter),
             cancel_requested: wire.cancel_requested,
             silent_since: wire.silent_since_ms.map(Time::from_ms),
@@ -323,6 +353,22 @@ impl Task {
             description: spec.description,
             attempts,
         })
+    }
+
+    /// The branch of the result, where `ctl apply` makes it: not where a directory without a
+    /// repository was copied.
+    pub fn branch_to_apply(&self) -> Option<&str> {
+        let is_dir = self
+            .project
+            .as_ref()
+            .is_some_and(|p| p.id.starts_with(DIRECTORY));
+        match &self.place {
+            // A repository without a commit is known by its directory too, but it has a branch.
+            Workplace::Repository { branch: None, .. } if is_dir => None,
+            Workplace::Repository { .. } | Workplace::InPlace { .. } | Workplace::Empty => {
+                self.branch.as_deref()
+            }
+        }
     }
 
     /// The latest attempt, where the document has attempts.
@@ -384,6 +430,8 @@ fn total_usage(attempts: &[Attempt]) -> Usage {
 
 #[cfg(test)]
 mod tests {
+    use orchestra_types::{ArtifactKind, CopiedFile, Digest};
+
     use super::*;
 
     fn wire() -> v1::Task {
@@ -438,10 +486,57 @@ mod tests {
                 r#""commit":null,"apply":{"requested":false,"result":null,"message":null},"#,
                 r#""fallback":[],"budget":null,"spent":null,"parent":null,"model":null,"after":[],"waits_for":[],"on_dependency_failure":"block","start_at":null,"schedule":null,"labels":{"area":"docs"},"requires":{},"#,
                 r#""timeout_seconds":90.5,"queue_timeout_seconds":null,"stall_timeout_seconds":null,"retries":0,"context":[],"project":null,"#,
-                r#""place":{"type":"empty"},"command":null,"submitter":null,"#,
+                r#""place":{"type":"empty"},"command":null,"ports":null,"set_up":null,"submitter":null,"#,
                 r#""cancel_requested":false,"silent_since":null,"not_before":null,"attempts":null}"#
             )
         );
+    }
+
+    #[test]
+    fn a_set_up_names_its_files_and_not_what_is_in_them() {
+        let file = CopiedFile {
+            path: ".env".to_owned(),
+            executable: false,
+            content: Artifact {
+                kind: ArtifactKind::Context,
+                digest: Digest([0; 32]),
+                size: 5,
+            },
+        };
+        let document = SetUpDocument::from(SetUp {
+            command: "npm ci".to_owned(),
+            timeout: Duration::from_secs(600),
+            files: vec![file],
+        });
+        assert_eq!(
+            serde_json::to_string(&document).unwrap(),
+            r#"{"command":"npm ci","timeout_seconds":600.0,"files":[".env"]}"#
+        );
+    }
+
+    #[test]
+    fn a_copied_directory_has_no_branch_to_apply() {
+        let mut task = Task::read(wire()).unwrap();
+        task.branch = Some("orchestra/task_001".to_owned());
+        let cases = [
+            ("dir-1", None, false),
+            ("dir-1", Some("main"), true),
+            ("git-1", None, true),
+        ];
+        for (id, branch, has) in cases {
+            task.project = Some(Project {
+                id: id.to_owned(),
+                name: "x".to_owned(),
+                dir: "/x".to_owned(),
+                machine: "m".to_owned(),
+            });
+            task.place = Workplace::Repository {
+                commit: "c0ffee".to_owned(),
+                head: Some("beef".to_owned()),
+                branch: branch.map(str::to_owned),
+            };
+            assert_eq!(task.branch_to_apply().is_some(), has, "{id} {branch:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     time::{ago, duration, usage},
 };
 use crate::json::{
-    task::{Attempt, Task, Workplace},
+    task::{Attempt, SetUpDocument, Task, Workplace},
     time::Time,
 };
 
@@ -169,9 +169,16 @@ fn facts(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
     );
     fact("place", place(task));
     fact(
+        "set-up",
+        task.set_up.as_ref().map(set_up).unwrap_or_default(),
+    );
+    fact(
+        "ports",
+        task.ports.map(|p| p.to_string()).unwrap_or_default(),
+    );
+    fact(
         "branch",
-        task.branch
-            .as_deref()
+        task.branch_to_apply()
             .map(|b| line(b).into_owned())
             .unwrap_or_default(),
     );
@@ -214,6 +221,16 @@ fn place(task: &Task) -> String {
         Workplace::InPlace { dir, .. } => format!("in place: {}", line(dir)),
         Workplace::Empty => "an empty directory".to_owned(),
     }
+}
+
+fn set_up(set_up: &SetUpDocument) -> String {
+    let run = set_up.command.as_deref().map(|command| {
+        let limit = duration(Duration::from_secs_f64(set_up.timeout_seconds));
+        format!("{} (limit {limit})", line(command))
+    });
+    let names: Vec<_> = set_up.files.iter().map(|f| line(f)).collect();
+    let copies = (!names.is_empty()).then(|| format!("copies {}", names.join(", ")));
+    run.into_iter().chain(copies).collect::<Vec<_>>().join("; ")
 }
 
 fn applied(task: &Task) -> String {
