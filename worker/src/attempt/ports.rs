@@ -52,7 +52,8 @@ impl Attempt {
         with_room(self.id, || record::add(&self.files, &given)).await?;
         if wanted.is_some() {
             let list: Vec<_> = given.ports.iter().map(ToString::to_string).collect();
-            self.tell("ports", list.join(", "))?;
+            let word = if list.len() == 1 { "port" } else { "ports" };
+            self.tell("ports", format!("{word} {} for it alone", list.join(", ")))?;
         }
         self.ports = Some(lease);
         Ok(Ok(()))
