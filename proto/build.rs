@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".orchestra.v1.DownloadChunk.data")
         .bytes(".orchestra.v1.BackupChunk.data")
         .btree_map(".")
+        // The head has room for some messages of each worker's stream: this one is long and rare.
+        .boxed(".orchestra.v1.HeadMessage.body.welcome")
         // Their events stay bytes: see `batch`.
         .extern_path(".orchestra.v1.EventUpload", "crate::batch::EventUpload")
         .extern_path(".orchestra.v1.EventBatch", "crate::batch::EventBatch")

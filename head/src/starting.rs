@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use orchestra_proto::v1;
 use orchestra_types::{
-    Artifact, ArtifactKind, AttemptId, Digest, Outcome, RunnerName, TaskId, TaskSpec, limits,
+    Artifact, ArtifactKind, AttemptId, Digest, Outcome, TaskId, TaskSpec, limits,
 };
 use tracing::Instrument;
 
 use crate::{
     blobs::Blobs,
     context,
-    engine::{Handle, View},
+    engine::{Handle, Start, View},
     store,
 };
 
@@ -47,15 +47,13 @@ impl Starter {
     }
 
     /// Completes an order. What cannot be read costs a warning, never the attempt.
-    ///
-    /// `before` is what an attempt has done that a budget stopped: this one goes on from there.
-    pub async fn start(
-        &self,
-        attempt: AttemptId,
-        runner: RunnerName,
-        spec: TaskSpec,
-        before: Option<Box<Outcome>>,
-    ) -> v1::Start {
+    pub async fn start(&self, start: Start) -> v1::Start {
+        let Start {
+            attempt,
+            runner,
+            spec,
+            before,
+        } = start;
         let span = tracing::info_span!("task.assign", %attempt, %runner);
         orchestra_telemetry::set_parent(&span, &spec.traceparent);
         let traceparent = orchestra_telemetry::traceparent(&span);

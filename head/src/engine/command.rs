@@ -115,22 +115,13 @@ pub struct View<'a> {
     pub store: &'a Store,
 }
 
-/// A message for a worker.
+/// A message for a worker. It is small: each worker's channel has room for 32 from its beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outgoing {
     /// The answer to its first message.
-    Welcome(Welcome),
+    Welcome(Box<Welcome>),
     /// Start an attempt.
-    Start {
-        /// Which.
-        attempt: AttemptId,
-        /// With which runner.
-        runner: RunnerName,
-        /// What is to be done.
-        spec: Box<TaskSpec>,
-        /// What an attempt before it has done that a budget or a limit stopped.
-        before: Option<Box<Outcome>>,
-    },
+    Start(Box<Start>),
     /// End an attempt.
     Stop {
         /// Which.
@@ -150,4 +141,18 @@ pub enum Outgoing {
         /// Up to which.
         up_to: u64,
     },
+}
+
+/// An attempt to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Which.
+    pub attempt: AttemptId,
+    /// With which runner.
+    pub runner: RunnerName,
+    /// What is to be done.
+    pub spec: TaskSpec,
+    /// What an attempt before it has done that a budget or a limit stopped: this one goes on from
+    /// there.
+    pub before: Option<Box<Outcome>>,
 }

@@ -10,7 +10,10 @@ use tokio::sync::{
     oneshot,
 };
 
-use super::{Close, Failed, command::Outgoing};
+use super::{
+    Close, Failed,
+    command::{Outgoing, Start},
+};
 use crate::store::Store;
 
 pub(super) struct Delivery {
@@ -79,7 +82,7 @@ impl Delivery {
             Message::Welcome {
                 connection,
                 welcome,
-            } => self.send(connection, Outgoing::Welcome(welcome)),
+            } => self.send(connection, Outgoing::Welcome(Box::new(welcome))),
             Message::Start {
                 connection,
                 attempt,
@@ -133,13 +136,13 @@ impl Delivery {
     ) -> Result<(), Failed> {
         match store.spec(attempt.task) {
             Ok(Some(spec)) => {
-                let order = Outgoing::Start {
+                let start = Start {
                     attempt,
                     runner,
-                    spec: Box::new(spec),
+                    spec,
                     before: stopped_before(attempt, store),
                 };
-                self.send(connection, order);
+                self.send(connection, Outgoing::Start(Box::new(start)));
             }
             Ok(None) => tracing::error!(%attempt, "a task without a specification cannot start"),
             Err(error) if error.is_fatal() => return Err(error.into()),

@@ -31,7 +31,7 @@ use crate::{
 };
 
 pub use clock::Clock;
-pub use command::{Outgoing, View};
+pub use command::{Outgoing, Start, View};
 pub use handle::{AskError, Attachment, Handle, ReadError, Stopped};
 
 /// Inputs that may wait for the engine. Above it, senders wait: their peers feel it.

@@ -1,6 +1,7 @@
 //! What the engine wants sent to a worker: orders are made complete, and those that wait together go
 //! in one message.
 
+use orchestra_core::Welcome;
 use orchestra_proto::v1::{self, head_message, order};
 use orchestra_types::AttemptId;
 use prost::Message as _;
@@ -24,23 +25,26 @@ pub(super) async fn write(
     mut outbox: mpsc::Receiver<Outgoing>,
     answers: &Answers<v1::HeadMessage>,
 ) -> Result<()> {
-    let mut waiting = Vec::with_capacity(ORDERS_MAX);
-    while outbox.recv_many(&mut waiting, ORDERS_MAX).await > 0 {
-        match write_all(services, &mut waiting, answers).await {
+    loop {
+        // Made anew each time: nothing is kept for a worker that nothing waits for.
+        let mut waiting = Vec::new();
+        if outbox.recv_many(&mut waiting, ORDERS_MAX).await == 0 {
+            return Err(status::cut_off("the head ended this stream"));
+        }
+        match Box::pin(write_all(services, waiting, answers)).await {
             Ok(()) => {}
             Err(Gone) => return Ok(()),
         }
     }
-    Err(status::cut_off("the head ended this stream"))
 }
 
 async fn write_all(
     services: &Services,
-    waiting: &mut Vec<Outgoing>,
+    waiting: Vec<Outgoing>,
     answers: &Answers<v1::HeadMessage>,
 ) -> std::result::Result<(), Gone> {
     let mut together = Together::default();
-    for outgoing in waiting.drain(..) {
+    for outgoing in waiting {
         match complete(services, outgoing).await {
             Completed::Order(order) => together.add(*order, answers).await?,
             Completed::Other(body) => {
@@ -91,23 +95,11 @@ enum Completed {
 
 async fn complete(services: &Services, outgoing: Outgoing) -> Completed {
     match outgoing {
-        Outgoing::Welcome(welcome) => Completed::Other(head_message::Body::Welcome(v1::Welcome {
-            cluster: services.security.cluster().to_owned(),
-            epoch: welcome.epoch,
-            acked_up_to: welcome.acked_up_to,
-            keep: ids(welcome.keep),
-            kill: ids(welcome.kill),
-            lease_ms: u64::try_from(services.about.lease.as_millis()).unwrap_or(u64::MAX),
-            head_version: env!("CARGO_PKG_VERSION").to_owned(),
-        })),
-        Outgoing::Start {
-            attempt,
-            runner,
-            spec,
-            before,
-        } => {
-            let start = services.starter.start(attempt, runner, *spec, before).await;
-            order(order::Body::Start(start))
+        Outgoing::Welcome(welcome) => Completed::Other(self::welcome(services, *welcome)),
+        Outgoing::Start(start) => {
+            // Boxed: a session that waits needs no room for it.
+            let complete = Box::pin(services.starter.start(*start));
+            order(order::Body::Start(complete.await))
         }
         Outgoing::Stop { attempt, reason } => {
             let reason = match reason {
@@ -134,6 +126,18 @@ async fn complete(services: &Services, outgoing: Outgoing) -> Completed {
             Completed::Other(head_message::Body::ReportAck(ack))
         }
     }
+}
+
+fn welcome(services: &Services, welcome: Welcome) -> head_message::Body {
+    head_message::Body::Welcome(Box::new(v1::Welcome {
+        cluster: services.security.cluster().to_owned(),
+        epoch: welcome.epoch,
+        acked_up_to: welcome.acked_up_to,
+        keep: ids(welcome.keep),
+        kill: ids(welcome.kill),
+        lease_ms: u64::try_from(services.about.lease.as_millis()).unwrap_or(u64::MAX),
+        head_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }))
 }
 
 fn order(body: order::Body) -> Completed {

@@ -46,8 +46,8 @@ pub(super) async fn run(
     let (info, held, first_unacked) = hello(&peer, &mut inbound).await?;
     let worker = info.id.clone();
     let held_count = held.len();
-    let attached = services.engine.attach(info, held, first_unacked).await;
-    let Attachment { connection, outbox } = attached.map_err(status::stopped)?;
+    let attached = Box::pin(services.engine.attach(info, held, first_unacked));
+    let Attachment { connection, outbox } = attached.await.map_err(status::stopped)?;
     tracing::info!(%worker, connection = connection.0, held = held_count, "worker attached");
     // From here on the engine is told of the end, even when this future is dropped.
     let guard = Detach {
@@ -63,7 +63,7 @@ pub(super) async fn run(
         answers: &answers,
     };
     let ended = tokio::select! {
-        ended = reader.run(inbound) => ended,
+        ended = reader.run(&mut inbound) => ended,
         ended = outgoing::write(&services, outbox, &answers) => ended,
     };
     drop(guard);
@@ -133,18 +133,20 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    async fn run(&self, mut inbound: Streaming<v1::WorkerMessage>) -> Result<()> {
+    async fn run(&self, inbound: &mut Streaming<v1::WorkerMessage>) -> Result<()> {
         while let Some(message) = inbound.message().await? {
-            match message.body {
-                Some(body) => self.take(body).await?,
-                // A newer worker may say what we do not know.
-                None => tracing::debug!(worker = %self.worker, "unknown message passed over"),
-            }
+            // Boxed: a session that waits needs no room for what may come.
+            Box::pin(self.take(message)).await?;
         }
         Ok(())
     }
 
-    async fn take(&self, body: worker_message::Body) -> Result<()> {
+    async fn take(&self, message: v1::WorkerMessage) -> Result<()> {
+        let Some(body) = message.body else {
+            // A newer worker may say what we do not know.
+            tracing::debug!(worker = %self.worker, "unknown message passed over");
+            return Ok(());
+        };
         match body {
             worker_message::Body::Hello(_) => Err(status::no_hello("Hello came twice")),
             worker_message::Body::Reports(reports) => self.reports(reports).await,
@@ -285,5 +287,31 @@ fn unreadable(why: &Refused, time_ms: u64) -> Outcome {
         artifacts: Vec::new(),
         started_at: Timestamp(time_ms),
         finished_at: Timestamp(time_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Outgoing;
+
+    /// The size of what an async function of four arguments makes.
+    fn future_size<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_session_that_waits_is_small() {
+        let session = future_size(run);
+        assert!(session <= 2560, "{session} bytes for each worker");
+    }
+
+    #[test]
+    fn what_channels_have_room_for_is_small() {
+        // Each channel takes memory for 32 of them when it is made.
+        let outgoing = size_of::<Outgoing>();
+        assert!(outgoing <= 24, "{outgoing} bytes, 32 times for each worker");
+        let answer = size_of::<Result<v1::HeadMessage>>();
+        assert!(answer <= 40, "{answer} bytes, 32 times for each worker");
     }
 }

@@ -82,7 +82,8 @@ where
     let slow = Arc::default();
     let answers = Answers { sender, slow };
     let stop = services.stop.clone();
-    let producing = producer(answers.clone());
+    // A future by itself: the task around it would hold room for it several times.
+    let producing = Box::pin(producer(answers.clone()));
     services.tracker.spawn(async move {
         let ended = tokio::select! {
             ended = producing => ended,

@@ -166,7 +166,7 @@ impl Worker {
             welcome: v1::Welcome::default(),
         };
         match worker.next().await? {
-            head_message::Body::Welcome(welcome) => worker.welcome = welcome,
+            head_message::Body::Welcome(welcome) => worker.welcome = *welcome,
             other => panic!("not welcome: {other:?}"),
         }
         Ok(worker)

@@ -71,7 +71,7 @@ async fn attach(session: &mut Session, pace: &mut Pace) -> Result<(Outgoing, Inc
     };
     *pace = Pace::of(Duration::from_millis(welcome.lease_ms));
     outgoing.within = pace.unanswered();
-    on_welcome(session, welcome).await?;
+    on_welcome(session, *welcome).await?;
     Ok((outgoing, incoming))
 }
 

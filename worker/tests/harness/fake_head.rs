@@ -241,12 +241,12 @@ impl Fleet for Service {
             return Err(Status::invalid_argument("hello comes first"));
         };
         let (orders, outgoing) = mpsc::channel(64);
-        let welcome = v1::Welcome {
+        let welcome = Box::new(v1::Welcome {
             cluster: "test".to_owned(),
             epoch: 1,
             acked_up_to: self.seen().reports.last().map_or(0, |r| r.seq),
             ..Default::default()
-        };
+        });
         orders
             .send(Ok(down(head_message::Body::Welcome(welcome))))
             .await
