@@ -18,7 +18,7 @@ use tonic::{
 };
 use tower::Layer;
 
-use super::{Identity, refusal::Denied};
+use super::{Identity, known::Known, refusal::Denied};
 
 /// Who may call a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +59,13 @@ impl Policy {
 /// Puts a [`Gate`] before a server's services.
 #[derive(Clone, Debug)]
 pub struct GateLayer {
-    cluster: Arc<str>,
+    known: Arc<Known>,
 }
 
 impl GateLayer {
     pub(super) fn new(cluster: &str) -> Self {
         Self {
-            cluster: cluster.into(),
+            known: Arc::new(Known::new(cluster)),
         }
     }
 }
@@ -76,7 +76,7 @@ impl<S> Layer<S> for GateLayer {
     fn layer(&self, inner: S) -> Gate<S> {
         Gate {
             inner,
-            cluster: Arc::clone(&self.cluster),
+            known: Arc::clone(&self.known),
         }
     }
 }
@@ -85,7 +85,7 @@ impl<S> Layer<S> for GateLayer {
 #[derive(Clone, Debug)]
 pub struct Gate<S> {
     inner: S,
-    cluster: Arc<str>,
+    known: Arc<Known>,
 }
 
 impl<S> Gate<S> {
@@ -115,7 +115,7 @@ impl<S> Gate<S> {
             .and_then(TlsConnectInfo::peer_certs)
             .ok_or(Denied::NoCertificate)?;
         let leaf = certificates.first().ok_or(Denied::NoCertificate)?;
-        Identity::of_certificate(leaf, &self.cluster).ok_or(Denied::UnknownIdentity)
+        self.known.holder(leaf).ok_or(Denied::UnknownIdentity)
     }
 }
 

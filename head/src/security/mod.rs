@@ -14,6 +14,7 @@ mod gate;
 mod identity;
 mod issue;
 mod join;
+mod known;
 mod pki;
 mod refusal;
 
