@@ -355,19 +355,28 @@ async fn bad_input_is_refused_with_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn small_calls_do_not_wait_for_delayed_acknowledgements() {
+    /// A machine that is busy with other things for a moment is as slow once, not each time.
+    const SERIES_MAX: usize = 8;
     let head = start().await;
     let mut admin = head.admin().await;
     let large = new_task(&"x".repeat(4096));
     admin.submit(submission("k", vec![large])).await.unwrap();
-    let mut took = Vec::new();
-    for _ in 0..50 {
-        let began = Instant::now();
-        admin.get_task(v1::GetTaskRequest { id: 1 }).await.unwrap();
-        took.push(began.elapsed());
+    let mut medians = Vec::new();
+    for _ in 0..SERIES_MAX {
+        let mut took = Vec::new();
+        for _ in 0..50 {
+            let began = Instant::now();
+            admin.get_task(v1::GetTaskRequest { id: 1 }).await.unwrap();
+            took.push(began.elapsed());
+        }
+        took.sort_unstable();
+        // Without TCP_NODELAY at the head each call takes 40 ms, in every series.
+        if took[25] < Duration::from_millis(30) {
+            return;
+        }
+        medians.push(took[25]);
     }
-    took.sort_unstable();
-    // Without TCP_NODELAY at the head each call takes 40 ms.
-    assert!(took[25] < Duration::from_millis(30), "{took:?}");
+    panic!("{medians:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
