@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! connect          ca.pem + cert.pem + key.pem   every service that the certificate may use
+//! connect_to_beat  the same                      the same, without a keepalive
 //! connect_pinned   fingerprint of the CA         Join only
 //! ```
 
@@ -36,7 +37,16 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// When this returns, the head has accepted the certificate. The channel connects again by
 /// itself; a call that finds no head then fails with a status whose source is a `ConnectError`.
 pub async fn connect(credentials: &Credentials, endpoint: &str) -> Result<Channel, ConnectError> {
-    channel(credentials.client_config()?, endpoint).await
+    channel(credentials.client_config()?, endpoint, keepalive).await
+}
+
+/// As [`connect`], for a caller who sends heartbeats more often than a keepalive would ping, and gives
+/// the connection up when no answer comes: without a keepalive, which would only wake it once more.
+pub async fn connect_to_beat(
+    credentials: &Credentials,
+    endpoint: &str,
+) -> Result<Channel, ConnectError> {
+    channel(credentials.client_config()?, endpoint, |plain| plain).await
 }
 
 /// Connects to the head at `endpoint` that belongs to the CA with this SHA-256 fingerprint.
@@ -44,17 +54,25 @@ pub async fn connect_pinned(
     endpoint: &str,
     ca_fingerprint: Digest,
 ) -> Result<Channel, ConnectError> {
-    channel(pinned::client_config(ca_fingerprint)?, endpoint).await
+    channel(pinned::client_config(ca_fingerprint)?, endpoint, keepalive).await
 }
 
-async fn channel(config: ClientConfig, endpoint: &str) -> Result<Channel, ConnectError> {
-    let dialer = Arc::new(Dialer::new(config, endpoint)?);
-    let first = dialer.dial().await?;
-    // The scheme is plain because the connector below brings TLS itself.
-    Endpoint::from_static("http://orchestra-head")
+fn keepalive(plain: Endpoint) -> Endpoint {
+    plain
         .http2_keep_alive_interval(limits::KEEPALIVE_EVERY)
         .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
+}
+
+async fn channel(
+    config: ClientConfig,
+    endpoint: &str,
+    with: impl FnOnce(Endpoint) -> Endpoint,
+) -> Result<Channel, ConnectError> {
+    let dialer = Arc::new(Dialer::new(config, endpoint)?);
+    let first = dialer.dial().await?;
+    // The scheme is plain because the connector below brings TLS itself.
+    with(Endpoint::from_static("http://orchestra-head"))
         .connect_with_connector(dial::connector(dialer, first))
         .await
         .map_err(|source| ConnectError::Broken {

@@ -49,6 +49,12 @@ impl Target {
         Ok(client::connect(&credentials, &self.endpoint()?).await?)
     }
 
+    /// Connects for a caller who sends heartbeats and counts the answers.
+    pub async fn connect_to_beat(&self) -> Result<Channel, DialError> {
+        let credentials = Credentials::load(&self.credentials)?;
+        Ok(client::connect_to_beat(&credentials, &self.endpoint()?).await?)
+    }
+
     /// The head's address.
     pub fn endpoint(&self) -> Result<String, DialError> {
         if let Some(endpoint) = &self.endpoint {

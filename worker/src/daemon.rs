@@ -119,9 +119,11 @@ async fn serve(
     let mut tasks = JoinSet::new();
     let disks = vec![home.attempts(), workspaces(&setup, home)];
     let (room, space) = watch::channel(Room::look(&disks));
-    tasks.spawn(room::keep(disks, room));
     let info = describe(&mut tasks, identity.clone(), setup.slots, can, seen, space);
-    tasks.spawn(registry.keep(runners));
+    // In one task: they look at the same moments, and so that is one wake-up of one thread.
+    tasks.spawn(async {
+        tokio::join!(room::keep(disks, room), registry.keep(runners));
+    });
     tasks.spawn(keep_house(gc::Places::below(&setup.state.worker())));
     let stop = CancellationToken::new();
     let session_ended = session::start(Session {

@@ -1,6 +1,6 @@
 //! One control stream, from Hello to its end.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, pin::pin, time::Duration};
 
 use orchestra_proto::{
     convert,
@@ -9,7 +9,7 @@ use orchestra_proto::{
 use orchestra_types::{AttemptId, limits};
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     attempt::StopReason,
+    clock,
     fleet::{Held, Order},
 };
 
@@ -45,7 +46,7 @@ pub async fn run(session: &mut Session, pace: &mut Pace) -> Error {
 
 /// Dials, says Hello, and waits for Welcome.
 async fn attach(session: &mut Session, pace: &mut Pace) -> Result<(Outgoing, Incoming), Error> {
-    let channel = timeout(pace.dial_within, session.target.connect()).await;
+    let channel = timeout(pace.dial_within, session.target.connect_to_beat()).await;
     let channel = channel.map_err(|_| Error::Silent(pace.dial_within))??;
     let mut client = FleetClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
     let (sender, messages) = mpsc::channel(OUTGOING_BOUND);
@@ -134,9 +135,9 @@ async fn serve(
 ) -> Error {
     let mut progress = session.spool.progress();
     let mut sent = progress.borrow_and_update().acked;
-    let mut heartbeat = interval(pace.heartbeat_every);
+    // The first at once; one that is late moves those behind it.
+    let mut heartbeat = pin!(clock::wait(Duration::ZERO));
     let mut unanswered = 0;
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut readings = session.meters.changes();
     session.meters.renew();
     let mut looks = session.interims.changes();
@@ -178,7 +179,8 @@ async fn serve(
                 }
                 Err(_) => Err(Error::Stopping),
             },
-            _ = heartbeat.tick() => {
+            () = &mut heartbeat => {
+                heartbeat.set(clock::wait(pace.heartbeat_every));
                 unanswered += 1;
                 match unanswered > UNANSWERED_MAX {
                     true => Err(Error::Silent(pace.unanswered())),
@@ -324,5 +326,5 @@ impl Outgoing {
 }
 
 fn now_ms() -> u64 {
-    crate::clock::now().0
+    clock::now().0
 }
