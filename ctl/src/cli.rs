@@ -27,8 +27,19 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
+impl Cli {
+    /// A command line that asks for a part, and for nothing else.
+    pub fn of_part(part: parts::Part) -> Self {
+        Self {
+            global: Global::default(),
+            version: false,
+            command: Some(Command::Part(part)),
+        }
+    }
+}
+
 /// Options that every command takes.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Print JSON: one document, or one per line for streams (see docs/json.md)

@@ -42,7 +42,8 @@ fn main() -> ExitCode {
 }
 
 fn start() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let part = parts::asked(std::env::args_os());
+    let cli = match part.map_or_else(Cli::try_parse, |part| Ok(Cli::of_part(part))) {
         Ok(cli) => cli,
         Err(e) => return usage(&e),
     };

@@ -1,9 +1,9 @@
 //! The other programs inside of this one, which `ctl start` and `ctl demo` run as processes of
 //! their own. Hidden: they are no part of what a person types.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
 use orchestra_worker::SelfCommand;
 
 use crate::error::{Error, OrFailed, Result};
@@ -32,6 +32,23 @@ pub struct Head {
     args: orchestra_head::Args,
 }
 
+/// A part's command line, without the commands for people.
+#[derive(Debug, Parser)]
+#[command(name = "ctl")]
+struct Alone {
+    #[command(subcommand)]
+    part: Part,
+}
+
+/// The part that a command line asks for; none where it is for a person, or not understood. A process
+/// that is to be small would else keep what it needs to know of all commands in memory.
+pub fn asked(arguments: impl IntoIterator<Item = OsString>) -> Option<Part> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let is_part = Part::has_subcommand(arguments.get(1)?.to_str()?);
+    let parse = || Alone::try_parse_from(arguments).ok();
+    is_part.then(parse).flatten().map(|alone| alone.part)
+}
+
 /// Runs it.
 pub fn run(part: Part) -> Result<ExitCode> {
     match part {
@@ -58,4 +75,45 @@ impl Head {
 
 fn failed(error: anyhow::Error) -> Error {
     Error::failed(format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn asked_of(line: &str) -> Option<Part> {
+        asked(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn a_part_alone_reads_its_command_line_as_all_of_ctl_does() {
+        for line in [
+            "ctl worker nursery",
+            "ctl worker --own-session --state /s --slots 3",
+            "ctl worker supervise /s/1.1",
+            "ctl head --own-session --state /s",
+        ] {
+            let all = Cli::try_parse_from(line.split(' ')).unwrap();
+            let Some(Command::Part(part)) = all.command else {
+                panic!("{line}");
+            };
+            assert_eq!(
+                format!("{:?}", asked_of(line).unwrap()),
+                format!("{part:?}")
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_for_a_person_is_left_to_all_of_ctl() {
+        for line in [
+            "ctl",
+            "ctl status",
+            "ctl worker --help",
+            "ctl worker --json",
+        ] {
+            assert!(asked_of(line).is_none(), "{line}");
+        }
+    }
 }
