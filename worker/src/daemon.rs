@@ -18,7 +18,6 @@ use crate::{
     attempt::Shared,
     blobs,
     bulk::{Bulk, Target},
-    disk,
     fleet::Fleet,
     gc,
     identity::{Home, Identity, memory_bytes},
@@ -214,7 +213,7 @@ fn shared(
     for dir in [&attempts, &workspaces] {
         durable::create_private_dir(dir)
             .with_context(|| format!("failed to make `{}`", dir.display()))?;
-        let spread = disk::spread(dir);
+        let spread = orchestra_repo::spread(dir);
         tracing::debug!(dir = %dir.display(), spread, "the directories of attempts lie here");
     }
     let blobs = blobs::Cache::open(home.cache().join("bundles"))

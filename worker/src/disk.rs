@@ -8,11 +8,6 @@ use std::{
     path::Path,
 };
 
-use rustix::{
-    fs::{CWD, IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags, openat},
-    io::Result as SystemResult,
-};
-
 use crate::room::Full;
 
 /// What a directory must have room for, so that its disk does not count as full.
@@ -71,21 +66,6 @@ pub fn remove_dir(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Says to the file system that what lies in the directories of this one has nothing to do with each
-/// other; whether it takes such hints.
-///
-/// ext4 puts the files of such a directory where no neighbour's are. Else it puts those of all attempts
-/// side by side, and for a new one it passes over each place that became free within the last minutes: with
-/// many short attempts that is most of what they cost.
-pub fn spread(dir: &Path) -> bool {
-    let hint = || -> SystemResult<()> {
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let dir = openat(CWD, dir, flags, Mode::empty())?;
-        ioctl_setflags(&dir, ioctl_getflags(&dir)? | IFlags::TOPDIR)
-    };
-    hint().is_ok()
-}
-
 /// Agents make read-only directories (module caches): their owner may open them again.
 fn make_writable(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.is_dir() {
@@ -118,19 +98,6 @@ mod tests {
         )
         .unwrap();
         assert!(!ends_with_full(&log));
-    }
-
-    #[test]
-    fn a_hint_to_spread_is_kept_where_it_is_taken_and_costs_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let flags = || ioctl_getflags(File::open(dir.path()).unwrap());
-        let before = flags();
-        match spread(dir.path()) {
-            true => assert_eq!(flags().unwrap(), before.unwrap() | IFlags::TOPDIR),
-            false => assert_eq!(flags(), before),
-        }
-        fs::write(dir.path().join("file"), "x").unwrap();
-        assert!(!spread(Path::new("/no/such/dir")) && !spread(Path::new("/proc/self")));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orchestra_repo::{Cache, Checkout, Collect, Plan, Workspace, scratch};
+use orchestra_repo::{Cache, Checkout, Collect, Plan, Workspace, scratch, spread};
 use orchestra_types::Manifest;
 
 const BRANCH: &str = "orchestra/task_001";
@@ -73,6 +73,7 @@ struct Bench {
 
 impl Bench {
     fn new(tmp: &Path, files: usize) -> Result<Self> {
+        spread(tmp);
         let user = tmp.join("user");
         write(&user, files, "first")?;
         scratch(&user, "begin", DATE)?;

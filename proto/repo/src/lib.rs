@@ -32,6 +32,7 @@ pub mod scan;
 mod scratch;
 mod snapshot;
 mod spare;
+mod spread;
 mod stage;
 mod workspace;
 
@@ -45,4 +46,5 @@ pub use ignored::{Ignored, Put, put_ignored};
 pub use import::{import_branch, task_branch};
 pub use scratch::scratch;
 pub use snapshot::{Bundled, Snapshot};
+pub use spread::spread;
 pub use workspace::{Plan, Workspace};

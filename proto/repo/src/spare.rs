@@ -22,6 +22,7 @@ use crate::{
     error::{IoContext, Result},
     git::check_commit,
     index, lock,
+    spread::spread,
     workspace::{Workspace, keep_bytes},
 };
 
@@ -56,6 +57,8 @@ impl Cache {
             return Ok(());
         }
         remove_rests(&spares)?;
+        // Each is made while the files of the last one, or of an attempt, are being removed.
+        spread(&spares);
         let making = tempfile::Builder::new()
             .prefix("making-")
             .tempdir_in(&spares)
