@@ -4,7 +4,9 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    panic::resume_unwind,
     path::Path,
+    thread,
 };
 
 use rustix::fs::FileType;
@@ -112,7 +114,14 @@ impl Stage<'_> {
         let root = beneath::root(self.root).at("open", self.root)?;
         let mut paths = self.in_conflict()?;
         paths.extend(self.also.iter().cloned());
-        self.add_changed(&root, self.git, b"", 0, &mut paths, warnings)?;
+        // Each looks at every file: at the same time, where there are two cores.
+        let (changed, others) = thread::scope(|scope| {
+            let others = scope.spawn(|| others(self.git));
+            (changed(self.git), others.join())
+        });
+        paths.extend(records(&changed?).map(<[u8]>::to_vec));
+        let others = others.unwrap_or_else(|panic| resume_unwind(panic))?;
+        self.add_others(&root, &others, b"", 0, &mut paths, warnings)?;
         let mut total = 0;
         let wanted: Vec<&[u8]> = paths
             .iter()
@@ -140,26 +149,17 @@ impl Stage<'_> {
         Ok(names.map(<[u8]>::to_vec).collect())
     }
 
-    /// Files below `prefix` that differ from the index, or are gone, or neither tracked nor ignored.
-    fn add_changed(
+    /// Takes a list of files below `prefix` that are neither tracked nor ignored.
+    fn add_others(
         &self,
         root: &OwnedFd,
-        git: &Git,
+        others: &[u8],
         prefix: &[u8],
         depth: usize,
         paths: &mut BTreeSet<Vec<u8>>,
         warnings: &mut Warnings,
     ) -> Result<()> {
-        // One process for all: each looks at every file.
-        let list = [
-            "ls-files",
-            "-z",
-            "--modified",
-            "--others",
-            "--exclude-standard",
-        ];
-        let output = git.output(&list)?;
-        for name in records(&output) {
+        for name in records(others) {
             let path = [prefix, name].concat();
             // Only a repository that is not tracked is listed with a slash.
             match path.strip_suffix(b"/") {
@@ -196,14 +196,8 @@ impl Stage<'_> {
             .clone()
             .work_tree(&self.root.join(OsStr::from_bytes(dir)))
             .env("GIT_INDEX_FILE", empty_index.path().join("index"));
-        self.add_changed(
-            root,
-            &git,
-            &[dir, b"/"].concat(),
-            depth + 1,
-            paths,
-            warnings,
-        )
+        let prefix = [dir, b"/"].concat();
+        self.add_others(root, &others(&git)?, &prefix, depth + 1, paths, warnings)
     }
 
     fn is_skipped(&self, path: &[u8]) -> bool {
@@ -270,6 +264,18 @@ impl Stage<'_> {
         self.update(left, refused, warnings)?;
         self.update(right, refused, warnings)
     }
+}
+
+/// Tracked files that differ from the index, or are gone.
+fn changed(git: &Git) -> Result<Vec<u8>> {
+    // Not `diff-files`: it names also what was only touched, and asks a git in each submodule whether
+    // that is dirty, with the configuration that it finds there.
+    git.output(&["ls-files", "-z", "--modified"])
+}
+
+/// Files that are neither tracked nor ignored.
+fn others(git: &Git) -> Result<Vec<u8>> {
+    git.output(&["ls-files", "-z", "--others", "--exclude-standard"])
 }
 
 /// Whether `path` is one of `tops` or below one.

@@ -322,6 +322,37 @@ fn conflict(dir: &Path, run: &impl Fn(&[&str])) {
     quiet(&["merge", "left"]);
 }
 
+/// A directory that the user's repository knows as a submodule: git would ask the repository in there
+/// whether it is dirty.
+#[test]
+fn no_git_works_in_the_submodule_that_an_agent_filled() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let other = World::with(&[("b.txt", "two\n")]);
+    let add = ["-c", "protocol.file.allow=always", "submodule", "add", "-q"];
+    let from = other.user();
+    let args = [&add[..], &[from.to_str().unwrap(), "inner"]].concat();
+    git(&user.user(), &args);
+    user.commit("with a submodule");
+    let task = user.start();
+    let canaries = Canaries::new(&user);
+    let inner = task.dir().join("inner");
+    // At the commit that is expected there: git asks no other.
+    git(&inner, &["clone", "-q", from.to_str().unwrap(), "."]);
+    // As long as before, so that git has to read it.
+    write(&inner, "b.txt", "owt\n");
+    let filter = canaries.program("filter");
+    git(&inner, &["config", "filter.x.clean", &filter]);
+    write(&inner, ".gitattributes", "*.txt filter=x\n");
+    task.write("a.txt", "changed\n");
+    let workspace = Workspace::open(task.dir(), &user.tmp.path().join("own")).unwrap();
+    workspace.look(&[]).unwrap();
+    task.collect();
+    user.checkout().snapshot().unwrap();
+    assert_eq!(canaries.fired(), BTreeSet::new());
+    git(task.dir(), &["status", "--ignore-submodules=none"]);
+    assert!(canaries.fired().contains("filter"), "the trap was not live");
+}
+
 #[test]
 fn what_another_repository_has_is_not_taken_through_alternates() {
     let user = World::with(&[("a.txt", "one\n")]);

@@ -1,6 +1,6 @@
 //! Looks at what an agent has changed so far.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, time::UNIX_EPOCH};
 
 use orchestra_types::{FileChange, Manifest};
 
@@ -93,6 +93,21 @@ fn a_large_file_is_named_and_not_read() {
         "{:?}",
         look.warnings
     );
+}
+
+#[test]
+fn a_large_file_that_was_only_touched_is_no_change_and_no_warning() {
+    let world = World::with(&[("a.txt", "one\n")]);
+    let large = fs::File::create(world.user().join("large.bin")).unwrap();
+    large.set_len(16 * 1024 * 1024 + 1).unwrap();
+    world.commit("with a large file");
+    let task = world.start();
+    let touched = fs::File::options()
+        .write(true)
+        .open(task.dir().join("large.bin"));
+    touched.unwrap().set_modified(UNIX_EPOCH).unwrap();
+    let look = task.workspace.look(&exclude()).unwrap();
+    assert_eq!(look, Manifest::default());
 }
 
 #[test]
