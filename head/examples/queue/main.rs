@@ -4,9 +4,9 @@
 //! again after `kill -9`.
 //!
 //! `cargo run --release -p orchestra-head --example queue -- target/release/orchestra-head
-//! [QUEUED]…` (100,000 and 1,000,000 by default; each in a head of its own). Descriptions have 300
-//! bytes. `round_trip_us` is what a call costs that does nothing, `fdatasync_us` what the disk
-//! takes, both of the same run.
+//! [QUEUED]…` (100,000 and 1,000,000 by default; each in a head of its own; with 0 none). Descriptions
+//! have 300 bytes. `round_trip_us` is what a call costs that does nothing, `fdatasync_us` what the
+//! disk takes, both of the same run. It waits until memory has settled: some five minutes in all.
 
 #[expect(dead_code, reason = "the tests use the rest of it")]
 #[path = "../../tests/support/mod.rs"]
@@ -50,7 +50,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let mut document = json!({ "single": single(&binary).await? });
     let mut queues = Vec::new();
-    for count in counts {
+    for count in counts.into_iter().filter(|count| *count > 0) {
         queues.push(queue(&binary, count).await?);
     }
     document["queues"] = json!(queues);
@@ -78,10 +78,14 @@ async fn single(binary: &OsStr) -> anyhow::Result<Value> {
         admin.submit(request).await?;
         took.push(began.elapsed());
     }
+    let calls = (SUBMITTERS * PER_SUBMITTER) as f64;
+    let each = |before| cpu(pid).saturating_sub(before).as_secs_f64() * 1e6 / calls;
     let before = cpu(pid);
-    let per_second = together(&head).await?;
-    let submissions = (SUBMITTERS * PER_SUBMITTER) as f64;
-    let each = cpu(pid).saturating_sub(before).as_secs_f64() * 1e6 / submissions;
+    let nothing_per_second = together(&head, find_nothing).await?;
+    let nothing_each = each(before).round();
+    let before = cpu(pid);
+    let submits_per_second = together(&head, submit_one).await?;
+    let submit_each = each(before).round();
     Ok(json!({
         "idle_kb": idle_kb,
         "idle_cpu_percent": (idle_cpu * 1e5).round() / 1e3,
@@ -89,32 +93,56 @@ async fn single(binary: &OsStr) -> anyhow::Result<Value> {
         "round_trip_us": round_trip,
         "submit_one_us": figures(took),
         "submitters": SUBMITTERS,
-        "submits_per_second": per_second.round(),
-        "head_cpu_us_per_submit": each.round(),
+        "calls_that_find_nothing_per_second": nothing_per_second,
+        "head_cpu_us_per_call_that_finds_nothing": nothing_each,
+        "submits_per_second": submits_per_second,
+        "head_cpu_us_per_submit": submit_each,
     }))
 }
 
-async fn together(head: &Head) -> anyhow::Result<f64> {
+/// Calls of many callers at once in a second: what `call` does is given its caller's number and its own.
+async fn together<F>(
+    head: &Head,
+    call: impl Fn(AdminClient<Channel>, usize, usize) -> F + Copy + Send + 'static,
+) -> anyhow::Result<f64>
+where
+    F: Future<Output = anyhow::Result<()>> + Send,
+{
     let mut channels = Vec::new();
     for _ in 0..CHANNELS {
         channels.push(head.admin().await);
     }
     let began = Instant::now();
-    let mut submitters = JoinSet::new();
-    for submitter in 0..SUBMITTERS {
-        let mut admin = channels[submitter % CHANNELS].clone();
-        submitters.spawn(async move {
+    let mut callers = JoinSet::new();
+    for caller in 0..SUBMITTERS {
+        let admin = channels[caller % CHANNELS].clone();
+        callers.spawn(async move {
             for number in 0..PER_SUBMITTER {
-                let key = format!("many-{submitter}-{number}");
-                admin.submit(submission(&key, vec![task(number)])).await?;
+                call(admin.clone(), caller, number).await?;
             }
             anyhow::Ok(())
         });
     }
-    while let Some(ended) = submitters.join_next().await {
+    while let Some(ended) = callers.join_next().await {
         ended??;
     }
-    Ok((SUBMITTERS * PER_SUBMITTER) as f64 / began.elapsed().as_secs_f64())
+    Ok(((SUBMITTERS * PER_SUBMITTER) as f64 / began.elapsed().as_secs_f64()).round())
+}
+
+async fn submit_one(
+    mut admin: AdminClient<Channel>,
+    caller: usize,
+    number: usize,
+) -> anyhow::Result<()> {
+    let key = format!("many-{caller}-{number}");
+    admin.submit(submission(&key, vec![task(number)])).await?;
+    Ok(())
+}
+
+async fn find_nothing(mut admin: AdminClient<Channel>, _: usize, _: usize) -> anyhow::Result<()> {
+    let found = admin.get_task(v1::GetTaskRequest { id: u64::MAX }).await;
+    anyhow::ensure!(found.is_err(), "there is no such task");
+    Ok(())
 }
 
 async fn queue(binary: &OsStr, count: usize) -> anyhow::Result<Value> {
@@ -191,9 +219,8 @@ async fn round_trips(admin: &mut AdminClient<Channel>) -> anyhow::Result<Vec<Dur
     let mut took = Vec::new();
     for _ in 0..READS {
         let began = Instant::now();
-        let found = admin.get_task(v1::GetTaskRequest { id: u64::MAX }).await;
+        find_nothing(admin.clone(), 0, 0).await?;
         took.push(began.elapsed());
-        anyhow::ensure!(found.is_err(), "there is no such task");
     }
     Ok(took)
 }
