@@ -75,10 +75,12 @@ impl Abilities {
 }
 
 /// Looks at what this machine can do for attempts of which each shall have the limits `asked`, and
-/// `defaults` where that costs nothing. Makes the cgroup of the worker ready for it.
+/// `defaults` where that costs nothing. Makes the cgroup of the worker ready for it, and removes what was
+/// left there.
 #[must_use]
 pub fn abilities(asked: Limits, defaults: Limits) -> Abilities {
     cgroup::share_controllers();
+    cgroup::sweep();
     let name = format!("orchestra-probe-{}", getpid());
     let cgroup = Cgroup::create(&name).ok();
     let path = cgroup.as_ref().map(Cgroup::path);

@@ -2,20 +2,26 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     io,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
     sync::OnceLock,
+    time::Duration,
 };
 
-use rustix::process::{Signal, getpid};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, getpid, test_kill_process},
+};
 
 use super::{cage::KillMethod, family};
 
 /// How many cgroups may lie below an attempt's before they are left to the administrator.
 const NESTED_MAX: usize = 1000;
+/// How long an empty cgroup lies there before nobody can be about to use it.
+const LEFT_FOR: Duration = Duration::from_secs(60 * 60);
 /// A cgroup of this name is the worker's own, and the one above it is the worker's to divide: then
 /// nothing but cgroups lies there, as the kernel wants it before it gives controllers to them.
 /// `deploy/systemd/orchestra-worker.service.d/limits.conf` sees to that.
@@ -128,6 +134,36 @@ pub(super) fn share_controllers() {
     }
 }
 
+/// Removes what is left of supervisors that were killed after they had made a cgroup and before they
+/// had written down which.
+pub(super) fn sweep() {
+    if let Ok(home) = own_dir() {
+        sweep_below(base(&home), LEFT_FOR);
+    }
+}
+
+/// Only what lies there for long, of our names, with nothing in it, and made by a process that is gone.
+fn sweep_below(base: &Path, left_for: Duration) {
+    let entries = fs::read_dir(base).into_iter().flatten().flatten();
+    for entry in entries {
+        let made = entry.metadata().and_then(|meta| meta.modified());
+        let age = made.map(|made| made.elapsed().unwrap_or_default());
+        let is_gone = |pid| test_kill_process(pid) == Err(Errno::SRCH);
+        if maker(&entry.file_name()).is_some_and(is_gone) && age.is_ok_and(|age| age >= left_for) {
+            // The kernel keeps one with processes or cgroups in it.
+            let _stays = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+/// Who made the cgroup of this name, if one of us did.
+fn maker(name: &OsStr) -> Option<Pid> {
+    let rest = name.to_str()?.strip_prefix("orchestra-")?;
+    let rest = rest.strip_prefix("probe-").unwrap_or(rest);
+    let pid = rest.split('-').next()?.parse().ok()?;
+    Pid::from_raw(pid).filter(|pid| pid.as_raw_pid() > 0)
+}
+
 /// Below which cgroup those of attempts are made.
 fn base(home: &Path) -> &Path {
     match (home.file_name(), home.parent()) {
@@ -197,9 +233,7 @@ fn find(mounts: &[u8], own: &[u8], is_meant: impl Fn(&Mount<'_>) -> bool) -> Opt
         let root = &mount.root;
         let below = own.strip_prefix(root.strip_suffix(b"/").unwrap_or(root))?;
         let below = below.strip_prefix(b"/").unwrap_or(below);
-        Some(
-            PathBuf::from(OsString::from_vec(mount.place)).join(std::ffi::OsStr::from_bytes(below)),
-        )
+        Some(PathBuf::from(OsString::from_vec(mount.place)).join(OsStr::from_bytes(below)))
     })
 }
 
@@ -274,6 +308,42 @@ mod tests {
         assert_eq!(found("memory"), Some("/sys/fs/cgroup/memory/a:b".into()));
         assert_eq!(found("cpu"), Some("/sys/fs/cgroup/cpu,cpuacct/".into()));
         assert_eq!(found("pids"), None);
+    }
+
+    #[test]
+    fn only_what_dead_supervisors_left_is_swept_away() {
+        let base = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let (dead, me) = (child.id(), getpid().as_raw_pid());
+        child.wait().unwrap();
+        let make = |name: String| fs::create_dir_all(base.path().join(name)).unwrap();
+        make(format!("orchestra-{dead}-1795644013076"));
+        make(format!("orchestra-probe-{dead}"));
+        make(format!("orchestra-{dead}-1/of-the-agent"));
+        for kept in [
+            format!("orchestra-{me}-1795644013076"),
+            format!("other-{dead}-1"),
+            "orchestra-worker".to_owned(),
+            "orchestra--1".to_owned(),
+        ] {
+            make(kept);
+        }
+        let left = || {
+            let names = fs::read_dir(base.path()).unwrap();
+            let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.collect::<BTreeSet<_>>()
+        };
+        sweep_below(base.path(), LEFT_FOR);
+        assert_eq!(left().len(), 7, "all are young");
+        sweep_below(base.path(), Duration::ZERO);
+        let expected = [
+            format!("orchestra-{dead}-1"),
+            format!("orchestra-{me}-1795644013076"),
+            format!("other-{dead}-1"),
+            "orchestra-worker".to_owned(),
+            "orchestra--1".to_owned(),
+        ];
+        assert_eq!(left(), BTreeSet::from(expected));
     }
 
     #[test]
