@@ -135,12 +135,18 @@ async fn serve(
         stop: stop.clone(),
     })
     .context("failed to start the session's thread")?;
-    home.announce(&identity, stops_within)?;
 
+    let announced = async {
+        match home.announce(&identity, stops_within).await {
+            Ok(()) => std::future::pending().await,
+            Err(error) => error,
+        }
+    };
     let ended = tokio::select! {
         () = fleet.serve() => Ok(End::Stop),
         end = signals.next() => Ok(end),
-        failed = &mut spool_failed => Err(failed),
+        failed = &mut spool_failed => Err(spool_error(failed)),
+        error = announced => Err(error),
     };
     let done = match ended {
         Ok(End::Stop) => {
@@ -156,7 +162,7 @@ async fn serve(
         Err(failed) => {
             // Nothing can be promised any more: let go as a crash would.
             fleet.leave().await;
-            Err(spool_error(failed))
+            Err(failed)
         }
     };
     stop.cancel();

@@ -89,6 +89,8 @@ struct Entry {
     owner: task::Id,
     /// The runner that takes a slot; none where the attempt takes none.
     runner: Option<String>,
+    /// Nothing runs of it; only its last report is to be made durable.
+    over: bool,
 }
 
 type Ended = (AttemptId, Result<(), attempt::Error>);
@@ -142,7 +144,7 @@ impl Fleet {
                     None => return,
                 },
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
-                    self.on_ended(ended).await;
+                    self.on_ended(ended);
                     self.begin_waiting();
                 }
                 Some(_) = self.slots.join_next(), if !self.slots.is_empty() => {
@@ -171,7 +173,7 @@ impl Fleet {
         }
         let deadline = Instant::now() + DELIVER_WITHIN;
         while let Ok(Some(ended)) = timeout_at(deadline, self.tasks.join_next()).await {
-            self.on_ended(ended).await;
+            self.on_ended(ended);
         }
         self.leave().await;
     }
@@ -251,17 +253,10 @@ impl Fleet {
             return tracing::debug!(%attempt, "called back, but it does not wait");
         }
         tracing::info!(%attempt, "attempt given back");
-        let (stop, _) = watch::channel(None);
-        let (_, stage) = watch::channel(Stage::Delivering);
-        let report = attempt::give_back(Arc::clone(&self.shared), attempt);
-        let owner = self.tasks.spawn(async move { (attempt, report.await) });
-        let entry = Entry {
-            stop,
-            stage,
-            owner: owner.id(),
-            runner: None,
-        };
-        self.entries.insert(attempt, entry);
+        self.finish(
+            attempt,
+            attempt::give_back(Arc::clone(&self.shared), attempt),
+        );
     }
 
     /// The same order twice is an ordinary thing: the head repeats what it is not sure of.
@@ -294,6 +289,7 @@ impl Fleet {
             stage,
             owner,
             runner: Some(runner),
+            over: false,
         };
         self.entries.insert(attempt, entry);
     }
@@ -319,7 +315,7 @@ impl Fleet {
         held.chain(unstarted).collect()
     }
 
-    async fn on_ended(&mut self, ended: Result<Ended, task::JoinError>) {
+    fn on_ended(&mut self, ended: Result<Ended, task::JoinError>) {
         match ended {
             Ok((attempt, Ok(()))) => {
                 tracing::info!(%attempt, "attempt delivered");
@@ -329,28 +325,52 @@ impl Fleet {
                 tracing::info!(%attempt, "attempt left to the next start");
                 self.entries.remove(&attempt);
             }
-            Ok((attempt, Err(error))) => self.on_failed(attempt, &error).await,
+            Ok((attempt, Err(error))) => self.on_failed(attempt, error),
             Err(error) if error.is_cancelled() => {}
             Err(error) => {
                 let mut entries = self.entries.iter();
                 let owned = entries.find(|(_, entry)| entry.owner == error.id());
                 if let Some((attempt, _)) = owned {
-                    let attempt = *attempt;
-                    self.on_failed(attempt, &attempt::Error::Panicked(error))
-                        .await;
+                    self.on_failed(*attempt, attempt::Error::Panicked(error));
                 }
             }
         }
     }
 
     /// An attempt whose own files fail is over; the head must not wait for it.
-    async fn on_failed(&mut self, attempt: AttemptId, error: &attempt::Error) {
-        self.entries.remove(&attempt);
-        let chain = attempt::chain(error);
+    fn on_failed(&mut self, attempt: AttemptId, error: attempt::Error) {
+        let chain = attempt::chain(&error);
         tracing::error!(%attempt, error = chain, "attempt cannot go on");
-        if attempt::fail(&self.shared, attempt, error).await.is_err() {
-            tracing::debug!(%attempt, "the worker is stopping");
+        let failed_before = self.entries.remove(&attempt).is_some_and(|e| e.over);
+        // What fails even to be put aside is left to the next start.
+        if !failed_before {
+            self.finish(
+                attempt,
+                attempt::fail(Arc::clone(&self.shared), attempt, error),
+            );
         }
+    }
+
+    /// Waits for the last report of an attempt that nothing runs of.
+    fn finish(
+        &mut self,
+        attempt: AttemptId,
+        report: impl Future<Output = Result<(), attempt::Error>> + Send + 'static,
+    ) {
+        let (stop, _) = watch::channel(None);
+        let (_, stage) = watch::channel(Stage::Delivering);
+        let owner = self
+            .tasks
+            .spawn(async move { (attempt, report.await) })
+            .id();
+        let entry = Entry {
+            stop,
+            stage,
+            owner,
+            runner: None,
+            over: true,
+        };
+        self.entries.insert(attempt, entry);
     }
 }
 

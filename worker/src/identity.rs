@@ -16,8 +16,12 @@ use orchestra_types::{
     runner::{RunnerInfo, WorkerInfo},
 };
 use rustix::fs::{FlockOperation, flock};
+use tokio::time::sleep;
 
-use crate::{process::Abilities, room::Room};
+use crate::{
+    process::Abilities,
+    room::{self, Full, Room},
+};
 
 /// How long a lock may linger after its holder's death.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -106,8 +110,28 @@ impl Home {
         self.dir.join("cache")
     }
 
-    /// Tells other processes on this machine which process the worker is.
-    pub fn announce(&self, identity: &Identity, stops_within: Duration) -> anyhow::Result<()> {
+    /// Tells other processes on this machine which process the worker is, once the disk has room for
+    /// it: the worker's agents cannot wait so long for their worker.
+    pub async fn announce(
+        &self,
+        identity: &Identity,
+        stops_within: Duration,
+    ) -> anyhow::Result<()> {
+        let mut told = false;
+        loop {
+            match self.write_who(identity, stops_within) {
+                Err(error) if is_full(&error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!(%error, "the disk is full; other programs do not see this worker yet");
+                    }
+                    sleep(room::RETRY_AFTER).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn write_who(&self, identity: &Identity, stops_within: Duration) -> anyhow::Result<()> {
         let path = self.dir.join("worker.json");
         let document = serde_json::json!({
             "pid": identity.pid,
@@ -128,6 +152,11 @@ impl Home {
             tracing::warn!(%error, "failed to remove worker.json");
         }
     }
+}
+
+fn is_full(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(Full::is_full)
 }
 
 /// Who this worker is.

@@ -86,6 +86,11 @@ impl Post {
 }
 
 impl Daemon {
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Kills it with SIGKILL and waits for its end. Says so when it had ended by itself.
     pub fn kill(mut self, post: &Post) -> anyhow::Result<()> {
         let ended = self.0.try_wait()?;

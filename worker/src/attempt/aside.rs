@@ -6,6 +6,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use orchestra_proto::v1;
@@ -19,28 +20,28 @@ use super::{
 use crate::{
     clock, disk,
     process::{Offsets, Process, Reattach},
-    spool,
 };
 
 /// Ends an attempt that cannot go on, and reports that it came to nothing.
 ///
 /// IMPORTANT: the files go first. An attempt that was reported and is still found at the next
 /// start would run again.
-pub async fn fail(shared: &Shared, attempt: AttemptId, error: &Error) -> Result<(), spool::Closed> {
+pub async fn fail(shared: Arc<Shared>, attempt: AttemptId, error: Error) -> Result<(), Error> {
     let files = shared.files(attempt);
     end_process(&files).await;
     let to = shared.aside.clone();
     let message = match blocking(move || put(&files, to)).await {
-        Ok(Some(path)) => format!("{}; its files are in `{}`", chain(error), path.display()),
-        Ok(None) => chain(error),
+        Ok(Some(path)) => format!("{}; its files are in `{}`", chain(&error), path.display()),
+        Ok(None) => chain(&error),
         Err(problem) => {
             tracing::error!(%attempt, error = %problem, "the attempt's files cannot be put aside");
-            chain(error)
+            chain(&error)
         }
     };
-    let outcome = nothing(Failure::new(code(error), message), clock::now());
+    let outcome = nothing(Failure::new(code(&error), message), clock::now());
     let body = v1::report::Body::Finished(outcome.into());
-    record_report(&shared.spool, attempt, body).await.map(drop)
+    record_report(&shared.spool, attempt, body).await?;
+    Ok(())
 }
 
 fn code(error: &Error) -> FailureCode {

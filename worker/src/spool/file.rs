@@ -7,17 +7,13 @@
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
-    thread,
 };
 
 use orchestra_proto::{convert, v1};
 use orchestra_types::{AttemptId, Timestamp};
 use prost::Message;
 
-use crate::{
-    frames,
-    room::{self, Full},
-};
+use crate::{frames, room::Full};
 
 /// Version of the file's format.
 const FORMAT: u32 = 1;
@@ -59,6 +55,30 @@ pub struct NewReport {
     pub time: Timestamp,
     /// What.
     pub body: v1::report::Body,
+}
+
+impl NewReport {
+    /// Whether it is what its attempt came to: nothing follows it.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        is_last(&self.body)
+    }
+}
+
+fn is_last(body: &v1::report::Body) -> bool {
+    match body {
+        v1::report::Body::Finished(_) | v1::report::Body::GivenBack(_) => true,
+        v1::report::Body::Accepted(_) | v1::report::Body::Started(_) => false,
+    }
+}
+
+/// What became of reports that were to be made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// They are.
+    Durable,
+    /// Not one of them; it can be tried again.
+    DiskFull,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -140,37 +160,26 @@ impl Spool {
         self.waiting.push_back(report);
     }
 
-    /// Numbers these reports and makes all of them durable at once.
-    pub fn append(&mut self, reports: Vec<NewReport>) -> Result<(), Error> {
+    /// Numbers these reports and makes all of them durable at once, or none where the disk is full.
+    pub fn append(&mut self, reports: &[NewReport]) -> Result<Appended, Error> {
         let numbered = (self.last + 1..).zip(reports);
         let numbered: Vec<v1::Report> = numbered
             .map(|(seq, report)| v1::Report {
                 seq,
                 attempt: Some(report.attempt.into()),
                 time_ms: report.time.0,
-                body: Some(report.body),
+                body: Some(report.body.clone()),
             })
             .collect();
-        self.append_when_there_is_room(&numbered)?;
-        numbered.into_iter().for_each(|report| self.keep(report));
-        Ok(self.file.sync()?)
-    }
-
-    /// A disk that is full is waited for: what has happened cannot be reported otherwise.
-    fn append_when_there_is_room(&mut self, reports: &[v1::Report]) -> Result<(), Error> {
-        let mut told = false;
-        loop {
-            let payloads = reports.iter().map(Message::encode_to_vec);
-            match self.file.append_all(payloads) {
-                Err(error) if error.is_full() => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::error!(path = %self.path.display(), "the disk is full; a report waits for room");
-                    }
-                    thread::sleep(room::RETRY_AFTER);
-                }
-                done => return Ok(done?),
-            }
+        let payloads = numbered.iter().map(Message::encode_to_vec);
+        match self.file.append_all(payloads) {
+            Err(error) if error.is_full() => return Ok(Appended::DiskFull),
+            done => done?,
         }
+        numbered.into_iter().for_each(|report| self.keep(report));
+        // One that fails, for whatever reason, is no such refusal: the reports are in the file.
+        self.file.sync()?;
+        Ok(Appended::Durable)
     }
 
     /// The head has made durable all reports up to this one.
@@ -229,14 +238,17 @@ impl Spool {
     /// them all the same: the report is what they came to.
     #[must_use]
     pub fn ending(&self) -> Vec<AttemptId> {
-        let ends = |report: &&v1::Report| match report.body {
-            Some(v1::report::Body::Finished(_) | v1::report::Body::GivenBack(_)) => true,
-            Some(v1::report::Body::Accepted(_) | v1::report::Body::Started(_)) | None => false,
-        };
+        let ends = |report: &&v1::Report| report.body.as_ref().is_some_and(is_last);
         let attempts = self.waiting.iter().filter(ends).filter_map(|r| r.attempt);
         attempts
             .filter_map(|wire| convert::attempt_id("report", Some(wire)).ok())
             .collect()
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The number of the last report.
@@ -286,7 +298,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spool");
         let mut spool = Spool::open(&path).unwrap();
-        spool.append(vec![report(1), report(2)]).unwrap();
+        spool.append(&[report(1), report(2)]).unwrap();
         // No orderly end: the file is read again while the first owner still has it.
         let again = Spool::open(&path).unwrap();
         assert_eq!(numbers(&again), [1, 2]);
@@ -298,12 +310,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spool");
         let mut spool = Spool::open(&path).unwrap();
-        spool.append(vec![report(1), report(2)]).unwrap();
+        spool.append(&[report(1), report(2)]).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
         let mut again = Spool::open(&path).unwrap();
         assert_eq!(numbers(&again), [1]);
-        again.append(vec![report(3)]).unwrap();
+        again.append(&[report(3)]).unwrap();
         assert_eq!(numbers(&Spool::open(&path).unwrap()), [1, 2]);
     }
 
@@ -313,13 +325,15 @@ mod tests {
         let path = dir.path().join("spool");
         let mut spool = Spool::open(&path).unwrap();
         let many = COMPACT_IDLE_BYTES / 8;
-        spool.append((1..=many).map(report).collect()).unwrap();
+        spool
+            .append(&(1..=many).map(report).collect::<Vec<_>>())
+            .unwrap();
         spool.acknowledge(many - 1).unwrap();
         assert_eq!(numbers(&spool), [many]);
         spool.acknowledge(many).unwrap();
         assert!(std::fs::metadata(&path).unwrap().len() < 100);
         let mut again = Spool::open(&path).unwrap();
-        again.append(vec![report(1)]).unwrap();
+        again.append(&[report(1)]).unwrap();
         assert_eq!(numbers(&again), [many + 1]);
     }
 
@@ -332,7 +346,7 @@ mod tests {
         for round in 1..=64 {
             let from = (round - 1) * batch;
             spool
-                .append((from + 1..=from + batch).map(report).collect())
+                .append(&(from + 1..=from + batch).map(report).collect::<Vec<_>>())
                 .unwrap();
             spool.acknowledge(from + batch - 1).unwrap();
             assert_eq!(numbers(&spool), [from + batch]);
@@ -341,7 +355,7 @@ mod tests {
         assert!(size < COMPACT_BYTES + 2 * batch * 64, "{size}");
         let mut again = Spool::open(&path).unwrap();
         assert_eq!(again.last(), 64 * batch);
-        again.append(vec![report(1)]).unwrap();
+        again.append(&[report(1)]).unwrap();
         assert_eq!(again.last(), 64 * batch + 1);
     }
 
@@ -355,7 +369,7 @@ mod tests {
             ..report(2)
         };
         let ending = given_back.attempt;
-        spool.append(vec![report(1), given_back]).unwrap();
+        spool.append(&[report(1), given_back]).unwrap();
         let mut again = Spool::open(&path).unwrap();
         assert_eq!(again.ending(), [ending]);
         again.acknowledge(2).unwrap();
@@ -368,7 +382,7 @@ mod tests {
         let path = dir.path().join("spool");
         Spool::open(&path).unwrap().acknowledge(41).unwrap();
         let mut again = Spool::open(&path).unwrap();
-        again.append(vec![report(1)]).unwrap();
+        again.append(&[report(1)]).unwrap();
         assert_eq!(numbers(&again), [42]);
     }
 
@@ -376,7 +390,7 @@ mod tests {
     fn an_old_acknowledgement_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(&dir.path().join("spool")).unwrap();
-        spool.append(vec![report(1), report(2)]).unwrap();
+        spool.append(&[report(1), report(2)]).unwrap();
         spool.acknowledge(2).unwrap();
         spool.acknowledge(1).unwrap();
         assert_eq!((spool.acked(), numbers(&spool)), (2, vec![]));

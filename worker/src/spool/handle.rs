@@ -1,18 +1,21 @@
 //! The spool's owner: one thread, which makes all reports that wait durable with one sync, and the
 //! handle through which everything else reaches it.
 
-use std::{path::PathBuf, thread};
+use std::{path::PathBuf, thread, time::Duration};
 
 use orchestra_proto::v1;
 use orchestra_types::AttemptId;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Error, NewReport, Spool};
+use super::{Appended, Error, NewReport, Spool, unwritten::Unwritten};
 
 /// Reports that may wait for the disk; a writer beyond waits too.
 const COMMANDS_BOUND: usize = 1024;
-/// Most reports in one sync.
+/// Most commands that are handled together.
 const BATCH_MAX: usize = 256;
+/// While the disk is full, questions are answered and the write is tried again this often. The session
+/// asks between two heartbeats.
+const WHILE_FULL_EVERY: Duration = Duration::from_millis(50);
 
 /// How far reports have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +34,11 @@ pub struct Closed;
 enum Command {
     /// Answered with the number of the last one.
     Record(Vec<NewReport>, oneshot::Sender<u64>),
+    Rest(Rest),
+}
+
+/// What needs no room on the disk.
+enum Rest {
     Acknowledged(u64),
     Ending(oneshot::Sender<Vec<AttemptId>>),
     Waiting {
@@ -56,7 +64,12 @@ pub fn start(path: PathBuf) -> Result<(Handle, oneshot::Receiver<Error>), Error>
     thread::Builder::new()
         .name("spool".to_owned())
         .spawn(move || {
-            if let Err(error) = serve(spool, inbox, &progress) {
+            let owner = Owner {
+                spool,
+                unwritten: Unwritten::default(),
+                full: false,
+            };
+            if let Err(error) = owner.serve(inbox, &progress) {
                 // Nobody listens when the worker is already stopping.
                 failed.send(error).unwrap_or_default();
             }
@@ -84,20 +97,21 @@ impl Handle {
 
     /// Passes on the head's cumulative acknowledgement.
     pub async fn acknowledged(&self, up_to: u64) -> Result<(), Closed> {
-        self.send(Command::Acknowledged(up_to)).await
+        self.send(Command::Rest(Rest::Acknowledged(up_to))).await
     }
 
     /// The first waiting reports behind number `after`.
     pub async fn waiting(&self, after: u64, max: usize) -> Result<Vec<v1::Report>, Closed> {
         let (reply, reports) = oneshot::channel();
-        self.send(Command::Waiting { after, max, reply }).await?;
+        self.send(Command::Rest(Rest::Waiting { after, max, reply }))
+            .await?;
         reports.await.map_err(|_| Closed)
     }
 
     /// The attempts whose last report the head has not acknowledged.
     pub async fn ending(&self) -> Result<Vec<AttemptId>, Closed> {
         let (reply, attempts) = oneshot::channel();
-        self.send(Command::Ending(reply)).await?;
+        self.send(Command::Rest(Rest::Ending(reply))).await?;
         attempts.await.map_err(|_| Closed)
     }
 
@@ -118,17 +132,92 @@ impl Handle {
     }
 }
 
-fn serve(
-    mut spool: Spool,
-    mut inbox: mpsc::Receiver<Command>,
-    progress: &watch::Sender<Progress>,
-) -> Result<(), Error> {
-    let mut batch = Vec::with_capacity(BATCH_MAX);
-    while inbox.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
-        handle(&mut spool, batch.drain(..))?;
-        publish(progress, progress_of(&spool));
+/// What the thread has. A disk that is full holds up reports only: what has happened cannot be reported
+/// before there is room, but the session must go on, or the head would count every attempt as lost.
+struct Owner {
+    spool: Spool,
+    unwritten: Unwritten,
+    /// Whether the last write found no room.
+    full: bool,
+}
+
+impl Owner {
+    fn serve(
+        mut self,
+        mut inbox: mpsc::Receiver<Command>,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<(), Error> {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while self.next(&mut inbox, &mut batch) {
+            self.handle(batch.drain(..))?;
+            publish(progress, progress_of(&self.spool));
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Waits for commands, on a full disk only for a while; whether anybody is there to give some.
+    fn next(&self, inbox: &mut mpsc::Receiver<Command>, batch: &mut Vec<Command>) -> bool {
+        if !self.full {
+            return inbox.blocking_recv_many(batch, BATCH_MAX) > 0;
+        }
+        thread::sleep(WHILE_FULL_EVERY);
+        while batch.len() < BATCH_MAX {
+            match inbox.try_recv() {
+                Ok(command) => batch.push(command),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => return !batch.is_empty(),
+            }
+        }
+        true
+    }
+
+    /// Handles commands in their order, with one sync for all reports among them.
+    fn handle(&mut self, batch: impl Iterator<Item = Command>) -> Result<(), Error> {
+        let mut rest = Vec::new();
+        for command in batch {
+            match command {
+                Command::Record(reports, done) => self.unwritten.push(reports, done),
+                Command::Rest(other) => rest.push(other),
+            }
+        }
+        self.write()?;
+        rest.into_iter()
+            .try_for_each(|other| self.serve_rest(other))
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        let last = self.spool.last();
+        let append = |reports: &[NewReport]| self.spool.append(reports);
+        let full = match self.unwritten.write(last, append)? {
+            Appended::Durable => false,
+            Appended::DiskFull => true,
+        };
+        let before = std::mem::replace(&mut self.full, full);
+        let path = self.spool.path().display();
+        match (before, full) {
+            (false, true) => tracing::error!(%path, "the disk is full; a report waits for room"),
+            (true, false) => tracing::info!(%path, "there is room again; what waited is written"),
+            (false, false) | (true, true) => {}
+        }
+        Ok(())
+    }
+
+    fn serve_rest(&mut self, rest: Rest) -> Result<(), Error> {
+        // Whoever asked may be gone.
+        match rest {
+            Rest::Acknowledged(up_to) => self.spool.acknowledge(up_to)?,
+            Rest::Ending(reply) => {
+                let mut ending = self.spool.ending();
+                ending.extend(self.unwritten.ending());
+                reply.send(ending).unwrap_or_default();
+            }
+            Rest::Waiting { after, max, reply } => {
+                let waiting = self.spool.waiting_after(after, max);
+                reply.send(waiting).unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Wakes those who follow only when there is something new: they ask the spool in return.
@@ -138,44 +227,6 @@ fn publish(progress: &watch::Sender<Progress>, new: Progress) {
         *old = new;
         changed
     });
-}
-
-/// Handles commands in their order, with one sync for all reports among them.
-fn handle(spool: &mut Spool, batch: impl Iterator<Item = Command>) -> Result<(), Error> {
-    let mut reports = Vec::new();
-    let mut waiters = Vec::new();
-    let mut rest = Vec::new();
-    for command in batch {
-        match command {
-            Command::Record(new, done) => {
-                reports.extend(new);
-                waiters.push((spool.last() + reports.len() as u64, done));
-            }
-            other => rest.push(other),
-        }
-    }
-    if !reports.is_empty() {
-        spool.append(reports)?;
-        for (number, done) in waiters {
-            // The attempt may have been aborted; its report stands all the same.
-            done.send(number).unwrap_or_default();
-        }
-    }
-    for command in rest {
-        match command {
-            Command::Record(..) => unreachable!("reports were taken out above"),
-            Command::Acknowledged(up_to) => spool.acknowledge(up_to)?,
-            // The session that asked may be gone.
-            Command::Ending(reply) => reply.send(spool.ending()).unwrap_or_default(),
-            Command::Waiting { after, max, reply } => {
-                // The session that asked may be gone.
-                reply
-                    .send(spool.waiting_after(after, max))
-                    .unwrap_or_default();
-            }
-        }
-    }
-    Ok(())
 }
 
 fn progress_of(spool: &Spool) -> Progress {

@@ -3,6 +3,7 @@
 
 mod file;
 mod handle;
+mod unwritten;
 
-pub use file::{Error, NewReport, Spool};
+pub use file::{Appended, Error, NewReport, Spool};
 pub use handle::{Closed, Handle, Progress, start};

@@ -1,5 +1,6 @@
 //! Somebody else takes all space of the disk that a worker writes to, and later frees it, while agents
-//! work. In every third round the worker is killed meanwhile.
+//! work. It takes longer than a lease: a worker that was silent for want of room would lose its work.
+//! In every third round the worker is killed meanwhile, and comes back before there is room.
 
 use std::{
     fs,
@@ -39,6 +40,10 @@ const SLOTS: usize = 4;
 const OPEN: usize = 6;
 /// How long an agent works at most, in milliseconds.
 const LONGEST_MS: u32 = 5000;
+/// How long a worker may go unheard, in seconds; the head waits half as long once more.
+const LEASE_SECS: u64 = 6;
+/// How long the disk stays full after the worker has said so.
+const FULL: Duration = Duration::from_millis(LEASE_SECS * 1500 + 1000);
 /// How long a worker may take to notice, and to say so to the head.
 const SAID: Deadline = Deadline::secs(40);
 /// How long everything may take to end, when the disk has room.
@@ -83,6 +88,8 @@ impl Cluster {
         fs::create_dir_all(&state)?;
         fs::create_dir_all(&on_disk)?;
         let disk = Mount::ext4(&on_disk, DISK_MB)?;
+        let config = format!("queue: {{lease: {LEASE_SECS}s}}\n");
+        fs::write(state.join("orchestra.yaml"), config)?;
         let site = campaign.site(&state);
         let head = site.start()?;
         copy(&state.join("worker/pki"), &on_disk.join("worker/pki"))?;
@@ -120,20 +127,18 @@ impl Cluster {
         if kill {
             let worker = self.worker.take().context("a worker runs")?;
             worker.kill(&self.post)?;
-            // It may end at once for want of room.
             self.worker = Some(self.post.start()?);
+            self.ready_is(campaign, false)?;
         }
-        thread::sleep(Duration::from_millis(rng.u64(0..2000)));
+        thread::sleep(FULL);
         fs::remove_file(&self.filler)?;
-        if kill {
-            self.worker = None;
-            self.worker = Some(self.post.start()?);
-        }
         self.ready_is(campaign, true)
     }
 
-    /// Waits until the head knows that the worker can take something, or that its disk is full.
+    /// Waits until the head hears from this worker process that it can take something, or that its
+    /// disk is full.
     fn ready_is(&self, campaign: &Campaign, want: bool) -> anyhow::Result<()> {
+        let pid = self.worker.as_ref().context("a worker runs")?.pid();
         until(&format!("the worker is ready: {want}"), SAID, || {
             let asked = async {
                 let mut admin = AdminClient::new(self.site.admin_channel().await?);
@@ -141,8 +146,10 @@ impl Cluster {
                 Ok::<_, anyhow::Error>(admin.list_workers(request).await?.into_inner().workers)
             };
             let workers = campaign.runtime.block_on(asked)?;
-            let infos = workers.into_iter().filter_map(|worker| worker.info);
+            let connected = workers.into_iter().filter(|w| w.state == "connected");
+            let infos = connected.filter_map(|worker| worker.info);
             let shell = infos
+                .filter(|info| info.pid == pid)
                 .flat_map(|info| info.runners)
                 .find(|r| r.name == "shell");
             let Some(shell) = shell else { return Ok(None) };
