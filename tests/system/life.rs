@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use anyhow::ensure;
-use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, scene, until};
+use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, kill_9, scene, until};
+use serde_json::json;
 
 /// Tasks in one submission.
 const MANY: usize = 100_000;
@@ -12,6 +13,10 @@ pub fn tests() -> Vec<Test> {
     vec![
         Test::new("a_failed_task_blocks_cancels_or_frees_by_choice", choices),
         Test::new("a_cordon_stays_over_a_restart_and_ends_on_demand", cordon),
+        Test::new(
+            "a_worker_that_is_gone_is_removed_and_may_come_back",
+            removed,
+        ),
         Test::new("a_recurring_task_makes_runs_until_it_is_deleted", recurring),
         Test::new(
             "a_task_that_nobody_takes_in_time_fails_with_advice",
@@ -85,6 +90,35 @@ fn cordon() -> anyhow::Result<()> {
         cluster.succeeded(&low, Deadline::SOON)?;
         let unknown = cluster.ctl(&["workers", "drain", "nobody"])?;
         unknown.complains(&["there is no worker `nobody`"])?;
+        Ok(())
+    })
+}
+
+fn removed() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let task = add(cluster, &project, "true", &[])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        let name = worker(cluster)?;
+        let refused = cluster.ctl(&["workers", "remove", &name])?;
+        refused.complains(&["is connected", "ctl stop"])?;
+        kill_9(cluster.worker_pid()?)?;
+        let gone = || {
+            let workers = cluster.json(&["workers"])?;
+            Ok((workers["workers"][0]["state"] != "connected").then_some(()))
+        };
+        until("the worker leaves", Deadline::SOON, gone)?;
+        let removed = cluster.json(&["workers", "remove", &name])?;
+        ensure!(removed["workers"][0]["name"] == *name, "{removed:#}");
+        let left = cluster.json(&["workers"])?;
+        ensure!(left["workers"] == json!([]), "{left:#}");
+        ensure!(cluster.status(&task)? == "succeeded");
+        let unknown = cluster.ctl(&["workers", "remove", &name])?;
+        unknown.complains(&["there is no worker"])?;
+        cluster.start()?;
+        let task = add(cluster, &project, "true", &[])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        ensure!(worker(cluster)? == name);
         Ok(())
     })
 }

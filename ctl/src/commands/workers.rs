@@ -2,9 +2,12 @@
 
 mod cordon;
 mod gc;
+mod named;
+mod remove;
 
 use serde::Serialize;
 
+use self::named::Named;
 use crate::{
     app::App,
     error::Result,
@@ -28,7 +31,8 @@ use crate::{
 Examples:
   ctl workers -v                 every runner, and why one is not ready
   ctl workers gc --dry-run       what would be removed on this machine, and why
-  ctl workers drain builder-2    empty it before an update; `ctl workers uncordon builder-2` ends that"
+  ctl workers drain builder-2    empty it before an update; `ctl workers uncordon builder-2` ends that
+  ctl workers remove builder-3   forget a machine that is gone for ever"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -42,6 +46,8 @@ pub struct Args {
 enum Command {
     #[command(flatten)]
     Availability(cordon::Command),
+    /// Forget workers that will not come back. One that does is listed again
+    Remove(Named),
     /// Remove what this machine's worker keeps and nobody needs any more
     Gc(gc::Args),
 }
@@ -56,6 +62,7 @@ struct Workers {
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     match args.command {
         Some(Command::Availability(command)) => return cordon::run(app, command).await,
+        Some(Command::Remove(named)) => return remove::run(app, named).await,
         Some(Command::Gc(args)) => return gc::run(app, args).await,
         None => {}
     }

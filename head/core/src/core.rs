@@ -202,6 +202,9 @@ impl Core {
             } => {
                 self.on_availability(request, &worker, availability, &mut step);
             }
+            Input::RemoveWorker { request, worker } => {
+                self.on_remove_worker(now, request, &worker, &mut step);
+            }
             Input::SetTaskBudget {
                 request,
                 task,

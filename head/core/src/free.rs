@@ -90,7 +90,8 @@ impl Free {
         worker.listed.machine = Some(machine);
     }
 
-    fn unlist(&mut self, id: &WorkerId, worker: &mut Worker) {
+    /// Lists a worker no more.
+    pub fn unlist(&mut self, id: &WorkerId, worker: &mut Worker) {
         for (key, spot) in worker.listed.spots.drain(..) {
             if let Some(list) = self.lists.get_mut(&key) {
                 list.remove(&spot);

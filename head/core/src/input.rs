@@ -60,7 +60,7 @@ pub enum Input {
         /// Every attempt that it still holds: running ones and those whose final report is not
         /// acknowledged yet.
         held: Vec<Held>,
-        /// The first report that was never acknowledged to it; 0 when none waits.
+        /// The first report that was never acknowledged to it, or its next one; 0 when it does not say.
         first_unacked: u64,
     },
     /// A worker's control stream ended.
@@ -151,6 +151,13 @@ pub enum Input {
         worker: WorkerId,
         /// From now on.
         availability: Availability,
+    },
+    /// A person forgets a worker that will not come back.
+    RemoveWorker {
+        /// For the answer.
+        request: RequestId,
+        /// Which worker.
+        worker: WorkerId,
     },
     /// A person sets or raises what a task and its subtasks may use.
     SetTaskBudget {

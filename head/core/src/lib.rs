@@ -37,6 +37,7 @@ mod message;
 mod meter;
 mod overdue;
 mod queue;
+mod remove;
 mod restore;
 mod retention;
 mod retract;
@@ -64,8 +65,8 @@ pub use crate::{
     facts::FactsPool,
     input::{Held, Input, Meter, NewTask, Report, ReportBody, ScheduleChange},
     message::{
-        CancelRefused, Message, NotFound, PriorityRefused, Reply, RetryRefused, StopReason,
-        SubmitRefused, Welcome,
+        CancelRefused, Message, NotFound, PriorityRefused, RemoveRefused, Reply, RetryRefused,
+        StopReason, SubmitRefused, Welcome,
     },
     restore::Rows,
     room::Room,

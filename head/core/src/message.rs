@@ -141,7 +141,7 @@ pub enum Reply {
     ScheduleDone(ScheduleId),
     /// There is no such schedule.
     NoSchedule(ScheduleId),
-    /// Done: the worker as it is now can be read.
+    /// Done: the worker as it is now can be read, if it was not removed.
     WorkerDone(WorkerId),
     /// There is no such worker.
     NoWorker(WorkerId),
@@ -153,6 +153,8 @@ pub enum Reply {
     NotFound(NotFound),
     /// It cannot be cancelled.
     CancelRefused(CancelRefused),
+    /// The worker cannot be removed.
+    RemoveRefused(RemoveRefused),
     /// It cannot be tried again.
     RetryRefused(RetryRefused),
     /// Its priority cannot be changed.
@@ -162,6 +164,15 @@ pub enum Reply {
 /// There is no such task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotFound(pub TaskId);
+
+/// Why a worker was not removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoveRefused {
+    /// It is connected.
+    Connected(WorkerId),
+    /// It has so many attempts that may go on there.
+    Holds(WorkerId, usize),
+}
 
 /// Why nothing was submitted.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -161,6 +161,9 @@ mod on {
         ForgetsNeeded: "a finished task is forgotten that others still need",
         EpochAgain: "an epoch is used again",
         StrangersKept: "a worker keeps attempts that are not its own",
+        RemovedWithAttempts: "a worker is removed while attempts go on there",
+        RemovalNotWritten: "a worker that was removed is back after the next start",
+        ComesBackAtOne: "the reports of a worker that was removed and comes back are to begin at one",
         WatchersNotTold: "watchers are not told of changes",
     }
 

@@ -63,7 +63,7 @@ impl Core {
         worker.link = Link::Connected(connection);
         // A worker that was told more than is known here met an earlier life of this head, which
         // was lost: what it knows comes from a backup. Waiting for those reports would be in vain.
-        if first_unacked > worker.acked + 1 {
+        if first_unacked > worker.acked + 1 && !mutated!(ComesBackAtOne) {
             worker.acked = first_unacked - 1;
             step.changes.push(Change::Acked {
                 worker: id.clone(),

@@ -43,6 +43,8 @@ pub enum Ask {
     Applied(TaskId),
     /// Give a worker something new, or nothing.
     Cordon(u8, Availability),
+    /// Forget a worker.
+    Remove(u8),
     /// Give a task another priority.
     Prioritise(TaskId, Priority),
     /// Let a task and its subtasks use more tokens.
@@ -266,6 +268,10 @@ fn question(request: RequestId, ask: &Ask, cast: &Cast) -> Input {
             request,
             worker: cast.workers[usize::from(*worker)].id.clone(),
             availability: *availability,
+        },
+        Ask::Remove(worker) => Input::RemoveWorker {
+            request,
+            worker: cast.workers[usize::from(*worker)].id.clone(),
         },
         Ask::Raise(task, more) => Input::SetTaskBudget {
             request,

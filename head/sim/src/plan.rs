@@ -112,6 +112,8 @@ switches! {
     DailyBudgets = "daily-budgets",
     /// Tasks that may wait, run or be silent only for so long.
     Timeouts = "timeouts",
+    /// People remove workers that are not connected.
+    Removals = "removals",
 }
 
 /// A set of switches.

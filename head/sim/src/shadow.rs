@@ -279,6 +279,8 @@ pub struct Shadow {
     pub availability: [Availability; WORKERS_MAX],
     /// How often each worker has attached.
     pub epochs: [u64; WORKERS_MAX],
+    /// Workers that were removed and did not come back: a set of bits.
+    pub removed: u64,
 }
 
 impl Shade {
@@ -582,6 +584,7 @@ impl Shadow {
             Change::Acked { worker, up_to } => {
                 if let Some(worker) = cast.worker(worker) {
                     self.acked[usize::from(worker)] = *up_to;
+                    self.removed &= !(1 << worker);
                 }
             }
             Change::Key(row) => {
@@ -638,8 +641,23 @@ impl Shadow {
                     attempts: row.spent.attempts,
                 });
             }
-            Change::Spec { .. } | Change::ForgetWorker { .. } => {}
+            Change::ForgetWorker { id } => {
+                if let Some(worker) = cast.worker(id) {
+                    self.acked[usize::from(worker)] = 0;
+                    self.epochs[usize::from(worker)] = 0;
+                    self.availability[usize::from(worker)] = Availability::Open;
+                    self.looks[usize::from(worker)] = (0, 0);
+                    self.removed |= 1 << worker;
+                }
+            }
+            Change::Spec { .. } => {}
         }
+    }
+
+    /// Whether a worker has attempts.
+    pub fn holds_any(&self, worker: u8) -> bool {
+        let mut holders = self.tasks().filter_map(|(_, shade)| shade.holder());
+        holders.any(|(holder, _)| holder == worker)
     }
 
     /// Becomes a copy of another one.
@@ -656,6 +674,7 @@ impl Shadow {
         self.schedules.clone_from(&other.schedules);
         self.acked = other.acked;
         self.epochs = other.epochs;
+        self.removed = other.removed;
         self.availability = other.availability;
         self.looks = other.looks;
         self.accounts = other.accounts;

@@ -72,6 +72,7 @@ pub(super) enum Ask {
     },
     ChangeSchedule(ScheduleId, ScheduleChange),
     SetAvailability(WorkerId, Availability),
+    RemoveWorker(WorkerId),
     RecordApply {
         task: TaskId,
         result: ApplyResult,

@@ -139,6 +139,11 @@ impl Handle {
         self.ask(Ask::SetAvailability(worker, availability)).await
     }
 
+    /// Forgets a worker that will not come back.
+    pub async fn remove_worker(&self, worker: WorkerId) -> Result<Reply, AskError> {
+        self.ask(Ask::RemoveWorker(worker)).await
+    }
+
     /// Notes that a client put a task's change into a checkout, or could not.
     pub async fn record_apply(&self, task: TaskId, result: ApplyResult) -> Result<Reply, AskError> {
         self.ask(Ask::RecordApply { task, result }).await

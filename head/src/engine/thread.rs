@@ -328,6 +328,7 @@ impl Ask {
                 worker,
                 availability,
             },
+            Self::RemoveWorker(worker) => Input::RemoveWorker { request, worker },
             Self::SetTaskBudget { task, budget, add } => Input::SetTaskBudget {
                 request,
                 task,

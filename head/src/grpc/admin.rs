@@ -116,6 +116,14 @@ impl admin_server::Admin for Admin {
         answer.map(Response::new)
     }
 
+    async fn remove_worker(
+        &self,
+        request: Request<v1::RemoveWorkerRequest>,
+    ) -> Result<Response<v1::RemoveWorkerResponse>> {
+        let answer = cluster::remove_worker(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
     async fn list_agents(
         &self,
         _: Request<v1::ListAgentsRequest>,

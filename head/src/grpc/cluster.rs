@@ -107,6 +107,17 @@ pub(super) async fn set_availability(
     found.ok_or_else(|| status::no_worker(&id))
 }
 
+pub(super) async fn remove_worker(
+    services: &Services,
+    request: v1::RemoveWorkerRequest,
+) -> Result<v1::RemoveWorkerResponse> {
+    let id: WorkerId = convert::name("worker", &request.worker).map_err(|e| status::refused(&e))?;
+    let reply = services.engine.remove_worker(id).await;
+    let id = status::worker_done(reply.map_err(status::asked)?)?;
+    tracing::info!(worker = %id, "worker removed");
+    Ok(v1::RemoveWorkerResponse {})
+}
+
 pub(super) async fn agents(services: &Services) -> Result<v1::ListAgentsResponse> {
     let read = services.engine.read(|view| {
         let agents = view.core.agents();

@@ -2,7 +2,7 @@
 //! do next.
 
 use orchestra_core::{
-    CancelRefused, NotFound, PriorityRefused, Reply, RetryRefused, SubmitRefused,
+    CancelRefused, NotFound, PriorityRefused, RemoveRefused, Reply, RetryRefused, SubmitRefused,
 };
 use orchestra_proto::Refused;
 use orchestra_types::{
@@ -230,6 +230,7 @@ pub(super) fn done(reply: Reply) -> Result<TaskId> {
         | Reply::NoSchedule(_)
         | Reply::WorkerDone(_)
         | Reply::NoWorker(_)
+        | Reply::RemoveRefused(_)
         | Reply::ProjectDone(_)
         | Reply::NoProject(_) => Err(internal("the engine answered another question")),
     }
@@ -263,6 +264,7 @@ pub(super) fn worker_done(reply: Reply) -> Result<WorkerId> {
     match reply {
         Reply::WorkerDone(id) => Ok(id),
         Reply::NoWorker(id) => Err(no_worker(&id)),
+        Reply::RemoveRefused(why) => Err(remove_refused(&why)),
         _ => Err(internal("the engine answered another question")),
     }
 }
@@ -282,6 +284,7 @@ pub(super) fn submitted(reply: Reply) -> Result<(Vec<TaskId>, bool)> {
         | Reply::NoSchedule(_)
         | Reply::WorkerDone(_)
         | Reply::NoWorker(_)
+        | Reply::RemoveRefused(_)
         | Reply::AccountDone(_)
         | Reply::NoAccount(_)
         | Reply::ProjectDone(_)
@@ -334,6 +337,18 @@ fn retry_refused(why: RetryRefused) -> Status {
         RetryRefused::Behind(id, before, status) => format!(
             "{id} is to be cancelled when {before} does not succeed, which is {status}; \
              `ctl retry {before}` first"
+        ),
+    })
+}
+
+fn remove_refused(why: &RemoveRefused) -> Status {
+    Status::failed_precondition(match why {
+        RemoveRefused::Connected(id) => {
+            format!("worker {id} is connected; stop it there first (`ctl stop`)")
+        }
+        RemoveRefused::Holds(id, attempts) => format!(
+            "worker {id} has {attempts} attempts that may go on there; they are given up when its \
+             lease is over, or `ctl cancel` their tasks"
         ),
     })
 }

@@ -82,7 +82,6 @@ async fn hello(session: &mut Session) -> Result<v1::Hello, Error> {
     // IMPORTANT: asked after the fleet, which lets an attempt go only when its last report is here.
     let ending = session.spool.ending().await?;
     let held = holding(held, ending).into_iter();
-    let waits = progress.last > progress.acked;
     Ok(v1::Hello {
         worker: Some(session.info.borrow_and_update().clone().into()),
         held: held
@@ -91,7 +90,7 @@ async fn hello(session: &mut Session) -> Result<v1::Hello, Error> {
                 started: held.started,
             })
             .collect(),
-        first_unacked_report: if waits { progress.acked + 1 } else { 0 },
+        first_unacked_report: progress.acked + 1,
     })
 }
 

@@ -2,14 +2,13 @@
 
 use orchestra_proto::v1;
 
-use super::{Workers, table};
+use super::{Named, Workers, table};
 use crate::{
     app::App,
     client::{Client, patiently},
-    error::{Error, Result},
+    error::Result,
     exit::Exit,
     json::fleet::Worker,
-    ui::suggest::did_you_mean,
 };
 
 /// What is done to workers.
@@ -23,14 +22,6 @@ pub enum Command {
     Uncordon(Named),
 }
 
-/// Which workers.
-#[derive(Debug, clap::Args)]
-pub struct Named {
-    /// The workers, by name or id
-    #[arg(value_name = "WORKER", required = true)]
-    workers: Vec<String>,
-}
-
 /// Does it and lists the workers.
 pub async fn run(app: &App, command: Command) -> Result<Exit> {
     let (named, availability) = match command {
@@ -40,11 +31,9 @@ pub async fn run(app: &App, command: Command) -> Result<Exit> {
     };
     let client = app.connect().await?;
     let known = client.workers().await?;
-    let ids = named.workers.iter().map(|name| find(&known, name));
-    let ids: Vec<String> = ids.collect::<Result<_>>()?;
     let mut workers = Vec::new();
-    for worker in ids {
-        workers.push(set(&client, worker, availability).await?);
+    for worker in named.of(&known)? {
+        workers.push(set(&client, worker.id.to_string(), availability).await?);
     }
     app.show(&Workers { workers }, |document| {
         app.ui.table(&table(&document.workers))?;
@@ -64,26 +53,4 @@ async fn set(client: &Client, worker: String, availability: &str) -> Result<Work
     };
     let answer = patiently(async || client.admin().set_availability(request.clone()).await);
     Worker::read(answer.await?)
-}
-
-/// The id of the worker with this name or id.
-fn find(known: &[Worker], name: &str) -> Result<String> {
-    let by_id = known.iter().find(|w| w.id.as_str() == name);
-    let mut by_name = known.iter().filter(|w| w.name == name);
-    match (by_id.or_else(|| by_name.next()), by_name.next()) {
-        (Some(worker), None) => Ok(worker.id.to_string()),
-        (Some(_), Some(_)) => Err(Error::new(
-            Exit::Refused,
-            format!("several workers have the name `{name}`"),
-        )
-        .hint("use the id: `ctl workers -v` shows it")),
-        (None, _) => {
-            let guess = did_you_mean(name, known.iter().map(|w| w.name.as_str()));
-            Err(Error::new(
-                Exit::NotFound,
-                format!("there is no worker `{name}`{guess}"),
-            )
-            .hint("`ctl workers` lists all of them"))
-        }
-    }
 }

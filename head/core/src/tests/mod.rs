@@ -12,6 +12,7 @@ mod fairness;
 mod higher;
 mod life;
 mod overdue;
+mod remove;
 mod retention;
 mod retract;
 mod room;

@@ -1,8 +1,8 @@
 //! What is told to clients and workers, and that it is told at all.
 
 use orchestra_core::{
-    Availability, CancelRefused, EndStatus, Message, PriorityRefused, Reply, RetryRefused, Step,
-    StopReason, SubmitRefused, Welcome,
+    Availability, CancelRefused, EndStatus, Message, PriorityRefused, RemoveRefused, Reply,
+    RetryRefused, Step, StopReason, SubmitRefused, Welcome,
 };
 use orchestra_types::{AttemptId, RunnerName, TaskId};
 
@@ -148,6 +148,26 @@ impl Judge {
             (Ask::Cordon(worker, _), Reply::NoWorker(_)) => {
                 let unknown = self.shadow.epochs[usize::from(*worker)] == 0;
                 (unknown, Point::NoWorker)
+            }
+            (Ask::Remove(worker), Reply::WorkerDone(_)) => {
+                let unknown = self.shadow.epochs[usize::from(*worker)] == 0;
+                (unknown, Point::Removed)
+            }
+            (Ask::Remove(worker), Reply::NoWorker(_)) => {
+                let unknown = self.shadow.epochs[usize::from(*worker)] == 0;
+                (unknown, Point::NoWorker)
+            }
+            (Ask::Remove(worker), Reply::RemoveRefused(why)) => {
+                let connected = self.seen[usize::from(*worker)].connection.is_some();
+                // Its lease may end with the same input, after that.
+                let over = self.expired & (1 << *worker) != 0;
+                let right = match why {
+                    RemoveRefused::Connected(_) => connected || over,
+                    RemoveRefused::Holds(..) => {
+                        !connected && (self.shadow.holds_any(*worker) || over)
+                    }
+                };
+                (right, Point::RemoveRefused)
             }
             (Ask::Prioritise(id, priority), Reply::Done(done)) => {
                 let now = self.shadow.task(*id).priority;

@@ -154,7 +154,7 @@ impl Judge {
                 }
                 Ask::ChangeSchedule(id, _) => before.schedule = self.shadow.schedule(*id),
                 Ask::Day { .. } => before.project = self.knows_project(),
-                Ask::Cordon(..) => {}
+                Ask::Cordon(..) | Ask::Remove(_) => {}
                 Ask::Cancel(task)
                 | Ask::Retry(task)
                 | Ask::Applied(task)
@@ -219,6 +219,7 @@ impl Judge {
             | Ask::Retry(_)
             | Ask::Applied(_)
             | Ask::Cordon(..)
+            | Ask::Remove(_)
             | Ask::Raise(..)
             | Ask::Day { .. }
             | Ask::Recur { .. }
@@ -257,7 +258,8 @@ impl Judge {
             Change::Account(row) => self.account(event, row, cast),
             Change::Schedule(row) => self.recurs(event, row),
             Change::ForgetSchedule { id } => self.unscheduled(event, *id),
-            Change::Ledger(_) | Change::Project(_) | Change::ForgetWorker { .. } => Ok(()),
+            Change::Ledger(_) | Change::Project(_) => Ok(()),
+            Change::ForgetWorker { id } => self.removed(event, id, cast),
             Change::ForgetTask { id, .. } => {
                 self.changed |= bit(*id);
                 self.forgets(*id)

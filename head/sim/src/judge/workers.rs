@@ -3,7 +3,7 @@
 use orchestra_core::{AccountRow, AttemptRow, KeyRow, OutcomeRow, WorkerRow};
 use orchestra_types::{FailureCode, WorkerId};
 
-use super::Judge;
+use super::{Judge, Seen};
 use crate::{
     cast::{Cast, LIMIT_RESETS_AFTER, Said},
     cover::Point,
@@ -13,12 +13,15 @@ use crate::{
 };
 
 impl Judge {
-    pub(super) fn worker(&self, event: &Event, row: &WorkerRow) -> Checked {
+    pub(super) fn worker(&mut self, event: &Event, row: &WorkerRow) -> Checked {
         match event {
             Event::Attached { worker, .. } => {
                 let before = self.shadow.epochs[usize::from(*worker)];
                 let grows = row.epoch > before;
                 hold!(Welcome, grows, "epoch {} follows {before}", row.epoch);
+                if self.shadow.removed & (1 << *worker) != 0 {
+                    self.cover.hit(Point::BackAgain);
+                }
                 let stays = row.availability == self.shadow.availability[usize::from(*worker)];
                 hold!(Durable, stays, "{worker} is {:?}", row.availability);
             }
@@ -47,6 +50,26 @@ impl Judge {
         Ok(())
     }
 
+    /// A worker is forgotten because somebody says so, not while it is there or could go on with anything.
+    pub(super) fn removed(&mut self, event: &Event, id: &WorkerId, cast: &Cast) -> Checked {
+        let Event::Asked {
+            ask: Ask::Remove(worker),
+            ..
+        } = event
+        else {
+            hold!(Transitions, false, "a worker is forgotten after {event:?}");
+            return Ok(());
+        };
+        let same = cast.worker(id) == Some(*worker);
+        hold!(Transitions, same, "another worker is forgotten");
+        let connected = self.seen[usize::from(*worker)].connection.is_some();
+        hold!(Transitions, !connected, "a connected worker is forgotten");
+        let holds = self.shadow.holds_any(*worker);
+        hold!(Durable, !holds, "{worker} is forgotten and holds attempts");
+        self.seen[usize::from(*worker)] = Seen::default();
+        Ok(())
+    }
+
     pub(super) fn acked(
         &self,
         event: &Event,
@@ -54,6 +77,22 @@ impl Judge {
         up_to: u64,
         cast: &Cast,
     ) -> Checked {
+        if let Event::Attached {
+            worker: comer,
+            first_unacked,
+            ..
+        } = event
+        {
+            let n = usize::from(*comer);
+            let right = self.shadow.removed & (1 << *comer) != 0 && up_to + 1 == *first_unacked;
+            let new = self.shadow.acked[n] == 0 && cast.worker(worker) == Some(*comer);
+            hold!(
+                Reports,
+                right && new,
+                "{up_to} noted for one that says {first_unacked}"
+            );
+            return Ok(());
+        }
         let Event::Reported {
             connection,
             worker: reporter,

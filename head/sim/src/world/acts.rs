@@ -129,6 +129,10 @@ impl World<'_> {
             0 if self.has(Switch::Cancels) => self.cancel_target().map(Ask::Cancel),
             1 if self.has(Switch::Retries) => self.known_task().map(Ask::Retry),
             2 if self.has(Switch::Projects) => self.conflicted().map(Ask::Applied),
+            7 if self.has(Switch::Removals) => {
+                let worker = u8::try_from(self.random.index(self.workers.len())).ok();
+                worker.map(Ask::Remove)
+            }
             4 if self.has(Switch::Cordons) => self.cordon(),
             3 if self.has(Switch::Reprioritise) => self.known_task().map(|task| {
                 let priority = Priority::ALL[self.random.index(Priority::ALL.len())];

@@ -70,6 +70,7 @@ impl Clients {
                     | Ask::Prioritise(id, _) => id,
                     Ask::Submit { .. }
                     | Ask::Cordon(..)
+                    | Ask::Remove(_)
                     | Ask::Day { .. }
                     | Ask::Recur { .. }
                     | Ask::ChangeSchedule(..) => return Ok(()),

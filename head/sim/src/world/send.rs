@@ -247,8 +247,7 @@ impl World<'_> {
         dialler.stream = Some(id);
         dialler.welcomed = false;
         let (look, held) = (dialler.look, dialler.held());
-        let waits = dialler.last > dialler.acked;
-        let first_unacked = if waits { dialler.acked + 1 } else { 0 };
+        let first_unacked = dialler.acked + 1;
         self.next_stream += 1;
         let mut stream = Stream::new(id, worker, process);
         stream.say(Up::Hello {

@@ -1,0 +1,35 @@
+//! `ctl workers remove`.
+
+use orchestra_proto::v1;
+
+use super::{Named, Workers};
+use crate::{
+    app::App,
+    client::patiently,
+    error::Result,
+    exit::Exit,
+    ui::{
+        escape::line,
+        style::{Line, Style},
+    },
+};
+
+/// Does it, and says which.
+pub async fn run(app: &App, named: Named) -> Result<Exit> {
+    let client = app.connect().await?;
+    let known = client.workers().await?;
+    let workers: Vec<_> = named.of(&known)?.into_iter().cloned().collect();
+    for worker in &workers {
+        let request = v1::RemoveWorkerRequest {
+            worker: worker.id.to_string(),
+        };
+        patiently(async || client.admin().remove_worker(request.clone()).await).await?;
+    }
+    app.show(&Workers { workers }, |document| {
+        for worker in &document.workers {
+            let removed = Line::of(Style::Good, "removed ").with(Style::Bold, line(&worker.name));
+            app.ui.line(&removed)?;
+        }
+        Ok(())
+    })
+}
