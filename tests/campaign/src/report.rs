@@ -1,9 +1,13 @@
 //! What a proof found, and the table of all of them.
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 
 /// Violations that are kept as text; more are only counted.
 const TEXTS_MAX: usize = 10;
+/// How often it is printed how far a proof is.
+const TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// The result of one proof.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -22,6 +26,9 @@ pub struct Row {
     pub detail: String,
     /// The first violations, in words, each with the round and the seed that repeats it.
     pub texts: Vec<String>,
+    /// When progress was printed last.
+    #[serde(skip)]
+    told: Option<Instant>,
 }
 
 impl Row {
@@ -31,7 +38,21 @@ impl Row {
         Self {
             proof: proof.to_owned(),
             figure,
+            told: Some(Instant::now()),
             ..Self::default()
+        }
+    }
+
+    /// Counts a round. Now and then it is printed how far the proof is: some take an hour.
+    pub fn round_ended(&mut self) {
+        self.rounds += 1;
+        let due = self.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY);
+        if due {
+            self.told = Some(Instant::now());
+            eprintln!(
+                "{}: {} of {} rounds, {} violations so far",
+                self.proof, self.rounds, self.figure, self.violations
+            );
         }
     }
 

@@ -97,7 +97,7 @@ fn run(campaign: &Campaign) -> anyhow::Result<Row> {
                 row.violated(row.rounds, [format!("{flip:?} ({ended:?}): {text}")]);
             }
         }
-        row.rounds += 1;
+        row.round_ended();
     }
     row.detail = format!(
         "{refused} heads refused to start, {named} named what is damaged, {unchanged} flips changed \

@@ -83,7 +83,7 @@ fn run(campaign: &Campaign) -> anyhow::Result<Row> {
         let took = machine.round(campaign, kills, &mut found)?;
         slowest = slowest.max(took);
         row.violated(round, found);
-        row.rounds += 1;
+        row.round_ended();
         if machine.ledger.lock().tasks.len() > TASKS_MAX {
             acknowledged += machine.ledger.lock().acknowledged();
             machine.kill(campaign)?;

@@ -72,7 +72,7 @@ fn run(campaign: &Campaign) -> anyhow::Result<Row> {
         } else {
             row.violated(round, at.kill_under_load(campaign, &mut rng, round)?);
         }
-        row.rounds += 1;
+        row.round_ended();
         let full = at.ledger.lock().tasks.len() > TASKS_MAX;
         if full || row.rounds == row.figure {
             row.violated(round, at.close(campaign, &mut total)?);

@@ -93,7 +93,7 @@ fn run(campaign: &Campaign) -> anyhow::Result<Row> {
             let above = row.rounds % ONE_ABOVE_IN == ONE_ABOVE_IN - 1;
             let broke = cluster.round(campaign, &mut rng, above, &mut seen);
             broke.with_context(|| format!("round {}\n{}", row.rounds, cluster.picture()))?;
-            row.rounds += 1;
+            row.round_ended();
         }
         row.violated(row.rounds, cluster.close(campaign, &mut compared)?);
     }

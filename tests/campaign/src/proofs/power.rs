@@ -94,7 +94,7 @@ fn run(campaign: &Campaign, disk: Disk) -> anyhow::Result<Row> {
             Disk::Synced => row.violated(row.rounds, round.found),
             Disk::Lies => example = round.found.into_iter().next().unwrap_or(example),
         }
-        row.rounds += 1;
+        row.round_ended();
     }
     if disk == Disk::Lies && with_losses == 0 {
         row.violated(row.rounds, ["no loss was seen without any sync".to_owned()]);

@@ -35,7 +35,7 @@ fn run(campaign: &Campaign) -> anyhow::Result<Row> {
             Err(error) => row.violated(row.rounds, [format!("{error:#}")]),
         }
         fs::remove_dir_all(&dir)?;
-        row.rounds += 1;
+        row.round_ended();
     }
     row.detail = all.to_string();
     Ok(row)

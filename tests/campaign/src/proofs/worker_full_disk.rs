@@ -71,7 +71,7 @@ fn run(campaign: &Campaign) -> anyhow::Result<Row> {
         kills += u64::from(kill);
         let filled = cluster.round(campaign, &mut rng, kill);
         filled.with_context(|| format!("round {}\n{}", row.rounds, cluster.post.log_tail()))?;
-        row.rounds += 1;
+        row.round_ended();
     }
     row.violated(row.rounds, cluster.close(campaign, &mut compared)?);
     row.detail = format!(

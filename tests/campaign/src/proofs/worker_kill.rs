@@ -59,7 +59,7 @@ fn run(campaign: &Campaign) -> anyhow::Result<Row> {
             let mut rng = campaign.rng(PROOF.name, row.rounds);
             cluster.top_up(campaign, &mut rng)?;
             without_head += u64::from(cluster.round(&mut rng, &mut phases)?);
-            row.rounds += 1;
+            row.round_ended();
         }
         row.violated(row.rounds, cluster.close(campaign, &mut compared)?);
     }
