@@ -10,7 +10,7 @@ use crate::{
     event::{Ask, Event},
     plan::DAY_MS,
     rule::{Checked, hold},
-    shadow::{At, Day, bit},
+    shadow::{At, Day, Shade, bit},
 };
 
 /// What an attempt uses of its project's day.
@@ -175,6 +175,12 @@ impl Judge {
         self.shadow.day.is_some() || self.today.remembered || tasks.any(|(_, shade)| shade.project)
     }
 
+    /// The head remembers a project with a budget for its first task, also one that is forgotten in the
+    /// same step.
+    pub(super) fn remember_project(&mut self, shade: &Shade) {
+        self.today.remembered |= self.today.configured > 0 && shade.project;
+    }
+
     /// What a person says about the day.
     pub(super) fn note_day(&mut self, event: &Event, before: &Before) {
         let Event::Asked {
@@ -215,7 +221,6 @@ impl Judge {
 
     /// After each step, what is written and shown is what was used today.
     pub(super) fn day(&mut self, core: &Core) -> Checked {
-        self.today.remembered |= self.today.configured > 0 && self.knows_project();
         if self.day_is_over() {
             let tasks = self.shadow.tasks();
             let waiting = tasks.filter(|(_, s)| s.project && matches!(s.at, At::Queued { .. }));

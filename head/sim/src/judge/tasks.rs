@@ -22,6 +22,7 @@ impl Judge {
         let old = self.shadow.task(id);
         new.cancelled = old.cancelled;
         self.changed |= bit(id);
+        self.remember_project(&new);
         if new.at != old.at {
             self.moved |= bit(id);
         }
