@@ -150,6 +150,7 @@ mod on {
         RunNotNoted: "a run is made, and its schedule does not know of it after a restart",
         RunWaitsForEver: "a run that waits for the last one never comes",
         FullQueueEndsRuns: "a run that finds the queue full never comes",
+        DailyAtOnce: "the first run of a daily schedule comes at once",
         PausedRuns: "a paused schedule makes a run",
         PausedRunsAreMade: "what was left out while it was paused is made up for",
         ScheduleForgottenByStart: "a restart forgets schedules",

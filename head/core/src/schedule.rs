@@ -174,6 +174,7 @@ impl Core {
     ) -> ScheduleId {
         let by_rule = match new.every {
             Recurrence::Every(_) => now,
+            Recurrence::Daily { .. } if mutated!(DailyAtOnce) => now,
             Recurrence::Daily { .. } => new.every.next(now, now),
         };
         let id = ScheduleId(self.schedules.last_id + 1);

@@ -37,6 +37,7 @@ points! {
     RecurChanged = "schedule paused, resumed or deleted",
     NoSchedule = "no such schedule",
     Run = "run of a schedule",
+    DailyRun = "run of a daily schedule",
     RunLate = "run of a schedule after its time",
     RunWaits = "run of a schedule waits for the last one",
     RunPaused = "run of a schedule finds the queue full",

@@ -1,7 +1,5 @@
 //! What reaches the head, in a world's words.
 
-use std::time::Duration;
-
 use orchestra_core::{
     Availability, ConnectionId, Held, Input, Meter, NewSchedule, Report, RequestId, ScheduleChange,
 };
@@ -62,8 +60,8 @@ pub enum Ask {
         key: u64,
         /// What comes.
         want: Box<Want>,
-        /// How many milliseconds apart.
-        every: u64,
+        /// When.
+        every: Recurrence,
         /// When the first one comes.
         first: Option<Timestamp>,
     },
@@ -295,7 +293,7 @@ fn question(request: RequestId, ask: &Ask, cast: &Cast) -> Input {
             key: key.to_string(),
             schedules: vec![NewSchedule {
                 spec: *cast.task(want).spec,
-                every: Recurrence::Every(Duration::from_millis(*every)),
+                every: *every,
                 first: *first,
             }],
         },

@@ -167,6 +167,8 @@ impl Default for Limits {
 const BEGIN_MS: u64 = 1_780_000_000_000;
 /// A day, by which projects have budgets.
 pub const DAY_MS: u64 = 24 * 3600 * 1000;
+/// A minute in milliseconds.
+pub const MINUTE_MS: u64 = 60 * 1000;
 /// One world in this many of those that may have a crowd has one.
 const CROWD_ONE_IN: u64 = 8;
 /// Most tasks of a crowd.

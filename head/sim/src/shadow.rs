@@ -11,7 +11,10 @@ use orchestra_types::{
     TaskStatus, runner::Readiness,
 };
 
-use crate::cast::{ACCOUNTS, Cast, Fallback, PEOPLE, WORKERS_MAX, bits};
+use crate::{
+    cast::{ACCOUNTS, Cast, Fallback, PEOPLE, WORKERS_MAX, bits},
+    plan::{DAY_MS, MINUTE_MS},
+};
 
 /// Where a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,8 +202,8 @@ pub struct Recurring {
     pub id: ScheduleId,
     /// The number of the request that made it.
     pub key: u64,
-    /// How many milliseconds apart its runs are.
-    pub every: u64,
+    /// When its runs come.
+    pub every: Recurrence,
     /// When the next one is due.
     pub next: u64,
     /// Whether it makes none for now.
@@ -214,16 +217,35 @@ pub struct Recurring {
 }
 
 impl Recurring {
+    /// How many milliseconds apart its runs are.
+    #[must_use]
+    pub fn period(&self) -> u64 {
+        match self.every {
+            Recurrence::Every(every) => ms(Some(every)),
+            Recurrence::Daily { .. } => DAY_MS,
+        }
+    }
+
+    /// Whether a run may be due at `moment`, where one was due at `slot`. A daily one is due at its
+    /// time of day, whenever the first was wanted.
+    #[must_use]
+    pub fn has_slot(&self, moment: u64, slot: u64) -> bool {
+        match self.every {
+            Recurrence::Every(_) => moment.abs_diff(slot).is_multiple_of(self.period()),
+            Recurrence::Daily { minute, ahead } => {
+                let clock = (moment + u64::from(ahead) * MINUTE_MS) % DAY_MS;
+                clock == u64::from(minute) * MINUTE_MS
+            }
+        }
+    }
+
     /// As a row says.
     #[must_use]
     pub fn of(row: &ScheduleRow) -> Self {
         Self {
             id: row.id,
             key: row.key.parse().unwrap_or(0),
-            every: match row.every {
-                Recurrence::Every(every) => ms(Some(every)),
-                Recurrence::Daily { .. } => 0,
-            },
+            every: row.every,
             next: row.next.0,
             paused: row.paused,
             last: row.last,
@@ -279,8 +301,8 @@ pub struct Shadow {
     pub availability: [Availability; WORKERS_MAX],
     /// How often each worker has attached.
     pub epochs: [u64; WORKERS_MAX],
-    /// Workers that were removed and did not come back: a set of bits.
-    pub removed: u64,
+    /// What was acknowledged to each worker at most, also before it was removed.
+    pub once_acked: [u64; WORKERS_MAX],
 }
 
 impl Shade {
@@ -584,7 +606,8 @@ impl Shadow {
             Change::Acked { worker, up_to } => {
                 if let Some(worker) = cast.worker(worker) {
                     self.acked[usize::from(worker)] = *up_to;
-                    self.removed &= !(1 << worker);
+                    let once = &mut self.once_acked[usize::from(worker)];
+                    *once = (*once).max(*up_to);
                 }
             }
             Change::Key(row) => {
@@ -647,10 +670,23 @@ impl Shadow {
                     self.epochs[usize::from(worker)] = 0;
                     self.availability[usize::from(worker)] = Availability::Open;
                     self.looks[usize::from(worker)] = (0, 0);
-                    self.removed |= 1 << worker;
                 }
             }
             Change::Spec { .. } => {}
+        }
+    }
+
+    /// The runner of an attempt that is held.
+    #[must_use]
+    pub fn runner(&self, attempt: AttemptId) -> Option<u8> {
+        let shade = self.task(attempt.task);
+        match shade.at {
+            At::Assigned { runner, .. } | At::Running { runner, .. } => {
+                (shade.attempts == attempt.number).then_some(runner)
+            }
+            At::Nowhere | At::Blocked | At::Queued { .. } | At::Closing { .. } | At::Ended(_) => {
+                None
+            }
         }
     }
 
@@ -674,7 +710,7 @@ impl Shadow {
         self.schedules.clone_from(&other.schedules);
         self.acked = other.acked;
         self.epochs = other.epochs;
-        self.removed = other.removed;
+        self.once_acked = other.once_acked;
         self.availability = other.availability;
         self.looks = other.looks;
         self.accounts = other.accounts;

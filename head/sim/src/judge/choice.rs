@@ -221,7 +221,9 @@ impl Judge {
             return Ok(());
         }
         let avoided = shade.avoids.map(|(avoided, _)| usize::from(avoided));
-        let key = (waits, runner, avoided == Some(n));
+        // What may wait at a worker is whose turn it is there: that may be its second choice.
+        let fails_again = |n: usize| !waits && avoided == Some(n);
+        let key = (waits, runner, fails_again(n));
         for other in (0..WORKERS_MAX).filter(|other| *other != n) {
             if waits && self.is_closed(other, &load) {
                 continue;
@@ -230,8 +232,7 @@ impl Judge {
             let Some(with) = begins.or_else(|| self.could_take(shade, other, &load)) else {
                 continue;
             };
-            let failed_on = avoided == Some(other);
-            let better = (begins.is_none(), with, failed_on) < key;
+            let better = (begins.is_none(), with, fails_again(other)) < key;
             hold!(Placement, !better, "{id} goes to {worker}, not {other}");
         }
         Ok(())

@@ -1,12 +1,13 @@
 //! Schedules: each run is made once, when it is due, and never two at a time.
 
 use orchestra_core::{Core, Reply, ScheduleChange, ScheduleRow, SubmitRefused};
-use orchestra_types::{ScheduleId, TaskId};
+use orchestra_types::{Recurrence, ScheduleId, TaskId};
 
 use super::Judge;
 use crate::{
     cover::Point,
     event::{Ask, Event},
+    plan::DAY_MS,
     rule::{Checked, hold},
     shadow::{At, Recurring, bit},
 };
@@ -103,9 +104,12 @@ impl Judge {
         );
         let twice = self.runs.made.iter().any(|(_, of)| *of == schedule);
         hold!(Schedules, !twice, "{schedule} makes two runs at once");
-        let late = self.now - known.next >= known.every;
-        self.cover
-            .hit(if late { Point::RunLate } else { Point::Run });
+        let late = self.now - known.next >= known.period();
+        self.cover.hit(match (late, known.every) {
+            (true, _) => Point::RunLate,
+            (false, Recurrence::Every(_)) => Point::Run,
+            (false, Recurrence::Daily { .. }) => Point::DailyRun,
+        });
         self.runs.made.push((id, schedule));
         // There was room after all.
         self.runs.full.retain(|(known, _)| *known != schedule);
@@ -160,9 +164,8 @@ impl Judge {
     /// The next run is the first one on the grid that is still to come.
     fn goes_on(&self, old: &Recurring, new: &Recurring) -> Checked {
         let to_come = new.next > self.now && new.every == old.every;
-        let on_grid = new.next.abs_diff(old.next).is_multiple_of(old.every);
-        let first = new.next == old.next || new.next <= self.now + old.every;
-        let right = to_come && on_grid && first;
+        let first = old.has_slot(new.next, old.next) && new.next <= self.now + old.period();
+        let right = to_come && (new.next == old.next || first);
         hold!(Schedules, right, "at {}: {new:?} follows {old:?}", self.now);
         Ok(())
     }
@@ -175,9 +178,16 @@ impl Judge {
                 },
                 ..
             } => {
-                let next = first.map_or(self.now, |at| at.0);
-                let same = (new.key, new.every, new.next) == (*key, *every, next);
-                same && !new.paused && new.runs == 0 && new.last.is_none()
+                let same = (new.key, new.every) == (*key, *every);
+                let next = match (first, every) {
+                    (Some(first), _) => new.next == first.0,
+                    (None, Recurrence::Every(_)) => new.next == self.now,
+                    (None, Recurrence::Daily { .. }) => {
+                        let to_come = self.now + 1..=self.now + DAY_MS;
+                        to_come.contains(&new.next) && new.has_slot(new.next, self.now)
+                    }
+                };
+                same && next && !new.paused && new.runs == 0 && new.last.is_none()
             }
             _ => false,
         };

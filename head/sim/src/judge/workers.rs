@@ -5,7 +5,7 @@ use orchestra_types::{FailureCode, WorkerId};
 
 use super::{Judge, Seen};
 use crate::{
-    cast::{Cast, LIMIT_RESETS_AFTER, Said},
+    cast::{Cast, LIMIT_RESETS_AFTER, Said, account as account_of},
     cover::Point,
     event::{Ask, Event},
     rule::{Checked, hold},
@@ -19,7 +19,7 @@ impl Judge {
                 let before = self.shadow.epochs[usize::from(*worker)];
                 let grows = row.epoch > before;
                 hold!(Welcome, grows, "epoch {} follows {before}", row.epoch);
-                if self.shadow.removed & (1 << *worker) != 0 {
+                if before == 0 && self.shadow.once_acked[usize::from(*worker)] > 0 {
                     self.cover.hit(Point::BackAgain);
                 }
                 let stays = row.availability == self.shadow.availability[usize::from(*worker)];
@@ -84,11 +84,12 @@ impl Judge {
         } = event
         {
             let n = usize::from(*comer);
-            let right = self.shadow.removed & (1 << *comer) != 0 && up_to + 1 == *first_unacked;
-            let new = self.shadow.acked[n] == 0 && cast.worker(worker) == Some(*comer);
+            let says_so = up_to + 1 == *first_unacked && cast.worker(worker) == Some(*comer);
+            // It was removed since.
+            let more = self.shadow.acked[n] + 1..=self.shadow.once_acked[n];
             hold!(
                 Reports,
-                right && new,
+                says_so && more.contains(&up_to),
                 "{up_to} noted for one that says {first_unacked}"
             );
             return Ok(());
@@ -116,7 +117,8 @@ impl Judge {
 
     /// An account is parked by a limit that an attempt on it met, and opens when its time is over.
     pub(super) fn account(&mut self, event: &Event, row: &AccountRow, cast: &Cast) -> Checked {
-        let Some(account) = cast.account(&row.name) else {
+        let account = cast.account(&row.name);
+        let Some(before) = account.map(|account| self.shadow.accounts[account]) else {
             hold!(
                 Transitions,
                 false,
@@ -125,14 +127,22 @@ impl Judge {
             );
             return Ok(());
         };
-        let before = self.shadow.accounts[account];
         let over = before.parked_until.is_none_or(|until| until <= self.now);
+        let opens = row.parked_until.is_none() && over;
         let limited = match event {
             Event::Reported {
+                worker,
+                attempt,
                 said: Said::Finished(crate::cast::Result::Limited),
                 clock,
                 ..
-            } => Some(clock.plus(LIMIT_RESETS_AFTER)),
+            } => {
+                // Another account may open in the same step.
+                let runner = self.shadow.runner(*attempt);
+                let uses = runner.map(|runner| account == account_of(*worker, runner));
+                uses.unwrap_or(!opens)
+                    .then_some(clock.plus(LIMIT_RESETS_AFTER))
+            }
             _ => None,
         };
         if let Some(resets_at) = limited {
@@ -141,7 +151,6 @@ impl Judge {
             let parked = past || row.parked_until >= Some(resets_at);
             hold!(Delays, parked, "{}: {:?}", row.name, row.parked_until);
         } else {
-            let opens = row.parked_until.is_none() && over;
             let same = row.parked_until.map(|at| at.0) == before.parked_until;
             hold!(Delays, opens || same, "{} opens too early", row.name);
         }

@@ -1,14 +1,16 @@
 //! What may happen next in a world, and how often.
 
+use std::time::Duration;
+
 use orchestra_core::{Availability, EndStatus, ScheduleChange};
-use orchestra_types::{OnDependencyFailure, Priority, TaskId, Timestamp};
+use orchestra_types::{OnDependencyFailure, Priority, Recurrence, TaskId, Timestamp};
 
 use super::{World, net::Up, worker::Worker};
 use crate::{
     cast::{Result as Ended, Want},
     cover::Point,
     event::{Ask, Event},
-    plan::Switch,
+    plan::{MINUTE_MS, Switch},
     rule::Checked,
     shadow::At,
 };
@@ -175,14 +177,28 @@ impl World<'_> {
             return None;
         }
         self.clients.schedules += 1;
-        let first = self.head_time().0 + self.random.below(10_000);
+        let now = self.head_time().0;
+        let first = now + self.random.below(10_000);
         let first = self.random.once_in(2).then_some(Timestamp(first));
         Some(Ask::Recur {
             key: self.clients.schedules,
             want: Box::new(self.want(0, 1)),
-            every: self.random.between(20_000, 90_000),
+            every: self.recurrence(now),
             first,
         })
+    }
+
+    /// What comes soon, by anybody's clock, and again before the world ends or a day later.
+    fn recurrence(&mut self, now: u64) -> Recurrence {
+        if !self.random.once_in(4) {
+            return Recurrence::Every(Duration::from_millis(self.random.between(20_000, 90_000)));
+        }
+        let ahead = [0, 330, 24 * 60 - 1][self.random.index(3)];
+        let minute = now / MINUTE_MS + u64::from(ahead) + self.random.between(0, 2);
+        Recurrence::Daily {
+            minute: u16::try_from(minute % (24 * 60)).expect("a day has fewer minutes"),
+            ahead,
+        }
     }
 
     fn cordon(&mut self) -> Option<Ask> {
