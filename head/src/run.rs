@@ -29,7 +29,7 @@ use crate::{
     disk::Disk,
     engine::{self, Clock, Engine},
     events::{self, Events},
-    grpc::{self, About, Addresses, Interims, Services, Watches},
+    grpc::{self, About, Addresses, Interims, Services, Sessions, Watches},
     keeping::{FORGOTTEN_BOUND, Keeper},
     listen,
     lock::Lock,
@@ -227,6 +227,7 @@ impl Head<'_> {
             room: grpc::Room::default(),
             addresses: Addresses::default(),
             interims: Interims::default(),
+            sessions: Sessions::default(),
             watches: Watches::default(),
         });
         let closer = Closer {

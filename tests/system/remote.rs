@@ -5,6 +5,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, ensure};
@@ -24,6 +25,11 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "a_dirty_repository_comes_back_byte_for_byte_and_only_what_is_new_is_sent",
             dirty,
+        )
+        .needs(&[Need::Isolation]),
+        Test::new(
+            "a_worker_on_another_machine_is_asked_to_keep_house",
+            keeps_house,
         )
         .needs(&[Need::Isolation]),
         Test::new("a_join_token_works_once", token_once).needs(&[Need::Isolation]),
@@ -58,6 +64,40 @@ fn joins() -> anyhow::Result<()> {
             project.read("afar.txt")? == "from afar\n",
             "another text came back"
         );
+        Ok(())
+    })
+}
+
+fn keeps_house() -> anyhow::Result<()> {
+    with_head(|cluster, cable| {
+        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
+        connected(cluster, 2).with_context(|| neighbour.log())?;
+        let bundle = cluster.path("far/state/worker/cache/bundles/old");
+        fs::write(&bundle, "nobody needs it")?;
+        let long_ago = SystemTime::now() - Duration::from_secs(8 * 24 * 3600);
+        fs::File::open(&bundle)?.set_modified(long_ago)?;
+
+        let gc = ["workers", "gc", "far"];
+        let would = cluster.json(&["workers", "gc", "far", "--dry-run"])?;
+        ensure!(would["worker"] == "far", "{would:#}");
+        let removal = &would["removals"][0];
+        let path = removal["path"].as_str().unwrap_or_default();
+        ensure!(path.ends_with("bundles/old"), "{would:#}");
+        ensure!(removal["why"] == "not used for 7 days", "{would:#}");
+        ensure!(bundle.exists(), "a dry run removes");
+        cluster.ctl(&gc)?.ok()?.complains(&["are free again"])?;
+        ensure!(!bundle.exists(), "it is still there");
+        let nothing = cluster.ctl(&gc)?.ok()?;
+        nothing.complains(&["nothing to remove on far"])?;
+        let here = cluster.json(&["workers", "gc", "--dry-run"])?;
+        ensure!(here["worker"].is_null(), "{here:#}");
+
+        drop(neighbour);
+        connected(cluster, 1)?;
+        let away = cluster.ctl(&gc)?;
+        away.complains(&["is not connected", "ctl workers"])?;
+        let unknown = cluster.ctl(&["workers", "gc", "fat"])?;
+        unknown.complains(&["there is no worker `fat`", "far"])?;
         Ok(())
     })
 }

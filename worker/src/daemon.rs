@@ -10,7 +10,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{oneshot, watch},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,8 @@ use crate::{
     blobs,
     bulk::{Bulk, Target},
     fleet::Fleet,
-    gc,
+    gc::Places,
+    housekeeping::Housekeeper,
     identity::{Home, Identity, memory_bytes},
     interim::Interims,
     meter::Meters,
@@ -34,9 +35,6 @@ use crate::{
 
 /// How long the session's thread may take to end.
 const SESSION_ENDS_WITHIN: Duration = Duration::from_secs(2);
-
-/// How often caches are looked through.
-const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(6 * 3600);
 
 /// What the worker is started with.
 #[derive(Debug)]
@@ -123,7 +121,8 @@ async fn serve(
     tasks.spawn(async {
         tokio::join!(room::keep(disks, room), registry.keep(runners));
     });
-    tasks.spawn(keep_house(gc::Places::below(&setup.state.worker())));
+    let (housekeeper, housekeeping) = Housekeeper::new(Places::below(&setup.state.worker()));
+    tasks.spawn(housekeeper.run());
     let stop = CancellationToken::new();
     let session_ended = session::start(Session {
         target: setup.target,
@@ -132,6 +131,7 @@ async fn serve(
         fleet: orders,
         meters,
         interims,
+        housekeeping,
         stop: stop.clone(),
     })
     .context("failed to start the session's thread")?;
@@ -248,18 +248,6 @@ fn shared(
         machine: identity.machine().clone(),
         boot: identity.boot().to_owned(),
     })
-}
-
-/// Removes what nobody needs any more, now and from time to time.
-async fn keep_house(places: gc::Places) {
-    loop {
-        let places = places.clone();
-        let swept = tokio::task::spawn_blocking(move || gc::sweep(&gc::look(&places))).await;
-        if let Ok(bytes @ 1..) = swept {
-            tracing::info!(bytes, "housekeeping is done");
-        }
-        sleep(HOUSEKEEPING_EVERY).await;
-    }
 }
 
 /// Keeps the worker's description true.

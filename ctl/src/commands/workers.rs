@@ -31,6 +31,7 @@ use crate::{
 Examples:
   ctl workers -v                 every runner, and why one is not ready
   ctl workers gc --dry-run       what would be removed on this machine, and why
+  ctl workers gc builder-2       remove it there
   ctl workers drain builder-2    empty it before an update; `ctl workers uncordon builder-2` ends that
   ctl workers remove builder-3   forget a machine that is gone for ever"
 )]
@@ -48,7 +49,7 @@ enum Command {
     Availability(cordon::Command),
     /// Forget workers that will not come back. One that does is listed again
     Remove(Named),
-    /// Remove what this machine's worker keeps and nobody needs any more
+    /// Remove what a worker keeps and nobody needs any more: this machine's, or a named one's
     Gc(gc::Args),
 }
 

@@ -7,8 +7,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Streaming};
 
 use super::{
-    Services, accounts, backup, budgets, cancel, change, check, cluster, context, follow, list,
-    manifest, purge, schedules, status::Result, submit, watch,
+    Services, accounts, backup, budgets, cancel, change, check, cluster, context, follow, garbage,
+    list, manifest, purge, schedules, status::Result, submit, watch,
 };
 
 /// The Admin service.
@@ -121,6 +121,14 @@ impl admin_server::Admin for Admin {
         request: Request<v1::RemoveWorkerRequest>,
     ) -> Result<Response<v1::RemoveWorkerResponse>> {
         let answer = cluster::remove_worker(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn collect_garbage(
+        &self,
+        request: Request<v1::CollectGarbageRequest>,
+    ) -> Result<Response<v1::Garbage>> {
+        let answer = garbage::collect(&self.services, request.into_inner()).await;
         answer.map(Response::new)
     }
 

@@ -101,10 +101,15 @@ pub(super) async fn set_availability(
     let reply = services.engine.set_availability(id, availability).await;
     let id = status::worker_done(reply.map_err(status::asked)?)?;
     tracing::info!(worker = %id, availability = availability.as_str(), "availability set");
+    find_worker(services, &id).await
+}
+
+/// One worker, if it is known.
+pub(super) async fn find_worker(services: &Services, id: &WorkerId) -> Result<v1::Worker> {
     let workers = workers(services).await?.workers;
     let mut workers = workers.into_iter();
     let found = workers.find(|w| w.info.as_ref().is_some_and(|info| info.id == id.as_str()));
-    found.ok_or_else(|| status::no_worker(&id))
+    found.ok_or_else(|| status::no_worker(id))
 }
 
 pub(super) async fn remove_worker(

@@ -16,6 +16,7 @@ mod dirty;
 mod fleet;
 mod flood;
 mod follow;
+mod garbage;
 mod interims;
 mod list;
 mod manifest;
@@ -49,6 +50,7 @@ use crate::{
 };
 
 pub use flood::Room;
+pub use garbage::Sessions;
 pub use interims::Interims;
 pub use server::serve;
 pub use watches::Watches;
@@ -85,6 +87,8 @@ pub struct Services {
     pub addresses: Addresses,
     /// What running attempts have changed.
     pub interims: Interims,
+    /// The sessions of attached workers, for what people ask of them.
+    pub sessions: Sessions,
     /// How many streams may be watched.
     pub watches: Watches,
 }

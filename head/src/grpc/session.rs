@@ -56,6 +56,8 @@ pub(super) async fn run(
         worker: worker.clone(),
     };
     services.addresses.note(worker.clone(), peer.address);
+    let way_down = answers.clone();
+    services.sessions.attached(&worker, connection, way_down);
     let reader = Reader {
         services: &services,
         connection,
@@ -82,6 +84,7 @@ impl Drop for Detach {
         let (connection, worker) = (self.connection, self.worker.clone());
         tracing::info!(%worker, connection = connection.0, "worker detached");
         self.services.interims.detached(connection);
+        self.services.sessions.detached(&worker, connection);
         let engine = self.services.engine.clone();
         self.services.tracker.spawn(async move {
             // A stopped engine needs not be told.
@@ -155,6 +158,11 @@ impl Reader<'_> {
             worker_message::Body::Meters(meters) => self.meters(meters).await,
             worker_message::Body::Interim(interim) => {
                 self.interim(interim).map_err(|e| status::refused(&e))
+            }
+            worker_message::Body::Garbage(answer) => {
+                let sessions = &self.services.sessions;
+                sessions.answered(self.worker, self.connection, answer);
+                Ok(())
             }
         }
     }

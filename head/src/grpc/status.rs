@@ -1,6 +1,8 @@
 //! The one place that makes a `tonic::Status`: a code means one thing, and a message says what to
 //! do next.
 
+use std::time::Duration;
+
 use orchestra_core::{
     CancelRefused, NotFound, PriorityRefused, RemoveRefused, Reply, RetryRefused, SubmitRefused,
 };
@@ -256,6 +258,36 @@ pub(super) fn scheduled(reply: Reply) -> Result<(Vec<ScheduleId>, bool)> {
 pub(super) fn no_worker(id: &WorkerId) -> Status {
     Status::not_found(format!(
         "there is no worker {id}; `ctl workers` lists all of them"
+    ))
+}
+
+/// A worker has no session.
+pub(super) fn worker_away(id: &WorkerId) -> Status {
+    Status::failed_precondition(format!(
+        "worker {id} is not connected; `ctl workers` shows since when"
+    ))
+}
+
+/// A worker is asked already.
+pub(super) fn worker_busy(id: &WorkerId) -> Status {
+    Status::resource_exhausted(format!(
+        "worker {id} is still at what it was asked before; try again later"
+    ))
+}
+
+/// A worker's session ended before it answered.
+pub(super) fn worker_left(id: &WorkerId) -> Status {
+    Status::aborted(format!(
+        "the connection to worker {id} ended before it answered; ask again"
+    ))
+}
+
+/// A worker does not answer.
+pub(super) fn worker_silent(id: &WorkerId, within: Duration) -> Status {
+    Status::aborted(format!(
+        "worker {id} did not answer within {} min: it may still be at it, or its version is older than \
+         the question (`ctl workers`)",
+        within.as_secs() / 60
     ))
 }
 

@@ -71,6 +71,13 @@ pub(super) async fn send<T>(answers: &Answers<T>, answer: T) -> std::result::Res
     }
 }
 
+/// A channel for answers.
+pub(super) fn answers<T>() -> (Answers<T>, mpsc::Receiver<Result<T>>) {
+    let (sender, stream) = mpsc::channel(BOUND);
+    let slow = Arc::default();
+    (Answers { sender, slow }, stream)
+}
+
 /// Starts a producer. Its error is the stream's last answer.
 pub(super) fn produce<T, F, P>(services: &Services, producer: P) -> Stream<T>
 where
@@ -78,9 +85,7 @@ where
     F: Future<Output = Result<()>> + Send + 'static,
     P: FnOnce(Answers<T>) -> F,
 {
-    let (sender, stream) = mpsc::channel(BOUND);
-    let slow = Arc::default();
-    let answers = Answers { sender, slow };
+    let (answers, stream) = answers();
     let stop = services.stop.clone();
     // A future by itself: the task around it would hold room for it several times.
     let producing = Box::pin(producer(answers.clone()));

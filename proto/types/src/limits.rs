@@ -57,6 +57,10 @@ pub const METER_EVERY: Duration = Duration::from_secs(1);
 pub const INTERIM_BYTES_MAX: usize = 128 * 1024;
 /// Most attempts in one message about what they used.
 pub const METERS_MAX: usize = 1024;
+/// Most removals that a worker lists when it tells what nobody needs any more.
+pub const REMOVALS_MAX: usize = 1000;
+/// Longest path in such a list, in bytes; a longer one is cut.
+pub const REMOVAL_PATH_BYTES_MAX: usize = 4096;
 /// Most tasks above a subtask.
 pub const PARENTS_MAX: usize = 32;
 /// Most files in one manifest.

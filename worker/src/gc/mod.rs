@@ -7,19 +7,48 @@ mod plan;
 mod remove;
 mod survey;
 
+use orchestra_proto::v1;
+use orchestra_types::limits;
+
 pub use plan::{Item, Kind, Removal, Why, plan};
 pub use survey::Places;
 
-/// Finds out what may be removed. Nothing is changed. Reads all directories: call it from a
+/// Removes what may be removed, or finds out what that is. Reads all directories: call it from a
 /// blocking thread.
 #[must_use]
-pub fn look(places: &Places) -> Vec<Removal> {
+pub fn collect(places: &Places, dry_run: bool) -> v1::Garbage {
+    let removals = look(places);
+    let bytes = match dry_run {
+        true => removals.iter().map(|removal| removal.item.bytes).sum(),
+        false => sweep(&removals),
+    };
+    let listed = removals.iter().take(limits::REMOVALS_MAX);
+    let unlisted = removals.len().saturating_sub(limits::REMOVALS_MAX);
+    v1::Garbage {
+        removals: listed.map(in_words).collect(),
+        bytes,
+        unlisted: u64::try_from(unlisted).unwrap_or(u64::MAX),
+    }
+}
+
+fn in_words(removal: &Removal) -> v1::Removal {
+    let path = removal.item.path.to_string_lossy();
+    v1::Removal {
+        path: limits::cut(&path, limits::REMOVAL_PATH_BYTES_MAX),
+        kind: removal.item.kind.as_str().to_owned(),
+        bytes: removal.item.bytes,
+        why: removal.why.to_string(),
+    }
+}
+
+/// Finds out what may be removed. Nothing is changed.
+fn look(places: &Places) -> Vec<Removal> {
     plan(survey::items(places))
 }
 
 /// Removes it, as long as nobody has begun to use it. What could not be removed is logged and
 /// tried again the next time. How many bytes were freed.
-pub fn sweep(removals: &[Removal]) -> u64 {
+fn sweep(removals: &[Removal]) -> u64 {
     let mut freed = 0;
     for removal in removals {
         let item = &removal.item;

@@ -6,7 +6,7 @@ use std::{
 
 use orchestra_repo::Cache;
 
-use super::{Kind, Places, Removal, look, sweep};
+use super::{Kind, Places, Removal, collect, look, sweep};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -77,6 +77,20 @@ fn what_nobody_used_for_long_goes_and_what_an_attempt_borrows_from_stays() {
     assert_eq!(kinds(&removals), [Kind::Repository]);
     sweep(&removals);
     assert!(!world.repository().exists());
+}
+
+#[test]
+fn a_dry_run_says_what_would_go_and_removes_nothing() {
+    let world = World::new();
+    let bundle = world.file(world.places().bundles.join("old"), 8);
+    let would = collect(&world.places(), true);
+    let kinds: Vec<_> = would.removals.iter().map(|r| r.kind.as_str()).collect();
+    assert_eq!(kinds, ["bundle", "repository"]);
+    assert_eq!(would.removals[0].path, bundle.to_string_lossy());
+    assert!(bundle.exists() && would.bytes > 0 && would.unlisted == 0);
+    let did = collect(&world.places(), false);
+    assert_eq!((did.bytes, &did.removals), (would.bytes, &would.removals));
+    assert!(!bundle.exists() && !world.repository().exists());
 }
 
 #[test]

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{bulk::Target, fleet, interim::Interims, meter::Meters, spool};
+use crate::{bulk::Target, fleet, housekeeping, interim::Interims, meter::Meters, spool};
 use backoff::Backoff;
 use pace::Pace;
 
@@ -69,7 +69,7 @@ impl From<fleet::Closed> for Error {
 }
 
 /// What a session needs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Session {
     /// Where the head is.
     pub target: Target,
@@ -83,6 +83,8 @@ pub struct Session {
     pub meters: Meters,
     /// What attempts have changed.
     pub interims: Interims,
+    /// Whom a person asks for housekeeping.
+    pub housekeeping: housekeeping::Handle,
     /// Ends it.
     pub stop: CancellationToken,
 }

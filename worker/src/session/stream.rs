@@ -186,6 +186,9 @@ async fn serve(
                     false => outgoing.beat(),
                 }
             }
+            collected = session.housekeeping.answered() => {
+                outgoing.send(worker_message::Body::Garbage(collected)).await
+            }
             changed = session.info.changed() => match changed {
                 Ok(()) => {
                     let info = session.info.borrow_and_update().clone();
@@ -262,6 +265,10 @@ async fn on_message(
                 state,
                 "the head says whether it will give this worker anything new"
             );
+            Ok(())
+        }
+        Some(head_message::Body::CollectGarbage(wanted)) => {
+            session.housekeeping.ask(&wanted);
             Ok(())
         }
         Some(head_message::Body::Welcome(_)) => Err(Error::Protocol("a second welcome")),

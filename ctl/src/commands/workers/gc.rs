@@ -1,23 +1,30 @@
 //! `ctl workers gc`.
 
-use orchestra_worker::gc::{self, Places, Removal};
+use orchestra_proto::v1;
+use orchestra_worker::gc::{self, Places};
 use serde::Serialize;
 
+use super::named;
 use crate::{
     app::App,
     blocking::blocking,
+    client::patiently,
     error::Result,
     exit::Exit,
     ui::{escape::line, table::Table, time::bytes},
 };
 
-/// Remove what this machine's worker keeps and nobody needs any more
+/// Remove what a worker keeps and nobody needs any more
 ///
 /// Caches go when they were not used for long, or when there is more than 20 GiB; attempts whose files
 /// could not be collected go after 14 days. What a running attempt needs stays. A worker does the same
 /// by itself, at its start and every six hours.
+///
+/// Without a name it is about the worker of this machine, which need not run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// The worker, by name or id; it must be connected [default: the one of this machine]
+    worker: Option<String>,
     /// Only show what would be removed, and why
     #[arg(long)]
     dry_run: bool,
@@ -26,56 +33,90 @@ pub struct Args {
 /// `ctl workers gc --json`.
 #[derive(Debug, Serialize)]
 struct Document {
+    /// The worker that was asked by its name.
+    worker: Option<String>,
     dry_run: bool,
     bytes: u64,
     removals: Vec<Row>,
+    /// Removals beside those listed.
+    unlisted: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct Row {
     path: String,
-    kind: &'static str,
+    kind: String,
     bytes: u64,
     why: String,
 }
 
 /// Removes it, or shows what would be.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
-    let places = Places::below(&app.state.worker());
-    let dry_run = args.dry_run;
-    let (removals, freed) = blocking(move || {
-        let removals = gc::look(&places);
-        let freed = if dry_run { 0 } else { gc::sweep(&removals) };
-        Ok((removals, freed))
-    })
-    .await?;
-    let planned = removals.iter().map(|removal| removal.item.bytes).sum();
-    let document = Document {
-        dry_run,
-        bytes: if dry_run { planned } else { freed },
-        removals: removals.iter().map(row).collect(),
+    let Args { worker, dry_run } = args;
+    let (worker, garbage) = match worker {
+        Some(name) => there(app, &name, dry_run).await?,
+        None => (None, here(app, dry_run).await?),
     };
-    app.show(&document, |document| {
-        if document.removals.is_empty() {
-            app.ui.next("nothing to remove on this machine");
-            return Ok(());
-        }
-        app.ui.table(&table(&document.removals))?;
-        let size = bytes(document.bytes);
-        app.ui.next(match document.dry_run {
-            true => format!("{size} would be freed; `ctl workers gc` removes it"),
-            false => format!("{size} are free again"),
-        });
-        Ok(())
-    })
+    let document = Document {
+        worker,
+        dry_run,
+        bytes: garbage.bytes,
+        removals: garbage.removals.into_iter().map(row).collect(),
+        unlisted: garbage.unlisted,
+    };
+    app.show(&document, |document| show(app, document))
 }
 
-fn row(removal: &Removal) -> Row {
+async fn here(app: &App, dry_run: bool) -> Result<v1::Garbage> {
+    let places = Places::below(&app.state.worker());
+    blocking(move || Ok(gc::collect(&places, dry_run))).await
+}
+
+/// Of a worker on whatever machine, which the head asks.
+async fn there(app: &App, name: &str, dry_run: bool) -> Result<(Option<String>, v1::Garbage)> {
+    let client = app.connect().await?;
+    let known = client.workers().await?;
+    let worker = named::find(&known, name)?;
+    let request = v1::CollectGarbageRequest {
+        worker: worker.id.to_string(),
+        dry_run,
+    };
+    let garbage = patiently(async || client.admin().collect_garbage(request.clone()).await).await?;
+    Ok((Some(worker.name.clone()), garbage))
+}
+
+fn show(app: &App, document: &Document) -> Result<()> {
+    let name = document.worker.as_deref().map(line);
+    if document.removals.is_empty() {
+        let place = name.as_deref().unwrap_or("this machine");
+        app.ui.next(format!("nothing to remove on {place}"));
+        return Ok(());
+    }
+    app.ui.table(&table(&document.removals))?;
+    if document.unlisted > 0 {
+        app.ui.next(format!("and {} more", document.unlisted));
+    }
+    let size = bytes(document.bytes);
+    let name = name.map(|name| format!(" {name}")).unwrap_or_default();
+    app.ui.next(match document.dry_run {
+        true => format!("{size} would be freed; `ctl workers gc{name}` removes it"),
+        false => format!("{size} are free again"),
+    });
+    Ok(())
+}
+
+fn row(removal: v1::Removal) -> Row {
+    let v1::Removal {
+        path,
+        kind,
+        bytes,
+        why,
+    } = removal;
     Row {
-        path: removal.item.path.to_string_lossy().into_owned(),
-        kind: removal.item.kind.as_str(),
-        bytes: removal.item.bytes,
-        why: removal.why.to_string(),
+        path,
+        kind,
+        bytes,
+        why,
     }
 }
 
@@ -83,9 +124,9 @@ fn table(rows: &[Row]) -> Table {
     let mut table = Table::new(&["KIND", ">SIZE", "WHY", "PATH…"]);
     for row in rows {
         table.row(vec![
-            row.kind.into(),
+            line(&row.kind).into_owned().into(),
             bytes(row.bytes).into(),
-            row.why.clone().into(),
+            line(&row.why).into_owned().into(),
             line(&row.path).into_owned().into(),
         ]);
     }

@@ -22,7 +22,8 @@ impl Named {
     }
 }
 
-fn find<'w>(known: &'w [Worker], name: &str) -> Result<&'w Worker> {
+/// The worker that is meant, or that it is not known.
+pub fn find<'w>(known: &'w [Worker], name: &str) -> Result<&'w Worker> {
     let by_id = known.iter().find(|w| w.id.as_str() == name);
     let mut by_name = known.iter().filter(|w| w.name == name);
     match (by_id.or_else(|| by_name.next()), by_name.next()) {

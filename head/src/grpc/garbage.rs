@@ -1,0 +1,228 @@
+//! Housekeeping on a worker's machine that a person asks for. The head passes the wish on in the
+//! worker's session, and the answer back.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use orchestra_core::ConnectionId;
+use orchestra_proto::{
+    convert,
+    v1::{self, head_message},
+};
+use orchestra_types::{WorkerId, limits};
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    Services, cluster,
+    outgoing::message,
+    status::{self, Result},
+    stream::Answers,
+};
+
+/// How long a worker may take to look through its caches and to remove much.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(600);
+/// How many may wait for one worker's answer.
+const WAITING_MAX: usize = 4;
+
+/// The sessions of attached workers. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Sessions(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    attached: BTreeMap<WorkerId, Session>,
+    asked: u64,
+}
+
+#[derive(Debug)]
+struct Session {
+    connection: ConnectionId,
+    way_down: Answers<v1::HeadMessage>,
+    /// Who waits for an answer. They hear of the session's end by being dropped with it.
+    waiting: BTreeMap<u64, oneshot::Sender<v1::Garbage>>,
+}
+
+/// Why a wish was not passed on.
+#[derive(Debug)]
+enum NotAsked {
+    /// The worker has no session.
+    Away,
+    /// Others wait already, or it reads nothing.
+    Busy,
+}
+
+impl Sessions {
+    /// A worker has come. Who waited for its last session hears that it is over.
+    pub(super) fn attached(
+        &self,
+        worker: &WorkerId,
+        connection: ConnectionId,
+        way_down: Answers<v1::HeadMessage>,
+    ) {
+        let session = Session {
+            connection,
+            way_down,
+            waiting: BTreeMap::new(),
+        };
+        self.table().attached.insert(worker.clone(), session);
+    }
+
+    /// A session is over.
+    pub(super) fn detached(&self, worker: &WorkerId, connection: ConnectionId) {
+        let mut table = self.table();
+        let session = table.attached.get(worker);
+        if session.is_some_and(|session| session.connection == connection) {
+            table.attached.remove(worker);
+        }
+    }
+
+    /// A worker answers.
+    pub(super) fn answered(
+        &self,
+        worker: &WorkerId,
+        connection: ConnectionId,
+        answer: v1::GarbageCollected,
+    ) {
+        let mut table = self.table();
+        let session = table.attached.get_mut(worker);
+        let session = session.filter(|session| session.connection == connection);
+        let waits = session.and_then(|session| session.waiting.remove(&answer.request));
+        if let Some(waits) = waits {
+            // Who asked may be gone.
+            let _ = waits.send(bounded(answer.garbage.unwrap_or_default()));
+        }
+    }
+
+    fn ask(
+        &self,
+        worker: &WorkerId,
+        dry_run: bool,
+    ) -> std::result::Result<oneshot::Receiver<v1::Garbage>, NotAsked> {
+        let mut table = self.table();
+        table.asked += 1;
+        let request = table.asked;
+        let session = table.attached.get_mut(worker).ok_or(NotAsked::Away)?;
+        session.waiting.retain(|_, waits| !waits.is_closed());
+        if session.waiting.len() >= WAITING_MAX {
+            return Err(NotAsked::Busy);
+        }
+        let wish = v1::CollectGarbage { request, dry_run };
+        let wish = message(head_message::Body::CollectGarbage(wish));
+        let sent = session.way_down.try_send(Ok(wish));
+        sent.map_err(|_| NotAsked::Busy)?;
+        let (answer, answered) = oneshot::channel();
+        session.waiting.insert(request, answer);
+        Ok(answered)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// No more of an answer than is shown, whatever the worker sends.
+fn bounded(mut garbage: v1::Garbage) -> v1::Garbage {
+    let more = garbage.removals.len().saturating_sub(limits::REMOVALS_MAX);
+    let more = u64::try_from(more).unwrap_or(u64::MAX);
+    garbage.unlisted = garbage.unlisted.saturating_add(more);
+    garbage.removals.truncate(limits::REMOVALS_MAX);
+    for removal in &mut garbage.removals {
+        removal.path = limits::cut(&removal.path, limits::REMOVAL_PATH_BYTES_MAX);
+        removal.kind = limits::cut(&removal.kind, limits::NAME_BYTES_MAX);
+        removal.why = limits::cut(&removal.why, limits::LABEL_VALUE_BYTES_MAX);
+    }
+    garbage
+}
+
+/// Asks a worker, and waits for its answer.
+pub(super) async fn collect(
+    services: &Services,
+    request: v1::CollectGarbageRequest,
+) -> Result<v1::Garbage> {
+    let id: WorkerId = convert::name("worker", &request.worker).map_err(|e| status::refused(&e))?;
+    let answered = match services.sessions.ask(&id, request.dry_run) {
+        Ok(answered) => answered,
+        Err(NotAsked::Busy) => return Err(status::worker_busy(&id)),
+        Err(NotAsked::Away) => {
+            cluster::find_worker(services, &id).await?;
+            return Err(status::worker_away(&id));
+        }
+    };
+    match timeout(ANSWERED_WITHIN, answered).await {
+        Ok(Ok(garbage)) => {
+            let dry_run = request.dry_run;
+            tracing::info!(worker = %id, dry_run, bytes = garbage.bytes, "garbage collected");
+            Ok(garbage)
+        }
+        Ok(Err(_)) => Err(status::worker_left(&id)),
+        Err(_) => Err(status::worker_silent(&id, ANSWERED_WITHIN)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::stream;
+
+    fn worker() -> WorkerId {
+        "w-1".parse().unwrap()
+    }
+
+    fn answer(request: u64) -> v1::GarbageCollected {
+        let removal = v1::Removal {
+            path: "p".repeat(2 * limits::REMOVAL_PATH_BYTES_MAX),
+            ..v1::Removal::default()
+        };
+        v1::GarbageCollected {
+            request,
+            garbage: Some(v1::Garbage {
+                removals: vec![removal; limits::REMOVALS_MAX + 3],
+                bytes: 5,
+                unlisted: 1,
+            }),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_reaches_who_asked_and_no_more_of_it_than_is_shown() {
+        let (answers, mut down) = stream::answers();
+        let sessions = Sessions::default();
+        assert!(matches!(sessions.ask(&worker(), true), Err(NotAsked::Away)));
+        sessions.attached(&worker(), ConnectionId(1), answers);
+        let answered = sessions.ask(&worker(), true).unwrap();
+        let Some(head_message::Body::CollectGarbage(wish)) =
+            down.recv().await.unwrap().unwrap().body
+        else {
+            panic!("another message");
+        };
+        assert!(wish.dry_run);
+        // Of another session, and to another question.
+        sessions.answered(&worker(), ConnectionId(2), answer(wish.request));
+        sessions.answered(&worker(), ConnectionId(1), answer(wish.request + 1));
+        sessions.answered(&worker(), ConnectionId(1), answer(wish.request));
+        let garbage = answered.await.unwrap();
+        assert_eq!((garbage.removals.len(), garbage.unlisted), (1000, 4));
+        assert_eq!(garbage.removals[0].path.len(), 4096);
+    }
+
+    #[tokio::test]
+    async fn who_waits_hears_of_the_sessions_end_and_few_wait() {
+        let (answers, _down) = stream::answers();
+        let sessions = Sessions::default();
+        sessions.attached(&worker(), ConnectionId(1), answers);
+        let waiting: Vec<_> = (0..WAITING_MAX)
+            .map(|_| sessions.ask(&worker(), true).unwrap())
+            .collect();
+        assert!(matches!(sessions.ask(&worker(), true), Err(NotAsked::Busy)));
+        sessions.detached(&worker(), ConnectionId(2));
+        assert!(matches!(sessions.ask(&worker(), true), Err(NotAsked::Busy)));
+        sessions.detached(&worker(), ConnectionId(1));
+        for answered in waiting {
+            answered.await.unwrap_err();
+        }
+        assert!(matches!(sessions.ask(&worker(), true), Err(NotAsked::Away)));
+    }
+}
