@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, error::Error, fs};
 
 use anyhow::Context;
+use futures::{StreamExt, stream};
 use orchestra_proto::v1::{self, admin_client::AdminClient, bulk_client::BulkClient};
 use sha2::{Digest, Sha256};
 use tonic::{Code, Status, transport::Channel};
@@ -13,6 +14,8 @@ use crate::{
     verify::{list, read_events},
 };
 
+/// How many questions are on the way at once.
+const AT_ONCE: usize = 16;
 /// How the questions for events begin.
 const EVENTS: &str = "events of task ";
 /// Any will do: the bodies are only compared.
@@ -120,6 +123,7 @@ impl Refusal {
 pub async fn take(site: &Site) -> anyhow::Result<Picture> {
     let channel = site.admin_channel().await?;
     let mut admin = AdminClient::new(channel.clone());
+    let asks = admin.clone();
     let mut picture = Picture::default();
     let ids = match list(&mut admin, 0).await {
         Ok(tasks) => {
@@ -138,13 +142,11 @@ pub async fn take(site: &Site) -> anyhow::Result<Picture> {
             Vec::new()
         }
     };
-    for id in ids {
-        let task = admin.get_task(v1::GetTaskRequest { id }).await;
-        let task = task.map(tonic::Response::into_inner);
-        let attempts = task.as_ref().map_or(0, |task| task.attempts.len());
-        picture.put(format!("task {id}"), task.map(|task| format!("{task:?}")))?;
-        if attempts > 0 {
-            let events = events(&mut admin, id).await;
+    let ask = |id| ask_of(AdminClient::clone(&asks), id);
+    let mut asked = stream::iter(ids).map(ask).buffered(AT_ONCE);
+    while let Some((id, task, events)) = asked.next().await {
+        picture.put(format!("task {id}"), task)?;
+        if let Some(events) = events {
             picture.put(format!("{EVENTS}{id}"), events)?;
         }
     }
@@ -163,6 +165,21 @@ pub async fn take(site: &Site) -> anyhow::Result<Picture> {
         picture.put(format!("body {digest:?}"), body)?;
     }
     Ok(picture)
+}
+
+/// A task, and its events when it has attempts.
+async fn ask_of(
+    mut admin: Admin,
+    id: u64,
+) -> (u64, Result<String, Status>, Option<Result<String, Status>>) {
+    let task = admin.get_task(v1::GetTaskRequest { id }).await;
+    let task = task.map(tonic::Response::into_inner);
+    let attempts = task.as_ref().map_or(0, |task| task.attempts.len());
+    let events = match attempts {
+        0 => None,
+        _ => Some(events(&mut admin, id).await),
+    };
+    (id, task.map(|task| format!("{task:?}")), events)
 }
 
 /// Gives a project context.
