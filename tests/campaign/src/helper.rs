@@ -143,6 +143,26 @@ impl Mount {
     }
 }
 
+/// A file system on which every change waits, until this is dropped.
+#[derive(Debug)]
+pub struct Frozen(PathBuf);
+
+impl Mount {
+    /// Lets every change wait, as a disk that takes very long.
+    pub fn freeze(&self) -> anyhow::Result<Frozen> {
+        command("fsfreeze", &["--freeze", &text(&self.dir)])?;
+        Ok(Frozen(self.dir.clone()))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        if let Err(error) = command("fsfreeze", &["--unfreeze", &text(&self.0)]) {
+            eprintln!("a file system stays frozen: {error:#}");
+        }
+    }
+}
+
 impl Drop for Mount {
     fn drop(&mut self) {
         // It may be unmounted already; a head that was killed may hold it for another moment.

@@ -56,12 +56,6 @@ impl From<tonic::Status> for Error {
     }
 }
 
-impl From<spool::Closed> for Error {
-    fn from(_: spool::Closed) -> Self {
-        Self::Stopping
-    }
-}
-
 impl From<fleet::Closed> for Error {
     fn from(_: fleet::Closed) -> Self {
         Self::Stopping

@@ -80,7 +80,7 @@ async fn hello(session: &mut Session) -> Result<v1::Hello, Error> {
     let progress = *session.spool.progress().borrow();
     let held = session.fleet.held().await?;
     // IMPORTANT: asked after the fleet, which lets an attempt go only when its last report is here.
-    let ending = session.spool.ending().await?;
+    let ending = session.spool.waiting().ending();
     let held = holding(held, ending).into_iter();
     Ok(v1::Hello {
         worker: Some(session.info.borrow_and_update().clone().into()),
@@ -116,7 +116,7 @@ async fn on_welcome(session: &Session, welcome: v1::Welcome) -> Result<(), Error
         head_version = welcome.head_version,
         "attached to the head"
     );
-    session.spool.acknowledged(welcome.acked_up_to).await?;
+    session.spool.acknowledged(welcome.acked_up_to);
     for attempt in welcome.kill {
         match convert::attempt_id("kill", Some(attempt)) {
             Ok(id) => session.fleet.order(Order::GiveUp(id)).await?,
@@ -229,7 +229,7 @@ async fn send_interims(session: &Session, outgoing: &Outgoing) -> Result<(), Err
 
 async fn send_reports(session: &Session, outgoing: &Outgoing, sent: &mut u64) -> Result<(), Error> {
     loop {
-        let reports = session.spool.waiting(*sent, REPORTS_MAX).await?;
+        let reports = session.spool.waiting().after(*sent, REPORTS_MAX);
         let Some(last) = reports.last().map(|report| report.seq) else {
             return Ok(());
         };
@@ -251,7 +251,8 @@ async fn on_message(
             Ok(())
         }
         Some(head_message::Body::ReportAck(ack)) => {
-            Ok(session.spool.acknowledged(ack.up_to).await?)
+            session.spool.acknowledged(ack.up_to);
+            Ok(())
         }
         Some(head_message::Body::HeartbeatAck(ack)) => {
             tracing::trace!(

@@ -5,15 +5,19 @@
 //! was made; each further frame is one report.
 
 use std::{
-    collections::VecDeque,
     path::{Path, PathBuf},
+    thread,
 };
 
-use orchestra_proto::{convert, v1};
+use orchestra_proto::v1;
 use orchestra_types::{AttemptId, Timestamp};
 use prost::Message;
 
-use crate::{frames, room::Full};
+use super::Waiting;
+use crate::{
+    frames,
+    room::{self, Full},
+};
 
 /// Version of the file's format.
 const FORMAT: u32 = 1;
@@ -57,30 +61,6 @@ pub struct NewReport {
     pub body: v1::report::Body,
 }
 
-impl NewReport {
-    /// Whether it is what its attempt came to: nothing follows it.
-    #[must_use]
-    pub fn is_last(&self) -> bool {
-        is_last(&self.body)
-    }
-}
-
-fn is_last(body: &v1::report::Body) -> bool {
-    match body {
-        v1::report::Body::Finished(_) | v1::report::Body::GivenBack(_) => true,
-        v1::report::Body::Accepted(_) | v1::report::Body::Started(_) => false,
-    }
-}
-
-/// What became of reports that were to be made durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appended {
-    /// They are.
-    Durable,
-    /// Not one of them; it can be tried again.
-    DiskFull,
-}
-
 #[derive(Clone, PartialEq, Message)]
 struct Header {
     #[prost(uint32, tag = "1")]
@@ -94,7 +74,7 @@ struct Header {
 pub struct Spool {
     path: PathBuf,
     file: frames::Writer,
-    waiting: VecDeque<v1::Report>,
+    waiting: Waiting,
     /// What the waiting reports take in the file.
     waiting_bytes: u64,
     acked: u64,
@@ -119,7 +99,7 @@ impl Spool {
         let mut spool = Self {
             path: path.to_owned(),
             file,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             waiting_bytes: 0,
             acked: header.acked,
             last: header.acked,
@@ -135,7 +115,7 @@ impl Spool {
         Ok(Self {
             path: path.to_owned(),
             file: frames::replace(path, [header.as_slice()])?,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             waiting_bytes: 0,
             acked: 0,
             last: 0,
@@ -157,29 +137,41 @@ impl Spool {
     fn keep(&mut self, report: v1::Report) {
         self.last = report.seq;
         self.waiting_bytes += frames::bytes_of(report.encoded_len());
-        self.waiting.push_back(report);
+        self.waiting.push(report);
     }
 
-    /// Numbers these reports and makes all of them durable at once, or none where the disk is full.
-    pub fn append(&mut self, reports: &[NewReport]) -> Result<Appended, Error> {
+    /// Numbers these reports and makes all of them durable at once.
+    pub fn append(&mut self, reports: Vec<NewReport>) -> Result<(), Error> {
         let numbered = (self.last + 1..).zip(reports);
         let numbered: Vec<v1::Report> = numbered
             .map(|(seq, report)| v1::Report {
                 seq,
                 attempt: Some(report.attempt.into()),
                 time_ms: report.time.0,
-                body: Some(report.body.clone()),
+                body: Some(report.body),
             })
             .collect();
-        let payloads = numbered.iter().map(Message::encode_to_vec);
-        match self.file.append_all(payloads) {
-            Err(error) if error.is_full() => return Ok(Appended::DiskFull),
-            done => done?,
-        }
-        numbered.into_iter().for_each(|report| self.keep(report));
-        // One that fails, for whatever reason, is no such refusal: the reports are in the file.
+        self.append_when_there_is_room(&numbered)?;
         self.file.sync()?;
-        Ok(Appended::Durable)
+        numbered.into_iter().for_each(|report| self.keep(report));
+        Ok(())
+    }
+
+    /// A disk that is full is waited for: what has happened cannot be reported otherwise.
+    fn append_when_there_is_room(&mut self, reports: &[v1::Report]) -> Result<(), Error> {
+        let mut told = false;
+        loop {
+            let payloads = reports.iter().map(Message::encode_to_vec);
+            match self.file.append_all(payloads) {
+                Err(error) if error.is_full() => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!(path = %self.path.display(), "the disk is full; a report waits for room");
+                    }
+                    thread::sleep(room::RETRY_AFTER);
+                }
+                done => return Ok(done?),
+            }
+        }
     }
 
     /// The head has made durable all reports up to this one.
@@ -188,10 +180,7 @@ impl Spool {
             return Ok(());
         }
         self.acked = up_to;
-        while let Some(report) = self.waiting.front().filter(|r| r.seq <= up_to) {
-            self.waiting_bytes -= frames::bytes_of(report.encoded_len());
-            self.waiting.pop_front();
-        }
+        self.waiting_bytes -= self.waiting.forget(up_to);
         // The head knows more reports than this spool: its file was lost. Their numbers are used
         // up, which must outlive this process.
         let lost = up_to > self.last;
@@ -219,36 +208,16 @@ impl Spool {
 
     fn compact(&mut self) -> Result<(), Error> {
         let frames: Vec<Vec<u8>> = std::iter::once(header(self.acked))
-            .chain(self.waiting.iter().map(Message::encode_to_vec))
+            .chain(self.waiting.payloads())
             .collect();
         self.file = frames::replace(&self.path, frames.iter().map(Vec::as_slice))?;
         Ok(())
     }
 
-    /// The first waiting reports behind number `after`, at most `max` of them.
+    /// Reads the waiting ones, from any thread.
     #[must_use]
-    pub fn waiting_after(&self, after: u64, max: usize) -> Vec<v1::Report> {
-        // They are numbered one after the other.
-        let first = self.waiting.front().map_or(0, |report| report.seq);
-        let skip = usize::try_from((after + 1).saturating_sub(first)).unwrap_or(usize::MAX);
-        self.waiting.iter().skip(skip).take(max).cloned().collect()
-    }
-
-    /// The attempts whose last report waits. The worker has nothing else of some of them, and holds
-    /// them all the same: the report is what they came to.
-    #[must_use]
-    pub fn ending(&self) -> Vec<AttemptId> {
-        let ends = |report: &&v1::Report| report.body.as_ref().is_some_and(is_last);
-        let attempts = self.waiting.iter().filter(ends).filter_map(|r| r.attempt);
-        attempts
-            .filter_map(|wire| convert::attempt_id("report", Some(wire)).ok())
-            .collect()
-    }
-
-    /// Its file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn waiting(&self) -> Waiting {
+        self.waiting.clone()
     }
 
     /// The number of the last report.
@@ -290,7 +259,12 @@ mod tests {
     }
 
     fn numbers(spool: &Spool) -> Vec<u64> {
-        spool.waiting_after(0, 100).iter().map(|r| r.seq).collect()
+        spool
+            .waiting()
+            .after(0, 100)
+            .iter()
+            .map(|r| r.seq)
+            .collect()
     }
 
     #[test]
@@ -298,7 +272,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spool");
         let mut spool = Spool::open(&path).unwrap();
-        spool.append(&[report(1), report(2)]).unwrap();
+        spool.append(vec![report(1), report(2)]).unwrap();
         // No orderly end: the file is read again while the first owner still has it.
         let again = Spool::open(&path).unwrap();
         assert_eq!(numbers(&again), [1, 2]);
@@ -310,12 +284,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spool");
         let mut spool = Spool::open(&path).unwrap();
-        spool.append(&[report(1), report(2)]).unwrap();
+        spool.append(vec![report(1), report(2)]).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
         let mut again = Spool::open(&path).unwrap();
         assert_eq!(numbers(&again), [1]);
-        again.append(&[report(3)]).unwrap();
+        again.append(vec![report(3)]).unwrap();
         assert_eq!(numbers(&Spool::open(&path).unwrap()), [1, 2]);
     }
 
@@ -325,15 +299,13 @@ mod tests {
         let path = dir.path().join("spool");
         let mut spool = Spool::open(&path).unwrap();
         let many = COMPACT_IDLE_BYTES / 8;
-        spool
-            .append(&(1..=many).map(report).collect::<Vec<_>>())
-            .unwrap();
+        spool.append((1..=many).map(report).collect()).unwrap();
         spool.acknowledge(many - 1).unwrap();
         assert_eq!(numbers(&spool), [many]);
         spool.acknowledge(many).unwrap();
         assert!(std::fs::metadata(&path).unwrap().len() < 100);
         let mut again = Spool::open(&path).unwrap();
-        again.append(&[report(1)]).unwrap();
+        again.append(vec![report(1)]).unwrap();
         assert_eq!(numbers(&again), [many + 1]);
     }
 
@@ -346,7 +318,7 @@ mod tests {
         for round in 1..=64 {
             let from = (round - 1) * batch;
             spool
-                .append(&(from + 1..=from + batch).map(report).collect::<Vec<_>>())
+                .append((from + 1..=from + batch).map(report).collect())
                 .unwrap();
             spool.acknowledge(from + batch - 1).unwrap();
             assert_eq!(numbers(&spool), [from + batch]);
@@ -355,7 +327,7 @@ mod tests {
         assert!(size < COMPACT_BYTES + 2 * batch * 64, "{size}");
         let mut again = Spool::open(&path).unwrap();
         assert_eq!(again.last(), 64 * batch);
-        again.append(&[report(1)]).unwrap();
+        again.append(vec![report(1)]).unwrap();
         assert_eq!(again.last(), 64 * batch + 1);
     }
 
@@ -369,11 +341,11 @@ mod tests {
             ..report(2)
         };
         let ending = given_back.attempt;
-        spool.append(&[report(1), given_back]).unwrap();
+        spool.append(vec![report(1), given_back]).unwrap();
         let mut again = Spool::open(&path).unwrap();
-        assert_eq!(again.ending(), [ending]);
+        assert_eq!(again.waiting().ending(), [ending]);
         again.acknowledge(2).unwrap();
-        assert_eq!(again.ending(), []);
+        assert_eq!(again.waiting().ending(), []);
     }
 
     #[test]
@@ -382,7 +354,7 @@ mod tests {
         let path = dir.path().join("spool");
         Spool::open(&path).unwrap().acknowledge(41).unwrap();
         let mut again = Spool::open(&path).unwrap();
-        again.append(&[report(1)]).unwrap();
+        again.append(vec![report(1)]).unwrap();
         assert_eq!(numbers(&again), [42]);
     }
 
@@ -390,7 +362,7 @@ mod tests {
     fn an_old_acknowledgement_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(&dir.path().join("spool")).unwrap();
-        spool.append(&[report(1), report(2)]).unwrap();
+        spool.append(vec![report(1), report(2)]).unwrap();
         spool.acknowledge(2).unwrap();
         spool.acknowledge(1).unwrap();
         assert_eq!((spool.acked(), numbers(&spool)), (2, vec![]));

@@ -1,21 +1,23 @@
 //! The spool's owner: one thread, which makes all reports that wait durable with one sync, and the
 //! handle through which everything else reaches it.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
 
-use orchestra_proto::v1;
-use orchestra_types::AttemptId;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Appended, Error, NewReport, Spool, unwritten::Unwritten};
+use super::{Error, NewReport, Spool, Waiting};
 
 /// Reports that may wait for the disk; a writer beyond waits too.
 const COMMANDS_BOUND: usize = 1024;
-/// Most commands that are handled together.
+/// Most reports in one sync.
 const BATCH_MAX: usize = 256;
-/// While the disk is full, questions are answered and the write is tried again this often. The session
-/// asks between two heartbeats.
-const WHILE_FULL_EVERY: Duration = Duration::from_millis(50);
 
 /// How far reports have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,18 +36,8 @@ pub struct Closed;
 enum Command {
     /// Answered with the number of the last one.
     Record(Vec<NewReport>, oneshot::Sender<u64>),
-    Rest(Rest),
-}
-
-/// What needs no room on the disk.
-enum Rest {
-    Acknowledged(u64),
-    Ending(oneshot::Sender<Vec<AttemptId>>),
-    Waiting {
-        after: u64,
-        max: usize,
-        reply: oneshot::Sender<Vec<v1::Report>>,
-    },
+    /// The head has acknowledged more.
+    Acknowledged,
 }
 
 /// Reaches the spool; cheap to clone.
@@ -53,6 +45,9 @@ enum Rest {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     progress: watch::Receiver<Progress>,
+    waiting: Waiting,
+    /// The head's last acknowledgement.
+    acked: Arc<AtomicU64>,
 }
 
 /// Starts the spool's thread. The receiver tells why it ended.
@@ -61,15 +56,12 @@ pub fn start(path: PathBuf) -> Result<(Handle, oneshot::Receiver<Error>), Error>
     let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
     let (progress, watcher) = watch::channel(progress_of(&spool));
     let (failed, failure) = oneshot::channel();
+    let (waiting, acked) = (spool.waiting(), Arc::new(AtomicU64::new(0)));
+    let up_to = Arc::clone(&acked);
     thread::Builder::new()
         .name("spool".to_owned())
         .spawn(move || {
-            let owner = Owner {
-                spool,
-                unwritten: Unwritten::default(),
-                full: false,
-            };
-            if let Err(error) = owner.serve(inbox, &progress) {
+            if let Err(error) = serve(spool, inbox, &up_to, &progress) {
                 // Nobody listens when the worker is already stopping.
                 failed.send(error).unwrap_or_default();
             }
@@ -78,6 +70,8 @@ pub fn start(path: PathBuf) -> Result<(Handle, oneshot::Receiver<Error>), Error>
     let handle = Handle {
         commands,
         progress: watcher,
+        waiting,
+        acked,
     };
     Ok((handle, failure))
 }
@@ -95,24 +89,17 @@ impl Handle {
         number.await.map_err(|_| Closed)
     }
 
-    /// Passes on the head's cumulative acknowledgement.
-    pub async fn acknowledged(&self, up_to: u64) -> Result<(), Closed> {
-        self.send(Command::Rest(Rest::Acknowledged(up_to))).await
+    /// Passes on the head's cumulative acknowledgement. Waits for nothing.
+    pub fn acknowledged(&self, up_to: u64) {
+        self.acked.fetch_max(up_to, Ordering::AcqRel);
+        // The thread looks after all that it has to do; one that has ended needs nothing.
+        let _ = self.commands.try_send(Command::Acknowledged);
     }
 
-    /// The first waiting reports behind number `after`.
-    pub async fn waiting(&self, after: u64, max: usize) -> Result<Vec<v1::Report>, Closed> {
-        let (reply, reports) = oneshot::channel();
-        self.send(Command::Rest(Rest::Waiting { after, max, reply }))
-            .await?;
-        reports.await.map_err(|_| Closed)
-    }
-
-    /// The attempts whose last report the head has not acknowledged.
-    pub async fn ending(&self) -> Result<Vec<AttemptId>, Closed> {
-        let (reply, attempts) = oneshot::channel();
-        self.send(Command::Rest(Rest::Ending(reply))).await?;
-        attempts.await.map_err(|_| Closed)
+    /// The durable reports that the head has not acknowledged.
+    #[must_use]
+    pub fn waiting(&self) -> &Waiting {
+        &self.waiting
     }
 
     /// Follows how far reports have come.
@@ -132,92 +119,19 @@ impl Handle {
     }
 }
 
-/// What the thread has. A disk that is full holds up reports only: what has happened cannot be reported
-/// before there is room, but the session must go on, or the head would count every attempt as lost.
-struct Owner {
-    spool: Spool,
-    unwritten: Unwritten,
-    /// Whether the last write found no room.
-    full: bool,
-}
-
-impl Owner {
-    fn serve(
-        mut self,
-        mut inbox: mpsc::Receiver<Command>,
-        progress: &watch::Sender<Progress>,
-    ) -> Result<(), Error> {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
-        while self.next(&mut inbox, &mut batch) {
-            self.handle(batch.drain(..))?;
-            publish(progress, progress_of(&self.spool));
-        }
-        Ok(())
+fn serve(
+    mut spool: Spool,
+    mut inbox: mpsc::Receiver<Command>,
+    acked: &AtomicU64,
+    progress: &watch::Sender<Progress>,
+) -> Result<(), Error> {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while inbox.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        record(&mut spool, batch.drain(..))?;
+        spool.acknowledge(acked.load(Ordering::Acquire))?;
+        publish(progress, progress_of(&spool));
     }
-
-    /// Waits for commands, on a full disk only for a while; whether anybody is there to give some.
-    fn next(&self, inbox: &mut mpsc::Receiver<Command>, batch: &mut Vec<Command>) -> bool {
-        if !self.full {
-            return inbox.blocking_recv_many(batch, BATCH_MAX) > 0;
-        }
-        thread::sleep(WHILE_FULL_EVERY);
-        while batch.len() < BATCH_MAX {
-            match inbox.try_recv() {
-                Ok(command) => batch.push(command),
-                Err(mpsc::error::TryRecvError::Empty) => break,
-                Err(mpsc::error::TryRecvError::Disconnected) => return !batch.is_empty(),
-            }
-        }
-        true
-    }
-
-    /// Handles commands in their order, with one sync for all reports among them.
-    fn handle(&mut self, batch: impl Iterator<Item = Command>) -> Result<(), Error> {
-        let mut rest = Vec::new();
-        for command in batch {
-            match command {
-                Command::Record(reports, done) => self.unwritten.push(reports, done),
-                Command::Rest(other) => rest.push(other),
-            }
-        }
-        self.write()?;
-        rest.into_iter()
-            .try_for_each(|other| self.serve_rest(other))
-    }
-
-    fn write(&mut self) -> Result<(), Error> {
-        let last = self.spool.last();
-        let append = |reports: &[NewReport]| self.spool.append(reports);
-        let full = match self.unwritten.write(last, append)? {
-            Appended::Durable => false,
-            Appended::DiskFull => true,
-        };
-        let before = std::mem::replace(&mut self.full, full);
-        let path = self.spool.path().display();
-        match (before, full) {
-            (false, true) => tracing::error!(%path, "the disk is full; a report waits for room"),
-            (true, false) => tracing::info!(%path, "there is room again; what waited is written"),
-            (false, false) | (true, true) => {}
-        }
-        Ok(())
-    }
-
-    fn serve_rest(&mut self, rest: Rest) -> Result<(), Error> {
-        // Whoever asked may be gone.
-        match rest {
-            Rest::Acknowledged(up_to) => self.spool.acknowledge(up_to)?,
-            Rest::Ending(reply) => {
-                let mut ending = self.spool.ending();
-                ending.extend(self.unwritten.ending());
-                reply.send(ending).unwrap_or_default();
-            }
-            Rest::Waiting { after, max, reply } => {
-                let waiting = self.spool.waiting_after(after, max);
-                reply.send(waiting).unwrap_or_default();
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Wakes those who follow only when there is something new: they ask the spool in return.
@@ -227,6 +141,29 @@ fn publish(progress: &watch::Sender<Progress>, new: Progress) {
         *old = new;
         changed
     });
+}
+
+/// Makes all reports of a batch durable with one sync, in their order.
+fn record(spool: &mut Spool, batch: impl Iterator<Item = Command>) -> Result<(), Error> {
+    let mut reports = Vec::new();
+    let mut waiters = Vec::new();
+    for command in batch {
+        match command {
+            Command::Record(new, done) => {
+                reports.extend(new);
+                waiters.push((spool.last() + reports.len() as u64, done));
+            }
+            Command::Acknowledged => {}
+        }
+    }
+    if !reports.is_empty() {
+        spool.append(reports)?;
+        for (number, done) in waiters {
+            // The attempt may have been aborted; its report stands all the same.
+            done.send(number).unwrap_or_default();
+        }
+    }
+    Ok(())
 }
 
 fn progress_of(spool: &Spool) -> Progress {

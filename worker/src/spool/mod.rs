@@ -3,7 +3,8 @@
 
 mod file;
 mod handle;
-mod unwritten;
+mod waiting;
 
-pub use file::{Appended, Error, NewReport, Spool};
+pub use file::{Error, NewReport, Spool};
 pub use handle::{Closed, Handle, Progress, start};
+pub use waiting::Waiting;

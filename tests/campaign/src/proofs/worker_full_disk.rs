@@ -1,17 +1,18 @@
 //! Somebody else takes all space of the disk that a worker writes to, and later frees it, while agents
-//! work. It takes longer than a lease: a worker that was silent for want of room would lose its work.
-//! In every third round the worker is killed meanwhile, and comes back before there is room.
+//! work; or the disk takes nothing for a while. It takes longer than a lease: a worker that was silent
+//! meanwhile would lose its work. In every third round the worker is killed on the full disk, and comes
+//! back before there is room.
 
 use std::{
     fs,
     path::{Path, PathBuf},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
 use orchestra_proto::v1::{self, admin_client::AdminClient};
-use orchestra_tests::{Deadline, Marker, until};
+use orchestra_tests::{Deadline, Marker, Need, until};
 use serde_json::json;
 
 use super::{Campaign, Proof, full_disk::fill};
@@ -20,7 +21,7 @@ use crate::{
     agents::{Agents, Work},
     daemon::{Daemon, Post},
     head::{Head, Site},
-    helper::{FILE_SYSTEMS, Mount},
+    helper::Mount,
     results::{self, Compared, Runs},
 };
 
@@ -28,9 +29,17 @@ use crate::{
 pub(super) const PROOF: Proof = Proof {
     name: "worker-full-disk",
     sentence: "a_worker_waits_for_room_on_its_disk_says_so_and_loses_nothing",
-    needs: FILE_SYSTEMS,
+    needs: NEEDS,
     run,
 };
+
+const NEEDS: &[Need] = &[
+    Need::Root,
+    Need::Program("mount"),
+    Need::Program("mkfs.ext4"),
+    Need::Program("fsfreeze"),
+    Need::LoopDevice,
+];
 
 /// The worker's disk.
 const DISK_MB: u64 = 96;
@@ -42,10 +51,11 @@ const OPEN: usize = 6;
 const LONGEST_MS: u32 = 5000;
 /// How long a worker may go unheard, in seconds; the head waits half as long once more.
 const LEASE_SECS: u64 = 6;
-/// How long the disk stays full after the worker has said so.
-const FULL: Duration = Duration::from_millis(LEASE_SECS * 1500 + 1000);
+/// How long the disk takes nothing.
+const TROUBLED: Duration = Duration::from_millis(LEASE_SECS * 1500 + 1000);
 /// How long a worker may take to notice, and to say so to the head.
 const SAID: Deadline = Deadline::secs(40);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long everything may take to end, when the disk has room.
 const ALL_ENDED: Deadline = Deadline::secs(180);
 
@@ -57,25 +67,45 @@ struct Cluster {
     _head: Head,
     marker: Marker,
     filler: PathBuf,
-    _disk: Mount,
+    disk: Mount,
+}
+
+/// What happens to the disk in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Full,
+    FullAndWorkerKilled,
+    Frozen,
+}
+
+impl Trouble {
+    fn of(round: u64) -> Self {
+        match round % 3 {
+            0 => Self::Full,
+            1 => Self::FullAndWorkerKilled,
+            _ => Self::Frozen,
+        }
+    }
 }
 
 fn run(campaign: &Campaign) -> anyhow::Result<Row> {
-    let mut row = campaign.row(PROOF.name, 2, 20);
+    let mut row = campaign.row(PROOF.name, 3, 20);
     let mut compared = Compared::default();
     let mut cluster = Cluster::start(campaign)?;
-    let mut kills = 0;
+    let (mut kills, mut frozen) = (0, 0);
     while row.rounds < row.figure {
         let mut rng = campaign.rng(PROOF.name, row.rounds);
-        let kill = row.rounds % 3 == 1;
-        kills += u64::from(kill);
-        let filled = cluster.round(campaign, &mut rng, kill);
-        filled.with_context(|| format!("round {}\n{}", row.rounds, cluster.post.log_tail()))?;
+        let trouble = Trouble::of(row.rounds);
+        kills += u64::from(trouble == Trouble::FullAndWorkerKilled);
+        frozen += u64::from(trouble == Trouble::Frozen);
+        let passed = cluster.round(campaign, &mut rng, trouble);
+        passed.with_context(|| format!("round {}\n{}", row.rounds, cluster.post.log_tail()))?;
         row.round_ended();
     }
     row.violated(row.rounds, cluster.close(campaign, &mut compared)?);
     row.detail = format!(
-        "{} tasks, {} events and {} bytes of output compared; {kills} kills on a full disk",
+        "{} tasks, {} events and {} bytes of output compared; {kills} kills on a full disk, {frozen} times a \
+         disk that took nothing",
         compared.tasks, compared.events, compared.bytes
     );
     Ok(row)
@@ -106,7 +136,7 @@ impl Cluster {
             _head: head,
             marker,
             filler: on_disk.join("filler"),
-            _disk: disk,
+            disk,
         })
     }
 
@@ -114,7 +144,7 @@ impl Cluster {
         &mut self,
         campaign: &Campaign,
         rng: &mut fastrand::Rng,
-        kill: bool,
+        trouble: Trouble,
     ) -> anyhow::Result<()> {
         self.ready_is(campaign, true)?;
         let open = results::open(&self.site, &self.agents);
@@ -122,37 +152,54 @@ impl Cluster {
         let works: Vec<Work> = (open..OPEN).map(|_| Work::some(rng, LONGEST_MS)).collect();
         self.agents.add(&works, &json!({}))?;
         thread::sleep(Duration::from_millis(rng.u64(0..1500)));
+        match trouble {
+            Trouble::Full => self.full(campaign)?,
+            Trouble::FullAndWorkerKilled => self.full_and_killed(campaign)?,
+            Trouble::Frozen => {
+                let frozen = self.disk.freeze()?;
+                self.is_heard(campaign)?;
+                drop(frozen);
+            }
+        }
+        self.ready_is(campaign, true)
+    }
+
+    fn full(&self, campaign: &Campaign) -> anyhow::Result<()> {
         fill(&self.filler)?;
         self.ready_is(campaign, false)?;
-        if kill {
-            let worker = self.worker.take().context("a worker runs")?;
-            worker.kill(&self.post)?;
-            self.worker = Some(self.post.start()?);
-            self.ready_is(campaign, false)?;
+        self.is_heard(campaign)?;
+        Ok(fs::remove_file(&self.filler)?)
+    }
+
+    fn full_and_killed(&mut self, campaign: &Campaign) -> anyhow::Result<()> {
+        fill(&self.filler)?;
+        self.ready_is(campaign, false)?;
+        let worker = self.worker.take().context("a worker runs")?;
+        worker.kill(&self.post)?;
+        self.worker = Some(self.post.start()?);
+        self.ready_is(campaign, false)?;
+        self.is_heard(campaign)?;
+        Ok(fs::remove_file(&self.filler)?)
+    }
+
+    /// The head hears from the worker all the time.
+    fn is_heard(&self, campaign: &Campaign) -> anyhow::Result<()> {
+        let until = Instant::now() + TROUBLED;
+        while Instant::now() < until {
+            let heard = self.shell(campaign)?;
+            ensure!(heard.is_some(), "the worker is not connected any more");
+            thread::sleep(LOOK_EVERY);
         }
-        thread::sleep(FULL);
-        fs::remove_file(&self.filler)?;
-        self.ready_is(campaign, true)
+        Ok(())
     }
 
     /// Waits until the head hears from this worker process that it can take something, or that its
     /// disk is full.
     fn ready_is(&self, campaign: &Campaign, want: bool) -> anyhow::Result<()> {
-        let pid = self.worker.as_ref().context("a worker runs")?.pid();
         until(&format!("the worker is ready: {want}"), SAID, || {
-            let asked = async {
-                let mut admin = AdminClient::new(self.site.admin_channel().await?);
-                let request = v1::ListWorkersRequest {};
-                Ok::<_, anyhow::Error>(admin.list_workers(request).await?.into_inner().workers)
+            let Some(shell) = self.shell(campaign)? else {
+                return Ok(None);
             };
-            let workers = campaign.runtime.block_on(asked)?;
-            let connected = workers.into_iter().filter(|w| w.state == "connected");
-            let infos = connected.filter_map(|worker| worker.info);
-            let shell = infos
-                .filter(|info| info.pid == pid)
-                .flat_map(|info| info.runners)
-                .find(|r| r.name == "shell");
-            let Some(shell) = shell else { return Ok(None) };
             let ready = shell.readiness == "ready";
             ensure!(
                 ready || shell.reason.contains("disk is full"),
@@ -161,6 +208,22 @@ impl Cluster {
             );
             Ok((ready == want).then_some(()))
         })
+    }
+
+    /// The runner `shell` of this worker process, while it is connected.
+    fn shell(&self, campaign: &Campaign) -> anyhow::Result<Option<v1::RunnerInfo>> {
+        let pid = self.worker.as_ref().context("a worker runs")?.pid();
+        let asked = async {
+            let mut admin = AdminClient::new(self.site.admin_channel().await?);
+            let request = v1::ListWorkersRequest {};
+            Ok::<_, anyhow::Error>(admin.list_workers(request).await?.into_inner().workers)
+        };
+        let workers = campaign.runtime.block_on(asked)?.into_iter();
+        let connected = workers.filter(|w| w.state == "connected");
+        let infos = connected.filter_map(|worker| worker.info);
+        let this = infos.filter(|info| info.pid == pid);
+        let mut runners = this.flat_map(|info| info.runners);
+        Ok(runners.find(|runner| runner.name == "shell"))
     }
 
     /// Lets everything end, and compares.
