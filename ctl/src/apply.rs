@@ -178,7 +178,7 @@ fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done>
     if has_branches {
         let imported = import_branch(checkout, bundle, &work.branch);
         if how == How::Branch {
-            imported.or_failed(|| format!("failed to make the branch `{}`", work.branch))?;
+            imported.map_err(|error| not_branched(&work.branch, error))?;
         }
     }
     Ok(Done {
@@ -186,6 +186,15 @@ fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done>
         branch: has_branches.then_some(work.branch),
         files,
     })
+}
+
+fn not_branched(branch: &str, error: orchestra_repo::Error) -> Error {
+    use orchestra_repo::Error as Why;
+    let exit = match error {
+        Why::BranchMoved { .. } | Why::BranchInUse { .. } => Exit::Refused,
+        _ => Exit::Failed,
+    };
+    Error::new(exit, format!("failed to make the branch `{branch}`")).because(error)
 }
 
 fn refusal(error: ApplyError) -> Error {

