@@ -342,13 +342,10 @@ impl Fleet {
         let chain = attempt::chain(&error);
         tracing::error!(%attempt, error = chain, "attempt cannot go on");
         let failed_before = self.entries.remove(&attempt).is_some_and(|e| e.over);
-        // What fails even to be put aside is left to the next start.
-        if !failed_before {
-            self.finish(
-                attempt,
-                attempt::fail(Arc::clone(&self.shared), attempt, error),
-            );
-        }
+        // The head would wait for its report as long as this worker is heard.
+        assert!(!failed_before, "{attempt} cannot even be given up: {chain}");
+        let report = attempt::fail(Arc::clone(&self.shared), attempt, error);
+        self.finish(attempt, report);
     }
 
     /// Waits for the last report of an attempt that nothing runs of.

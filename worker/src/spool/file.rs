@@ -343,9 +343,9 @@ mod tests {
         let ending = given_back.attempt;
         spool.append(vec![report(1), given_back]).unwrap();
         let mut again = Spool::open(&path).unwrap();
-        assert_eq!(again.waiting().ending(), [ending]);
+        assert_eq!(again.waiting().ending(0), [ending]);
         again.acknowledge(2).unwrap();
-        assert_eq!(again.waiting().ending(), []);
+        assert_eq!(again.waiting().ending(0), []);
     }
 
     #[test]

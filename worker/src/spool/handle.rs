@@ -1,14 +1,7 @@
 //! The spool's owner: one thread, which makes all reports that wait durable with one sync, and the
 //! handle through which everything else reaches it.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
-};
+use std::{path::PathBuf, sync::Arc, thread};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -19,7 +12,8 @@ const COMMANDS_BOUND: usize = 1024;
 /// Most reports in one sync.
 const BATCH_MAX: usize = 256;
 
-/// How far reports have come.
+/// How far reports have come. That they are acknowledged is known at once, also while the disk takes
+/// nothing: what attempts may remove then is what makes room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The last durable report.
@@ -44,35 +38,30 @@ enum Command {
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
-    progress: watch::Receiver<Progress>,
+    progress: Arc<watch::Sender<Progress>>,
     waiting: Waiting,
-    /// The head's last acknowledgement.
-    acked: Arc<AtomicU64>,
 }
 
 /// Starts the spool's thread. The receiver tells why it ended.
 pub fn start(path: PathBuf) -> Result<(Handle, oneshot::Receiver<Error>), Error> {
     let spool = Spool::open(&path)?;
     let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
-    let (progress, watcher) = watch::channel(progress_of(&spool));
     let (failed, failure) = oneshot::channel();
-    let (waiting, acked) = (spool.waiting(), Arc::new(AtomicU64::new(0)));
-    let up_to = Arc::clone(&acked);
+    let handle = Handle {
+        commands,
+        progress: Arc::new(watch::Sender::new(progress_of(&spool))),
+        waiting: spool.waiting(),
+    };
+    let progress = Arc::clone(&handle.progress);
     thread::Builder::new()
         .name("spool".to_owned())
         .spawn(move || {
-            if let Err(error) = serve(spool, inbox, &up_to, &progress) {
+            if let Err(error) = serve(spool, inbox, &progress) {
                 // Nobody listens when the worker is already stopping.
                 failed.send(error).unwrap_or_default();
             }
         })
         .expect("the system gives a thread at start");
-    let handle = Handle {
-        commands,
-        progress: watcher,
-        waiting,
-        acked,
-    };
     Ok((handle, failure))
 }
 
@@ -91,8 +80,9 @@ impl Handle {
 
     /// Passes on the head's cumulative acknowledgement. Waits for nothing.
     pub fn acknowledged(&self, up_to: u64) {
-        self.acked.fetch_max(up_to, Ordering::AcqRel);
-        // The thread looks after all that it has to do; one that has ended needs nothing.
+        self.progress
+            .send_if_modified(|progress| raise(&mut progress.acked, up_to));
+        // The thread looks at it after all that it has to do; one that has ended needs nothing.
         let _ = self.commands.try_send(Command::Acknowledged);
     }
 
@@ -105,7 +95,7 @@ impl Handle {
     /// Follows how far reports have come.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<Progress> {
-        self.progress.clone()
+        self.progress.subscribe()
     }
 
     /// Has a report made durable, behind all that were given before, and waits for nothing.
@@ -122,25 +112,24 @@ impl Handle {
 fn serve(
     mut spool: Spool,
     mut inbox: mpsc::Receiver<Command>,
-    acked: &AtomicU64,
     progress: &watch::Sender<Progress>,
 ) -> Result<(), Error> {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while inbox.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
         record(&mut spool, batch.drain(..))?;
-        spool.acknowledge(acked.load(Ordering::Acquire))?;
-        publish(progress, progress_of(&spool));
+        let acked = progress.borrow().acked;
+        spool.acknowledge(acked)?;
+        // Those who follow are woken only when there is something new.
+        progress.send_if_modified(|progress| raise(&mut progress.last, spool.last()));
     }
     Ok(())
 }
 
-/// Wakes those who follow only when there is something new: they ask the spool in return.
-fn publish(progress: &watch::Sender<Progress>, new: Progress) {
-    progress.send_if_modified(|old| {
-        let changed = *old != new;
-        *old = new;
-        changed
-    });
+/// Whether it is more than before.
+fn raise(number: &mut u64, to: u64) -> bool {
+    let more = *number < to;
+    *number = to.max(*number);
+    more
 }
 
 /// Makes all reports of a batch durable with one sync, in their order.

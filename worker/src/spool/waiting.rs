@@ -53,16 +53,18 @@ impl Waiting {
         reports.iter().skip(skip).take(max).cloned().collect()
     }
 
-    /// The attempts whose last report waits. The worker has nothing else of some of them, and holds
-    /// them all the same: the report is what they came to.
+    /// The attempts whose last report, behind number `acked`, waits. The worker has nothing else of some
+    /// of them, and holds them all the same: the report is what they came to. Others have not written
+    /// it yet: of those the fleet knows.
     #[must_use]
-    pub fn ending(&self) -> Vec<AttemptId> {
+    pub fn ending(&self, acked: u64) -> Vec<AttemptId> {
         let ends = |report: &&v1::Report| match report.body {
             Some(v1::report::Body::Finished(_) | v1::report::Body::GivenBack(_)) => true,
             Some(v1::report::Body::Accepted(_) | v1::report::Body::Started(_)) | None => false,
         };
         let reports = self.reports();
-        let attempts = reports.iter().filter(ends).filter_map(|r| r.attempt);
+        let reports = reports.iter().filter(|report| report.seq > acked);
+        let attempts = reports.filter(ends).filter_map(|report| report.attempt);
         attempts
             .filter_map(|wire| convert::attempt_id("report", Some(wire)).ok())
             .collect()
