@@ -121,6 +121,7 @@ async fn attach(
         worker: Some(info),
         held: Vec::new(),
         first_unacked_report: 0,
+        collects_garbage: false,
     };
     let hello = worker_message::Body::Hello(hello);
     up.send(v1::WorkerMessage { body: Some(hello) }).await?;

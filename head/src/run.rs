@@ -227,7 +227,7 @@ impl Head<'_> {
             room: grpc::Room::default(),
             addresses: Addresses::default(),
             interims: Interims::default(),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(uuid::Uuid::new_v4().as_u64_pair().0 / 2),
             watches: Watches::default(),
         });
         let closer = Closer {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use orchestra_proto::v1;
 use tokio::{
     sync::mpsc,
+    task::{JoinError, spawn_blocking},
     time::{Instant, sleep_until},
 };
 
@@ -81,26 +82,34 @@ impl Housekeeper {
                 () = sleep_until(due) => None,
             };
             let dry_run = asked.is_some_and(|ask| ask.dry_run);
-            let garbage = self.collect(dry_run).await;
+            let collected = self.collect(dry_run).await;
             if !dry_run {
                 due = Instant::now() + EVERY;
-                tracing::info!(bytes = garbage.bytes, "housekeeping is done");
             }
             if let Some(Ask { request, .. }) = asked {
-                let garbage = Some(garbage);
-                let answer = v1::GarbageCollected { request, garbage };
+                let (garbage, error) = match collected {
+                    Ok(garbage) => (Some(garbage), String::new()),
+                    Err(error) => (None, format!("housekeeping failed: {error}")),
+                };
+                let answer = v1::GarbageCollected {
+                    request,
+                    garbage,
+                    error,
+                };
                 // Who asked may be gone.
                 self.answers.send(answer).await.unwrap_or_default();
             }
         }
     }
 
-    async fn collect(&self, dry_run: bool) -> v1::Garbage {
+    async fn collect(&self, dry_run: bool) -> Result<v1::Garbage, JoinError> {
         let places = self.places.clone();
-        let collected = tokio::task::spawn_blocking(move || gc::collect(&places, dry_run)).await;
-        collected.unwrap_or_else(|error| {
-            tracing::error!(%error, "housekeeping failed");
-            v1::Garbage::default()
-        })
+        let collected = spawn_blocking(move || gc::collect(&places, dry_run)).await;
+        match &collected {
+            Ok(garbage) if dry_run || garbage.removals.is_empty() => {}
+            Ok(garbage) => tracing::info!(bytes = garbage.bytes, "housekeeping is done"),
+            Err(error) => tracing::error!(%error, "housekeeping failed"),
+        }
+        collected
     }
 }

@@ -47,7 +47,7 @@ pub struct Args {
 enum Command {
     #[command(flatten)]
     Availability(cordon::Command),
-    /// Forget workers that will not come back. One that does is listed again
+    /// Forget workers that will not come back. One that does is a new one: open, not cordoned
     Remove(Named),
     /// Remove what a worker keeps and nobody needs any more: this machine's, or a named one's
     Gc(gc::Args),

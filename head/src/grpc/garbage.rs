@@ -28,46 +28,73 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(600);
 const WAITING_MAX: usize = 4;
 
 /// The sessions of attached workers. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Sessions(Arc<Mutex<Table>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
     attached: BTreeMap<WorkerId, Session>,
+    /// The number of the last wish. A worker may answer one of the last head's.
     asked: u64,
 }
 
+/// A session in which a worker was welcomed.
 #[derive(Debug)]
-struct Session {
+pub(super) struct Session {
     connection: ConnectionId,
     way_down: Answers<v1::HeadMessage>,
+    collects_garbage: bool,
     /// Who waits for an answer. They hear of the session's end by being dropped with it.
-    waiting: BTreeMap<u64, oneshot::Sender<v1::Garbage>>,
+    waiting: BTreeMap<u64, oneshot::Sender<Answer>>,
 }
+
+/// What a worker has done, or why it could not.
+type Answer = std::result::Result<v1::Garbage, String>;
 
 /// Why a wish was not passed on.
 #[derive(Debug)]
 enum NotAsked {
     /// The worker has no session.
     Away,
+    /// Its version does not know the wish.
+    Old,
     /// Others wait already, or it reads nothing.
     Busy,
 }
 
-impl Sessions {
-    /// A worker has come. Who waited for its last session hears that it is over.
-    pub(super) fn attached(
-        &self,
-        worker: &WorkerId,
+impl Session {
+    /// One in which nobody waits for anything.
+    pub(super) fn new(
         connection: ConnectionId,
         way_down: Answers<v1::HeadMessage>,
-    ) {
-        let session = Session {
+        collects_garbage: bool,
+    ) -> Self {
+        Self {
             connection,
             way_down,
+            collects_garbage,
             waiting: BTreeMap::new(),
-        };
-        self.table().attached.insert(worker.clone(), session);
+        }
+    }
+}
+
+impl Sessions {
+    /// None. Wishes are numbered from `start`, which no head before had.
+    pub fn new(start: u64) -> Self {
+        Self(Arc::new(Mutex::new(Table {
+            attached: BTreeMap::new(),
+            asked: start,
+        })))
+    }
+
+    /// A worker has come. Who waited for its last session hears that it is over.
+    pub(super) fn attached(&self, worker: &WorkerId, session: Session) {
+        let mut table = self.table();
+        let known = table.attached.get(worker);
+        // One that was replaced may be the last to say so.
+        if known.is_none_or(|known| known.connection < session.connection) {
+            table.attached.insert(worker.clone(), session);
+        }
     }
 
     /// A session is over.
@@ -91,8 +118,12 @@ impl Sessions {
         let session = session.filter(|session| session.connection == connection);
         let waits = session.and_then(|session| session.waiting.remove(&answer.request));
         if let Some(waits) = waits {
+            let answer = match answer.error.is_empty() {
+                true => Ok(bounded(answer.garbage.unwrap_or_default())),
+                false => Err(limits::cut(&answer.error, limits::OUTCOME_TEXT_BYTES_MAX)),
+            };
             // Who asked may be gone.
-            let _ = waits.send(bounded(answer.garbage.unwrap_or_default()));
+            let _ = waits.send(answer);
         }
     }
 
@@ -100,15 +131,19 @@ impl Sessions {
         &self,
         worker: &WorkerId,
         dry_run: bool,
-    ) -> std::result::Result<oneshot::Receiver<v1::Garbage>, NotAsked> {
+    ) -> std::result::Result<oneshot::Receiver<Answer>, NotAsked> {
         let mut table = self.table();
-        table.asked += 1;
-        let request = table.asked;
-        let session = table.attached.get_mut(worker).ok_or(NotAsked::Away)?;
-        session.waiting.retain(|_, waits| !waits.is_closed());
+        let Table { attached, asked } = &mut *table;
+        let session = attached.get_mut(worker).ok_or(NotAsked::Away)?;
+        if !session.collects_garbage {
+            return Err(NotAsked::Old);
+        }
+        // Also those who have gone: the worker is still at what they wanted.
         if session.waiting.len() >= WAITING_MAX {
             return Err(NotAsked::Busy);
         }
+        *asked += 1;
+        let request = *asked;
         let wish = v1::CollectGarbage { request, dry_run };
         let wish = message(head_message::Body::CollectGarbage(wish));
         let sent = session.way_down.try_send(Ok(wish));
@@ -146,13 +181,15 @@ pub(super) async fn collect(
     let answered = match services.sessions.ask(&id, request.dry_run) {
         Ok(answered) => answered,
         Err(NotAsked::Busy) => return Err(status::worker_busy(&id)),
+        Err(NotAsked::Old) => return Err(status::worker_old(&id)),
         Err(NotAsked::Away) => {
             cluster::find_worker(services, &id).await?;
             return Err(status::worker_away(&id));
         }
     };
     match timeout(ANSWERED_WITHIN, answered).await {
-        Ok(Ok(garbage)) => {
+        Ok(Ok(Err(why))) => Err(status::worker_failed(&id, &why)),
+        Ok(Ok(Ok(garbage))) => {
             let dry_run = request.dry_run;
             tracing::info!(worker = %id, dry_run, bytes = garbage.bytes, "garbage collected");
             Ok(garbage)
@@ -183,27 +220,32 @@ mod tests {
                 bytes: 5,
                 unlisted: 1,
             }),
+            error: String::new(),
         }
+    }
+
+    fn session(connection: u64, down: Answers<v1::HeadMessage>) -> Session {
+        Session::new(ConnectionId(connection), down, true)
     }
 
     #[tokio::test]
     async fn an_answer_reaches_who_asked_and_no_more_of_it_than_is_shown() {
         let (answers, mut down) = stream::answers();
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(7);
         assert!(matches!(sessions.ask(&worker(), true), Err(NotAsked::Away)));
-        sessions.attached(&worker(), ConnectionId(1), answers);
+        sessions.attached(&worker(), session(1, answers));
         let answered = sessions.ask(&worker(), true).unwrap();
         let Some(head_message::Body::CollectGarbage(wish)) =
             down.recv().await.unwrap().unwrap().body
         else {
             panic!("another message");
         };
-        assert!(wish.dry_run);
+        assert_eq!((wish.request, wish.dry_run), (8, true));
         // Of another session, and to another question.
         sessions.answered(&worker(), ConnectionId(2), answer(wish.request));
         sessions.answered(&worker(), ConnectionId(1), answer(wish.request + 1));
         sessions.answered(&worker(), ConnectionId(1), answer(wish.request));
-        let garbage = answered.await.unwrap();
+        let garbage = answered.await.unwrap().unwrap();
         assert_eq!((garbage.removals.len(), garbage.unlisted), (1000, 4));
         assert_eq!(garbage.removals[0].path.len(), 4096);
     }
@@ -211,8 +253,8 @@ mod tests {
     #[tokio::test]
     async fn who_waits_hears_of_the_sessions_end_and_few_wait() {
         let (answers, _down) = stream::answers();
-        let sessions = Sessions::default();
-        sessions.attached(&worker(), ConnectionId(1), answers);
+        let sessions = Sessions::new(7);
+        sessions.attached(&worker(), session(1, answers));
         let waiting: Vec<_> = (0..WAITING_MAX)
             .map(|_| sessions.ask(&worker(), true).unwrap())
             .collect();
@@ -224,5 +266,20 @@ mod tests {
             answered.await.unwrap_err();
         }
         assert!(matches!(sessions.ask(&worker(), true), Err(NotAsked::Away)));
+    }
+
+    #[tokio::test]
+    async fn a_replaced_session_takes_nothing_and_an_older_worker_is_not_asked() {
+        let sessions = Sessions::new(0);
+        let (old, mut old_down) = stream::answers();
+        let (new, mut new_down) = stream::answers();
+        sessions.attached(&worker(), session(2, new));
+        sessions.attached(&worker(), session(1, old));
+        drop(sessions.ask(&worker(), true).unwrap());
+        assert!(old_down.try_recv().is_err() && new_down.try_recv().is_ok());
+        let (older, _down) = stream::answers();
+        let older = Session::new(ConnectionId(3), older, false);
+        sessions.attached(&worker(), older);
+        assert!(matches!(sessions.ask(&worker(), true), Err(NotAsked::Old)));
     }
 }

@@ -19,12 +19,15 @@ const ORDERS_MAX: usize = 256;
 /// A message is sent when its orders have so many bytes: 1 MiB. A single order may have more.
 const ORDERS_BYTES: usize = 1024 * 1024;
 
-/// Sends what the engine wants sent, in its order, until the engine ends the stream.
+/// Sends what the engine wants sent, in its order, until the engine ends the stream. `welcomed` is
+/// called when the first messages are on their way, the welcome before them.
 pub(super) async fn write(
     services: &Services,
     mut outbox: mpsc::Receiver<Outgoing>,
     answers: &Answers<v1::HeadMessage>,
+    welcomed: impl FnOnce(),
 ) -> Result<()> {
+    let mut welcomed = Some(welcomed);
     loop {
         // Made anew each time: nothing is kept for a worker that nothing waits for.
         let mut waiting = Vec::new();
@@ -34,6 +37,9 @@ pub(super) async fn write(
         match Box::pin(write_all(services, waiting, answers)).await {
             Ok(()) => {}
             Err(Gone) => return Ok(()),
+        }
+        if let Some(welcomed) = welcomed.take() {
+            welcomed();
         }
     }
 }

@@ -25,6 +25,7 @@ use tonic::Streaming;
 use super::{
     Services,
     fleet::Peer,
+    garbage,
     outgoing::{self, message},
     status::{self, Result},
     stream::Answers,
@@ -43,10 +44,13 @@ pub(super) async fn run(
     mut inbound: Streaming<v1::WorkerMessage>,
     answers: Answers<v1::HeadMessage>,
 ) -> Result<()> {
-    let (info, held, first_unacked) = hello(&peer, &mut inbound).await?;
-    let worker = info.id.clone();
-    let held_count = held.len();
-    let attached = Box::pin(services.engine.attach(info, held, first_unacked));
+    let hello = hello(&peer, &mut inbound).await?;
+    let worker = hello.info.id.clone();
+    let (held_count, collects_garbage) = (hello.held.len(), hello.collects_garbage);
+    let attaching = services
+        .engine
+        .attach(hello.info, hello.held, hello.first_unacked);
+    let attached = Box::pin(attaching);
     let Attachment { connection, outbox } = attached.await.map_err(status::stopped)?;
     tracing::info!(%worker, connection = connection.0, held = held_count, "worker attached");
     // From here on the engine is told of the end, even when this future is dropped.
@@ -56,17 +60,20 @@ pub(super) async fn run(
         worker: worker.clone(),
     };
     services.addresses.note(worker.clone(), peer.address);
-    let way_down = answers.clone();
-    services.sessions.attached(&worker, connection, way_down);
     let reader = Reader {
         services: &services,
         connection,
         worker: &worker,
         answers: &answers,
     };
+    // Not before: the welcome is the first message down.
+    let welcomed = || {
+        let session = garbage::Session::new(connection, answers.clone(), collects_garbage);
+        services.sessions.attached(&worker, session);
+    };
     let ended = tokio::select! {
         ended = reader.run(&mut inbound) => ended,
-        ended = outgoing::write(&services, outbox, &answers) => ended,
+        ended = outgoing::write(&services, outbox, &answers, welcomed) => ended,
     };
     drop(guard);
     ended
@@ -93,10 +100,15 @@ impl Drop for Detach {
     }
 }
 
-async fn hello(
-    peer: &Peer,
-    inbound: &mut Streaming<v1::WorkerMessage>,
-) -> Result<(WorkerInfo, Vec<Held>, u64)> {
+/// What a worker says of itself.
+struct Hello {
+    info: WorkerInfo,
+    held: Vec<Held>,
+    first_unacked: u64,
+    collects_garbage: bool,
+}
+
+async fn hello(peer: &Peer, inbound: &mut Streaming<v1::WorkerMessage>) -> Result<Hello> {
     let first = timeout(HELLO_WITHIN, inbound.message()).await;
     let first = first.map_err(|_| status::no_hello("nothing came"))??;
     let hello = match first.and_then(|message| message.body) {
@@ -104,13 +116,12 @@ async fn hello(
         Some(_) => return Err(status::no_hello("another message came first")),
         None => return Err(status::no_hello("the stream ended")),
     };
-    let first_unacked = hello.first_unacked_report;
-    let (info, held) = read_hello(hello).map_err(|e| status::refused(&e))?;
-    security::authorise_worker(&peer.identity, &info.id)?;
-    Ok((info, held, first_unacked))
+    let hello = read_hello(hello).map_err(|e| status::refused(&e))?;
+    security::authorise_worker(&peer.identity, &hello.info.id)?;
+    Ok(hello)
 }
 
-fn read_hello(hello: v1::Hello) -> std::result::Result<(WorkerInfo, Vec<Held>), Refused> {
+fn read_hello(hello: v1::Hello) -> std::result::Result<Hello, Refused> {
     let info = hello
         .worker
         .ok_or_else(|| Refused::new("worker", "is missing"))?;
@@ -122,10 +133,12 @@ fn read_hello(hello: v1::Hello) -> std::result::Result<(WorkerInfo, Vec<Held>), 
         let started = held.started;
         Ok(Held { attempt, started })
     });
-    Ok((
-        info.try_into()?,
-        held.collect::<std::result::Result<_, _>>()?,
-    ))
+    Ok(Hello {
+        info: info.try_into()?,
+        held: held.collect::<std::result::Result<_, _>>()?,
+        first_unacked: hello.first_unacked_report,
+        collects_garbage: hello.collects_garbage,
+    })
 }
 
 struct Reader<'a> {

@@ -275,6 +275,18 @@ pub(super) fn worker_busy(id: &WorkerId) -> Status {
     ))
 }
 
+/// A worker does not know what it is asked for.
+pub(super) fn worker_old(id: &WorkerId) -> Status {
+    Status::failed_precondition(format!(
+        "worker {id} has an older version, which cannot be asked for that; update it"
+    ))
+}
+
+/// A worker could not do it.
+pub(super) fn worker_failed(id: &WorkerId, why: &str) -> Status {
+    Status::aborted(format!("worker {id}: {why}; its log has more"))
+}
+
 /// A worker's session ended before it answered.
 pub(super) fn worker_left(id: &WorkerId) -> Status {
     Status::aborted(format!(
@@ -285,8 +297,7 @@ pub(super) fn worker_left(id: &WorkerId) -> Status {
 /// A worker does not answer.
 pub(super) fn worker_silent(id: &WorkerId, within: Duration) -> Status {
     Status::aborted(format!(
-        "worker {id} did not answer within {} min: it may still be at it, or its version is older than \
-         the question (`ctl workers`)",
+        "worker {id} did not answer within {} min; it may still be at it",
         within.as_secs() / 60
     ))
 }
@@ -379,8 +390,8 @@ fn remove_refused(why: &RemoveRefused) -> Status {
             format!("worker {id} is connected; stop it there first (`ctl stop`)")
         }
         RemoveRefused::Holds(id, attempts) => format!(
-            "worker {id} has {attempts} attempts that may go on there; they are given up when its \
-             lease is over, or `ctl cancel` their tasks"
+            "worker {id} may come back to what it runs (attempts: {attempts}); they are given up when its \
+             lease is over, try again then"
         ),
     })
 }

@@ -153,6 +153,7 @@ impl Worker {
                 })
                 .collect(),
             first_unacked_report: 0,
+            collects_garbage: false,
         };
         up.send(message(worker_message::Body::Hello(hello)))
             .await

@@ -135,6 +135,7 @@ impl Worker {
             worker: Some(self.info()),
             held: held.collect(),
             first_unacked_report: if waits { acked + 1 } else { 0 },
+            collects_garbage: false,
         }
     }
 

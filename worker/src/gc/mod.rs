@@ -17,16 +17,15 @@ pub use survey::Places;
 /// blocking thread.
 #[must_use]
 pub fn collect(places: &Places, dry_run: bool) -> v1::Garbage {
-    let removals = look(places);
-    let bytes = match dry_run {
-        true => removals.iter().map(|removal| removal.item.bytes).sum(),
-        false => sweep(&removals),
-    };
+    let mut removals = look(places);
+    if !dry_run {
+        removals.retain(sweep);
+    }
     let listed = removals.iter().take(limits::REMOVALS_MAX);
     let unlisted = removals.len().saturating_sub(limits::REMOVALS_MAX);
     v1::Garbage {
         removals: listed.map(in_words).collect(),
-        bytes,
+        bytes: removals.iter().map(|removal| removal.item.bytes).sum(),
         unlisted: u64::try_from(unlisted).unwrap_or(u64::MAX),
     }
 }
@@ -46,24 +45,24 @@ fn look(places: &Places) -> Vec<Removal> {
     plan(survey::items(places))
 }
 
-/// Removes it, as long as nobody has begun to use it. What could not be removed is logged and
-/// tried again the next time. How many bytes were freed.
-fn sweep(removals: &[Removal]) -> u64 {
-    let mut freed = 0;
-    for removal in removals {
-        let item = &removal.item;
-        match remove::remove(item) {
-            Ok(true) => {
-                tracing::info!(path = %item.path.display(), why = %removal.why, "removed");
-                freed += item.bytes;
-            }
-            Ok(false) => tracing::debug!(path = %item.path.display(), "in use again"),
-            Err(error) => {
-                tracing::warn!(path = %item.path.display(), %error, "cannot be removed");
-            }
+/// Removes one, unless somebody has begun to use it; whether it is gone. What could not be removed is
+/// logged and tried again the next time.
+fn sweep(removal: &Removal) -> bool {
+    let path = removal.item.path.display();
+    match remove::remove(&removal.item) {
+        Ok(true) => {
+            tracing::info!(%path, why = %removal.why, "removed");
+            true
+        }
+        Ok(false) => {
+            tracing::debug!(%path, "in use again");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%path, %error, "cannot be removed");
+            false
         }
     }
-    freed
 }
 
 #[cfg(test)]

@@ -18,7 +18,14 @@ pub struct Named {
 impl Named {
     /// The workers that are meant, or which is not known.
     pub fn of<'w>(&self, known: &'w [Worker]) -> Result<Vec<&'w Worker>> {
-        self.workers.iter().map(|name| find(known, name)).collect()
+        let mut found: Vec<&Worker> = Vec::new();
+        for name in &self.workers {
+            let worker = find(known, name)?;
+            if !found.iter().any(|other| other.id == worker.id) {
+                found.push(worker);
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -19,17 +19,29 @@ pub async fn run(app: &App, named: Named) -> Result<Exit> {
     let client = app.connect().await?;
     let known = client.workers().await?;
     let workers: Vec<_> = named.of(&known)?.into_iter().cloned().collect();
-    for worker in &workers {
+    let (mut removed, mut failed) = (Vec::new(), None);
+    for worker in workers {
         let request = v1::RemoveWorkerRequest {
             worker: worker.id.to_string(),
         };
-        patiently(async || client.admin().remove_worker(request.clone()).await).await?;
+        let done = patiently(async || client.admin().remove_worker(request.clone()).await).await;
+        match done {
+            // An answer may have been lost.
+            Err(error) if error.exit() != Exit::NotFound => {
+                failed = Some(error);
+                break;
+            }
+            Ok(_) | Err(_) => removed.push(worker),
+        }
     }
+    let workers = removed;
+    // Also of those that were removed before one was refused.
     app.show(&Workers { workers }, |document| {
         for worker in &document.workers {
             let removed = Line::of(Style::Good, "removed ").with(Style::Bold, line(&worker.name));
             app.ui.line(&removed)?;
         }
         Ok(())
-    })
+    })?;
+    failed.map_or(Ok(Exit::Ok), Err)
 }

@@ -247,8 +247,11 @@ impl World<'_> {
         dialler.stream = Some(id);
         dialler.welcomed = false;
         let (look, held) = (dialler.look, dialler.held());
-        let first_unacked = dialler.acked + 1;
+        let (next, waits) = (dialler.acked + 1, dialler.last > dialler.acked);
         self.next_stream += 1;
+        // Older workers said it only when something waited.
+        let silent = !waits && self.random.once_in(8);
+        let first_unacked = if silent { 0 } else { next };
         let mut stream = Stream::new(id, worker, process);
         stream.say(Up::Hello {
             look,
