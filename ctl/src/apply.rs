@@ -203,7 +203,7 @@ fn refusal(error: ApplyError) -> Error {
             branch: Some(_), ..
         } => (
             Exit::Refused,
-            "nothing was touched; `ctl apply --branch` makes the branch, so that you can merge it",
+            "nothing was touched; the same with `--branch` makes the branch, so that you can merge it",
         ),
         ApplyError::InTheWay { .. } => (Exit::Refused, "nothing was touched"),
         ApplyError::Conflict { branch: None, .. } | ApplyError::Unsafe { .. } => (

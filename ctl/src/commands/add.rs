@@ -97,7 +97,12 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             announce(app, &submitted.ids)?;
             wait_for(&app.ui, &client, &submitted.ids).await?
         }
-        Then::Follow => vec![follow(app, &client, submitted.ids[0], Until::TaskEnds).await?],
+        Then::Follow => {
+            if !app.ui.is_json() {
+                app.ui.next(format!("{} is queued", submitted.ids[0]));
+            }
+            vec![follow(app, &client, submitted.ids[0], Until::TaskEnds).await?]
+        }
     };
     end(app, &client, tasks, then, &own).await
 }

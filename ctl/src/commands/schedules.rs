@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     app::App,
-    client::patiently,
+    client::{Client, patiently},
     error::{Error, Result},
     exit::Exit,
     json::{refused, time::Time},
@@ -98,6 +98,21 @@ impl Schedule {
     }
 }
 
+/// Refuses schedules that are not there, before any is changed.
+async fn require(client: &Client, wanted: &[ScheduleId]) -> Result<()> {
+    let request = v1::ListSchedulesRequest {};
+    let answer = patiently(async || client.admin().list_schedules(request).await).await?;
+    let there = |id: &&ScheduleId| answer.schedules.iter().any(|known| known.id == id.0);
+    match wanted.iter().find(|id| !there(id)) {
+        None => Ok(()),
+        Some(id) => Err(Error::new(
+            Exit::NotFound,
+            format!("there is no {id}; nothing was changed"),
+        )
+        .hint("`ctl schedules` lists all of them")),
+    }
+}
+
 /// Lists or changes schedules.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
@@ -113,6 +128,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                 Command::Resume(named) => (named, v1::ScheduleAction::Resume),
                 Command::Delete(named) => (named, v1::ScheduleAction::Delete),
             };
+            require(&client, &named.schedules).await?;
             let mut changed = Vec::new();
             for id in named.schedules {
                 let request = v1::ChangeScheduleRequest {

@@ -1,6 +1,9 @@
 //! `ctl stop`.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use orchestra_proto::v1;
 use orchestra_types::{
@@ -97,6 +100,9 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
     let head = record::head(&app.state)?;
     let mut worker = LocalWorker::find(app)?;
     let running = head.is_some() || worker.is_some();
+    if head.is_none() && worker.is_some() && matches!(when, When::Idle(_)) {
+        refuse_while_agents_run(app)?;
+    }
     if !matches!(when, When::Idle(_)) {
         // Agents first: the head takes what they have done so far before it goes.
         stop_worker(&app.ui, worker.take(), when).await?;
@@ -115,6 +121,24 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
     }
     stop_worker(&app.ui, worker, when).await?;
     Ok(running)
+}
+
+/// Only a head knows when agents have ended, and takes what they have done.
+fn refuse_while_agents_run(app: &App) -> Result<()> {
+    let attempts = app.state.worker().join("attempts");
+    let held = fs::read_dir(attempts).map_or(0, |entries| entries.flatten().count());
+    if held == 0 {
+        return Ok(());
+    }
+    let agents = counted(held as u64, "attempt");
+    Err(Error::new(
+        Exit::Refused,
+        format!("the worker has {agents}, and no head runs here that would wait for them"),
+    )
+    .hint(
+        "`ctl start` first, if this is the head's machine; else `ctl workers drain` at the head; --now stops \
+         them, and --leave-agents lets them run on",
+    ))
 }
 
 /// Asks the head to stop, or ends a head that does not answer.
@@ -193,7 +217,13 @@ struct LocalWorker {
 impl LocalWorker {
     fn find(app: &App) -> Result<Option<Self>> {
         let Some(process) = record::worker(&app.state)? else {
-            return Ok(None);
+            return match record::is_worker_hidden(&app.state) {
+                false => Ok(None),
+                true => Err(Error::failed(
+                    "a worker runs here, but it could not write which process it is",
+                )
+                .hint("is the disk full? `ctl workers -v` shows its pid; free some space, then try again")),
+            };
         };
         let record = record::worker_record(&app.state)?;
         let stops_within = record.and_then(|record| record.stop_within_ms);

@@ -7,9 +7,11 @@ use serde_json::json;
 
 use crate::{
     app::App,
+    client::Client,
     error::{Error, Result},
     exit::Exit,
     follow::{ended_well, wait_for},
+    json::task::Task,
     ui::{
         status::{label, style},
         style::{Line, Style},
@@ -17,7 +19,7 @@ use crate::{
     },
 };
 
-/// Wait until tasks have ended
+/// Wait until tasks have ended, or wait for a person
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit code: 0 when all succeeded, 6 when one failed or was cancelled, 7 when one waits for a person,
@@ -41,9 +43,10 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let wait = wait_for(&app.ui, &client, &args.tasks);
     let tasks = match args.timeout {
         None => wait.await?,
-        Some(limit) => tokio::time::timeout(limit, wait)
-            .await
-            .map_err(|_| over(limit))??,
+        Some(limit) => match tokio::time::timeout(limit, wait).await {
+            Ok(tasks) => tasks?,
+            Err(_) => over(&client, &args.tasks, limit).await?,
+        },
     };
     if app.ui.is_json() {
         app.ui.document(&json!({ "tasks": tasks }))?;
@@ -58,7 +61,19 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     Ok(ended_well(&tasks))
 }
 
-fn over(limit: Duration) -> Error {
+/// The tasks, if they have ended in spite of a limit that is too short to see it.
+async fn over(client: &Client, ids: &[TaskId], limit: Duration) -> Result<Vec<Task>> {
+    let mut tasks = Vec::with_capacity(ids.len());
+    for id in ids {
+        tasks.push(client.whole_task(*id).await?);
+    }
+    match tasks.iter().all(Task::rests) {
+        true => Ok(tasks),
+        false => Err(not_yet(limit)),
+    }
+}
+
+fn not_yet(limit: Duration) -> Error {
     let limit = crate::ui::time::duration(limit);
     Error::new(
         Exit::TimedOut,

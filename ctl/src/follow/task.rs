@@ -51,7 +51,7 @@ pub async fn follow(app: &App, client: &Client, id: TaskId, until: Until) -> Res
             };
             events = Some(Events::open(client, attempt, true).await?);
         }
-        if events.is_none() && task.status.is_ended() {
+        if events.is_none() && task.rests() {
             break;
         }
         view.status(&task);

@@ -22,7 +22,7 @@ use crate::{
 /// Most tasks that the live display names.
 const NAMED_MAX: usize = 8;
 
-/// Waits until all tasks have ended.
+/// Waits until all tasks have ended, or wait for a person.
 pub async fn wait_for(ui: &Ui, client: &Client, ids: &[TaskId]) -> Result<Vec<Task>> {
     let live = Live::new(*ui);
     let mut known: BTreeMap<TaskId, Task> = BTreeMap::new();
@@ -32,7 +32,7 @@ pub async fn wait_for(ui: &Ui, client: &Client, ids: &[TaskId]) -> Result<Vec<Ta
     }
     let mut changes = Changes::open(client, ids).await?;
     let mut second = tokio::time::interval(Duration::from_secs(1));
-    while known.values().any(|task| !task.status.is_ended()) {
+    while known.values().any(|task| !task.rests()) {
         live.show(&picture(&known));
         let changed = tokio::select! {
             changed = changes.next() => changed?,
@@ -53,7 +53,8 @@ pub async fn wait_for(ui: &Ui, client: &Client, ids: &[TaskId]) -> Result<Vec<Ta
     Ok(tasks)
 }
 
-/// The exit code that ended tasks give: of failures the worst.
+/// The exit code that tasks give which were waited for: of failures the worst. One that is still
+/// blocked waits for a person.
 pub fn ended_well(tasks: &[Task]) -> Exit {
     tasks
         .iter()
@@ -61,10 +62,9 @@ pub fn ended_well(tasks: &[Task]) -> Exit {
             (_, Exit::TaskFailed) | (TaskStatus::Failed | TaskStatus::Cancelled, _) => {
                 Exit::TaskFailed
             }
-            (TaskStatus::NeedsReview, _) => Exit::NeedsReview,
+            (TaskStatus::NeedsReview | TaskStatus::Blocked, _) => Exit::NeedsReview,
             (
                 TaskStatus::Succeeded
-                | TaskStatus::Blocked
                 | TaskStatus::Queued
                 | TaskStatus::Assigned
                 | TaskStatus::Running,
@@ -74,7 +74,7 @@ pub fn ended_well(tasks: &[Task]) -> Exit {
 }
 
 fn has_ended_now(before: Option<&Task>, task: &Task) -> bool {
-    task.status.is_ended() && before.is_none_or(|b| !b.status.is_ended())
+    task.rests() && before.is_none_or(|before| !before.rests())
 }
 
 fn ended(task: &Task) -> Line {
@@ -140,5 +140,6 @@ mod tests {
         assert_eq!(exit(&[NeedsReview, Succeeded]), Exit::NeedsReview);
         assert_eq!(exit(&[Failed, NeedsReview, Succeeded]), Exit::TaskFailed);
         assert_eq!(exit(&[NeedsReview, Cancelled]), Exit::TaskFailed);
+        assert_eq!(exit(&[TaskStatus::Blocked, Succeeded]), Exit::NeedsReview);
     }
 }

@@ -276,6 +276,17 @@ pub struct Attempt {
 }
 
 impl Task {
+    /// Whether it goes no further without a person: it has ended, or the task before it has failed.
+    pub fn rests(&self) -> bool {
+        self.status.is_ended() || self.is_stuck()
+    }
+
+    /// Whether it is blocked for good, unless somebody sees to the task before it.
+    pub fn is_stuck(&self) -> bool {
+        let reason = self.reason.as_ref().map(|reason| reason.code);
+        self.status == TaskStatus::Blocked && reason == Some(FailureCode::DependencyFailed)
+    }
+
     /// Reads the head's answer.
     pub fn read(wire: v1::Task) -> Result<Self> {
         let id = convert::task_id("id", wire.id).map_err(refused)?;

@@ -1,13 +1,27 @@
 //! What the head and the worker write down about themselves while they serve: `head.json` and
 //! `worker.json`.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use orchestra_config::StateDir;
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use serde::Deserialize;
 
 use super::process::Process;
 use crate::error::{Error, OrFailed, Result};
+
+/// How long the lock of a worker that ends may linger.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// The part of both files that ctl needs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -37,6 +51,21 @@ pub fn worker(state: &StateDir) -> Result<Option<Process>> {
 /// What the local worker says about itself, alive or not.
 pub fn worker_record(state: &StateDir) -> Result<Option<Record>> {
     read(&state.worker().join("worker.json"))
+}
+
+/// Whether a worker runs that has not written its record: its disk was full when it started. The lock
+/// of one that was killed goes with the last of its threads.
+pub fn is_worker_hidden(state: &StateDir) -> bool {
+    let Ok(lock) = File::open(state.worker().join("lock")) else {
+        return false;
+    };
+    let give_up = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match flock(&lock, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < give_up => thread::sleep(LOCK_RETRY),
+            locked => return locked == Err(Errno::WOULDBLOCK),
+        }
+    }
 }
 
 fn process(path: &Path) -> Result<Option<Process>> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orchestra_types::{OnDependencyFailure, TaskStatus, Timestamp};
+use orchestra_types::{FailureCode, OnDependencyFailure, TaskStatus, Timestamp};
 
 use super::{
     changes,
@@ -44,7 +44,11 @@ pub fn lines(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
 /// What a person does next; none when nothing is open.
 pub fn next_step(task: &Task) -> Option<String> {
     let id = task.id;
+    let advice = || task.reason.as_ref().map(|reason| reason.advice.clone());
+    let code = task.reason.as_ref().map(|reason| reason.code);
     match task.status {
+        _ if task.is_stuck() => advice(),
+        TaskStatus::Queued if code == Some(FailureCode::BudgetExceeded) => advice(),
         TaskStatus::Blocked | TaskStatus::Queued => {
             Some(format!("ctl wait {id}, or ctl cancel {id}"))
         }
@@ -56,9 +60,7 @@ pub fn next_step(task: &Task) -> Option<String> {
             (changed && in_repository && !applied)
                 .then(|| format!("ctl diff {id}, then ctl apply {id}"))
         }
-        TaskStatus::Failed | TaskStatus::NeedsReview | TaskStatus::Cancelled => {
-            task.reason.as_ref().map(|reason| reason.advice.clone())
-        }
+        TaskStatus::Failed | TaskStatus::NeedsReview | TaskStatus::Cancelled => advice(),
     }
 }
 

@@ -399,7 +399,7 @@ fn remove_refused(why: &RemoveRefused) -> Status {
 fn priority_refused(why: PriorityRefused) -> Status {
     let PriorityRefused::Ended(id, status) = why;
     Status::failed_precondition(format!(
-        "{id} has ended already: it is {status}; `ctl retry {id}` queues it again"
+        "{id} has ended already: it is {status}; only what waits has a place in the queue"
     ))
 }
 
@@ -429,7 +429,7 @@ fn submit_refused(why: SubmitRefused) -> Status {
              labels of a worker; require fewer different labels, or make room with `ctl purge`"
         )),
         SubmitRefused::UnknownTask { index, after } => Status::not_found(format!(
-            "task {} comes after {after}, which does not exist; `ctl tasks` lists all tasks",
+            "task {} of the submission comes after {after}, which does not exist; `ctl tasks` lists all tasks",
             index + 1
         )),
         SubmitRefused::UnknownIndex { index, after } => Status::invalid_argument(format!(
