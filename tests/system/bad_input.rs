@@ -59,6 +59,11 @@ fn suggestions() -> anyhow::Result<()> {
             &["faild", "failed"],
         )?;
         clear(
+            ctl(&["add", "x", "--budget", "0usd"])?,
+            2,
+            &["lets nothing run"],
+        )?;
+        clear(
             ctl(&["add", "x", "--priority", "hihg"])?,
             2,
             &["hihg", "high"],

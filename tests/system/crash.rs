@@ -23,6 +23,10 @@ pub fn tests() -> Vec<Test> {
             "a_head_that_is_away_for_longer_than_a_lease_costs_no_run",
             long_away,
         ),
+        Test::new(
+            "a_stop_without_a_head_stops_no_agents_unasked",
+            stop_without_head,
+        ),
         Test::new("stop_now_ends_running_agents_and_leaves_nothing", stop_now),
     ]
 }
@@ -112,6 +116,19 @@ fn stop_now() -> anyhow::Result<()> {
 }
 
 /// A task that appends one line, waits at the gate and says two more things.
+fn stop_without_head() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let task = long_task(cluster, &project)?;
+        kill_9(cluster.head_pid()?)?;
+        let refused = cluster.ctl(&["stop"])?.exits(5)?;
+        refused.complains(&["1 attempt", "ctl start", "--leave-agents"])?;
+        cluster.start()?;
+        cluster.open_gate()?;
+        finish_once(cluster, &task)
+    })
+}
+
 fn long_task(cluster: &Cluster, project: &Project) -> anyhow::Result<String> {
     let dir = cluster.path("");
     let gate = GATE.replace("@DIR@", &dir.to_string_lossy());

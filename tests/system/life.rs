@@ -58,6 +58,13 @@ fn choices() -> anyhow::Result<()> {
         cluster.succeeded(&freed, Deadline::SOON)?;
         cluster.wait_for(&cancelled, &["cancelled"], Deadline::SOON)?;
         ensure!(cluster.status(&blocked)? == "blocked");
+        let stuck = cluster.ctl(&["wait", &blocked])?.exits(7)?;
+        ensure!(stuck.stdout.contains("blocked"), "{stuck}");
+        let shown = cluster.ctl(&["show", &blocked])?.ok()?;
+        shown.complains(&[&format!("ctl retry {first}, or ctl cancel {blocked}")])?;
+        cluster
+            .ctl(&["wait", &first, "--timeout", "0s"])?
+            .exits(6)?;
         let refused = cluster.ctl(&["retry", &cancelled])?;
         refused.complains(&[&format!("ctl retry {first}")])?;
         Ok(())
@@ -140,6 +147,9 @@ fn recurring() -> anyhow::Result<()> {
         })?;
         let run = cluster.succeeded("task_001", Deadline::SOON)?;
         ensure!(run["schedule"] == "schedule_001", "{run:#}");
+        let none = cluster.ctl(&["schedules", "delete", "1", "99"])?;
+        none.exits(4)?
+            .complains(&["schedule_099", "nothing was changed"])?;
         let paused = cluster.json(&["schedules", "pause", "1"])?;
         ensure!(paused["schedules"][0]["next_at"].is_null(), "{paused:#}");
         cluster

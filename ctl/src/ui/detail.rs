@@ -47,7 +47,13 @@ pub fn next_step(task: &Task) -> Option<String> {
     let advice = || task.reason.as_ref().map(|reason| reason.advice.clone());
     let code = task.reason.as_ref().map(|reason| reason.code);
     match task.status {
-        _ if task.is_stuck() => advice(),
+        _ if task.is_stuck() => {
+            let before: Vec<String> = task.waits_for.iter().map(ToString::to_string).collect();
+            Some(format!(
+                "ctl retry {}, or ctl cancel {id}",
+                before.join(" ")
+            ))
+        }
         TaskStatus::Queued if code == Some(FailureCode::BudgetExceeded) => advice(),
         TaskStatus::Blocked | TaskStatus::Queued => {
             Some(format!("ctl wait {id}, or ctl cancel {id}"))
