@@ -33,6 +33,8 @@ impl Client {
         } else if task.status.is_ended() {
             task.files = Some(Vec::new());
         }
+        // Only lists leave them out.
+        task.attempts.get_or_insert_default();
         Ok(task)
     }
 

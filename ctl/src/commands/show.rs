@@ -2,7 +2,12 @@
 
 use orchestra_types::TaskId;
 
-use crate::{app::App, error::Result, exit::Exit, ui::detail};
+use crate::{
+    app::App,
+    error::Result,
+    exit::Exit,
+    ui::{detail, queued},
+};
 
 /// Show one task in full: what was asked, each attempt, what came out, what to do next
 #[derive(Debug, clap::Args)]
@@ -20,12 +25,19 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         app.ui.document(&task)?;
         return Ok(Exit::Ok);
     }
-    let names = client.worker_names().await?;
+    let workers = client.workers().await?;
+    let names = workers.iter().map(|w| (w.id.to_string(), w.name.clone()));
+    let names = names.collect();
     detail::lines(&task, &names)
         .iter()
         .try_for_each(|line| app.ui.line(line))?;
-    if let Some(next) = detail::next_step(&task) {
-        app.ui.next(format!("\nnext: {next}"));
+    match queued::why(&task, &workers) {
+        Some(why) => app.ui.next(format!("\nit waits: {why}")),
+        None => {
+            if let Some(next) = detail::next_step(&task) {
+                app.ui.next(format!("\nnext: {next}"));
+            }
+        }
     }
     Ok(Exit::Ok)
 }

@@ -8,6 +8,7 @@ pub mod changes;
 pub mod detail;
 pub mod escape;
 pub mod live;
+pub mod queued;
 pub mod status;
 pub mod style;
 pub mod suggest;

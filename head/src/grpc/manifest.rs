@@ -20,6 +20,7 @@ pub(super) async fn get(
     let found = services.engine.read(move |view| find(view, task, number));
     let digest = match found.await.map_err(status::read)?? {
         Found::Result(digest) => digest,
+        Found::Unchanged => return Ok(v1::Manifest::default()),
         Found::Running(worker, attempt) => {
             let interim = services.interims.get(&worker, attempt);
             return interim.ok_or_else(|| status::no_manifest(attempt));
@@ -34,6 +35,8 @@ pub(super) async fn get(
 enum Found {
     /// What the attempt left behind.
     Result(Digest),
+    /// It succeeded, and changed nothing.
+    Unchanged,
     /// This worker has it still.
     Running(WorkerId, AttemptId),
 }
@@ -50,15 +53,23 @@ fn find(view: &View<'_>, task: TaskId, number: u32) -> store::Result<Result<Foun
         return Ok(Err(status::no_attempt(id)));
     };
     Ok(match view.store.outcome(id)? {
-        Some(end) => digest(end)
-            .map(Found::Result)
-            .ok_or_else(|| status::left_no_manifest(id)),
+        Some(end) => match digest(&end) {
+            Some(digest) => Ok(Found::Result(digest)),
+            None if has_succeeded(&end) => Ok(Found::Unchanged),
+            None => Err(status::left_no_manifest(id)),
+        },
         None => Ok(Found::Running(attempt.worker, id)),
     })
 }
 
-fn digest(end: OutcomeRow) -> Option<Digest> {
-    let artifacts = end.result.ok()?.artifacts;
+fn digest(end: &OutcomeRow) -> Option<Digest> {
+    let artifacts = &end.result.as_ref().ok()?.artifacts;
     let manifest = artifacts.iter().find(|a| a.kind == ArtifactKind::Manifest);
     manifest.map(|artifact| artifact.digest)
+}
+
+fn has_succeeded(end: &OutcomeRow) -> bool {
+    end.result
+        .as_ref()
+        .is_ok_and(|outcome| outcome.failure.is_none())
 }

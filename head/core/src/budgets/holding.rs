@@ -41,7 +41,8 @@ impl Budgets {
                 let name = self.projects.get(id).map_or("", |p| p.name.as_str());
                 let text = format!(
                     "project {name} has used up its budget of the day at {limit} (used: {used}); \
-                     its tasks go on tomorrow (UTC), or with `ctl budget --project {name}`"
+                     its tasks go on tomorrow (UTC), or with more, as `ctl budget --project {name} \
+                     --tokens +100k`"
                 );
                 Failure {
                     resets_at: Some(self.midnight()),

@@ -1,0 +1,140 @@
+//! Why a queued task is not begun, where the workers are the reason.
+
+use orchestra_types::TaskStatus;
+
+use super::escape::line;
+use crate::json::{
+    fleet::{Runner, Worker},
+    task::{Task, Workplace},
+};
+
+/// What keeps every worker from it; none where one has only to become free, or where something else
+/// keeps it.
+pub fn why(task: &Task, workers: &[Worker]) -> Option<String> {
+    if task.status != TaskStatus::Queued || task.reason.is_some() || task.not_before.is_some() {
+        return None;
+    }
+    let mut left: Vec<&Worker> = workers.iter().filter(|w| w.state == "connected").collect();
+    if left.is_empty() {
+        let how = "`ctl start` starts one here, `ctl token create` lets a machine join";
+        return Some(format!("no worker is connected; {how}"));
+    }
+    if let Workplace::InPlace { machine, dir } = &task.place {
+        left.retain(|worker| worker.machine == *machine);
+        if left.is_empty() {
+            let dir = line(dir);
+            return Some(format!(
+                "no worker of the machine that has `{dir}` is connected"
+            ));
+        }
+    }
+    left.retain(|worker| task.requires.iter().all(|label| has(worker, label)));
+    if left.is_empty() {
+        let labels = task
+            .requires
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        let labels = labels.collect::<Vec<_>>().join(", ");
+        let labels = line(&labels);
+        return Some(format!(
+            "no worker has {labels}; `ctl workers -v` shows their labels"
+        ));
+    }
+    left.retain(|worker| worker.runners.iter().any(|runner| does(task, runner)));
+    if left.is_empty() {
+        let runner = task.runner.as_deref().unwrap_or("an AI CLI");
+        let runner = line(runner);
+        return Some(format!(
+            "{runner} is ready on no worker; `ctl workers -v` says why"
+        ));
+    }
+    let closed = left.iter().find(|worker| worker.availability != "open");
+    let closed = closed.filter(|_| !left.iter().any(|worker| worker.availability == "open"))?;
+    let (name, state) = (line(&closed.name), line(&closed.availability));
+    Some(format!(
+        "{name} is {state}; `ctl workers uncordon {name}` ends that"
+    ))
+}
+
+fn has(worker: &Worker, (name, value): (&String, &String)) -> bool {
+    worker.labels.get(name) == Some(value)
+}
+
+fn does(task: &Task, runner: &Runner) -> bool {
+    let wanted = match &task.runner {
+        Some(name) => runner.name == *name || task.fallback.contains(&runner.name),
+        None => runner.agentic,
+    };
+    wanted && runner.state == "ready"
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_proto::v1;
+    use orchestra_types::Place;
+
+    use super::*;
+
+    fn task(runner: &str, label: Option<&str>) -> Task {
+        let label = label.map(|value| ("os".to_owned(), value.to_owned()));
+        let spec = v1::TaskSpec {
+            description: "x".into(),
+            timeout_ms: 1,
+            place: Some(Place::Empty.into()),
+            runner: runner.to_owned(),
+            requires: label.into_iter().collect(),
+            ..Default::default()
+        };
+        Task::read(v1::Task {
+            id: 1,
+            spec: Some(spec),
+            status: v1::TaskStatus::Queued.into(),
+            ..Default::default()
+        })
+        .unwrap()
+    }
+
+    fn worker(state: &str, availability: &str) -> Worker {
+        let shell = v1::RunnerInfo {
+            name: "shell".into(),
+            readiness: "ready".into(),
+            slots: 1,
+            ..Default::default()
+        };
+        let info = v1::WorkerInfo {
+            id: "w-1".into(),
+            name: "vm".into(),
+            machine: "m".into(),
+            labels: [("os".to_owned(), "linux".to_owned())].into(),
+            runners: vec![shell],
+            ..Default::default()
+        };
+        Worker::read(v1::Worker {
+            info: Some(info),
+            state: state.into(),
+            availability: availability.into(),
+            ..Default::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn what_keeps_every_worker_from_it_is_said_and_what_to_do() {
+        let says = |task: Task, workers: &[Worker], text: &str| {
+            let why = why(&task, workers).unwrap_or_default();
+            assert!(why.contains(text), "{why}");
+        };
+        let open = [worker("connected", "open")];
+        says(task("shell", None), &[], "no worker is connected");
+        let gone = [worker("disconnected", "open")];
+        says(task("shell", None), &gone, "no worker is connected");
+        says(task("shell", Some("win")), &open, "no worker has os=win");
+        says(task("codex", None), &open, "codex is ready on no worker");
+        says(task("", None), &open, "an AI CLI is ready on no worker");
+        let cordoned = [worker("connected", "cordoned")];
+        says(task("shell", None), &cordoned, "`ctl workers uncordon vm`");
+        assert_eq!(why(&task("shell", Some("linux")), &open), None);
+        let both = [worker("connected", "cordoned"), worker("connected", "open")];
+        assert_eq!(why(&task("shell", None), &both), None);
+    }
+}
