@@ -170,7 +170,7 @@ pub const DAY_MS: u64 = 24 * 3600 * 1000;
 /// A minute in milliseconds.
 pub const MINUTE_MS: u64 = 60 * 1000;
 /// One world in this many of those that may have a crowd has one.
-const CROWD_ONE_IN: u64 = 8;
+const CROWD_ONE_IN: u64 = 5;
 /// Most tasks of a crowd.
 const CROWD_MAX: u64 = 20;
 
@@ -249,10 +249,10 @@ impl Plan {
         }
     }
 
-    /// Many tasks for one slot, or two.
+    /// Many tasks for few slots: mostly for one on each of two workers, between which they are moved.
     fn crowded(mut self, random: &mut Random) -> Self {
-        self.workers = usize::try_from(random.between(1, 2)).unwrap_or(1);
-        self.slots = u32::try_from(random.between(1, 2)).unwrap_or(1);
+        self.workers = if random.once_in(4) { 1 } else { 2 };
+        self.slots = if random.once_in(4) { 2 } else { 1 };
         self.tasks = usize::try_from(random.between(8, CROWD_MAX)).unwrap_or(8);
         self.config.queue_max = CROWD_MAX;
         self
