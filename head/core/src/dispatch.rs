@@ -2,7 +2,8 @@
 //!
 //! After each step there is no ready task that fits a free slot. So it is enough to look at
 //! workers that have gained room since (`fill`: the worker takes the task that goes first there)
-//! and at classes that only now have a ready task (`place`: the task takes the best worker).
+//! and at classes that only now have a ready task (`place`: the task takes the best worker; where it
+//! is to wait there, whatever is next at that worker does, which may be another's best).
 //! Whatever makes room usable must say so by `Core::touch`.
 
 use std::collections::BTreeSet;
