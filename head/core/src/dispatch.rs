@@ -2,8 +2,7 @@
 //!
 //! After each step there is no ready task that fits a free slot. So it is enough to look at
 //! workers that have gained room since (`fill`: the worker takes the task that goes first there)
-//! and at classes that only now have a ready task (`place`: the task takes the best worker; where it
-//! is to wait there, whatever is next at that worker does, which may be another's best).
+//! and at classes that only now have a ready task (`place`: the task takes the best worker).
 //! Whatever makes room usable must say so by `Core::touch`.
 
 use std::collections::BTreeSet;
@@ -247,7 +246,7 @@ impl Core {
                 continue;
             }
             match self.best_spot(pick, room, &closed) {
-                Some((worker, runner)) => {
+                Some((mut worker, runner)) => {
                     let given = match room {
                         Room::Slot => {
                             let turn = self.workers.get(&worker).and_then(|w| w.place_of(&runner));
@@ -259,7 +258,10 @@ impl Core {
                             };
                             self.assign(now, found, room, step)
                         }
-                        Room::Ahead => self.give_next(now, &worker, room, step),
+                        Room::Ahead => {
+                            worker = self.where_next_belongs(now, worker, pick, &closed);
+                            self.give_next(now, &worker, room, step)
+                        }
                     };
                     self.relist(&worker);
                     if !given {
@@ -270,6 +272,30 @@ impl Core {
                 None => fresh.remove(pick.class),
             }
         }
+    }
+
+    /// What may wait at a worker is whatever is next there, which may belong to a better one; and there
+    /// another one may be next. The first worker on this way where what is next belongs, or where the
+    /// way comes back to.
+    fn where_next_belongs(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerId,
+        pick: Pick,
+        closed: &BTreeSet<WorkerId>,
+    ) -> WorkerId {
+        let (mut at, mut passed) = (worker, BTreeSet::new());
+        while let Some(next) = self.next_for(now, &at, Room::Ahead) {
+            let belongs_here = passed.is_empty() && next.pick.task == pick.task;
+            if belongs_here || !passed.insert(at.clone()) {
+                break;
+            }
+            match self.best_spot(next.pick, Room::Ahead, closed) {
+                Some((better, _)) if better != at => at = better,
+                Some(_) | None => break,
+            }
+        }
+        at
     }
 
     /// Runner preference first, then a worker that the task did not fail on, then the least loaded

@@ -3,8 +3,7 @@
 //! A failed or lost attempt makes its task avoid that worker for as long again as the retry waits
 //! for its backoff. In that time it is given to another worker that could do it: alive (its lease
 //! has not ended), open, with the labels, a wanted runner that is ready, and an account that is not
-//! parked. Where there is none, or when the time is over, any worker will do, the avoided one last
-//! for what begins at once; what is to wait at a worker is whose turn it is there.
+//! parked. Where there is none, or when the time is over, any worker will do, the avoided one last.
 //! So it never waits longer for another worker than it had to wait anyway.
 
 use std::time::Duration;

@@ -176,3 +176,27 @@ fn labels_that_no_worker_has_any_more_are_not_kept() {
     let id = bench.add(wanted);
     assert_eq!(bench.status(id), TaskStatus::Assigned);
 }
+
+/// A worker with one slot, at which one more attempt of the runners at these places may wait.
+fn with_room_to_wait(id: &str, places: [usize; 2]) -> orchestra_types::runner::WorkerInfo {
+    let mut info = worker(id, 1, &[("claude", 2), ("codex", 2), ("shell", 2)]);
+    for place in places {
+        info.runners[place].prefetch = 1;
+    }
+    info
+}
+
+#[test]
+fn what_is_to_wait_goes_where_its_first_runner_may_although_it_is_next_elsewhere() {
+    let mut bench = Bench::new();
+    // Nothing of claude may wait at `a`, where codex has its turn before shell.
+    let _ = bench.attach(&with_room_to_wait("a", [1, 2]), 1, &[]);
+    let _ = bench.attach(&with_room_to_wait("b", [0, 2]), 2, &[]);
+    let _ = [bench.add(task()), bench.add(task())];
+    let step = bench.submit_step(vec![task().runner("shell"), task()]);
+    let given: Vec<_> = starts(&step)
+        .into_iter()
+        .map(|(_, connection, runner)| (connection, runner))
+        .collect();
+    assert!(given.contains(&(2, "claude".to_owned())), "{given:?}");
+}

@@ -163,9 +163,8 @@ impl Judge {
         row.parked_until.is_none() && row.bears.is_none_or(|bears| used < bears)
     }
 
-    /// A task was given to a worker: it could take it, no better task could go there, and, where it
-    /// begins at once and no worker has gained room in this step (`fills_only`), no better worker could
-    /// have it.
+    /// A task was given to a worker: it could take it, no better task could go there, and, where
+    /// no worker has gained room in this step (`fills_only`), no better worker could have it.
     pub(super) fn chosen(
         &mut self,
         id: TaskId,
@@ -218,17 +217,21 @@ impl Judge {
         } else if second == Some(runner) {
             self.cover.hit(Point::FallsBackAgain);
         }
-        // What may wait at a worker is whose turn it is there: that may be its second choice.
-        if !fills_only || waits {
+        if !fills_only {
             return Ok(());
         }
         let avoided = shade.avoids.map(|(avoided, _)| usize::from(avoided));
-        let key = (runner, avoided == Some(n));
+        let key = (waits, runner, avoided == Some(n));
         for other in (0..WORKERS_MAX).filter(|other| *other != n) {
-            let Some(with) = self.could_begin(shade, other, &load) else {
+            if waits && self.is_closed(other, &load) {
+                continue;
+            }
+            let begins = self.could_begin(shade, other, &load);
+            let Some(with) = begins.or_else(|| self.could_take(shade, other, &load)) else {
                 continue;
             };
-            let better = (with, avoided == Some(other)) < key;
+            let failed_on = avoided == Some(other);
+            let better = (begins.is_none(), with, failed_on) < key;
             hold!(Placement, !better, "{id} goes to {worker}, not {other}");
         }
         Ok(())

@@ -129,7 +129,7 @@ impl Judge {
     }
 
     /// Whether something waits for a slot of a worker and cannot wait there.
-    fn is_closed(&self, worker: usize, load: &Load) -> bool {
+    pub(super) fn is_closed(&self, worker: usize, load: &Load) -> bool {
         self.waiting().any(|(_, shade)| {
             self.wants_slot(shade, worker, load) && self.could_take(shade, worker, load).is_none()
         })
