@@ -38,6 +38,15 @@ impl Client {
         Ok(task)
     }
 
+    /// Tasks with their attempts and files, in the order in which they are named.
+    pub async fn whole_tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+        let mut tasks = Vec::with_capacity(ids.len());
+        for id in ids {
+            tasks.push(self.whole_task(*id).await?);
+        }
+        Ok(tasks)
+    }
+
     /// The files that an attempt changed.
     pub async fn files(&self, task: TaskId, attempt: u32) -> Result<Files> {
         let request = v1::GetManifestRequest {
@@ -60,11 +69,7 @@ impl Client {
 
     /// The names that people know the workers by, by id.
     pub async fn worker_names(&self) -> Result<BTreeMap<String, String>> {
-        let workers = self.workers().await?;
-        Ok(workers
-            .into_iter()
-            .map(|w| (w.id.to_string(), w.name))
-            .collect())
+        Ok(names_of(&self.workers().await?))
     }
 
     /// The cluster.
@@ -122,4 +127,10 @@ impl Attempt {
     pub fn artifact(&self, kind: ArtifactKind) -> Option<Artifact> {
         self.artifacts.iter().copied().find(|a| a.kind == kind)
     }
+}
+
+/// The names of workers, by their ids.
+pub fn names_of(workers: &[Worker]) -> BTreeMap<String, String> {
+    let names = workers.iter();
+    names.map(|w| (w.id.to_string(), w.name.clone())).collect()
 }

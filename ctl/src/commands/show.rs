@@ -4,6 +4,7 @@ use orchestra_types::TaskId;
 
 use crate::{
     app::App,
+    calls::names_of,
     error::Result,
     exit::Exit,
     ui::{detail, queued},
@@ -26,9 +27,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     let workers = client.workers().await?;
-    let names = workers.iter().map(|w| (w.id.to_string(), w.name.clone()));
-    let names = names.collect();
-    detail::lines(&task, &names)
+    detail::lines(&task, &names_of(&workers))
         .iter()
         .try_for_each(|line| app.ui.line(line))?;
     match queued::why(&task, &workers) {

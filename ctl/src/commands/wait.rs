@@ -63,10 +63,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 
 /// The tasks, if they have ended in spite of a limit that is too short to see it.
 async fn over(client: &Client, ids: &[TaskId], limit: Duration) -> Result<Vec<Task>> {
-    let mut tasks = Vec::with_capacity(ids.len());
-    for id in ids {
-        tasks.push(client.whole_task(*id).await?);
-    }
+    let tasks = client.whole_tasks(ids).await?;
     match tasks.iter().all(Task::rests) {
         true => Ok(tasks),
         false => Err(not_yet(limit)),

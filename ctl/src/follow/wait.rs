@@ -46,11 +46,7 @@ pub async fn wait_for(ui: &Ui, client: &Client, ids: &[TaskId]) -> Result<Vec<Ta
         }
     }
     drop(live);
-    let mut tasks = Vec::with_capacity(ids.len());
-    for id in ids {
-        tasks.push(client.whole_task(*id).await?);
-    }
-    Ok(tasks)
+    client.whole_tasks(ids).await
 }
 
 /// The exit code that tasks give which were waited for: of failures the worst. One that is still
