@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     error::{Error, OrFailed, Result},
     exit::Exit,
-    ui::Ui,
+    ui::{Ui, again::Again},
 };
 
 /// What every command is given.
@@ -45,8 +45,9 @@ impl App {
 
     /// The same output streams for another state directory, of which nothing else is named.
     pub fn in_state(&self, state: PathBuf) -> Self {
+        let again = Again::in_state(&state);
         Self {
-            ui: self.ui,
+            ui: Ui { again, ..self.ui },
             state: StateDir::new(state),
             config: None,
             head: None,

@@ -137,9 +137,8 @@ pub fn status_error(status: &Status) -> Error {
         )
         .hint("is it stopping or starting? `ctl status`; start it with `ctl start`"),
         Code::Unauthenticated | Code::PermissionDenied => {
-            Error::failed(or(message, "the head refused this client")).hint(
-                "use the state directory that `ctl start` made, or name it with `--state DIR`",
-            )
+            Error::failed(or(message, "the head refused this client"))
+                .hint("name the state directory that the head was started with: `--state DIR`")
         }
         Code::Unimplemented => Error::failed("the head does not know this request")
             .hint("ctl and head have different versions: compare `ctl --version` and `ctl status`"),

@@ -24,10 +24,10 @@ use clap::Parser;
 
 use crate::{
     app::App,
-    cli::{Cli, Command},
+    cli::{Cli, Command, Global},
     error::{Error, OrFailed, Result},
     exit::Exit,
-    ui::{Form, Ui},
+    ui::Ui,
 };
 
 fn main() -> ExitCode {
@@ -47,12 +47,7 @@ fn start() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return usage(&e),
     };
-    let form = if cli.global.json {
-        Form::Json
-    } else {
-        Form::Text
-    };
-    let ui = Ui::of_process(cli.global.color, form);
+    let ui = Ui::of_process(&cli.global);
     match dispatch(ui, cli) {
         Ok(code) => code,
         Err(e) => {
@@ -97,7 +92,11 @@ fn usage(error: &clap::Error) -> ExitCode {
         let text = error.render().to_string();
         let (message, hint) = text.split_once("\n\n").unwrap_or((text.as_str(), ""));
         let error = Error::usage(message.trim_start_matches("error: ")).hint(hint.trim());
-        Ui::of_process(ui::ColourChoice::Never, Form::Json).error(&error);
+        let global = Global {
+            json: true,
+            ..Global::default()
+        };
+        Ui::of_process(&global).error(&error);
     } else {
         let _ = error.print();
     }

@@ -116,6 +116,16 @@ fn no_head() -> anyhow::Result<()> {
         clear(cluster.ctl(&[command])?, 3, &["ctl start"])?;
     }
     clear(cluster.ctl(&["add", "x"])?, 3, &["ctl start"])?;
+    // The next command asks the same head as this one, wherever the options stand.
+    let elsewhere = cluster.path("else where");
+    let elsewhere = elsewhere.to_string_lossy();
+    let named = format!("`ctl --state '{elsewhere}' start`");
+    for args in [
+        ["--state", &elsewhere, "tasks"],
+        ["tasks", "--state", &elsewhere],
+    ] {
+        clear(cluster.ctl(&args)?, 3, &[&named])?;
+    }
     cluster.stop()?;
     cluster.expect_no_process()
 }

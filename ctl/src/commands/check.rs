@@ -99,8 +99,10 @@ fn say(app: &App, checked: &Checked) -> Result<()> {
         let text = format!(" {}: {}", finding.what, finding.problem);
         app.ui
             .line(&Line::of(style, finding.level.as_str()).with(Style::Plain, text))?;
-        app.ui
-            .line(&Line::of(Style::Dim, format!("    {}", finding.advice)))?;
+        app.ui.line(&Line::of(
+            Style::Dim,
+            format!("    {}", app.ui.again.spell(&finding.advice)),
+        ))?;
     }
     let text = format!(
         "{} of {}, {}, {} of events, {} of context: {}",

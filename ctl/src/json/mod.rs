@@ -11,16 +11,16 @@ pub mod time;
 
 use serde_json::{Value, json};
 
-use crate::error::Error;
+use crate::{error::Error, ui::again::Again};
 
 /// The document of an error, on standard error.
-pub fn error(error: &Error) -> Value {
+pub fn error(error: &Error, again: Again) -> Value {
     json!({
         "error": {
             "code": error.exit().as_str(),
             "exit_code": error.exit().code(),
-            "message": error.chain(),
-            "hint": error.next_step(),
+            "message": again.spell(&error.chain()),
+            "hint": error.next_step().map(|hint| again.spell(hint)),
         }
     })
 }
@@ -46,10 +46,11 @@ mod tests {
     fn an_error_document_has_code_number_message_and_hint() {
         let shown = error(
             &Error::new(Exit::NotFound, "there is no task_009").hint("`ctl tasks` lists them"),
+            Again::in_state("/s".as_ref()),
         );
         assert_eq!(
             shown.to_string(),
-            r#"{"error":{"code":"not_found","exit_code":4,"message":"there is no task_009","hint":"`ctl tasks` lists them"}}"#
+            r#"{"error":{"code":"not_found","exit_code":4,"message":"there is no task_009","hint":"`ctl --state /s tasks` lists them"}}"#
         );
     }
 }

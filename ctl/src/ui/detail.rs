@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use orchestra_types::{FailureCode, OnDependencyFailure, TaskStatus, Timestamp};
 
 use super::{
+    again::Again,
     changes,
     escape::{block, line},
     now,
@@ -22,11 +23,11 @@ use crate::json::{
 const TEXT_LINES: usize = 40;
 
 /// The task in full.
-pub fn lines(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
+pub fn lines(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Line> {
     let mut lines = vec![title(task)];
     lines.extend(text(&task.description));
     lines.push(Line::default());
-    lines.extend(facts(task, names));
+    lines.extend(facts(task, names, again));
     lines.extend(attempts(task, names));
     if let Some(files) = task.files.as_ref().filter(|files| !files.is_empty()) {
         lines.push(Line::default());
@@ -94,7 +95,7 @@ fn text(text: &str) -> Vec<Line> {
     lines
 }
 
-fn facts(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
+fn facts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Line> {
     let now = now();
     let mut lines = Vec::new();
     let mut fact = |name: &str, value: String| {
@@ -105,7 +106,7 @@ fn facts(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
     if let Some(reason) = &task.reason {
         fact(
             "reason",
-            format!("{}: {}", reason.code, line(&reason.message)),
+            format!("{}: {}", reason.code, again.spell(&line(&reason.message))),
         );
     }
     fact("runner", runner(task, names));
@@ -147,7 +148,8 @@ fn facts(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
     let silent = task.silent_since.map(|since| {
         let times = duration(now.since(since.0));
         format!(
-            "nothing was heard of its agent for {times}; `ctl logs {}` has its end",
+            "nothing was heard of its agent for {times}; `ctl{} logs {}` has its end",
+            again.options(),
             task.id
         )
     });

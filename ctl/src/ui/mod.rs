@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Colours and live displays
 //! only on a terminal and never with `TERM=dumb`; with `NO_COLOR`, displays without colours.
 
+pub mod again;
 pub mod bar;
 pub mod changes;
 pub mod detail;
@@ -24,9 +25,11 @@ use orchestra_types::Timestamp;
 use serde::Serialize;
 
 use crate::{
+    cli::Global,
     error::{Error, OrFailed, Result},
     exit::Exit,
 };
+use again::Again;
 use style::{Line, Style};
 
 /// What can be done with one output stream.
@@ -72,11 +75,14 @@ pub struct Ui {
     pub form: Form,
     /// Whether the terminal can draw over what it showed.
     pub redraws: bool,
+    /// What commands that are told to the person repeat.
+    pub again: Again,
 }
 
 impl Ui {
     /// The streams of this process.
-    pub fn of_process(colour: ColourChoice, form: Form) -> Self {
+    pub fn of_process(global: &Global) -> Self {
+        let colour = global.color;
         let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
         let plain = dumb || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         let face = |terminal: bool, width: Option<usize>| Face {
@@ -91,8 +97,9 @@ impl Ui {
         Self {
             stdout: face(io::stdout().is_terminal(), terminal_width(io::stdout())),
             stderr: face(io::stderr().is_terminal(), terminal_width(io::stderr())),
-            form,
+            form: if global.json { Form::Json } else { Form::Text },
             redraws: !dumb,
+            again: Again::of(global, |name| std::env::var_os(name)),
         }
     }
 
@@ -155,13 +162,16 @@ impl Ui {
     }
 
     /// Says what to do next.
-    pub fn next(&self, text: impl Into<String>) {
-        self.note(&Line::of(Style::Dim, text));
+    pub fn next(&self, text: impl AsRef<str>) {
+        self.note(&Line::of(Style::Dim, self.again.spell(text.as_ref())));
     }
 
     /// Warns.
     pub fn warn(&self, text: impl AsRef<str>) {
-        self.note(&Line::of(Style::Attention, "warning: ").with(Style::Plain, text.as_ref()));
+        self.note(
+            &Line::of(Style::Attention, "warning: ")
+                .with(Style::Plain, self.again.spell(text.as_ref())),
+        );
     }
 
     /// Says why the command failed.
@@ -170,16 +180,17 @@ impl Ui {
             // Whoever presses Ctrl-C knows it; what goes on is worth a word.
             Form::Text if error.exit() == Exit::Interrupted => self.next(format!("\n{error}")),
             Form::Text => {
-                let message = escape::block(&error.chain()).into_owned();
+                let message = error.chain();
+                let message = escape::block(&self.again.spell(&message)).into_owned();
                 self.note(&Line::of(Style::Bad, "error: ").with(Style::Plain, message));
                 if let Some(hint) = error.next_step() {
-                    self.note(
-                        &Line::of(Style::Active, "hint: ").with(Style::Plain, escape::block(hint)),
-                    );
+                    let hint = self.again.spell(hint);
+                    let line = Line::of(Style::Active, "hint: ");
+                    self.note(&line.with(Style::Plain, escape::block(&hint)));
                 }
             }
             Form::Json => {
-                let document = crate::json::error(error);
+                let document = crate::json::error(error, self.again);
                 self.note(&Line::of(Style::Plain, document.to_string()));
             }
         }

@@ -47,7 +47,7 @@ fn changed_files(task: &Task) -> bool {
 
 /// Where everything lies, and what to type next.
 pub fn next_steps(app: &App, stage: &Stage, ended_well: bool) {
-    let ctl = program();
+    let ctl = program() + app.ui.again.options();
     let (dir, repo, state) = (stage.dir(), stage.repo(), stage.cluster());
     let lines = [
         "Everything is stopped. Only the model was scripted; what it did is kept:".to_owned(),
