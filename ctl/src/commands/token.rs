@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use orchestra_proto::v1;
-use orchestra_types::time::parse_duration;
+use orchestra_types::{limits::TOKEN_TTL_MAX, time::parse_duration};
 use serde::Serialize;
 
 use crate::{
@@ -33,7 +33,7 @@ enum Command {
 The head must listen where the other machine can reach it: `ctl start --listen 0.0.0.0:7117`, and
 `head.advertise` in orchestra.yaml if that machine knows it by another address.")]
 struct Create {
-    /// How long the token may be used. Default: 1h
+    /// How long the token may be used, at most 7 days. Default: 1h
     #[arg(long, value_name = "DURATION", value_parser = ttl)]
     ttl: Option<Duration>,
 }
@@ -92,6 +92,23 @@ fn is_loopback(head: &str) -> bool {
 fn ttl(text: &str) -> std::result::Result<Duration, String> {
     match parse_duration(text) {
         Ok(Duration::ZERO) => Err("a token must live longer than that".to_owned()),
+        Ok(long) if long > TOKEN_TTL_MAX => Err(format!(
+            "a token may live {} at most; make a new one when it is wanted",
+            duration(TOKEN_TTL_MAX)
+        )),
         other => other.map_err(|e| e.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_lives_as_long_as_was_asked_or_is_not_made() {
+        assert_eq!(ttl("7d"), Ok(TOKEN_TTL_MAX));
+        assert!(ttl("0s").is_err());
+        let error = ttl("8d").unwrap_err();
+        assert!(error.starts_with("a token may live 7d at most"), "{error}");
     }
 }

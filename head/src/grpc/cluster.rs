@@ -13,8 +13,6 @@ use super::{
 };
 use crate::{engine::View, store};
 
-/// A token that lives longer than a week is a password.
-const TOKEN_TTL_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Descriptions in the list of agents are one line.
 const DESCRIPTION_BYTES_MAX: usize = 200;
 
@@ -174,7 +172,7 @@ pub(super) async fn create_token(
 ) -> Result<v1::CreateTokenResponse> {
     let ttl = match request.ttl_ms {
         0 => limits::TOKEN_TTL,
-        ms => Duration::from_millis(ms).min(TOKEN_TTL_MAX),
+        ms => Duration::from_millis(ms).min(limits::TOKEN_TTL_MAX),
     };
     let (security, head) = (services.security.clone(), services.about.advertise.clone());
     let now = services.engine.now();

@@ -91,6 +91,8 @@ pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a join token may be used.
 pub const TOKEN_TTL: Duration = Duration::from_secs(3600);
+/// Longest life of a join token: one that lives longer is a password.
+pub const TOKEN_TTL_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long the stop ladder waits between its rungs.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
 /// How long agents may take to end when their worker stops, if nobody says otherwise: the three rungs
