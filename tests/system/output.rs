@@ -42,6 +42,13 @@ fn names() -> anyhow::Result<()> {
         expect(&cluster.json(&["workers"])?["workers"][0], WORKER)?;
         expect(&cluster.json(&["agents"])?["agents"][0], AGENT)?;
         expect(&cluster.json(&["files", &task])?["files"][0], FILE)?;
+        let stat = cluster.json(&["diff", &task, "--stat"])?;
+        expect(&stat, "attempt changes files id warnings")?;
+        expect(&stat["files"][0], FILE)?;
+        ensure!(stat["changes"] == document["changes"], "{stat}");
+        let stat = cluster.ctl(&["diff", &task, "--stat"])?.ok()?;
+        let shown = stat.stdout == "  A hello.txt  +1\n  1 file, +1 −0\n";
+        ensure!(shown, "{stat}");
         let events = cluster.events(&task)?;
         for event in &events {
             let keys = keys(event);

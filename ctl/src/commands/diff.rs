@@ -1,8 +1,11 @@
 //! `ctl diff`.
 
+mod stat;
+
 use orchestra_types::{ArtifactKind, TaskId};
 use serde_json::json;
 
+use self::stat::Stat;
 use crate::{
     app::App,
     client::Client,
@@ -11,7 +14,7 @@ use crate::{
     json::task::{Task, Workplace},
     stored,
     ui::{
-        escape::block,
+        escape::{block, line},
         style::{Line, Style},
     },
 };
@@ -24,6 +27,7 @@ const SHOWN_MAX: u64 = 64 * 1024 * 1024;
 #[command(after_help = "\
 Examples:
   ctl diff task_001
+  ctl diff task_001 --stat                   only the files, with the lines of each and of all
   ctl diff task_001 | git apply --check      byte for byte when not on a terminal")]
 pub struct Args {
     /// The task, as task_001 or 1
@@ -32,21 +36,26 @@ pub struct Args {
     /// Which attempt. Default: the latest
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,
+    /// Show the changed files with their added and removed lines, and the sum, instead of the patch
+    #[arg(long)]
+    stat: bool,
 }
 
 /// Shows the patch.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     let task = client.task(args.task).await?;
+    if args.stat {
+        return show_stat(app, &client, &task, args.attempt).await;
+    }
     show(app, &client, &task, args.attempt).await
 }
 
 /// Shows the patch of an attempt of a task, or of the latest one.
 pub async fn show(app: &App, client: &Client, task: &Task, attempt: Option<u32>) -> Result<Exit> {
     let attempt = task.attempt(attempt)?;
-    let Some(patch) = attempt.artifact(ArtifactKind::Patch) else {
-        return Err(no_patch(task));
-    };
+    let patch = attempt.artifact(ArtifactKind::Patch);
+    let patch = patch.ok_or_else(|| no_patch(task))?;
     if app.ui.is_json() {
         let text = stored::read(client, patch, SHOWN_MAX).await?;
         let text = String::from_utf8_lossy(&text);
@@ -64,6 +73,24 @@ pub async fn show(app: &App, client: &Client, task: &Task, attempt: Option<u32>)
         app.ui.next("no files changed");
     }
     Ok(Exit::Ok)
+}
+
+/// Shows the files of the patch.
+async fn show_stat(app: &App, client: &Client, task: &Task, attempt: Option<u32>) -> Result<Exit> {
+    let attempt = task.attempt(attempt)?;
+    // Where there is no patch, this says so as the patch itself does.
+    let patch = attempt.artifact(ArtifactKind::Patch);
+    patch.ok_or_else(|| no_patch(task))?;
+    let stat = Stat::of(client.files(task.id, attempt.number).await?);
+    app.show(&stat, |stat| {
+        let warnings = stat.warnings().iter();
+        warnings.for_each(|warning| app.ui.warn(line(warning)));
+        if stat.is_empty() {
+            app.ui.next("no files changed");
+            return Ok(());
+        }
+        stat.lines().iter().try_for_each(|line| app.ui.line(line))
+    })
 }
 
 fn no_patch(task: &Task) -> Error {
