@@ -13,6 +13,11 @@ pub fn tests() -> Vec<Test> {
             colours,
         )
         .needs(&[Need::Program("script")]),
+        Test::new(
+            "on_a_narrow_terminal_no_line_of_a_table_is_too_long",
+            narrow_tables,
+        )
+        .needs(&[Need::Program("script")]),
         Test::new("json_documents_keep_their_names", names),
         Test::new(
             "without_a_terminal_there_is_no_escape_code",
@@ -125,6 +130,38 @@ fn colours() -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+fn narrow_tables() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let long = "true # and a description that is much longer than the terminal is wide";
+        let task = cluster.add(&project, &[long, "--agent", "shell"])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        let recurring = ["add", long, "--agent", "shell", "--every", "6h"];
+        cluster.ctl_in(project.dir(), &recurring)?.ok()?;
+        let ctl = orchestra_tests::Binaries::get().ctl();
+        for (command, name) in [
+            ("tasks", "task_001"),
+            ("workers", "connected"),
+            ("schedules", "schedule_001"),
+        ] {
+            let line = format!("stty cols 40; {} {command} --color never", ctl.display());
+            let said = on_terminal(cluster, &line)?;
+            ensure!(said.contains(name) && longest(&said) <= 40, "{said}");
+            let whole = cluster.ctl(&[command])?.ok()?;
+            ensure!(
+                longest(&whole.stdout) > 40,
+                "it is cut elsewhere too\n{whole}"
+            );
+        }
+        Ok(())
+    })
+}
+
+fn longest(text: &str) -> usize {
+    let lines = text.lines().map(|line| line.trim_end().chars().count());
+    lines.max().unwrap_or_default()
 }
 
 /// Runs a shell command on a terminal of its own.

@@ -165,7 +165,8 @@ fn table(schedules: &[Schedule]) -> Table {
         "LAST",
         "CREATED",
         "DESCRIPTION…",
-    ]);
+    ])
+    .sparing(&["CREATED", "RUNS", "LAST", "RULE"]);
     for schedule in schedules {
         let first_line = schedule
             .description

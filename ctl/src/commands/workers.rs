@@ -90,7 +90,8 @@ fn table(workers: &[Worker]) -> Table {
         "KILL",
         "VERSION",
         "RUNNERS…",
-    ]);
+    ])
+    .sparing(&["VERSION", "KILL", "LAST SEEN", "BUSY"]);
     for worker in workers {
         table.row(vec![
             Cell::new(line(&worker.name), Style::Bold),

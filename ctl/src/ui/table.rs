@@ -1,4 +1,5 @@
-//! Aligned tables without rules: header, rows, one column that gives way when space is short.
+//! Aligned tables without rules: header, rows. When the terminal is narrow, one column gives way,
+//! then those go that matter least, and at last all become narrower: a line that wraps is no table.
 
 use super::{
     style::Style,
@@ -7,7 +8,7 @@ use super::{
 
 /// Space between columns.
 const GAP: usize = 2;
-/// The narrowest that the flexible column becomes before lines are longer than the terminal.
+/// The narrowest that the flexible column becomes before other columns go.
 const FLEXIBLE_MIN: usize = 16;
 
 /// One cell: its text, already escaped, and its style.
@@ -44,6 +45,8 @@ enum Kind {
 /// A table.
 pub struct Table {
     titles: Vec<(&'static str, Kind)>,
+    /// Titles of columns that may go, the first one first.
+    spare: &'static [&'static str],
     rows: Vec<Vec<Cell>>,
 }
 
@@ -60,8 +63,21 @@ impl Table {
             );
         Self {
             titles: titles.collect(),
+            spare: &[],
             rows: Vec::new(),
         }
+    }
+
+    /// The same table, that leaves out these columns on a narrow terminal, the first one first.
+    #[must_use]
+    pub fn sparing(mut self, spare: &'static [&'static str]) -> Self {
+        debug_assert!(
+            spare
+                .iter()
+                .all(|s| self.titles.iter().any(|(t, _)| t == s))
+        );
+        self.spare = spare;
+        self
     }
 
     /// Adds a row; it has as many cells as there are titles.
@@ -84,7 +100,30 @@ impl Table {
         out
     }
 
-    fn widths(&self, width: Option<usize>) -> Vec<usize> {
+    /// The width of each column; none for those that are left out.
+    fn widths(&self, limit: Option<usize>) -> Vec<Option<usize>> {
+        let wanted: Vec<Option<usize>> = self.wanted().into_iter().map(Some).collect();
+        let Some(limit) = limit else {
+            return wanted;
+        };
+        let mut widths = Vec::new();
+        for left_out in 0..=self.spare.len() {
+            let gone = &self.spare[..left_out];
+            widths = wanted.clone();
+            for ((title, _), width) in self.titles.iter().zip(&mut widths) {
+                width.take_if(|_| gone.contains(title));
+            }
+            self.give_way(&mut widths, limit);
+            if total(&widths) <= limit {
+                return widths;
+            }
+        }
+        narrow(&mut widths, limit);
+        widths
+    }
+
+    /// The width that each column needs to show all that it has.
+    fn wanted(&self) -> Vec<usize> {
         let mut widths: Vec<usize> = self
             .titles
             .iter()
@@ -95,33 +134,35 @@ impl Table {
                 *width = columns(&cell.text).max(*width);
             }
         }
-        if let Some(limit) = width {
-            self.give_way(&mut widths, limit);
-        }
         widths
     }
 
-    fn give_way(&self, widths: &mut [usize], limit: usize) {
-        let total = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
-        let over = total.saturating_sub(limit);
+    fn give_way(&self, widths: &mut [Option<usize>], limit: usize) {
+        let over = total(widths).saturating_sub(limit);
         for ((_, kind), width) in self.titles.iter().zip(widths) {
+            let Some(width) = width else {
+                continue;
+            };
             if *kind == Kind::Flexible {
                 *width = width.saturating_sub(over).max(FLEXIBLE_MIN.min(*width));
             }
         }
     }
 
-    fn line(&self, cells: &[Cell], widths: &[usize], colour: bool) -> String {
+    fn line(&self, cells: &[Cell], widths: &[Option<usize>], colour: bool) -> String {
         let mut out = String::new();
-        let last = cells.len().saturating_sub(1);
+        let last = widths.iter().rposition(Option::is_some).unwrap_or_default();
         for (at, ((cell, (_, kind)), width)) in
             cells.iter().zip(&self.titles).zip(widths).enumerate()
         {
-            let text = fit(&cell.text, *width);
+            let Some(width) = *width else {
+                continue;
+            };
+            let text = fit(&cell.text, width);
             let filled = match kind {
-                Kind::Right => pad_start(&text, *width),
+                Kind::Right => pad_start(&text, width),
                 Kind::Left | Kind::Flexible if at == last => text.clone(),
-                Kind::Left | Kind::Flexible => pad(&text, *width),
+                Kind::Left | Kind::Flexible => pad(&text, width),
             };
             out.push_str(&filled.replacen(&text, &cell.style.paint(&text, colour), 1));
             if at < last {
@@ -131,6 +172,22 @@ impl Table {
         out.truncate(out.trim_end().len());
         out.push('\n');
         out
+    }
+}
+
+/// How wide lines of such columns are.
+fn total(widths: &[Option<usize>]) -> usize {
+    let columns = widths.iter().flatten().count();
+    widths.iter().flatten().sum::<usize>() + GAP * columns.saturating_sub(1)
+}
+
+/// Takes from the widest column until lines fit.
+fn narrow(widths: &mut [Option<usize>], limit: usize) {
+    while total(widths) > limit {
+        match widths.iter_mut().flatten().max() {
+            Some(widest) if *widest > 1 => *widest -= 1,
+            Some(_) | None => return,
+        }
     }
 }
 
@@ -171,6 +228,37 @@ mod tests {
             "{narrow}"
         );
         assert!(narrow.lines().all(|l| columns(l) <= 32), "{narrow}");
+    }
+
+    #[test]
+    fn what_matters_least_goes_before_lines_are_too_long() {
+        let table = table().sparing(&["AGE"]);
+        assert_eq!(
+            table.render(Some(26), false),
+            "ID        DESCRIPTION\n\
+             task_001  Create README.m…\n\
+             task_002  世界\n"
+        );
+        assert_eq!(
+            table.render(Some(20), false),
+            "ID        DESCRIPTI…\n\
+             task_001  Create RE…\n\
+             task_002  世界\n"
+        );
+    }
+
+    #[test]
+    fn no_line_is_longer_than_the_terminal() {
+        let wide = "a cell that is much too wide for it";
+        let mut table = Table::new(&["NAME", ">SIZE", "WHY", "PATH…", "STATE"]);
+        table.row([wide; 5].map(Cell::from).into());
+        for width in 20..200 {
+            let shown = table.render(Some(width), false);
+            assert!(
+                shown.lines().all(|l| columns(l) <= width),
+                "{width}: {shown}"
+            );
+        }
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub fn task_table(tasks: &[Task], names: &BTreeMap<String, String>) -> Table {
         "WORKER",
         ">AGE",
         "DESCRIPTION…",
-    ]);
+    ])
+    .sparing(&["PRIORITY", "WORKER", "AGE", "RUNNER"]);
     for task in tasks {
         table.row(vec![
             Cell::new(task.id.to_string(), Style::Bold),
