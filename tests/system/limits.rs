@@ -137,6 +137,11 @@ rules:
             "its work is gone: {stopped:#}"
         );
 
+        // Queued again it waits for the same, and whoever did that is told.
+        let again = cluster.ctl(&["retry", &task])?.ok()?;
+        let raise = format!("`ctl budget {task}`");
+        again.complains(&[&format!("{task} waits: the budget of {task}"), &raise])?;
+
         cluster.ctl(&["budget", &task, "--tokens", "+100k"])?.ok()?;
         let done = cluster.succeeded(&task, Deadline::SOON)?;
         ensure!(done["result"] == "The rest is done.", "{}", done["result"]);

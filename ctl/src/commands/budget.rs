@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     app::App,
     client::{Client, patiently, status_error},
-    commands::{accounts::until_when, in_short},
+    commands::{accounts::until_when, answer},
     error::{Error, Result},
     exit::Exit,
     json::{budget::ProjectBudget, task::Task},
@@ -138,7 +138,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             if app.ui.is_json() {
                 app.ui.document(&json!({ "tasks": [task] }))?;
             } else {
-                app.ui.line(&in_short(&task))?;
+                answer(app, &task)?;
             }
             Ok(Exit::Ok)
         }

@@ -46,6 +46,7 @@ use crate::{
     exit::Exit,
     json::task::Task,
     ui::{
+        queued,
         status::{label, style},
         style::{Line, Style},
     },
@@ -147,11 +148,18 @@ async fn show_answers(app: &App, answers: impl Stream<Item = Result<Task>>) -> R
     if app.ui.is_json() {
         app.ui.document(&json!({ "tasks": tasks }))?;
     } else {
-        tasks
-            .iter()
-            .try_for_each(|task| app.ui.line(&in_short(task)))?;
+        tasks.iter().try_for_each(|task| answer(app, task))?;
     }
     refused.map_or(Ok(Exit::Ok), Err)
+}
+
+/// Says what became of a task, and of one that is queued again what it waits for.
+fn answer(app: &App, task: &Task) -> Result<()> {
+    app.ui.line(&in_short(task))?;
+    if let Some(held) = queued::held(task) {
+        app.ui.warn(held);
+    }
+    Ok(())
 }
 
 fn in_short(task: &Task) -> Line {

@@ -1,6 +1,6 @@
-//! Why a queued task is not begun, where the workers are the reason.
+//! Why a queued task is not begun, where the workers or a budget are the reason.
 
-use orchestra_types::TaskStatus;
+use orchestra_types::{FailureCode, TaskStatus};
 
 use super::escape::line;
 use crate::json::{
@@ -56,6 +56,30 @@ pub fn why(task: &Task, workers: &[Worker]) -> Option<String> {
     ))
 }
 
+/// Which budget holds it, and how to raise that; none where no budget does.
+pub fn held(task: &Task) -> Option<String> {
+    let reason = task
+        .reason
+        .as_ref()
+        .filter(|_| task.status == TaskStatus::Queued)?;
+    if reason.code != FailureCode::BudgetExceeded {
+        return None;
+    }
+    let message = line(&reason.message);
+    let advice = match (reason.resets_at, task.parent) {
+        // The message of a project's day has the command itself.
+        (Some(_), _) => String::new(),
+        // It may be the budget of the task that this one is a part of: the message names it.
+        (None, Some(_)) => {
+            "\nraise the budget that is used up: `ctl budget` with the task that is \
+            named above, and --tokens +100k, --usd +1, --time +1h or --attempts +1"
+                .to_owned()
+        }
+        (None, None) => format!("\n{}", reason.advice),
+    };
+    Some(format!("{} waits: {message}{advice}", task.id))
+}
+
 fn has(worker: &Worker, (name, value): (&String, &String)) -> bool {
     worker.labels.get(name) == Some(value)
 }
@@ -71,9 +95,10 @@ fn does(task: &Task, runner: &Runner) -> bool {
 #[cfg(test)]
 mod tests {
     use orchestra_proto::v1;
-    use orchestra_types::Place;
+    use orchestra_types::{Place, TaskId};
 
     use super::*;
+    use crate::json::{task::Reason, time::Time};
 
     fn task(runner: &str, label: Option<&str>) -> Task {
         let label = label.map(|value| ("os".to_owned(), value.to_owned()));
@@ -136,5 +161,30 @@ mod tests {
         assert_eq!(why(&task("shell", Some("linux")), &open), None);
         let both = [worker("connected", "cordoned"), worker("connected", "open")];
         assert_eq!(why(&task("shell", None), &both), None);
+    }
+
+    #[test]
+    fn a_budget_that_holds_a_task_is_named_with_the_command_that_raises_it() {
+        let held_by = |resets_at: Option<Time>, parent| {
+            let mut task = task("shell", None);
+            task.reason = Some(Reason {
+                code: FailureCode::BudgetExceeded,
+                message: "the budget of task_001 is used up".to_owned(),
+                retryable: FailureCode::BudgetExceeded.is_retryable(),
+                fault: FailureCode::BudgetExceeded.fault(),
+                advice: FailureCode::BudgetExceeded.advice_for(task.id),
+                resets_at,
+            });
+            task.parent = parent;
+            held(&task).unwrap()
+        };
+        let own = held_by(None, None);
+        assert!(own.starts_with("task_001 waits: the budget of task_001 is used up\n"));
+        assert!(own.contains("`ctl budget task_001`"), "{own}");
+        let parents = held_by(None, Some(TaskId(1)));
+        assert!(parents.contains("`ctl budget` with the task"), "{parents}");
+        let day = held_by(Some(Time::from_ms(1)), None);
+        assert!(day.ends_with("is used up"), "{day}");
+        assert_eq!(held(&task("shell", None)), None);
     }
 }
