@@ -20,8 +20,13 @@ const BEGIN_AT_BYTES: u64 = if cfg!(any(test, feature = "fail-points")) {
 } else {
     16 * 1024
 } * 1024;
+/// Up to this size it is moved only while nobody waits: a burst of submissions, or rows that are
+/// soon written again, must not wait for the database.
+pub(super) const PACE_AT_BYTES: u64 = 4 * BEGIN_AT_BYTES;
+/// With so much more, each commit moves as many rows as it brings; with twice as much, twice as many.
+pub(super) const PACE_BYTES: u64 = 4 * BEGIN_AT_BYTES;
 /// A journal of this size lets a commit wait for the disk.
-const WAIT_AT_BYTES: u64 = 256 * 1024 * 1024;
+pub(super) const WAIT_AT_BYTES: u64 = 16 * BEGIN_AT_BYTES;
 /// Rows that one slice moves: sled is good up to 256, and an input may be waiting.
 const SLICE_ROWS: usize = 128;
 
@@ -65,6 +70,13 @@ impl Checkpoint {
     }
 }
 
+/// How many rows are to be moved for `rows` that came, with a journal of so many bytes.
+pub(super) fn owed(rows: usize, journal_bytes: u64) -> usize {
+    let over = journal_bytes.saturating_sub(PACE_AT_BYTES);
+    let owed = (rows as u64).saturating_mul(over).div_ceil(PACE_BYTES);
+    usize::try_from(owed).unwrap_or(usize::MAX)
+}
+
 impl Store {
     /// Does a little of what can wait. To be called when nobody waits for the store.
     pub fn idle(&mut self) -> Result<Idle> {
@@ -85,8 +97,9 @@ impl Store {
         Ok(Idle::More)
     }
 
-    /// Moves rows in proportion to those that came, so that a store that is never idle moves them
-    /// all the same, and its journal stays small. To be called after a commit's messages are sent.
+    /// Moves rows in proportion to those that came and to the journal's size, so that a store that is
+    /// never idle moves them all the same, and its journal stays bounded. To be called after a
+    /// commit's messages are sent.
     pub fn keep_pace(&mut self) -> Result<()> {
         if !self.may_grow()? {
             return Ok(());
@@ -95,7 +108,7 @@ impl Store {
         self.begin_checkpoint();
         let rows = std::mem::take(&mut self.committed);
         if let Some(checkpoint) = &mut self.moving {
-            checkpoint.owed += rows;
+            checkpoint.owed += owed(rows, self.journal.bytes());
         }
         while let Some(checkpoint) = &mut self.moving {
             let did = match &checkpoint.syncing {

@@ -1,6 +1,7 @@
 mod compact;
 mod crash;
 mod migration;
+mod pace;
 
 use std::{collections::BTreeMap, path::Path};
 
