@@ -22,7 +22,7 @@ mod keeping;
 mod listen;
 mod lock;
 mod manifest;
-mod memory;
+pub mod memory;
 pub mod metrics;
 pub mod points;
 pub mod progress;

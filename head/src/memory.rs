@@ -2,9 +2,59 @@
 //!
 //! glibc keeps what is freed below something that is still used, and a submission of 100,000 tasks
 //! takes several times the memory that is left of it. So the engine says when it is a good moment.
+//! What stays is then put into large pages.
+
+mod large_pages;
+
+use large_pages::Plan;
+
+/// After so many changes there is something to tidy up.
+const CHURN_MAX: usize = 20_000;
+
+/// Sees to it that the memory of a thread with much work is tidy while the thread rests.
+#[derive(Debug)]
+pub struct Keeper {
+    /// Changes since it was tidied up.
+    churn: usize,
+    plan: Plan,
+}
+
+impl Keeper {
+    /// For a thread that has just filled its memory, and has used more for a while.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            churn: CHURN_MAX,
+            plan: Plan::default(),
+        }
+    }
+
+    /// So many changes were made.
+    pub fn note(&mut self, changes: usize) {
+        self.churn = self.churn.saturating_add(changes);
+    }
+
+    /// Does a part of what there is to do, some milliseconds at most. Whether there is more.
+    pub fn tidy(&mut self) -> bool {
+        if self.churn >= CHURN_MAX {
+            self.churn = 0;
+            give_back();
+            self.plan = Plan::make();
+        } else {
+            self.plan.go_on();
+        }
+        !self.plan.is_done()
+    }
+}
+
+impl Default for Keeper {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// Gives back what the allocator has free. Takes some milliseconds when that is much.
-pub fn give_back() {
+fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     glibc::give_back();
 }
@@ -43,5 +93,25 @@ mod tests {
         super::give_back();
         assert!(resident() + COUNT * BYTES / 2 < before, "{before} bytes");
         drop(kept);
+    }
+
+    #[test]
+    fn there_is_something_to_do_after_a_start_and_after_many_changes() {
+        let mut keeper = super::Keeper::new();
+        let rest = |keeper: &mut super::Keeper| {
+            let mut steps = 1;
+            while keeper.tidy() {
+                steps += 1;
+            }
+            assert!(keeper.plan.is_done() && keeper.churn < super::CHURN_MAX);
+            steps
+        };
+        assert!(rest(&mut keeper) >= 1);
+        keeper.note(super::CHURN_MAX - 1);
+        assert_eq!(rest(&mut keeper), 1);
+        assert_eq!(keeper.churn, super::CHURN_MAX - 1);
+        keeper.note(1);
+        assert!(rest(&mut keeper) >= 1);
+        assert_eq!(keeper.churn, 0);
     }
 }

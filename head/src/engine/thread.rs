@@ -35,8 +35,6 @@ const TURN_COMMANDS_MAX: usize = 1024;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Inputs that wait for room. With more, everything waits, and the workers feel it.
 const HELD_MAX: usize = 64 * 1024;
-/// After so many changes the memory that they took for a while is given back.
-const CHURN_MAX: usize = 20_000;
 /// Until the store is asked again what there is to do, while the disk works for it.
 const SOON: Duration = Duration::from_millis(20);
 
@@ -54,8 +52,7 @@ pub(super) struct State {
     running: bool,
     /// What waits for room on the disk: nobody hears that it is done before it is.
     held: VecDeque<Command>,
-    /// Changes since memory was given back.
-    churn: usize,
+    memory: memory::Keeper,
 }
 
 /// What one turn of the loop gathers before its commit.
@@ -100,8 +97,7 @@ impl State {
             touched: Vec::new(),
             running: true,
             held: VecDeque::new(),
-            // Restoring takes memory for a while, too.
-            churn: CHURN_MAX,
+            memory: memory::Keeper::new(),
         }
     }
 
@@ -143,13 +139,8 @@ impl State {
                     let soon = rest.map_or(SOON, |rest| rest.min(SOON));
                     self.sleep(runtime, Some(soon), &mut commands);
                 }
-                Idle::Nothing => {
-                    if self.churn >= CHURN_MAX {
-                        self.churn = 0;
-                        memory::give_back();
-                    }
-                    self.sleep(runtime, rest, &mut commands);
-                }
+                Idle::Nothing if self.memory.tidy() => {}
+                Idle::Nothing => self.sleep(runtime, rest, &mut commands),
             }
         }
         Ok(commands)
@@ -244,7 +235,7 @@ impl State {
             self.store.commit(&turn.steps)?;
             self.observer.committed(began, &turn.steps, &self.core);
             self.note_touched(&turn.steps);
-            self.churn += turn.steps.iter().map(Vec::len).sum::<usize>();
+            self.memory.note(turn.steps.iter().map(Vec::len).sum());
         }
         if turn.levels_changed() {
             self.observer.levels(&self.core);

@@ -1,7 +1,7 @@
 //! What the core's queue costs: time to find the next task for a worker, to give a freed slot its
 //! next task, memory of a waiting task, time to restore all of it, and reading a page.
 //!
-//! `cargo run --release -p orchestra-core --example pick -- [TASKS]…` prints one JSON document for
+//! `cargo run --release -p orchestra-head --example pick -- [TASKS]…` prints one JSON document for
 //! each size (1,000, 100,000 and 1,000,000 by default). Tasks have 300 bytes of description; they
 //! make 64 classes of runner and labels and 100 shares. Each of the four runners works on three accounts,
 //! all limited, and two accounts are parked.
@@ -9,7 +9,8 @@
 //! `pick_ns` is `Core::would_start`: which task goes next at a worker, and nothing else. `step_ns` is
 //! `Core::handle` for a worker's final report, which ends a task, frees a slot, picks and assigns the next
 //! one. Between two picks other memory is read, so that they find cold caches. `bytes_per_task` is the growth of the
-//! resident set while tasks are submitted, the allocator's share included. `raw` is what the machine can do:
+//! resident set while tasks are submitted, the allocator's share included. `tidy_ms` is what the engine does
+//! when it rests, before the picks: it gives memory back and puts the rest into large pages. `raw` is what the machine can do:
 //! one read of memory that hangs on the one before, among 256 MiB, before and after. All times are the
 //! thread's processor time: what else runs on the machine counts only as far as it takes caches and memory.
 
@@ -22,6 +23,7 @@ use machine::{Chain, cpu_ns, memory_read_ns, resident};
 use orchestra_core::{
     Config, ConnectionId, Core, Filter, Input, Report, ReportBody, RequestId, Rows,
 };
+use orchestra_head::memory::Keeper;
 use orchestra_types::{
     AccountName, ApplyResult, AttemptId, Failure, FailureCode, Outcome, TaskStatus, Timestamp,
 };
@@ -73,6 +75,7 @@ fn measure(tasks: usize) {
     let bytes = resident().saturating_sub(before) / tasks.max(1) as u64;
     let page_ns = page(&core);
     let restore_ms = restore(&core);
+    let tidy_ms = tidy();
     let mut bench = Bench::new(core);
     let parked = bench.park(&[account(RUNNERS[0], 1), account(RUNNERS[1], 2)]);
     let steps = distribution(bench.steps());
@@ -82,7 +85,7 @@ fn measure(tasks: usize) {
     println!(
         "{{\"tasks\":{tasks},\"pick_ns\":{picks},\"step_ns\":{steps},\"parked_accounts\":{parked},\
          \"submit_ns_per_task\":{submit_ns},\"bytes_per_task\":{bytes},\"restore_ms\":{restore_ms},\
-         \"page_ns\":{page_ns},\"submit_with_{IDLE_WORKERS}_idle_workers_ns\":{idle},\
+         \"tidy_ms\":{tidy_ms},\"page_ns\":{page_ns},\"submit_with_{IDLE_WORKERS}_idle_workers_ns\":{idle},\
          \"raw\":{{\"memory_read_ns\":[{raw_before},{raw_after}]}}}}"
     );
 }
@@ -140,6 +143,14 @@ fn page(core: &Core) -> String {
     let times = [time(&all), time(&rare), time(&label)];
     let [all, rare, label] = times;
     format!("{{\"all\":{all},\"rare_status\":{rare},\"rare_label\":{label}}}")
+}
+
+/// What the head's engine does with its memory when it rests. Says how long it took.
+fn tidy() -> u64 {
+    let started = cpu_ns();
+    let mut memory = Keeper::new();
+    while memory.tidy() {}
+    (cpu_ns() - started) / 1_000_000
 }
 
 fn restore(core: &Core) -> u64 {
