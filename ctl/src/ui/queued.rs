@@ -66,18 +66,7 @@ pub fn held(task: &Task) -> Option<String> {
         return None;
     }
     let message = line(&reason.message);
-    let advice = match (reason.resets_at, task.parent) {
-        // The message of a project's day has the command itself.
-        (Some(_), _) => String::new(),
-        // It may be the budget of the task that this one is a part of: the message names it.
-        (None, Some(_)) => {
-            "\nraise the budget that is used up: `ctl budget` with the task that is \
-            named above, and --tokens +100k, --usd +1, --time +1h or --attempts +1"
-                .to_owned()
-        }
-        (None, None) => format!("\n{}", reason.advice),
-    };
-    Some(format!("{} waits: {message}{advice}", task.id))
+    Some(format!("{} waits: {message}\n{}", task.id, reason.advice))
 }
 
 fn has(worker: &Worker, (name, value): (&String, &String)) -> bool {
@@ -95,10 +84,10 @@ fn does(task: &Task, runner: &Runner) -> bool {
 #[cfg(test)]
 mod tests {
     use orchestra_proto::v1;
-    use orchestra_types::{Place, TaskId};
+    use orchestra_types::Place;
 
     use super::*;
-    use crate::json::{task::Reason, time::Time};
+    use crate::json::task::Reason;
 
     fn task(runner: &str, label: Option<&str>) -> Task {
         let label = label.map(|value| ("os".to_owned(), value.to_owned()));
@@ -165,26 +154,19 @@ mod tests {
 
     #[test]
     fn a_budget_that_holds_a_task_is_named_with_the_command_that_raises_it() {
-        let held_by = |resets_at: Option<Time>, parent| {
-            let mut task = task("shell", None);
-            task.reason = Some(Reason {
-                code: FailureCode::BudgetExceeded,
-                message: "the budget of task_001 is used up".to_owned(),
-                retryable: FailureCode::BudgetExceeded.is_retryable(),
-                fault: FailureCode::BudgetExceeded.fault(),
-                advice: FailureCode::BudgetExceeded.advice_for(task.id),
-                resets_at,
-            });
-            task.parent = parent;
-            held(&task).unwrap()
-        };
-        let own = held_by(None, None);
-        assert!(own.starts_with("task_001 waits: the budget of task_001 is used up\n"));
-        assert!(own.contains("`ctl budget task_001`"), "{own}");
-        let parents = held_by(None, Some(TaskId(1)));
-        assert!(parents.contains("`ctl budget` with the task"), "{parents}");
-        let day = held_by(Some(Time::from_ms(1)), None);
-        assert!(day.ends_with("is used up"), "{day}");
+        let mut of_parent = task("shell", None);
+        of_parent.reason = Some(Reason {
+            code: FailureCode::BudgetExceeded,
+            message: "the budget of task_007 is used up".to_owned(),
+            retryable: FailureCode::BudgetExceeded.is_retryable(),
+            fault: FailureCode::BudgetExceeded.fault(),
+            advice: FailureCode::BudgetExceeded.advice_for(of_parent.id),
+            resets_at: None,
+        });
+        let said = held(&of_parent).unwrap();
+        assert!(said.starts_with("task_001 waits: the budget of task_007 is used up\n"));
+        assert!(said.contains("--attempts +1"), "{said}");
+        assert!(!said.contains("ctl budget task_001"), "{said}");
         assert_eq!(held(&task("shell", None)), None);
     }
 }

@@ -269,7 +269,7 @@ impl FailureCode {
             }
             Self::DiskFull => "free space on the worker's disk, then `ctl retry TASK`",
             Self::BudgetExceeded => {
-                "raise the limit that is used up with `ctl budget TASK` and --tokens +100k, --usd +1, --time +1h or --attempts +1: it goes on from its kept work"
+                "raise the limit that is used up: `ctl budget` with the task or the project that the message names, and --tokens +100k, --usd +1, --time +1h or --attempts +1; it goes on from its kept work"
             }
             Self::ApplyConflict => "commit or stash the named files, then `ctl apply TASK`",
             Self::DependencyFailed => {

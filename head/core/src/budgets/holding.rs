@@ -33,7 +33,7 @@ impl Budgets {
             Owner::Task(id) => {
                 let text = format!(
                     "the budget of {id} is used up at {limit} (used: {used}); its work so far is \
-                     kept. Shall it go on with more?"
+                     kept. Shall it go on with more, by `ctl budget {id}`?"
                 );
                 Failure::new(FailureCode::BudgetExceeded, text)
             }
