@@ -6,12 +6,14 @@
 //!
 //! Everything is real and durable: built binaries, TLS, one task at a time in an empty directory of its own
 //! below a supervisor. The command prints the time at which it runs, so that the figures
-//! hold the start of `date` too.
+//! hold the start of `date` too: `bare_start_ms` is what this process needs from its decision to that
+//! same print.
 
 mod limits;
 
 use std::{
     io::Write,
+    process::Command,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -45,11 +47,27 @@ fn main() -> anyhow::Result<()> {
     let document = json!({
         "tasks": tasks,
         "acknowledged_to_started_ms": took,
-        "machine": { "fdatasync_ms_p50": limits::fdatasync_ms(&cluster.state())? },
+        "machine": {
+            "fdatasync_ms_p50": limits::fdatasync_ms(&cluster.state())?,
+            "bare_start_ms": bare_starts(tasks)?,
+        },
     });
     cluster.stop()?;
     writeln!(std::io::stdout(), "{document:#}")?;
     Ok(())
+}
+
+/// The same command without anything between.
+fn bare_starts(count: u32) -> anyhow::Result<Value> {
+    let mut took = Vec::new();
+    for _ in 0..count {
+        let began = now()?;
+        let said = Command::new("date").arg("+%s%N").output()?.stdout;
+        let started: u128 = String::from_utf8(said)?.trim().parse()?;
+        took.push((started as f64 - began as f64) / 1e6);
+        std::thread::sleep(REST);
+    }
+    Ok(percentiles(took))
 }
 
 async fn measure(cluster: &Cluster, tasks: u32) -> anyhow::Result<Value> {
@@ -62,9 +80,18 @@ async fn measure(cluster: &Cluster, tasks: u32) -> anyhow::Result<Value> {
         took.push((started as f64 - acknowledged as f64) / 1e6);
         tokio::time::sleep(REST).await;
     }
+    Ok(percentiles(took))
+}
+
+fn percentiles(mut took: Vec<f64>) -> Value {
     took.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| took[((took.len() - 1) as f64 * share).round() as usize];
-    Ok(json!({ "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": at(1.0) }))
+    json!({ "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": at(1.0) })
+}
+
+/// Nanoseconds since 1970.
+fn now() -> anyhow::Result<u128> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())
 }
 
 async fn connect(cluster: &Cluster) -> anyhow::Result<AdminClient<Channel>> {
@@ -101,7 +128,7 @@ async fn submit(admin: &mut AdminClient<Channel>, number: u32) -> anyhow::Result
         }],
     };
     let ids = admin.submit(request).await?.into_inner().ids;
-    let acknowledged = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+    let acknowledged = now()?;
     let id = ids.first().context("a submission has an id")?;
     Ok((*id, acknowledged))
 }

@@ -129,7 +129,10 @@ rules:
         let message = reason["message"].as_str().unwrap_or_default();
         ensure!(message.ends_with('?'), "it does not ask: {message}");
         let advice = reason["advice"].as_str().unwrap_or_default();
-        ensure!(message.contains(&format!("`ctl budget {task}`")), "{message}");
+        ensure!(
+            message.contains(&format!("`ctl budget {task}`")),
+            "{message}"
+        );
         ensure!(advice.contains("--tokens +100k"), "{advice}");
         let spent = stopped["spent"]["tokens"].as_u64().unwrap_or_default();
         ensure!(spent >= 150, "{spent} tokens were counted");
