@@ -117,6 +117,9 @@ impl Fleet {
     pub fn load(shared: Arc<Shared>) -> io::Result<(Self, Handle)> {
         let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
         let found = attempts_in(&shared.attempts)?;
+        let mut unreported = attempt::unreported(&shared.aside)?;
+        // One that is there anew is reported when it is not any more.
+        unreported.retain(|(attempt, _)| !found.contains(attempt));
         let mut fleet = Self {
             noops: Noops::new(shared.spool.clone()),
             shared,
@@ -131,6 +134,10 @@ impl Fleet {
         let ports: Vec<_> = found.iter().map(|attempt| keep(*attempt)).collect();
         for (attempt, ports) in found.into_iter().zip(ports) {
             fleet.run_attempt(attempt, Begin::Found(ports));
+        }
+        for (attempt, place) in unreported {
+            let report = attempt::report_late(Arc::clone(&fleet.shared), attempt, place);
+            fleet.finish(attempt, report);
         }
         Ok((fleet, Handle { commands }))
     }

@@ -12,6 +12,7 @@ use harness::{FakeHead, Worker, is_alive, shell, wait_for};
 use orchestra_proto::v1::{self, order};
 use orchestra_types::{Digest, Place};
 use prost::Message;
+use rustix::process::{Pid, Signal, kill_process};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -340,7 +341,8 @@ async fn an_attempt_whose_record_cannot_be_read_is_put_aside_and_reported_once()
     assert_eq!(code(&outcome), "internal", "{outcome:?}");
     let message = outcome.failure.unwrap().message;
     assert!(message.contains("aside/task_001.1"), "{message}");
-    assert!(worker.file("aside/task_001.1/order").exists());
+    let kept = || worker.file("aside/task_001.1/order").exists().then_some(());
+    wait_for("its files are kept", kept, || worker.log()).await;
     gone(agent).await;
     worker.crash();
     worker.start_again();
@@ -348,6 +350,37 @@ async fn an_attempt_whose_record_cannot_be_read_is_put_aside_and_reported_once()
     wait_for("the next worker", third, || head.picture()).await;
     let found_again = worker.file("attempts/task_001.1").exists();
     assert!(!found_again, "it was found again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_aside_by_a_worker_that_was_killed_is_reported_by_the_next_one() {
+    let head = FakeHead::start().await;
+    let mut worker = Worker::start(&head);
+    let line = "echo pid $$; exec sleep 600";
+    head.order(order::Body::Start(shell(1, line, Place::Empty, LONG)))
+        .await;
+    head.said(1, "pid ").await;
+    let agent = printed_pid(&head, 1);
+    worker.crash();
+    // As it is between the two: nothing of it runs, and its report is nowhere.
+    let pid = Pid::from_raw(agent.try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    gone(agent).await;
+    std::fs::create_dir_all(worker.file("aside")).unwrap();
+    let unreported = worker.file("aside/task_001.1.unreported");
+    std::fs::rename(worker.file("attempts/task_001.1"), &unreported).unwrap();
+    worker.start_again();
+
+    let outcome = head.finished(1).await;
+    assert_eq!(code(&outcome), "result_failed", "{outcome:?}");
+    let message = outcome.failure.unwrap().message;
+    assert!(message.ends_with("aside/task_001.1`"), "{message}");
+    let kept = || worker.file("aside/task_001.1/order").exists().then_some(());
+    wait_for("its files are kept", kept, || worker.log()).await;
+    assert!(!unreported.exists());
+    let held = head.seen().hellos[1].held.clone();
+    let held: Vec<_> = held.iter().filter_map(|held| held.attempt).collect();
+    assert_eq!(held, [v1::AttemptId { task: 1, number: 1 }]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,9 @@ use crate::{
     process::{Offsets, Process, Reattach},
 };
 
+/// Ends the name of what was put aside and is not reported yet. A rename needs no room on the disk.
+const UNREPORTED: &str = ".unreported";
+
 /// Ends an attempt that cannot go on, and reports that it came to nothing.
 ///
 /// IMPORTANT: the files go first. An attempt that was reported and is still found at the next
@@ -30,17 +33,64 @@ pub async fn fail(shared: Arc<Shared>, attempt: AttemptId, error: Error) -> Resu
     let files = shared.files(attempt);
     end_process(&files).await;
     let to = shared.aside.clone();
-    let message = match blocking(move || put(&files, to)).await {
-        Ok(Some(path)) => format!("{}; its files are in `{}`", chain(&error), path.display()),
-        Ok(None) => chain(&error),
-        Err(problem) => {
-            tracing::error!(%attempt, error = %problem, "the attempt's files cannot be put aside");
-            chain(&error)
-        }
+    let put = blocking(move || put(&files, to, UNREPORTED)).await;
+    let place = put.unwrap_or_else(|problem| {
+        tracing::error!(%attempt, error = %problem, "the attempt's files cannot be put aside");
+        None
+    });
+    let failure = Failure::new(code(&error), chain(&error));
+    report(&shared, attempt, failure, place).await
+}
+
+/// What a worker that was killed had put aside and not reported.
+pub fn unreported(aside: &Path) -> io::Result<Vec<(AttemptId, PathBuf)>> {
+    let entries = match fs::read_dir(aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
     };
-    let outcome = nothing(Failure::new(code(&error), message), clock::now());
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let name = name.to_str().and_then(|name| name.strip_suffix(UNREPORTED));
+        let first = name.and_then(|name| name.split('-').next());
+        if let (Some(name), Some(Ok(attempt))) = (name, first.map(str::parse)) {
+            found.push((attempt, aside.join(name)));
+        }
+    }
+    Ok(found)
+}
+
+/// Reports what [`unreported`] has found. Why it could not go on is not known any more.
+pub async fn report_late(
+    shared: Arc<Shared>,
+    attempt: AttemptId,
+    place: PathBuf,
+) -> Result<(), Error> {
+    let message = "the worker was killed while it gave this attempt up";
+    let failure = Failure::new(FailureCode::ResultFailed, message);
+    report(&shared, attempt, failure, Some(place)).await
+}
+
+/// Says why an attempt came to nothing, and where its files are, which are no longer unreported then.
+async fn report(
+    shared: &Shared,
+    attempt: AttemptId,
+    mut failure: Failure,
+    place: Option<PathBuf>,
+) -> Result<(), Error> {
+    if let Some(place) = &place {
+        let place = format!("; its files are in `{}`", place.display());
+        failure.message.push_str(&place);
+    }
+    let outcome = nothing(failure, clock::now());
     let body = v1::report::Body::Finished(outcome.into());
     record_report(&shared.spool, attempt, body).await?;
+    let reported = place.map_or(Ok(()), |place| {
+        fs::rename(with_end(&place, UNREPORTED), place)
+    });
+    if let Err(error) = reported {
+        tracing::error!(%attempt, %error, "what was put aside will be reported again");
+    }
     Ok(())
 }
 
@@ -69,9 +119,10 @@ async fn end_process(files: &Files) {
     }
 }
 
-/// Puts an attempt's files aside, the agent's directory among them as `workspace`. Where they are then;
-/// none where there are none. An agent's directory on another file system stays where it is.
-pub(super) fn put(files: &Files, to: PathBuf) -> io::Result<Option<PathBuf>> {
+/// Puts an attempt's files aside, the agent's directory among them as `workspace`. Where they are then,
+/// but for an end of the name; none where there are none. An agent's directory on another file system
+/// stays where it is.
+pub(super) fn put(files: &Files, to: PathBuf, end: &str) -> io::Result<Option<PathBuf>> {
     let Some(name) = files.dir().file_name().filter(|_| files.dir().exists()) else {
         return Ok(None);
     };
@@ -88,8 +139,14 @@ pub(super) fn put(files: &Files, to: PathBuf) -> io::Result<Option<PathBuf>> {
     }
     orchestra_config::durable::create_private_dir(&to)?;
     let path = free_place(&to, name);
-    fs::rename(files.dir(), &path)?;
+    fs::rename(files.dir(), with_end(&path, end))?;
     Ok(Some(path))
+}
+
+fn with_end(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 /// Where [`put`] takes an attempt's files to: a place of their own, as one that was put aside can have
@@ -102,8 +159,16 @@ fn free_place(aside: &Path, name: &OsStr) -> PathBuf {
     });
     let mut places = std::iter::once(aside.join(name)).chain(later);
     places
-        .find(|path| fs::symlink_metadata(path).is_err())
+        .find(|path| {
+            [path, &with_end(path, UNREPORTED)]
+                .iter()
+                .all(|path| is_free(path))
+        })
         .expect("there is always another number")
+}
+
+fn is_free(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err()
 }
 
 /// Where the agent's directory lies once [`put`] was called.
@@ -130,11 +195,33 @@ mod tests {
             fs::create_dir_all(files.dir()).unwrap();
             fs::create_dir_all(files.workspace()).unwrap();
             let told = workspace_after(&files, &aside);
-            let place = put(&files, aside.clone()).unwrap().unwrap();
+            let place = put(&files, aside.clone(), "").unwrap().unwrap();
             assert_eq!(place, aside.join(expected));
             assert_eq!(told, place.join("workspace"));
             assert!(told.is_dir());
         }
+    }
+
+    #[test]
+    fn what_is_not_reported_has_its_place_and_is_found() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (attempts, workspaces) = (tmp.path().join("attempts"), tmp.path().join("workspaces"));
+        let aside = tmp.path().join("aside");
+        assert_eq!(unreported(&aside).unwrap(), []);
+        let id = "task_001.1".parse().unwrap();
+        let files = Files::new(&attempts, &workspaces, id);
+        let mut expected = Vec::new();
+        for _ in 0..2 {
+            fs::create_dir_all(files.dir()).unwrap();
+            let place = put(&files, aside.clone(), UNREPORTED).unwrap().unwrap();
+            assert!(is_free(&place));
+            expected.push((id, place));
+        }
+        fs::create_dir_all(aside.join("task_002.1")).unwrap();
+        fs::create_dir_all(aside.join("other.unreported")).unwrap();
+        let mut found = unreported(&aside).unwrap();
+        found.sort();
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod replay;
 mod run;
 mod set_up;
 
-pub use aside::fail;
+pub use aside::{fail, report_late, unreported};
 pub use machine::StopReason;
 pub use noop::Noops;
 pub use ports::keep as keep_ports;

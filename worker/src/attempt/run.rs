@@ -515,7 +515,7 @@ impl Attempt {
             return remove(&self.files).await;
         }
         let (files, to) = (self.files.clone(), self.shared.aside.clone());
-        let put = blocking(move || aside::put(&files, to)).await;
+        let put = blocking(move || aside::put(&files, to, "")).await;
         put.map(drop).map_err(|source| Error::Dir {
             doing: "put aside",
             path: self.files.dir().to_owned(),
