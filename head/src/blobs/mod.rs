@@ -14,6 +14,7 @@ mod partial;
 mod read;
 mod sweep;
 mod write;
+mod writeback;
 
 use std::{
     fs::{self, File},

@@ -149,3 +149,17 @@ fn what_a_killed_process_left_half_written_is_removed_at_open() {
     let unknown = blobs.read(&digest(b"never"), 10).unwrap_err();
     assert!(matches!(unknown, Error::Unknown(_)), "{unknown}");
 }
+
+#[test]
+fn large_bytes_in_odd_pieces_are_those_that_were_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    let bytes: Vec<u8> = (0..20 << 20).map(|at: u32| (at / 4099) as u8).collect();
+    let digest = digest(&bytes);
+    let mut writer = blobs.writer(digest, bytes.len() as u64).unwrap();
+    for piece in bytes.chunks(65_521) {
+        writer.write(piece).unwrap();
+    }
+    writer.finish().unwrap();
+    assert!(blobs.read(&digest, u64::MAX).unwrap() == bytes);
+}

@@ -11,7 +11,7 @@ use std::{
 use orchestra_types::Digest;
 use sha2::{Digest as _, Sha256};
 
-use super::{Blobs, Error, sync_dir};
+use super::{Blobs, Error, sync_dir, writeback};
 use crate::points;
 
 /// Bytes being stored. Dropped before `finish`, it leaves nothing.
@@ -87,7 +87,9 @@ impl Writer {
         part.hash.update(bytes);
         let written = points::reach("blob.write");
         let written = written.and_then(|()| part.temp.file.write_all(bytes));
-        written.map_err(|source| Error::io("write", &part.temp.path, source))
+        written.map_err(|source| Error::io("write", &part.temp.path, source))?;
+        writeback::begin(&part.temp.file, part.written, bytes.len() as u64);
+        Ok(())
     }
 
     /// No more bytes come: makes them durable under their name, if they are those that were
