@@ -10,6 +10,7 @@ use crate::{
     client::Client,
     error::{Error, OrFailed, Result},
     exit::Exit,
+    local::joined,
     ui::{Ui, again::Again},
 };
 
@@ -82,7 +83,14 @@ impl App {
 
     /// A connection to the head.
     pub async fn connect(&self) -> Result<Client> {
-        Client::connect(self.state.client(), self.head.as_deref()).await
+        let connected = Client::connect(self.state.client(), self.head.as_deref()).await;
+        match connected {
+            // To start one is no way out there.
+            Err(error) if error.exit() == Exit::HeadNotRunning => {
+                joined::refuse(&self.state, error.exit()).and(Err(error))
+            }
+            connected => connected,
+        }
     }
 
     /// This machine.

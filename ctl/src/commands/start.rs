@@ -14,7 +14,7 @@ use crate::{
     json::fleet::Worker,
     local::{
         daemon::{Role, Starting, make_private_dir},
-        record,
+        joined, record,
     },
     ui::style::{Line, Style},
 };
@@ -58,6 +58,7 @@ pub struct Args {
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     app.config()?;
     agents::each_once(&args.agents)?;
+    joined::refuse(&app.state, Exit::Usage)?;
     make_private_dir(app.state.path())?;
     let lock = lock(app).await?;
     let report = bring_up(app, &args).await?;

@@ -2,5 +2,6 @@
 //! program.
 
 pub mod daemon;
+pub mod joined;
 pub mod process;
 pub mod record;

@@ -1,0 +1,55 @@
+//! A state directory that `orchestra-worker join` has made: its worker belongs to a head elsewhere.
+
+use orchestra_config::StateDir;
+
+use crate::{
+    error::{Error, Result},
+    exit::Exit,
+};
+
+/// Refuses a directory that has a worker and no head: what starts or asks a head there would take
+/// the worker away from its own one.
+pub fn refuse(state: &StateDir, exit: Exit) -> Result<()> {
+    let Some(head) = head_of(state) else {
+        return Ok(());
+    };
+    let dir = state.path().display();
+    let text = format!("`{dir}` belongs to a worker that has joined the head at {head}");
+    Err(Error::new(exit, text).hint(format!(
+        "`orchestra-worker --state {dir}` starts it; name another directory with `--state DIR`, or remove this one to give the membership up"
+    )))
+}
+
+/// The head that the worker of this directory has joined; none where a head was started here.
+fn head_of(state: &StateDir) -> Option<String> {
+    if state.head().exists() {
+        return None;
+    }
+    let endpoint = state.worker().join("pki").join("endpoint");
+    let text = std::fs::read_to_string(endpoint).ok()?;
+    Some(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_directory_with_a_worker_and_no_head_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path());
+        let refuse = |state| super::refuse(state, Exit::Usage);
+        assert!(refuse(&state).is_ok());
+        let pki = state.worker().join("pki");
+        std::fs::create_dir_all(&pki).unwrap();
+        assert!(refuse(&state).is_ok(), "it has not joined yet");
+        std::fs::write(pki.join("endpoint"), "h:7117\n").unwrap();
+        let refused = refuse(&state).unwrap_err().to_string();
+        assert!(
+            refused.ends_with("has joined the head at h:7117"),
+            "{refused}"
+        );
+        std::fs::create_dir(state.head()).unwrap();
+        assert!(refuse(&state).is_ok());
+    }
+}
