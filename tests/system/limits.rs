@@ -130,7 +130,7 @@ rules:
         ensure!(message.ends_with('?'), "it does not ask: {message}");
         let advice = reason["advice"].as_str().unwrap_or_default();
         ensure!(
-            message.contains(&format!("`ctl budget {task}`")),
+            message.contains(&format!("`ctl budget {task} --tokens +100k`")),
             "{message}"
         );
         ensure!(advice.contains("--tokens +100k"), "{advice}");
@@ -143,7 +143,7 @@ rules:
 
         // Queued again it waits for the same, and whoever did that is told.
         let again = cluster.ctl(&["retry", &task])?.ok()?;
-        let raise = format!("`ctl budget {task}`");
+        let raise = format!("`ctl budget {task} --tokens +100k`");
         again.complains(&[&format!("{task} waits: the budget of {task}"), &raise])?;
 
         cluster.ctl(&["budget", &task, "--tokens", "+100k"])?.ok()?;

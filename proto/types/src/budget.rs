@@ -76,6 +76,32 @@ impl fmt::Display for Spent {
     }
 }
 
+/// A limit that is used up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    words: String,
+    raise: &'static str,
+}
+
+impl Limit {
+    fn new(words: String, raise: &'static str) -> Self {
+        Self { words, raise }
+    }
+
+    /// The option of `ctl budget` that raises it, as `--attempts +1`.
+    #[must_use]
+    pub fn raise(&self) -> &'static str {
+        self.raise
+    }
+}
+
+/// In words: `200000 tokens`.
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
 impl Budget {
     /// Whether nothing is limited.
     #[must_use]
@@ -83,24 +109,25 @@ impl Budget {
         *self == Self::default()
     }
 
-    /// The first limit that stops a running agent, in words: `200000 tokens`.
+    /// The first limit that stops a running agent.
     #[must_use]
-    pub fn reached(&self, spent: &Spent) -> Option<String> {
+    pub fn reached(&self, spent: &Spent) -> Option<Limit> {
         if let Some(limit) = self.tokens.filter(|limit| spent.tokens >= *limit) {
-            return Some(format!("{limit} tokens"));
+            return Some(Limit::new(format!("{limit} tokens"), "--tokens +100k"));
         }
         if let Some(limit) = self.cost_microusd.filter(|l| spent.cost_microusd >= *l) {
-            return Some(Usd(limit).to_string());
+            return Some(Limit::new(Usd(limit).to_string(), "--usd +1"));
         }
         let time = self.time.filter(|limit| spent.time >= *limit);
-        time.map(|limit| format!("{} of running", Seconds(limit)))
+        time.map(|limit| Limit::new(format!("{} of running", Seconds(limit)), "--time +1h"))
     }
 
     /// The first limit that stands against another attempt.
     #[must_use]
-    pub fn forbids_start(&self, spent: &Spent) -> Option<String> {
+    pub fn forbids_start(&self, spent: &Spent) -> Option<Limit> {
         let attempts = self.attempts.filter(|limit| spent.attempts >= *limit);
-        let attempts = attempts.map(|limit| format!("{limit} attempts"));
+        let attempts =
+            attempts.map(|limit| Limit::new(format!("{limit} attempts"), "--attempts +1"));
         self.reached(spent).or(attempts)
     }
 

@@ -1,6 +1,6 @@
 //! What a budget that is used up keeps from starting: a queued task is held, or a person is asked.
 
-use orchestra_types::{Failure, FailureCode, TaskId, Timestamp};
+use orchestra_types::{Failure, FailureCode, Limit, TaskId, Timestamp};
 
 use super::{Budgets, Owner};
 use crate::{
@@ -19,7 +19,7 @@ impl Budgets {
     }
 
     /// The owner whose limit has been reached, and which limit.
-    fn reached(&self, now: Timestamp, owners: &[Owner]) -> Option<(Owner, String)> {
+    fn reached(&self, now: Timestamp, owners: &[Owner]) -> Option<(Owner, Limit)> {
         owners.iter().find_map(|owner| {
             let ledger = self.ledger(owner)?;
             let limit = ledger.budget.reached(&ledger.total(now))?;
@@ -27,13 +27,14 @@ impl Budgets {
         })
     }
 
-    fn why(&self, owner: &Owner, limit: &str, now: Timestamp) -> Failure {
+    fn why(&self, owner: &Owner, limit: &Limit, now: Timestamp) -> Failure {
         let used = self.ledger(owner).map(|l| l.total(now)).unwrap_or_default();
+        let raise = limit.raise();
         match owner {
             Owner::Task(id) => {
                 let text = format!(
                     "the budget of {id} is used up at {limit} (used: {used}); its work so far is \
-                     kept. Shall it go on with more, by `ctl budget {id}`?"
+                     kept. Shall it go on with more, by `ctl budget {id} {raise}`?"
                 );
                 Failure::new(FailureCode::BudgetExceeded, text)
             }
@@ -41,8 +42,9 @@ impl Budgets {
                 let name = self.projects.get(id).map_or("", |p| p.name.as_str());
                 let text = format!(
                     "project {name} has used up its budget of the day at {limit} (used: {used}); \
-                     its tasks go on tomorrow (UTC), or with more, as `ctl budget --project {name} \
-                     --tokens +100k`"
+                     its tasks go on tomorrow (UTC), or with more, as `ctl budget --project {} \
+                     {raise}`",
+                    in_a_shell(name)
                 );
                 Failure {
                     resets_at: Some(self.midnight()),
@@ -76,6 +78,15 @@ impl Budgets {
         self.let_go(id);
         self.until_midnight += usize::from(why.resets_at.is_some());
         self.held.insert(id, why);
+    }
+}
+
+/// A name as one word of a command line.
+fn in_a_shell(name: &str) -> String {
+    let safe = |c: char| c.is_alphanumeric() || "/._-+:,@%=".contains(c);
+    match !name.is_empty() && name.chars().all(safe) {
+        true => name.to_owned(),
+        false => format!("'{}'", name.replace('\'', r"'\''")),
     }
 }
 
@@ -163,5 +174,18 @@ impl Core {
             self.enqueue(now, id);
             step.messages.push(crate::Message::Changed { task: id });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_a_shell;
+
+    #[test]
+    fn a_name_is_one_word() {
+        assert_eq!(in_a_shell("web-2.0"), "web-2.0");
+        assert_eq!(in_a_shell("my proj"), "'my proj'");
+        assert_eq!(in_a_shell("it's"), r"'it'\''s'");
+        assert_eq!(in_a_shell(""), "''");
     }
 }

@@ -153,7 +153,10 @@ fn a_running_attempt_is_stopped_at_its_budget_and_the_task_asks() {
         text.contains("100 tokens") && text.contains("130 tokens"),
         "{text}"
     );
-    assert!(text.ends_with('?'), "it asks: {text}");
+    assert!(
+        text.ends_with("by `ctl budget task_001 --tokens +100k`?"),
+        "it asks: {text}"
+    );
     assert_eq!(bench.core.task(id).unwrap().row.failures, 0, "not charged");
 }
 
@@ -336,6 +339,20 @@ fn a_parent_must_exist_and_trees_have_a_depth() {
         bench.submit(vec![below(last)]),
         Reply::SubmitRefused(SubmitRefused::TooDeep { .. })
     ));
+}
+
+#[test]
+fn a_project_is_told_how_to_raise_the_limit_that_is_used_up() {
+    let mut bench = with_config(Config {
+        budget_default: budget("1attempts"),
+        ..Config::default()
+    });
+    let first = bench.add(in_project("p"));
+    let _ = end(&mut bench, attempt(first, 1), 1, None);
+    let second = bench.add(in_project("p"));
+    let (_, text) = reason(&bench, second);
+    let raise = "`ctl budget --project p-name --attempts +1`";
+    assert!(text.ends_with(raise), "{text}");
 }
 
 #[test]
