@@ -58,12 +58,23 @@ pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
     if matches!(command, CtlCommand::Start(_) | CtlCommand::Demo(_)) {
         return dispatch(app, command).await;
     }
+    let stops = matches!(command, CtlCommand::Stop(_));
     tokio::select! {
         ended = dispatch(app, command) => ended,
-        _ = tokio::signal::ctrl_c() => {
-            Err(Error::new(Exit::Interrupted, "interrupted; what is queued or running goes on"))
-        },
+        _ = tokio::signal::ctrl_c() => Err(interrupted(stops)),
     }
+}
+
+/// What goes on without the command. A stop that has begun is not taken back.
+fn interrupted(stops: bool) -> Error {
+    let goes_on = match stops {
+        false => "interrupted; what is queued or running goes on",
+        true => {
+            "interrupted; the stop goes on: nothing new begins, and the head ends when nothing \
+             runs; `ctl stop --now` stops the agents"
+        }
+    };
+    Error::new(Exit::Interrupted, goes_on)
 }
 
 async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
