@@ -50,6 +50,15 @@ fn printed_pid(head: &FakeHead, task: u64) -> u32 {
     pid.parse().unwrap()
 }
 
+/// Has task 1 run for long in an empty directory. The agent's pid.
+async fn sleeper(head: &FakeHead) -> u32 {
+    let line = "echo pid $$; exec sleep 600";
+    head.order(order::Body::Start(shell(1, line, Place::Empty, LONG)))
+        .await;
+    head.said(1, "pid ").await;
+    printed_pid(head, 1)
+}
+
 async fn gone(pid: u32) {
     let look = || (!is_alive(pid)).then_some(());
     wait_for("the end of the agent", look, || format!("{pid} lives")).await;
@@ -328,11 +337,7 @@ async fn a_runner_that_is_not_there_is_a_failure_that_says_so() {
 async fn an_attempt_whose_record_cannot_be_read_is_put_aside_and_reported_once() {
     let head = FakeHead::start().await;
     let mut worker = Worker::start(&head);
-    let line = "echo pid $$; exec sleep 600";
-    head.order(order::Body::Start(shell(1, line, Place::Empty, LONG)))
-        .await;
-    head.said(1, "pid ").await;
-    let agent = printed_pid(&head, 1);
+    let agent = sleeper(&head).await;
     worker.crash();
     std::fs::write(worker.file("attempts/task_001.1/attempt.json"), "{").unwrap();
     worker.start_again();
@@ -356,11 +361,7 @@ async fn an_attempt_whose_record_cannot_be_read_is_put_aside_and_reported_once()
 async fn what_was_put_aside_by_a_worker_that_was_killed_is_reported_by_the_next_one() {
     let head = FakeHead::start().await;
     let mut worker = Worker::start(&head);
-    let line = "echo pid $$; exec sleep 600";
-    head.order(order::Body::Start(shell(1, line, Place::Empty, LONG)))
-        .await;
-    head.said(1, "pid ").await;
-    let agent = printed_pid(&head, 1);
+    let agent = sleeper(&head).await;
     worker.crash();
     // As it is between the two: nothing of it runs, and its report is nowhere.
     let pid = Pid::from_raw(agent.try_into().unwrap()).unwrap();
@@ -387,10 +388,7 @@ async fn what_was_put_aside_by_a_worker_that_was_killed_is_reported_by_the_next_
 async fn an_attempt_of_which_only_its_last_report_is_left_is_held_until_that_is_acknowledged() {
     let mut head = FakeHead::start().await;
     let mut worker = Worker::start(&head);
-    let line = "echo pid $$; exec sleep 600";
-    head.order(order::Body::Start(shell(1, line, Place::Empty, LONG)))
-        .await;
-    head.said(1, "pid ").await;
+    sleeper(&head).await;
     worker.crash();
     head.go_away().await;
     std::fs::write(worker.file("attempts/task_001.1/attempt.json"), "{").unwrap();
