@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Subcommand;
+use orchestra_types::shell;
 
 use crate::cli::{CtlCommand, Global};
 
@@ -50,7 +51,7 @@ impl Again {
 
     fn typed<'v>(options: impl Iterator<Item = (&'static str, &'v OsStr)>) -> Self {
         let text: String = options
-            .map(|(option, value)| format!(" {option} {}", word(&value.to_string_lossy())))
+            .map(|(option, value)| format!(" {option} {}", shell::word(&value.to_string_lossy())))
             .collect();
         // Made once for each command line, so that whoever prints is still copied freely.
         Self(Box::leak(text.into_boxed_str()))
@@ -97,16 +98,6 @@ fn names_command(after: &str) -> bool {
         .take_while(|c| c.is_ascii_lowercase() || *c == '-')
         .collect();
     CtlCommand::has_subcommand(&name)
-}
-
-/// `text` as one word for a shell.
-fn word(text: &str) -> Cow<'_, str> {
-    let safe = |c: char| c.is_alphanumeric() || "/._-+:,@%=".contains(c);
-    if !text.is_empty() && text.chars().all(safe) {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")))
-    }
 }
 
 #[cfg(test)]

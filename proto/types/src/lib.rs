@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod outcome;
 pub mod runner;
 mod schedule;
+pub mod shell;
 pub mod spec;
 pub mod status;
 pub mod time;

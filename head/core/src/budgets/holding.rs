@@ -1,6 +1,6 @@
 //! What a budget that is used up keeps from starting: a queued task is held, or a person is asked.
 
-use orchestra_types::{Failure, FailureCode, Limit, TaskId, Timestamp};
+use orchestra_types::{Failure, FailureCode, Limit, TaskId, Timestamp, shell};
 
 use super::{Budgets, Owner};
 use crate::{
@@ -44,7 +44,7 @@ impl Budgets {
                     "project {name} has used up its budget of the day at {limit} (used: {used}); \
                      its tasks go on tomorrow (UTC), or with more, as `ctl budget --project {} \
                      {raise}`",
-                    in_a_shell(name)
+                    shell::word(name)
                 );
                 Failure {
                     resets_at: Some(self.midnight()),
@@ -78,15 +78,6 @@ impl Budgets {
         self.let_go(id);
         self.until_midnight += usize::from(why.resets_at.is_some());
         self.held.insert(id, why);
-    }
-}
-
-/// A name as one word of a command line.
-fn in_a_shell(name: &str) -> String {
-    let safe = |c: char| c.is_alphanumeric() || "/._-+:,@%=".contains(c);
-    match !name.is_empty() && name.chars().all(safe) {
-        true => name.to_owned(),
-        false => format!("'{}'", name.replace('\'', r"'\''")),
     }
 }
 
@@ -174,18 +165,5 @@ impl Core {
             self.enqueue(now, id);
             step.messages.push(crate::Message::Changed { task: id });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::in_a_shell;
-
-    #[test]
-    fn a_name_is_one_word() {
-        assert_eq!(in_a_shell("web-2.0"), "web-2.0");
-        assert_eq!(in_a_shell("my proj"), "'my proj'");
-        assert_eq!(in_a_shell("it's"), r"'it'\''s'");
-        assert_eq!(in_a_shell(""), "''");
     }
 }
