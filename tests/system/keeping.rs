@@ -25,6 +25,10 @@ pub fn tests() -> Vec<Test> {
         ),
         Test::new("a_compacted_store_serves_what_it_served", compacts),
         Test::new("a_purge_removes_what_is_due_and_says_what", purges),
+        Test::new(
+            "a_worker_keeps_no_more_caches_than_its_configuration_says",
+            keeps_within_its_quota,
+        ),
     ]
 }
 
@@ -361,4 +365,29 @@ fn clear(output: Output, code: i32, names: &[&str]) -> anyhow::Result<()> {
     );
     ensure!(!output.stderr.contains("panicked"), "it panicked\n{output}");
     Ok(())
+}
+
+fn keeps_within_its_quota() -> anyhow::Result<()> {
+    let setup = Setup::new().config("worker: {keep: {quota: 1MiB, bundles: 2h}}\n");
+    scene(setup, |cluster| {
+        let bundles = cluster.state().join("worker/cache/bundles");
+        let (large, small) = (bundles.join("large"), bundles.join("small"));
+        fs::create_dir_all(&bundles)?;
+        fs::write(&large, vec![1; 2 << 20])?;
+        fs::write(&small, "used after the other")?;
+        let would = cluster.json(&["workers", "gc", "--dry-run"])?;
+        let whys = |document: &Value| -> Vec<String> {
+            let removals = document["removals"].as_array().into_iter().flatten();
+            removals.map(|r| r["why"].to_string()).collect()
+        };
+        ensure!(whys(&would) == ["\"more than 1MiB are kept\""], "{would:#}");
+        ensure!(large.exists(), "a dry run removes");
+        cluster.ctl(&["workers", "gc"])?.ok()?;
+        ensure!(!large.exists() && small.exists(), "the wrong one");
+        let hours_ago = SystemTime::now() - Duration::from_secs(3 * 3600);
+        fs::File::open(&small)?.set_modified(hours_ago)?;
+        let gone = cluster.json(&["workers", "gc"])?;
+        ensure!(whys(&gone) == ["\"not used for 2h\""], "{gone:#}");
+        Ok(())
+    })
 }

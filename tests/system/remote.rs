@@ -83,7 +83,7 @@ fn keeps_house() -> anyhow::Result<()> {
         let removal = &would["removals"][0];
         let path = removal["path"].as_str().unwrap_or_default();
         ensure!(path.ends_with("bundles/old"), "{would:#}");
-        ensure!(removal["why"] == "not used for 7 days", "{would:#}");
+        ensure!(removal["why"] == "not used for 7d", "{would:#}");
         ensure!(bundle.exists(), "a dry run removes");
         cluster.ctl(&gc)?.ok()?.complains(&["are free again"])?;
         ensure!(!bundle.exists(), "it is still there");

@@ -116,12 +116,21 @@ async fn serve(
     let mut tasks = JoinSet::new();
     let disks = vec![home.attempts(), workspaces(&setup, home)];
     let (room, space) = watch::channel(Room::look(&disks));
-    let info = describe(&mut tasks, identity.clone(), setup.slots, can, seen, space);
+    let info = describe(
+        &mut tasks,
+        identity.clone(),
+        setup.slots,
+        can,
+        seen,
+        space.clone(),
+    );
     // In one task: they look at the same moments, and so that is one wake-up of one thread.
     tasks.spawn(async {
         tokio::join!(room::keep(disks, room), registry.keep(runners));
     });
-    let (housekeeper, housekeeping) = Housekeeper::new(Places::below(&setup.state.worker()));
+    let places = Places::below(&setup.state.worker());
+    let (housekeeper, housekeeping) =
+        Housekeeper::new(places, setup.config.worker.keep, space.clone());
     tasks.spawn(housekeeper.run());
     let stop = CancellationToken::new();
     let session_ended = session::start(Session {

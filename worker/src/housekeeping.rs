@@ -1,18 +1,25 @@
-//! Housekeeping of a running worker: at its start, every few hours, and when a person asks for it.
+//! Housekeeping of a running worker: at its start, every few hours, when its disk is full, and when a
+//! person asks for it.
 
 use std::time::Duration;
 
+use orchestra_config::KeepConfig;
 use orchestra_proto::v1;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{JoinError, spawn_blocking},
     time::{Instant, sleep_until},
 };
 
-use crate::gc::{self, Places};
+use crate::{
+    gc::{self, Places},
+    room::Room,
+};
 
 /// How often caches are looked at.
 const EVERY: Duration = Duration::from_secs(6 * 3600);
+/// How often on a full disk: what an attempt needed may be needed no more.
+const EVERY_WHEN_FULL: Duration = Duration::from_secs(600);
 /// How many may ask while the one before is served; others are not answered.
 const ASKS_BOUND: usize = 4;
 
@@ -34,6 +41,8 @@ pub struct Handle {
 #[derive(Debug)]
 pub struct Housekeeper {
     places: Places,
+    keep: KeepConfig,
+    room: watch::Receiver<Room>,
     asks: mpsc::Receiver<Ask>,
     answers: mpsc::Sender<v1::GarbageCollected>,
 }
@@ -59,11 +68,13 @@ impl Handle {
 
 impl Housekeeper {
     /// One that has not begun.
-    pub fn new(places: Places) -> (Self, Handle) {
+    pub fn new(places: Places, keep: KeepConfig, room: watch::Receiver<Room>) -> (Self, Handle) {
         let (asks, inbox) = mpsc::channel(ASKS_BOUND);
         let (outbox, answers) = mpsc::channel(ASKS_BOUND);
         let keeper = Self {
             places,
+            keep,
+            room,
             asks: inbox,
             answers: outbox,
         };
@@ -72,7 +83,7 @@ impl Housekeeper {
 
     /// Keeps house until nobody can ask any more.
     pub async fn run(mut self) {
-        let mut due = Instant::now();
+        let (mut due, mut known_full) = (Instant::now(), false);
         loop {
             let asked = tokio::select! {
                 asked = self.asks.recv() => match asked {
@@ -80,11 +91,13 @@ impl Housekeeper {
                     None => return,
                 },
                 () = sleep_until(due) => None,
+                () = becomes_full(&mut self.room, &mut known_full) => None,
             };
             let dry_run = asked.is_some_and(|ask| ask.dry_run);
             let collected = self.collect(dry_run).await;
             if !dry_run {
-                due = Instant::now() + EVERY;
+                let is_full = self.room.borrow().lacking().is_some();
+                due = Instant::now() + if is_full { EVERY_WHEN_FULL } else { EVERY };
             }
             if let Some(Ask { request, .. }) = asked {
                 let (garbage, error) = match collected {
@@ -103,13 +116,66 @@ impl Housekeeper {
     }
 
     async fn collect(&self, dry_run: bool) -> Result<v1::Garbage, JoinError> {
-        let places = self.places.clone();
-        let collected = spawn_blocking(move || gc::collect(&places, dry_run)).await;
+        let (places, keep) = (self.places.clone(), self.keep);
+        let collected = spawn_blocking(move || gc::collect(&places, &keep, dry_run)).await;
         match &collected {
             Ok(garbage) if dry_run || garbage.removals.is_empty() => {}
             Ok(garbage) => tracing::info!(bytes = garbage.bytes, "housekeeping is done"),
             Err(error) => tracing::error!(%error, "housekeeping failed"),
         }
         collected
+    }
+}
+
+/// The disk has become full; `known` is whether that was so the last time. Never resolves when nobody
+/// looks at the disk any more. May be dropped and called again at any time.
+async fn becomes_full(room: &mut watch::Receiver<Room>, known: &mut bool) {
+    loop {
+        let was = *known;
+        *known = room.borrow_and_update().lacking().is_some();
+        if *known && !was {
+            return;
+        }
+        if room.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_becomes_full_is_served_once_and_one_that_fills_again_once_more() {
+        let room = |free| Room {
+            total: 1 << 40,
+            free,
+            ..Room::default()
+        };
+        let (told, mut seen) = watch::channel(room(1));
+        let mut known = false;
+        let mut is_told = || {
+            let looking = pin!(becomes_full(&mut seen, &mut known));
+            looking
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready()
+        };
+        assert!(is_told(), "full from the beginning");
+        assert!(!is_told());
+        told.send_replace(room(2));
+        assert!(!is_told(), "as full as before");
+        told.send_replace(room(1 << 39));
+        assert!(!is_told());
+        told.send_replace(room(1));
+        assert!(is_told());
+        assert!(!is_told());
+        drop(told);
+        assert!(!is_told());
     }
 }

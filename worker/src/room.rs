@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::{clock, frames};
 
-/// How much must be free for anything new: 64 MiB, or a tenth of a small disk.
+/// 64 MiB, or a tenth of a small disk.
 const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 /// How often the disks are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -67,8 +67,21 @@ impl Room {
     /// How much must be freed before anything new comes; none while there is room.
     #[must_use]
     pub fn lacking(&self) -> Option<u64> {
-        let reserve = RESERVE_BYTES.min(self.total / 10);
+        let reserve = self.reserve();
         (self.free < reserve).then(|| reserve - self.free)
+    }
+
+    /// How much housekeeping is to free: nothing while there is room, else what is lacking, and as much
+    /// again as must be free, or the next file would fill the disk again.
+    #[must_use]
+    pub fn wanting(&self) -> u64 {
+        self.lacking()
+            .map_or(0, |lacking| lacking.saturating_add(self.reserve()))
+    }
+
+    /// How much must be free for anything new.
+    fn reserve(&self) -> u64 {
+        RESERVE_BYTES.min(self.total / 10)
     }
 
     /// The runners as they are with this room: none is ready on a full disk.

@@ -15,8 +15,8 @@ mod value;
 pub use identity::{machine_id, worker_id};
 pub use load::{Error, load, parse};
 pub use model::{
-    AgentRunner, BudgetsConfig, Config, ContextConfig, EventsConfig, HeadConfig, LimitsConfig,
-    Ports, Price, Protocol, QueueConfig, RunnerConfig, TelemetryConfig, WorkerConfig,
+    AgentRunner, BudgetsConfig, Config, ContextConfig, EventsConfig, HeadConfig, KeepConfig,
+    LimitsConfig, Ports, Price, Protocol, QueueConfig, RunnerConfig, TelemetryConfig, WorkerConfig,
 };
 pub use project::{PROJECT_FILE, ProjectConfig, SetupConfig, load_project};
 pub use state_dir::StateDir;

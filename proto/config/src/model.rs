@@ -7,6 +7,8 @@ use std::{
 use orchestra_types::{AccountName, Budget, Priority, RunnerName, limits};
 use serde::Deserialize;
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -84,6 +86,8 @@ pub struct WorkerConfig {
     /// How long running agents may take to end when the worker is stopped. Default: 15s.
     #[serde(deserialize_with = "crate::value::optional_stop_within")]
     pub stop_within: Option<Duration>,
+    /// How much of what nobody uses stays, and for how long.
+    pub keep: KeepConfig,
 }
 
 impl WorkerConfig {
@@ -135,6 +139,43 @@ pub struct LimitsConfig {
     /// How much of each stream of its output is kept, beside its last lines. Default: 1GiB.
     #[serde(deserialize_with = "crate::value::optional_output")]
     pub output: Option<u64>,
+}
+
+/// `worker: keep:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeepConfig {
+    /// Most bytes of all of it: above this, what can be had again goes before its time.
+    #[serde(deserialize_with = "crate::value::any_size")]
+    pub quota: u64,
+    /// How long what a build left stays in an attempt that was put aside.
+    #[serde(deserialize_with = "crate::value::long_duration")]
+    pub build_output: Duration,
+    /// How long a work tree made in advance stays unused.
+    #[serde(deserialize_with = "crate::value::long_duration")]
+    pub spares: Duration,
+    /// How long bytes fetched from the head stay unused.
+    #[serde(deserialize_with = "crate::value::long_duration")]
+    pub bundles: Duration,
+    /// How long a project's repository stays unused.
+    #[serde(deserialize_with = "crate::value::long_duration")]
+    pub repositories: Duration,
+    /// How long an attempt that was put aside stays.
+    #[serde(deserialize_with = "crate::value::long_duration")]
+    pub aside: Duration,
+}
+
+impl Default for KeepConfig {
+    fn default() -> Self {
+        Self {
+            quota: 20 << 30,
+            build_output: DAY,
+            spares: 7 * DAY,
+            bundles: 7 * DAY,
+            repositories: 30 * DAY,
+            aside: 14 * DAY,
+        }
+    }
 }
 
 /// `runners: NAME:`
@@ -311,7 +352,6 @@ pub struct RetentionConfig {
 
 impl Default for RetentionConfig {
     fn default() -> Self {
-        const DAY: Duration = Duration::from_secs(24 * 3600);
         Self {
             finished_for: 30 * DAY,
             finished_max: 100_000,

@@ -156,6 +156,11 @@ pub(crate) fn processors<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>,
     Ok(Some((processors * 1000.0).round() as u64))
 }
 
+/// Bytes, none allowed.
+pub(crate) fn any_size<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    size(d, 0, "")
+}
+
 /// `512MiB`, `8GiB`: a whole number and its unit.
 fn size<'de, D: Deserializer<'de>>(d: D, min: u64, too_small: &str) -> Result<u64, D::Error> {
     let text = String::deserialize(d)?;

@@ -4,7 +4,12 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Timestamp, id::ParseIdError, limits, time::parse_duration};
+use crate::{
+    Timestamp,
+    id::ParseIdError,
+    limits,
+    time::{parse_duration, write_duration},
+};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 const MINUTE_MS: u64 = 60 * 1000;
@@ -78,31 +83,12 @@ impl Recurrence {
 impl fmt::Display for Recurrence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Every(every) => write!(f, "every {}", exact(*every)),
+            Self::Every(every) => write!(f, "every {}", write_duration(*every)),
             Self::Daily { minute, .. } => {
                 write!(f, "daily at {:02}:{:02}", minute / 60, minute % 60)
             }
         }
     }
-}
-
-/// A duration in the words in which it is read: `1h30m`.
-fn exact(duration: Duration) -> String {
-    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let mut text = String::new();
-    for (unit, name) in [
-        (DAY_MS, "d"),
-        (3_600_000, "h"),
-        (MINUTE_MS, "m"),
-        (1000, "s"),
-        (1, "ms"),
-    ] {
-        if rest >= unit {
-            text += &format!("{}{name}", rest / unit);
-            rest %= unit;
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -57,6 +57,26 @@ pub fn parse_duration(text: &str) -> Result<Duration, crate::id::ParseIdError> {
     Ok(total)
 }
 
+/// A duration in the words in which it is read: `1h30m`. Exact to the millisecond.
+#[must_use]
+pub fn write_duration(duration: Duration) -> String {
+    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (unit, name) in [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+        (1, "ms"),
+    ] {
+        if rest >= unit {
+            text += &format!("{}{name}", rest / unit);
+            rest %= unit;
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::parse_duration;

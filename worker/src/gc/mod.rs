@@ -7,17 +7,23 @@ mod plan;
 mod remove;
 mod survey;
 
+use std::slice;
+
+use orchestra_config::KeepConfig;
 use orchestra_proto::v1;
 use orchestra_types::limits;
 
 pub use plan::{Item, Kind, Removal, Why, plan};
 pub use survey::Places;
 
+use crate::room::Room;
+
 /// Removes what may be removed, or finds out what that is. Reads all directories: call it from a
 /// blocking thread.
 #[must_use]
-pub fn collect(places: &Places, dry_run: bool) -> v1::Garbage {
-    let mut removals = look(places);
+pub fn collect(places: &Places, keep: &KeepConfig, dry_run: bool) -> v1::Garbage {
+    let room = Room::look(slice::from_ref(&places.attempts));
+    let mut removals = look(places, keep, room.wanting());
     if !dry_run {
         removals.retain(sweep);
     }
@@ -40,9 +46,9 @@ fn in_words(removal: &Removal) -> v1::Removal {
     }
 }
 
-/// Finds out what may be removed. Nothing is changed.
-fn look(places: &Places) -> Vec<Removal> {
-    plan(survey::items(places))
+/// Finds out what may be removed when so many bytes are to become free. Nothing is changed.
+fn look(places: &Places, keep: &KeepConfig, wanted: u64) -> Vec<Removal> {
+    plan(survey::items(places), keep, wanted)
 }
 
 /// Removes one, unless somebody has begun to use it; whether it is gone. What could not be removed is

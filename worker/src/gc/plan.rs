@@ -2,9 +2,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Above this, caches go before their time: 20 GiB.
-pub const QUOTA_BYTES: u64 = 20 << 30;
+use orchestra_config::KeepConfig;
+use orchestra_types::time::write_duration;
 
 /// What something is. In this order things go when there is too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,12 +34,13 @@ impl Kind {
     }
 
     /// How long nobody may have used it before it goes.
-    fn keeps(self) -> Duration {
+    fn keeps(self, keep: &KeepConfig) -> Duration {
         match self {
-            Self::BuildOutput => DAY,
-            Self::Spare | Self::Bundle => 7 * DAY,
-            Self::Aside => 14 * DAY,
-            Self::Repository => 30 * DAY,
+            Self::BuildOutput => keep.build_output,
+            Self::Spare => keep.spares,
+            Self::Bundle => keep.bundles,
+            Self::Aside => keep.aside,
+            Self::Repository => keep.repositories,
         }
     }
 
@@ -77,17 +77,31 @@ pub enum Why {
         keeps: Duration,
     },
     /// There is more than the quota, and it is the next that can be had again.
-    Quota,
+    Quota {
+        /// How many bytes are kept.
+        bytes: u64,
+    },
+    /// The disk has no room for anything new, and it is the next that can be had again.
+    DiskFull,
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Idle { keeps } => {
-                write!(f, "not used for {} days", keeps.as_secs() / DAY.as_secs())
-            }
-            Self::Quota => write!(f, "more than {} GiB are kept", QUOTA_BYTES >> 30),
+            Self::Idle { keeps } => write!(f, "not used for {}", write_duration(*keeps)),
+            Self::Quota { bytes } => write!(f, "more than {} are kept", size(*bytes)),
+            Self::DiskFull => f.write_str("the disk is full"),
         }
+    }
+}
+
+/// A size as the configuration has it: `20GiB`.
+fn size(bytes: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let whole = |(_, shift): &(&str, u32)| bytes.trailing_zeros() >= *shift;
+    match units.into_iter().find(whole) {
+        Some((unit, shift)) if bytes > 0 => format!("{}{unit}", bytes >> shift),
+        Some(_) | None => format!("{bytes} bytes"),
     }
 }
 
@@ -100,30 +114,32 @@ pub struct Removal {
     pub why: Why,
 }
 
-/// What goes, in the order in which it does: by age first, then for the quota.
+/// What goes, in the order in which it does: by age first, then for the quota, then until `wanted`
+/// bytes of a full disk are free.
 #[must_use]
-pub fn plan(items: Vec<Item>) -> Vec<Removal> {
-    let is_old = |item: &Item| !item.in_use && item.idle >= item.kind.keeps();
+pub fn plan(items: Vec<Item>, keep: &KeepConfig, wanted: u64) -> Vec<Removal> {
+    let is_old = |item: &Item| !item.in_use && item.idle >= item.kind.keeps(keep);
     let (old, mut rest): (Vec<_>, Vec<_>) = items.into_iter().partition(is_old);
-    let mut removals: Vec<_> = old.into_iter().map(by_age).collect();
     let mut kept: u64 = rest.iter().map(|item| item.bytes).sum();
+    let mut freed: u64 = old.iter().map(|item| item.bytes).sum();
+    let mut removals: Vec<_> = old.into_iter().map(|item| by_age(item, keep)).collect();
     rest.retain(|item| !item.in_use && item.kind.can_be_had_again());
     rest.sort_by(|a, b| (a.kind, b.idle, &a.path).cmp(&(b.kind, a.idle, &b.path)));
     for item in rest {
-        if kept <= QUOTA_BYTES {
-            break;
-        }
+        let why = match (kept > keep.quota, freed < wanted) {
+            (true, _) => Why::Quota { bytes: keep.quota },
+            (false, true) => Why::DiskFull,
+            (false, false) => break,
+        };
         kept -= item.bytes;
-        removals.push(Removal {
-            item,
-            why: Why::Quota,
-        });
+        freed += item.bytes;
+        removals.push(Removal { item, why });
     }
     removals
 }
 
-fn by_age(item: Item) -> Removal {
-    let keeps = item.kind.keeps();
+fn by_age(item: Item, keep: &KeepConfig) -> Removal {
+    let keeps = item.kind.keeps(keep);
     Removal {
         item,
         why: Why::Idle { keeps },
@@ -135,6 +151,12 @@ mod tests {
     use super::*;
 
     const GIB: u64 = 1 << 30;
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    /// By the default rules, on a disk with room.
+    fn by_default(items: Vec<Item>) -> Vec<Removal> {
+        plan(items, &KeepConfig::default(), 0)
+    }
 
     fn item(name: &str, kind: Kind, bytes: u64, idle_days: u32) -> Item {
         Item {
@@ -161,10 +183,14 @@ mod tests {
             (Kind::Repository, 30),
         ];
         for (kind, days) in all {
-            assert_eq!(plan(vec![item("x", kind, 1, days - 1)]), [], "{kind:?}");
-            let old = plan(vec![item("x", kind, 1, days)]);
+            assert_eq!(
+                by_default(vec![item("x", kind, 1, days - 1)]),
+                [],
+                "{kind:?}"
+            );
+            let old = by_default(vec![item("x", kind, 1, days)]);
             assert_eq!(names(&old), ["x"], "{kind:?}");
-            assert_eq!(old[0].why.to_string(), format!("not used for {days} days"));
+            assert_eq!(old[0].why.to_string(), format!("not used for {days}d"));
         }
     }
 
@@ -172,7 +198,7 @@ mod tests {
     fn what_an_attempt_needs_stays_whatever_its_age_and_size() {
         let mut needed = item("needed", Kind::Repository, 30 * GIB, 400);
         needed.in_use = true;
-        assert_eq!(plan(vec![needed]), []);
+        assert_eq!(by_default(vec![needed]), []);
     }
 
     #[test]
@@ -184,11 +210,15 @@ mod tests {
             item("build", Kind::BuildOutput, GIB, 0),
             item("spare", Kind::Spare, GIB, 0),
         ];
-        let removals = plan(items.clone());
+        let removals = by_default(items.clone());
         assert_eq!(names(&removals), ["build", "spare", "older bundle"]);
-        assert!(removals.iter().all(|removal| removal.why == Why::Quota));
+        assert!(
+            removals
+                .iter()
+                .all(|removal| removal.why.to_string() == "more than 20GiB are kept")
+        );
         let fits = items.into_iter().take(2).collect();
-        assert_eq!(plan(fits), []);
+        assert_eq!(by_default(fits), []);
     }
 
     #[test]
@@ -197,6 +227,43 @@ mod tests {
             item("aside", Kind::Aside, 50 * GIB, 13),
             item("bundle", Kind::Bundle, GIB, 0),
         ];
-        assert_eq!(names(&plan(items)), ["bundle"]);
+        assert_eq!(names(&by_default(items)), ["bundle"]);
+    }
+    #[test]
+    fn quota_and_ages_are_those_of_the_configuration() {
+        let keep = KeepConfig {
+            quota: 5 << 20,
+            aside: Duration::from_secs(90 * 60),
+            ..KeepConfig::default()
+        };
+        let mut aside = item("aside", Kind::Aside, 1, 0);
+        aside.idle = keep.aside;
+        let items = vec![aside, item("bundle", Kind::Bundle, 6 << 20, 0)];
+        let removals = plan(items, &keep, 0);
+        let whys: Vec<_> = removals.iter().map(|r| r.why.to_string()).collect();
+        assert_eq!(names(&removals), ["aside", "bundle"]);
+        assert_eq!(whys, ["not used for 1h30m", "more than 5MiB are kept"]);
+        let none = KeepConfig { quota: 0, ..keep };
+        let removals = plan(vec![item("bundle", Kind::Bundle, 1, 0)], &none, 0);
+        assert_eq!(removals[0].why.to_string(), "more than 0 bytes are kept");
+    }
+
+    #[test]
+    fn on_a_full_disk_what_can_be_had_again_goes_until_there_is_room() {
+        let mut needed = item("needed", Kind::Bundle, GIB, 5);
+        needed.in_use = true;
+        let items = vec![
+            item("repository", Kind::Repository, GIB, 1),
+            item("bundle", Kind::Bundle, GIB, 1),
+            item("old", Kind::Bundle, GIB, 7),
+            item("aside", Kind::Aside, GIB, 1),
+            needed,
+        ];
+        let removals = |wanted| plan(items.clone(), &KeepConfig::default(), wanted);
+        assert_eq!(names(&removals(GIB)), ["old"]);
+        assert_eq!(names(&removals(GIB + 1)), ["old", "bundle"]);
+        let all = removals(100 * GIB);
+        assert_eq!(names(&all), ["old", "bundle", "repository"]);
+        assert_eq!(all[2].why.to_string(), "the disk is full");
     }
 }

@@ -4,9 +4,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use orchestra_config::KeepConfig;
 use orchestra_repo::Cache;
 
-use super::{Kind, Places, Removal, collect, look, sweep};
+use super::{Kind, Places, Removal, collect, sweep};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -56,6 +57,11 @@ impl World {
     }
 }
 
+/// By the default rules, on a disk with room.
+fn look(places: &Places) -> Vec<Removal> {
+    super::look(places, &KeepConfig::default(), 0)
+}
+
 fn kinds(removals: &[Removal]) -> Vec<Kind> {
     removals.iter().map(|removal| removal.item.kind).collect()
 }
@@ -83,12 +89,12 @@ fn what_nobody_used_for_long_goes_and_what_an_attempt_borrows_from_stays() {
 fn a_dry_run_says_what_would_go_and_removes_nothing() {
     let world = World::new();
     let bundle = world.file(world.places().bundles.join("old"), 8);
-    let would = collect(&world.places(), true);
+    let would = collect(&world.places(), &KeepConfig::default(), true);
     let kinds: Vec<_> = would.removals.iter().map(|r| r.kind.as_str()).collect();
     assert_eq!(kinds, ["bundle", "repository"]);
     assert_eq!(would.removals[0].path, bundle.to_string_lossy());
     assert!(bundle.exists() && would.bytes > 0 && would.unlisted == 0);
-    let did = collect(&world.places(), false);
+    let did = collect(&world.places(), &KeepConfig::default(), false);
     assert_eq!((did.bytes, &did.removals), (would.bytes, &would.removals));
     assert!(!bundle.exists() && !world.repository().exists());
 }

@@ -16,9 +16,10 @@ use crate::{
 
 /// Remove what a worker keeps and nobody needs any more
 ///
-/// Caches go when they were not used for long, or when there is more than 20 GiB; attempts whose files
-/// could not be collected go after 14 days. What a running attempt needs stays. A worker does the same
-/// by itself, at its start and every six hours.
+/// Caches go when they were not used for long, when there is more than 20 GiB, or when the disk is
+/// full; attempts whose files could not be collected go after 14 days. `worker.keep` in the worker's
+/// configuration sets other limits. What a running attempt needs stays. A worker does the same by itself:
+/// at its start, every six hours, and when its disk becomes full.
 ///
 /// Without a name it is about the worker of this machine, which need not run.
 #[derive(Debug, clap::Args)]
@@ -69,7 +70,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 
 async fn here(app: &App, dry_run: bool) -> Result<v1::Garbage> {
     let places = Places::below(&app.state.worker());
-    blocking(move || Ok(gc::collect(&places, dry_run))).await
+    let keep = app.config()?.worker.keep;
+    blocking(move || Ok(gc::collect(&places, &keep, dry_run))).await
 }
 
 /// Of a worker on whatever machine, which the head asks.

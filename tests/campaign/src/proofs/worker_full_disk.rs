@@ -67,6 +67,8 @@ struct Cluster {
     _head: Head,
     marker: Marker,
     filler: PathBuf,
+    /// A cache that nobody needs.
+    cache: PathBuf,
     disk: Mount,
 }
 
@@ -136,6 +138,7 @@ impl Cluster {
             _head: head,
             marker,
             filler: on_disk.join("filler"),
+            cache: on_disk.join("worker/cache/bundles/unused"),
             disk,
         })
     }
@@ -165,9 +168,11 @@ impl Cluster {
     }
 
     fn full(&self, campaign: &Campaign) -> anyhow::Result<()> {
+        fs::write(&self.cache, "it can be fetched again")?;
         fill(&self.filler)?;
         self.ready_is(campaign, false)?;
         self.is_heard(campaign)?;
+        ensure!(!self.cache.exists(), "a cache stays on a full disk");
         Ok(fs::remove_file(&self.filler)?)
     }
 
