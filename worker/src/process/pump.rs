@@ -26,8 +26,8 @@ pub(super) struct Pump<'a> {
     /// None until there is something for it: most CLIs leave one of their streams empty.
     log: Option<File>,
     max: u64,
-    /// Set when the CLI has ended: a disk that still refuses then is given up.
-    ended: &'a AtomicBool,
+    /// Set when nobody waits for the rest any more: a disk that still refuses then is given up.
+    given_up: &'a AtomicBool,
     record: StreamRecord,
     /// The last bytes of a stream whose log is full: a CLI says last what came of its work.
     last: Option<Vec<u8>>,
@@ -35,37 +35,38 @@ pub(super) struct Pump<'a> {
 
 impl<'a> Pump<'a> {
     /// Into the log at `path`, of at most `max` bytes and its last lines.
-    pub fn new(path: PathBuf, max: u64, ended: &'a AtomicBool) -> Self {
+    pub fn new(path: PathBuf, max: u64, given_up: &'a AtomicBool) -> Self {
         Self {
             path,
             log: None,
             max,
-            ended,
+            given_up,
             record: StreamRecord::default(),
             last: None,
         }
     }
 
-    /// Takes everything until the end of the stream; says `grew` after each part.
-    pub fn run(mut self, mut from: impl Read, grew: impl Fn(StreamRecord)) -> StreamRecord {
+    /// Takes everything until the end of the stream; says `news` after each part, and whenever the disk
+    /// refuses one.
+    pub fn run(mut self, mut from: impl Read, news: impl Fn(StreamRecord)) -> StreamRecord {
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
             match from.read(&mut chunk) {
                 Ok(0) => break,
-                Ok(count) => self.take(&chunk[..count]),
+                Ok(count) => self.take(&chunk[..count], &news),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => break,
             }
-            grew(self.record);
+            news(self.record);
         }
-        self.finish();
+        self.finish(&news);
         self.record
     }
 
-    fn take(&mut self, bytes: &[u8]) {
+    fn take(&mut self, bytes: &[u8], news: &impl Fn(StreamRecord)) {
         let room = usize::try_from(self.max - self.record.kept.min(self.max)).unwrap_or(usize::MAX);
         let (kept, over) = bytes.split_at(bytes.len().min(room));
-        self.write(kept);
+        self.write(kept, news);
         if over.is_empty() {
             return;
         }
@@ -85,7 +86,7 @@ impl<'a> Pump<'a> {
     }
 
     /// Puts the last whole lines behind a log that was full.
-    fn finish(&mut self) {
+    fn finish(&mut self, news: &impl Fn(StreamRecord)) {
         let Some(last) = self.last.take() else { return };
         let from = last.len().saturating_sub(LAST_BYTES);
         let newline = last[from..].iter().position(|byte| *byte == b'\n');
@@ -95,7 +96,7 @@ impl<'a> Pump<'a> {
         self.note(&format!(
             "{{\"orchestra\":\"continued\",\"dropped_bytes\":{dropped}}}\n"
         ));
-        self.write(&last[from..]);
+        self.write(&last[from..], news);
     }
 
     /// Says something in the log that is not of the CLI.
@@ -115,7 +116,7 @@ impl<'a> Pump<'a> {
         Ok(self.log.insert(log))
     }
 
-    fn write(&mut self, mut bytes: &[u8]) {
+    fn write(&mut self, mut bytes: &[u8], news: &impl Fn(StreamRecord)) {
         while !bytes.is_empty() {
             match self.log().and_then(|log| log.write(bytes)) {
                 Ok(count @ 1..) => {
@@ -125,7 +126,10 @@ impl<'a> Pump<'a> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 refused => {
                     self.record.disk_full |= refused.is_err_and(|error| error.is_full());
-                    if self.ended.load(Ordering::Relaxed) {
+                    // Opened again the next time: it may be another one by then.
+                    self.log = None;
+                    news(self.record);
+                    if self.given_up.load(Ordering::Relaxed) {
                         self.record.dropped += bytes.len() as u64;
                         return;
                     }

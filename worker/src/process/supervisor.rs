@@ -37,6 +37,7 @@ use super::{
     serve::{Input, Shared, serve},
     signals,
 };
+use crate::room::Full;
 
 /// What the supervisor prints when the CLI runs, or is known not to.
 pub(super) const READY: &[u8] = b"ready\n";
@@ -47,11 +48,13 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// How many parts of input may wait for a CLI that does not read: 64 of 64 KiB.
 const INPUT_BOUND: usize = 64;
 
-/// How long to wait for a full disk before the end stays unwritten, and how often to try.
+/// How long to wait for a disk that refuses before the end stays unwritten, and how often to try. One that
+/// is full is waited for until somebody wants the end.
 const DISK_MAX: Duration = Duration::from_secs(60);
 const DISK_RETRY: Duration = Duration::from_millis(500);
 
-static ENDED: AtomicBool = AtomicBool::new(false);
+/// Whether nobody waits for more output.
+static GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
 /// The attempt's directory. IMPORTANT: the worker has made it the current one, so that a
 /// supervisor that is late never touches another directory that was made in its place.
@@ -107,7 +110,7 @@ pub(super) fn supervise(args: &[OsString]) -> io::Result<()> {
         shared.cage.clear();
     }
     let record = followed?;
-    write_exit(dir, &record)?;
+    write_exit(dir, &record, &shared)?;
     shared.hang_up();
     Ok(())
 }
@@ -151,14 +154,16 @@ fn follow(
     Ok(end(exit(status), running.started_at, shared, streams))
 }
 
-/// Writes how it ended; a disk that is full for a while is waited for.
-fn write_exit(dir: &Path, record: &ExitRecord) -> io::Result<()> {
+/// Writes how it ended, as soon as there is room for it.
+fn write_exit(dir: &Path, record: &ExitRecord, shared: &Shared) -> io::Result<()> {
     let deadline = Instant::now() + DISK_MAX;
     loop {
         match files::write_json(dir, EXIT, record) {
-            Err(_) if Instant::now() < deadline => thread::sleep(DISK_RETRY),
+            Err(error) if error.is_full() && !shared.is_killed() => {}
+            Err(_) if Instant::now() < deadline => {}
             other => return other,
         }
+        thread::sleep(DISK_RETRY);
     }
 }
 
@@ -247,8 +252,8 @@ impl Streams {
             records: Arc::default(),
         };
         let max = spawn.log_bytes_max;
-        let stdout = Pump::new(dir.join(files::STDOUT), max, &ENDED);
-        let stderr = Pump::new(dir.join(files::STDERR), max, &ENDED);
+        let stdout = Pump::new(dir.join(files::STDOUT), max, &GIVEN_UP);
+        let stderr = Pump::new(dir.join(files::STDERR), max, &GIVEN_UP);
         streams.pump(0, stdout, cli.stdout, shared, ended.clone());
         streams.pump(1, stderr, cli.stderr, shared, ended);
         Ok(streams)
@@ -277,16 +282,34 @@ impl Streams {
         });
     }
 
-    /// Waits until both streams have ended, but no longer than `max`.
-    fn drain(&self, max: Duration) {
+    /// Waits until both streams have ended, but no longer than `max`; whether they have.
+    fn drain(&self, max: Duration) -> bool {
         let deadline = Instant::now() + max;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.done.recv_timeout(left) {
                 Ok(()) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => return true,
             }
         }
+    }
+
+    /// Takes the rest. A full disk is waited for once every process is `gone`, unless somebody wants the end.
+    fn finish(&self, shared: &Shared, gone: bool) {
+        let deadline = Instant::now() + DRAIN_MAX;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let waits = || {
+            let full = self.records().iter().any(|stream| stream.disk_full);
+            !shared.is_killed() && (gone && full || !left().is_zero())
+        };
+        while waits() {
+            if self.drain(DISK_RETRY) {
+                return;
+            }
+        }
+        GIVEN_UP.store(true, Ordering::Relaxed);
+        self.drain(left().max(2 * DISK_RETRY));
     }
 
     fn records(&self) -> [StreamRecord; 2] {
@@ -343,7 +366,6 @@ fn exit(status: Option<WaitStatus>) -> Exit {
 
 /// Empties the cage, whatever the end was, and takes the last output.
 fn end(exit: Exit, started_at: Timestamp, shared: &Shared, streams: Streams) -> ExitRecord {
-    ENDED.store(true, Ordering::Relaxed);
     if !shared.is_killed() {
         streams.drain(LAST_OUTPUT);
     }
@@ -351,7 +373,7 @@ fn end(exit: Exit, started_at: Timestamp, shared: &Shared, streams: Streams) -> 
     let left_processes = !shared.cage.is_empty();
     let mut met = shared.cage.met();
     let cleared = shared.cage.clear();
-    streams.drain(DRAIN_MAX);
+    streams.finish(shared, cleared);
     let [stdout, stderr] = streams.records();
     met.disk_full = stdout.disk_full || stderr.disk_full;
     ExitRecord {

@@ -22,6 +22,8 @@ pub const TESTS: &[Test] = tests![
     nothing_of_a_hostile_tree_survives_a_normal_end,
     a_daemon_that_holds_the_output_open_does_not_hang,
     a_killed_supervisor_is_noticed_and_its_cli_ended,
+    what_was_said_on_a_full_disk_is_kept_when_there_is_room,
+    who_is_killed_waits_for_no_room,
 ];
 
 fn an_interrupt_reaches_a_cli_whose_starter_ignored_it() {
@@ -218,5 +220,47 @@ fn a_killed_supervisor_is_noticed_and_its_cli_ended() {
         eventually("the CLI is gone", || (!is_alive(cli)).then_some(()));
         let found = Process::reattach(&place.dir(), Offsets::default()).unwrap();
         assert!(matches!(found, Reattach::Lost(_)), "{found:?}");
+    });
+}
+
+/// A CLI that says something on a full disk, and ends.
+async fn said_on_a_full_disk(place: &Place) -> Process {
+    let log = place.dir().join("stdout.log");
+    let script = format!(
+        "ln -s /dev/full {}; echo hello; echo $$ > p1",
+        log.display()
+    );
+    let process = start(&place.shell(&script)).await;
+    let cli = place.pid("p1");
+    eventually("it has ended", || (!is_alive(cli)).then_some(()));
+    process
+}
+
+fn what_was_said_on_a_full_disk_is_kept_when_there_is_room() {
+    run(async {
+        let place = Place::new();
+        let mut process = said_on_a_full_disk(&place).await;
+        fs::remove_file(place.dir().join("stdout.log")).unwrap();
+        let (lines, record) = finish(&mut process).await;
+        assert_eq!(lines, [(Stream::Stdout, "hello".to_owned())]);
+        assert_eq!((record.stdout.kept, record.stdout.dropped), (6, 0));
+        assert_eq!(record.exit, Exit::Code(0));
+        assert!(record.met.disk_full);
+    });
+}
+
+fn who_is_killed_waits_for_no_room() {
+    run(async {
+        let place = Place::new();
+        let mut process = said_on_a_full_disk(&place).await;
+        process.kill().await;
+        let exit = place.dir().join("exit.json");
+        eventually("its end is written", || exit.exists().then_some(()));
+        // To be read it has no end.
+        fs::remove_file(place.dir().join("stdout.log")).unwrap();
+        let (lines, record) = finish(&mut process).await;
+        assert_eq!(lines, []);
+        assert_eq!((record.stdout.kept, record.stdout.dropped), (0, 6));
+        assert_eq!(record.exit, Exit::Code(0));
     });
 }
