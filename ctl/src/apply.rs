@@ -27,6 +27,15 @@ pub enum How {
     Branch,
 }
 
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The task changed no files.
+    Nothing,
+    /// Its change is there.
+    Change(Done),
+}
+
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Done {
@@ -55,8 +64,10 @@ pub async fn apply(
     task: &Task,
     repo: Option<&Path>,
     how: How,
-) -> Result<Done> {
-    let work = work(task)?;
+) -> Result<Applied> {
+    let Some(work) = work(task, how)? else {
+        return Ok(Applied::Nothing);
+    };
     let checkout = checkout(app, &work.project, repo).await?;
     let dir = TempDir::with_prefix("ctl-")
         .or_failed(|| "failed to make a temporary directory".to_owned())?;
@@ -67,11 +78,12 @@ pub async fn apply(
     if how == How::WorkTree {
         record(client, task, &done).await?;
     }
-    done
+    done.map(Applied::Change)
 }
 
-/// What there is to apply.
-fn work(task: &Task) -> Result<Work> {
+/// What there is to apply; none where the task changed nothing. A branch of nothing is refused:
+/// whoever asks for one goes on with it.
+fn work(task: &Task, how: How) -> Result<Option<Work>> {
     let id = task.id;
     let nothing = |why: String| {
         Error::new(
@@ -96,14 +108,19 @@ fn work(task: &Task) -> Result<Work> {
         &attempt.branch,
         &attempt.commit,
     ) {
-        (Some(bundle), Some(branch), Some(commit)) => Ok(Work {
+        (Some(bundle), Some(branch), Some(commit)) => Ok(Some(Work {
             bundle,
             branch: branch.clone(),
             commit: commit.clone(),
             base,
             project,
-        }),
-        (_, _, _) => Err(nothing("it changed no file".to_owned())),
+        })),
+        (_, _, _) if !attempt.changed_nothing() => Err(nothing("it left no change".to_owned())
+            .hint(format!("`ctl show {id}` says how it ended"))),
+        (_, _, _) => match how {
+            How::WorkTree => Ok(None),
+            How::Branch => Err(nothing("it changed no files".to_owned())),
+        },
     }
 }
 

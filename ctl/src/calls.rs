@@ -127,6 +127,13 @@ impl Attempt {
     pub fn artifact(&self, kind: ArtifactKind) -> Option<Artifact> {
         self.artifacts.iter().copied().find(|a| a.kind == kind)
     }
+
+    /// Whether it left a result in which no file is changed. One that failed early left none.
+    pub fn changed_nothing(&self) -> bool {
+        let is_listed = self.artifact(ArtifactKind::Manifest).is_some();
+        let left_result = self.exit.is_some() && (self.reason.is_none() || is_listed);
+        left_result && self.changes.is_some_and(|changes| changes.files == 0)
+    }
 }
 
 /// The names of workers, by their ids.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::ensure;
 use orchestra_tests::{Cluster, Deadline, Need, Setup, Test, scene};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Test> {
             "without_a_terminal_there_is_no_escape_code",
             no_escape_codes,
         ),
+        Test::new("a_task_that_changed_nothing_has_an_empty_diff", empty_diff),
         Test::new("a_reader_that_goes_away_is_no_error", closed_pipe),
         Test::new(
             "completions_and_man_pages_are_there_for_every_command",
@@ -195,6 +196,52 @@ fn every_view() -> Vec<Vec<&'static str>> {
     .into_iter()
     .map(|line| line.split(' ').collect())
     .collect()
+}
+
+fn empty_diff() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let add = |text: &str| cluster.add(&project, &[text, "--agent", "shell"]);
+        let task = add("true")?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        for args in [
+            &["diff", &task][..],
+            &["diff", &task, "--stat"],
+            &["apply", &task],
+        ] {
+            let said = cluster.ctl_in(project.dir(), args)?.ok()?;
+            let names = format!("{task} changed no files");
+            ensure!(
+                said.stdout.is_empty() && said.stderr.contains(&names),
+                "{said}"
+            );
+        }
+        let patch = cluster.json(&["diff", &task])?;
+        ensure!(patch["patch"] == "" && patch["attempt"] == 1, "{patch}");
+        let stat = cluster.json(&["diff", &task, "--stat"])?;
+        ensure!(
+            stat["files"] == json!([]) && stat["changes"]["files"] == 0,
+            "{stat}"
+        );
+        let apply = ["apply", &task, "--json"];
+        let applied = cluster.ctl_in(project.dir(), &apply)?.ok()?.json()?;
+        ensure!(
+            applied["files"] == 0 && applied["checkout"].is_null(),
+            "{applied}"
+        );
+        // Whoever wants the branch goes on with it.
+        let branch = cluster
+            .ctl_in(project.dir(), &["apply", &task, "--branch"])?
+            .exits(4)?;
+        branch.complains(&["nothing to apply", "changed no files"])?;
+
+        let blocked = cluster.add(&project, &["true", "--agent", "shell", "--at", "+9h"])?;
+        for args in [&["diff", &blocked][..], &["diff", &blocked, "--stat"]] {
+            let refused = cluster.ctl(args)?.exits(4)?;
+            refused.complains(&["has not been started yet"])?;
+        }
+        Ok(())
+    })
 }
 
 fn closed_pipe() -> anyhow::Result<()> {

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use orchestra_types::TaskId;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     app::App,
-    apply::{self, Done, How},
+    apply::{self, Applied, Done, How},
     error::Result,
     exit::Exit,
     ui::{
@@ -48,24 +48,33 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     } else {
         How::WorkTree
     };
-    let done = apply::apply(app, &client, &task, args.repo.as_deref(), how).await?;
-    if app.ui.is_json() {
-        let Done {
-            checkout,
-            branch,
-            files,
-        } = done;
-        app.ui.document(
-            &json!({ "id": task.id, "checkout": checkout, "branch": branch, "files": files }),
-        )?;
-        return Ok(Exit::Ok);
+    let applied = apply::apply(app, &client, &task, args.repo.as_deref(), how).await?;
+    match (applied, app.ui.is_json()) {
+        (applied, true) => app.ui.document(&document(task.id, applied))?,
+        (Applied::Change(done), false) => tell(&app.ui, &done)?,
+        (Applied::Nothing, false) => {
+            let id = task.id;
+            app.ui
+                .next(format!("{id} changed no files; there is nothing to apply"));
+        }
     }
-    tell(&app.ui, &done)?;
     Ok(Exit::Ok)
 }
 
+/// `ctl apply --json`.
+fn document(id: TaskId, applied: Applied) -> Value {
+    match applied {
+        Applied::Change(Done {
+            checkout,
+            branch,
+            files,
+        }) => json!({ "id": id, "checkout": checkout, "branch": branch, "files": files }),
+        Applied::Nothing => json!({ "id": id, "checkout": null, "branch": null, "files": 0 }),
+    }
+}
+
 /// Says what was done.
-pub fn tell(ui: &Ui, done: &Done) -> Result<()> {
+fn tell(ui: &Ui, done: &Done) -> Result<()> {
     let dir = done.checkout.display();
     let said = |what: &str, name: String, place: String| {
         let line = Line::of(Style::Good, what).with(Style::Plain, name);

@@ -2,7 +2,7 @@
 
 mod stat;
 
-use orchestra_types::{ArtifactKind, TaskId};
+use orchestra_types::{Artifact, ArtifactKind, TaskId};
 use serde_json::json;
 
 use self::stat::Stat;
@@ -11,11 +11,13 @@ use crate::{
     client::Client,
     error::{Error, Result},
     exit::Exit,
-    json::task::{Task, Workplace},
+    json::task::{Attempt, Task, Workplace},
     stored,
     ui::{
+        Ui,
         escape::{block, line},
         style::{Line, Style},
+        time::counted,
     },
 };
 
@@ -54,23 +56,24 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 /// Shows the patch of an attempt of a task, or of the latest one.
 pub async fn show(app: &App, client: &Client, task: &Task, attempt: Option<u32>) -> Result<Exit> {
     let attempt = task.attempt(attempt)?;
-    let patch = attempt.artifact(ArtifactKind::Patch);
-    let patch = patch.ok_or_else(|| no_patch(task))?;
-    if app.ui.is_json() {
-        let text = stored::read(client, patch, SHOWN_MAX).await?;
-        let text = String::from_utf8_lossy(&text);
-        app.ui
-            .document(&json!({ "id": task.id, "attempt": attempt.number, "patch": text }))?;
-    } else if app.ui.stdout.terminal {
-        let text = stored::read(client, patch, SHOWN_MAX).await?;
-        let text = block(&String::from_utf8_lossy(&text)).into_owned();
-        text.lines()
-            .try_for_each(|line| app.ui.line(&coloured(line)))?;
-    } else {
-        stored::print(app, client, patch).await?;
-    }
-    if patch.size == 0 && !app.ui.is_json() {
-        app.ui.next("no files changed");
+    match patch_of(task, attempt)? {
+        patch if app.ui.is_json() => {
+            let text = match patch {
+                Some(patch) => stored::read(client, patch, SHOWN_MAX).await?,
+                None => Vec::new(),
+            };
+            let text = String::from_utf8_lossy(&text);
+            app.ui
+                .document(&json!({ "id": task.id, "attempt": attempt.number, "patch": text }))?;
+        }
+        None => say_unchanged(&app.ui, task, attempt),
+        Some(patch) if app.ui.stdout.terminal => {
+            let text = stored::read(client, patch, SHOWN_MAX).await?;
+            let text = block(&String::from_utf8_lossy(&text)).into_owned();
+            text.lines()
+                .try_for_each(|line| app.ui.line(&coloured(line)))?;
+        }
+        Some(patch) => stored::print(app, client, patch).await?,
     }
     Ok(Exit::Ok)
 }
@@ -79,18 +82,43 @@ pub async fn show(app: &App, client: &Client, task: &Task, attempt: Option<u32>)
 async fn show_stat(app: &App, client: &Client, task: &Task, attempt: Option<u32>) -> Result<Exit> {
     let attempt = task.attempt(attempt)?;
     // Where there is no patch, this says so as the patch itself does.
-    let patch = attempt.artifact(ArtifactKind::Patch);
-    patch.ok_or_else(|| no_patch(task))?;
+    patch_of(task, attempt)?;
     let stat = Stat::of(client.files(task.id, attempt.number).await?);
     app.show(&stat, |stat| {
         let warnings = stat.warnings().iter();
         warnings.for_each(|warning| app.ui.warn(line(warning)));
         if stat.is_empty() {
-            app.ui.next("no files changed");
+            app.ui.next(unchanged(task));
             return Ok(());
         }
         stat.lines().iter().try_for_each(|line| app.ui.line(line))
     })
+}
+
+/// The patch of an attempt; none where it changed nothing.
+fn patch_of(task: &Task, attempt: &Attempt) -> Result<Option<Artifact>> {
+    match attempt.artifact(ArtifactKind::Patch) {
+        Some(patch) => Ok(Some(patch)),
+        None if attempt.changed_nothing() => Ok(None),
+        None => Err(no_patch(task)),
+    }
+}
+
+/// Says why there is nothing to see. What could not be recorded is no change, but worth a word.
+fn say_unchanged(ui: &Ui, task: &Task, attempt: &Attempt) {
+    let warnings = attempt.changes.map_or(0, |changes| changes.warnings);
+    if warnings > 0 {
+        let files = counted(warnings, "file");
+        let id = task.id;
+        ui.warn(format!(
+            "{files} could not be recorded; `ctl files {id}` names them"
+        ));
+    }
+    ui.next(unchanged(task));
+}
+
+fn unchanged(task: &Task) -> String {
+    format!("{} changed no files", task.id)
 }
 
 fn no_patch(task: &Task) -> Error {

@@ -551,6 +551,33 @@ mod tests {
     }
 
     #[test]
+    fn only_an_attempt_that_left_a_result_can_have_changed_nothing() {
+        let failure = || v1::Failure {
+            code: "auth".into(),
+            message: "not logged in".into(),
+            resets_at_ms: None,
+        };
+        let read = |wire| Attempt::read(TaskId(1), wire).unwrap();
+        assert!(read(attempt(1, 0, None)).changed_nothing());
+        let mut failed = read(attempt(1, 0, Some(failure())));
+        assert!(!failed.changed_nothing(), "it failed early");
+        failed.artifacts.push(Artifact {
+            kind: ArtifactKind::Manifest,
+            digest: Digest([0; 32]),
+            size: 5,
+        });
+        assert!(failed.changed_nothing(), "only warnings were listed");
+        failed.changes = failed.changes.map(|changes| Changes {
+            files: 1,
+            ..changes
+        });
+        assert!(!failed.changed_nothing());
+        let mut running = attempt(1, 0, None);
+        running.outcome = None;
+        assert!(!read(running).changed_nothing());
+    }
+
+    #[test]
     fn usage_is_summed_over_attempts_and_the_result_is_the_latest_ones() {
         let failure = v1::Failure {
             code: "provider_unavailable".into(),
