@@ -24,6 +24,10 @@ pub fn tests() -> Vec<Test> {
             no_escape_codes,
         ),
         Test::new("a_task_that_changed_nothing_has_an_empty_diff", empty_diff),
+        Test::new(
+            "the_step_after_an_apply_shows_all_that_was_applied",
+            after_apply,
+        ),
         Test::new("a_reader_that_goes_away_is_no_error", closed_pipe),
         Test::new(
             "completions_and_man_pages_are_there_for_every_command",
@@ -240,6 +244,26 @@ fn empty_diff() -> anyhow::Result<()> {
             let refused = cluster.ctl(args)?.exits(4)?;
             refused.complains(&["has not been started yet"])?;
         }
+        Ok(())
+    })
+}
+
+fn after_apply() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("my project")?;
+        let add = |text: &str| cluster.add(&project, &[text, "--agent", "shell"]);
+        let edit = add("echo two >> README.md")?;
+        let new = add("echo new > new.txt")?;
+        for task in [&edit, &new] {
+            cluster.succeeded(task, Deadline::SOON)?;
+        }
+        let here = cluster.ctl_in(project.dir(), &["apply", &edit])?.ok()?;
+        here.complains(&["next: git diff\n"])?;
+        let git = format!("git -C '{}'", project.dir().display());
+        let elsewhere = cluster.ctl(&["apply", &new])?.ok()?;
+        elsewhere.complains(&[&format!("next: {git} status\n")])?;
+        let branch = cluster.ctl(&["apply", &new, "--branch"])?.ok()?;
+        branch.complains(&[&format!("next: {git} merge orchestra/{new}\n")])?;
         Ok(())
     })
 }

@@ -1,15 +1,19 @@
 //! `ctl apply`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use orchestra_types::TaskId;
+use orchestra_repo::Checkout;
+use orchestra_types::{TaskId, shell};
 use serde_json::{Value, json};
 
 use crate::{
     app::App,
     apply::{self, Applied, Done, How},
+    blocking::blocking,
+    client::Client,
     error::Result,
     exit::Exit,
+    json::{manifest::File, task::Task},
     ui::{
         Ui,
         style::{Line, Style},
@@ -51,7 +55,13 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let applied = apply::apply(app, &client, &task, args.repo.as_deref(), how).await?;
     match (applied, app.ui.is_json()) {
         (applied, true) => app.ui.document(&document(task.id, applied))?,
-        (Applied::Change(done), false) => tell(&app.ui, &done)?,
+        (Applied::Change(done), false) => {
+            tell(&app.ui, &done)?;
+            if let Some(next) = next(&done, makes_files(&client, &task).await) {
+                let git = git_for(done.checkout).await?;
+                app.ui.next(format!("next: {git} {next}"));
+            }
+        }
         (Applied::Nothing, false) => {
             let id = task.id;
             app.ui
@@ -83,17 +93,64 @@ fn tell(ui: &Ui, done: &Done) -> Result<()> {
     match (done.files, &done.branch) {
         (Some(files), Some(branch)) => {
             let place = format!("  in {dir}; also the branch {branch}");
-            said("✓ applied ", counted(files, "file"), place)?;
-            ui.next("next: git diff");
+            said("✓ applied ", counted(files, "file"), place)
         }
-        (Some(files), None) => {
-            said("✓ applied ", counted(files, "file"), format!("  in {dir}"))?;
-        }
+        (Some(files), None) => said("✓ applied ", counted(files, "file"), format!("  in {dir}")),
         (None, branch) => {
             let branch = branch.as_deref().unwrap_or_default();
-            said("✓ branch ", branch.to_owned(), format!("  in {dir}"))?;
-            ui.next(format!("next: git merge {branch}"));
+            said("✓ branch ", branch.to_owned(), format!("  in {dir}"))
         }
     }
-    Ok(())
+}
+
+/// What git shows of it, or merges. Its diff has no file that it does not know yet.
+fn next(done: &Done, makes_files: bool) -> Option<String> {
+    match (done.files, &done.branch) {
+        (Some(0), _) | (_, None) => None,
+        (Some(_), Some(_)) if makes_files => Some("status".to_owned()),
+        (Some(_), Some(_)) => Some("diff".to_owned()),
+        (None, Some(branch)) => Some(format!("merge {branch}")),
+    }
+}
+
+/// Whether the change has files that git does not know yet; so too when nobody can tell.
+async fn makes_files(client: &Client, task: &Task) -> bool {
+    let is_new = |file: &File| matches!(file.change, "added" | "renamed");
+    let files = client.files(task.id, task.attempt).await;
+    files.map_or(true, |files| files.files.iter().any(is_new))
+}
+
+/// Git as it is called from the current directory for the checkout at `top`.
+async fn git_for(top: PathBuf) -> Result<String> {
+    blocking(move || {
+        // Whatever is the matter with the current directory, it is another one.
+        let here = Checkout::discover(Path::new("."));
+        let is_here = here.is_ok_and(|here| here.is_some_and(|here| here.top() == top));
+        Ok(match is_here {
+            true => "git".to_owned(),
+            false => format!("git -C {}", shell::word(&top.to_string_lossy())),
+        })
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_step_shows_all_that_was_applied() {
+        let done = |files, branch: Option<&str>| Done {
+            checkout: PathBuf::from("/project"),
+            branch: branch.map(str::to_owned),
+            files,
+        };
+        let branch = Some("orchestra/task_001");
+        let says = |done, makes_files| next(&done, makes_files).unwrap_or_default();
+        assert_eq!(says(done(Some(2), branch), true), "status");
+        assert_eq!(says(done(Some(2), branch), false), "diff");
+        assert_eq!(says(done(None, branch), true), "merge orchestra/task_001");
+        assert_eq!(says(done(Some(0), branch), true), "", "it was there before");
+        assert_eq!(says(done(Some(2), None), true), "", "there is no git");
+    }
 }
