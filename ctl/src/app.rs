@@ -86,10 +86,22 @@ impl App {
         let connected = Client::connect(self.state.client(), self.head.as_deref()).await;
         match connected {
             // To start one is no way out there.
-            Err(error) if error.exit() == Exit::HeadNotRunning => {
+            Err(error) if error.exit() == Exit::HeadNotRunning && !self.names_head() => {
                 joined::refuse(&self.state, error.exit()).and(Err(error))
             }
             connected => connected,
+        }
+    }
+
+    /// The error with another next step where a head was named that cannot be reached: to start one
+    /// here is no way to it.
+    pub fn about_named_head(&self, error: Error) -> Error {
+        match (error.exit(), self.names_head()) {
+            (Exit::HeadNotRunning, true) => error.hint_elsewhere(
+                "check the address after --head, or in ORCHESTRA_HEAD: `ctl status` on the head's machine \
+                 says where it listens, `ctl start` there starts it",
+            ),
+            (_, _) => error,
         }
     }
 

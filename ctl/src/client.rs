@@ -1,6 +1,10 @@
 //! The connection to the head: one for calls, another one for bulk data.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use orchestra_proto::{
     client::{self, ConnectError, Credentials, CredentialsError},
@@ -41,7 +45,7 @@ impl Client {
             Some(head) => head.to_owned(),
             None => endpoint(&dir)?,
         };
-        let credentials = Credentials::load(&dir).map_err(|e| credentials_error(&dir, e))?;
+        let credentials = Credentials::load(&dir).map_err(|e| credentials_error(&dir, head, e))?;
         let channel = client::connect(&credentials, &endpoint)
             .await
             .map_err(connect_error)?;
@@ -161,7 +165,7 @@ fn or(message: String, otherwise: &str) -> String {
     }
 }
 
-fn endpoint(dir: &std::path::Path) -> Result<String> {
+fn endpoint(dir: &Path) -> Result<String> {
     let path = dir.join("endpoint");
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(text.trim().to_owned()),
@@ -175,13 +179,19 @@ pub fn not_running() -> Error {
     Error::new(Exit::HeadNotRunning, "the head is not running").hint("start it with `ctl start`")
 }
 
-fn credentials_error(dir: &std::path::Path, error: CredentialsError) -> Error {
-    Error::failed(format!(
-        "the credentials in `{}` cannot be used",
-        dir.display()
-    ))
-    .because(error)
-    .hint("`ctl start` makes them; from another machine, copy the head's `client` directory")
+fn credentials_error(dir: &Path, head: Option<&str>, error: CredentialsError) -> Error {
+    let dir = dir.display();
+    let hint = match head {
+        None => "`ctl start` makes them; from another machine, copy the head's `client` directory"
+            .into(),
+        Some(_) => format!(
+            "copy the directory `client` of the head's state directory to `{dir}`, or name another \
+             state directory with `--state DIR`"
+        ),
+    };
+    Error::failed(format!("the credentials in `{dir}` cannot be used"))
+        .because(error)
+        .hint(hint)
 }
 
 fn connect_error(error: ConnectError) -> Error {
@@ -215,6 +225,7 @@ fn connect_exit(error: &ConnectError) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ui::again::Again;
 
     #[test]
     fn each_refusal_of_the_head_has_its_exit_code() {
@@ -232,7 +243,17 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!(error.exit(), Exit::HeadNotRunning);
-        assert!(error.next_step().unwrap().contains("ctl start"));
+        let hint = error.next_step(Again::default()).unwrap();
+        assert!(hint.contains("ctl start"), "{hint}");
+    }
+
+    #[tokio::test]
+    async fn where_a_head_is_named_no_hint_says_to_make_credentials_by_a_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let connected = Client::connect(dir.path().to_owned(), Some("h:7117")).await;
+        let error = connected.unwrap_err();
+        let hint = error.next_step(Again::default()).unwrap();
+        assert!(hint.starts_with("copy the directory `client`"), "{hint}");
     }
 
     #[tokio::test(start_paused = true)]

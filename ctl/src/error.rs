@@ -1,8 +1,8 @@
 //! The one error of `ctl`: what was tried, why it failed, what to do next, how to exit.
 
-use std::{error::Error as StdError, fmt};
+use std::{borrow::Cow, error::Error as StdError, fmt};
 
-use crate::exit::Exit;
+use crate::{exit::Exit, ui::again::Again};
 
 /// What every fallible function here gives.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -14,9 +14,18 @@ type Source = Box<dyn StdError + Send + Sync>;
 pub struct Error {
     exit: Exit,
     message: String,
-    hint: Option<String>,
+    hint: Option<Hint>,
     source: Option<Source>,
     reader_gone: bool,
+}
+
+/// The next step, and where its commands are typed.
+#[derive(Debug)]
+enum Hint {
+    /// Here: they repeat the options that were given.
+    Here(String),
+    /// On another machine, where those mean something else.
+    Elsewhere(String),
 }
 
 impl Error {
@@ -52,7 +61,14 @@ impl Error {
     /// With the next step.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(Hint::Here(hint.into()));
+        self
+    }
+
+    /// With the next step, whose commands are typed on another machine.
+    #[must_use]
+    pub fn hint_elsewhere(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(Hint::Elsewhere(hint.into()));
         self
     }
 
@@ -80,9 +96,12 @@ impl Error {
         self.reader_gone
     }
 
-    /// The next step, if one is known.
-    pub fn next_step(&self) -> Option<&str> {
-        self.hint.as_deref()
+    /// The next step, if one is known, with the options that its commands repeat.
+    pub fn next_step(&self, again: Again) -> Option<Cow<'_, str>> {
+        self.hint.as_ref().map(|hint| match hint {
+            Hint::Here(text) => again.spell(text),
+            Hint::Elsewhere(text) => Cow::Borrowed(text.as_str()),
+        })
     }
 
     /// The message with its whole chain of causes, each said once.
@@ -139,5 +158,18 @@ mod tests {
         let repeated =
             Error::failed("it broke: disk on fire").because(std::io::Error::other("disk on fire"));
         assert_eq!(repeated.chain(), "it broke: disk on fire");
+    }
+
+    #[test]
+    fn only_commands_that_are_typed_here_repeat_the_options() {
+        let again = Again::in_state("/s".as_ref());
+        let error = Error::failed("it broke").hint("`ctl status`");
+        let hint = error.next_step(again).map(Cow::into_owned);
+        assert_eq!(hint.as_deref(), Some("`ctl --state /s status`"));
+        let error = error.hint_elsewhere("`ctl status` there");
+        assert_eq!(
+            error.next_step(again).as_deref(),
+            Some("`ctl status` there")
+        );
     }
 }

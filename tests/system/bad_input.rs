@@ -4,6 +4,7 @@ use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
 
 use anyhow::{Context, ensure};
 use orchestra_tests::{Cluster, Output, Project, Setup, Test, run, scene};
+use serde_json::Value;
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -13,6 +14,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("a_bad_task_file_is_refused_as_a_whole", task_files),
         Test::new("a_missing_file_or_task_is_named", missing_things),
         Test::new("without_a_head_it_says_how_to_start_one", no_head),
+        Test::new("a_wrong_head_is_no_reason_to_start_one", wrong_head),
         Test::new(
             "a_broken_configuration_is_refused_with_line_and_column",
             broken_config,
@@ -157,6 +159,27 @@ fn broken_config() -> anyhow::Result<()> {
         cluster.expect_no_process()?;
     }
     Ok(())
+}
+
+fn wrong_head() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let wrong = "127.0.0.1:1";
+        let said = cluster.ctl(&["--head", wrong, "tasks"])?;
+        let hint = "check the address after --head";
+        clear(
+            said.clone(),
+            3,
+            &[wrong, hint, "`ctl status` on the head's machine"],
+        )?;
+        ensure!(!said.stderr.contains(&format!("{wrong} start")), "{said}");
+        let said = cluster
+            .ctl(&["--head", wrong, "tasks", "--json"])?
+            .exits(3)?;
+        let document: Value = serde_json::from_str(&said.stderr)?;
+        let shown = document["error"]["hint"].as_str().unwrap_or_default();
+        ensure!(shown.starts_with(hint), "{said}");
+        Ok(())
+    })
 }
 
 /// One line that names the trouble, exit code as documented, nothing on standard output.

@@ -60,7 +60,7 @@ pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
     }
     let stops = matches!(command, CtlCommand::Stop(_));
     tokio::select! {
-        ended = dispatch(app, command) => ended,
+        ended = dispatch(app, command) => ended.map_err(|error| app.about_named_head(error)),
         _ = tokio::signal::ctrl_c() => Err(interrupted(stops)),
     }
 }

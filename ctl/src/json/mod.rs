@@ -20,7 +20,7 @@ pub fn error(error: &Error, again: Again) -> Value {
             "code": error.exit().as_str(),
             "exit_code": error.exit().code(),
             "message": again.spell(&error.chain()),
-            "hint": error.next_step().map(|hint| again.spell(hint)),
+            "hint": error.next_step(again),
         }
     })
 }

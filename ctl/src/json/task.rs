@@ -444,6 +444,7 @@ mod tests {
     use orchestra_types::{ArtifactKind, CopiedFile, Digest};
 
     use super::*;
+    use crate::ui::again::Again;
 
     fn wire() -> v1::Task {
         let spec = v1::TaskSpec {
@@ -621,7 +622,13 @@ mod tests {
             ..wire()
         })
         .unwrap_err();
-        assert!(error.next_step().unwrap().contains("versions"), "{error}");
+        assert!(
+            error
+                .next_step(Again::default())
+                .unwrap()
+                .contains("versions"),
+            "{error}"
+        );
         assert!(Task::read(v1::Task { id: 0, ..wire() }).is_err());
     }
 }

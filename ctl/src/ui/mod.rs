@@ -183,8 +183,7 @@ impl Ui {
                 let message = error.chain();
                 let message = escape::block(&self.again.spell(&message)).into_owned();
                 self.note(&Line::of(Style::Bad, "error: ").with(Style::Plain, message));
-                if let Some(hint) = error.next_step() {
-                    let hint = self.again.spell(hint);
+                if let Some(hint) = error.next_step(self.again) {
                     let line = Line::of(Style::Active, "hint: ");
                     self.note(&line.with(Style::Plain, escape::block(&hint)));
                 }
