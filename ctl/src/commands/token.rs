@@ -30,8 +30,9 @@ enum Command {
 /// Make a token that works once, and print the command to run on the other machine
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The head must listen where the other machine can reach it: `ctl start --listen 0.0.0.0:7117`, and
-`head.advertise` in orchestra.yaml if that machine knows it by another address.")]
+The head must listen where the other machine can reach it: `ctl start --listen 0.0.0.0:7117`, after
+`ctl stop` where it runs already, and `head.advertise` in orchestra.yaml if that machine knows it by
+another address.")]
 struct Create {
     /// How long the token may be used, at most 7 days. Default: 1h
     #[arg(long, value_name = "DURATION", value_parser = ttl)]
@@ -71,13 +72,28 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     app.show(&token, |token| {
         app.ui.print(format!("{}\n", token.command))?;
         let left = duration(token.expires_at.0.since(now()));
-        app.ui.next(format!("run it on the machine that shall join; it works once, within {left}"));
+        app.ui.next(format!(
+            "run it on the machine that shall join; it works once, within {left}"
+        ));
         if is_loopback(&token.head) {
-            app.ui.warn(format!("the head listens on {} only, which no other machine reaches", token.head));
-            app.ui.next("restart it with `ctl start --listen 0.0.0.0:7117`, and set head.advertise in orchestra.yaml");
+            app.ui.warn(format!(
+                "the head listens on {} only, which no other machine reaches",
+                token.head
+            ));
+            app.ui.next(restart(&token.head));
         }
         Ok(())
     })
+}
+
+/// How a head on loopback comes to listen for other machines: a start alone leaves it as it is.
+fn restart(head: &str) -> String {
+    let port = head.rsplit_once(':').map_or("7117", |(_, port)| port);
+    format!(
+        "next: `ctl stop`, `ctl start --detach --listen 0.0.0.0:{port}`, and a new token, since this one names \
+         the old address; set head.advertise in orchestra.yaml before, if other machines do not know this one \
+         by its host name"
+    )
 }
 
 fn is_loopback(head: &str) -> bool {
@@ -103,6 +119,14 @@ fn ttl(text: &str) -> std::result::Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_on_loopback_is_stopped_before_it_is_started_on_its_port() {
+        let said = restart("127.0.0.1:40197");
+        let stop = said.find("`ctl stop`").unwrap();
+        let start = "`ctl start --detach --listen 0.0.0.0:40197`";
+        assert!(said[stop..].contains(start), "{said}");
+    }
 
     #[test]
     fn a_token_lives_as_long_as_was_asked_or_is_not_made() {
