@@ -28,6 +28,10 @@ pub fn tests() -> Vec<Test> {
             "the_step_after_an_apply_shows_all_that_was_applied",
             after_apply,
         ),
+        Test::new(
+            "what_can_be_typed_stands_whole_below_a_list_of_tasks",
+            hints_of_a_list,
+        ),
         Test::new("a_reader_that_goes_away_is_no_error", closed_pipe),
         Test::new(
             "completions_and_man_pages_are_there_for_every_command",
@@ -264,6 +268,27 @@ fn after_apply() -> anyhow::Result<()> {
         elsewhere.complains(&[&format!("next: {git} status\n")])?;
         let branch = cluster.ctl(&["apply", &new, "--branch"])?.ok()?;
         branch.complains(&[&format!("next: {git} merge orchestra/{new}\n")])?;
+        Ok(())
+    })
+}
+
+fn hints_of_a_list() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let add = ["sleep 60", "--agent", "shell", "--budget", "1s"];
+        let task = cluster.add(&project, &add)?;
+        cluster.wait_for(&task, &["needs_review"], Deadline::SOON)?;
+        let head = cluster.json(&["status"])?["listen"].clone();
+        let head = head.as_str().unwrap_or_default();
+        let said = cluster.ctl(&["--head", head, "tasks"])?.ok()?;
+        let row = said.stdout.contains("budget_exceeded: ") && !said.stdout.contains("ctl");
+        ensure!(row, "{said}");
+        let hint = format!("`ctl --head {head} budget {task} --time +1h`");
+        said.complains(&[&format!("{task}: "), &hint])?;
+        let document = cluster.json(&["--head", head, "tasks"])?;
+        let message = document["tasks"][0]["reason"]["message"].as_str();
+        let plain = format!("`ctl budget {task} --time +1h`");
+        ensure!(message.is_some_and(|m| m.contains(&plain)), "{document}");
         Ok(())
     })
 }

@@ -57,7 +57,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     }
     let task = follow(app, &client, args.task, Until::FromLatest).await?;
     if !app.ui.is_json() {
-        closing(&task).iter().for_each(|line| app.ui.note(line));
+        let lines = closing(&task, app.ui.again);
+        lines.iter().for_each(|line| app.ui.note(line));
     }
     Ok(Exit::Ok)
 }

@@ -13,7 +13,7 @@ use crate::{
     error::Result,
     exit::Exit,
     json::task::Task,
-    ui::{suggest::did_you_mean, task::task_table, time::counted},
+    ui::{reason::hints, suggest::did_you_mean, task::task_table, time::counted},
 };
 
 /// List tasks, the latest ones last
@@ -138,6 +138,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                 return Ok(());
             }
             app.ui.table(&task_table(&document.tasks, &names))?;
+            hints(&document.tasks)
+                .iter()
+                .for_each(|hint| app.ui.next(hint));
             match (more, document.next_after_id) {
                 (true, Some(next)) => app.ui.next(format!("more: ctl tasks --after-id {next}")),
                 (true, None) => {

@@ -13,9 +13,9 @@ use crate::{
     follow::{ended_well, wait_for},
     json::task::Task,
     ui::{
+        reason::Why,
         status::{label, style},
         style::{Line, Style},
-        task::why,
     },
 };
 
@@ -54,7 +54,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         for task in &tasks {
             let line = Line::of(Style::Bold, format!("{}  ", task.id))
                 .with(style(task.status), label(task.status));
-            let why = why(task).map(|why| format!("  {why}")).unwrap_or_default();
+            let why = Why::of(task);
+            let why = why.map(|why| format!("  {}", why.whole(app.ui.again)));
+            let why = why.unwrap_or_default();
             app.ui.line(&line.with(Style::Dim, why))?;
         }
     }

@@ -54,7 +54,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             if news && app.ui.is_json() {
                 app.ui.document_line(&task)?;
             } else if news && !live.is_seen() {
-                app.ui.line(&step(&task))?;
+                app.ui.line(&step(&task, app.ui.again))?;
             }
             known.insert(task.id, task);
         }

@@ -11,12 +11,15 @@ use crate::{
     error::Result,
     json::{self, task::Task},
     ui::{
-        Ui, detail,
+        Ui,
+        again::Again,
+        detail,
         escape::line,
         live::Live,
+        reason::Why,
         status::{style, symbol, words},
         style::{Line, Style},
-        task::{summary, why},
+        task::summary,
         time::usage,
         transcript::Transcript,
     },
@@ -158,8 +161,8 @@ impl View {
         if task.attempt > 0 {
             let runner = line(task.runner.as_deref().unwrap_or_default()).into_owned();
             status = status.with(Style::Dim, format!(" · {runner}"));
-        } else if let Some(why) = why(task) {
-            status = status.with(Style::Dim, format!(" · {why}"));
+        } else if let Some(why) = Why::of(task) {
+            status = status.with(Style::Dim, format!(" · {}", why.whole(self.ui.again)));
         }
         self.status = status;
         self.draw();
@@ -180,7 +183,7 @@ impl View {
 }
 
 /// How a task ended, in a few lines: the status, what changed, where it lies, what to do next.
-pub fn closing(task: &Task) -> Vec<Line> {
+pub fn closing(task: &Task, again: Again) -> Vec<Line> {
     let status = format!("{} {} {}", symbol(task.status), task.id, words(task.status));
     let mut end = Line::of(style(task.status), status);
     let mut facts = Vec::new();
@@ -200,14 +203,14 @@ pub fn closing(task: &Task) -> Vec<Line> {
     if let Some(reason) = &task.reason {
         lines.push(Line::of(
             Style::Plain,
-            format!("  {}: {}", reason.code, line(&reason.message)),
+            format!("  {}: {}", reason.code, again.spell(&line(&reason.message))),
         ));
     }
     lines.extend(crate::ui::changes::lines(
         task.files.as_deref().unwrap_or_default(),
         crate::ui::changes::NAMED_MAX,
     ));
-    lines.extend(put_in_place(task));
+    lines.extend(put_in_place(task, again));
     if let Some(branch) = task.branch_to_apply() {
         lines.push(Line::of(Style::Dim, format!("  branch {}", line(branch))));
     }
@@ -215,9 +218,10 @@ pub fn closing(task: &Task) -> Vec<Line> {
 }
 
 /// What became of putting the change into the checkout, where that was to be done.
-fn put_in_place(task: &Task) -> Option<Line> {
+fn put_in_place(task: &Task, again: Again) -> Option<Line> {
     let dir = line(task.project.as_ref()?.dir.as_str()).into_owned();
-    let message = line(task.apply.message.as_deref().unwrap_or_default()).into_owned();
+    let message = line(task.apply.message.as_deref().unwrap_or_default());
+    let message = again.spell(&message);
     match task.apply.result.as_deref()? {
         "applied" => {
             Some(Line::of(Style::Good, "  ✓ applied").with(Style::Dim, format!(" in {dir}")))

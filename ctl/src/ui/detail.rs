@@ -28,7 +28,7 @@ pub fn lines(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec
     lines.extend(text(&task.description));
     lines.push(Line::default());
     lines.extend(facts(task, names, again));
-    lines.extend(attempts(task, names));
+    lines.extend(attempts(task, names, again));
     if let Some(files) = task.files.as_ref().filter(|files| !files.is_empty()) {
         lines.push(Line::default());
         lines.push(Line::of(Style::Bold, "files"));
@@ -192,7 +192,7 @@ fn facts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Lin
             .map(|b| line(b).into_owned())
             .unwrap_or_default(),
     );
-    fact("applied", applied(task));
+    fact("applied", again.spell(&applied(task)).into_owned());
     lines
 }
 
@@ -258,7 +258,7 @@ fn applied(task: &Task) -> String {
     }
 }
 
-fn attempts(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
+fn attempts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Line> {
     let attempts = task.attempts.as_deref().unwrap_or_default();
     if attempts.is_empty() {
         return Vec::new();
@@ -267,12 +267,17 @@ fn attempts(task: &Task, names: &BTreeMap<String, String>) -> Vec<Line> {
     lines.extend(
         attempts
             .iter()
-            .map(|attempt| one_attempt(attempt, task.status, names)),
+            .map(|attempt| one_attempt(attempt, task.status, names, again)),
     );
     lines
 }
 
-fn one_attempt(attempt: &Attempt, status: TaskStatus, names: &BTreeMap<String, String>) -> Line {
+fn one_attempt(
+    attempt: &Attempt,
+    status: TaskStatus,
+    names: &BTreeMap<String, String>,
+    again: Again,
+) -> Line {
     let worker = attempt
         .worker
         .as_ref()
@@ -290,7 +295,10 @@ fn one_attempt(attempt: &Attempt, status: TaskStatus, names: &BTreeMap<String, S
         (Some(_), None) => line_so_far.with(Style::Good, "✓ succeeded"),
         (Some(_), Some(reason)) => line_so_far
             .with(Style::Bad, format!("✗ {}", reason.code))
-            .with(Style::Plain, format!(": {}", line(&reason.message))),
+            .with(
+                Style::Plain,
+                format!(": {}", again.spell(&line(&reason.message))),
+            ),
     };
     let mut rest = Vec::new();
     if let (Some(start), Some(end)) = (attempt.started_at, attempt.finished_at) {

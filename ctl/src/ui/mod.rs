@@ -10,6 +10,7 @@ pub mod detail;
 pub mod escape;
 pub mod live;
 pub mod queued;
+pub mod reason;
 pub mod status;
 pub mod style;
 pub mod suggest;

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use orchestra_types::{Priority, TaskStatus, Timestamp};
 
 use super::{
+    again::Again,
     escape::line,
-    now, status,
+    now,
+    reason::Why,
+    status,
     style::{Line, Style},
     table::{Cell, Table},
     time::ago,
@@ -14,25 +17,9 @@ use super::{
 };
 use crate::json::task::Task;
 
-/// A command may fail with a page of text; `ctl show` has all that is kept of it.
-const WHY_MAX: usize = 160;
-
 /// The description in one line of at most `max` columns.
 pub fn summary(task: &Task, max: usize) -> String {
     fit(&line(&task.description), max)
-}
-
-/// Why the task is as it is, in one short line; none when there is nothing to say.
-pub fn why(task: &Task) -> Option<String> {
-    if let Some(reason) = &task.reason {
-        let message = line(&reason.message);
-        return Some(format!("{}: {}", reason.code, fit(&message, WHY_MAX)));
-    }
-    if task.waits_for.is_empty() {
-        return None;
-    }
-    let names: Vec<String> = task.waits_for.iter().map(ToString::to_string).collect();
-    Some(format!("waits for {}", names.join(", ")))
 }
 
 /// The time of day in the local time zone: `14:13:20`.
@@ -92,12 +79,14 @@ fn age(task: &Task, now: Timestamp) -> String {
     ago(since.0, now)
 }
 
-/// The description, and why the task is not simply going on.
+/// The description, and why the task is not simply going on; what can be typed has no room here.
 fn described(task: &Task) -> String {
     let description = line(&task.description);
-    match why(task) {
-        Some(why) if !matches!(task.status, TaskStatus::Succeeded | TaskStatus::Cancelled) => {
-            format!("{}  ({why})", fit(&description, 48))
+    match Why::of(task) {
+        Some(Why { what, .. })
+            if !matches!(task.status, TaskStatus::Succeeded | TaskStatus::Cancelled) =>
+        {
+            format!("{}  ({what})", fit(&description, 48))
         }
         Some(_) | None => description.into_owned(),
     }
@@ -112,7 +101,7 @@ fn priority_style(task: &Task) -> Style {
 }
 
 /// One step of a task, for a feed: `14:13:20  ● running  task_001  Create README.md`.
-pub fn step(task: &Task) -> Line {
+pub fn step(task: &Task, again: Again) -> Line {
     let status = format!(
         "  {} {:<13}",
         status::symbol(task.status),
@@ -122,8 +111,8 @@ pub fn step(task: &Task) -> Line {
         .with(status::style(task.status), status)
         .with(Style::Bold, format!("{}  ", task.id))
         .with(Style::Plain, summary(task, 60));
-    match why(task) {
-        Some(why) => line.with(Style::Dim, format!("  {why}")),
+    match Why::of(task) {
+        Some(why) => line.with(Style::Dim, format!("  {}", why.whole(again))),
         None => line,
     }
 }

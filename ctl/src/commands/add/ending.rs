@@ -44,7 +44,7 @@ pub async fn end(
 }
 
 fn show_end(app: &App, task: &Task) -> Result<()> {
-    closing(task)
+    closing(task, app.ui.again)
         .iter()
         .try_for_each(|line| app.ui.line(line))?;
     if let Some(next) = detail::next_step(task) {

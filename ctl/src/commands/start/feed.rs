@@ -45,6 +45,6 @@ fn show(ui: &Ui, task: &Task) -> Result<()> {
     if ui.is_json() {
         ui.document_line(task)
     } else {
-        ui.line(&step(task))
+        ui.line(&step(task, ui.again))
     }
 }
