@@ -142,18 +142,23 @@ fn colours() -> anyhow::Result<()> {
 }
 
 fn narrow_tables() -> anyhow::Result<()> {
-    scene(Setup::new(), |cluster| {
+    scene(Setup::new().model("hello"), |cluster| {
         let project = cluster.repository("project")?;
         let long = "true # and a description that is much longer than the terminal is wide";
         let task = cluster.add(&project, &[long, "--agent", "shell"])?;
         cluster.succeeded(&task, Deadline::SOON)?;
         let recurring = ["add", long, "--agent", "shell", "--every", "6h"];
         cluster.ctl_in(project.dir(), &recurring)?.ok()?;
+        let budget = ["budget", "--project", "project", "--tokens", "1000000"];
+        cluster.ctl(&budget)?.ok()?;
         let ctl = orchestra_tests::Binaries::get().ctl();
         for (command, name) in [
             ("tasks", "task_001"),
             ("workers", "connected"),
             ("schedules", "schedule_001"),
+            ("agents", "idle"),
+            ("accounts", "open"),
+            ("budget", "project"),
         ] {
             let line = format!("stty cols 40; {} {command} --color never", ctl.display());
             let said = on_terminal(cluster, &line)?;

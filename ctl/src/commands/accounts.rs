@@ -119,7 +119,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 }
 
 fn table(accounts: &[Account]) -> Table {
-    let mut table = Table::new(&["ACCOUNT", ">IN USE", "LIMIT", "STATE", "RUNNERS", "WHY…"]);
+    let mut table = Table::new(&["ACCOUNT", ">IN USE", "LIMIT", "STATE…", "RUNNERS", "WHY…"])
+        .sparing(&["RUNNERS", "LIMIT", "IN USE", "WHY"])
+        .wrapping();
     for account in accounts {
         let (state, style) = state(account.parked_until);
         table.row(vec![

@@ -58,7 +58,8 @@ fn table(agents: &[Agent]) -> Table {
         ">SINCE",
         "TASK",
         "DESCRIPTION…",
-    ]);
+    ])
+    .sparing(&["SINCE", "DESCRIPTION", "WORKER"]);
     for agent in agents {
         let (symbol, style) = match agent.state.as_str() {
             "busy" => ("●", Style::Active),

@@ -208,7 +208,9 @@ fn show(app: &App, projects: Vec<ProjectBudget>) -> Result<Exit> {
 }
 
 fn table(projects: &[ProjectBudget]) -> Table {
-    let mut table = Table::new(&["PROJECT", "A DAY", "TODAY", "USED", "STATE…"]);
+    let mut table = Table::new(&["PROJECT", "A DAY…", "TODAY…", "USED…", "STATE…"])
+        .sparing(&["A DAY", "TODAY"])
+        .wrapping();
     let words = |budget: &Option<crate::json::budget::BudgetDocument>| {
         budget.map_or_else(|| "unlimited".to_owned(), |b| b.words())
     };

@@ -214,7 +214,9 @@ fn login(runner: &Runner) -> &'static str {
 
 /// All runners of a worker.
 pub fn runners(worker: &Worker) -> Table {
-    let mut table = Table::new(&["  RUNNER", "VERSION", ">AT ONCE", "LOGIN", "STATE…"]);
+    let mut table = Table::new(&["  RUNNER", "VERSION", ">AT ONCE", "LOGIN", "STATE…"])
+        .sparing(&["VERSION", "LOGIN", "AT ONCE"])
+        .wrapping();
     for runner in &worker.runners {
         let (state, style) = match (runner.state, &runner.reason) {
             ("ready", _) => ("ready".to_owned(), Style::Good),

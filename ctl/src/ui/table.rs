@@ -1,15 +1,20 @@
-//! Aligned tables without rules: header, rows. When the terminal is narrow, one column gives way,
-//! then those go that matter least, and at last all become narrower: a line that wraps is no table.
+//! Aligned tables without rules: header, rows. When the terminal is narrow, flexible columns give
+//! way, then those go that matter least, and at last all become narrower, the first one last: it has
+//! the names. A line that the terminal wraps is no table.
 
 use super::{
     style::Style,
-    width::{columns, fit, pad, pad_start},
+    width::{columns, fit, pad, pad_start, wrap},
 };
 
 /// Space between columns.
 const GAP: usize = 2;
 /// The narrowest that the flexible column becomes before other columns go.
 const FLEXIBLE_MIN: usize = 16;
+/// The narrowest that columns become before the first one, which has the names, does.
+const OTHERS_MIN: usize = 6;
+/// Words up to this length, such as a moment, stay whole while another column can give way.
+const WORD_MAX: usize = 24;
 
 /// One cell: its text, already escaped, and its style.
 #[derive(Clone, Debug, Default)]
@@ -42,11 +47,21 @@ enum Kind {
     Flexible,
 }
 
+/// What becomes of a cell that is wider than its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wide {
+    /// It is cut.
+    Cut,
+    /// It goes on in the next line.
+    Wrapped,
+}
+
 /// A table.
 pub struct Table {
     titles: Vec<(&'static str, Kind)>,
     /// Titles of columns that may go, the first one first.
     spare: &'static [&'static str],
+    wide: Wide,
     rows: Vec<Vec<Cell>>,
 }
 
@@ -64,6 +79,7 @@ impl Table {
         Self {
             titles: titles.collect(),
             spare: &[],
+            wide: Wide::Cut,
             rows: Vec::new(),
         }
     }
@@ -77,6 +93,13 @@ impl Table {
                 .all(|s| self.titles.iter().any(|(t, _)| t == s))
         );
         self.spare = spare;
+        self
+    }
+
+    /// The same table, in which no cell is cut: one that is too wide goes on in the next line.
+    #[must_use]
+    pub fn wrapping(mut self) -> Self {
+        self.wide = Wide::Wrapped;
         self
     }
 
@@ -102,10 +125,12 @@ impl Table {
 
     /// The width of each column; none for those that are left out.
     fn widths(&self, limit: Option<usize>) -> Vec<Option<usize>> {
-        let wanted: Vec<Option<usize>> = self.wanted().into_iter().map(Some).collect();
+        let full = self.wanted();
+        let wanted: Vec<Option<usize>> = full.iter().copied().map(Some).collect();
         let Some(limit) = limit else {
             return wanted;
         };
+        let words = self.words();
         let mut widths = Vec::new();
         for left_out in 0..=self.spare.len() {
             let gone = &self.spare[..left_out];
@@ -113,12 +138,21 @@ impl Table {
             for ((title, _), width) in self.titles.iter().zip(&mut widths) {
                 width.take_if(|_| gone.contains(title));
             }
-            self.give_way(&mut widths, limit);
+            self.give_way(&mut widths, &words, limit);
             if total(&widths) <= limit {
                 return widths;
             }
         }
-        narrow(&mut widths, limit);
+        // The names stay whole as long as there is another way.
+        let others = |at: usize, least: usize| if at == 0 { full[0] } else { least };
+        narrow(
+            &mut widths,
+            |at| others(at, OTHERS_MIN.max(words[at])),
+            limit,
+        );
+        narrow(&mut widths, |at| others(at, OTHERS_MIN), limit);
+        narrow(&mut widths, |_| OTHERS_MIN, limit);
+        narrow(&mut widths, |_| 1, limit);
         widths
     }
 
@@ -137,19 +171,61 @@ impl Table {
         widths
     }
 
-    fn give_way(&self, widths: &mut [Option<usize>], limit: usize) {
-        let over = total(widths).saturating_sub(limit);
-        for ((_, kind), width) in self.titles.iter().zip(widths) {
+    /// The longest word of each column, where words are broken at all.
+    fn words(&self) -> Vec<usize> {
+        let mut words = vec![0; self.titles.len()];
+        if self.wide == Wide::Cut {
+            return words;
+        }
+        for row in &self.rows {
+            for (cell, longest) in row.iter().zip(&mut words) {
+                let word = cell.text.split(' ').map(columns).max().unwrap_or_default();
+                *longest = word.min(WORD_MAX).max(*longest);
+            }
+        }
+        words
+    }
+
+    /// Flexible columns become narrower, the last one first.
+    fn give_way(&self, widths: &mut [Option<usize>], words: &[usize], limit: usize) {
+        let mut over = total(widths).saturating_sub(limit);
+        let columns = self.titles.iter().zip(widths).zip(words);
+        for (((_, kind), width), word) in columns.rev() {
             let Some(width) = width else {
                 continue;
             };
             if *kind == Kind::Flexible {
-                *width = width.saturating_sub(over).max(FLEXIBLE_MIN.min(*width));
+                let less = over.min(width.saturating_sub(FLEXIBLE_MIN.max(*word)));
+                *width -= less;
+                over -= less;
             }
         }
     }
 
+    /// The line of a row, or the lines where cells go on.
     fn line(&self, cells: &[Cell], widths: &[Option<usize>], colour: bool) -> String {
+        let texts: Vec<Vec<String>> = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| match (*width, self.wide) {
+                (None, _) => Vec::new(),
+                (Some(width), Wide::Cut) => vec![fit(&cell.text, width)],
+                (Some(width), Wide::Wrapped) => wrap(&cell.text, width),
+            })
+            .collect();
+        let height = texts.iter().map(Vec::len).max().unwrap_or_default();
+        (0..height)
+            .map(|nth| {
+                let cells = cells.iter().zip(&texts).map(|(cell, texts)| {
+                    let text = texts.get(nth).cloned().unwrap_or_default();
+                    Cell::new(text, cell.style)
+                });
+                self.one_line(&cells.collect::<Vec<_>>(), widths, colour)
+            })
+            .collect()
+    }
+
+    fn one_line(&self, cells: &[Cell], widths: &[Option<usize>], colour: bool) -> String {
         let mut out = String::new();
         let last = widths.iter().rposition(Option::is_some).unwrap_or_default();
         for (at, ((cell, (_, kind)), width)) in
@@ -158,13 +234,13 @@ impl Table {
             let Some(width) = *width else {
                 continue;
             };
-            let text = fit(&cell.text, width);
+            let text = &cell.text;
             let filled = match kind {
-                Kind::Right => pad_start(&text, width),
+                Kind::Right => pad_start(text, width),
                 Kind::Left | Kind::Flexible if at == last => text.clone(),
-                Kind::Left | Kind::Flexible => pad(&text, width),
+                Kind::Left | Kind::Flexible => pad(text, width),
             };
-            out.push_str(&filled.replacen(&text, &cell.style.paint(&text, colour), 1));
+            out.push_str(&filled.replacen(text, &cell.style.paint(text, colour), 1));
             if at < last {
                 out.push_str(&" ".repeat(GAP));
             }
@@ -181,12 +257,17 @@ fn total(widths: &[Option<usize>]) -> usize {
     widths.iter().flatten().sum::<usize>() + GAP * columns.saturating_sub(1)
 }
 
-/// Takes from the widest column until lines fit.
-fn narrow(widths: &mut [Option<usize>], limit: usize) {
+/// Takes from the widest column that is above its least width, until lines fit or none is.
+fn narrow(widths: &mut [Option<usize>], least: impl Fn(usize) -> usize, limit: usize) {
     while total(widths) > limit {
-        match widths.iter_mut().flatten().max() {
-            Some(widest) if *widest > 1 => *widest -= 1,
-            Some(_) | None => return,
+        let above = widths.iter_mut().enumerate();
+        let above = above.filter_map(|(at, width)| Some((at, width.as_mut()?)));
+        let widest = above
+            .filter(|(at, width)| **width > least(*at))
+            .max_by_key(|(_, width)| **width);
+        match widest {
+            Some((_, width)) => *width -= 1,
+            None => return,
         }
     }
 }
@@ -248,10 +329,42 @@ mod tests {
     }
 
     #[test]
+    fn where_cells_wrap_no_word_is_lost_and_names_stay_whole() {
+        let mut table = Table::new(&["ACCOUNT", ">IN USE", "STATE…", "WHY…"])
+            .sparing(&["IN USE"])
+            .wrapping();
+        table.row(vec![
+            Cell::new("anthropic-3f9a01c2", Style::Bold),
+            "2".into(),
+            "parked until noon (in 12m)".into(),
+            "429".into(),
+        ]);
+        assert_eq!(
+            table.render(Some(41), false),
+            "ACCOUNT             STATE             WHY\n\
+             anthropic-3f9a01c2  parked until      429\n                    noon (in 12m)\n"
+        );
+        for width in 36..60 {
+            let shown = table.render(Some(width), false);
+            assert!(shown.contains("anthropic-3f9a01c2"), "{width}: {shown}");
+            let words = shown.split_whitespace().filter(|w| w.starts_with("(in"));
+            assert_eq!(words.count(), 1, "{width}: {shown}");
+        }
+    }
+
+    #[test]
     fn no_line_is_longer_than_the_terminal() {
         let wide = "a cell that is much too wide for it";
         let mut table = Table::new(&["NAME", ">SIZE", "WHY", "PATH…", "STATE"]);
         table.row([wide; 5].map(Cell::from).into());
+        for width in 20..200 {
+            let shown = table.render(Some(width), false);
+            assert!(
+                shown.lines().all(|l| columns(l) <= width),
+                "{width}: {shown}"
+            );
+        }
+        let table = table.wrapping();
         for width in 20..200 {
             let shown = table.render(Some(width), false);
             assert!(

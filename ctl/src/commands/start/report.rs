@@ -90,7 +90,9 @@ impl Report {
 
 /// The runners that are there, with version, whether they can work or not.
 fn runners(worker: &Worker) -> Table {
-    let mut table = Table::new(&["  RUNNER", "VERSION", ">AT ONCE", "STATE…"]);
+    let mut table = Table::new(&["  RUNNER", "VERSION", ">AT ONCE", "STATE…"])
+        .sparing(&["VERSION", "AT ONCE"])
+        .wrapping();
     for runner in worker.runners.iter().filter(|r| r.state != "missing") {
         let state = match &runner.reason {
             None => Cell::new(runner.state, Style::Good),
