@@ -155,6 +155,7 @@ fn narrow_tables() -> anyhow::Result<()> {
         for (command, name) in [
             ("tasks", "task_001"),
             ("workers", "connected"),
+            ("workers -v", "disk free"),
             ("schedules", "schedule_001"),
             ("agents", "idle"),
             ("accounts", "open"),
@@ -163,7 +164,8 @@ fn narrow_tables() -> anyhow::Result<()> {
             let line = format!("stty cols 40; {} {command} --color never", ctl.display());
             let said = on_terminal(cluster, &line)?;
             ensure!(said.contains(name) && longest(&said) <= 40, "{said}");
-            let whole = cluster.ctl(&[command])?.ok()?;
+            let words: Vec<&str> = command.split(' ').collect();
+            let whole = cluster.ctl(&words)?.ok()?;
             ensure!(
                 longest(&whole.stdout) > 40,
                 "it is cut elsewhere too\n{whole}"

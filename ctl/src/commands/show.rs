@@ -27,7 +27,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     let workers = client.workers().await?;
-    detail::lines(&task, &names_of(&workers), app.ui.again)
+    let ui = &app.ui;
+    detail::lines(&task, &names_of(&workers), ui.again, ui.stdout.width)
         .iter()
         .try_for_each(|line| app.ui.line(line))?;
     match queued::why(&task, &workers) {

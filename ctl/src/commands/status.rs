@@ -16,8 +16,12 @@ use crate::{
         status::counts,
         style::{Line, Style},
         time::{counted, duration},
+        wrap::At,
     },
 };
+
+/// How wide the names of facts are, with the space after them.
+const NAME: usize = 9;
 
 /// Show the cluster: the head, its workers and agents, and how many tasks are where
 #[derive(Debug, clap::Args)]
@@ -27,8 +31,16 @@ pub struct Args {}
 pub async fn run(app: &App, _: Args) -> Result<Exit> {
     let status = app.connect().await?.status().await?;
     app.show(&status, |status| {
-        lines(status).iter().try_for_each(|line| app.ui.line(line))
+        let lines = fitted(status, app.ui.stdout.width);
+        lines.iter().try_for_each(|line| app.ui.line(line))
     })
+}
+
+/// The lines as a terminal of this width has them.
+fn fitted(status: &Status, width: Option<usize>) -> Vec<Line> {
+    let lines = lines(status).into_iter();
+    let fitted = lines.map(|line| line.wrapped(width, 2 + NAME, At::Items));
+    fitted.flatten().collect()
 }
 
 fn lines(status: &Status) -> Vec<Line> {
@@ -64,16 +76,20 @@ fn parked(account: &Account) -> Line {
     let until = account.parked_until.map(until_when).unwrap_or_default();
     let why = account.why.as_deref().unwrap_or("its limit is reached");
     let text = format!("{} {until}: {}", line(&account.name), line(why));
-    Line::of(Style::Attention, format!("  {:<9}", "parked")).with(Style::Plain, text)
+    Line::of(Style::Attention, name_of("parked")).with(Style::Plain, text)
 }
 
 fn fact(name: &str, value: &str) -> Line {
-    Line::of(Style::Dim, format!("  {name:<9}")).with(Style::Plain, line(value))
+    Line::of(Style::Dim, name_of(name)).with(Style::Plain, line(value))
+}
+
+fn name_of(fact: &str) -> String {
+    format!("  {fact:<NAME$}")
 }
 
 fn tasks(status: &Status) -> Line {
     let of = |s: TaskStatus| (s, status.tasks.get(s.as_str()).copied().unwrap_or(0));
-    let mut line = Line::of(Style::Dim, format!("  {:<9}", "tasks"));
+    let mut line = Line::of(Style::Dim, name_of("tasks"));
     line.0.extend(counts(TaskStatus::ALL.map(of)).0);
     line
 }
@@ -122,6 +138,21 @@ mod tests {
             agents_total: 4,
             ..Default::default()
         })
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_no_line_is_too_long() {
+        let shown = fitted(&status(), Some(28));
+        let shown: Vec<String> = shown.iter().map(|l| l.render(false)).collect();
+        assert_eq!(
+            shown[shown.len() - 4..],
+            [
+                "  tasks    ● 2 running",
+                "           ✗ 1 failed",
+                "  open     2 tasks (1 high,",
+                "           1 normal)",
+            ]
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::{
         style::{Line, Style},
         table::{Cell, Table},
         time::{ago, bytes},
+        wrap::At,
     },
 };
 
@@ -159,17 +160,16 @@ fn in_full(ui: &Ui, worker: &Worker) -> Result<()> {
         "open" => title,
         closed => title.with(Style::Attention, format!(", {}", line(closed))),
     };
-    ui.line(&title.with(
-        Style::Dim,
-        format!(" · last seen {}", ago(worker.last_seen.0, now())),
-    ))?;
+    let seen = format!(" · last seen {}", ago(worker.last_seen.0, now()));
+    ui.wrapped(&title.with(Style::Dim, seen), 4, At::Items)?;
+    let more = |text: String| ui.wrapped(&Line::of(Style::Dim, text), 4, At::Items);
     let address = address
         .as_deref()
         .map(|a| format!(" · {}", line(a)))
         .unwrap_or_default();
-    ui.line(&Line::of(
-        Style::Dim,
-        format!("  {} · pid {pid}{address} · id {id}", line(hostname)),
+    more(format!(
+        "  {} · pid {pid}{address} · id {id}",
+        line(hostname)
     ))?;
     let size = format!(
         "  machine {machine} · {cores} cores · {} memory · {} of {} disk free",
@@ -177,17 +177,13 @@ fn in_full(ui: &Ui, worker: &Worker) -> Result<()> {
         bytes(*disk_free_bytes),
         bytes(*disk_bytes)
     );
-    ui.line(&Line::of(
-        Style::Dim,
-        format!(
-            "{size} · ends processes by {} · isolation {}",
-            line(&worker.kill_method),
-            line(worker.isolation.as_deref().unwrap_or("unknown"))
-        ),
+    more(format!(
+        "{size} · ends processes by {} · isolation {}",
+        line(&worker.kill_method),
+        line(worker.isolation.as_deref().unwrap_or("unknown"))
     ))?;
     if !worker.limits.is_empty() {
-        let limits = format!("  limits of an attempt: {}", line(&worker.limits));
-        ui.line(&Line::of(Style::Dim, limits))?;
+        more(format!("  limits of an attempt: {}", line(&worker.limits)))?;
     }
     if !worker.labels.is_empty() {
         let labels: Vec<String> = worker
@@ -195,10 +191,7 @@ fn in_full(ui: &Ui, worker: &Worker) -> Result<()> {
             .iter()
             .map(|(k, v)| format!("{k}={}", line(v)))
             .collect();
-        ui.line(&Line::of(
-            Style::Dim,
-            format!("  labels {}", labels.join(" ")),
-        ))?;
+        more(format!("  labels {}", labels.join(" ")))?;
     }
     ui.table(&runners(worker))?;
     ui.line(&Line::default())

@@ -9,26 +9,40 @@ use super::{
     changes,
     escape::{block, line},
     now,
+    reason::split,
     status::{label, style, words},
     style::{Line, Style},
     task::worker_name,
     time::{ago, duration, usage},
+    wrap::At,
 };
 use crate::json::{
-    task::{Attempt, SetUpDocument, Task, Workplace},
+    task::{Attempt, Reason, SetUpDocument, Task, Workplace},
     time::Time,
 };
 
 /// Lines of a description or result that are shown.
 const TEXT_LINES: usize = 40;
+/// How wide the names of facts are, with the space after them.
+const NAME: usize = 10;
 
-/// The task in full.
-pub fn lines(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Line> {
+/// The task in full; `width` is the terminal's.
+pub fn lines(
+    task: &Task,
+    names: &BTreeMap<String, String>,
+    again: Again,
+    width: Option<usize>,
+) -> Vec<Line> {
     let mut lines = vec![title(task)];
-    lines.extend(text(&task.description));
+    lines.extend(text(&task.description, width));
     lines.push(Line::default());
-    lines.extend(facts(task, names, again));
-    lines.extend(attempts(task, names, again));
+    lines.extend(reason(task, again, width));
+    for fact in facts(task, names, again) {
+        lines.extend(fact.wrapped(width, 2 + NAME, At::Words));
+    }
+    for attempt in attempts(task, names, again) {
+        lines.extend(attempt.wrapped(width, 4, At::Words));
+    }
     if let Some(files) = task.files.as_ref().filter(|files| !files.is_empty()) {
         lines.push(Line::default());
         lines.push(Line::of(Style::Bold, "files"));
@@ -37,7 +51,7 @@ pub fn lines(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec
     if let Some(result) = &task.result {
         lines.push(Line::default());
         lines.push(Line::of(Style::Bold, "result"));
-        lines.extend(text(result));
+        lines.extend(text(result, width));
     }
     lines
 }
@@ -75,13 +89,17 @@ fn title(task: &Task) -> Line {
     Line::of(Style::Bold, format!("{}  ", task.id)).with(style(task.status), label(task.status))
 }
 
-fn text(text: &str) -> Vec<Line> {
+fn text(text: &str, width: Option<usize>) -> Vec<Line> {
     let shown = block(text.trim_end());
     let all: Vec<&str> = shown.lines().collect();
     let mut lines: Vec<Line> = all
         .iter()
         .take(TEXT_LINES)
-        .map(|l| Line::of(Style::Plain, format!("  {l}").trim_end()))
+        .flat_map(|l| {
+            let line = Line::of(Style::Plain, format!("  {l}").trim_end());
+            let indent = 2 + l.len() - l.trim_start_matches(' ').len();
+            line.wrapped(width, indent, At::Words)
+        })
         .collect();
     if all.len() > TEXT_LINES {
         lines.push(Line::of(
@@ -95,20 +113,38 @@ fn text(text: &str) -> Vec<Line> {
     lines
 }
 
+/// Why it is as it is. Where that takes several lines, what can be typed is one of them and not
+/// broken: it is there to be copied.
+fn reason(task: &Task, again: Again, width: Option<usize>) -> Vec<Line> {
+    let Some(Reason { code, message, .. }) = &task.reason else {
+        return Vec::new();
+    };
+    let message = line(message);
+    let of = |text: &str| {
+        let line = Line::of(Style::Dim, format!("  {:<NAME$}", "reason"));
+        let line = line.with(Style::Plain, format!("{code}: {}", again.spell(text)));
+        line.wrapped(width, 2 + NAME, At::Words)
+    };
+    let whole = of(&message);
+    match split(&message) {
+        (what, _, Some(hint)) if whole.len() > 1 && !what.is_empty() => {
+            let hint = format!("{:indent$}{}", "", again.spell(hint), indent = 2 + NAME);
+            let mut lines = of(what);
+            lines.push(Line::of(Style::Plain, hint));
+            lines
+        }
+        (_, _, _) => whole,
+    }
+}
+
 fn facts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Line> {
     let now = now();
     let mut lines = Vec::new();
     let mut fact = |name: &str, value: String| {
         if !value.is_empty() {
-            lines.push(Line::of(Style::Dim, format!("  {name:<10}")).with(Style::Plain, value));
+            lines.push(Line::of(Style::Dim, format!("  {name:<NAME$}")).with(Style::Plain, value));
         }
     };
-    if let Some(reason) = &task.reason {
-        fact(
-            "reason",
-            format!("{}: {}", reason.code, again.spell(&line(&reason.message))),
-        );
-    }
     fact("runner", runner(task, names));
     fact("priority", task.priority.to_string());
     fact("created", moment(task.created_at, now));
@@ -349,5 +385,62 @@ pub fn since(start: Time) -> String {
         format!("{seconds}s")
     } else {
         duration(Duration::from_secs(seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_proto::v1;
+    use orchestra_types::Place;
+
+    use super::*;
+
+    fn task(description: &str, message: &str) -> Task {
+        let spec = v1::TaskSpec {
+            description: description.into(),
+            timeout_ms: 1,
+            place: Some(Place::Empty.into()),
+            ..Default::default()
+        };
+        let reason = v1::Failure {
+            code: FailureCode::BudgetExceeded.as_str().into(),
+            message: message.into(),
+            resets_at_ms: None,
+        };
+        Task::read(v1::Task {
+            id: 1,
+            spec: Some(spec),
+            status: v1::TaskStatus::NeedsReview.into(),
+            reason: Some(reason),
+            ..Default::default()
+        })
+        .unwrap()
+    }
+
+    fn shown(task: &Task, width: Option<usize>) -> Vec<String> {
+        let again = Again::in_state("/s".as_ref());
+        let lines = lines(task, &BTreeMap::new(), again, width);
+        lines.iter().map(|line| line.render(false)).collect()
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_texts_go_on_below_and_commands_stay_whole() {
+        let text = "Write a page about\n  - this and that and more";
+        let task = task(text, "it is used up. Go on by `ctl budget 1 --usd +1`?");
+        let narrow = shown(&task, Some(24));
+        let expected = [
+            "task_001  ! needs review",
+            "  Write a page about",
+            "    - this and that and",
+            "    more",
+            "",
+            "  reason    budget_exceeded:",
+            "            it is used",
+            "            up",
+            "            Go on by `ctl --state /s budget 1 --usd +1`?",
+        ];
+        assert_eq!(narrow[..expected.len()], expected);
+        let reason = "  reason    budget_exceeded: it is used up. Go on by `ctl --state /s budget 1 --usd +1`?";
+        assert_eq!(shown(&task, None)[4], reason);
     }
 }

@@ -19,6 +19,7 @@ pub mod task;
 pub mod time;
 pub mod transcript;
 pub mod width;
+pub mod wrap;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -32,6 +33,7 @@ use crate::{
 };
 use again::Again;
 use style::{Line, Style};
+use wrap::At;
 
 /// What can be done with one output stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +129,12 @@ impl Ui {
     /// Prints one line of data.
     pub fn line(&self, line: &Line) -> Result<()> {
         self.print(line.render(self.stdout.colour) + "\n")
+    }
+
+    /// Prints one line of data, on a terminal in as many lines as it takes there.
+    pub fn wrapped(&self, line: &Line, indent: usize, at: At) -> Result<()> {
+        let lines = line.wrapped(self.stdout.width, indent, at);
+        lines.iter().try_for_each(|line| self.line(line))
     }
 
     /// Prints a table, or `nothing` to standard error when it has no rows.

@@ -65,7 +65,7 @@ impl Why {
 }
 
 /// The part of a message before the sentence that names a command, what ends it, and that sentence.
-fn split(message: &str) -> (&str, &'static str, Option<&str>) {
+pub fn split(message: &str) -> (&str, &'static str, Option<&str>) {
     let Some(command) = message.find("`ctl ") else {
         return (message, "", None);
     };
