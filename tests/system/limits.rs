@@ -32,6 +32,10 @@ pub fn tests() -> Vec<Test> {
             "a_projects_daily_budget_holds_its_tasks_until_it_is_raised",
             project_budget,
         ),
+        Test::new(
+            "a_raise_never_limits_what_has_no_limit",
+            raise_without_limit,
+        ),
     ]
 }
 
@@ -204,6 +208,28 @@ rules:
             .ok()?;
         let done = cluster.succeeded(&second, Deadline::SOON)?;
         ensure!(done["result"] == "The rest is done.", "{}", done["result"]);
+        Ok(())
+    })
+}
+
+fn raise_without_limit() -> anyhow::Result<()> {
+    scene(Setup::new().agents("shell:1"), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let failed = ["false", "--agent", "shell"];
+        let task = cluster.add(&project, &failed)?;
+        cluster.wait_for(&task, &["failed"], Deadline::SOON)?;
+        let set = format!("`ctl budget {task} --time 2h`");
+        for raise in [
+            ["budget", &task, "--time", "+1s"],
+            ["retry", &task, "--budget", "1s"],
+        ] {
+            let refused = cluster.ctl(&raise)?;
+            ensure!(refused.code == Some(5), "it was not refused\n{refused}");
+            refused.complains(&["no limit of wall time", &set])?;
+        }
+        let document = cluster.show(&task)?;
+        ensure!(document["attempt"] == 1, "it was tried again");
+        ensure!(document["budget"].is_null(), "{}", document["budget"]);
         Ok(())
     })
 }

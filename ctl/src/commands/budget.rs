@@ -22,9 +22,11 @@ use crate::{
 /// Raise or set what a task or a project may use; without options, list the projects' budgets
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A number with + in front is added to what there is, else it takes its place. A task that had stopped at its
-budget goes on from its kept work when the new one allows it; so do its subtasks. A project's budget
-counts per day (UTC); an added one counts for today only.
+A number with + in front is added to the limit that there is, else it takes its place; where there is no limit,
+adding is refused, so that a raise never limits anything. A task that had stopped at its budget goes on from
+its kept work when the new one allows it; so do its subtasks. One that had stopped at the budget of a task
+above it, or waits for its project's, needs a raise of that one: `ctl show` names it. A project's budget counts
+per day (UTC); an added one counts for today only.
 
 Examples:
   ctl budget task_007 --tokens +100k

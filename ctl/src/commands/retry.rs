@@ -8,7 +8,7 @@ use crate::{
     client::status_error,
     commands::budget::set_task,
     commands::{Order, each_task},
-    error::Result,
+    error::{Error, Result},
     exit::Exit,
     json::task::Task,
 };
@@ -19,7 +19,8 @@ pub struct Args {
     /// The tasks, as task_001 or 1
     #[arg(value_name = "TASK", required = true)]
     tasks: Vec<TaskId>,
-    /// Raise what each of them may use first, as 100k-tokens,2usd,30m
+    /// First add this to the limits that each of them has, as 100k-tokens,2usd,30m. One that lacks such a
+    /// limit is not tried again, and ctl says which budget holds it
     #[arg(long, value_name = "BUDGET")]
     budget: Option<Budget>,
 }
@@ -29,7 +30,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     each_task(app, args.tasks, Order::AsNamed, async |id| {
         if let Some(budget) = args.budget {
-            let task = set_task(&client, id, budget, true).await?;
+            let raised = set_task(&client, id, budget, true).await;
+            let task = raised.map_err(|e| not_raised(e, id))?;
             if !task.status.is_ended() {
                 return Ok(task); // It goes on by that alone.
             }
@@ -42,4 +44,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         Task::read(answer.map_err(|s| status_error(&s))?.into_inner())
     })
     .await
+}
+
+fn not_raised(error: Error, id: TaskId) -> Error {
+    match error.exit() {
+        Exit::Refused => error.hint(format!("`ctl retry {id}` tries it again without a raise")),
+        _ => error,
+    }
 }

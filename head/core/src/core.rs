@@ -5,23 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use orchestra_types::{AttemptId, RunnerName, TaskId, Timestamp, WorkerId};
 
 use crate::{
-    Config,
-    accounts::Accounts,
-    budgets::Budgets,
-    change::Change,
-    facts::FactsPool,
-    free::Free,
-    higher::Given,
-    input::Input,
-    keys::Keys,
-    message::{Message, NotFound, Reply},
-    overdue::Overdue,
-    queue::Queue,
-    retention::Finished,
-    schedule::Schedules,
-    table::TaskTable,
-    view::Counts,
-    worker::Worker,
+    Config, accounts::Accounts, budgets::Budgets, change::Change, facts::FactsPool, free::Free,
+    higher::Given, input::Input, keys::Keys, message::Message, overdue::Overdue, queue::Queue,
+    retention::Finished, schedule::Schedules, table::TaskTable, view::Counts, worker::Worker,
 };
 
 /// What an input leads to. First every change is made durable, then the messages are sent.
@@ -211,12 +197,7 @@ impl Core {
                 budget,
                 add,
             } => {
-                let reply = if self.tasks.get(&task).is_some() {
-                    self.set_task_budget(now, task, budget, add, &mut step);
-                    Reply::Done(task)
-                } else {
-                    Reply::NotFound(NotFound(task))
-                };
+                let reply = self.set_task_budget(now, task, budget, add, &mut step);
                 step.messages.push(Message::Reply { request, reply });
             }
             Input::SetProjectBudget {
@@ -225,8 +206,7 @@ impl Core {
                 budget,
                 add,
             } => {
-                let found = self.set_project_budget(now, &project, budget, add, &mut step);
-                let reply = found.map_or(Reply::NoProject(project), Reply::ProjectDone);
+                let reply = self.set_project_budget(now, &project, budget, add, &mut step);
                 step.messages.push(Message::Reply { request, reply });
             }
             Input::Closed { attempt, apply } => self.on_closed(now, attempt, apply, &mut step),

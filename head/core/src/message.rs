@@ -1,7 +1,8 @@
 //! Whom to tell what, once the changes are durable.
 
 use orchestra_types::{
-    AccountName, AttemptId, ProjectId, RunnerName, ScheduleId, TaskId, TaskStatus, WorkerId,
+    AccountName, AttemptId, Failure, Measure, ProjectId, RunnerName, ScheduleId, TaskId,
+    TaskStatus, WorkerId,
 };
 
 use crate::{ConnectionId, RequestId, row::Availability};
@@ -149,6 +150,8 @@ pub enum Reply {
     ProjectDone(ProjectId),
     /// There is no such project.
     NoProject(String),
+    /// The budget cannot be raised.
+    RaiseRefused(RaiseRefused),
     /// There is no such task.
     NotFound(NotFound),
     /// It cannot be cancelled.
@@ -269,6 +272,27 @@ pub enum RetryRefused {
     Succeeded(TaskId),
     /// It would be cancelled again because of the second one, which ended so.
     Behind(TaskId, TaskId, TaskStatus),
+}
+
+/// Why a budget was not raised: it does not have a limit that was to be raised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RaiseRefused {
+    /// Of a task.
+    Task {
+        /// Which.
+        id: TaskId,
+        /// What it does not limit.
+        lacks: Measure,
+        /// The budget that keeps it from going on; none where no budget does.
+        used_up: Option<Box<Failure>>,
+    },
+    /// Of a project.
+    Project {
+        /// Its name.
+        name: String,
+        /// What it does not limit.
+        lacks: Measure,
+    },
 }
 
 /// Why a task's priority cannot be changed.

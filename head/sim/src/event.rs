@@ -23,6 +23,32 @@ pub struct Look {
     pub boot: u32,
 }
 
+/// How a limit of tokens changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// It is this from now on.
+    Set(u64),
+    /// It is so much more.
+    Add(u64),
+}
+
+impl Amount {
+    fn tokens(self) -> u64 {
+        match self {
+            Self::Set(tokens) | Self::Add(tokens) => tokens,
+        }
+    }
+
+    /// Whether it is added.
+    #[must_use]
+    pub fn adds(self) -> bool {
+        match self {
+            Self::Set(_) => false,
+            Self::Add(_) => true,
+        }
+    }
+}
+
 /// A client's question.
 #[derive(Clone, Debug)]
 pub enum Ask {
@@ -45,15 +71,10 @@ pub enum Ask {
     Remove(u8),
     /// Give a task another priority.
     Prioritise(TaskId, Priority),
-    /// Let a task and its subtasks use more tokens.
-    Raise(TaskId, u64),
+    /// Set how many tokens a task and its subtasks may use, or add some.
+    Limit(TaskId, Amount),
     /// Set what the project may use in a day, or add to today's.
-    Day {
-        /// Tokens.
-        tokens: u64,
-        /// Whether they are added.
-        add: bool,
-    },
+    Day(Amount),
     /// Make a task come again and again.
     Recur {
         /// The number of the request: its key.
@@ -271,17 +292,17 @@ fn question(request: RequestId, ask: &Ask, cast: &Cast) -> Input {
             request,
             worker: cast.workers[usize::from(*worker)].id.clone(),
         },
-        Ask::Raise(task, more) => Input::SetTaskBudget {
+        Ask::Limit(task, amount) => Input::SetTaskBudget {
             request,
             task: *task,
-            budget: tokens(*more),
-            add: true,
+            budget: tokens(amount.tokens()),
+            add: amount.adds(),
         },
-        Ask::Day { tokens: n, add } => Input::SetProjectBudget {
+        Ask::Day(amount) => Input::SetProjectBudget {
             request,
             project: PROJECT.to_owned(),
-            budget: tokens(*n),
-            add: *add,
+            budget: tokens(amount.tokens()),
+            add: amount.adds(),
         },
         Ask::Recur {
             key,

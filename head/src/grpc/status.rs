@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use orchestra_core::{
-    CancelRefused, NotFound, PriorityRefused, RemoveRefused, Reply, RetryRefused, SubmitRefused,
+    CancelRefused, NotFound, PriorityRefused, RaiseRefused, RemoveRefused, Reply, RetryRefused,
+    SubmitRefused,
 };
 use orchestra_proto::Refused;
 use orchestra_types::{
-    AccountName, AttemptId, ProjectId, RunnerName, ScheduleId, TaskId, TaskStatus, WorkerId,
+    AccountName, AttemptId, ProjectId, RunnerName, ScheduleId, TaskId, TaskStatus, WorkerId, shell,
 };
 use tonic::Status;
 
@@ -223,6 +224,7 @@ pub(super) fn done(reply: Reply) -> Result<TaskId> {
         Reply::CancelRefused(why) => Err(cancel_refused(why)),
         Reply::RetryRefused(why) => Err(retry_refused(why)),
         Reply::PriorityRefused(why) => Err(priority_refused(why)),
+        Reply::RaiseRefused(why) => Err(raise_refused(&why)),
         Reply::Submitted { .. }
         | Reply::SubmitRefused(_)
         | Reply::AccountDone(_)
@@ -322,6 +324,7 @@ pub(super) fn submitted(reply: Reply) -> Result<(Vec<TaskId>, bool)> {
         | Reply::CancelRefused(_)
         | Reply::RetryRefused(_)
         | Reply::PriorityRefused(_)
+        | Reply::RaiseRefused(_)
         | Reply::Scheduled { .. }
         | Reply::ScheduleDone(_)
         | Reply::NoSchedule(_)
@@ -358,8 +361,30 @@ pub(super) fn project_done(reply: Reply) -> Result<ProjectId> {
     match reply {
         Reply::ProjectDone(id) => Ok(id),
         Reply::NoProject(wanted) => Err(no_project(&wanted)),
+        Reply::RaiseRefused(why) => Err(raise_refused(&why)),
         _ => Err(internal("the engine answered another question")),
     }
+}
+
+fn raise_refused(why: &RaiseRefused) -> Status {
+    let (whose, options, lacks) = match why {
+        RaiseRefused::Task { id, lacks, .. } => (id.to_string(), id.to_string(), lacks),
+        RaiseRefused::Project { name, lacks } => {
+            let options = format!("--project {}", shell::word(name));
+            (format!("project {name}"), options, lacks)
+        }
+    };
+    let next = match why {
+        RaiseRefused::Task {
+            used_up: Some(used_up),
+            ..
+        } => used_up.message.clone(),
+        RaiseRefused::Task { used_up: None, .. } | RaiseRefused::Project { .. } => format!(
+            "a limit is set without a +, as `ctl budget {options} {}`",
+            lacks.set()
+        ),
+    };
+    Status::failed_precondition(format!("{whose} has no limit of {lacks} to add to; {next}"))
 }
 
 fn cancel_refused(why: CancelRefused) -> Status {
@@ -490,6 +515,8 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use orchestra_types::{Failure, FailureCode, Measure};
+
     use super::*;
 
     fn runner(name: &str) -> RunnerName {
@@ -504,6 +531,26 @@ mod tests {
         let text = unknown_runner(&runner("zzz"), &known);
         assert!(!text.contains("did you mean"), "{text}");
         assert!(text.contains("claude, codex, shell"), "{text}");
+    }
+
+    #[test]
+    fn a_raise_of_what_is_not_limited_says_what_to_do() {
+        let text = |why: RaiseRefused| raise_refused(&why).message().to_owned();
+        let of_project = text(RaiseRefused::Project {
+            name: "my site".to_owned(),
+            lacks: Measure::Cost,
+        });
+        let wanted = "project my site has no limit of cost to add to; a limit is set without a +, as \
+                      `ctl budget --project 'my site' --usd 5`";
+        assert_eq!(of_project, wanted);
+        let why = "the budget of task_001 is used up at 5 USD";
+        let of_task = text(RaiseRefused::Task {
+            id: TaskId(2),
+            lacks: Measure::Time,
+            used_up: Some(Box::new(Failure::new(FailureCode::BudgetExceeded, why))),
+        });
+        let wanted = format!("task_002 has no limit of wall time to add to; {why}");
+        assert_eq!(of_task, wanted);
     }
 
     #[test]

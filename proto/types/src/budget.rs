@@ -76,22 +76,74 @@ impl fmt::Display for Spent {
     }
 }
 
+/// What a budget limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Measure {
+    /// Tokens, sent and received.
+    Tokens,
+    /// Cost.
+    Cost,
+    /// Wall time of running agents.
+    Time,
+    /// Attempts.
+    Attempts,
+}
+
+impl Measure {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Tokens, Self::Cost, Self::Time, Self::Attempts];
+
+    /// The option of `ctl budget` that sets a limit of it, as `--attempts 3`.
+    #[must_use]
+    pub fn set(self) -> &'static str {
+        match self {
+            Self::Tokens => "--tokens 200k",
+            Self::Cost => "--usd 5",
+            Self::Time => "--time 2h",
+            Self::Attempts => "--attempts 3",
+        }
+    }
+
+    /// The option of `ctl budget` that raises a limit of it, as `--attempts +1`.
+    #[must_use]
+    pub fn raise(self) -> &'static str {
+        match self {
+            Self::Tokens => "--tokens +100k",
+            Self::Cost => "--usd +1",
+            Self::Time => "--time +1h",
+            Self::Attempts => "--attempts +1",
+        }
+    }
+}
+
+/// In words: `tokens`.
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tokens => "tokens",
+            Self::Cost => "cost",
+            Self::Time => "wall time",
+            Self::Attempts => "attempts",
+        })
+    }
+}
+
 /// A limit that is used up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     words: String,
-    raise: &'static str,
+    of: Measure,
 }
 
 impl Limit {
-    fn new(words: String, raise: &'static str) -> Self {
-        Self { words, raise }
+    fn new(words: String, of: Measure) -> Self {
+        Self { words, of }
     }
 
     /// The option of `ctl budget` that raises it, as `--attempts +1`.
     #[must_use]
     pub fn raise(&self) -> &'static str {
-        self.raise
+        self.of.raise()
     }
 }
 
@@ -113,13 +165,13 @@ impl Budget {
     #[must_use]
     pub fn reached(&self, spent: &Spent) -> Option<Limit> {
         if let Some(limit) = self.tokens.filter(|limit| spent.tokens >= *limit) {
-            return Some(Limit::new(format!("{limit} tokens"), "--tokens +100k"));
+            return Some(Limit::new(format!("{limit} tokens"), Measure::Tokens));
         }
         if let Some(limit) = self.cost_microusd.filter(|l| spent.cost_microusd >= *l) {
-            return Some(Limit::new(Usd(limit).to_string(), "--usd +1"));
+            return Some(Limit::new(Usd(limit).to_string(), Measure::Cost));
         }
         let time = self.time.filter(|limit| spent.time >= *limit);
-        time.map(|limit| Limit::new(format!("{} of running", Seconds(limit)), "--time +1h"))
+        time.map(|limit| Limit::new(format!("{} of running", Seconds(limit)), Measure::Time))
     }
 
     /// The first limit that stands against another attempt.
@@ -127,7 +179,7 @@ impl Budget {
     pub fn forbids_start(&self, spent: &Spent) -> Option<Limit> {
         let attempts = self.attempts.filter(|limit| spent.attempts >= *limit);
         let attempts =
-            attempts.map(|limit| Limit::new(format!("{limit} attempts"), "--attempts +1"));
+            attempts.map(|limit| Limit::new(format!("{limit} attempts"), Measure::Attempts));
         self.reached(spent).or(attempts)
     }
 
@@ -142,31 +194,38 @@ impl Budget {
         }
     }
 
-    /// Each limit raised by what `more` says of it; one that is not there begins at `spent`.
+    /// Whether there is a limit of it.
     #[must_use]
-    pub fn raised(self, more: Self, spent: &Spent) -> Self {
-        fn add<T>(now: Option<T>, more: Option<T>, used: T, sum: fn(T, T) -> T) -> Option<T> {
+    pub fn limits(&self, measure: Measure) -> bool {
+        match measure {
+            Measure::Tokens => self.tokens.is_some(),
+            Measure::Cost => self.cost_microusd.is_some(),
+            Measure::Time => self.time.is_some(),
+            Measure::Attempts => self.attempts.is_some(),
+        }
+    }
+
+    /// The first limit that `more` would raise and that is not there.
+    #[must_use]
+    pub fn lacks(&self, more: &Self) -> Option<Measure> {
+        let mut all = Measure::ALL.into_iter();
+        all.find(|measure| more.limits(*measure) && !self.limits(*measure))
+    }
+
+    /// Each limit raised by what `more` says of it; one that is not there begins at that.
+    #[must_use]
+    pub fn raised(self, more: Self) -> Self {
+        fn add<T>(now: Option<T>, more: Option<T>, sum: fn(T, T) -> T) -> Option<T> {
             match (now, more) {
-                (now, None) => now,
                 (Some(now), Some(more)) => Some(sum(now, more)),
-                (None, Some(more)) => Some(sum(used, more)),
+                (now, more) => now.or(more),
             }
         }
         Self {
-            tokens: add(self.tokens, more.tokens, spent.tokens, u64::saturating_add),
-            cost_microusd: add(
-                self.cost_microusd,
-                more.cost_microusd,
-                spent.cost_microusd,
-                u64::saturating_add,
-            ),
-            time: add(self.time, more.time, spent.time, Duration::saturating_add),
-            attempts: add(
-                self.attempts,
-                more.attempts,
-                spent.attempts,
-                u32::saturating_add,
-            ),
+            tokens: add(self.tokens, more.tokens, u64::saturating_add),
+            cost_microusd: add(self.cost_microusd, more.cost_microusd, u64::saturating_add),
+            time: add(self.time, more.time, Duration::saturating_add),
+            attempts: add(self.attempts, more.attempts, u32::saturating_add),
         }
     }
 }
@@ -377,14 +436,15 @@ mod tests {
     }
 
     #[test]
-    fn a_raise_adds_to_a_limit_or_begins_one_at_what_is_used() {
-        let spent = Spent {
-            tokens: 500,
-            ..Spent::default()
-        };
-        let raised = budget("1k-tokens").raised(budget("100tokens,1h"), &spent);
-        assert_eq!(raised, budget("1100tokens,1h"));
-        let begun = Budget::default().raised(budget("100tokens"), &spent);
-        assert_eq!(begun, budget("600tokens"));
+    fn a_raise_adds_to_a_limit_and_says_which_one_is_not_there() {
+        let limited = budget("1k-tokens,1h");
+        let more = budget("100tokens,2h");
+        assert_eq!(limited.lacks(&more), None);
+        assert_eq!(limited.raised(more), budget("1100tokens,3h"));
+        assert_eq!(limited.lacks(&budget("1usd,1h")), Some(Measure::Cost));
+        assert_eq!(
+            Budget::default().lacks(&budget("1-attempt")),
+            Some(Measure::Attempts)
+        );
     }
 }

@@ -42,7 +42,7 @@ impl ProjectLedger {
     }
 
     pub fn renew(&mut self) {
-        self.ledger.budget = self.daily().raised(self.added, &Spent::default());
+        self.ledger.budget = self.daily().raised(self.added);
     }
 }
 

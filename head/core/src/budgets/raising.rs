@@ -1,10 +1,15 @@
 //! A person sets or raises a budget, and what had stopped under it goes on.
+//!
+//! A raise is of limits that are there. Without one, nothing stood in the way: a limit that began
+//! with a raise would stop what nobody wanted to stop. So such a raise is refused as a whole, and
+//! the refusal names the budget that does stand in the way, if one does.
 
-use orchestra_types::{Budget, FailureCode, ProjectId, TaskId, Timestamp};
+use orchestra_types::{Budget, FailureCode, Measure, ProjectId, TaskId, Timestamp};
 
-use super::Owner;
+use super::{Owner, projects::ProjectLedger};
 use crate::{
     Core, Step,
+    message::{NotFound, RaiseRefused, Reply},
     row::{EndStatus, State},
     task::Task,
 };
@@ -18,20 +23,23 @@ impl Core {
         budget: Budget,
         add: bool,
         step: &mut Step,
-    ) {
-        let task = self.tasks.get(&id).expect("the caller looked the task up");
+    ) -> Reply {
+        let Some(task) = self.tasks.get(&id) else {
+            return Reply::NotFound(NotFound(id));
+        };
         let running = task.held_since().map(|since| (task.attempt(), since));
         let is_new = !self.budgets.tasks.contains_key(&id);
+        let known = self.budgets.tasks.get(&id);
+        let known = known.map_or(Budget::default(), |entry| entry.ledger.budget);
+        let wanted = match budget_after(known, budget, add) {
+            Ok(wanted) => wanted,
+            Err(lacks) => return Reply::RaiseRefused(self.no_limit(now, id, lacks)),
+        };
         let ledger = &mut self.budgets.tasks.entry(id).or_default().ledger;
         if let Some((attempt, since)) = running.filter(|_| is_new) {
             ledger.open(attempt, since);
         }
-        let total = ledger.total(now);
-        ledger.budget = if add {
-            ledger.budget.raised(budget, &total)
-        } else {
-            budget.or(ledger.budget)
-        };
+        ledger.budget = wanted;
         let owner = Owner::Task(id);
         self.budgets.note_time(&owner);
         step.changes.extend(self.budgets.change(&owner));
@@ -42,6 +50,17 @@ impl Core {
             step.messages.push(crate::Message::Changed { task: id });
         }
         self.release_held(now, step);
+        Reply::Done(id)
+    }
+
+    /// Why a limit that a task does not have is not raised: another one may be meant.
+    fn no_limit(&self, now: Timestamp, id: TaskId, lacks: Measure) -> RaiseRefused {
+        let used_up = self.budgets.hold(now, &self.owners(id));
+        RaiseRefused::Task {
+            id,
+            lacks,
+            used_up: used_up.map(Box::new),
+        }
     }
 
     /// Queues a task again that had stopped at a budget which allows it to go on.
@@ -69,8 +88,7 @@ impl Core {
         }
     }
 
-    /// A person sets the daily budget of a project, or adds to today's. None where nobody knows such
-    /// a project.
+    /// A person sets the daily budget of a project, or adds to today's.
     pub(crate) fn set_project_budget(
         &mut self,
         now: Timestamp,
@@ -78,17 +96,24 @@ impl Core {
         budget: Budget,
         add: bool,
         step: &mut Step,
-    ) -> Option<ProjectId> {
-        let (id, name) = self.find_project(wanted)?;
-        if !self.budgets.projects.contains_key(&id) {
-            self.open_ledger(&id, &name);
+    ) -> Reply {
+        let Some((id, name)) = self.find_project(wanted) else {
+            return Reply::NoProject(wanted.to_owned());
+        };
+        let known = self.budgets.projects.get(&id);
+        let today = known.map_or_else(
+            || self.config.daily_budget(&id, &name),
+            |project| project.ledger.budget,
+        );
+        if let Some(lacks) = today
+            .lacks(&budget)
+            .filter(|_| add && !mutated!(RaiseLimits))
+        {
+            return Reply::RaiseRefused(RaiseRefused::Project { name, lacks });
         }
-        let project = self.budgets.projects.get_mut(&id)?;
+        let project = self.opened_project(&id, &name);
         if add {
-            let spent = project.ledger.total(now);
-            // Adding where there is no limit yet begins one at what is used.
-            let raised = project.ledger.budget.raised(budget, &spent);
-            project.added = difference(raised, project.daily());
+            project.added = difference(today.raised(budget), project.daily());
         } else {
             project.set = Some(budget.or(project.daily()));
         }
@@ -98,10 +123,18 @@ impl Core {
         step.changes.extend(self.budgets.change(&owner));
         self.enforce(now, &owner, step);
         self.release_held(now, step);
-        Some(id)
+        Reply::ProjectDone(id)
     }
 
-    /// The first budget of a project is for what runs already, too.
+    /// A project's ledger. The first budget of a project is for what runs already, too.
+    fn opened_project(&mut self, id: &ProjectId, name: &str) -> &mut ProjectLedger {
+        if !self.budgets.projects.contains_key(id) {
+            self.open_ledger(id, name);
+        }
+        let opened = self.budgets.projects.get_mut(id);
+        opened.expect("it was opened above")
+    }
+
     fn open_ledger(&mut self, id: &ProjectId, name: &str) {
         let configured = self.config.daily_budget(id, name);
         self.budgets.open_project(id, name, configured);
@@ -126,6 +159,17 @@ impl Core {
         let mut all = known.chain(tasks.map(|(id, name)| (id, name)));
         let found = all.find(|(id, name)| is(id, name))?;
         Some((found.0.clone(), found.1.clone()))
+    }
+}
+
+/// A task's budget once it is set or raised; which limit a raise lacks.
+fn budget_after(known: Budget, budget: Budget, add: bool) -> Result<Budget, Measure> {
+    if !add {
+        return Ok(budget.or(known));
+    }
+    match known.lacks(&budget).filter(|_| !mutated!(RaiseLimits)) {
+        Some(lacks) => Err(lacks),
+        None => Ok(known.raised(budget)),
     }
 }
 

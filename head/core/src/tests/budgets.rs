@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_types::{
-    AttemptId, Budget, FailureCode, ProjectRef, TaskId, TaskStatus, Timestamp, Usage,
+    AttemptId, Budget, FailureCode, Measure, ProjectRef, TaskId, TaskStatus, Timestamp, Usage,
 };
 
 use super::bench::{Bench, attempt, finished, reply, rows, starts, task, worker};
 use crate::{
-    Change, Config, ConnectionId, Input, Message, Meter, NewTask, Reply, ReportBody, RequestId,
-    Step, StopReason, SubmitRefused,
+    Change, Config, ConnectionId, Input, Message, Meter, NewTask, RaiseRefused, Reply, ReportBody,
+    RequestId, Step, StopReason, SubmitRefused,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -497,6 +497,52 @@ fn a_budget_may_be_set_while_a_task_runs() {
     assert_eq!(stops(&meter(&mut bench, attempt(id, 1), 600)).len(), 1);
     assert_eq!(bench.core.budget(TaskId(77)), None);
     assert_eq!(Timestamp(0).since(bench.now), Duration::ZERO);
+}
+
+#[test]
+fn a_raise_of_a_limit_that_is_not_there_changes_nothing() {
+    let mut bench = bench();
+    let id = bench.add(with("100tokens"));
+    let _ = meter(&mut bench, attempt(id, 1), 50);
+    let refused = |lacks| {
+        Reply::RaiseRefused(RaiseRefused::Task {
+            id,
+            lacks,
+            used_up: None,
+        })
+    };
+    let step = raise(&mut bench, id, "100tokens,1s");
+    assert_eq!(reply(&step), refused(Measure::Time));
+    assert_eq!((step.changes.len(), step.messages.len()), (0, 1));
+    assert_eq!(bench.core.budget(id).unwrap().0, budget("100tokens"));
+    let unlimited = bench.add(task());
+    let step = raise(&mut bench, unlimited, "1s");
+    assert_eq!((step.changes.len(), step.messages.len()), (0, 1));
+    assert_eq!(bench.core.budget(unlimited), None);
+}
+
+#[test]
+fn a_raise_for_a_subtask_names_the_budget_that_holds_it() {
+    let mut bench = bench();
+    let root = bench.add(with("100tokens"));
+    let part = bench.add(below(root));
+    let _ = end(
+        &mut bench,
+        attempt(part, 1),
+        100,
+        Some(FailureCode::BudgetExceeded),
+    );
+    assert_eq!(bench.status(part), TaskStatus::NeedsReview);
+    let step = raise(&mut bench, part, "1h");
+    let Reply::RaiseRefused(RaiseRefused::Task { used_up, .. }) = reply(&step) else {
+        panic!("{:?}", reply(&step));
+    };
+    let text = used_up.expect("there is one").message;
+    assert!(
+        text.contains("`ctl budget task_001 --tokens +100k`"),
+        "{text}"
+    );
+    assert_eq!(bench.status(part), TaskStatus::NeedsReview);
 }
 
 /// Worker `a` has one slot and lets one attempt wait; a task with this budget waits there.

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orchestra_types::{TaskId, Timestamp};
+use orchestra_types::{Measure, TaskId, Timestamp};
 
 use super::{
-    bench::{Bench, attempt, rows, worker},
+    bench::{Bench, attempt, reply, rows, worker},
     budgets::{bench, budget, end, in_project, meter, stops, with_config},
 };
-use crate::{Config, Input, RequestId, Step, StopReason};
+use crate::{Config, Input, RaiseRefused, Reply, RequestId, Step, StopReason};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -68,6 +68,20 @@ fn the_first_budget_of_a_project_is_for_what_runs_already() {
     let step = meter(&mut bench, attempt(id, 1), 600);
     assert_eq!(stops(&step), [(id, StopReason::Budget)]);
     assert_eq!(used(&bench), 600);
+}
+
+#[test]
+fn a_raise_of_a_day_without_a_limit_is_refused() {
+    let mut bench = bench();
+    let id = bench.add(in_project("p"));
+    let _ = meter(&mut bench, attempt(id, 1), 500);
+    let step = set(&mut bench, "1tokens", true);
+    let name = "p-name".to_owned();
+    let lacks = Measure::Tokens;
+    let refused = Reply::RaiseRefused(RaiseRefused::Project { name, lacks });
+    assert_eq!(reply(&step), refused);
+    assert_eq!((step.changes.len(), step.messages.len()), (0, 1));
+    assert!(bench.core.project_budgets(bench.now).is_empty());
 }
 
 /// A head that is started again at this moment, after 100 tokens were used.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     cast::Result,
     cover::Point,
-    event::{Ask, Event},
+    event::{Amount, Ask, Event},
     rule::{Checked, hold},
     shadow::{Purse, Shade},
 };
@@ -180,15 +180,21 @@ impl Judge {
                 }
             }
             Event::Asked {
-                ask: Ask::Raise(id, more),
+                ask: Ask::Limit(id, amount),
                 ..
             } => {
                 if self.shadow.task(*id).at == crate::shadow::At::Nowhere {
                     return;
                 }
-                let used = self.used_of(*id);
+                self.refused = amount.adds() && self.purse(*id).limit == 0;
+                if self.refused {
+                    return;
+                }
                 let purse = self.purse_mut(*id);
-                purse.limit = if purse.limit == 0 { used } else { purse.limit } + more;
+                match amount {
+                    Amount::Add(tokens) => purse.limit += tokens,
+                    Amount::Set(tokens) => purse.limit = *tokens,
+                }
             }
             _ => {}
         }
@@ -263,20 +269,15 @@ impl Judge {
             self.ends_in_time(place, step)?;
         }
         if let Event::Asked {
-            ask: Ask::Raise(..),
+            ask: Ask::Limit(owner, _),
             ..
         } = event
+            && !self.refused
         {
             for (id, shade) in self.shadow.tasks() {
                 let waits = shade.over_budget && shade.is_in_review();
                 let below = waits && self.used_up_by_tasks(id, shade).is_none();
-                let raised = match event {
-                    Event::Asked {
-                        ask: Ask::Raise(owner, _),
-                        ..
-                    } => self.payers(id).contains(owner),
-                    _ => false,
-                };
+                let raised = self.payers(id).contains(owner);
                 hold!(
                     Budgets,
                     !(below && raised),

@@ -7,7 +7,7 @@ use super::{Before, Judge};
 use crate::{
     cast::{PROJECT, WORKERS_MAX},
     cover::Point,
-    event::{Ask, Event},
+    event::{Amount, Ask, Event},
     plan::DAY_MS,
     rule::{Checked, hold},
     shadow::{At, Day, Shade, bit},
@@ -184,7 +184,7 @@ impl Judge {
     /// What a person says about the day.
     pub(super) fn note_day(&mut self, event: &Event, before: &Before) {
         let Event::Asked {
-            ask: Ask::Day { tokens, add },
+            ask: Ask::Day(amount),
             ..
         } = event
         else {
@@ -193,15 +193,15 @@ impl Judge {
         if !before.project {
             return;
         }
-        let used = self.used_today();
+        self.refused = amount.adds() && self.today.limit() == 0;
+        if self.refused {
+            return;
+        }
         let today = &mut self.today;
         today.open = true;
-        if *add {
-            let limit = today.limit();
-            let raised = tokens + if limit == 0 { used } else { limit };
-            today.added = raised - today.daily();
-        } else {
-            today.set = Some(*tokens);
+        match amount {
+            Amount::Add(tokens) => today.added += tokens,
+            Amount::Set(tokens) => today.set = Some(*tokens),
         }
         for run in &mut self.money.runs {
             run.day.stopped = false;

@@ -180,9 +180,16 @@ impl Judge {
                 let ended = shade.and_then(|shade| shade.status()) == Some(*status);
                 (ended && status.is_ended(), Point::PriorityRefused)
             }
-            (Ask::Raise(id, _), Reply::Done(done)) => (id == done, Point::BudgetRaised),
-            (Ask::Day { .. }, Reply::ProjectDone(_)) => (before.project, Point::DaySet),
-            (Ask::Day { .. }, Reply::NoProject(_)) => (!before.project, Point::NoProject),
+            (Ask::Limit(id, _), Reply::Done(done)) => {
+                (id == done && !self.refused, Point::BudgetRaised)
+            }
+            (Ask::Limit(..) | Ask::Day(_), Reply::RaiseRefused(_)) => {
+                (self.refused, Point::RaiseRefused)
+            }
+            (Ask::Day(_), Reply::ProjectDone(_)) => {
+                (before.project && !self.refused, Point::DaySet)
+            }
+            (Ask::Day(_), Reply::NoProject(_)) => (!before.project, Point::NoProject),
             (Ask::Applied(id), Reply::Done(done)) => (id == done, Point::RetryDone),
             (ask, reply) => self.schedule_reply(ask, reply, before.schedule),
         };

@@ -67,6 +67,8 @@ pub struct Judge {
     moved: u64,
     calls: ahead::Calls,
     money: budgets::Money,
+    /// The event raises a limit that is not there.
+    refused: bool,
     today: days::Today,
     clocks: clocks::Clocks,
     turns: turns::Turns,
@@ -91,6 +93,7 @@ impl Judge {
             moved: 0,
             calls: ahead::Calls::default(),
             money: budgets::Money::default(),
+            refused: false,
             today: days::Today::of(config),
             clocks: clocks::Clocks::default(),
             turns: turns::Turns::default(),
@@ -113,6 +116,7 @@ impl Judge {
         self.changed = 0;
         self.moved = 0;
         self.marks.clear();
+        self.refused = false;
         let before = self.before(event);
         self.note_calls(event, &before);
         self.note(event);
@@ -153,12 +157,12 @@ impl Judge {
                     before.schedule = known.find(|known| known.key == *key).copied();
                 }
                 Ask::ChangeSchedule(id, _) => before.schedule = self.shadow.schedule(*id),
-                Ask::Day { .. } => before.project = self.knows_project(),
+                Ask::Day(_) => before.project = self.knows_project(),
                 Ask::Cordon(..) | Ask::Remove(_) => {}
                 Ask::Cancel(task)
                 | Ask::Retry(task)
                 | Ask::Applied(task)
-                | Ask::Raise(task, _)
+                | Ask::Limit(task, _)
                 | Ask::Prioritise(task, _) => {
                     before.shade = Some(self.shadow.task(*task));
                 }
@@ -220,8 +224,8 @@ impl Judge {
             | Ask::Applied(_)
             | Ask::Cordon(..)
             | Ask::Remove(_)
-            | Ask::Raise(..)
-            | Ask::Day { .. }
+            | Ask::Limit(..)
+            | Ask::Day(_)
             | Ask::Recur { .. }
             | Ask::ChangeSchedule(..)
             | Ask::Prioritise(..) => {}

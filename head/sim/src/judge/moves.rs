@@ -109,7 +109,7 @@ pub(super) fn retried(change: &Move<'_>) -> bool {
 }
 
 pub(super) fn raises(change: &Move<'_>) -> bool {
-    asks(change, |ask| matches!(ask, Ask::Raise(..)))
+    asks(change, |ask| matches!(ask, Ask::Limit(..)))
 }
 
 pub(super) fn applies(change: &Move<'_>) -> bool {

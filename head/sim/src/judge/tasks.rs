@@ -488,7 +488,8 @@ impl Judge {
 
     fn again(&mut self, change: &Move<'_>, status: EndStatus) -> Checked {
         let Move { id, old, new, .. } = change;
-        let goes_on = raises(change) && old.over_budget && status == EndStatus::NeedsReview;
+        let goes_on =
+            raises(change) && !self.refused && old.over_budget && status == EndStatus::NeedsReview;
         if goes_on {
             self.cover.hit(Point::BudgetGoesOn);
         }

@@ -9,7 +9,7 @@ use super::{World, net::Up, worker::Worker};
 use crate::{
     cast::{Result as Ended, Want},
     cover::Point,
-    event::{Ask, Event},
+    event::{Amount, Ask, Event},
     plan::{MINUTE_MS, Switch},
     rule::Checked,
     shadow::At,
@@ -123,11 +123,8 @@ impl World<'_> {
             return;
         }
         let ask = match self.random.below(8) {
-            5 if self.has(Switch::Budgets) => self.raise(),
-            6 if self.has(Switch::DailyBudgets) => Some(Ask::Day {
-                tokens: self.random.between(1, 60),
-                add: self.random.once_in(2),
-            }),
+            5 if self.has(Switch::Budgets) => self.limits(),
+            6 if self.has(Switch::DailyBudgets) => Some(Ask::Day(self.amount())),
             0 if self.has(Switch::Cancels) => self.cancel_target().map(Ask::Cancel),
             1 if self.has(Switch::Retries) => self.known_task().map(Ask::Retry),
             2 if self.has(Switch::Projects) => self.conflicted().map(Ask::Applied),
@@ -154,9 +151,17 @@ impl World<'_> {
         called.or_else(|| self.known_task())
     }
 
-    fn raise(&mut self) -> Option<Ask> {
+    fn limits(&mut self) -> Option<Ask> {
         let id = self.known_task()?;
-        Some(Ask::Raise(id, self.random.between(1, 60)))
+        Some(Ask::Limit(id, self.amount()))
+    }
+
+    fn amount(&mut self) -> Amount {
+        let tokens = self.random.between(1, 60);
+        match self.random.once_in(2) {
+            true => Amount::Add(tokens),
+            false => Amount::Set(tokens),
+        }
     }
 
     /// A schedule is made, or one of those that are there changed.

@@ -66,12 +66,12 @@ impl Clients {
                     Ask::Cancel(id)
                     | Ask::Retry(id)
                     | Ask::Applied(id)
-                    | Ask::Raise(id, _)
+                    | Ask::Limit(id, _)
                     | Ask::Prioritise(id, _) => id,
                     Ask::Submit { .. }
                     | Ask::Cordon(..)
                     | Ask::Remove(_)
-                    | Ask::Day { .. }
+                    | Ask::Day(_)
                     | Ask::Recur { .. }
                     | Ask::ChangeSchedule(..) => return Ok(()),
                 };

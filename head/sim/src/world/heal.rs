@@ -7,7 +7,7 @@ use super::World;
 use crate::{
     cast::{Result as Ended, bits},
     cover::Point,
-    event::Ask,
+    event::{Amount, Ask},
     judge::Owner,
     plan::Switch,
     rule::{Checked, hold},
@@ -106,11 +106,10 @@ impl World<'_> {
         for (id, shade) in self.judge.shadow.tasks() {
             let waits = matches!(shade.at, At::Queued { .. });
             match self.judge.used_up(id, shade).filter(|_| waits) {
-                Some(Owner::Task(owner)) => self.clients.send(Ask::Raise(owner, 1000)),
-                Some(Owner::Project) => self.clients.send(Ask::Day {
-                    tokens: 1000,
-                    add: true,
-                }),
+                Some(Owner::Task(owner)) => {
+                    self.clients.send(Ask::Limit(owner, Amount::Add(1000)));
+                }
+                Some(Owner::Project) => self.clients.send(Ask::Day(Amount::Add(1000))),
                 None => {}
             }
         }
