@@ -23,10 +23,10 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A number with + in front is added to the limit that there is, else it takes its place; where there is no limit,
-adding is refused, so that a raise never limits anything. A task that had stopped at its budget goes on from
-its kept work when the new one allows it; so do its subtasks. One that had stopped at the budget of a task
-above it, or waits for its project's, needs a raise of that one: `ctl show` names it. A project's budget counts
-per day (UTC); an added one counts for today only.
+adding is refused, so that a raise never limits anything. What the task or the day has used before counts. A
+task that had stopped at its budget goes on from its kept work when the new one allows it; so do its subtasks.
+One that had stopped at the budget of a task above it, or waits for its project's, needs a raise of that one:
+`ctl show` names it. A project's budget counts per day (UTC); an added one counts for today only.
 
 Examples:
   ctl budget task_007 --tokens +100k
@@ -152,7 +152,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                 app.ui.print(format!(
                     "{id}  budget: {}; used: {}\n",
                     budget.as_deref().unwrap_or("unlimited"),
-                    spent.as_deref().unwrap_or("not counted without a budget"),
+                    spent.as_deref().unwrap_or("nothing yet"),
                 ))
             })
         }

@@ -371,11 +371,13 @@ impl Core {
         let task = self.tasks.get_mut(&id).expect("queued tasks exist");
         task.row.attempts += 1;
         task.row.given_up <<= 1;
+        let used = task.row.used();
         let avoids = task.row.last.take().and_then(|last| last.avoids);
         task.row.last = Some(Box::new(Last {
             worker: worker.clone(),
             runner: runner.clone(),
             avoids,
+            used,
         }));
         let attempt = AttemptId {
             task: id,

@@ -83,6 +83,11 @@ impl Ledger {
         Some(run.stopped)
     }
 
+    /// Whether attempts run.
+    pub fn has_runs(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
     /// An attempt never was.
     pub fn forget(&mut self, attempt: AttemptId) {
         self.runs.remove(&attempt);

@@ -123,6 +123,7 @@ mod on {
         BudgetNotEnforced: "what runs is not told that its budget is used up",
         BudgetOfOthersIgnored: "the end of an attempt does not stop others under its budget",
         BudgetOfParentIgnored: "what a subtask uses does not count for the task above it",
+        UsedBeforeIgnored: "what a task used before it had a budget does not count",
         UseNotWritten: "what an attempt used is not written",
         UseForgottenByStart: "a restart forgets what was used",
         BudgetStopNotRepeated: "a worker that comes back is not told of a budget",

@@ -249,7 +249,18 @@ pub struct TaskRow {
     pub apply: Option<Box<ApplyResult>>,
 }
 
-/// Where the latest attempt of a task went, and where the next one had better not go.
+impl TaskRow {
+    /// What its own attempts that ended have used.
+    #[must_use]
+    pub fn used(&self) -> Spent {
+        self.last
+            .as_ref()
+            .map_or(Spent::default(), |last| last.used)
+    }
+}
+
+/// Where the latest attempt of a task went, where the next one had better not go, and what all of
+/// them used. A task that has never run has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Last {
     /// The worker.
@@ -258,6 +269,8 @@ pub struct Last {
     pub runner: RunnerName,
     /// The worker that it failed on; none before the first failure.
     pub avoids: Option<Avoids>,
+    /// What all attempts of the task that ended have used, so that a budget which comes later counts it.
+    pub used: Spent,
 }
 
 /// A worker that a task failed on, or that was lost with it.

@@ -117,7 +117,7 @@ impl Core {
     /// Takes a task into memory.
     pub(crate) fn insert(&mut self, now: Timestamp, row: TaskRow, waits_for: Waits) {
         let id = row.id;
-        self.budgets.enter(&self.config, &row);
+        self.enter_budgets(&row);
         self.edges += row.after.len();
         for before in waits_for.iter() {
             self.dependants.entry(before).or_default().insert(id);

@@ -316,6 +316,7 @@ fn last(row: &stored::TaskRow) -> Read<Option<Last>> {
         worker,
         runner: convert::name("last_runner", &row.last_runner)?,
         avoids: avoids.map(|worker| Avoids { worker, until }),
+        used: row.used.map(Into::into).unwrap_or_default(),
     }))
 }
 

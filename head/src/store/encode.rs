@@ -77,6 +77,9 @@ fn task(row: &TaskRow) -> stored::TaskRow {
             .map(|avoids| avoids.worker.to_string())
             .unwrap_or_default(),
         avoids_until_ms: avoids.map_or(0, |avoids| avoids.until.0),
+        used: Some(row.used())
+            .filter(|used| !used.is_nothing())
+            .map(Into::into),
     }
 }
 

@@ -12,7 +12,7 @@ use orchestra_core::{
 use orchestra_types::{
     ApplyResult, Artifact, ArtifactKind, AttemptId, ContextFile, Digest, Exit, Failure,
     FailureCode, ManifestSummary, Outcome, Place, Priority, ProjectRef, Recurrence, ScheduleId,
-    ShellCommand, TaskId, TaskSpec, Timestamp, Usage,
+    ShellCommand, Spent, TaskId, TaskSpec, Timestamp, Usage,
     runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
@@ -158,6 +158,12 @@ fn task(id: u64, state: State) -> TaskRow {
                 worker: "w2".parse().unwrap(),
                 until: Timestamp(9),
             }),
+            used: Spent {
+                tokens: 70,
+                cost_microusd: 5,
+                time: std::time::Duration::from_millis(1500),
+                attempts: 1,
+            },
         })),
         started_at: Some(Timestamp(11)),
         cancel_requested: true,

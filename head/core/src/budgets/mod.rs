@@ -4,6 +4,10 @@
 //! Where one of these has reached a limit, the attempt is stopped and its work is collected. A task
 //! asks a person then; a project's tasks wait for the next day. Nothing starts under a budget that
 //! is used up: such tasks are held, apart from the queue.
+//!
+//! What was used before a budget came counts as well. A project has a ledger from the first attempt
+//! of a day on. A task has one only while it has a budget or a relation; what its attempts used
+//! stands in its row, and what running ones have used so far in `readings`.
 
 mod holding;
 mod projects;
@@ -13,12 +17,12 @@ mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orchestra_types::{Failure, ProjectId, Spent, TaskId};
+use orchestra_types::{AttemptId, Failure, ProjectId, Spent, TaskId};
 
 pub use self::projects::ProjectView;
 use self::{projects::ProjectLedger, tasks::TaskLedger};
 use crate::{
-    Config, Core,
+    Core,
     change::Change,
     ledger::Ledger,
     row::{LedgerRow, ProjectRow, TaskRow},
@@ -33,14 +37,16 @@ pub(crate) struct Budgets {
     held: BTreeMap<TaskId, Failure>,
     /// How many of them wait for the next day.
     until_midnight: usize,
-    /// Tasks whose budget has wall time and that run, or a task below them.
-    timed: BTreeSet<TaskId>,
+    /// Whose budget has wall time and has something running.
+    timed: BTreeSet<Owner>,
+    /// What attempts that run have used so far, as far as their workers said it.
+    readings: BTreeMap<AttemptId, Spent>,
     /// The day that the projects' ledgers are of.
     day: u64,
 }
 
 /// Whose budget it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
     Task(TaskId),
     Project(ProjectId),
@@ -105,15 +111,17 @@ impl Budgets {
             }
         })
     }
+}
 
+impl Core {
     /// A task has come: it has a ledger when it has a budget or a task above it.
-    pub fn enter(&mut self, config: &Config, row: &TaskRow) {
+    pub(crate) fn enter_budgets(&mut self, row: &TaskRow) {
         if let Some((id, name)) = &row.facts.project
-            && !self.projects.contains_key(id)
+            && !self.budgets.projects.contains_key(id)
         {
-            let configured = config.daily_budget(id, name);
+            let configured = self.config.daily_budget(id, name);
             if !configured.is_unlimited() {
-                self.open_project(id, name, configured);
+                self.budgets.open_project(id, name, configured);
             }
         }
         let Some(terms) = row.facts.terms.as_deref() else {
@@ -122,22 +130,14 @@ impl Budgets {
         if terms.parent.is_none() && terms.budget.is_unlimited() {
             return;
         }
-        let entry = self.tasks.entry(row.id).or_insert_with(|| TaskLedger {
-            ledger: Ledger::new(terms.budget, Spent::default()),
-            ..TaskLedger::default()
-        });
+        let new = || TaskLedger::new(terms.budget, row.used());
+        let entry = self.budgets.tasks.entry(row.id).or_insert_with(new);
         entry.parent = terms.parent;
         if let Some(parent) = terms.parent {
-            self.tasks
-                .entry(parent)
-                .or_default()
-                .children
-                .insert(row.id);
+            self.open_task(parent).children.insert(row.id);
         }
     }
-}
 
-impl Core {
     fn owners(&self, id: TaskId) -> Vec<Owner> {
         let task = self.tasks.get(&id);
         let project = task.and_then(|task| task.row.facts.project.as_ref());

@@ -2,7 +2,7 @@
 
 use orchestra_types::{Budget, ProjectId, Spent, Timestamp};
 
-use super::Budgets;
+use super::{Budgets, Owner};
 use crate::{Config, Core, ledger::Ledger, row::ProjectRow};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -41,6 +41,11 @@ impl ProjectLedger {
         self.set.unwrap_or(self.configured)
     }
 
+    /// Whether somebody wanted a budget; else it only counts.
+    pub fn is_wanted(&self) -> bool {
+        self.set.is_some() || !self.ledger.budget.is_unlimited()
+    }
+
     pub fn renew(&mut self) {
         self.ledger.budget = self.daily().raised(self.added);
     }
@@ -65,7 +70,9 @@ impl Budgets {
             added: if today { row.added } else { Budget::default() },
         };
         project.renew();
-        self.projects.insert(row.id, project);
+        if today || project.is_wanted() {
+            self.projects.insert(row.id, project);
+        }
     }
 
     pub(super) fn open_project(&mut self, id: &ProjectId, name: &str, configured: Budget) {
@@ -108,7 +115,22 @@ impl Budgets {
             project.ledger.begin_day(now);
             project.renew();
         }
+        self.projects
+            .retain(|_, project| project.is_wanted() || project.ledger.has_runs());
+        self.note_times();
         true
+    }
+}
+
+impl Budgets {
+    fn note_times(&mut self) {
+        let projects: Vec<Owner> = self.projects.keys().cloned().map(Owner::Project).collect();
+        let gone =
+            |owner: &Owner| matches!(owner, Owner::Project(id) if !self.projects.contains_key(id));
+        self.timed.retain(|owner| !gone(owner));
+        for owner in projects {
+            self.note_time(&owner);
+        }
     }
 }
 
@@ -117,18 +139,20 @@ impl Core {
     #[must_use]
     pub fn project_budgets(&self, now: Timestamp) -> Vec<ProjectView<'_>> {
         let all = self.budgets.projects.iter();
-        all.map(|(id, project)| {
-            let spent = project.ledger.total(now);
-            let used_up = project.ledger.budget.forbids_start(&spent).is_some();
-            ProjectView {
-                id,
-                name: &project.name,
-                budget: project.daily(),
-                today: project.ledger.budget,
-                spent,
-                until: used_up.then(|| self.budgets.midnight()),
-            }
-        })
-        .collect()
+        let wanted = all.filter(|(_, project)| project.is_wanted());
+        wanted
+            .map(|(id, project)| {
+                let spent = project.ledger.total(now);
+                let used_up = project.ledger.budget.forbids_start(&spent).is_some();
+                ProjectView {
+                    id,
+                    name: &project.name,
+                    budget: project.daily(),
+                    today: project.ledger.budget,
+                    spent,
+                    until: used_up.then(|| self.budgets.midnight()),
+                }
+            })
+            .collect()
     }
 }

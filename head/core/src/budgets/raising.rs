@@ -11,7 +11,6 @@ use crate::{
     Core, Step,
     message::{NotFound, RaiseRefused, Reply},
     row::{EndStatus, State},
-    task::Task,
 };
 
 impl Core {
@@ -24,22 +23,16 @@ impl Core {
         add: bool,
         step: &mut Step,
     ) -> Reply {
-        let Some(task) = self.tasks.get(&id) else {
+        if !self.tasks.contains_key(&id) {
             return Reply::NotFound(NotFound(id));
-        };
-        let running = task.held_since().map(|since| (task.attempt(), since));
-        let is_new = !self.budgets.tasks.contains_key(&id);
+        }
         let known = self.budgets.tasks.get(&id);
         let known = known.map_or(Budget::default(), |entry| entry.ledger.budget);
         let wanted = match budget_after(known, budget, add) {
             Ok(wanted) => wanted,
             Err(lacks) => return Reply::RaiseRefused(self.no_limit(now, id, lacks)),
         };
-        let ledger = &mut self.budgets.tasks.entry(id).or_default().ledger;
-        if let Some((attempt, since)) = running.filter(|_| is_new) {
-            ledger.open(attempt, since);
-        }
-        ledger.budget = wanted;
+        self.open_task(id).ledger.budget = wanted;
         let owner = Owner::Task(id);
         self.budgets.note_time(&owner);
         step.changes.extend(self.budgets.change(&owner));
@@ -120,37 +113,26 @@ impl Core {
         project.renew();
         project.ledger.unstop();
         let owner = Owner::Project(id.clone());
+        self.budgets.note_time(&owner);
         step.changes.extend(self.budgets.change(&owner));
         self.enforce(now, &owner, step);
         self.release_held(now, step);
         Reply::ProjectDone(id)
     }
 
-    /// A project's ledger. The first budget of a project is for what runs already, too.
     fn opened_project(&mut self, id: &ProjectId, name: &str) -> &mut ProjectLedger {
         if !self.budgets.projects.contains_key(id) {
-            self.open_ledger(id, name);
+            let configured = self.config.daily_budget(id, name);
+            self.budgets.open_project(id, name, configured);
         }
         let opened = self.budgets.projects.get_mut(id);
         opened.expect("it was opened above")
     }
 
-    fn open_ledger(&mut self, id: &ProjectId, name: &str) {
-        let configured = self.config.daily_budget(id, name);
-        self.budgets.open_project(id, name, configured);
-        let of_it = |task: &&Task| task.row.facts.project.as_ref().is_some_and(|p| p.0 == *id);
-        let tasks = self.tasks.values().filter(of_it);
-        let held = tasks.filter_map(|task| Some((task.attempt(), task.held_since()?)));
-        let held: Vec<_> = held.filter(|_| !mutated!(FirstBudgetTooLate)).collect();
-        for (attempt, since) in held {
-            let owner = Owner::Project(id.clone());
-            self.budgets.open(&owner, attempt, since);
-        }
-    }
-
     fn find_project(&self, wanted: &str) -> Option<(ProjectId, String)> {
         let is = |id: &ProjectId, name: &str| id.as_str() == wanted || name == wanted;
         let known = self.budgets.projects.iter();
+        let known = known.filter(|(_, project)| project.is_wanted());
         let known = known.map(|(id, project)| (id, &project.name));
         let tasks = self
             .tasks

@@ -1,6 +1,6 @@
 //! What runs under budgets: what it uses counts, and it is stopped where that reaches a limit.
 
-use orchestra_types::{AttemptId, Timestamp, Usage};
+use orchestra_types::{AttemptId, Spent, TaskId, Timestamp, Usage};
 
 use super::{Budgets, Owner};
 use crate::{Core, Step, ledger::Ledger, message::StopReason, row::Ending};
@@ -22,22 +22,30 @@ impl Budgets {
 
     /// Keeps `timed` true.
     pub(super) fn note_time(&mut self, owner: &Owner) {
-        if let Owner::Task(id) = owner {
-            let ledger = self.tasks.get(id).map(|entry| &entry.ledger);
-            if ledger.and_then(Ledger::time_is_over_at).is_some() {
-                self.timed.insert(*id);
-            } else {
-                self.timed.remove(id);
-            }
+        let over_at = self.ledger(owner).and_then(Ledger::time_is_over_at);
+        if over_at.is_some() {
+            self.timed.insert(owner.clone());
+        } else {
+            self.timed.remove(owner);
         }
     }
 
     /// The ledgers whose wall time may be over.
-    fn running(&self) -> impl Iterator<Item = (Owner, &Ledger)> {
-        let tasks = self.timed.iter();
-        let tasks = tasks.filter_map(|id| Some((Owner::Task(*id), &self.tasks.get(id)?.ledger)));
-        let projects = self.projects.iter();
-        tasks.chain(projects.map(|(id, p)| (Owner::Project(id.clone()), &p.ledger)))
+    fn running(&self) -> impl Iterator<Item = (&Owner, &Ledger)> {
+        let timed = self.timed.iter();
+        timed.filter_map(|owner| Some((owner, self.ledger(owner)?)))
+    }
+
+    /// What a running attempt has used so far, as far as it is known.
+    pub(super) fn reading(&self, attempt: AttemptId) -> Spent {
+        self.readings.get(&attempt).copied().unwrap_or_default()
+    }
+
+    /// A running attempt has used so much in all. Readings never go back.
+    fn note_reading(&mut self, attempt: AttemptId, reading: Spent) {
+        let known = self.readings.entry(attempt).or_default();
+        known.tokens = known.tokens.max(reading.tokens);
+        known.cost_microusd = known.cost_microusd.max(reading.cost_microusd);
     }
 
     /// When something is to be done although nothing happens.
@@ -54,13 +62,28 @@ impl Budgets {
 impl Core {
     /// An attempt is ordered, or its agent was started.
     pub(crate) fn open_run(&mut self, attempt: AttemptId, since: Timestamp) {
+        self.open_project_of(attempt.task);
         for owner in self.owners(attempt.task) {
             self.budgets.open(&owner, attempt, since);
         }
     }
 
+    /// What a project uses on a day counts from its first attempt on, also without a budget: one may
+    /// come later.
+    fn open_project_of(&mut self, id: TaskId) {
+        let task = self.tasks.get(&id);
+        let Some((id, name)) = task.and_then(|task| task.row.facts.project.as_ref()) else {
+            return;
+        };
+        if !self.budgets.projects.contains_key(id) && !mutated!(FirstBudgetTooLate) {
+            let configured = self.config.daily_budget(id, name);
+            self.budgets.open_project(id, name, configured);
+        }
+    }
+
     /// An attempt that never ran is taken back.
     pub(crate) fn drop_run(&mut self, attempt: AttemptId) {
+        self.budgets.readings.remove(&attempt);
         for owner in self.owners(attempt.task) {
             if let Some(ledger) = self.budgets.ledger_mut(&owner) {
                 ledger.forget(attempt);
@@ -79,6 +102,7 @@ impl Core {
         step: &mut Step,
     ) {
         let reading = self.config.spent(usage, model);
+        self.budgets.note_reading(attempt, reading);
         for owner in self.owners(attempt.task) {
             if let Some(ledger) = self.budgets.ledger_mut(&owner) {
                 ledger.read(attempt, reading);
@@ -126,11 +150,12 @@ impl Core {
         charged: bool,
         step: &mut Step,
     ) -> Option<Ending> {
+        let reading = end.map(|(usage, model)| self.config.spent(usage, model));
+        self.note_used(now, attempt, reading, charged);
         let owners = self.owners(attempt.task);
         if owners.is_empty() {
             return None;
         }
-        let reading = end.map(|(usage, model)| self.config.spent(usage, model));
         let mut stopped = false;
         for owner in &owners {
             let Some(ledger) = self.budgets.ledger_mut(owner) else {
@@ -156,6 +181,32 @@ impl Core {
         stopped.then(|| self.over_budget(now, &owners))
     }
 
+    /// What an ended attempt has used stands in its task's row, whoever counts it now.
+    fn note_used(
+        &mut self,
+        now: Timestamp,
+        attempt: AttemptId,
+        reading: Option<Spent>,
+        charged: bool,
+    ) {
+        let Some(task) = self.tasks.get_mut(&attempt.task) else {
+            return;
+        };
+        let Some(since) = task.held_since() else {
+            return;
+        };
+        let mut run = Ledger::default();
+        run.open(attempt, since);
+        let readings = [self.budgets.readings.remove(&attempt), reading];
+        for reading in readings.into_iter().flatten() {
+            run.read(attempt, reading);
+        }
+        run.close(now, attempt, charged);
+        if let Some(last) = &mut task.row.last {
+            last.used = last.used.plus(run.spent);
+        }
+    }
+
     /// The first input of a day counts for that day already: use that it reports, a raise that it
     /// asks for.
     pub(crate) fn begin_day(&mut self, now: Timestamp, step: &mut Step) {
@@ -171,7 +222,7 @@ impl Core {
         }
         let over = |ledger: &Ledger| ledger.time_is_over_at().is_some_and(|at| at <= now);
         let running = self.budgets.running().filter(|(_, ledger)| over(ledger));
-        let owners: Vec<Owner> = running.map(|(owner, _)| owner).collect();
+        let owners: Vec<Owner> = running.map(|(owner, _)| owner.clone()).collect();
         for owner in owners {
             self.enforce(now, &owner, step);
             self.budgets.note_time(&owner);

@@ -14,6 +14,15 @@ pub(super) struct TaskLedger {
     pub children: BTreeSet<TaskId>,
 }
 
+impl TaskLedger {
+    pub fn new(budget: Budget, spent: Spent) -> Self {
+        Self {
+            ledger: Ledger::new(budget, spent),
+            ..Self::default()
+        }
+    }
+}
+
 impl Budgets {
     /// Takes a task's row as it was kept.
     pub fn insert_task(&mut self, row: &LedgerRow) {
@@ -54,11 +63,45 @@ impl Budgets {
 }
 
 impl Core {
+    /// A task's ledger. One that is opened late has what the task used until then: by attempts that
+    /// ended, and by the one that runs.
+    pub(super) fn open_task(&mut self, id: TaskId) -> &mut TaskLedger {
+        if !self.budgets.tasks.contains_key(&id) {
+            let new = TaskLedger {
+                ledger: self.late_ledger(id),
+                ..TaskLedger::default()
+            };
+            self.budgets.tasks.insert(id, new);
+        }
+        let opened = self.budgets.tasks.get_mut(&id);
+        opened.expect("it was opened above")
+    }
+
+    fn late_ledger(&self, id: TaskId) -> Ledger {
+        let Some(task) = self.tasks.get(&id).filter(|_| !mutated!(UsedBeforeIgnored)) else {
+            return Ledger::default();
+        };
+        let mut ledger = Ledger::new(Budget::default(), task.row.used());
+        if let Some(since) = task.held_since() {
+            let attempt = task.attempt();
+            ledger.open(attempt, since);
+            ledger.read(attempt, self.budgets.reading(attempt));
+        }
+        ledger
+    }
+
     /// The budget of a task, and what it and its subtasks have used, as far as it is known; the wall
-    /// time of what runs is not in it. None for a task without budget and subtasks.
+    /// time of what runs is not in it. None for a task without budget and subtasks that has never
+    /// run.
     #[must_use]
     pub fn budget(&self, id: TaskId) -> Option<(Budget, Spent)> {
-        let ledger = &self.budgets.tasks.get(&id)?.ledger;
-        Some((ledger.budget, ledger.total(Timestamp(0))))
+        let total = |ledger: &Ledger| (ledger.budget, ledger.total(Timestamp(0)));
+        match self.budgets.tasks.get(&id) {
+            Some(entry) => Some(total(&entry.ledger)),
+            None => {
+                self.tasks.get(&id)?.row.last.as_ref()?;
+                Some(total(&self.late_ledger(id)))
+            }
+        }
     }
 }

@@ -107,6 +107,15 @@ fn raise(bench: &mut Bench, task: TaskId, text: &str) -> Step {
     })
 }
 
+fn set(bench: &mut Bench, task: TaskId, text: &str) -> Step {
+    bench.give(Input::SetTaskBudget {
+        request: RequestId(1),
+        task,
+        budget: budget(text),
+        add: false,
+    })
+}
+
 fn reason(bench: &Bench, id: TaskId) -> (FailureCode, String) {
     let reason = bench
         .core
@@ -518,7 +527,7 @@ fn a_raise_of_a_limit_that_is_not_there_changes_nothing() {
     let unlimited = bench.add(task());
     let step = raise(&mut bench, unlimited, "1s");
     assert_eq!((step.changes.len(), step.messages.len()), (0, 1));
-    assert_eq!(bench.core.budget(unlimited), None);
+    assert!(bench.core.budget(unlimited).unwrap().0.is_unlimited());
 }
 
 #[test]
@@ -543,6 +552,75 @@ fn a_raise_for_a_subtask_names_the_budget_that_holds_it() {
         "{text}"
     );
     assert_eq!(bench.status(part), TaskStatus::NeedsReview);
+}
+
+#[test]
+fn a_budget_that_comes_later_counts_what_was_used_before() {
+    let mut bench = bench();
+    let mut new = task();
+    new.spec.retries = 9;
+    let id = bench.add(new);
+    let _ = bench.report("a", 1, attempt(id, 1), ReportBody::Started);
+    let _ = bench.later(Duration::from_secs(5));
+    let failed = Some(FailureCode::AgentFailed);
+    let _ = end(&mut bench, attempt(id, 1), 70, failed);
+    let _ = pass(&mut bench, Duration::from_secs(30));
+    let _ = meter(&mut bench, attempt(id, 2), 20);
+    let (limits, spent) = bench.core.budget(id).unwrap();
+    assert!(limits.is_unlimited());
+    assert_eq!((spent.tokens, spent.attempts), (90, 2));
+    let step = set(&mut bench, id, "100tokens");
+    assert_eq!(stops(&step), []);
+    assert_eq!(stops(&meter(&mut bench, attempt(id, 2), 29)), []);
+    let step = meter(&mut bench, attempt(id, 2), 30);
+    assert_eq!(stops(&step), [(id, StopReason::Budget)]);
+    let _ = end(
+        &mut bench,
+        attempt(id, 2),
+        35,
+        Some(FailureCode::BudgetExceeded),
+    );
+    let (_, spent) = bench.core.budget(id).unwrap();
+    assert_eq!((spent.tokens, spent.attempts), (105, 2));
+    assert!(spent.time >= Duration::from_secs(5), "{spent}");
+}
+
+#[test]
+fn a_budget_that_is_used_up_when_it_comes_stops_what_runs() {
+    let mut bench = bench();
+    let id = bench.add(task());
+    let _ = meter(&mut bench, attempt(id, 1), 500);
+    let step = set(&mut bench, id, "500tokens");
+    assert_eq!(stops(&step), [(id, StopReason::Budget)]);
+}
+
+#[test]
+fn what_a_task_used_counts_when_its_first_subtask_comes_and_after_a_restart() {
+    let mut bench = Bench::new();
+    let mut changes = Vec::new();
+    let mut keep = |step: Step| changes.extend(step.changes);
+    keep(bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[]));
+    keep(bench.submit_step(vec![task()]));
+    let (root, part) = (TaskId(1), TaskId(2));
+    keep(end(
+        &mut bench,
+        attempt(root, 1),
+        70,
+        Some(FailureCode::AgentFailed),
+    ));
+    keep(bench.submit_step(vec![below(root)]));
+    assert_eq!(bench.core.budget(root).unwrap().1.tokens, 70);
+    let _ = bench.restore(rows(&changes));
+    assert_eq!(bench.core.budget(root).unwrap().1.tokens, 70);
+    let held = crate::Held {
+        attempt: attempt(part, 1),
+        started: true,
+    };
+    let _ = bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[held]);
+    let _ = end(&mut bench, attempt(part, 1), 5, None);
+    let _ = set(&mut bench, root, "80tokens");
+    let (limits, spent) = bench.core.budget(root).unwrap();
+    assert_eq!((limits, spent.tokens), (budget("80tokens"), 75));
 }
 
 /// Worker `a` has one slot and lets one attempt wait; a task with this budget waits there.

@@ -71,6 +71,36 @@ fn the_first_budget_of_a_project_is_for_what_runs_already() {
 }
 
 #[test]
+fn a_days_budget_counts_what_was_used_before_it_came_also_after_a_restart() {
+    let mut bench = Bench::new();
+    let mut changes = Vec::new();
+    let mut keep = |step: Step| changes.extend(step.changes);
+    keep(bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[]));
+    keep(bench.submit_step(vec![in_project("p")]));
+    keep(end(&mut bench, attempt(TaskId(1), 1), 70, None));
+    assert!(
+        bench.core.project_budgets(bench.now).is_empty(),
+        "nobody wanted one"
+    );
+    let _ = bench.restore(rows(&changes));
+    let _ = set(&mut bench, "100tokens", false);
+    assert_eq!(used(&bench), 70);
+}
+
+#[test]
+fn a_day_begins_anew_without_a_budget_too() {
+    let mut bench = bench();
+    let first = bench.add(in_project("p"));
+    let second = bench.add(in_project("p"));
+    let _ = end(&mut bench, attempt(first, 1), 70, None);
+    let _ = meter(&mut bench, attempt(second, 1), 30);
+    bench.now = next_day(bench.now);
+    let _ = meter(&mut bench, attempt(second, 1), 35);
+    let _ = set(&mut bench, "100tokens", false);
+    assert_eq!(used(&bench), 5);
+}
+
+#[test]
 fn a_raise_of_a_day_without_a_limit_is_refused() {
     let mut bench = bench();
     let id = bench.add(in_project("p"));

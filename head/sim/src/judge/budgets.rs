@@ -43,13 +43,26 @@ pub(super) struct Run {
 #[derive(Debug, Default)]
 pub(super) struct Money {
     pub runs: Vec<Run>,
+    /// Of every task that has used something or whose limit was changed.
     purses: Vec<(TaskId, Purse)>,
+    /// What each task's own attempts have used that ended, as its row is to say it.
+    own: Vec<(TaskId, (u64, u32))>,
 }
 
 impl Money {
     /// A task is forgotten, with what it used.
     pub fn forget(&mut self, id: TaskId) {
         self.purses.retain(|(known, _)| *known != id);
+        self.own.retain(|(known, _)| *known != id);
+    }
+
+    fn own(&mut self, id: TaskId) -> &mut (u64, u32) {
+        let known = self.own.iter().position(|(known, _)| *known == id);
+        let place = known.unwrap_or_else(|| {
+            self.own.push((id, (0, 0)));
+            self.own.len() - 1
+        });
+        &mut self.own[place].1
     }
 }
 
@@ -67,10 +80,20 @@ impl Judge {
             told: None,
             day: OfDay::default(),
         });
+        let used = self.shadow.tasks().filter(|(_, s)| s.used != (0, 0));
+        let own: Vec<_> = used.map(|(id, shade)| (id, shade.used)).collect();
         self.money = Money {
             runs: runs.collect(),
             purses: self.shadow.purses.clone(),
+            own: own.clone(),
         };
+        // Without a row nothing below it has used anything.
+        for (id, (spent, attempts)) in own {
+            if self.shadow.purse(id).is_none() {
+                let purse = self.purse_mut(id);
+                (purse.spent, purse.attempts) = (spent, attempts);
+            }
+        }
         for place in 0..self.money.runs.len() {
             let task = self.money.runs[place].attempt.task;
             let shade = self.shadow.task(task);
@@ -84,14 +107,10 @@ impl Judge {
         std::iter::successors(Some(id), |id| self.shadow.task(*id).parent)
     }
 
-    /// The tasks whose budgets a task counts for: its own, and those above it.
+    /// The tasks for whose budgets a task counts, though they may come later: its own, and those
+    /// above it.
     fn payers(&self, id: TaskId) -> Vec<TaskId> {
-        let pays = |id: &TaskId| {
-            let shade = self.shadow.task(*id);
-            let known = self.money.purses.iter().any(|(known, _)| known == id);
-            shade.budget > 0 || shade.parent.is_some() || known
-        };
-        self.line(id).filter(pays).collect()
+        self.line(id).collect()
     }
 
     fn purse(&self, id: TaskId) -> Purse {
@@ -167,16 +186,14 @@ impl Judge {
                 let current = self.seen[usize::from(*worker)].connection == Some(*connection);
                 let shade = self.shadow.task(attempt.task);
                 let holder = shade.holder().is_some_and(|(holder, _)| holder == *worker);
-                let pays = !self.payers(attempt.task).is_empty();
-                let of_day = shade.project && self.today.open;
-                if !current || !holder || !(pays || of_day) {
+                if !current || !holder {
                     return;
                 }
                 self.cover.hit(Point::Metered);
                 let mut runs = self.money.runs.iter_mut();
                 if let Some(run) = runs.find(|run| run.attempt == *attempt) {
-                    run.used = if pays { run.used.max(*used) } else { run.used };
-                    run.day.read(if of_day { *used } else { 0 });
+                    run.used = run.used.max(*used);
+                    run.day.read(if shade.project { *used } else { 0 });
                 }
             }
             Event::Asked {
@@ -190,6 +207,11 @@ impl Judge {
                 if self.refused {
                     return;
                 }
+                self.cover
+                    .hit(match self.used_of(*id) > 0 && self.purse(*id).limit == 0 {
+                        true => Point::LimitedLate,
+                        false => Point::LimitChanged,
+                    });
                 let purse = self.purse_mut(*id);
                 match amount {
                     Amount::Add(tokens) => purse.limit += tokens,
@@ -240,6 +262,8 @@ impl Judge {
             _ => 0,
         };
         let charged = u32::from(result.is_none() || !met_limit(change));
+        let own = self.money.own(change.id);
+        *own = (own.0 + run.used.max(used), own.1 + charged);
         for owner in payers {
             let purse = self.purse_mut(owner);
             purse.spent += run.used.max(used);
@@ -254,16 +278,15 @@ impl Judge {
     /// is told to end, once on each stream; and what a raise allows goes on.
     pub(super) fn money(&mut self, event: &Event, step: &Step, core: &Core) -> Checked {
         for (id, purse) in &self.money.purses {
-            let row = self.shadow.purse(*id);
+            self.one_purse(*id, *purse, core)?;
+        }
+        for (id, own) in &self.money.own {
+            let written = self.shadow.task(*id).used;
             hold!(
                 Budgets,
-                row == Some(*purse),
-                "{id} used {purse:?}, written is {row:?}"
+                written == *own,
+                "{id} used {own:?} by itself, its row says {written:?}"
             );
-            let view = core.budget(*id);
-            let view = view.map(|(b, s)| (b.tokens.unwrap_or(0), s.tokens));
-            let right = view == Some((purse.limit, self.used_of(*id)));
-            hold!(Budgets, right, "{id} shows {view:?}, not {purse:?}");
         }
         for place in 0..self.money.runs.len() {
             self.ends_in_time(place, step)?;
@@ -285,6 +308,26 @@ impl Judge {
                 );
             }
         }
+        Ok(())
+    }
+
+    fn one_purse(&self, id: TaskId, purse: Purse, core: &Core) -> Checked {
+        // Without a row a start takes what the task used by itself, and its first limit.
+        let shade = self.shadow.task(id);
+        let written = self.shadow.purse(id).unwrap_or(Purse {
+            limit: shade.budget,
+            spent: shade.used.0,
+            attempts: shade.used.1,
+        });
+        hold!(
+            Budgets,
+            written == purse,
+            "{id} used {purse:?}, written is {written:?}"
+        );
+        let view = core.budget(id);
+        let view = view.map(|(b, s)| (b.tokens.unwrap_or(0), s.tokens));
+        let right = view == Some((purse.limit, self.used_of(id)));
+        hold!(Budgets, right, "{id} shows {view:?}, not {purse:?}");
         Ok(())
     }
 

@@ -39,8 +39,6 @@ impl OfDay {
 #[derive(Debug)]
 pub(super) struct Today {
     number: u64,
-    /// Whether somebody counts: a budget is configured, or was set once.
-    pub open: bool,
     /// Tokens of a day, as configured; 0 is no limit.
     configured: u64,
     set: Option<u64>,
@@ -61,7 +59,6 @@ impl Today {
         let configured = configured.unwrap_or(0);
         Self {
             number: 0,
-            open: configured > 0,
             configured,
             set: None,
             added: 0,
@@ -110,11 +107,9 @@ impl Today {
 
     /// An attempt has ended and used so much in all.
     pub fn pay(&mut self, mut run: OfDay, used: u64, charged: u32) {
-        if self.open {
-            run.read(used);
-            self.spent += run.today();
-            self.attempts += charged;
-        }
+        run.read(used);
+        self.spent += run.today();
+        self.attempts += charged;
     }
 }
 
@@ -131,7 +126,6 @@ impl Judge {
         };
         self.today.remembered = self.today.configured > 0 && self.knows_project();
         let Some(day) = written else { return };
-        self.today.open = true;
         self.today.set = day.set;
         if day.number == self.today.number {
             (self.today.spent, self.today.attempts) = (day.spent, day.attempts);
@@ -172,7 +166,10 @@ impl Judge {
     /// Whether there is a project to have a budget.
     pub(super) fn knows_project(&self) -> bool {
         let mut tasks = self.shadow.tasks();
-        self.shadow.day.is_some() || self.today.remembered || tasks.any(|(_, shade)| shade.project)
+        let wanted = |day: Day| day.set.is_some() || self.today.configured > 0;
+        self.shadow.day.is_some_and(wanted)
+            || self.today.remembered
+            || tasks.any(|(_, shade)| shade.project)
     }
 
     /// The head remembers a project with a budget for its first task, also one that is forgotten in the
@@ -197,8 +194,10 @@ impl Judge {
         if self.refused {
             return;
         }
+        if self.used_today() > 0 && self.today.limit() == 0 {
+            self.cover.hit(Point::DayLimitedLate);
+        }
         let today = &mut self.today;
-        today.open = true;
         match amount {
             Amount::Add(tokens) => today.added += tokens,
             Amount::Set(tokens) => today.set = Some(*tokens),
@@ -235,7 +234,8 @@ impl Judge {
         let shown = core.project_budgets(Timestamp(self.now)).into_iter().next();
         let shown = shown.map(|view| (view.today.tokens.unwrap_or(0), view.spent.tokens));
         let counted = (self.today.limit(), self.used_today());
-        let right = shown.map_or(written.is_none(), |shown| shown == counted);
+        let unknown = counted.0 == 0 || !self.knows_project();
+        let right = shown.map_or(unknown, |shown| shown == counted);
         hold!(Budgets, right, "shown is {shown:?}, not {counted:?}");
         Ok(())
     }

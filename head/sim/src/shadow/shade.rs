@@ -62,6 +62,8 @@ pub struct Shade {
     pub losses: u32,
     /// Worker and runner of the latest attempt.
     pub last: Option<(u8, u8)>,
+    /// Tokens that its own attempts used that ended, and how many of them count.
+    pub used: (u64, u32),
     /// The worker that it failed on, and until when it waits for another one.
     pub avoids: Option<(u8, u64)>,
     /// Whether its row says that a person wants it to end.
@@ -114,6 +116,7 @@ pub(super) const NOTHING: Shade = Shade {
     failures: 0,
     losses: 0,
     last: None,
+    used: (0, 0),
     avoids: None,
     cancel_requested: false,
     conflict: false,
@@ -165,6 +168,7 @@ impl Shade {
                 .last
                 .as_ref()
                 .and_then(|last| Some((cast.worker(&last.worker)?, cast.runner(&last.runner)?))),
+            used: (row.used().tokens, row.used().attempts),
             avoids: row.last.as_ref().and_then(|last| {
                 let avoids = last.avoids.as_ref()?;
                 Some((cast.worker(&avoids.worker)?, avoids.until.0))

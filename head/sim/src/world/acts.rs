@@ -323,13 +323,14 @@ impl World<'_> {
         }
     }
 
-    /// Some tasks have a budget, and some are a part of one that has.
+    /// Some tasks have a budget, and some are a part of another one, most of one that has.
     fn limit(&mut self, want: &mut Want) {
         if self.random.once_in(2) {
             want.budget = self.random.between(1, 60);
         }
         if self.random.once_in(2) {
-            let limited = |id: &TaskId| self.judge.shadow.task(*id).budget > 0;
+            let any = self.random.once_in(4);
+            let limited = |id: &TaskId| any || self.judge.shadow.task(*id).budget > 0;
             let tasks: Vec<TaskId> = self.clients.tasks.iter().copied().filter(limited).collect();
             want.parent = tasks.get(self.random.index(tasks.len())).copied();
         }
