@@ -65,6 +65,14 @@ fn suggestions() -> anyhow::Result<()> {
             2,
             &["lets nothing run"],
         )?;
+        for zero in [
+            ["add", "x", "--budget-tokens", "0"],
+            ["budget", "1", "--time", "0s"],
+            ["budget", "--project=x", "--usd", "0"],
+            ["retry", "1", "--budget", "5usd,0-attempts"],
+        ] {
+            clear(ctl(&zero)?, 2, &["a budget of 0 lets nothing run"])?;
+        }
         clear(
             ctl(&["add", "x", "--priority", "hihg"])?,
             2,
@@ -90,6 +98,8 @@ fn task_files() -> anyhow::Result<()> {
             1,
             &["description"],
         )?;
+        let nothing_runs = "- {description: fine, budget: '1h,0-tokens'}\n";
+        clear(add(nothing_runs)?, 1, &["a budget of 0 lets nothing run"])?;
         nothing_was_queued(cluster)
     })
 }

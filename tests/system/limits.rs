@@ -230,6 +230,10 @@ fn raise_without_limit() -> anyhow::Result<()> {
         let document = cluster.show(&task)?;
         ensure!(document["attempt"] == 1, "it was tried again");
         ensure!(document["budget"].is_null(), "{}", document["budget"]);
+        let set = cluster.json(&["budget", &task, "--tokens", "5k", "--time", "2h"])?;
+        ensure!(set["tasks"][0]["budget"]["tokens"] == 5000, "{set}");
+        let lifted = cluster.json(&["budget", &task, "--tokens", "none", "--time", "none"])?;
+        ensure!(lifted["tasks"][0]["budget"].is_null(), "{lifted}");
         Ok(())
     })
 }

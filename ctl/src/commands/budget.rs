@@ -1,7 +1,13 @@
 //! `ctl budget`.
 
+use std::time::Duration;
+
 use orchestra_proto::v1;
-use orchestra_types::{Budget, TaskId, budget, time::parse_duration};
+use orchestra_types::{
+    Budget, BudgetChange, Measure, TaskId,
+    budget::{self, NOTHING_RUNS},
+    time::parse_duration,
+};
 use serde::Serialize;
 use serde_json::json;
 
@@ -19,18 +25,20 @@ use crate::{
     },
 };
 
-/// Raise or set what a task or a project may use; without options, list the projects' budgets
+/// Raise, set or take away what a task or a project may use; without options, list the projects' budgets
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A number with + in front is added to the limit that there is, else it takes its place; where there is no limit,
 adding is refused, so that a raise never limits anything. What the task or the day has used before counts. A
 task that had stopped at its budget goes on from its kept work when the new one allows it; so do its subtasks.
 One that had stopped at the budget of a task above it, or waits for its project's, needs a raise of that one:
-`ctl show` names it. A project's budget counts per day (UTC); an added one counts for today only.
+`ctl show` names it. With none in the place of a number there is no limit any more. A project's budget counts
+per day (UTC); an added one counts for today only.
 
 Examples:
   ctl budget task_007 --tokens +100k
   ctl budget 7 --usd +2.50 --time +30m
+  ctl budget 7 --tokens none --time 2h       as many tokens as it takes, within 2 hours
   ctl budget --project website --usd 20      20 US dollars a day from now on
   ctl budget --project website --usd +5      5 more for today
   ctl budget                                 what the projects have used today")]
@@ -48,37 +56,66 @@ pub struct Args {
 /// How much.
 #[derive(Debug, clap::Args)]
 struct Limits {
-    /// Tokens, sent and received: 200k, +100k
-    #[arg(long, value_name = "[+]N", value_parser = tokens, allow_hyphen_values = true)]
+    /// Tokens, sent and received: 200k, +100k, none
+    #[arg(long, value_name = "[+]N|none", value_parser = tokens, allow_hyphen_values = true)]
     tokens: Option<Amount<u64>>,
-    /// Cost in US dollars: 5, +2.50
-    #[arg(long, value_name = "[+]USD", value_parser = usd)]
+    /// Cost in US dollars: 5, +2.50, none
+    #[arg(long, value_name = "[+]USD|none", value_parser = usd)]
     usd: Option<Amount<u64>>,
-    /// Wall time of agents: 2h, +30m
-    #[arg(long, value_name = "[+]DURATION", value_parser = time)]
-    time: Option<Amount<std::time::Duration>>,
-    /// Attempts: 3, +1
-    #[arg(long, value_name = "[+]N", value_parser = attempts)]
+    /// Wall time of agents: 2h, +30m, none
+    #[arg(long, value_name = "[+]DURATION|none", value_parser = time)]
+    time: Option<Amount<Duration>>,
+    /// Attempts: 3, +1, none
+    #[arg(long, value_name = "[+]N|none", value_parser = attempts)]
     attempts: Option<Amount<u32>>,
 }
 
-/// A number that is added or takes the place of another.
+/// How a limit changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Amount<T> {
-    add: bool,
-    value: T,
+enum Amount<T> {
+    /// It is this from now on.
+    Set(T),
+    /// It is so much more.
+    Add(T),
+    /// There is none any more.
+    Lift,
 }
 
-fn amount<T, E: ToString>(
+impl<T: Copy> Amount<T> {
+    fn value(self) -> Option<T> {
+        match self {
+            Self::Set(value) | Self::Add(value) => Some(value),
+            Self::Lift => None,
+        }
+    }
+
+    fn adds(self) -> bool {
+        match self {
+            Self::Add(_) => true,
+            Self::Set(_) | Self::Lift => false,
+        }
+    }
+}
+
+fn amount<T: Default + PartialEq, E: ToString>(
     text: &str,
     read: impl FnOnce(&str) -> std::result::Result<T, E>,
 ) -> std::result::Result<Amount<T>, String> {
+    if text == "none" {
+        return Ok(Amount::Lift);
+    }
     let (add, number) = match text.strip_prefix('+') {
         Some(number) => (true, number),
         None => (false, text),
     };
     let value = read(number).map_err(|e| e.to_string())?;
-    Ok(Amount { add, value })
+    if value == T::default() {
+        return Err(format!("{NOTHING_RUNS}, or say none to take a limit away"));
+    }
+    Ok(match add {
+        true => Amount::Add(value),
+        false => Amount::Set(value),
+    })
 }
 
 fn tokens(text: &str) -> std::result::Result<Amount<u64>, String> {
@@ -89,7 +126,7 @@ fn usd(text: &str) -> std::result::Result<Amount<u64>, String> {
     amount(text, budget::usd)
 }
 
-fn time(text: &str) -> std::result::Result<Amount<std::time::Duration>, String> {
+fn time(text: &str) -> std::result::Result<Amount<Duration>, String> {
     amount(text, parse_duration)
 }
 
@@ -98,29 +135,36 @@ fn attempts(text: &str) -> std::result::Result<Amount<u32>, String> {
 }
 
 impl Limits {
-    /// The budget and whether it is added; none where nothing is said.
-    fn budget(&self) -> Result<Option<(Budget, bool)>> {
-        let budget = Budget {
-            tokens: self.tokens.map(|a| a.value),
-            cost_microusd: self.usd.map(|a| a.value),
-            time: self.time.map(|a| a.value),
-            attempts: self.attempts.map(|a| a.value),
+    /// What changes; none where nothing is said.
+    fn change(&self) -> Result<Option<BudgetChange>> {
+        let limits = Budget {
+            tokens: self.tokens.and_then(Amount::value),
+            cost_microusd: self.usd.and_then(Amount::value),
+            time: self.time.and_then(Amount::value),
+            attempts: self.attempts.and_then(Amount::value),
         };
-        let adds = [
-            self.tokens.map(|a| a.add),
-            self.usd.map(|a| a.add),
-            self.time.map(|a| a.add),
-            self.attempts.map(|a| a.add),
+        // Each that is said, and whether it adds.
+        let said = [
+            (Measure::Tokens, self.tokens.map(Amount::adds)),
+            (Measure::Cost, self.usd.map(Amount::adds)),
+            (Measure::Time, self.time.map(Amount::adds)),
+            (Measure::Attempts, self.attempts.map(Amount::adds)),
         ];
-        let mut adds = adds.into_iter().flatten();
-        let Some(first) = adds.next() else {
+        let adds: Vec<bool> = said.iter().filter_map(|(_, adds)| *adds).collect();
+        let Some(first) = adds.first().copied() else {
             return Ok(None);
         };
-        if adds.any(|add| add != first) {
+        if adds.iter().any(|adds| *adds != first) {
             return Err(Error::usage("some of the numbers have a + and some do not")
                 .hint("raise with one command and set with another"));
         }
-        Ok(Some((budget, first)))
+        if first {
+            return Ok(Some(BudgetChange::Add(limits)));
+        }
+        let lifted = said.into_iter().filter(|(_, adds)| adds.is_some());
+        let lifted = lifted.map(|(measure, _)| measure);
+        let none = lifted.filter(|measure| !limits.limits(*measure)).collect();
+        Ok(Some(BudgetChange::Set { limits, none }))
     }
 }
 
@@ -132,11 +176,11 @@ struct Projects {
 
 /// Lists or changes budgets.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
-    let wanted = args.limits.budget()?;
+    let wanted = args.limits.change()?;
     let client = app.connect().await?;
     match (args.task, args.project, wanted) {
-        (Some(id), _, Some((budget, add))) => {
-            let task = set_task(&client, id, budget, add).await?;
+        (Some(id), _, Some(change)) => {
+            let task = set_task(&client, id, change).await?;
             if app.ui.is_json() {
                 app.ui.document(&json!({ "tasks": [task] }))?;
             } else {
@@ -156,11 +200,13 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                 ))
             })
         }
-        (None, Some(project), Some((budget, add))) => {
+        (None, Some(project), Some(change)) => {
+            let (budget, add, none) = wire(change);
             let request = v1::SetProjectBudgetRequest {
                 project,
-                budget: Some(budget.into()),
+                budget,
                 add,
+                none,
             };
             // Not repeated by itself: it would add twice.
             let answer = client.admin().set_project_budget(request).await;
@@ -185,16 +231,33 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     }
 }
 
-/// Sets or raises the budget of a task.
-pub async fn set_task(client: &Client, id: TaskId, budget: Budget, add: bool) -> Result<Task> {
+/// Changes the budget of a task.
+pub async fn set_task(client: &Client, id: TaskId, change: BudgetChange) -> Result<Task> {
+    let (budget, add, none) = wire(change);
     let request = v1::SetTaskBudgetRequest {
         id: id.0,
-        budget: Some(budget.into()),
+        budget,
         add,
+        none,
     };
     // Not repeated by itself: it would add twice.
     let answer = client.admin().set_task_budget(request).await;
     Task::read(answer.map_err(|s| status_error(&s))?.into_inner())
+}
+
+/// Limits, whether they are added, and what is not limited any more.
+fn wire(change: BudgetChange) -> (Option<v1::Budget>, bool, Vec<i32>) {
+    let none = |measure: Measure| v1::Measure::from(measure).into();
+    match change {
+        BudgetChange::Add(more) => (Some(more.into()), true, Vec::new()),
+        BudgetChange::Set {
+            limits,
+            none: lifted,
+        } => {
+            let lifted = lifted.into_iter().map(none).collect();
+            (Some(limits.into()), false, lifted)
+        }
+    }
 }
 
 fn show(app: &App, projects: Vec<ProjectBudget>) -> Result<Exit> {
@@ -247,17 +310,34 @@ mod tests {
 
     #[test]
     fn a_plus_adds_and_both_kinds_in_one_command_are_refused() {
-        let (raised, add) = limits("+100k", "+0.5").budget().unwrap().unwrap();
-        assert!(add);
-        assert_eq!(
-            (raised.tokens, raised.cost_microusd),
-            (Some(100_000), Some(500_000))
-        );
-        assert_eq!(
-            limits("5", "1").budget().unwrap().map(|(_, add)| add),
-            Some(false)
-        );
-        assert!(limits("+5", "1").budget().is_err());
+        let raised = limits("+100k", "+0.5").change().unwrap();
+        let more = "100k-tokens,0.5usd".parse().unwrap();
+        assert_eq!(raised, Some(BudgetChange::Add(more)));
+        let set = BudgetChange::Set {
+            limits: "5tokens,1usd".parse().unwrap(),
+            none: Vec::new(),
+        };
+        assert_eq!(limits("5", "1").change().unwrap(), Some(set));
+        assert!(limits("+5", "1").change().is_err());
+        assert!(limits("+5", "none").change().is_err());
         assert!(tokens("-5").is_err() && attempts("+x").is_err());
+    }
+
+    #[test]
+    fn none_takes_a_limit_away_and_nothing_is_no_limit() {
+        let lifted = BudgetChange::Set {
+            limits: "1usd".parse().unwrap(),
+            none: vec![Measure::Tokens],
+        };
+        assert_eq!(limits("none", "1").change().unwrap(), Some(lifted));
+        for refused in [
+            tokens("0").unwrap_err(),
+            tokens("+0k").unwrap_err(),
+            usd("0.00").unwrap_err(),
+            time("0s").unwrap_err(),
+            attempts("0").unwrap_err(),
+        ] {
+            assert!(refused.starts_with(NOTHING_RUNS), "{refused}");
+        }
     }
 }

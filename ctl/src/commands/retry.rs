@@ -1,7 +1,7 @@
 //! `ctl retry`.
 
 use orchestra_proto::v1;
-use orchestra_types::{Budget, TaskId};
+use orchestra_types::{Budget, BudgetChange, TaskId};
 
 use crate::{
     app::App,
@@ -30,7 +30,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     each_task(app, args.tasks, Order::AsNamed, async |id| {
         if let Some(budget) = args.budget {
-            let raised = set_task(&client, id, budget, true).await;
+            let raised = set_task(&client, id, BudgetChange::Add(budget)).await;
             let task = raised.map_err(|e| not_raised(e, id))?;
             if !task.status.is_ended() {
                 return Ok(task); // It goes on by that alone.

@@ -327,10 +327,12 @@ impl Task {
                 result: some(wire.apply),
                 message: some(wire.apply_message),
             },
-            budget: wire
-                .budget
-                .or_else(|| convert::budget_to_wire(spec.budget))
-                .map(BudgetDocument::from),
+            // Where it is counted the head knows the limits; lists have what was asked for.
+            budget: match wire.spent {
+                Some(_) => wire.budget,
+                None => convert::budget_to_wire(spec.budget),
+            }
+            .map(BudgetDocument::from),
             spent: wire.spent.map(SpentDocument::from),
             parent: spec.parent,
             fallback: spec.fallback.iter().map(ToString::to_string).collect(),

@@ -194,19 +194,17 @@ impl Core {
             Input::SetTaskBudget {
                 request,
                 task,
-                budget,
-                add,
+                change,
             } => {
-                let reply = self.set_task_budget(now, task, budget, add, &mut step);
+                let reply = self.set_task_budget(now, task, &change, &mut step);
                 step.messages.push(Message::Reply { request, reply });
             }
             Input::SetProjectBudget {
                 request,
                 project,
-                budget,
-                add,
+                change,
             } => {
-                let reply = self.set_project_budget(now, &project, budget, add, &mut step);
+                let reply = self.set_project_budget(now, &project, &change, &mut step);
                 step.messages.push(Message::Reply { request, reply });
             }
             Input::Closed { attempt, apply } => self.on_closed(now, attempt, apply, &mut step),

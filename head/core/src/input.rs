@@ -1,8 +1,8 @@
 //! What the core is told.
 
 use orchestra_types::{
-    AccountName, ApplyResult, AttemptId, Budget, Limited, Outcome, Priority, ScheduleId, TaskId,
-    TaskSpec, Usage, WorkerId, runner::WorkerInfo,
+    AccountName, ApplyResult, AttemptId, BudgetChange, Limited, Outcome, Priority, ScheduleId,
+    TaskId, TaskSpec, Usage, WorkerId, runner::WorkerInfo,
 };
 
 use crate::{ConnectionId, RequestId, row::Availability, schedule::NewSchedule};
@@ -159,16 +159,14 @@ pub enum Input {
         /// Which worker.
         worker: WorkerId,
     },
-    /// A person sets or raises what a task and its subtasks may use.
+    /// A person sets, raises or takes away what a task and its subtasks may use.
     SetTaskBudget {
         /// For the answer.
         request: RequestId,
         /// Which.
         task: TaskId,
-        /// How much.
-        budget: Budget,
-        /// Whether it comes on top of what there is.
-        add: bool,
+        /// How it changes.
+        change: BudgetChange,
     },
     /// A person sets what a project may use in a day, or adds to today's.
     SetProjectBudget {
@@ -176,10 +174,8 @@ pub enum Input {
         request: RequestId,
         /// Its id or name.
         project: String,
-        /// How much.
-        budget: Budget,
-        /// Whether it comes on top of today's.
-        add: bool,
+        /// How it changes.
+        change: BudgetChange,
     },
     /// The shell put an attempt's result in place.
     Closed {

@@ -4,7 +4,8 @@ use orchestra_core::{
     Availability, ConnectionId, Held, Input, Meter, NewSchedule, Report, RequestId, ScheduleChange,
 };
 use orchestra_types::{
-    ApplyResult, AttemptId, Priority, Recurrence, ScheduleId, TaskId, Timestamp,
+    ApplyResult, AttemptId, Budget, BudgetChange, Measure, Priority, Recurrence, ScheduleId,
+    TaskId, Timestamp,
     runner::{Readiness, WorkerInfo},
 };
 
@@ -30,12 +31,22 @@ pub enum Amount {
     Set(u64),
     /// It is so much more.
     Add(u64),
+    /// There is none any more.
+    Lift,
 }
 
 impl Amount {
-    fn tokens(self) -> u64 {
+    fn change(self) -> BudgetChange {
         match self {
-            Self::Set(tokens) | Self::Add(tokens) => tokens,
+            Self::Set(limit) => BudgetChange::Set {
+                limits: tokens(limit),
+                none: Vec::new(),
+            },
+            Self::Add(more) => BudgetChange::Add(tokens(more)),
+            Self::Lift => BudgetChange::Set {
+                limits: Budget::default(),
+                none: vec![Measure::Tokens],
+            },
         }
     }
 
@@ -43,8 +54,8 @@ impl Amount {
     #[must_use]
     pub fn adds(self) -> bool {
         match self {
-            Self::Set(_) => false,
             Self::Add(_) => true,
+            Self::Set(_) | Self::Lift => false,
         }
     }
 }
@@ -295,14 +306,12 @@ fn question(request: RequestId, ask: &Ask, cast: &Cast) -> Input {
         Ask::Limit(task, amount) => Input::SetTaskBudget {
             request,
             task: *task,
-            budget: tokens(amount.tokens()),
-            add: amount.adds(),
+            change: amount.change(),
         },
         Ask::Day(amount) => Input::SetProjectBudget {
             request,
             project: PROJECT.to_owned(),
-            budget: tokens(amount.tokens()),
-            add: amount.adds(),
+            change: amount.change(),
         },
         Ask::Recur {
             key,

@@ -7,8 +7,8 @@ use orchestra_core::{
     StopReason, Welcome,
 };
 use orchestra_types::{
-    AccountName, ApplyResult, AttemptId, Budget, Outcome, Priority, RunnerName, ScheduleId, TaskId,
-    TaskSpec, Timestamp, WorkerId,
+    AccountName, ApplyResult, AttemptId, BudgetChange, Outcome, Priority, RunnerName, ScheduleId,
+    TaskId, TaskSpec, Timestamp, WorkerId,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -84,13 +84,11 @@ pub(super) enum Ask {
     ResumeAccount(AccountName),
     SetTaskBudget {
         task: TaskId,
-        budget: Budget,
-        add: bool,
+        change: BudgetChange,
     },
     SetProjectBudget {
         project: String,
-        budget: Budget,
-        add: bool,
+        change: BudgetChange,
     },
 }
 

@@ -9,7 +9,7 @@ use orchestra_core::{
     Availability, ConnectionId, Held, Input, NewSchedule, NewTask, Reply, ScheduleChange,
 };
 use orchestra_types::{
-    AccountName, ApplyResult, Budget, Priority, ScheduleId, TaskId, Timestamp, WorkerId,
+    AccountName, ApplyResult, BudgetChange, Priority, ScheduleId, TaskId, Timestamp, WorkerId,
     runner::WorkerInfo,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -163,29 +163,22 @@ impl Handle {
         self.ask(Ask::ResumeAccount(name)).await
     }
 
-    /// Sets what a task and its subtasks may use, or adds to it.
+    /// Changes what a task and its subtasks may use.
     pub async fn set_task_budget(
         &self,
         task: TaskId,
-        budget: Budget,
-        add: bool,
+        change: BudgetChange,
     ) -> Result<Reply, AskError> {
-        self.ask(Ask::SetTaskBudget { task, budget, add }).await
+        self.ask(Ask::SetTaskBudget { task, change }).await
     }
 
-    /// Sets what a project may use in a day, or adds to today's.
+    /// Changes what a project may use in a day, or adds to today's.
     pub async fn set_project_budget(
         &self,
         project: String,
-        budget: Budget,
-        add: bool,
+        change: BudgetChange,
     ) -> Result<Reply, AskError> {
-        let ask = Ask::SetProjectBudget {
-            project,
-            budget,
-            add,
-        };
-        self.ask(ask).await
+        self.ask(Ask::SetProjectBudget { project, change }).await
     }
 
     /// Tells what happened. Waits while too much waits already.

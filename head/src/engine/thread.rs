@@ -320,21 +320,15 @@ impl Ask {
                 availability,
             },
             Self::RemoveWorker(worker) => Input::RemoveWorker { request, worker },
-            Self::SetTaskBudget { task, budget, add } => Input::SetTaskBudget {
+            Self::SetTaskBudget { task, change } => Input::SetTaskBudget {
                 request,
                 task,
-                budget,
-                add,
+                change,
             },
-            Self::SetProjectBudget {
-                project,
-                budget,
-                add,
-            } => Input::SetProjectBudget {
+            Self::SetProjectBudget { project, change } => Input::SetProjectBudget {
                 request,
                 project,
-                budget,
-                add,
+                change,
             },
             Self::RecordApply { task, result } => Input::ApplyRecorded {
                 request,

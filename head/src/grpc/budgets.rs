@@ -1,8 +1,8 @@
 //! Budgets: of tasks, and of projects for a day.
 
 use orchestra_core::ProjectView;
-use orchestra_proto::{Refused, convert, v1};
-use orchestra_types::{Budget, limits};
+use orchestra_proto::{convert, v1};
+use orchestra_types::limits;
 
 use super::{
     Services, change,
@@ -14,11 +14,9 @@ pub(super) async fn set_task(
     request: v1::SetTaskBudgetRequest,
 ) -> Result<v1::Task> {
     let id = convert::task_id("id", request.id).map_err(|e| status::refused(&e))?;
-    let budget = budget(request.budget)?;
-    let reply = services
-        .engine
-        .set_task_budget(id, budget, request.add)
-        .await;
+    let change = convert::budget_change(request.budget, request.add, &request.none);
+    let change = change.map_err(|e| status::refused(&e))?;
+    let reply = services.engine.set_task_budget(id, change).await;
     change::answer(services, reply).await
 }
 
@@ -38,11 +36,9 @@ pub(super) async fn set_project(
 ) -> Result<v1::ProjectBudget> {
     let wanted = convert::text("project", request.project, limits::NAME_BYTES_MAX);
     let wanted = wanted.map_err(|e| status::refused(&e))?;
-    let budget = budget(request.budget)?;
-    let reply = services
-        .engine
-        .set_project_budget(wanted, budget, request.add)
-        .await;
+    let change = convert::budget_change(request.budget, request.add, &request.none);
+    let change = change.map_err(|e| status::refused(&e))?;
+    let reply = services.engine.set_project_budget(wanted, change).await;
     let id = status::project_done(reply.map_err(status::asked)?)?;
     let (now, wanted) = (services.engine.now(), id.clone());
     let read = services.engine.read(move |view| {
@@ -52,15 +48,6 @@ pub(super) async fn set_project(
     });
     let known = read.await.map_err(status::read)?;
     known.ok_or_else(|| status::no_project(id.as_str()))
-}
-
-fn budget(wire: Option<v1::Budget>) -> Result<Budget> {
-    let budget = convert::known_budget(wire);
-    if budget.is_unlimited() {
-        let why = "is empty; name tokens, cost, time or attempts";
-        return Err(status::refused(&Refused::new("budget", why)));
-    }
-    Ok(budget)
 }
 
 fn project(view: &ProjectView<'_>) -> v1::ProjectBudget {

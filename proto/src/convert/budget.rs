@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use orchestra_types::{Budget, Spent};
+use orchestra_types::{Budget, BudgetChange, Measure, Spent, budget::NOTHING_RUNS};
 
+use super::{Refused, Result};
 use crate::v1;
 
 /// A budget for the wire; an unlimited one is left out.
@@ -16,6 +17,57 @@ pub fn budget_to_wire(budget: Budget) -> Option<v1::Budget> {
 #[must_use]
 pub fn known_budget(wire: Option<v1::Budget>) -> Budget {
     wire.map(Into::into).unwrap_or_default()
+}
+
+/// What a person wants of a budget.
+///
+/// # Errors
+/// It says nothing, a limit is 0, or something is to be added and taken away at once.
+pub fn budget_change(wire: Option<v1::Budget>, add: bool, none: &[i32]) -> Result<BudgetChange> {
+    let refused = |why| Err(Refused::new("budget", why));
+    let limits = known_budget(wire);
+    if limits.has_zero() {
+        return refused(NOTHING_RUNS);
+    }
+    if limits.is_unlimited() && none.is_empty() {
+        return refused("is empty; name tokens, cost, time or attempts");
+    }
+    if none.len() > Measure::ALL.len() || (add && !none.is_empty()) {
+        return refused("what is added cannot be taken away as well");
+    }
+    let none: Vec<Measure> = none
+        .iter()
+        .map(|wire| measure(*wire))
+        .collect::<Result<_>>()?;
+    if none.iter().any(|measure| limits.limits(*measure)) {
+        return refused("what is limited cannot be without a limit as well");
+    }
+    Ok(match add {
+        true => BudgetChange::Add(limits),
+        false => BudgetChange::Set { limits, none },
+    })
+}
+
+fn measure(wire: i32) -> Result<Measure> {
+    let unknown = || Refused::new("none", format!("unknown measure {wire}"));
+    match v1::Measure::try_from(wire).map_err(|_| unknown())? {
+        v1::Measure::Unspecified => Err(unknown()),
+        v1::Measure::Tokens => Ok(Measure::Tokens),
+        v1::Measure::Cost => Ok(Measure::Cost),
+        v1::Measure::Time => Ok(Measure::Time),
+        v1::Measure::Attempts => Ok(Measure::Attempts),
+    }
+}
+
+impl From<Measure> for v1::Measure {
+    fn from(measure: Measure) -> Self {
+        match measure {
+            Measure::Tokens => Self::Tokens,
+            Measure::Cost => Self::Cost,
+            Measure::Time => Self::Time,
+            Measure::Attempts => Self::Attempts,
+        }
+    }
 }
 
 impl From<v1::Budget> for Budget {

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use orchestra_types::{
     ContextFile, CopiedFile, OnDependencyFailure, Place, Priority, ProjectRef, RunnerName,
-    ScheduleId, SetUp, ShellCommand, TaskId, TaskSpec, limits,
+    ScheduleId, SetUp, ShellCommand, TaskId, TaskSpec, budget::NOTHING_RUNS, limits,
 };
 
 use super::{
@@ -44,6 +44,9 @@ pub fn submitted_spec(wire: v1::TaskSpec) -> Result<TaskSpec> {
     {
         let why = "more than 256 KiB of arguments; put what is long into a context file";
         return Err(Refused::new("command", why));
+    }
+    if spec.budget.has_zero() {
+        return Err(Refused::new("budget", NOTHING_RUNS));
     }
     if !spec.fallback.is_empty() && spec.runner.is_none() {
         let why = "needs a first runner (`--agent`); without one any agent may do the task already";

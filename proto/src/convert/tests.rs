@@ -1,8 +1,8 @@
 //! What a peer may send at most: each thing that is too much is refused with its name.
 
-use orchestra_types::{limits, runner::WorkerInfo};
+use orchestra_types::{Budget, BudgetChange, Measure, limits, runner::WorkerInfo};
 
-use super::{Refused, submitted_spec};
+use super::{Refused, budget_change, submitted_spec};
 use crate::v1;
 
 fn spec() -> v1::TaskSpec {
@@ -140,4 +140,37 @@ fn what_is_too_much_in_a_worker_is_refused_by_name() {
     );
     let labels = pairs(limits::LABELS_MAX + 1);
     assert_eq!(worker_refused(|w| w.labels = labels), Some("worker labels"));
+}
+
+#[test]
+fn a_budget_that_lets_nothing_run_is_refused() {
+    let nothing = Some(v1::Budget {
+        time_ms: Some(0),
+        tokens: Some(5),
+        ..v1::Budget::default()
+    });
+    assert_eq!(refused(|spec| spec.budget = nothing), Some("budget"));
+    let some = Some(v1::Budget {
+        tokens: Some(5),
+        ..v1::Budget::default()
+    });
+    let tokens = v1::Measure::Tokens as i32;
+    for (budget, add, none) in [
+        (nothing, false, vec![]),
+        (nothing, true, vec![]),
+        (None, false, vec![]),
+        (some, true, vec![v1::Measure::Cost as i32]),
+        (some, false, vec![tokens]),
+        (None, false, vec![77]),
+        (None, false, vec![0]),
+        (None, false, vec![tokens; 5]),
+    ] {
+        let change = budget_change(budget, add, &none);
+        assert!(change.is_err(), "{budget:?} {add} {none:?}");
+    }
+    let change = BudgetChange::Set {
+        limits: Budget::default(),
+        none: vec![Measure::Tokens],
+    };
+    assert_eq!(budget_change(None, false, &[tokens]), Ok(change));
 }

@@ -6,6 +6,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::{Usage, id::ParseIdError, time::parse_duration};
 
+/// Why a limit of 0 is refused, wherever it is said.
+pub const NOTHING_RUNS: &str =
+    "a budget of 0 lets nothing run; leave it out where there is no limit";
 const WANTED: &str = "budget (as 200k-tokens,5usd,1h,3-attempts)";
 
 /// How much may be used. What is absent is not limited.
@@ -19,6 +22,20 @@ pub struct Budget {
     pub time: Option<Duration>,
     /// Attempts.
     pub attempts: Option<u32>,
+}
+
+/// How a budget is to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BudgetChange {
+    /// Limits take the place of those that are there.
+    Set {
+        /// Which.
+        limits: Budget,
+        /// What is not limited any more.
+        none: Vec<Measure>,
+    },
+    /// Limits that are there are raised by so much.
+    Add(Budget),
 }
 
 /// What has been used.
@@ -205,6 +222,26 @@ impl Budget {
         }
     }
 
+    /// Whether a limit is 0: nothing could ever run.
+    #[must_use]
+    pub fn has_zero(&self) -> bool {
+        self.forbids_start(&Spent::default()).is_some()
+    }
+
+    /// The same without limits of these.
+    #[must_use]
+    pub fn without(mut self, none: &[Measure]) -> Self {
+        for measure in none {
+            match measure {
+                Measure::Tokens => self.tokens = None,
+                Measure::Cost => self.cost_microusd = None,
+                Measure::Time => self.time = None,
+                Measure::Attempts => self.attempts = None,
+            }
+        }
+        self
+    }
+
     /// The first limit that `more` would raise and that is not there.
     #[must_use]
     pub fn lacks(&self, more: &Self) -> Option<Measure> {
@@ -247,14 +284,27 @@ impl fmt::Display for Budget {
     }
 }
 
+/// Why a text is not a budget.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseBudgetError {
+    /// It does not read.
+    #[error(transparent)]
+    Form(#[from] ParseIdError),
+    /// A limit is 0.
+    #[error("{NOTHING_RUNS}")]
+    Zero,
+}
+
 impl FromStr for Budget {
-    type Err = ParseIdError;
+    type Err = ParseBudgetError;
 
     /// Reads `200k-tokens,5usd,1h,3-attempts`, in any order, each at most once.
-    fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let refused = || ParseIdError {
-            text: text.chars().take(64).collect(),
-            wanted: WANTED,
+    fn from_str(text: &str) -> Result<Self, ParseBudgetError> {
+        let refused = || {
+            ParseBudgetError::Form(ParseIdError {
+                text: text.chars().take(64).collect(),
+                wanted: WANTED,
+            })
         };
         let mut budget = Self::default();
         for part in text.split(',').map(str::trim) {
@@ -282,6 +332,9 @@ impl FromStr for Budget {
             if !is_new {
                 return Err(refused());
             }
+        }
+        if budget.has_zero() {
+            return Err(ParseBudgetError::Zero);
         }
         Ok(budget)
     }
@@ -415,6 +468,20 @@ mod tests {
         ] {
             assert!(text.parse::<Budget>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_refused_with_the_same_words_everywhere() {
+        for text in ["0tokens", "5usd,0s", "0.0usd", "1h,0-attempts"] {
+            let refused = text.parse::<Budget>().unwrap_err();
+            assert_eq!(refused.to_string(), NOTHING_RUNS, "{text}");
+        }
+        let some = budget("5tokens,1usd,1h,2-attempts");
+        assert_eq!(
+            some.without(&[Measure::Cost, Measure::Time]),
+            budget("5tokens,2-attempts")
+        );
+        assert!(some.without(&Measure::ALL).is_unlimited());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub mod time;
 
 pub use account::{AccountName, Limited};
 pub use artifact::{Artifact, ArtifactKind, Digest};
-pub use budget::{Budget, Limit, Measure, Spent};
+pub use budget::{Budget, BudgetChange, Limit, Measure, Spent};
 pub use event::{Event, EventKind, Usage};
 pub use failure::{Failure, FailureCode, Fault};
 pub use id::{AttemptId, MachineId, ProjectId, RunnerName, ScheduleId, TaskId, WorkerId};

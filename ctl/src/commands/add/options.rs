@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use orchestra_types::{
-    Budget, OnDependencyFailure, Priority, Recurrence, RunnerName, Spent, TaskId, Timestamp,
-    budget, time::parse_duration,
+    Budget, OnDependencyFailure, Priority, Recurrence, RunnerName, TaskId, Timestamp, budget,
+    time::parse_duration,
 };
 
 use crate::{
@@ -116,9 +116,8 @@ impl Options {
             attempts: None,
         };
         let budget = parts.or(whole);
-        if budget.forbids_start(&Spent::default()).is_some() {
-            return Err(Error::usage("a budget of 0 lets nothing run")
-                .hint("leave it out where there is no limit"));
+        if budget.has_zero() {
+            return Err(Error::usage(budget::NOTHING_RUNS));
         }
         Ok(Draft {
             budget: (!budget.is_unlimited()).then_some(budget),

@@ -1,10 +1,10 @@
-//! A person sets or raises a budget, and what had stopped under it goes on.
+//! A person sets, raises or takes away a budget, and what had stopped under it goes on.
 //!
 //! A raise is of limits that are there. Without one, nothing stood in the way: a limit that began
 //! with a raise would stop what nobody wanted to stop. So such a raise is refused as a whole, and
 //! the refusal names the budget that does stand in the way, if one does.
 
-use orchestra_types::{Budget, FailureCode, Measure, ProjectId, TaskId, Timestamp};
+use orchestra_types::{Budget, BudgetChange, FailureCode, Measure, ProjectId, TaskId, Timestamp};
 
 use super::{Owner, projects::ProjectLedger};
 use crate::{
@@ -14,13 +14,12 @@ use crate::{
 };
 
 impl Core {
-    /// A person sets or raises the budget of a task; what had stopped under it goes on.
+    /// A person sets, raises or takes away the budget of a task; what had stopped under it goes on.
     pub(crate) fn set_task_budget(
         &mut self,
         now: Timestamp,
         id: TaskId,
-        budget: Budget,
-        add: bool,
+        change: &BudgetChange,
         step: &mut Step,
     ) -> Reply {
         if !self.tasks.contains_key(&id) {
@@ -28,7 +27,7 @@ impl Core {
         }
         let known = self.budgets.tasks.get(&id);
         let known = known.map_or(Budget::default(), |entry| entry.ledger.budget);
-        let wanted = match budget_after(known, budget, add) {
+        let wanted = match budget_after(known, change) {
             Ok(wanted) => wanted,
             Err(lacks) => return Reply::RaiseRefused(self.no_limit(now, id, lacks)),
         };
@@ -86,8 +85,7 @@ impl Core {
         &mut self,
         now: Timestamp,
         wanted: &str,
-        budget: Budget,
-        add: bool,
+        change: &BudgetChange,
         step: &mut Step,
     ) -> Reply {
         let Some((id, name)) = self.find_project(wanted) else {
@@ -98,17 +96,18 @@ impl Core {
             || self.config.daily_budget(&id, &name),
             |project| project.ledger.budget,
         );
-        if let Some(lacks) = today
-            .lacks(&budget)
-            .filter(|_| add && !mutated!(RaiseLimits))
-        {
-            return Reply::RaiseRefused(RaiseRefused::Project { name, lacks });
-        }
+        let wanted = match budget_after(today, change) {
+            Ok(wanted) => wanted,
+            Err(lacks) => return Reply::RaiseRefused(RaiseRefused::Project { name, lacks }),
+        };
         let project = self.opened_project(&id, &name);
-        if add {
-            project.added = difference(today.raised(budget), project.daily());
-        } else {
-            project.set = Some(budget.or(project.daily()));
+        match change {
+            BudgetChange::Add(_) => project.added = difference(wanted, project.daily()),
+            BudgetChange::Set { limits, none } => {
+                project.set = Some(limits.or(project.daily()).without(none));
+                // What was added for today is not to begin a limit of its own.
+                project.added = project.added.without(none);
+            }
         }
         project.renew();
         project.ledger.unstop();
@@ -144,14 +143,14 @@ impl Core {
     }
 }
 
-/// A task's budget once it is set or raised; which limit a raise lacks.
-fn budget_after(known: Budget, budget: Budget, add: bool) -> Result<Budget, Measure> {
-    if !add {
-        return Ok(budget.or(known));
-    }
-    match known.lacks(&budget).filter(|_| !mutated!(RaiseLimits)) {
-        Some(lacks) => Err(lacks),
-        None => Ok(known.raised(budget)),
+/// A budget once it is changed; which limit a raise lacks.
+fn budget_after(known: Budget, change: &BudgetChange) -> Result<Budget, Measure> {
+    match change {
+        BudgetChange::Set { limits, none } => Ok(limits.or(known).without(none)),
+        BudgetChange::Add(more) => {
+            let lacks = known.lacks(more).filter(|_| !mutated!(RaiseLimits));
+            lacks.map_or(Ok(known.raised(*more)), Err)
+        }
     }
 }
 

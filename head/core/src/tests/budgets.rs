@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_types::{
-    AttemptId, Budget, FailureCode, Measure, ProjectRef, TaskId, TaskStatus, Timestamp, Usage,
+    AttemptId, Budget, BudgetChange, FailureCode, Measure, ProjectRef, TaskId, TaskStatus,
+    Timestamp, Usage,
 };
 
 use super::bench::{Bench, attempt, finished, reply, rows, starts, task, worker};
@@ -16,6 +17,22 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 pub(super) fn budget(text: &str) -> Budget {
     text.parse().unwrap()
+}
+
+/// These limits in the place of those that are there.
+pub(super) fn to(text: &str) -> BudgetChange {
+    BudgetChange::Set {
+        limits: budget(text),
+        none: Vec::new(),
+    }
+}
+
+/// No limit of tokens any more.
+pub(super) fn without_tokens() -> BudgetChange {
+    BudgetChange::Set {
+        limits: Budget::default(),
+        none: vec![Measure::Tokens],
+    }
 }
 
 fn with(text: &str) -> NewTask {
@@ -102,8 +119,7 @@ fn raise(bench: &mut Bench, task: TaskId, text: &str) -> Step {
     bench.give(Input::SetTaskBudget {
         request: RequestId(1),
         task,
-        budget: budget(text),
-        add: true,
+        change: BudgetChange::Add(budget(text)),
     })
 }
 
@@ -111,8 +127,7 @@ fn set(bench: &mut Bench, task: TaskId, text: &str) -> Step {
     bench.give(Input::SetTaskBudget {
         request: RequestId(1),
         task,
-        budget: budget(text),
-        add: false,
+        change: to(text),
     })
 }
 
@@ -416,8 +431,10 @@ fn adding_to_a_projects_day_frees_its_tasks_at_once_and_counts_for_today_only() 
         bench.give(Input::SetProjectBudget {
             request: RequestId(1),
             project: "p-name".to_owned(),
-            budget: budget(text),
-            add,
+            change: match add {
+                true => BudgetChange::Add(budget(text)),
+                false => to(text),
+            },
         })
     };
     let step = set("50tokens", true);
@@ -435,8 +452,7 @@ fn adding_to_a_projects_day_frees_its_tasks_at_once_and_counts_for_today_only() 
     let step = bench.give(Input::SetProjectBudget {
         request: RequestId(1),
         project: "nobody".to_owned(),
-        budget: budget("1tokens"),
-        add: false,
+        change: to("1tokens"),
     });
     assert_eq!(reply(&step), Reply::NoProject("nobody".to_owned()));
 }
@@ -499,8 +515,7 @@ fn a_budget_may_be_set_while_a_task_runs() {
     let step = bench.give(Input::SetTaskBudget {
         request: RequestId(1),
         task: id,
-        budget: budget("600tokens"),
-        add: false,
+        change: to("600tokens"),
     });
     assert_eq!(stops(&step), []);
     assert_eq!(stops(&meter(&mut bench, attempt(id, 1), 600)).len(), 1);
@@ -552,6 +567,33 @@ fn a_raise_for_a_subtask_names_the_budget_that_holds_it() {
         "{text}"
     );
     assert_eq!(bench.status(part), TaskStatus::NeedsReview);
+}
+
+#[test]
+fn a_limit_that_is_taken_away_holds_nobody_also_after_a_restart() {
+    let mut bench = Bench::new();
+    let mut changes = Vec::new();
+    changes.extend(
+        bench
+            .attach(&worker("a", 8, &[("claude", 8)]), 1, &[])
+            .changes,
+    );
+    changes.extend(bench.submit_step(vec![with("100tokens,1h")]).changes);
+    let id = TaskId(1);
+    let over = Some(FailureCode::BudgetExceeded);
+    changes.extend(end(&mut bench, attempt(id, 1), 100, over).changes);
+    assert_eq!(bench.status(id), TaskStatus::NeedsReview);
+    let step = bench.give(Input::SetTaskBudget {
+        request: RequestId(1),
+        task: id,
+        change: without_tokens(),
+    });
+    assert_eq!(starts(&step).len(), 1, "it goes on");
+    changes.extend(step.changes);
+    assert_eq!(stops(&meter(&mut bench, attempt(id, 2), 900)), []);
+    assert_eq!(bench.core.budget(id).unwrap().0, budget("1h"));
+    let _ = bench.restore(rows(&changes));
+    assert_eq!(bench.core.budget(id).unwrap().0, budget("1h"));
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orchestra_types::{Measure, TaskId, Timestamp};
+use orchestra_types::{BudgetChange, Measure, TaskId, Timestamp};
 
 use super::{
     bench::{Bench, attempt, reply, rows, worker},
-    budgets::{bench, budget, end, in_project, meter, stops, with_config},
+    budgets::{bench, budget, end, in_project, meter, stops, to, with_config, without_tokens},
 };
 use crate::{Config, Input, RaiseRefused, Reply, RequestId, Step, StopReason};
 
@@ -23,8 +23,10 @@ fn set(bench: &mut Bench, text: &str, add: bool) -> Step {
     bench.give(Input::SetProjectBudget {
         request: RequestId(1),
         project: "p".to_owned(),
-        budget: budget(text),
-        add,
+        change: match add {
+            true => BudgetChange::Add(budget(text)),
+            false => to(text),
+        },
     })
 }
 
@@ -98,6 +100,24 @@ fn a_day_begins_anew_without_a_budget_too() {
     let _ = meter(&mut bench, attempt(second, 1), 35);
     let _ = set(&mut bench, "100tokens", false);
     assert_eq!(used(&bench), 5);
+}
+
+#[test]
+fn a_days_limit_that_is_taken_away_is_gone_with_what_was_added_and_as_configured() {
+    let mut bench = with_config(of_100_tokens());
+    let id = bench.add(in_project("p"));
+    let _ = set(&mut bench, "50tokens", true);
+    let _ = meter(&mut bench, attempt(id, 1), 140);
+    let _ = bench.give(Input::SetProjectBudget {
+        request: RequestId(1),
+        project: "p".to_owned(),
+        change: without_tokens(),
+    });
+    assert_eq!(stops(&meter(&mut bench, attempt(id, 1), 900)), []);
+    let view = &bench.core.project_budgets(bench.now)[0];
+    assert!(view.budget.is_unlimited() && view.today.is_unlimited());
+    bench.now = next_day(bench.now);
+    assert_eq!(stops(&meter(&mut bench, attempt(id, 1), 5000)), []);
 }
 
 #[test]

@@ -216,6 +216,7 @@ impl Judge {
                 match amount {
                     Amount::Add(tokens) => purse.limit += tokens,
                     Amount::Set(tokens) => purse.limit = *tokens,
+                    Amount::Lift => purse.limit = 0,
                 }
             }
             _ => {}

@@ -201,6 +201,7 @@ impl Judge {
         match amount {
             Amount::Add(tokens) => today.added += tokens,
             Amount::Set(tokens) => today.set = Some(*tokens),
+            Amount::Lift => (today.set, today.added) = (Some(0), 0),
         }
         for run in &mut self.money.runs {
             run.day.stopped = false;

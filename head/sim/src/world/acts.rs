@@ -158,9 +158,10 @@ impl World<'_> {
 
     fn amount(&mut self) -> Amount {
         let tokens = self.random.between(1, 60);
-        match self.random.once_in(2) {
-            true => Amount::Add(tokens),
-            false => Amount::Set(tokens),
+        match self.random.below(8) {
+            0 => Amount::Lift,
+            1..4 => Amount::Set(tokens),
+            _ => Amount::Add(tokens),
         }
     }
 
