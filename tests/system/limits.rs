@@ -36,6 +36,7 @@ pub fn tests() -> Vec<Test> {
             "a_raise_never_limits_what_has_no_limit",
             raise_without_limit,
         ),
+        Test::new("a_name_that_two_projects_have_sets_no_budget", shared_name),
     ]
 }
 
@@ -234,6 +235,34 @@ fn raise_without_limit() -> anyhow::Result<()> {
         ensure!(set["tasks"][0]["budget"]["tokens"] == 5000, "{set}");
         let lifted = cluster.json(&["budget", &task, "--tokens", "none", "--time", "none"])?;
         ensure!(lifted["tasks"][0]["budget"].is_null(), "{lifted}");
+        Ok(())
+    })
+}
+
+fn shared_name() -> anyhow::Result<()> {
+    scene(Setup::new().agents("shell:1"), |cluster| {
+        let [one, two] = ["one", "two"].map(|above| cluster.path(above).join("web"));
+        let mut ids = Vec::new();
+        for dir in [&one, &two] {
+            let project = Project::plain(dir)?;
+            let task = cluster.add(&project, &["true", "--agent", "shell"])?;
+            let human = cluster.ctl(&["show", &task])?.ok()?.stdout;
+            let id = cluster.show(&task)?["project"]["id"].clone();
+            let id = id.as_str().context("it has an id")?.to_owned();
+            ensure!(human.contains(&id), "{id} is not shown\n{human}");
+            ids.push(id);
+        }
+        let refused = cluster.ctl(&["budget", "--project", "web", "--usd", "20"])?;
+        ensure!(refused.code == Some(5), "it was not refused\n{refused}");
+        let (one, two) = (one.to_string_lossy(), two.to_string_lossy());
+        refused.complains(&[&ids[0], &ids[1], &one, &two])?;
+        let set = cluster.json(&["budget", "--project", &ids[1][..12], "--usd", "20"])?;
+        ensure!(set["projects"][0]["project"] == ids[1], "{set}");
+        let all = cluster.json(&["budget"])?;
+        ensure!(
+            all["projects"].as_array().is_some_and(|all| all.len() == 1),
+            "{all}"
+        );
         Ok(())
     })
 }

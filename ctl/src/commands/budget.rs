@@ -46,7 +46,8 @@ pub struct Args {
     /// The task, as task_001 or 1
     #[arg(value_name = "TASK", conflicts_with = "project")]
     task: Option<TaskId>,
-    /// The project, by name or id, as `ctl show` names it
+    /// The project, by its name, its id, or the first 8 characters of that or more, as `ctl show` names
+    /// them
     #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
     #[command(flatten)]
@@ -217,18 +218,20 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             let request = v1::ListBudgetsRequest {};
             let answer = patiently(async || client.admin().list_budgets(request).await).await?;
             let all = answer.projects.into_iter().map(ProjectBudget::read);
-            let wanted = |p: &ProjectBudget| {
-                let names = [p.project.as_str(), p.name.as_str()];
-                project
-                    .as_deref()
-                    .is_none_or(|wanted| names.contains(&wanted))
-            };
+            let wanted =
+                |p: &ProjectBudget| project.as_deref().is_none_or(|wanted| may_mean(wanted, p));
             show(app, all.filter(wanted).collect())
         }
         (None, None, Some(_)) => {
             Err(Error::usage("whose budget?").hint("name a task, or a project with --project"))
         }
     }
+}
+
+/// Whether a person who says `wanted` may mean this project, as the head takes it.
+fn may_mean(wanted: &str, project: &ProjectBudget) -> bool {
+    let begins = wanted.len() >= 8 && project.project.starts_with(wanted);
+    project.name == wanted || project.project == wanted || begins
 }
 
 /// Changes the budget of a task.
@@ -284,8 +287,13 @@ fn table(projects: &[ProjectBudget]) -> Table {
             Some(until) => (format!("‖ waits {}", until_when(until)), Style::Attention),
             None => ("● open".to_owned(), Style::Good),
         };
+        let same = projects.iter().filter(|other| other.name == project.name);
+        let name = match same.count() {
+            0 | 1 => line(&project.name).into_owned(),
+            _ => format!("{} {}", line(&project.name), line(&project.project)),
+        };
         table.row(vec![
-            Cell::new(line(&project.name), Style::Bold),
+            Cell::new(name, Style::Bold),
             words(&project.budget).into(),
             words(&project.today).into(),
             project.spent.words().into(),

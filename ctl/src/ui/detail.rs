@@ -213,6 +213,8 @@ fn facts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Lin
             .map(|p| format!("{} ({})", line(&p.name), line(&p.dir)))
             .unwrap_or_default(),
     );
+    let project_id = task.project.as_ref().map(|p| line(&p.id).into_owned());
+    fact("project id", project_id.unwrap_or_default());
     fact("place", place(task));
     fact(
         "set-up",

@@ -172,7 +172,7 @@ pub enum Input {
     SetProjectBudget {
         /// For the answer.
         request: RequestId,
-        /// Its id or name.
+        /// Its name, its id, or the beginning of that.
         project: String,
         /// How it changes.
         change: BudgetChange,

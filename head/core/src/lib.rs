@@ -58,7 +58,7 @@ mod tests;
 #[cfg(feature = "mutations")]
 pub use crate::mutation::{Mutation, mutate};
 pub use crate::{
-    budgets::ProjectView,
+    budgets::{ProjectCandidate, ProjectView},
     change::Change,
     config::{Config, Price, Retention},
     core::{Core, Step},

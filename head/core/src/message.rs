@@ -5,7 +5,7 @@ use orchestra_types::{
     TaskStatus, WorkerId,
 };
 
-use crate::{ConnectionId, RequestId, row::Availability};
+use crate::{ConnectionId, RequestId, budgets::ProjectCandidate, row::Availability};
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +150,8 @@ pub enum Reply {
     ProjectDone(ProjectId),
     /// There is no such project.
     NoProject(String),
+    /// Any of these projects may be meant.
+    SeveralProjects(Vec<ProjectCandidate>),
     /// The budget cannot be raised.
     RaiseRefused(RaiseRefused),
     /// There is no such task.

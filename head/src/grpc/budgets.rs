@@ -1,6 +1,6 @@
 //! Budgets: of tasks, and of projects for a day.
 
-use orchestra_core::ProjectView;
+use orchestra_core::{ProjectCandidate, ProjectView, Reply};
 use orchestra_proto::{convert, v1};
 use orchestra_types::limits;
 
@@ -8,6 +8,7 @@ use super::{
     Services, change,
     status::{self, Result},
 };
+use crate::{engine::View, store};
 
 pub(super) async fn set_task(
     services: &Services,
@@ -38,8 +39,14 @@ pub(super) async fn set_project(
     let wanted = wanted.map_err(|e| status::refused(&e))?;
     let change = convert::budget_change(request.budget, request.add, &request.none);
     let change = change.map_err(|e| status::refused(&e))?;
-    let reply = services.engine.set_project_budget(wanted, change).await;
-    let id = status::project_done(reply.map_err(status::asked)?)?;
+    let reply = services
+        .engine
+        .set_project_budget(wanted.clone(), change)
+        .await;
+    let id = match reply.map_err(status::asked)? {
+        Reply::SeveralProjects(projects) => return Err(several(services, &wanted, projects).await),
+        reply => status::project_done(reply)?,
+    };
     let (now, wanted) = (services.engine.now(), id.clone());
     let read = services.engine.read(move |view| {
         let projects = view.core.project_budgets(now);
@@ -48,6 +55,37 @@ pub(super) async fn set_project(
     });
     let known = read.await.map_err(status::read)?;
     known.ok_or_else(|| status::no_project(id.as_str()))
+}
+
+/// Says which projects may be meant, with their directories.
+async fn several(
+    services: &Services,
+    wanted: &str,
+    projects: Vec<ProjectCandidate>,
+) -> tonic::Status {
+    let read = services.engine.read(move |view| {
+        let found = projects.into_iter().map(|project| {
+            let dir = directory(view, &project)?;
+            Ok((project.id, dir))
+        });
+        found.collect::<std::result::Result<Vec<_>, _>>()
+    });
+    match read.await {
+        Ok(found) => status::several_projects(wanted, &found),
+        Err(error) => status::read(error),
+    }
+}
+
+fn directory(
+    view: &View<'_>,
+    project: &ProjectCandidate,
+) -> std::result::Result<String, store::Error> {
+    let spec = project.task.map(|id| view.store.spec(id)).transpose()?;
+    let of_task = spec.flatten().and_then(|spec| spec.project);
+    Ok(of_task.map_or_else(
+        || format!("named {}, without tasks", project.name),
+        |project| project.dir.display().to_string(),
+    ))
 }
 
 fn project(view: &ProjectView<'_>) -> v1::ProjectBudget {

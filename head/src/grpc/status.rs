@@ -236,6 +236,7 @@ pub(super) fn done(reply: Reply) -> Result<TaskId> {
         | Reply::NoWorker(_)
         | Reply::RemoveRefused(_)
         | Reply::ProjectDone(_)
+        | Reply::SeveralProjects(_)
         | Reply::NoProject(_) => Err(internal("the engine answered another question")),
     }
 }
@@ -334,6 +335,7 @@ pub(super) fn submitted(reply: Reply) -> Result<(Vec<TaskId>, bool)> {
         | Reply::AccountDone(_)
         | Reply::NoAccount(_)
         | Reply::ProjectDone(_)
+        | Reply::SeveralProjects(_)
         | Reply::NoProject(_) => Err(internal("the engine answered another question")),
     }
 }
@@ -353,6 +355,18 @@ pub(super) fn account_done(reply: Reply) -> Result<AccountName> {
 pub(super) fn no_project(wanted: &str) -> Status {
     Status::not_found(format!(
         "no task belongs to a project `{wanted}`; `ctl show TASK` names a task's project"
+    ))
+}
+
+/// A name that several projects have, each with its id and directory.
+pub(super) fn several_projects(wanted: &str, projects: &[(ProjectId, String)]) -> Status {
+    let each = projects.iter().map(|(id, dir)| format!("{id} ({dir})"));
+    let each: Vec<String> = each.collect();
+    Status::failed_precondition(format!(
+        "`{wanted}` may be any of {} projects; name one by its id, or by the first 8 characters or more \
+         of that: {}",
+        projects.len(),
+        each.join(", ")
     ))
 }
 

@@ -40,11 +40,14 @@ impl Budgets {
             }
             Owner::Project(id) => {
                 let name = self.projects.get(id).map_or("", |p| p.name.as_str());
+                let mut others = self.projects.iter();
+                let shared = others.any(|(other, p)| other != id && p.name == name);
+                let option = if shared { id.as_str() } else { name };
                 let text = format!(
                     "project {name} has used up its budget of the day at {limit} (used: {used}); \
                      its tasks go on tomorrow (UTC), or with more, as `ctl budget --project {} \
                      {raise}`",
-                    shell::word(name)
+                    shell::word(option)
                 );
                 Failure {
                     resets_at: Some(self.midnight()),

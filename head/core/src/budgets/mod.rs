@@ -9,6 +9,7 @@
 //! of a day on. A task has one only while it has a budget or a relation; what its attempts used
 //! stands in its row, and what running ones have used so far in `readings`.
 
+mod finding;
 mod holding;
 mod projects;
 mod raising;
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use orchestra_types::{AttemptId, Failure, ProjectId, Spent, TaskId};
 
-pub use self::projects::ProjectView;
+pub use self::{finding::ProjectCandidate, projects::ProjectView};
 use self::{projects::ProjectLedger, tasks::TaskLedger};
 use crate::{
     Core,

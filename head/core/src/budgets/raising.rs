@@ -6,7 +6,7 @@
 
 use orchestra_types::{Budget, BudgetChange, FailureCode, Measure, ProjectId, TaskId, Timestamp};
 
-use super::{Owner, projects::ProjectLedger};
+use super::{Owner, finding::Found, projects::ProjectLedger};
 use crate::{
     Core, Step,
     message::{NotFound, RaiseRefused, Reply},
@@ -88,8 +88,10 @@ impl Core {
         change: &BudgetChange,
         step: &mut Step,
     ) -> Reply {
-        let Some((id, name)) = self.find_project(wanted) else {
-            return Reply::NoProject(wanted.to_owned());
+        let (id, name) = match self.find_project(wanted) {
+            Found::One(project) => (project.id, project.name),
+            Found::None => return Reply::NoProject(wanted.to_owned()),
+            Found::Several(projects) => return Reply::SeveralProjects(projects),
         };
         let known = self.budgets.projects.get(&id);
         let today = known.map_or_else(
@@ -126,20 +128,6 @@ impl Core {
         }
         let opened = self.budgets.projects.get_mut(id);
         opened.expect("it was opened above")
-    }
-
-    fn find_project(&self, wanted: &str) -> Option<(ProjectId, String)> {
-        let is = |id: &ProjectId, name: &str| id.as_str() == wanted || name == wanted;
-        let known = self.budgets.projects.iter();
-        let known = known.filter(|(_, project)| project.is_wanted());
-        let known = known.map(|(id, project)| (id, &project.name));
-        let tasks = self
-            .tasks
-            .values()
-            .filter_map(|t| t.row.facts.project.as_ref());
-        let mut all = known.chain(tasks.map(|(id, name)| (id, name)));
-        let found = all.find(|(id, name)| is(id, name))?;
-        Some((found.0.clone(), found.1.clone()))
     }
 }
 

@@ -121,6 +121,40 @@ fn a_days_limit_that_is_taken_away_is_gone_with_what_was_added_and_as_configured
 }
 
 #[test]
+fn a_name_that_two_projects_have_is_refused_and_an_id_is_not() {
+    let mut bench = bench();
+    for id in ["git-0001aa", "git-0001bb", "git-0002cc"] {
+        let mut new = in_project(id);
+        if let Some(project) = &mut new.spec.project {
+            project.name = "web".to_owned();
+        }
+        let _ = bench.add(new);
+    }
+    let mut ask = |wanted: &str| {
+        let step = bench.give(Input::SetProjectBudget {
+            request: RequestId(1),
+            project: wanted.to_owned(),
+            change: to("100tokens"),
+        });
+        reply(&step)
+    };
+    let several = |reply| match reply {
+        Reply::SeveralProjects(all) => all.into_iter().map(|p| p.id.to_string()).collect(),
+        other => vec![format!("{other:?}")],
+    };
+    let all = ["git-0001aa", "git-0001bb", "git-0002cc"];
+    assert_eq!(several(ask("web")), all);
+    assert_eq!(several(ask("git-0001")), all[..2]);
+    let done = |id: &str| Reply::ProjectDone(id.parse().unwrap());
+    assert_eq!(ask("git-0001bb"), done("git-0001bb"));
+    assert_eq!(ask("git-0002"), done("git-0002cc"));
+    assert_eq!(several(ask("web")), all, "a budget decides nothing");
+    let no = |wanted: &str| Reply::NoProject(wanted.to_owned());
+    assert_eq!(ask("git-000"), no("git-000"), "too short to be an id");
+    assert_eq!(ask("git-0002cd"), no("git-0002cd"));
+}
+
+#[test]
 fn a_raise_of_a_day_without_a_limit_is_refused() {
     let mut bench = bench();
     let id = bench.add(in_project("p"));
