@@ -18,7 +18,7 @@ mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orchestra_types::{AttemptId, Failure, ProjectId, Spent, TaskId};
+use orchestra_types::{AttemptId, Failure, ProjectId, Spent, TaskId, limits};
 
 pub use self::{finding::ProjectCandidate, projects::ProjectView};
 use self::{projects::ProjectLedger, tasks::TaskLedger};
@@ -28,6 +28,9 @@ use crate::{
     ledger::Ledger,
     row::{LedgerRow, ProjectRow, TaskRow},
 };
+
+/// A task and all above it, at most.
+const LINE_MAX: usize = limits::PARENTS_MAX + 1;
 
 /// All budgets.
 #[derive(Debug, Default)]
@@ -78,7 +81,7 @@ impl Budgets {
             parent.filter(|_| !mutated!(BudgetOfParentIgnored))
         };
         let own = self.tasks.contains_key(&id).then_some(id);
-        let chain = std::iter::successors(own, above);
+        let chain = std::iter::successors(own, above).take(LINE_MAX);
         let known = chain.filter(|id| self.tasks.contains_key(id));
         let project = project.filter(|id| self.projects.contains_key(*id));
         let project = project.filter(|_| !mutated!(ProjectUseIgnored));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use orchestra_types::{Budget, Spent, TaskId, Timestamp};
 
-use super::Budgets;
+use super::{Budgets, LINE_MAX};
 use crate::{Core, ledger::Ledger, row::LedgerRow};
 
 #[derive(Debug, Default)]
@@ -46,7 +46,8 @@ impl Budgets {
     /// How many tasks stand above a new one with this parent.
     pub fn depth(&self, parent: TaskId) -> usize {
         let above = |id: &TaskId| self.tasks.get(id)?.parent;
-        std::iter::successors(Some(parent), above).count()
+        let line = std::iter::successors(Some(parent), above);
+        line.take(LINE_MAX + 1).count()
     }
 
     /// A task and all below it.
@@ -55,7 +56,8 @@ impl Budgets {
         let mut next = 0;
         while let Some(at) = tree.get(next) {
             let children = self.tasks.get(at).map(|entry| entry.children.clone());
-            tree.extend(children.into_iter().flatten());
+            let children = children.into_iter().flatten();
+            tree.extend(children.filter(|child| *child != id));
             next += 1;
         }
         tree

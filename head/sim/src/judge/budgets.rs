@@ -1,7 +1,7 @@
 //! What tasks and their subtasks have used, and what follows where a budget is used up.
 
 use orchestra_core::{Core, Message, Step};
-use orchestra_types::{AttemptId, TaskId};
+use orchestra_types::{AttemptId, TaskId, limits};
 
 use super::{
     Judge,
@@ -104,7 +104,8 @@ impl Judge {
 
     /// A task and those above it.
     fn line(&self, id: TaskId) -> impl Iterator<Item = TaskId> {
-        std::iter::successors(Some(id), |id| self.shadow.task(*id).parent)
+        let line = std::iter::successors(Some(id), |id| self.shadow.task(*id).parent);
+        line.take(limits::PARENTS_MAX + 1)
     }
 
     /// The tasks for whose budgets a task counts, though they may come later: its own, and those
