@@ -1,7 +1,9 @@
 //! When the head stops: at once, or after what runs has ended.
 
+use std::sync::{Arc, OnceLock};
+
 use orchestra_core::Input;
-use orchestra_types::TaskStatus;
+use orchestra_types::{TaskStatus, Timestamp};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -11,6 +13,8 @@ use crate::engine::{Handle, ReadError};
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     token: CancellationToken,
+    /// When it was first asked to stop after what runs.
+    since: Arc<OnceLock<Timestamp>>,
 }
 
 impl Stop {
@@ -30,8 +34,17 @@ impl Stop {
         self.token.cancelled().await;
     }
 
-    /// Starts nothing new from here on, and stops when what runs has ended.
+    /// Since when nothing new is started, because the head stops when what runs has ended.
+    #[must_use]
+    pub fn waits_since(&self) -> Option<Timestamp> {
+        self.since.get().copied()
+    }
+
+    /// Starts nothing new from here on, and stops when what runs has ended. The first call counts.
     pub fn after_running(&self, engine: Handle, tracker: &TaskTracker) {
+        if self.since.set(engine.now()).is_err() {
+            return;
+        }
         let stop = self.clone();
         tracker.spawn(async move {
             let drained = tokio::select! {

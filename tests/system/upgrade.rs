@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Test> {
         ),
         Test::new("a_worker_says_what_it_is_and_has", described),
         Test::new("a_stop_within_a_time_ends_what_takes_longer", stop_within),
+        Test::new("a_stop_that_was_interrupted_is_told_by_all", interrupted),
         Test::new(
             "a_worker_that_must_stop_soon_kills_a_deaf_agent_and_keeps_its_work",
             deaf,
@@ -177,6 +178,48 @@ fn stop_within() -> anyhow::Result<()> {
             "{document:#}"
         );
         ensure!(reason["code"] == "worker_lost", "{reason}");
+        Ok(())
+    })
+}
+
+fn interrupted() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let running = gated(cluster, &project)?;
+        let agent = agent_pid(cluster)?;
+        let status = cluster.json(&["status"])?;
+        ensure!(status["stopping_since"].is_null(), "{status}");
+        let mut waits = cluster.command(project.dir(), &["stop"]).spawn()?;
+        until("the head is stopping", Deadline::SOON, || {
+            let status = cluster.json(&["status"])?;
+            Ok((!status["stopping_since"].is_null()).then_some(()))
+        })?;
+        waits.kill()?;
+        waits.wait()?;
+
+        let said = [
+            "the head is stopping",
+            "1 running task has ended",
+            "ctl stop --now",
+        ];
+        let added = ["add", "true", "--agent", "shell"];
+        let added = cluster.ctl_in(project.dir(), &added)?.ok()?;
+        let queued = added.stdout.trim().to_owned();
+        added.complains(&said)?;
+        for command in [vec!["status"], vec!["show", &queued]] {
+            cluster.ctl(&command)?.ok()?.complains(&said)?;
+        }
+        let refused = cluster.ctl(&["start", "--detach"])?.exits(5)?;
+        refused.complains(&said)?;
+
+        let stopped = cluster.ctl(&["stop", "--now"])?.ok()?;
+        ensure!(!stopped.stderr.contains("does not answer"), "{stopped}");
+        ensure!(!alive(agent), "the agent runs on");
+        let left = cluster.marker().processes();
+        ensure!(left.is_empty(), "these are left: {left:?}");
+        cluster.start()?;
+        cluster.succeeded(&queued, Deadline::SOON)?;
+        cluster.wait_for(&running, &["failed"], Deadline::SOON)?;
         Ok(())
     })
 }

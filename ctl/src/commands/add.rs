@@ -90,6 +90,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let submitted = submit::submit(app, &client, drafts, &base).await?;
     if !app.ui.is_json() {
         warn_of_runners(app, &client, &runners).await?;
+        if submitted.stopping {
+            app.ui.warn_of_stop(&client.status().await?);
+        }
     }
     let tasks = match then {
         Then::Return => return queued(app, &submitted),
@@ -177,7 +180,7 @@ fn drafts(args: Args) -> Result<(Vec<Draft>, PathBuf)> {
 }
 
 /// Prints the ids.
-fn queued(app: &App, Submitted { ids, schedules }: &Submitted) -> Result<Exit> {
+fn queued(app: &App, Submitted { ids, schedules, .. }: &Submitted) -> Result<Exit> {
     if app.ui.is_json() {
         let tasks: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
         let mut document = json!({ "tasks": tasks });

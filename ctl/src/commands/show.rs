@@ -1,6 +1,6 @@
 //! `ctl show`.
 
-use orchestra_types::TaskId;
+use orchestra_types::{TaskId, TaskStatus};
 
 use crate::{
     app::App,
@@ -27,10 +27,15 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     let workers = client.workers().await?;
+    let status = client.status().await?;
     let ui = &app.ui;
     detail::lines(&task, &names_of(&workers), ui.again, ui.stdout.width)
         .iter()
         .try_for_each(|line| app.ui.line(line))?;
+    if task.status == TaskStatus::Queued && status.stopping_since.is_some() {
+        app.ui.warn_of_stop(&status);
+        return Ok(Exit::Ok);
+    }
     match queued::why(&task, &workers) {
         Some(why) => app.ui.next(format!("\nit waits: {why}")),
         None => {

@@ -16,7 +16,10 @@ use crate::{
         daemon::{Role, Starting, make_private_dir},
         joined, record,
     },
-    ui::style::{Line, Style},
+    ui::{
+        now, stopping,
+        style::{Line, Style},
+    },
 };
 use agents::AgentCount;
 use report::Report;
@@ -116,6 +119,9 @@ pub async fn stop_signal() -> std::io::Result<()> {
 /// Starts the head and the worker, each unless it runs.
 pub async fn bring_up(app: &App, args: &Args) -> Result<Report> {
     let head_ran = record::head(&app.state)?.is_some();
+    if head_ran {
+        refuse_while_stopping(app).await?;
+    }
     let head = if head_ran {
         None
     } else {
@@ -143,6 +149,15 @@ pub async fn bring_up(app: &App, args: &Args) -> Result<Report> {
             head.into_iter().for_each(Starting::abandon);
             Err(e)
         }
+    }
+}
+
+/// A head that was asked to stop begins nothing: a start beside it would look as if it did.
+async fn refuse_while_stopping(app: &App) -> Result<()> {
+    let status = app.connect().await?.status().await?;
+    match stopping::words(&status, now()) {
+        Some(words) => Err(Error::new(Exit::Refused, words).hint(stopping::NEXT)),
+        None => Ok(()),
     }
 }
 

@@ -32,7 +32,9 @@ pub async fn run(app: &App, _: Args) -> Result<Exit> {
     let status = app.connect().await?.status().await?;
     app.show(&status, |status| {
         let lines = fitted(status, app.ui.stdout.width);
-        lines.iter().try_for_each(|line| app.ui.line(line))
+        lines.iter().try_for_each(|line| app.ui.line(line))?;
+        app.ui.warn_of_stop(status);
+        Ok(())
     })
 }
 
@@ -45,7 +47,11 @@ fn fitted(status: &Status, width: Option<usize>) -> Vec<Line> {
 
 fn lines(status: &Status) -> Vec<Line> {
     let up = duration(Duration::from_secs_f64(status.uptime_seconds));
-    let head = Line::of(Style::Good, "● head running").with(
+    let state = match status.stopping_since {
+        Some(_) => Line::of(Style::Attention, "◔ head stopping"),
+        None => Line::of(Style::Good, "● head running"),
+    };
+    let head = state.with(
         Style::Dim,
         format!("  {} · pid {} · up {up}", line(&status.version), status.pid),
     );

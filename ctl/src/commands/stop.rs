@@ -35,7 +35,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Stop the local head and worker, after what runs has ended
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Waiting tasks stay in the queue and go on after the next `ctl start`. With --now, or when --within is
+Waiting tasks stay in the queue and go on after the next `ctl start`. The wait may be interrupted: the head still
+begins nothing new and ends by itself when what runs has ended; `ctl status` says so. With --now, or when --within is
 over, agents that run are stopped; their work so far is kept. With --leave-agents they run on without
 a worker, and the next `ctl start`, of a newer version too, finds them again: for an upgrade.
 
@@ -100,6 +101,8 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
     let head = record::head(&app.state)?;
     let mut worker = LocalWorker::find(app)?;
     let running = head.is_some() || worker.is_some();
+    // One that waits for the last agents ends as soon as the worker has stopped them.
+    let ends_by_itself = head.is_some() && is_stopping(app).await;
     if head.is_none() && worker.is_some() && matches!(when, When::Idle(_)) {
         refuse_while_agents_run(app)?;
     }
@@ -108,13 +111,13 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
         stop_worker(&app.ui, worker.take(), when).await?;
     }
     if let Some(head) = head {
-        if ask_head(app, &head, when).await? == Waited::Late {
+        if ask_head(app, &head, when, ends_by_itself).await? == Waited::Late {
             app.ui
                 .note(&Line::of(Style::Dim, "time is over: agents are stopped"));
             stop_worker(&app.ui, worker.take(), When::Now).await?;
             // Agents on other machines hold it: they go on, and it finds them again.
             if !has_ended(&head).await? {
-                ask_head(app, &head, When::Now).await?;
+                ask_head(app, &head, When::Now, true).await?;
             }
         }
         end(&app.ui, "head", &head, HEAD_LIMIT).await?;
@@ -141,10 +144,22 @@ fn refuse_while_agents_run(app: &App) -> Result<()> {
     ))
 }
 
-/// Asks the head to stop, or ends a head that does not answer.
-async fn ask_head(app: &App, head: &Process, when: When) -> Result<Waited> {
+/// Whether the head was asked to stop before, and waits for what runs.
+async fn is_stopping(app: &App) -> bool {
+    let Ok(client) = app.connect().await else {
+        return false;
+    };
+    // Asked once: a head that does not answer is not waited for here.
+    let status = client.admin().get_status(v1::GetStatusRequest {}).await;
+    status.is_ok_and(|status| status.into_inner().stopping_since_ms.is_some())
+}
+
+/// Asks the head to stop, or ends a head that does not answer. One that may be ending by itself has
+/// the time for that.
+async fn ask_head(app: &App, head: &Process, when: When, ends_by_itself: bool) -> Result<Waited> {
     match wait_for_head(app, head, when).await {
         Ok(waited) => Ok(waited),
+        Err(_) if ends_by_itself => Ok(Waited::Idle),
         Err(e) => {
             app.ui.warn(format!(
                 "the head does not answer ({}); ending its process",

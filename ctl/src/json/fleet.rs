@@ -41,6 +41,8 @@ pub struct Status {
     pub agents: AgentCounts,
     /// Accounts that nothing is started on.
     pub parked_accounts: Vec<Account>,
+    /// Since when it starts nothing new; it ends when nothing runs any more.
+    pub stopping_since: Option<Time>,
 }
 
 /// Counts of workers.
@@ -84,6 +86,7 @@ impl Status {
                 total: wire.agents_total,
             },
             parked_accounts: wire.parked.into_iter().map(Account::read).collect(),
+            stopping_since: wire.stopping_since_ms.map(Time::from_ms),
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Submitted {
     pub ids: Vec<TaskId>,
     /// The ids of the recurring tasks, in the order of the drafts.
     pub schedules: Vec<ScheduleId>,
+    /// The head is stopping: it begins none of them before its next start.
+    pub stopping: bool,
 }
 
 /// Checks the drafts, uploads what they need and submits them all in one call.
@@ -81,16 +83,18 @@ pub async fn submit(
             });
         }
     }
+    let (ids, stopping) = send_tasks(client, tasks).await?;
     Ok(Submitted {
-        ids: send_tasks(client, tasks).await?,
+        ids,
         schedules: send_schedules(client, schedules).await?,
+        stopping,
     })
 }
 
-/// All of them in one call: all are queued, or none.
-async fn send_tasks(client: &Client, tasks: Vec<v1::NewTask>) -> Result<Vec<TaskId>> {
+/// All of them in one call: all are queued, or none. Whether the head is stopping.
+async fn send_tasks(client: &Client, tasks: Vec<v1::NewTask>) -> Result<(Vec<TaskId>, bool)> {
     if tasks.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     }
     let key = Uuid::new_v4().to_string();
     let parts = parts(&key, tasks);
@@ -98,7 +102,9 @@ async fn send_tasks(client: &Client, tasks: Vec<v1::NewTask>) -> Result<Vec<Task
         let parts = stream::iter(parts.clone());
         client.admin().submit_many(parts).await
     });
-    Ok(answer.await?.ids.into_iter().map(TaskId).collect())
+    let answer = answer.await?;
+    let ids = answer.ids.into_iter().map(TaskId).collect();
+    Ok((ids, answer.stopping))
 }
 
 /// The tasks in messages of about `SUBMIT_PART_BYTES`.

@@ -12,6 +12,7 @@ pub mod live;
 pub mod queued;
 pub mod reason;
 pub mod status;
+pub mod stopping;
 pub mod style;
 pub mod suggest;
 pub mod table;
@@ -30,6 +31,7 @@ use crate::{
     cli::Global,
     error::{Error, OrFailed, Result},
     exit::Exit,
+    json::fleet::Status,
 };
 use again::Again;
 use style::{Line, Style};
@@ -181,6 +183,14 @@ impl Ui {
             &Line::of(Style::Attention, "warning: ")
                 .with(Style::Plain, self.again.spell(text.as_ref())),
         );
+    }
+
+    /// Says that the head is stopping and what to do, where it is.
+    pub fn warn_of_stop(&self, status: &Status) {
+        if let Some(words) = stopping::words(status, now()) {
+            self.warn(words);
+            self.next(stopping::NEXT);
+        }
     }
 
     /// Says why the command failed.

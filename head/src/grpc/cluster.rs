@@ -29,6 +29,7 @@ pub(super) async fn status(services: &Services) -> Result<v1::ClusterStatus> {
         listen: about.listen.to_string(),
         metrics: about.metrics.map(|a| a.to_string()).unwrap_or_default(),
         machine: about.machine.to_string(),
+        stopping_since_ms: services.stop.waits_since().map(|at| at.0),
         ..read.map_err(status::read)?
     })
 }

@@ -85,6 +85,7 @@ async fn queue(
     Ok(v1::SubmitResponse {
         ids: ids.into_iter().map(|id| id.0).collect(),
         duplicate,
+        stopping: services.stop.waits_since().is_some(),
     })
 }
 
