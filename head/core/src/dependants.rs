@@ -8,6 +8,8 @@
 //!                    block                          stays blocked; a retry that succeeds frees it
 //! ```
 
+use std::collections::BTreeSet;
+
 use orchestra_types::{Failure, FailureCode, OnDependencyFailure, TaskId, TaskStatus, Timestamp};
 
 use crate::{
@@ -92,6 +94,7 @@ impl Core {
     /// and not a recursion: a chain may be as long as the queue.
     pub(crate) fn settle_dependants(&mut self, now: Timestamp, first: TaskId, step: &mut Step) {
         let mut ended = vec![first];
+        let mut stuck = Vec::new();
         while let Some(id) = ended.pop() {
             let Some(end) = self.end_of(id) else {
                 continue;
@@ -101,7 +104,7 @@ impl Core {
             for dependant in dependants {
                 match self.verdict(end, dependant) {
                     Verdict::Free => self.free(now, id, dependant, step),
-                    Verdict::Show => step.messages.push(Message::Changed { task: dependant }),
+                    Verdict::Show => stuck.push(dependant),
                     Verdict::Cancel => {
                         let reason = dependency_failed(id, end.status());
                         self.end_quietly(now, dependant, EndStatus::Cancelled, Some(reason), step);
@@ -109,6 +112,18 @@ impl Core {
                     }
                 }
             }
+        }
+        self.show_stuck(stuck, step);
+    }
+
+    /// Says of these tasks, and of all that come after them, that they do not go on by themselves:
+    /// whoever waits for one of them would wait for ever.
+    fn show_stuck(&self, mut open: Vec<TaskId>, step: &mut Step) {
+        let mut shown: BTreeSet<TaskId> = open.iter().copied().collect();
+        while let Some(task) = open.pop() {
+            step.messages.push(Message::Changed { task });
+            let dependants = self.dependants.get(&task).into_iter().flatten();
+            open.extend(dependants.copied().filter(|id| shown.insert(*id)));
         }
     }
 
@@ -172,7 +187,7 @@ impl State {
     }
 }
 
-/// The reason of a task that cannot go on because of another one.
+/// The reason of a task that cannot go on because of another one, with which it begins.
 pub(crate) fn dependency_failed(id: TaskId, status: TaskStatus) -> Failure {
     Failure::new(
         FailureCode::DependencyFailed,
