@@ -366,6 +366,7 @@ fn exit(status: Option<WaitStatus>) -> Exit {
 
 /// Empties the cage, whatever the end was, and takes the last output.
 fn end(exit: Exit, started_at: Timestamp, shared: &Shared, streams: Streams) -> ExitRecord {
+    let ended_at = files::now();
     if !shared.is_killed() {
         streams.drain(LAST_OUTPUT);
     }
@@ -379,7 +380,7 @@ fn end(exit: Exit, started_at: Timestamp, shared: &Shared, streams: Streams) -> 
     ExitRecord {
         exit,
         started_at,
-        ended_at: files::now(),
+        ended_at,
         kill_method,
         left_processes,
         survivors: !cleared,
