@@ -64,8 +64,10 @@ async fn start_and_serve(args: &Args) -> anyhow::Result<()> {
     let started = Instant::now();
     let state = args.state_dir()?;
     let head_dir = state.head();
-    durable::create_private_dir(&head_dir)
-        .with_context(|| format!("failed to make `{}`", head_dir.display()))?;
+    let made = state
+        .make()
+        .and_then(|()| durable::create_private_dir(&head_dir));
+    made.with_context(|| format!("failed to make `{}`", head_dir.display()))?;
     let config = load_config(args, &state)?;
     let _lock = Lock::take(&head_dir)?;
     let security = make_credentials(&state)?;

@@ -3,7 +3,7 @@
 use std::{env, ffi::OsString, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use orchestra_config::{Config, StateDir, durable};
+use orchestra_config::{Config, StateDir};
 use orchestra_telemetry::Format;
 use orchestra_types::runner::KNOWN_RUNNERS;
 
@@ -28,7 +28,8 @@ pub fn run(args: RunArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
         }
     }
     let state = state(&args.place)?;
-    durable::create_private_dir(state.path())
+    state
+        .make()
         .with_context(|| format!("failed to make `{}`", state.path().display()))?;
     let mut config = load(&state, args.config.as_deref())?;
     if args.name.is_some() {

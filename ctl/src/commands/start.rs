@@ -13,7 +13,7 @@ use crate::{
     exit::Exit,
     json::fleet::Worker,
     local::{
-        daemon::{Role, Starting, make_private_dir},
+        daemon::{Role, Starting},
         joined, record,
     },
     ui::{
@@ -62,7 +62,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     app.config()?;
     agents::each_once(&args.agents)?;
     joined::refuse(&app.state, Exit::Usage)?;
-    make_private_dir(app.state.path())?;
+    let dir = app.state.path().display();
+    let made = app.state.make();
+    made.or_failed(|| format!("failed to create `{dir}`"))?;
     let lock = lock(app).await?;
     let report = bring_up(app, &args).await?;
     drop(lock);

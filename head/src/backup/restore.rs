@@ -70,8 +70,10 @@ pub fn restore(
     progress.expect(2 * bytes);
     let (head, summary) = verify(file, progress)?;
     let dir = state.head();
-    durable::create_private_dir(&dir)
-        .with_context(|| format!("failed to make `{}`", dir.display()))?;
+    let made = state
+        .make()
+        .and_then(|()| durable::create_private_dir(&dir));
+    made.with_context(|| format!("failed to make `{}`", dir.display()))?;
     let _lock = Lock::take(&dir)?;
     if !is_new(&dir)? && !options.force {
         return Err(Error::NotEmpty { dir });

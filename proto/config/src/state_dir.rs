@@ -1,11 +1,21 @@
 //! Where things lie below the state directory.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::durable;
+
+/// What git reads of it: keys are below. Only the directories themselves are named, since other programs
+/// that know such files read them from within a workspace as well.
+const IGNORE: &str = "# Orchestra's own: keys, the queue, workspaces. Git leaves it alone.\n/*\n";
 
 /// The state directory. Everything that Orchestra keeps on a machine is below it.
 ///
 /// ```text
 /// STATE/orchestra.yaml          the configuration, optional
+/// STATE/.gitignore              keeps git away from all of it
 /// STATE/client/                 ctl's credentials and the head's address
 ///       endpoint  ca.pem  cert.pem  key.pem
 /// STATE/head/                   the head's own
@@ -30,6 +40,23 @@ impl StateDir {
             Some(_) | None => home?.join(".local/state"),
         };
         Some(base.join("orchestra"))
+    }
+
+    /// Makes it, for its owner alone, and keeps git away from it: below a repository the keys would go into
+    /// the next snapshot or commit.
+    ///
+    /// # Errors
+    /// When it cannot be made; a full disk costs only the file for git, until the next start.
+    pub fn make(&self) -> io::Result<()> {
+        durable::create_private_dir(&self.0)?;
+        let ignore = self.0.join(".gitignore");
+        if ignore.exists() {
+            return Ok(());
+        }
+        match fs::write(ignore, IGNORE) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+            written => written,
+        }
     }
 
     /// The directory itself.
