@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use orchestra_proto::v1;
 use orchestra_repo::{ApplyError, Change, Checkout, import_branch, project_ref};
 use orchestra_types::{Artifact, ArtifactKind};
-use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::{
@@ -37,12 +36,15 @@ pub enum Applied {
 }
 
 /// What was done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
     /// The checkout.
     pub checkout: PathBuf,
-    /// The branch that holds the change; null where the directory is in no repository.
+    /// The branch that holds the change; null where the directory is in no repository, and where
+    /// something else has its name.
     pub branch: Option<String>,
+    /// Why there is no branch although there is a repository.
+    pub left_alone: Option<String>,
     /// How many files changed in the work tree; null with `--branch`.
     pub files: Option<u64>,
 }
@@ -52,6 +54,8 @@ struct Work {
     bundle: Artifact,
     branch: String,
     commit: String,
+    /// The commits of all attempts.
+    attempts: Vec<String>,
     base: String,
     project: Project,
 }
@@ -112,6 +116,7 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
             bundle,
             branch: branch.clone(),
             commit: commit.clone(),
+            attempts: task.commits(),
             base,
             project,
         })),
@@ -192,15 +197,18 @@ fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done>
         ),
         How::Branch => None,
     };
-    if has_branches {
-        let imported = import_branch(checkout, bundle, &work.branch);
-        if how == How::Branch {
-            imported.map_err(|error| not_branched(&work.branch, error))?;
-        }
-    }
+    let imported = has_branches
+        .then(|| import_branch(checkout, bundle, &work.branch, &work.attempts))
+        .transpose();
+    let (branch, left_alone) = match (imported, how) {
+        (Ok(made), _) => (made.map(|()| work.branch), None),
+        (Err(error), How::WorkTree) => (None, Some(error.to_string())),
+        (Err(error), How::Branch) => return Err(not_branched(&work.branch, error)),
+    };
     Ok(Done {
         checkout: checkout.top().to_owned(),
-        branch: has_branches.then_some(work.branch),
+        branch,
+        left_alone,
         files,
     })
 }

@@ -95,6 +95,14 @@ impl Client {
 }
 
 impl Task {
+    /// The commits that its attempts left.
+    pub fn commits(&self) -> Vec<String> {
+        let attempts = self.attempts.iter().flatten();
+        attempts
+            .filter_map(|attempt| attempt.commit.clone())
+            .collect()
+    }
+
     /// Attempt `number`, or the latest one.
     pub fn attempt(&self, number: Option<u32>) -> Result<&Attempt> {
         let attempts = self.attempts.as_deref().unwrap_or_default();

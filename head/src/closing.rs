@@ -59,6 +59,8 @@ struct Facts {
     /// How the task will end; none when another attempt follows.
     status: Option<TaskStatus>,
     attempt: AttemptId,
+    /// The commits that earlier attempts left.
+    earlier: Vec<String>,
     runner: String,
     /// As people know it.
     worker: String,
@@ -132,6 +134,15 @@ fn facts(view: &View<'_>, close: Close) -> store::Result<Option<Facts>> {
     let (Some(spec), Some(outcome), Some(attempt)) = (spec, outcome, attempt) else {
         return Ok(None);
     };
+    let task = attempt.id.task;
+    let mut earlier = Vec::new();
+    for number in 1..attempt.id.number {
+        let end = view.store.outcome(AttemptId { task, number })?;
+        earlier.extend(
+            end.and_then(|end| end.result.ok())
+                .map(|outcome| outcome.commit),
+        );
+    }
     let mut workers = view.core.workers();
     let worker = workers.find(|worker| worker.info.id == attempt.worker);
     Ok(Some(Facts {
@@ -139,6 +150,7 @@ fn facts(view: &View<'_>, close: Close) -> store::Result<Option<Facts>> {
         outcome: *outcome,
         status: close.status,
         attempt: attempt.id,
+        earlier,
         runner: attempt.runner.to_string(),
         worker: worker.map_or_else(|| attempt.worker.to_string(), |w| w.info.name.clone()),
     }))
@@ -218,7 +230,7 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
         commit: &facts.outcome.commit,
         base,
     };
-    into_repository(here, project, &change, wants_apply)
+    into_repository(here, project, &change, &facts.earlier, wants_apply)
 }
 
 fn artifact(outcome: &Outcome, kind: ArtifactKind) -> Option<&Artifact> {
@@ -232,6 +244,7 @@ fn into_repository(
     here: &Here,
     project: &ProjectRef,
     change: &Change<'_>,
+    earlier: &[String],
     wants_apply: bool,
 ) -> ApplyResult {
     let conflict = |message: String| {
@@ -252,7 +265,8 @@ fn into_repository(
         Err(error) => return conflict(error.to_string()),
     };
     if checkout.has_own_repository()
-        && let Err(error) = orchestra_repo::import_branch(&checkout, change.bundle, change.branch)
+        && let Err(error) =
+            orchestra_repo::import_branch(&checkout, change.bundle, change.branch, earlier)
     {
         // It is the same change: the files can have it all the same.
         tracing::warn!(branch = change.branch, %error, "the branch stays as it is");

@@ -38,7 +38,8 @@ pub struct Args {
     /// Only make the branch orchestra/TASK; no file changes
     #[arg(long)]
     branch: bool,
-    /// The checkout. Default: the current directory's, else the one that the task came from
+    /// The checkout. Default: the current directory's where it is one of the task's project, else the one
+    /// that the task came from
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
 }
@@ -53,6 +54,13 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         How::WorkTree
     };
     let applied = apply::apply(app, &client, &task, args.repo.as_deref(), how).await?;
+    if let Applied::Change(Done {
+        left_alone: Some(why),
+        ..
+    }) = &applied
+    {
+        app.ui.warn(format!("there is no branch of it: {why}"));
+    }
     match (applied, app.ui.is_json()) {
         (applied, true) => app.ui.document(&document(task.id, applied))?,
         (Applied::Change(done), false) => {
@@ -78,6 +86,7 @@ fn document(id: TaskId, applied: Applied) -> Value {
             checkout,
             branch,
             files,
+            left_alone: _,
         }) => json!({ "id": id, "checkout": checkout, "branch": branch, "files": files }),
         Applied::Nothing => json!({ "id": id, "checkout": null, "branch": null, "files": 0 }),
     }
@@ -106,9 +115,10 @@ fn tell(ui: &Ui, done: &Done) -> Result<()> {
 /// What git shows of it, or merges. Its diff has no file that it does not know yet.
 fn next(done: &Done, makes_files: bool) -> Option<String> {
     match (done.files, &done.branch) {
-        (Some(0), _) | (_, None) => None,
-        (Some(_), Some(_)) if makes_files => Some("status".to_owned()),
-        (Some(_), Some(_)) => Some("diff".to_owned()),
+        (Some(0), _) | (None, None) => None,
+        (Some(_), None) if done.left_alone.is_none() => None,
+        (Some(_), _) if makes_files => Some("status".to_owned()),
+        (Some(_), _) => Some("diff".to_owned()),
         (None, Some(branch)) => Some(format!("merge {branch}")),
     }
 }
@@ -143,6 +153,7 @@ mod tests {
         let done = |files, branch: Option<&str>| Done {
             checkout: PathBuf::from("/project"),
             branch: branch.map(str::to_owned),
+            left_alone: None,
             files,
         };
         let branch = Some("orchestra/task_001");

@@ -105,6 +105,7 @@ fn facts(dir: &Path, base: String, commit: String, bundle: Digest, apply: bool) 
         finished_at: Timestamp(2),
     };
     Facts {
+        earlier: Vec::new(),
         spec,
         outcome,
         status: Some(TaskStatus::Succeeded),

@@ -54,7 +54,7 @@ pub enum ApplyError {
     },
     /// Files have edits that are not committed, or untracked files are in the way.
     #[error(
-        "uncommitted edits or untracked files are in the way in {}; commit or stash them, then apply again",
+        "uncommitted edits or untracked files are in the way in {}; commit them, then apply again",
         list(paths)
     )]
     InTheWay {

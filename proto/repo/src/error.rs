@@ -97,9 +97,9 @@ pub enum Error {
         /// The name.
         branch: String,
     },
-    /// A branch of Orchestra with commits of somebody else.
+    /// A branch of Orchestra with commits of somebody else, or of another cluster's task.
     #[error(
-        "the branch `{branch}` has commits that Orchestra did not put there; keep them under another name \
+        "the branch `{branch}` has commits that are not of this task; keep them under another name \
          (`git branch --move {branch} NAME`)"
     )]
     BranchMoved {

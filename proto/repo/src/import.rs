@@ -23,16 +23,22 @@ pub fn task_branch(task: TaskId) -> String {
 const ACTION: &str = "orchestra";
 
 /// Puts the branch of a bundle into the user's repository under the same name, in place of what an
-/// earlier attempt left there. Only names below `orchestra/` are ever written. A branch that somebody
-/// went on with stays as it is: that is no error where it has the bundle's commits.
+/// earlier attempt left there: `earlier` are the commits of this task's attempts. Only names below
+/// `orchestra/` are ever written. A branch that somebody went on with stays as it is, and so does one of
+/// the same name that another cluster made: that is no error where it has the bundle's commits.
 ///
 /// # Errors
-/// When the branch is not one of Orchestra, is checked out, or has commits of somebody else, or the
-/// bundle is not sound.
-pub fn import_branch(checkout: &Checkout, bundle: &Path, branch: &str) -> Result<()> {
+/// When the branch is not one of Orchestra, is checked out, or has commits that are not of this task, or
+/// the bundle is not sound.
+pub fn import_branch(
+    checkout: &Checkout,
+    bundle: &Path,
+    branch: &str,
+    earlier: &[String],
+) -> Result<()> {
     check_branch(branch)?;
     let full = format!("refs/heads/{branch}");
-    // Also where reflogs are off: the last entry tells whose the branch is.
+    // Also where reflogs are off: a person finds what was there before.
     let git = checkout
         .git()
         .env("GIT_REFLOG_ACTION", ACTION)
@@ -42,7 +48,7 @@ pub fn import_branch(checkout: &Checkout, bundle: &Path, branch: &str) -> Result
         if has_commit(&git, &commit)? && contains(&git, &tip, &commit)? {
             return Ok(());
         }
-        if !was_put_here(&git, &full)? {
+        if !earlier.contains(&tip) {
             return Err(Error::BranchMoved {
                 branch: branch.to_owned(),
             });
@@ -79,20 +85,6 @@ fn head_of(git: &Git, bundle: &Path, full: &str) -> Result<String> {
 fn contains(git: &Git, tip: &str, commit: &str) -> Result<bool> {
     let args = ["merge-base", "--is-ancestor", commit, tip];
     Ok(git.ended(&args, Input::Nothing)?.code == 0)
-}
-
-/// Whether nobody has moved the branch since it was put there.
-fn was_put_here(git: &Git, full: &str) -> Result<bool> {
-    let args = [
-        "reflog",
-        "show",
-        "--format=%gs",
-        "--max-count=1",
-        full,
-        "--",
-    ];
-    let last = git.output(&args)?;
-    Ok(last.starts_with(format!("{ACTION}:").as_bytes()))
 }
 
 /// Refuses what is not a plain name below `orchestra/`.

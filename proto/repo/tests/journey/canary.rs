@@ -236,7 +236,7 @@ fn no_program_that_an_agent_planted_runs_as_the_worker_or_the_user() {
     task.collect();
     let checkout = user.checkout();
     let bundle = collected.bundle.as_deref().unwrap();
-    import_branch(&checkout, bundle, crate::common::BRANCH).unwrap();
+    import_branch(&checkout, bundle, crate::common::BRANCH, &[]).unwrap();
     apply(&checkout, &task.change(&collected)).unwrap();
     checkout.snapshot().unwrap();
     assert_eq!(canaries.fired(), BTreeSet::new());
@@ -442,7 +442,7 @@ fn assert_no_secret(user: &World, task: &Task) {
         &["rev-parse", "HEAD:secret.txt"],
     );
     let bundle = task.out.join("change.bundle");
-    import_branch(&user.checkout(), &bundle, crate::common::BRANCH).unwrap();
+    import_branch(&user.checkout(), &bundle, crate::common::BRANCH, &[]).unwrap();
     let found = Command::new("git")
         .current_dir(user.user())
         .args(["cat-file", "-e", &secret])

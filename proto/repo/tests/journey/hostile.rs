@@ -93,6 +93,7 @@ fn an_agents_own_commits_and_messages_are_kept() {
         &user.checkout(),
         collected.bundle.as_deref().unwrap(),
         BRANCH,
+        &[],
     )
     .unwrap();
     let log = git(&user.user(), &["log", "--format=%s", BRANCH]);
@@ -119,6 +120,7 @@ fn a_rewritten_history_becomes_one_commit_on_the_base() {
         &user.checkout(),
         collected.bundle.as_deref().unwrap(),
         BRANCH,
+        &[],
     )
     .unwrap();
     assert_eq!(

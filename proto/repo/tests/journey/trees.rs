@@ -129,7 +129,7 @@ proptest! {
         git(user.tmp.path(), &["clone", "-q", "user", "clone"]);
         if let Some(bundle) = &collected.bundle {
             git(&clone, &["apply", "--whitespace=nowarn", collected.patch.to_str().unwrap()]);
-            import_branch(&user.checkout(), bundle, BRANCH).unwrap();
+            import_branch(&user.checkout(), bundle, BRANCH, &[]).unwrap();
             let branch = git(&user.user(), &["rev-parse", &format!("{BRANCH}^{{tree}}")]);
             prop_assert_eq!(&branch, &wanted);
             apply(&user.checkout(), &task.change(&collected)).unwrap();

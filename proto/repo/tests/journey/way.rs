@@ -49,7 +49,7 @@ fn a_change_comes_back_as_manifest_patch_branch_and_files() {
         3,
         "again is no error"
     );
-    import_branch(&checkout, collected.bundle.as_deref().unwrap(), BRANCH).unwrap();
+    import_branch(&checkout, collected.bundle.as_deref().unwrap(), BRANCH, &[]).unwrap();
     assert_eq!(git(&user.user(), &["rev-parse", BRANCH]), collected.commit);
     git(&user.user(), &["stash", "-q", "-u"]);
     git(&user.user(), &["apply", collected.patch.to_str().unwrap()]);
@@ -72,13 +72,21 @@ fn a_later_attempt_takes_the_branch_of_an_earlier_one_but_nobodys_own_commits() 
     };
     let (first, second) = (collect("two\n"), collect("three\n"));
     let tip = || git(&user.user(), &["rev-parse", BRANCH]);
-    import_branch(&user.checkout(), &first.0, BRANCH).unwrap();
-    import_branch(&user.checkout(), &second.0, BRANCH).unwrap();
+    let attempts = [first.1.clone(), second.1.clone()];
+    let put = |bundle| import_branch(&user.checkout(), bundle, BRANCH, &attempts);
+    put(&first.0).unwrap();
+    let foreign = import_branch(&user.checkout(), &second.0, BRANCH, &[]).unwrap_err();
+    assert!(
+        foreign.to_string().contains("not of this task"),
+        "{foreign}"
+    );
+    assert_eq!(tip(), first.1, "another cluster has a task of this number");
+    put(&second.0).unwrap();
     assert_eq!(tip(), second.1);
 
     let home = git(&user.user(), &["symbolic-ref", "--short", "HEAD"]);
     git(&user.user(), &["checkout", "-q", BRANCH]);
-    let in_use = import_branch(&user.checkout(), &first.0, BRANCH).unwrap_err();
+    let in_use = put(&first.0).unwrap_err();
     assert!(in_use.to_string().contains("is checked out"), "{in_use}");
     git(
         &user.user(),
@@ -86,15 +94,15 @@ fn a_later_attempt_takes_the_branch_of_an_earlier_one_but_nobodys_own_commits() 
     );
     let mine = tip();
     git(&user.user(), &["checkout", "-q", &home]);
-    let refused = import_branch(&user.checkout(), &first.0, BRANCH).unwrap_err();
+    let refused = put(&first.0).unwrap_err();
     assert!(
         refused.to_string().contains("git branch --move"),
         "{refused}"
     );
-    import_branch(&user.checkout(), &second.0, BRANCH).unwrap();
+    put(&second.0).unwrap();
     assert_eq!(tip(), mine, "it has what was to be put there");
     git(&user.user(), &["branch", "--move", BRANCH, "kept"]);
-    import_branch(&user.checkout(), &first.0, BRANCH).unwrap();
+    put(&first.0).unwrap();
     assert_eq!(tip(), first.1);
     assert_eq!(git(&user.user(), &["rev-parse", "kept"]), mine);
 }

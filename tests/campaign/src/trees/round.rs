@@ -225,7 +225,7 @@ impl Round<'_> {
         }
         wrong.extend(after.difference(&Tree::read(&patched)?, "the patch"));
 
-        import_branch(checkout, bundle, BRANCH)?;
+        import_branch(checkout, bundle, BRANCH, &[])?;
         let branched = self.dir.join("branched");
         init(&branched, &self.format()?, true)?;
         let user = self.user();
