@@ -112,8 +112,10 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
     }
     if let Some(head) = head {
         if ask_head(app, &head, when, ends_by_itself).await? == Waited::Late {
-            app.ui
-                .note(&Line::of(Style::Dim, "time is over: agents are stopped"));
+            app.ui.note(&Line::of(
+                Style::Dim,
+                "time is over: agents of this machine are stopped",
+            ));
             stop_worker(&app.ui, worker.take(), When::Now).await?;
             // Agents on other machines hold it: they go on, and it finds them again.
             if !has_ended(&head).await? {
@@ -214,7 +216,7 @@ async fn has_ended(head: &Process) -> Result<bool> {
 fn waiting(busy: u32, within: Option<Duration>) -> String {
     let limit = match within {
         Some(within) => format!("for {} at most", time::duration(within)),
-        None => "--now stops them".to_owned(),
+        None => "--now stops those of this machine".to_owned(),
     };
     format!(
         "waiting for {} to end ({limit})",

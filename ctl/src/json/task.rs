@@ -287,6 +287,13 @@ impl Task {
         self.status == TaskStatus::Blocked && reason == Some(FailureCode::DependencyFailed)
     }
 
+    /// The task that failed, for one that is stuck: however many stand between them, only that one can be
+    /// tried again. The reason begins with it.
+    pub fn failed_before(&self) -> Option<TaskId> {
+        let reason = self.reason.as_ref().filter(|_| self.is_stuck())?;
+        reason.message.split(' ').next()?.parse().ok()
+    }
+
     /// Reads the head's answer.
     pub fn read(wire: v1::Task) -> Result<Self> {
         let id = convert::task_id("id", wire.id).map_err(refused)?;

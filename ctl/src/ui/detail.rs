@@ -63,11 +63,11 @@ pub fn next_step(task: &Task) -> Option<String> {
     let code = task.reason.as_ref().map(|reason| reason.code);
     match task.status {
         _ if task.is_stuck() => {
-            let before: Vec<String> = task.waits_for.iter().map(ToString::to_string).collect();
-            Some(format!(
-                "ctl retry {}, or ctl cancel {id}",
-                before.join(" ")
-            ))
+            let failed = match task.failed_before() {
+                Some(failed) => failed.to_string(),
+                None => ids(&task.waits_for),
+            };
+            Some(format!("ctl retry {failed}, or ctl cancel {id}"))
         }
         TaskStatus::Queued if code == Some(FailureCode::BudgetExceeded) => advice(),
         TaskStatus::Blocked | TaskStatus::Queued => {
@@ -164,10 +164,7 @@ fn facts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Lin
     fact("after", ids(&task.after));
     fact("waits for", ids(&task.waits_for));
     if !task.after.is_empty() && task.on_dependency_failure != OnDependencyFailure::Block {
-        fact(
-            "on failure of those",
-            task.on_dependency_failure.to_string(),
-        );
+        fact("if failed", task.on_dependency_failure.to_string());
     }
     let not_before = task.not_before.or(task.start_at).filter(|t| t.0 > now);
     let words = if task.attempt == 0 {

@@ -247,7 +247,7 @@ impl FailureCode {
                 "check disk space on the worker and the head, then `ctl retry TASK`"
             }
             Self::WorkerLost => {
-                "check the worker's machine; `ctl workers` shows when it was last seen"
+                "check the worker's machine; `ctl workers` shows when it was last seen; then `ctl retry TASK`"
             }
             Self::Stalled => {
                 "read the end of `ctl logs TASK`; give it a longer `--stall-timeout`, or `ctl retry TASK`"
@@ -271,7 +271,7 @@ impl FailureCode {
             Self::BudgetExceeded => {
                 "raise the limit that is used up: `ctl budget` with the task or the project that the message names, and --tokens +100k, --usd +1, --time +1h or --attempts +1; it goes on from its kept work"
             }
-            Self::ApplyConflict => "commit or stash the named files, then `ctl apply TASK`",
+            Self::ApplyConflict => "commit the named files, then `ctl apply TASK`",
             Self::DependencyFailed => {
                 "`ctl retry` the task that it comes after; `ctl show TASK` names it"
             }

@@ -231,7 +231,7 @@ pub fn failure(
         }
         StopReason::Shutdown => (
             FailureCode::WorkerLost,
-            "the worker was stopped while it ran".to_owned(),
+            "the worker was stopped while it ran; what it did so far is kept".to_owned(),
         ),
     };
     Some(Failure::new(code, message))
