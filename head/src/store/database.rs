@@ -41,7 +41,8 @@ struct Sled {
 impl Database {
     /// Opens the database in `path`, and makes it when it is not there.
     pub fn open(path: &Path) -> Result<Self> {
-        remove_torn_snapshots(path).map_err(|source| io_error("prepare", path, source))?;
+        let prepared = remove_torn_settings(path).and_then(|()| remove_torn_snapshots(path));
+        prepared.map_err(|source| io_error("prepare", path, source))?;
         let db = open_patiently(path)?;
         let tree = db.open_tree("state").map_err(Error::Database)?;
         let file = OpenOptions::new().write(true).open(path.join("db"));
@@ -50,7 +51,7 @@ impl Database {
             path: path.to_owned(),
             sled: Ok(Sled { db, tree, file }),
         };
-        database.sync_directories()?;
+        database.sync_settings()?;
         Ok(database)
     }
 
@@ -128,14 +129,29 @@ impl Database {
         }
     }
 
-    /// The names of new files are durable only with their directory.
-    fn sync_directories(&self) -> Result<()> {
+    /// sled's settings, which it does not sync, and the names of new files, which are durable only with
+    /// their directory.
+    fn sync_settings(&self) -> Result<()> {
+        let settings = self.path.join("conf");
         let above = self.path.parent().unwrap_or(Path::new("/"));
-        for dir in [self.path.as_path(), above] {
-            let synced = File::open(dir).and_then(|dir| dir.sync_all());
-            synced.map_err(|source| io_error("sync", dir, source))?;
+        for path in [settings.as_path(), self.path.as_path(), above] {
+            let synced = File::open(path).and_then(|file| file.sync_all());
+            synced.map_err(|source| io_error("sync", path, source))?;
         }
         Ok(())
+    }
+}
+
+/// sled writes its settings first, in place, and then makes the file that holds the rows. A process that
+/// ended in between may have left a part of the settings, which no later one could read; without the
+/// other file there is nothing yet that they are the settings of.
+fn remove_torn_settings(path: &Path) -> io::Result<()> {
+    if path.join("db").try_exists()? {
+        return Ok(());
+    }
+    match fs::remove_file(path.join("conf")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -128,17 +128,18 @@ pub(super) fn of_task(table: u8, id: TaskId) -> Vec<u8> {
     key
 }
 
-/// A key in words, for messages: `t:000000000000002a`.
+/// A key in words, for messages: `row t:000000000000002a (task_042)`.
 pub(super) fn show(key: &[u8]) -> String {
     let (table, rest) = key.split_at(key.len().min(1));
     let table = String::from_utf8_lossy(table);
-    match std::str::from_utf8(rest) {
-        Ok(name) if name.chars().all(|c| c.is_ascii_graphic()) && !name.is_empty() => {
+    match (task_of(key), std::str::from_utf8(rest)) {
+        (None, Ok(name)) if name.chars().all(|c| c.is_ascii_graphic()) && !name.is_empty() => {
             format!("row {table}:{name}")
         }
-        _ => {
+        (task, _) => {
             let hex: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("row {table}:{hex}")
+            let task = task.map(|id| format!(" ({id})")).unwrap_or_default();
+            format!("row {table}:{hex}{task}")
         }
     }
 }

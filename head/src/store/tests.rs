@@ -427,9 +427,22 @@ fn a_value_with_a_flipped_bit_or_under_another_key_is_named_and_not_served() {
     put_directly(&store, &key::spec(TaskId(2)), &value);
     let error = store.spec(TaskId(2)).unwrap_err().to_string();
     assert!(
-        error.contains("row s:0000000000000002 is damaged"),
+        error.contains("row s:0000000000000002 (task_002) is damaged"),
         "{error}"
     );
+}
+
+#[test]
+fn a_store_whose_making_was_cut_off_is_made_anew() {
+    let whole = tempfile::tempdir().unwrap();
+    drop(open(whole.path()));
+    let settings = std::fs::read(whole.path().join("db/conf")).unwrap();
+    for bytes in 0..=settings.len() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("db")).unwrap();
+        std::fs::write(dir.path().join("db/conf"), &settings[..bytes]).unwrap();
+        assert!(open(dir.path()).load().is_ok(), "after {bytes} bytes");
+    }
 }
 
 #[test]
