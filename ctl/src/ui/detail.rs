@@ -75,14 +75,24 @@ pub fn next_step(task: &Task) -> Option<String> {
         }
         TaskStatus::Assigned | TaskStatus::Running => Some(format!("ctl logs {id} -f")),
         TaskStatus::Succeeded => {
-            let changed = task.changes.is_some_and(|c| c.files > 0);
-            let in_repository = matches!(task.place, Workplace::Repository { .. });
-            let applied = task.apply.result.as_deref() == Some("applied");
-            (changed && in_repository && !applied)
-                .then(|| format!("ctl diff {id}, then ctl apply {id}"))
+            has_work(task).then(|| format!("ctl diff {id}, then ctl apply {id}"))
         }
-        TaskStatus::Failed | TaskStatus::NeedsReview | TaskStatus::Cancelled => advice(),
+        TaskStatus::Failed | TaskStatus::NeedsReview | TaskStatus::Cancelled => {
+            let says_so = code == Some(FailureCode::ApplyConflict);
+            let kept = (has_work(task) && !says_so)
+                .then(|| format!("`ctl apply {id}` takes what it did so far"));
+            let both: Vec<String> = advice().into_iter().chain(kept).collect();
+            (!both.is_empty()).then(|| both.join("; "))
+        }
     }
+}
+
+/// Whether it left changes that are not in the checkout.
+fn has_work(task: &Task) -> bool {
+    let changed = task.changes.is_some_and(|c| c.files > 0);
+    let in_repository = matches!(task.place, Workplace::Repository { .. });
+    let applied = task.apply.result.as_deref() == Some("applied");
+    changed && in_repository && !applied
 }
 
 fn title(task: &Task) -> Line {

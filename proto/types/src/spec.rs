@@ -150,7 +150,7 @@ pub enum Place {
 
 /// A command for the `shell` runner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a command is a text or a list of texts")]
 pub enum ShellCommand {
     /// Run by `sh -c`.
     Line(String),

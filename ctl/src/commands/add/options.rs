@@ -97,7 +97,7 @@ pub struct Options {
     /// Work in the directory itself instead of a snapshot or copy
     #[arg(long)]
     pub in_place: bool,
-    /// Work in an empty directory, for no project, on any worker
+    /// Work in an empty directory, for no project, on any worker; its files are listed, and not kept
     #[arg(long, conflicts_with_all = ["repo", "in_place", "apply"])]
     pub no_repo: bool,
     /// Put the change into the checkout by itself on success
