@@ -19,6 +19,8 @@ pub(super) struct Bench {
     pub core: Core,
     pub now: Timestamp,
     pub seqs: BTreeMap<WorkerId, u64>,
+    /// All that was to be made durable.
+    pub kept: Vec<Change>,
     next: u64,
 }
 
@@ -32,6 +34,7 @@ impl Bench {
             core: Core::new(config),
             now: Timestamp(1_000_000_000),
             seqs: BTreeMap::new(),
+            kept: Vec::new(),
             next: 0,
         }
     }
@@ -39,6 +42,7 @@ impl Bench {
     pub fn give(&mut self, input: Input) -> Step {
         let step = self.core.handle(self.now, input);
         assert_eq!(self.core.missed(self.now), None, "it fits a free slot");
+        self.kept.extend(step.changes.iter().cloned());
         step
     }
 
@@ -170,6 +174,13 @@ impl Bench {
 
     /// Rebuilds the core from every change so far would have to be kept; instead the caller gives
     /// the rows that a store would hold.
+    /// The head ends, and starts again with what was made durable.
+    pub fn restart(&mut self) -> Step {
+        let step = self.restore(rows(&self.kept));
+        self.kept.extend(step.changes.iter().cloned());
+        step
+    }
+
     pub fn restore(&mut self, rows: Rows) -> Step {
         let (core, step) = Core::restore(Config::default(), self.now, rows);
         self.core = core;

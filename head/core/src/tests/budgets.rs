@@ -3,14 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_types::{
-    AttemptId, Budget, BudgetChange, FailureCode, Measure, ProjectRef, TaskId, TaskStatus,
-    Timestamp, Usage,
+    AttemptId, Budget, BudgetChange, FailureCode, Measure, ProjectRef, TaskId, TaskStatus, Usage,
 };
 
-use super::bench::{Bench, attempt, finished, reply, rows, starts, task, worker};
+use super::bench::{Bench, attempt, finished, reply, starts, task, worker};
 use crate::{
-    Change, Config, ConnectionId, Input, Message, Meter, NewTask, RaiseRefused, Reply, ReportBody,
-    RequestId, Step, StopReason, SubmitRefused,
+    Config, ConnectionId, Input, Message, Meter, NewTask, Reply, ReportBody, RequestId, Step,
+    StopReason, SubmitRefused,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -35,13 +34,13 @@ pub(super) fn without_tokens() -> BudgetChange {
     }
 }
 
-fn with(text: &str) -> NewTask {
+pub(super) fn with(text: &str) -> NewTask {
     let mut new = task();
     new.spec.budget = budget(text);
     new
 }
 
-fn below(parent: TaskId) -> NewTask {
+pub(super) fn below(parent: TaskId) -> NewTask {
     let mut new = task();
     new.spec.parent = Some(parent);
     new
@@ -115,7 +114,7 @@ pub(super) fn stops(step: &Step) -> Vec<(TaskId, StopReason)> {
     step.messages.iter().filter_map(stop).collect()
 }
 
-fn raise(bench: &mut Bench, task: TaskId, text: &str) -> Step {
+pub(super) fn raise(bench: &mut Bench, task: TaskId, text: &str) -> Step {
     bench.give(Input::SetTaskBudget {
         request: RequestId(1),
         task,
@@ -123,7 +122,7 @@ fn raise(bench: &mut Bench, task: TaskId, text: &str) -> Step {
     })
 }
 
-fn set(bench: &mut Bench, task: TaskId, text: &str) -> Step {
+pub(super) fn set(bench: &mut Bench, task: TaskId, text: &str) -> Step {
     bench.give(Input::SetTaskBudget {
         request: RequestId(1),
         task,
@@ -131,7 +130,7 @@ fn set(bench: &mut Bench, task: TaskId, text: &str) -> Step {
     })
 }
 
-fn reason(bench: &Bench, id: TaskId) -> (FailureCode, String) {
+pub(super) fn reason(bench: &Bench, id: TaskId) -> (FailureCode, String) {
     let reason = bench
         .core
         .task(id)
@@ -141,7 +140,7 @@ fn reason(bench: &Bench, id: TaskId) -> (FailureCode, String) {
     (reason.code, reason.message)
 }
 
-fn pass(bench: &mut Bench, duration: Duration) -> Step {
+pub(super) fn pass(bench: &mut Bench, duration: Duration) -> Step {
     let mut all = Step::default();
     let end = bench.now.plus(duration);
     while bench.now < end {
@@ -182,27 +181,6 @@ fn a_running_attempt_is_stopped_at_its_budget_and_the_task_asks() {
         "it asks: {text}"
     );
     assert_eq!(bench.core.task(id).unwrap().row.failures, 0, "not charged");
-}
-
-#[test]
-fn a_raise_lets_the_task_go_on_and_counts_from_what_was_used() {
-    let mut bench = bench();
-    let id = bench.add(with("100tokens"));
-    let _ = meter(&mut bench, attempt(id, 1), 100);
-    let _ = end(
-        &mut bench,
-        attempt(id, 1),
-        130,
-        Some(FailureCode::BudgetExceeded),
-    );
-    let step = raise(&mut bench, id, "10tokens");
-    assert_eq!(starts(&step), [], "110 are used up as well");
-    assert_eq!(bench.status(id), TaskStatus::NeedsReview);
-    let step = raise(&mut bench, id, "100tokens");
-    assert_eq!(reply(&step), Reply::Done(id));
-    assert_eq!(starts(&step).len(), 1);
-    assert_eq!(stops(&meter(&mut bench, attempt(id, 2), 79)), []);
-    assert_eq!(stops(&meter(&mut bench, attempt(id, 2), 80)).len(), 1);
 }
 
 #[test]
@@ -459,29 +437,12 @@ fn adding_to_a_projects_day_frees_its_tasks_at_once_and_counts_for_today_only() 
 
 #[test]
 fn what_was_used_survives_a_restart_and_a_stop_is_ordered_again() {
-    let mut bench = Bench::new();
-    let mut changes = bench
-        .attach(&worker("a", 8, &[("claude", 8)]), 1, &[])
-        .changes;
-    let submitted = bench.give(Input::Submit {
-        request: RequestId(1),
-        key: "k".to_owned(),
-        tasks: vec![with("100tokens")],
-    });
-    changes.extend(submitted.changes);
-    let root = TaskId(1);
-    let submitted = bench.give(Input::Submit {
-        request: RequestId(1),
-        key: "l".to_owned(),
-        tasks: vec![below(root)],
-    });
-    changes.extend(submitted.changes);
-    let part = TaskId(2);
-    changes.extend(end(&mut bench, attempt(part, 1), 70, None).changes);
-    changes.extend(raise(&mut bench, root, "20tokens").changes);
-    assert!(changes.iter().any(|c| matches!(c, Change::Ledger(_))));
-
-    let _ = bench.restore(rows(&changes));
+    let mut bench = bench();
+    let root = bench.add(with("100tokens"));
+    let part = bench.add(below(root));
+    let _ = end(&mut bench, attempt(part, 1), 70, None);
+    let _ = raise(&mut bench, root, "20tokens");
+    let _ = bench.restart();
     let (limits, spent) = bench.core.budget(root).unwrap();
     assert_eq!((limits, spent.tokens), (budget("120tokens"), 70));
     let held = crate::Held {
@@ -505,164 +466,6 @@ fn what_was_used_survives_a_restart_and_a_stop_is_ordered_again() {
         [(root, StopReason::Budget)],
         "to who may have missed it"
     );
-}
-
-#[test]
-fn a_budget_may_be_set_while_a_task_runs() {
-    let mut bench = bench();
-    let id = bench.add(task());
-    let _ = meter(&mut bench, attempt(id, 1), 500);
-    let step = bench.give(Input::SetTaskBudget {
-        request: RequestId(1),
-        task: id,
-        change: to("600tokens"),
-    });
-    assert_eq!(stops(&step), []);
-    assert_eq!(stops(&meter(&mut bench, attempt(id, 1), 600)).len(), 1);
-    assert_eq!(bench.core.budget(TaskId(77)), None);
-    assert_eq!(Timestamp(0).since(bench.now), Duration::ZERO);
-}
-
-#[test]
-fn a_raise_of_a_limit_that_is_not_there_changes_nothing() {
-    let mut bench = bench();
-    let id = bench.add(with("100tokens"));
-    let _ = meter(&mut bench, attempt(id, 1), 50);
-    let refused = |lacks| {
-        Reply::RaiseRefused(RaiseRefused::Task {
-            id,
-            lacks,
-            used_up: None,
-        })
-    };
-    let step = raise(&mut bench, id, "100tokens,1s");
-    assert_eq!(reply(&step), refused(Measure::Time));
-    assert_eq!((step.changes.len(), step.messages.len()), (0, 1));
-    assert_eq!(bench.core.budget(id).unwrap().0, budget("100tokens"));
-    let unlimited = bench.add(task());
-    let step = raise(&mut bench, unlimited, "1s");
-    assert_eq!((step.changes.len(), step.messages.len()), (0, 1));
-    assert!(bench.core.budget(unlimited).unwrap().0.is_unlimited());
-}
-
-#[test]
-fn a_raise_for_a_subtask_names_the_budget_that_holds_it() {
-    let mut bench = bench();
-    let root = bench.add(with("100tokens"));
-    let part = bench.add(below(root));
-    let _ = end(
-        &mut bench,
-        attempt(part, 1),
-        100,
-        Some(FailureCode::BudgetExceeded),
-    );
-    assert_eq!(bench.status(part), TaskStatus::NeedsReview);
-    let step = raise(&mut bench, part, "1h");
-    let Reply::RaiseRefused(RaiseRefused::Task { used_up, .. }) = reply(&step) else {
-        panic!("{:?}", reply(&step));
-    };
-    let text = used_up.expect("there is one").message;
-    assert!(
-        text.contains("`ctl budget task_001 --tokens +100k`"),
-        "{text}"
-    );
-    assert_eq!(bench.status(part), TaskStatus::NeedsReview);
-}
-
-#[test]
-fn a_limit_that_is_taken_away_holds_nobody_also_after_a_restart() {
-    let mut bench = Bench::new();
-    let mut changes = Vec::new();
-    changes.extend(
-        bench
-            .attach(&worker("a", 8, &[("claude", 8)]), 1, &[])
-            .changes,
-    );
-    changes.extend(bench.submit_step(vec![with("100tokens,1h")]).changes);
-    let id = TaskId(1);
-    let over = Some(FailureCode::BudgetExceeded);
-    changes.extend(end(&mut bench, attempt(id, 1), 100, over).changes);
-    assert_eq!(bench.status(id), TaskStatus::NeedsReview);
-    let step = bench.give(Input::SetTaskBudget {
-        request: RequestId(1),
-        task: id,
-        change: without_tokens(),
-    });
-    assert_eq!(starts(&step).len(), 1, "it goes on");
-    changes.extend(step.changes);
-    assert_eq!(stops(&meter(&mut bench, attempt(id, 2), 900)), []);
-    assert_eq!(bench.core.budget(id).unwrap().0, budget("1h"));
-    let _ = bench.restore(rows(&changes));
-    assert_eq!(bench.core.budget(id).unwrap().0, budget("1h"));
-}
-
-#[test]
-fn a_budget_that_comes_later_counts_what_was_used_before() {
-    let mut bench = bench();
-    let mut new = task();
-    new.spec.retries = 9;
-    let id = bench.add(new);
-    let _ = bench.report("a", 1, attempt(id, 1), ReportBody::Started);
-    let _ = bench.later(Duration::from_secs(5));
-    let failed = Some(FailureCode::AgentFailed);
-    let _ = end(&mut bench, attempt(id, 1), 70, failed);
-    let _ = pass(&mut bench, Duration::from_secs(30));
-    let _ = meter(&mut bench, attempt(id, 2), 20);
-    let (limits, spent) = bench.core.budget(id).unwrap();
-    assert!(limits.is_unlimited());
-    assert_eq!((spent.tokens, spent.attempts), (90, 2));
-    let step = set(&mut bench, id, "100tokens");
-    assert_eq!(stops(&step), []);
-    assert_eq!(stops(&meter(&mut bench, attempt(id, 2), 29)), []);
-    let step = meter(&mut bench, attempt(id, 2), 30);
-    assert_eq!(stops(&step), [(id, StopReason::Budget)]);
-    let _ = end(
-        &mut bench,
-        attempt(id, 2),
-        35,
-        Some(FailureCode::BudgetExceeded),
-    );
-    let (_, spent) = bench.core.budget(id).unwrap();
-    assert_eq!((spent.tokens, spent.attempts), (105, 2));
-    assert!(spent.time >= Duration::from_secs(5), "{spent}");
-}
-
-#[test]
-fn a_budget_that_is_used_up_when_it_comes_stops_what_runs() {
-    let mut bench = bench();
-    let id = bench.add(task());
-    let _ = meter(&mut bench, attempt(id, 1), 500);
-    let step = set(&mut bench, id, "500tokens");
-    assert_eq!(stops(&step), [(id, StopReason::Budget)]);
-}
-
-#[test]
-fn what_a_task_used_counts_when_its_first_subtask_comes_and_after_a_restart() {
-    let mut bench = Bench::new();
-    let mut changes = Vec::new();
-    let mut keep = |step: Step| changes.extend(step.changes);
-    keep(bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[]));
-    keep(bench.submit_step(vec![task()]));
-    let (root, part) = (TaskId(1), TaskId(2));
-    keep(end(
-        &mut bench,
-        attempt(root, 1),
-        70,
-        Some(FailureCode::AgentFailed),
-    ));
-    keep(bench.submit_step(vec![below(root)]));
-    assert_eq!(bench.core.budget(root).unwrap().1.tokens, 70);
-    let _ = bench.restore(rows(&changes));
-    assert_eq!(bench.core.budget(root).unwrap().1.tokens, 70);
-    let held = crate::Held {
-        attempt: attempt(part, 1),
-        started: true,
-    };
-    let _ = bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[held]);
-    let _ = end(&mut bench, attempt(part, 1), 5, None);
-    let _ = set(&mut bench, root, "80tokens");
-    let (limits, spent) = bench.core.budget(root).unwrap();
-    assert_eq!((limits, spent.tokens), (budget("80tokens"), 75));
 }
 
 /// Worker `a` has one slot and lets one attempt wait; a task with this budget waits there.
@@ -723,22 +526,17 @@ fn the_end_of_one_attempt_stops_another_one_under_the_same_budget() {
 
 #[test]
 fn after_a_restart_workers_are_told_again_what_a_budget_stops() {
-    let mut bench = Bench::new();
-    let mut changes = Vec::new();
-    let mut keep = |step: Step| changes.extend(step.changes);
-    keep(bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[]));
-    keep(bench.submit_step(vec![with("100tokens")]));
-    let parent = TaskId(1);
-    keep(bench.submit_step(vec![below(parent)]));
-    keep(bench.submit_step(vec![below(parent)]));
-    keep(end(&mut bench, attempt(TaskId(2), 1), 100, None));
-    let _ = bench.restore(rows(&changes));
+    let mut bench = bench();
+    let parent = bench.add(with("100tokens"));
+    let (part, other) = (bench.add(below(parent)), bench.add(below(parent)));
+    let _ = end(&mut bench, attempt(part, 1), 100, None);
+    let _ = bench.restart();
     let held = crate::Held {
         attempt: attempt(parent, 1),
         started: true,
     };
     let step = bench.attach(&worker("a", 8, &[("claude", 8)]), 2, &[held]);
-    let other = attempt(TaskId(3), 1);
+    let other = attempt(other, 1);
     assert_eq!(starts(&step), [(other, 2, "claude".to_owned())]);
     let both = [parent, other.task].map(|id| (id, StopReason::Budget));
     assert_eq!(stops(&step), both);

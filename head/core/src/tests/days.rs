@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orchestra_types::{BudgetChange, Measure, TaskId, Timestamp};
+use orchestra_types::{BudgetChange, Measure, Timestamp};
 
 use super::{
-    bench::{Bench, attempt, reply, rows, worker},
+    bench::{Bench, attempt, reply, worker},
     budgets::{bench, budget, end, in_project, meter, stops, to, with_config, without_tokens},
 };
 use crate::{Config, Input, RaiseRefused, Reply, RequestId, Step, StopReason};
@@ -74,17 +74,14 @@ fn the_first_budget_of_a_project_is_for_what_runs_already() {
 
 #[test]
 fn a_days_budget_counts_what_was_used_before_it_came_also_after_a_restart() {
-    let mut bench = Bench::new();
-    let mut changes = Vec::new();
-    let mut keep = |step: Step| changes.extend(step.changes);
-    keep(bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[]));
-    keep(bench.submit_step(vec![in_project("p")]));
-    keep(end(&mut bench, attempt(TaskId(1), 1), 70, None));
+    let mut bench = bench();
+    let id = bench.add(in_project("p"));
+    let _ = end(&mut bench, attempt(id, 1), 70, None);
     assert!(
         bench.core.project_budgets(bench.now).is_empty(),
         "nobody wanted one"
     );
-    let _ = bench.restore(rows(&changes));
+    let _ = bench.restart();
     let _ = set(&mut bench, "100tokens", false);
     assert_eq!(used(&bench), 70);
 }
@@ -172,14 +169,12 @@ fn a_raise_of_a_day_without_a_limit_is_refused() {
 fn started_again(at: impl Fn(Timestamp) -> Timestamp) -> Bench {
     let mut bench = Bench::new();
     bench.now = next_day(bench.now);
-    let mut changes = Vec::new();
-    let mut keep = |step: Step| changes.extend(step.changes);
-    keep(bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[]));
-    keep(bench.submit_step(vec![in_project("p")]));
-    keep(set(&mut bench, "100tokens", false));
-    keep(end(&mut bench, attempt(TaskId(1), 1), 100, None));
+    let _ = bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[]);
+    let id = bench.add(in_project("p"));
+    let _ = set(&mut bench, "100tokens", false);
+    let _ = end(&mut bench, attempt(id, 1), 100, None);
     bench.now = at(bench.now);
-    let _ = bench.restore(rows(&changes));
+    let _ = bench.restart();
     bench
 }
 

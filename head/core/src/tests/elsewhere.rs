@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use orchestra_types::{FailureCode, TaskId, TaskStatus, Timestamp};
 
-use super::bench::{Bench, attempt, rows, starts, task, worker};
+use super::bench::{Bench, attempt, starts, task, worker};
 use crate::{Availability, Config, Input, Message, ReportBody, RequestId, Step};
 
 /// The first retry waits this long, and up to a quarter more.
@@ -172,22 +172,17 @@ fn a_parked_account_of_the_other_worker_is_not_waited_for() {
 #[test]
 fn a_restart_does_not_send_a_retry_back() {
     let mut bench = Bench::new();
-    let mut changes = Vec::new();
-    let mut keep = |step: Step| changes.extend(step.changes);
-    keep(bench.attach(&worker("a", 1, &[("claude", 1)]), 1, &[]));
-    keep(bench.submit_step(vec![task().retries(1)]));
-    keep(bench.attach(&worker("b", 1, &[("claude", 1)]), 2, &[]));
-    let failed = attempt(TaskId(1), 1);
-    keep(bench.finish("a", 1, failed, Some(FailureCode::AgentFailed)));
-    keep(bench.close(failed));
-    let _ = bench.restore(rows(&changes));
+    let _ = bench.attach(&worker("a", 1, &[("claude", 1)]), 1, &[]);
+    let id = bench.add(task().retries(1));
+    let _ = bench.attach(&worker("b", 1, &[("claude", 1)]), 2, &[]);
+    let failed = attempt(id, 1);
+    let _ = bench.finish("a", 1, failed, Some(FailureCode::AgentFailed));
+    let _ = bench.close(failed);
+    let _ = bench.restart();
     let _ = bench.attach(&worker("a", 1, &[("claude", 1)]), 1, &[]);
     assert_eq!(starts(&later(&mut bench, WAITS)), [], "`b` comes back soon");
     let step = bench.attach(&worker("b", 1, &[("claude", 1)]), 2, &[]);
-    assert_eq!(
-        starts(&step),
-        [(attempt(TaskId(1), 2), 2, "claude".to_owned())]
-    );
+    assert_eq!(starts(&step), [(attempt(id, 2), 2, "claude".to_owned())]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod elsewhere;
 mod fairness;
 mod higher;
 mod life;
+mod limits;
 mod overdue;
 mod remove;
 mod retention;
