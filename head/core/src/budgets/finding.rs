@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use orchestra_types::{ProjectId, TaskId};
+use orchestra_types::{ProjectId, TaskId, limits};
 
 use crate::Core;
 
-/// The shortest beginning of an id that is taken for one: a name that does not exist is not to hit
-/// a project by chance.
-const ID_PREFIX_MIN: usize = 8;
 /// Most projects that are named to a person who has to choose.
 const CANDIDATES_MAX: usize = 16;
 
@@ -38,7 +35,7 @@ impl Core {
         let is_id = |project: &Known<'_>| project.id.as_str() == wanted;
         let is_named = |project: &Known<'_>| project.name == wanted;
         let begins = |project: &Known<'_>| {
-            wanted.len() >= ID_PREFIX_MIN && project.id.as_str().starts_with(wanted)
+            wanted.len() >= limits::PROJECT_PREFIX_MIN && project.id.as_str().starts_with(wanted)
         };
         let mut found = self.projects_that(is_id);
         if found.is_empty() {

@@ -120,9 +120,7 @@ impl Budgets {
         self.note_times();
         true
     }
-}
 
-impl Budgets {
     fn note_times(&mut self) {
         let projects: Vec<Owner> = self.projects.keys().cloned().map(Owner::Project).collect();
         let gone =
@@ -135,6 +133,16 @@ impl Budgets {
 }
 
 impl Core {
+    /// A project's ledger; what is configured is its budget where there is none yet.
+    pub(super) fn opened_project(&mut self, id: &ProjectId, name: &str) -> &mut ProjectLedger {
+        if !self.budgets.projects.contains_key(id) {
+            let configured = self.config.daily_budget(id, name);
+            self.budgets.open_project(id, name, configured);
+        }
+        let opened = self.budgets.projects.get_mut(id);
+        opened.expect("it was opened above")
+    }
+
     /// Reads the projects that have a daily budget.
     #[must_use]
     pub fn project_budgets(&self, now: Timestamp) -> Vec<ProjectView<'_>> {

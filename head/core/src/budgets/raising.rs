@@ -4,9 +4,9 @@
 //! with a raise would stop what nobody wanted to stop. So such a raise is refused as a whole, and
 //! the refusal names the budget that does stand in the way, if one does.
 
-use orchestra_types::{Budget, BudgetChange, FailureCode, Measure, ProjectId, TaskId, Timestamp};
+use orchestra_types::{Budget, BudgetChange, FailureCode, Measure, TaskId, Timestamp};
 
-use super::{Owner, finding::Found, projects::ProjectLedger};
+use super::{Owner, finding::Found};
 use crate::{
     Core, Step,
     message::{NotFound, RaiseRefused, Reply},
@@ -119,15 +119,6 @@ impl Core {
         self.enforce(now, &owner, step);
         self.release_held(now, step);
         Reply::ProjectDone(id)
-    }
-
-    fn opened_project(&mut self, id: &ProjectId, name: &str) -> &mut ProjectLedger {
-        if !self.budgets.projects.contains_key(id) {
-            let configured = self.config.daily_budget(id, name);
-            self.budgets.open_project(id, name, configured);
-        }
-        let opened = self.budgets.projects.get_mut(id);
-        opened.expect("it was opened above")
     }
 }
 

@@ -71,13 +71,14 @@ impl Core {
     /// What a project uses on a day counts from its first attempt on, also without a budget: one may
     /// come later.
     fn open_project_of(&mut self, id: TaskId) {
-        let task = self.tasks.get(&id);
-        let Some((id, name)) = task.and_then(|task| task.row.facts.project.as_ref()) else {
+        let Some(task) = self.tasks.get(&id) else {
             return;
         };
-        if !self.budgets.projects.contains_key(id) && !mutated!(FirstBudgetTooLate) {
-            let configured = self.config.daily_budget(id, name);
-            self.budgets.open_project(id, name, configured);
+        let facts = task.row.facts.clone();
+        if let Some((id, name)) = &facts.project
+            && !mutated!(FirstBudgetTooLate)
+        {
+            self.opened_project(id, name);
         }
     }
 
