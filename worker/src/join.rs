@@ -31,6 +31,9 @@ const ENROL_WITHIN: Duration = Duration::from_secs(30);
 pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     let state = setup::state(&args.place)?;
     let dir = state.worker();
+    state
+        .make()
+        .with_context(|| format!("failed to make `{}`", state.path().display()))?;
     let home = Home::lock(&dir)?;
     match plan(member_of(&dir.join("pki"))?, &args.token)? {
         Plan::Enrol(token) => join(&args, &token, &dir)?,
