@@ -6,6 +6,7 @@ use orchestra_proto::v1;
 use orchestra_types::{
     Budget, BudgetChange, Measure, TaskId,
     budget::{self, NOTHING_RUNS},
+    limits,
     time::parse_duration,
 };
 use serde::Serialize;
@@ -230,7 +231,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 
 /// Whether a person who says `wanted` may mean this project, as the head takes it.
 fn may_mean(wanted: &str, project: &ProjectBudget) -> bool {
-    let begins = wanted.len() >= 8 && project.project.starts_with(wanted);
+    let begins = wanted.len() >= limits::PROJECT_PREFIX_MIN && project.project.starts_with(wanted);
     project.name == wanted || project.project == wanted || begins
 }
 

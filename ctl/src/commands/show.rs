@@ -27,14 +27,16 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     let workers = client.workers().await?;
-    let status = client.status().await?;
     let ui = &app.ui;
     detail::lines(&task, &names_of(&workers), ui.again, ui.stdout.width)
         .iter()
         .try_for_each(|line| app.ui.line(line))?;
-    if task.status == TaskStatus::Queued && status.stopping_since.is_some() {
-        app.ui.warn_of_stop(&status);
-        return Ok(Exit::Ok);
+    if task.status == TaskStatus::Queued {
+        let status = client.status().await?;
+        if status.stopping_since.is_some() {
+            app.ui.warn_of_stop(&status);
+            return Ok(Exit::Ok);
+        }
     }
     match queued::why(&task, &workers) {
         Some(why) => app.ui.next(format!("\nit waits: {why}")),

@@ -63,6 +63,9 @@ pub const REMOVALS_MAX: usize = 1000;
 pub const REMOVAL_PATH_BYTES_MAX: usize = 4096;
 /// Most tasks above a subtask.
 pub const PARENTS_MAX: usize = 32;
+/// The shortest beginning of a project's id that is taken for it: a name that does not exist is not to
+/// hit a project by chance.
+pub const PROJECT_PREFIX_MIN: usize = 8;
 /// Most files in one manifest.
 pub const MANIFEST_ENTRIES_MAX: usize = 200_000;
 /// Largest gRPC message of the control and admin services: 8 MiB.
