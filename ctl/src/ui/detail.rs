@@ -24,7 +24,7 @@ use crate::json::{
 /// Lines of a description or result that are shown.
 const TEXT_LINES: usize = 40;
 /// How wide the names of facts are, with the space after them.
-const NAME: usize = 10;
+const NAME: usize = 12;
 
 /// The task in full; `width` is the terminal's.
 pub fn lines(
@@ -151,6 +151,7 @@ fn facts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Lin
     let now = now();
     let mut lines = Vec::new();
     let mut fact = |name: &str, value: String| {
+        debug_assert!(name.len() < NAME, "`{name}` would touch its value");
         if !value.is_empty() {
             lines.push(Line::of(Style::Dim, format!("  {name:<NAME$}")).with(Style::Plain, value));
         }
@@ -434,22 +435,21 @@ mod tests {
 
     #[test]
     fn on_a_narrow_terminal_texts_go_on_below_and_commands_stay_whole() {
-        let text = "Write a page about\n  - this and that and more";
+        let text = "Write a page about\n  - this and that and then more";
         let task = task(text, "it is used up. Go on by `ctl budget 1 --usd +1`?");
-        let narrow = shown(&task, Some(24));
+        let narrow = shown(&task, Some(28));
         let expected = [
             "task_001  ! needs review",
             "  Write a page about",
-            "    - this and that and",
+            "    - this and that and then",
             "    more",
             "",
-            "  reason    budget_exceeded:",
-            "            it is used",
-            "            up",
-            "            Go on by `ctl --state /s budget 1 --usd +1`?",
+            "  reason      budget_exceeded:",
+            "              it is used up",
+            "              Go on by `ctl --state /s budget 1 --usd +1`?",
         ];
         assert_eq!(narrow[..expected.len()], expected);
-        let reason = "  reason    budget_exceeded: it is used up. Go on by `ctl --state /s budget 1 --usd +1`?";
+        let reason = "  reason      budget_exceeded: it is used up. Go on by `ctl --state /s budget 1 --usd +1`?";
         assert_eq!(shown(&task, None)[4], reason);
     }
 }
