@@ -14,6 +14,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
+    checkout::Checkout,
     error::{IoContext, Result},
     git::Git,
     workspace::Workspace,
@@ -119,12 +120,22 @@ pub(crate) fn wait_for_next_second(index: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Git reads from an index's own time what it must doubt.
-fn copy_with_time(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).at("copy", from)?;
+/// Copies an index. Git reads from its time what it must doubt: what is as old as that. The time is
+/// read first, so that an index which is replaced meanwhile is doubted more, never less.
+pub(crate) fn copy_with_time(from: &Path, to: &Path) -> Result<()> {
     let modified = fs::metadata(from).and_then(|meta| meta.modified());
     let modified = modified.at("look at", from)?;
+    fs::copy(from, to).at("copy", from)?;
     let copy = fs::File::options().write(true).open(to);
     copy.and_then(|copy| copy.set_modified(modified))
         .at("touch", to)
+}
+
+/// Copies the index of a checkout; one without commits may have none.
+pub(crate) fn copy_of_checkout(checkout: &Checkout, to: &Path) -> Result<()> {
+    let from = checkout.git_dir().join("index");
+    match from.try_exists().at("look at", &from)? {
+        true => copy_with_time(&from, to),
+        false => Ok(()),
+    }
 }

@@ -1,13 +1,14 @@
 //! What the user has in front of them, as a commit: HEAD when nothing is changed, else a commit
 //! on top of it. The user's repository is only read.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use crate::{
     absent,
     checkout::Checkout,
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit},
+    index,
     quarantine::{Quarantine, has_commit},
     stage::{Conflicts, Nested, Sizes, Stage, Warnings},
 };
@@ -49,7 +50,7 @@ impl Checkout {
     pub fn snapshot(&self) -> Result<Snapshot> {
         let quarantine = Quarantine::new(self.format(), &[self.objects()])?;
         let index = quarantine.path().join("snapshot-index");
-        copy_index(&self.git_dir().join("index"), &index)?;
+        index::copy_of_checkout(self, &index)?;
         let git = self
             .git()
             .env("GIT_INDEX_FILE", &index)
@@ -99,14 +100,6 @@ impl Checkout {
             return None;
         }
         self.head()
-    }
-}
-
-fn copy_index(from: &Path, to: &Path) -> Result<()> {
-    match fs::copy(from, to) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).at("copy", from),
     }
 }
 

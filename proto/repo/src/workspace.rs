@@ -12,6 +12,7 @@ use crate::{
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit},
     import::check_branch,
+    index::copy_with_time,
     manifest::{Renames, diff},
     quarantine::{init_bare, init_clone},
 };
@@ -251,8 +252,7 @@ impl Workspace {
             .open(&config)
             .and_then(|mut file| file.write_all(AGENT_CONFIG))
             .at("write", &config)?;
-        let index = self.dir.join(".git/index");
-        fs::copy(self.index(), &index).at("write", &index).map(drop)
+        copy_with_time(&self.index(), &self.dir.join(".git/index"))
     }
 
     pub(crate) fn full_branch(&self) -> String {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     os::fd::OwnedFd,
 };
 
@@ -14,6 +13,7 @@ use crate::{
     checkout::Checkout,
     error::{Error, IoContext},
     git::{Git, Input, records},
+    index,
     manifest::Raw,
     names,
     quarantine::Quarantine,
@@ -113,11 +113,7 @@ struct Tree {
 impl Tree {
     fn read(checkout: &Checkout, quarantine: &Quarantine, files: &[Raw]) -> Result<Self, Error> {
         let index = quarantine.path().join("check-index");
-        match fs::copy(checkout.git_dir().join("index"), &index) {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).at("copy", checkout.git_dir().join("index")),
-        }
+        index::copy_of_checkout(checkout, &index)?;
         let git = checkout
             .git()
             .env("GIT_INDEX_FILE", &index)

@@ -7,6 +7,7 @@ mod directory;
 mod hostile;
 mod ignored;
 mod look;
+mod same_second;
 mod spare;
 mod trees;
 mod way;
