@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use orchestra_proto::v1;
 use orchestra_repo::{ApplyError, Change, Checkout, import_branch, project_ref};
-use orchestra_types::{Artifact, ArtifactKind};
+use orchestra_types::{Artifact, ArtifactKind, TaskId};
 use tempfile::TempDir;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     client::{Client, patiently},
     error::{Error, OrFailed, Result},
     exit::Exit,
-    json::task::{Project, Task, Workplace},
+    json::task::{Earlier, Project, Task, Workplace},
     stored,
 };
 
@@ -47,6 +47,8 @@ pub struct Done {
     pub left_alone: Option<String>,
     /// How many files changed in the work tree; null with `--branch`.
     pub files: Option<u64>,
+    /// Earlier tasks whose changes came along, because they were not there.
+    pub with: Vec<TaskId>,
 }
 
 /// A change to put there.
@@ -56,7 +58,9 @@ struct Work {
     commit: String,
     /// The commits of all attempts.
     attempts: Vec<String>,
-    base: String,
+    start: String,
+    /// Changes of earlier tasks that it builds on.
+    earlier: Vec<Earlier>,
     project: Project,
 }
 
@@ -82,6 +86,9 @@ pub async fn apply(
     if how == How::WorkTree {
         record(client, task, &done).await?;
     }
+    for task in done.iter().flat_map(|done| &done.with) {
+        note_applied(client, *task, 0).await?;
+    }
     done.map(Applied::Change)
 }
 
@@ -95,7 +102,7 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
             format!("there is nothing to apply of {id}: {why}"),
         )
     };
-    let (base, project) = match (&task.place, &task.project) {
+    let (start, project) = match (&task.place, &task.project) {
         (Workplace::Repository { commit, .. }, Some(project)) => (commit.clone(), project.clone()),
         (Workplace::InPlace { dir, .. }, _) => {
             return Err(nothing(format!("it worked in `{dir}` itself")));
@@ -117,7 +124,8 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
             branch: branch.clone(),
             commit: commit.clone(),
             attempts: task.commits(),
-            base,
+            start,
+            earlier: task.earlier.clone(),
             project,
         })),
         (_, _, _) if !attempt.changed_nothing() => Err(nothing("it left no change".to_owned())
@@ -177,11 +185,13 @@ fn elsewhere(project: &Project, looked_at: &str) -> Error {
 }
 
 fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done> {
+    let earlier: Vec<_> = work.earlier.iter().map(|e| e.change.clone()).collect();
     let change = Change {
         bundle,
         branch: &work.branch,
         commit: &work.commit,
-        base: &work.base,
+        start: &work.start,
+        earlier: &earlier,
     };
     let has_branches = checkout.has_own_repository();
     if how == How::Branch && !has_branches {
@@ -189,12 +199,8 @@ fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done>
         let why = format!("`{dir}` is in no git repository, which could have a branch");
         return Err(Error::new(Exit::Refused, why).hint("leave out --branch"));
     }
-    let files = match how {
-        How::WorkTree => Some(
-            orchestra_repo::apply(checkout, &change)
-                .map_err(refusal)?
-                .files,
-        ),
+    let applied = match how {
+        How::WorkTree => Some(orchestra_repo::apply(checkout, &change).map_err(refusal)?),
         How::Branch => None,
     };
     let imported = has_branches
@@ -209,8 +215,23 @@ fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done>
         checkout: checkout.top().to_owned(),
         branch,
         left_alone,
-        files,
+        files: applied.as_ref().map(|applied| applied.files),
+        with: applied.map_or(Vec::new(), |applied| {
+            brought(&work.earlier, &applied.was_in)
+        }),
     })
+}
+
+/// The tasks whose changes came along, because they were not there before.
+fn brought(earlier: &[Earlier], was_in: &[bool]) -> Vec<TaskId> {
+    let all_there = |(earlier, is): (&Earlier, &bool)| *is && earlier.task.is_none();
+    if earlier.iter().zip(was_in).any(all_there) {
+        return Vec::new();
+    }
+    let not = earlier.iter().zip(was_in).filter(|(_, is)| !**is);
+    let mut tasks: Vec<TaskId> = not.filter_map(|(earlier, _)| earlier.task).collect();
+    tasks.sort_unstable();
+    tasks
 }
 
 fn not_branched(branch: &str, error: orchestra_repo::Error) -> Error {
@@ -247,17 +268,32 @@ fn refusal(error: ApplyError) -> Error {
 
 /// Tells the head. That it cannot be told is no reason to say that nothing was done.
 async fn record(client: &Client, task: &Task, done: &Result<Done>) -> Result<()> {
-    let (applied, message, files) = match done {
-        Ok(done) => (true, String::new(), done.files.unwrap_or(0)),
-        Err(e) if e.exit() == Exit::Refused => (false, e.chain(), 0),
-        Err(_) => return Ok(()),
-    };
+    match done {
+        Ok(done) => note_applied(client, task.id, done.files.unwrap_or(0)).await,
+        Err(e) if e.exit() == Exit::Refused => {
+            let request = v1::RecordApplyRequest {
+                id: task.id.0,
+                applied: false,
+                message: e.chain(),
+                files: 0,
+            };
+            note(client, request).await
+        }
+        Err(_) => Ok(()),
+    }
+}
+
+async fn note_applied(client: &Client, task: TaskId, files: u64) -> Result<()> {
     let request = v1::RecordApplyRequest {
-        id: task.id.0,
-        applied,
-        message,
+        id: task.0,
+        applied: true,
+        message: String::new(),
         files,
     };
+    note(client, request).await
+}
+
+async fn note(client: &Client, request: v1::RecordApplyRequest) -> Result<()> {
     patiently(async || client.admin().record_apply(request.clone()).await)
         .await
         .map(drop)

@@ -10,9 +10,10 @@ use crate::{
     error::{Error, Result},
     exit::Exit,
     json::{
+        attempt::Attempt,
         fleet::{Status, Worker},
         manifest::{Files, files},
-        task::{Attempt, Task},
+        task::Task,
     },
 };
 

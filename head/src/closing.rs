@@ -17,7 +17,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     blobs::Blobs,
-    context,
+    context, earlier,
     engine::{Close, Handle, ReadError, View},
     manifest,
     shutdown::Stop,
@@ -60,7 +60,9 @@ struct Facts {
     status: Option<TaskStatus>,
     attempt: AttemptId,
     /// The commits that earlier attempts left.
-    earlier: Vec<String>,
+    attempts: Vec<String>,
+    /// The changes of earlier tasks that it builds on.
+    earlier: Vec<orchestra_repo::Earlier>,
     runner: String,
     /// As people know it.
     worker: String,
@@ -135,22 +137,24 @@ fn facts(view: &View<'_>, close: Close) -> store::Result<Option<Facts>> {
         return Ok(None);
     };
     let task = attempt.id.task;
-    let mut earlier = Vec::new();
+    let mut attempts = Vec::new();
     for number in 1..attempt.id.number {
         let end = view.store.outcome(AttemptId { task, number })?;
-        earlier.extend(
+        attempts.extend(
             end.and_then(|end| end.result.ok())
                 .map(|outcome| outcome.commit),
         );
     }
     let mut workers = view.core.workers();
     let worker = workers.find(|worker| worker.info.id == attempt.worker);
+    let earlier = earlier::below(view, &spec, &outcome.built_on)?;
     Ok(Some(Facts {
         spec,
         outcome: *outcome,
         status: close.status,
         attempt: attempt.id,
-        earlier,
+        attempts,
+        earlier: earlier.into_iter().map(|earlier| earlier.change).collect(),
         runner: attempt.runner.to_string(),
         worker: worker.map_or_else(|| attempt.worker.to_string(), |w| w.info.name.clone()),
     }))
@@ -211,11 +215,12 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
     let wants_apply = facts.spec.apply && status == TaskStatus::Succeeded;
     let is_here = |project: &&ProjectRef| project.machine == here.machine;
     let project = facts.spec.project.as_ref().filter(is_here);
-    let (Some(project), Place::Repository { commit: base, .. }) = (project, &facts.spec.place)
+    let (Some(project), Place::Repository { commit: start, .. }) = (project, &facts.spec.place)
     else {
         return ApplyResult::NotRequested;
     };
-    let Some(bundle) = artifact(&facts.outcome, ArtifactKind::Bundle) else {
+    let bundle = artifact(&facts.outcome, ArtifactKind::Bundle);
+    let Some(bundle) = bundle.filter(|_| facts.outcome.has_own_change()) else {
         let applied = ApplyResult::Applied { files: 0 };
         return if wants_apply {
             applied
@@ -228,9 +233,10 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
         bundle: &path,
         branch: &facts.outcome.branch,
         commit: &facts.outcome.commit,
-        base,
+        start,
+        earlier: &facts.earlier,
     };
-    into_repository(here, project, &change, &facts.earlier, wants_apply)
+    into_repository(here, project, &change, &facts.attempts, wants_apply)
 }
 
 fn artifact(outcome: &Outcome, kind: ArtifactKind) -> Option<&Artifact> {
@@ -244,7 +250,7 @@ fn into_repository(
     here: &Here,
     project: &ProjectRef,
     change: &Change<'_>,
-    earlier: &[String],
+    attempts: &[String],
     wants_apply: bool,
 ) -> ApplyResult {
     let conflict = |message: String| {
@@ -266,7 +272,7 @@ fn into_repository(
     };
     if checkout.has_own_repository()
         && let Err(error) =
-            orchestra_repo::import_branch(&checkout, change.bundle, change.branch, earlier)
+            orchestra_repo::import_branch(&checkout, change.bundle, change.branch, attempts)
     {
         // It is the same change: the files can have it all the same.
         tracing::warn!(branch = change.branch, %error, "the branch stays as it is");

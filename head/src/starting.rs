@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use crate::{
     blobs::Blobs,
-    context,
+    context, earlier,
     engine::{Handle, Start, View},
     store,
 };
@@ -26,6 +26,13 @@ pub struct Starter {
     engine: Handle,
     blobs: Blobs,
     context: Arc<context::Store>,
+}
+
+/// What the tasks have left that one comes after.
+#[derive(Default)]
+struct Before {
+    outputs: Vec<Output>,
+    predecessors: Vec<v1::Predecessor>,
 }
 
 /// The output of a task that this one comes after.
@@ -57,7 +64,9 @@ impl Starter {
         let span = tracing::info_span!("task.assign", %attempt, %runner);
         orchestra_telemetry::set_parent(&span, &spec.traceparent);
         let traceparent = orchestra_telemetry::traceparent(&span);
-        let (mut spec, mut context) = self.with_context(spec).instrument(span).await;
+        let before_it = self.before(&spec).await;
+        let completed = self.with_context(spec, before_it.outputs);
+        let (mut spec, mut context) = completed.instrument(span).await;
         if spec.runner.as_ref().is_some_and(|first| *first != runner) {
             // The model was named for the first runner, and another one does not know it.
             spec.model = None;
@@ -80,14 +89,18 @@ impl Starter {
             spec: Some(spec.into()),
             context,
             runner: runner.to_string(),
+            predecessors: before_it.predecessors,
         }
     }
 
-    async fn with_context(&self, spec: TaskSpec) -> (TaskSpec, Vec<v1::ContextDoc>) {
+    async fn with_context(
+        &self,
+        spec: TaskSpec,
+        outputs: Vec<Output>,
+    ) -> (TaskSpec, Vec<v1::ContextDoc>) {
         if spec.after.is_empty() && spec.context_files.is_empty() && spec.project.is_none() {
             return (spec, Vec::new());
         }
-        let outputs = self.outputs(&spec).await;
         let (blobs, context) = (self.blobs.clone(), Arc::clone(&self.context));
         let kept = spec.clone();
         let read = move || (documents(&blobs, &context, &spec, &outputs), spec);
@@ -100,18 +113,24 @@ impl Starter {
         }
     }
 
-    async fn outputs(&self, spec: &TaskSpec) -> Vec<Output> {
+    /// What the tasks have left that it comes after.
+    async fn before(&self, spec: &TaskSpec) -> Before {
         if spec.after.is_empty() {
-            return Vec::new();
+            return Before::default();
         }
-        let after = spec.after.clone();
+        let spec = spec.clone();
         let read = self.engine.read(move |view| {
-            let outputs = after.into_iter().map(|task| output(view, task));
-            outputs.filter_map(Result::transpose).collect()
+            let outputs = spec.after.iter().map(|task| output(view, *task));
+            Ok(Before {
+                outputs: outputs
+                    .filter_map(Result::transpose)
+                    .collect::<Result<_, _>>()?,
+                predecessors: earlier::before(view, &spec)?,
+            })
         });
         read.await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the outputs of earlier tasks cannot be read");
-            Vec::new()
+            tracing::warn!(%error, "what earlier tasks have left cannot be read");
+            Before::default()
         })
     }
 }

@@ -4,6 +4,7 @@
 //! where the machine allows it; what it cannot do is skipped by name and counted at the end.
 
 mod acceptance;
+mod after;
 mod bad_input;
 mod crash;
 mod directory;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     enter();
     Suite::default()
         .with("acceptance", acceptance::tests())
+        .with("after", after::tests())
         .with("bad_input", bad_input::tests())
         .with("crash", crash::tests())
         .with("directory", directory::tests())

@@ -70,6 +70,7 @@ fn heading(document: &Document) -> String {
         "project_overview.md" => "Project overview".to_owned(),
         "current_state.md" => "Current state of the project".to_owned(),
         "earlier_attempt.md" => "Your earlier attempt".to_owned(),
+        "earlier_changes.md" => "Changes of the tasks that this task comes after".to_owned(),
         "completed_tasks.json" => "Completed tasks".to_owned(),
         other => match other.strip_prefix("agent_outputs/") {
             Some(output) => match output.strip_suffix("_output.md") {

@@ -24,9 +24,10 @@ use crate::{
 /// Put a task's change into your checkout
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Three-way where your HEAD has moved on. Never over uncommitted edits of the same file: then nothing
-is touched, the files are named, and the exit code is 5. Index, HEAD and your branches stay as they
-are; the change is also the branch orchestra/TASK.
+Three-way where your files have changed since. Uncommitted edits that the task did not start from are
+never written over: then nothing is touched, the files are named, and the exit code is 5. Index, HEAD
+and your branches stay as they are; the change is also the branch orchestra/TASK. Changes of earlier
+tasks that this one is built on come along where they are not there yet.
 
 Examples:
   ctl diff task_001 && ctl apply task_001
@@ -65,6 +66,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         (applied, true) => app.ui.document(&document(task.id, applied))?,
         (Applied::Change(done), false) => {
             tell(&app.ui, &done)?;
+            tell_with(&app.ui, task.id, &done.with)?;
             if let Some(next) = next(&done, makes_files(&client, &task).await) {
                 let git = git_for(done.checkout).await?;
                 app.ui.next(format!("next: {git} {next}"));
@@ -86,9 +88,14 @@ fn document(id: TaskId, applied: Applied) -> Value {
             checkout,
             branch,
             files,
+            with,
             left_alone: _,
-        }) => json!({ "id": id, "checkout": checkout, "branch": branch, "files": files }),
-        Applied::Nothing => json!({ "id": id, "checkout": null, "branch": null, "files": 0 }),
+        }) => {
+            json!({ "id": id, "checkout": checkout, "branch": branch, "files": files, "with": with })
+        }
+        Applied::Nothing => {
+            json!({ "id": id, "checkout": null, "branch": null, "files": 0, "with": [] })
+        }
     }
 }
 
@@ -110,6 +117,19 @@ fn tell(ui: &Ui, done: &Done) -> Result<()> {
             said("✓ branch ", branch.to_owned(), format!("  in {dir}"))
         }
     }
+}
+
+/// Says what came along.
+fn tell_with(ui: &Ui, id: TaskId, with: &[TaskId]) -> Result<()> {
+    if with.is_empty() {
+        return Ok(());
+    }
+    let tasks: Vec<String> = with.iter().map(ToString::to_string).collect();
+    let text = format!(
+        "  with the changes of {}, on which {id} is built",
+        tasks.join(", ")
+    );
+    ui.line(&Line::of(Style::Dim, text))
 }
 
 /// What git shows of it, or merges. Its diff has no file that it does not know yet.
@@ -155,6 +175,7 @@ mod tests {
             branch: branch.map(str::to_owned),
             left_alone: None,
             files,
+            with: Vec::new(),
         };
         let branch = Some("orchestra/task_001");
         let says = |done, makes_files| next(&done, makes_files).unwrap_or_default();

@@ -11,7 +11,10 @@ use crate::{
     client::Client,
     error::{Error, Result},
     exit::Exit,
-    json::task::{Attempt, Task, Workplace},
+    json::{
+        attempt::Attempt,
+        task::{Task, Workplace},
+    },
     stored,
     ui::{
         Ui,

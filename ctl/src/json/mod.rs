@@ -2,6 +2,7 @@
 //! that text output is made from as well, so that both always say the same.
 
 pub mod account;
+pub mod attempt;
 pub mod budget;
 pub mod event;
 pub mod fleet;

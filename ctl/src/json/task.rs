@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_proto::{convert, v1};
 use orchestra_types::{
-    Artifact, Exit, Failure, FailureCode, Fault, OnDependencyFailure, Outcome, Place, Priority,
-    ScheduleId, SetUp, ShellCommand, TaskId, TaskSpec, TaskStatus, Usage,
+    Failure, FailureCode, Fault, OnDependencyFailure, Place, Priority, ScheduleId, SetUp,
+    ShellCommand, TaskId, TaskSpec, TaskStatus, Usage,
 };
 use serde::Serialize;
 
 use super::{
+    attempt::Attempt,
     budget::{BudgetDocument, SpentDocument},
     manifest::Changes,
     manifest::File,
@@ -114,6 +115,31 @@ pub struct Task {
     pub not_before: Option<Time>,
     /// Its attempts, oldest first.
     pub attempts: Option<Vec<Attempt>>,
+    /// Changes of earlier tasks that its result builds on.
+    #[serde(skip)]
+    pub earlier: Vec<Earlier>,
+}
+
+/// A change that a result builds on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// The task that made it; none for all of them together.
+    pub task: Option<TaskId>,
+    /// What it is.
+    pub change: orchestra_repo::Earlier,
+}
+
+impl From<v1::Earlier> for Earlier {
+    fn from(wire: v1::Earlier) -> Self {
+        Self {
+            task: Some(TaskId(wire.task_id)).filter(|task| task.0 > 0),
+            change: orchestra_repo::Earlier {
+                start: wire.start,
+                commit: wire.commit,
+                applied: wire.applied,
+            },
+        }
+    }
 }
 
 /// Why something is as it is.
@@ -135,7 +161,7 @@ pub struct Reason {
 
 impl Reason {
     /// The failure of a task, or of one of its attempts.
-    fn of(task: TaskId, failure: Failure) -> Self {
+    pub(super) fn of(task: TaskId, failure: Failure) -> Self {
         Self {
             code: failure.code,
             message: failure.message,
@@ -238,43 +264,6 @@ impl From<Place> for Workplace {
     }
 }
 
-/// One run of a task on one worker.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Attempt {
-    /// Counts from 1.
-    pub number: u32,
-    /// The runner.
-    pub runner: Option<String>,
-    /// The worker.
-    pub worker: Option<String>,
-    /// When it was given to the worker.
-    pub assigned_at: Time,
-    /// When the CLI started.
-    pub started_at: Option<Time>,
-    /// When its result was complete.
-    pub finished_at: Option<Time>,
-    /// How the CLI's process ended; null while it runs.
-    pub exit: Option<Exit>,
-    /// Why it is not a success.
-    pub reason: Option<Reason>,
-    /// The model that answered.
-    pub model: Option<String>,
-    /// The CLI's own session.
-    pub session: Option<String>,
-    /// Tokens and cost.
-    pub usage: Option<Usage>,
-    /// Counts of changed files.
-    pub changes: Option<Changes>,
-    /// The final text, cut.
-    pub result: Option<String>,
-    /// The branch of its result.
-    pub branch: Option<String>,
-    /// The commit of its result.
-    pub commit: Option<String>,
-    /// What is stored at the head.
-    pub artifacts: Vec<Artifact>,
-}
-
 impl Task {
     /// Whether it goes no further without a person: it has ended, or the task before it has failed.
     pub fn rests(&self) -> bool {
@@ -372,6 +361,7 @@ impl Task {
             not_before: wire.not_before_ms.map(Time::from_ms),
             description: spec.description,
             attempts,
+            earlier: wire.earlier.into_iter().map(Into::into).collect(),
         })
     }
 
@@ -397,50 +387,6 @@ impl Task {
     }
 }
 
-impl Attempt {
-    fn read(task: TaskId, wire: v1::Attempt) -> Result<Self> {
-        let outcome = wire
-            .outcome
-            .map(Outcome::try_from)
-            .transpose()
-            .map_err(refused)?;
-        let open = Self {
-            number: wire.number,
-            runner: some(wire.runner),
-            worker: some(wire.worker),
-            assigned_at: Time::from_ms(wire.assigned_at_ms),
-            started_at: wire.started_at_ms.map(Time::from_ms),
-            finished_at: wire.finished_at_ms.map(Time::from_ms),
-            exit: None,
-            reason: None,
-            model: None,
-            session: None,
-            usage: None,
-            changes: None,
-            result: None,
-            branch: None,
-            commit: None,
-            artifacts: Vec::new(),
-        };
-        Ok(match outcome {
-            None => open,
-            Some(outcome) => Self {
-                exit: Some(outcome.exit),
-                reason: outcome.failure.map(|failure| Reason::of(task, failure)),
-                model: some(outcome.model),
-                session: some(outcome.session),
-                usage: Some(outcome.usage),
-                changes: Some(outcome.files.into()),
-                result: some(outcome.text),
-                branch: some(outcome.branch),
-                commit: some(outcome.commit),
-                artifacts: outcome.artifacts,
-                ..open
-            },
-        })
-    }
-}
-
 fn total_usage(attempts: &[Attempt]) -> Usage {
     attempts
         .iter()
@@ -450,7 +396,7 @@ fn total_usage(attempts: &[Attempt]) -> Usage {
 
 #[cfg(test)]
 mod tests {
-    use orchestra_types::{ArtifactKind, CopiedFile, Digest};
+    use orchestra_types::{Artifact, ArtifactKind, CopiedFile, Digest};
 
     use super::*;
     use crate::ui::again::Again;

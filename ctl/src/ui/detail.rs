@@ -17,7 +17,8 @@ use super::{
     wrap::At,
 };
 use crate::json::{
-    task::{Attempt, Reason, SetUpDocument, Task, Workplace},
+    attempt::Attempt,
+    task::{Reason, SetUpDocument, Task, Workplace},
     time::Time,
 };
 
@@ -174,6 +175,20 @@ fn facts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Lin
     fact("fallback", task.fallback.join(", "));
     fact("after", ids(&task.after));
     fact("waits for", ids(&task.waits_for));
+    let latest = task.latest();
+    fact(
+        "built on",
+        latest.map(|a| ids(&a.built_on)).unwrap_or_default(),
+    );
+    let left_out = latest
+        .map(|a| ids(&a.left_out))
+        .filter(|ids| !ids.is_empty());
+    fact(
+        "left out",
+        left_out
+            .map(|ids| format!("{ids}: conflicting changes"))
+            .unwrap_or_default(),
+    );
     if !task.after.is_empty() && task.on_dependency_failure != OnDependencyFailure::Block {
         fact("if failed", task.on_dependency_failure.to_string());
     }

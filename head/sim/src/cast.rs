@@ -384,6 +384,7 @@ fn outcome() -> Outcome {
         files: ManifestSummary::default(),
         branch: String::new(),
         commit: String::new(),
+        built_on: Default::default(),
         artifacts: Vec::new(),
         started_at: Timestamp(0),
         finished_at: Timestamp(0),

@@ -3,8 +3,8 @@ use std::{fs, path::Path, process::Command, time::Duration};
 use orchestra_config::StateDir;
 use orchestra_repo::Checkout;
 use orchestra_types::{
-    Artifact, ArtifactKind, AttemptId, Digest, Exit, ManifestSummary, Outcome, Place, ProjectRef,
-    TaskId, TaskSpec, TaskStatus, Timestamp, Usage,
+    Artifact, ArtifactKind, AttemptId, BuiltOn, Digest, Exit, ManifestSummary, Outcome, Place,
+    ProjectRef, TaskId, TaskSpec, TaskStatus, Timestamp, Usage,
 };
 
 use super::{ApplyResult, Facts, Here, put_in_place};
@@ -96,6 +96,7 @@ fn facts(dir: &Path, base: String, commit: String, bundle: Digest, apply: bool) 
         files: ManifestSummary::default(),
         branch: "orchestra/task_001".to_owned(),
         commit,
+        built_on: BuiltOn::default(),
         artifacts: vec![Artifact {
             kind: ArtifactKind::Bundle,
             digest: bundle,
@@ -105,6 +106,7 @@ fn facts(dir: &Path, base: String, commit: String, bundle: Digest, apply: bool) 
         finished_at: Timestamp(2),
     };
     Facts {
+        attempts: Vec::new(),
         earlier: Vec::new(),
         spec,
         outcome,

@@ -305,6 +305,7 @@ fn unreadable(why: &Refused, time_ms: u64) -> Outcome {
         files: ManifestSummary::default(),
         branch: String::new(),
         commit: String::new(),
+        built_on: Default::default(),
         artifacts: Vec::new(),
         started_at: Timestamp(time_ms),
         finished_at: Timestamp(time_ms),

@@ -6,7 +6,7 @@ use orchestra_types::{
     ApplyResult, AttemptId, Exit, Failure, Outcome, TaskId, TaskSpec, Timestamp, Usage, limits,
 };
 
-use crate::{engine::View, store::Result};
+use crate::{earlier, engine::View, store::Result};
 
 /// Descriptions and commands in lists are cut to this many bytes.
 const LIST_TEXT_BYTES_MAX: usize = 4 * 1024;
@@ -24,7 +24,17 @@ pub(super) fn task(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
             Ok(attempt(&row, outcome))
         })
         .collect();
+    let number = found.row.attempts;
+    let latest = view.store.outcome(AttemptId { task: id, number })?;
+    let latest = latest.and_then(|row| row.result.ok());
+    let earlier = latest.map(|outcome| earlier::below(view, &spec, &outcome.built_on));
     let mut task = with_spec(&found, spec);
+    task.earlier = earlier
+        .transpose()?
+        .unwrap_or_default()
+        .into_iter()
+        .map(Into::into)
+        .collect();
     task.attempts = attempts?;
     if let Some((budget, spent)) = view.core.budget(id) {
         task.budget = convert::budget_to_wire(budget);
@@ -80,6 +90,7 @@ fn with_spec(view: &TaskView<'_>, mut spec: TaskSpec) -> v1::Task {
         not_before_ms: not_before(&row.state, row.created_at),
         budget: None,
         spent: None,
+        earlier: Vec::new(),
     }
 }
 
@@ -143,6 +154,7 @@ pub(super) fn without_result(row: &AttemptRow, at: Timestamp, failure: Failure) 
         files: orchestra_types::ManifestSummary::default(),
         branch: String::new(),
         commit: String::new(),
+        built_on: Default::default(),
         artifacts: Vec::new(),
         started_at: row.started_at.unwrap_or(row.assigned_at),
         finished_at: at,

@@ -230,6 +230,7 @@ fn outcome() -> Outcome {
         files: ManifestSummary::default(),
         branch: "orchestra/task_002".to_owned(),
         commit: "b".repeat(40),
+        built_on: Default::default(),
         artifacts: vec![artifact(ArtifactKind::Patch)],
         started_at: Timestamp(6),
         finished_at: Timestamp(7),

@@ -277,6 +277,7 @@ pub fn finished(text: &str) -> report::Body {
         files: ManifestSummary::default(),
         branch: String::new(),
         commit: String::new(),
+        built_on: Default::default(),
         artifacts: Vec::new(),
         started_at: Timestamp(1),
         finished_at: Timestamp(2),

@@ -106,8 +106,10 @@ impl Bench {
         Ok(Workspace::create(&Plan {
             cache: &self.cache,
             commit: &self.commit,
+            start: &self.commit,
             head: &self.commit,
             branch: BRANCH,
+            others: &[],
             dir: &place.join("agent"),
             git_dir: &place.join("own"),
         })?)

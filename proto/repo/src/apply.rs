@@ -1,25 +1,31 @@
 //! Puts a change into the user's work tree: all of it or nothing, and never over anything that
-//! is not committed.
+//! is not committed, unless the attempt started from just that.
 
 mod check;
+mod earlier;
+mod here;
 mod write;
 
 use std::{collections::BTreeSet, path::Path};
 
+use here::Here;
+
 use crate::{
     checkout::Checkout,
     error::Error,
-    git::{Input, check_commit, records},
+    git::{Input, check_commit},
     import::check_branch,
     lock,
     manifest::{Raw, Renames, diff},
-    names::shown,
+    merge::{Merge, merge},
+    names::{listed, shown},
     quarantine::{Quarantine, has_commit},
+    snapshot::commit_tree,
 };
 
+pub use earlier::Earlier;
+
 const CHANGE_REF: &str = "refs/orchestra/change";
-/// How many paths an error names.
-const NAMED_MAX: usize = 10;
 
 /// A change that an attempt made.
 #[derive(Clone, Copy, Debug)]
@@ -30,22 +36,30 @@ pub struct Change<'a> {
     pub branch: &'a str,
     /// The commit that the branch must be.
     pub commit: &'a str,
-    /// The commit that the attempt started from.
-    pub base: &'a str,
+    /// The snapshot that the attempt started from.
+    pub start: &'a str,
+    /// Changes of earlier tasks that it builds on. Those that are not in the work tree come with it.
+    pub earlier: &'a [Earlier],
 }
 
 /// What was applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// How many files now are as the change has them.
     pub files: u64,
+    /// For each of the earlier changes whether it was in the work tree already.
+    pub was_in: Vec<bool>,
 }
 
 /// Why a change was not applied. The work tree is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// What happened in the repository since contradicts the change.
-    #[error("the change conflicts with later {} in {}", later(branch), list(paths))]
+    #[error(
+        "the change conflicts with later {} in {}",
+        later(branch),
+        listed(paths)
+    )]
     Conflict {
         /// The files.
         paths: Vec<String>,
@@ -55,7 +69,7 @@ pub enum ApplyError {
     /// Files have edits that are not committed, or untracked files are in the way.
     #[error(
         "uncommitted edits or untracked files are in the way in {}; commit them, then apply again",
-        list(paths)
+        listed(paths)
     )]
     InTheWay {
         /// The files.
@@ -81,18 +95,9 @@ fn later(branch: &Option<String>) -> &'static str {
     }
 }
 
-fn list(paths: &[String]) -> String {
-    let named = paths.iter().take(NAMED_MAX).map(|p| format!("`{p}`"));
-    let mut text = named.collect::<Vec<_>>().join(", ");
-    if paths.len() > NAMED_MAX {
-        text.push_str(&format!(" and {} more", paths.len() - NAMED_MAX));
-    }
-    text
-}
-
 /// Puts the change into the user's work tree. The index, HEAD and all branches stay as they are.
-/// Where HEAD has moved on since the attempt started, the two are merged. Applying again what is
-/// there already is no error.
+/// Where the work tree is other than what the attempt started from, the two are merged. Applying again
+/// what is there already is no error.
 ///
 /// # Errors
 /// See [`ApplyError`]; nothing was touched then.
@@ -100,22 +105,150 @@ pub fn apply(checkout: &Checkout, change: &Change<'_>) -> Result<Applied, ApplyE
     // One at a time: another change must not be written between the check and the moves.
     let _lock = lock::exclusive(&checkout.git_dir().join("orchestra-apply.lock"))?;
     let quarantine = receive(checkout, change)?;
-    let old = head_tree(checkout, &quarantine)?;
-    let new = target_tree(checkout, &quarantine, change, &old)?;
-    let files = diff(quarantine.git(), &old, &new, Renames::Ignore)?;
-    check::refuse_unsafe(&quarantine, &files)?;
-    let todo = check::require_clean(checkout, &quarantine, &files)?;
-    write::write(checkout, &quarantine, &new, &todo)?;
+    let work = Work {
+        head: head_tree(checkout, &quarantine)?,
+        earlier: earlier::read(quarantine.git(), change.earlier)?,
+        whole: diff(
+            quarantine.git(),
+            change.start,
+            change.commit,
+            Renames::Ignore,
+        )?,
+        checkout,
+        quarantine: &quarantine,
+        change,
+    };
+    let aim = work.aim()?;
+    check::refuse_unsafe(&quarantine, &aim.files)?;
+    let todo = check::require_clean(quarantine.git(), &aim.here, &aim.files, &aim.bases)?;
+    write::write(checkout, &quarantine, &aim.new, &todo)?;
     Ok(Applied {
-        files: files.len() as u64,
+        files: work.changed(&aim)?,
+        was_in: aim.was_in,
     })
+}
+
+/// What is known before the work tree is looked at.
+struct Work<'a> {
+    checkout: &'a Checkout,
+    quarantine: &'a Quarantine,
+    change: &'a Change<'a>,
+    /// HEAD's tree.
+    head: String,
+    earlier: Vec<earlier::Read>,
+    /// The change since the snapshot.
+    whole: Vec<Raw>,
+}
+
+/// What the work tree shall become.
+struct Aim<'a> {
+    here: Here,
+    was_in: Vec<bool>,
+    /// The commits that what is there and the change both began from.
+    bases: Vec<&'a str>,
+    /// The tree.
+    new: String,
+    /// What differs.
+    files: Vec<Raw>,
+}
+
+impl<'a> Work<'a> {
+    /// Merges what is there with the change. A merge may lead to other paths, where files were renamed:
+    /// then what is there is looked at as well.
+    fn aim(&self) -> Result<Aim<'a>, ApplyError> {
+        let earlier = self.earlier.iter().flat_map(|e| paths(&e.files));
+        let mut touched: BTreeSet<Vec<u8>> = paths(&self.whole).chain(earlier).collect();
+        let aim = self.aim_at(&touched)?;
+        let before = touched.len();
+        touched.extend(paths(&aim.files));
+        match touched.len() == before {
+            true => Ok(aim),
+            false => self.aim_at(&touched),
+        }
+    }
+
+    fn aim_at(&self, touched: &BTreeSet<Vec<u8>>) -> Result<Aim<'a>, ApplyError> {
+        let (git, change) = (self.quarantine.git(), self.change);
+        let here = Here::read(self.checkout, self.quarantine, &self.head, touched)?;
+        let head = self.checkout.head();
+        let was_in = earlier::are_in(git, head, &here.tree, change.earlier, &self.earlier)?;
+        let mut bases = vec![change.start];
+        let present = change.earlier.iter().zip(&was_in).filter(|(_, is)| **is);
+        bases.extend(present.map(|(earlier, _)| earlier.commit.as_str()));
+        let new = self.merged(&here, &bases)?;
+        let files = diff(git, &here.tree, &new, Renames::Ignore)?;
+        Ok(Aim {
+            here,
+            was_in,
+            bases,
+            new,
+            files,
+        })
+    }
+
+    /// The tree that the work tree shall have: the change's own, or merged with what is there.
+    fn merged(&self, here: &Here, bases: &[&str]) -> Result<String, ApplyError> {
+        let (git, change) = (self.quarantine.git(), self.change);
+        let tree = |commit: &str| git.line(&["rev-parse", &format!("{commit}^{{tree}}")]);
+        if bases == [change.start] && tree(change.start)? == here.tree {
+            return Ok(tree(change.commit)?);
+        }
+        // What is there on top of the bases, so that they are what both sides started from.
+        let ours = commit_tree(git, &here.tree, bases, b"work tree\n")?;
+        match merge(git, &ours, change.commit)? {
+            Merge::Tree(tree) => Ok(tree),
+            Merge::Conflict(paths) => Err(self.conflict(here, &paths)?),
+        }
+    }
+
+    /// What the two sides disagree about. Where it is edits that are not committed, it is those that
+    /// stand in the way.
+    fn conflict(&self, here: &Here, paths: &BTreeSet<Vec<u8>>) -> Result<ApplyError, Error> {
+        let mut edited = check::uncommitted(self.checkout)?;
+        edited.extend(here.uncommitted.iter().cloned());
+        let named = |path: &Vec<u8>| shown(path);
+        let in_the_way: Vec<String> = paths.intersection(&edited).map(named).collect();
+        Ok(if in_the_way.is_empty() {
+            ApplyError::Conflict {
+                paths: paths.iter().map(named).collect(),
+                branch: self
+                    .checkout
+                    .has_own_repository()
+                    .then(|| self.change.branch.to_owned()),
+            }
+        } else {
+            ApplyError::InTheWay { paths: in_the_way }
+        })
+    }
+
+    /// How many files of the change are other than in HEAD now; those of earlier changes that were there
+    /// before it do not count.
+    fn changed(&self, aim: &Aim<'_>) -> Result<u64, Error> {
+        let git = self.quarantine.git();
+        let differs = |from: &str, to: &str| diff(git, from, to, Renames::Find);
+        let mut files: BTreeSet<Vec<u8>> = paths(&differs(&self.head, &aim.new)?).collect();
+        let each = self.change.earlier.iter().zip(&self.earlier);
+        for ((earlier, read), _) in each.zip(&aim.was_in).filter(|(_, is)| **is) {
+            let since = differs(&earlier.commit, self.change.commit)?;
+            let since: BTreeSet<Vec<u8>> = paths(&since).collect();
+            let others = paths(&read.files).filter(|path| !since.contains(path));
+            for path in others {
+                files.remove(&path);
+            }
+        }
+        Ok(files.len() as u64)
+    }
+}
+
+fn paths(files: &[Raw]) -> impl Iterator<Item = Vec<u8>> + '_ {
+    files.iter().map(|file| file.path.clone())
 }
 
 /// Takes the change into a repository that vanishes, its objects checked.
 fn receive(checkout: &Checkout, change: &Change<'_>) -> Result<Quarantine, ApplyError> {
     check_branch(change.branch)?;
     check_commit(change.commit)?;
-    check_commit(change.base)?;
+    check_commit(change.start)?;
     let quarantine = Quarantine::new(checkout.format(), &[checkout.objects()])?;
     quarantine.take(
         change.bundle,
@@ -129,8 +262,8 @@ fn receive(checkout: &Checkout, change: &Change<'_>) -> Result<Quarantine, Apply
     if quarantine.git().line(&["rev-parse", CHANGE_REF])? != change.commit {
         return Err(missing(change.commit).into());
     }
-    if !has_commit(quarantine.git(), change.base)? {
-        return Err(missing(change.base).into());
+    if !has_commit(quarantine.git(), change.start)? {
+        return Err(missing(change.start).into());
     }
     Ok(quarantine)
 }
@@ -142,70 +275,6 @@ fn head_tree(checkout: &Checkout, quarantine: &Quarantine) -> Result<String, Err
             .line(&["rev-parse", &format!("{head}^{{tree}}")]),
         None => quarantine.git().line_of(&["mktree"], Input::Bytes(b"")),
     }
-}
-
-/// The tree that the work tree shall have: the change's own, or merged with what came since.
-fn target_tree(
-    checkout: &Checkout,
-    quarantine: &Quarantine,
-    change: &Change<'_>,
-    head_tree: &str,
-) -> Result<String, ApplyError> {
-    let git = quarantine.git();
-    let tree = |commit: &str| git.line(&["rev-parse", &format!("{commit}^{{tree}}")]);
-    if tree(change.base)? == head_tree {
-        return Ok(tree(change.commit)?);
-    }
-    // HEAD's files on top of the base, so that the base is what both sides started from.
-    let ours = git
-        .clone()
-        .identity("Orchestra", "orchestra@orchestra.invalid", 0)
-        .line_of(
-            &["commit-tree", head_tree, "-p", change.base],
-            Input::Bytes(b"HEAD\n"),
-        )?;
-    let args = [
-        "merge-tree",
-        "--write-tree",
-        "-z",
-        "--name-only",
-        "--no-messages",
-        &ours,
-        change.commit,
-    ];
-    let ended = git.ended(&args, Input::Nothing)?;
-    let mut fields = records(&ended.value);
-    let merged = fields.next().map(shown);
-    match (ended.code, merged) {
-        (0, Some(tree)) => Ok(tree),
-        (1, Some(_)) => Err(conflict(checkout, fields.collect(), change.branch)?),
-        (code, _) => Err(Error::Git {
-            command: "merge-tree".to_owned(),
-            status: format!("exit code {code}"),
-            stderr: ended.stderr,
-        }
-        .into()),
-    }
-}
-
-/// What the two sides disagree about. The attempt may have started from edits that are not
-/// committed: then it is those that stand in the way, and no commit came later.
-fn conflict(
-    checkout: &Checkout,
-    paths: BTreeSet<&[u8]>,
-    branch: &str,
-) -> Result<ApplyError, Error> {
-    let named = |paths: &mut dyn Iterator<Item = &[u8]>| paths.map(shown).collect::<Vec<_>>();
-    let edited = check::uncommitted(checkout)?;
-    let in_the_way = named(&mut paths.iter().copied().filter(|p| edited.contains(*p)));
-    Ok(if in_the_way.is_empty() {
-        ApplyError::Conflict {
-            paths: named(&mut paths.into_iter()),
-            branch: checkout.has_own_repository().then(|| branch.to_owned()),
-        }
-    } else {
-        ApplyError::InTheWay { paths: in_the_way }
-    })
 }
 
 /// One file to write or delete.

@@ -52,7 +52,8 @@ pub struct Collected {
     pub manifest: Manifest,
     /// The change as a patch; empty when nothing changed.
     pub patch: PathBuf,
-    /// The change as a bundle that holds `branch`; none when nothing changed.
+    /// The change as a bundle that holds `branch`, with the changes that it builds on; none when there is
+    /// neither.
     pub bundle: Option<PathBuf>,
     /// The attempt's branch.
     pub branch: String,
@@ -299,7 +300,7 @@ impl Workspace {
     /// A bundle that builds on the user's own commit, so that it can be taken wherever that is.
     fn bundle(&self, git: &Git, commit: &str, out: &Path) -> Result<Option<PathBuf>> {
         let to = out.join("change.bundle");
-        if commit == self.base {
+        if commit == self.start {
             return match fs::remove_file(&to) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     Err(error).at("remove", &to)

@@ -144,7 +144,12 @@ fn commit(git: &Git) -> Result<String> {
     {
         return Ok(head.clone());
     }
-    let commit = commit_tree(git, &tree, head.as_deref(), b"State of the directory\n")?;
+    let commit = commit_tree(
+        git,
+        &tree,
+        head.as_deref().as_slice(),
+        b"State of the directory\n",
+    )?;
     git.output(&["update-ref", "HEAD", &commit])?;
     Ok(commit)
 }

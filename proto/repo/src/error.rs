@@ -112,6 +112,12 @@ pub enum Error {
         /// The branch.
         branch: String,
     },
+    /// Two changes that do not go together.
+    #[error("the changes conflict in {}", crate::listed(paths))]
+    Conflict {
+        /// The files.
+        paths: Vec<String>,
+    },
     /// A text that is not a commit id.
     #[error("`{text}` is not a commit id")]
     BadCommit {

@@ -7,7 +7,8 @@ use orchestra_types::TaskId;
 use crate::{
     checkout::Checkout,
     error::{Error, IoContext, Result},
-    git::{Git, Input},
+    git::Git,
+    merge::contains,
     quarantine::{fetch, has_commit},
 };
 
@@ -80,11 +81,6 @@ fn head_of(git: &Git, bundle: &Path, full: &str) -> Result<String> {
     ];
     let line = git.line(&args)?;
     Ok(line.split(' ').next().unwrap_or_default().to_owned())
-}
-
-fn contains(git: &Git, tip: &str, commit: &str) -> Result<bool> {
-    let args = ["merge-base", "--is-ancestor", commit, tip];
-    Ok(git.ended(&args, Input::Nothing)?.code == 0)
 }
 
 /// Refuses what is not a plain name below `orchestra/`.

@@ -12,6 +12,7 @@
 
 mod absent;
 mod apply;
+mod base;
 mod beneath;
 mod cache;
 mod checkout;
@@ -26,6 +27,7 @@ mod index;
 mod lock;
 mod look;
 mod manifest;
+mod merge;
 mod names;
 mod quarantine;
 pub mod scan;
@@ -36,7 +38,8 @@ mod spread;
 mod stage;
 mod workspace;
 
-pub use apply::{Applied, ApplyError, Change, apply};
+pub use apply::{Applied, ApplyError, Change, Earlier, apply};
+pub use base::{Base, Predecessor};
 pub use cache::Cache;
 pub use checkout::{Checkout, project_ref};
 pub use collect::{Collect, Collected};
@@ -44,6 +47,7 @@ pub use directory::{DIRECTORY_BYTES_MAX, DIRECTORY_FILES_MAX};
 pub use error::{Error, GIT_MIN, Result};
 pub use ignored::{Ignored, Put, put_ignored};
 pub use import::{import_branch, task_branch};
+pub use names::listed;
 pub use scratch::scratch;
 pub use snapshot::{Bundled, Snapshot};
 pub use spread::spread;

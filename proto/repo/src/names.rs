@@ -1,5 +1,8 @@
 //! Names that must never be written or followed, whatever a tree says.
 
+/// How many paths a sentence names.
+const LISTED_MAX: usize = 10;
+
 /// Why a path is refused, or `None` when it may be used below a work tree.
 pub(crate) fn refusal(path: &[u8]) -> Option<&'static str> {
     if path.is_empty() || path.starts_with(b"/") || path.contains(&0) {
@@ -70,6 +73,20 @@ pub(crate) fn link_stays_inside(path: &[u8], target: &[u8]) -> bool {
 /// A path for people.
 pub(crate) fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
+}
+
+/// Paths for a sentence; of many, the first ones.
+#[must_use]
+pub fn listed(paths: &[String]) -> String {
+    let named = paths
+        .iter()
+        .take(LISTED_MAX)
+        .map(|path| format!("`{path}`"));
+    let mut text = named.collect::<Vec<_>>().join(", ");
+    if paths.len() > LISTED_MAX {
+        text.push_str(&format!(" and {} more", paths.len() - LISTED_MAX));
+    }
+    text
 }
 
 #[cfg(test)]

@@ -76,7 +76,12 @@ impl Checkout {
         let (commit, dirty) = match head {
             Some(head) if head_tree.as_ref() == Some(&tree) => (head.to_owned(), false),
             Some(_) | None => (
-                commit_tree(quarantine.git(), &tree, head, b"Uncommitted work\n")?,
+                commit_tree(
+                    quarantine.git(),
+                    &tree,
+                    head.as_slice(),
+                    b"Uncommitted work\n",
+                )?,
                 true,
             ),
         };
@@ -103,14 +108,15 @@ impl Checkout {
     }
 }
 
-/// A commit of ours: the same tree on the same parent gives the same one.
+/// A commit of ours: the same tree on the same parents gives the same one. Its time is that of the
+/// last parent.
 pub(crate) fn commit_tree(
     git: &Git,
     tree: &str,
-    parent: Option<&str>,
+    parents: &[&str],
     message: &[u8],
 ) -> Result<String> {
-    let date = match parent {
+    let date = match parents.last() {
         Some(parent) => commit_date(git, parent)?,
         None => NO_DATE,
     };
@@ -118,7 +124,7 @@ pub(crate) fn commit_tree(
         .clone()
         .identity("Orchestra", "orchestra@orchestra.invalid", date);
     let mut args = vec!["commit-tree", tree];
-    args.extend(parent.iter().flat_map(|p| ["-p", *p]));
+    args.extend(parents.iter().flat_map(|p| ["-p", *p]));
     git.line_of(&args, Input::Bytes(message))
 }
 

@@ -14,10 +14,13 @@ use crate::{
     import::check_branch,
     index::copy_with_time,
     manifest::{Renames, diff},
+    merge::{Merge, contains, merge},
+    names::shown,
     quarantine::{init_bare, init_clone},
 };
 
 pub(crate) const BASE_REF: &str = "refs/orchestra/base";
+const START_REF: &str = "refs/orchestra/start";
 pub(crate) const HEAD_REF: &str = "refs/orchestra/head";
 
 /// What an agent's own git needs to make commits.
@@ -41,12 +44,16 @@ const REFS: [&str; 2] = [
 pub struct Plan<'a> {
     /// Where the objects are.
     pub cache: &'a Cache,
-    /// The commit to start from.
+    /// The commit whose files it has: the snapshot, with the changes of earlier tasks if there are any.
     pub commit: &'a str,
-    /// The user's commit below it; empty where there is none.
+    /// The snapshot itself.
+    pub start: &'a str,
+    /// The user's commit below the snapshot; empty where there is none.
     pub head: &'a str,
     /// The attempt's branch: `orchestra/task_001`.
     pub branch: &'a str,
+    /// Branches of earlier tasks, and their commits, for the agent to look at.
+    pub others: &'a [(String, String)],
     /// The agent's directory: new, or empty.
     pub dir: &'a Path,
     /// The worker's own git directory: new, and not below `dir`.
@@ -59,6 +66,7 @@ pub struct Workspace {
     pub(crate) dir: PathBuf,
     pub(crate) git_dir: PathBuf,
     pub(crate) base: String,
+    pub(crate) start: String,
     pub(crate) head: Option<String>,
     pub(crate) branch: String,
 }
@@ -73,6 +81,7 @@ impl Workspace {
     /// the caller removes both directories.
     pub fn create(plan: &Plan<'_>) -> Result<Self> {
         check_commit(plan.commit)?;
+        check_commit(plan.start)?;
         check_branch(plan.branch)?;
         if !plan.cache.has(plan.commit)? {
             return Err(Error::MissingCommit {
@@ -88,11 +97,12 @@ impl Workspace {
             dir,
             git_dir,
             base: plan.commit.to_owned(),
+            start: plan.start.to_owned(),
             head: (!plan.head.is_empty()).then(|| plan.head.to_owned()),
             branch: plan.branch.to_owned(),
         };
         workspace.make_own(plan.cache)?;
-        workspace.make_clone(plan.cache)?;
+        workspace.make_clone(plan.cache, plan.others)?;
         Ok(workspace)
     }
 
@@ -114,6 +124,8 @@ impl Workspace {
         };
         Ok(Self {
             dir: std::path::absolute(dir).at("find", dir)?,
+            // An earlier version wrote none: then there was no other.
+            start: find(&named(START_REF)).unwrap_or(base).to_owned(),
             base: base.to_owned(),
             head: find(&named(HEAD_REF)).map(str::to_owned),
             branch: branch.to_owned(),
@@ -122,16 +134,28 @@ impl Workspace {
     }
 
     /// Puts the files of a commit in place of those of the base, as if the agent had changed them and
-    /// not committed: what is collected later is still the change since the base.
+    /// not committed: what is collected later is still the change since the base. Where the commit does
+    /// not come after the base, the two are merged.
     ///
     /// # Errors
-    /// When the cache that the workspace was made from does not have the commit, or the disk refuses.
+    /// When the cache that the workspace was made from does not have the commit, the two conflict, or the
+    /// disk refuses.
     pub fn carry_on(&self, commit: &str) -> Result<()> {
         check_commit(commit)?;
+        let files = match contains(&self.bare(), commit, &self.base)? {
+            true => commit.to_owned(),
+            false => match merge(&self.bare(), &self.base, commit)? {
+                Merge::Tree(tree) => tree,
+                Merge::Conflict(paths) => {
+                    let paths = paths.iter().map(|path| shown(path)).collect();
+                    return Err(Error::Conflict { paths });
+                }
+            },
+        };
         self.unmark_settled()?;
         let carried = self.carried();
-        fs::write(&carried, commit).at("write", &carried)?;
-        self.git().output(&["read-tree", "--reset", "-u", commit])?;
+        fs::write(&carried, &files).at("write", &carried)?;
+        self.git().output(&["read-tree", "--reset", "-u", &files])?;
         Ok(())
     }
 
@@ -186,7 +210,7 @@ impl Workspace {
         &self.dir
     }
 
-    /// The commit that it started from.
+    /// The commit that its files began as.
     #[must_use]
     pub fn base(&self) -> &str {
         &self.base
@@ -213,9 +237,10 @@ impl Workspace {
         let git = init_bare(&self.git_dir, &self.branch, cache.format(), &lenders)?;
         keep_bytes(&self.git_dir)?;
         let mut refs = format!(
-            "create {BASE_REF} {0}\ncreate {1} {0}\n",
+            "create {BASE_REF} {0}\ncreate {1} {0}\ncreate {START_REF} {2}\n",
             self.base,
-            self.full_branch()
+            self.full_branch(),
+            self.start
         );
         if let Some(head) = &self.head {
             refs.push_str(&format!("create {HEAD_REF} {head}\n"));
@@ -243,9 +268,15 @@ impl Workspace {
             .map(drop)
     }
 
-    fn make_clone(&self, cache: &Cache) -> Result<()> {
+    fn make_clone(&self, cache: &Cache, others: &[(String, String)]) -> Result<()> {
         let git = init_clone(&self.dir, &self.branch, cache.format(), &[cache.objects()])?;
-        git.output(&["update-ref", &self.full_branch(), &self.base])?;
+        let mut refs = format!("create {} {}\n", self.full_branch(), self.base);
+        for (branch, commit) in others {
+            check_branch(branch)?;
+            check_commit(commit)?;
+            refs.push_str(&format!("create refs/heads/{branch} {commit}\n"));
+        }
+        git.output_of(&["update-ref", "--stdin"], Input::Bytes(refs.as_bytes()))?;
         let config = self.dir.join(".git/config");
         OpenOptions::new()
             .append(true)

@@ -1,8 +1,8 @@
 //! How attempts ended.
 
-use orchestra_types::{Exit, Failure, FailureCode, Outcome, Usage, limits};
+use orchestra_types::{BuiltOn, Exit, Failure, FailureCode, Outcome, TaskId, Usage, limits};
 
-use super::{Refused, Result, artifact, text, timestamp};
+use super::{Refused, Result, artifact, task_id, text, timestamp};
 use crate::v1;
 
 /// Longest message of a failure.
@@ -33,6 +33,11 @@ impl TryFrom<v1::Outcome> for Outcome {
             files: wire.files.map(Into::into).unwrap_or_default(),
             branch: text("branch", wire.branch, SHORT_MAX)?,
             commit: text("commit", wire.commit, SHORT_MAX)?,
+            built_on: wire
+                .built_on
+                .map(BuiltOn::try_from)
+                .transpose()?
+                .unwrap_or_default(),
             artifacts: artifacts.collect::<Result<_>>()?,
             started_at: timestamp(wire.started_at_ms),
             finished_at: timestamp(wire.finished_at_ms),
@@ -52,9 +57,40 @@ impl From<Outcome> for v1::Outcome {
             files: Some(outcome.files.into()),
             branch: outcome.branch,
             commit: outcome.commit,
+            built_on: (outcome.built_on != BuiltOn::default()).then(|| outcome.built_on.into()),
             artifacts: outcome.artifacts.into_iter().map(Into::into).collect(),
             started_at_ms: outcome.started_at.0,
             finished_at_ms: outcome.finished_at.0,
+        }
+    }
+}
+
+impl TryFrom<v1::BuiltOn> for BuiltOn {
+    type Error = Refused;
+
+    fn try_from(wire: v1::BuiltOn) -> Result<Self> {
+        let tasks = |ids: Vec<u64>| -> Result<Vec<TaskId>> {
+            if ids.len() > limits::AFTER_MAX {
+                let why = format!("more than {} tasks", limits::AFTER_MAX);
+                return Err(Refused::new("built_on", why));
+            }
+            ids.into_iter().map(|id| task_id("built_on", id)).collect()
+        };
+        Ok(Self {
+            commit: text("built_on", wire.commit, SHORT_MAX)?,
+            tasks: tasks(wire.tasks)?,
+            left_out: tasks(wire.left_out)?,
+        })
+    }
+}
+
+impl From<BuiltOn> for v1::BuiltOn {
+    fn from(built_on: BuiltOn) -> Self {
+        let ids = |tasks: Vec<TaskId>| tasks.into_iter().map(|task| task.0).collect();
+        Self {
+            commit: built_on.commit,
+            tasks: ids(built_on.tasks),
+            left_out: ids(built_on.left_out),
         }
     }
 }

@@ -27,7 +27,7 @@ pub use event::{Event, EventKind, Usage};
 pub use failure::{Failure, FailureCode, Fault};
 pub use id::{AttemptId, MachineId, ProjectId, RunnerName, ScheduleId, TaskId, WorkerId};
 pub use manifest::{FileChange, Manifest, ManifestEntry, ManifestSummary};
-pub use outcome::{ApplyResult, Exit, Outcome};
+pub use outcome::{ApplyResult, BuiltOn, Exit, Outcome};
 pub use schedule::Recurrence;
 pub use spec::{
     ContextFile, CopiedFile, OnDependencyFailure, Place, Priority, ProjectRef, SetUp, ShellCommand,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Artifact, Failure, ManifestSummary, Timestamp, Usage};
+use crate::{Artifact, Failure, ManifestSummary, TaskId, Timestamp, Usage};
 
 /// How the CLI's process ended. It does not say whether the agent succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,14 +42,37 @@ pub struct Outcome {
     pub files: ManifestSummary,
     /// The branch inside the bundle artifact; empty without one.
     pub branch: String,
-    /// The commit of the result; empty outside a repository or without a change.
+    /// The commit of the result; empty outside a repository, or without a change and anything that it
+    /// was built on.
     pub commit: String,
+    /// What it was built on.
+    pub built_on: BuiltOn,
     /// What is stored at the head.
     pub artifacts: Vec<Artifact>,
     /// When the CLI was started, by the worker's clock.
     pub started_at: Timestamp,
     /// When the result was complete, by the worker's clock.
     pub finished_at: Timestamp,
+}
+
+impl Outcome {
+    /// Whether there is a change of its own in the result, and not only what it was built on.
+    #[must_use]
+    pub fn has_own_change(&self) -> bool {
+        !self.commit.is_empty() && self.commit != self.built_on.commit
+    }
+}
+
+/// What an attempt's files began with besides the snapshot: the changes of tasks that its own comes after.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BuiltOn {
+    /// The snapshot with those changes, which the result is told from; empty where it is told from the
+    /// snapshot itself.
+    pub commit: String,
+    /// The tasks whose changes are in it.
+    pub tasks: Vec<TaskId>,
+    /// The tasks whose changes are not, because they conflict with it.
+    pub left_out: Vec<TaskId>,
 }
 
 /// What became of putting the change into the user's checkout.

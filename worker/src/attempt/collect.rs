@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::{
     aside,
+    earlier::Earlier,
     files::Files,
     record::{Ended, Phase},
     run::{Attempt, Error, Stage, blocking, chain, make_dir},
@@ -71,6 +72,7 @@ impl Attempt {
             files: changes.manifest.summary(),
             branch: changes.branch,
             commit: changes.commit,
+            built_on: Earlier::load(&self.files).into(),
             artifacts,
             started_at: ended.started_at,
             finished_at: clock::now(),

@@ -7,6 +7,7 @@
 //!                     events         the journal
 //!                     process/       the supervisor's: raw output, how it ended
 //!                     before         an in-place directory as it was
+//!                     earlier        which changes of earlier tasks it began with: JSON
 //!                     git/           the worker's own git directory
 //!                     results/       what is uploaded
 //!                     uncollected    why the agent's directory could not be collected, if so
@@ -98,6 +99,12 @@ impl Files {
     #[must_use]
     pub fn results(&self) -> PathBuf {
         self.dir.join("results")
+    }
+
+    /// What became of the changes of earlier tasks.
+    #[must_use]
+    pub fn earlier(&self) -> PathBuf {
+        self.dir.join("earlier")
     }
 
     /// There when the agent's directory could not be collected, so that it must not be removed.

@@ -2,12 +2,12 @@
 
 use orchestra_types::{Failure, FailureCode, runner::Readiness};
 
-use super::{environment, run::Attempt};
+use super::{earlier::Earlier, environment, run::Attempt};
 use crate::{
     cli::{self, Adapter, CommandLine, Launch},
     ports::Lease,
     process::{LOG_BYTES_MAX, Spawn},
-    prompt,
+    prompt::{self, Document},
 };
 
 impl Attempt {
@@ -24,7 +24,7 @@ impl Attempt {
         let prompt = match &info {
             // A command is no reader of context.
             Some(info) if !info.agentic => spec.description.clone(),
-            Some(_) | None => prompt::compose(&spec.description, &self.order.documents),
+            Some(_) | None => prompt::compose(&spec.description, &self.documents()),
         };
         let program = info.map(|info| info.path).unwrap_or_default();
         let launch = Launch {
@@ -39,6 +39,17 @@ impl Attempt {
         };
         let line = adapter.command(&launch)?;
         Ok((adapter, line))
+    }
+
+    /// What the agent is told besides the description.
+    fn documents(&self) -> Vec<Document> {
+        let earlier = Earlier::load(&self.files).document();
+        self.order
+            .documents
+            .iter()
+            .cloned()
+            .chain(earlier)
+            .collect()
     }
 
     /// Refuses a runner that cannot work here, before anything is started.

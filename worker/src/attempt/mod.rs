@@ -11,6 +11,7 @@
 mod aside;
 mod collect;
 mod deliver;
+mod earlier;
 mod environment;
 mod files;
 mod follow;
@@ -18,6 +19,7 @@ mod launch;
 mod look;
 mod machine;
 mod noop;
+mod order;
 mod ports;
 mod prepare;
 mod reboot;

@@ -142,6 +142,7 @@ fn report(attempt: AttemptId) -> NewReport {
         files: Default::default(),
         branch: String::new(),
         commit: String::new(),
+        built_on: Default::default(),
         artifacts: Vec::new(),
         started_at: now,
         finished_at: now,

@@ -7,8 +7,10 @@ use orchestra_repo::{Cache, Plan, Workspace, scan, task_branch};
 use orchestra_types::{Digest, Failure, FailureCode, Place};
 
 use super::{
+    earlier::{self, Earlier},
+    order::Resume,
     record::Phase,
-    run::{Attempt, Error, Resume, blocking, chain, make_dir, remove_dir},
+    run::{Attempt, Error, blocking, chain, make_dir, remove_dir},
 };
 use crate::{blobs, bulk, disk};
 
@@ -20,6 +22,14 @@ struct Source {
     bundles: Vec<Digest>,
     /// The files of an earlier attempt, to go on from.
     resume: Option<Resume>,
+}
+
+/// A workspace that was made.
+struct Made {
+    /// Whether the files of an earlier attempt are in it, if there was one.
+    carried: Option<orchestra_repo::Result<()>>,
+    is_large: bool,
+    earlier: Earlier,
 }
 
 impl Attempt {
@@ -98,6 +108,12 @@ impl Attempt {
             Ok(bundles) => bundles,
             Err(failure) => return Ok(Err(failure)),
         };
+        let predecessors = self.order.predecessors.clone();
+        let before = earlier::fetch(&shared, &source.cache, predecessors);
+        let before = match self.unless_stopped(before).await?.flatten() {
+            Ok(before) => before,
+            Err(failure) => return Ok(Err(failure)),
+        };
         let resume = match &source.resume {
             None => None,
             Some(resume) => {
@@ -118,32 +134,48 @@ impl Attempt {
             // A worker that was killed here may have left a part of them.
             remove_dir(&dir)?;
             remove_dir(&git_dir)?;
-            let made = clone(&source, &bundles, &branch, &dir, &git_dir);
+            let made = clone(&source, &bundles, &before, &branch, &dir, &git_dir);
             // What cannot be gone on from costs its work, never the attempt.
-            let made = made.map(|(cache, workspace)| {
+            let made = made.map(|(cache, workspace, earlier)| {
                 let carried =
                     resume.map(|(bundle, commit)| carry_on(&cache, &workspace, bundle, &commit));
-                (carried, workspace.is_large())
+                Made {
+                    carried,
+                    is_large: workspace.is_large(),
+                    earlier,
+                }
             });
             Ok::<_, Error>(made.map_err(|error| failed_by(&error)))
         })
         .await?;
-        if let Ok((_, true)) = made {
+        let made = match made {
+            Ok(made) => made,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        if made.is_large {
             self.background
                 .spawn_blocking(move || make_spare(&cache, &commit));
         }
-        match made.map(|(carried, _)| carried) {
-            Ok(None) => Ok(Ok(())),
-            Ok(Some(Ok(()))) => {
-                self.tell("resumed", "the files of the earlier attempt are in place")?;
-                Ok(Ok(()))
-            }
-            Ok(Some(Err(error))) => {
-                self.tell("resume_failed", chain(&error))?;
-                Ok(Ok(()))
-            }
-            Err(failure) => Ok(Err(failure)),
+        self.tell_of(made)
+    }
+
+    fn tell_of(&mut self, made: Made) -> Result<Result<(), Failure>, Error> {
+        if made.earlier != Earlier::default()
+            && let Err(failure) = made.earlier.save(&self.files)
+        {
+            return Ok(Err(failure));
         }
+        for (phase, text) in made.earlier.notes() {
+            self.tell(phase, text)?;
+        }
+        match made.carried {
+            None => {}
+            Some(Ok(())) => {
+                self.tell("resumed", "the files of the earlier attempt are in place")?;
+            }
+            Some(Err(error)) => self.tell("resume_failed", chain(&error))?,
+        }
+        Ok(Ok(()))
     }
 
     /// Keeps what an in-place directory holds before the agent works there.
@@ -173,7 +205,7 @@ impl Attempt {
     }
 }
 
-fn failed(message: String) -> Failure {
+pub(super) fn failed(message: String) -> Failure {
     Failure::new(FailureCode::WorkspaceFailed, message)
 }
 
@@ -225,24 +257,32 @@ pub(super) async fn fetch_one(
 fn clone(
     source: &Source,
     bundles: &[PathBuf],
+    before: &earlier::Fetched,
     branch: &str,
     dir: &Path,
     git_dir: &Path,
-) -> orchestra_repo::Result<(Cache, Workspace)> {
+) -> orchestra_repo::Result<(Cache, Workspace, Earlier)> {
     let cache = Cache::open(&source.cache, &source.commit)?;
     if !cache.has(&source.commit)? {
         cache.fetch_bundles(bundles, &source.commit)?;
     }
+    let earlier = earlier::build(&cache, &source.commit, before)?;
+    let others: Vec<(String, String)> = before
+        .iter()
+        .map(|(of, _)| (task_branch(of.task), of.commit.clone()))
+        .collect();
     let plan = Plan {
         cache: &cache,
-        commit: &source.commit,
+        commit: earlier.base().unwrap_or(&source.commit),
+        start: &source.commit,
         head: &source.head,
         branch,
+        others: &others,
         dir,
         git_dir,
     };
     let workspace = Workspace::create(&plan)?;
-    Ok((cache, workspace))
+    Ok((cache, workspace, earlier))
 }
 
 /// Puts the files of an earlier attempt in place.

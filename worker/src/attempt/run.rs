@@ -3,10 +3,9 @@
 use std::{ffi::OsString, panic::resume_unwind, path::PathBuf, sync::Arc, time::Duration};
 
 use orchestra_config::Config;
-use orchestra_proto::{Refused, convert, v1};
+use orchestra_proto::{Refused, v1};
 use orchestra_types::{
-    AttemptId, Digest, EventKind, Exit, Failure, MachineId, Outcome, RunnerName, TaskSpec,
-    Timestamp, runner::RunnerInfo,
+    AttemptId, EventKind, Exit, Failure, MachineId, Outcome, Timestamp, runner::RunnerInfo,
 };
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +15,7 @@ use super::{
     aside,
     files::Files,
     machine::{self, StopReason},
+    order::Order,
     reboot,
     record::{self, Found, Phase},
 };
@@ -28,7 +28,6 @@ use crate::{
     meter::Meters,
     ports::{Lease, Ports},
     process::{self, Limits, Nursery},
-    prompt::Document,
     room::{self, Full, Room},
     self_command::SelfCommand,
     spool,
@@ -167,51 +166,6 @@ impl Full for Error {
     }
 }
 
-/// What was asked for, checked.
-#[derive(Clone, Debug)]
-pub(super) struct Order {
-    pub spec: TaskSpec,
-    pub runner: RunnerName,
-    pub documents: Vec<Document>,
-    pub traceparent: String,
-    pub resume: Option<Resume>,
-}
-
-/// The files of an earlier attempt, to go on from.
-#[derive(Clone, Debug)]
-pub(super) struct Resume {
-    pub commit: String,
-    pub bundle: Digest,
-}
-
-impl TryFrom<v1::Start> for Order {
-    type Error = Refused;
-
-    fn try_from(wire: v1::Start) -> Result<Self, Refused> {
-        let spec = wire
-            .spec
-            .ok_or_else(|| Refused::new("spec", "is missing"))?;
-        let document = |doc: v1::ContextDoc| Document {
-            name: doc.name,
-            text: doc.text,
-        };
-        Ok(Self {
-            spec: spec.try_into()?,
-            runner: convert::name("runner", &wire.runner)?,
-            documents: wire.context.into_iter().map(document).collect(),
-            traceparent: wire.traceparent,
-            resume: wire.resume.map(resume).transpose()?,
-        })
-    }
-}
-
-fn resume(wire: v1::Resume) -> Result<Resume, Refused> {
-    Ok(Resume {
-        commit: wire.commit,
-        bundle: convert::digest("resume", &wire.bundle)?,
-    })
-}
-
 /// One attempt in the hands of its owner.
 pub(super) struct Attempt {
     pub shared: Arc<Shared>,
@@ -281,6 +235,7 @@ pub(super) fn nothing(failure: Failure, now: Timestamp) -> Outcome {
         files: Default::default(),
         branch: String::new(),
         commit: String::new(),
+        built_on: Default::default(),
         artifacts: Vec::new(),
         started_at: now,
         finished_at: now,

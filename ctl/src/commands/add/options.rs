@@ -31,7 +31,8 @@ pub struct Options {
     /// The model that the runner shall use. Default: the runner's own
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// Start only after these tasks have succeeded; repeat it or separate by commas
+    /// Start only after these tasks have succeeded, with their changes in the files; repeat it or
+    /// separate by commas
     #[arg(long, value_name = "TASK", value_delimiter = ',')]
     pub after: Vec<TaskId>,
     /// When one of those does not succeed: block (a person decides), cancel this task, or run it

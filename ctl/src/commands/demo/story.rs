@@ -49,27 +49,20 @@ pub async fn run(cluster: &Cluster, stage: &Stage) -> Result<Vec<TaskId>> {
         name: Some(name.to_owned()),
         ..draft
     };
-    let implement = |description: &str| Draft {
-        after: vec!["plan".to_owned()],
+    let after = |names: &[&str], description: &str| Draft {
+        after: names.iter().map(|name| (*name).to_owned()).collect(),
         apply: Some(true),
         ..draft(description)
     };
-    let first = vec![
+    // The review begins with both changes, as each task does with those before it.
+    let drafts = vec![
         named("plan", draft(PLAN)),
-        implement(SLUG),
-        implement(WORDS),
+        named("slug", after(&["plan"], SLUG)),
+        named("words", after(&["plan"], WORDS)),
+        after(&["slug", "words"], REVIEW),
     ];
-    let mut ids = submit(cluster, first).await?;
+    let ids = submit(cluster, drafts).await?;
     follow(cluster, &ids).await?;
-    // The review is submitted when both changes are in the checkout, so that it works on them.
-    let review = Draft {
-        after: ids[1..].iter().map(ToString::to_string).collect(),
-        apply: Some(true),
-        ..draft(REVIEW)
-    };
-    let last = submit(cluster, vec![review]).await?;
-    follow(cluster, &last).await?;
-    ids.extend(last);
     Ok(ids)
 }
 

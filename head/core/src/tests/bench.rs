@@ -199,6 +199,7 @@ pub(super) fn finished(failure: Option<FailureCode>) -> ReportBody {
         files: ManifestSummary::default(),
         branch: String::new(),
         commit: String::new(),
+        built_on: Default::default(),
         artifacts: Vec::new(),
         started_at: Timestamp(0),
         finished_at: Timestamp(0),

@@ -1,28 +1,21 @@
 //! What must hold before a single file of the user is touched.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    os::fd::OwnedFd,
-};
+use std::collections::BTreeSet;
 
 use rustix::fs::{Dir, FileType};
 
-use super::{ApplyError, Stamp, Todo};
+use super::{ApplyError, Stamp, Todo, here::Here};
 use crate::{
     beneath::{self, Missing},
     checkout::Checkout,
-    error::{Error, IoContext},
-    git::{Git, Input, records},
-    index,
-    manifest::Raw,
+    error::Error,
+    git::{Git, records},
+    manifest::{Raw, Renames, diff},
     names,
     quarantine::Quarantine,
 };
 
 const LINK: u32 = 0o120_000;
-
-/// Mode and object id of an entry in the index.
-type Entries = BTreeMap<Vec<u8>, (u32, String)>;
 
 /// Refuses paths and links that lead out of the work tree, and changed submodules.
 pub(super) fn refuse_unsafe(quarantine: &Quarantine, files: &[Raw]) -> Result<(), ApplyError> {
@@ -51,30 +44,49 @@ pub(super) fn refuse_unsafe(quarantine: &Quarantine, files: &[Raw]) -> Result<()
     Ok(())
 }
 
-/// Requires that every file of the change is as HEAD has it, and returns what is to be done.
-/// Files that are as the change wants them already need nothing.
+/// Requires that every file that is to change is as HEAD has it, or as one of `bases`, of which the
+/// attempt knew, and returns what is to be done.
 pub(super) fn require_clean(
-    checkout: &Checkout,
-    quarantine: &Quarantine,
+    git: &Git,
+    here: &Here,
     files: &[Raw],
+    bases: &[&str],
 ) -> Result<Vec<Todo>, ApplyError> {
-    let tree = Tree::read(checkout, quarantine, files)?;
+    let known = known(git, here, bases)?;
+    let tree = Tree::of(here, files);
     let mut todo = Vec::new();
-    let mut suspects = Vec::new();
+    let mut in_the_way = Vec::new();
     for file in files {
-        match tree.state(file) {
-            State::AsInHead(was) => todo.push(Todo {
+        match tree.state(file, &known) {
+            State::Known(was) => todo.push(Todo {
                 file: file.clone(),
                 was,
             }),
-            State::Other => suspects.push(file),
+            State::Other => in_the_way.push(names::shown(&file.path)),
         }
     }
-    let in_the_way = tree.not_yet_applied(&suspects)?;
     if in_the_way.is_empty() {
         return Ok(todo);
     }
     Err(ApplyError::InTheWay { paths: in_the_way })
+}
+
+/// Of the uncommitted files, those that are as one of `bases` has them.
+fn known(git: &Git, here: &Here, bases: &[&str]) -> Result<BTreeSet<Vec<u8>>, Error> {
+    let mut known = BTreeSet::new();
+    if here.uncommitted.is_empty() {
+        return Ok(known);
+    }
+    for base in bases {
+        let files = diff(git, base, &here.tree, Renames::Ignore)?;
+        let other: BTreeSet<&[u8]> = files.iter().map(|file| file.path.as_slice()).collect();
+        let same = here.uncommitted.iter();
+        known.extend(
+            same.filter(|path| !other.contains(path.as_slice()))
+                .cloned(),
+        );
+    }
+    Ok(known)
 }
 
 /// Files that are not as HEAD has them: edited, staged, or untracked and not ignored.
@@ -95,44 +107,28 @@ pub(super) fn uncommitted(checkout: &Checkout) -> Result<BTreeSet<Vec<u8>>, Erro
 }
 
 enum State {
-    /// As HEAD has it: what is there, if anything.
-    AsInHead(Option<Stamp>),
+    /// As HEAD or a base has it: what is there, if anything.
+    Known(Option<Stamp>),
     /// Edited, staged, untracked, or of another kind.
     Other,
 }
 
-/// The user's work tree and index, as far as they matter.
-struct Tree {
-    root: OwnedFd,
-    git: Git,
-    index: Entries,
-    modified: BTreeSet<Vec<u8>>,
+/// The user's work tree, and what the change does to it.
+struct Tree<'a> {
+    here: &'a Here,
     leaving: BTreeSet<Vec<u8>>,
 }
 
-impl Tree {
-    fn read(checkout: &Checkout, quarantine: &Quarantine, files: &[Raw]) -> Result<Self, Error> {
-        let index = quarantine.path().join("check-index");
-        index::copy_of_checkout(checkout, &index)?;
-        let git = checkout
-            .git()
-            .env("GIT_INDEX_FILE", &index)
-            .env("GIT_OBJECT_DIRECTORY", quarantine.objects());
-        let output = git.output(&["ls-files", "-z", "--modified"])?;
-        Ok(Self {
-            root: beneath::root(checkout.top()).at("open", checkout.top())?,
-            index: entries(&git)?,
-            modified: records(&output).map(<[u8]>::to_vec).collect(),
-            leaving: files
-                .iter()
-                .filter(|f| f.is_deleted())
-                .map(|f| f.path.clone())
-                .collect(),
-            git,
-        })
+impl<'a> Tree<'a> {
+    fn of(here: &'a Here, files: &[Raw]) -> Self {
+        let leaving = files.iter().filter(|file| file.is_deleted());
+        Self {
+            here,
+            leaving: leaving.map(|file| file.path.clone()).collect(),
+        }
     }
 
-    fn state(&self, file: &Raw) -> State {
+    fn state(&self, file: &Raw, known: &BTreeSet<Vec<u8>>) -> State {
         let Ok(found) = self.look(&file.path) else {
             return State::Other;
         };
@@ -143,21 +139,28 @@ impl Tree {
                     beneath::kind(&stat) == FileType::Directory && self.is_leaving(&file.path)
                 }
             };
-            let untracked = !self.index.contains_key(&file.path);
-            return if free && untracked {
-                State::AsInHead(None)
+            let untracked = !self.here.index.contains_key(&file.path);
+            return if free && (untracked || known.contains(&file.path)) {
+                State::Known(None)
             } else {
                 State::Other
             };
         }
-        let tracked = self.index.get(&file.path);
-        let as_in_head = tracked
-            .is_some_and(|(mode, id)| (*mode, id) == (file.old_mode, &file.old_id))
-            && !self.modified.contains(&file.path);
-        match found {
-            Some(stat) if as_in_head => State::AsInHead(Some(Stamp::of(&stat))),
+        let is_known = match self.here.uncommitted.contains(&file.path) {
+            true => known.contains(&file.path),
+            false => self.is_in_index(file),
+        };
+        match self.here.stamps.get(&file.path) {
+            Some(stamp) if is_known => State::Known(Some(*stamp)),
             Some(_) | None => State::Other,
         }
+    }
+
+    /// Whether nothing else is staged.
+    fn is_in_index(&self, file: &Raw) -> bool {
+        let tracked = self.here.index.get(&file.path);
+        tracked.is_some_and(|(mode, id)| (*mode, id) == (file.old_mode, &file.old_id))
+            && !self.here.modified.contains(&file.path)
     }
 
     /// What is at `path`. A file on the way to it that the change deletes counts as gone.
@@ -169,19 +172,19 @@ impl Tree {
             .map(|(at, _)| at);
         for end in ends {
             let above = &path[..end];
-            match beneath::lstat(&self.root, above)? {
+            match beneath::lstat(&self.here.root, above)? {
                 None => return Ok(None),
                 Some(stat) if beneath::kind(&stat) == FileType::Directory => {}
                 Some(_) if self.leaving.contains(above) => return Ok(None),
                 Some(_) => return Err(std::io::Error::other("a file is in the way")),
             }
         }
-        beneath::lstat(&self.root, path)
+        beneath::lstat(&self.here.root, path)
     }
 
     /// Whether the change deletes everything in a directory.
     fn is_leaving(&self, dir: &[u8]) -> bool {
-        let Ok((parent, name)) = beneath::parent(&self.root, dir, Missing::Fail) else {
+        let Ok((parent, name)) = beneath::parent(&self.here.root, dir, Missing::Fail) else {
             return false;
         };
         let flags = rustix::fs::OFlags::RDONLY
@@ -206,59 +209,4 @@ impl Tree {
             || self.leaving.contains(&path)
             || (entry.file_type() == FileType::Directory && self.is_leaving(&path))
     }
-
-    /// Which of the suspects are not as the change wants them.
-    fn not_yet_applied(&self, suspects: &[&Raw]) -> Result<Vec<String>, Error> {
-        if suspects.is_empty() {
-            return Ok(Vec::new());
-        }
-        let named = |files: &[&Raw]| files.iter().map(|f| names::shown(&f.path)).collect();
-        let mut input = Vec::new();
-        for file in suspects {
-            let kind = beneath::lstat(&self.root, &file.path).ok().flatten();
-            let plain = kind.is_none_or(|stat| {
-                matches!(
-                    beneath::kind(&stat),
-                    FileType::RegularFile | FileType::Symlink
-                )
-            });
-            if !plain {
-                return Ok(named(suspects));
-            }
-            input.extend_from_slice(&file.path);
-            input.push(0);
-        }
-        let args = [
-            "update-index",
-            "-z",
-            "--add",
-            "--remove",
-            "--replace",
-            "--stdin",
-        ];
-        if self.git.ended(&args, Input::Bytes(&input))?.code != 0 {
-            return Ok(named(suspects));
-        }
-        let now = entries(&self.git)?;
-        let differs = |file: &&Raw| match now.get(&file.path) {
-            None => !file.is_deleted(),
-            Some((mode, id)) => file.is_deleted() || (*mode, id) != (file.new_mode, &file.new_id),
-        };
-        Ok(named(
-            &suspects.iter().copied().filter(differs).collect::<Vec<_>>(),
-        ))
-    }
-}
-
-/// The index; of a file in conflict, the last of its stages.
-fn entries(git: &Git) -> Result<Entries, Error> {
-    let output = git.output(&["ls-files", "-z", "--stage"])?;
-    let parse = |record: &[u8]| {
-        let tab = record.iter().position(|b| *b == b'\t')?;
-        let head = std::str::from_utf8(&record[..tab]).ok()?;
-        let mut words = head.split(' ');
-        let mode = u32::from_str_radix(words.next()?, 8).ok()?;
-        Some((record[tab + 1..].to_vec(), (mode, words.next()?.to_owned())))
-    };
-    Ok(records(&output).filter_map(parse).collect())
 }

@@ -6,7 +6,11 @@ use std::{
     process::Command,
 };
 
-use orchestra_repo::{Cache, Change, Checkout, Collect, Collected, Plan, Snapshot, Workspace};
+use orchestra_repo::{
+    Applied, ApplyError, Cache, Change, Checkout, Collect, Collected, Earlier, Plan, Predecessor,
+    Snapshot, Workspace, apply, task_branch,
+};
+use orchestra_types::TaskId;
 use tempfile::TempDir;
 
 pub const BRANCH: &str = "orchestra/task_001";
@@ -63,28 +67,95 @@ impl World {
     }
 
     pub fn start_from(&self, snapshot: &Snapshot) -> Task {
+        self.start_after(snapshot, 1, &[])
+    }
+
+    /// The task of this number, after others whose results its worker fetches.
+    pub fn start_after(&self, snapshot: &Snapshot, number: u64, before: &[&Done]) -> Task {
+        let cache = Cache::open(&self.tmp.path().join("cache"), &snapshot.commit).unwrap();
         let bundle = self.tmp.path().join("source.bundle");
         snapshot.bundle(&[], &bundle).unwrap();
-        let cache = Cache::open(&self.tmp.path().join("cache"), &snapshot.commit).unwrap();
         cache.fetch_bundles(&[bundle], &snapshot.commit).unwrap();
+        for done in before {
+            let bundle = done.bundle.clone().expect("it has a result");
+            cache.fetch_bundles(&[bundle], &done.commit).unwrap();
+        }
+        let predecessors: Vec<Predecessor<'_>> = before
+            .iter()
+            .map(|done| Predecessor {
+                branch: &done.branch,
+                start: &done.start,
+                commit: &done.commit,
+            })
+            .collect();
+        let base = cache.build_on(&snapshot.commit, &predecessors).unwrap();
+        let branch = task_branch(TaskId(number));
+        let place = match number {
+            1 => self.tmp.path().to_owned(),
+            _ => self.tmp.path().join(number.to_string()),
+        };
+        fs::create_dir_all(&place).unwrap();
+        let others: Vec<_> = before
+            .iter()
+            .map(|done| (done.branch.clone(), done.commit.clone()))
+            .collect();
         let plan = Plan {
             cache: &cache,
-            commit: &snapshot.commit,
+            commit: &base.commit,
+            start: &snapshot.commit,
             head: &snapshot.head,
-            branch: BRANCH,
-            dir: &self.tmp.path().join("agent"),
-            git_dir: &self.tmp.path().join("own"),
+            branch: &branch,
+            others: &others,
+            dir: &place.join("agent"),
+            git_dir: &place.join("own"),
         };
         let workspace = Workspace::create(&plan).unwrap();
         Task {
             workspace,
-            out: self.tmp.path().join("out"),
+            start: snapshot.commit.clone(),
+            conflicts: base.conflicts,
+            out: place.join("out"),
         }
+    }
+}
+
+/// What a task has left.
+#[derive(Clone)]
+pub struct Done {
+    pub branch: String,
+    pub start: String,
+    pub base: String,
+    pub commit: String,
+    pub bundle: Option<PathBuf>,
+}
+
+impl Done {
+    pub fn earlier(&self, applied: bool) -> Earlier {
+        Earlier {
+            start: self.start.clone(),
+            commit: self.commit.clone(),
+            applied,
+        }
+    }
+
+    /// Puts it into the user's files.
+    pub fn apply(&self, user: &World, earlier: &[Earlier]) -> Result<Applied, ApplyError> {
+        let change = Change {
+            bundle: self.bundle.as_deref().expect("something changed"),
+            branch: &self.branch,
+            commit: &self.commit,
+            start: &self.start,
+            earlier,
+        };
+        apply(&user.checkout(), &change)
     }
 }
 
 pub struct Task {
     pub workspace: Workspace,
+    pub start: String,
+    /// What stood in the way of each change before it.
+    pub conflicts: Vec<Option<Vec<String>>>,
     pub out: PathBuf,
 }
 
@@ -112,7 +183,19 @@ impl Task {
             bundle: collected.bundle.as_deref().expect("something changed"),
             branch: BRANCH,
             commit: &collected.commit,
-            base: self.workspace.base(),
+            start: &self.start,
+            earlier: &[],
+        }
+    }
+
+    pub fn done(&self) -> Done {
+        let collected = self.collect();
+        Done {
+            branch: collected.branch,
+            start: self.start.clone(),
+            base: self.workspace.base().to_owned(),
+            commit: collected.commit,
+            bundle: collected.bundle,
         }
     }
 }

@@ -166,8 +166,10 @@ fn settling_changes_no_result_also_of_an_attempt_that_goes_on_from_another() {
         let workspace = orchestra_repo::Workspace::create(&orchestra_repo::Plan {
             cache: &cache,
             commit: first.workspace.base(),
+            start: first.workspace.base(),
             head: first.workspace.base(),
             branch: crate::common::BRANCH,
+            others: &[],
             dir: &place.join("agent"),
             git_dir: &place.join("own"),
         })
@@ -182,6 +184,8 @@ fn settling_changes_no_result_also_of_an_attempt_that_goes_on_from_another() {
         }
         let look = workspace.look(&exclude()).unwrap();
         let task = crate::common::Task {
+            start: workspace.base().to_owned(),
+            conflicts: Vec::new(),
             workspace,
             out: place.join("out"),
         };

@@ -1,9 +1,11 @@
 //! The journey of a change, with real repositories.
 #![expect(clippy::unwrap_used, reason = "tests, where a panic is the report")]
 
+mod after;
 mod canary;
 mod common;
 mod directory;
+mod edited;
 mod hostile;
 mod ignored;
 mod look;

@@ -40,8 +40,10 @@ impl Project {
         Workspace::create(&Plan {
             cache: &self.cache,
             commit,
+            start: commit,
             head: commit,
             branch: BRANCH,
+            others: &[],
             dir: &place.join("agent"),
             git_dir: &place.join("own"),
         })

@@ -251,33 +251,6 @@ fn a_conflict_names_the_file_and_touches_nothing() {
 }
 
 #[test]
-fn edits_that_the_attempt_started_from_stand_in_the_way_until_they_are_committed() {
-    let user = World::with(&[("a.txt", "one\n"), ("b.txt", "one\n")]);
-    user.write("a.txt", "user\n");
-    user.write("new.txt", "user\n");
-    let task = user.start();
-    for file in ["a.txt", "b.txt", "new.txt"] {
-        task.write(file, "agent\n");
-    }
-    let collected = task.collect();
-    let error = apply(&user.checkout(), &task.change(&collected)).unwrap_err();
-    assert!(
-        matches!(&error, ApplyError::InTheWay { paths } if paths == &["a.txt", "new.txt"]),
-        "{error}"
-    );
-    assert_eq!(
-        git(&user.user(), &["status", "--porcelain"]),
-        " M a.txt\n?? new.txt"
-    );
-    user.commit("mine");
-    apply(&user.checkout(), &task.change(&collected)).unwrap();
-    for file in ["a.txt", "b.txt", "new.txt"] {
-        let text = fs::read_to_string(user.user().join(file)).unwrap();
-        assert_eq!(text, "agent\n", "{file}");
-    }
-}
-
-#[test]
 fn nothing_is_written_over_what_is_not_committed() {
     type Spoil = fn(&World);
     let spoils: [(&str, Spoil); 5] = [

@@ -147,8 +147,10 @@ impl Round<'_> {
         Ok(Workspace::create(&Plan {
             cache: &cache,
             commit: &snapshot.commit,
+            start: &snapshot.commit,
             head: &snapshot.head,
             branch: BRANCH,
+            others: &[],
             dir: &self.dir.join("agent"),
             git_dir: &self.dir.join("own"),
         })?)
@@ -206,7 +208,7 @@ impl Round<'_> {
 
     /// Each form on a fresh checkout.
     fn forms(
-        &self,
+        &mut self,
         checkout: &Checkout,
         workspace: &Workspace,
         collected: &Collected,
@@ -233,8 +235,10 @@ impl Round<'_> {
         git(&branched, &["checkout", "-q", "--detach", "FETCH_HEAD"])?;
         wrong.extend(after.difference(&Tree::read(&branched)?, "the bundle"));
 
-        // What the attempt started from is committed first: a change never goes over edits.
-        commit(&user, "mine")?;
+        // What the attempt started from may have been committed meanwhile.
+        if self.rng.bool() {
+            commit(&user, "mine")?;
+        }
         let checkout = Checkout::discover(&user)?.context("the user has no checkout")?;
         apply(
             &checkout,
@@ -242,7 +246,8 @@ impl Round<'_> {
                 bundle,
                 branch: BRANCH,
                 commit: &collected.commit,
-                base: workspace.base(),
+                start: workspace.base(),
+                earlier: &[],
             },
         )?;
         wrong.extend(after.difference(&Tree::read(&user)?, "the user's checkout"));

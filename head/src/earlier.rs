@@ -1,0 +1,154 @@
+//! What tasks have left that others come after.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use orchestra_core::TaskView;
+use orchestra_proto::v1;
+use orchestra_types::{
+    ApplyResult, ArtifactKind, AttemptId, BuiltOn, Outcome, Place, TaskId, TaskSpec, TaskStatus,
+};
+
+use crate::{engine::View, store};
+
+/// Most tasks that are looked at for one result: those nearest to it.
+const TASKS_MAX: usize = 64;
+
+/// A change that a result builds on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// The task that made it; none for all of them together.
+    pub task: Option<TaskId>,
+    /// What it is.
+    pub change: orchestra_repo::Earlier,
+}
+
+impl From<Earlier> for v1::Earlier {
+    fn from(earlier: Earlier) -> Self {
+        let Earlier { task, change } = earlier;
+        Self {
+            task_id: task.map_or(0, |task| task.0),
+            start: change.start,
+            commit: change.commit,
+            applied: change.applied,
+        }
+    }
+}
+
+/// The changes below the result of a task: all of those that its files began with, then each of the
+/// tasks before it and before those.
+pub fn below(view: &View<'_>, spec: &TaskSpec, built_on: &BuiltOn) -> store::Result<Vec<Earlier>> {
+    let Place::Repository { commit: start, .. } = &spec.place else {
+        return Ok(Vec::new());
+    };
+    if built_on.commit.is_empty() {
+        return Ok(Vec::new());
+    }
+    let is_applied = |task: &TaskId| view.core.task(*task).is_some_and(|task| applied(&task));
+    let mut found = vec![Earlier {
+        task: None,
+        change: orchestra_repo::Earlier {
+            start: start.clone(),
+            commit: built_on.commit.clone(),
+            applied: built_on.tasks.iter().all(is_applied),
+        },
+    }];
+    let mut next: VecDeque<TaskId> = built_on.tasks.iter().copied().collect();
+    let mut seen: BTreeSet<TaskId> = next.iter().copied().collect();
+    while let Some(task) = next.pop_front().filter(|_| found.len() <= TASKS_MAX) {
+        let Some(left) = left_by(view, task)? else {
+            continue;
+        };
+        let below = left.outcome.built_on.tasks.iter().copied();
+        next.extend(below.filter(|task| seen.insert(*task)));
+        // What it only passed on, others made.
+        if left.outcome.has_own_change() {
+            found.push(Earlier {
+                task: Some(task),
+                change: left.change(),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// What the tasks that one comes after have left in its own repository.
+pub fn before(view: &View<'_>, spec: &TaskSpec) -> store::Result<Vec<v1::Predecessor>> {
+    if !matches!(spec.place, Place::Repository { .. }) {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for task in &spec.after {
+        let left = left_by(view, *task)?;
+        let project = |spec: &TaskSpec| spec.project.as_ref().map(|project| project.id.clone());
+        let same = left.filter(|left| project(&left.spec) == project(spec));
+        found.extend(same.and_then(Left::into_predecessor));
+    }
+    Ok(found)
+}
+
+/// What a task has left in a repository.
+struct Left {
+    task: TaskId,
+    succeeded: bool,
+    applied: bool,
+    spec: TaskSpec,
+    start: String,
+    outcome: Box<Outcome>,
+}
+
+fn left_by(view: &View<'_>, task: TaskId) -> store::Result<Option<Left>> {
+    let Some(found) = view.core.task(task) else {
+        return Ok(None);
+    };
+    let number = found.row.attempts;
+    let end = view.store.outcome(AttemptId { task, number })?;
+    let (Some(spec), Some(outcome)) = (view.store.spec(task)?, end.and_then(|e| e.result.ok()))
+    else {
+        return Ok(None);
+    };
+    let Place::Repository { commit: start, .. } = &spec.place else {
+        return Ok(None);
+    };
+    Ok(Some(Left {
+        task,
+        succeeded: found.status == TaskStatus::Succeeded,
+        applied: applied(&found),
+        start: start.clone(),
+        spec,
+        outcome,
+    }))
+}
+
+fn applied(task: &TaskView<'_>) -> bool {
+    matches!(task.row.apply.as_deref(), Some(ApplyResult::Applied { .. }))
+}
+
+impl Left {
+    fn change(&self) -> orchestra_repo::Earlier {
+        orchestra_repo::Earlier {
+            start: self.start.clone(),
+            commit: self.outcome.commit.clone(),
+            applied: self.applied,
+        }
+    }
+
+    /// None where it left nothing to build on.
+    fn into_predecessor(self) -> Option<v1::Predecessor> {
+        if self.outcome.commit.is_empty() {
+            return None;
+        }
+        let mut artifacts = self.outcome.artifacts.iter();
+        let bundle = artifacts.find(|artifact| artifact.kind == ArtifactKind::Bundle)?;
+        let Place::Repository { bundles, .. } = &self.spec.place else {
+            return None;
+        };
+        let all = bundles.iter().chain([&bundle.digest]);
+        Some(v1::Predecessor {
+            task_id: self.task.0,
+            succeeded: self.succeeded,
+            bundles: all.map(|digest| digest.0.to_vec()).collect(),
+            commit: self.outcome.commit,
+            start: self.start,
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! Changes of earlier tasks that a change builds on: which of them the work tree has already.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    error::{Error, Result},
+    git::{Git, check_commit},
+    manifest::{Raw, Renames, diff},
+    merge::contains,
+    quarantine::has_commit,
+};
+
+/// The change of an earlier task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// The snapshot that it started from.
+    pub start: String,
+    /// Its result.
+    pub commit: String,
+    /// Whether it is known to have been applied; its files may have been edited since.
+    pub applied: bool,
+}
+
+/// What an earlier change did; nothing where it is not known here.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    pub files: Vec<Raw>,
+    is_here: bool,
+}
+
+/// Reads what the earlier changes did.
+pub(super) fn read(git: &Git, earlier: &[Earlier]) -> Result<Vec<Read>> {
+    earlier
+        .iter()
+        .map(|earlier| read_one(git, earlier))
+        .collect()
+}
+
+fn read_one(git: &Git, earlier: &Earlier) -> Result<Read> {
+    check_commit(&earlier.start)?;
+    check_commit(&earlier.commit)?;
+    // One that was left out of the base is not in the bundle.
+    if !has_commit(git, &earlier.start)? || !has_commit(git, &earlier.commit)? {
+        return Ok(Read::default());
+    }
+    Ok(Read {
+        files: diff(git, &earlier.start, &earlier.commit, Renames::Ignore)?,
+        is_here: true,
+    })
+}
+
+/// For each earlier change whether the work tree, which has this tree, has it already.
+pub(super) fn are_in(
+    git: &Git,
+    head: Option<&str>,
+    here: &str,
+    earlier: &[Earlier],
+    read: &[Read],
+) -> Result<Vec<bool>> {
+    let is_in = |(earlier, read): (&Earlier, &Read)| match (read.is_here, head) {
+        (false, _) => Ok(false),
+        (true, Some(head)) if contains(git, head, &earlier.commit)? => Ok(true),
+        (true, Some(_) | None) => has_its_files(git, here, earlier, &read.files),
+    };
+    earlier.iter().zip(read).map(is_in).collect()
+}
+
+/// Whether each of its files is as the change has it or, if it is known to have been applied, at least
+/// other than before.
+fn has_its_files(git: &Git, here: &str, earlier: &Earlier, files: &[Raw]) -> Result<bool> {
+    let differs = |from: &str| -> Result<BTreeSet<Vec<u8>>, Error> {
+        let files = diff(git, from, here, Renames::Ignore)?;
+        Ok(files.into_iter().map(|file| file.path).collect())
+    };
+    let (since, before) = (differs(&earlier.commit)?, differs(&earlier.start)?);
+    let is_in = |file: &Raw| {
+        !since.contains(&file.path) || (earlier.applied && before.contains(&file.path))
+    };
+    Ok(files.iter().all(is_in))
+}

@@ -1,0 +1,70 @@
+//! Changes to files that the user has not committed.
+
+use std::fs;
+
+use crate::common::{World, git};
+use orchestra_repo::{ApplyError, apply};
+
+fn read(user: &World, name: &str) -> String {
+    fs::read_to_string(user.user().join(name)).unwrap()
+}
+
+#[test]
+fn what_an_attempt_started_from_may_be_replaced_although_it_is_not_committed() {
+    let user = World::with(&[("a.txt", "one\n"), ("b.txt", "one\n"), ("gone.txt", "x\n")]);
+    user.write("a.txt", "mine\n");
+    user.write("untracked.txt", "mine\n");
+    user.write("b.txt", "staged\n");
+    git(&user.user(), &["add", "b.txt"]);
+    fs::remove_file(user.user().join("gone.txt")).unwrap();
+    let task = user.start();
+    for name in ["a.txt", "b.txt", "untracked.txt", "gone.txt"] {
+        task.write(name, "the agent's\n");
+    }
+    let collected = task.collect();
+    let applied = apply(&user.checkout(), &task.change(&collected)).unwrap();
+    assert_eq!(applied.files, 4);
+    for name in ["a.txt", "b.txt", "untracked.txt", "gone.txt"] {
+        assert_eq!(read(&user, name), "the agent's\n", "{name}");
+    }
+}
+
+#[test]
+fn what_was_edited_since_is_not() {
+    let user = World::with(&[("a.txt", "one\n2\n3\n4\nfive\n")]);
+    user.write("a.txt", "mine\n2\n3\n4\nfive\n");
+    let task = user.start();
+    task.write("a.txt", "mine\n2\n3\n4\nFIVE\n");
+    let collected = task.collect();
+    // It would merge, but nobody could take that back.
+    for edited in ["MINE\n2\n3\n4\nfive\n", "one\n2\n3\n4\nfive\nsix\n"] {
+        user.write("a.txt", edited);
+        let refused = apply(&user.checkout(), &task.change(&collected)).unwrap_err();
+        assert!(
+            matches!(refused, ApplyError::InTheWay { .. }),
+            "{refused:?}"
+        );
+        assert_eq!(read(&user, "a.txt"), edited);
+    }
+}
+
+#[test]
+fn a_file_that_was_renamed_in_a_commit_is_merged_under_its_new_name() {
+    let text = |last: &str| format!("1\n2\n3\n4\n5\n6\n7\n{last}\n");
+    let user = World::with(&[("a.txt", &text("8"))]);
+    let task = user.start();
+    task.write("a.txt", &text("eight"));
+    let collected = task.collect();
+    git(&user.user(), &["mv", "a.txt", "b.txt"]);
+    user.commit("renamed");
+    let put = || apply(&user.checkout(), &task.change(&collected));
+    user.write("b.txt", &text("mine"));
+    assert!(matches!(
+        put(),
+        Err(ApplyError::InTheWay { .. } | ApplyError::Conflict { .. })
+    ));
+    assert_eq!(read(&user, "b.txt"), text("mine"));
+    user.write("b.txt", &text("8"));
+    assert_eq!(put().unwrap().files, 1);
+    assert_eq!(read(&user, "b.txt"), text("eight"));
+}

@@ -1,0 +1,226 @@
+//! Tasks that come after others begin with their changes.
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{
+    Cluster, Deadline, GATE, Output, Project, Setup, Test, alive, kill_9, scene, until,
+};
+use serde_json::{Value, json};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("a_chain_builds_on_itself_and_is_applied_at_once", chain),
+        Test::new("a_chain_is_applied_one_after_the_other", step_by_step),
+        Test::new("the_head_applies_a_chain_as_it_grows", grows),
+        Test::new("changes_that_conflict_are_left_out_and_told", conflict),
+        Test::new(
+            "what_a_failed_task_did_is_at_hand_and_not_built_on",
+            unfinished,
+        ),
+        Test::new("a_killed_worker_still_knows_what_was_built_on", killed),
+        Test::new("a_directory_without_git_is_built_on_too", directory),
+        Test::new("an_agent_is_told_what_its_files_have", told),
+    ]
+}
+
+fn shell(
+    cluster: &Cluster,
+    project: &Project,
+    command: &str,
+    after: &[&str],
+) -> anyhow::Result<String> {
+    let after: Vec<&str> = after.iter().flat_map(|id| ["--after", id]).collect();
+    let add = [&["--agent", "shell", command][..], &after];
+    cluster.add(project, &add.concat())
+}
+
+fn apply(cluster: &Cluster, project: &Project, task: &str) -> anyhow::Result<Output> {
+    cluster.ctl_in(project.dir(), &["apply", task])?.ok()
+}
+
+fn latest(task: &Value) -> &Value {
+    let attempts = task["attempts"].as_array();
+    attempts.and_then(|all| all.last()).unwrap_or(&Value::Null)
+}
+
+const PLAN: &str = "echo one > new.txt";
+const IMPLEMENT: &str = "grep -qx one new.txt && echo two >> new.txt";
+const REVIEW: &str = "cat new.txt";
+const FIX: &str = "grep -qx two new.txt && echo three >> new.txt";
+
+fn chain() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let first = shell(cluster, &project, PLAN, &[])?;
+        let second = shell(cluster, &project, IMPLEMENT, &[&first])?;
+        let review = shell(cluster, &project, REVIEW, &[&second])?;
+        let fix = shell(cluster, &project, FIX, &[&review])?;
+        let fixed = cluster.succeeded(&fix, Deadline::SOON)?;
+        ensure!(latest(&fixed)["built_on"] == json!([review]), "{fixed:#}");
+        let diff = cluster.ctl(&["diff", &fix])?.ok()?.stdout;
+        ensure!(diff.contains("+three") && !diff.contains("+two"), "{diff}");
+        let shown = cluster.ctl(&["show", &fix])?.ok()?.stdout;
+        ensure!(shown.contains(&format!("built on    {review}")), "{shown}");
+
+        let reviewed = cluster.show(&review)?;
+        ensure!(
+            reviewed["branch"].is_null(),
+            "it changed nothing: {reviewed:#}"
+        );
+        let nothing = cluster.ctl_in(project.dir(), &["apply", &review])?.ok()?;
+        nothing.complains(&["changed no files"])?;
+
+        let applied = apply(cluster, &project, &fix)?.stdout;
+        let with = format!("with the changes of {first}, {second}, on which {fix} is built");
+        ensure!(applied.contains(&with), "{applied}");
+        ensure!(project.read("new.txt")? == "one\ntwo\nthree\n");
+        for task in [&first, &second, &fix] {
+            let task = cluster.show(task)?;
+            ensure!(task["apply"]["result"] == "applied", "{task:#}");
+        }
+        let branch = project.git(&["show", &format!("orchestra/{fix}:new.txt")])?;
+        ensure!(branch.trim_end() == "one\ntwo\nthree", "{branch}");
+        Ok(())
+    })
+}
+
+fn step_by_step() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let first = shell(cluster, &project, PLAN, &[])?;
+        let second = shell(cluster, &project, IMPLEMENT, &[&first])?;
+        cluster.succeeded(&second, Deadline::SOON)?;
+        // Nothing is committed in between.
+        for (task, text) in [(&first, "one\n"), (&second, "one\ntwo\n")] {
+            let applied = apply(cluster, &project, task)?.stdout;
+            ensure!(!applied.contains("with the changes"), "{applied}");
+            ensure!(project.read("new.txt")? == text);
+        }
+        Ok(())
+    })
+}
+
+fn grows() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let add = |command: &str, more: &[&str]| {
+            let add = ["--agent", "shell", command, "--apply"];
+            cluster.add(&project, &[&add, more].concat())
+        };
+        let first = add(PLAN, &[])?;
+        let second = add(IMPLEMENT, &["--after", &first])?;
+        let third = add(FIX, &["--after", &second])?;
+        let end = cluster.succeeded(&third, Deadline::SOON)?;
+        ensure!(end["apply"]["result"] == "applied", "{end:#}");
+        ensure!(project.read("new.txt")? == "one\ntwo\nthree\n");
+        Ok(())
+    })
+}
+
+fn conflict() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let first = shell(
+            cluster,
+            &project,
+            "echo one > same.txt; echo 1 > a.txt",
+            &[],
+        )?;
+        let second = shell(
+            cluster,
+            &project,
+            "echo two > same.txt; echo 2 > b.txt",
+            &[],
+        )?;
+        // The other one is a branch of the clone.
+        let look = format!(
+            "test -e a.txt && test ! -e b.txt && git show orchestra/{second}:same.txt | grep -qx two"
+        );
+        let third = shell(cluster, &project, &look, &[&first, &second])?;
+        let end = cluster.succeeded(&third, Deadline::SOON)?;
+        ensure!(latest(&end)["built_on"] == json!([first]), "{end:#}");
+        ensure!(latest(&end)["left_out"] == json!([second]), "{end:#}");
+        let logs = cluster.ctl(&["logs", &third])?.ok()?.stdout;
+        let told = format!("the change of {second} is left out: it conflicts in `same.txt`");
+        ensure!(logs.contains(&told), "{logs}");
+        let shown = cluster.ctl(&["show", &third])?.ok()?.stdout;
+        ensure!(shown.contains("left out"), "{shown}");
+        Ok(())
+    })
+}
+
+fn unfinished() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let first = shell(cluster, &project, "echo half > half.txt; exit 1", &[])?;
+        let look = format!("test ! -e half.txt && git show orchestra/{first}:half.txt");
+        let add = ["--agent", "shell", &look, "--after", &first];
+        let run = ["--on-dependency-failure", "run"];
+        let second = cluster.add(&project, &[&add[..], &run].concat())?;
+        let end = cluster.succeeded(&second, Deadline::SOON)?;
+        ensure!(latest(&end)["built_on"] == json!([]), "{end:#}");
+        Ok(())
+    })
+}
+
+fn killed() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let first = shell(cluster, &project, PLAN, &[])?;
+        let dir = cluster.path("");
+        let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
+        let second = shell(
+            cluster,
+            &project,
+            &format!("{IMPLEMENT} && {gate}"),
+            &[&first],
+        )?;
+        cluster.wait_for(&second, &["running"], Deadline::SOON)?;
+        let pid = cluster.worker_pid()?;
+        kill_9(pid)?;
+        until("it is dead", Deadline::SOON, || {
+            Ok((!alive(pid)).then_some(()))
+        })?;
+        cluster.start()?;
+        cluster.open_gate()?;
+        let end = cluster.succeeded(&second, Deadline::SOON)?;
+        ensure!(end["attempt"] == 1, "{end:#}");
+        ensure!(latest(&end)["built_on"] == json!([first]), "{end:#}");
+        apply(cluster, &project, &second)?;
+        ensure!(project.read("new.txt")? == "one\ntwo\n");
+        Ok(())
+    })
+}
+
+fn directory() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        project.write("notes.txt", "zero\n")?;
+        let first = shell(cluster, &project, PLAN, &[])?;
+        project.write("notes.txt", "zero, edited\n")?;
+        let second = shell(cluster, &project, IMPLEMENT, &[&first])?;
+        let third = shell(cluster, &project, FIX, &[&second])?;
+        cluster.succeeded(&third, Deadline::SOON)?;
+        for task in [&second, &third] {
+            apply(cluster, &project, task)?;
+        }
+        ensure!(project.read("new.txt")? == "one\ntwo\nthree\n");
+        ensure!(project.read("notes.txt")? == "zero, edited\n");
+        Ok(())
+    })
+}
+
+fn told() -> anyhow::Result<()> {
+    let script = "rules:\n- steps: [{say: Done.}]\n";
+    scene(Setup::new().model(script), |cluster| {
+        let project = cluster.repository("project")?;
+        let first = shell(cluster, &project, PLAN, &[])?;
+        let add = ["--agent", "agent", "Go on", "--after", &first];
+        let second = cluster.add(&project, &add)?;
+        cluster.succeeded(&second, Deadline::SOON)?;
+        let prompts = cluster.model().prompts()?;
+        let prompt = prompts.first().context("the model was not asked")?;
+        let told = format!("The change of {first} is in your working directory already.");
+        ensure!(prompt.contains(&told), "{prompt}");
+        Ok(())
+    })
+}
