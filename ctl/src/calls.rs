@@ -39,6 +39,26 @@ impl Client {
         Ok(task)
     }
 
+    /// A task that was queued a moment ago.
+    pub async fn queued(&self, id: TaskId) -> Result<Task> {
+        match self.task(id).await {
+            Err(error) if error.exit() == Exit::NotFound => Err(forgotten(id)),
+            found => found,
+        }
+    }
+
+    /// The task as it is; as it was last seen if the head has forgotten it since.
+    pub async fn or_known(&self, known: Task) -> Result<Task> {
+        let now = self.task(known.id).await;
+        unless_forgotten(now, known)
+    }
+
+    /// The same with its attempts and files.
+    pub async fn whole_or(&self, known: Task) -> Result<Task> {
+        let now = self.whole_task(known.id).await;
+        unless_forgotten(now, known)
+    }
+
     /// Tasks with their attempts and files, in the order in which they are named.
     pub async fn whole_tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
         let mut tasks = Vec::with_capacity(ids.len());
@@ -143,6 +163,21 @@ impl Attempt {
         let left_result = self.exit.is_some() && (self.reason.is_none() || is_listed);
         left_result && self.changes.is_some_and(|changes| changes.files == 0)
     }
+}
+
+/// A task that has ended may be forgotten before anybody asks again: then its end counts that was seen.
+fn unless_forgotten(now: Result<Task>, known: Task) -> Result<Task> {
+    match now {
+        Err(error) if error.exit() == Exit::NotFound && known.rests() => Ok(known),
+        Err(error) if error.exit() == Exit::NotFound => Err(forgotten(known.id)),
+        now => now,
+    }
+}
+
+fn forgotten(id: TaskId) -> Error {
+    let why = format!("{id} has ended, and is forgotten before its end was seen");
+    Error::new(Exit::NotFound, why)
+        .hint("`retention.finished_max` in the head's orchestra.yaml says how many are kept")
 }
 
 /// The names of workers, by their ids.

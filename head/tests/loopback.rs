@@ -137,6 +137,25 @@ async fn a_worker_can_neither_speak_for_another_one_nor_push_for_foreign_attempt
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_is_told_of_tasks_that_are_not_there() {
+    let head = start().await;
+    let mut admin = head.admin().await;
+    let submitted = admin.submit(submission("k", vec![new_task("x")])).await;
+    submitted.unwrap();
+    let ids = vec![1, 7];
+    let watch = admin.watch_tasks(v1::WatchTasksRequest { ids }).await;
+    let first = watch
+        .unwrap()
+        .into_inner()
+        .message()
+        .await
+        .unwrap()
+        .unwrap();
+    let seen: Vec<u64> = first.tasks.iter().map(|task| task.id).collect();
+    assert_eq!((seen, first.forgotten), (vec![1], vec![7]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_reaches_the_worker_and_a_watcher_sees_the_end() {
     let head = start().await;
     let mut admin = head.admin().await;

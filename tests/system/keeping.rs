@@ -24,6 +24,10 @@ pub fn tests() -> Vec<Test> {
             checks,
         ),
         Test::new("a_compacted_store_serves_what_it_served", compacts),
+        Test::new(
+            "a_task_that_is_forgotten_at_once_is_not_waited_for",
+            forgotten_at_once,
+        ),
         Test::new("a_purge_removes_what_is_due_and_says_what", purges),
         Test::new(
             "a_worker_keeps_no_more_caches_than_its_configuration_says",
@@ -34,6 +38,25 @@ pub fn tests() -> Vec<Test> {
             two_clusters,
         ),
     ]
+}
+
+fn forgotten_at_once() -> anyhow::Result<()> {
+    let setup = Setup::new().config("retention: {finished_max: 0}\n");
+    scene(setup, |cluster| {
+        let project = cluster.repository("project")?;
+        let ways = [&["--wait"][..], &["--follow"], &["--wait", "--json"]];
+        for way in ways.iter().cycle().take(9) {
+            let add = ["add", "--agent", "shell", "--no-repo", "true"];
+            let ended = cluster.ctl_in(project.dir(), &[&add, *way].concat())?;
+            match ended.code {
+                Some(0) => {}
+                // Nobody has seen its end, and that is said.
+                Some(4) => drop(ended.complains(&["is forgotten before", "finished_max"])?),
+                code => anyhow::bail!("it ends with {code:?}: {ended}"),
+            }
+        }
+        Ok(())
+    })
 }
 
 fn backup_and_restore() -> anyhow::Result<()> {

@@ -98,13 +98,18 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         Then::Return => return queued(app, &submitted),
         Then::Wait => {
             announce(app, &submitted.ids)?;
-            wait_for(&app.ui, &client, &submitted.ids).await?
+            let mut tasks = Vec::with_capacity(submitted.ids.len());
+            for id in &submitted.ids {
+                tasks.push(client.queued(*id).await?);
+            }
+            wait_for(&app.ui, &client, tasks).await?
         }
         Then::Follow => {
             if !app.ui.is_json() {
                 app.ui.next(format!("{} is queued", submitted.ids[0]));
             }
-            vec![follow(app, &client, submitted.ids[0], Until::TaskEnds).await?]
+            let task = client.queued(submitted.ids[0]).await?;
+            vec![follow(app, &client, task, Until::TaskEnds).await?]
         }
     };
     end(app, &client, tasks, then, &own).await

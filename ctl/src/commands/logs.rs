@@ -42,8 +42,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if args.raw {
         return raw::run(app, &client, args.task, args.attempt, args.follow).await;
     }
+    let task = client.task(args.task).await?;
     if !args.follow {
-        let task = client.task(args.task).await?;
         let number = task.attempt(args.attempt)?.number;
         return so_far(
             app,
@@ -55,7 +55,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         )
         .await;
     }
-    let task = follow(app, &client, args.task, Until::FromLatest).await?;
+    let task = follow(app, &client, task, Until::FromLatest).await?;
     if !app.ui.is_json() {
         let lines = closing(&task, app.ui.again);
         lines.iter().for_each(|line| app.ui.note(line));

@@ -40,7 +40,11 @@ pub struct Args {
 /// Waits.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
-    let wait = wait_for(&app.ui, &client, &args.tasks);
+    let mut tasks = Vec::with_capacity(args.tasks.len());
+    for id in &args.tasks {
+        tasks.push(client.task(*id).await?);
+    }
+    let wait = wait_for(&app.ui, &client, tasks);
     let tasks = match args.timeout {
         None => wait.await?,
         Some(limit) => match tokio::time::timeout(limit, wait).await {

@@ -44,11 +44,15 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         if live.is_seen() && !app.ui.is_json() {
             live.show(&picture(app, &known, &names));
         }
-        let changed = tokio::select! {
-            changed = changes.next() => changed?,
+        let news = tokio::select! {
+            news = changes.next() => news?,
             _ = second.tick(), if live.is_seen() => continue,
         };
-        for task in changed {
+        if let Some(id) = news.forgotten.iter().find(|id| !known.contains_key(*id)) {
+            // The same as everybody says of it.
+            client.task(*id).await?;
+        }
+        for task in news.tasks {
             let state = |t: &Task| (t.status, t.attempt, t.cancel_requested);
             let news = known.get(&task.id).map(state) != Some(state(&task));
             if news && app.ui.is_json() {

@@ -15,6 +15,14 @@ use crate::{
 /// Pause before a stream that ended is opened again.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// What is new.
+pub struct News {
+    /// Tasks that are new or changed.
+    pub tasks: Vec<Task>,
+    /// Tasks that were asked for and are not there: the head has forgotten them.
+    pub forgotten: Vec<TaskId>,
+}
+
 /// Changed tasks, over breaks of the connection.
 pub struct Changes {
     client: Client,
@@ -37,9 +45,8 @@ impl Changes {
         })
     }
 
-    /// The next tasks that are new or changed. After a break all of them come again as they are.
-    /// Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Result<Vec<Task>> {
+    /// What is new. After a break all tasks come again as they are. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<News> {
         loop {
             let Some(stream) = &mut self.stream else {
                 tokio::time::sleep(PAUSE).await;
@@ -47,13 +54,23 @@ impl Changes {
                 continue;
             };
             match stream.message().await {
-                Ok(Some(change)) if change.tasks.is_empty() => {}
-                Ok(Some(change)) => return change.tasks.into_iter().map(Task::read).collect(),
+                Ok(Some(change)) if change.tasks.is_empty() && change.forgotten.is_empty() => {}
+                Ok(Some(change)) => return News::read(change),
                 Err(status) if !may_resume(&status) => return Err(status_error(&status)),
                 // The head went away, or is about to.
                 Ok(None) | Err(_) => self.stream = None,
             }
         }
+    }
+}
+
+impl News {
+    fn read(wire: v1::WatchResponse) -> Result<Self> {
+        let tasks = wire.tasks.into_iter().map(Task::read);
+        Ok(Self {
+            tasks: tasks.collect::<Result<_>>()?,
+            forgotten: wire.forgotten.into_iter().map(TaskId).collect(),
+        })
     }
 }
 

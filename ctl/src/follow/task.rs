@@ -9,6 +9,7 @@ use crate::{
     app::App,
     client::Client,
     error::Result,
+    exit::Exit,
     json::{self, task::Task},
     ui::{
         Ui,
@@ -35,9 +36,9 @@ pub enum Until {
 }
 
 /// Shows the task at work until it has ended, and gives it as it is then.
-pub async fn follow(app: &App, client: &Client, id: TaskId, until: Until) -> Result<Task> {
+pub async fn follow(app: &App, client: &Client, mut task: Task, until: Until) -> Result<Task> {
+    let id = task.id;
     let mut changes = Changes::open(client, &[id]).await?;
-    let mut task = client.task(id).await?;
     let shown = match until {
         Until::TaskEnds => 0,
         Until::FromLatest => task.attempt.saturating_sub(1),
@@ -52,30 +53,38 @@ pub async fn follow(app: &App, client: &Client, id: TaskId, until: Until) -> Res
                 task: id,
                 number: view.attempt,
             };
-            events = Some(Events::open(client, attempt, true).await?);
+            events = match Events::open(client, attempt, true).await {
+                Ok(open) => Some(open),
+                Err(error) if error.exit() == Exit::NotFound => break,
+                Err(error) => return Err(error),
+            };
         }
         if events.is_none() && task.rests() {
             break;
         }
         view.status(&task);
         tokio::select! {
-            changed = changes.next() => {
+            news = changes.next() => {
+                let mut news = news?;
+                if news.forgotten.contains(&id) {
+                    break;
+                }
                 // The stream gives tasks without attempts: only what is live is taken from it.
-                task = changed?.pop().unwrap_or(task);
+                task = news.tasks.pop().unwrap_or(task);
             }
             _ = second.tick() => {}
-            batch = next(&mut events) => match batch? {
+            batch = next(&mut events) => match unless_gone(batch)? {
                 Some(piece) => view.piece(id, piece)?,
                 None => {
                     events = None;
                     view.end()?;
-                    task = client.task(id).await?;
+                    task = client.or_known(task).await?;
                 }
             },
         }
     }
     drop(view);
-    client.whole_task(id).await
+    client.whole_or(task).await
 }
 
 /// The next events of the open stream; waits for ever when none is open.
@@ -83,6 +92,14 @@ async fn next(events: &mut Option<Events>) -> Result<Option<Piece>> {
     match events {
         Some(events) => events.next().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Events of an attempt that is forgotten are over.
+fn unless_gone(batch: Result<Option<Piece>>) -> Result<Option<Piece>> {
+    match batch {
+        Err(error) if error.exit() == Exit::NotFound => Ok(None),
+        batch => batch,
     }
 }
 

@@ -1,6 +1,9 @@
 //! Waiting until tasks have ended.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use orchestra_types::{TaskId, TaskStatus};
 
@@ -23,22 +26,23 @@ use crate::{
 const NAMED_MAX: usize = 8;
 
 /// Waits until all tasks have ended, or wait for a person.
-pub async fn wait_for(ui: &Ui, client: &Client, ids: &[TaskId]) -> Result<Vec<Task>> {
+pub async fn wait_for(ui: &Ui, client: &Client, tasks: Vec<Task>) -> Result<Vec<Task>> {
     let live = Live::new(*ui);
-    let mut known: BTreeMap<TaskId, Task> = BTreeMap::new();
-    // Names every task once, so that one that does not exist is an error and not a long wait.
-    for id in ids {
-        known.insert(*id, client.task(*id).await?);
-    }
-    let mut changes = Changes::open(client, ids).await?;
+    let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+    let mut known: BTreeMap<TaskId, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
+    let mut changes = Changes::open(client, &ids).await?;
     let mut second = tokio::time::interval(Duration::from_secs(1));
-    while known.values().any(|task| !task.rests()) {
+    let mut forgotten: BTreeSet<TaskId> = BTreeSet::new();
+    let open =
+        |task: &Task, forgotten: &BTreeSet<TaskId>| !task.rests() && !forgotten.contains(&task.id);
+    while known.values().any(|task| open(task, &forgotten)) {
         live.show(&picture(&known));
-        let changed = tokio::select! {
-            changed = changes.next() => changed?,
+        let news = tokio::select! {
+            news = changes.next() => news?,
             _ = second.tick() => continue,
         };
-        for task in changed {
+        forgotten.extend(news.forgotten);
+        for task in news.tasks {
             if !ui.is_json() && has_ended_now(known.get(&task.id), &task) {
                 live.above(|ui| ui.note(&ended(&task)));
             }
@@ -46,7 +50,11 @@ pub async fn wait_for(ui: &Ui, client: &Client, ids: &[TaskId]) -> Result<Vec<Ta
         }
     }
     drop(live);
-    client.whole_tasks(ids).await
+    let mut tasks = Vec::with_capacity(ids.len());
+    for id in ids {
+        tasks.push(client.whole_or(known[&id].clone()).await?);
+    }
+    Ok(tasks)
 }
 
 /// The exit code that tasks give which were waited for: of failures the worst. One that is still

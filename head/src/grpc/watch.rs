@@ -30,7 +30,6 @@ pub(super) async fn start(
     let ids: BTreeSet<TaskId> = ids
         .collect::<std::result::Result<_, _>>()
         .map_err(|e| status::refused(&e))?;
-    refuse_unknown(&services, ids.clone()).await?;
     let permit = services.watches.begin()?;
     // Before the first look: a change in between is seen twice rather than not at all.
     let changes = services.engine.changes();
@@ -49,17 +48,6 @@ pub(super) async fn start(
     }))
 }
 
-async fn refuse_unknown(services: &Services, ids: BTreeSet<TaskId>) -> Result<()> {
-    let unknown = services.engine.read(move |view| {
-        let unknown = ids.into_iter().find(|id| view.core.task(*id).is_none());
-        Ok(unknown)
-    });
-    match unknown.await.map_err(status::read)? {
-        Some(id) => Err(status::no_task(id)),
-        None => Ok(()),
-    }
-}
-
 struct Watch {
     services: Arc<Services>,
     /// Only these; all when none.
@@ -72,6 +60,14 @@ struct Watch {
     highest: TaskId,
     answers: Answers<v1::WatchResponse>,
     _permit: Permit,
+}
+
+/// Some tasks as they are.
+#[derive(Default)]
+struct Seen {
+    tasks: Vec<v1::Task>,
+    /// Those that were asked for by name and are not there.
+    forgotten: Vec<u64>,
 }
 
 /// Whether the reader knows that it has seen the state at the start.
@@ -95,14 +91,14 @@ impl Watch {
                 },
                 room = self.answers.sender().reserve_owned(), if !idle => {
                     let Ok(room) = room else { return Ok(()) };
-                    let tasks = self.next().await?;
-                    let snapshot_done = tasks.is_none() && start == Start::Shown;
+                    let next = self.next().await?;
+                    let snapshot_done = next.is_none() && start == Start::Shown;
                     if snapshot_done {
                         start = Start::Told;
                     }
-                    let tasks = tasks.unwrap_or_default();
-                    if snapshot_done || !tasks.is_empty() {
-                        room.send(Ok(v1::WatchResponse { tasks, snapshot_done }));
+                    let Seen { tasks, forgotten } = next.unwrap_or_default();
+                    if snapshot_done || !tasks.is_empty() || !forgotten.is_empty() {
+                        room.send(Ok(v1::WatchResponse { tasks, snapshot_done, forgotten }));
                     }
                 }
             }
@@ -142,7 +138,7 @@ impl Watch {
     }
 
     /// The next tasks to show; none when there are no more for now.
-    async fn next(&mut self) -> Result<Option<Vec<v1::Task>>> {
+    async fn next(&mut self) -> Result<Option<Seen>> {
         let ids = match self.snapshot.len() {
             0 => self.dirty.take(BATCH_TASKS_MAX),
             left => {
@@ -155,7 +151,14 @@ impl Watch {
         if ids.is_empty() {
             return Ok(None);
         }
+        let asked: Vec<TaskId> = ids.clone();
         let read = self.services.engine.read(|view| wire::summaries(view, ids));
-        Ok(Some(read.await.map_err(status::read)?))
+        let tasks = read.await.map_err(status::read)?;
+        let found: BTreeSet<u64> = tasks.iter().map(|task| task.id).collect();
+        let is_wanted = |id: &u64| self.only.is_some() && !found.contains(id);
+        Ok(Some(Seen {
+            forgotten: asked.iter().map(|id| id.0).filter(is_wanted).collect(),
+            tasks,
+        }))
     }
 }
