@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     error::{Error, OrFailed, Result},
     exit::Exit,
-    local::joined,
+    local::{joined, record},
     ui::{Ui, again::Again},
 };
 
@@ -87,9 +87,20 @@ impl App {
         match connected {
             // To start one is no way out there.
             Err(error) if error.exit() == Exit::HeadNotRunning && !self.names_head() => {
-                joined::refuse(&self.state, error.exit()).and(Err(error))
+                joined::refuse(&self.state, error.exit())?;
+                Err(self.about_local_worker(error))
             }
             connected => connected,
+        }
+    }
+
+    /// The error with another next step where a worker is left without its head.
+    fn about_local_worker(&self, error: Error) -> Error {
+        match record::worker(&self.state) {
+            Ok(Some(_)) => error.hint(
+                "`ctl start` starts it; its worker on this machine runs, and `ctl stop` ends that",
+            ),
+            Ok(None) | Err(_) => error,
         }
     }
 

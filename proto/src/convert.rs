@@ -21,7 +21,9 @@ use orchestra_types::{
 use crate::v1;
 pub use budget::{budget_change, budget_to_wire, known_budget};
 pub use schedule::{recurrence, recurrence_to_wire};
-pub use spec::{millis, on_dependency_failure, optional_duration, priority, submitted_spec};
+pub use spec::{
+    NO_READER, millis, on_dependency_failure, optional_duration, priority, submitted_spec,
+};
 
 /// Why a message from a peer is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -20,6 +20,7 @@ use crate::{
 Examples:
   ctl logs task_001 -f            as it happens, until the task has ended
   ctl logs task_001 --raw > log   what the CLI itself printed, byte for byte
+  ctl logs task_001 --stderr      what it printed on standard error
   ctl logs task_001 --json        the events, one JSON document a line")]
 pub struct Args {
     /// The task, as task_001 or 1
@@ -31,6 +32,9 @@ pub struct Args {
     /// Show what the CLI itself printed; byte for byte when not on a terminal
     #[arg(long, conflicts_with = "json")]
     raw: bool,
+    /// Show what it printed on standard error, once the attempt has ended
+    #[arg(long, conflicts_with_all = ["json", "raw", "follow"])]
+    stderr: bool,
     /// Which attempt. Default: the latest
     #[arg(long, value_name = "N", conflicts_with = "follow", value_parser = clap::value_parser!(u32).range(1..))]
     attempt: Option<u32>,
@@ -41,6 +45,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     if args.raw {
         return raw::run(app, &client, args.task, args.attempt, args.follow).await;
+    }
+    if args.stderr {
+        return raw::stderr(app, &client, args.task, args.attempt).await;
     }
     let task = client.task(args.task).await?;
     if !args.follow {

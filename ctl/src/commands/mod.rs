@@ -71,7 +71,7 @@ fn interrupted(stops: bool) -> Error {
         false => "interrupted; what is queued or running goes on",
         true => {
             "interrupted; the stop goes on: nothing new begins, and the head ends when nothing \
-             runs; `ctl stop --now` stops the agents"
+             runs. The worker of this machine stays: `ctl stop` again waits for both, `ctl stop --now` ends them"
         }
     };
     Error::new(Exit::Interrupted, goes_on)

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use orchestra_config::Config;
-use orchestra_proto::{convert::submitted_spec, v1};
+use orchestra_proto::{
+    convert::{NO_READER, submitted_spec},
+    v1,
+};
 use orchestra_types::{
     Budget, OnDependencyFailure, Place, Priority, Recurrence, RunnerName, ShellCommand, TaskId,
     TaskSpec, Timestamp,
@@ -153,7 +156,8 @@ impl Draft {
             parent: self.parent.or(defaults.parent),
             labels: map(self.labels, &defaults.labels),
             require: map(self.require, &defaults.require),
-            context: if self.context.is_empty() {
+            // A command would not see it.
+            context: if self.context.is_empty() && self.command.is_none() {
                 defaults.context.clone()
             } else {
                 self.context
@@ -215,6 +219,14 @@ impl Draft {
             budget: self.budget.unwrap_or_default(),
             parent: self.parent,
         };
+        let is_for_shell = spec.runner.as_ref().is_some_and(|r| r.as_str() == "shell");
+        if is_for_shell && !self.context.is_empty() {
+            // Before any of it is uploaded.
+            return Err(Error::failed(format!(
+                "{} context: {NO_READER}",
+                self.what()
+            )));
+        }
         // One set of rules: those of the wire.
         submitted_spec(v1::TaskSpec::from(spec))
             .map_err(|e| Error::failed(format!("{} {}: {}", self.what(), e.field, e.why)))
@@ -423,6 +435,26 @@ mod tests {
             error.to_string(),
             "t.yaml:7: the task's command: is for the runner `shell` only"
         );
+    }
+
+    #[test]
+    fn context_is_for_agents() {
+        let notes = Draft {
+            context: vec!["notes.md".into()],
+            ..Draft::default()
+        };
+        let command = Draft {
+            command: Some(ShellCommand::Line("make".into())),
+            ..Draft::default()
+        };
+        let both = Draft {
+            context: notes.context.clone(),
+            ..command.clone()
+        };
+        let refused = both.spec(&Config::default()).unwrap_err().to_string();
+        assert_eq!(refused, format!("the task's context: {NO_READER}"));
+        assert!(command.or(&notes).spec(&Config::default()).is_ok());
+        assert_eq!(draft("x").or(&notes).context, notes.context);
     }
 
     #[test]

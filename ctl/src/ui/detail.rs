@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orchestra_types::{FailureCode, OnDependencyFailure, TaskStatus, Timestamp};
+use orchestra_types::{ArtifactKind, FailureCode, OnDependencyFailure, TaskStatus, Timestamp};
 
 use super::{
     again::Again,
@@ -82,7 +82,11 @@ pub fn next_step(task: &Task) -> Option<String> {
             let says_so = code == Some(FailureCode::ApplyConflict);
             let kept = (has_work(task) && !says_so)
                 .then(|| format!("`ctl apply {id}` takes what it did so far"));
-            let both: Vec<String> = advice().into_iter().chain(kept).collect();
+            let complains = |attempt: &Attempt| attempt.artifact(ArtifactKind::Stderr).is_some();
+            let stderr = (task.status == TaskStatus::Failed
+                && task.latest().is_some_and(complains))
+            .then(|| format!("`ctl logs {id} --stderr` has what it complained of"));
+            let both: Vec<String> = advice().into_iter().chain(stderr).chain(kept).collect();
             (!both.is_empty()).then(|| both.join("; "))
         }
     }

@@ -23,6 +23,8 @@ const ARGS_MAX: usize = 4096;
 const FALLBACK_MAX: usize = 16;
 /// The one runner that takes a command.
 const SHELL: &str = "shell";
+/// Why a command is given no context files.
+pub const NO_READER: &str = "is for agents: a command would not see it";
 
 /// The specification of a task that is submitted: the rules of `TryFrom`, and those that hold for
 /// new tasks only.
@@ -42,8 +44,11 @@ pub fn submitted_spec(wire: v1::TaskSpec) -> Result<TaskSpec> {
     if let Some(ShellCommand::Argv(args)) = &spec.command
         && args.iter().map(String::len).sum::<usize>() > limits::DESCRIPTION_BYTES_MAX
     {
-        let why = "more than 256 KiB of arguments; put what is long into a context file";
+        let why = "more than 256 KiB of arguments; put what is long into a file of the project";
         return Err(Refused::new("command", why));
+    }
+    if is_for_shell && !spec.context_files.is_empty() {
+        return Err(Refused::new("context", NO_READER));
     }
     if spec.budget.has_zero() {
         return Err(Refused::new("budget", NOTHING_RUNS));

@@ -1,11 +1,11 @@
-//! `ctl logs --raw`: what the CLI itself printed.
+//! `ctl logs --raw` and `--stderr`: what the CLI itself printed.
 
 use orchestra_types::{ArtifactKind, AttemptId, TaskId};
 
 use crate::{
     app::App,
     client::Client,
-    error::Result,
+    error::{Error, Result},
     exit::Exit,
     follow::{Events, Piece},
     stored,
@@ -36,6 +36,27 @@ pub async fn run(
                 follow,
             )
             .await?
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Prints what an attempt has printed on standard error.
+pub async fn stderr(app: &App, client: &Client, id: TaskId, attempt: Option<u32>) -> Result<Exit> {
+    let task = client.task(id).await?;
+    let attempt = task.attempt(attempt)?;
+    match attempt.artifact(ArtifactKind::Stderr) {
+        Some(stderr) => stored::print(app, client, stderr).await?,
+        None if attempt.exit.is_some() => {
+            let number = attempt.number;
+            app.ui
+                .next(format!("{id}.{number} printed nothing on standard error"));
+        }
+        None => {
+            let why = format!("what {id} prints on standard error is kept when it has ended");
+            return Err(Error::new(Exit::NotFound, why).hint(format!(
+                "`ctl wait {id}`, or `ctl logs {id} -f` for the rest"
+            )));
         }
     }
     Ok(Exit::Ok)
