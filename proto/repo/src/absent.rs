@@ -2,6 +2,7 @@
 
 use crate::{
     error::Result,
+    filters,
     git::{Git, Input, records},
     names::shown,
     stage::Warnings,
@@ -11,6 +12,8 @@ use crate::{
 const POINTER_BYTES_MAX: u64 = 1024;
 /// How many files a warning names.
 const NAMED_MAX: usize = 5;
+/// The filter of Git LFS.
+const LFS: &str = "lfs";
 
 /// Warns of what agents will miss. `git` has the index of the snapshot.
 pub(crate) fn warn(git: &Git, warnings: &mut Warnings) -> Result<()> {
@@ -26,14 +29,32 @@ pub(crate) fn warn(git: &Git, warnings: &mut Warnings) -> Result<()> {
     if !pointers.is_empty() {
         warnings.add(pointers_text(&pointers));
     }
+    for filter in filters::set_up(git)?.iter().filter(|filter| *filter != LFS) {
+        let output = of_filter(git, filter)?;
+        let paths: Vec<Vec<u8>> = records(&output)
+            .filter_map(|entry| entry.splitn(2, |b| *b == b'\t').nth(1))
+            .map(<[u8]>::to_vec)
+            .collect();
+        if !paths.is_empty() {
+            let named = named(&paths);
+            warnings.add(format!(
+                "agents get the files that git filters by `{filter}` as it keeps them: {named}"
+            ));
+        }
+    }
     Ok(())
+}
+
+/// The entries of the index that a filter is for.
+fn of_filter(git: &Git, filter: &str) -> Result<Vec<u8>> {
+    let git = git.clone().env("GIT_LITERAL_PATHSPECS", "0");
+    let kept = format!(":(top,attr:filter={filter})");
+    git.output(&["ls-files", "-z", "--stage", "--", &kept])
 }
 
 /// Files that Git LFS keeps elsewhere, as far as the snapshot has only their pointers.
 fn pointers(git: &Git) -> Result<Vec<Vec<u8>>> {
-    let git = git.clone().env("GIT_LITERAL_PATHSPECS", "0");
-    let kept = ":(top,attr:filter=lfs)";
-    let output = git.output(&["ls-files", "-z", "--stage", "--", kept])?;
+    let output = of_filter(git, LFS)?;
     let (mut ids, mut paths) = (String::new(), Vec::new());
     for entry in records(&output) {
         let mut halves = entry.splitn(2, |b| *b == b'\t');
@@ -62,15 +83,19 @@ fn pointers(git: &Git) -> Result<Vec<Vec<u8>>> {
 }
 
 fn pointers_text(pointers: &[Vec<u8>]) -> String {
-    let named = pointers.iter().take(NAMED_MAX);
-    let named: Vec<String> = named.map(|path| format!("`{}`", shown(path))).collect();
-    let mut text = format!(
+    format!(
         "agents get the pointers of {} files in Git LFS instead of what is in them: {}",
         pointers.len(),
-        named.join(", ")
-    );
-    if pointers.len() > NAMED_MAX {
-        text.push_str(&format!(" and {} more", pointers.len() - NAMED_MAX));
-    }
-    text
+        named(pointers)
+    )
+}
+
+fn named(paths: &[Vec<u8>]) -> String {
+    let named = paths.iter().take(NAMED_MAX);
+    let named: Vec<String> = named.map(|path| format!("`{}`", shown(path))).collect();
+    let more = match paths.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    named.join(", ") + &more
 }

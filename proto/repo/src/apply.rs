@@ -120,6 +120,7 @@ pub fn apply(checkout: &Checkout, change: &Change<'_>) -> Result<Applied, ApplyE
     };
     let aim = work.aim()?;
     check::refuse_unsafe(&quarantine, &aim.files)?;
+    check::refuse_odd(checkout, &aim.here, &aim.files)?;
     let todo = check::require_clean(quarantine.git(), &aim.here, &aim.files, &aim.bases)?;
     write::write(checkout, &quarantine, &aim.new, &todo)?;
     Ok(Applied {

@@ -19,6 +19,7 @@ mod checkout;
 mod collect;
 mod directory;
 mod error;
+mod filters;
 mod git;
 mod history;
 mod ignored;

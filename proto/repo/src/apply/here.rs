@@ -33,6 +33,8 @@ pub(super) struct Here {
     pub uncommitted: BTreeSet<Vec<u8>>,
     /// The user's index.
     pub index: Entries,
+    /// Files that git keeps out of the work tree: it is sparse.
+    pub apart: BTreeSet<Vec<u8>>,
     /// Files that are other than in the user's index.
     pub modified: BTreeSet<Vec<u8>>,
     /// What was there before it was read.
@@ -66,19 +68,21 @@ impl Here {
         let git = on(checkout, quarantine, &copy);
         let modified = git.output(&["ls-files", "-z", "--modified"])?;
         let index = entries(&git)?;
+        let apart = apart(&git)?;
         let found: BTreeMap<_, _> = paths
             .iter()
             .map(|path| (path.clone(), look(&root, path)))
             .collect();
-        let now = now(&git, &index, &found)?;
-        let apart = quarantine.path().join("here-index");
-        let tree = tree(&on(checkout, quarantine, &apart), head, &now)?;
+        let now = now(&git, &index, &apart, &found)?;
+        let beside = quarantine.path().join("here-index");
+        let tree = tree(&on(checkout, quarantine, &beside), head, &now)?;
         let differs = diff(quarantine.git(), head, &tree, Renames::Ignore)?;
         Ok(Self {
             root,
             tree,
             uncommitted: differs.into_iter().map(|file| file.path).collect(),
             index,
+            apart,
             modified: records(&modified).map(<[u8]>::to_vec).collect(),
             stamps: found
                 .into_iter()
@@ -119,7 +123,12 @@ fn look(root: &OwnedFd, path: &[u8]) -> Found {
 }
 
 /// What git would have of each path if all were added now.
-fn now(git: &Git, index: &Entries, found: &BTreeMap<Vec<u8>, Found>) -> Result<Now> {
+fn now(
+    git: &Git,
+    index: &Entries,
+    apart: &BTreeSet<Vec<u8>>,
+    found: &BTreeMap<Vec<u8>, Found>,
+) -> Result<Now> {
     let mut input = Vec::new();
     for (path, found) in found {
         if matches!(found, Found::Plain(_)) {
@@ -138,6 +147,7 @@ fn now(git: &Git, index: &Entries, found: &BTreeMap<Vec<u8>, Found>) -> Result<N
     git.output_of(&args, Input::Bytes(&input))?;
     let read = entries(git)?;
     let entry = |path: &Vec<u8>, found: &Found| match found {
+        Found::Nothing if apart.contains(path) => index.get(path).cloned(),
         Found::Nothing => None,
         Found::Plain(_) => read.get(path).cloned(),
         // A directory is none of git's, unless it is a repository of its own.
@@ -172,6 +182,13 @@ fn tree(git: &Git, head: &str, now: &Now) -> Result<String> {
     let args = ["update-index", "-z", "--index-info"];
     git.output_of(&args, Input::Bytes(&input))?;
     git.line(&["write-tree"])
+}
+
+/// Files that are not in the work tree because it is sparse.
+fn apart(git: &Git) -> Result<BTreeSet<Vec<u8>>> {
+    let output = git.output(&["ls-files", "-z", "-t"])?;
+    let tagged = records(&output).filter_map(|record| record.strip_prefix(b"S "));
+    Ok(tagged.map(<[u8]>::to_vec).collect())
 }
 
 /// The index; of a file in conflict, the last of its stages.

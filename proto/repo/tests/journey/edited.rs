@@ -68,3 +68,53 @@ fn a_file_that_was_renamed_in_a_commit_is_merged_under_its_new_name() {
     assert_eq!(put().unwrap().files, 1);
     assert_eq!(read(&user, "b.txt"), text("eight"));
 }
+
+#[test]
+fn files_outside_of_a_sparse_checkout_are_left_to_git() {
+    let user = World::with(&[("in/a.txt", "one\n"), ("out/b.txt", "one\n")]);
+    let task = user.start();
+    task.write("out/b.txt", "two\n");
+    let collected = task.collect();
+    git(&user.user(), &["sparse-checkout", "set", "in"]);
+    let refused = apply(&user.checkout(), &task.change(&collected)).unwrap_err();
+    let said = refused.to_string();
+    assert!(
+        said.contains("out/b.txt") && said.contains("sparse"),
+        "{said}"
+    );
+    let again = user.start_after(&user.checkout().snapshot().unwrap(), 2, &[]);
+    again.write("in/a.txt", "two\n");
+    again.done().apply(&user, &[]).unwrap();
+    assert_eq!(read(&user, "in/a.txt"), "two\n");
+}
+
+#[test]
+fn a_file_that_git_filters_is_not_written_as_git_keeps_it() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let set = |key: &str, value: &str| git(&user.user(), &["config", key, value]);
+    set("filter.upper.clean", "tr a-z A-Z");
+    set("filter.upper.smudge", "tr A-Z a-z");
+    user.write(".gitattributes", "*.up filter=upper\n");
+    user.write("word.up", "hello\n");
+    user.commit("filtered");
+    let snapshot = user.checkout().snapshot().unwrap();
+    let warned = snapshot.warnings.join("\n");
+    assert!(
+        warned.contains("`upper`") && warned.contains("word.up"),
+        "{warned}"
+    );
+    let task = user.start_from(&snapshot);
+    assert_eq!(
+        fs::read_to_string(task.dir().join("word.up")).unwrap(),
+        "HELLO\n"
+    );
+    task.write("word.up", "HELLO\nMORE\n");
+    let refused = apply(&user.checkout(), &task.change(&task.collect())).unwrap_err();
+    assert!(refused.to_string().contains("git filters it"), "{refused}");
+    assert_eq!(read(&user, "word.up"), "hello\n");
+    // One that the agent made is as it made it.
+    let other = user.start_after(&snapshot, 2, &[]);
+    other.write("new.up", "fresh\n");
+    other.done().apply(&user, &[]).unwrap();
+    assert_eq!(read(&user, "new.up"), "fresh\n");
+}
