@@ -52,9 +52,16 @@ pub fn below(view: &View<'_>, spec: &TaskSpec, built_on: &BuiltOn) -> store::Res
             applied: built_on.tasks.iter().all(is_applied),
         },
     }];
-    let mut next: VecDeque<TaskId> = built_on.tasks.iter().copied().collect();
+    found.extend(chain(view, &built_on.tasks)?);
+    Ok(found)
+}
+
+/// The changes of these tasks and of those that they were built on, the nearest first.
+fn chain(view: &View<'_>, tasks: &[TaskId]) -> store::Result<Vec<Earlier>> {
+    let mut found = Vec::new();
+    let mut next: VecDeque<TaskId> = tasks.iter().copied().collect();
     let mut seen: BTreeSet<TaskId> = next.iter().copied().collect();
-    while let Some(task) = next.pop_front().filter(|_| found.len() <= TASKS_MAX) {
+    while let Some(task) = next.pop_front().filter(|_| found.len() < TASKS_MAX) {
         let Some(left) = left_by(view, task)? else {
             continue;
         };
@@ -71,19 +78,26 @@ pub fn below(view: &View<'_>, spec: &TaskSpec, built_on: &BuiltOn) -> store::Res
     Ok(found)
 }
 
-/// What the tasks that one comes after have left in its own repository.
-pub fn before(view: &View<'_>, spec: &TaskSpec) -> store::Result<Vec<v1::Predecessor>> {
+/// What the tasks that one comes after have left in its own repository, and the changes below that.
+pub fn before(
+    view: &View<'_>,
+    spec: &TaskSpec,
+) -> store::Result<(Vec<v1::Predecessor>, Vec<v1::Earlier>)> {
+    let (mut found, mut below) = (Vec::new(), Vec::new());
     if !matches!(spec.place, Place::Repository { .. }) {
-        return Ok(Vec::new());
+        return Ok((found, Vec::new()));
     }
-    let mut found = Vec::new();
     for task in &spec.after {
         let left = left_by(view, *task)?;
         let project = |spec: &TaskSpec| spec.project.as_ref().map(|project| project.id.clone());
-        let same = left.filter(|left| project(&left.spec) == project(spec));
-        found.extend(same.and_then(Left::into_predecessor));
+        let Some(left) = left.filter(|left| project(&left.spec) == project(spec)) else {
+            continue;
+        };
+        below.extend(left.outcome.built_on.tasks.iter().copied());
+        found.extend(left.into_predecessor());
     }
-    Ok(found)
+    let below = chain(view, &below)?.into_iter().map(Into::into);
+    Ok((found, below.collect()))
 }
 
 /// What a task has left in a repository.
@@ -137,6 +151,10 @@ impl Left {
         if self.outcome.commit.is_empty() {
             return None;
         }
+        let change = Earlier {
+            task: Some(self.task),
+            change: self.change(),
+        };
         let mut artifacts = self.outcome.artifacts.iter();
         let bundle = artifacts.find(|artifact| artifact.kind == ArtifactKind::Bundle)?;
         let Place::Repository { bundles, .. } = &self.spec.place else {
@@ -147,8 +165,7 @@ impl Left {
             task_id: self.task.0,
             succeeded: self.succeeded,
             bundles: all.map(|digest| digest.0.to_vec()).collect(),
-            commit: self.outcome.commit,
-            start: self.start,
+            change: Some(change.into()),
         })
     }
 }

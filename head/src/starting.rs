@@ -33,6 +33,7 @@ pub struct Starter {
 struct Before {
     outputs: Vec<Output>,
     predecessors: Vec<v1::Predecessor>,
+    below: Vec<v1::Earlier>,
 }
 
 /// The output of a task that this one comes after.
@@ -90,6 +91,7 @@ impl Starter {
             context,
             runner: runner.to_string(),
             predecessors: before_it.predecessors,
+            below: before_it.below,
         }
     }
 
@@ -121,11 +123,12 @@ impl Starter {
         let spec = spec.clone();
         let read = self.engine.read(move |view| {
             let outputs = spec.after.iter().map(|task| output(view, *task));
+            let outputs = outputs.filter_map(Result::transpose);
+            let (predecessors, below) = earlier::before(view, &spec)?;
             Ok(Before {
-                outputs: outputs
-                    .filter_map(Result::transpose)
-                    .collect::<Result<_, _>>()?,
-                predecessors: earlier::before(view, &spec)?,
+                outputs: outputs.collect::<Result<_, _>>()?,
+                predecessors,
+                below,
             })
         });
         read.await.unwrap_or_else(|error| {

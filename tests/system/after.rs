@@ -11,6 +11,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("a_chain_builds_on_itself_and_is_applied_at_once", chain),
         Test::new("a_chain_is_applied_one_after_the_other", step_by_step),
         Test::new("the_head_applies_a_chain_as_it_grows", grows),
+        Test::new("a_task_may_be_queued_when_a_part_is_applied", queued_later),
         Test::new("changes_that_conflict_are_left_out_and_told", conflict),
         Test::new(
             "what_a_failed_task_did_is_at_hand_and_not_built_on",
@@ -111,6 +112,22 @@ fn grows() -> anyhow::Result<()> {
         let third = add(FIX, &["--after", &second])?;
         let end = cluster.succeeded(&third, Deadline::SOON)?;
         ensure!(end["apply"]["result"] == "applied", "{end:#}");
+        ensure!(project.read("new.txt")? == "one\ntwo\nthree\n");
+        Ok(())
+    })
+}
+
+fn queued_later() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let first = shell(cluster, &project, PLAN, &[])?;
+        let second = shell(cluster, &project, IMPLEMENT, &[&first])?;
+        cluster.succeeded(&second, Deadline::SOON)?;
+        apply(cluster, &project, &first)?;
+        // Its snapshot has the first change, and not the second.
+        let third = shell(cluster, &project, FIX, &[&second])?;
+        cluster.succeeded(&third, Deadline::SOON)?;
+        apply(cluster, &project, &third)?;
         ensure!(project.read("new.txt")? == "one\ntwo\nthree\n");
         Ok(())
     })

@@ -2,7 +2,6 @@
 //! is not committed, unless the attempt started from just that.
 
 mod check;
-mod earlier;
 mod here;
 mod write;
 
@@ -12,6 +11,7 @@ use here::Here;
 
 use crate::{
     checkout::Checkout,
+    earlier::{self, Earlier},
     error::Error,
     git::{Input, check_commit},
     import::check_branch,
@@ -22,8 +22,6 @@ use crate::{
     quarantine::{Quarantine, has_commit},
     snapshot::commit_tree,
 };
-
-pub use earlier::Earlier;
 
 const CHANGE_REF: &str = "refs/orchestra/change";
 
@@ -172,7 +170,8 @@ impl<'a> Work<'a> {
         let (git, change) = (self.quarantine.git(), self.change);
         let here = Here::read(self.checkout, self.quarantine, &self.head, touched)?;
         let head = self.checkout.head();
-        let was_in = earlier::are_in(git, head, &here.tree, change.earlier, &self.earlier)?;
+        let all: Vec<&Earlier> = change.earlier.iter().collect();
+        let was_in = earlier::are_in(git, head, &here.tree, &all, &self.earlier)?;
         let mut bases = vec![change.start];
         let present = change.earlier.iter().zip(&was_in).filter(|(_, is)| **is);
         bases.extend(present.map(|(earlier, _)| earlier.commit.as_str()));

@@ -2,6 +2,7 @@
 
 use crate::{
     cache::Cache,
+    earlier::{self, Earlier},
     error::{Error, Result},
     git::{Git, check_commit},
     import::check_branch,
@@ -15,10 +16,8 @@ use crate::{
 pub struct Predecessor<'a> {
     /// The branch of its result.
     pub branch: &'a str,
-    /// The snapshot that it started from.
-    pub start: &'a str,
-    /// Its result, which comes after `start`.
-    pub commit: &'a str,
+    /// Its result.
+    pub change: &'a Earlier,
 }
 
 /// What an attempt starts from.
@@ -32,20 +31,26 @@ pub struct Base {
 }
 
 impl Cache {
-    /// The snapshot with the changes of `predecessors`, merged one after the other. A change that does
-    /// not go together with what is there is left out as a whole. The same input gives the same commit.
+    /// The snapshot with the changes of `predecessors`, merged one after the other; `below` are changes
+    /// that those build on. What was applied before the snapshot was taken is in it already. A change that
+    /// does not go together with what is there is left out as a whole. The same input gives the same commit.
     ///
     /// # Errors
     /// When a commit is not in the cache, or git fails.
-    pub fn build_on(&self, snapshot: &str, predecessors: &[Predecessor<'_>]) -> Result<Base> {
+    pub fn build_on(
+        &self,
+        snapshot: &str,
+        predecessors: &[Predecessor<'_>],
+        below: &[Earlier],
+    ) -> Result<Base> {
         let git = self.git();
         for predecessor in predecessors {
             check_branch(predecessor.branch)?;
-            self.require(predecessor.start)?;
-            self.require(predecessor.commit)?;
+            self.require(&predecessor.change.start)?;
+            self.require(&predecessor.change.commit)?;
         }
         self.require(snapshot)?;
-        let mut tip = joined(git, snapshot, predecessors)?;
+        let mut tip = joined(git, snapshot, predecessors, below)?;
         let mut conflicts = Vec::new();
         for predecessor in predecessors {
             let added = add(git, &tip, predecessor)?;
@@ -76,21 +81,33 @@ impl Cache {
     }
 }
 
-/// The files of the snapshot, as a commit after every snapshot that a predecessor started from: what
-/// the user changed between two submissions is no change of a task, and stands.
-fn joined(git: &Git, snapshot: &str, predecessors: &[Predecessor<'_>]) -> Result<String> {
+/// The files of the snapshot, as a commit after every snapshot that a predecessor started from and every
+/// change that is in it: what the user changed between two submissions is no change of a task, and
+/// stands.
+fn joined(
+    git: &Git,
+    snapshot: &str,
+    predecessors: &[Predecessor<'_>],
+    below: &[Earlier],
+) -> Result<String> {
+    let tree = git.line(&["rev-parse", &format!("{snapshot}^{{tree}}")])?;
     let mut parents = vec![snapshot];
-    for predecessor in predecessors {
-        let is_new = !parents.contains(&predecessor.start);
-        if is_new && !contains(git, snapshot, predecessor.start)? {
-            parents.push(predecessor.start);
+    let all: Vec<&Earlier> = predecessors.iter().map(|p| p.change).chain(below).collect();
+    // What started from the same snapshot is not in it.
+    let others: Vec<&Earlier> = all.into_iter().filter(|e| e.start != snapshot).collect();
+    let read = earlier::read(git, others.iter().copied())?;
+    let is_in = earlier::are_in(git, Some(snapshot), &tree, &others, &read)?;
+    let applied = others.iter().zip(is_in).filter(|(_, is)| *is);
+    let applied = applied.map(|(earlier, _)| earlier.commit.as_str());
+    let starts = predecessors.iter().map(|p| p.change.start.as_str());
+    for commit in starts.chain(applied) {
+        if !parents.contains(&commit) && !contains(git, snapshot, commit)? {
+            parents.push(commit);
         }
     }
     if parents.len() == 1 {
         return Ok(snapshot.to_owned());
     }
-    let tree = format!("{snapshot}^{{tree}}");
-    let tree = git.line(&["rev-parse", &tree])?;
     commit_tree(git, &tree, &parents, b"Uncommitted work\n")
 }
 
@@ -100,7 +117,7 @@ fn add(
     tip: &str,
     predecessor: &Predecessor<'_>,
 ) -> Result<std::result::Result<String, Vec<String>>> {
-    let Predecessor { branch, commit, .. } = *predecessor;
+    let (branch, commit) = (predecessor.branch, predecessor.change.commit.as_str());
     if contains(git, tip, commit)? {
         return Ok(Ok(tip.to_owned()));
     }

@@ -68,11 +68,11 @@ fn needed(
     let Some(first) = predecessors.first() else {
         return Ok(all);
     };
-    let cache = Cache::open(cache, &first.commit)?;
+    let cache = Cache::open(cache, &first.change.commit)?;
     for predecessor in predecessors {
-        let has_start = cache.has(&predecessor.start)?;
+        let has_start = cache.has(&predecessor.change.start)?;
         let digests = match predecessor.bundles.as_slice() {
-            _ if cache.has(&predecessor.commit)? => Vec::new(),
+            _ if cache.has(&predecessor.change.commit)? => Vec::new(),
             [.., last] if has_start => vec![*last],
             bundles => bundles.to_vec(),
         };
@@ -94,14 +94,15 @@ pub(super) fn build(
     cache: &Cache,
     snapshot: &str,
     fetched: &Fetched,
+    below: &[orchestra_repo::Earlier],
 ) -> orchestra_repo::Result<Earlier> {
     let mut earlier = Earlier::default();
     if fetched.is_empty() {
         return Ok(earlier);
     }
     for (predecessor, bundles) in fetched {
-        if !cache.has(&predecessor.commit)? {
-            cache.fetch_bundles(bundles, &predecessor.commit)?;
+        if !cache.has(&predecessor.change.commit)? {
+            cache.fetch_bundles(bundles, &predecessor.change.commit)?;
         }
     }
     let (wanted, unfinished): (Vec<_>, Vec<_>) = fetched
@@ -113,11 +114,10 @@ pub(super) fn build(
     let changes: Vec<_> = each
         .map(|(predecessor, branch)| orchestra_repo::Predecessor {
             branch,
-            start: &predecessor.start,
-            commit: &predecessor.commit,
+            change: &predecessor.change,
         })
         .collect();
-    let Base { commit, conflicts } = cache.build_on(snapshot, &changes)?;
+    let Base { commit, conflicts } = cache.build_on(snapshot, &changes, below)?;
     for (predecessor, conflict) in wanted.iter().zip(conflicts) {
         match conflict {
             None => earlier.tasks.push(predecessor.task),

@@ -1,6 +1,7 @@
 //! What was asked for, checked.
 
 use orchestra_proto::{Refused, convert, v1};
+use orchestra_repo::Earlier;
 use orchestra_types::{Digest, RunnerName, TaskId, TaskSpec, limits};
 
 use crate::prompt::Document;
@@ -14,6 +15,8 @@ pub(super) struct Order {
     pub traceparent: String,
     pub resume: Option<Resume>,
     pub predecessors: Vec<Predecessor>,
+    /// Changes that those build on.
+    pub below: Vec<Earlier>,
 }
 
 /// The files of an earlier attempt, to go on from.
@@ -29,10 +32,8 @@ pub(super) struct Predecessor {
     pub task: TaskId,
     /// Whether this one builds on it; else the agent may look at it.
     pub succeeded: bool,
-    /// The snapshot that it started from.
-    pub start: String,
-    pub commit: String,
-    /// To be fetched in this order; the last one holds the commit.
+    pub change: Earlier,
+    /// To be fetched in this order; the last one holds the change.
     pub bundles: Vec<Digest>,
 }
 
@@ -47,7 +48,7 @@ impl TryFrom<v1::Start> for Order {
             name: doc.name,
             text: doc.text,
         };
-        if wire.predecessors.len() > limits::AFTER_MAX {
+        if wire.predecessors.len().max(wire.below.len()) > limits::AFTER_MAX {
             let why = format!("more than {}", limits::AFTER_MAX);
             return Err(Refused::new("predecessors", why));
         }
@@ -59,6 +60,7 @@ impl TryFrom<v1::Start> for Order {
             traceparent: wire.traceparent,
             resume: wire.resume.map(Resume::try_from).transpose()?,
             predecessors: predecessors.collect::<Result<_, _>>()?,
+            below: wire.below.into_iter().map(earlier).collect(),
         })
     }
 }
@@ -83,9 +85,20 @@ impl TryFrom<v1::Predecessor> for Predecessor {
         Ok(Self {
             task: convert::task_id("predecessors", wire.task_id)?,
             succeeded: wire.succeeded,
-            start: wire.start,
-            commit: wire.commit,
+            change: wire
+                .change
+                .map(earlier)
+                .ok_or_else(|| Refused::new("predecessors", "without a change"))?,
             bundles: bundles.collect::<Result<_, _>>()?,
         })
+    }
+}
+
+/// Whether its commits are any, the repository says.
+fn earlier(wire: v1::Earlier) -> Earlier {
+    Earlier {
+        start: wire.start,
+        commit: wire.commit,
+        applied: wire.applied,
     }
 }

@@ -22,6 +22,8 @@ struct Source {
     bundles: Vec<Digest>,
     /// The files of an earlier attempt, to go on from.
     resume: Option<Resume>,
+    /// Changes that the results of earlier tasks build on.
+    below: Vec<orchestra_repo::Earlier>,
 }
 
 /// A workspace that was made.
@@ -58,6 +60,7 @@ impl Attempt {
             } => {
                 let source = Source {
                     resume: self.order.resume.clone(),
+                    below: self.order.below.clone(),
                     cache: self.repository(&bundles),
                     commit,
                     head,
@@ -266,10 +269,10 @@ fn clone(
     if !cache.has(&source.commit)? {
         cache.fetch_bundles(bundles, &source.commit)?;
     }
-    let earlier = earlier::build(&cache, &source.commit, before)?;
+    let earlier = earlier::build(&cache, &source.commit, before, &source.below)?;
     let others: Vec<(String, String)> = before
         .iter()
-        .map(|(of, _)| (task_branch(of.task), of.commit.clone()))
+        .map(|(of, _)| (task_branch(of.task), of.change.commit.clone()))
         .collect();
     let plan = Plan {
         cache: &cache,

@@ -53,6 +53,7 @@ pub fn shell(task: u64, line: &str, place: Place, timeout: Duration) -> v1::Star
     };
     v1::Start {
         predecessors: Vec::new(),
+        below: Vec::new(),
         resume: None,
         attempt: Some(v1::AttemptId { task, number: 1 }),
         spec: Some(spec.into()),

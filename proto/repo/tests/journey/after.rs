@@ -261,3 +261,20 @@ fn one_of_two_changes_below_may_be_there() {
     assert_eq!(read(&user.user(), "a.txt"), lines(&[(5, "FIVE")]));
     assert_eq!(read(&user.user(), "b.txt"), lines(&[(5, "V")]));
 }
+
+#[test]
+fn what_was_applied_before_the_snapshot_is_not_merged_again() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let (first, second) = chain(&user);
+    // Queued when the first is in the checkout already, and the second not.
+    first.apply(&user, &[]).unwrap();
+    let third = user.start_after(&user.checkout().snapshot().unwrap(), 3, &[&second]);
+    assert_eq!(third.conflicts, [None]);
+    assert_eq!(read(third.dir(), "new.txt"), lines(&[(5, "five")]));
+    // And when both are, and committed.
+    second.apply(&user, &before(&second, &first, true)).unwrap();
+    user.commit("both");
+    let fourth = user.start_after(&user.checkout().snapshot().unwrap(), 4, &[&second]);
+    assert_eq!(fourth.conflicts, [None]);
+    assert_eq!(read(fourth.dir(), "new.txt"), lines(&[(5, "five")]));
+}

@@ -80,15 +80,19 @@ impl World {
             let bundle = done.bundle.clone().expect("it has a result");
             cache.fetch_bundles(&[bundle], &done.commit).unwrap();
         }
+        let changes: Vec<Earlier> = before.iter().map(|done| done.earlier(false)).collect();
         let predecessors: Vec<Predecessor<'_>> = before
             .iter()
-            .map(|done| Predecessor {
+            .zip(&changes)
+            .map(|(done, change)| Predecessor {
                 branch: &done.branch,
-                start: &done.start,
-                commit: &done.commit,
+                change,
             })
             .collect();
-        let base = cache.build_on(&snapshot.commit, &predecessors).unwrap();
+        let below: Vec<Earlier> = before.iter().flat_map(|done| done.below.clone()).collect();
+        let base = cache
+            .build_on(&snapshot.commit, &predecessors, &below)
+            .unwrap();
         let branch = task_branch(TaskId(number));
         let place = match number {
             1 => self.tmp.path().to_owned(),
@@ -114,6 +118,7 @@ impl World {
             workspace,
             start: snapshot.commit.clone(),
             conflicts: base.conflicts,
+            below: changes.into_iter().chain(below).collect(),
             out: place.join("out"),
         }
     }
@@ -127,6 +132,8 @@ pub struct Done {
     pub base: String,
     pub commit: String,
     pub bundle: Option<PathBuf>,
+    /// What it builds on.
+    pub below: Vec<Earlier>,
 }
 
 impl Done {
@@ -156,6 +163,7 @@ pub struct Task {
     pub start: String,
     /// What stood in the way of each change before it.
     pub conflicts: Vec<Option<Vec<String>>>,
+    pub below: Vec<Earlier>,
     pub out: PathBuf,
 }
 
@@ -196,6 +204,7 @@ impl Task {
             base: self.workspace.base().to_owned(),
             commit: collected.commit,
             bundle: collected.bundle,
+            below: self.below.clone(),
         }
     }
 }

@@ -186,6 +186,7 @@ fn settling_changes_no_result_also_of_an_attempt_that_goes_on_from_another() {
         let task = crate::common::Task {
             start: workspace.base().to_owned(),
             conflicts: Vec::new(),
+            below: Vec::new(),
             workspace,
             out: place.join("out"),
         };

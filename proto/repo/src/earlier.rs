@@ -1,4 +1,4 @@
-//! Changes of earlier tasks that a change builds on: which of them the work tree has already.
+//! Changes of earlier tasks: which of them some files have already, because they were applied.
 
 use std::collections::BTreeSet;
 
@@ -23,17 +23,18 @@ pub struct Earlier {
 
 /// What an earlier change did; nothing where it is not known here.
 #[derive(Debug, Default)]
-pub(super) struct Read {
+pub(crate) struct Read {
     pub files: Vec<Raw>,
     is_here: bool,
 }
 
 /// Reads what the earlier changes did.
-pub(super) fn read(git: &Git, earlier: &[Earlier]) -> Result<Vec<Read>> {
-    earlier
-        .iter()
-        .map(|earlier| read_one(git, earlier))
-        .collect()
+pub(crate) fn read<'a>(
+    git: &Git,
+    earlier: impl IntoIterator<Item = &'a Earlier>,
+) -> Result<Vec<Read>> {
+    let read = |earlier| read_one(git, earlier);
+    earlier.into_iter().map(read).collect()
 }
 
 fn read_one(git: &Git, earlier: &Earlier) -> Result<Read> {
@@ -49,15 +50,16 @@ fn read_one(git: &Git, earlier: &Earlier) -> Result<Read> {
     })
 }
 
-/// For each earlier change whether the work tree, which has this tree, has it already.
-pub(super) fn are_in(
+/// For each earlier change whether the files of the tree `here` have it already; `head` is the commit
+/// below them.
+pub(crate) fn are_in(
     git: &Git,
     head: Option<&str>,
     here: &str,
-    earlier: &[Earlier],
+    earlier: &[&Earlier],
     read: &[Read],
 ) -> Result<Vec<bool>> {
-    let is_in = |(earlier, read): (&Earlier, &Read)| match (read.is_here, head) {
+    let is_in = |(earlier, read): (&&Earlier, &Read)| match (read.is_here, head) {
         (false, _) => Ok(false),
         (true, Some(head)) if contains(git, head, &earlier.commit)? => Ok(true),
         (true, Some(_) | None) => has_its_files(git, here, earlier, &read.files),
