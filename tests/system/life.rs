@@ -163,6 +163,10 @@ fn recurring() -> anyhow::Result<()> {
         cluster
             .ctl(&["schedules", "resume", "1"])?
             .complains(&["there is no schedule_001"])?;
+        cluster.stop()?;
+        cluster.start()?;
+        let next = cluster.ctl_in(project.dir(), &args)?.ok()?.stdout;
+        ensure!(next.trim() == "schedule_002", "{next} was given again");
         Ok(())
     })
 }

@@ -41,6 +41,11 @@ pub enum Change {
         /// Which.
         id: ScheduleId,
     },
+    /// Ids of recurring tasks up to this one were given: the newest one leaves, whose row said so.
+    ScheduleIds {
+        /// Up to which.
+        last: ScheduleId,
+    },
     /// What a task may use and has used.
     Ledger(Box<LedgerRow>),
     /// What a project may use and has used in a day.

@@ -156,6 +156,7 @@ mod on {
         PausedRuns: "a paused schedule makes a run",
         PausedRunsAreMade: "what was left out while it was paused is made up for",
         ScheduleForgottenByStart: "a restart forgets schedules",
+        ScheduleIdsAgain: "the id of a schedule that was deleted is given again after a restart",
         ForgetsTooEarly: "a finished task is forgotten before its time",
         KeptForEver: "finished tasks are forgotten only when there are too many",
         NeededForEver: "what others needed once is kept for ever",

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use orchestra_types::{OnDependencyFailure, TaskId, Timestamp, WorkerId};
+use orchestra_types::{OnDependencyFailure, ScheduleId, TaskId, Timestamp, WorkerId};
 
 use crate::{
     Config, Core, Step,
@@ -34,6 +34,17 @@ pub struct Rows {
     pub keys: Vec<KeyRow>,
     /// Recurring tasks.
     pub schedules: Vec<ScheduleRow>,
+    /// Ids of recurring tasks up to this one were given; none when no row but theirs says so.
+    pub schedule_ids: Option<ScheduleId>,
+}
+
+impl Rows {
+    /// The newest id of a recurring task that was ever given.
+    #[must_use]
+    pub fn last_schedule(&self) -> Option<ScheduleId> {
+        let kept = self.schedules.iter().map(|row| row.id);
+        kept.chain(self.schedule_ids).max()
+    }
 }
 
 impl Core {
@@ -71,6 +82,11 @@ impl Core {
             if !mutated!(ScheduleForgottenByStart) {
                 core.schedules.insert(row);
             }
+        }
+        if let Some(last) = rows.schedule_ids
+            && !mutated!(ScheduleIdsAgain)
+        {
+            core.schedules.given(last);
         }
         core.restore_tasks(now, rows.tasks);
         core.find_empty_submissions();

@@ -76,6 +76,11 @@ impl Schedules {
         self.rows.insert(row.id, row);
     }
 
+    /// Ids up to this one were given, also those whose rows are gone.
+    pub fn given(&mut self, last: ScheduleId) {
+        self.last_id = self.last_id.max(last.0);
+    }
+
     /// When the next run is due.
     pub fn next(&self) -> Option<Timestamp> {
         self.timers.first().map(|(at, _)| *at)
@@ -220,6 +225,9 @@ impl Core {
                         self.schedules.stop(id);
                         self.schedules.rows.remove(&id);
                         step.changes.push(Change::ForgetSchedule { id });
+                        if id.0 == self.schedules.last_id {
+                            step.changes.push(Change::ScheduleIds { last: id });
+                        }
                     }
                 }
                 Reply::ScheduleDone(id)

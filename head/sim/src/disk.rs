@@ -18,6 +18,7 @@ pub struct Disk {
     keys: Vec<KeyRow>,
     accounts: BTreeMap<AccountName, AccountRow>,
     schedules: BTreeMap<ScheduleId, ScheduleRow>,
+    schedule_ids: Option<ScheduleId>,
     ledgers: BTreeMap<TaskId, LedgerRow>,
     projects: BTreeMap<ProjectId, ProjectRow>,
     /// The same in the judge's words.
@@ -53,6 +54,7 @@ impl Disk {
             Change::Account(row) => drop(self.accounts.insert(row.name.clone(), *row)),
             Change::Schedule(row) => drop(self.schedules.insert(row.id, *row)),
             Change::ForgetSchedule { id } => drop(self.schedules.remove(&id)),
+            Change::ScheduleIds { last } => self.schedule_ids = Some(last),
             Change::Spec { .. } | Change::Attempt(_) | Change::Outcome(_) => {}
         }
     }
@@ -70,6 +72,7 @@ impl Disk {
             keys: self.keys.clone(),
             accounts: self.accounts.values().cloned().collect(),
             schedules: self.schedules.values().cloned().collect(),
+            schedule_ids: self.schedule_ids,
             ledgers: self.ledgers.values().copied().collect(),
             projects: self.projects.values().cloned().collect(),
         }

@@ -167,6 +167,8 @@ pub struct Shadow {
     pub acked: [u64; WORKERS_MAX],
     /// Schedules.
     pub schedules: Vec<Recurring>,
+    /// The newest one that there ever was.
+    pub last_schedule: Option<ScheduleId>,
     /// What each account bears.
     pub accounts: [Account; ACCOUNTS],
     /// How many slots each worker has, and which of its runners are ready, as a set.
@@ -377,6 +379,7 @@ impl Shadow {
             Change::Schedule(row) => {
                 self.schedules.retain(|known| known.id != row.id);
                 self.schedules.push(Recurring::of(row));
+                self.last_schedule = self.last_schedule.max(Some(row.id));
             }
             Change::ForgetSchedule { id } => self.schedules.retain(|known| known.id != *id),
             Change::Project(row) => {
@@ -396,7 +399,7 @@ impl Shadow {
                     self.looks[usize::from(worker)] = (0, 0);
                 }
             }
-            Change::Spec { .. } => {}
+            Change::Spec { .. } | Change::ScheduleIds { .. } => {}
         }
     }
 
@@ -432,6 +435,7 @@ impl Shadow {
         self.purses.clone_from(&other.purses);
         self.day = other.day;
         self.schedules.clone_from(&other.schedules);
+        self.last_schedule = other.last_schedule;
         self.acked = other.acked;
         self.epochs = other.epochs;
         self.once_acked = other.once_acked;

@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context;
 use orchestra_config::{StateDir, durable};
 use orchestra_core::{Change, KeyRow};
-use orchestra_types::{TaskId, Timestamp};
+use orchestra_types::{ScheduleId, TaskId, Timestamp};
 
 use super::{
     Error,
@@ -275,6 +275,12 @@ impl Target<'_> {
             .discard(&gone)
             .context("failed to write the store")?;
         let rows = self.store.load().context("failed to read the store")?;
+        if skip_ids > 0 {
+            let last = rows.last_schedule().map_or(0, |last| last.0);
+            let last = ScheduleId(last.saturating_add(skip_ids));
+            self.waiting.push(Change::ScheduleIds { last });
+            self.commit().context("failed to write the store")?;
+        }
         let tasks = rows.tasks.len() as u64;
         let dir = self.dir;
         drop(self);

@@ -2,11 +2,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use orchestra_config::StateDir;
-use orchestra_core::{NewTask, Reply};
-use orchestra_types::{Artifact, ArtifactKind, ContextFile, TaskId, TaskSpec};
+use orchestra_core::{NewSchedule, NewTask, Reply};
+use orchestra_types::{
+    Artifact, ArtifactKind, ContextFile, Recurrence, ScheduleId, TaskId, TaskSpec,
+};
 use tokio::sync::mpsc;
 
 use super::{Error, FORMAT, Head, Options, Source, Summary, restore, verify};
@@ -58,6 +61,18 @@ impl World {
     async fn submit(&self, key: &str, tasks: Vec<NewTask>) -> Vec<TaskId> {
         match self.engine.handle.submit(key.to_owned(), tasks).await {
             Ok(Reply::Submitted { ids, .. }) => ids,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn schedule(&self, key: &str) -> Vec<ScheduleId> {
+        let new = NewSchedule {
+            spec: TaskSpec::new("again"),
+            every: Recurrence::Every(Duration::from_secs(3600)),
+            first: None,
+        };
+        match self.engine.handle.schedule(key.to_owned(), vec![new]).await {
+            Ok(Reply::Scheduled { ids, .. }) => ids,
             other => panic!("{other:?}"),
         }
     }
@@ -166,6 +181,30 @@ async fn what_is_backed_up_comes_back_with_bytes_events_and_context() {
         [TaskId(1), TaskId(2)]
     );
     again.end().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_id_of_a_deleted_schedule_is_not_given_again_after_a_restore() {
+    let world = World::new();
+    for key in ["a", "b"] {
+        world.schedule(key).await;
+    }
+    for id in [1, 2] {
+        let delete = orchestra_core::ScheduleChange::Delete;
+        let handle = &world.engine.handle;
+        let done = handle.change_schedule(ScheduleId(id), delete).await;
+        assert!(matches!(done, Ok(Reply::ScheduleDone(_))), "{done:?}");
+    }
+    let file = world.dir.path().join("backup");
+    let _ = world.back_up(&file).await;
+    for (skip_ids, next) in [(0, 3), (10, 13)] {
+        let options = Options { skip_ids, ..PLAIN };
+        let (dir, _) = restored(&file, options);
+        let again = World::open(dir);
+        assert_eq!(again.schedule("c").await, [ScheduleId(next)]);
+        again.end().await;
+    }
     world.end().await;
 }
 

@@ -84,6 +84,7 @@ impl Index {
             Change::Account(_)
             | Change::Schedule(_)
             | Change::ForgetSchedule { .. }
+            | Change::ScheduleIds { .. }
             | Change::Ledger(_)
             | Change::Project(_)
             | Change::ForgetTask { .. }

@@ -66,6 +66,7 @@ impl Observer {
             | Change::Key(_)
             | Change::Schedule(_)
             | Change::ForgetSchedule { .. }
+            | Change::ScheduleIds { .. }
             | Change::ForgetKey { .. }
             | Change::ForgetWorker { .. } => {}
         }

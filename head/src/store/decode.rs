@@ -59,6 +59,11 @@ pub(super) fn change(key: &[u8], message: &[u8]) -> super::Result<Change> {
         key::SCHEDULES => typed(key, message, |row| {
             Ok(Change::Schedule(Box::new(schedule(row)?)))
         }),
+        key::IDS => typed(key, message, |row| {
+            Ok(Change::ScheduleIds {
+                last: schedule_ids(row)?,
+            })
+        }),
         key::LEDGERS => typed(key, message, |row| {
             Ok(Change::Ledger(Box::new(ledger(row)?)))
         }),
@@ -163,6 +168,10 @@ fn availability(name: &str) -> Read<Availability> {
             .find(|known| known.as_str() == name)
             .ok_or_else(|| Refused::new("availability", "is unknown")),
     }
+}
+
+pub(super) fn schedule_ids(row: stored::IdsRow) -> Read<ScheduleId> {
+    Ok(ScheduleId(row.last))
 }
 
 pub(super) fn schedule(row: stored::ScheduleRow) -> Read<ScheduleRow> {

@@ -39,6 +39,14 @@ pub(super) fn change(change: &Change, blobs: &Blobs, frame: &mut Frame) -> Resul
             large::put(frame, &key::schedule(row.id), &schedule(row), blobs)?;
         }
         Change::ForgetSchedule { id } => frame.remove(&key::schedule(*id)),
+        Change::ScheduleIds { last } => {
+            large::put(
+                frame,
+                key::SCHEDULE_IDS,
+                &stored::IdsRow { last: last.0 },
+                blobs,
+            )?;
+        }
         Change::ForgetKey { key } => frame.remove(&key::submission(key)),
         Change::ForgetWorker { id } => {
             frame.remove(&key::worker(id));

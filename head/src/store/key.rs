@@ -12,6 +12,9 @@ pub(super) const WORKERS: u8 = b'w';
 pub(super) const ACKED: u8 = b'r';
 pub(super) const KEYS: u8 = b'k';
 pub(super) const SCHEDULES: u8 = b'e';
+pub(super) const IDS: u8 = b'i';
+/// Up to which ids of recurring tasks were given.
+pub(super) const SCHEDULE_IDS: &[u8] = b"ie";
 /// What the store notes of itself.
 pub(super) const META: u8 = b'm';
 pub(super) const ACCOUNTS: u8 = b'c';
@@ -83,6 +86,7 @@ pub fn of_change(change: &Change) -> Vec<Vec<u8>> {
         Change::Key(row) => vec![submission(&row.key)],
         Change::Schedule(row) => vec![schedule(row.id)],
         Change::ForgetSchedule { id } => vec![schedule(*id)],
+        Change::ScheduleIds { .. } => vec![SCHEDULE_IDS.to_vec()],
         Change::ForgetTask { id, attempts } => of_forgotten(*id, *attempts).collect(),
         Change::ForgetKey { key } => vec![submission(key)],
         Change::ForgetWorker { id } => vec![worker(id), acked(id)],

@@ -7,7 +7,7 @@
 //! t <task>            task         s <task>            specification, written once
 //! a <task> <attempt>  attempt      o <task> <attempt>  its end
 //! w <worker>          worker       r <worker>          reports recorded up to
-//! e <schedule>        recurring task
+//! e <schedule>        recurring task    i <table>         ids given, also of rows that are gone
 //! k <key>             submission   c <account>         account
 //! l <task>            what it used p <project>         what it used today
 //! m format            format of the whole

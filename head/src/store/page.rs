@@ -124,6 +124,7 @@ pub fn references(change: &Change) -> Vec<Reference> {
         | Change::Key(_)
         | Change::ForgetTask { .. }
         | Change::ForgetSchedule { .. }
+        | Change::ScheduleIds { .. }
         | Change::ForgetKey { .. }
         | Change::ForgetWorker { .. } => Vec::new(),
     }

@@ -26,6 +26,7 @@ impl Store {
             projects: self.table(key::PROJECTS, decode::project)?,
             keys: self.table(key::KEYS, decode::key)?,
             schedules: self.table(key::SCHEDULES, decode::schedule)?,
+            schedule_ids: self.get(key::SCHEDULE_IDS, decode::schedule_ids)?,
         })
     }
 

@@ -17,7 +17,7 @@ use orchestra_types::{
 };
 
 use super::{Error, Store, key};
-use crate::blobs::Blobs;
+use crate::{blobs::Blobs, progress::Progress};
 
 fn open(dir: &Path) -> Store {
     try_open(dir).unwrap()
@@ -475,6 +475,32 @@ fn a_submission_of_many_frames_is_whole_after_a_restart() {
     let store = open(dir.path());
     assert_eq!(store.load().unwrap().tasks.len(), 1000);
     assert!(store.spec(TaskId(1000)).unwrap().is_some());
+}
+
+#[test]
+fn ids_of_schedules_that_were_given_are_known_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    store
+        .commit(&[vec![Change::Schedule(Box::new(schedule(2)))]])
+        .unwrap();
+    drop(store);
+    let rows = open(dir.path()).load().unwrap();
+    assert_eq!(rows.schedule_ids, None, "a store of before has no such row");
+    assert_eq!(rows.last_schedule(), Some(ScheduleId(2)));
+    let deleted = vec![
+        Change::ForgetSchedule { id: ScheduleId(2) },
+        Change::ScheduleIds {
+            last: ScheduleId(2),
+        },
+    ];
+    open(dir.path()).commit(&[deleted]).unwrap();
+    let blobs = Blobs::open(&dir.path().join("blobs")).unwrap();
+    let unwatched = Progress::unwatched();
+    super::compact(&dir.path().join("db"), blobs, &unwatched).unwrap();
+    let rows = open(dir.path()).load().unwrap();
+    assert!(rows.schedules.is_empty());
+    assert_eq!(rows.last_schedule(), Some(ScheduleId(2)));
 }
 
 #[test]

@@ -342,6 +342,7 @@ pub(super) fn rows(changes: &[Change]) -> Rows {
             Change::Account(row) => drop(accounts.insert(row.name.clone(), (**row).clone())),
             Change::Schedule(row) => drop(schedules.insert(row.id, (**row).clone())),
             Change::ForgetSchedule { id } => drop(schedules.remove(id)),
+            Change::ScheduleIds { last } => rows.schedule_ids = Some(*last),
             Change::Key(row) => rows.keys.push(row.clone()),
             Change::ForgetTask { id, .. } => {
                 tasks.remove(id);

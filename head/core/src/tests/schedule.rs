@@ -146,12 +146,48 @@ fn a_deleted_schedule_is_gone_and_its_run_goes_on() {
     let mut bench = Bench::new();
     let _ = bench.schedule(hourly());
     let step = bench.change_schedule(ScheduleChange::Delete);
-    assert_eq!(step.changes, [Change::ForgetSchedule { id: FIRST }]);
+    assert_eq!(
+        step.changes,
+        [
+            Change::ForgetSchedule { id: FIRST },
+            Change::ScheduleIds { last: FIRST }
+        ]
+    );
     let _ = bench.cancel(1);
     let _ = bench.later(5 * HOUR);
     assert_eq!(bench.tasks(), 1);
     let step = bench.change_schedule(ScheduleChange::Pause);
     assert_eq!(reply(&step), Reply::NoSchedule(FIRST));
+}
+
+#[test]
+fn the_id_of_a_deleted_schedule_is_not_given_again_after_a_restart() {
+    let mut bench = Bench::new();
+    let three = |bench: &mut Bench, key: &str| {
+        bench.give(Input::Schedule {
+            request: RequestId(1),
+            key: key.into(),
+            schedules: vec![hourly(), hourly(), hourly()],
+        })
+    };
+    let mut durable = three(&mut bench, "first").changes;
+    for id in [3, 1, 2] {
+        let deleted = bench.give(Input::ChangeSchedule {
+            request: RequestId(1),
+            schedule: ScheduleId(id),
+            change: ScheduleChange::Delete,
+        });
+        durable.extend(deleted.changes);
+    }
+    let _ = bench.restore(rows(&durable));
+    let step = three(&mut bench, "second");
+    assert_eq!(
+        reply(&step),
+        Reply::Scheduled {
+            ids: vec![ScheduleId(4), ScheduleId(5), ScheduleId(6)],
+            duplicate: false
+        }
+    );
 }
 
 #[test]

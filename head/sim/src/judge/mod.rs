@@ -262,7 +262,7 @@ impl Judge {
             Change::Account(row) => self.account(event, row, cast),
             Change::Schedule(row) => self.recurs(event, row),
             Change::ForgetSchedule { id } => self.unscheduled(event, *id),
-            Change::Ledger(_) | Change::Project(_) => Ok(()),
+            Change::ScheduleIds { .. } | Change::Ledger(_) | Change::Project(_) => Ok(()),
             Change::ForgetWorker { id } => self.removed(event, id, cast),
             Change::ForgetTask { id, .. } => {
                 self.changed |= bit(*id);

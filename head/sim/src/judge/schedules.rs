@@ -125,6 +125,8 @@ impl Judge {
     pub(super) fn recurs(&mut self, event: &Event, row: &ScheduleRow) -> Checked {
         let new = Recurring::of(row);
         let Some(old) = self.shadow.schedule(row.id) else {
+            let first_time = Some(row.id) > self.shadow.last_schedule;
+            hold!(Schedules, first_time, "{} was given before", row.id);
             return self.is_asked_for(event, &new);
         };
         let mut runs = self.runs.made.iter().rev();
