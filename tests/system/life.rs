@@ -150,11 +150,12 @@ fn recurring() -> anyhow::Result<()> {
         let none = cluster.ctl(&["schedules", "delete", "1", "99"])?;
         none.exits(4)?
             .complains(&["schedule_099", "nothing was changed"])?;
-        let paused = cluster.json(&["schedules", "pause", "1"])?;
+        let paused = cluster.json(&["schedules", "pause", "1", "schedule_001"])?;
         ensure!(paused["schedules"][0]["next_at"].is_null(), "{paused:#}");
-        cluster
-            .ctl(&["schedules", "delete", "schedule_001"])?
-            .ok()?;
+        ensure!(paused["schedules"][1].is_null(), "{paused:#}");
+        let deleted = cluster.ctl(&["schedules", "delete", "schedule_001"])?;
+        let deleted = deleted.ok()?.stdout;
+        ensure!(deleted.trim() == "deleted schedule_001", "{deleted}");
         let none = cluster.json(&["schedules"])?;
         ensure!(
             none["schedules"].as_array().is_some_and(Vec::is_empty),

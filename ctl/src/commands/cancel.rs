@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use crate::{
     app::App,
     client::{Client, patiently, status_error},
-    commands::{add::pair, show_answers, tasks::StatusFilter},
+    commands::{add::pair, each_once, show_answers, tasks::StatusFilter},
     error::{Error, Result},
     exit::Exit,
     json::{refused, task::Task},
@@ -59,7 +59,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     let named = !args.tasks.is_empty();
     let tasks = if named {
-        args.tasks.clone()
+        each_once(args.tasks)
     } else {
         chosen(&client, args).await?
     };

@@ -33,7 +33,7 @@ pub mod wait;
 pub mod watch;
 pub mod workers;
 
-use std::pin::pin;
+use std::{collections::BTreeSet, pin::pin};
 
 use futures::{Stream, StreamExt, stream};
 use orchestra_types::TaskId;
@@ -131,6 +131,13 @@ impl Order {
     }
 }
 
+/// What was named, each once, in the order in which it was.
+fn each_once<T: Ord + Copy>(mut named: Vec<T>) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    named.retain(|one| seen.insert(*one));
+    named
+}
+
 /// Does `act` to each task and shows what became of it.
 async fn each_task(
     app: &App,
@@ -138,7 +145,7 @@ async fn each_task(
     order: Order,
     act: impl AsyncFn(TaskId) -> Result<Task>,
 ) -> Result<Exit> {
-    let answers = stream::iter(ids)
+    let answers = stream::iter(each_once(ids))
         .map(|id| act(id))
         .buffered(order.at_once());
     show_answers(app, answers).await

@@ -9,13 +9,14 @@ use serde::Serialize;
 use crate::{
     app::App,
     client::{Client, patiently},
+    commands::each_once,
     error::{Error, Result},
     exit::Exit,
     json::{refused, time::Time},
     ui::{
         escape::line,
         now,
-        style::Style,
+        style::{Line, Style},
         table::{Cell, Table},
         time::{ago, duration},
     },
@@ -116,6 +117,7 @@ async fn require(client: &Client, wanted: &[ScheduleId]) -> Result<()> {
 /// Lists or changes schedules.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
+    let deleted = matches!(args.command, Some(Command::Delete(_)));
     let wire = match args.command {
         None => {
             let request = v1::ListSchedulesRequest {};
@@ -130,7 +132,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             };
             require(&client, &named.schedules).await?;
             let mut changed = Vec::new();
-            for id in named.schedules {
+            for id in each_once(named.schedules) {
                 let request = v1::ChangeScheduleRequest {
                     id: id.0,
                     action: action.into(),
@@ -146,6 +148,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         .map(Schedule::read)
         .collect::<Result<_>>()?;
     app.show(&Schedules { schedules }, |document| {
+        if deleted {
+            return tell_deleted(app, &document.schedules);
+        }
         if document.schedules.is_empty() {
             app.ui
                 .next("no recurring tasks; `ctl add --every 6h \"…\"` makes one");
@@ -153,6 +158,15 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         }
         app.ui.table(&table(&document.schedules))
     })
+}
+
+fn tell_deleted(app: &App, schedules: &[Schedule]) -> Result<()> {
+    for schedule in schedules {
+        let deleted = Line::of(Style::Good, "deleted ");
+        app.ui
+            .line(&deleted.with(Style::Bold, schedule.id.to_string()))?;
+    }
+    Ok(())
 }
 
 fn table(schedules: &[Schedule]) -> Table {
