@@ -16,6 +16,9 @@ use crate::{
     ui::{reason::hints, suggest::did_you_mean, task::task_table, time::counted},
 };
 
+/// Most tasks that one list has.
+const LIMIT_MAX: u32 = 1000;
+
 /// List tasks, the latest ones last
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -39,7 +42,7 @@ pub struct Args {
     project: Option<String>,
     /// At most this many. Default: 50
     #[arg(long, short = 'n', value_name = "N", default_value_t = 50, hide_default_value = true,
-          value_parser = clap::value_parser!(u32).range(1..=1000))]
+          value_parser = clap::value_parser!(u32).range(1..=LIMIT_MAX.into()))]
     limit: u32,
     /// Only the first ones after this task, instead of the latest; 0 begins with the first
     #[arg(long, value_name = "TASK", value_parser = after_id)]
@@ -144,16 +147,24 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             match (more, document.next_after_id) {
                 (true, Some(next)) => app.ui.next(format!("more: ctl tasks --after-id {next}")),
                 (true, None) => {
-                    app.ui.next(format!(
-                        "only the latest {}; --limit N shows more",
-                        counted(args.limit.into(), "task")
-                    ));
+                    app.ui.next(only_latest(args.limit));
                 }
                 (false, _) => {}
             }
             Ok(())
         },
     )
+}
+
+/// Says that there are more, and how to see them.
+fn only_latest(limit: u32) -> String {
+    let more = if limit < LIMIT_MAX {
+        "--limit N shows more".to_owned()
+    } else {
+        format!("`ctl tasks --after-id 0 --limit {LIMIT_MAX}` begins with the first ones")
+    };
+    let shown = counted(limit.into(), "task");
+    format!("only the latest {shown}; {more}")
 }
 
 fn after_id(text: &str) -> std::result::Result<u64, String> {
@@ -169,6 +180,13 @@ fn after_id(text: &str) -> std::result::Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_shows_more_is_nothing_that_is_refused() {
+        assert!(only_latest(50).ends_with("; --limit N shows more"));
+        let most = only_latest(1000);
+        assert!(most.contains("--after-id 0") && !most.contains("--limit N"));
+    }
 
     #[test]
     fn a_filter_is_a_word_or_an_exact_status() {
