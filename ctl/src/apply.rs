@@ -53,6 +53,7 @@ pub struct Done {
 
 /// A change to put there.
 struct Work {
+    task: TaskId,
     bundle: Artifact,
     branch: String,
     commit: String,
@@ -120,6 +121,7 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
         &attempt.commit,
     ) {
         (Some(bundle), Some(branch), Some(commit)) => Ok(Some(Work {
+            task: id,
             bundle,
             branch: branch.clone(),
             commit: commit.clone(),
@@ -200,7 +202,9 @@ fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done>
         return Err(Error::new(Exit::Refused, why).hint("leave out --branch"));
     }
     let applied = match how {
-        How::WorkTree => Some(orchestra_repo::apply(checkout, &change).map_err(refusal)?),
+        How::WorkTree => Some(
+            orchestra_repo::apply(checkout, &change).map_err(|error| refusal(work.task, error))?,
+        ),
         How::Branch => None,
     };
     let imported = has_branches
@@ -243,22 +247,23 @@ fn not_branched(branch: &str, error: orchestra_repo::Error) -> Error {
     Error::new(exit, format!("failed to make the branch `{branch}`")).because(error)
 }
 
-fn refusal(error: ApplyError) -> Error {
+fn refusal(task: TaskId, error: ApplyError) -> Error {
     let (exit, hint) = match &error {
         ApplyError::Conflict {
             branch: Some(_), ..
         } => (
             Exit::Refused,
-            "nothing was touched; the same with `--branch` makes the branch, so that you can merge it",
+            "nothing was touched; the same with `--branch` makes the branch, so that you can merge it"
+                .to_owned(),
         ),
-        ApplyError::InTheWay { .. } => (Exit::Refused, "nothing was touched"),
+        ApplyError::InTheWay { .. } => (Exit::Refused, "nothing was touched".to_owned()),
         ApplyError::Conflict { branch: None, .. } | ApplyError::Unsafe { .. } => (
             Exit::Refused,
-            "nothing was touched; look at the change with `ctl diff`",
+            format!("nothing was touched; look at the change with `ctl diff {task}`"),
         ),
         ApplyError::Repo(_) => (
             Exit::Failed,
-            "the work tree is as it was; check git and the disk",
+            "the work tree is as it was; check git and the disk".to_owned(),
         ),
     };
     Error::new(exit, "the change was not applied")

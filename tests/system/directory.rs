@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::ensure;
-use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, run, scene};
+use orchestra_tests::{Cluster, Deadline, GATE, Project, Setup, Test, run, scene};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -86,9 +86,25 @@ fn merge() -> anyhow::Result<()> {
             "later edits",
             "notes.txt",
             "nothing was touched",
-            "ctl diff",
+            &format!("ctl diff {clash}"),
         ])?;
         ensure!(project.read("notes.txt")? == "1\ntwo\nthree\n");
+        // What is advised helps also where there is nothing to commit to.
+        let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
+        let script = format!("{gate}; sed -i s/two/zwei/ notes.txt");
+        let clash = shell(cluster, &project, &[&script, "--apply"])?;
+        project.write("notes.txt", "1\nTWO\nthree\n")?;
+        cluster.open_gate()?;
+        let document = cluster.wait_for(&clash, &["needs_review"], Deadline::SOON)?;
+        let reason = &document["reason"];
+        let advice = reason["advice"].as_str().unwrap_or_default();
+        ensure!(
+            advice.starts_with("undo your edits of the named files"),
+            "{reason}"
+        );
+        project.write("notes.txt", "1\ntwo\nthree\n")?;
+        cluster.ctl_in(project.dir(), &["apply", &clash])?.ok()?;
+        ensure!(project.read("notes.txt")? == "1\nzwei\nthree\n");
         Ok(())
     })
 }

@@ -10,7 +10,7 @@ use orchestra_proto::{
     token::{JoinToken, ParseTokenError},
     v1::{self, join_client::JoinClient},
 };
-use orchestra_types::{Digest, WorkerId};
+use orchestra_types::{Digest, WorkerId, shell};
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::{
@@ -43,14 +43,21 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     if !args.only {
         return setup::run(run_args(args), me);
     }
-    let words = me.words().join(" ");
-    let name = args.name.map(|name| format!(" --name {name}"));
-    eprintln!(
-        "Next: run the worker with `{words} --state {}{}`.",
-        state.path().display(),
-        name.unwrap_or_default()
-    );
+    let next = next(&me, state.path(), args.name.as_deref());
+    eprintln!("Next: run the worker with `{next}`.");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The command line that runs the worker, for a shell.
+fn next(me: &SelfCommand, state: &Path, name: Option<&str>) -> String {
+    let mut words = me.words();
+    words.extend(["--state".to_owned(), state.display().to_string()]);
+    words.extend(
+        name.iter()
+            .flat_map(|name| ["--name".to_owned(), (*name).to_owned()]),
+    );
+    let words: Vec<_> = words.iter().map(|word| shell::word(word)).collect();
+    words.join(" ")
 }
 
 /// What is left to do.
@@ -169,6 +176,22 @@ mod tests {
             secret: Secret([9; 32]),
         };
         token.encode()
+    }
+
+    #[test]
+    fn the_command_line_to_go_on_with_may_be_pasted() {
+        let me = SelfCommand {
+            exe: "/opt/my tools/orchestra-worker".into(),
+            prefix: vec!["run".to_owned()],
+        };
+        assert_eq!(
+            next(&me, Path::new("/path with space"), Some("we ird")),
+            "'/opt/my tools/orchestra-worker' run --state '/path with space' --name 'we ird'"
+        );
+        assert_eq!(
+            next(&me, Path::new("/s"), None),
+            "'/opt/my tools/orchestra-worker' run --state /s"
+        );
     }
 
     #[test]
