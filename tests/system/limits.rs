@@ -231,6 +231,8 @@ fn raise_without_limit() -> anyhow::Result<()> {
         let document = cluster.show(&task)?;
         ensure!(document["attempt"] == 1, "it was tried again");
         ensure!(document["budget"].is_null(), "{}", document["budget"]);
+        let as_it_is = cluster.json(&["budget", &task])?;
+        ensure!(as_it_is["tasks"][0]["id"] == task.as_str(), "{as_it_is}");
         let set = cluster.json(&["budget", &task, "--tokens", "5k", "--time", "2h"])?;
         ensure!(set["tasks"][0]["budget"]["tokens"] == 5000, "{set}");
         let lifted = cluster.json(&["budget", &task, "--tokens", "none", "--time", "none"])?;

@@ -10,7 +10,6 @@ use orchestra_types::{
     time::parse_duration,
 };
 use serde::Serialize;
-use serde_json::json;
 
 use crate::{
     app::App,
@@ -170,6 +169,12 @@ impl Limits {
     }
 }
 
+/// `ctl budget TASK --json`.
+#[derive(Debug, Serialize)]
+struct Tasks {
+    tasks: [Task; 1],
+}
+
 /// `ctl budget --json` without a task.
 #[derive(Debug, Serialize)]
 struct Projects {
@@ -184,7 +189,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         (Some(id), _, Some(change)) => {
             let task = set_task(&client, id, change).await?;
             if app.ui.is_json() {
-                app.ui.document(&json!({ "tasks": [task] }))?;
+                app.ui.document(&Tasks { tasks: [task] })?;
             } else {
                 answer(app, &task)?;
             }
@@ -192,7 +197,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         }
         (Some(id), _, None) => {
             let task = client.task(id).await?;
-            app.show(&task, |task| {
+            app.show(&Tasks { tasks: [task] }, |Tasks { tasks: [task] }| {
                 let budget = task.budget.map(|b| b.words());
                 let spent = task.spent.map(|s| s.words());
                 app.ui.print(format!(
