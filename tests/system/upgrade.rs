@@ -178,6 +178,12 @@ fn stop_within() -> anyhow::Result<()> {
             "{document:#}"
         );
         ensure!(reason["code"] == "worker_lost", "{reason}");
+        let says = |field: &str, word| reason[field].as_str().is_some_and(|s| s.contains(word));
+        ensure!(says("message", "told to stop while it ran"), "{reason}");
+        ensure!(
+            says("advice", "where nobody stopped the worker"),
+            "{reason}"
+        );
         Ok(())
     })
 }

@@ -247,7 +247,7 @@ impl FailureCode {
                 "check disk space on the worker and the head, then `ctl retry TASK`"
             }
             Self::WorkerLost => {
-                "check the worker's machine; `ctl workers` shows when it was last seen; then `ctl retry TASK`"
+                "`ctl retry TASK` runs it again; where nobody stopped the worker, check its machine: `ctl workers` shows when it was last seen"
             }
             Self::Stalled => {
                 "read the end of `ctl logs TASK`; give it a longer `--stall-timeout`, or `ctl retry TASK`"

@@ -231,7 +231,7 @@ pub fn failure(
         }
         StopReason::Shutdown => (
             FailureCode::WorkerLost,
-            "the worker was stopped while it ran; what it did so far is kept".to_owned(),
+            "its worker was told to stop while it ran (`ctl stop`, or a signal); what it did so far is kept".to_owned(),
         ),
     };
     Some(Failure::new(code, message))
