@@ -102,6 +102,7 @@ pub struct Draft {
     /// Files that the agent is given.
     pub context: Vec<PathBuf>,
     /// The command, for the `shell` runner.
+    #[serde(deserialize_with = "command")]
     pub command: Option<ShellCommand>,
     /// The repository or directory.
     pub repo: Option<PathBuf>,
@@ -287,35 +288,66 @@ fn submitter() -> String {
     text.chars().filter(|c| !c.is_control()).take(256).collect()
 }
 
+/// One word of a file, as YAML and JSON have it. `y`, `yes`, `on` and their opposites are no texts
+/// there.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Word {
+    Bool(bool),
+    Number(u64),
+    Text(String),
+}
+
+/// One word or a list of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Words {
+    One(Word),
+    Many(Vec<Word>),
+}
+
 fn one_or_many<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Number(u64),
-        One(String),
-        Many(Vec<Reference>),
+    let wrong = |_| D::Error::custom("`after` is a task or a list of tasks");
+    let task = |word| match word {
+        Word::Bool(value) => Err(D::Error::custom(unquoted("after", value))),
+        Word::Number(number) => Ok(number.to_string()),
+        Word::Text(text) => Ok(text),
+    };
+    match Words::deserialize(d).map_err(wrong)? {
+        Words::One(word) => Ok(vec![task(word)?]),
+        Words::Many(words) => words.into_iter().map(task).collect(),
     }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Reference {
-        Number(u64),
-        Text(String),
-    }
-    Ok(
-        match Written::deserialize(d)
-            .map_err(|_| D::Error::custom("`after` is a task or a list of tasks"))?
-        {
-            Written::Number(number) => vec![number.to_string()],
-            Written::One(text) => vec![text],
-            Written::Many(references) => references
+}
+
+fn command<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<ShellCommand>, D::Error> {
+    let wrong = |_| D::Error::custom("`command` is a text or a list of texts");
+    let text = |word| match word {
+        Word::Bool(value) => Err(D::Error::custom(unquoted("command", value))),
+        Word::Number(number) => Err(D::Error::custom(format!(
+            "`command`: {number} is a number here and not a text; quote it: \"{number}\""
+        ))),
+        Word::Text(text) => Ok(text),
+    };
+    Ok(match Option::<Words>::deserialize(d).map_err(wrong)? {
+        None => None,
+        Some(Words::One(word)) => Some(ShellCommand::Line(text(word)?)),
+        Some(Words::Many(words)) => {
+            let words = words
                 .into_iter()
-                .map(|r| match r {
-                    Reference::Number(number) => number.to_string(),
-                    Reference::Text(text) => text,
-                })
-                .collect(),
-        },
-    )
+                .map(text)
+                .collect::<std::result::Result<_, _>>();
+            Some(ShellCommand::Argv(words?))
+        }
+    })
+}
+
+/// What is said of a text that YAML takes for a truth value.
+fn unquoted(key: &str, value: bool) -> String {
+    let (words, example) = match value {
+        true => ("`true`, `yes`, `y` or `on`", "\"y\""),
+        false => ("`false`, `no`, `n` or `off`", "\"n\""),
+    };
+    format!("`{key}`: {words} without quotes is no text in YAML; quote it, as {example}")
 }
 
 fn rule<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Recurrence>, D::Error> {
@@ -330,17 +362,16 @@ fn moment<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Timesta
 
 /// One runner or a list of them.
 fn runners<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<RunnerName>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        One(RunnerName),
-        Many(Vec<RunnerName>),
+    let wrong = || D::Error::custom("`fallback` is a runner or a list of runners");
+    let runner = |word| match word {
+        Word::Bool(value) => Err(D::Error::custom(unquoted("fallback", value))),
+        Word::Number(number) => number.to_string().parse().map_err(|_| wrong()),
+        Word::Text(text) => text.parse().map_err(|_| wrong()),
+    };
+    match Words::deserialize(d).map_err(|_| wrong())? {
+        Words::One(word) => Ok(vec![runner(word)?]),
+        Words::Many(words) => words.into_iter().map(runner).collect(),
     }
-    let wrong = |_| D::Error::custom("`fallback` is a runner or a list of runners");
-    Ok(match Written::deserialize(d).map_err(wrong)? {
-        Written::One(runner) => vec![runner],
-        Written::Many(runners) => runners,
-    })
 }
 
 fn duration<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Duration>, D::Error> {

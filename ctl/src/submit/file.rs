@@ -85,6 +85,8 @@ impl Source {
 
 /// Reads the tasks in `text`; `name` is for messages.
 pub fn parse(text: &str, name: &str) -> Result<Vec<Draft>> {
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let drafts = if text.trim_start().starts_with('{') {
         json_lines(text, name)
     } else {
@@ -224,6 +226,43 @@ mod tests {
         let lines = "{\"description\":\"a\"}\n\n{\"description\":\"b\",\"after\":1}\n";
         assert_eq!(parse(lines, "t").unwrap()[1].after, ["1"]);
         assert_eq!(parse("[{\"description\": \"a\"}]", "t").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_byte_order_mark_may_stand_before_both() {
+        for text in [
+            "{\"description\":\"a\"}\n{\"description\":\"b\"}",
+            "- description: a\n- description: b\n",
+            "[{\"description\": \"a\"}, {\"description\": \"b\"}]",
+        ] {
+            assert_eq!(parse(&format!("\u{feff}{text}"), "t").unwrap().len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_text_that_yaml_takes_for_a_truth_value_is_to_be_quoted() {
+        assert_eq!(
+            error("- {name: y, description: a}\n- description: b\n  after: y\n"),
+            "t:3:10: `after`: `true`, `yes`, `y` or `on` without quotes is no text in YAML; quote it, as \"y\""
+        );
+        for (key, value) in [
+            ("command", "true"),
+            ("command", "[no]"),
+            ("after", "[x, off]"),
+            ("fallback", "y"),
+        ] {
+            let said = error(&format!("- description: a\n  {key}: {value}\n"));
+            assert!(said.starts_with("t:2:"), "{said}");
+            assert!(said.contains(&format!("`{key}`: `")), "{said}");
+            assert!(said.contains("quote it, as \""), "{said}");
+        }
+        assert!(error("- command: [sleep, 5]\n").ends_with("quote it: \"5\""));
+        assert_eq!(
+            error("- command: {a: b}\n"),
+            "t:1:12: `command` is a text or a list of texts"
+        );
+        let quoted = parse("- command: 'true'\n  after: 'y'\n", "t").unwrap();
+        assert_eq!(quoted[0].after, ["y"]);
     }
 
     #[test]
