@@ -145,7 +145,11 @@ fn bad_backups() -> anyhow::Result<()> {
             &["damaged", hint],
         )?;
         clear(restore("empty.tar", Some(b""))?, 1, &["damaged", hint])?;
-        clear(restore("nowhere.tar", None)?, 1, &["nowhere.tar", "hint"])?;
+        clear(
+            restore("nowhere.tar", None)?,
+            1,
+            &["there is no file", "nowhere.tar", "hint"],
+        )?;
         ensure!(!new.join("head/db").exists(), "something was restored");
         // The same place takes the whole one.
         let restored = restore("whole.tar", Some(&bytes))?.ok()?;

@@ -162,7 +162,7 @@ fn refusal(error: &check::Error) -> Error {
         check::Error::Nothing(_) => Error::new(Exit::NotFound, error.to_string())
             .hint("name the state directory with --state"),
         check::Error::Running(_) => Error::new(Exit::Refused, error.to_string())
-            .hint("`ctl stop` stops it; without --repair the head checks itself"),
+            .hint("without --repair the head checks itself"),
         check::Error::Failed(error) => Error::failed(format!("{error:#}")),
     }
 }

@@ -87,7 +87,10 @@ fn refusal(error: &backup::Error) -> Error {
             Error::new(Exit::Refused, error.to_string())
         }
         backup::Error::Running(_) => Error::new(Exit::Refused, error.to_string())
-            .hint("`ctl stop` stops it; or name another state directory with --state"),
+            .hint("stop it first, or name another state directory with --state"),
+        backup::Error::NoFile { .. } => {
+            Error::failed(error.to_string()).hint("name a file that a backup was written to")
+        }
         backup::Error::Damaged { .. } => {
             Error::failed(error.to_string()).hint("nothing was changed; restore another backup")
         }

@@ -45,6 +45,12 @@ pub enum Error {
     /// A head runs there.
     #[error(transparent)]
     Running(#[from] crate::lock::Error),
+    /// There is no such file.
+    #[error("there is no file `{file}`")]
+    NoFile {
+        /// Its path.
+        file: std::path::PathBuf,
+    },
     /// It was made by a newer version.
     #[error("the backup has format {found}, this version knows {FORMAT}; use a newer orchestra")]
     Newer {

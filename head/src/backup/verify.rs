@@ -36,8 +36,12 @@ pub fn verify(path: &Path, progress: &Progress) -> Result<(Head, Summary), Error
 }
 
 pub(super) fn open(path: &Path) -> Result<File, Error> {
-    let file = File::open(path);
-    Ok(file.with_context(|| format!("failed to open `{}`", path.display()))?)
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoFile {
+            file: path.to_owned(),
+        }),
+        file => Ok(file.with_context(|| format!("failed to open `{}`", path.display()))?),
+    }
 }
 
 fn read_head(mut file: &File) -> Result<Head, Error> {
