@@ -70,7 +70,7 @@ impl From<v1::Spent> for SpentDocument {
 }
 
 impl SpentDocument {
-    /// In words: `1200 tokens, 0.02 USD, 40 s, 1 attempts`.
+    /// In words: `1200 tokens, 0.02 USD, 40 s, 1 attempt`.
     pub fn words(&self) -> String {
         let spent = Spent {
             tokens: self.tokens,

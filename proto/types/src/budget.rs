@@ -84,12 +84,19 @@ impl fmt::Display for Spent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} tokens, {}, {}, {} attempts",
+            "{} tokens, {}, {}, {}",
             self.tokens,
             Usd(self.cost_microusd),
             Seconds(self.time),
-            self.attempts
+            attempts(self.attempts)
         )
+    }
+}
+
+fn attempts(count: u32) -> String {
+    match count {
+        1 => "1 attempt".to_owned(),
+        count => format!("{count} attempts"),
     }
 }
 
@@ -194,10 +201,9 @@ impl Budget {
     /// The first limit that stands against another attempt.
     #[must_use]
     pub fn forbids_start(&self, spent: &Spent) -> Option<Limit> {
-        let attempts = self.attempts.filter(|limit| spent.attempts >= *limit);
-        let attempts =
-            attempts.map(|limit| Limit::new(format!("{limit} attempts"), Measure::Attempts));
-        self.reached(spent).or(attempts)
+        let no_more = self.attempts.filter(|limit| spent.attempts >= *limit);
+        let no_more = no_more.map(|limit| Limit::new(attempts(limit), Measure::Attempts));
+        self.reached(spent).or(no_more)
     }
 
     /// What this one says, else what `other` says.
@@ -272,7 +278,7 @@ impl fmt::Display for Budget {
         let tokens = self.tokens.map(|n| format!("{n} tokens"));
         let cost = self.cost_microusd.map(|n| Usd(n).to_string());
         let time = self.time.map(|t| Seconds(t).to_string());
-        let attempts = self.attempts.map(|n| format!("{n} attempts"));
+        let attempts = self.attempts.map(attempts);
         let all: Vec<String> = [tokens, cost, time, attempts]
             .into_iter()
             .flatten()
@@ -499,6 +505,8 @@ mod tests {
             assert_eq!(budget(text).reached(&spent), None, "{text}");
         }
         assert!(budget("1-attempt").forbids_start(&spent).is_some());
+        assert!(spent.to_string().ends_with(", 1 attempt"), "{spent}");
+        assert_eq!(budget("1-attempt").to_string(), "1 attempt");
         assert_eq!(budget("2-attempts").forbids_start(&spent), None);
     }
 
