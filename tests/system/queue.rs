@@ -1,9 +1,14 @@
 //! Order, concurrency and dependencies of many tasks.
 
-use std::fmt::Write;
+use std::{
+    fmt::Write,
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use orchestra_tests::{Cluster, Deadline, GATE, Project, Setup, Test, scene, until};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 pub fn tests() -> Vec<Test> {
@@ -26,6 +31,7 @@ pub fn tests() -> Vec<Test> {
             cancel,
         ),
         Test::new("a_task_that_takes_too_long_is_stopped", timeout),
+        Test::new("ctrl_c_ends_the_waiting_and_says_for_what", interrupted),
     ]
 }
 
@@ -180,6 +186,37 @@ fn timeout() -> anyhow::Result<()> {
         until("none sleeps", Deadline::SOON, || {
             Ok((sleepers(cluster) == 0).then_some(()))
         })
+    })
+}
+
+/// Ctrl-C ends the waiting and says for what.
+fn interrupted() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let gated = gate(cluster);
+        let args = ["add", "--agent", "shell", "--wait", &gated];
+        let mut waits = cluster.command(project.dir(), &args);
+        waits.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut waits = waits.spawn()?;
+        let stdout = waits.stdout.as_mut().context("it is piped")?;
+        let mut id = String::new();
+        // It is told before the waiting begins.
+        BufReader::new(stdout).read_line(&mut id)?;
+        ensure!(id == "task_001\n", "it said {id:?}");
+        let pid = i32::try_from(waits.id())?;
+        let pid = Pid::from_raw(pid).context("it has a pid")?;
+        kill_process(pid, Signal::INT)?;
+        let said = waits.wait_with_output()?;
+        let stderr = String::from_utf8_lossy(&said.stderr);
+        ensure!(
+            said.status.code() == Some(130)
+                && stderr.contains("interrupted; task_001 goes on")
+                && stderr.contains("`ctl wait task_001`"),
+            "{said:?}"
+        );
+        cluster.open_gate()?;
+        cluster.succeeded("task_001", Deadline::SOON)?;
+        Ok(())
     })
 }
 

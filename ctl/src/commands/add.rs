@@ -15,13 +15,14 @@ use crate::{
     error::{Error, Result},
     exit::Exit,
     follow::{Until, follow, wait_for},
+    json::task::Task,
     submit::{
         self, Submitted,
         draft::Draft,
         file::{self, Source},
     },
 };
-use ending::end;
+use ending::{end, listen, or_interrupted};
 use options::Options;
 use runners::{runners, warn_of_runners};
 
@@ -87,6 +88,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     let own = apply_here(app, &client, &mut drafts, then).await?;
     let runners = runners(&drafts);
+    let mut interrupt = listen()?;
     let submitted = submit::submit(app, &client, drafts, &base).await?;
     if !app.ui.is_json() {
         warn_of_runners(app, &client, &runners).await?;
@@ -94,25 +96,34 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             app.ui.warn_of_stop(&client.status().await?);
         }
     }
+    let ids = &submitted.ids;
     let tasks = match then {
         Then::Return => return queued(app, &submitted),
         Then::Wait => {
-            announce(app, &submitted.ids)?;
-            let mut tasks = Vec::with_capacity(submitted.ids.len());
-            for id in &submitted.ids {
-                tasks.push(client.queued(*id).await?);
-            }
-            wait_for(&app.ui, &client, tasks).await?
+            announce(app, ids)?;
+            let wait = async { wait_for(&app.ui, &client, all_queued(&client, ids).await?).await };
+            or_interrupted(&mut interrupt, ids, wait).await?
         }
         Then::Follow => {
             if !app.ui.is_json() {
-                app.ui.next(format!("{} is queued", submitted.ids[0]));
+                app.ui.next(format!("{} is queued", ids[0]));
             }
-            let task = client.queued(submitted.ids[0]).await?;
-            vec![follow(app, &client, task, Until::TaskEnds).await?]
+            let follow = async {
+                let task = client.queued(ids[0]).await?;
+                follow(app, &client, task, Until::TaskEnds).await
+            };
+            vec![or_interrupted(&mut interrupt, ids, follow).await?]
         }
     };
     end(app, &client, tasks, then, &own).await
+}
+
+async fn all_queued(client: &Client, ids: &[TaskId]) -> Result<Vec<Task>> {
+    let mut tasks = Vec::with_capacity(ids.len());
+    for id in ids {
+        tasks.push(client.queued(*id).await?);
+    }
+    Ok(tasks)
 }
 
 /// What to do after the tasks are queued.

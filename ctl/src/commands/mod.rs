@@ -60,6 +60,8 @@ pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
     }
     let stops = matches!(command, CtlCommand::Stop(_));
     tokio::select! {
+        // A command that has more to say of Ctrl-C goes first.
+        biased;
         ended = dispatch(app, command) => ended.map_err(|error| app.about_named_head(error)),
         _ = tokio::signal::ctrl_c() => Err(interrupted(stops)),
     }

@@ -1,19 +1,60 @@
 //! What `--wait` and `--follow` end with.
 
-use orchestra_types::TaskStatus;
+use orchestra_types::{TaskId, TaskStatus};
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Then;
 use crate::{
     app::App,
     apply::{self, How},
     client::Client,
-    error::Result,
+    error::{Error, OrFailed, Result},
     exit::Exit,
     follow::{closing, ended_well},
     json::task::Task,
     ui::detail,
 };
+
+/// Most tasks that are named after Ctrl-C.
+const NAMED_MAX: usize = 8;
+
+/// Hears of Ctrl-C from now on.
+pub fn listen() -> Result<Signal> {
+    signal(SignalKind::interrupt()).or_failed(|| "failed to listen for Ctrl-C".to_owned())
+}
+
+/// What `waits` gives. Ctrl-C ends only the waiting, and then it is said for what.
+pub async fn or_interrupted<T>(
+    interrupt: &mut Signal,
+    ids: &[TaskId],
+    waits: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        ended = waits => ended,
+        _ = interrupt.recv() => Err(interrupted(ids)),
+    }
+}
+
+/// Nobody may have been told the ids yet.
+fn interrupted(ids: &[TaskId]) -> Error {
+    let goes_on = match ids {
+        [] => "nothing was queued".to_owned(),
+        [id] => {
+            format!("{id} goes on; `ctl wait {id}` waits for it, `ctl logs {id} -f` follows it")
+        }
+        [first, .., last] if ids.len() > NAMED_MAX => format!(
+            "{first} to {last} go on; `ctl tasks --after-id {}` lists them",
+            first.0 - 1
+        ),
+        several => {
+            let named: Vec<String> = several.iter().map(ToString::to_string).collect();
+            let (all, words) = (named.join(", "), named.join(" "));
+            format!("{all} go on; `ctl wait {words}` waits for them")
+        }
+    };
+    Error::new(Exit::Interrupted, format!("interrupted; {goes_on}"))
+}
 
 /// Applies what ctl is to apply, shows how the tasks ended, and says so by the exit code.
 pub async fn end(
@@ -51,4 +92,31 @@ fn show_end(app: &App, task: &Task) -> Result<()> {
         app.ui.next(format!("next: {next}"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(ids: std::ops::RangeInclusive<u64>) -> String {
+        let ids: Vec<TaskId> = ids.map(TaskId).collect();
+        interrupted(&ids).to_string()
+    }
+
+    #[test]
+    fn ctrl_c_names_what_goes_on_and_how_to_wait_for_it() {
+        assert_eq!(
+            said(1..=1),
+            "interrupted; task_001 goes on; \
+             `ctl wait task_001` waits for it, `ctl logs task_001 -f` follows it"
+        );
+        assert_eq!(
+            said(2..=3),
+            "interrupted; task_002, task_003 go on; `ctl wait task_002 task_003` waits for them"
+        );
+        assert_eq!(
+            said(1..=100),
+            "interrupted; task_001 to task_100 go on; `ctl tasks --after-id 0` lists them"
+        );
+    }
 }
