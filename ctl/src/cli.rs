@@ -1,9 +1,9 @@
 //! The command line: global options and the list of commands. Each command's own options stand in
 //! its file.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, builder::Resettable};
 
 use crate::{commands, parts, ui::ColourChoice};
 
@@ -28,6 +28,12 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// The command line of this process.
+    pub fn read() -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = std::env::args_os().collect();
+        Self::try_parse_from(&words).map_err(|error| as_typed(error, &words))
+    }
+
     /// A command line that asks for a part, and for nothing else.
     pub fn of_part(part: parts::Part) -> Self {
         Self {
@@ -126,6 +132,19 @@ pub enum CtlCommand {
     Demo(commands::demo::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
+}
+
+/// The error without what the environment says: clap's usage line takes every option that is set
+/// there for a required one.
+fn as_typed(error: clap::Error, words: &[OsString]) -> clap::Error {
+    let global = ["state", "config", "head"];
+    let typed = global.into_iter().fold(Cli::command(), |command, option| {
+        command.mut_arg(option, |option| option.env(Resettable::Reset))
+    });
+    match typed.try_get_matches_from(words) {
+        Err(same) if same.kind() == error.kind() => same,
+        Ok(_) | Err(_) => error,
+    }
 }
 
 /// The command line as people see it, for completions and manual pages: without the hidden parts,

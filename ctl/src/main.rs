@@ -20,8 +20,6 @@ mod ui;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::{
     app::App,
     cli::{Cli, Command, Global},
@@ -43,7 +41,7 @@ fn main() -> ExitCode {
 
 fn start() -> ExitCode {
     let part = parts::asked(std::env::args_os());
-    let cli = match part.map_or_else(Cli::try_parse, |part| Ok(Cli::of_part(part))) {
+    let cli = match part.map_or_else(Cli::read, |part| Ok(Cli::of_part(part))) {
         Ok(cli) => cli,
         Err(e) => return usage(&e),
     };

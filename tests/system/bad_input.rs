@@ -13,6 +13,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("an_unknown_name_gets_the_nearest_one", suggestions),
         Test::new("a_bad_task_file_is_refused_as_a_whole", task_files),
         Test::new("a_missing_file_or_task_is_named", missing_things),
+        Test::new("a_usage_line_has_nothing_of_the_environment", usage_lines),
         Test::new("without_a_head_it_says_how_to_start_one", no_head),
         Test::new("a_wrong_head_is_no_reason_to_start_one", wrong_head),
         Test::new(
@@ -118,7 +119,38 @@ fn missing_things() -> anyhow::Result<()> {
         clear(ctl(&["show", "task_999"])?, 4, &["task_999"])?;
         clear(ctl(&["logs", "7"])?, 4, &["task_007"])?;
         clear(ctl(&["show", "seven"])?, 2, &["seven", "task_001"])?;
+        let nosuch = ctl(&["tasks", "--project", "nosuch"])?;
+        clear(nosuch, 4, &["no project `nosuch`"])?;
+        let nosuch = ctl(&["tasks", "-a", "shel"])?;
+        clear(nosuch, 4, &["runner `shel`; did you mean `shell`?"])?;
+        // Nobody has it here, but there is such a CLI.
+        for args in [["tasks", "-a", "claude"], ["tasks", "-s", "failed"]] {
+            ctl(&args)?.ok()?.complains(&["no tasks"])?;
+        }
+        let choose = ["--label", "--status", "--all", "--project"];
+        clear(ctl(&["cancel"])?, 2, &choose)?;
         nothing_was_queued(cluster)
+    })
+}
+
+/// The environment is nothing that must be typed.
+fn usage_lines() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let mut command = cluster.command(cluster.path("").as_path(), &["show"]);
+        command.env("ORCHESTRA_STATE", cluster.path("elsewhere"));
+        command.env("ORCHESTRA_HEAD", "10.0.0.1:1");
+        let refused = run(command, b"")?.exits(2)?;
+        let refused = refused.complains(&["Usage: ctl show", "<TASK>"])?;
+        let usage = refused
+            .stderr
+            .lines()
+            .find(|line| line.starts_with("Usage"));
+        let usage = usage.unwrap_or_default();
+        ensure!(
+            !usage.contains("--state") && !usage.contains("--head"),
+            "{refused}"
+        );
+        Ok(())
     })
 }
 

@@ -32,7 +32,7 @@ Examples:
   ctl cancel --all")]
 pub struct Args {
     /// The tasks, as task_001 or 1
-    #[arg(value_name = "TASK", required_unless_present_any = ["all", "label", "status", "project"])]
+    #[arg(value_name = "TASK")]
     tasks: Vec<TaskId>,
     /// Every task that has not ended
     #[arg(long, conflicts_with = "tasks")]
@@ -54,8 +54,20 @@ pub struct Args {
     project: Option<String>,
 }
 
+impl Args {
+    fn means_nothing(&self) -> bool {
+        let chosen = self.all || !self.label.is_empty() || !self.status.is_empty();
+        self.tasks.is_empty() && !chosen && self.project.is_none()
+    }
+}
+
 /// Cancels the tasks.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    if args.means_nothing() {
+        return Err(Error::usage("which tasks?").hint(
+            "name them, or choose with --label KEY=VALUE, --status STATUS, --project PROJECT or --all",
+        ));
+    }
     let client = app.connect().await?;
     let named = !args.tasks.is_empty();
     let tasks = if named {

@@ -1,5 +1,7 @@
 //! `ctl tasks`.
 
+mod unknown;
+
 use std::{collections::BTreeMap, str::FromStr};
 
 use orchestra_proto::v1;
@@ -123,6 +125,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         .map(Task::read)
         .collect::<Result<Vec<_>>>()?;
     tasks.sort_by_key(|task| task.id);
+    if tasks.is_empty() {
+        unknown::refuse(&client, &request).await?;
+    }
     let more = answer.next_after_id != 0;
     let next_after_id = (more && !latest).then_some(TaskId(answer.next_after_id));
     let names = if app.ui.is_json() {
