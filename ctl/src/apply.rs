@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use orchestra_proto::v1;
-use orchestra_repo::{ApplyError, Change, Checkout, import_branch, project_ref};
+use orchestra_repo::{
+    ApplyError, Change, Checkout, Others, import_branch, import_others, project_ref,
+};
 use orchestra_types::{Artifact, ArtifactKind, TaskId};
 use tempfile::TempDir;
 
@@ -30,7 +32,7 @@ pub enum How {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// The task changed no files.
-    Nothing,
+    Nothing(Beside),
     /// Its change is there.
     Change(Done),
 }
@@ -49,6 +51,17 @@ pub struct Done {
     pub files: Option<u64>,
     /// Earlier tasks whose changes came along, because they were not there.
     pub with: Vec<TaskId>,
+    /// What came beside the change.
+    pub beside: Beside,
+}
+
+/// Branches of what the agent left beside its result: on branches of its own, and in stashes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Those that are in the repository now.
+    pub branches: Vec<String>,
+    /// Why others are not.
+    pub left_alone: Vec<String>,
 }
 
 /// A change to put there.
@@ -75,7 +88,7 @@ pub async fn apply(
     how: How,
 ) -> Result<Applied> {
     let Some(work) = work(task, how)? else {
-        return Ok(Applied::Nothing);
+        return beside(app, client, task, repo).await.map(Applied::Nothing);
     };
     let checkout = checkout(app, &work.project, repo).await?;
     let dir = TempDir::with_prefix("ctl-")
@@ -136,6 +149,66 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
             How::WorkTree => Ok(None),
             How::Branch => Err(nothing("it changed no files".to_owned())),
         },
+    }
+}
+
+/// The branches beside the result of a task that changed no files.
+async fn beside(app: &App, client: &Client, task: &Task, repo: Option<&Path>) -> Result<Beside> {
+    let bundle = task.attempt(None)?.artifact(ArtifactKind::Bundle);
+    let (Some(artifact), Some(project)) = (bundle, &task.project) else {
+        return Ok(Beside::default());
+    };
+    let dir = TempDir::with_prefix("ctl-")
+        .or_failed(|| "failed to make a temporary directory".to_owned())?;
+    let (bundle, id) = (dir.path().join("bundle"), task.id);
+    stored::save(client, artifact, &bundle).await?;
+    let others = orchestra_repo::others_in(&bundle, id);
+    // It may hold only what the task was built on.
+    if others
+        .or_failed(|| format!("failed to read the bundle of {id}"))?
+        .is_empty()
+    {
+        return Ok(Beside::default());
+    }
+    let checkout = checkout(app, project, repo).await?;
+    let put = blocking(move || Ok(put_beside(&checkout, &bundle, id))).await;
+    drop(dir);
+    put
+}
+
+fn put_beside(checkout: &Checkout, bundle: &Path, task: TaskId) -> Beside {
+    let others = match checkout.has_own_repository() {
+        true => import_others(checkout, bundle, task),
+        false => return outside(checkout, bundle, task),
+    };
+    match others {
+        Ok(Others { made, left_alone }) => Beside {
+            branches: made,
+            left_alone: left_alone.iter().map(|branch| taken(branch)).collect(),
+        },
+        Err(error) => Beside {
+            branches: Vec::new(),
+            left_alone: vec![format!(
+                "the branches that the agent left beside its result are not there: {error}"
+            )],
+        },
+    }
+}
+
+fn taken(branch: &str) -> String {
+    format!("`{branch}` has other commits here; those of the task are not there")
+}
+
+/// A directory in no repository can have no branch.
+fn outside(checkout: &Checkout, bundle: &Path, task: TaskId) -> Beside {
+    let others = orchestra_repo::others_in(bundle, task).unwrap_or_default();
+    let dir = checkout.top().display();
+    let why = |(branch, _): &(String, String)| {
+        format!("there is no branch `{branch}`: `{dir}` is in no git repository; the bundle has it")
+    };
+    Beside {
+        branches: Vec::new(),
+        left_alone: others.iter().map(why).collect(),
     }
 }
 
@@ -210,6 +283,7 @@ fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done>
     let imported = has_branches
         .then(|| import_branch(checkout, bundle, &work.branch, &work.attempts))
         .transpose();
+    let beside = put_beside(checkout, bundle, work.task);
     let (branch, left_alone) = match (imported, how) {
         (Ok(made), _) => (made.map(|()| work.branch), None),
         (Err(error), How::WorkTree) => (None, Some(error.to_string())),
@@ -223,6 +297,7 @@ fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done>
         with: applied.map_or(Vec::new(), |applied| {
             brought(&work.earlier, &applied.was_in)
         }),
+        beside,
     })
 }
 

@@ -4,14 +4,14 @@
 //! Doing it twice does no harm: after a restart the core orders every close again that it has not
 //! heard of. What fails costs a warning or a conflict, never the result.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use orchestra_config::StateDir;
 use orchestra_core::Input;
-use orchestra_repo::{Change, Checkout};
+use orchestra_repo::{Change, Checkout, Others};
 use orchestra_types::{
     ApplyResult, Artifact, ArtifactKind, AttemptId, MachineId, ManifestEntry, Outcome, Place,
-    ProjectRef, TaskSpec, TaskStatus,
+    ProjectRef, TaskId, TaskSpec, TaskStatus,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -208,11 +208,6 @@ fn text(blobs: &Blobs, outcome: &Outcome) -> String {
 }
 
 fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
-    // An attempt that is tried again leaves its bundle as an artifact, and nothing else.
-    let Some(status) = facts.status else {
-        return ApplyResult::NotRequested;
-    };
-    let wants_apply = facts.spec.apply && status == TaskStatus::Succeeded;
     let is_here = |project: &&ProjectRef| project.machine == here.machine;
     let project = facts.spec.project.as_ref().filter(is_here);
     let (Some(project), Place::Repository { commit: start, .. }) = (project, &facts.spec.place)
@@ -220,7 +215,16 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
         return ApplyResult::NotRequested;
     };
     let bundle = artifact(&facts.outcome, ArtifactKind::Bundle);
-    let Some(bundle) = bundle.filter(|_| facts.outcome.has_own_change()) else {
+    let path = bundle.map(|bundle| blobs.path(&bundle.digest));
+    if let Some(bundle) = &path {
+        put_others(project, bundle, facts.attempt.task);
+    }
+    // Of an attempt that is tried again the change stays an artifact.
+    let Some(status) = facts.status else {
+        return ApplyResult::NotRequested;
+    };
+    let wants_apply = facts.spec.apply && status == TaskStatus::Succeeded;
+    let Some(path) = path.filter(|_| facts.outcome.has_own_change()) else {
         let applied = ApplyResult::Applied { files: 0 };
         return if wants_apply {
             applied
@@ -228,7 +232,6 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
             ApplyResult::NotRequested
         };
     };
-    let path = blobs.path(&bundle.digest);
     let change = Change {
         bundle: &path,
         branch: &facts.outcome.branch,
@@ -237,6 +240,30 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
         earlier: &facts.earlier,
     };
     into_repository(here, project, &change, &facts.attempts, wants_apply)
+}
+
+/// What the agent left beside its result, as branches of the user's repository. The manifest names them.
+fn put_others(project: &ProjectRef, bundle: &Path, task: TaskId) {
+    let put = || {
+        if orchestra_repo::others_in(bundle, task)?.is_empty() {
+            return Ok(Others::default());
+        }
+        match Checkout::discover(&project.dir)? {
+            Some(checkout) => orchestra_repo::import_others(&checkout, bundle, task),
+            None => Ok(Others::default()),
+        }
+    };
+    match put() {
+        Ok(others) => {
+            for branch in others.left_alone {
+                tracing::warn!(branch, "something else has the name of a branch; it stays");
+            }
+        }
+        Err(error) => {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::warn!(%task, error, "what the agent left on other branches is only in the bundle");
+        }
+    }
 }
 
 fn artifact(outcome: &Outcome, kind: ArtifactKind) -> Option<&Artifact> {

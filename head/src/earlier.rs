@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use orchestra_core::TaskView;
 use orchestra_proto::v1;
 use orchestra_types::{
-    ApplyResult, ArtifactKind, AttemptId, BuiltOn, Outcome, Place, TaskId, TaskSpec, TaskStatus,
+    ApplyResult, AttemptId, BuiltOn, Outcome, Place, TaskId, TaskSpec, TaskStatus,
 };
 
 use crate::{engine::View, store};
@@ -148,19 +148,15 @@ impl Left {
 
     /// None where it left nothing to build on.
     fn into_predecessor(self) -> Option<v1::Predecessor> {
-        if self.outcome.commit.is_empty() {
-            return None;
-        }
+        let bundle = self.outcome.result_bundle()?.digest;
         let change = Earlier {
             task: Some(self.task),
             change: self.change(),
         };
-        let mut artifacts = self.outcome.artifacts.iter();
-        let bundle = artifacts.find(|artifact| artifact.kind == ArtifactKind::Bundle)?;
         let Place::Repository { bundles, .. } = &self.spec.place else {
             return None;
         };
-        let all = bundles.iter().chain([&bundle.digest]);
+        let all = bundles.iter().chain([&bundle]);
         Some(v1::Predecessor {
             task_id: self.task.0,
             succeeded: self.succeeded,

@@ -158,8 +158,7 @@ fn output(view: &View<'_>, task: TaskId) -> store::Result<Option<Output>> {
 
 /// The files of an attempt that was stopped; none when it changed nothing.
 fn resume(before: &Outcome) -> Option<v1::Resume> {
-    let mut artifacts = before.artifacts.iter();
-    let bundle = artifacts.find(|artifact| artifact.kind == ArtifactKind::Bundle)?;
+    let bundle = before.result_bundle()?;
     Some(v1::Resume {
         commit: before.commit.clone(),
         bundle: bundle.digest.0.to_vec(),

@@ -12,6 +12,7 @@ mod interim;
 mod keeping;
 mod life;
 mod limits;
+mod others;
 mod output;
 mod queue;
 mod real_clis;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         .with("keeping", keeping::tests())
         .with("life", life::tests())
         .with("limits", limits::tests())
+        .with("others", others::tests())
         .with("output", output::tests())
         .with("queue", queue::tests())
         .with("real_clis", real_clis::tests())

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::App,
-    apply::{self, Applied, Done, How},
+    apply::{self, Applied, Beside, Done, How},
     blocking::blocking,
     client::Client,
     error::Result,
@@ -27,7 +27,8 @@ use crate::{
 Three-way where your files have changed since. Uncommitted edits that the task did not start from are
 never written over: then nothing is touched, the files are named, and the exit code is 5. Index, HEAD
 and your branches stay as they are; the change is also the branch orchestra/TASK. Changes of earlier
-tasks that this one is built on come along where they are not there yet.
+tasks that this one is built on come along where they are not there yet. What the agent left on a branch
+of its own or in a stash is a branch orchestra/TASK-ATTEMPT-NAME.
 
 Examples:
   ctl diff task_001 && ctl apply task_001
@@ -62,20 +63,28 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     {
         app.ui.warn(format!("there is no branch of it: {why}"));
     }
+    let beside = match &applied {
+        Applied::Change(done) => &done.beside,
+        Applied::Nothing(beside) => beside,
+    };
+    beside
+        .left_alone
+        .iter()
+        .for_each(|why| app.ui.warn(why.clone()));
     match (applied, app.ui.is_json()) {
         (applied, true) => app.ui.document(&document(task.id, applied))?,
         (Applied::Change(done), false) => {
             tell(&app.ui, &done)?;
             tell_with(&app.ui, task.id, &done.with)?;
+            tell_beside(&app.ui, &done.beside)?;
             if let Some(next) = next(&done, makes_files(&client, &task).await) {
                 let git = git_for(done.checkout).await?;
                 app.ui.next(format!("next: {git} {next}"));
             }
         }
-        (Applied::Nothing, false) => {
-            let id = task.id;
-            app.ui
-                .next(format!("{id} changed no files; there is nothing to apply"));
+        (Applied::Nothing(beside), false) => {
+            tell_beside(&app.ui, &beside)?;
+            app.ui.next(unchanged(task.id, &beside));
         }
     }
     Ok(Exit::Ok)
@@ -89,12 +98,15 @@ fn document(id: TaskId, applied: Applied) -> Value {
             branch,
             files,
             with,
+            beside,
             left_alone: _,
         }) => {
-            json!({ "id": id, "checkout": checkout, "branch": branch, "files": files, "with": with })
+            json!({ "id": id, "checkout": checkout, "branch": branch, "files": files, "with": with,
+                "also": beside.branches })
         }
-        Applied::Nothing => {
-            json!({ "id": id, "checkout": null, "branch": null, "files": 0, "with": [] })
+        Applied::Nothing(beside) => {
+            json!({ "id": id, "checkout": null, "branch": null, "files": 0, "with": [],
+                "also": beside.branches })
         }
     }
 }
@@ -130,6 +142,24 @@ fn tell_with(ui: &Ui, id: TaskId, with: &[TaskId]) -> Result<()> {
         tasks.join(", ")
     );
     ui.line(&Line::of(Style::Dim, text))
+}
+
+/// Says which further branches there are.
+fn tell_beside(ui: &Ui, beside: &Beside) -> Result<()> {
+    beside.branches.iter().try_for_each(|branch| {
+        let text = format!("  also the branch {branch}, which the agent left beside its result");
+        ui.line(&Line::of(Style::Dim, text))
+    })
+}
+
+/// What is said where no file changed.
+fn unchanged(id: TaskId, beside: &Beside) -> String {
+    let what = match beside.branches.as_slice() {
+        [] => "there is nothing to apply".to_owned(),
+        [branch] => format!("what its agent committed elsewhere is the branch {branch}"),
+        [_, _, ..] => "what its agent committed elsewhere are the branches above".to_owned(),
+    };
+    format!("{id} changed no files; {what}")
 }
 
 /// What git shows of it, or merges. Its diff has no file that it does not know yet.
@@ -176,6 +206,7 @@ mod tests {
             left_alone: None,
             files,
             with: Vec::new(),
+            beside: Beside::default(),
         };
         let branch = Some("orchestra/task_001");
         let says = |done, makes_files| next(&done, makes_files).unwrap_or_default();

@@ -107,15 +107,13 @@ fn patch_of(task: &Task, attempt: &Attempt) -> Result<Option<Artifact>> {
     }
 }
 
-/// Says why there is nothing to see. What could not be recorded is no change, but worth a word.
+/// Says why there is nothing to see. A warning is no change, but worth a word.
 fn say_unchanged(ui: &Ui, task: &Task, attempt: &Attempt) {
     let warnings = attempt.changes.map_or(0, |changes| changes.warnings);
     if warnings > 0 {
-        let files = counted(warnings, "file");
+        let warnings = counted(warnings, "warning");
         let id = task.id;
-        ui.warn(format!(
-            "{files} could not be recorded; `ctl files {id}` names them"
-        ));
+        ui.warn(format!("its changes have {warnings}: `ctl files {id}`"));
     }
     ui.next(unchanged(task));
 }

@@ -54,7 +54,7 @@ pub struct Changes {
     pub lines_added: u64,
     /// Lines removed.
     pub lines_removed: u64,
-    /// Files that could not be recorded.
+    /// What could not be recorded, and what is beside the result.
     pub warnings: u64,
 }
 

@@ -11,7 +11,7 @@ use crate::json::manifest::{Changes, File};
 /// Files that a summary names; the others are counted.
 pub const NAMED_MAX: usize = 20;
 
-/// `2 files, +12 −3`.
+/// `2 files, +12 −3, 1 warning`.
 pub fn summary(changes: &Changes) -> String {
     let mut text = counted(changes.files, "file");
     if changes.lines_added > 0 || changes.lines_removed > 0 {
@@ -19,6 +19,9 @@ pub fn summary(changes: &Changes) -> String {
             ", +{} −{}",
             changes.lines_added, changes.lines_removed
         ));
+    }
+    if changes.warnings > 0 {
+        text.push_str(&format!(", {}", counted(changes.warnings, "warning")));
     }
     text
 }

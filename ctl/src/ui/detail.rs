@@ -75,8 +75,12 @@ pub fn next_step(task: &Task) -> Option<String> {
             Some(format!("ctl wait {id}, or ctl cancel {id}"))
         }
         TaskStatus::Assigned | TaskStatus::Running => Some(format!("ctl logs {id} -f")),
+        TaskStatus::Succeeded if has_work(task) => {
+            Some(format!("ctl diff {id}, then ctl apply {id}"))
+        }
         TaskStatus::Succeeded => {
-            has_work(task).then(|| format!("ctl diff {id}, then ctl apply {id}"))
+            let warned = task.changes.is_some_and(|c| c.files == 0 && c.warnings > 0);
+            warned.then(|| format!("ctl files {id}"))
         }
         TaskStatus::Failed | TaskStatus::NeedsReview | TaskStatus::Cancelled => {
             let says_so = code == Some(FailureCode::ApplyConflict);
@@ -372,7 +376,7 @@ fn one_attempt(
     rest.extend(
         attempt
             .changes
-            .filter(|c| c.files > 0)
+            .filter(|c| c.files > 0 || c.warnings > 0)
             .map(|c| changes::summary(&c)),
     );
     rest.extend(attempt.usage.as_ref().map(usage).filter(|u| !u.is_empty()));

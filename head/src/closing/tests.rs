@@ -153,6 +153,37 @@ fn without_a_wish_to_apply_only_the_branch_comes() {
 }
 
 #[test]
+fn what_the_agent_left_elsewhere_is_a_branch_also_without_a_change() {
+    let mut world = world(true);
+    let clone = world.dir.path().join("clone");
+    let left = "orchestra/task_001-1-left";
+    git(&clone, &["branch", left]);
+    let range = format!("origin/main..{left}");
+    git(&clone, &["bundle", "create", "-q", "../left", &range]);
+    let bundle = fs::read(world.dir.path().join("left")).unwrap();
+    world.facts.outcome.artifacts[0].digest = world.blobs.put(&bundle).unwrap();
+    world.facts.outcome.branch.clear();
+    let commit = std::mem::take(&mut world.facts.outcome.commit);
+    for status in [None, Some(TaskStatus::Succeeded)] {
+        world.facts.status = status;
+        let expected = match status {
+            Some(_) => ApplyResult::Applied { files: 0 },
+            None => ApplyResult::NotRequested,
+        };
+        assert_eq!(close(&world, "here"), expected);
+        assert_eq!(git(&world.repository, &["rev-parse", left]), commit);
+    }
+    assert!(!world.repository.join("new.txt").exists());
+    assert_eq!(
+        git(
+            &world.repository,
+            &["branch", "--list", "orchestra/task_001"]
+        ),
+        ""
+    );
+}
+
+#[test]
 fn a_file_of_the_user_in_the_way_is_a_conflict_and_stays() {
     let world = world(true);
     fs::write(world.repository.join("new.txt"), "mine\n").unwrap();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use orchestra_core::{ConnectionId, Message, Reply, RequestId};
-use orchestra_types::{ArtifactKind, AttemptId, FailureCode, Outcome, RunnerName, TaskId};
+use orchestra_types::{AttemptId, FailureCode, Outcome, RunnerName, TaskId};
 use tokio::sync::{
     broadcast,
     mpsc::{self, error::TrySendError},
@@ -192,10 +192,7 @@ fn stopped_before(attempt: AttemptId, store: &Store) -> Option<Box<Outcome>> {
         };
         let code = outcome.failure.as_ref()?.code;
         let limited = code == FailureCode::RateLimited || code == FailureCode::QuotaExhausted;
-        let has_work = outcome
-            .artifacts
-            .iter()
-            .any(|a| a.kind == ArtifactKind::Bundle);
+        let has_work = outcome.result_bundle().is_some();
         if code == FailureCode::BudgetExceeded || (limited && has_work) {
             return Some(outcome);
         }

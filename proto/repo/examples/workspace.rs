@@ -133,6 +133,7 @@ impl Bench {
             Ok(workspace.collect(&Collect {
                 out: &out,
                 message: "work",
+                attempt: 1,
                 exclude: &[],
                 secret: &[],
             })?)

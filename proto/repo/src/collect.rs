@@ -39,6 +39,8 @@ pub struct Collect<'a> {
     pub out: &'a Path,
     /// The message of the commit for what the agent left uncommitted.
     pub message: &'a str,
+    /// Which attempt of its task it is: a part of the names of branches beside the result.
+    pub attempt: u32,
     /// Paths below the workspace that are ours, such as the context mirror, and no result.
     pub exclude: &'a [String],
     /// Paths of files that were put there for the agent alone: no form of the result has them.
@@ -52,9 +54,11 @@ pub struct Collected {
     pub manifest: Manifest,
     /// The change as a patch; empty when nothing changed.
     pub patch: PathBuf,
-    /// The change as a bundle that holds `branch`, with the changes that it builds on; none when there is
-    /// neither.
+    /// The change as a bundle that holds `branch`, with the changes that it builds on, and the branches
+    /// beside it; none when there is nothing of that.
     pub bundle: Option<PathBuf>,
+    /// Whether `branch` is in the bundle.
+    pub has_branch: bool,
     /// The attempt's branch.
     pub branch: String,
     /// The commit of the result; the base when nothing changed.
@@ -67,6 +71,8 @@ struct Before {
     tree: String,
     parents: Vec<String>,
     tree_of_tip: String,
+    /// Refs of what the agent committed beside the result.
+    others: Vec<String>,
 }
 
 /// The forms of a result.
@@ -92,7 +98,8 @@ impl Workspace {
         });
         let tip = tip.as_deref().unwrap_or(&self.base);
         fs::create_dir_all(how.out).at("create the directory", how.out)?;
-        let before = self.before(tip)?;
+        let others = self.take_others(tip, how, &mut warnings)?;
+        let before = self.before(tip, others)?;
         let index = index::Copy::of(self)?;
         let git = index.git(self.git());
         let tree = self.stage(&git, tip, how, &mut warnings)?;
@@ -105,6 +112,7 @@ impl Workspace {
         Ok(Collected {
             manifest,
             patch: result.patch,
+            has_branch: result.bundle.is_some() && result.commit != self.start,
             bundle: result.bundle,
             branch: self.branch.clone(),
             commit: result.commit,
@@ -112,7 +120,7 @@ impl Workspace {
     }
 
     /// What the attempt's branch holds, and the tree of `tip`.
-    fn before(&self, tip: &str) -> Result<Before> {
+    fn before(&self, tip: &str, others: Vec<String>) -> Result<Before> {
         let branch = self.full_branch();
         let tree = |of: &str| format!("{of}^{{tree}}");
         let args = ["rev-parse", &branch, &tree(&branch), &tree(tip)];
@@ -125,6 +133,7 @@ impl Workspace {
             tree: next(),
             tree_of_tip: next(),
             parents: lines.collect(),
+            others,
         })
     }
 
@@ -155,7 +164,7 @@ impl Workspace {
         let bare = self.bare();
         let commit = commit(&bare, tip, tree, before, how.message)?;
         bare.output(&["update-ref", &self.full_branch(), &commit])?;
-        let bundle = self.bundle(&bare, &commit, how.out)?;
+        let bundle = self.bundle(&bare, &commit, &before.others, how.out)?;
         Ok((commit, bundle))
     }
 
@@ -298,9 +307,17 @@ impl Workspace {
     }
 
     /// A bundle that builds on the user's own commit, so that it can be taken wherever that is.
-    fn bundle(&self, git: &Git, commit: &str, out: &Path) -> Result<Option<PathBuf>> {
+    fn bundle(
+        &self,
+        git: &Git,
+        commit: &str,
+        others: &[String],
+        out: &Path,
+    ) -> Result<Option<PathBuf>> {
         let to = out.join("change.bundle");
-        if commit == self.start {
+        let own = (commit != self.start).then(|| self.full_branch());
+        let refs: Vec<&str> = own.iter().chain(others).map(String::as_str).collect();
+        if refs.is_empty() {
             return match fs::remove_file(&to) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     Err(error).at("remove", &to)
@@ -309,7 +326,7 @@ impl Workspace {
             };
         }
         let have: Vec<String> = self.head.iter().cloned().collect();
-        match bundle(git, &self.full_branch(), &have, &to)? {
+        match bundle(git, &refs, &have, &to)? {
             Bundled::Written => Ok(Some(to)),
             Bundled::Nothing => Ok(None),
         }

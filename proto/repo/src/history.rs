@@ -13,17 +13,19 @@ use crate::{
 };
 
 /// Largest text of a ref file that is looked at.
-const REF_BYTES_MAX: u64 = 8 * 1024 * 1024;
+pub(crate) const REF_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Most commits of an agent that are kept one by one.
 const COMMITS_MAX: usize = 10_000;
 /// Most bytes of an agent's own commits: 4 GiB.
 const PACK_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Most files that may hold an agent's objects.
 const OBJECTS_MAX: usize = 1_000_000;
+/// Why commits are refused that hold a secret.
+pub(crate) const SECRET: &str = "they hold files that were put there for the agent alone";
 /// How deep symbolic refs may point at each other.
 const SYMREFS_MAX: usize = 4;
 /// Longest time for reading the agent's objects: some of them may be pipes that never end.
-const TIME_MAX: Duration = Duration::from_secs(120);
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(120);
 
 impl Workspace {
     /// The agent's HEAD, when it is the base or a sound history on top of it and its objects
@@ -39,28 +41,26 @@ impl Workspace {
         if head == self.base {
             return Ok(None);
         }
-        self.import(&head).map_err(|error| match error.source() {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        })?;
-        match self.touches(&head, secret) {
+        self.import(&head).map_err(|error| reason(&error))?;
+        match self.touches(&head, &[&self.base], secret) {
             Ok(false) => Ok(Some(head)),
-            Ok(true) => Err("they hold files that were put there for the agent alone".to_owned()),
+            Ok(true) => Err(SECRET.to_owned()),
             Err(error) => Err(error.to_string()),
         }
     }
 
-    fn touches(&self, head: &str, secret: &[String]) -> Result<bool> {
+    /// Whether one of the `secret` paths was ever in the commits since those that are `known`.
+    pub(crate) fn touches(&self, head: &str, known: &[&str], secret: &[String]) -> Result<bool> {
         if secret.is_empty() {
             return Ok(false);
         }
-        let range = format!("{}..{head}", self.base);
-        let mut args = vec!["rev-list", "--full-history", "--max-count=1", &range, "--"];
+        let range = ["rev-list", "--full-history", "--max-count=1", head, "--not"];
+        let mut args = [&range, known, &["--"]].concat();
         args.extend(secret.iter().map(String::as_str));
         Ok(!self.bare().output(&args)?.is_empty())
     }
 
-    fn agent_head(&self) -> std::io::Result<Option<String>> {
+    pub(crate) fn agent_head(&self) -> std::io::Result<Option<String>> {
         let root = beneath::root(&self.dir)?;
         match beneath::lstat(&root, b".git") {
             Ok(Some(stat)) if beneath::kind(&stat) == FileType::Directory => {}
@@ -81,15 +81,32 @@ impl Workspace {
     }
 
     fn import(&self, head: &str) -> Result<()> {
+        let lent = self.lent()?;
+        lent.output(&["merge-base", "--is-ancestor", &self.base, head])?;
+        self.take_over(&lent, head, &[&self.base], PACK_BYTES_MAX)
+            .map(drop)
+    }
+
+    /// git on the worker's own directory that sees the agent's objects.
+    pub(crate) fn lent(&self) -> Result<Git> {
         let objects = self.dir.join(".git/objects");
         self.require_plain_objects().at("trust", &objects)?;
-        let lent = self
+        Ok(self
             .bare()
             .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&objects))
-            .time_limit(TIME_MAX);
-        lent.output(&["merge-base", "--is-ancestor", &self.base, head])?;
-        let range = format!("{}..{head}", self.base);
-        let count = lent.line(&["rev-list", "--count", &range])?;
+            .time_limit(TIME_MAX))
+    }
+
+    /// Makes the commits since those that are `known` the worker's own, in at most so many bytes. How
+    /// many it took.
+    pub(crate) fn take_over(
+        &self,
+        lent: &Git,
+        head: &str,
+        known: &[&str],
+        bytes_max: u64,
+    ) -> Result<u64> {
+        let count = lent.line(&[&["rev-list", "--count", head, "--not"], known].concat())?;
         if count
             .parse::<usize>()
             .is_ok_and(|count| count > COMMITS_MAX)
@@ -99,7 +116,7 @@ impl Workspace {
                 what: format!("{count} commits, more than {COMMITS_MAX}"),
             });
         }
-        let pack = self.pack(&lent, head)?;
+        let (pack, bytes) = self.pack(lent, head, known, bytes_max)?;
         let max = format!("--max-input-size={PACK_BYTES_MAX}");
         let own = self.bare();
         own.output_of(
@@ -107,15 +124,9 @@ impl Workspace {
             Input::File(pack),
         )?;
         // All of it must be here without the agent's objects.
-        let reachable = [
-            "rev-list",
-            "--objects",
-            "--quiet",
-            head,
-            "--not",
-            &self.base,
-        ];
-        own.output(&reachable).map(drop)
+        let reachable = ["rev-list", "--objects", "--quiet", head, "--not"];
+        own.output(&[&reachable, known].concat())?;
+        Ok(bytes)
     }
 
     /// The agent's objects must be its own: files in directories, without a link or a pipe, and with
@@ -144,10 +155,13 @@ impl Workspace {
         Ok(())
     }
 
-    fn pack(&self, lent: &Git, head: &str) -> Result<File> {
+    fn pack(&self, lent: &Git, head: &str, known: &[&str], bytes_max: u64) -> Result<(File, u64)> {
         let mut pack =
             tempfile::tempfile_in(&self.git_dir).at("create a file in", &self.git_dir)?;
-        let revisions = format!("{head}\n^{}\n", self.base);
+        let mut revisions = format!("{head}\n");
+        for commit in known {
+            revisions.push_str(&format!("^{commit}\n"));
+        }
         let args = [
             "pack-objects",
             "--quiet",
@@ -156,14 +170,23 @@ impl Workspace {
             "--stdout",
             "--delta-base-offset",
         ];
-        lent.stream(&args, Input::Bytes(revisions.as_bytes()), |out| {
-            let copied = std::io::copy(&mut out.take(PACK_BYTES_MAX + 1), &mut pack)?;
-            if copied > PACK_BYTES_MAX {
+        let copied = lent.stream(&args, Input::Bytes(revisions.as_bytes()), |out| {
+            let copied = std::io::copy(&mut out.take(bytes_max + 1), &mut pack)?;
+            if copied > bytes_max {
                 return Err(std::io::Error::other("the agent's commits are too large"));
             }
-            std::io::Seek::rewind(&mut pack)
+            std::io::Seek::rewind(&mut pack)?;
+            Ok(copied)
         })?;
-        Ok(pack)
+        Ok((pack, copied))
+    }
+}
+
+/// Why it did not work, with what caused it.
+pub(crate) fn reason(error: &Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 

@@ -1,14 +1,19 @@
 //! Branches of Orchestra in the user's repository.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
+};
 
 use orchestra_types::TaskId;
 
 use crate::{
     checkout::Checkout,
     error::{Error, IoContext, Result},
-    git::Git,
+    git::{Git, check_commit},
     merge::contains,
+    others::OTHERS_MAX,
     quarantine::{fetch, has_commit},
 };
 
@@ -39,11 +44,7 @@ pub fn import_branch(
 ) -> Result<()> {
     check_branch(branch)?;
     let full = format!("refs/heads/{branch}");
-    // Also where reflogs are off: a person finds what was there before.
-    let git = checkout
-        .git()
-        .env("GIT_REFLOG_ACTION", ACTION)
-        .option("core.logAllRefUpdates=always");
+    let git = writer(checkout);
     if let Some(tip) = tip(&git, &full)? {
         let commit = head_of(&git, bundle, &full)?;
         if has_commit(&git, &commit)? && contains(&git, &tip, &commit)? {
@@ -61,6 +62,87 @@ pub fn import_branch(
         }
     }
     fetch(&git, bundle, &full, &full)
+}
+
+/// Longest list at the beginning of a bundle that is read.
+const LIST_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// What became of the branches beside a task's result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Those that are in the repository now.
+    pub made: Vec<String>,
+    /// Those whose name something else has there.
+    pub left_alone: Vec<String>,
+}
+
+/// The branches beside a task's result that a bundle holds, and their commits: what the agent left on
+/// branches of its own and in stashes. The bundle is not looked at further.
+///
+/// # Errors
+/// When the bundle cannot be read.
+pub fn others_in(bundle: &Path, task: TaskId) -> Result<Vec<(String, String)>> {
+    let beside = format!("refs/heads/{}-", task_branch(task));
+    let mut found = Vec::new();
+    for line in list_of(bundle).at("read", bundle)? {
+        let Some((commit, full)) = line.split_once(' ') else {
+            continue;
+        };
+        let branch = full.strip_prefix("refs/heads/").unwrap_or_default();
+        if full.starts_with(&beside) && found.len() < OTHERS_MAX {
+            check_branch(branch)?;
+            check_commit(commit)?;
+            found.push((branch.to_owned(), commit.to_owned()));
+        }
+    }
+    Ok(found)
+}
+
+/// Puts the branches beside a task's result into the user's repository. One whose name something else has
+/// there stays as it is.
+///
+/// # Errors
+/// When the bundle is not sound, or git fails.
+pub fn import_others(checkout: &Checkout, bundle: &Path, task: TaskId) -> Result<Others> {
+    let git = writer(checkout);
+    let mut others = Others::default();
+    for (branch, commit) in others_in(bundle, task)? {
+        let full = format!("refs/heads/{branch}");
+        match tip(&git, &full)? {
+            Some(tip) if tip != commit => {
+                others.left_alone.push(branch);
+                continue;
+            }
+            Some(_) => {}
+            None => fetch(&git, bundle, &full, &full)?,
+        }
+        others.made.push(branch);
+    }
+    Ok(others)
+}
+
+/// The lines at the beginning of a bundle that say what it holds.
+fn list_of(bundle: &Path) -> io::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let mut from = BufReader::new(File::open(bundle)?.take(LIST_BYTES_MAX));
+    loop {
+        let mut line = Vec::new();
+        from.read_until(b'\n', &mut line)?;
+        match line.trim_ascii_end() {
+            b"" => return Ok(lines),
+            // Its kind, and what it needs.
+            [b'#' | b'@' | b'-', ..] => {}
+            line => lines.push(String::from_utf8_lossy(line).into_owned()),
+        }
+    }
+}
+
+/// git that writes reflogs, also where they are off: a person finds what was there before.
+fn writer(checkout: &Checkout) -> Git {
+    checkout
+        .git()
+        .env("GIT_REFLOG_ACTION", ACTION)
+        .option("core.logAllRefUpdates=always")
 }
 
 /// The commit that a branch is; none where there is no such branch.

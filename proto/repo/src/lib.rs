@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 mod absent;
+mod agent_refs;
 mod apply;
 mod base;
 mod beneath;
@@ -31,6 +32,7 @@ mod look;
 mod manifest;
 mod merge;
 mod names;
+mod others;
 mod quarantine;
 pub mod scan;
 mod scratch;
@@ -49,7 +51,7 @@ pub use directory::{DIRECTORY_BYTES_MAX, DIRECTORY_FILES_MAX};
 pub use earlier::Earlier;
 pub use error::{Error, GIT_MIN, Result};
 pub use ignored::{Ignored, Put, put_ignored};
-pub use import::{import_branch, task_branch};
+pub use import::{Others, import_branch, import_others, others_in, task_branch};
 pub use names::listed;
 pub use scratch::scratch;
 pub use snapshot::{Bundled, Snapshot};

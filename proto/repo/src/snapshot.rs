@@ -143,13 +143,14 @@ impl Snapshot {
     /// # Errors
     /// When the bundle cannot be written.
     pub fn bundle(&self, have: &[String], to: &Path) -> Result<Bundled> {
-        bundle(self.quarantine.git(), SOURCE_REF, have, to)
+        bundle(self.quarantine.git(), &[SOURCE_REF], have, to)
     }
 }
 
-/// Writes the ref `name` as a bundle without what is reachable from `have`.
-pub(crate) fn bundle(git: &Git, name: &str, have: &[String], to: &Path) -> Result<Bundled> {
-    let mut revisions = format!("{name}\n");
+/// Writes these refs as a bundle without what is reachable from `have`.
+pub(crate) fn bundle(git: &Git, names: &[&str], have: &[String], to: &Path) -> Result<Bundled> {
+    let mut revisions = names.join("\n");
+    revisions.push('\n');
     for commit in have {
         check_commit(commit)?;
         if has_commit(git, commit)? {

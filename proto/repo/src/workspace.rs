@@ -22,6 +22,8 @@ use crate::{
 pub(crate) const BASE_REF: &str = "refs/orchestra/base";
 const START_REF: &str = "refs/orchestra/start";
 pub(crate) const HEAD_REF: &str = "refs/orchestra/head";
+/// Below it, the branches of earlier tasks that the agent was given.
+pub(crate) const GIVEN_REFS: &str = "refs/orchestra/given";
 
 /// What an agent's own git needs to make commits.
 const AGENT_CONFIG: &[u8] = b"[user]
@@ -101,7 +103,7 @@ impl Workspace {
             head: (!plan.head.is_empty()).then(|| plan.head.to_owned()),
             branch: plan.branch.to_owned(),
         };
-        workspace.make_own(plan.cache)?;
+        workspace.make_own(plan.cache, plan.others)?;
         workspace.make_clone(plan.cache, plan.others)?;
         Ok(workspace)
     }
@@ -232,7 +234,7 @@ impl Workspace {
         self.bare().work_tree(&self.dir).option("core.bare=false")
     }
 
-    fn make_own(&self, cache: &Cache) -> Result<()> {
+    fn make_own(&self, cache: &Cache, others: &[(String, String)]) -> Result<()> {
         let lenders = [cache.objects()];
         let git = init_bare(&self.git_dir, &self.branch, cache.format(), &lenders)?;
         keep_bytes(&self.git_dir)?;
@@ -244,6 +246,11 @@ impl Workspace {
         );
         if let Some(head) = &self.head {
             refs.push_str(&format!("create {HEAD_REF} {head}\n"));
+        }
+        for (branch, commit) in others {
+            check_branch(branch)?;
+            check_commit(commit)?;
+            refs.push_str(&format!("create {GIVEN_REFS}/{branch} {commit}\n"));
         }
         git.output_of(&["update-ref", "--stdin"], Input::Bytes(refs.as_bytes()))?;
         let index = self.index();
@@ -272,8 +279,6 @@ impl Workspace {
         let git = init_clone(&self.dir, &self.branch, cache.format(), &[cache.objects()])?;
         let mut refs = format!("create {} {}\n", self.full_branch(), self.base);
         for (branch, commit) in others {
-            check_branch(branch)?;
-            check_commit(commit)?;
             refs.push_str(&format!("create refs/heads/{branch} {commit}\n"));
         }
         git.output_of(&["update-ref", "--stdin"], Input::Bytes(refs.as_bytes()))?;

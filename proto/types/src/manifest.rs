@@ -64,7 +64,8 @@ pub struct ManifestEntry {
 pub struct Manifest {
     /// The files.
     pub entries: Vec<ManifestEntry>,
-    /// What could not be recorded, by name: one odd file never costs the rest.
+    /// What could not be recorded, by name: one odd file never costs the rest. And what the agent left
+    /// beside its result.
     pub warnings: Vec<String>,
 }
 
@@ -91,6 +92,6 @@ pub struct ManifestSummary {
     pub lines_added: u64,
     /// Lines removed in text files.
     pub lines_removed: u64,
-    /// Files that could not be recorded.
+    /// Warnings.
     pub warnings: u64,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Artifact, Failure, ManifestSummary, TaskId, Timestamp, Usage};
+use crate::{Artifact, ArtifactKind, Failure, ManifestSummary, TaskId, Timestamp, Usage};
 
 /// How the CLI's process ended. It does not say whether the agent succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,15 @@ impl Outcome {
     #[must_use]
     pub fn has_own_change(&self) -> bool {
         !self.commit.is_empty() && self.commit != self.built_on.commit
+    }
+
+    /// The bundle that holds the commit of the result. Without one, a bundle has only branches beside it,
+    /// and nothing is built on those.
+    #[must_use]
+    pub fn result_bundle(&self) -> Option<&Artifact> {
+        let mut artifacts = self.artifacts.iter();
+        let bundle = artifacts.find(|artifact| artifact.kind == ArtifactKind::Bundle);
+        bundle.filter(|_| !self.commit.is_empty())
     }
 }
 

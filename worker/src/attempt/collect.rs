@@ -41,6 +41,8 @@ pub(super) struct Job {
     secret: Vec<String>,
     aside: PathBuf,
     message: String,
+    /// The number of the attempt.
+    attempt: u32,
 }
 
 impl Attempt {
@@ -90,6 +92,7 @@ impl Attempt {
             secret: self.secret(),
             aside: self.shared.aside.clone(),
             message: message(&self.order.spec.description, self.id),
+            attempt: self.id.number,
         }
     }
 
@@ -163,6 +166,7 @@ impl Job {
         let how = Collect {
             out: &self.files.results(),
             message: &self.message,
+            attempt: self.attempt,
             exclude: &self.exclude,
             secret: &self.secret,
         };
@@ -170,19 +174,13 @@ impl Job {
             .workspace()
             .and_then(|workspace| workspace.collect(&how))
             .map_err(|error| failed_by(&error))?;
-        let changed = collected.bundle.is_some();
+        let result = collected.has_branch.then_some(collected.branch);
+        let (branch, commit) =
+            result.map_or_else(Default::default, |branch| (branch, collected.commit));
         Ok(Changes {
             manifest: collected.manifest,
-            branch: if changed {
-                collected.branch
-            } else {
-                String::new()
-            },
-            commit: if changed {
-                collected.commit
-            } else {
-                String::new()
-            },
+            branch,
+            commit,
         })
     }
 

@@ -180,6 +180,7 @@ impl Task {
         let how = Collect {
             out: &self.out,
             message: "work",
+            attempt: 1,
             exclude: &["context".to_owned()],
             secret: &["local/.env".to_owned()],
         };

@@ -192,6 +192,7 @@ fn a_workspace_that_is_gone_is_named() {
     let how = Collect {
         out: &task.out,
         message: "work",
+        attempt: 1,
         exclude: &[],
         secret: &[],
     };

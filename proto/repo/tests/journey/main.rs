@@ -9,6 +9,7 @@ mod edited;
 mod hostile;
 mod ignored;
 mod look;
+mod others;
 mod same_second;
 mod spare;
 mod trees;

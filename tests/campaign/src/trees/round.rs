@@ -201,6 +201,7 @@ impl Round<'_> {
         Ok(workspace.collect(&Collect {
             out: &self.dir.join("out"),
             message: "left over",
+            attempt: 1,
             exclude: &[],
             secret: &[],
         })?)

@@ -1,0 +1,257 @@
+//! What an agent committed and left beside its result: on other branches, and in stashes. It is kept as
+//! branches of Orchestra, each named in a warning.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use crate::{
+    agent_refs::{self, AgentRef, What},
+    beneath,
+    collect::Collect,
+    error::{Error, IoContext, Result},
+    git::{Git, Input},
+    history::{SECRET, TIME_MAX, reason},
+    names::listed,
+    stage::Warnings,
+    workspace::{GIVEN_REFS, Workspace},
+};
+
+/// Most of them that are kept.
+pub(crate) const OTHERS_MAX: usize = 16;
+/// Most of them that are looked at, when some cannot be kept.
+const LOOKED_AT_MAX: usize = 64;
+/// Most bytes of all of them: 1 GiB.
+const BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Longest part of a branch's name that is the agent's.
+const NAME_MAX: usize = 40;
+/// How much of an agent's name a sentence has.
+const SHOWN_MAX: usize = 100;
+
+/// What has become of a commit of the agent.
+enum Taken {
+    /// It is here, in so many bytes.
+    Kept(u64),
+    /// It is in what is known.
+    Contained,
+    /// It is not sound.
+    Refused(String),
+}
+
+impl Workspace {
+    /// Takes over what the agent committed that is not in `tip`, nor in what it was given. The refs that
+    /// hold it.
+    pub(crate) fn take_others(
+        &self,
+        tip: &str,
+        how: &Collect<'_>,
+        warnings: &mut Warnings,
+    ) -> Result<Vec<String>> {
+        let root = beneath::root(&self.dir).at("open", &self.dir)?;
+        let found = agent_refs::read(&root);
+        found.unread.into_iter().for_each(|text| warnings.add(text));
+        // What HEAD is was taken already, or refused.
+        let head = self.agent_head().ok().flatten();
+        let mut seen: BTreeSet<&str> = [&*self.base, tip]
+            .into_iter()
+            .chain(head.as_deref())
+            .collect();
+        let new: Vec<&AgentRef> = found
+            .refs
+            .iter()
+            .filter(|r| seen.insert(&r.commit))
+            .collect();
+        if new.is_empty() {
+            return Ok(Vec::new());
+        }
+        let given = self.given()?;
+        let known: Vec<&str> = [&*self.base, tip]
+            .into_iter()
+            .chain(given.iter().map(String::as_str))
+            .collect();
+        let new: Vec<&AgentRef> = new
+            .into_iter()
+            .filter(|r| !known.contains(&&*r.commit))
+            .collect();
+        let kept = self.take_each(&new, &known, how, warnings)?;
+        self.name_all(&kept, how.attempt, warnings)
+    }
+
+    /// The commits of the branches that the agent was given.
+    fn given(&self) -> Result<Vec<String>> {
+        let text = self
+            .bare()
+            .line(&["for-each-ref", "--format=%(objectname)", GIVEN_REFS])?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Those that could be taken over.
+    fn take_each<'a>(
+        &self,
+        new: &[&'a AgentRef],
+        known: &[&str],
+        how: &Collect<'_>,
+        warnings: &mut Warnings,
+    ) -> Result<Vec<&'a AgentRef>> {
+        if new.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lent = match self.lent() {
+            Ok(lent) => lent,
+            Err(error) => {
+                new.iter()
+                    .for_each(|r| warnings.add(lost(r, &reason(&error))));
+                return Ok(Vec::new());
+            }
+        };
+        let end = Instant::now() + TIME_MAX;
+        let (mut kept, mut bytes) = (Vec::new(), BYTES_MAX);
+        for (at, other) in new.iter().enumerate() {
+            let left = end.saturating_duration_since(Instant::now());
+            if kept.len() == OTHERS_MAX || at == LOOKED_AT_MAX || left.is_zero() {
+                let rest: Vec<String> = new[at..].iter().map(|r| agents_name(r)).collect();
+                warnings.add(format!(
+                    "the agent has more branches beside the result than are looked at; not kept: {}",
+                    listed(&rest)
+                ));
+                break;
+            }
+            let lent = lent.clone().time_limit(left);
+            match self.take_one(&lent, &other.commit, known, how.secret, bytes) {
+                Ok(Taken::Kept(size)) => {
+                    bytes = bytes.saturating_sub(size);
+                    kept.push(*other);
+                }
+                Ok(Taken::Contained) => {}
+                Ok(Taken::Refused(why)) => warnings.add(lost(other, &why)),
+                // That is not the agent's fault: whoever makes room collects again.
+                Err(error) if is_full(&error) => return Err(error),
+                Err(error) => warnings.add(lost(other, &reason(&error))),
+            }
+        }
+        Ok(kept)
+    }
+
+    fn take_one(
+        &self,
+        lent: &Git,
+        commit: &str,
+        known: &[&str],
+        secret: &[String],
+        bytes_max: u64,
+    ) -> Result<Taken> {
+        let first = ["rev-list", "--max-count=1", commit, "--not"];
+        match lent.line(&[&first, known].concat())? {
+            none if none.is_empty() => return Ok(Taken::Contained),
+            first if first == commit => {}
+            _ => return Ok(Taken::Refused("it names a tag".to_owned())),
+        }
+        let shared = [&["merge-base", commit], known].concat();
+        if lent.ended(&shared, Input::Nothing)?.code != 0 {
+            let why = "they do not come after anything that the agent was given";
+            return Ok(Taken::Refused(why.to_owned()));
+        }
+        let bytes = self.take_over(lent, commit, known, bytes_max)?;
+        Ok(match self.touches(commit, known, secret)? {
+            false => Taken::Kept(bytes),
+            true => Taken::Refused(SECRET.to_owned()),
+        })
+    }
+
+    /// Makes a ref of each.
+    fn name_all(
+        &self,
+        kept: &[&AgentRef],
+        attempt: u32,
+        warnings: &mut Warnings,
+    ) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        let mut refs = String::new();
+        for other in kept {
+            let name = unique(&plain(&other.what), &names);
+            let branch = format!("{}-{attempt}-{name}", self.branch);
+            refs.push_str(&format!("update refs/heads/{branch} {}\n", other.commit));
+            warnings.add(format!(
+                "commits {} are not in the result; they are the branch `{branch}`",
+                place(other)
+            ));
+            names.push(name);
+        }
+        if !refs.is_empty() {
+            let args = ["update-ref", "--stdin"];
+            self.bare()
+                .output_of(&args, Input::Bytes(refs.as_bytes()))?;
+        }
+        let full = |name: &String| format!("refs/heads/{}-{attempt}-{name}", self.branch);
+        Ok(names.iter().map(full).collect())
+    }
+}
+
+fn lost(other: &AgentRef, why: &str) -> String {
+    format!(
+        "commits {} are not in the result, and were not kept: {why}",
+        place(other)
+    )
+}
+
+/// Where its commits are, for a sentence.
+fn place(other: &AgentRef) -> String {
+    let name = agents_name(other);
+    match other.what {
+        What::Branch(_) => format!("on the agent's branch `{name}`"),
+        What::Stash(_) => format!("in the agent's stash `{name}`"),
+    }
+}
+
+/// As the agent calls it.
+fn agents_name(other: &AgentRef) -> String {
+    match &other.what {
+        What::Branch(name) => name.chars().take(SHOWN_MAX).collect(),
+        What::Stash(number) => format!("stash@{{{number}}}"),
+    }
+}
+
+/// The same in letters that a branch of Orchestra may have.
+fn plain(what: &What) -> String {
+    let plain = |c: char| match c {
+        '_' => c,
+        c if c.is_ascii_alphanumeric() => c,
+        _ => '-',
+    };
+    match what {
+        What::Branch(name) => name.chars().take(NAME_MAX).map(plain).collect(),
+        What::Stash(0) => "stash".to_owned(),
+        What::Stash(number) => format!("stash-{number}"),
+    }
+}
+
+/// One that is not among `names`, also where files of another case are the same.
+fn unique(name: &str, names: &[String]) -> String {
+    let is_free = |name: &String| !names.iter().any(|taken| taken.eq_ignore_ascii_case(name));
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    let mut all = std::iter::once(name.to_owned()).chain(numbered);
+    all.find(is_free).unwrap_or_default()
+}
+
+/// Whether it is for want of disk space. git says so only in words.
+fn is_full(error: &Error) -> bool {
+    let text = reason(error);
+    let words = ["No space left on device", "Disk quota exceeded"];
+    words.iter().any(|words| text.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_plain_short_and_its_own() {
+        let branch = |name: &str| plain(&What::Branch(name.to_owned()));
+        assert_eq!(branch("fix/the lexer.v2"), "fix-the-lexer-v2");
+        assert_eq!(branch("gr\u{fc}n_1"), "gr-n_1");
+        assert_eq!(branch(&"x".repeat(99)), "x".repeat(NAME_MAX));
+        assert_eq!(plain(&What::Stash(0)), "stash");
+        assert_eq!(plain(&What::Stash(3)), "stash-3");
+        let taken = ["a".to_owned(), "A-2".to_owned()];
+        assert_eq!(unique("b", &taken), "b");
+        assert_eq!(unique("a", &taken), "a-3");
+    }
+}
