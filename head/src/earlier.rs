@@ -28,6 +28,7 @@ impl From<Earlier> for v1::Earlier {
         Self {
             task_id: task.map_or(0, |task| task.0),
             start: change.start,
+            base: change.base,
             commit: change.commit,
             applied: change.applied,
         }
@@ -43,13 +44,14 @@ pub fn below(view: &View<'_>, spec: &TaskSpec, built_on: &BuiltOn) -> store::Res
     if built_on.commit.is_empty() {
         return Ok(Vec::new());
     }
-    let is_applied = |task: &TaskId| view.core.task(*task).is_some_and(|task| applied(&task));
     let mut found = vec![Earlier {
         task: None,
         change: orchestra_repo::Earlier {
             start: start.clone(),
+            base: start.clone(),
             commit: built_on.commit.clone(),
-            applied: built_on.tasks.iter().all(is_applied),
+            // Each of them is, or is not.
+            applied: false,
         },
     }];
     found.extend(chain(view, &built_on.tasks)?);
@@ -141,6 +143,10 @@ impl Left {
     fn change(&self) -> orchestra_repo::Earlier {
         orchestra_repo::Earlier {
             start: self.start.clone(),
+            base: match self.outcome.built_on.commit.as_str() {
+                "" => self.start.clone(),
+                base => base.to_owned(),
+            },
             commit: self.outcome.commit.clone(),
             applied: self.applied,
         }

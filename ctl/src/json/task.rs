@@ -135,6 +135,7 @@ impl From<v1::Earlier> for Earlier {
             task: Some(TaskId(wire.task_id)).filter(|task| task.0 > 0),
             change: orchestra_repo::Earlier {
                 start: wire.start,
+                base: wire.base,
                 commit: wire.commit,
                 applied: wire.applied,
             },

@@ -15,10 +15,22 @@ use crate::{
 pub struct Earlier {
     /// The snapshot that it started from.
     pub start: String,
+    /// What its own files began as: the snapshot with the changes before it.
+    pub base: String,
     /// Its result.
     pub commit: String,
     /// Whether it is known to have been applied; its files may have been edited since.
     pub applied: bool,
+}
+
+impl Earlier {
+    /// The same, for files of another time than that at which it is known to have been applied.
+    pub(crate) fn not_known_to_be_applied(&self) -> Self {
+        Self {
+            applied: false,
+            ..self.clone()
+        }
+    }
 }
 
 /// What an earlier change did; nothing where it is not known here.
@@ -39,10 +51,13 @@ pub(crate) fn read<'a>(
 
 fn read_one(git: &Git, earlier: &Earlier) -> Result<Read> {
     check_commit(&earlier.start)?;
+    check_commit(&earlier.base)?;
     check_commit(&earlier.commit)?;
     // One that was left out of the base is not in the bundle.
-    if !has_commit(git, &earlier.start)? || !has_commit(git, &earlier.commit)? {
-        return Ok(Read::default());
+    for commit in [&earlier.start, &earlier.base, &earlier.commit] {
+        if !has_commit(git, commit)? {
+            return Ok(Read::default());
+        }
     }
     Ok(Read {
         files: diff(git, &earlier.start, &earlier.commit, Renames::Ignore)?,
@@ -68,15 +83,18 @@ pub(crate) fn are_in(
 }
 
 /// Whether each of its files is as the change has it or, if it is known to have been applied, at least
-/// other than before.
+/// other than before it: edited since, and not taken back.
 fn has_its_files(git: &Git, here: &str, earlier: &Earlier, files: &[Raw]) -> Result<bool> {
     let differs = |from: &str| -> Result<BTreeSet<Vec<u8>>, Error> {
         let files = diff(git, from, here, Renames::Ignore)?;
         Ok(files.into_iter().map(|file| file.path).collect())
     };
-    let (since, before) = (differs(&earlier.commit)?, differs(&earlier.start)?);
-    let is_in = |file: &Raw| {
-        !since.contains(&file.path) || (earlier.applied && before.contains(&file.path))
-    };
+    let since = differs(&earlier.commit)?;
+    if !earlier.applied {
+        return Ok(files.iter().all(|file| !since.contains(&file.path)));
+    }
+    let (before, base) = (differs(&earlier.start)?, differs(&earlier.base)?);
+    let is_edited = |path: &[u8]| before.contains(path) && base.contains(path);
+    let is_in = |file: &Raw| !since.contains(&file.path) || is_edited(&file.path);
     Ok(files.iter().all(is_in))
 }

@@ -98,6 +98,7 @@ impl TryFrom<v1::Predecessor> for Predecessor {
 fn earlier(wire: v1::Earlier) -> Earlier {
     Earlier {
         start: wire.start,
+        base: wire.base,
         commit: wire.commit,
         applied: wire.applied,
     }

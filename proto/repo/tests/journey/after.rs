@@ -48,8 +48,9 @@ fn entries(task: &Task) -> Vec<(String, &'static str)> {
 fn before(second: &Done, first: &Done, applied: bool) -> [Earlier; 2] {
     let all = Earlier {
         start: second.start.clone(),
+        base: second.start.clone(),
         commit: second.base.clone(),
-        applied,
+        applied: false,
     };
     [all, first.earlier(applied)]
 }
@@ -252,6 +253,7 @@ fn one_of_two_changes_below_may_be_there() {
     user.commit("the first");
     let all = Earlier {
         start: third.start.clone(),
+        base: third.start.clone(),
         commit: third.base.clone(),
         applied: false,
     };
@@ -277,4 +279,32 @@ fn what_was_applied_before_the_snapshot_is_not_merged_again() {
     let fourth = user.start_after(&user.checkout().snapshot().unwrap(), 4, &[&second]);
     assert_eq!(fourth.conflicts, [None]);
     assert_eq!(read(fourth.dir(), "new.txt"), lines(&[(5, "five")]));
+}
+
+#[test]
+fn what_was_applied_after_the_snapshot_is_merged() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let (first, second) = chain(&user);
+    first.apply(&user, &[]).unwrap();
+    let snapshot = user.checkout().snapshot().unwrap();
+    // It is known to be applied when the third starts, and the file is other than it began with.
+    second.apply(&user, &before(&second, &first, true)).unwrap();
+    let third = user.start_after(&snapshot, 3, &[&second]);
+    assert_eq!(third.conflicts, [None]);
+    assert_eq!(read(third.dir(), "new.txt"), lines(&[(5, "five")]));
+}
+
+#[test]
+fn a_change_that_was_taken_back_comes_again_with_what_builds_on_it() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let (first, second) = chain(&user);
+    let third = done(&user, 3, &[&second], "more.txt", "more\n");
+    first.apply(&user, &[]).unwrap();
+    second.apply(&user, &before(&second, &first, true)).unwrap();
+    user.write("new.txt", LINES);
+    let mut earlier = before(&third, &second, true).to_vec();
+    earlier.push(first.earlier(true));
+    let applied = third.apply(&user, &earlier).unwrap();
+    assert_eq!(applied.was_in, [false, false, true]);
+    assert_eq!(read(&user.user(), "new.txt"), lines(&[(5, "five")]));
 }

@@ -80,7 +80,7 @@ impl World {
             let bundle = done.bundle.clone().expect("it has a result");
             cache.fetch_bundles(&[bundle], &done.commit).unwrap();
         }
-        let changes: Vec<Earlier> = before.iter().map(|done| done.earlier(false)).collect();
+        let changes: Vec<Earlier> = before.iter().map(|done| done.earlier(true)).collect();
         let predecessors: Vec<Predecessor<'_>> = before
             .iter()
             .zip(&changes)
@@ -140,6 +140,7 @@ impl Done {
     pub fn earlier(&self, applied: bool) -> Earlier {
         Earlier {
             start: self.start.clone(),
+            base: self.base.clone(),
             commit: self.commit.clone(),
             applied,
         }
