@@ -31,8 +31,8 @@ pub use options::pair;
 /// Queue a task, or many from a file; prints their ids in order
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-In a git repository the task works on a snapshot of it, uncommitted changes included, and its change
-comes back as a branch that `ctl apply` puts into your checkout. Outside a repository it works on a
+In a git repository the task works at the top of a snapshot of it, uncommitted changes included, and its
+change comes back as a branch that `ctl apply` puts into your checkout. Outside a repository it works on a
 copy of the directory, without what `.gitignore` names; with --in-place, in the directory itself.
 
 Examples:

@@ -11,6 +11,7 @@ use crate::{
     error::{Error, Result},
     exit::Exit,
     json::time::Time,
+    local::joined,
     ui::{
         style::{Line, Style},
         time::counted,
@@ -41,6 +42,8 @@ pub struct Args {
 /// Restores a backup.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let state = app.state.clone();
+    // A head there would take the worker away from its own one.
+    joined::refuse(&state, Exit::Refused)?;
     let options = Options {
         force: args.force,
         skip_ids: args.skip_ids.into(),

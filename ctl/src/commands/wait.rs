@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::{
     app::App,
     client::Client,
+    commands::each_once,
     error::{Error, Result},
     exit::Exit,
     follow::{ended_well, wait_for},
@@ -41,8 +42,8 @@ pub struct Args {
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     let mut tasks = Vec::with_capacity(args.tasks.len());
-    for id in &args.tasks {
-        tasks.push(client.task(*id).await?);
+    for id in each_once(args.tasks.clone()) {
+        tasks.push(client.task(id).await?);
     }
     let wait = wait_for(&app.ui, &client, tasks);
     let tasks = match args.timeout {
