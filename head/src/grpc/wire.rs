@@ -16,26 +16,19 @@ pub(super) fn task(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
     let (Some(found), Some(spec)) = (view.core.task(id), view.store.spec(id)?) else {
         return Ok(None);
     };
-    let attempts = view.store.attempts(id)?;
-    let attempts: Result<Vec<v1::Attempt>> = attempts
-        .into_iter()
-        .map(|row| {
-            let outcome = view.store.outcome(row.id)?;
-            Ok(attempt(&row, outcome))
-        })
-        .collect();
-    let number = found.row.attempts;
-    let latest = view.store.outcome(AttemptId { task: id, number })?;
-    let latest = latest.and_then(|row| row.result.ok());
-    let earlier = latest.map(|outcome| earlier::below(view, &spec, &outcome.built_on));
+    let mut attempts = Vec::new();
+    let mut earlier = Vec::new();
+    for row in view.store.attempts(id)? {
+        let end = view.store.outcome(row.id)?;
+        let outcome = end.as_ref().and_then(|end| end.result.as_ref().ok());
+        if let Some(outcome) = outcome.filter(|_| row.id.number == found.row.attempts) {
+            earlier = earlier::below(view, &spec, &outcome.built_on)?;
+        }
+        attempts.push(attempt(&row, end));
+    }
     let mut task = with_spec(&found, spec);
-    task.earlier = earlier
-        .transpose()?
-        .unwrap_or_default()
-        .into_iter()
-        .map(Into::into)
-        .collect();
-    task.attempts = attempts?;
+    task.earlier = earlier.into_iter().map(Into::into).collect();
+    task.attempts = attempts;
     if let Some((budget, spent)) = view.core.budget(id) {
         task.budget = convert::budget_to_wire(budget);
         task.spent = Some(spent.into());
