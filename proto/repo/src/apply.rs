@@ -170,8 +170,7 @@ impl<'a> Work<'a> {
         let (git, change) = (self.quarantine.git(), self.change);
         let here = Here::read(self.checkout, self.quarantine, &self.head, touched)?;
         let head = self.checkout.head();
-        let all: Vec<&Earlier> = change.earlier.iter().collect();
-        let was_in = earlier::are_in(git, head, &here.tree, &all, &self.earlier)?;
+        let was_in = earlier::are_in(git, head, &here.tree, change.earlier, &self.earlier)?;
         let mut bases = vec![change.start];
         let present = change.earlier.iter().zip(&was_in).filter(|(_, is)| **is);
         bases.extend(present.map(|(earlier, _)| earlier.commit.as_str()));

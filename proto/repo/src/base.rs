@@ -92,16 +92,16 @@ fn joined(
 ) -> Result<String> {
     let tree = git.line(&["rev-parse", &format!("{snapshot}^{{tree}}")])?;
     let mut parents = vec![snapshot];
-    let all: Vec<&Earlier> = predecessors.iter().map(|p| p.change).chain(below).collect();
-    // What started from the same snapshot is not in it.
-    let others: Vec<&Earlier> = all.into_iter().filter(|e| e.start != snapshot).collect();
-    // Whether one that was applied was so before the snapshot, only the files say.
-    let unknown: Vec<Earlier> = others
-        .into_iter()
+    // What started from the same snapshot is not in it. Whether another one that was applied was so
+    // before the snapshot, only the files say.
+    let others: Vec<Earlier> = predecessors
+        .iter()
+        .map(|predecessor| predecessor.change)
+        .chain(below)
+        .filter(|earlier| earlier.start != snapshot)
         .map(Earlier::not_known_to_be_applied)
         .collect();
-    let others: Vec<&Earlier> = unknown.iter().collect();
-    let read = earlier::read(git, others.iter().copied())?;
+    let read = earlier::read(git, &others)?;
     let is_in = earlier::are_in(git, Some(snapshot), &tree, &others, &read)?;
     let applied = others.iter().zip(is_in).filter(|(_, is)| *is);
     let applied = applied.map(|(earlier, _)| earlier.commit.as_str());

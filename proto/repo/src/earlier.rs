@@ -41,12 +41,11 @@ pub(crate) struct Read {
 }
 
 /// Reads what the earlier changes did.
-pub(crate) fn read<'a>(
-    git: &Git,
-    earlier: impl IntoIterator<Item = &'a Earlier>,
-) -> Result<Vec<Read>> {
-    let read = |earlier| read_one(git, earlier);
-    earlier.into_iter().map(read).collect()
+pub(crate) fn read(git: &Git, earlier: &[Earlier]) -> Result<Vec<Read>> {
+    earlier
+        .iter()
+        .map(|earlier| read_one(git, earlier))
+        .collect()
 }
 
 fn read_one(git: &Git, earlier: &Earlier) -> Result<Read> {
@@ -71,10 +70,10 @@ pub(crate) fn are_in(
     git: &Git,
     head: Option<&str>,
     here: &str,
-    earlier: &[&Earlier],
+    earlier: &[Earlier],
     read: &[Read],
 ) -> Result<Vec<bool>> {
-    let is_in = |(earlier, read): (&&Earlier, &Read)| match (read.is_here, head) {
+    let is_in = |(earlier, read): (&Earlier, &Read)| match (read.is_here, head) {
         (false, _) => Ok(false),
         (true, Some(head)) if contains(git, head, &earlier.commit)? => Ok(true),
         (true, Some(_) | None) => has_its_files(git, here, earlier, &read.files),

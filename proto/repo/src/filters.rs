@@ -1,7 +1,7 @@
 //! Filters that the user's git runs between a repository and its work tree: for encrypted files, or
 //! large ones. Agents never get what they make, and they never get what an agent made.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use crate::{
     error::Result,
@@ -10,20 +10,44 @@ use crate::{
 
 /// The filters that are set up here, by name: with others git does nothing.
 pub(crate) fn set_up(git: &Git) -> Result<BTreeSet<String>> {
+    let keys = keys(git)?;
+    let name = |key: &[u8]| {
+        let key = String::from_utf8_lossy(key).into_owned();
+        let (name, what) = key.strip_prefix("filter.")?.rsplit_once('.')?;
+        matches!(what, "smudge" | "process").then(|| name.to_owned())
+    };
+    Ok(records(&keys).filter_map(name).collect())
+}
+
+/// git with every filter switched off.
+pub(crate) fn off(git: Git) -> Result<Git> {
+    let keys = keys(&git)?;
+    let mut count = 0;
+    let mut git = git;
+    for key in records(&keys) {
+        let value = if key.ends_with(b".required") {
+            "false"
+        } else {
+            ""
+        };
+        git = git
+            .env(format!("GIT_CONFIG_KEY_{count}"), OsStr::from_bytes(key))
+            .env(format!("GIT_CONFIG_VALUE_{count}"), value);
+        count += 1;
+    }
+    Ok(git.env("GIT_CONFIG_COUNT", count.to_string()))
+}
+
+/// Everything that the configuration says of filters.
+fn keys(git: &Git) -> Result<Vec<u8>> {
     let args = [
         "config",
         "-z",
         "--name-only",
         "--get-regexp",
-        r"^filter\..*\.(smudge|process)$",
+        r"^filter\..*\.",
     ];
-    let found = git.ended(&args, Input::Nothing)?.value;
-    let name = |key: &[u8]| {
-        let key = String::from_utf8_lossy(key).into_owned();
-        let name = key.strip_prefix("filter.")?.rsplit_once('.')?.0.to_owned();
-        Some(name)
-    };
-    Ok(records(&found).filter_map(name).collect())
+    Ok(git.ended(&args, Input::Nothing)?.value)
 }
 
 /// Those of these paths that one of the filters is for.

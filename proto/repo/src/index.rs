@@ -108,6 +108,16 @@ pub(crate) fn settle(git: &Git, commit: &str) -> Result<()> {
     git.output(&["read-tree", "--reset", commit]).map(drop)
 }
 
+/// Brings the paths on standard input into an index as they are in the work tree.
+pub(crate) const ADD_NAMED: [&str; 6] = [
+    "update-index",
+    "-z",
+    "--add",
+    "--remove",
+    "--replace",
+    "--stdin",
+];
+
 /// Waits until the second is over in which `index` was written.
 pub(crate) fn wait_for_next_second(index: &Path) -> Result<()> {
     let written = fs::metadata(index).and_then(|meta| meta.modified());

@@ -15,6 +15,7 @@ use crate::{
     beneath,
     error::{Error, IoContext, Result},
     git::{Git, Input, records},
+    index::ADD_NAMED,
     names,
 };
 
@@ -228,15 +229,7 @@ impl Stage<'_> {
         }
         let mut input = paths.join(&0);
         input.push(0);
-        let args = [
-            "update-index",
-            "-z",
-            "--add",
-            "--remove",
-            "--replace",
-            "--stdin",
-        ];
-        let ended = self.git.ended(&args, Input::Bytes(&input))?;
+        let ended = self.git.ended(&ADD_NAMED, Input::Bytes(&input))?;
         if ended.code == 0 {
             for line in ended.stderr.lines() {
                 if let Some(path) = line.strip_prefix("Ignoring path ") {
@@ -249,7 +242,7 @@ impl Stage<'_> {
             *refused += 1;
             if *refused > REFUSED_MAX {
                 return Err(Error::Git {
-                    command: args.join(" "),
+                    command: ADD_NAMED.join(" "),
                     status: format!("exit code {}", ended.code),
                     stderr: ended.stderr,
                 });

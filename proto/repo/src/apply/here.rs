@@ -136,15 +136,7 @@ fn now(
             input.push(0);
         }
     }
-    let args = [
-        "update-index",
-        "-z",
-        "--add",
-        "--remove",
-        "--replace",
-        "--stdin",
-    ];
-    git.output_of(&args, Input::Bytes(&input))?;
+    git.output_of(&index::ADD_NAMED, Input::Bytes(&input))?;
     let read = entries(git)?;
     let entry = |path: &Vec<u8>, found: &Found| match found {
         Found::Nothing if apart.contains(path) => index.get(path).cloned(),

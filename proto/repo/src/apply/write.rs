@@ -22,7 +22,8 @@ use crate::{
     beneath::{self, Missing},
     checkout::Checkout,
     error::{Error, IoContext},
-    git::{Git, Input, records},
+    filters,
+    git::Input,
     names,
     quarantine::Quarantine,
 };
@@ -86,7 +87,7 @@ fn make_files(
     todo: &[Todo],
     staging: &Path,
 ) -> Result<(), Error> {
-    let git = without_filters(checkout.git())?
+    let git = filters::off(checkout.git())?
         .env("GIT_INDEX_FILE", quarantine.path().join("write-index"))
         .env("GIT_OBJECT_DIRECTORY", quarantine.objects());
     git.output(&["read-tree", new])?;
@@ -105,32 +106,6 @@ fn make_files(
         "--stdin".as_ref(),
     ];
     git.output_of(&args, Input::Bytes(&input)).map(drop)
-}
-
-/// git with every filter driver that the configuration names switched off.
-fn without_filters(git: Git) -> Result<Git, Error> {
-    let args = [
-        "config",
-        "-z",
-        "--name-only",
-        "--get-regexp",
-        r"^filter\..*\.",
-    ];
-    let found = git.ended(&args, Input::Nothing)?.value;
-    let mut count = 0;
-    let mut git = git;
-    for key in records(&found) {
-        let value = if key.ends_with(b".required") {
-            "false"
-        } else {
-            ""
-        };
-        git = git
-            .env(format!("GIT_CONFIG_KEY_{count}"), OsStr::from_bytes(key))
-            .env(format!("GIT_CONFIG_VALUE_{count}"), value);
-        count += 1;
-    }
-    Ok(git.env("GIT_CONFIG_COUNT", count.to_string()))
 }
 
 /// One step that was made.
