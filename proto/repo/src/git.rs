@@ -10,14 +10,17 @@ use std::{
     fs,
     io::{self, Read, Write},
     os::unix::{ffi::OsStrExt, process::CommandExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
     sync::{OnceLock, mpsc},
     thread,
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::{
+    fs::{Access, access},
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+};
 
 use crate::error::{Error, GIT_MIN, Result};
 
@@ -295,7 +298,7 @@ impl Git {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("git");
+        let mut command = Command::new(program());
         command.env_clear().current_dir(&self.dir).process_group(0);
         keep_env(&mut command, &["PATH", "TMPDIR"]);
         command
@@ -391,6 +394,23 @@ fn converse<T>(
     })
 }
 
+/// Where git is. A program that is named by its path is started without a copy of this process, which
+/// takes about as long as a small call of git itself: the standard library makes one when the
+/// environment is another and the name has to be looked up in it.
+fn program() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join("git"))
+        .find(|file| is_program(file))
+        // Whatever the system makes of it.
+        .unwrap_or_else(|| "git".into())
+}
+
+fn is_program(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|meta| meta.is_file()) && access(file, Access::EXEC_OK).is_ok()
+}
+
 fn kill_group(pid: Pid) {
     // It may have ended by itself.
     let _gone = kill_process_group(pid, Signal::KILL);
@@ -466,7 +486,7 @@ fn check_version() -> Result<()> {
 }
 
 fn read_version() -> Result<(u32, u32)> {
-    let output = Command::new("git")
+    let output = Command::new(program())
         .arg("version")
         .stdin(Stdio::null())
         .output()
@@ -528,6 +548,18 @@ mod tests {
         ] {
             assert_eq!(parse_version(text), Some(version), "{text}");
         }
+    }
+
+    #[test]
+    fn git_is_named_by_a_path() {
+        let program = program();
+        assert!(program.is_absolute() && program.ends_with("git"));
+        assert!(is_program(&program));
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_program(dir.path()), "a directory");
+        let text = dir.path().join("git");
+        fs::write(&text, "").unwrap();
+        assert!(!is_program(&text), "a file that nobody may run");
     }
 
     #[test]
