@@ -203,7 +203,9 @@ impl Reader {
         let (length, crc) = head.split_at(4);
         let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
         let length = number(length) as usize;
-        if length > PAYLOAD_MAX || self.left()? < length as u64 {
+        // IMPORTANT: never allocate for what is not there. Most frames are in the buffer as a whole.
+        let is_read = self.file.buffer().len() >= length;
+        if length > PAYLOAD_MAX || !is_read && self.left()? < length as u64 {
             return Ok(None);
         }
         let mut payload = vec![0; length];
@@ -211,7 +213,7 @@ impl Reader {
         Ok(whole.then_some(payload))
     }
 
-    /// Bytes behind the head of the frame at the position: never allocate for what is not there.
+    /// Bytes behind the head of the frame at the position.
     fn left(&self) -> io::Result<u64> {
         let size = self.file.get_ref().metadata()?.len();
         Ok(size.saturating_sub(self.position + HEAD_BYTES))
