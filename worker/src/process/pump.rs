@@ -3,7 +3,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -48,15 +48,20 @@ impl<'a> Pump<'a> {
 
     /// Takes everything until the end of the stream; says `news` after each part, and whenever the disk
     /// refuses one.
-    pub fn run(mut self, mut from: impl Read, news: impl Fn(StreamRecord)) -> StreamRecord {
-        let mut chunk = vec![0; CHUNK_BYTES];
+    pub fn run(mut self, from: impl Read, news: impl Fn(StreamRecord)) -> StreamRecord {
+        // Of its memory only what is printed at once is ever touched.
+        let mut from = BufReader::with_capacity(CHUNK_BYTES, from);
         loop {
-            match from.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(count) => self.take(&chunk[..count], &news),
+            let count = match from.fill_buf() {
+                Ok([]) => break,
+                Ok(bytes) => {
+                    self.take(bytes, &news);
+                    bytes.len()
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => break,
-            }
+            };
+            from.consume(count);
             news(self.record);
         }
         self.finish(&news);
