@@ -30,7 +30,7 @@ const UNREPORTED: &str = ".unreported";
 /// IMPORTANT: the files go first. An attempt that was reported and is still found at the next
 /// start would run again.
 pub async fn fail(shared: Arc<Shared>, attempt: AttemptId, error: Error) -> Result<(), Error> {
-    let files = shared.files(attempt);
+    let files = shared.files_begun(attempt);
     end_process(&files).await;
     let to = shared.aside.clone();
     let put = blocking(move || put(&files, to, UNREPORTED)).await;
@@ -119,14 +119,14 @@ async fn end_process(files: &Files) {
     }
 }
 
-/// Puts an attempt's files aside, the agent's directory among them as `workspace`. Where they are then,
+/// Puts an attempt's files aside, among them as `workspace` what holds the agent's directory. Where they are then,
 /// but for an end of the name; none where there are none. An agent's directory on another file system
 /// stays where it is.
 pub(super) fn put(files: &Files, to: PathBuf, end: &str) -> io::Result<Option<PathBuf>> {
     let Some(name) = files.dir().file_name().filter(|_| files.dir().exists()) else {
         return Ok(None);
     };
-    match fs::rename(files.workspace(), files.dir().join("workspace")) {
+    match fs::rename(files.area(), files.dir().join("workspace")) {
         Err(error)
             if !matches!(
                 error.kind(),
@@ -175,9 +175,15 @@ fn is_free(path: &Path) -> bool {
 pub(super) fn workspace_after(files: &Files, aside: &Path) -> PathBuf {
     let name = files.dir().file_name().unwrap_or_default();
     let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
-    match device(files.workspace()) == device(files.dir()) {
-        true => free_place(aside, name).join("workspace"),
-        false => files.workspace().to_owned(),
+    if device(files.area()) != device(files.dir()) {
+        return files.workspace().to_owned();
+    }
+    let below = files.workspace().strip_prefix(files.area());
+    let area = free_place(aside, name).join("workspace");
+    // Joined to nothing, a path would end with a slash.
+    match below.ok().filter(|below| !below.as_os_str().is_empty()) {
+        Some(below) => area.join(below),
+        None => area,
     }
 }
 
@@ -197,9 +203,25 @@ mod tests {
             let told = workspace_after(&files, &aside);
             let place = put(&files, aside.clone(), "").unwrap().unwrap();
             assert_eq!(place, aside.join(expected));
-            assert_eq!(told, place.join("workspace"));
+            assert_eq!(told, place.join("workspace/task_001.1"));
             assert!(told.is_dir());
         }
+    }
+
+    #[test]
+    fn the_directory_of_an_earlier_version_is_put_aside_as_it_is() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (attempts, workspaces) = (tmp.path().join("attempts"), tmp.path().join("workspaces"));
+        let id = "task_001.1".parse().unwrap();
+        fs::create_dir_all(attempts.join("task_001.1")).unwrap();
+        fs::create_dir_all(workspaces.join("task_001.1/src")).unwrap();
+        let files = Files::begun(&attempts, &workspaces, id);
+        assert_eq!(files.workspace(), workspaces.join("task_001.1"));
+        let aside = tmp.path().join("aside");
+        let told = workspace_after(&files, &aside);
+        put(&files, aside.clone(), "").unwrap();
+        assert_eq!(told, aside.join("task_001.1/workspace"));
+        assert!(told.join("src").is_dir());
     }
 
     #[test]

@@ -11,8 +11,12 @@
 //!                     git/           the worker's own git directory
 //!                     results/       what is uploaded
 //!                     uncollected    why the agent's directory could not be collected, if so
-//! workspaces/task_001.1/             the agent's directory
+//! workspaces/task_001.1/task_001.1/  the agent's directory
 //! ```
+//!
+//! The agent's directory lies alone in another one, so that what an agent puts beside it (`git worktree
+//! add ../fix`) is its own too, and goes with it. Its name is the attempt's: tools that name things on
+//! the machine after the directory do not meet.
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +26,7 @@ use orchestra_types::{ArtifactKind, AttemptId};
 #[derive(Clone, Debug)]
 pub struct Files {
     dir: PathBuf,
+    area: PathBuf,
     workspace: PathBuf,
 }
 
@@ -29,9 +34,26 @@ impl Files {
     /// Below these two directories.
     #[must_use]
     pub fn new(attempts: &Path, workspaces: &Path, attempt: AttemptId) -> Self {
+        let name = attempt.to_string();
+        let area = workspaces.join(&name);
         Self {
-            dir: attempts.join(attempt.to_string()),
-            workspace: workspaces.join(attempt.to_string()),
+            dir: attempts.join(&name),
+            workspace: area.join(&name),
+            area,
+        }
+    }
+
+    /// The same of an attempt that was begun before this process: an earlier version has made the agent's
+    /// directory without one around it.
+    #[must_use]
+    pub fn begun(attempts: &Path, workspaces: &Path, attempt: AttemptId) -> Self {
+        let files = Self::new(attempts, workspaces, attempt);
+        match files.area.exists() && !files.workspace.exists() && files.dir.exists() {
+            true => Self {
+                workspace: files.area.clone(),
+                ..files
+            },
+            false => files,
         }
     }
 
@@ -45,6 +67,12 @@ impl Files {
     #[must_use]
     pub fn workspace(&self) -> &Path {
         &self.workspace
+    }
+
+    /// What holds that directory and nothing of others'.
+    #[must_use]
+    pub fn area(&self) -> &Path {
+        &self.area
     }
 
     /// What was reached.

@@ -37,6 +37,8 @@ struct Made {
 impl Attempt {
     /// From an accepted order to a directory.
     pub async fn prepare(&mut self) -> Result<Phase, Error> {
+        // Whatever an earlier version has left of it is made anew.
+        self.files = self.shared.files(self.id);
         self.tell("preparing", "making the workspace")?;
         loop {
             let failure = match self.make_place().await? {
@@ -81,12 +83,14 @@ impl Attempt {
             Place::Empty => {
                 let dir = self.files.workspace().to_owned();
                 // A worker that was killed here may have left a part of it.
-                if dir.exists() {
-                    let left = dir.clone();
+                let area = self.files.area().to_owned();
+                if area.exists() {
+                    let left = area.clone();
                     blocking(move || remove_dir(&left)).await?;
                 }
-                make_dir(&dir)?;
-                Ok(Ok(()))
+                // IMPORTANT: a failure, not an error: a full disk is waited for.
+                let made = make_dir(&area).and_then(|()| make_dir(&dir));
+                Ok(made.map_err(|error| failed_by(&error)))
             }
         }
     }
@@ -130,13 +134,17 @@ impl Attempt {
                 }
             }
         };
+        let area = self.files.area().to_owned();
         let (dir, git_dir) = (self.files.workspace().to_owned(), self.files.git());
         let branch = task_branch(self.id.task);
         let (cache, commit) = (source.cache.clone(), source.commit.clone());
         let made = blocking(move || {
             // A worker that was killed here may have left a part of them.
-            remove_dir(&dir)?;
+            remove_dir(&area)?;
             remove_dir(&git_dir)?;
+            if let Err(error) = make_dir(&area) {
+                return Ok(Err(failed_by(&error)));
+            }
             let made = clone(&source, &bundles, &before, &branch, &dir, &git_dir);
             // What cannot be gone on from costs its work, never the attempt.
             let made = made.map(|(cache, workspace, earlier)| {

@@ -77,10 +77,16 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Where the files of an attempt lie.
+    /// Where the files of a new attempt lie.
     #[must_use]
     pub fn files(&self, attempt: AttemptId) -> Files {
         Files::new(&self.attempts, &self.workspaces, attempt)
+    }
+
+    /// Where the files of an attempt lie that may have been begun before this process.
+    #[must_use]
+    pub fn files_begun(&self, attempt: AttemptId) -> Files {
+        Files::begun(&self.attempts, &self.workspaces, attempt)
     }
 }
 
@@ -192,7 +198,10 @@ pub async fn run(
     begin: Begin,
     control: Control,
 ) -> Result<(), Error> {
-    let files = shared.files(id);
+    let files = match &begin {
+        Begin::Ordered(_) => shared.files(id),
+        Begin::Found(_) => shared.files_begun(id),
+    };
     let (order, phase, ports) = match begin {
         Begin::Ordered(start) => {
             let order = accept(&files, id, &shared.boot, *start).await?;
@@ -292,7 +301,7 @@ async fn end_orphans(files: &Files, phase: &Phase) {
     }
     let files = files.clone();
     blocking(move || {
-        if !process::end_orphans(&[files.dir(), files.workspace()]) {
+        if !process::end_orphans(&[files.dir(), files.area()]) {
             tracing::error!(dir = %files.dir().display(), "an orphaned git cannot be ended");
         }
     })
@@ -303,7 +312,7 @@ async fn remove(files: &Files) -> Result<(), Error> {
     let files = files.clone();
     blocking(move || {
         // The record goes last: what is left of a removal that was cut short is removed again.
-        remove_dir(files.workspace())?;
+        remove_dir(files.area())?;
         remove_dir(files.dir())
     })
     .await

@@ -66,17 +66,33 @@ async fn a_workspace_that_the_agent_removed_is_a_failure_that_says_so_and_its_ou
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_agent_puts_beside_its_workspace_is_its_own_and_goes_with_it() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let line = "test \"$(ls ..)\" = \"$(basename \"$PWD\")\" || exit 1; \
+                echo x > ../stray; git worktree add -q ../fix -b fix";
+    for task in 1..=2 {
+        let outcome = run(&head, task, line).await;
+        assert_eq!(code(&outcome), "", "{outcome:?}");
+        cleaned(&worker).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_workspace_that_cannot_be_collected_is_kept_and_named() {
     let head = FakeHead::start().await;
     let worker = Worker::start(&head);
-    let line = "printf work > kept.txt; rm -r ../../attempts/task_001.1/git/refs; \
-                rm -f ../../attempts/task_001.1/git/HEAD";
+    let line =
+        "printf work > kept.txt; cd ../../../attempts/task_001.1/git; rm -r refs; rm -f HEAD";
     let outcome = run(&head, 1, line).await;
     assert_eq!(code(&outcome), "result_failed", "{outcome:?}");
     let message = outcome.failure.clone().unwrap().message;
-    assert!(message.contains("aside/task_001.1/workspace"), "{message}");
+    assert!(
+        message.contains("aside/task_001.1/workspace/task_001.1"),
+        "{message}"
+    );
     cleaned(&worker).await;
-    let kept = worker.file("aside/task_001.1/workspace/kept.txt");
+    let kept = worker.file("aside/task_001.1/workspace/task_001.1/kept.txt");
     assert_eq!(std::fs::read_to_string(kept).unwrap(), "work");
 }
 
