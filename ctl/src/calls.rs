@@ -24,13 +24,13 @@ impl Client {
         Task::read(patiently(async || self.admin().get_task(request).await).await?)
     }
 
-    /// The task with its attempts and the files that the latest one changed.
+    /// The task with its attempts and the files of its result.
     pub async fn whole_task(&self, id: TaskId) -> Result<Task> {
         let mut task = self.task(id).await?;
         // An attempt that failed early has no manifest.
         let listed = |attempt: &Attempt| attempt.artifact(ArtifactKind::Manifest).is_some();
-        if task.latest().is_some_and(listed) {
-            task.files = Some(self.files(id, task.attempt).await?.files);
+        if let Some(attempt) = task.of_result().filter(|attempt| listed(attempt)) {
+            task.files = Some(self.files(id, attempt.number).await?.files);
         } else if task.status.is_ended() {
             task.files = Some(Vec::new());
         }
@@ -122,6 +122,14 @@ impl Task {
         attempts
             .filter_map(|attempt| attempt.commit.clone())
             .collect()
+    }
+
+    /// Attempt `number`, or the one that its result is of.
+    pub fn attempt_of_result(&self, number: Option<u32>) -> Result<&Attempt> {
+        match (number, self.of_result()) {
+            (None, Some(attempt)) => Ok(attempt),
+            (number, _) => self.attempt(number),
+        }
     }
 
     /// Attempt `number`, or the latest one.

@@ -112,14 +112,31 @@ struct Left {
     outcome: Box<Outcome>,
 }
 
+/// What counts as the result of a task, and which attempt has left it: the latest that has left
+/// anything, else the latest of all.
+pub fn result(view: &View<'_>, task: TaskId) -> store::Result<Option<(AttemptId, Box<Outcome>)>> {
+    let mut latest = None;
+    let last = view.core.task(task).map_or(0, |found| found.row.attempts);
+    for number in (1..=last).rev() {
+        let id = AttemptId { task, number };
+        let end = match view.store.outcome(id)? {
+            Some(end) => end.result.ok().map(|outcome| (id, outcome)),
+            // It has not ended: what it leaves will count.
+            None => return Ok(None),
+        };
+        match end {
+            Some((id, outcome)) if !outcome.is_of_nothing() => return Ok(Some((id, outcome))),
+            end => latest = latest.or(end),
+        }
+    }
+    Ok(latest)
+}
+
 fn left_by(view: &View<'_>, task: TaskId) -> store::Result<Option<Left>> {
     let Some(found) = view.core.task(task) else {
         return Ok(None);
     };
-    let number = found.row.attempts;
-    let end = view.store.outcome(AttemptId { task, number })?;
-    let (Some(spec), Some(outcome)) = (view.store.spec(task)?, end.and_then(|e| e.result.ok()))
-    else {
+    let (Some(spec), Some((_, outcome))) = (view.store.spec(task)?, result(view, task)?) else {
         return Ok(None);
     };
     let Place::Repository { commit: start, .. } = &spec.place else {

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use orchestra_proto::v1;
-use orchestra_types::{
-    Artifact, ArtifactKind, AttemptId, Digest, Outcome, TaskId, TaskSpec, limits,
-};
+use orchestra_types::{Artifact, ArtifactKind, Digest, Outcome, TaskId, TaskSpec, limits};
 use tracing::Instrument;
 
 use crate::{
@@ -139,12 +137,7 @@ impl Starter {
 }
 
 fn output(view: &View<'_>, task: TaskId) -> store::Result<Option<Output>> {
-    let Some(found) = view.core.task(task) else {
-        return Ok(None);
-    };
-    let number = found.row.attempts;
-    let end = view.store.outcome(AttemptId { task, number })?;
-    let Some(outcome) = end.and_then(|end| end.result.ok()) else {
+    let Some((_, outcome)) = earlier::result(view, task)? else {
         return Ok(None);
     };
     let mut artifacts = outcome.artifacts.iter();

@@ -1,5 +1,7 @@
 //! Limits of accounts, and budgets.
 
+use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
 use anyhow::{Context, ensure};
 use orchestra_tests::{Cluster, Deadline, GATE, Project, Setup, Test, scene, until};
 use serde_json::Value;
@@ -27,6 +29,10 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "a_task_stops_at_its_budget_and_goes_on_from_its_work_after_a_raise",
             budget,
+        ),
+        Test::new(
+            "an_attempt_that_never_began_leaves_the_work_of_the_one_before_it",
+            never_began,
         ),
         Test::new(
             "a_projects_daily_budget_holds_its_tasks_until_it_is_raised",
@@ -159,6 +165,40 @@ rules:
             "the change has {}",
             done["files"]
         );
+        Ok(())
+    })
+}
+
+fn never_began() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let tool = cluster.path("tool");
+        let write = |line: &str| {
+            std::fs::write(&tool, format!("#!/bin/sh\necho run >>log.txt\n{line}\n"))?;
+            std::fs::set_permissions(&tool, Permissions::from_mode(0o755))
+        };
+        write("exec sleep 600")?;
+        let command = tool.to_str().context("a plain path")?;
+        let add = ["add", "--agent", "shell", "--budget", "1s", "--", command];
+        let added = cluster.ctl_in(project.dir(), &add)?.ok()?;
+        let task = added.stdout.trim().to_owned();
+        cluster.wait_for(&task, &["needs_review"], Deadline::SOON)?;
+
+        std::fs::remove_file(&tool)?;
+        cluster.ctl(&["budget", &task, "--time", "+1h"])?.ok()?;
+        let document = cluster.wait_for(&task, &["failed", "needs_review"], Deadline::SOON)?;
+        let exit = &document["attempts"][1]["exit"];
+        ensure!(!exit["not_started"].is_null(), "it ended by {exit}");
+        ensure!(has_file(&document, "log.txt"), "{}", document["files"]);
+        let diff = cluster.ctl(&["diff", &task])?.ok()?.stdout;
+        ensure!(diff.contains("+run"), "{diff}");
+
+        write("")?;
+        cluster.ctl(&["retry", &task])?.ok()?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        cluster.ctl_in(project.dir(), &["apply", &task])?.ok()?;
+        let log = std::fs::read_to_string(project.dir().join("log.txt"))?;
+        ensure!(log == "run\nrun\n", "{log:?}");
         Ok(())
     })
 }

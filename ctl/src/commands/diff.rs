@@ -38,7 +38,7 @@ pub struct Args {
     /// The task, as task_001 or 1
     #[arg(value_name = "TASK")]
     task: TaskId,
-    /// Which attempt. Default: the latest
+    /// Which attempt. Default: the latest that has left anything
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,
     /// Show the changed files with their added and removed lines, and the sum, instead of the patch
@@ -56,9 +56,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     show(app, &client, &task, args.attempt).await
 }
 
-/// Shows the patch of an attempt of a task, or of the latest one.
+/// Shows the patch of an attempt of a task, or of the one that its result is of.
 pub async fn show(app: &App, client: &Client, task: &Task, attempt: Option<u32>) -> Result<Exit> {
-    let attempt = task.attempt(attempt)?;
+    let attempt = task.attempt_of_result(attempt)?;
     match patch_of(task, attempt)? {
         patch if app.ui.is_json() => {
             let text = match patch {
@@ -83,7 +83,7 @@ pub async fn show(app: &App, client: &Client, task: &Task, attempt: Option<u32>)
 
 /// Shows the files of the patch.
 async fn show_stat(app: &App, client: &Client, task: &Task, attempt: Option<u32>) -> Result<Exit> {
-    let attempt = task.attempt(attempt)?;
+    let attempt = task.attempt_of_result(attempt)?;
     // Where there is no patch, this says so as the patch itself does.
     patch_of(task, attempt)?;
     let stat = Stat::of(client.files(task.id, attempt.number).await?);

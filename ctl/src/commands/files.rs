@@ -15,7 +15,7 @@ pub struct Args {
     /// The task, as task_001 or 1
     #[arg(value_name = "TASK")]
     task: TaskId,
-    /// Which attempt. Default: the latest
+    /// Which attempt. Default: the latest that has left anything
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,
 }
@@ -25,7 +25,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     let task = client.task(args.task).await?;
     let files = client
-        .files(args.task, task.attempt(args.attempt)?.number)
+        .files(args.task, task.attempt_of_result(args.attempt)?.number)
         .await?;
     app.show(&files, |document| {
         changes::lines(&document.files, usize::MAX)

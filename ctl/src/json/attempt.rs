@@ -100,6 +100,21 @@ impl Attempt {
     }
 }
 
+impl Attempt {
+    /// Whether it ended without anything of what an agent did.
+    pub fn is_of_nothing(&self) -> bool {
+        let exit = self.exit.as_ref();
+        exit.is_some_and(|exit| exit.is_of_nothing(&self.artifacts))
+    }
+}
+
+/// The attempt that the result of a task is of: the latest that has left anything, else the latest of all.
+pub(super) fn of_result(attempts: &[Attempt]) -> Option<&Attempt> {
+    let mut left = attempts.iter().rev();
+    left.find(|attempt| !attempt.is_of_nothing())
+        .or(attempts.last())
+}
+
 /// What is said of its change; nothing where its result only passes on what it was built on.
 fn own(outcome: &Outcome, text: &str) -> Option<String> {
     some(text.to_owned()).filter(|_| outcome.has_own_change())

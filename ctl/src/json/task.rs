@@ -10,7 +10,7 @@ use orchestra_types::{
 use serde::Serialize;
 
 use super::{
-    attempt::Attempt,
+    attempt::{Attempt, of_result},
     budget::{BudgetDocument, SpentDocument},
     manifest::Changes,
     manifest::File,
@@ -302,6 +302,7 @@ impl Task {
             .collect::<Result<Vec<_>>>()?;
         let attempts = (!attempts.is_empty()).then_some(attempts);
         let latest = attempts.as_ref().and_then(|a| a.last());
+        let left = attempts.as_deref().and_then(of_result);
         Ok(Self {
             id,
             status,
@@ -315,10 +316,10 @@ impl Task {
             finished_at: wire.finished_at_ms.map(Time::from_ms),
             usage: attempts.as_ref().map(|a| total_usage(a)),
             files: None,
-            changes: latest.and_then(|a| a.changes),
+            changes: left.and_then(|a| a.changes),
             result: latest.and_then(|a| a.result.clone()),
-            branch: latest.and_then(|a| a.branch.clone()),
-            commit: latest.and_then(|a| a.commit.clone()),
+            branch: left.and_then(|a| a.branch.clone()),
+            commit: left.and_then(|a| a.commit.clone()),
             apply: Apply {
                 requested: spec.apply,
                 result: some(wire.apply),
@@ -380,6 +381,11 @@ impl Task {
                 self.branch.as_deref()
             }
         }
+    }
+
+    /// The attempt that its result is of, where the document has attempts.
+    pub fn of_result(&self) -> Option<&Attempt> {
+        self.attempts.as_deref().and_then(of_result)
     }
 
     /// The latest attempt, where the document has attempts.

@@ -183,7 +183,7 @@ fn facts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Lin
     fact("fallback", task.fallback.join(", "));
     fact("after", ids(&task.after));
     fact("waits for", ids(&task.waits_for));
-    let latest = task.latest();
+    let latest = task.of_result();
     fact(
         "built on",
         latest.map(|a| ids(&a.built_on)).unwrap_or_default(),

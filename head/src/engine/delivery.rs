@@ -179,26 +179,33 @@ impl Delivery {
 }
 
 /// What an attempt before this one has done that its budget or a limit of its account stopped: this
-/// one goes on from there.
+/// one goes on from there, and so does one after it that did not come to anything.
 fn stopped_before(attempt: AttemptId, store: &Store) -> Option<Box<Outcome>> {
     for number in (1..attempt.number).rev() {
         let before = AttemptId { number, ..attempt };
         let outcome = match store.outcome(before) {
-            Ok(row) => row?.result.ok()?,
+            // One that was lost, or whose row is gone, has left nothing.
+            Ok(row) => row.and_then(|row| row.result.ok()),
             Err(error) => {
                 tracing::warn!(%before, %error, "what it has done cannot be read");
                 return None;
             }
         };
-        let code = outcome.failure.as_ref()?.code;
-        let limited = code == FailureCode::RateLimited || code == FailureCode::QuotaExhausted;
-        let has_work = outcome.result_bundle().is_some();
-        if code == FailureCode::BudgetExceeded || (limited && has_work) {
+        if let Some(outcome) = outcome.filter(|outcome| is_gone_on_from(outcome)) {
             return Some(outcome);
-        }
-        if !limited {
-            return None;
         }
     }
     None
+}
+
+/// Whether what was stopped there is more than nothing.
+fn is_gone_on_from(outcome: &Outcome) -> bool {
+    let Some(failure) = &outcome.failure else {
+        return false;
+    };
+    match failure.code {
+        FailureCode::BudgetExceeded => !outcome.is_of_nothing(),
+        FailureCode::RateLimited | FailureCode::QuotaExhausted => outcome.result_bundle().is_some(),
+        _ => false,
+    }
 }

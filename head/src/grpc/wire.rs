@@ -17,15 +17,14 @@ pub(super) fn task(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
         return Ok(None);
     };
     let mut attempts = Vec::new();
-    let mut earlier = Vec::new();
     for row in view.store.attempts(id)? {
         let end = view.store.outcome(row.id)?;
-        let outcome = end.as_ref().and_then(|end| end.result.as_ref().ok());
-        if let Some(outcome) = outcome.filter(|_| row.id.number == found.row.attempts) {
-            earlier = earlier::below(view, &spec, &outcome.built_on)?;
-        }
         attempts.push(attempt(&row, end));
     }
+    let earlier = match earlier::result(view, id)? {
+        Some((_, outcome)) => earlier::below(view, &spec, &outcome.built_on)?,
+        None => Vec::new(),
+    };
     let mut task = with_spec(&found, spec);
     task.earlier = earlier.into_iter().map(Into::into).collect();
     task.attempts = attempts;

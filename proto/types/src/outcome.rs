@@ -23,6 +23,19 @@ pub enum Exit {
     Unknown,
 }
 
+impl Exit {
+    /// Whether an attempt that ended like this and left these has nothing of what an agent did: its CLI
+    /// never began, or it was lost with all that it had. What an attempt before it has left stands then.
+    #[must_use]
+    pub fn is_of_nothing(&self, artifacts: &[Artifact]) -> bool {
+        match self {
+            Self::NotStarted { .. } => true,
+            Self::Unknown => artifacts.is_empty(),
+            Self::Code(_) | Self::Signal(_) | Self::Stopped => false,
+        }
+    }
+}
+
 /// What came out of an attempt, whatever ended it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -60,6 +73,12 @@ impl Outcome {
     #[must_use]
     pub fn has_own_change(&self) -> bool {
         !self.commit.is_empty() && self.commit != self.built_on.commit
+    }
+
+    /// Whether there is nothing in it of what an agent did; see [`Exit::is_of_nothing`].
+    #[must_use]
+    pub fn is_of_nothing(&self) -> bool {
+        self.exit.is_of_nothing(&self.artifacts)
     }
 
     /// The bundle that holds the commit of the result. Without one, a bundle has only branches beside it,
