@@ -49,6 +49,8 @@ pub struct Done {
     pub left_alone: Option<String>,
     /// How many files changed in the work tree; null with `--branch`.
     pub files: Option<u64>,
+    /// The branch of a later task whose change is there and holds this one.
+    pub within: Option<String>,
     /// Earlier tasks whose changes came along, because they were not there.
     pub with: Vec<TaskId>,
     /// What came beside the change.
@@ -75,6 +77,8 @@ struct Work {
     start: String,
     /// Changes of earlier tasks that it builds on.
     earlier: Vec<Earlier>,
+    /// Whether it was applied before, by itself or with a later one.
+    applied: bool,
     project: Project,
 }
 
@@ -141,6 +145,7 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
             attempts: task.commits(),
             start,
             earlier: task.earlier.clone(),
+            applied: task.apply.result.as_deref() == Some("applied"),
             project,
         })),
         (_, _, _) if !attempt.changed_nothing() => Err(nothing("it left no change".to_owned())
@@ -267,6 +272,7 @@ fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done>
         commit: &work.commit,
         start: &work.start,
         earlier: &earlier,
+        applied: work.applied,
     };
     let has_branches = checkout.has_own_repository();
     if how == How::Branch && !has_branches {
@@ -294,6 +300,7 @@ fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done>
         branch,
         left_alone,
         files: applied.as_ref().map(|applied| applied.files),
+        within: applied.as_ref().and_then(|applied| applied.within.clone()),
         with: applied.map_or(Vec::new(), |applied| {
             brought(&work.earlier, &applied.was_in)
         }),

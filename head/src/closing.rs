@@ -238,6 +238,7 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
         commit: &facts.outcome.commit,
         start,
         earlier: &facts.earlier,
+        applied: false,
     };
     into_repository(here, project, &change, &facts.attempts, wants_apply)
 }

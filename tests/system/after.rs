@@ -11,6 +11,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("a_chain_builds_on_itself_and_is_applied_at_once", chain),
         Test::new("a_chain_is_applied_one_after_the_other", step_by_step),
         Test::new("the_head_applies_a_chain_as_it_grows", grows),
+        Test::new("a_chain_that_is_there_is_not_applied_in_parts", backwards),
         Test::new("a_task_may_be_queued_when_a_part_is_applied", queued_later),
         Test::new("changes_that_conflict_are_left_out_and_told", conflict),
         Test::new(
@@ -95,6 +96,28 @@ fn step_by_step() -> anyhow::Result<()> {
             let applied = apply(cluster, &project, task)?.stdout;
             ensure!(!applied.contains("with the changes"), "{applied}");
             ensure!(project.read("new.txt")? == text);
+        }
+        Ok(())
+    })
+}
+
+fn backwards() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let first = shell(cluster, &project, PLAN, &[])?;
+        let second = shell(cluster, &project, "mv new.txt moved.txt", &[&first])?;
+        cluster.succeeded(&second, Deadline::SOON)?;
+        apply(cluster, &project, &second)?;
+        for _ in 0..2 {
+            let again = apply(cluster, &project, &first)?.stdout;
+            let branch = format!("orchestra/{second}");
+            ensure!(again.contains("there already") && again.contains(&branch));
+            ensure!(!project.has("new.txt") && project.read("moved.txt")? == "one\n");
+            let document = cluster.ctl_in(project.dir(), &["apply", &first, "--json"])?;
+            let document: Value = serde_json::from_str(&document.ok()?.stdout)?;
+            ensure!(document["within"] == branch, "{document}");
+            project.git(&["add", "-A"])?;
+            project.git(&["commit", "-q", "--allow-empty", "-m", "both"])?;
         }
         Ok(())
     })

@@ -97,16 +97,17 @@ fn document(id: TaskId, applied: Applied) -> Value {
             checkout,
             branch,
             files,
+            within,
             with,
             beside,
             left_alone: _,
         }) => {
             json!({ "id": id, "checkout": checkout, "branch": branch, "files": files, "with": with,
-                "also": beside.branches })
+                "within": within, "also": beside.branches })
         }
         Applied::Nothing(beside) => {
             json!({ "id": id, "checkout": null, "branch": null, "files": 0, "with": [],
-                "also": beside.branches })
+                "within": null, "also": beside.branches })
         }
     }
 }
@@ -118,6 +119,10 @@ fn tell(ui: &Ui, done: &Done) -> Result<()> {
         let line = Line::of(Style::Good, what).with(Style::Plain, name);
         ui.line(&line.with(Style::Dim, place))
     };
+    if let Some(later) = &done.within {
+        let place = format!("  {later} is in {dir}, and builds on it; no file changed");
+        return said("✓ there already", String::new(), place);
+    }
     match (done.files, &done.branch) {
         (Some(files), Some(branch)) => {
             let place = format!("  in {dir}; also the branch {branch}");
@@ -176,7 +181,10 @@ fn next(done: &Done, makes_files: bool) -> Option<String> {
 /// Whether the change has files that git does not know yet; so too when nobody can tell.
 async fn makes_files(client: &Client, task: &Task) -> bool {
     let is_new = |file: &File| matches!(file.change, "added" | "renamed");
-    let files = client.files(task.id, task.attempt).await;
+    let number = task
+        .of_result()
+        .map_or(task.attempt, |attempt| attempt.number);
+    let files = client.files(task.id, number).await;
     files.map_or(true, |files| files.files.iter().any(is_new))
 }
 
@@ -205,6 +213,7 @@ mod tests {
             branch: branch.map(str::to_owned),
             left_alone: None,
             files,
+            within: None,
             with: Vec::new(),
             beside: Beside::default(),
         };

@@ -3,6 +3,7 @@
 
 mod check;
 mod here;
+mod later;
 mod write;
 
 use std::{collections::BTreeSet, path::Path};
@@ -38,6 +39,8 @@ pub struct Change<'a> {
     pub start: &'a str,
     /// Changes of earlier tasks that it builds on. Those that are not in the work tree come with it.
     pub earlier: &'a [Earlier],
+    /// Whether it is known to have been applied: a later change that builds on it may be there, too.
+    pub applied: bool,
 }
 
 /// What was applied.
@@ -47,6 +50,8 @@ pub struct Applied {
     pub files: u64,
     /// For each of the earlier changes whether it was in the work tree already.
     pub was_in: Vec<bool>,
+    /// The branch of a later change that is in the work tree and holds this one: nothing was done.
+    pub within: Option<String>,
 }
 
 /// Why a change was not applied. The work tree is as it was.
@@ -116,6 +121,15 @@ pub fn apply(checkout: &Checkout, change: &Change<'_>) -> Result<Applied, ApplyE
         quarantine: &quarantine,
         change,
     };
+    if change.applied
+        && let Some(branch) = work.within()?
+    {
+        return Ok(Applied {
+            files: 0,
+            was_in: vec![true; change.earlier.len()],
+            within: Some(branch),
+        });
+    }
     let aim = work.aim()?;
     check::refuse_unsafe(&quarantine, &aim.files)?;
     check::refuse_odd(checkout, &aim.here, &aim.files)?;
@@ -124,6 +138,7 @@ pub fn apply(checkout: &Checkout, change: &Change<'_>) -> Result<Applied, ApplyE
     Ok(Applied {
         files: work.changed(&aim)?,
         was_in: aim.was_in,
+        within: None,
     })
 }
 

@@ -167,6 +167,35 @@ fn applying_the_last_of_a_chain_brings_what_it_builds_on() {
 }
 
 #[test]
+fn a_change_that_is_there_within_a_later_one_undoes_nothing_of_that() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let first = done(&user, 1, &[], "old.txt", LINES);
+    let task = task(&user, 2, &[&first], "new.txt", LINES);
+    fs::remove_file(task.dir().join("old.txt")).unwrap();
+    let second = task.done();
+    second
+        .apply(&user, &before(&second, &first, false))
+        .unwrap();
+    let bundle = second.bundle.as_deref().unwrap();
+    import_branch(&user.checkout(), bundle, &second.branch, &[]).unwrap();
+    let is_as_the_second_left_it = || {
+        let again = first.apply_again(&user, &[]).unwrap();
+        assert_eq!(again.within.as_deref(), Some("orchestra/task_002"));
+        assert!(!user.user().join("old.txt").exists());
+    };
+    is_as_the_second_left_it();
+    user.commit("both");
+    is_as_the_second_left_it();
+    user.write("new.txt", "edited since\n");
+    is_as_the_second_left_it();
+    // Taken back, it is not there any more.
+    fs::remove_file(user.user().join("new.txt")).unwrap();
+    let again = first.apply_again(&user, &[]).unwrap();
+    assert_eq!(again.within, None);
+    assert_eq!(read(&user.user(), "old.txt"), LINES);
+}
+
+#[test]
 fn a_chain_is_applied_one_after_the_other_without_a_commit_between() {
     let user = World::with(&[("a.txt", "one\n")]);
     let (first, second) = chain(&user);

@@ -148,14 +148,25 @@ impl Done {
 
     /// Puts it into the user's files.
     pub fn apply(&self, user: &World, earlier: &[Earlier]) -> Result<Applied, ApplyError> {
-        let change = Change {
+        apply(&user.checkout(), &self.change(earlier))
+    }
+
+    /// The same where it is known to have been applied, as a part of a later change.
+    pub fn apply_again(&self, user: &World, earlier: &[Earlier]) -> Result<Applied, ApplyError> {
+        let applied = true;
+        let change = self.change(earlier);
+        apply(&user.checkout(), &Change { applied, ..change })
+    }
+
+    fn change<'a>(&'a self, earlier: &'a [Earlier]) -> Change<'a> {
+        Change {
             bundle: self.bundle.as_deref().expect("something changed"),
             branch: &self.branch,
             commit: &self.commit,
             start: &self.start,
             earlier,
-        };
-        apply(&user.checkout(), &change)
+            applied: false,
+        }
     }
 }
 
@@ -195,6 +206,7 @@ impl Task {
             commit: &collected.commit,
             start: &self.start,
             earlier: &[],
+            applied: false,
         }
     }
 

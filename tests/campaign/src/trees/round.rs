@@ -249,6 +249,7 @@ impl Round<'_> {
                 commit: &collected.commit,
                 start: workspace.base(),
                 earlier: &[],
+                applied: false,
             },
         )?;
         wrong.extend(after.difference(&Tree::read(&user)?, "the user's checkout"));

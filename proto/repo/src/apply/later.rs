@@ -1,0 +1,57 @@
+//! Whether a change is in the work tree as a part of a later one, which may have undone some of it.
+
+use super::{ApplyError, Here, Work, paths};
+use crate::{
+    earlier::{self, Earlier},
+    error::Result,
+    git::records,
+    quarantine::has_commit,
+};
+
+/// Below it, the branches that `ctl apply` makes.
+const BRANCHES: &str = "refs/heads/orchestra/";
+/// Most later changes that are looked at: the newest ones.
+const LATER_MAX: usize = 16;
+
+impl Work<'_> {
+    /// The branch of a later change that holds this one and is in the work tree. Without a branch nobody
+    /// knows of a later change.
+    pub(super) fn within(&self) -> Result<Option<String>, ApplyError> {
+        let (git, start) = (self.quarantine.git(), self.change.start);
+        for (commit, branch) in self.later()? {
+            let later = [Earlier {
+                start: start.to_owned(),
+                base: start.to_owned(),
+                commit,
+                applied: true,
+            }];
+            let read = earlier::read(git, &later)?;
+            let touched = read.iter().flat_map(|read| paths(&read.files)).collect();
+            let here = Here::read(self.checkout, self.quarantine, &self.head, &touched)?;
+            let head = self.checkout.head();
+            if earlier::are_in(git, head, &here.tree, &later, &read)? == [true] {
+                return Ok(Some(branch));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Later changes in the user's repository: commits, and the names of their branches.
+    fn later(&self) -> Result<Vec<(String, String)>> {
+        let (git, commit) = (self.checkout.git(), self.change.commit);
+        if !has_commit(&git, commit)? {
+            return Ok(Vec::new());
+        }
+        let contains = format!("--contains={commit}");
+        let count = format!("--count={LATER_MAX}");
+        let format = "--format=%(objectname) %(refname:lstrip=2)%00";
+        let args = ["for-each-ref", &contains, &count, "--sort=-refname", format];
+        let output = git.output(&[&args[..], &[BRANCHES]].concat())?;
+        let parse = |record: &[u8]| {
+            let text = std::str::from_utf8(record).ok()?;
+            let (later, branch) = text.trim_ascii_start().split_once(' ')?;
+            (later != commit).then(|| (later.to_owned(), branch.to_owned()))
+        };
+        Ok(records(&output).filter_map(parse).collect())
+    }
+}
