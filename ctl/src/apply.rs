@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use orchestra_proto::v1;
 use orchestra_repo::{
     ApplyError, Change, Checkout, Others, import_branch, import_others, project_ref,
+    project_ref_without_commit,
 };
 use orchestra_types::{Artifact, ArtifactKind, TaskId};
 use tempfile::TempDir;
@@ -226,15 +227,23 @@ async fn checkout(app: &App, project: &Project, repo: Option<&Path>) -> Result<C
     blocking(move || {
         let of = |dir: &Path| -> Result<Option<Checkout>> {
             let failed = || format!("failed to look at `{}`", dir.display());
-            let same = project_ref(dir, &machine).or_failed(failed)?.id.as_str() == project.id;
-            if !same {
+            let is = project_ref(dir, &machine).or_failed(failed)?.id.as_str() == project.id;
+            let was = project_ref_without_commit(dir, &machine).or_failed(failed)?;
+            if !is && was.id.as_str() != project.id {
                 return Ok(None);
             }
-            if let Some(checkout) = Checkout::discover(dir).or_failed(failed)? {
-                return Ok(Some(checkout));
+            let kept = || -> Result<Option<Checkout>> {
+                let kept = Checkout::of_kept_directory(dir, &keep).or_failed(failed)?;
+                Ok(kept.map(|(checkout, _)| checkout))
+            };
+            // A directory that has become a repository since has what the task started from.
+            if let Some(kept) = if is { None } else { kept()? } {
+                return Ok(Some(kept));
             }
-            let kept = Checkout::of_kept_directory(dir, &keep).or_failed(failed)?;
-            Ok(kept.map(|(checkout, _)| checkout))
+            match Checkout::discover(dir).or_failed(failed)? {
+                Some(checkout) => Ok(Some(checkout)),
+                None => kept(),
+            }
         };
         if let Some(dir) = repo {
             return of(&dir)?.ok_or_else(|| elsewhere(&project, &format!("`{}`", dir.display())));

@@ -91,8 +91,7 @@ pub fn before(
     }
     for task in &spec.after {
         let left = left_by(view, *task)?;
-        let project = |spec: &TaskSpec| spec.project.as_ref().map(|project| project.id.clone());
-        let Some(left) = left.filter(|left| project(&left.spec) == project(spec)) else {
+        let Some(left) = left.filter(|left| is_same_project(&left.spec, spec)) else {
             continue;
         };
         below.extend(left.outcome.built_on.tasks.iter().copied());
@@ -100,6 +99,19 @@ pub fn before(
     }
     let below = chain(view, &below)?.into_iter().map(Into::into);
     Ok((found, below.collect()))
+}
+
+/// Whether two tasks are of one project. A place that got its first commit in between is known by
+/// another id since.
+fn is_same_project(one: &TaskSpec, other: &TaskSpec) -> bool {
+    match (&one.project, &other.project) {
+        (Some(one), Some(other)) => {
+            let is_same_place = one.machine == other.machine && one.dir == other.dir;
+            let had_no_commit = one.id.is_of_place() || other.id.is_of_place();
+            one.id == other.id || is_same_place && had_no_commit
+        }
+        (one, other) => one.is_none() && other.is_none(),
+    }
 }
 
 /// What a task has left in a repository.

@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Test> {
         ),
         Test::new("a_killed_worker_still_knows_what_was_built_on", killed),
         Test::new("a_directory_without_git_is_built_on_too", directory),
+        Test::new("a_first_commit_cuts_nothing_off", first_commit),
         Test::new("an_agent_is_told_what_its_files_have", told),
     ]
 }
@@ -245,6 +246,33 @@ fn directory() -> anyhow::Result<()> {
         }
         ensure!(project.read("new.txt")? == "one\ntwo\nthree\n");
         ensure!(project.read("notes.txt")? == "zero, edited\n");
+        Ok(())
+    })
+}
+
+fn first_commit() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        for (name, is_repository) in [("new", true), ("plain", false)] {
+            let project = Project::plain(&cluster.path(name))?;
+            project.write("notes.txt", "notes\n")?;
+            if is_repository {
+                project.git(&["init", "-q"])?;
+            }
+            let first = shell(cluster, &project, PLAN, &[])?;
+            cluster.succeeded(&first, Deadline::SOON)?;
+            project.git(&["init", "-q"])?;
+            project.git(&["add", "notes.txt"])?;
+            project.git(&["commit", "-q", "-m", "first"])?;
+            let second = shell(cluster, &project, IMPLEMENT, &[&first])?;
+            let second = cluster.succeeded(&second, Deadline::SOON)?;
+            ensure!(latest(&second)["built_on"] == json!([first]), "{second:#}");
+            apply(cluster, &project, &first)?;
+            ensure!(project.read("new.txt")? == "one\n");
+            let second = second["id"].as_str().context("it has an id")?;
+            apply(cluster, &project, second)?;
+            ensure!(project.read("new.txt")? == "one\ntwo\n");
+            ensure!(project.read("notes.txt")? == "notes\n");
+        }
         Ok(())
     })
 }

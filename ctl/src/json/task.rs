@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_proto::{convert, v1};
 use orchestra_types::{
-    Failure, FailureCode, Fault, OnDependencyFailure, Place, Priority, ScheduleId, SetUp,
-    ShellCommand, TaskId, TaskSpec, TaskStatus, Usage,
+    Failure, FailureCode, Fault, OnDependencyFailure, Place, Priority, ProjectId, ScheduleId,
+    SetUp, ShellCommand, TaskId, TaskSpec, TaskStatus, Usage,
 };
 use serde::Serialize;
 
@@ -18,9 +18,6 @@ use super::{
     time::Time,
 };
 use crate::error::Result;
-
-/// Begins the id of a project that is a directory, not the history of a repository.
-const DIRECTORY: &str = "dir-";
 
 /// A task. Lists leave `usage`, `files`, `changes`, `result`, `branch`, `commit` and `attempts` null.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -373,7 +370,7 @@ impl Task {
         let is_dir = self
             .project
             .as_ref()
-            .is_some_and(|p| p.id.starts_with(DIRECTORY));
+            .is_some_and(|p| p.id.starts_with(ProjectId::PLACE));
         match &self.place {
             // A repository without a commit is known by its directory too, but it has a branch.
             Workplace::Repository { branch: None, .. } if is_dir => None,

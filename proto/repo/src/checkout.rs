@@ -220,12 +220,28 @@ impl Checkout {
 /// # Errors
 /// When the directory cannot be found or git refuses it.
 pub fn project_ref(dir: &Path, machine: &MachineId) -> Result<ProjectRef> {
+    of_place(dir, machine, Checkout::root_commit)
+}
+
+/// The same as long as there was no commit yet: the project of the place. Tasks of then are known by it.
+///
+/// # Errors
+/// As [`project_ref`].
+pub fn project_ref_without_commit(dir: &Path, machine: &MachineId) -> Result<ProjectRef> {
+    of_place(dir, machine, |_| None)
+}
+
+fn of_place(
+    dir: &Path,
+    machine: &MachineId,
+    root: impl FnOnce(&Checkout) -> Option<&str>,
+) -> Result<ProjectRef> {
     let checkout = Checkout::discover(dir)?;
     let top = match &checkout {
         Some(checkout) => checkout.top.clone(),
         None => fs::canonicalize(dir).at("find", dir)?,
     };
-    let root = checkout.as_ref().and_then(Checkout::root_commit);
+    let root = checkout.as_ref().and_then(root);
     let name = top
         .file_name()
         .unwrap_or(top.as_os_str())
@@ -250,7 +266,11 @@ fn project_id(root: Option<&str>, machine: &MachineId, top: &Path) -> ProjectId 
                 top.as_os_str().as_bytes(),
             ]
             .concat();
-            format!("dir-{}", &digest_of(&place).to_string()[..HEX])
+            format!(
+                "{}{}",
+                ProjectId::PLACE,
+                &digest_of(&place).to_string()[..HEX]
+            )
         }
     };
     text.parse().expect("hex digits after a prefix are a name")

@@ -45,7 +45,7 @@ mod workspace;
 pub use apply::{Applied, ApplyError, Change, apply};
 pub use base::{Base, Predecessor};
 pub use cache::Cache;
-pub use checkout::{Checkout, project_ref};
+pub use checkout::{Checkout, project_ref, project_ref_without_commit};
 pub use collect::{Collect, Collected};
 pub use directory::{DIRECTORY_BYTES_MAX, DIRECTORY_FILES_MAX};
 pub use earlier::Earlier;

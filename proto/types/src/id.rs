@@ -197,6 +197,17 @@ pub fn is_name(text: &str) -> bool {
         && text != ".."
 }
 
+impl ProjectId {
+    /// How ids of places begin.
+    pub const PLACE: &'static str = "dir-";
+
+    /// Whether the project is known by where it is: it has no commit, or is no repository.
+    #[must_use]
+    pub fn is_of_place(&self) -> bool {
+        self.as_str().starts_with(Self::PLACE)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
