@@ -27,8 +27,8 @@ use crate::{
 Three-way where your files have changed since. Uncommitted edits that the task did not start from are
 never written over: then nothing is touched, the files are named, and the exit code is 5. Index, HEAD
 and your branches stay as they are; the change is also the branch orchestra/TASK. Changes of earlier
-tasks that this one is built on come along where they are not there yet. What the agent left on a branch
-of its own or in a stash is a branch orchestra/TASK-ATTEMPT-NAME.
+tasks that this one is built on come along where they are not there yet. What the agent left on a branch,
+in a work tree or in a stash of its own is a branch orchestra/TASK-ATTEMPT-NAME.
 
 Examples:
   ctl diff task_001 && ctl apply task_001

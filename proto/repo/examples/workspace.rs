@@ -132,6 +132,7 @@ impl Bench {
         let collected = times.note("collect_manifest_patch_and_bundle", || {
             Ok(workspace.collect(&Collect {
                 out: &out,
+                area: workspace.dir(),
                 message: "work",
                 attempt: 1,
                 exclude: &[],

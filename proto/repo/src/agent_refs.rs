@@ -33,6 +33,8 @@ pub(crate) struct AgentRef {
     /// What it is, for people.
     pub what: What,
     pub commit: String,
+    /// Whether `commit` is of ours, with what was not committed in a work tree.
+    pub has_edits: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub(crate) enum What {
     Branch(String),
     /// The stash of this number.
     Stash(usize),
+    /// The work tree of this name, which is on no branch.
+    Tree(String),
 }
 
 /// What was found, and what could not be read.
@@ -69,6 +73,7 @@ pub(crate) fn read(root: &OwnedFd) -> Found {
             Ok(()) => found.refs.push(AgentRef {
                 what: What::Branch(name),
                 commit: text,
+                has_edits: false,
             }),
             // Another name of a branch that is here too.
             Err(_) if text.starts_with("ref: ") => {}
@@ -175,6 +180,7 @@ fn stashes(root: &OwnedFd, latest: Option<String>, found: &mut Found) {
             Ok(()) => found.refs.push(AgentRef {
                 what: What::Stash(number),
                 commit,
+                has_edits: false,
             }),
             Err(_) => found.unread.push(format!(
                 "the agent's stash `stash@{{{number}}}` names no commit"
@@ -188,7 +194,7 @@ fn too_many() -> String {
 }
 
 /// The beginning of a file; none where there is none.
-fn text(root: &OwnedFd, path: &[u8], bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn text(root: &OwnedFd, path: &[u8], bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match beneath::open_regular(root, path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

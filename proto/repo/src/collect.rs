@@ -17,6 +17,7 @@ use crate::{
     index,
     manifest::{Listed, Raw, Renames, Sides, diff, manifest, renames_in_patch, write_patch},
     names::is_checked_by_git,
+    others::Beside,
     quarantine::{Format, Quarantine},
     snapshot::{Bundled, bundle},
     stage::{Conflicts, Nested, Sizes, Stage, Warnings, is_below},
@@ -37,6 +38,9 @@ const LITTER: &[&str] = &[
 pub struct Collect<'a> {
     /// Where the patch and the bundle are written.
     pub out: &'a Path,
+    /// What belongs to the attempt alone, with the workspace in it: where further work trees of the agent
+    /// may lie.
+    pub area: &'a Path,
     /// The message of the commit for what the agent left uncommitted.
     pub message: &'a str,
     /// Which attempt of its task it is: a part of the names of branches beside the result.
@@ -98,11 +102,11 @@ impl Workspace {
         });
         let tip = tip.as_deref().unwrap_or(&self.base);
         fs::create_dir_all(how.out).at("create the directory", how.out)?;
-        let others = self.take_others(tip, how, &mut warnings)?;
-        let before = self.before(tip, others)?;
+        let Beside { refs, apart } = self.take_others(tip, how, &mut warnings)?;
+        let before = self.before(tip, refs)?;
         let index = index::Copy::of(self)?;
         let git = index.git(self.git());
-        let tree = self.stage(&git, tip, how, &mut warnings)?;
+        let tree = self.stage(&git, tip, how, apart, &mut warnings)?;
         let mut result = self.result(tip, &tree, &before, how)?;
         if let Some(tree) = self.without_refused(&git, &result, &mut warnings)? {
             result = self.result(tip, &tree, &before, how)?;
@@ -226,12 +230,14 @@ impl Workspace {
         git: &Git,
         tip: &str,
         how: &Collect<'_>,
+        apart: Vec<Vec<u8>>,
         warnings: &mut Warnings,
     ) -> Result<String> {
         if !self.is_settled_on(tip) {
             index::settle(git, tip)?;
         }
-        let skip = self.skipped(git, &[how.exclude, how.secret].concat())?;
+        let mut skip = self.skipped(git, &[how.exclude, how.secret].concat())?;
+        skip.extend(apart);
         self.unstage(git, tip, &skip)?;
         Stage {
             git,

@@ -27,6 +27,7 @@ mod history;
 mod ignored;
 mod import;
 mod index;
+mod linked;
 mod lock;
 mod look;
 mod manifest;

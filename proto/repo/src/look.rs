@@ -42,11 +42,12 @@ impl Workspace {
         let git = AS_ONE_PACK
             .iter()
             .fold(beside(self.git()), |git, option| git.option(*option));
+        let apart = self.apart(&self.linked(&self.dir)?.trees)?;
         let mut warnings = Warnings::default();
         Stage {
             git: &git,
             root: &self.dir,
-            skip: &self.skipped(&git, exclude)?,
+            skip: &[self.skipped(&git, exclude)?, apart].concat(),
             also: self.carried_new()?,
             nested: Nested::Include,
             conflicts: Conflicts::Never,

@@ -1,5 +1,5 @@
-//! What an agent committed and left beside its result: on other branches, and in stashes. It is kept as
-//! branches of Orchestra, each named in a warning.
+//! What an agent left beside its result: commits on other branches and in stashes, and what further work
+//! trees of its own hold. It is kept as branches of Orchestra, each named in a warning.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -10,6 +10,7 @@ use crate::{
     error::{Error, IoContext, Result},
     git::{Git, Input},
     history::{SECRET, TIME_MAX, reason},
+    linked::Linked,
     names::listed,
     stage::Warnings,
     workspace::{GIVEN_REFS, Workspace},
@@ -36,29 +37,103 @@ enum Taken {
     Refused(String),
 }
 
+/// What there is beside a result.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// Refs that hold it.
+    pub refs: Vec<String>,
+    /// Directories in the workspace that are work trees of their own, and no part of the result.
+    pub apart: Vec<Vec<u8>>,
+}
+
 impl Workspace {
-    /// Takes over what the agent committed that is not in `tip`, nor in what it was given. The refs that
-    /// hold it.
+    /// Takes over what the agent committed that is not in `tip`, nor in what it was given, and what its
+    /// further work trees hold.
     pub(crate) fn take_others(
         &self,
         tip: &str,
         how: &Collect<'_>,
         warnings: &mut Warnings,
-    ) -> Result<Vec<String>> {
+    ) -> Result<Beside> {
         let root = beneath::root(&self.dir).at("open", &self.dir)?;
-        let found = agent_refs::read(&root);
+        let mut found = agent_refs::read(&root);
         found.unread.into_iter().for_each(|text| warnings.add(text));
+        let trees = self.take_trees(&mut found.refs, tip, how, warnings)?;
+        Ok(Beside {
+            refs: self.take_refs(&found.refs, tip, how, warnings)?,
+            apart: self.apart(&trees)?,
+        })
+    }
+
+    /// Puts what is not committed in the agent's further work trees on top of its branches. Those that
+    /// could be looked at.
+    fn take_trees(
+        &self,
+        refs: &mut Vec<AgentRef>,
+        tip: &str,
+        how: &Collect<'_>,
+        warnings: &mut Warnings,
+    ) -> Result<Vec<Linked>> {
+        let found = self.linked(how.area)?;
+        found.unread.into_iter().for_each(|text| warnings.add(text));
+        let mut taken = Vec::new();
+        for tree in found.trees {
+            match self.take_tree(&tree, refs, tip, how, warnings) {
+                Ok(Ok(())) => taken.push(tree),
+                Ok(Err(why)) => warnings.add(uncommitted(&tree, &why)),
+                Err(error) if is_full(&error) => return Err(error),
+                Err(error) => warnings.add(uncommitted(&tree, &reason(&error))),
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The reason where it cannot be.
+    fn take_tree(
+        &self,
+        tree: &Linked,
+        refs: &mut Vec<AgentRef>,
+        tip: &str,
+        how: &Collect<'_>,
+        warnings: &mut Warnings,
+    ) -> Result<std::result::Result<(), String>> {
+        let Some(head) = tree.commit(refs) else {
+            return Ok(Err("it is on no commit".to_owned()));
+        };
+        let known = [&*self.base, tip];
+        match self.take_one(&self.lent()?, &head, &known, how.secret, BYTES_MAX)? {
+            Taken::Kept(_) | Taken::Contained => {}
+            Taken::Refused(why) => return Ok(Err(why)),
+        }
+        let commit = self.commit_linked(tree, &head, how, warnings)?;
+        let has_edits = commit != head;
+        let on = |r: &&mut AgentRef| matches!(&r.what, What::Branch(name) if Some(&**name) == tree.branch());
+        match refs.iter_mut().find(on) {
+            Some(branch) => (branch.commit, branch.has_edits) = (commit, has_edits),
+            None => refs.push(AgentRef {
+                what: What::Tree(tree.name.clone()),
+                commit,
+                has_edits,
+            }),
+        }
+        Ok(Ok(()))
+    }
+
+    /// Takes over these. The refs of ours that hold them.
+    fn take_refs(
+        &self,
+        refs: &[AgentRef],
+        tip: &str,
+        how: &Collect<'_>,
+        warnings: &mut Warnings,
+    ) -> Result<Vec<String>> {
         // What HEAD is was taken already, or refused.
         let head = self.agent_head().ok().flatten();
         let mut seen: BTreeSet<&str> = [&*self.base, tip]
             .into_iter()
             .chain(head.as_deref())
             .collect();
-        let new: Vec<&AgentRef> = found
-            .refs
-            .iter()
-            .filter(|r| seen.insert(&r.commit))
-            .collect();
+        let new: Vec<&AgentRef> = refs.iter().filter(|r| seen.insert(&r.commit)).collect();
         if new.is_empty() {
             return Ok(Vec::new());
         }
@@ -169,8 +244,12 @@ impl Workspace {
             let name = unique(&plain(&other.what), &names);
             let branch = format!("{}-{attempt}-{name}", self.branch);
             refs.push_str(&format!("update refs/heads/{branch} {}\n", other.commit));
+            let what = match other.has_edits {
+                true => "commits and edits",
+                false => "commits",
+            };
             warnings.add(format!(
-                "commits {} are not in the result; they are the branch `{branch}`",
+                "{what} {} are not in the result; they are the branch `{branch}`",
                 place(other)
             ));
             names.push(name);
@@ -183,6 +262,11 @@ impl Workspace {
         let full = |name: &String| format!("refs/heads/{}-{attempt}-{name}", self.branch);
         Ok(names.iter().map(full).collect())
     }
+}
+
+fn uncommitted(tree: &Linked, why: &str) -> String {
+    let name: String = tree.name.chars().take(SHOWN_MAX).collect();
+    format!("what is not committed in the agent's work tree `{name}` is not a branch: {why}")
 }
 
 fn lost(other: &AgentRef, why: &str) -> String {
@@ -198,13 +282,14 @@ fn place(other: &AgentRef) -> String {
     match other.what {
         What::Branch(_) => format!("on the agent's branch `{name}`"),
         What::Stash(_) => format!("in the agent's stash `{name}`"),
+        What::Tree(_) => format!("in the agent's work tree `{name}`"),
     }
 }
 
 /// As the agent calls it.
 fn agents_name(other: &AgentRef) -> String {
     match &other.what {
-        What::Branch(name) => name.chars().take(SHOWN_MAX).collect(),
+        What::Branch(name) | What::Tree(name) => name.chars().take(SHOWN_MAX).collect(),
         What::Stash(number) => format!("stash@{{{number}}}"),
     }
 }
@@ -217,7 +302,7 @@ fn plain(what: &What) -> String {
         _ => '-',
     };
     match what {
-        What::Branch(name) => name.chars().take(NAME_MAX).map(plain).collect(),
+        What::Branch(name) | What::Tree(name) => name.chars().take(NAME_MAX).map(plain).collect(),
         What::Stash(0) => "stash".to_owned(),
         What::Stash(number) => format!("stash-{number}"),
     }

@@ -165,6 +165,7 @@ impl Job {
     fn repository(&self) -> Result<Changes, Failure> {
         let how = Collect {
             out: &self.files.results(),
+            area: self.files.area(),
             message: &self.message,
             attempt: self.attempt,
             exclude: &self.exclude,

@@ -184,6 +184,11 @@ impl Task {
         self.workspace.dir()
     }
 
+    /// What belongs to it alone.
+    pub fn area(&self) -> &Path {
+        self.dir().parent().unwrap()
+    }
+
     pub fn write(&self, name: &str, text: &str) {
         write(self.dir(), name, text);
     }
@@ -191,6 +196,7 @@ impl Task {
     pub fn collect(&self) -> Collected {
         let how = Collect {
             out: &self.out,
+            area: self.area(),
             message: "work",
             attempt: 1,
             exclude: &["context".to_owned()],

@@ -191,6 +191,7 @@ fn a_workspace_that_is_gone_is_named() {
     fs::remove_dir_all(task.dir()).unwrap();
     let how = Collect {
         out: &task.out,
+        area: task.area(),
         message: "work",
         attempt: 1,
         exclude: &[],

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use crate::common::{BRANCH, Task, World, git, rows};
+use crate::common::{BRANCH, Task, World, git, rows, write};
 use orchestra_repo::{Collected, Others, import_branch, import_others, others_in};
 use orchestra_types::TaskId;
 
@@ -348,4 +348,106 @@ fn of_very_many_branches_some_are_kept() {
     assert!(warnings.len() < 20, "{}", warnings.len());
     assert!(warnings.iter().any(|w| w.contains("more than 10000")));
     assert!(warnings.iter().any(|w| w.contains("not kept: `a16`")));
+}
+
+/// Makes a work tree at `path` and leaves a commit and an edit in it.
+fn leave_tree(task: &Task, path: &str, how: &[&str]) {
+    git(
+        task.dir(),
+        &[&["worktree", "add", "-q", path][..], how].concat(),
+    );
+    let dir = task.dir().join(path);
+    write(&dir, "committed.txt", "work\n");
+    git(&dir, &["add", "committed.txt"]);
+    git(&dir, &["commit", "-q", "-m", path]);
+    write(&dir, "edited.txt", "more\n");
+    // A secret and what is Orchestra's own.
+    write(&dir, "local/.env", "key\n");
+    write(&dir, "context/STATE.md", "state\n");
+}
+
+#[test]
+fn what_a_further_work_tree_holds_is_a_branch_and_no_part_of_the_result() {
+    for path in ["../fix", ".claude/worktrees/fix"] {
+        let user = world();
+        let task = user.start();
+        task.write("own.txt", "own\n");
+        leave_tree(&task, path, &["-b", "fix"]);
+        let paths = |rows: Vec<_>| rows.into_iter().map(|(path, ..): (String, _, _, _)| path);
+        for _ in 0..2 {
+            let collected = task.collect();
+            assert_eq!(paths(rows(&collected)).collect::<Vec<_>>(), ["own.txt"]);
+            assert_eq!(
+                warning(&collected),
+                "commits and edits on the agent's branch `fix` are not in the result; they are the \
+                 branch `orchestra/task_001-1-fix`"
+            );
+            import(&user, &collected);
+            for (file, text) in [("committed.txt", "work"), ("edited.txt", "more")] {
+                let file = format!("orchestra/task_001-1-fix:{file}");
+                assert_eq!(show(&user, &file).trim_end(), text);
+            }
+            let files = show(&user, "orchestra/task_001-1-fix:");
+            assert!(
+                !files.contains("local") && !files.contains("context"),
+                "{files}"
+            );
+        }
+        let looked = task.workspace.look(&[]).unwrap();
+        assert_eq!(looked.entries.len(), 1, "{path}: {looked:#?}");
+    }
+}
+
+#[test]
+fn a_work_tree_on_no_branch_is_kept_by_its_name_and_one_without_a_change_is_not() {
+    let user = world();
+    let task = user.start();
+    leave_tree(&task, "../loose", &["--detach"]);
+    git(
+        task.dir(),
+        &["worktree", "add", "-q", "../same", "-b", "same"],
+    );
+    git(
+        task.dir(),
+        &["worktree", "add", "-q", "../gone", "-b", "gone"],
+    );
+    fs::remove_dir_all(task.area().join("gone")).unwrap();
+    let collected = task.collect();
+    assert_eq!(
+        warning(&collected),
+        "commits and edits in the agent's work tree `loose` are not in the result; they are the branch \
+         `orchestra/task_001-1-loose`"
+    );
+    assert_eq!(names(&collected), ["orchestra/task_001-1-loose"]);
+}
+
+#[test]
+fn a_work_tree_elsewhere_is_never_looked_into() {
+    let user = world();
+    let task = user.start();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let secret = elsewhere.path().join("tree");
+    leave_tree(&task, secret.to_str().unwrap(), &["-b", "far"]);
+    // The same place by a link.
+    leave_tree(&task, "../near", &["-b", "near"]);
+    fs::remove_dir_all(task.area().join("near")).unwrap();
+    symlink(&secret, task.area().join("near")).unwrap();
+    let collected = task.collect();
+    let warnings = collected.manifest.warnings.join("\n");
+    assert!(
+        warnings.contains("outside of the attempt's own directory"),
+        "{warnings}"
+    );
+    assert!(
+        warnings.contains("commits on the agent's branch `near`"),
+        "{warnings}"
+    );
+    import(&user, &collected);
+    for name in ["far", "near"] {
+        let files = show(&user, &format!("orchestra/task_001-1-{name}:"));
+        assert!(
+            files.contains("committed.txt") && !files.contains("edited.txt"),
+            "{files}"
+        );
+    }
 }

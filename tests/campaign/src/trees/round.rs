@@ -200,6 +200,7 @@ impl Round<'_> {
     fn collect(&self, workspace: &Workspace) -> anyhow::Result<Collected> {
         Ok(workspace.collect(&Collect {
             out: &self.dir.join("out"),
+            area: self.dir,
             message: "left over",
             attempt: 1,
             exclude: &[],

@@ -1,0 +1,228 @@
+//! Work trees that an agent made with `git worktree add`, as subagents get them. Each is known to the
+//! agent's `.git` by two texts, which are read as data; only those below the attempt's own directory count.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::fs::FileType;
+
+use crate::{
+    agent_refs::{AgentRef, What, text},
+    beneath,
+    collect::Collect,
+    error::{IoContext, Result},
+    git::check_commit,
+    index,
+    names::{listed, refusal, shown},
+    snapshot::commit_tree,
+    stage::{Conflicts, Nested, Sizes, Stage, Warnings},
+    workspace::Workspace,
+};
+
+/// Most of them that are looked at.
+const TREES_MAX: usize = 16;
+/// Longest text of the two.
+const TEXT_BYTES_MAX: u64 = 16 * 1024;
+const TREES: &str = ".git/worktrees";
+
+/// A work tree beside the agent's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Linked {
+    /// As git calls it.
+    pub name: String,
+    /// Where it is.
+    pub dir: PathBuf,
+    /// The text of its HEAD.
+    head: String,
+}
+
+/// What was found, and what could not be.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub trees: Vec<Linked>,
+    /// Sentences for people.
+    pub unread: Vec<String>,
+}
+
+/// All that the `.git` of the work tree `dir` knows of and that lie below `area`. Both are paths without
+/// links, and `root` is `dir`.
+fn read(root: &OwnedFd, dir: &Path, area: &Path) -> Found {
+    let mut found = Found::default();
+    let mut names: Vec<Vec<u8>> = match beneath::list(root, TREES.as_bytes()) {
+        Ok(entries) => entries.into_iter().map(|(name, _)| name).collect(),
+        Err(_) => return found,
+    };
+    names.sort_unstable();
+    if names.len() > TREES_MAX {
+        let rest: Vec<String> = names
+            .split_off(TREES_MAX)
+            .iter()
+            .map(|n| shown(n))
+            .collect();
+        found.unread.push(format!(
+            "the agent has more work trees than are looked at; what is not committed there is not in the \
+             result: {}",
+            listed(&rest)
+        ));
+    }
+    for name in names {
+        match read_one(root, dir, area, &name) {
+            Ok(tree) => found.trees.extend(tree),
+            Err(why) => found.unread.push(format!(
+                "what is not committed in the agent's work tree `{}` is not in the result: {why}",
+                shown(&name)
+            )),
+        }
+    }
+    found
+}
+
+/// None where it is gone.
+fn read_one(
+    root: &OwnedFd,
+    dir: &Path,
+    area: &Path,
+    name: &[u8],
+) -> std::result::Result<Option<Linked>, String> {
+    let about = [TREES.as_bytes(), b"/", name].concat();
+    let read = |file: &str| {
+        let read = text(root, &[&about, file.as_bytes()].concat(), TEXT_BYTES_MAX);
+        read.map(|text| text.map(|text| text.trim_ascii().to_vec()))
+            .map_err(|error| format!("its `{file}` cannot be read: {error}"))
+    };
+    let (Some(link), Some(head)) = (read("/gitdir")?, read("/HEAD")?) else {
+        return Ok(None);
+    };
+    let link = Path::new(OsStr::from_bytes(&link));
+    let about = dir.join(OsStr::from_bytes(&about));
+    let place = plain(&about.join(link)).ok_or("its place is no path")?;
+    let place = place.parent().unwrap_or(&place);
+    if dir.starts_with(place) {
+        return Ok(None);
+    }
+    let below = place.strip_prefix(area).map_err(|_| {
+        let place = place.display();
+        format!("`{place}` is outside of the attempt's own directory")
+    })?;
+    let below = below.as_os_str().as_bytes();
+    if let Some(why) = refusal(below) {
+        return Err(format!("its name {why}"));
+    }
+    Ok(is_there(area, below).then(|| Linked {
+        name: shown(name),
+        dir: area.join(OsStr::from_bytes(below)),
+        head: shown(&head),
+    }))
+}
+
+/// Whether it is a directory, with no link on the way, and a work tree still.
+fn is_there(area: &Path, below: &[u8]) -> bool {
+    let is = |path: &[u8], wanted: FileType| {
+        let found = beneath::root(area).and_then(|root| beneath::lstat(&root, path));
+        matches!(found, Ok(Some(stat)) if beneath::kind(&stat) == wanted)
+    };
+    is(below, FileType::Directory) && is(&[below, b"/.git"].concat(), FileType::RegularFile)
+}
+
+/// The path without `.` and `..`; none where it would leave the root.
+fn plain(path: &Path) -> Option<PathBuf> {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir if !plain.pop() => return None,
+            Component::ParentDir | Component::CurDir => {}
+            Component::RootDir | Component::Normal(_) | Component::Prefix(_) => plain.push(part),
+        }
+    }
+    Some(plain)
+}
+
+impl Workspace {
+    /// Work trees that the agent made below `area`.
+    pub(crate) fn linked(&self, area: &Path) -> Result<Found> {
+        let root = beneath::root(&self.dir).at("open", &self.dir)?;
+        let real = |path: &Path| fs::canonicalize(path).at("find", path);
+        Ok(read(&root, &real(&self.dir)?, &real(area)?))
+    }
+
+    /// Where in the workspace such work trees lie: they are no part of it.
+    pub(crate) fn apart(&self, trees: &[Linked]) -> Result<Vec<Vec<u8>>> {
+        let top = fs::canonicalize(&self.dir).at("find", &self.dir)?;
+        let inside = |tree: &Linked| {
+            let below = tree.dir.strip_prefix(&top).ok()?;
+            Some(below.as_os_str().as_bytes().to_vec())
+        };
+        Ok(trees.iter().filter_map(inside).collect())
+    }
+
+    /// What is not committed in a work tree whose HEAD, `commit`, is here: a commit on top of it, or the
+    /// same one where there is nothing.
+    pub(crate) fn commit_linked(
+        &self,
+        tree: &Linked,
+        commit: &str,
+        how: &Collect<'_>,
+        warnings: &mut Warnings,
+    ) -> Result<String> {
+        let index = index::Copy::of(self)?;
+        let git = index.git(self.bare().work_tree(&tree.dir).option("core.bare=false"));
+        index::settle(&git, commit)?;
+        let mut own = Warnings::default();
+        Stage {
+            git: &git,
+            root: &tree.dir,
+            skip: &self.skipped(&git, &[how.exclude, how.secret].concat())?,
+            also: Vec::new(),
+            nested: Nested::Skip,
+            conflicts: Conflicts::Never,
+            sizes: Sizes::KEPT,
+        }
+        .run(&mut own)?;
+        for text in own.into_list() {
+            warnings.add(format!("in the agent's work tree `{}`: {text}", tree.name));
+        }
+        let files = git.line(&["write-tree"])?;
+        let of_head = self
+            .bare()
+            .line(&["rev-parse", &format!("{commit}^{{tree}}")])?;
+        match files == of_head {
+            true => Ok(commit.to_owned()),
+            false => commit_tree(&self.bare(), &files, &[commit], how.message.as_bytes()),
+        }
+    }
+}
+
+impl Linked {
+    /// The commit that it is on, by the agent's branches.
+    pub fn commit(&self, refs: &[AgentRef]) -> Option<String> {
+        match self.branch() {
+            Some(name) => {
+                let mut refs = refs.iter();
+                let found = refs.find(|r| r.what == What::Branch(name.to_owned()));
+                found.map(|found| found.commit.clone())
+            }
+            None => check_commit(&self.head).is_ok().then(|| self.head.clone()),
+        }
+    }
+
+    /// The branch that it is on.
+    pub fn branch(&self) -> Option<&str> {
+        self.head.strip_prefix("ref: refs/heads/")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_made_plain_and_never_leaves_the_root() {
+        let made = |path: &str| plain(Path::new(path)).map(|p| p.to_string_lossy().into_owned());
+        assert_eq!(made("/a/./b/../c").as_deref(), Some("/a/c"));
+        assert_eq!(made("/a/../../b"), None);
+    }
+}
