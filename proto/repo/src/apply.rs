@@ -235,12 +235,13 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// How many files of the change are other than in HEAD now; those of earlier changes that were there
-    /// before it do not count.
+    /// How many files of the change are other than in HEAD now, and how many went of which HEAD knows
+    /// nothing; those of earlier changes that were there before it do not count.
     fn changed(&self, aim: &Aim<'_>) -> Result<u64, Error> {
         let git = self.quarantine.git();
         let differs = |from: &str, to: &str| diff(git, from, to, Renames::Find);
-        let mut files: BTreeSet<Vec<u8>> = paths(&differs(&self.head, &aim.new)?).collect();
+        let since_head = differs(&self.head, &aim.new)?;
+        let mut files: BTreeSet<Vec<u8>> = paths(&since_head).collect();
         let each = self.change.earlier.iter().zip(&self.earlier);
         for ((earlier, read), _) in each.zip(&aim.was_in).filter(|(_, is)| **is) {
             let since = differs(&earlier.commit, self.change.commit)?;
@@ -250,6 +251,10 @@ impl<'a> Work<'a> {
                 files.remove(&path);
             }
         }
+        let mut gone = differs(&aim.here.tree, &aim.new)?;
+        let renamed: BTreeSet<_> = since_head.iter().filter_map(|f| f.from.as_ref()).collect();
+        gone.retain(|file| file.is_deleted() && !renamed.contains(&file.path));
+        files.extend(paths(&gone));
         Ok(files.len() as u64)
     }
 }

@@ -30,6 +30,28 @@ fn what_an_attempt_started_from_may_be_replaced_although_it_is_not_committed() {
 }
 
 #[test]
+fn files_that_git_did_not_know_count_when_they_go() {
+    let user = World::with(&[("a.txt", "one\n"), ("b.txt", "two\n")]);
+    for name in ["u", "v", "w"] {
+        user.write(name, &format!("{name}\nwith a line of its own\n"));
+    }
+    let task = user.start();
+    for name in ["a.txt", "u", "v"] {
+        fs::remove_file(task.dir().join(name)).unwrap();
+    }
+    for (from, to) in [("w", "x"), ("b.txt", "c.txt")] {
+        fs::rename(task.dir().join(from), task.dir().join(to)).unwrap();
+    }
+    let collected = task.collect();
+    let put = || apply(&user.checkout(), &task.change(&collected)).unwrap();
+    assert_eq!(put().files, 5, "three are gone, two have another name");
+    for name in ["a.txt", "u", "v", "w"] {
+        assert!(!user.user().join(name).exists(), "{name}");
+    }
+    assert_eq!(put().files, 3, "git knows of these only");
+}
+
+#[test]
 fn what_was_edited_since_is_not() {
     let user = World::with(&[("a.txt", "one\n2\n3\n4\nfive\n")]);
     user.write("a.txt", "mine\n2\n3\n4\nfive\n");
