@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
+    io,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     panic::resume_unwind,
     path::Path,
     thread,
 };
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 
 use crate::{
     beneath,
@@ -123,13 +124,8 @@ impl Stage<'_> {
         paths.extend(records(&changed?).map(<[u8]>::to_vec));
         let others = others.unwrap_or_else(|panic| resume_unwind(panic))?;
         self.add_others(&root, &others, b"", 0, &mut paths, warnings)?;
-        let mut total = 0;
-        let wanted: Vec<&[u8]> = paths
-            .iter()
-            .map(Vec::as_slice)
-            .filter(|path| !self.is_skipped(path))
-            .filter(|path| self.accepts(&root, path, &mut total, warnings))
-            .collect();
+        let (wanted, gone) = self.told_apart(&root, &paths, warnings);
+        self.remove(&gone)?;
         for path in wanted.iter().skip(FILES_MAX) {
             warnings.path(path, format_args!("more than {FILES_MAX} files changed"));
         }
@@ -182,7 +178,7 @@ impl Stage<'_> {
         paths: &mut BTreeSet<Vec<u8>>,
         warnings: &mut Warnings,
     ) -> Result<()> {
-        let is_dir = |stat: &rustix::fs::Stat| beneath::kind(stat) == FileType::Directory;
+        let is_dir = |stat: &Stat| beneath::kind(stat) == FileType::Directory;
         let real = beneath::lstat(root, dir)
             .ok()
             .flatten()
@@ -205,21 +201,33 @@ impl Stage<'_> {
         is_below(path, self.skip)
     }
 
-    /// Whether git can take what is at `path`; a warning says why not.
-    fn accepts(
+    /// The paths that git can take or finds gone, and those that it does not look at, which are gone as
+    /// well; a warning says why it is none of them.
+    fn told_apart<'p>(
         &self,
         root: &OwnedFd,
-        path: &[u8],
-        total: &mut u64,
+        paths: &'p BTreeSet<Vec<u8>>,
         warnings: &mut Warnings,
-    ) -> bool {
-        match reason_against(root, path, self.sizes, total) {
-            Some(why) => {
-                warnings.path(path, why);
-                false
+    ) -> (Vec<&'p [u8]>, Vec<&'p [u8]>) {
+        let (mut wanted, mut gone, mut total) = (Vec::new(), Vec::new(), 0);
+        for path in paths.iter().filter(|path| !self.is_skipped(path)) {
+            match fate(root, path, self.sizes, &mut total) {
+                Fate::Update => wanted.push(path.as_slice()),
+                Fate::Remove => gone.push(path.as_slice()),
+                Fate::LeaveOut(why) => warnings.path(path, why),
             }
-            None => true,
         }
+        (wanted, gone)
+    }
+
+    /// Takes paths out of the index, whatever is there.
+    fn remove(&self, paths: &[&[u8]]) -> Result<()> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let input = with_ends(paths);
+        let args = ["update-index", "-z", "--force-remove", "--stdin"];
+        self.git.output_of(&args, Input::Bytes(&input)).map(drop)
     }
 
     /// Updates the index; halves the list to find the one file that git refuses.
@@ -227,8 +235,7 @@ impl Stage<'_> {
         if paths.is_empty() {
             return Ok(());
         }
-        let mut input = paths.join(&0);
-        input.push(0);
+        let input = with_ends(paths);
         let ended = self.git.ended(&ADD_NAMED, Input::Bytes(&input))?;
         if ended.code == 0 {
             for line in ended.stderr.lines() {
@@ -279,16 +286,45 @@ pub(crate) fn is_below(path: &[u8], tops: &[Vec<u8>]) -> bool {
     })
 }
 
-fn reason_against(root: &OwnedFd, path: &[u8], sizes: Sizes, total: &mut u64) -> Option<String> {
+/// The paths as git reads them from its input.
+fn with_ends(paths: &[&[u8]]) -> Vec<u8> {
+    let mut input = paths.join(&0);
+    input.push(0);
+    input
+}
+
+/// What becomes of a path in the index.
+enum Fate {
+    /// Git brings it in, or removes it, as it finds it.
+    Update,
+    /// It is behind something that is no directory. Git refuses to look behind a link.
+    Remove,
+    /// It cannot be taken, for this reason.
+    LeaveOut(String),
+}
+
+fn fate(root: &OwnedFd, path: &[u8], sizes: Sizes, total: &mut u64) -> Fate {
     if let Some(why) = names::refusal(path) {
-        return Some(format!("its name {why}"));
+        return Fate::LeaveOut(format!("its name {why}"));
     }
-    let stat = match beneath::lstat(root, path) {
-        // Gone, or below something that is no directory: git removes it from the index.
-        Ok(None) | Err(_) => return None,
-        Ok(Some(stat)) => stat,
-    };
-    match beneath::kind(&stat) {
+    match beneath::lstat(root, path) {
+        Ok(Some(stat)) => match reason_against(root, path, &stat, sizes, total) {
+            Some(why) => Fate::LeaveOut(why),
+            None => Fate::Update,
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Fate::Remove,
+        Ok(None) | Err(_) => Fate::Update,
+    }
+}
+
+fn reason_against(
+    root: &OwnedFd,
+    path: &[u8],
+    stat: &Stat,
+    sizes: Sizes,
+    total: &mut u64,
+) -> Option<String> {
+    match beneath::kind(stat) {
         // A directory in the place of a file: its files have names of their own in the list.
         FileType::Symlink | FileType::Directory => None,
         FileType::RegularFile => {

@@ -246,6 +246,33 @@ fn a_link_in_the_place_of_a_directory_leads_nowhere() {
 }
 
 #[test]
+fn a_directory_becomes_a_link_to_another_one() {
+    // More files than git may refuse one by one, also such as the other directory has.
+    let names: Vec<String> = (0..100).map(|n| format!("a/{n}")).collect();
+    let mut files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1\n")).collect();
+    files.extend([("b/1", "2\n"), (".gitignore", "ignored\n")]);
+    let user = World::with(&files);
+    user.write("ignored/1", "3\n");
+    git(&user.user(), &["add", "-f", "ignored/1"]);
+    user.commit("second");
+    let task = user.start();
+    for name in ["a", "ignored"] {
+        fs::remove_dir_all(task.dir().join(name)).unwrap();
+        symlink("b", task.dir().join(name)).unwrap();
+    }
+    let collected = task.collect();
+    let warnings = &collected.manifest.warnings;
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let rows = rows(&collected);
+    let is = |path: &str, change: &str| rows.iter().any(|row| (&*row.0, row.1) == (path, change));
+    assert!(is("a", "added") && is("a/1", "deleted") && is("ignored/1", "deleted"));
+    assert_eq!(rows.len(), 102, "{rows:?}");
+    apply(&user.checkout(), &task.change(&collected)).unwrap();
+    let link = fs::read_link(user.user().join("a")).unwrap();
+    assert_eq!(link, std::path::Path::new("b"));
+}
+
+#[test]
 fn a_damaged_bundle_is_refused_and_nothing_is_touched() {
     let user = World::with(&[("a.txt", "one\n")]);
     let task = user.start();
