@@ -12,6 +12,7 @@ use crate::{
     exit::Exit,
     local::{joined, record},
     ui::{Ui, again::Again},
+    writing::Writing,
 };
 
 /// What every command is given.
@@ -21,6 +22,8 @@ pub struct App {
     pub ui: Ui,
     /// The state directory.
     pub state: StateDir,
+    /// Whether a checkout is being written to.
+    pub writing: Writing,
     /// The configuration file that was named.
     config: Option<PathBuf>,
     /// The head that was named instead of the one of the state directory.
@@ -39,6 +42,7 @@ impl App {
         Ok(Self {
             ui,
             state: StateDir::new(state),
+            writing: Writing::default(),
             config: global.config.clone(),
             head: global.head.clone(),
         })
@@ -50,6 +54,7 @@ impl App {
         Self {
             ui: Ui { again, ..self.ui },
             state: StateDir::new(state),
+            writing: self.writing.clone(),
             config: None,
             head: None,
         }

@@ -18,6 +18,7 @@ use crate::{
     exit::Exit,
     json::task::{Earlier, Project, Task, Workplace},
     stored,
+    writing::{Begin, Writing},
 };
 
 /// How far to go.
@@ -100,7 +101,8 @@ pub async fn apply(
         .or_failed(|| "failed to make a temporary directory".to_owned())?;
     let bundle = dir.path().join("bundle");
     stored::save(client, work.bundle, &bundle).await?;
-    let done = blocking(move || put(&checkout, &bundle, work, how)).await;
+    let writing = app.writing.clone();
+    let done = blocking(move || put(&checkout, &bundle, work, how, &writing)).await;
     drop(dir);
     if how == How::WorkTree {
         record(client, task, &done).await?;
@@ -177,7 +179,12 @@ async fn beside(app: &App, client: &Client, task: &Task, repo: Option<&Path>) ->
         return Ok(Beside::default());
     }
     let checkout = checkout(app, project, repo).await?;
-    let put = blocking(move || Ok(put_beside(&checkout, &bundle, id))).await;
+    let writing = app.writing.clone();
+    let put = blocking(move || match writing.begin() {
+        Begin::Now => Ok(put_beside(&checkout, &bundle, id)),
+        Begin::Never => Err(called_off()),
+    })
+    .await;
     drop(dir);
     put
 }
@@ -273,7 +280,13 @@ fn elsewhere(project: &Project, looked_at: &str) -> Error {
     .hint("go into a checkout of it, or name one with `--repo DIR`")
 }
 
-fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done> {
+fn put(
+    checkout: &Checkout,
+    bundle: &Path,
+    work: Work,
+    how: How,
+    writing: &Writing,
+) -> Result<Done> {
     let earlier: Vec<_> = work.earlier.iter().map(|e| e.change.clone()).collect();
     let change = Change {
         bundle,
@@ -289,11 +302,14 @@ fn put(checkout: &Checkout, bundle: &Path, work: Work, how: How) -> Result<Done>
         let why = format!("`{dir}` is in no git repository, which could have a branch");
         return Err(Error::new(Exit::Refused, why).hint("leave out --branch"));
     }
+    let may_write = || writing.begin() == Begin::Now;
     let applied = match how {
         How::WorkTree => Some(
-            orchestra_repo::apply(checkout, &change).map_err(|error| refusal(work.task, error))?,
+            orchestra_repo::apply_if(checkout, &change, may_write)
+                .map_err(|error| refusal(work.task, error))?,
         ),
-        How::Branch => None,
+        How::Branch if may_write() => None,
+        How::Branch => return Err(called_off()),
     };
     let imported = has_branches
         .then(|| import_branch(checkout, bundle, &work.branch, &work.attempts))
@@ -338,8 +354,13 @@ fn not_branched(branch: &str, error: orchestra_repo::Error) -> Error {
     Error::new(exit, format!("failed to make the branch `{branch}`")).because(error)
 }
 
+fn called_off() -> Error {
+    Error::new(Exit::Interrupted, "interrupted; nothing was applied")
+}
+
 fn refusal(task: TaskId, error: ApplyError) -> Error {
     let (exit, hint) = match &error {
+        ApplyError::CalledOff => return called_off(),
         ApplyError::Conflict {
             branch: Some(_), ..
         } => (

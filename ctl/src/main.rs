@@ -17,6 +17,7 @@ mod parts;
 mod stored;
 mod submit;
 mod ui;
+mod writing;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ mod bad_input;
 mod crash;
 mod directory;
 mod interim;
+mod interrupt;
 mod keeping;
 mod life;
 mod limits;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         .with("crash", crash::tests())
         .with("directory", directory::tests())
         .with("interim", interim::tests())
+        .with("interrupt", interrupt::tests())
         .with("keeping", keeping::tests())
         .with("life", life::tests())
         .with("limits", limits::tests())

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use orchestra_types::{ShellCommand, TaskId};
 use serde_json::json;
 
+use super::listen;
 use crate::{
     app::App,
     client::Client,
@@ -22,7 +23,7 @@ use crate::{
         file::{self, Source},
     },
 };
-use ending::{end, listen, or_interrupted};
+use ending::{end, or_interrupted};
 use options::Options;
 use runners::{runners, warn_of_runners};
 

@@ -38,11 +38,12 @@ use std::{collections::BTreeSet, pin::pin};
 use futures::{Stream, StreamExt, stream};
 use orchestra_types::TaskId;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     app::App,
     cli::CtlCommand,
-    error::{Error, Result},
+    error::{Error, OrFailed, Result},
     exit::Exit,
     json::task::Task,
     ui::{
@@ -50,28 +51,65 @@ use crate::{
         status::{label, style},
         style::{Line, Style},
     },
+    writing::CallOff,
 };
 
-/// Runs a command. Ctrl-C ends the waiting, never the tasks; `start` and
-/// `demo` have their own use for it.
+/// Runs a command. Ctrl-C ends the waiting, never the tasks, and what is written to a checkout comes to
+/// its end; `start` and `demo` have their own use for it.
 pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
     if matches!(command, CtlCommand::Start(_) | CtlCommand::Demo(_)) {
         return dispatch(app, command).await;
     }
-    let stops = matches!(command, CtlCommand::Stop(_));
-    tokio::select! {
+    // Heard from here on, before anything is asked of the head.
+    let mut interrupt = listen()?;
+    let rest = Rest::of(&command);
+    let mut ended = pin!(dispatch(app, command));
+    let ended = tokio::select! {
         // A command that has more to say of Ctrl-C goes first.
         biased;
-        ended = dispatch(app, command) => ended.map_err(|error| app.about_named_head(error)),
-        _ = tokio::signal::ctrl_c() => Err(interrupted(stops)),
+        ended = &mut ended => ended,
+        _ = interrupt.recv() => match app.writing.call_off() {
+            CallOff::InTime => return Err(interrupted(rest)),
+            CallOff::TooLate => {
+                app.ui.warn("the interrupt came too late: the checkout is being written to, up to the end");
+                ended.await
+            }
+        },
+    };
+    ended.map_err(|error| app.about_named_head(error))
+}
+
+/// Hears of Ctrl-C from now on.
+fn listen() -> Result<Signal> {
+    signal(SignalKind::interrupt()).or_failed(|| "failed to listen for Ctrl-C".to_owned())
+}
+
+/// What there is to say of the rest of a command that was interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// Tasks go on without it.
+    GoesOn,
+    /// A stop that has begun is not taken back.
+    Stops,
+    /// It had not begun to write.
+    Unwritten,
+}
+
+impl Rest {
+    fn of(command: &CtlCommand) -> Self {
+        match command {
+            CtlCommand::Stop(_) => Self::Stops,
+            CtlCommand::Apply(_) => Self::Unwritten,
+            _ => Self::GoesOn,
+        }
     }
 }
 
-/// What goes on without the command. A stop that has begun is not taken back.
-fn interrupted(stops: bool) -> Error {
-    let goes_on = match stops {
-        false => "interrupted; what is queued or running goes on",
-        true => {
+fn interrupted(rest: Rest) -> Error {
+    let goes_on = match rest {
+        Rest::GoesOn => "interrupted; what is queued or running goes on",
+        Rest::Unwritten => "interrupted; nothing was applied",
+        Rest::Stops => {
             "interrupted; the stop goes on: nothing new begins, and the head ends when nothing \
              runs. The worker of this machine stays: `ctl stop` again waits for both, `ctl stop --now` ends them"
         }

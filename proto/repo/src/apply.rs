@@ -86,6 +86,9 @@ pub enum ApplyError {
         /// Why.
         why: String,
     },
+    /// Whoever asked for it wants it no more.
+    #[error("it was called off before anything was written")]
+    CalledOff,
     /// Git or the disk failed.
     #[error(transparent)]
     Repo(#[from] Error),
@@ -105,6 +108,18 @@ fn later(branch: &Option<String>) -> &'static str {
 /// # Errors
 /// See [`ApplyError`]; nothing was touched then.
 pub fn apply(checkout: &Checkout, change: &Change<'_>) -> Result<Applied, ApplyError> {
+    apply_if(checkout, change, || true)
+}
+
+/// The same. `may_write` is asked once, when all is known and right before the first file is written.
+///
+/// # Errors
+/// See [`ApplyError`]; nothing was touched then.
+pub fn apply_if(
+    checkout: &Checkout,
+    change: &Change<'_>,
+    may_write: impl FnOnce() -> bool,
+) -> Result<Applied, ApplyError> {
     // One at a time: another change must not be written between the check and the moves.
     let _lock = lock::exclusive(&checkout.git_dir().join("orchestra-apply.lock"))?;
     let quarantine = receive(checkout, change)?;
@@ -134,6 +149,9 @@ pub fn apply(checkout: &Checkout, change: &Change<'_>) -> Result<Applied, ApplyE
     check::refuse_unsafe(&quarantine, &aim.files)?;
     check::refuse_odd(checkout, &aim.here, &aim.files)?;
     let todo = check::require_clean(quarantine.git(), &aim.here, &aim.files, &aim.bases)?;
+    if !may_write() {
+        return Err(ApplyError::CalledOff);
+    }
     write::write(checkout, &quarantine, &aim.new, &todo)?;
     Ok(Applied {
         files: work.changed(&aim)?,

@@ -43,7 +43,7 @@ mod spread;
 mod stage;
 mod workspace;
 
-pub use apply::{Applied, ApplyError, Change, apply};
+pub use apply::{Applied, ApplyError, Change, apply, apply_if};
 pub use base::{Base, Predecessor};
 pub use cache::Cache;
 pub use checkout::{Checkout, project_ref, project_ref_without_commit};

@@ -2,14 +2,14 @@
 
 use orchestra_types::{TaskId, TaskStatus};
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 use super::Then;
 use crate::{
     app::App,
     apply::{self, How},
     client::Client,
-    error::{Error, OrFailed, Result},
+    error::{Error, Result},
     exit::Exit,
     follow::{closing, ended_well},
     json::task::Task,
@@ -18,11 +18,6 @@ use crate::{
 
 /// Most tasks that are named after Ctrl-C.
 const NAMED_MAX: usize = 8;
-
-/// Hears of Ctrl-C from now on.
-pub fn listen() -> Result<Signal> {
-    signal(SignalKind::interrupt()).or_failed(|| "failed to listen for Ctrl-C".to_owned())
-}
 
 /// What `waits` gives. Ctrl-C ends only the waiting, and then it is said for what.
 pub async fn or_interrupted<T>(

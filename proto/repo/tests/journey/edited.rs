@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::common::{World, git};
-use orchestra_repo::{ApplyError, apply};
+use orchestra_repo::{ApplyError, apply, apply_if};
 
 fn read(user: &World, name: &str) -> String {
     fs::read_to_string(user.user().join(name)).unwrap()
@@ -89,6 +89,17 @@ fn a_file_that_was_renamed_in_a_commit_is_merged_under_its_new_name() {
     user.write("b.txt", &text("8"));
     assert_eq!(put().unwrap().files, 1);
     assert_eq!(read(&user, "b.txt"), text("eight"));
+}
+
+#[test]
+fn an_apply_that_is_called_off_touches_nothing() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    task.write("a.txt", "two\n");
+    let collected = task.collect();
+    let called_off = apply_if(&user.checkout(), &task.change(&collected), || false);
+    assert!(matches!(called_off, Err(ApplyError::CalledOff)));
+    assert_eq!(read(&user, "a.txt"), "one\n");
 }
 
 #[test]
