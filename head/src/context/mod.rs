@@ -22,6 +22,7 @@
 
 mod check;
 mod damage;
+mod excluded;
 mod folder;
 mod mirror;
 mod own;

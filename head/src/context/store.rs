@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     COMPLETED, DOCUMENT_BYTES_MAX, EDITABLE, OUTPUT_BYTES_MAX, OUTPUTS, OVERVIEW, STATE,
+    excluded::Excluded,
     mirror::{Mirror, Written},
     own::{self, Own},
     record::ClosingTask,
@@ -77,7 +78,7 @@ pub struct Store {
     enabled: bool,
     machine: MachineId,
     owners: Mutex<HashMap<ProjectId, Arc<Mutex<Known>>>>,
-    excluded: Mutex<BTreeSet<PathBuf>>,
+    excluded: Mutex<BTreeMap<PathBuf, Excluded>>,
 }
 
 impl Store {
@@ -244,20 +245,21 @@ impl Store {
         }
     }
 
-    /// Once for each directory and process: git is not asked again after every task.
+    /// Git is not asked again after every task, only where the directory has another repository since.
     fn exclude_from_git(&self, dir: &Path) {
-        let mut excluded = self.excluded.lock().unwrap_or_else(PoisonError::into_inner);
-        if !excluded.insert(dir.to_owned()) {
+        let excluded = || self.excluded.lock().unwrap_or_else(PoisonError::into_inner);
+        if excluded().get(dir).is_some_and(Excluded::holds) {
             return;
         }
-        drop(excluded);
         let done = Checkout::discover(dir).and_then(|checkout| match checkout {
-            Some(checkout) => checkout.exclude_from_git(&self.below),
-            None => Ok(()),
+            Some(checkout) => checkout.exclude_from_git(&self.below).map(Some),
+            None => Ok(None),
         });
-        if let Err(error) = done {
+        let file = done.unwrap_or_else(|error| {
             warn(dir, &io::Error::other(error));
-        }
+            None
+        });
+        excluded().insert(dir.to_owned(), Excluded::now(dir, file));
     }
 }
 

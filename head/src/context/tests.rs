@@ -415,10 +415,22 @@ fn git_does_not_see_the_mirror() {
             .output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     };
-    git(&["init", "--quiet"]);
+    let sees_nothing = |number| {
+        world.store.record(&world.task(number)).unwrap();
+        assert!(world.mirror(STATE).exists());
+        assert_eq!(git(&["status", "--porcelain"]), "", "task {number}");
+    };
     world.store.record(&world.task(1)).unwrap();
-    assert!(world.mirror(STATE).exists());
-    assert_eq!(git(&["status", "--porcelain"]), "");
+    git(&["init", "--quiet"]);
+    sees_nothing(2);
+    // Another repository at the same place.
+    fs::remove_dir_all(world.project()).unwrap();
+    fs::create_dir(world.project()).unwrap();
+    git(&["init", "--quiet"]);
+    sees_nothing(3);
+    sees_nothing(4);
+    let list = fs::read_to_string(world.project().join(".git/info/exclude")).unwrap();
+    assert_eq!(list.matches("/context/").count(), 1);
 }
 
 #[test]

@@ -155,11 +155,11 @@ impl Checkout {
         self
     }
 
-    /// Adds a directory below the top to `.git/info/exclude`, once.
+    /// Adds a directory below the top to `.git/info/exclude`, once. Gives the path of that file.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn exclude_from_git(&self, dir_name: &str) -> Result<()> {
+    pub fn exclude_from_git(&self, dir_name: &str) -> Result<PathBuf> {
         let info = self.common_dir.join("info");
         let file = info.join("exclude");
         let line = format!("/{}/", dir_name.trim_matches('/'));
@@ -173,7 +173,7 @@ impl Checkout {
             .split(|b| *b == b'\n')
             .any(|known| known.trim_ascii() == line.as_bytes())
         {
-            return Ok(());
+            return Ok(file);
         }
         let gap = if text.is_empty() || text.ends_with(b"\n") {
             ""
@@ -186,7 +186,8 @@ impl Checkout {
             .open(&file)
             .at("open", &file)?;
         open.write_all(format!("{gap}{line}\n").as_bytes())
-            .at("write", &file)
+            .at("write", &file)?;
+        Ok(file)
     }
 
     /// git on this checkout, whatever directory it is called from.
