@@ -1,6 +1,8 @@
-//! What a snapshot names without having it: submodules, and files that are kept in Git LFS.
+//! What a snapshot names without having it, or has otherwise than a checkout: submodules, files that are
+//! kept in Git LFS, files that git filters or converts.
 
 use crate::{
+    converted::converted,
     error::Result,
     filters,
     git::{Git, Input, records},
@@ -39,6 +41,19 @@ pub(crate) fn warn(git: &Git, warnings: &mut Warnings) -> Result<()> {
             let named = named(&paths);
             warnings.add(format!(
                 "agents get the files that git filters by `{filter}` as it keeps them: {named}"
+            ));
+        }
+    }
+    let name = |entry| <[u8]>::splitn(entry, 2, |b| *b == b'\t').nth(1);
+    let converted = converted(git, records(&output).filter_map(name))?;
+    for (paths, kept) in [
+        (converted.line_ends, "with LF instead of CRLF"),
+        (converted.encoding, "in UTF-8"),
+    ] {
+        if !paths.is_empty() {
+            let named = named(&paths);
+            warnings.add(format!(
+                "agents get files as git keeps them, {kept}: {named}"
             ));
         }
     }

@@ -18,6 +18,7 @@ mod beneath;
 mod cache;
 mod checkout;
 mod collect;
+mod converted;
 mod directory;
 mod earlier;
 mod error;

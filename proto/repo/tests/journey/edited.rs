@@ -122,6 +122,31 @@ fn files_outside_of_a_sparse_checkout_are_left_to_git() {
 }
 
 #[test]
+fn files_that_git_converts_are_named_and_written_as_a_checkout_has_them() {
+    let user = World::with(&[("other.txt", "one\n")]);
+    let rules = "*.bat eol=crlf\nraw.bat -text eol=crlf\n*.u working-tree-encoding=UTF-16LE\n";
+    user.write(".gitattributes", rules);
+    user.write("x.bat", "one\r\n");
+    user.write("raw.bat", "one\n");
+    user.write("y.u", "o\0\n\0");
+    user.commit("converted");
+    let snapshot = user.checkout().snapshot().unwrap();
+    let expected = [
+        "agents get files as git keeps them, with LF instead of CRLF: `x.bat`",
+        "agents get files as git keeps them, in UTF-8: `y.u`",
+    ];
+    assert_eq!(snapshot.warnings, expected);
+    let task = user.start_from(&snapshot);
+    let given = |name: &str| fs::read_to_string(task.dir().join(name)).unwrap();
+    assert_eq!([given("x.bat"), given("y.u")], ["one\n", "o\n"]);
+    task.write("x.bat", "one\ntwo\n");
+    task.write("y.u", "p\n");
+    apply(&user.checkout(), &task.change(&task.collect())).unwrap();
+    assert_eq!(read(&user, "x.bat"), "one\r\ntwo\r\n");
+    assert_eq!(read(&user, "y.u"), "p\0\n\0");
+}
+
+#[test]
 fn a_file_that_git_filters_is_not_written_as_git_keeps_it() {
     let user = World::with(&[("a.txt", "one\n")]);
     let set = |key: &str, value: &str| git(&user.user(), &["config", key, value]);
