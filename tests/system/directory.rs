@@ -83,8 +83,7 @@ fn merge() -> anyhow::Result<()> {
         let refused = cluster.ctl_in(project.dir(), &["apply", &clash])?;
         ensure!(refused.code == Some(5), "it exits with {:?}", refused.code);
         refused.complains(&[
-            "later edits",
-            "notes.txt",
+            "conflicts with what the directory has now in `notes.txt`",
             "nothing was touched",
             &format!("ctl diff {clash}"),
         ])?;

@@ -57,10 +57,10 @@ pub struct Applied {
 /// Why a change was not applied. The work tree is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// What happened in the repository since contradicts the change.
+    /// What is there contradicts the change: something that came since, or another form of the same.
     #[error(
-        "the change conflicts with later {} in {}",
-        later(branch),
+        "the change conflicts with what the {} has now in {}",
+        place(branch),
         listed(paths)
     )]
     Conflict {
@@ -71,7 +71,8 @@ pub enum ApplyError {
     },
     /// Files have edits that are not committed, or untracked files are in the way.
     #[error(
-        "uncommitted edits or untracked files are in the way in {}; commit them, then apply again",
+        "uncommitted edits or untracked files are in the way in {}; commit them or put them aside, \
+         then apply again",
         listed(paths)
     )]
     InTheWay {
@@ -94,10 +95,10 @@ pub enum ApplyError {
     Repo(#[from] Error),
 }
 
-fn later(branch: &Option<String>) -> &'static str {
+fn place(branch: &Option<String>) -> &'static str {
     match branch {
-        Some(_) => "commits",
-        None => "edits",
+        Some(_) => "checkout",
+        None => "directory",
     }
 }
 

@@ -114,6 +114,8 @@ fn edits_since_are_merged_or_named_and_nothing_is_touched() {
         matches!(&error, ApplyError::Conflict { paths, branch: None } if paths == &["a.txt"]),
         "{error:?}"
     );
+    let said = "the change conflicts with what the directory has now in `a.txt`";
+    assert_eq!(error.to_string(), said);
     assert_eq!(plain.read("a.txt"), "uno\ntwo\nthree\n");
 
     plain.write("a.txt", "one\ntwo\nthree\nvier\n");

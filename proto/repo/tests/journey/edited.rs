@@ -66,6 +66,9 @@ fn what_was_edited_since_is_not() {
             matches!(refused, ApplyError::InTheWay { .. }),
             "{refused:?}"
         );
+        let said = "uncommitted edits or untracked files are in the way in `a.txt`; \
+                    commit them or put them aside, then apply again";
+        assert_eq!(refused.to_string(), said);
         assert_eq!(read(&user, "a.txt"), edited);
     }
 }

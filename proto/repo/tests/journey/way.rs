@@ -246,6 +246,8 @@ fn a_conflict_names_the_file_and_touches_nothing() {
         matches!(&error, ApplyError::Conflict { paths, .. } if paths == &["a.txt"]),
         "{error}"
     );
+    let said = "the change conflicts with what the checkout has now in `a.txt`";
+    assert_eq!(error.to_string(), said);
     assert!(!user.user().join("b.txt").exists());
     assert_eq!(git(&user.user(), &["status", "--porcelain"]), "");
 }
