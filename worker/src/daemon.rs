@@ -20,6 +20,7 @@ use crate::{
     bulk::{Bulk, Target},
     fleet::Fleet,
     gc::Places,
+    ground::{self, Ground, Lost},
     housekeeping::Housekeeper,
     identity::{Home, Identity, memory_bytes},
     interim::Interims,
@@ -62,6 +63,15 @@ enum End {
     Stop,
     /// Agents run on; the next worker process finds them.
     Leave,
+}
+
+/// Why a worker ends.
+enum Ended {
+    Told(End),
+    /// Of itself: it cannot keep its promises.
+    Failed(anyhow::Error),
+    /// Its directories are gone.
+    Groundless(Lost),
 }
 
 /// Runs until a signal ends it.
@@ -110,6 +120,7 @@ async fn serve(
     let can = limits(&setup.config);
     let shared = shared(&setup, home, &identity, &spool, seen.clone(), can.limits)?;
     shared.nursery.open();
+    let ground = Arc::clone(&shared.ground);
     let (meters, interims) = (shared.meters.clone(), shared.interims.clone());
     let (mut fleet, orders) = Fleet::load(Arc::new(shared)).context("failed to read attempts")?;
 
@@ -124,9 +135,10 @@ async fn serve(
         seen,
         space.clone(),
     );
+    let standing = Arc::clone(&ground);
     // In one task: they look at the same moments, and so that is one wake-up of one thread.
-    tasks.spawn(async {
-        tokio::join!(room::keep(disks, room), registry.keep(runners));
+    tasks.spawn(async move {
+        tokio::join!(room::keep(disks, room, standing), registry.keep(runners));
     });
     let places = Places::below(&setup.state.worker());
     let (housekeeper, housekeeping) =
@@ -152,23 +164,31 @@ async fn serve(
         }
     };
     let ended = tokio::select! {
-        () = fleet.serve() => Ok(End::Stop),
-        end = signals.next() => Ok(end),
-        failed = &mut spool_failed => Err(spool_error(failed)),
-        error = announced => Err(error),
+        () = fleet.serve() => Ended::Told(End::Stop),
+        end = signals.next() => Ended::Told(end),
+        failed = &mut spool_failed => failed_on(&ground, spool_error(failed)).await,
+        error = announced => failed_on(&ground, error).await,
+        lost = ground.lost() => Ended::Groundless(lost),
     };
     let done = match ended {
-        Ok(End::Stop) => {
+        Ended::Told(End::Stop) => {
             tracing::info!("worker stops; agents are stopped too");
             fleet.stop().await;
             Ok(())
         }
-        Ok(End::Leave) => {
+        Ended::Told(End::Leave) => {
             tracing::info!("worker ends; agents run on");
             fleet.leave().await;
             Ok(())
         }
-        Err(failed) => {
+        Ended::Groundless(lost) => {
+            tracing::error!("the worker's directories are gone; its agents are ended, and it ends");
+            // IMPORTANT: first, so that the head hears of no failure that is only ours.
+            stop.cancel();
+            fleet.abandon().await;
+            Err(lost.into())
+        }
+        Ended::Failed(failed) => {
             // Nothing can be promised any more: let go as a crash would.
             fleet.leave().await;
             Err(failed)
@@ -178,8 +198,19 @@ async fn serve(
     if timeout(SESSION_ENDS_WITHIN, session_ended).await.is_err() {
         tracing::warn!("the session did not end in time");
     }
-    home.withdraw();
+    // Where the directory is another one, it is not ours to withdraw from.
+    if ground.is_there() {
+        home.withdraw();
+    }
     done
+}
+
+/// Why it ends when something failed, which the loss of its directories may be the reason of.
+async fn failed_on(ground: &Ground, error: anyhow::Error) -> Ended {
+    match ground.is_there() {
+        true => Ended::Failed(error),
+        false => Ended::Groundless(ground.lost().await),
+    }
 }
 
 /// What attempts may use: as configured, else what keeps one of them from taking its machine down.
@@ -231,9 +262,16 @@ fn shared(
         let spread = orchestra_repo::spread(dir);
         tracing::debug!(dir = %dir.display(), spread, "the directories of attempts lie here");
     }
+    let dirs = [
+        (ground::Kind::Home, home.dir()),
+        (ground::Kind::Attempts, &attempts),
+        (ground::Kind::Attempts, &workspaces),
+    ];
+    let ground = Ground::hold(dirs).context("failed to open the worker's directories")?;
     let blobs = blobs::Cache::open(home.cache().join("bundles"))
         .context("failed to make the cache of bundles")?;
     Ok(Shared {
+        ground: Arc::new(ground),
         spool: spool.clone(),
         meters: Meters::default(),
         interims: Interims::default(),

@@ -185,6 +185,28 @@ impl Fleet {
         self.leave().await;
     }
 
+    /// Ends every agent at once, and reports nothing: the worker's directories are gone.
+    pub async fn abandon(&mut self) {
+        for entry in self.entries.values() {
+            // Whatever it was to end for before.
+            entry.stop.send_replace(Some(StopReason::Groundless));
+        }
+        // Nothing runs of those whose results are on their way.
+        self.entries
+            .retain(|_, entry| *entry.stage.borrow() < Stage::Delivering);
+        let deadline = Instant::now() + KILL_WITHIN;
+        while !self.entries.is_empty() {
+            match timeout_at(deadline, self.tasks.join_next()).await {
+                Ok(Some(ended)) => self.on_ended(ended),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        for attempt in self.entries.keys() {
+            tracing::error!(%attempt, "it is not known whether this agent has ended");
+        }
+        self.tasks.shutdown().await;
+    }
+
     /// Lets go of every attempt as a crash would: agents run on with their supervisors.
     pub async fn leave(&mut self) {
         let left = self.tasks.len();
@@ -224,6 +246,9 @@ impl Fleet {
         }
         if self.entries.contains_key(&attempt) || self.waiting.contains(attempt) {
             return;
+        }
+        if !self.shared.ground.is_there() {
+            return tracing::warn!(%attempt, "an order is not taken: the worker's directories are gone");
         }
         let known = self.shared.runners.borrow().clone();
         if self.busy().has_slot(&start.runner, &known) {
@@ -330,6 +355,11 @@ impl Fleet {
             }
             Ok((attempt, Err(attempt::Error::Left | attempt::Error::Stopping(_)))) => {
                 tracing::info!(%attempt, "attempt left to the next start");
+                self.entries.remove(&attempt);
+            }
+            // What fails for that is nobody's failure: the worker ends, and another one runs it.
+            Ok((attempt, Err(error))) if !self.shared.ground.is_there() => {
+                tracing::warn!(%attempt, error = attempt::chain(&error), "attempt abandoned");
                 self.entries.remove(&attempt);
             }
             Ok((attempt, Err(error))) => self.on_failed(attempt, error),

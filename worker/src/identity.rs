@@ -80,6 +80,12 @@ impl Home {
         }
     }
 
+    /// The directory itself.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The reports that wait.
     #[must_use]
     pub fn spool(&self) -> PathBuf {

@@ -7,13 +7,14 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use orchestra_types::runner::{Readiness, RunnerInfo};
 use tokio::sync::watch;
 
-use crate::{clock, frames};
+use crate::{clock, frames, ground::Ground};
 
 /// 64 MiB, or a tenth of a small disk.
 const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
@@ -123,10 +124,13 @@ fn of(dir: &Path) -> io::Result<Room> {
     })
 }
 
-/// Keeps `room` true, for ever.
-pub async fn keep(dirs: Vec<PathBuf>, room: watch::Sender<Room>) {
+/// Keeps `room` true, until the worker has lost its ground, which is looked at too.
+pub async fn keep(dirs: Vec<PathBuf>, room: watch::Sender<Room>, ground: Arc<Ground>) {
     loop {
         clock::beat(LOOK_EVERY).await;
+        if !ground.is_there() {
+            return;
+        }
         let now = Room::look(&dirs);
         room.send_if_modified(|told| {
             let news = now.is_news(told);

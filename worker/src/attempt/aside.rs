@@ -106,6 +106,7 @@ fn code(error: &Error) -> FailureCode {
         Error::Record(record::Error::Malformed { .. })
         | Error::Stopping(_)
         | Error::Left
+        | Error::Groundless
         | Error::Panicked(_) => FailureCode::Internal,
     }
 }

@@ -140,9 +140,12 @@ impl Attempt {
         let done = self.until_end(&mut running).await;
         looks.end().await;
         self.shared.interims.end(self.id);
-        if done.is_err() {
+        match &done {
+            Ok(_) => {}
+            // Nobody looks after it later.
+            Err(Error::Groundless) => running.process.end().await,
             // What cannot be followed must not go on unseen.
-            running.process.kill().await;
+            Err(_) => running.process.kill().await,
         }
         let (exit, mut verdict, record) = done?;
         if let Some(not_ready) = self.not_ready().await {
@@ -181,6 +184,7 @@ impl Attempt {
                     let verdict = self.judge(running.adapter.as_mut(), &exit)?;
                     return Ok((exit, verdict, record));
                 }
+                Happened::Stop(StopReason::Groundless) => return Err(Error::Groundless),
                 Happened::Stop(reason) => {
                     self.tell("stopping", words(reason))?;
                     running.machine.on_stop(elapsed(running.started), reason)
@@ -228,7 +232,10 @@ impl Attempt {
         };
         let stopped = async {
             match stop
-                .wait_for(|reason| !heard && reason.is_some())
+                .wait_for(|reason| match reason {
+                    Some(StopReason::Groundless) => true,
+                    reason => !heard && reason.is_some(),
+                })
                 .await
                 .map(|r| *r)
             {
@@ -440,5 +447,6 @@ fn words(reason: StopReason) -> &'static str {
         StopReason::Stalled => "nothing was heard of it for too long",
         StopReason::Lost => "the head has given this attempt up",
         StopReason::Shutdown => "the worker stops",
+        StopReason::Groundless => "the worker's directories are gone",
     }
 }

@@ -31,6 +31,8 @@ pub enum StopReason {
     Lost,
     /// The worker stops.
     Shutdown,
+    /// The worker's directories are gone, and with them all that could be kept of it.
+    Groundless,
 }
 
 /// What the shell shall do to the process.
@@ -233,6 +235,10 @@ pub fn failure(
             FailureCode::WorkerLost,
             "its worker was told to stop while it ran (`ctl stop`, or a signal); what it did so far is kept".to_owned(),
         ),
+        StopReason::Groundless => {
+            let message = "the directories of its worker were removed while it ran";
+            (FailureCode::WorkerLost, message.to_owned())
+        }
     };
     Some(Failure::new(code, message))
 }

@@ -24,6 +24,7 @@ use crate::{
     bulk::Bulk,
     clock, disk,
     events::{self, Cause, Journal, Pushed},
+    ground::Ground,
     interim::Interims,
     meter::Meters,
     ports::{Lease, Ports},
@@ -36,6 +37,8 @@ use crate::{
 /// What all attempts of a worker have in common.
 #[derive(Debug)]
 pub struct Shared {
+    /// What all of it stands on.
+    pub ground: Arc<Ground>,
     /// Where the reports go.
     pub spool: spool::Handle,
     /// Where it is said what attempts have used.
@@ -139,6 +142,9 @@ pub enum Error {
     /// The worker is stopping, and nothing of it runs yet.
     #[error("left to the next start")]
     Left,
+    /// The worker's directories are gone.
+    #[error("the worker's directories are gone")]
+    Groundless,
     /// A bug.
     #[error("the owner of the attempt panicked")]
     Panicked(#[source] tokio::task::JoinError),
@@ -166,6 +172,7 @@ impl Full for Error {
             | Self::Process(_)
             | Self::Stopping(_)
             | Self::Left
+            | Self::Groundless
             | Self::Panicked(_)
             | Self::Order(_) => false,
         }
@@ -546,6 +553,7 @@ impl Attempt {
         match reason {
             // Without a fleet there is nobody to work for.
             Some(StopReason::Shutdown) | None => Err(Error::Left),
+            Some(StopReason::Groundless) => Err(Error::Groundless),
             Some(reason) => Ok(Err(self.stop_failure(reason))),
         }
     }

@@ -273,6 +273,15 @@ impl Process {
         self.order(&Frame::Kill).await;
     }
 
+    /// Ends it as [`Process::kill`] does, and waits until its supervisor has ended too. No file is read.
+    pub async fn end(&mut self) {
+        self.kill().await;
+        let State::Running { orders, .. } = &self.state else {
+            return;
+        };
+        while let Word::Grew = listen(orders, None, &mut Vec::new()).await {}
+    }
+
     /// How far the output was given out by `next`, for a later [`Process::reattach`].
     #[must_use]
     pub fn offsets(&self) -> Offsets {

@@ -160,6 +160,8 @@ fn write_exit(dir: &Path, record: &ExitRecord, shared: &Shared) -> io::Result<()
     loop {
         match files::write_json(dir, EXIT, record) {
             Err(error) if error.is_full() && !shared.is_killed() => {}
+            // The directory is gone, and nobody will look for it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
             Err(_) if Instant::now() < deadline => {}
             other => return other,
         }

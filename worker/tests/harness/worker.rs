@@ -49,6 +49,11 @@ impl Worker {
     pub async fn stop(&mut self) -> ExitStatus {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).unwrap();
+        self.ended().await
+    }
+
+    /// Waits until the process has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
         let child = std::cell::RefCell::new(&mut self.child);
         let ended = || child.borrow_mut().try_wait().unwrap();
         wait_for("the worker's end", ended, || "it still runs".to_owned()).await
