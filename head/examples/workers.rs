@@ -122,6 +122,7 @@ async fn attach(
         held: Vec::new(),
         first_unacked_report: 0,
         collects_garbage: false,
+        installation: String::new(),
     };
     let hello = worker_message::Body::Hello(hello);
     up.send(v1::WorkerMessage { body: Some(hello) }).await?;

@@ -29,7 +29,7 @@ use crate::{
     disk::Disk,
     engine::{self, Clock, Engine},
     events::{self, Events},
-    grpc::{self, About, Addresses, Interims, Services, Sessions, Watches},
+    grpc::{self, About, Addresses, Interims, Services, Sessions, Twins, Watches},
     keeping::{FORGOTTEN_BOUND, Keeper},
     listen,
     lock::Lock,
@@ -230,6 +230,7 @@ impl Head<'_> {
             addresses: Addresses::default(),
             interims: Interims::default(),
             sessions: Sessions::new(uuid::Uuid::new_v4().as_u64_pair().0 / 2),
+            twins: Twins::new(self.config.queue.lease),
             watches: Watches::default(),
         });
         let closer = Closer {

@@ -137,6 +137,26 @@ async fn a_worker_can_neither_speak_for_another_one_nor_push_for_foreign_attempt
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_worker_that_is_there_is_refused_and_a_restarted_one_is_not() {
+    let head = start().await;
+    let id = head.worker_id();
+    let attach =
+        async |installation| Worker::try_attach_installed(&head, &id, &[], installation).await;
+    let mut first = attach("first").await.unwrap();
+    let copy = async {
+        let refused = attach("copy").await.err().expect("the copy is refused");
+        assert_eq!(refused.code(), Code::AlreadyExists);
+        assert!(refused.message().contains("join again"), "{refused}");
+    };
+    first.beat_until(copy).await;
+    let again = attach("first").await.unwrap();
+    assert_eq!(again.welcome.epoch, first.welcome.epoch + 1);
+    drop((first, again));
+    // Nobody is there any more: it was moved.
+    attach("copy").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_is_told_of_tasks_that_are_not_there() {
     let head = start().await;
     let mut admin = head.admin().await;

@@ -127,6 +127,7 @@ async fn serve(
     let mut tasks = JoinSet::new();
     let disks = vec![home.attempts(), workspaces(&setup, home)];
     let (room, space) = watch::channel(Room::look(&disks));
+    let installation = Arc::clone(identity.installation());
     let info = describe(
         &mut tasks,
         identity.clone(),
@@ -145,9 +146,14 @@ async fn serve(
         Housekeeper::new(places, setup.config.worker.keep, space.clone());
     tasks.spawn(housekeeper.run());
     let stop = CancellationToken::new();
-    let session_ended = session::start(Session {
+    let session::Started {
+        ended: session_ended,
+        mut refused,
+    } = session::start(Session {
         target: setup.target,
         info,
+        installation,
+        welcomed: false,
         spool,
         fleet: orders,
         meters,
@@ -164,11 +170,14 @@ async fn serve(
         }
     };
     let ended = tokio::select! {
-        () = fleet.serve() => Ended::Told(End::Stop),
+        biased;
         end = signals.next() => Ended::Told(end),
         failed = &mut spool_failed => failed_on(&ground, spool_error(failed)).await,
         error = announced => failed_on(&ground, error).await,
         lost = ground.lost() => Ended::Groundless(lost),
+        Ok(error) = &mut refused => Ended::Failed(error.into()),
+        // Last: the fleet ends with the session, which says first why it does.
+        () = fleet.serve() => Ended::Told(End::Stop),
     };
     let done = match ended {
         Ended::Told(End::Stop) => {
@@ -292,6 +301,7 @@ fn shared(
         me: setup.me.clone(),
         nursery: Nursery::new(setup.me.clone()),
         environment: setup.environment.clone(),
+        installation: Arc::clone(identity.installation()),
         machine: identity.machine().clone(),
         boot: identity.boot().to_owned(),
     })

@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -19,6 +20,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::time::sleep;
 
 use crate::{
+    installation::Installation,
     process::Abilities,
     room::{self, Full, Room},
 };
@@ -176,6 +178,7 @@ pub struct Identity {
     hostname: String,
     boot_id: String,
     incarnation: String,
+    installation: Arc<Installation>,
     pid: u32,
     labels: std::collections::BTreeMap<String, String>,
     cores: u32,
@@ -191,6 +194,10 @@ impl Identity {
             .into_owned();
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .context("failed to read the machine's boot id")?;
+        let boot_id = boot_id.trim().to_owned();
+        let machine = orchestra_config::machine_id(state)?;
+        let installation = Installation::of(&state.worker(), &machine, &boot_id)
+            .context("failed to find out whether this directory is a copy")?;
         Ok(Self {
             id: orchestra_config::worker_id(&state.worker())?,
             name: config
@@ -198,9 +205,10 @@ impl Identity {
                 .name
                 .clone()
                 .unwrap_or_else(|| hostname.clone()),
-            machine: orchestra_config::machine_id(state)?,
+            machine,
             hostname,
-            boot_id: boot_id.trim().to_owned(),
+            boot_id,
+            installation: Arc::new(installation),
             incarnation: uuid::Uuid::new_v4().to_string(),
             pid: std::process::id(),
             labels: config.worker.labels.clone(),
@@ -238,6 +246,12 @@ impl Identity {
             disk_free_bytes: room.free,
             isolation: ISOLATION.to_owned(),
         }
+    }
+
+    /// This installation.
+    #[must_use]
+    pub fn installation(&self) -> &Arc<Installation> {
+        &self.installation
     }
 
     /// This boot of the machine.

@@ -27,6 +27,7 @@ pub mod gc;
 mod ground;
 mod housekeeping;
 mod identity;
+mod installation;
 mod interim;
 mod join;
 mod meter;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "whole/copies.rs"]
+mod copies;
 #[path = "whole/ground.rs"]
 mod ground;
 mod harness;

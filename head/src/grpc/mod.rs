@@ -29,6 +29,7 @@ mod session;
 mod status;
 mod stream;
 mod submit;
+mod twins;
 mod watch;
 mod watches;
 mod wire;
@@ -53,6 +54,7 @@ pub use flood::Room;
 pub use garbage::Sessions;
 pub use interims::Interims;
 pub use server::serve;
+pub use twins::Twins;
 pub use watches::Watches;
 
 /// What all services share.
@@ -89,6 +91,8 @@ pub struct Services {
     pub interims: Interims,
     /// The sessions of attached workers, for what people ask of them.
     pub sessions: Sessions,
+    /// Which installations the attached workers are.
+    pub twins: Twins,
     /// How many streams may be watched.
     pub watches: Watches,
 }

@@ -19,7 +19,7 @@ use orchestra_types::{
     WorkerId, limits, runner::WorkerInfo,
 };
 use prost::Message;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::Streaming;
 
 use super::{
@@ -29,6 +29,7 @@ use super::{
     outgoing::{self, message},
     status::{self, Result},
     stream::Answers,
+    twins::Attached,
 };
 use crate::{engine::Attachment, security};
 
@@ -46,6 +47,8 @@ pub(super) async fn run(
 ) -> Result<()> {
     let hello = hello(&peer, &mut inbound).await?;
     let worker = hello.info.id.clone();
+    Box::pin(admit(&services, &hello)).await?;
+    let (installation, hostname) = (hello.installation, hello.info.hostname.clone());
     let (held_count, collects_garbage) = (hello.held.len(), hello.collects_garbage);
     let attaching = services
         .engine
@@ -60,6 +63,16 @@ pub(super) async fn run(
         worker: worker.clone(),
     };
     services.addresses.note(worker.clone(), peer.address);
+    let now = Instant::now();
+    let attached = Attached {
+        connection,
+        installation,
+        hostname,
+        since: now,
+        heard: now,
+        asked_for: 0,
+    };
+    services.twins.attached(&worker, attached);
     let reader = Reader {
         services: &services,
         connection,
@@ -79,6 +92,17 @@ pub(super) async fn run(
     ended
 }
 
+/// Refuses a copy of a worker that is there.
+async fn admit(services: &Services, hello: &Hello) -> Result<()> {
+    let worker = &hello.info.id;
+    let admitted = services.twins.admit(worker, &hello.installation).await;
+    admitted.map_err(|twin| {
+        let (refused, attached) = (&hello.info.hostname, &twin.hostname);
+        tracing::warn!(%worker, refused, attached, "a copy of a worker was refused");
+        status::twin(&twin)
+    })
+}
+
 /// Tells the engine of the end of a stream, however it ends.
 struct Detach {
     services: Arc<Services>,
@@ -92,6 +116,7 @@ impl Drop for Detach {
         tracing::info!(%worker, connection = connection.0, "worker detached");
         self.services.interims.detached(connection);
         self.services.sessions.detached(&worker, connection);
+        self.services.twins.detached(&worker, connection);
         let engine = self.services.engine.clone();
         self.services.tracker.spawn(async move {
             // A stopped engine needs not be told.
@@ -106,6 +131,7 @@ struct Hello {
     held: Vec<Held>,
     first_unacked: u64,
     collects_garbage: bool,
+    installation: String,
 }
 
 async fn hello(peer: &Peer, inbound: &mut Streaming<v1::WorkerMessage>) -> Result<Hello> {
@@ -133,11 +159,15 @@ fn read_hello(hello: v1::Hello) -> std::result::Result<Hello, Refused> {
         let started = held.started;
         Ok(Held { attempt, started })
     });
+    if hello.installation.len() > limits::NAME_BYTES_MAX {
+        return Err(Refused::new("installation", "is too long"));
+    }
     Ok(Hello {
         info: info.try_into()?,
         held: held.collect::<std::result::Result<_, _>>()?,
         first_unacked: hello.first_unacked_report,
         collects_garbage: hello.collects_garbage,
+        installation: hello.installation,
     })
 }
 
@@ -158,6 +188,7 @@ impl Reader<'_> {
     }
 
     async fn take(&self, message: v1::WorkerMessage) -> Result<()> {
+        self.services.twins.heard(self.worker, self.connection);
         let Some(body) = message.body else {
             // A newer worker may say what we do not know.
             tracing::debug!(worker = %self.worker, "unknown message passed over");

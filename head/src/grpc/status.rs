@@ -13,6 +13,7 @@ use orchestra_types::{
 };
 use tonic::Status;
 
+use super::twins::Twin;
 use crate::{
     blobs, context, disk,
     engine::{AskError, ReadError, Stopped},
@@ -192,6 +193,16 @@ pub(super) fn flood() -> Status {
     Status::resource_exhausted(
         "the head takes in as much as it can; nothing was submitted, try again in a moment",
     )
+}
+
+/// A worker's identity is in use by another installation.
+pub(super) fn twin(twin: &Twin) -> Status {
+    Status::already_exists(format!(
+        "another worker uses this identity, on host {} and attached for {} s: this state directory is a copy of \
+         its one; join again with a fresh directory, `orchestra-worker join --token … --state DIR`",
+        twin.hostname,
+        twin.attached_for.as_secs()
+    ))
 }
 
 /// The head ended a worker's stream, which may come back.

@@ -142,6 +142,16 @@ impl Worker {
         id: &str,
         held: &[(v1::AttemptId, bool)],
     ) -> Result<Self, tonic::Status> {
+        Self::try_attach_installed(head, id, held, "").await
+    }
+
+    /// Attaches as the installation that is told.
+    pub async fn try_attach_installed(
+        head: &Head,
+        id: &str,
+        held: &[(v1::AttemptId, bool)],
+        installation: &str,
+    ) -> Result<Self, tonic::Status> {
         let (up, messages) = mpsc::channel(64);
         let hello = v1::Hello {
             worker: Some(info(id)),
@@ -154,6 +164,7 @@ impl Worker {
                 .collect(),
             first_unacked_report: 0,
             collects_garbage: false,
+            installation: installation.to_owned(),
         };
         up.send(message(worker_message::Body::Hello(hello)))
             .await
@@ -185,6 +196,21 @@ impl Worker {
         };
         let reports = message(worker_message::Body::Reports(reports));
         self.up.send(reports).await.unwrap();
+    }
+
+    /// Is heard again and again until something has happened.
+    pub async fn beat_until(&mut self, happened: impl Future<Output = ()>) {
+        let beats = async {
+            loop {
+                let beat = worker_message::Body::Heartbeat(v1::Heartbeat { time_ms: 1 });
+                self.up.send(message(beat)).await.unwrap();
+                self.next().await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = happened => {}
+            () = beats => {}
+        }
     }
 
     /// Waits for the acknowledgement of a report.

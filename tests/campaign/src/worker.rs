@@ -136,6 +136,7 @@ impl Worker {
             held: held.collect(),
             first_unacked_report: if waits { acked + 1 } else { 0 },
             collects_garbage: false,
+            installation: String::new(),
         }
     }
 

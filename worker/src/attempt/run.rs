@@ -25,6 +25,7 @@ use crate::{
     clock, disk,
     events::{self, Cause, Journal, Pushed},
     ground::Ground,
+    installation::Installation,
     interim::Interims,
     meter::Meters,
     ports::{Lease, Ports},
@@ -73,6 +74,8 @@ pub struct Shared {
     pub nursery: Nursery,
     /// The worker's own environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// Whether what is found here is this worker's.
+    pub installation: Arc<Installation>,
     /// The machine that in-place work must be on.
     pub machine: MachineId,
     /// This boot of the machine.
@@ -203,12 +206,15 @@ pub async fn run(
     shared: Arc<Shared>,
     id: AttemptId,
     begin: Begin,
-    control: Control,
+    mut control: Control,
 ) -> Result<(), Error> {
     let files = match &begin {
         Begin::Ordered(_) => shared.files(id),
         Begin::Found(_) => shared.files_begun(id),
     };
+    if let Begin::Found(_) = begin {
+        ours(&shared, &mut control).await?;
+    }
     let (order, phase, ports) = match begin {
         Begin::Ordered(start) => {
             let order = accept(&files, id, &shared.boot, *start).await?;
@@ -227,6 +233,18 @@ pub async fn run(
     let mut attempt = Attempt::open(shared, id, files, order, control)?;
     attempt.ports = ports;
     attempt.finish_phases(phase).instrument(span).await
+}
+
+/// Waits until what was found is known to be this worker's: it may be a copy of what another one has, and
+/// its agent would run twice.
+async fn ours(shared: &Shared, control: &mut Control) -> Result<(), Error> {
+    let ends = |reason: &Option<StopReason>| {
+        matches!(reason, Some(StopReason::Shutdown | StopReason::Groundless))
+    };
+    tokio::select! {
+        () = shared.installation.admitted() => Ok(()),
+        _ = control.stop.wait_for(ends) => Err(Error::Left),
+    }
 }
 
 /// Gives an attempt back that was not begun. Runs until the head has acknowledged it, so that the

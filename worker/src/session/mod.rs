@@ -11,7 +11,7 @@ mod backoff;
 mod pace;
 mod stream;
 
-use std::{thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use orchestra_types::runner::WorkerInfo;
 use tokio::{
@@ -20,7 +20,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{bulk::Target, fleet, housekeeping, interim::Interims, meter::Meters, spool};
+use crate::{
+    bulk::Target, fleet, housekeeping, installation::Installation, interim::Interims,
+    meter::Meters, spool,
+};
 use backoff::Backoff;
 use pace::Pace;
 
@@ -36,6 +39,9 @@ pub enum Error {
     /// The stream broke or was refused.
     #[error("the control stream ended: {}", .0.message())]
     Stream(Box<tonic::Status>),
+    /// Another installation has the worker's identity, as the head says.
+    #[error("the head refused this worker: {0}")]
+    Twin(String),
     /// The head ended it in order.
     #[error("the head ended the control stream")]
     Ended,
@@ -69,6 +75,10 @@ pub struct Session {
     pub target: Target,
     /// The worker as it describes itself; every change is sent.
     pub info: watch::Receiver<WorkerInfo>,
+    /// Which installation this is.
+    pub installation: Arc<Installation>,
+    /// Whether the head has welcomed this process before.
+    pub welcomed: bool,
     /// The reports.
     pub spool: spool::Handle,
     /// The attempts.
@@ -83,39 +93,55 @@ pub struct Session {
     pub stop: CancellationToken,
 }
 
-/// Starts the session's thread. The receiver says when it has ended.
-pub fn start(session: Session) -> std::io::Result<oneshot::Receiver<()>> {
+/// A session that was started.
+#[derive(Debug)]
+pub struct Started {
+    /// Says when it has ended.
+    pub ended: oneshot::Receiver<()>,
+    /// Says why it ended of itself: nothing that it could wait for lets this worker in.
+    pub refused: oneshot::Receiver<Error>,
+}
+
+/// Starts the session's thread.
+pub fn start(mut session: Session) -> std::io::Result<Started> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let (done, ended) = oneshot::channel();
+    let (refuse, refused) = oneshot::channel();
     thread::Builder::new()
         .name("session".to_owned())
         .spawn(move || {
-            runtime.block_on(session.run());
+            // IMPORTANT: before the session is dropped, which ends the fleet as if there were no more to do.
+            if let Err(error) = runtime.block_on(session.run()) {
+                refuse.send(error).unwrap_or_default();
+            }
             // The daemon may have stopped waiting for it.
             done.send(()).unwrap_or_default();
         })?;
-    Ok(ended)
+    Ok(Started { ended, refused })
 }
 
 impl Session {
-    async fn run(self) {
+    async fn run(&mut self) -> Result<(), Error> {
         let stop = self.stop.clone();
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.keep_connected() => {}
+            () = stop.cancelled() => Ok(()),
+            done = self.keep_connected() => done,
         }
     }
 
-    async fn keep_connected(mut self) {
+    async fn keep_connected(&mut self) -> Result<(), Error> {
         let mut backoff = Backoff::default();
         let mut pace = Pace::of(Duration::ZERO);
         loop {
             let began = tokio::time::Instant::now();
-            let error = stream::run(&mut self, &mut pace).await;
-            if matches!(error, Error::Stopping) {
-                return;
+            let error = stream::run(self, &mut pace).await;
+            match error {
+                Error::Stopping => return Ok(()),
+                // One that was welcomed before is no copy: it waits until the other one has gone.
+                Error::Twin(_) if !self.welcomed => return Err(error),
+                _ => {}
             }
             if began.elapsed() > GOOD_AFTER {
                 backoff = Backoff::default();

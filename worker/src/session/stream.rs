@@ -12,6 +12,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 
 use super::{
     Error, Session,
@@ -64,12 +65,18 @@ async fn attach(session: &mut Session, pace: &mut Pace) -> Result<(Outgoing, Inc
         let first = incoming.message().await?.and_then(|message| message.body);
         Ok::<_, Error>((first, incoming))
     };
-    let (first, incoming) = timeout(pace.welcome_within, attach)
-        .await
-        .map_err(|_| Error::Silent(pace.welcome_within))??;
+    let attached = timeout(pace.welcome_within, attach).await;
+    let (first, incoming) = match attached.map_err(|_| Error::Silent(pace.welcome_within))? {
+        Err(Error::Stream(status)) if status.code() == Code::AlreadyExists => {
+            return Err(Error::Twin(status.message().to_owned()));
+        }
+        attached => attached?,
+    };
     let Some(head_message::Body::Welcome(welcome)) = first else {
         return Err(Error::Protocol("the first message is not a welcome"));
     };
+    session.welcomed = true;
+    session.installation.admit();
     *pace = Pace::of(Duration::from_millis(welcome.lease_ms));
     outgoing.within = pace.unanswered();
     on_welcome(session, *welcome).await?;
@@ -92,6 +99,7 @@ async fn hello(session: &mut Session) -> Result<v1::Hello, Error> {
             .collect(),
         first_unacked_report: progress.acked + 1,
         collects_garbage: true,
+        installation: session.installation.value().to_owned(),
     })
 }
 

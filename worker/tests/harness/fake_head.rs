@@ -240,6 +240,10 @@ impl Fleet for Service {
         let Some(worker_message::Body::Hello(hello)) = first else {
             return Err(Status::invalid_argument("hello comes first"));
         };
+        let known = self.seen().hellos.last().map(|h| h.installation.clone());
+        if known.is_some_and(|known| known != hello.installation) {
+            return Err(Status::already_exists("another worker uses this identity"));
+        }
         let (orders, outgoing) = mpsc::channel(64);
         let welcome = Box::new(v1::Welcome {
             cluster: "test".to_owned(),
