@@ -124,7 +124,8 @@ pub(crate) struct RunArgs {
 pub(crate) struct JoinArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
-    /// The head's address [default: the one in the token].
+    /// The head's address [default: the one in the token]. A machine that has joined takes another one
+    /// when it reaches its head there.
     #[arg(long, value_name = "HOST:PORT")]
     pub head: Option<String>,
     /// The token. It is a secret and can be used once; a machine that has joined needs none.

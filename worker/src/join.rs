@@ -1,7 +1,7 @@
 //! Joins a cluster: the key is made here and never leaves this machine; the head is known by the
 //! CA fingerprint in the token before anything is sent to it.
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{fs, io, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use orchestra_config::durable;
@@ -22,6 +22,8 @@ use crate::{
 
 /// Holds the head's address, beside the certificate.
 const ENDPOINT_FILE: &str = "endpoint";
+/// What a member is told.
+const JOINED: &str = "This machine has joined the cluster already";
 /// How long the head may take to answer.
 const ENROL_WITHIN: Duration = Duration::from_secs(30);
 
@@ -35,9 +37,12 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
         .make()
         .with_context(|| format!("failed to make `{}`", state.path().display()))?;
     let home = Home::lock(&dir)?;
-    match plan(member_of(&dir.join("pki"))?, &args.token)? {
+    let pki = dir.join("pki");
+    match plan(member_of(&pki)?, args.head.as_deref(), &args.token)? {
         Plan::Enrol(token) => join(&args, &token, &dir)?,
-        Plan::Member => eprintln!("This machine has joined the cluster already."),
+        Plan::Member => eprintln!("{JOINED}."),
+        Plan::Elsewhere { member, head } => move_to(&member, &head, &pki)?,
+        Plan::OtherCluster { member } => return Err(belongs_elsewhere(&member, &pki)),
     }
     drop(home);
     if !args.only {
@@ -64,40 +69,113 @@ fn next(me: &SelfCommand, state: &Path, name: Option<&str>) -> String {
 #[derive(Debug)]
 enum Plan {
     Enrol(JoinToken),
-    /// There is a certificate of the token's cluster, or of any cluster when there is no token.
+    /// It is a member of the cluster that is meant, whose head is where it is said to be.
     Member,
+    /// It is a member, and the head is said to be here now.
+    Elsewhere {
+        member: Member,
+        head: String,
+    },
+    /// It is a member of another cluster than the token's.
+    OtherCluster {
+        member: Member,
+    },
 }
 
-fn plan(member_of: Option<Digest>, token: &str) -> Result<Plan, ParseTokenError> {
-    if member_of.is_some() && token.trim().is_empty() {
-        return Ok(Plan::Member);
+/// The cluster that this machine belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Member {
+    /// Its CA.
+    ca: Digest,
+    /// Where its head is.
+    head: String,
+}
+
+fn plan(member: Option<Member>, head: Option<&str>, token: &str) -> Result<Plan, ParseTokenError> {
+    let Some(member) = member else {
+        return Ok(Plan::Enrol(token.parse()?));
+    };
+    let token: Option<JoinToken> = match token.trim() {
+        "" => None,
+        token => Some(token.parse()?),
+    };
+    if token
+        .as_ref()
+        .is_some_and(|token| token.ca_fingerprint != member.ca)
+    {
+        return Ok(Plan::OtherCluster { member });
     }
-    let token: JoinToken = token.parse()?;
-    Ok(if member_of == Some(token.ca_fingerprint) {
-        Plan::Member
-    } else {
-        Plan::Enrol(token)
+    let said = head.or(token.as_ref().map(|token| token.head.as_str()));
+    Ok(match said {
+        Some(head) if head != member.head => Plan::Elsewhere {
+            head: head.to_owned(),
+            member,
+        },
+        Some(_) | None => Plan::Member,
     })
 }
 
-/// The CA of the cluster that this machine belongs to.
-fn member_of(pki: &Path) -> anyhow::Result<Option<Digest>> {
+/// The cluster that this machine belongs to, if it has joined one.
+fn member_of(pki: &Path) -> anyhow::Result<Option<Member>> {
+    let endpoint = pki.join(ENDPOINT_FILE);
     // The endpoint is written last.
-    if !pki.join(ENDPOINT_FILE).exists() {
-        return Ok(None);
-    }
-    Ok(Credentials::load(pki)?.ca_fingerprint())
+    let head = match fs::read_to_string(&endpoint) {
+        Ok(head) => head.trim().to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(error).with_context(|| format!("failed to read `{}`", endpoint.display()));
+        }
+    };
+    let ca = Credentials::load(pki)?.ca_fingerprint();
+    Ok(ca.map(|ca| Member { ca, head }))
+}
+
+/// Notes that the head of this machine's cluster is somewhere else now, if it is.
+fn move_to(member: &Member, head: &str, pki: &Path) -> anyhow::Result<()> {
+    let found = runtime()?.block_on(client::connect_pinned(head, member.ca));
+    found.map_err(|error| {
+        let context = format!(
+            "this machine has joined a cluster already, whose head was at {}; failed to reach that head at {head}; {}",
+            member.head,
+            error.advice()
+        );
+        anyhow::Error::new(error).context(context)
+    })?;
+    save_endpoint(pki, head)?;
+    eprintln!("{JOINED}; its head is at {head} from now on.");
+    Ok(())
+}
+
+fn belongs_elsewhere(member: &Member, pki: &Path) -> anyhow::Error {
+    anyhow::anyhow!(
+        "this machine belongs to another cluster than the token, to the one whose head is at {} (CA {}); give the new one a \
+         directory of its own with `--state DIR`; if it is the same cluster, restored without its keys, move `{}` away \
+         and join again",
+        member.head,
+        member.ca,
+        pki.display()
+    )
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the async runtime")
+}
+
+fn save_endpoint(pki: &Path, head: &str) -> anyhow::Result<()> {
+    let endpoint = pki.join(ENDPOINT_FILE);
+    let line = format!("{head}\n");
+    durable::write(&endpoint, line.as_bytes(), durable::Access::Private)
+        .with_context(|| format!("failed to write `{}`", endpoint.display()))
 }
 
 fn join(args: &JoinArgs, token: &JoinToken, dir: &Path) -> anyhow::Result<()> {
     let head = args.head.as_ref().unwrap_or(&token.head);
     let worker = orchestra_config::worker_id(dir)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("failed to start the async runtime")?;
     let pki = dir.join("pki");
-    let cluster = runtime.block_on(enrol(token, &args.token, head, &worker, &pki))?;
+    let cluster = runtime()?.block_on(enrol(token, &args.token, head, &worker, &pki))?;
     eprintln!("Joined cluster {cluster} at {head} as worker {worker}.");
     Ok(())
 }
@@ -153,13 +231,7 @@ async fn enrol(
         key_pem: key.serialize_pem(),
     };
     credentials.save(pki)?;
-    let endpoint = pki.join(ENDPOINT_FILE);
-    durable::write(
-        &endpoint,
-        format!("{head}\n").as_bytes(),
-        durable::Access::Private,
-    )
-    .with_context(|| format!("failed to write `{}`", endpoint.display()))?;
+    save_endpoint(pki, head)?;
     Ok(enrolled.cluster)
 }
 
@@ -194,18 +266,50 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_machine_that_has_joined_needs_no_token_and_uses_up_none() {
-        let member = Some(Digest([7; 32]));
-        assert!(matches!(plan(member, ""), Ok(Plan::Member)));
-        assert!(matches!(plan(member, &token()), Ok(Plan::Member)));
+    fn member(ca: u8) -> Option<Member> {
+        Some(Member {
+            ca: Digest([ca; 32]),
+            head: "10.0.0.1:7117".to_owned(),
+        })
     }
 
     #[test]
-    fn a_new_machine_and_one_of_another_cluster_join() {
-        assert!(matches!(plan(None, &token()), Ok(Plan::Enrol(_))));
-        let other = Some(Digest([1; 32]));
-        assert!(matches!(plan(other, &token()), Ok(Plan::Enrol(_))));
-        assert!(plan(None, "").is_err() && plan(other, "nonsense").is_err());
+    fn a_machine_that_has_joined_needs_no_token_and_uses_up_none() {
+        for token in [String::new(), token()] {
+            for head in [None, Some("10.0.0.1:7117")] {
+                let plan = plan(member(7), head, &token);
+                assert!(matches!(plan, Ok(Plan::Member)), "{plan:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_machine_joins_with_a_token() {
+        assert!(matches!(plan(None, None, &token()), Ok(Plan::Enrol(_))));
+        assert!(plan(None, None, "").is_err());
+        assert!(plan(member(7), None, "nonsense").is_err());
+    }
+
+    #[test]
+    fn a_head_at_another_address_must_be_found_there() {
+        for token in [String::new(), token()] {
+            let plan = plan(member(7), Some("10.0.0.2:7117"), &token);
+            let Ok(Plan::Elsewhere { head, .. }) = plan else {
+                panic!("{plan:?}");
+            };
+            assert_eq!(head, "10.0.0.2:7117");
+        }
+    }
+
+    #[test]
+    fn a_member_of_another_cluster_is_refused_with_what_it_belongs_to_and_what_to_do() {
+        let plan = plan(member(1), Some("10.0.0.2:7117"), &token());
+        let Ok(Plan::OtherCluster { member }) = plan else {
+            panic!("{plan:?}");
+        };
+        let error = belongs_elsewhere(&member, Path::new("/s/worker/pki")).to_string();
+        assert!(error.contains("10.0.0.1:7117"), "{error}");
+        assert!(error.contains(&"01".repeat(32)), "{error}");
+        assert!(error.contains("--state"), "{error}");
     }
 }

@@ -7,6 +7,8 @@ mod copies;
 #[path = "whole/ground.rs"]
 mod ground;
 mod harness;
+#[path = "whole/joins.rs"]
+mod joins;
 #[path = "whole/salvage.rs"]
 mod salvage;
 

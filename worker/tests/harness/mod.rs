@@ -5,6 +5,7 @@ mod pki;
 mod worker;
 
 pub use fake_head::FakeHead;
+pub use pki::Pki;
 pub use worker::Worker;
 
 use std::time::{Duration, Instant};
