@@ -95,7 +95,7 @@ fn keeps_house() -> anyhow::Result<()> {
         drop(neighbour);
         connected(cluster, 1)?;
         let away = cluster.ctl(&gc)?;
-        away.complains(&["is not connected", "ctl workers"])?;
+        away.complains(&["worker `far` is not connected", "ctl workers"])?;
         let unknown = cluster.ctl(&["workers", "gc", "fat"])?;
         unknown.complains(&["there is no worker `fat`", "far"])?;
         Ok(())

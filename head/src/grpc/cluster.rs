@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use orchestra_core::{AgentState, AgentView, Availability, Link, State, WorkerView};
+use orchestra_core::{AgentState, AgentView, Availability, Link, Reply, State, WorkerView};
 use orchestra_proto::{Refused, convert, v1};
-use orchestra_types::{AttemptId, Priority, TaskStatus, Timestamp, WorkerId, limits};
+use orchestra_types::{
+    AttemptId, Priority, TaskStatus, Timestamp, WorkerId, limits, runner::WorkerInfo,
+};
 
 use super::{
     Services,
@@ -111,13 +113,39 @@ pub(super) async fn find_worker(services: &Services, id: &WorkerId) -> Result<v1
     found.ok_or_else(|| status::no_worker(id))
 }
 
+/// What people call a worker: its name, with its id where several have that name.
+pub(super) async fn called(services: &Services, id: &WorkerId) -> String {
+    let named = id.clone();
+    let read = services.engine.read(move |view| {
+        let known: Vec<_> = view.core.workers().map(|worker| worker.info).collect();
+        Ok(name_among(&named, &known))
+    });
+    read.await.unwrap_or_else(|_| id.to_string())
+}
+
+fn name_among(id: &WorkerId, known: &[&WorkerInfo]) -> String {
+    let Some(found) = known.iter().find(|info| info.id == *id) else {
+        return id.to_string();
+    };
+    let alike = known.iter().filter(|info| info.name == found.name);
+    match alike.count() {
+        1 => format!("`{}`", found.name),
+        _ => format!("`{}` ({id})", found.name),
+    }
+}
+
 pub(super) async fn remove_worker(
     services: &Services,
     request: v1::RemoveWorkerRequest,
 ) -> Result<v1::RemoveWorkerResponse> {
     let id: WorkerId = convert::name("worker", &request.worker).map_err(|e| status::refused(&e))?;
-    let reply = services.engine.remove_worker(id).await;
-    let id = status::worker_done(reply.map_err(status::asked)?)?;
+    let reply = services.engine.remove_worker(id.clone()).await;
+    let id = match reply.map_err(status::asked)? {
+        Reply::RemoveRefused(why) => {
+            return Err(status::remove_refused(&called(services, &id).await, &why));
+        }
+        reply => status::worker_done(reply)?,
+    };
     tracing::info!(worker = %id, "worker removed");
     Ok(v1::RemoveWorkerResponse {})
 }
@@ -200,4 +228,29 @@ pub(super) fn shutdown(services: &Services, now: bool) {
 
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(id: &str, name: &str) -> WorkerInfo {
+        let info = v1::WorkerInfo {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            machine: "m-1".to_owned(),
+            ..v1::WorkerInfo::default()
+        };
+        info.try_into().unwrap()
+    }
+
+    #[test]
+    fn a_worker_is_called_by_its_name_and_by_its_id_where_several_have_that_name() {
+        let known = [info("1", "web"), info("2", "web"), info("3", "far")];
+        let known: Vec<_> = known.iter().collect();
+        let called = |id: &str| name_among(&id.parse().unwrap(), &known);
+        assert_eq!(called("3"), "`far`");
+        assert_eq!(called("1"), "`web` (1)");
+        assert_eq!(called("4"), "4");
+    }
 }

@@ -178,24 +178,26 @@ pub(super) async fn collect(
     request: v1::CollectGarbageRequest,
 ) -> Result<v1::Garbage> {
     let id: WorkerId = convert::name("worker", &request.worker).map_err(|e| status::refused(&e))?;
-    let answered = match services.sessions.ask(&id, request.dry_run) {
+    let asked = services.sessions.ask(&id, request.dry_run);
+    let name = cluster::called(services, &id).await;
+    let answered = match asked {
         Ok(answered) => answered,
-        Err(NotAsked::Busy) => return Err(status::worker_busy(&id)),
-        Err(NotAsked::Old) => return Err(status::worker_old(&id)),
+        Err(NotAsked::Busy) => return Err(status::worker_busy(&name)),
+        Err(NotAsked::Old) => return Err(status::worker_old(&name)),
         Err(NotAsked::Away) => {
             cluster::find_worker(services, &id).await?;
-            return Err(status::worker_away(&id));
+            return Err(status::worker_away(&name));
         }
     };
     match timeout(ANSWERED_WITHIN, answered).await {
-        Ok(Ok(Err(why))) => Err(status::worker_failed(&id, &why)),
+        Ok(Ok(Err(why))) => Err(status::worker_failed(&name, &why)),
         Ok(Ok(Ok(garbage))) => {
             let dry_run = request.dry_run;
             tracing::info!(worker = %id, dry_run, bytes = garbage.bytes, "garbage collected");
             Ok(garbage)
         }
-        Ok(Err(_)) => Err(status::worker_left(&id)),
-        Err(_) => Err(status::worker_silent(&id, ANSWERED_WITHIN)),
+        Ok(Err(_)) => Err(status::worker_left(&name)),
+        Err(_) => Err(status::worker_silent(&name, ANSWERED_WITHIN)),
     }
 }
 

@@ -276,42 +276,42 @@ pub(super) fn no_worker(id: &WorkerId) -> Status {
 }
 
 /// A worker has no session.
-pub(super) fn worker_away(id: &WorkerId) -> Status {
+pub(super) fn worker_away(name: &str) -> Status {
     Status::failed_precondition(format!(
-        "worker {id} is not connected; `ctl workers` shows since when"
+        "worker {name} is not connected; `ctl workers` shows since when"
     ))
 }
 
 /// A worker is asked already.
-pub(super) fn worker_busy(id: &WorkerId) -> Status {
+pub(super) fn worker_busy(name: &str) -> Status {
     Status::resource_exhausted(format!(
-        "worker {id} is still at what it was asked before; try again later"
+        "worker {name} is still at what it was asked before; try again later"
     ))
 }
 
 /// A worker does not know what it is asked for.
-pub(super) fn worker_old(id: &WorkerId) -> Status {
+pub(super) fn worker_old(name: &str) -> Status {
     Status::failed_precondition(format!(
-        "worker {id} has an older version, which cannot be asked for that; update it"
+        "worker {name} has an older version, which cannot be asked for that; update it"
     ))
 }
 
 /// A worker could not do it.
-pub(super) fn worker_failed(id: &WorkerId, why: &str) -> Status {
-    Status::aborted(format!("worker {id}: {why}; its log has more"))
+pub(super) fn worker_failed(name: &str, why: &str) -> Status {
+    Status::aborted(format!("worker {name}: {why}; its log has more"))
 }
 
 /// A worker's session ended before it answered.
-pub(super) fn worker_left(id: &WorkerId) -> Status {
+pub(super) fn worker_left(name: &str) -> Status {
     Status::aborted(format!(
-        "the connection to worker {id} ended before it answered; ask again"
+        "the connection to worker {name} ended before it answered; ask again"
     ))
 }
 
 /// A worker does not answer.
-pub(super) fn worker_silent(id: &WorkerId, within: Duration) -> Status {
+pub(super) fn worker_silent(name: &str, within: Duration) -> Status {
     Status::aborted(format!(
-        "worker {id} did not answer within {} min; it may still be at it",
+        "worker {name} did not answer within {} min; it may still be at it",
         within.as_secs() / 60
     ))
 }
@@ -321,7 +321,6 @@ pub(super) fn worker_done(reply: Reply) -> Result<WorkerId> {
     match reply {
         Reply::WorkerDone(id) => Ok(id),
         Reply::NoWorker(id) => Err(no_worker(&id)),
-        Reply::RemoveRefused(why) => Err(remove_refused(&why)),
         _ => Err(internal("the engine answered another question")),
     }
 }
@@ -434,13 +433,14 @@ fn retry_refused(why: RetryRefused) -> Status {
     })
 }
 
-fn remove_refused(why: &RemoveRefused) -> Status {
+/// A worker that stays listed.
+pub(super) fn remove_refused(name: &str, why: &RemoveRefused) -> Status {
     Status::failed_precondition(match why {
-        RemoveRefused::Connected(id) => {
-            format!("worker {id} is connected; stop it there first (`ctl stop`)")
+        RemoveRefused::Connected(_) => {
+            format!("worker {name} is connected; stop it there first (`ctl stop`)")
         }
-        RemoveRefused::Holds(id, attempts) => format!(
-            "worker {id} may come back to what it runs (attempts: {attempts}); they are given up when its \
+        RemoveRefused::Holds(_, attempts) => format!(
+            "worker {name} may come back to what it runs (attempts: {attempts}); they are given up when its \
              lease is over, try again then"
         ),
     })
