@@ -28,6 +28,11 @@ const TREES_MAX: usize = 16;
 /// Longest text of the two.
 const TEXT_BYTES_MAX: u64 = 16 * 1024;
 const TREES: &str = ".git/worktrees";
+/// Of each of them: 256 MiB, and 1 GiB in all.
+const SIZES: Sizes = Sizes {
+    total: 1024 * 1024 * 1024,
+    ..Sizes::KEPT
+};
 
 /// A work tree beside the agent's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,7 +184,7 @@ impl Workspace {
             also: Vec::new(),
             nested: Nested::Skip,
             conflicts: Conflicts::Never,
-            sizes: Sizes::KEPT,
+            sizes: SIZES,
         }
         .run(&mut own)?;
         for text in own.into_list() {
