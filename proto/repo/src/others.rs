@@ -59,6 +59,8 @@ impl Workspace {
         let mut found = agent_refs::read(&root);
         found.unread.into_iter().for_each(|text| warnings.add(text));
         let trees = self.take_trees(&mut found.refs, tip, how, warnings)?;
+        // Of more than are kept, those first that are in no other form anywhere.
+        found.refs.sort_by_key(|r| !r.has_edits);
         Ok(Beside {
             refs: self.take_refs(&found.refs, tip, how, warnings)?,
             apart: self.apart(&trees)?,

@@ -422,6 +422,22 @@ fn a_work_tree_on_no_branch_is_kept_by_its_name_and_one_without_a_change_is_not(
 }
 
 #[test]
+fn of_many_branches_those_with_edits_are_kept() {
+    let user = world();
+    let task = user.start();
+    for number in 0..20 {
+        leave(&task, &format!("a{number:02}"), &format!("{number}.txt"));
+    }
+    git(task.dir(), &["worktree", "add", "-q", "../last", "-b", "z"]);
+    write(&task.area().join("last"), "edited.txt", "more\n");
+    let names = names(&task.collect());
+    assert!(
+        names.contains(&"orchestra/task_001-1-z".to_owned()),
+        "{names:?}"
+    );
+}
+
+#[test]
 fn a_work_tree_elsewhere_is_never_looked_into() {
     let user = world();
     let task = user.start();
