@@ -97,14 +97,8 @@ pub(crate) struct RunArgs {
     /// Directory of ca.pem, cert.pem and key.pem [default: worker/pki in the state directory].
     #[arg(long, value_name = "DIR")]
     pub credentials: Option<PathBuf>,
-    /// How many of a runner may run at once, as `claude:2,codex:1` [default: as configured, else as
-    /// many as there are slots].
-    #[arg(long, value_name = "NAME:N", value_delimiter = ',', value_parser = parse_agents)]
-    pub agents: Vec<AgentCount>,
-    /// How many agents may run at once in all [default: as configured, else the sum of --agents,
-    /// else 4].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub slots: Option<u32>,
+    #[command(flatten)]
+    pub capacity: Capacity,
     /// A name for people [default: as configured, else the host name].
     #[arg(long)]
     pub name: Option<String>,
@@ -120,6 +114,19 @@ pub(crate) struct RunArgs {
     pub own_session: bool,
 }
 
+/// How much runs at once.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Capacity {
+    /// How many of a runner may run at once, as `claude:2,codex:1` [default: as configured, else as
+    /// many as there are slots].
+    #[arg(long, value_name = "NAME:N", value_delimiter = ',', value_parser = parse_agents)]
+    pub agents: Vec<AgentCount>,
+    /// How many agents may run at once in all [default: as configured, else the sum of --agents,
+    /// else 4].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub slots: Option<u32>,
+}
+
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct JoinArgs {
     #[command(flatten)]
@@ -131,6 +138,8 @@ pub(crate) struct JoinArgs {
     /// The token. It is a secret and can be used once; a machine that has joined needs none.
     #[arg(long, env = "ORCHESTRA_TOKEN", hide_env_values = true)]
     pub token: String,
+    #[command(flatten)]
+    pub capacity: Capacity,
     /// A name for people [default: as configured, else the host name].
     #[arg(long)]
     pub name: Option<String>,
@@ -205,5 +214,21 @@ mod tests {
         for text in ["claude", "claude:", "claude:0", ":2", "claude:x", "a b:1"] {
             assert!(parse_agents(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_machine_may_say_how_much_it_takes_when_it_joins() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        let line = "w join --token x --slots 3 --agents claude:2";
+        let line = <Line as clap::Parser>::try_parse_from(line.split(' ')).unwrap();
+        let Some(Command::Join(join)) = line.args.command else {
+            panic!("another command");
+        };
+        assert_eq!(join.capacity.slots, Some(3));
+        assert_eq!(join.capacity.agents[0].count, 2);
     }
 }

@@ -8,7 +8,7 @@ use orchestra_telemetry::Format;
 use orchestra_types::runner::KNOWN_RUNNERS;
 
 use crate::{
-    args::{AgentCount, PlaceArgs, RunArgs, unknown_runner},
+    args::{AgentCount, Capacity, PlaceArgs, RunArgs, unknown_runner},
     bulk::Target,
     daemon::{self, Setup},
     self_command::SelfCommand,
@@ -36,9 +36,10 @@ pub fn run(args: RunArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
         config.worker.name.clone_from(&args.name);
     }
     config.worker.stop_within = args.stop_within.or(config.worker.stop_within);
-    let slots = args.slots.or(config.worker.slots);
-    let slots = slots.unwrap_or_else(|| slots_of(&args.agents));
-    limit(&mut config, &args.agents)?;
+    let Capacity { agents, slots } = args.capacity;
+    let slots = slots.or(config.worker.slots);
+    let slots = slots.unwrap_or_else(|| slots_of(&agents));
+    limit(&mut config, &agents)?;
     let target = Target {
         credentials: args
             .credentials
