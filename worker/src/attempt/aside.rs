@@ -216,6 +216,8 @@ mod tests {
         let id = "task_001.1".parse().unwrap();
         fs::create_dir_all(attempts.join("task_001.1")).unwrap();
         fs::create_dir_all(workspaces.join("task_001.1/src")).unwrap();
+        let line = r#"{"format":1,"attempt":"task_001.1","boot":"b","phase":"prepared"}"#;
+        fs::write(attempts.join("task_001.1/attempt.json"), line).unwrap();
         let files = Files::begun(&attempts, &workspaces, id);
         assert_eq!(files.workspace(), workspaces.join("task_001.1"));
         let aside = tmp.path().join("aside");

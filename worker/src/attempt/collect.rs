@@ -135,6 +135,9 @@ impl Job {
     }
 
     fn changes(&self) -> Result<Result<Changes, Failure>, Error> {
+        if let Err(failure) = self.require_own() {
+            return Ok(Err(failure));
+        }
         match &self.place {
             Place::Repository { .. } => {
                 make_dir(&self.files.results())?;
@@ -146,6 +149,7 @@ impl Job {
 
     /// What the agent, which runs still, has changed so far.
     pub(super) fn look(&self) -> Result<Manifest, Failure> {
+        self.require_own()?;
         match &self.place {
             Place::Repository { .. } => self
                 .workspace()
@@ -155,6 +159,22 @@ impl Job {
                 })
                 .map_err(|error| failed(chain(&error))),
             Place::InPlace { .. } | Place::Empty => Ok(self.scanned()?.manifest),
+        }
+    }
+
+    /// Refuses a directory that the agent has replaced by a link: what is behind that is none of its work.
+    fn require_own(&self) -> Result<(), Failure> {
+        if matches!(self.place, Place::InPlace { .. }) {
+            return Ok(());
+        }
+        let is_link = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+        let dirs = [self.files.area(), &self.directory];
+        match dirs.into_iter().find(|dir| is_link(dir)) {
+            None => Ok(()),
+            Some(dir) => Err(failed(format!(
+                "`{}` is a link now: the agent's directory was replaced",
+                dir.display()
+            ))),
         }
     }
 

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 use orchestra_types::{ArtifactKind, AttemptId};
 
+use super::record;
+
 /// Where the files of one attempt lie.
 #[derive(Clone, Debug)]
 pub struct Files {
@@ -48,13 +50,19 @@ impl Files {
     #[must_use]
     pub fn begun(attempts: &Path, workspaces: &Path, attempt: AttemptId) -> Self {
         let files = Self::new(attempts, workspaces, attempt);
-        match files.area.exists() && !files.workspace.exists() && files.dir.exists() {
-            true => Self {
+        match record::load(&files) {
+            Ok(Some(found)) if !found.has_area => Self {
                 workspace: files.area.clone(),
                 ..files
             },
-            false => files,
+            Ok(_) | Err(_) => files,
         }
+    }
+
+    /// Whether the agent's directory lies in one of the attempt.
+    #[must_use]
+    pub fn has_area(&self) -> bool {
+        self.area != self.workspace
     }
 
     /// All of it but the agent's directory.

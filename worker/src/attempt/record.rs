@@ -120,6 +120,8 @@ pub struct Found {
     pub phase: Phase,
     /// The boot of the machine in which it was; none where an earlier version wrote the file.
     pub boot: Option<String>,
+    /// Whether the agent's directory lies in one of the attempt, as this version makes it.
+    pub has_area: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -128,6 +130,8 @@ struct Record {
     attempt: AttemptId,
     #[serde(default)]
     boot: Option<String>,
+    #[serde(default)]
+    has_area: bool,
     #[serde(flatten)]
     phase: Phase,
 }
@@ -138,6 +142,7 @@ pub fn save(files: &Files, attempt: AttemptId, boot: &str, phase: &Phase) -> Res
         format: FORMAT,
         attempt,
         boot: Some(boot.to_owned()),
+        has_area: files.has_area(),
         phase: phase.clone(),
     };
     add(files, &record)
@@ -160,8 +165,13 @@ pub fn load(files: &Files) -> Result<Option<Found>, Error> {
             format: FORMAT,
             attempt: _,
             boot,
+            has_area,
             phase,
-        }) => Ok(Some(Found { phase, boot })),
+        }) => Ok(Some(Found {
+            phase,
+            boot,
+            has_area,
+        })),
         Some(_) | None => Err(Error::Malformed {
             path: files.record(),
         }),
@@ -267,8 +277,12 @@ mod tests {
         ];
         for phase in phases {
             save(&files, attempt, "boot", &phase).unwrap();
-            let boot = Some("boot".to_owned());
-            assert_eq!(load(&files).unwrap(), Some(Found { phase, boot }));
+            let found = Found {
+                phase,
+                boot: Some("boot".to_owned()),
+                has_area: true,
+            };
+            assert_eq!(load(&files).unwrap(), Some(found));
         }
     }
 
@@ -285,6 +299,7 @@ mod tests {
             format: FORMAT,
             attempt,
             boot: None,
+            has_area: false,
             phase: Phase::Prepared,
         };
         let text = serde_json::to_vec_pretty(&earlier).unwrap();

@@ -304,7 +304,12 @@ async fn accept(
 async fn find(files: &Files, boot: &str) -> Result<Option<(Order, Phase)>, Error> {
     let (files, boot) = (files.clone(), boot.to_owned());
     blocking(move || {
-        let Some(Found { phase, boot: of }) = record::load(&files)? else {
+        let Some(Found {
+            phase,
+            boot: of,
+            has_area: _,
+        }) = record::load(&files)?
+        else {
             return Ok(None);
         };
         let order = record::load_order(&files)?.try_into()?;

@@ -79,6 +79,53 @@ async fn what_an_agent_puts_beside_its_workspace_is_its_own_and_goes_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_in_the_place_of_a_workspace_is_never_followed() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let foreign = tempfile::tempdir().unwrap();
+    std::fs::write(foreign.path().join("key"), "foreign").unwrap();
+    let link = |up: &str| {
+        let to = foreign.path().display();
+        format!("printf work > kept.txt; cd {up}; mv task_00* x; ln -s {to} task_00$N.1")
+    };
+    // The agent's own directory, and the one around it.
+    for (task, line) in [(1, link("..")), (2, link("../.."))] {
+        let line = format!("N={task}; {line}");
+        let outcome = run(&head, task, &line).await;
+        assert_eq!(code(&outcome), "result_failed", "{outcome:?}");
+        let message = outcome.failure.clone().unwrap().message;
+        assert!(message.contains("is a link now"), "{message}");
+        assert_eq!(head.artifact(&outcome, "bundle"), None);
+        assert_eq!(paths(&head, &outcome), [""; 0]);
+    }
+    let kept = worker.file("aside/task_001.1/workspace/x/kept.txt");
+    let kept = || std::fs::read_to_string(&kept).ok();
+    let text = super::wait_for("it is put aside", kept, || worker.log()).await;
+    assert_eq!(text, "work");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_that_was_moved_is_not_looked_for_after_a_restart_either() {
+    let head = FakeHead::start().await;
+    let mut worker = Worker::start(&head);
+    let user = tempfile::tempdir().unwrap();
+    let place = place(&head, user.path());
+    let go = user.path().join("go");
+    let line = format!(
+        "echo w > r; cd ..; mv task_001.1 x; echo moved; while [ ! -e {} ]; do sleep 0.02; done",
+        go.display()
+    );
+    head.order(order::Body::Start(shell(1, &line, place, LONG)))
+        .await;
+    head.said(1, "moved").await;
+    worker.crash();
+    std::fs::write(go, "").unwrap();
+    worker.start_again();
+    let outcome = head.finished(1).await;
+    assert_eq!(code(&outcome), "result_failed", "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_workspace_that_cannot_be_collected_is_kept_and_named() {
     let head = FakeHead::start().await;
     let worker = Worker::start(&head);
