@@ -96,7 +96,7 @@ pub async fn apply(
     let Some(work) = work(task, how)? else {
         return beside(app, client, task, repo).await.map(Applied::Nothing);
     };
-    let checkout = checkout(app, &work.project, repo).await?;
+    let checkout = checkout(app, &work.project, &work.start, repo).await?;
     let dir = TempDir::with_prefix("ctl-")
         .or_failed(|| "failed to make a temporary directory".to_owned())?;
     let bundle = dir.path().join("bundle");
@@ -163,7 +163,9 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
 /// The branches beside the result of a task that changed no files.
 async fn beside(app: &App, client: &Client, task: &Task, repo: Option<&Path>) -> Result<Beside> {
     let bundle = task.attempt_of_result(None)?.artifact(ArtifactKind::Bundle);
-    let (Some(artifact), Some(project)) = (bundle, &task.project) else {
+    let (Some(artifact), Some(project), Workplace::Repository { commit: start, .. }) =
+        (bundle, &task.project, &task.place)
+    else {
         return Ok(Beside::default());
     };
     let dir = TempDir::with_prefix("ctl-")
@@ -178,7 +180,7 @@ async fn beside(app: &App, client: &Client, task: &Task, repo: Option<&Path>) ->
     {
         return Ok(Beside::default());
     }
-    let checkout = checkout(app, project, repo).await?;
+    let checkout = checkout(app, project, start, repo).await?;
     let writing = app.writing.clone();
     let put = blocking(move || match writing.begin() {
         Begin::Now => Ok(put_beside(&checkout, &bundle, id)),
@@ -226,11 +228,18 @@ fn outside(checkout: &Checkout, bundle: &Path, task: TaskId) -> Beside {
 }
 
 /// The checkout: the named one, else the one that the current directory is in if it is of the
-/// task's project, else the one that the task came from if that was on this machine.
-async fn checkout(app: &App, project: &Project, repo: Option<&Path>) -> Result<Checkout> {
+/// task's project, else the one that the task came from if that was on this machine. `start` is the
+/// snapshot that it started from.
+async fn checkout(
+    app: &App,
+    project: &Project,
+    start: &str,
+    repo: Option<&Path>,
+) -> Result<Checkout> {
     let machine = app.machine()?;
     let keep = app.state.directory(&project.id);
     let (repo, project) = (repo.map(Path::to_owned), project.clone());
+    let start = start.to_owned();
     blocking(move || {
         let of = |dir: &Path| -> Result<Option<Checkout>> {
             let failed = || format!("failed to look at `{}`", dir.display());
@@ -239,17 +248,17 @@ async fn checkout(app: &App, project: &Project, repo: Option<&Path>) -> Result<C
             if !is && was.id.as_str() != project.id {
                 return Ok(None);
             }
-            let kept = || -> Result<Option<Checkout>> {
-                let kept = Checkout::of_kept_directory(dir, &keep).or_failed(failed)?;
-                Ok(kept.map(|(checkout, _)| checkout))
-            };
-            // A directory that has become a repository since has what the task started from.
-            if let Some(kept) = if is { None } else { kept()? } {
-                return Ok(Some(kept));
+            let found = Checkout::discover(dir).or_failed(failed)?;
+            if was.id.as_str() != project.id {
+                return Ok(found);
             }
-            match Checkout::discover(dir).or_failed(failed)? {
-                Some(checkout) => Ok(Some(checkout)),
-                None => kept(),
+            // Where it was no repository then, what the task started from is kept beside it.
+            let kept = Checkout::of_kept_directory(dir, &keep).or_failed(failed)?;
+            match kept.map(|(checkout, _)| checkout) {
+                Some(kept) if found.is_none() || kept.has(&start).or_failed(failed)? => {
+                    Ok(Some(kept))
+                }
+                Some(_) | None => Ok(found),
             }
         };
         if let Some(dir) = repo {
@@ -311,9 +320,9 @@ fn put(
         How::Branch if may_write() => None,
         How::Branch => return Err(called_off()),
     };
-    let imported = has_branches
-        .then(|| import_branch(checkout, bundle, &work.branch, &work.attempts))
-        .transpose();
+    let imported = import_branch(checkout, bundle, &work.branch, &work.attempts);
+    // In a repository of ours it tells only what is there.
+    let imported = has_branches.then_some(imported).transpose();
     let beside = put_beside(checkout, bundle, work.task);
     let (branch, left_alone) = match (imported, how) {
         (Ok(made), _) => (made.map(|()| work.branch), None),

@@ -13,8 +13,8 @@ use orchestra_types::{MachineId, ProjectId, ProjectRef};
 use crate::{
     beneath::digest_of,
     error::{Error, IoContext, Result},
-    git::{Git, Input},
-    quarantine::Format,
+    git::{Git, Input, check_commit},
+    quarantine::{Format, has_commit},
 };
 
 /// Whose the repository of a checkout is.
@@ -203,6 +203,15 @@ impl Checkout {
 
     pub(crate) fn objects(&self) -> PathBuf {
         self.common_dir.join("objects")
+    }
+
+    /// Whether this commit is here.
+    ///
+    /// # Errors
+    /// When it is none, or git fails.
+    pub fn has(&self, commit: &str) -> Result<bool> {
+        check_commit(commit)?;
+        has_commit(&self.git(), commit)
     }
 
     pub(crate) fn format(&self) -> Format {
