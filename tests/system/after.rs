@@ -12,6 +12,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("a_chain_is_applied_one_after_the_other", step_by_step),
         Test::new("the_head_applies_a_chain_as_it_grows", grows),
         Test::new("a_chain_that_is_there_is_not_applied_in_parts", backwards),
+        Test::new("what_was_applied_elsewhere_is_not_here", elsewhere),
         Test::new("a_task_may_be_queued_when_a_part_is_applied", queued_later),
         Test::new("changes_that_conflict_are_left_out_and_told", conflict),
         Test::new(
@@ -120,6 +121,41 @@ fn backwards() -> anyhow::Result<()> {
             project.git(&["add", "-A"])?;
             project.git(&["commit", "-q", "--allow-empty", "-m", "both"])?;
         }
+        Ok(())
+    })
+}
+
+fn elsewhere() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        project.write("f", "1\n2\n3\n4\n5\n6\n7\n8\n9\n")?;
+        project.git(&["add", "f"])?;
+        project.git(&["commit", "-q", "-m", "lines"])?;
+        let other = Project::plain(&cluster.path("other"))?;
+        let from = project.dir().to_str().context("a plain path")?;
+        other.git(&["clone", "-q", from, "."])?;
+        let first = shell(cluster, &project, "sed -i s/1/ONE/ f", &[])?;
+        let second = shell(cluster, &project, "sed -i s/9/NINE/ f", &[&first])?;
+        cluster.succeeded(&second, Deadline::SOON)?;
+        apply(cluster, &project, &first)?;
+        // Another clone, with an edit of the same file: nothing is there yet.
+        other.write("f", "1\n2\n3\n4\nmine\n6\n7\n8\n9\n")?;
+        other.git(&["commit", "-q", "-am", "mine"])?;
+        let both = "ONE\n2\n3\n4\nmine\n6\n7\n8\nNINE\n";
+        let applied = apply(cluster, &other, &second)?.stdout;
+        ensure!(applied.contains("with the changes of"), "{applied}");
+        ensure!(other.read("f")? == both, "{}", other.read("f")?);
+        // The same one after taking it back, where the later one is a branch only.
+        other.git(&["checkout", "-q", "."])?;
+        let again = apply(cluster, &other, &first)?.stdout;
+        ensure!(!again.contains("there already"), "{again}");
+        ensure!(other.read("f")? == both.replace("NINE", "9"));
+        // Merged, it has both, whatever is applied.
+        other.git(&["checkout", "-q", "."])?;
+        other.git(&["merge", "-q", "--no-edit", &format!("orchestra/{second}")])?;
+        let merged = apply(cluster, &other, &first)?.stdout;
+        ensure!(merged.contains("there already"), "{merged}");
+        ensure!(other.read("f")? == both);
         Ok(())
     })
 }
@@ -246,6 +282,9 @@ fn directory() -> anyhow::Result<()> {
         }
         ensure!(project.read("new.txt")? == "one\ntwo\nthree\n");
         ensure!(project.read("notes.txt")? == "zero, edited\n");
+        let again = apply(cluster, &project, &second)?.stdout;
+        ensure!(again.contains("there already"), "{again}");
+        ensure!(project.read("new.txt")? == "one\ntwo\nthree\n");
         Ok(())
     })
 }
@@ -261,6 +300,10 @@ fn first_commit() -> anyhow::Result<()> {
             let first = shell(cluster, &project, PLAN, &[])?;
             cluster.succeeded(&first, Deadline::SOON)?;
             project.git(&["init", "-q"])?;
+            // Before there is a commit, too.
+            apply(cluster, &project, &first)?;
+            ensure!(project.read("new.txt")? == "one\n");
+            std::fs::remove_file(project.dir().join("new.txt"))?;
             project.git(&["add", "notes.txt"])?;
             project.git(&["commit", "-q", "-m", "first"])?;
             let second = shell(cluster, &project, IMPLEMENT, &[&first])?;

@@ -39,7 +39,7 @@ pub struct Change<'a> {
     pub start: &'a str,
     /// Changes of earlier tasks that it builds on. Those that are not in the work tree come with it.
     pub earlier: &'a [Earlier],
-    /// Whether it is known to have been applied: a later change that builds on it may be there, too.
+    /// Whether it is known to have been applied, by itself or as a part of a later one.
     pub applied: bool,
 }
 
@@ -137,9 +137,7 @@ pub fn apply_if(
         quarantine: &quarantine,
         change,
     };
-    if change.applied
-        && let Some(branch) = work.within()?
-    {
+    if let Some(branch) = work.within()? {
         return Ok(Applied {
             files: 0,
             was_in: vec![true; change.earlier.len()],

@@ -6,8 +6,9 @@ use crate::{
     error::{Error, Result},
     git::{Git, check_commit},
     manifest::{Raw, Renames, diff},
-    merge::contains,
+    merge::{Merge, contains, merge},
     quarantine::has_commit,
+    snapshot::commit_tree,
 };
 
 /// The change of an earlier task.
@@ -81,19 +82,30 @@ pub(crate) fn are_in(
     earlier.iter().zip(read).map(is_in).collect()
 }
 
-/// Whether each of its files is as the change has it or, if it is known to have been applied, at least
-/// other than before it: edited since, and not taken back.
+/// Whether each of its files is as the change has it or, if it is known to have been applied, was edited
+/// since: merged with what is there, it changes nothing, or only what is other than before it anyway.
 fn has_its_files(git: &Git, here: &str, earlier: &Earlier, files: &[Raw]) -> Result<bool> {
     let differs = |from: &str| -> Result<BTreeSet<Vec<u8>>, Error> {
         let files = diff(git, from, here, Renames::Ignore)?;
         Ok(files.into_iter().map(|file| file.path).collect())
     };
     let since = differs(&earlier.commit)?;
+    if files.iter().all(|file| !since.contains(&file.path)) {
+        return Ok(true);
+    }
     if !earlier.applied {
-        return Ok(files.iter().all(|file| !since.contains(&file.path)));
+        return Ok(false);
     }
     let (before, base) = (differs(&earlier.start)?, differs(&earlier.base)?);
     let is_edited = |path: &[u8]| before.contains(path) && base.contains(path);
     let is_in = |file: &Raw| !since.contains(&file.path) || is_edited(&file.path);
-    Ok(files.iter().all(is_in))
+    if !files.iter().all(is_in) {
+        return Ok(false);
+    }
+    // It may be the user's edits alone: of another clone, or of files that were taken back before.
+    let ours = commit_tree(git, here, &[&earlier.start], b"work tree\n")?;
+    Ok(match merge(git, &ours, &earlier.commit)? {
+        Merge::Tree(tree) => tree == here,
+        Merge::Conflict(_) => true,
+    })
 }

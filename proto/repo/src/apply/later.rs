@@ -5,6 +5,7 @@ use crate::{
     earlier::{self, Earlier},
     error::Result,
     git::records,
+    merge::contains,
     quarantine::has_commit,
 };
 
@@ -14,26 +15,35 @@ const BRANCHES: &str = "refs/heads/orchestra/";
 const LATER_MAX: usize = 16;
 
 impl Work<'_> {
-    /// The branch of a later change that holds this one and is in the work tree. Without a branch nobody
-    /// knows of a later change.
+    /// The branch of a later change that holds this one and is in the work tree: merged, or applied as
+    /// this one then was, too. Without a branch nobody knows of a later change.
     pub(super) fn within(&self) -> Result<Option<String>, ApplyError> {
-        let (git, start) = (self.quarantine.git(), self.change.start);
         for (commit, branch) in self.later()? {
-            let later = [Earlier {
-                start: start.to_owned(),
-                base: start.to_owned(),
-                commit,
-                applied: true,
-            }];
-            let read = earlier::read(git, &later)?;
-            let touched = read.iter().flat_map(|read| paths(&read.files)).collect();
-            let here = Here::read(self.checkout, self.quarantine, &self.head, &touched)?;
-            let head = self.checkout.head();
-            if earlier::are_in(git, head, &here.tree, &later, &read)? == [true] {
+            let is_merged = match self.checkout.head() {
+                Some(head) => contains(self.quarantine.git(), head, &commit)?,
+                None => false,
+            };
+            if is_merged || self.change.applied && self.has(commit)? {
                 return Ok(Some(branch));
             }
         }
         Ok(None)
+    }
+
+    /// Whether a later change is in the files.
+    fn has(&self, commit: String) -> Result<bool> {
+        let (git, start) = (self.quarantine.git(), self.change.start);
+        let later = [Earlier {
+            start: start.to_owned(),
+            base: start.to_owned(),
+            commit,
+            applied: true,
+        }];
+        let read = earlier::read(git, &later)?;
+        let touched = read.iter().flat_map(|read| paths(&read.files)).collect();
+        let here = Here::read(self.checkout, self.quarantine, &self.head, &touched)?;
+        let head = self.checkout.head();
+        Ok(earlier::are_in(git, head, &here.tree, &later, &read)? == [true])
     }
 
     /// Later changes in the user's repository: commits, and the names of their branches.
