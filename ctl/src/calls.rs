@@ -132,6 +132,14 @@ impl Task {
         }
     }
 
+    /// What is to be said where the result is not of the latest attempt.
+    pub fn says_which(&self, attempt: &Attempt) -> Option<String> {
+        let latest = self.latest().map(|latest| latest.number)?;
+        let (id, of) = (self.id, attempt.number);
+        (of != latest)
+            .then(|| format!("attempt {latest} of {id} left nothing; this is of attempt {of}"))
+    }
+
     /// Attempt `number`, or the latest one.
     pub fn attempt(&self, number: Option<u32>) -> Result<&Attempt> {
         let attempts = self.attempts.as_deref().unwrap_or_default();

@@ -190,8 +190,10 @@ fn never_began() -> anyhow::Result<()> {
         let exit = &document["attempts"][1]["exit"];
         ensure!(!exit["not_started"].is_null(), "it ended by {exit}");
         ensure!(has_file(&document, "log.txt"), "{}", document["files"]);
-        let diff = cluster.ctl(&["diff", &task])?.ok()?.stdout;
-        ensure!(diff.contains("+run"), "{diff}");
+        let diff = cluster.ctl(&["diff", &task])?.ok()?;
+        ensure!(diff.stdout.contains("+run"), "{diff}");
+        let which = format!("attempt 2 of {task} left nothing; this is of attempt 1");
+        diff.complains(&[&which])?;
 
         write("")?;
         cluster.ctl(&["retry", &task])?.ok()?;

@@ -56,6 +56,12 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         How::WorkTree
     };
     let applied = apply::apply(app, &client, &task, args.repo.as_deref(), how).await?;
+    if let Some(which) = task
+        .of_result()
+        .and_then(|attempt| task.says_which(attempt))
+    {
+        app.ui.warn(which);
+    }
     if let Applied::Change(Done {
         left_alone: Some(why),
         ..

@@ -58,7 +58,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 
 /// Shows the patch of an attempt of a task, or of the one that its result is of.
 pub async fn show(app: &App, client: &Client, task: &Task, attempt: Option<u32>) -> Result<Exit> {
+    let said = attempt.is_some();
     let attempt = task.attempt_of_result(attempt)?;
+    if let (false, Some(which)) = (said, task.says_which(attempt)) {
+        app.ui.warn(which);
+    }
     match patch_of(task, attempt)? {
         patch if app.ui.is_json() => {
             let text = match patch {
