@@ -244,7 +244,7 @@ impl FailureCode {
                 "check disk space and git on the worker, then `ctl retry TASK`"
             }
             Self::ResultFailed => {
-                "check disk space on the worker and the head, then `ctl retry TASK`"
+                "the message says what stood in the way, and where the agent's files are if they are kept; where it is the disk, check disk space on the worker and the head; then `ctl retry TASK`"
             }
             Self::WorkerLost => {
                 "`ctl retry TASK` runs it again; where nobody stopped the worker, check its machine: `ctl workers` shows when it was last seen"

@@ -162,20 +162,26 @@ impl Job {
         }
     }
 
-    /// Refuses a directory that the agent has replaced by a link: what is behind that is none of its work.
+    /// Refuses a directory that the agent has removed, or replaced by a link: what is behind that is none
+    /// of its work.
     fn require_own(&self) -> Result<(), Failure> {
         if matches!(self.place, Place::InPlace { .. }) {
             return Ok(());
         }
-        let is_link = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
-        let dirs = [self.files.area(), &self.directory];
-        match dirs.into_iter().find(|dir| is_link(dir)) {
-            None => Ok(()),
-            Some(dir) => Err(failed(format!(
-                "`{}` is a link now: the agent's directory was replaced",
-                dir.display()
-            ))),
+        for dir in [self.files.area(), &self.directory] {
+            let why = match dir.symlink_metadata() {
+                Ok(meta) if meta.is_symlink() => {
+                    "is a link now: the agent replaced its own directory"
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    "is gone: the agent removed or moved its own directory"
+                }
+                // What else there is to say is said by who works with it.
+                Ok(_) | Err(_) => continue,
+            };
+            return Err(failed(format!("`{}` {why}", dir.display())));
         }
+        Ok(())
     }
 
     fn workspace(&self) -> orchestra_repo::Result<Workspace> {
