@@ -23,8 +23,10 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Most of them that are looked at.
+/// Most of them that are looked at, and most that are named one by one where that cannot be.
 const TREES_MAX: usize = 16;
+/// Most of them that are told apart from the agent's other files.
+const KNOWN_MAX: usize = 1000;
 /// Longest text of the two.
 const TEXT_BYTES_MAX: u64 = 16 * 1024;
 const TREES: &str = ".git/worktrees";
@@ -48,7 +50,10 @@ pub(crate) struct Linked {
 /// What was found, and what could not be.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
+    /// Those to look at.
     pub trees: Vec<Linked>,
+    /// Where all of them are, also those that are not looked at.
+    pub places: Vec<PathBuf>,
     /// Sentences for people.
     pub unread: Vec<String>,
 }
@@ -57,53 +62,68 @@ pub(crate) struct Found {
 /// links, and `root` is `dir`.
 fn read(root: &OwnedFd, dir: &Path, area: &Path) -> Found {
     let mut found = Found::default();
-    let mut names: Vec<Vec<u8>> = match beneath::list(root, TREES.as_bytes()) {
-        Ok(entries) => entries.into_iter().map(|(name, _)| name).collect(),
-        Err(_) => return found,
-    };
-    names.sort_unstable();
-    if names.len() > TREES_MAX {
-        let rest: Vec<String> = names
-            .split_off(TREES_MAX)
-            .iter()
-            .map(|n| shown(n))
-            .collect();
+    let (mut failed, mut rest) = (0, Vec::new());
+    for name in known(root, &mut found) {
+        let about = [TREES.as_bytes(), b"/", &name].concat();
+        let tree = match place(root, dir, area, &about) {
+            Ok(None) => continue,
+            Ok(Some(place)) => {
+                found.places.push(place.clone());
+                match found.trees.len() < TREES_MAX {
+                    true => read_one(root, &about, &name, place).map(Some),
+                    false => Ok(None),
+                }
+            }
+            Err(why) => Err(why),
+        };
+        match tree {
+            Ok(Some(tree)) => found.trees.push(tree),
+            Err(why) if failed < TREES_MAX => {
+                failed += 1;
+                found.unread.push(format!(
+                    "what is not committed in the agent's work tree `{}` is not in the result: {why}",
+                    shown(&name)
+                ));
+            }
+            Ok(None) | Err(_) => rest.push(shown(&name)),
+        }
+    }
+    if !rest.is_empty() {
         found.unread.push(format!(
             "the agent has more work trees than are looked at; what is not committed there is not in the \
              result: {}",
             listed(&rest)
         ));
     }
-    for name in names {
-        match read_one(root, dir, area, &name) {
-            Ok(tree) => found.trees.extend(tree),
-            Err(why) => found.unread.push(format!(
-                "what is not committed in the agent's work tree `{}` is not in the result: {why}",
-                shown(&name)
-            )),
-        }
-    }
     found
 }
 
-/// None where it is gone.
-fn read_one(
+/// The names of all of them, there or gone.
+fn known(root: &OwnedFd, found: &mut Found) -> Vec<Vec<u8>> {
+    let entries = beneath::list(root, TREES.as_bytes()).unwrap_or_default();
+    let mut names: Vec<Vec<u8>> = entries.into_iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    if names.len() > KNOWN_MAX {
+        names.truncate(KNOWN_MAX);
+        found.unread.push(format!(
+            "the agent has more than {KNOWN_MAX} work trees; the others are not told apart from its files"
+        ));
+    }
+    names
+}
+
+/// Where the one is that the directory `about` is about; none where it is gone.
+fn place(
     root: &OwnedFd,
     dir: &Path,
     area: &Path,
-    name: &[u8],
-) -> std::result::Result<Option<Linked>, String> {
-    let about = [TREES.as_bytes(), b"/", name].concat();
-    let read = |file: &str| {
-        let read = text(root, &[&about, file.as_bytes()].concat(), TEXT_BYTES_MAX);
-        read.map(|text| text.map(|text| text.trim_ascii().to_vec()))
-            .map_err(|error| format!("its `{file}` cannot be read: {error}"))
-    };
-    let (Some(link), Some(head)) = (read("/gitdir")?, read("/HEAD")?) else {
+    about: &[u8],
+) -> std::result::Result<Option<PathBuf>, String> {
+    let Some(link) = text_of(root, about, "gitdir")? else {
         return Ok(None);
     };
     let link = Path::new(OsStr::from_bytes(&link));
-    let about = dir.join(OsStr::from_bytes(&about));
+    let about = dir.join(OsStr::from_bytes(about));
     let place = plain(&about.join(link)).ok_or("its place is no path")?;
     let place = place.parent().unwrap_or(&place);
     if dir.starts_with(place) {
@@ -117,11 +137,38 @@ fn read_one(
     if let Some(why) = refusal(below) {
         return Err(format!("its name {why}"));
     }
-    Ok(is_there(area, below).then(|| Linked {
+    Ok(is_there(area, below).then(|| place.to_owned()))
+}
+
+/// The one at `dir`.
+fn read_one(
+    root: &OwnedFd,
+    about: &[u8],
+    name: &[u8],
+    dir: PathBuf,
+) -> std::result::Result<Linked, String> {
+    // Without a HEAD it is on no commit, and that is said of it.
+    let head = text_of(root, about, "HEAD")?.unwrap_or_default();
+    Ok(Linked {
         name: shown(name),
-        dir: area.join(OsStr::from_bytes(below)),
+        dir,
         head: shown(&head),
-    }))
+    })
+}
+
+/// One of the texts about a work tree.
+fn text_of(
+    root: &OwnedFd,
+    about: &[u8],
+    file: &str,
+) -> std::result::Result<Option<Vec<u8>>, String> {
+    let read = text(
+        root,
+        &[about, b"/", file.as_bytes()].concat(),
+        TEXT_BYTES_MAX,
+    );
+    read.map(|text| text.map(|text| text.trim_ascii().to_vec()))
+        .map_err(|error| format!("its `{file}` cannot be read: {error}"))
 }
 
 /// Whether it is a directory, with no link on the way, and a work tree still.
@@ -131,6 +178,25 @@ fn is_there(area: &Path, below: &[u8]) -> bool {
         matches!(found, Ok(Some(stat)) if beneath::kind(&stat) == wanted)
     };
     is(below, FileType::Directory) && is(&[below, b"/.git"].concat(), FileType::RegularFile)
+}
+
+/// Those of the places that are below `top`, seen from there.
+fn below(top: &Path, places: &[PathBuf]) -> Vec<Vec<u8>> {
+    let below = |place: &PathBuf| {
+        Some(
+            place
+                .strip_prefix(top)
+                .ok()?
+                .as_os_str()
+                .as_bytes()
+                .to_vec(),
+        )
+    };
+    places
+        .iter()
+        .filter_map(below)
+        .filter(|path| !path.is_empty())
+        .collect()
 }
 
 /// The path without `.` and `..`; none where it would leave the root.
@@ -154,14 +220,10 @@ impl Workspace {
         Ok(read(&root, &real(&self.dir)?, &real(area)?))
     }
 
-    /// Where in the workspace such work trees lie: they are no part of it.
-    pub(crate) fn apart(&self, trees: &[Linked]) -> Result<Vec<Vec<u8>>> {
+    /// Which of these places of work trees lie in the workspace: they are no part of it.
+    pub(crate) fn apart(&self, places: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
         let top = fs::canonicalize(&self.dir).at("find", &self.dir)?;
-        let inside = |tree: &Linked| {
-            let below = tree.dir.strip_prefix(&top).ok()?;
-            Some(below.as_os_str().as_bytes().to_vec())
-        };
-        Ok(trees.iter().filter_map(inside).collect())
+        Ok(below(&top, places))
     }
 
     /// What is not committed in a work tree whose HEAD, `commit`, is here: a commit on top of it, or the

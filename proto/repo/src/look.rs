@@ -42,7 +42,7 @@ impl Workspace {
         let git = AS_ONE_PACK
             .iter()
             .fold(beside(self.git()), |git, option| git.option(*option));
-        let apart = self.apart(&self.linked(&self.dir)?.trees)?;
+        let apart = self.apart(&self.linked(&self.dir)?.places)?;
         let mut warnings = Warnings::default();
         Stage {
             git: &git,

@@ -1,7 +1,7 @@
 //! What an agent left beside its result: commits on other branches and in stashes, and what further work
 //! trees of its own hold. It is kept as branches of Orchestra, each named in a warning.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 
 use crate::{
     agent_refs::{self, AgentRef, What},
@@ -58,36 +58,35 @@ impl Workspace {
         let root = beneath::root(&self.dir).at("open", &self.dir)?;
         let mut found = agent_refs::read(&root);
         found.unread.into_iter().for_each(|text| warnings.add(text));
-        let trees = self.take_trees(&mut found.refs, tip, how, warnings)?;
+        let places = self.take_trees(&mut found.refs, tip, how, warnings)?;
         // Of more than are kept, those first that are in no other form anywhere.
         found.refs.sort_by_key(|r| !r.has_edits);
         Ok(Beside {
             refs: self.take_refs(&found.refs, tip, how, warnings)?,
-            apart: self.apart(&trees)?,
+            apart: self.apart(&places)?,
         })
     }
 
-    /// Puts what is not committed in the agent's further work trees on top of its branches. Those that
-    /// could be looked at.
+    /// Puts what is not committed in the agent's further work trees on top of its branches. Where all of
+    /// them are.
     fn take_trees(
         &self,
         refs: &mut Vec<AgentRef>,
         tip: &str,
         how: &Collect<'_>,
         warnings: &mut Warnings,
-    ) -> Result<Vec<Linked>> {
+    ) -> Result<Vec<PathBuf>> {
         let found = self.linked(how.area)?;
         found.unread.into_iter().for_each(|text| warnings.add(text));
-        let mut taken = Vec::new();
         for tree in found.trees {
             match self.take_tree(&tree, refs, tip, how, warnings) {
-                Ok(Ok(())) => taken.push(tree),
+                Ok(Ok(())) => {}
                 Ok(Err(why)) => warnings.add(uncommitted(&tree, &why)),
                 Err(error) if is_full(&error) => return Err(error),
                 Err(error) => warnings.add(uncommitted(&tree, &reason(&error))),
             }
         }
-        Ok(taken)
+        Ok(found.places)
     }
 
     /// The reason where it cannot be.
@@ -268,7 +267,9 @@ impl Workspace {
 
 fn uncommitted(tree: &Linked, why: &str) -> String {
     let name: String = tree.name.chars().take(SHOWN_MAX).collect();
-    format!("what is not committed in the agent's work tree `{name}` is not a branch: {why}")
+    format!(
+        "what is not committed in the agent's work tree `{name}` is neither in the result nor a branch: {why}"
+    )
 }
 
 fn lost(other: &AgentRef, why: &str) -> String {

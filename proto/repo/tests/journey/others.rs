@@ -399,6 +399,51 @@ fn what_a_further_work_tree_holds_is_a_branch_and_no_part_of_the_result() {
 }
 
 #[test]
+fn a_work_tree_that_is_not_looked_at_is_no_part_of_the_result_either() {
+    let user = world();
+    let task = user.start();
+    task.write("own.txt", "own\n");
+    for number in 0..18 {
+        let path = format!(".claude/worktrees/t{number:02}");
+        git(
+            task.dir(),
+            &["worktree", "add", "-q", "--detach", &path, "HEAD"],
+        );
+    }
+    let tree = |name: &str| task.dir().join(".claude/worktrees").join(name);
+    // One that is gone takes no place of another, and one on no commit is told apart, too.
+    fs::remove_dir_all(tree("t03")).unwrap();
+    fs::write(task.dir().join(".git/worktrees/t05/HEAD"), "nothing\n").unwrap();
+    write(&tree("t17"), "edited.txt", "more\n");
+    let collected = task.collect();
+    let paths = |collected: &Collected| rows(collected).into_iter().map(|row| row.0);
+    assert_eq!(paths(&collected).collect::<Vec<_>>(), ["own.txt"]);
+    assert_eq!(
+        collected.manifest.warnings,
+        [
+            "the agent has more work trees than are looked at; what is not committed there is not in the \
+             result: `t17`",
+            "what is not committed in the agent's work tree `t05` is neither in the result nor a branch: \
+             it is on no commit",
+        ]
+    );
+    let looked = task.workspace.look(&[]).unwrap();
+    assert_eq!(looked.entries.len(), 1, "{looked:#?}");
+}
+
+#[test]
+fn of_very_many_work_trees_some_are_told_apart() {
+    let user = world();
+    let task = user.start();
+    for number in 0..1001 {
+        let about = task.dir().join(format!(".git/worktrees/{number}"));
+        fs::create_dir_all(about).unwrap();
+    }
+    let collected = task.collect();
+    assert!(warning(&collected).contains("more than 1000 work trees"));
+}
+
+#[test]
 fn a_work_tree_on_no_branch_is_kept_by_its_name_and_one_without_a_change_is_not() {
     let user = world();
     let task = user.start();
