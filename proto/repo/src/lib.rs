@@ -35,6 +35,7 @@ mod manifest;
 mod merge;
 mod names;
 mod others;
+mod places;
 mod quarantine;
 pub mod scan;
 mod scratch;

@@ -5,10 +5,8 @@ use std::{
     ffi::OsStr,
     fs,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
-
-use rustix::fs::FileType;
 
 use crate::{
     agent_refs::{AgentRef, What, text},
@@ -17,7 +15,8 @@ use crate::{
     error::{IoContext, Result},
     git::check_commit,
     index,
-    names::{listed, refusal, shown},
+    names::{listed, shown},
+    places::{Places, TEXT_BYTES_MAX, plain},
     snapshot::commit_tree,
     stage::{Conflicts, Nested, Sizes, Stage, Warnings},
     workspace::Workspace,
@@ -27,8 +26,6 @@ use crate::{
 const TREES_MAX: usize = 16;
 /// Most of them that are told apart from the agent's other files.
 const KNOWN_MAX: usize = 1000;
-/// Longest text of the two.
-const TEXT_BYTES_MAX: u64 = 16 * 1024;
 const TREES: &str = ".git/worktrees";
 /// Of each of them: 256 MiB, and 1 GiB in all.
 const SIZES: Sizes = Sizes {
@@ -60,17 +57,18 @@ pub(crate) struct Found {
 
 /// All that the `.git` of the work tree `dir` knows of and that lie below `area`. Both are paths without
 /// links, and `root` is `dir`.
-fn read(root: &OwnedFd, dir: &Path, area: &Path) -> Found {
+fn read(root: &OwnedFd, dir: &Path, area: &Path) -> Result<Found> {
     let mut found = Found::default();
+    let mut places = Places::of(dir, area)?;
     let (mut failed, mut rest) = (0, Vec::new());
     for name in known(root, &mut found) {
         let about = [TREES.as_bytes(), b"/", &name].concat();
-        let tree = match place(root, dir, area, &about) {
+        let tree = match place(root, dir, &about, &mut places) {
             Ok(None) => continue,
-            Ok(Some(place)) => {
-                found.places.push(place.clone());
+            Ok(Some(dir)) => {
+                found.places.push(dir.clone());
                 match found.trees.len() < TREES_MAX {
-                    true => read_one(root, &about, &name, place).map(Some),
+                    true => read_one(root, &about, &name, dir).map(Some),
                     false => Ok(None),
                 }
             }
@@ -95,7 +93,7 @@ fn read(root: &OwnedFd, dir: &Path, area: &Path) -> Found {
             listed(&rest)
         ));
     }
-    found
+    Ok(found)
 }
 
 /// The names of all of them, there or gone.
@@ -116,28 +114,15 @@ fn known(root: &OwnedFd, found: &mut Found) -> Vec<Vec<u8>> {
 fn place(
     root: &OwnedFd,
     dir: &Path,
-    area: &Path,
     about: &[u8],
+    places: &mut Places<'_>,
 ) -> std::result::Result<Option<PathBuf>, String> {
     let Some(link) = text_of(root, about, "gitdir")? else {
         return Ok(None);
     };
-    let link = Path::new(OsStr::from_bytes(&link));
     let about = dir.join(OsStr::from_bytes(about));
-    let place = plain(&about.join(link)).ok_or("its place is no path")?;
-    let place = place.parent().unwrap_or(&place);
-    if dir.starts_with(place) {
-        return Ok(None);
-    }
-    let below = place.strip_prefix(area).map_err(|_| {
-        let place = place.display();
-        format!("`{place}` is outside of the attempt's own directory")
-    })?;
-    let below = below.as_os_str().as_bytes();
-    if let Some(why) = refusal(below) {
-        return Err(format!("its name {why}"));
-    }
-    Ok(is_there(area, below).then(|| place.to_owned()))
+    let link = plain(&about.join(OsStr::from_bytes(&link))).ok_or("its place is no path")?;
+    places.find(&about, link.parent().unwrap_or(&link))
 }
 
 /// The one at `dir`.
@@ -171,15 +156,6 @@ fn text_of(
         .map_err(|error| format!("its `{file}` cannot be read: {error}"))
 }
 
-/// Whether it is a directory, with no link on the way, and a work tree still.
-fn is_there(area: &Path, below: &[u8]) -> bool {
-    let is = |path: &[u8], wanted: FileType| {
-        let found = beneath::root(area).and_then(|root| beneath::lstat(&root, path));
-        matches!(found, Ok(Some(stat)) if beneath::kind(&stat) == wanted)
-    };
-    is(below, FileType::Directory) && is(&[below, b"/.git"].concat(), FileType::RegularFile)
-}
-
 /// Those of the places that are below `top`, seen from there.
 fn below(top: &Path, places: &[PathBuf]) -> Vec<Vec<u8>> {
     let below = |place: &PathBuf| {
@@ -199,25 +175,12 @@ fn below(top: &Path, places: &[PathBuf]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The path without `.` and `..`; none where it would leave the root.
-fn plain(path: &Path) -> Option<PathBuf> {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir if !plain.pop() => return None,
-            Component::ParentDir | Component::CurDir => {}
-            Component::RootDir | Component::Normal(_) | Component::Prefix(_) => plain.push(part),
-        }
-    }
-    Some(plain)
-}
-
 impl Workspace {
     /// Work trees that the agent made below `area`.
     pub(crate) fn linked(&self, area: &Path) -> Result<Found> {
         let root = beneath::root(&self.dir).at("open", &self.dir)?;
         let real = |path: &Path| fs::canonicalize(path).at("find", path);
-        Ok(read(&root, &real(&self.dir)?, &real(area)?))
+        read(&root, &real(&self.dir)?, &real(area)?)
     }
 
     /// Which of these places of work trees lie in the workspace: they are no part of it.
@@ -279,17 +242,5 @@ impl Linked {
     /// The branch that it is on.
     pub fn branch(&self) -> Option<&str> {
         self.head.strip_prefix("ref: refs/heads/")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_made_plain_and_never_leaves_the_root() {
-        let made = |path: &str| plain(Path::new(path)).map(|p| p.to_string_lossy().into_owned());
-        assert_eq!(made("/a/./b/../c").as_deref(), Some("/a/c"));
-        assert_eq!(made("/a/../../b"), None);
     }
 }

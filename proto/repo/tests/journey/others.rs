@@ -432,6 +432,87 @@ fn a_work_tree_that_is_not_looked_at_is_no_part_of_the_result_either() {
 }
 
 #[test]
+fn a_work_tree_that_was_moved_without_git_is_found_beside_its_place() {
+    for path in ["../fix", ".claude/worktrees/fix"] {
+        let user = world();
+        let task = user.start();
+        task.write("own.txt", "own\n");
+        leave_tree(&task, path, &["-b", "fix"]);
+        let moved = task.dir().join(path).with_file_name("moved");
+        fs::rename(task.dir().join(path), &moved).unwrap();
+        let paths = |collected: &Collected| rows(collected).into_iter().map(|row| row.0);
+        let collected = task.collect();
+        assert_eq!(paths(&collected).collect::<Vec<_>>(), ["own.txt"], "{path}");
+        assert!(
+            warning(&collected).starts_with("commits and edits on the agent's branch `fix`"),
+            "{path}"
+        );
+        import(&user, &collected);
+        assert_eq!(show(&user, "orchestra/task_001-1-fix:edited.txt"), "more");
+        let looked = task.workspace.look(&[]).unwrap();
+        assert_eq!(looked.entries.len(), 1, "{path}: {looked:#?}");
+    }
+}
+
+#[test]
+fn what_was_moved_is_found_by_its_own_text_and_never_behind_a_link() {
+    let user = world();
+    let task = user.start();
+    for name in ["a", "b"] {
+        let path = format!("../{name}");
+        git(task.dir(), &["worktree", "add", "-q", "-b", name, &path]);
+        write(&task.area().join(name), &format!("of_{name}.txt"), "more\n");
+    }
+    leave_tree(&task, "../far", &["-b", "far"]);
+    let area = |name: &str| task.area().join(name);
+    // Each has the place of the other one.
+    for (from, to) in [("a", "c"), ("b", "a"), ("c", "b")] {
+        fs::rename(area(from), area(to)).unwrap();
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    let away = elsewhere.path().join("far");
+    fs::create_dir(&away).unwrap();
+    fs::copy(area("far").join(".git"), away.join(".git")).unwrap();
+    write(&away, "stolen.txt", "secret\n");
+    fs::remove_dir_all(area("far")).unwrap();
+    symlink(&away, area("linked")).unwrap();
+    let collected = task.collect();
+    let warnings = &collected.manifest.warnings;
+    assert_eq!(warnings.len(), 3, "{warnings:#?}");
+    import(&user, &collected);
+    for (name, file) in [
+        ("a", "of_a.txt"),
+        ("b", "of_b.txt"),
+        ("far", "committed.txt"),
+    ] {
+        let files = show(&user, &format!("orchestra/task_001-1-{name}:"));
+        let files: Vec<&str> = files.lines().skip(2).collect();
+        assert_eq!(files, ["a.txt", file], "{name}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_no_work_tree_any_more_is_named_or_is_an_ordinary_one() {
+    let user = world();
+    let task = user.start();
+    for path in ["../out", "in"] {
+        git(task.dir(), &["worktree", "add", "-q", "--detach", path]);
+        write(&task.dir().join(path), "edited.txt", "more\n");
+        fs::remove_file(task.dir().join(path).join(".git")).unwrap();
+    }
+    let collected = task.collect();
+    let said = warning(&collected);
+    assert!(
+        said.starts_with(
+            "what is not committed in the agent's work tree `out` is not in the result"
+        ) && said.ends_with("is no work tree any more"),
+        "{said}"
+    );
+    let paths: Vec<String> = rows(&collected).into_iter().map(|row| row.0).collect();
+    assert_eq!(paths, ["in/a.txt", "in/edited.txt"]);
+}
+
+#[test]
 fn of_very_many_work_trees_some_are_told_apart() {
     let user = world();
     let task = user.start();
