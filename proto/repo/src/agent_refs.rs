@@ -24,6 +24,8 @@ const STASHES_MAX: usize = 100;
 const DEPTH_MAX: usize = 16;
 /// Longest text of a loose ref: the rest of a longer one is no commit id.
 const LOOSE_BYTES_MAX: u64 = 1024;
+const NO_DIRECTORY: &str = "the agent's `.git` is no directory: commits on branches of its own, stashes and further \
+     work trees are not looked for";
 const HEADS: &[u8] = b"refs/heads/";
 const STASH: &[u8] = b"refs/stash";
 
@@ -56,12 +58,16 @@ pub(crate) struct Found {
     pub unread: Vec<String>,
 }
 
-/// Everything of the `.git` below `root`; nothing where that is no directory.
+/// Everything of the `.git` below `root`; nothing but a sentence where that is no directory.
 pub(crate) fn read(root: &OwnedFd) -> Found {
     let mut found = Found::default();
     match beneath::lstat(root, b".git") {
         Ok(Some(stat)) if beneath::kind(&stat) == FileType::Directory => {}
-        Ok(_) | Err(_) => return found,
+        Ok(Some(_)) => {
+            found.unread.push(NO_DIRECTORY.to_owned());
+            return found;
+        }
+        Ok(None) | Err(_) => return found,
     }
     let mut names = packed(root, &mut found);
     // A loose one stands above a packed one.

@@ -326,6 +326,45 @@ fn a_git_directory_that_is_a_mess_costs_no_result() {
 }
 
 #[test]
+fn a_git_directory_elsewhere_is_named_and_none_at_all_is_not() {
+    type Spoil = fn(&Path);
+    let spoils: [(&str, bool, Spoil); 4] = [
+        ("moved by git", true, |dir| {
+            git(dir, &["init", "-q", "--separate-git-dir", "../elsewhere"]);
+        }),
+        ("a link", true, |dir| {
+            fs::rename(dir.join(".git"), dir.with_extension("moved")).unwrap();
+            symlink(dir.with_extension("moved"), dir.join(".git")).unwrap();
+        }),
+        ("a file", true, |dir| {
+            fs::remove_dir_all(dir.join(".git")).unwrap();
+            fs::write(dir.join(".git"), "nothing\n").unwrap();
+        }),
+        ("gone", false, |dir| {
+            fs::remove_dir_all(dir.join(".git")).unwrap();
+        }),
+    ];
+    for (name, is_named, spoil) in spoils {
+        let user = world();
+        let task = user.start();
+        task.write("b.txt", "two\n");
+        leave(&task, "fix", "work.txt");
+        spoil(task.dir());
+        let collected = task.collect();
+        assert_eq!(rows(&collected).len(), 1, "{name}");
+        match is_named {
+            true => assert_eq!(
+                warning(&collected),
+                "the agent's `.git` is no directory: commits on branches of its own, stashes and further \
+                 work trees are not looked for",
+                "{name}"
+            ),
+            false => assert_eq!(collected.manifest.warnings, [] as [String; 0], "{name}"),
+        }
+    }
+}
+
+#[test]
 fn of_very_many_branches_some_are_kept() {
     let user = world();
     let task = user.start();
