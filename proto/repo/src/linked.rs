@@ -40,6 +40,8 @@ pub(crate) struct Linked {
     pub name: String,
     /// Where it is.
     pub dir: PathBuf,
+    /// Where others of them lie in it.
+    nested: Vec<Vec<u8>>,
     /// The text of its HEAD.
     head: String,
 }
@@ -93,6 +95,9 @@ fn read(root: &OwnedFd, dir: &Path, area: &Path) -> Result<Found> {
             listed(&rest)
         ));
     }
+    for tree in &mut found.trees {
+        tree.nested = below(&tree.dir, &found.places);
+    }
     Ok(found)
 }
 
@@ -137,6 +142,7 @@ fn read_one(
     Ok(Linked {
         name: shown(name),
         dir,
+        nested: Vec::new(),
         head: shown(&head),
     })
 }
@@ -201,11 +207,13 @@ impl Workspace {
         let index = index::Copy::of(self)?;
         let git = index.git(self.bare().work_tree(&tree.dir).option("core.bare=false"));
         index::settle(&git, commit)?;
+        let mut skip = self.skipped(&git, &[how.exclude, how.secret].concat())?;
+        skip.extend_from_slice(&tree.nested);
         let mut own = Warnings::default();
         Stage {
             git: &git,
             root: &tree.dir,
-            skip: &self.skipped(&git, &[how.exclude, how.secret].concat())?,
+            skip: &skip,
             also: Vec::new(),
             nested: Nested::Skip,
             conflicts: Conflicts::Never,

@@ -552,6 +552,29 @@ fn a_directory_that_is_no_work_tree_any_more_is_named_or_is_an_ordinary_one() {
 }
 
 #[test]
+fn a_work_tree_in_another_one_is_a_branch_of_its_own_and_nothing_more() {
+    let user = world();
+    let task = user.start();
+    leave_tree(&task, "../outer", &["-b", "outer"]);
+    leave_tree(&task, "../outer/deep/inner", &["-b", "inner"]);
+    let collected = task.collect();
+    let warnings = &collected.manifest.warnings;
+    let said = |name: &str| {
+        format!(
+            "commits and edits on the agent's branch `{name}` are not in the result; they are the branch \
+             `orchestra/task_001-1-{name}`"
+        )
+    };
+    assert_eq!(*warnings, ["inner", "outer"].map(said));
+    import(&user, &collected);
+    let files = show(&user, "orchestra/task_001-1-outer:");
+    assert!(
+        files.contains("edited.txt") && !files.contains("deep"),
+        "{files}"
+    );
+}
+
+#[test]
 fn of_very_many_work_trees_some_are_told_apart() {
     let user = world();
     let task = user.start();
