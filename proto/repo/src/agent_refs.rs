@@ -35,8 +35,18 @@ pub(crate) struct AgentRef {
     /// What it is, for people.
     pub what: What,
     pub commit: String,
-    /// Whether `commit` is of ours, with what was not committed in a work tree.
-    pub has_edits: bool,
+    pub holds: Holds,
+}
+
+/// What is new in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// What was not committed in a work tree, as a commit of ours.
+    Edits,
+    /// That, on commits of the agent.
+    Both,
+    /// Commits of the agent, as far as is known.
+    Commits,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +89,7 @@ pub(crate) fn read(root: &OwnedFd) -> Found {
             Ok(()) => found.refs.push(AgentRef {
                 what: What::Branch(name),
                 commit: text,
-                has_edits: false,
+                holds: Holds::Commits,
             }),
             // Another name of a branch that is here too.
             Err(_) if text.starts_with("ref: ") => {}
@@ -186,7 +196,7 @@ fn stashes(root: &OwnedFd, latest: Option<String>, found: &mut Found) {
             Ok(()) => found.refs.push(AgentRef {
                 what: What::Stash(number),
                 commit,
-                has_edits: false,
+                holds: Holds::Commits,
             }),
             Err(_) => found.unread.push(format!(
                 "the agent's stash `stash@{{{number}}}` names no commit"

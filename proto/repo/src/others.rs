@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 
 use crate::{
-    agent_refs::{self, AgentRef, What},
+    agent_refs::{self, AgentRef, Holds, What},
     beneath,
     collect::Collect,
     error::{Error, IoContext, Result},
@@ -60,7 +60,7 @@ impl Workspace {
         found.unread.into_iter().for_each(|text| warnings.add(text));
         let places = self.take_trees(&mut found.refs, tip, how, warnings)?;
         // Of more than are kept, those first that are in no other form anywhere.
-        found.refs.sort_by_key(|r| !r.has_edits);
+        found.refs.sort_by_key(|r| r.holds == Holds::Commits);
         Ok(Beside {
             refs: self.take_refs(&found.refs, tip, how, warnings)?,
             apart: self.apart(&places)?,
@@ -78,8 +78,13 @@ impl Workspace {
     ) -> Result<Vec<PathBuf>> {
         let found = self.linked(how.area)?;
         found.unread.into_iter().for_each(|text| warnings.add(text));
+        if found.trees.is_empty() {
+            return Ok(found.places);
+        }
+        let known = self.known(tip)?;
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         for tree in found.trees {
-            match self.take_tree(&tree, refs, tip, how, warnings) {
+            match self.take_tree(&tree, refs, &known, how, warnings) {
                 Ok(Ok(())) => {}
                 Ok(Err(why)) => warnings.add(uncommitted(&tree, &why)),
                 Err(error) if is_full(&error) => return Err(error),
@@ -94,27 +99,35 @@ impl Workspace {
         &self,
         tree: &Linked,
         refs: &mut Vec<AgentRef>,
-        tip: &str,
+        known: &[&str],
         how: &Collect<'_>,
         warnings: &mut Warnings,
     ) -> Result<std::result::Result<(), String>> {
         let Some(head) = tree.commit(refs) else {
             return Ok(Err("it is on no commit".to_owned()));
         };
-        let known = [&*self.base, tip];
-        match self.take_one(&self.lent()?, &head, &known, how.secret, BYTES_MAX)? {
-            Taken::Kept(_) | Taken::Contained => {}
+        let lent = self.lent()?;
+        let with_edits = match self.take_one(&lent, &head, known, how.secret, BYTES_MAX)? {
+            Taken::Kept(_) => Holds::Both,
+            Taken::Contained => Holds::Edits,
             Taken::Refused(why) => return Ok(Err(why)),
-        }
+        };
         let commit = self.commit_linked(tree, &head, how, warnings)?;
-        let has_edits = commit != head;
+        let holds = match commit == head {
+            true => Holds::Commits,
+            false => with_edits,
+        };
         let on = |r: &&mut AgentRef| matches!(&r.what, What::Branch(name) if Some(&**name) == tree.branch());
-        match refs.iter_mut().find(on) {
-            Some(branch) => (branch.commit, branch.has_edits) = (commit, has_edits),
-            None => refs.push(AgentRef {
+        match (refs.iter_mut().find(on), holds) {
+            // It says already what it holds.
+            (Some(_), Holds::Commits) => {}
+            (Some(branch), Holds::Edits | Holds::Both) => {
+                (branch.commit, branch.holds) = (commit, holds);
+            }
+            (None, _) => refs.push(AgentRef {
                 what: What::Tree(tree.name.clone()),
                 commit,
-                has_edits,
+                holds,
             }),
         }
         Ok(Ok(()))
@@ -138,11 +151,8 @@ impl Workspace {
         if new.is_empty() {
             return Ok(Vec::new());
         }
-        let given = self.given()?;
-        let known: Vec<&str> = [&*self.base, tip]
-            .into_iter()
-            .chain(given.iter().map(String::as_str))
-            .collect();
+        let known = self.known(tip)?;
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let new: Vec<&AgentRef> = new
             .into_iter()
             .filter(|r| !known.contains(&&*r.commit))
@@ -151,12 +161,13 @@ impl Workspace {
         self.name_all(&kept, how.attempt, warnings)
     }
 
-    /// The commits of the branches that the agent was given.
-    fn given(&self) -> Result<Vec<String>> {
+    /// The commits of the result, and of the branches that the agent was given.
+    fn known(&self, tip: &str) -> Result<Vec<String>> {
         let text = self
             .bare()
             .line(&["for-each-ref", "--format=%(objectname)", GIVEN_REFS])?;
-        Ok(text.lines().map(str::to_owned).collect())
+        let own = [&*self.base, tip].into_iter();
+        Ok(own.chain(text.lines()).map(str::to_owned).collect())
     }
 
     /// Those that could be taken over.
@@ -245,12 +256,9 @@ impl Workspace {
             let name = unique(&plain(&other.what), &names);
             let branch = format!("{}-{attempt}-{name}", self.branch);
             refs.push_str(&format!("update refs/heads/{branch} {}\n", other.commit));
-            let what = match other.has_edits {
-                true => "commits and edits",
-                false => "commits",
-            };
             warnings.add(format!(
-                "{what} {} are not in the result; they are the branch `{branch}`",
+                "{} {} are not in the result; they are the branch `{branch}`",
+                work(other.holds),
                 place(other)
             ));
             names.push(name);
@@ -274,9 +282,19 @@ fn uncommitted(tree: &Linked, why: &str) -> String {
 
 fn lost(other: &AgentRef, why: &str) -> String {
     format!(
-        "commits {} are not in the result, and were not kept: {why}",
+        "{} {} are not in the result, and were not kept: {why}",
+        work(other.holds),
         place(other)
     )
+}
+
+/// What it is, for a sentence.
+fn work(holds: Holds) -> &'static str {
+    match holds {
+        Holds::Edits => "edits",
+        Holds::Both => "commits and edits",
+        Holds::Commits => "commits",
+    }
 }
 
 /// Where its commits are, for a sentence.

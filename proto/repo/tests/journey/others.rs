@@ -575,6 +575,52 @@ fn a_work_tree_in_another_one_is_a_branch_of_its_own_and_nothing_more() {
 }
 
 #[test]
+fn a_work_tree_is_said_to_hold_what_it_holds() {
+    let user = world();
+    let snapshot = user.checkout().snapshot().unwrap();
+    let of = |number, text| {
+        let task = user.start_after(&snapshot, number, &[]);
+        task.write("a.txt", text);
+        task.done()
+    };
+    let (first, second) = (of(1, "first\n"), of(2, "second\n"));
+    let task = user.start_after(&snapshot, 3, &[&first, &second]);
+    leave_tree(&task, "../both", &["-b", "both"]);
+    leave_tree(&task, "../commits", &["-b", "commits"]);
+    git(&task.area().join("commits"), &["clean", "-fdq"]);
+    git(
+        task.dir(),
+        &["worktree", "add", "-q", "../edits", "-b", "edits"],
+    );
+    git(
+        task.dir(),
+        &["worktree", "add", "-q", "../given", "orchestra/task_002"],
+    );
+    git(
+        task.dir(),
+        &["worktree", "add", "-q", "../loose", "--detach"],
+    );
+    for name in ["edits", "given", "loose"] {
+        write(&task.area().join(name), "edited.txt", name);
+    }
+    let collected = task.collect();
+    let warnings = collected.manifest.warnings.iter();
+    let said: Vec<&str> = warnings
+        .map(|text| text.split_once(" are not").unwrap().0)
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "commits and edits on the agent's branch `both`",
+            "edits on the agent's branch `edits`",
+            "edits on the agent's branch `orchestra/task_002`",
+            "edits in the agent's work tree `loose`",
+            "commits on the agent's branch `commits`",
+        ]
+    );
+}
+
+#[test]
 fn of_very_many_work_trees_some_are_told_apart() {
     let user = world();
     let task = user.start();
