@@ -67,8 +67,8 @@ impl Workspace {
         })
     }
 
-    /// Puts what is not committed in the agent's further work trees on top of its branches. Where all of
-    /// them are.
+    /// Puts what is not committed in the agent's further work trees on top of its branches. Where they
+    /// are, but for those that could not be read: the result has the files of such a one in the workspace.
     fn take_trees(
         &self,
         refs: &mut Vec<AgentRef>,
@@ -76,7 +76,7 @@ impl Workspace {
         how: &Collect<'_>,
         warnings: &mut Warnings,
     ) -> Result<Vec<PathBuf>> {
-        let found = self.linked(how.area)?;
+        let mut found = self.linked(how.area)?;
         found.unread.into_iter().for_each(|text| warnings.add(text));
         if found.trees.is_empty() {
             return Ok(found.places);
@@ -85,16 +85,18 @@ impl Workspace {
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         for tree in found.trees {
             match self.take_tree(&tree, refs, &known, how, warnings) {
-                Ok(Ok(())) => {}
-                Ok(Err(why)) => warnings.add(uncommitted(&tree, &why)),
+                Ok(()) => {}
                 Err(error) if is_full(&error) => return Err(error),
-                Err(error) => warnings.add(uncommitted(&tree, &reason(&error))),
+                Err(error) => {
+                    warnings.add(uncommitted(&tree, &reason(&error)));
+                    found.places.retain(|place| *place != tree.dir);
+                }
             }
         }
         Ok(found.places)
     }
 
-    /// The reason where it cannot be.
+    /// On top of what it is on; where that is nothing sound, on top of what the agent began with.
     fn take_tree(
         &self,
         tree: &Linked,
@@ -102,22 +104,26 @@ impl Workspace {
         known: &[&str],
         how: &Collect<'_>,
         warnings: &mut Warnings,
-    ) -> Result<std::result::Result<(), String>> {
-        let Some(head) = tree.commit(refs) else {
-            return Ok(Err("it is on no commit".to_owned()));
-        };
+    ) -> Result<()> {
         let lent = self.lent()?;
-        let with_edits = match self.take_one(&lent, &head, known, how.secret, BYTES_MAX)? {
-            Taken::Kept(_) => Holds::Both,
-            Taken::Contained => Holds::Edits,
-            Taken::Refused(why) => return Ok(Err(why)),
+        let sound = match tree.commit(refs) {
+            None => None,
+            Some(head) => match self.take_one(&lent, &head, known, how.secret, BYTES_MAX)? {
+                Taken::Kept(_) => Some((head, Holds::Both)),
+                Taken::Contained => Some((head, Holds::Edits)),
+                // Of its commits it is said elsewhere why they are not kept.
+                Taken::Refused(_) => None,
+            },
         };
+        let branch = tree.branch().filter(|_| sound.is_some());
+        let (head, with_edits) = sound.unwrap_or((self.base.clone(), Holds::Edits));
         let commit = self.commit_linked(tree, &head, how, warnings)?;
         let holds = match commit == head {
             true => Holds::Commits,
             false => with_edits,
         };
-        let on = |r: &&mut AgentRef| matches!(&r.what, What::Branch(name) if Some(&**name) == tree.branch());
+        let on =
+            |r: &&mut AgentRef| matches!(&r.what, What::Branch(name) if Some(&**name) == branch);
         match (refs.iter_mut().find(on), holds) {
             // It says already what it holds.
             (Some(_), Holds::Commits) => {}
@@ -130,7 +136,7 @@ impl Workspace {
                 holds,
             }),
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Takes over these. The refs of ours that hold them.

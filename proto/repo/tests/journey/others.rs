@@ -453,6 +453,7 @@ fn a_work_tree_that_is_not_looked_at_is_no_part_of_the_result_either() {
     // One that is gone takes no place of another, and one on no commit is told apart, too.
     fs::remove_dir_all(tree("t03")).unwrap();
     fs::write(task.dir().join(".git/worktrees/t05/HEAD"), "nothing\n").unwrap();
+    write(&tree("t05"), "edited.txt", "more\n");
     write(&tree("t17"), "edited.txt", "more\n");
     let collected = task.collect();
     let paths = |collected: &Collected| rows(collected).into_iter().map(|row| row.0);
@@ -462,12 +463,32 @@ fn a_work_tree_that_is_not_looked_at_is_no_part_of_the_result_either() {
         [
             "the agent has more work trees than are looked at; what is not committed there is not in the \
              result: `t17`",
-            "what is not committed in the agent's work tree `t05` is neither in the result nor a branch: \
-             it is on no commit",
+            "edits in the agent's work tree `t05` are not in the result; they are the branch \
+             `orchestra/task_001-1-t05`",
         ]
     );
     let looked = task.workspace.look(&[]).unwrap();
     assert_eq!(looked.entries.len(), 1, "{looked:#?}");
+}
+
+#[test]
+fn a_work_tree_on_nothing_sound_is_kept_on_what_the_agent_began_with() {
+    let user = world();
+    let task = user.start();
+    git(task.dir(), &["worktree", "add", "-q", "--detach", "../new"]);
+    // As `--orphan` makes it, which not every git has.
+    let head = task.dir().join(".git/worktrees/new/HEAD");
+    fs::write(head, "ref: refs/heads/new\n").unwrap();
+    write(&task.area().join("new"), "edited.txt", "more\n");
+    let collected = task.collect();
+    assert_eq!(
+        warning(&collected),
+        "edits in the agent's work tree `new` are not in the result; they are the branch \
+         `orchestra/task_001-1-new`"
+    );
+    import(&user, &collected);
+    let text = show(&user, "orchestra/task_001-1-new:edited.txt");
+    assert_eq!(text.trim_end(), "more");
 }
 
 #[test]
