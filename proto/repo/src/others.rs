@@ -9,7 +9,7 @@ use crate::{
     collect::Collect,
     error::{Error, IoContext, Result},
     git::{Git, Input},
-    history::{SECRET, TIME_MAX, reason},
+    history::{SECRET, TIME_MAX, reason, says_full},
     linked::Linked,
     names::listed,
     stage::Warnings,
@@ -343,11 +343,9 @@ fn unique(name: &str, names: &[String]) -> String {
     all.find(is_free).unwrap_or_default()
 }
 
-/// Whether it is for want of disk space. git says so only in words.
+/// Whether it is for want of disk space.
 fn is_full(error: &Error) -> bool {
-    let text = reason(error);
-    let words = ["No space left on device", "Disk quota exceeded"];
-    words.iter().any(|words| text.contains(words))
+    says_full(&reason(error))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::{
     beneath,
     error::{Error, IoContext, Result},
     git::{Git, Input, records},
+    history::says_full,
     index::ADD_NAMED,
     names,
 };
@@ -245,15 +246,17 @@ impl Stage<'_> {
             }
             return Ok(());
         }
+        // IMPORTANT: a disk that is full is no fault of a file's: whoever makes room stages again.
+        let is_general = says_full(&ended.stderr);
+        *refused += usize::from(paths.len() == 1);
+        if is_general || *refused > REFUSED_MAX {
+            return Err(Error::Git {
+                command: ADD_NAMED.join(" "),
+                status: format!("exit code {}", ended.code),
+                stderr: ended.stderr,
+            });
+        }
         if let [path] = paths {
-            *refused += 1;
-            if *refused > REFUSED_MAX {
-                return Err(Error::Git {
-                    command: ADD_NAMED.join(" "),
-                    status: format!("exit code {}", ended.code),
-                    stderr: ended.stderr,
-                });
-            }
             warnings.path(
                 path,
                 ended.stderr.lines().last().unwrap_or("git refused it"),
