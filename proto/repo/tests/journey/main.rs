@@ -8,6 +8,7 @@ mod directory;
 mod edited;
 mod hostile;
 mod ignored;
+mod linked;
 mod look;
 mod others;
 mod same_second;
