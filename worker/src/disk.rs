@@ -8,14 +8,14 @@ use std::{
     path::Path,
 };
 
+use orchestra_repo::says_full;
+
 use crate::room::Full;
 
 /// What a directory must have room for, so that its disk does not count as full.
 const ROOM_BYTES: usize = 64 * 1024;
 /// How much of what a CLI said last is searched for a disk that is full.
 const LAST_WORDS_BYTES: u64 = 4096;
-/// The system's words for it, which nearly every program passes on.
-const WORDS: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
 /// Whether an error, or what caused it, is a full disk or a used up quota. Other programs say so
 /// only in words.
@@ -48,10 +48,6 @@ pub fn ends_with_full(log: &Path) -> bool {
         io::Result::Ok(says_full(&String::from_utf8_lossy(&bytes)))
     };
     read().unwrap_or(false)
-}
-
-fn says_full(text: &str) -> bool {
-    WORDS.iter().any(|words| text.contains(words))
 }
 
 /// Removes a directory with all that is in it; not finding it is fine.

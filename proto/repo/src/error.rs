@@ -149,3 +149,10 @@ impl<T> IoContext<T> for rustix::io::Result<T> {
         self.map_err(io::Error::from).at(what, path)
     }
 }
+
+/// Whether a text says that a disk or a quota is full: git and other programs say so only in words.
+#[must_use]
+pub fn says_full(text: &str) -> bool {
+    let words = ["No space left on device", "Disk quota exceeded"];
+    words.iter().any(|words| text.contains(words))
+}

@@ -182,12 +182,6 @@ impl Workspace {
     }
 }
 
-/// Whether a text says that there is no disk space. git does so only in words.
-pub(crate) fn says_full(text: &str) -> bool {
-    let words = ["No space left on device", "Disk quota exceeded"];
-    words.iter().any(|words| text.contains(words))
-}
-
 /// Why it did not work, with what caused it.
 pub(crate) fn reason(error: &Error) -> String {
     match error.source() {

@@ -52,7 +52,7 @@ pub use checkout::{Checkout, project_ref, project_ref_without_commit};
 pub use collect::{Collect, Collected};
 pub use directory::{DIRECTORY_BYTES_MAX, DIRECTORY_FILES_MAX};
 pub use earlier::Earlier;
-pub use error::{Error, GIT_MIN, Result};
+pub use error::{Error, GIT_MIN, Result, says_full};
 pub use ignored::{Ignored, Put, put_ignored};
 pub use import::{Others, import_branch, import_others, others_in, task_branch};
 pub use names::listed;

@@ -14,9 +14,8 @@ use rustix::fs::{FileType, Stat};
 
 use crate::{
     beneath,
-    error::{Error, IoContext, Result},
+    error::{Error, IoContext, Result, says_full},
     git::{Git, Input, records},
-    history::says_full,
     index::ADD_NAMED,
     names,
 };
