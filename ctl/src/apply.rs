@@ -134,7 +134,7 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
         return Err(Error::new(Exit::Refused, format!("{id} has not ended yet"))
             .hint(format!("`ctl wait {id} && ctl apply {id}`")));
     }
-    let attempt = task.attempt_of_result(None)?;
+    let attempt = task.attempt_of_result()?;
     match (
         attempt.artifact(ArtifactKind::Bundle),
         &attempt.branch,
@@ -162,7 +162,7 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
 
 /// The branches beside the result of a task that changed no files.
 async fn beside(app: &App, client: &Client, task: &Task, repo: Option<&Path>) -> Result<Beside> {
-    let bundle = task.attempt_of_result(None)?.artifact(ArtifactKind::Bundle);
+    let bundle = task.attempt_of_result()?.artifact(ArtifactKind::Bundle);
     let (Some(artifact), Some(project), Workplace::Repository { commit: start, .. }) =
         (bundle, &task.project, &task.place)
     else {

@@ -15,6 +15,7 @@ use crate::{
         manifest::{Files, files},
         task::Task,
     },
+    ui::Ui,
 };
 
 impl Client {
@@ -124,20 +125,28 @@ impl Task {
             .collect()
     }
 
-    /// Attempt `number`, or the one that its result is of.
-    pub fn attempt_of_result(&self, number: Option<u32>) -> Result<&Attempt> {
-        match (number, self.of_result()) {
-            (None, Some(attempt)) => Ok(attempt),
-            (number, _) => self.attempt(number),
+    /// The attempt that its result is of.
+    pub fn attempt_of_result(&self) -> Result<&Attempt> {
+        match self.of_result() {
+            Some(attempt) => Ok(attempt),
+            None => self.attempt(None),
         }
     }
 
-    /// What is to be said where the result is not of the latest attempt.
-    pub fn says_which(&self, attempt: &Attempt) -> Option<String> {
-        let latest = self.latest().map(|latest| latest.number)?;
+    /// Attempt `number`, or the one that its result is of; says which where that is not the latest.
+    pub fn meant(&self, ui: &Ui, number: Option<u32>) -> Result<&Attempt> {
+        if number.is_some() {
+            return self.attempt(number);
+        }
+        let attempt = self.attempt_of_result()?;
         let (id, of) = (self.id, attempt.number);
-        (of != latest)
-            .then(|| format!("attempt {latest} of {id} left nothing; this is of attempt {of}"))
+        if let Some(latest) = self.latest().filter(|latest| latest.number != of) {
+            let latest = latest.number;
+            ui.warn(format!(
+                "attempt {latest} of {id} left nothing; this is of attempt {of}"
+            ));
+        }
+        Ok(attempt)
     }
 
     /// Attempt `number`, or the latest one.

@@ -13,7 +13,7 @@ use crate::{
     client::Client,
     error::Result,
     exit::Exit,
-    json::{manifest::File, task::Task},
+    json::manifest::File,
     ui::{
         Ui,
         style::{Line, Style},
@@ -56,12 +56,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         How::WorkTree
     };
     let applied = apply::apply(app, &client, &task, args.repo.as_deref(), how).await?;
-    if let Some(which) = task
-        .of_result()
-        .and_then(|attempt| task.says_which(attempt))
-    {
-        app.ui.warn(which);
-    }
+    let number = task.meant(&app.ui, None)?.number;
     if let Applied::Change(Done {
         left_alone: Some(why),
         ..
@@ -83,7 +78,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             tell(&app.ui, &done)?;
             tell_with(&app.ui, task.id, &done.with)?;
             tell_beside(&app.ui, &done.beside)?;
-            if let Some(next) = next(&done, makes_files(&client, &task).await) {
+            if let Some(next) = next(&done, makes_files(&client, task.id, number).await) {
                 let git = git_for(done.checkout).await?;
                 app.ui.next(format!("next: {git} {next}"));
             }
@@ -185,12 +180,9 @@ fn next(done: &Done, makes_files: bool) -> Option<String> {
 }
 
 /// Whether the change has files that git does not know yet; so too when nobody can tell.
-async fn makes_files(client: &Client, task: &Task) -> bool {
+async fn makes_files(client: &Client, id: TaskId, attempt: u32) -> bool {
     let is_new = |file: &File| matches!(file.change, "added" | "renamed");
-    let number = task
-        .of_result()
-        .map_or(task.attempt, |attempt| attempt.number);
-    let files = client.files(task.id, number).await;
+    let files = client.files(id, attempt).await;
     files.map_or(true, |files| files.files.iter().any(is_new))
 }
 

@@ -58,11 +58,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 
 /// Shows the patch of an attempt of a task, or of the one that its result is of.
 pub async fn show(app: &App, client: &Client, task: &Task, attempt: Option<u32>) -> Result<Exit> {
-    let said = attempt.is_some();
-    let attempt = task.attempt_of_result(attempt)?;
-    if let (false, Some(which)) = (said, task.says_which(attempt)) {
-        app.ui.warn(which);
-    }
+    let attempt = task.meant(&app.ui, attempt)?;
     match patch_of(task, attempt)? {
         patch if app.ui.is_json() => {
             let text = match patch {
@@ -87,7 +83,7 @@ pub async fn show(app: &App, client: &Client, task: &Task, attempt: Option<u32>)
 
 /// Shows the files of the patch.
 async fn show_stat(app: &App, client: &Client, task: &Task, attempt: Option<u32>) -> Result<Exit> {
-    let attempt = task.attempt_of_result(attempt)?;
+    let attempt = task.meant(&app.ui, attempt)?;
     // Where there is no patch, this says so as the patch itself does.
     patch_of(task, attempt)?;
     let stat = Stat::of(client.files(task.id, attempt.number).await?);

@@ -24,10 +24,7 @@ pub struct Args {
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     let task = client.task(args.task).await?;
-    let attempt = task.attempt_of_result(args.attempt)?;
-    if let (None, Some(which)) = (args.attempt, task.says_which(attempt)) {
-        app.ui.warn(which);
-    }
+    let attempt = task.meant(&app.ui, args.attempt)?;
     let files = client.files(args.task, attempt.number).await?;
     app.show(&files, |document| {
         changes::lines(&document.files, usize::MAX)
