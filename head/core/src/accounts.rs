@@ -344,6 +344,13 @@ impl Core {
         }
     }
 
+    /// The parked ones of the runners that a task names, which may wait nowhere now.
+    pub(crate) fn parked_for(&self, requirement: &Requirement) -> BTreeSet<RunnerName> {
+        let named = requirement.runner.iter().chain(&requirement.fallback);
+        let parked = named.filter(|runner| self.is_parked_everywhere(runner));
+        parked.cloned().collect()
+    }
+
     /// The runners that tasks name which wait at workers and may fall back on others elsewhere.
     fn named_ahead(&self) -> impl Iterator<Item = RunnerName> {
         let ahead = self.ahead.iter().filter_map(|id| self.workers.get(id));

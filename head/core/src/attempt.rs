@@ -119,8 +119,10 @@ impl Core {
         step: &mut Step,
     ) {
         let met_limit = self.meet_at_end(now, attempt, outcome.failure.as_ref(), step);
+        let moves = self.moves_on(attempt, &outcome);
+        let charged = !met_limit && (!moves || mutated!(MoveCharged));
         let used = Some((&outcome.usage, outcome.model.as_str()));
-        let stopped = self.close_run(now, attempt, used, !met_limit, step);
+        let stopped = self.close_run(now, attempt, used, charged, step);
         let task = self
             .tasks
             .get_mut(&attempt.task)
@@ -129,6 +131,8 @@ impl Core {
         task.row.failures += u32::from(mutated!(OverBudgetCharged) && is_over);
         let ending = if is_over && outcome.failure.is_some() && !task.row.cancel_requested {
             stopped.unwrap_or_else(|| self.over_budget_of(now, attempt.task))
+        } else if let (true, Some(failure)) = (moves, &outcome.failure) {
+            self.elsewhere(attempt.task, failure)
         } else {
             ending(&mut task.row, outcome.failure.as_ref(), met_limit)
         };
@@ -216,6 +220,7 @@ impl Core {
         task.row.apply = Some(Box::new(apply.clone()));
         match ending {
             Ending::Retry { reason } => self.requeue(now, attempt, *reason, step),
+            Ending::Elsewhere { reason } => self.move_on(now, attempt.task, *reason, step),
             Ending::End { status, reason } => {
                 let (status, reason) = after_apply(status, reason.map(|r| *r), apply);
                 self.end(now, attempt.task, status, reason, step);
@@ -382,7 +387,7 @@ fn ending(row: &mut TaskRow, failure: Option<&Failure>, met_limit: bool) -> Endi
 fn planned_status(ending: &Ending) -> Option<TaskStatus> {
     match ending {
         Ending::End { status, .. } => Some(status.status()),
-        Ending::Retry { .. } => None,
+        Ending::Retry { .. } | Ending::Elsewhere { .. } => None,
     }
 }
 

@@ -42,7 +42,7 @@ impl Core {
             // Too late to stop anything, but not too late to prevent the next attempt.
             State::Closing { ending, .. } => match ending {
                 Ending::Retry { .. } if mutated!(CancelTooLate) => {}
-                Ending::Retry { .. } => {
+                Ending::Retry { .. } | Ending::Elsewhere { .. } => {
                     *ending = Ending::End {
                         status: EndStatus::Cancelled,
                         reason: Some(Box::new(cancelled("cancelled before it was tried again"))),
@@ -132,6 +132,7 @@ impl Core {
                 worker: last.worker.clone(),
                 until: Timestamp(0),
             });
+            last.moved = 0;
         }
         let state = if task.waits_for.is_empty() {
             State::queued(now, now, &task.row.facts)

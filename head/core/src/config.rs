@@ -26,6 +26,11 @@ pub struct Config {
     pub lease_grace: Duration,
     /// A task that loses this many workers waits for a person.
     pub losses_max: u32,
+    /// How long a task whose attempt never began waits for another worker than the one that it never
+    /// began on.
+    pub moved_for: Duration,
+    /// So often a task goes on to another worker without being charged.
+    pub moved_max: u32,
     /// How much later than the worker the head ends an attempt that runs longer than it may.
     pub timeout_margin: Duration,
     /// How long a worker may take to end an attempt that it was told to end.
@@ -83,6 +88,8 @@ impl Default for Config {
             lease: limits::LEASE,
             lease_grace: limits::LEASE_GRACE,
             losses_max: 3,
+            moved_for: Duration::from_secs(600),
+            moved_max: 20,
             timeout_margin: Duration::from_secs(60),
             give_up_after: Duration::from_secs(600),
             stall_notice: Duration::from_secs(600),

@@ -371,12 +371,13 @@ impl Core {
         let task = self.tasks.get_mut(&id).expect("queued tasks exist");
         task.row.attempts += 1;
         task.row.given_up <<= 1;
-        let used = task.row.used();
+        let (used, moved) = (task.row.used(), task.row.moved());
         let avoids = task.row.last.take().and_then(|last| last.avoids);
         task.row.last = Some(Box::new(Last {
             worker: worker.clone(),
             runner: runner.clone(),
             avoids,
+            moved,
             used,
         }));
         let attempt = AttemptId {
@@ -423,7 +424,7 @@ impl Core {
         let avoided = &worker.row.info.id;
         let mut others = self.workers.values().filter(|w| w.row.info.id != *avoided);
         self.waits_for_another(now, task.row.id, avoided)
-            && others.any(|w| self.could_do(w, &requirement))
+            && others.any(|w| self.could_do(w, &requirement, &self.parked))
     }
 
     /// A ready task that fits a free slot: there must be none after a step.

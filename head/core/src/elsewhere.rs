@@ -5,15 +5,19 @@
 //! has not ended), open, with the labels, a wanted runner that is ready, and an account that is not
 //! parked. Where there is none, or when the time is over, any worker will do, the avoided one last.
 //! So it never waits longer for another worker than it had to wait anyway.
+//!
+//! An attempt that never began through its worker's doing (no workspace, no CLI, no room) says nothing of
+//! the task: where another worker could do it, the task goes on to that one at once and is not charged.
+//! It waits longer for it, since a worker that fails everything at once is the one that is always free.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use orchestra_types::{TaskId, Timestamp, WorkerId};
+use orchestra_types::{AttemptId, Failure, Outcome, RunnerName, TaskId, Timestamp, WorkerId};
 
 use crate::{
-    Core,
+    Core, Step,
     queue::{ClassNo, Requirement},
-    row::{Availability, Avoids, State},
+    row::{Availability, Avoids, Ending, State},
     view::Link,
     worker::Worker,
 };
@@ -37,6 +41,53 @@ impl Core {
                 until: not_before.plus(wait),
             });
         }
+    }
+
+    /// Whether an attempt says nothing of its task, and another worker could do that: it never began,
+    /// through its worker's doing.
+    pub(crate) fn moves_on(&self, attempt: AttemptId, outcome: &Outcome) -> bool {
+        let Some(task) = self.tasks.get(&attempt.task) else {
+            return false;
+        };
+        let row = &task.row;
+        let may = row.moved() < self.config.moved_max || mutated!(MovesForEver);
+        if outcome.not_begun().is_none() || row.cancel_requested || !may || mutated!(NeverMoves) {
+            return false;
+        }
+        let requirement = Requirement::of(&row.facts);
+        let parked = self.parked_for(&requirement);
+        let here = task.holder(attempt.number);
+        let mut others = self.workers.values();
+        others.any(|worker| {
+            let other = here != Some(&worker.row.info.id) || mutated!(MovesAlone);
+            other && self.could_do(worker, &requirement, &parked)
+        })
+    }
+
+    /// What follows for a task that goes on to another worker. Counts it.
+    pub(crate) fn elsewhere(&mut self, id: TaskId, failure: &Failure) -> Ending {
+        let mut reason = failure.clone();
+        let row = self.tasks.get_mut(&id).map(|task| &mut task.row);
+        if let Some(last) = row.and_then(|row| row.last.as_mut()) {
+            last.moved += 1;
+            let worker = self.workers.get(&last.worker);
+            let name = worker.map_or("its worker", |worker| worker.row.info.name.as_str());
+            reason.message = format!("it could not begin on {name}: {}", failure.message);
+        }
+        Ending::Elsewhere {
+            reason: Box::new(reason),
+        }
+    }
+
+    /// Puts a task back into the queue for another worker.
+    pub(crate) fn move_on(&mut self, now: Timestamp, id: TaskId, reason: Failure, step: &mut Step) {
+        let task = self.tasks.get_mut(&id).expect("the caller looked it up");
+        task.row.reason = Some(Box::new(reason));
+        let queued = State::queued(now, task.row.created_at, &task.row.facts);
+        if !mutated!(MovesBack) {
+            self.avoid_worker(id, &queued, self.config.moved_for);
+        }
+        self.set_state(now, id, queued, step);
     }
 
     /// Tasks that have waited long enough for another worker go to any.
@@ -86,12 +137,17 @@ impl Core {
         let known = known.and_then(|id| self.workers.get(id));
         let others = known.into_iter().chain(self.workers.values());
         let mut others = others.filter(|w| requirement.not_on.as_ref() != Some(&w.row.info.id));
-        let other = others.find(|worker| self.could_do(worker, requirement));
+        let other = others.find(|worker| self.could_do(worker, requirement, &self.parked));
         other.map(|worker| worker.row.info.id.clone())
     }
 
-    /// Whether a worker could do a task once it has room.
-    pub(crate) fn could_do(&self, worker: &Worker, requirement: &Requirement) -> bool {
+    /// Whether a worker could do a task once it has room, while these runners are parked.
+    pub(crate) fn could_do(
+        &self,
+        worker: &Worker,
+        requirement: &Requirement,
+        parked: &BTreeSet<RunnerName>,
+    ) -> bool {
         let alive = match worker.link {
             Link::Connected(_) | Link::Disconnected => true,
             Link::Lost => false,
@@ -104,7 +160,7 @@ impl Core {
             && ready.any(|runner| {
                 let account = runner.account.as_ref();
                 runner.slots > 0
-                    && requirement.wants(runner, &self.parked)
+                    && requirement.wants(runner, parked)
                     && !account.is_some_and(|account| self.accounts.is_parked(account))
             })
     }

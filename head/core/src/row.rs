@@ -151,6 +151,11 @@ pub enum Ending {
         /// What went wrong in this one.
         reason: Box<Failure>,
     },
+    /// Another attempt is made, on another worker: this one never began, through its worker's doing.
+    Elsewhere {
+        /// What went wrong there.
+        reason: Box<Failure>,
+    },
 }
 
 /// Where a task is. The data lives in the state that has it.
@@ -257,6 +262,12 @@ impl TaskRow {
             .as_ref()
             .map_or(Spent::default(), |last| last.used)
     }
+
+    /// How many attempts were made elsewhere without being charged.
+    #[must_use]
+    pub fn moved(&self) -> u32 {
+        self.last.as_ref().map_or(0, |last| last.moved)
+    }
 }
 
 /// Where the latest attempt of a task went, where the next one had better not go, and what all of
@@ -269,6 +280,9 @@ pub struct Last {
     pub runner: RunnerName,
     /// The worker that it failed on; none before the first failure.
     pub avoids: Option<Avoids>,
+    /// How many attempts never began, through their workers' doing, and were made elsewhere; they are
+    /// not charged.
+    pub moved: u32,
     /// What all attempts of the task that ended have used, so that a budget which comes later counts it.
     pub used: Spent,
 }

@@ -125,6 +125,8 @@ pub enum Result {
     Bad,
     /// Not done, and no attempt will help.
     Hopeless,
+    /// It never began, through its worker's doing.
+    Unbegun,
     /// Its account met a limit.
     Limited,
     /// It was told to end.
@@ -147,6 +149,7 @@ impl Result {
             Self::Good => None,
             Self::Bad => Some(FailureCode::AgentFailed),
             Self::Hopeless => Some(FailureCode::BadRequest),
+            Self::Unbegun => Some(FailureCode::WorkspaceFailed),
             Self::Limited => Some(FailureCode::RateLimited),
             Self::Cancelled => Some(FailureCode::Cancelled),
             Self::TimedOut => Some(FailureCode::Timeout),
@@ -278,6 +281,10 @@ impl Cast {
                 outcome.failure = result.code().map(|code| Failure::new(code, ""));
                 if let (Result::Limited, Some(failure)) = (result, &mut outcome.failure) {
                     failure.resets_at = Some(clock.plus(LIMIT_RESETS_AFTER));
+                }
+                if result == Result::Unbegun {
+                    let reason = String::new();
+                    outcome.exit = Exit::NotStarted { reason };
                 }
                 outcome.finished_at = clock;
                 outcome.usage = usage(used);

@@ -46,6 +46,7 @@ points! {
     Forgotten = "task forgotten",
     ForgottenEarly = "task forgotten, for there are too many",
     KeyForgotten = "key forgotten",
+    MovedOn = "its worker could not begin it; it goes on to another one",
     LimitMet = "an account met its limit",
     Cordoned = "worker cordoned",
     Uncordoned = "worker uncordoned",

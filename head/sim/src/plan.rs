@@ -114,6 +114,8 @@ switches! {
     Timeouts = "timeouts",
     /// People remove workers that are not connected.
     Removals = "removals",
+    /// Workers that cannot begin what they are given.
+    BadWorkers = "bad-workers",
 }
 
 /// A set of switches.
@@ -232,6 +234,10 @@ impl Plan {
         };
         if on.has(Switch::DailyBudgets) {
             plan.before_midnight(random);
+        }
+        if on.has(Switch::BadWorkers) {
+            plan.config.moved_max = u32::try_from(random.between(1, 2)).unwrap_or(1);
+            plan.config.moved_for = Duration::from_secs(random.between(5, 60));
         }
         if on.has(Switch::Crowds) && random.once_in(CROWD_ONE_IN) {
             plan.crowded(random)

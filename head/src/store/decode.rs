@@ -299,14 +299,16 @@ fn holder(held: &wire::Held) -> Read<(WorkerId, RunnerName)> {
 }
 
 fn ending(closing: wire::Closing) -> Read<Ending> {
-    Ok(match closing.end {
-        Some(end) => Ending::End {
+    if let Some(end) = closing.end {
+        return Ok(Ending::End {
             status: end_status(end.status)?,
             reason: failure(end.reason)?.map(Box::new),
-        },
-        None => Ending::Retry {
-            reason: Box::new(present("retry", closing.retry)?.try_into()?),
-        },
+        });
+    }
+    let reason = Box::new(present("retry", closing.retry)?.try_into()?);
+    Ok(match closing.elsewhere {
+        true => Ending::Elsewhere { reason },
+        false => Ending::Retry { reason },
     })
 }
 
@@ -325,6 +327,7 @@ fn last(row: &stored::TaskRow) -> Read<Option<Last>> {
         worker,
         runner: convert::name("last_runner", &row.last_runner)?,
         avoids: avoids.map(|worker| Avoids { worker, until }),
+        moved: row.moved,
         used: row.used.map(Into::into).unwrap_or_default(),
     }))
 }

@@ -88,6 +88,7 @@ fn task(row: &TaskRow) -> stored::TaskRow {
         used: Some(row.used())
             .filter(|used| !used.is_nothing())
             .map(Into::into),
+        moved: row.moved(),
     }
 }
 
@@ -158,20 +159,22 @@ fn held(attempt: u32, worker: &WorkerId, runner: &RunnerName, at: Timestamp) -> 
 }
 
 fn closing(attempt: u32, ending: &Ending) -> wire::Closing {
-    let (end, retry) = match ending {
+    let (end, retry, elsewhere) = match ending {
         Ending::End { status, reason } => {
             let end = wire::End {
                 status: end_status(*status),
                 reason: reason.as_deref().cloned().map(Into::into),
             };
-            (Some(end), None)
+            (Some(end), None, false)
         }
-        Ending::Retry { reason } => (None, Some(reason.as_ref().clone().into())),
+        Ending::Retry { reason } => (None, Some(reason.as_ref().clone().into()), false),
+        Ending::Elsewhere { reason } => (None, Some(reason.as_ref().clone().into()), true),
     };
     wire::Closing {
         attempt,
         end,
         retry,
+        elsewhere,
     }
 }
 

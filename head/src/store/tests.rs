@@ -158,6 +158,7 @@ fn task(id: u64, state: State) -> TaskRow {
                 worker: "w2".parse().unwrap(),
                 until: Timestamp(9),
             }),
+            moved: 2,
             used: Spent {
                 tokens: 70,
                 cost_microusd: 5,
@@ -174,6 +175,7 @@ fn task(id: u64, state: State) -> TaskRow {
     }
 }
 
+/// Every state that a store of format 1 knew.
 fn every_state() -> Vec<State> {
     let (worker, runner) = ("w1".parse().unwrap(), "claude".parse().unwrap());
     let end = |status| Ending::End {
@@ -319,7 +321,13 @@ fn attempt_id(number: u32) -> AttemptId {
 #[test]
 fn every_kind_of_row_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let states = every_state();
+    let elsewhere = State::Closing {
+        attempt: 2,
+        ending: Ending::Elsewhere {
+            reason: Box::new(failure()),
+        },
+    };
+    let states = every_state().into_iter().chain([elsewhere]);
     let tasks: Vec<TaskRow> = (1..).zip(states).map(|(id, s)| task(id, s)).collect();
     let attempt = AttemptRow {
         id: attempt_id(2),

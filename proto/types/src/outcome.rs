@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Artifact, ArtifactKind, Failure, ManifestSummary, TaskId, Timestamp, Usage};
+use crate::{
+    Artifact, ArtifactKind, Failure, FailureCode, Fault, ManifestSummary, TaskId, Timestamp, Usage,
+};
 
 /// How the CLI's process ended. It does not say whether the agent succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +81,19 @@ impl Outcome {
     #[must_use]
     pub fn is_of_nothing(&self) -> bool {
         self.exit.is_of_nothing(&self.artifacts)
+    }
+
+    /// Why its worker could not even begin it; none where the CLI was started, or the worker is not to
+    /// blame. It says nothing of the task. One whose worker was stopped is not among them: nothing begins
+    /// again by itself that a person has stopped.
+    #[must_use]
+    pub fn not_begun(&self) -> Option<&Failure> {
+        let failure = self.failure.as_ref()?;
+        let of_worker = match failure.code {
+            FailureCode::WorkerLost => false,
+            code => code.fault() == Fault::Worker,
+        };
+        (of_worker && matches!(self.exit, Exit::NotStarted { .. })).then_some(failure)
     }
 
     /// The bundle that holds the commit of the result. Without one, a bundle has only branches beside it,

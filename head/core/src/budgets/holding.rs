@@ -108,11 +108,11 @@ impl Core {
 
     /// What becomes of a retry that a budget of the task's own does not allow: a person is asked.
     pub(crate) fn unless_forbidden(&self, now: Timestamp, id: TaskId, ending: Ending) -> Ending {
-        let Ending::Retry { reason } = ending else {
+        let (Ending::Retry { reason } | Ending::Elsewhere { reason }) = &ending else {
             return ending;
         };
         match self.task_hold(now, id) {
-            None => Ending::Retry { reason },
+            None => ending,
             Some(mut why) => {
                 why.message = format!("{}; the last attempt ended by {reason}", why.message);
                 Ending::End {

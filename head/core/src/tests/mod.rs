@@ -12,6 +12,7 @@ mod fairness;
 mod higher;
 mod life;
 mod limits;
+mod moved;
 mod overdue;
 mod remove;
 mod retention;

@@ -263,7 +263,8 @@ impl Judge {
             Event::Reported { used, .. } if result.is_some() => *used,
             _ => 0,
         };
-        let charged = u32::from(result.is_none() || !met_limit(change));
+        let free = met_limit(change) || self.moves_on(change);
+        let charged = u32::from(result.is_none() || !free);
         let own = self.money.own(change.id);
         *own = (own.0 + run.used.max(used), own.1 + charged);
         for owner in payers {

@@ -100,7 +100,7 @@ impl Judge {
     }
 
     /// Whether a worker that is not lost could do a task, once it has room.
-    fn could_do(&self, shade: &Shade, worker: usize) -> bool {
+    pub(super) fn could_do(&self, shade: &Shade, worker: usize) -> bool {
         let alive = self.shadow.epochs[worker] > 0 && !self.seen[worker].lost;
         let open = self.shadow.availability[worker] == Availability::Open;
         let here = shade.machine.is_none_or(|n| usize::from(n) == worker);

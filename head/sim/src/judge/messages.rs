@@ -133,7 +133,7 @@ impl Judge {
                 let right = match refused {
                     RetryRefused::NotEnded(..) => !matches!(at, Some(At::Ended(_))),
                     RetryRefused::Succeeded(_) => at == Some(At::Ended(EndStatus::Succeeded)),
-                    RetryRefused::Behind(..) => shade.is_some_and(|s| self.shadow.is_doomed(&s)),
+                    RetryRefused::Behind(..) => before.doomed,
                 };
                 (right, Point::RetryRefused)
             }

@@ -164,7 +164,9 @@ impl Judge {
                 | Ask::Applied(task)
                 | Ask::Limit(task, _)
                 | Ask::Prioritise(task, _) => {
-                    before.shade = Some(self.shadow.task(*task));
+                    let shade = self.shadow.task(*task);
+                    before.shade = Some(shade);
+                    before.doomed = self.shadow.is_doomed(&shade);
                 }
             },
             Event::Attached { worker, .. } => {
@@ -315,6 +317,8 @@ struct Before {
     /// How many tasks had not ended.
     open: u64,
     shade: Option<crate::shadow::Shade>,
+    /// Whether it is cancelled with what it comes after, which may be forgotten with the same step.
+    doomed: bool,
     schedule: Option<crate::shadow::Recurring>,
     /// Whether there is a project to have a budget.
     project: bool,

@@ -46,6 +46,7 @@ pub(super) fn failed(change: &Move<'_>) -> bool {
         | Result::Limited
         | Result::Bad
         | Result::Hopeless
+        | Result::Unbegun
         | Result::GivenUp => !change.old.cancel_requested,
     }
 }
@@ -65,7 +66,12 @@ pub(super) fn expected(old: &Shade, new: &Shade, result: Result) -> Option<EndSt
     let retryable = match result {
         Result::Good => return Some(EndStatus::Succeeded),
         Result::Cancelled => return Some(EndStatus::Cancelled),
-        Result::Bad | Result::GivenUp | Result::Limited | Result::TimedOut | Result::Silent => true,
+        Result::Bad
+        | Result::Unbegun
+        | Result::GivenUp
+        | Result::Limited
+        | Result::TimedOut
+        | Result::Silent => true,
         Result::Hopeless | Result::OverBudget => false,
     };
     if old.cancel_requested {

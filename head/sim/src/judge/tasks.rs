@@ -8,7 +8,7 @@ use super::{
     moves::{Move, applies, asks, cancels, end_point, expected, failed, raises, result, retried},
 };
 use crate::{
-    cast::{Cast, Said, account},
+    cast::{Cast, Said, WORKERS_MAX, account},
     cover::Point,
     event::{Ask, Event},
     rule::{Checked, hold},
@@ -73,6 +73,10 @@ impl Judge {
             At::Queued { .. } if over && self.is_given_back(change) => stays,
             At::Queued { .. } if over && self.met_limit(change) => stays,
             At::Queued { .. } if self.is_over(change) || old.goes_on => stays,
+            At::Queued { not_before, .. } if old.elsewhere || self.moves_on(change) => {
+                let wait = u64::try_from(self.config.moved_for.as_millis()).unwrap_or(u64::MAX);
+                new.avoids == old.last.map(|(worker, _)| (worker, not_before + wait))
+            }
             At::Queued { not_before, .. } if over => {
                 let least = self.backoff(new.failures + new.losses);
                 new.avoids.is_some_and(|(worker, until)| {
@@ -115,24 +119,41 @@ impl Judge {
             "{id}: attempt {} of {attempts}",
             new.attempts
         );
-        let (failures, losses) = if forgiven {
-            (0, 0)
+        let moves = self.moves_on(change) && !self.is_over(change);
+        let (failures, losses, moved) = if forgiven {
+            (0, 0, 0)
         } else {
+            let charged = failed(change) && !self.lost(change) && !self.is_over(change) && !moves;
             (
-                old.failures
-                    + u32::from(failed(change) && !self.lost(change) && !self.is_over(change)),
+                old.failures + u32::from(charged),
                 old.losses + u32::from(self.lost(change)),
+                old.moved + u32::from(moves),
             )
         };
-        let right = (new.failures, new.losses) == (failures, losses);
+        let right = (new.failures, new.losses, new.moved) == (failures, losses, moved);
         hold!(
             Charges,
             right,
-            "{id}: {} failures and {} losses, not {failures} and {losses}",
+            "{id}: {} failures, {} losses, {} times elsewhere, not {failures}, {losses}, {moved}",
             new.failures,
-            new.losses
+            new.losses,
+            new.moved
         );
         Ok(())
+    }
+
+    /// Whether this ends an attempt that its worker could not begin, and that another worker could: the
+    /// task goes there and is not charged.
+    pub(super) fn moves_on(&self, change: &Move<'_>) -> bool {
+        let old = &change.old;
+        let ends = old.holder().is_some() && change.new.holder().is_none();
+        let unbegun = ends && self.result(change) == Some(crate::cast::Result::Unbegun);
+        let holder = old.holder().map_or(0, |(holder, _)| usize::from(holder));
+        let mut others = (0..WORKERS_MAX).filter(|other| *other != holder);
+        unbegun
+            && !old.cancel_requested
+            && old.moved < self.config.moved_max
+            && others.any(|other| self.could_do(old, other))
     }
 
     /// Whether this is the loss of an attempt: it was held and no longer is, and no result says why.
@@ -331,8 +352,9 @@ impl Judge {
                 let own = self.by_holder(change);
                 hold!(Fencing, own, "{id} ends after {:?}", change.event);
                 let used_up = self.used_up_by_tasks(*id, old).is_some();
+                let moves = self.moves_on(change) && !over;
                 let plan = match expected(old, new, result) {
-                    _ if over => None,
+                    _ if over || moves => None,
                     plan => plan,
                 };
                 // Where a budget stands against another attempt, a person is asked.
@@ -353,7 +375,9 @@ impl Judge {
                     return self.settled(change, plan, goes_on);
                 }
                 self.cover.hit(Point::HeldClosing);
-                let right = new.at == At::Closing { plan } && new.goes_on == goes_on;
+                let right = new.at == At::Closing { plan }
+                    && new.goes_on == goes_on
+                    && new.elsewhere == (moves && plan.is_none());
                 hold!(Charges, right, "{id}: {:?}, not {plan:?}", new.at);
                 Ok(())
             }
@@ -465,8 +489,12 @@ impl Judge {
                 };
                 let end = self.shadow.outcome(attempt);
                 let limited = end.is_some_and(|end| end.code == Some(FailureCode::RateLimited));
+                let elsewhere = old.elsewhere || self.moves_on(change);
+                if elsewhere {
+                    self.cover.hit(Point::MovedOn);
+                }
                 let least = self.now
-                    + if limited || goes_on {
+                    + if limited || goes_on || elsewhere {
                         0
                     } else {
                         self.backoff(new.failures)

@@ -66,6 +66,8 @@ pub struct Shade {
     pub used: (u64, u32),
     /// The worker that it failed on, and until when it waits for another one.
     pub avoids: Option<(u8, u64)>,
+    /// How many attempts its workers could not begin, and were made elsewhere.
+    pub moved: u32,
     /// Whether its row says that a person wants it to end.
     pub cancel_requested: bool,
     /// Whether it waits for a conflict to be solved.
@@ -100,6 +102,8 @@ pub struct Shade {
     pub parent: Option<TaskId>,
     /// Whether it is tried again, once its result is in place, because of a budget.
     pub goes_on: bool,
+    /// Whether it is tried elsewhere, once its result is in place: its worker could not begin it.
+    pub elsewhere: bool,
     /// Whether its reason is a budget.
     pub over_budget: bool,
     /// Whether a cancel is in force: not a row's word, but what was promised.
@@ -118,6 +122,7 @@ pub(super) const NOTHING: Shade = Shade {
     last: None,
     used: (0, 0),
     avoids: None,
+    moved: 0,
     cancel_requested: false,
     conflict: false,
     priority: Priority::Normal,
@@ -135,6 +140,7 @@ pub(super) const NOTHING: Shade = Shade {
     budget: 0,
     parent: None,
     goes_on: false,
+    elsewhere: false,
     over_budget: false,
     cancelled: false,
 };
@@ -173,6 +179,7 @@ impl Shade {
                 let avoids = last.avoids.as_ref()?;
                 Some((cast.worker(&avoids.worker)?, avoids.until.0))
             }),
+            moved: row.moved(),
             cancel_requested: row.cancel_requested,
             conflict: row
                 .reason
@@ -215,6 +222,13 @@ impl Shade {
                 | State::Running { .. }
                 | State::Ended { .. } => false,
             },
+            elsewhere: matches!(
+                &row.state,
+                State::Closing {
+                    ending: Ending::Elsewhere { .. },
+                    ..
+                }
+            ),
             over_budget: row
                 .reason
                 .as_ref()
@@ -282,7 +296,7 @@ impl At {
             State::Closing { ending, .. } => Self::Closing {
                 plan: match ending {
                     Ending::End { status, .. } => Some(*status),
-                    Ending::Retry { .. } => None,
+                    Ending::Retry { .. } | Ending::Elsewhere { .. } => None,
                 },
             },
             State::Ended { status, .. } => Self::Ended(*status),

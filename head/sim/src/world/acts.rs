@@ -405,7 +405,7 @@ impl World<'_> {
         }
         let (worker, process) = self.somebody();
         let result = self.agent_result();
-        let starts = !self.random.once_in(8);
+        let starts = result != Ended::Unbegun && !self.random.once_in(8);
         let place = match self.process(worker, process) {
             Some(process) if !process.gone => process.entries.len(),
             Some(_) | None => return,
@@ -469,6 +469,9 @@ impl World<'_> {
         let one_in = if self.has(Switch::Fallbacks) { 2 } else { 3 };
         if self.has(Switch::Limits) && self.random.once_in(one_in) {
             return Ended::Limited;
+        }
+        if self.has(Switch::BadWorkers) && self.random.once_in(2) {
+            return Ended::Unbegun;
         }
         if !self.has(Switch::Failures) {
             return Ended::Good;
