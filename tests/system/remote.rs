@@ -13,6 +13,7 @@ use orchestra_tests::{
     Binaries, Cable, Cluster, Deadline, GATE, Need, Neighbour, Output, Project, Setup, Test, run,
     scene, until,
 };
+use serde_json::Value;
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -30,6 +31,11 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "a_worker_on_another_machine_is_asked_to_keep_house",
             keeps_house,
+        )
+        .needs(&[Need::Isolation]),
+        Test::new(
+            "a_worker_that_can_begin_nothing_costs_no_task_and_is_given_no_more",
+            cannot_begin,
         )
         .needs(&[Need::Isolation]),
         Test::new("a_join_token_works_once", token_once).needs(&[Need::Isolation]),
@@ -100,6 +106,55 @@ fn keeps_house() -> anyhow::Result<()> {
         unknown.complains(&["there is no worker `fat`", "far"])?;
         Ok(())
     })
+}
+
+/// The worker that fails everything at once is the one that is always free.
+fn cannot_begin() -> anyhow::Result<()> {
+    with_head(|cluster, cable| {
+        let project = cluster.repository("project")?;
+        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
+        connected(cluster, 2).with_context(|| neighbour.log())?;
+        let cache = cluster.state().join("worker/cache/repositories");
+        fs::write(&cache, "no directory")?;
+        let dir = cluster.path("");
+        let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
+        let add = |number: u32| {
+            let command = format!("{gate}; echo {number} > {number}.txt");
+            cluster.add(&project, &[&command, "--agent", "shell"])
+        };
+        let tasks: Vec<String> = (0..8).map(add).collect::<anyhow::Result<_>>()?;
+        let reason = until("it rests", Deadline::SOON, || {
+            let near = runner_of(cluster, "near", "shell")?;
+            let reason = near["reason"].as_str();
+            Ok(reason
+                .map(str::to_owned)
+                .filter(|_| near["state"] == "not_ready"))
+        })?;
+        ensure!(reason.contains("could not begin here"), "{reason}");
+        ensure!(reason.contains("workspace_failed"), "{reason}");
+        cluster.open_gate()?;
+        for task in tasks {
+            let document = cluster
+                .succeeded(&task, Deadline::SOON)
+                .with_context(|| neighbour.log())?;
+            let last = document["attempts"].as_array().and_then(|all| all.last());
+            let files = last.map(|last| &last["changes"]["files"]);
+            ensure!(files == Some(&1.into()), "{document:#}");
+        }
+        Ok(())
+    })
+}
+
+fn runner_of(cluster: &Cluster, worker: &str, runner: &str) -> anyhow::Result<Value> {
+    let document = cluster.json(&["workers"])?;
+    let workers = document["workers"].as_array().context("no workers")?;
+    let worker = workers.iter().find(|known| known["name"] == worker);
+    let runners = worker.and_then(|worker| worker["runners"].as_array());
+    let mut runners = runners.into_iter().flatten();
+    let runner = runners.find(|known| known["name"] == runner);
+    runner
+        .cloned()
+        .with_context(|| format!("no such runner in {document:#}"))
 }
 
 fn cut() -> anyhow::Result<()> {

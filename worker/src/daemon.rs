@@ -32,6 +32,7 @@ use crate::{
     self_command::SelfCommand,
     session::{self, Session},
     spool,
+    stumbles::{self, Stumbles},
 };
 
 /// How long the session's thread may take to end.
@@ -121,6 +122,7 @@ async fn serve(
     let shared = shared(&setup, home, &identity, &spool, seen.clone(), can.limits)?;
     shared.nursery.open();
     let ground = Arc::clone(&shared.ground);
+    let stumbles = shared.stumbles.watch();
     let (meters, interims) = (shared.meters.clone(), shared.interims.clone());
     let (mut fleet, orders) = Fleet::load(Arc::new(shared)).context("failed to read attempts")?;
 
@@ -133,8 +135,11 @@ async fn serve(
         identity.clone(),
         setup.slots,
         can,
-        seen,
-        space.clone(),
+        Seen {
+            runners: seen,
+            room: space.clone(),
+            stumbles,
+        },
     );
     let standing = Arc::clone(&ground);
     // In one task: they look at the same moments, and so that is one wake-up of one thread.
@@ -292,6 +297,7 @@ fn shared(
         repositories: home.cache().join("repositories"),
         config: setup.config.clone(),
         runners,
+        stumbles: Stumbles::default(),
         slots: setup.slots,
         limits,
         ports: Ports::new(
@@ -307,34 +313,52 @@ fn shared(
     })
 }
 
+/// What a worker's description depends on.
+struct Seen {
+    runners: watch::Receiver<Vec<RunnerInfo>>,
+    room: watch::Receiver<Room>,
+    stumbles: stumbles::Watch,
+}
+
+impl Seen {
+    /// The runners as they are, with all that keeps them from work, and the room on the disk.
+    fn look(&mut self) -> (Vec<RunnerInfo>, Room) {
+        let room = self.room.borrow_and_update().clone();
+        let runners = self
+            .stumbles
+            .limit(self.runners.borrow_and_update().clone());
+        (room.limit(runners), room)
+    }
+
+    /// Waits until something is different; whether there may be.
+    async fn changed(&mut self) -> bool {
+        tokio::select! {
+            changed = self.runners.changed() => changed.is_ok(),
+            changed = self.room.changed() => changed.is_ok(),
+            () = self.stumbles.changed() => true,
+        }
+    }
+}
+
 /// Keeps the worker's description true.
 fn describe(
     tasks: &mut JoinSet<()>,
     identity: Identity,
     slots: u32,
     can: Abilities,
-    mut runners: watch::Receiver<Vec<RunnerInfo>>,
-    mut room: watch::Receiver<Room>,
+    mut seen: Seen,
 ) -> watch::Receiver<WorkerInfo> {
-    let now = move |runners: &watch::Ref<'_, Vec<_>>, room: &watch::Ref<'_, Room>| {
-        identity.describe(slots, room.limit(runners.to_vec()), &can, room)
+    let now = move |seen: &mut Seen| {
+        let (runners, room) = seen.look();
+        identity.describe(slots, runners, &can, &room)
     };
-    let first = now(&runners.borrow_and_update(), &room.borrow_and_update());
-    let (info, seen) = watch::channel(first);
+    let (info, told) = watch::channel(now(&mut seen));
     tasks.spawn(async move {
-        loop {
-            let changed = tokio::select! {
-                changed = runners.changed() => changed,
-                changed = room.changed() => changed,
-            };
-            if changed.is_err() {
-                return;
-            }
-            let described = now(&runners.borrow_and_update(), &room.borrow_and_update());
-            info.send_replace(described);
+        while seen.changed().await {
+            info.send_replace(now(&mut seen));
         }
     });
-    seen
+    told
 }
 
 /// The signals that end a worker.

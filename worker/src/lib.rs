@@ -40,6 +40,7 @@ mod self_command;
 mod session;
 mod setup;
 mod spool;
+mod stumbles;
 mod waiting;
 
 use std::{process::ExitCode, time::Duration};

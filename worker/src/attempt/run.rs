@@ -33,6 +33,7 @@ use crate::{
     room::{self, Full, Room},
     self_command::SelfCommand,
     spool,
+    stumbles::Stumbles,
 };
 
 /// What all attempts of a worker have in common.
@@ -62,6 +63,8 @@ pub struct Shared {
     pub config: Config,
     /// The runners as they are.
     pub runners: watch::Receiver<Vec<RunnerInfo>>,
+    /// Those that cannot begin anything.
+    pub stumbles: Stumbles,
     /// How many agents may run at once in all.
     pub slots: u32,
     /// What each attempt may use.
@@ -555,6 +558,7 @@ impl Attempt {
 
     /// Writes down the outcome, whose artifacts lie in their places.
     pub async fn store(&self, outcome: Outcome) -> Result<Phase, Error> {
+        self.shared.stumbles.ended(&self.order.runner, &outcome);
         let outcome = v1::Outcome::from(outcome);
         let save = || record::save_message(self.files.outcome(), &outcome);
         with_room(self.id, save).await?;
