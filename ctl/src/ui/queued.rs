@@ -40,14 +40,11 @@ pub fn why(task: &Task, workers: &[Worker]) -> Option<String> {
             "no worker has {labels}; `ctl workers -v` shows their labels"
         ));
     }
-    left.retain(|worker| worker.runners.iter().any(|runner| does(task, runner)));
-    if left.is_empty() {
-        let runner = task.runner.as_deref().unwrap_or("an AI CLI");
-        let runner = line(runner);
-        return Some(format!(
-            "{runner} is ready on no worker; `ctl workers -v` says why"
-        ));
+    let ready = |worker: &&Worker| worker.runners.iter().any(|runner| does(task, runner));
+    if !left.iter().any(ready) {
+        return Some(not_ready(task, &left));
     }
+    left.retain(ready);
     let closed = left.iter().find(|worker| worker.availability != "open");
     let closed = closed.filter(|_| !left.iter().any(|worker| worker.availability == "open"))?;
     let (name, state) = (line(&closed.name), line(&closed.availability));
@@ -67,6 +64,22 @@ pub fn held(task: &Task) -> Option<String> {
     }
     let message = line(&reason.message);
     Some(format!("{} waits: {message}\n{}", task.id, reason.advice))
+}
+
+/// The reason of the runner that it names, where just one worker has one.
+fn not_ready(task: &Task, workers: &[&Worker]) -> String {
+    let runner = line(task.runner.as_deref().unwrap_or("an AI CLI"));
+    let mut told = workers.iter().filter_map(|worker| {
+        let mut runners = worker.runners.iter();
+        let named = runners.find(|known| Some(&known.name) == task.runner.as_ref());
+        Some((&worker.name, named?.reason.as_deref()?))
+    });
+    match (told.next(), told.next()) {
+        (Some((worker, why)), None) => {
+            format!("{runner} is not ready on {}: {}", line(worker), line(why))
+        }
+        _ => format!("{runner} is ready on no worker; `ctl workers -v` says why"),
+    }
 }
 
 fn has(worker: &Worker, (name, value): (&String, &String)) -> bool {
@@ -150,6 +163,20 @@ mod tests {
         assert_eq!(why(&task("shell", Some("linux")), &open), None);
         let both = [worker("connected", "cordoned"), worker("connected", "open")];
         assert_eq!(why(&task("shell", None), &both), None);
+    }
+
+    #[test]
+    fn the_reason_of_the_only_runner_that_it_names_is_said() {
+        let mut rests = worker("connected", "open");
+        rests.runners[0].state = "not_ready";
+        rests.runners[0].reason = Some("it rests for 30 s".to_owned());
+        let said = why(&task("shell", None), std::slice::from_ref(&rests));
+        assert_eq!(
+            said.unwrap_or_default(),
+            "shell is not ready on vm: it rests for 30 s"
+        );
+        let said = why(&task("shell", None), &[rests.clone(), rests]);
+        assert!(said.unwrap_or_default().contains("on no worker"));
     }
 
     #[test]
