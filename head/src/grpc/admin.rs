@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use orchestra_proto::v1::{self, admin_server};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Streaming};
 
 use super::{
     Services, accounts, backup, budgets, cancel, change, check, cluster, context, follow, garbage,
-    list, manifest, purge, schedules, status::Result, submit, watch,
+    list, manifest, purge, schedules, status::Result, stream::Stream, submit, watch,
 };
 
 /// The Admin service.
@@ -147,7 +146,7 @@ impl admin_server::Admin for Admin {
         answer.map(Response::new)
     }
 
-    type FollowEventsStream = ReceiverStream<Result<v1::EventBatch>>;
+    type FollowEventsStream = Stream<v1::EventBatch>;
 
     async fn follow_events(
         &self,
@@ -157,7 +156,7 @@ impl admin_server::Admin for Admin {
         stream.map(Response::new)
     }
 
-    type WatchTasksStream = ReceiverStream<Result<v1::WatchResponse>>;
+    type WatchTasksStream = Stream<v1::WatchResponse>;
 
     async fn watch_tasks(
         &self,
@@ -222,7 +221,7 @@ impl admin_server::Admin for Admin {
         answer.map(Response::new)
     }
 
-    type BackupStream = ReceiverStream<Result<v1::BackupChunk>>;
+    type BackupStream = Stream<v1::BackupChunk>;
 
     async fn backup(
         &self,
@@ -263,7 +262,7 @@ impl admin_server::Admin for Admin {
         answer.map(Response::new)
     }
 
-    type FollowCheckStream = ReceiverStream<Result<v1::CheckUpdate>>;
+    type FollowCheckStream = Stream<v1::CheckUpdate>;
 
     async fn follow_check(
         &self,

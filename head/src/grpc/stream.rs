@@ -1,13 +1,19 @@
 //! Streams that the head produces: owned by the tracker, ended by the reader, the producer or the
 //! shutdown.
 
-use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    ops::Deref,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, oneshot},
     time::timeout,
 };
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     Services,
@@ -52,9 +58,6 @@ impl<T> Deref for Answers<T> {
     }
 }
 
-/// What a streaming call answers.
-pub(super) type Stream<T> = ReceiverStream<Result<T>>;
-
 /// The reader of a stream is gone, or as good as.
 #[derive(Debug)]
 pub(super) struct Gone;
@@ -86,6 +89,7 @@ where
     P: FnOnce(Answers<T>) -> F,
 {
     let (answers, stream) = answers();
+    let (end, ends) = oneshot::channel();
     let stop = services.stop.clone();
     // A future by itself: the task around it would hold room for it several times.
     let producing = Box::pin(producer(answers.clone()));
@@ -99,13 +103,105 @@ where
                 Err(status::slow_reader())
             }
         };
-        if let Err(status) = ended {
-            tokio::select! {
-                // The reader may be gone, and need not read.
-                _ = answers.send(Err(status)) => {}
-                () = stop.wished() => {}
+        // The reader may be gone, and need not be told.
+        end.send(ended).unwrap_or_default();
+    });
+    Stream {
+        answers: stream,
+        end: Some(ends),
+    }
+}
+
+/// What a streaming call answers. It ends well only if its producer has: whoever reads it takes the end
+/// for the end of what there is.
+#[derive(Debug)]
+pub(super) struct Stream<T> {
+    answers: mpsc::Receiver<Result<T>>,
+    /// How it ends, for which there is always room; none once that was said.
+    end: Option<oneshot::Receiver<Result<()>>>,
+}
+
+impl<T> tokio_stream::Stream for Stream<T> {
+    type Item = Result<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+        if let Some(answer) = ready!(self.answers.poll_recv(context)) {
+            return Poll::Ready(Some(answer));
+        }
+        let Some(end) = &mut self.end else {
+            return Poll::Ready(None);
+        };
+        let ended = ready!(Pin::new(end).poll(context));
+        self.end = None;
+        // A producer that was ended by others, as at a shutdown, has not said how.
+        let ended = ended.unwrap_or_else(|_| Err(status::stopping()));
+        Poll::Ready(ended.err().map(Err))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt;
+
+    use super::*;
+
+    fn stream(
+        answered: usize,
+    ) -> (
+        mpsc::Sender<Result<usize>>,
+        oneshot::Sender<Result<()>>,
+        Stream<usize>,
+    ) {
+        let (sender, answers) = mpsc::channel(BOUND);
+        let (end, ends) = oneshot::channel();
+        for answer in 0..answered {
+            sender.try_send(Ok(answer)).unwrap();
+        }
+        let end_of = Some(ends);
+        (
+            sender,
+            end,
+            Stream {
+                answers,
+                end: end_of,
+            },
+        )
+    }
+
+    /// How many answers come, and the code of the error at the end.
+    async fn read(mut stream: Stream<usize>) -> (usize, Option<tonic::Code>) {
+        let mut answers = 0;
+        while let Some(answer) = stream.next().await {
+            match answer {
+                Ok(_) => answers += 1,
+                Err(status) => {
+                    assert!(stream.next().await.is_none(), "more after the end");
+                    return (answers, Some(status.code()));
+                }
             }
         }
-    });
-    ReceiverStream::new(stream)
+        (answers, None)
+    }
+
+    #[tokio::test]
+    async fn a_stream_says_how_it_ended_however_many_answers_wait_for_its_reader() {
+        for answered in [0, 1, BOUND] {
+            let (sender, end, stream) = stream(answered);
+            end.send(Err(status::stopping())).unwrap();
+            drop(sender);
+            let code = Some(status::stopping().code());
+            assert_eq!(read(stream).await, (answered, code));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_well_only_if_its_producer_says_so() {
+        let (sender, end, whole) = stream(2);
+        end.send(Ok(())).unwrap();
+        drop(sender);
+        assert_eq!(read(whole).await, (2, None));
+        let (sender, end, cut) = stream(2);
+        drop((sender, end));
+        assert_eq!(read(cut).await, (2, Some(status::stopping().code())));
+    }
 }
