@@ -122,7 +122,7 @@ async fn serve(
     let shared = shared(&setup, home, &identity, &spool, seen.clone(), can.limits)?;
     shared.nursery.open();
     let ground = Arc::clone(&shared.ground);
-    let stumbles = shared.stumbles.watch();
+    let stumbles = shared.stumbles.clone();
     let (meters, interims) = (shared.meters.clone(), shared.interims.clone());
     let (mut fleet, orders) = Fleet::load(Arc::new(shared)).context("failed to read attempts")?;
 
@@ -138,6 +138,7 @@ async fn serve(
         Seen {
             runners: seen,
             room: space.clone(),
+            resting: stumbles.watch(),
             stumbles,
         },
     );
@@ -317,25 +318,28 @@ fn shared(
 struct Seen {
     runners: watch::Receiver<Vec<RunnerInfo>>,
     room: watch::Receiver<Room>,
-    stumbles: stumbles::Watch,
+    stumbles: Stumbles,
+    resting: stumbles::Watch,
 }
 
 impl Seen {
     /// The runners as they are, with all that keeps them from work, and the room on the disk.
     fn look(&mut self) -> (Vec<RunnerInfo>, Room) {
         let room = self.room.borrow_and_update().clone();
-        let runners = self
-            .stumbles
-            .limit(self.runners.borrow_and_update().clone());
+        let runners = self.resting.limit(self.runners.borrow_and_update().clone());
         (room.limit(runners), room)
     }
 
     /// Waits until something is different; whether there may be.
     async fn changed(&mut self) -> bool {
         tokio::select! {
-            changed = self.runners.changed() => changed.is_ok(),
+            changed = self.runners.changed() => {
+                // What keeps them from work may be mended.
+                self.stumbles.forget();
+                changed.is_ok()
+            }
             changed = self.room.changed() => changed.is_ok(),
-            () = self.stumbles.changed() => true,
+            () = self.resting.changed() => true,
         }
     }
 }

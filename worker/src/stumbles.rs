@@ -62,7 +62,7 @@ pub struct Stumbles {
 impl Stumbles {
     /// An attempt of a runner has ended.
     pub fn ended(&self, runner: &RunnerName, outcome: &Outcome) {
-        match outcome.not_begun() {
+        match outcome.untried() {
             Some(why) => self.stumbled(clock::since_boot(), runner, why),
             None => self.walked(runner, &outcome.exit),
         }
@@ -99,6 +99,12 @@ impl Stumbles {
                     .send_if_modified(|known| known.remove(runner).is_some());
             }
         }
+    }
+
+    /// The programs or logins here are others than before.
+    pub fn forget(&self) {
+        self.known
+            .send_if_modified(|known| !std::mem::take(known).is_empty());
     }
 
     /// For whoever describes the runners.
@@ -250,6 +256,14 @@ mod tests {
         assert_eq!(rests(&stumbles, 129), "");
         stumble(&stumbles, 130);
         assert_eq!(rests(&stumbles, 130), "");
+    }
+
+    #[test]
+    fn other_programs_or_logins_end_a_rest() {
+        let stumbles = Stumbles::default();
+        (0..3).for_each(|_| stumble(&stumbles, 100));
+        stumbles.forget();
+        assert_eq!(rests(&stumbles, 101), "");
     }
 
     #[tokio::test]

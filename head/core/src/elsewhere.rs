@@ -6,8 +6,8 @@
 //! parked. Where there is none, or when the time is over, any worker will do, the avoided one last.
 //! So it never waits longer for another worker than it had to wait anyway.
 //!
-//! An attempt that never began through its worker's doing (no workspace, no CLI, no room) says nothing of
-//! the task: where another worker could do it, the task goes on to that one at once and is not charged.
+//! An attempt that never began through its worker's doing (no workspace, no CLI, no room, nobody logged in)
+//! says nothing of the task: where another worker could do it, it goes on there at once and is not charged.
 //! It waits longer for it, since a worker that fails everything at once is the one that is always free.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -51,7 +51,7 @@ impl Core {
         };
         let row = &task.row;
         let may = row.moved() < self.config.moved_max || mutated!(MovesForEver);
-        if outcome.not_begun().is_none() || row.cancel_requested || !may || mutated!(NeverMoves) {
+        if outcome.untried().is_none() || row.cancel_requested || !may || mutated!(NeverMoves) {
             return false;
         }
         let requirement = Requirement::of(&row.facts);

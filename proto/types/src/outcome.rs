@@ -83,17 +83,19 @@ impl Outcome {
         self.exit.is_of_nothing(&self.artifacts)
     }
 
-    /// Why its worker could not even begin it; none where the CLI was started, or the worker is not to
-    /// blame. It says nothing of the task. One whose worker was stopped is not among them: nothing begins
-    /// again by itself that a person has stopped.
+    /// Why the task was not even tried, where its worker is to blame: it could not begin it, or nobody is
+    /// logged in there. It says nothing of the task. One whose worker was stopped is not among them:
+    /// nothing begins again by itself that a person has stopped.
     #[must_use]
-    pub fn not_begun(&self) -> Option<&Failure> {
+    pub fn untried(&self) -> Option<&Failure> {
         let failure = self.failure.as_ref()?;
-        let of_worker = match failure.code {
+        let not_started = matches!(self.exit, Exit::NotStarted { .. });
+        let untried = match failure.code {
             FailureCode::WorkerLost => false,
-            code => code.fault() == Fault::Worker,
+            FailureCode::Auth => self.usage.input_tokens == 0 && self.usage.output_tokens == 0,
+            code => code.fault() == Fault::Worker && not_started,
         };
-        (of_worker && matches!(self.exit, Exit::NotStarted { .. })).then_some(failure)
+        untried.then_some(failure)
     }
 
     /// The bundle that holds the commit of the result. Without one, a bundle has only branches beside it,

@@ -56,7 +56,7 @@ fn a_task_that_its_worker_cannot_begin_goes_to_another_one_at_once_and_is_not_ch
 fn what_is_not_its_workers_doing_or_began_is_a_failure() {
     for code in [
         FailureCode::SetupFailed,
-        FailureCode::Auth,
+        FailureCode::Refused,
         FailureCode::WorkerLost,
     ] {
         let (mut bench, id) = given_to_a(Config::default());
@@ -67,6 +67,20 @@ fn what_is_not_its_workers_doing_or_began_is_a_failure() {
     let _ = bench.finish("a", 1, attempt(id, 1), Some(FailureCode::DiskFull));
     let _ = bench.close(attempt(id, 1));
     assert_eq!(bench.status(id), TaskStatus::Failed, "its agent had begun");
+}
+
+#[test]
+fn where_nobody_is_logged_in_it_goes_to_another_worker_unless_tokens_were_used() {
+    for (used, status) in [(0, TaskStatus::Assigned), (9, TaskStatus::Failed)] {
+        let (mut bench, id) = given_to_a(Config::default());
+        let mut body = finished(Some(FailureCode::Auth));
+        if let ReportBody::Finished(outcome) = &mut body {
+            outcome.usage.output_tokens = used;
+        }
+        let _ = bench.report("a", 1, attempt(id, 1), body);
+        let _ = bench.close(attempt(id, 1));
+        assert_eq!(bench.status(id), status, "{used} tokens");
+    }
 }
 
 #[test]
