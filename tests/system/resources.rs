@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Deadline, Need, Project, Setup, Test, run, scene};
+use orchestra_tests::{Cluster, Deadline, Mount, Need, Project, Setup, Test, run, scene};
 use serde_json::Value;
 
 /// Where version 1 of cgroups has a controller, on machines that have both versions.
@@ -52,7 +52,7 @@ fn memory() -> anyhow::Result<()> {
 
 fn disk() -> anyhow::Result<()> {
     let small = tempfile::tempdir()?;
-    let mount = Mount::tmpfs(small.path())?;
+    let mount = Mount::tmpfs(small.path(), 4)?;
     let workspaces = small.path().display();
     let config = format!("worker: {{workspaces: \"{workspaces}\"}}\n");
     let told = scene(Setup::new().config(&config), |cluster| {
@@ -199,27 +199,4 @@ fn says(reason: &Value, text: &str) -> anyhow::Result<()> {
     let message = reason["message"].as_str().unwrap_or_default();
     ensure!(message.contains(text), "it does not say {text:?}: {reason}");
     Ok(())
-}
-
-/// A small file system that is unmounted when it is dropped.
-struct Mount<'d>(&'d Path);
-
-impl<'d> Mount<'d> {
-    fn tmpfs(dir: &'d Path) -> anyhow::Result<Self> {
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", "size=4m", "none"])
-            .arg(dir);
-        run(mount, b"")?.ok()?;
-        Ok(Self(dir))
-    }
-}
-
-impl Drop for Mount<'_> {
-    fn drop(&mut self) {
-        let mut umount = Command::new("umount");
-        umount.arg("--lazy").arg(self.0);
-        // The directory is temporary, and the machine's next start ends the mount.
-        drop(run(umount, b""));
-    }
 }

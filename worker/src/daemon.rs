@@ -119,7 +119,12 @@ async fn serve(
     registry::log(&found);
     let (runners, seen) = watch::channel(found);
     let can = limits(&setup.config);
-    let shared = shared(&setup, home, &identity, &spool, seen.clone(), can.limits)?;
+    let disks = vec![home.attempts(), workspaces(&setup, home)];
+    let (room, space) = watch::channel(Room::default());
+    let known = (seen.clone(), room.clone());
+    let shared = shared(&setup, home, &identity, &spool, known, can.limits)?;
+    // The directories are there now.
+    room.send_replace(Room::look(&disks));
     shared.nursery.open();
     let ground = Arc::clone(&shared.ground);
     let stumbles = shared.stumbles.clone();
@@ -127,8 +132,6 @@ async fn serve(
     let (mut fleet, orders) = Fleet::load(Arc::new(shared)).context("failed to read attempts")?;
 
     let mut tasks = JoinSet::new();
-    let disks = vec![home.attempts(), workspaces(&setup, home)];
-    let (room, space) = watch::channel(Room::look(&disks));
     let installation = Arc::clone(identity.installation());
     let info = describe(
         &mut tasks,
@@ -266,7 +269,7 @@ fn shared(
     home: &Home,
     identity: &Identity,
     spool: &spool::Handle,
-    runners: watch::Receiver<Vec<RunnerInfo>>,
+    (runners, room): (watch::Receiver<Vec<RunnerInfo>>, watch::Sender<Room>),
     limits: Limits,
 ) -> anyhow::Result<Shared> {
     let attempts = home.attempts();
@@ -300,6 +303,7 @@ fn shared(
         runners,
         stumbles: Stumbles::default(),
         slots: setup.slots,
+        room,
         limits,
         ports: Ports::new(
             setup.config.worker.ports.0.clone(),

@@ -357,6 +357,12 @@ impl Fleet {
                 tracing::info!(%attempt, "attempt left to the next start");
                 self.entries.remove(&attempt);
             }
+            Ok((attempt, Err(attempt::Error::NoRoom))) => {
+                tracing::warn!(%attempt, "the disk is full; attempt given back");
+                self.entries.remove(&attempt);
+                let shared = Arc::clone(&self.shared);
+                self.finish(attempt, attempt::give_back_for_room(shared, attempt));
+            }
             // What fails for that is nobody's failure: the worker ends, and another one runs it.
             Ok((attempt, Err(error))) if !self.shared.ground.is_there() => {
                 tracing::warn!(%attempt, error = attempt::chain(&error), "attempt abandoned");

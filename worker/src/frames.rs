@@ -14,6 +14,7 @@ use std::{
 };
 
 use orchestra_config::durable;
+use rustix::fs::{FallocateFlags, fallocate};
 
 /// Largest payload of one frame: 16 MiB. A longer length is a torn one.
 pub const PAYLOAD_MAX: usize = 16 * 1024 * 1024;
@@ -112,6 +113,15 @@ impl Writer {
     /// Makes all appended frames durable.
     pub fn sync(&self) -> Result<(), Error> {
         self.file.sync_data().map_err(failed("sync", &self.path))
+    }
+
+    /// Takes room on the disk for so many bytes behind the last frame, where there is some and the file
+    /// system can: they can be appended later although the disk is full then.
+    pub fn reserve(&self, bytes: u64) {
+        let keep = FallocateFlags::KEEP_SIZE;
+        if let Err(error) = fallocate(&self.file, keep, self.len, bytes) {
+            tracing::debug!(path = %self.path.display(), %error, "no room is reserved");
+        }
     }
 
     /// The size of the file.

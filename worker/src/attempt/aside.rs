@@ -10,7 +10,7 @@ use std::{
 };
 
 use orchestra_proto::v1;
-use orchestra_types::{AttemptId, Failure, FailureCode};
+use orchestra_types::{AttemptId, Exit, Failure, FailureCode, Outcome};
 
 use super::{
     files::Files,
@@ -32,6 +32,7 @@ const UNREPORTED: &str = ".unreported";
 pub async fn fail(shared: Arc<Shared>, attempt: AttemptId, error: Error) -> Result<(), Error> {
     let files = shared.files_begun(attempt);
     end_process(&files).await;
+    let begun = files.process().exists();
     let to = shared.aside.clone();
     let put = blocking(move || put(&files, to, UNREPORTED)).await;
     let place = put.unwrap_or_else(|problem| {
@@ -39,7 +40,7 @@ pub async fn fail(shared: Arc<Shared>, attempt: AttemptId, error: Error) -> Resu
         None
     });
     let failure = Failure::new(code(&error), chain(&error));
-    report(&shared, attempt, failure, place).await
+    report(&shared, attempt, outcome(failure, begun), place).await
 }
 
 /// What a worker that was killed had put aside and not reported.
@@ -68,21 +69,33 @@ pub async fn report_late(
 ) -> Result<(), Error> {
     let message = "the worker was killed while it gave this attempt up";
     let failure = Failure::new(FailureCode::ResultFailed, message);
-    report(&shared, attempt, failure, Some(place)).await
+    let begun = Files::process_in(&place).exists();
+    report(&shared, attempt, outcome(failure, begun), Some(place)).await
+}
+
+/// The outcome of an attempt that cannot go on. Where its CLI may have begun, nobody knows how that ended.
+fn outcome(failure: Failure, begun: bool) -> Outcome {
+    let outcome = nothing(failure, clock::now());
+    match begun {
+        true => Outcome {
+            exit: Exit::Unknown,
+            ..outcome
+        },
+        false => outcome,
+    }
 }
 
 /// Says why an attempt came to nothing, and where its files are, which are no longer unreported then.
 async fn report(
     shared: &Shared,
     attempt: AttemptId,
-    mut failure: Failure,
+    mut outcome: Outcome,
     place: Option<PathBuf>,
 ) -> Result<(), Error> {
-    if let Some(place) = &place {
+    if let (Some(place), Some(failure)) = (&place, &mut outcome.failure) {
         let place = format!("; its files are in `{}`", place.display());
         failure.message.push_str(&place);
     }
-    let outcome = nothing(failure, clock::now());
     let body = v1::report::Body::Finished(outcome.into());
     record_report(&shared.spool, attempt, body).await?;
     let reported = place.map_or(Ok(()), |place| {
@@ -105,6 +118,7 @@ fn code(error: &Error) -> FailureCode {
         }
         Error::Record(record::Error::Malformed { .. })
         | Error::Stopping(_)
+        | Error::NoRoom
         | Error::Left
         | Error::Groundless
         | Error::Panicked(_) => FailureCode::Internal,

@@ -110,7 +110,13 @@ impl Files {
     /// The supervisor's directory.
     #[must_use]
     pub fn process(&self) -> PathBuf {
-        self.dir.join("process")
+        Self::process_in(&self.dir)
+    }
+
+    /// The supervisor's directory in an attempt's directory, wherever that is.
+    #[must_use]
+    pub fn process_in(dir: &Path) -> PathBuf {
+        dir.join("process")
     }
 
     /// An in-place directory as it was before.

@@ -45,8 +45,11 @@ impl Attempt {
     /// From a prepared directory to the CLI's end.
     pub async fn start(&mut self) -> Result<Phase, Error> {
         let stopped = self.unless_stopped(std::future::ready(())).await?;
-        if let Err(failure) = stopped.and(self.room_or_stop().await?) {
+        if let Err(failure) = stopped {
             return self.give_up(failure).await;
+        }
+        if self.lacks_room() {
+            return Err(Error::NoRoom);
         }
         let launched = self.check_runner().and_then(|()| self.adapter());
         let (adapter, line) = match launched {

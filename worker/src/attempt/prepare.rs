@@ -40,15 +40,10 @@ impl Attempt {
         // Whatever an earlier version has left of it is made anew.
         self.files = self.shared.files(self.id);
         self.tell("preparing", "making the workspace")?;
-        loop {
-            let failure = match self.make_place().await? {
-                Ok(()) => return Ok(Phase::Prepared),
-                Err(_full) if self.lacks_room() => self.room_or_stop().await?.err(),
-                Err(failure) => Some(failure),
-            };
-            if let Some(failure) = failure {
-                return self.give_up(failure).await;
-            }
+        match self.make_place().await? {
+            Ok(()) => Ok(Phase::Prepared),
+            Err(_full) if self.lacks_room() => Err(Error::NoRoom),
+            Err(failure) => self.give_up(failure).await,
         }
     }
 

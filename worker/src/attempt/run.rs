@@ -67,6 +67,8 @@ pub struct Shared {
     pub stumbles: Stumbles,
     /// How many agents may run at once in all.
     pub slots: u32,
+    /// Room on the disks.
+    pub room: watch::Sender<Room>,
     /// What each attempt may use.
     pub limits: Limits,
     /// The ports that attempts get.
@@ -90,6 +92,16 @@ impl Shared {
     #[must_use]
     pub fn files(&self, attempt: AttemptId) -> Files {
         Files::new(&self.attempts, &self.workspaces, attempt)
+    }
+
+    /// The fullest of the disks that attempts write to.
+    fn look_for_room(&self) -> Room {
+        Room::look(&[self.attempts.clone(), self.workspaces.clone()])
+    }
+
+    /// Whether the disk is so full that what failed may have failed for that.
+    pub fn lacks_room(&self) -> bool {
+        self.look_for_room().lacking().is_some()
     }
 
     /// Where the files of an attempt lie that may have been begun before this process.
@@ -145,6 +157,9 @@ pub enum Error {
     /// The spool is closed: the worker is stopping.
     #[error(transparent)]
     Stopping(#[from] spool::Closed),
+    /// The disk is full, and nothing of it runs yet: it is given back.
+    #[error("the disk is full")]
+    NoRoom,
     /// The worker is stopping, and nothing of it runs yet.
     #[error("left to the next start")]
     Left,
@@ -177,6 +192,7 @@ impl Full for Error {
             Self::Journal(_)
             | Self::Process(_)
             | Self::Stopping(_)
+            | Self::NoRoom
             | Self::Left
             | Self::Groundless
             | Self::Panicked(_)
@@ -220,7 +236,10 @@ pub async fn run(
     }
     let (order, phase, ports) = match begin {
         Begin::Ordered(start) => {
-            let order = accept(&files, id, &shared.boot, *start).await?;
+            let order = match accept(&files, id, &shared.boot, *start) {
+                Err(error) if error.is_full() && shared.lacks_room() => return Err(Error::NoRoom),
+                accepted => accepted?,
+            };
             (order, Phase::Accepted, None)
         }
         Begin::Found(ports) => match find(&files, &shared.boot).await? {
@@ -248,6 +267,18 @@ async fn ours(shared: &Shared, control: &mut Control) -> Result<(), Error> {
         () = shared.installation.admitted() => Ok(()),
         _ = control.stop.wait_for(ends) => Err(Error::Left),
     }
+}
+
+/// Gives an attempt back for which there is no room here. The head hears first that there is none, or it
+/// would order it here again.
+pub async fn give_back_for_room(shared: Arc<Shared>, id: AttemptId) -> Result<(), Error> {
+    shared.room.send_replace(shared.look_for_room());
+    if let Err(error) = remove(&shared.files_begun(id)).await {
+        // The next start finds it, and the head has it removed.
+        tracing::error!(attempt = %id, error = chain(&error), "what there is of it stays");
+    }
+    sleep(room::RETRY_AFTER).await;
+    give_back(shared, id).await
 }
 
 /// Gives an attempt back that was not begun. Runs until the head has acknowledged it, so that the
@@ -287,19 +318,11 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// Writes a new order down.
-async fn accept(
-    files: &Files,
-    id: AttemptId,
-    boot: &str,
-    start: v1::Start,
-) -> Result<Order, Error> {
+fn accept(files: &Files, id: AttemptId, boot: &str, start: v1::Start) -> Result<Order, Error> {
     let order = Order::try_from(start.clone())?;
-    with_room(id, || {
-        make_dir(files.dir())?;
-        record::save_message(files.order(), &start)?;
-        Ok::<_, Error>(record::save(files, id, boot, &Phase::Accepted)?)
-    })
-    .await?;
+    make_dir(files.dir())?;
+    record::save_message(files.order(), &start)?;
+    record::save(files, id, boot, &Phase::Accepted)?;
     Ok(order)
 }
 
@@ -484,18 +507,7 @@ impl Attempt {
 
     /// Whether the disk is so full that what failed may have failed for that.
     pub fn lacks_room(&self) -> bool {
-        let dirs = [self.shared.attempts.clone(), self.shared.workspaces.clone()];
-        Room::look(&dirs).lacking().is_some()
-    }
-
-    /// Waits until there is room, unless it is to be stopped meanwhile.
-    pub async fn room_or_stop(&mut self) -> Result<Result<(), Failure>, Error> {
-        while self.lacks_room() {
-            if let Err(failure) = self.unless_stopped(sleep(room::RETRY_AFTER)).await? {
-                return Ok(Err(failure));
-            }
-        }
-        Ok(Ok(()))
+        self.shared.lacks_room()
     }
 
     /// Waits until all events are written down.

@@ -26,6 +26,10 @@ const COMPACT_BYTES: u64 = 1024 * 1024;
 /// When nothing waits, a rewrite costs little: 64 KiB.
 const COMPACT_IDLE_BYTES: u64 = 64 * 1024;
 
+/// How much of the disk is taken beforehand, for some hundred reports: 128 KiB. A worker whose disk is full
+/// can say so, give back what it cannot begin, and report what ends.
+const RESERVE_BYTES: u64 = 128 * 1024;
+
 /// Why the spool cannot be used. The worker stops then: it may not promise what it cannot keep.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -74,6 +78,8 @@ struct Header {
 pub struct Spool {
     path: PathBuf,
     file: frames::Writer,
+    /// Room is taken up to here.
+    reserved: u64,
     waiting: Waiting,
     /// What the waiting reports take in the file.
     waiting_bytes: u64,
@@ -99,11 +105,13 @@ impl Spool {
         let mut spool = Self {
             path: path.to_owned(),
             file,
+            reserved: 0,
             waiting: Waiting::default(),
             waiting_bytes: 0,
             acked: header.acked,
             last: header.acked,
         };
+        spool.reserve();
         for report in reports {
             spool.reload(v1::Report::decode(report.as_slice()).map_err(|_| malformed())?)?;
         }
@@ -112,14 +120,26 @@ impl Spool {
 
     fn create(path: &Path) -> Result<Self, Error> {
         let header = header(0);
-        Ok(Self {
+        let mut spool = Self {
             path: path.to_owned(),
             file: frames::replace(path, [header.as_slice()])?,
+            reserved: 0,
             waiting: Waiting::default(),
             waiting_bytes: 0,
             acked: 0,
             last: 0,
-        })
+        };
+        spool.reserve();
+        Ok(spool)
+    }
+
+    /// Takes room anew when half of it is used.
+    fn reserve(&mut self) {
+        let size = self.file.size();
+        if self.reserved < size + RESERVE_BYTES / 2 {
+            self.file.reserve(RESERVE_BYTES);
+            self.reserved = size + RESERVE_BYTES;
+        }
     }
 
     fn reload(&mut self, report: v1::Report) -> Result<(), Error> {
@@ -153,6 +173,7 @@ impl Spool {
             .collect();
         self.append_when_there_is_room(&numbered)?;
         self.file.sync()?;
+        self.reserve();
         numbered.into_iter().for_each(|report| self.keep(report));
         Ok(())
     }
@@ -211,6 +232,8 @@ impl Spool {
             .chain(self.waiting.payloads())
             .collect();
         self.file = frames::replace(&self.path, frames.iter().map(Vec::as_slice))?;
+        self.reserved = 0;
+        self.reserve();
         Ok(())
     }
 
