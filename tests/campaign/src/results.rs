@@ -26,6 +26,8 @@ const TEXT_BYTES: usize = 200;
 pub enum Runs {
     /// Once: nothing has ended its lease.
     Once,
+    /// Once; attempts before that one may have been given back without having begun.
+    OnceBegun,
     /// Again, each time under another number, after a lease has ended.
     Again,
 }
@@ -125,7 +127,14 @@ impl Asker {
             }
         }
         let numbers: Vec<u32> = task.attempts.iter().map(|a| a.number).collect();
-        if runs == Runs::Once && numbers != [1] {
+        let ran = |number: &u32| said.contains_key(&(id, *number));
+        let right = match (runs, numbers.as_slice()) {
+            (Runs::Once, numbers) => numbers == [1],
+            (Runs::OnceBegun, [given_back @ .., last]) => ran(last) && !given_back.iter().any(ran),
+            (Runs::OnceBegun, []) => false,
+            (Runs::Again, _) => true,
+        };
+        if !right {
             found.push(format!("its attempts are {numbers:?}"));
         }
         compared.again += (numbers.len() as u64).saturating_sub(1);

@@ -242,7 +242,7 @@ impl Cluster {
             let open = campaign.runtime.block_on(open)?;
             Ok(open.is_empty().then_some(()))
         });
-        let differences = results::compare(&self.site, &self.agents, |_| Runs::Once, compared);
+        let differences = results::compare(&self.site, &self.agents, |_| Runs::OnceBegun, compared);
         let mut found = campaign.runtime.block_on(differences)?;
         found.extend(ended.err().map(|error| format!("{error:#}")));
         if !found.is_empty() {
