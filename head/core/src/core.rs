@@ -28,6 +28,8 @@ pub struct Core {
     pub(crate) facts: FactsPool,
     /// Which tasks come after a task and have not been freed by it yet.
     pub(crate) dependants: BTreeMap<TaskId, BTreeSet<TaskId>>,
+    /// Blocked tasks that do not go on by themselves, each with the one that ended without success.
+    pub(crate) stuck: BTreeMap<TaskId, TaskId>,
     pub(crate) queue: Queue,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     /// Where there is room.
@@ -81,6 +83,7 @@ impl Core {
             tasks: TaskTable::default(),
             facts: FactsPool::default(),
             dependants: BTreeMap::new(),
+            stuck: BTreeMap::new(),
             workers: BTreeMap::new(),
             free: Free::default(),
             ahead: BTreeSet::new(),

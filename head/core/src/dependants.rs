@@ -8,13 +8,10 @@
 //!                    block                          stays blocked; a retry that succeeds frees it
 //! ```
 
-use std::collections::BTreeSet;
-
 use orchestra_types::{Failure, FailureCode, OnDependencyFailure, TaskId, TaskStatus, Timestamp};
 
 use crate::{
     Core, Step,
-    message::Message,
     row::{EndStatus, State, TaskFacts},
     task::Waits,
 };
@@ -79,7 +76,7 @@ impl Core {
             .find_map(|id| self.end_of(id).map(|end| (id, end)))
     }
 
-    fn end_of(&self, id: TaskId) -> Option<EndStatus> {
+    pub(crate) fn end_of(&self, id: TaskId) -> Option<EndStatus> {
         match self.tasks.get(&id)?.row.state {
             State::Ended { status, .. } => Some(status),
             State::Blocked
@@ -104,7 +101,7 @@ impl Core {
             for dependant in dependants {
                 match self.verdict(end, dependant) {
                     Verdict::Free => self.free(now, id, dependant, step),
-                    Verdict::Show => stuck.push(dependant),
+                    Verdict::Show => stuck.push((dependant, id)),
                     Verdict::Cancel => {
                         let reason = dependency_failed(id, end.status());
                         self.end_quietly(now, dependant, EndStatus::Cancelled, Some(reason), step);
@@ -113,17 +110,8 @@ impl Core {
                 }
             }
         }
-        self.show_stuck(stuck, step);
-    }
-
-    /// Says of these tasks, and of all that come after them, that they do not go on by themselves:
-    /// whoever waits for one of them would wait for ever.
-    fn show_stuck(&self, mut open: Vec<TaskId>, step: &mut Step) {
-        let mut shown: BTreeSet<TaskId> = open.iter().copied().collect();
-        while let Some(task) = open.pop() {
-            step.messages.push(Message::Changed { task });
-            let dependants = self.dependants.get(&task).into_iter().flatten();
-            open.extend(dependants.copied().filter(|id| shown.insert(*id)));
+        for (dependant, reason) in stuck {
+            self.keep_back(dependant, reason, step);
         }
     }
 

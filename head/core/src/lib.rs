@@ -46,6 +46,7 @@ mod row;
 mod schedule;
 mod seats;
 mod session;
+mod stuck;
 mod submit;
 mod table;
 mod task;

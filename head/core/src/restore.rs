@@ -99,6 +99,10 @@ impl Core {
         for id in blocked {
             core.settle_blocked(now, id, &mut step);
         }
+        let blocked: Vec<TaskId> = core.blocked().collect();
+        for id in blocked {
+            core.keep_back_if_stuck(id, &mut step);
+        }
         let closing: Vec<TaskId> = core.closing().collect();
         for id in closing
             .into_iter()

@@ -111,6 +111,7 @@ impl Core {
         step.changes.push(Change::Spec { id, spec });
         self.insert(now, row, standing.waits_for);
         self.write(id, step);
+        self.keep_back_if_stuck(id, step);
         self.settle_dependants(now, id, step);
     }
 

@@ -139,6 +139,13 @@ impl Core {
         state: State,
         step: &mut Step,
     ) {
+        let was_reason = self
+            .end_of(id)
+            .is_some_and(|end| end != EndStatus::Succeeded);
+        let reason = match was_reason {
+            true => Some(id),
+            false => self.kept_back_by(id),
+        };
         self.leave_state(id);
         let task = self
             .tasks
@@ -147,6 +154,10 @@ impl Core {
         task.row.state = state;
         self.enter_state(now, id);
         self.write(id, step);
+        if let Some(reason) = reason {
+            self.release_stuck(id, reason, step);
+        }
+        self.keep_back_if_stuck(id, step);
     }
 
     /// Writes a task's row and tells its watchers.
@@ -240,7 +251,10 @@ impl Core {
                 }
                 self.touch(&id);
             }
-            State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
+            State::Blocked => {
+                self.stuck.remove(&id);
+            }
+            State::Closing { .. } | State::Ended { .. } => {}
         }
         self.tasks.uncount(id, status);
     }

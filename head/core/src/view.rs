@@ -256,20 +256,9 @@ impl Core {
 
     /// Why a blocked task cannot go on by itself: a task before it ended without success.
     fn blocked_reason(&self, task: &Task) -> Option<Failure> {
-        /// No more tasks than this are looked at: the reason is only a help for people.
-        const LOOKED_AT_MAX: usize = 256;
-        let mut open: Vec<TaskId> = task.waits_for.iter().collect();
-        let mut seen: BTreeSet<TaskId> = open.iter().copied().collect();
-        while let Some(id) = open.pop() {
-            let before = self.tasks.get(&id)?;
-            if before.status().is_ended() {
-                return Some(dependency_failed(id, before.status()));
-            }
-            let next = before.waits_for.iter();
-            let next = next.filter(|id| seen.len() < LOOKED_AT_MAX && seen.insert(*id));
-            open.extend(next);
-        }
-        None
+        let before = self.kept_back_by(task.row.id)?;
+        let status = self.tasks.get(&before)?.status();
+        Some(dependency_failed(before, status))
     }
 }
 

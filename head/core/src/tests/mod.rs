@@ -20,5 +20,6 @@ mod retract;
 mod room;
 mod schedule;
 mod sessions;
+mod stuck;
 mod submit;
 mod table;
