@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use orchestra_proto::v1;
 use orchestra_types::{Artifact, ArtifactKind, TaskId};
 
@@ -17,6 +18,15 @@ use crate::{
     },
     ui::Ui,
 };
+
+/// Questions that are asked at once.
+const ASKED_AT_ONCE: usize = 32;
+
+/// Asks for each of these, some at once; the answers in the same order, or the first error.
+pub async fn each_of<T>(ids: &[TaskId], ask: impl AsyncFn(TaskId) -> Result<T>) -> Result<Vec<T>> {
+    let asked = stream::iter(ids).map(|id| ask(*id));
+    asked.buffered(ASKED_AT_ONCE).try_collect().await
+}
 
 impl Client {
     /// The task with its attempts.
@@ -60,13 +70,14 @@ impl Client {
         unless_forgotten(now, known)
     }
 
+    /// Tasks with their attempts, in the order in which they are named.
+    pub async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+        each_of(ids, async |id| self.task(id).await).await
+    }
+
     /// Tasks with their attempts and files, in the order in which they are named.
     pub async fn whole_tasks(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
-        let mut tasks = Vec::with_capacity(ids.len());
-        for id in ids {
-            tasks.push(self.whole_task(*id).await?);
-        }
-        Ok(tasks)
+        each_of(ids, async |id| self.whole_task(id).await).await
     }
 
     /// The files that an attempt changed.

@@ -41,16 +41,16 @@ pub struct Args {
 /// Waits.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
-    let mut tasks = Vec::with_capacity(args.tasks.len());
-    for id in each_once(args.tasks.clone()) {
-        tasks.push(client.task(id).await?);
-    }
-    let wait = wait_for(&app.ui, &client, tasks);
+    let ids = each_once(args.tasks);
+    let wait = async {
+        let tasks = client.tasks(&ids).await?;
+        wait_for(&app.ui, &client, tasks).await
+    };
     let tasks = match args.timeout {
         None => wait.await?,
         Some(limit) => match tokio::time::timeout(limit, wait).await {
             Ok(tasks) => tasks?,
-            Err(_) => over(&client, &args.tasks, limit).await?,
+            Err(_) => over(&client, &ids, limit).await?,
         },
     };
     if app.ui.is_json() {
@@ -70,11 +70,13 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 
 /// The tasks, if they have ended in spite of a limit that is too short to see it.
 async fn over(client: &Client, ids: &[TaskId], limit: Duration) -> Result<Vec<Task>> {
-    let tasks = client.whole_tasks(ids).await?;
-    match tasks.iter().all(Task::rests) {
-        true => Ok(tasks),
-        false => Err(not_yet(limit)),
+    // One that does not rest is enough to know.
+    for id in ids {
+        if !client.task(*id).await?.rests() {
+            return Err(not_yet(limit));
+        }
     }
+    client.whole_tasks(ids).await
 }
 
 fn not_yet(limit: Duration) -> Error {

@@ -9,6 +9,7 @@ use orchestra_types::{TaskId, TaskStatus};
 
 use super::Changes;
 use crate::{
+    calls::each_of,
     client::Client,
     error::Result,
     exit::Exit,
@@ -50,11 +51,7 @@ pub async fn wait_for(ui: &Ui, client: &Client, tasks: Vec<Task>) -> Result<Vec<
         }
     }
     drop(live);
-    let mut tasks = Vec::with_capacity(ids.len());
-    for id in ids {
-        tasks.push(client.whole_or(known[&id].clone()).await?);
-    }
-    Ok(tasks)
+    each_of(&ids, async |id| client.whole_or(known[&id].clone()).await).await
 }
 
 /// The exit code that tasks give which were waited for: of failures the worst. One that is still
