@@ -4,7 +4,7 @@
 //! Doing it twice does no harm: after a restart the core orders every close again that it has not
 //! heard of. What fails costs a warning or a conflict, never the result.
 
-use std::{path::Path, sync::Arc};
+use std::{io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use orchestra_config::StateDir;
 use orchestra_core::Input;
@@ -117,14 +117,26 @@ impl Closer {
         orchestra_telemetry::set_parent(&span, &facts.spec.traceparent);
         let (blobs, here) = (self.blobs.clone(), self.here.clone());
         let context = Arc::clone(&self.context);
+        let wants_apply = facts.wants_apply();
         let done = tokio::task::spawn_blocking(move || {
             let _entered = span.enter();
             record(&blobs, &context, &facts);
             put_in_place(&blobs, &here, &facts)
         });
-        done.await.unwrap_or_else(|_| ApplyResult::Conflict {
-            message: "the head failed while it put the change in place; see its log".to_owned(),
+        let failed = "the head failed while it put the change in place, see its log; `ctl apply` tries it again";
+        done.await.unwrap_or_else(|_| match wants_apply {
+            true => ApplyResult::Conflict {
+                message: failed.to_owned(),
+            },
+            false => ApplyResult::NotRequested,
         })
+    }
+}
+
+impl Facts {
+    /// Whether the change is to be put into the checkout.
+    fn wants_apply(&self) -> bool {
+        self.spec.apply && self.status == Some(TaskStatus::Succeeded)
     }
 }
 
@@ -220,10 +232,10 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
         put_others(project, bundle, facts.attempt.task);
     }
     // Of an attempt that is tried again the change stays an artifact.
-    let Some(status) = facts.status else {
+    if facts.status.is_none() {
         return ApplyResult::NotRequested;
-    };
-    let wants_apply = facts.spec.apply && status == TaskStatus::Succeeded;
+    }
+    let wants_apply = facts.wants_apply();
     let Some(path) = path.filter(|_| facts.outcome.has_own_change()) else {
         let applied = ApplyResult::Applied { files: 0 };
         return if wants_apply {
@@ -296,7 +308,7 @@ fn into_repository(
             Err(why) => return conflict(why),
         },
         Ok(None) => return ApplyResult::NotRequested,
-        Err(error) => return conflict(error.to_string()),
+        Err(error) => return conflict(unless_foreign(&project.dir, error.to_string())),
     };
     if checkout.has_own_repository()
         && let Err(error) =
@@ -312,7 +324,22 @@ fn into_repository(
         Ok(applied) => ApplyResult::Applied {
             files: applied.files,
         },
-        Err(error) => conflict(error.to_string()),
+        Err(error) => conflict(unless_foreign(&project.dir, error.to_string())),
+    }
+}
+
+/// Why nothing can be done in a directory: that it is another user's than the head's, if it is.
+fn unless_foreign(dir: &Path, why: String) -> String {
+    let foreign = match dir.metadata() {
+        Ok(found) => found.uid() != rustix::process::geteuid().as_raw(),
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    };
+    match foreign {
+        true => format!(
+            "`{}` is another user's than the head's, which may not write there: `ctl apply` does it as you",
+            dir.display()
+        ),
+        false => why,
     }
 }
 
