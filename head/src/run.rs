@@ -84,6 +84,9 @@ async fn start_and_serve(args: &Args) -> anyhow::Result<()> {
         otlp_endpoint: config.telemetry.otlp_endpoint.as_deref(),
         prometheus: config.head.metrics.unwrap_or(true),
     })?;
+    if let Some(exposed) = state.exposed() {
+        tracing::warn!("{exposed}");
+    }
     let wanted = args.listen.or(config.head.listen);
     let listener = listen::bind(wanted, &head_dir.join("port")).await?;
     let head = Head {

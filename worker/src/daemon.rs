@@ -104,6 +104,9 @@ async fn serve(
     mut signals: Signals,
 ) -> anyhow::Result<()> {
     tracing::info!(id = %identity.id, name = identity.name, slots = setup.slots, "worker starts");
+    if let Some(exposed) = setup.state.exposed() {
+        tracing::warn!("{exposed}");
+    }
     let stops_within = setup.config.worker.stops_within();
     let (spool, mut spool_failed) = spool::start(home.spool())?;
     let registry = Registry {

@@ -85,6 +85,9 @@ fn warn(app: &App, args: &Args, report: &Report) {
         app.ui
             .warn("options have no effect on what runs already; `ctl stop`, then start again");
     }
+    if let Some(exposed) = app.state.exposed() {
+        app.ui.warn(exposed);
+    }
     for text in agents::lacking(&args.agents, &report.worker) {
         app.ui.warn(text);
     }

@@ -76,7 +76,7 @@ fn parse<T: std::str::FromStr>(path: &Path, text: &str) -> Result<T, Error> {
 
 fn make(path: &Path) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(dir)?;
+    crate::durable::create_private_dir(dir)?;
     let id = uuid::Uuid::new_v4().to_string();
     let temp = dir.join(format!(".{id}.new"));
     let mut file = OpenOptions::new()

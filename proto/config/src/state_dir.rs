@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -59,6 +60,29 @@ impl StateDir {
         }
     }
 
+    /// Who else may write there, in a sentence with what to do; none where nobody may. Whoever may say what
+    /// is run as its owner does so in the configuration.
+    #[must_use]
+    pub fn exposed(&self) -> Option<String> {
+        let found = self.0.metadata().ok()?;
+        let dir = self.0.display();
+        let danger = "who can have commands run as you";
+        if found.mode() & 0o002 != 0 {
+            return Some(format!(
+                "everybody may write to `{dir}`, {danger}; `chmod 700` it"
+            ));
+        }
+        let us = rustix::process::geteuid().as_raw();
+        let config = self.config_file().metadata().ok();
+        let mut owners = std::iter::once(found)
+            .chain(config)
+            .map(|found| found.uid());
+        let other = owners.find(|owner| *owner != us && *owner != 0)?;
+        Some(format!(
+            "`{dir}` or the orchestra.yaml in it belongs to the user {other}, {danger}"
+        ))
+    }
+
     /// The directory itself.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -95,5 +119,28 @@ impl StateDir {
     #[must_use]
     pub fn worker(&self) -> PathBuf {
         self.0.join("worker")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_in_which_others_may_write_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path().join("state"));
+        state.make().unwrap();
+        assert_eq!(state.exposed(), None);
+        let mode = |mode| fs::set_permissions(state.path(), fs::Permissions::from_mode(mode));
+        for open in [0o777, 0o1777] {
+            mode(open).unwrap();
+            let told = state.exposed().unwrap_or_default();
+            assert!(told.contains("everybody may write"), "{told}");
+        }
+        mode(0o755).unwrap();
+        assert_eq!(state.exposed(), None);
     }
 }
