@@ -121,7 +121,17 @@ fn load_config(args: &Args, state: &StateDir) -> anyhow::Result<Config> {
 /// The cluster's certificates, and those of `ctl` and the worker on this machine.
 fn make_credentials(state: &StateDir) -> anyhow::Result<Security> {
     let now = Clock::start().now();
-    let security = Security::open(&state.head().join("pki"), now)?;
+    let keys = state.head().join("pki");
+    let others = state.client().join("ca.pem");
+    // Where there was a head before, there is what it made for its worker.
+    let had_head = keys.exists() || state.worker().join("pki").exists();
+    anyhow::ensure!(
+        had_head || !others.exists(),
+        "`{}` has credentials for the head of another cluster, and this directory has no head yet: give the new one \
+         a directory of its own with `--state DIR`, or move these away",
+        state.client().display()
+    );
+    let security = Security::open(&keys, now)?;
     let user = std::env::var("USER").unwrap_or_default();
     security.ensure_admin(&state.client(), &user, now)?;
     let worker = orchestra_config::worker_id(&state.worker())?;

@@ -78,7 +78,9 @@ impl ConnectError {
             Self::Credentials { .. } => {
                 "restart the head to have the local files made again, or join with a new token"
             }
-            Self::NotRunning { .. } => "start it with `ctl start`",
+            Self::NotRunning { .. } => {
+                "start it with `ctl start`, or name the address of one on another machine with `--head HOST:PORT`"
+            }
             Self::Unreachable { .. } => "check the address and the network",
             Self::Timeout { .. } => "check that the address is right and no firewall is between",
             Self::WrongHead { .. } => {
