@@ -136,7 +136,13 @@ pub(crate) struct JoinArgs {
     #[arg(long, value_name = "HOST:PORT")]
     pub head: Option<String>,
     /// The token. It is a secret and can be used once; a machine that has joined needs none.
-    #[arg(long, env = "ORCHESTRA_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "ORCHESTRA_TOKEN",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
     pub token: String,
     #[command(flatten)]
     pub capacity: Capacity,

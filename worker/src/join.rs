@@ -7,7 +7,7 @@ use anyhow::Context;
 use orchestra_config::durable;
 use orchestra_proto::{
     client::{self, Credentials},
-    token::{JoinToken, ParseTokenError},
+    token::JoinToken,
     v1::{self, join_client::JoinClient},
 };
 use orchestra_types::{Digest, WorkerId, shell};
@@ -91,13 +91,16 @@ struct Member {
     head: String,
 }
 
-fn plan(member: Option<Member>, head: Option<&str>, token: &str) -> Result<Plan, ParseTokenError> {
-    let Some(member) = member else {
-        return Ok(Plan::Enrol(token.parse()?));
-    };
+fn plan(member: Option<Member>, head: Option<&str>, token: &str) -> anyhow::Result<Plan> {
     let token: Option<JoinToken> = match token.trim() {
-        "" => None,
+        // A compose file must name some default.
+        "" | "none" => None,
         token => Some(token.parse()?),
+    };
+    let Some(member) = member else {
+        let none = "this machine has not joined a cluster, and there is no token: `ctl token create` where the head \
+                    runs makes one, for `--token` or ORCHESTRA_TOKEN";
+        return token.map(Plan::Enrol).context(none);
     };
     if token
         .as_ref()
@@ -274,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_has_joined_needs_no_token_and_uses_up_none() {
-        for token in [String::new(), token()] {
+        for token in [String::new(), "none".to_owned(), token()] {
             for head in [None, Some("10.0.0.1:7117")] {
                 let plan = plan(member(7), head, &token);
                 assert!(matches!(plan, Ok(Plan::Member)), "{plan:?}");

@@ -151,7 +151,7 @@ impl Session {
             tracing::warn!(
                 error = format!("{error:#}"),
                 retry_ms = wait.as_millis(),
-                "no session with the head"
+                "no session with the head; if it is at another address now, say so with `orchestra-worker join --head HOST:PORT`"
             );
             sleep(wait).await;
         }
