@@ -137,8 +137,20 @@ pub fn set_up_main(set_up: &SetUp, cli: &[OsString]) -> ExitCode {
 fn become_cli(cli: &[OsString]) -> NotReady {
     let (program, args) = cli.split_first().expect("the command line has a program");
     let error = Command::new(program).args(args).exec();
-    let program = Path::new(program).display();
-    NotReady::NotStarted(format!("failed to start `{program}`: {error}"))
+    NotReady::NotStarted(why_not_started(Path::new(program), &error))
+}
+
+/// Why a program could not be started. The system says of one that is there that it is not, when what its
+/// first line names is not.
+pub(super) fn why_not_started(program: &Path, error: &io::Error) -> String {
+    let interpreter = error.kind() == io::ErrorKind::NotFound && program.exists();
+    match interpreter {
+        true => format!(
+            "failed to start `{}`: what its first line (`#!`) names, or the loader that it needs, is not there",
+            program.display()
+        ),
+        false => format!("failed to start `{}`: {error}", program.display()),
+    }
 }
 
 fn run(set_up: &SetUp) -> Result<(), String> {
@@ -182,6 +194,8 @@ fn wait(mut child: Child, timeout: Duration) -> io::Result<Option<ExitStatus>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn set_up(command: &str, timeout: Duration) -> SetUp {
@@ -190,6 +204,21 @@ mod tests {
             timeout,
             record: "/x/set-up.json".into(),
         }
+    }
+
+    #[test]
+    fn a_script_without_its_interpreter_is_not_said_to_be_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("agent");
+        fs::write(&script, "#!/nonexistent/python\n").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+        let error = Command::new(&script).spawn().unwrap_err();
+        let why = why_not_started(&script, &error);
+        assert!(why.contains("first line"), "{why}");
+        let missing = dir.path().join("other");
+        let error = Command::new(&missing).spawn().unwrap_err();
+        let why = why_not_started(&missing, &error);
+        assert!(why.contains("No such file"), "{why}");
     }
 
     #[test]

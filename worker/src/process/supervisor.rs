@@ -35,6 +35,7 @@ use super::{
     keeper, link,
     pump::Pump,
     serve::{Input, Shared, serve},
+    set_up::why_not_started,
     signals,
 };
 use crate::room::Full;
@@ -209,7 +210,7 @@ fn not_started(
 ) -> io::Result<()> {
     let cwd = Path::new(&spawn.cwd);
     let reason = match cwd.is_dir() {
-        true => format!("failed to start `{}`: {error}", spawn.program.display()),
+        true => why_not_started(Path::new(&spawn.program), error),
         false => format!("failed to start in `{}`: {error}", cwd.display()),
     };
     let method = shared.cage.method();
