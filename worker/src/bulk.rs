@@ -42,6 +42,17 @@ pub enum DialError {
     Connect(#[from] ConnectError),
 }
 
+impl DialError {
+    /// Whether nobody has said where the head is.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::Endpoint { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            Self::Credentials(_) | Self::Connect(_) => false,
+        }
+    }
+}
+
 impl Target {
     /// Connects, on the runtime of the caller.
     pub async fn connect(&self) -> Result<Channel, DialError> {

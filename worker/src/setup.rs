@@ -48,7 +48,12 @@ pub fn run(args: RunArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     };
     target
         .endpoint()
-        .context("this worker belongs to no cluster yet; join one with `orchestra-worker join`")?;
+        .map_err(|error| match error.is_missing() {
+            true => anyhow::Error::new(error).context(
+                "this worker belongs to no cluster yet; join one with `orchestra-worker join`",
+            ),
+            false => error.into(),
+        })?;
     let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -1,5 +1,7 @@
 //! `ctl workers gc`.
 
+use std::{fs, io};
+
 use orchestra_proto::v1;
 use orchestra_worker::gc::{self, Places};
 use serde::Serialize;
@@ -9,7 +11,7 @@ use crate::{
     app::App,
     blocking::blocking,
     client::patiently,
-    error::Result,
+    error::{Error, Result},
     exit::Exit,
     ui::{escape::line, table::Table, time::bytes},
 };
@@ -69,7 +71,15 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 }
 
 async fn here(app: &App, dry_run: bool) -> Result<v1::Garbage> {
-    let places = Places::below(&app.state.worker());
+    let dir = app.state.worker();
+    match fs::read_dir(&dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let why = format!("failed to read `{}`", dir.display());
+            return Err(Error::failed(why).because(error));
+        }
+        Ok(_) | Err(_) => {}
+    }
+    let places = Places::below(&dir);
     let keep = app.config()?.worker.keep;
     blocking(move || Ok(gc::collect(&places, &keep, dry_run))).await
 }
