@@ -68,15 +68,22 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     Ok(ended_well(&tasks))
 }
 
+/// How long it is looked once more when the limit is over.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
 /// The tasks, if they have ended in spite of a limit that is too short to see it.
 async fn over(client: &Client, ids: &[TaskId], limit: Duration) -> Result<Vec<Task>> {
-    // One that does not rest is enough to know.
-    for id in ids {
-        if !client.task(*id).await?.rests() {
-            return Err(not_yet(limit));
+    let ended = async {
+        // One that does not rest is enough to know.
+        for id in ids {
+            if !client.task(*id).await?.rests() {
+                return Err(not_yet(limit));
+            }
         }
-    }
-    client.whole_tasks(ids).await
+        client.whole_tasks(ids).await
+    };
+    let looked = tokio::time::timeout(LAST_LOOK, ended).await;
+    looked.unwrap_or_else(|_| Err(not_yet(limit)))
 }
 
 fn not_yet(limit: Duration) -> Error {
