@@ -411,7 +411,7 @@ impl Default for ContextConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter as `RUST_LOG` takes it. Default: info.
-    #[serde(deserialize_with = "crate::value::text")]
+    #[serde(deserialize_with = "crate::value::log_filter")]
     pub log: Option<String>,
     /// OTLP endpoint (gRPC). Default: `OTEL_EXPORTER_OTLP_ENDPOINT`, else none.
     #[serde(deserialize_with = "crate::value::url")]

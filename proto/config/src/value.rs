@@ -293,6 +293,20 @@ pub(crate) fn url<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::
     checked(text, fits, "must begin with http:// or https://")
 }
 
+/// A level, or a filter as `RUST_LOG` takes it. One bare word that is no level would be the name of a target,
+/// and everything else would be silent.
+pub(crate) fn log_filter<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let text = Option::<String>::deserialize(d)?;
+    let fits = |text: &String| {
+        let level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
+        let mut parts = text.split(',').map(str::trim);
+        is_text(text) && parts.all(|part| level(part) || part.contains('=') || part.contains("::"))
+    };
+    let why = "must be one of error, warn, info, debug, trace and off, or a filter as `info,orchestra_head=debug`";
+    checked(text, fits, why)
+}
+
 /// The name of an environment variable.
 pub(crate) fn env_name<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(d)?;

@@ -172,6 +172,11 @@ fn a_wrong_type_or_range_is_named_with_its_place() {
             "telemetry:\n  otlp_endpoint: x:4317",
             "2:18: must begin with http",
         ),
+        ("telemetry:\n  log: warning", "2:8: must be one of error"),
+        (
+            "telemetry:\n  log: info,orchestra=loud,verbose",
+            "2:8: must be one of error",
+        ),
         (
             "runners:\n  claude:\n    args: x",
             "3:11: a list is expected",
