@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    env,
     ffi::OsString,
     path::PathBuf,
     time::{Duration, SystemTime},
@@ -22,6 +23,9 @@ use crate::{
 
 /// How often it is looked whether a program or a login came, went or changed; a few dozen calls.
 const GLANCE_EVERY: Duration = Duration::from_secs(5);
+/// Every so many of these looks each program is looked for: one that was there and may be run only now has
+/// changed no directory.
+const WHOLE_ONE_IN: u32 = 12;
 /// How often the runners are asked again although nothing has changed on the disk.
 const AGAIN_AFTER: Duration = Duration::from_secs(300);
 
@@ -72,11 +76,20 @@ impl Registry {
     /// are large: they are asked when the programs on the disk are others, and now and then.
     pub async fn keep(self, runners: watch::Sender<Vec<RunnerInfo>>) {
         let mut programs = self.programs();
+        let mut surface = self.surface(&programs);
         let mut logins = self.logins();
         let mut asked = Instant::now();
+        let mut beats: u32 = 0;
         loop {
             clock::beat(GLANCE_EVERY).await;
-            let (programs_now, logins_now) = (self.programs(), self.logins());
+            beats = beats.wrapping_add(1);
+            let surface_now = self.surface(&programs);
+            let programs_now = match surface_now == surface && !beats.is_multiple_of(WHOLE_ONE_IN) {
+                true => programs.clone(),
+                false => self.programs(),
+            };
+            surface = surface_now;
+            let logins_now = self.logins();
             let found = if programs_now != programs || asked.elapsed() >= AGAIN_AFTER {
                 asked = Instant::now();
                 self.look().await
@@ -95,6 +108,28 @@ impl Registry {
     fn programs(&self) -> Vec<Option<Glance>> {
         let path = self.variable("PATH").cloned().unwrap_or_default();
         glance(&self.runners, &path)
+    }
+
+    /// What is another thing when a program has come, gone or changed: the directories that are searched,
+    /// and what was found. To look for each program in each of them would take ten times as many calls.
+    fn surface(&self, programs: &[Option<Glance>]) -> Vec<Option<Glance>> {
+        let path = self.variable("PATH").cloned().unwrap_or_default();
+        let dirs: Vec<PathBuf> = env::split_paths(&path)
+            .filter(|dir| dir.is_absolute())
+            .collect();
+        let commands = self
+            .runners
+            .values()
+            .filter_map(|runner| runner.command.as_deref());
+        let own = commands
+            .filter(|command| command.contains('/'))
+            .map(PathBuf::from);
+        let found = programs
+            .iter()
+            .flatten()
+            .map(|found| found.path().to_owned());
+        let all = dirs.into_iter().chain(own).chain(found);
+        all.map(Glance::at).collect()
     }
 
     fn logins(&self) -> Vec<Option<SystemTime>> {

@@ -1,6 +1,11 @@
 //! The list of runners.
 
-use std::{collections::BTreeMap, ffi::OsStr, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use futures::{StreamExt, stream};
 use orchestra_config::{AgentRunner, RunnerConfig};
@@ -54,25 +59,39 @@ pub fn glance(runners: &BTreeMap<RunnerName, RunnerConfig>, path: &OsStr) -> Vec
     names.map(|name| probe.glance(&name)).collect()
 }
 
-/// One program as it lies on the disk.
+/// A program, or a directory of programs, as it lies on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glance {
     path: PathBuf,
     inode: u64,
+    mode: u32,
     size: u64,
     modified: (i64, i64),
 }
 
-impl Probe<'_> {
-    fn glance(&self, name: &RunnerName) -> Option<Glance> {
-        let path = program::find(self.command(name), self.path)?;
+impl Glance {
+    /// What is there.
+    pub fn at(path: PathBuf) -> Option<Self> {
         let found = path.metadata().ok()?;
-        Some(Glance {
+        Some(Self {
             inode: found.ino(),
+            mode: found.mode(),
             size: found.size(),
             modified: (found.mtime(), found.mtime_nsec()),
             path,
         })
+    }
+
+    /// Where.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Probe<'_> {
+    fn glance(&self, name: &RunnerName) -> Option<Glance> {
+        Glance::at(program::find(self.command(name), self.path)?)
     }
 
     fn command<'a>(&'a self, name: &'a RunnerName) -> &'a str {
