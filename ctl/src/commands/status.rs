@@ -65,6 +65,10 @@ fn lines(status: &Status) -> Vec<Line> {
         fact("listen", &status.listen),
         fact("state", &status.state_dir),
     ];
+    if let Some(why) = &status.disk_full {
+        let text = Line::of(Style::Attention, name_of("disk"));
+        lines.push(text.with(Style::Plain, line(why)));
+    }
     if let Some(metrics) = &status.metrics {
         lines.push(fact("metrics", &format!("http://{metrics}/metrics")));
     }
@@ -158,6 +162,19 @@ mod tests {
                 "  open     2 tasks (1 high,",
                 "           1 normal)",
             ]
+        );
+    }
+
+    #[test]
+    fn a_head_that_lacks_room_says_so() {
+        let full = Status {
+            disk_full: Some("the head's disk is full: free 9 MB in `/s`".to_owned()),
+            ..status()
+        };
+        let shown: Vec<String> = lines(&full).iter().map(|l| l.render(false)).collect();
+        assert_eq!(
+            shown[3],
+            "  disk     the head's disk is full: free 9 MB in `/s`"
         );
     }
 

@@ -43,6 +43,8 @@ pub struct Status {
     pub parked_accounts: Vec<Account>,
     /// Since when it starts nothing new; it ends when nothing runs any more.
     pub stopping_since: Option<Time>,
+    /// Why the head changes nothing, and what to do; none while there is room on its disk.
+    pub disk_full: Option<String>,
 }
 
 /// Counts of workers.
@@ -87,6 +89,7 @@ impl Status {
             },
             parked_accounts: wire.parked.into_iter().map(Account::read).collect(),
             stopping_since: wire.stopping_since_ms.map(Time::from_ms),
+            disk_full: Some(wire.disk_full).filter(|why| !why.is_empty()),
         }
     }
 }

@@ -22,6 +22,7 @@ pub(super) async fn status(services: &Services) -> Result<v1::ClusterStatus> {
     let read = services.engine.read(|view| Ok(counts(view))).await;
     let about = &services.about;
     let uptime = about.started.elapsed();
+    let room = services.disk.room();
     Ok(v1::ClusterStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         cluster: services.security.cluster().to_owned(),
@@ -32,6 +33,7 @@ pub(super) async fn status(services: &Services) -> Result<v1::ClusterStatus> {
         metrics: about.metrics.map(|a| a.to_string()).unwrap_or_default(),
         machine: about.machine.to_string(),
         stopping_since_ms: services.stop.waits_since().map(|at| at.0),
+        disk_full: room.err().map(|full| full.to_string()).unwrap_or_default(),
         ..read.map_err(status::read)?
     })
 }
