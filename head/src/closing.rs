@@ -8,7 +8,7 @@ use std::{io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use orchestra_config::StateDir;
 use orchestra_core::Input;
-use orchestra_repo::{Change, Checkout, Others};
+use orchestra_repo::{ApplyError, Change, Checkout, Others};
 use orchestra_types::{
     ApplyResult, Artifact, ArtifactKind, AttemptId, MachineId, ManifestEntry, Outcome, Place,
     ProjectRef, TaskId, TaskSpec, TaskStatus,
@@ -324,7 +324,9 @@ fn into_repository(
         Ok(applied) => ApplyResult::Applied {
             files: applied.files,
         },
-        Err(error) => conflict(unless_foreign(&project.dir, error.to_string())),
+        // Everything else says what in the change or the checkout is the reason, whoever's that is.
+        Err(ApplyError::Repo(error)) => conflict(unless_foreign(&project.dir, error.to_string())),
+        Err(error) => conflict(error.to_string()),
     }
 }
 
