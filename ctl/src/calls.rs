@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Questions that are asked at once.
-const ASKED_AT_ONCE: usize = 32;
+pub const ASKED_AT_ONCE: usize = 32;
 
 /// Asks for each of these, some at once; the answers in the same order, or the first error.
 pub async fn each_of<T>(ids: &[TaskId], ask: impl AsyncFn(TaskId) -> Result<T>) -> Result<Vec<T>> {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::{
     app::App,
+    calls::ASKED_AT_ONCE,
     client::Client,
     commands::each_once,
     error::{Error, Result},
@@ -69,14 +70,14 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 }
 
 /// How long it is looked once more when the limit is over.
-const LAST_LOOK: Duration = Duration::from_secs(1);
+const LAST_LOOK: Duration = Duration::from_secs(2);
 
 /// The tasks, if they have ended in spite of a limit that is too short to see it.
 async fn over(client: &Client, ids: &[TaskId], limit: Duration) -> Result<Vec<Task>> {
     let ended = async {
         // One that does not rest is enough to know.
-        for id in ids {
-            if !client.task(*id).await?.rests() {
+        for some in ids.chunks(ASKED_AT_ONCE) {
+            if !client.tasks(some).await?.iter().all(Task::rests) {
                 return Err(not_yet(limit));
             }
         }
