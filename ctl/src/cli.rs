@@ -123,6 +123,7 @@ pub enum CtlCommand {
     Schedules(commands::schedules::Args),
     Context(commands::context::Args),
     Token(commands::token::Args),
+    Credentials(commands::credentials::Args),
     Config(commands::config::Args),
     Backup(commands::backup::Args),
     Restore(commands::restore::Args),

@@ -142,7 +142,10 @@ pub fn status_error(status: &Status) -> Error {
         .hint("is it stopping or starting? `ctl status`; start it with `ctl start`"),
         Code::Unauthenticated | Code::PermissionDenied => {
             Error::failed(or(message, "the head refused this client"))
-                .hint("name the state directory that the head was started with: `--state DIR`")
+                .hint(
+                    "name the state directory that the head was started with: `--state DIR`; on another machine, \
+                     copy its directory `client` anew",
+                )
         }
         Code::Unimplemented => Error::failed("the head does not know this request")
             .hint("ctl and head have different versions: compare `ctl --version` and `ctl status`"),

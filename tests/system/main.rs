@@ -19,6 +19,7 @@ mod queue;
 mod real_clis;
 mod remote;
 mod resources;
+mod revoked;
 mod security;
 mod setup;
 mod telemetry;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         .with("real_clis", real_clis::tests())
         .with("remote", remote::tests())
         .with("resources", resources::tests())
+        .with("revoked", revoked::tests())
         .with("security", security::tests())
         .with("setup", setup::tests())
         .with("telemetry", telemetry::tests())

@@ -434,7 +434,7 @@ impl<'a> Elsewhere<'a> {
 }
 
 /// A head that listens to its neighbours as well.
-fn with_head(body: impl FnOnce(&Cluster, Cable) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub fn with_head(body: impl FnOnce(&Cluster, Cable) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let cable = Cable::new()?;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let config = format!(
@@ -444,7 +444,7 @@ fn with_head(body: impl FnOnce(&Cluster, Cable) -> anyhow::Result<()>) -> anyhow
     scene(Setup::new().config(&config), |cluster| body(cluster, cable))
 }
 
-fn token(cluster: &Cluster) -> anyhow::Result<String> {
+pub fn token(cluster: &Cluster) -> anyhow::Result<String> {
     let document = cluster.json(&["token", "create"])?;
     Ok(document["token"]
         .as_str()
@@ -452,7 +452,7 @@ fn token(cluster: &Cluster) -> anyhow::Result<String> {
         .to_owned())
 }
 
-fn join(cluster: &Cluster, cable: Cable, token: &str, name: &str) -> anyhow::Result<Neighbour> {
+pub fn join(cluster: &Cluster, cable: Cable, token: &str, name: &str) -> anyhow::Result<Neighbour> {
     let home = cluster.path(name);
     let state = home.join("state");
     fs::create_dir_all(&state)?;
@@ -488,7 +488,7 @@ fn join(cluster: &Cluster, cable: Cable, token: &str, name: &str) -> anyhow::Res
     Neighbour::start(cable, &line, &home, &hidden, cluster.marker())
 }
 
-fn connected(cluster: &Cluster, count: u64) -> anyhow::Result<()> {
+pub fn connected(cluster: &Cluster, count: u64) -> anyhow::Result<()> {
     until(
         &format!("{count} workers are connected"),
         Deadline::SOON,

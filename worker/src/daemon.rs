@@ -71,6 +71,8 @@ enum Ended {
     Told(End),
     /// Of itself: it cannot keep its promises.
     Failed(anyhow::Error),
+    /// The head does not want it.
+    Refused(session::Error),
     /// Its directories are gone.
     Groundless(Lost),
 }
@@ -187,7 +189,7 @@ async fn serve(
         failed = &mut spool_failed => failed_on(&ground, spool_error(failed)).await,
         error = announced => failed_on(&ground, error).await,
         lost = ground.lost() => Ended::Groundless(lost),
-        Ok(error) = &mut refused => Ended::Failed(error.into()),
+        Ok(error) = &mut refused => Ended::Refused(error),
         // Last: the fleet ends with the session, which says first why it does.
         () = fleet.serve() => Ended::Told(End::Stop),
     };
@@ -208,6 +210,15 @@ async fn serve(
             stop.cancel();
             fleet.abandon().await;
             Err(lost.into())
+        }
+        Ended::Refused(error @ session::Error::ShutOut(_)) => {
+            tracing::error!("the worker is shut out; its agents are stopped, and it ends");
+            fleet.stop().await;
+            Err(error.into())
+        }
+        Ended::Refused(error) => {
+            fleet.leave().await;
+            Err(error.into())
         }
         Ended::Failed(failed) => {
             // Nothing can be promised any more: let go as a crash would.

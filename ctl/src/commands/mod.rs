@@ -12,6 +12,7 @@ pub mod compact;
 pub mod completions;
 pub mod config;
 pub mod context;
+pub mod credentials;
 pub mod demo;
 pub mod diff;
 pub mod files;
@@ -146,6 +147,7 @@ async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
         CtlCommand::Check(args) => check::run(app, args).await,
         CtlCommand::Compact(args) => compact::run(app, args).await,
         CtlCommand::Purge(args) => purge::run(app, args).await,
+        CtlCommand::Credentials(args) => credentials::run(app, args).await,
         CtlCommand::Token(args) => token::run(app, args).await,
         CtlCommand::Config(args) => config::run(app, args),
         CtlCommand::Completions(args) => completions::run(&app.ui, &args),

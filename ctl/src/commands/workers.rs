@@ -4,6 +4,7 @@ mod cordon;
 mod gc;
 mod named;
 mod remove;
+mod revoke;
 
 use serde::Serialize;
 
@@ -34,7 +35,8 @@ Examples:
   ctl workers gc --dry-run       what would be removed on this machine, and why
   ctl workers gc builder-2       remove it there
   ctl workers drain builder-2    empty it before an update; `ctl workers uncordon builder-2` ends that
-  ctl workers remove builder-3   forget a machine that is gone for ever"
+  ctl workers remove builder-3   forget a machine that is gone for ever
+  ctl workers revoke builder-3   shut it out: it cannot come back without a new token"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -50,6 +52,8 @@ enum Command {
     Availability(cordon::Command),
     /// Forget workers that will not come back. One that does is a new one: open, not cordoned
     Remove(Named),
+    /// Shut workers out, for example a stolen machine: their certificates are refused from now on
+    Revoke(Named),
     /// Remove what a worker keeps and nobody needs any more: this machine's, or a named one's
     Gc(gc::Args),
 }
@@ -65,6 +69,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     match args.command {
         Some(Command::Availability(command)) => return cordon::run(app, command).await,
         Some(Command::Remove(named)) => return remove::run(app, named).await,
+        Some(Command::Revoke(named)) => return revoke::run(app, named).await,
         Some(Command::Gc(args)) => return gc::run(app, args).await,
         None => {}
     }

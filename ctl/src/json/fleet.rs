@@ -103,7 +103,7 @@ pub struct Worker {
     pub name: String,
     /// `connected`, `disconnected`, `lost`.
     pub state: String,
-    /// Whether it is given anything new: `open`, `cordoned`, `draining`, `drained`.
+    /// Whether it is given anything new: `open`, `cordoned`, `draining`, `drained`, `revoked`.
     pub availability: String,
     /// When the head last heard of it.
     pub last_seen: Time,

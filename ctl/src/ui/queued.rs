@@ -48,6 +48,11 @@ pub fn why(task: &Task, workers: &[Worker]) -> Option<String> {
     let closed = left.iter().find(|worker| worker.availability != "open");
     let closed = closed.filter(|_| !left.iter().any(|worker| worker.availability == "open"))?;
     let (name, state) = (line(&closed.name), line(&closed.availability));
+    if closed.availability == "revoked" {
+        return Some(format!(
+            "{name} is revoked; `ctl token create` lets it join again"
+        ));
+    }
     Some(format!(
         "{name} is {state}; `ctl workers uncordon {name}` ends that"
     ))

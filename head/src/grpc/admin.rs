@@ -6,9 +6,11 @@ use orchestra_proto::v1::{self, admin_server};
 use tonic::{Request, Response, Streaming};
 
 use super::{
-    Services, accounts, backup, budgets, cancel, change, check, cluster, context, follow, garbage,
-    list, manifest, purge, schedules, status::Result, stream::Stream, submit, watch,
+    Services, accounts, backup, budgets, cancel, change, check, cluster, context, credentials,
+    follow, garbage, list, manifest, purge, schedules, status::Result, stream::Stream, submit,
+    watch,
 };
+use crate::security;
 
 /// The Admin service.
 pub(super) struct Admin {
@@ -186,7 +188,24 @@ impl admin_server::Admin for Admin {
         &self,
         request: Request<v1::CreateTokenRequest>,
     ) -> Result<Response<v1::CreateTokenResponse>> {
-        let answer = cluster::create_token(&self.services, request.into_inner()).await;
+        let answer = credentials::create_token(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn revoke_worker(
+        &self,
+        request: Request<v1::RevokeWorkerRequest>,
+    ) -> Result<Response<v1::RevokeWorkerResponse>> {
+        let answer = credentials::revoke_worker(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
+    async fn rotate_credentials(
+        &self,
+        request: Request<v1::RotateCredentialsRequest>,
+    ) -> Result<Response<v1::RotateCredentialsResponse>> {
+        let caller = security::caller(&request)?;
+        let answer = credentials::rotate(&self.services, caller).await;
         answer.map(Response::new)
     }
 

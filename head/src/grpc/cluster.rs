@@ -1,6 +1,6 @@
-//! The cluster as a whole: status, workers, agents, tokens, shutdown.
+//! The cluster as a whole: status, workers, agents, shutdown.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use orchestra_core::{AgentState, AgentView, Availability, Link, Reply, State, WorkerView};
 use orchestra_proto::{Refused, convert, v1};
@@ -65,7 +65,13 @@ pub(super) async fn workers(services: &Services) -> Result<v1::ListWorkersRespon
         let workers = view.core.workers();
         Ok(workers.map(|w| worker(&w, &addresses)).collect())
     });
-    let workers = read.await.map_err(status::read)?;
+    let mut workers: Vec<v1::Worker> = read.await.map_err(status::read)?;
+    for worker in &mut workers {
+        let id = worker.info.as_ref().and_then(|info| info.id.parse().ok());
+        if id.is_some_and(|id| services.security.shuts_out(&id)) {
+            "revoked".clone_into(&mut worker.availability);
+        }
+    }
     Ok(v1::ListWorkersResponse { workers })
 }
 
@@ -195,27 +201,6 @@ fn held_since(view: &View<'_>, attempt: AttemptId) -> Option<Timestamp> {
         State::Assigned { at, .. } | State::Running { at, .. } => Some(*at),
         State::Blocked | State::Queued { .. } | State::Closing { .. } | State::Ended { .. } => None,
     }
-}
-
-pub(super) async fn create_token(
-    services: &Services,
-    request: v1::CreateTokenRequest,
-) -> Result<v1::CreateTokenResponse> {
-    let ttl = match request.ttl_ms {
-        0 => limits::TOKEN_TTL,
-        ms => Duration::from_millis(ms).min(limits::TOKEN_TTL_MAX),
-    };
-    let (security, head) = (services.security.clone(), services.about.advertise.clone());
-    let now = services.engine.now();
-    // The book of tokens is written to disk.
-    let made = tokio::task::spawn_blocking(move || security.create_token(&head, ttl, now)).await;
-    let made = made.map_err(|_| status::internal("failed to make a token"))?;
-    let (token, expires_at) = made.map_err(|error| status::token(&error))?;
-    Ok(v1::CreateTokenResponse {
-        head: services.about.advertise.clone(),
-        token: token.encode(),
-        expires_at_ms: expires_at.0,
-    })
 }
 
 pub(super) fn shutdown(services: &Services, now: bool) {

@@ -12,6 +12,7 @@ mod change;
 mod check;
 mod cluster;
 mod context;
+mod credentials;
 mod dirty;
 mod fleet;
 mod flood;

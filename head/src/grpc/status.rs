@@ -18,7 +18,7 @@ use crate::{
     blobs, context, disk,
     engine::{AskError, ReadError, Stopped},
     events, manifest,
-    security::TokenError,
+    security::{self, TokenError},
     store,
 };
 
@@ -59,6 +59,11 @@ pub(super) fn stopping() -> Status {
 /// A token that could not be made.
 pub(super) fn token(error: &TokenError) -> Status {
     Status::resource_exhausted(chain(error))
+}
+
+/// Certificates or the list of who may call could not be changed.
+pub(super) fn credentials(error: &security::Error) -> Status {
+    Status::internal(chain(error))
 }
 
 /// A list of files that cannot be read.

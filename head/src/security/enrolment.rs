@@ -2,21 +2,29 @@
 //!
 //! A token is kept as the SHA-256 of its secret. It is good for one worker with one key: the same
 //! worker may repeat a request whose answer was lost, nobody else may use the token again. A worker
-//! id that has a key cannot be taken by another key, whatever token comes with it.
+//! id that has a key cannot be taken by another key, whatever token comes with it, until that worker is
+//! revoked.
 
 use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use orchestra_config::durable::{self, Access};
 use orchestra_proto::token::Secret;
 use orchestra_types::{Digest, Timestamp, WorkerId};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-use super::{issue, pki::Error};
+use super::{
+    Identity,
+    guard::Watch,
+    issue,
+    pki::Error,
+    revoked::{Refusals, Revoked},
+};
 
 /// Most tokens that may be open at once.
 const OPEN_TOKENS_MAX: usize = 256;
@@ -49,10 +57,13 @@ pub enum EnrolError {
     /// It is good for one worker, and that was another one.
     #[error("the join token was used already; make a new one with `ctl token create`")]
     Used,
+    /// The key is one that was revoked.
+    #[error("this key was revoked; join with a new one")]
+    Revoked,
     /// The worker's id belongs to another key.
     #[error(
         "worker `{worker}` has joined with another key; remove the file `id` in that worker's \
-         directory to join as a new worker"
+         directory to join as a new worker, or revoke the other key: `ctl workers revoke {worker}`"
     )]
     OtherKey {
         /// The worker.
@@ -86,6 +97,9 @@ struct Book {
     version: u32,
     tokens: Vec<Token>,
     workers: BTreeMap<WorkerId, Digest>,
+    /// An older head does not read a file that has this: it would let in who is shut out.
+    #[serde(default, skip_serializing_if = "Revoked::is_empty")]
+    revoked: Revoked,
 }
 
 impl Book {
@@ -94,6 +108,7 @@ impl Book {
             version: VERSION,
             tokens: Vec::new(),
             workers: BTreeMap::new(),
+            revoked: Revoked::default(),
         }
     }
 
@@ -128,7 +143,24 @@ impl Book {
         self.bind(claim)
     }
 
+    /// The worker's key is refused from now on, and so is the token that it came with.
+    fn revoke(&mut self, worker: &WorkerId, now: Timestamp) {
+        let key = self.workers.remove(worker);
+        let used = |token: &Token| token.used_by.as_ref().is_some_and(|c| c.worker == *worker);
+        self.tokens.retain(|token| !used(token));
+        self.revoked.forget_old(now);
+        self.revoked.revoke_worker(worker, key, now);
+    }
+
+    fn refusals(&self) -> Arc<Refusals> {
+        Arc::new(self.revoked.refusals(&self.workers))
+    }
+
     fn bind(&mut self, claim: &Claim) -> Result<(), EnrolError> {
+        let identity = Identity::Worker(claim.worker.clone());
+        if self.revoked.holds(&identity, &claim.key) {
+            return Err(EnrolError::Revoked);
+        }
         let key = *self
             .workers
             .entry(claim.worker.clone())
@@ -147,6 +179,8 @@ impl Book {
 pub(super) struct Enrolment {
     path: PathBuf,
     book: Mutex<Book>,
+    /// What follows from it for the gate.
+    refusals: watch::Sender<Arc<Refusals>>,
 }
 
 impl Enrolment {
@@ -158,7 +192,57 @@ impl Enrolment {
         };
         Ok(Self {
             path: path.to_owned(),
+            refusals: watch::Sender::new(book.refusals()),
             book: Mutex::new(book),
+        })
+    }
+
+    /// Who is refused, now and as it changes.
+    pub(super) fn refusals(&self) -> Watch {
+        self.refusals.subscribe()
+    }
+
+    /// Whether a worker was revoked and has not joined since.
+    pub(super) fn shuts_out(&self, worker: &WorkerId) -> bool {
+        self.refusals.borrow().shuts_out(worker)
+    }
+
+    /// Whether this key was revoked.
+    pub(super) fn has_revoked(&self, identity: &Identity, key: &Digest) -> bool {
+        self.lock().revoked.holds(identity, key)
+    }
+
+    /// Whether a worker has joined, or is this machine's.
+    pub(super) fn knows(&self, worker: &WorkerId) -> bool {
+        self.lock().workers.contains_key(worker)
+    }
+
+    /// Shuts a worker out. When it returns, that is on disk, and the gate knows.
+    pub(super) fn revoke_worker(&self, worker: &WorkerId, now: Timestamp) -> Result<(), Error> {
+        self.change(|book| {
+            book.revoke(worker, now);
+            Ok(())
+        })
+    }
+
+    /// Refuses every key that an administrator has shown until now; `key` is good. When it returns, that
+    /// is on disk, and the gate knows.
+    pub(super) fn rotate_admins(&self, key: Digest) -> Result<(), Error> {
+        self.change(|book| {
+            book.revoked.revoke_admins();
+            book.revoked.admit_admin(key);
+            Ok(())
+        })
+    }
+
+    /// Lets an administrator in with a key that the head has made itself.
+    pub(super) fn admit_admin(&self, key: Digest) -> Result<(), Error> {
+        if !self.lock().revoked.holds(&Identity::admin(""), &key) {
+            return Ok(());
+        }
+        self.change(|book| {
+            book.revoked.admit_admin(key);
+            Ok(())
         })
     }
 
@@ -216,6 +300,9 @@ impl Enrolment {
         edit(&mut next)?;
         let json = serde_json::to_vec_pretty(&next).expect("texts and numbers are JSON");
         durable::write(&self.path, &json, Access::Private).map_err(Error::file(&self.path))?;
+        if next.revoked != book.revoked || next.workers != book.workers {
+            self.refusals.send_replace(next.refusals());
+        }
         *book = next;
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! The gate before every service: deny by default.
 //!
 //! It looks at the path and at the peer's certificate, and puts the caller's `Identity` into the
-//! request. A service that stands in no row here cannot be called by anybody.
+//! request. A service that stands in no row here cannot be called by anybody. Who is revoked does not
+//! pass, and what he calls at that moment ends.
 
 use std::{
-    future::{Ready, ready},
+    future::{Future, Ready, ready},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -18,7 +20,12 @@ use tonic::{
 };
 use tower::Layer;
 
-use super::{Identity, known::Known, refusal::Denied};
+use super::{
+    Identity,
+    guard::{Watch, guard},
+    known::{Holder, Known},
+    refusal::Denied,
+};
 
 /// Who may call a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +67,14 @@ impl Policy {
 #[derive(Clone, Debug)]
 pub struct GateLayer {
     known: Arc<Known>,
+    refusals: Watch,
 }
 
 impl GateLayer {
-    pub(super) fn new(cluster: &str) -> Self {
+    pub(super) fn new(cluster: &str, refusals: Watch) -> Self {
         Self {
             known: Arc::new(Known::new(cluster)),
+            refusals,
         }
     }
 }
@@ -77,6 +86,7 @@ impl<S> Layer<S> for GateLayer {
         Gate {
             inner,
             known: Arc::clone(&self.known),
+            refusals: self.refusals.clone(),
         }
     }
 }
@@ -86,10 +96,11 @@ impl<S> Layer<S> for GateLayer {
 pub struct Gate<S> {
     inner: S,
     known: Arc<Known>,
+    refusals: Watch,
 }
 
 impl<S> Gate<S> {
-    fn admit<B>(&self, request: &http::Request<B>) -> Result<Option<Identity>, Denied> {
+    fn admit<B>(&self, request: &http::Request<B>) -> Result<Option<Holder>, Denied> {
         let service = service_of(request.uri().path());
         let caller = self.identify(request);
         let policy = Policy::of(service);
@@ -97,27 +108,34 @@ impl<S> Gate<S> {
             return Ok(caller.ok());
         }
         let caller = caller?;
-        if policy.is_some_and(|policy| policy.admits(&caller)) {
+        if policy.is_some_and(|policy| policy.admits(&caller.identity)) {
             Ok(Some(caller))
         } else {
             Err(Denied::NotAllowed {
-                caller,
+                caller: caller.identity,
                 service: service.chars().take(128).collect(),
             })
         }
     }
 
-    /// The chain was checked by TLS; only the name in it is read here.
-    fn identify<B>(&self, request: &http::Request<B>) -> Result<Identity, Denied> {
+    /// The chain was checked by TLS; only the name and the key in it are read here.
+    fn identify<B>(&self, request: &http::Request<B>) -> Result<Holder, Denied> {
         let certificates = request
             .extensions()
             .get::<TlsConnectInfo<TcpConnectInfo>>()
             .and_then(TlsConnectInfo::peer_certs)
             .ok_or(Denied::NoCertificate)?;
         let leaf = certificates.first().ok_or(Denied::NoCertificate)?;
-        self.known.holder(leaf).ok_or(Denied::UnknownIdentity)
+        let holder = self.known.holder(leaf).ok_or(Denied::UnknownIdentity)?;
+        if self.refusals.borrow().refuse(&holder) {
+            return Err(Denied::Revoked(holder.identity));
+        }
+        Ok(holder)
     }
 }
+
+/// How a call that passed ends.
+type Answer<E> = Pin<Box<dyn Future<Output = Result<http::Response<Body>, E>> + Send>>;
 
 /// `orchestra.v1.Admin` of `/orchestra.v1.Admin/GetStatus`.
 fn service_of(path: &str) -> &str {
@@ -128,10 +146,12 @@ fn service_of(path: &str) -> &str {
 impl<S> Service<http::Request<Body>> for Gate<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<S::Response, S::Error>>>;
+    type Future = Either<Answer<S::Error>, Ready<Result<S::Response, S::Error>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -142,10 +162,12 @@ where
             Ok(caller) => {
                 // A peer cannot set extensions, but a layer before this one could have.
                 request.extensions_mut().remove::<Identity>();
-                if let Some(caller) = caller {
-                    request.extensions_mut().insert(caller);
-                }
-                Either::Left(self.inner.call(request))
+                let Some(caller) = caller else {
+                    return Either::Left(Box::pin(self.inner.call(request)));
+                };
+                request.extensions_mut().insert(caller.identity.clone());
+                let answer = self.inner.call(request);
+                Either::Left(Box::pin(guard(answer, self.refusals.clone(), caller)))
             }
             Err(denied) => {
                 tracing::warn!(path = request.uri().path(), reason = %denied, "call refused");

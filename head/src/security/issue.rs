@@ -107,8 +107,12 @@ pub(super) fn key_digest(subject_public_key_info: &[u8]) -> Digest {
 
 /// The digest of the public key in the first certificate of `pem`.
 pub(super) fn key_of_certificate(pem: &str) -> Result<Digest, Error> {
-    let der = first_certificate(pem)?;
+    key_of_der(&first_certificate(pem)?)
+}
+
+/// The digest of the public key in a certificate.
+pub(super) fn key_of_der(der: &[u8]) -> Result<Digest, Error> {
     let (_, certificate) =
-        X509Certificate::from_der(&der).map_err(|e| Error::Read(e.to_string()))?;
+        X509Certificate::from_der(der).map_err(|e| Error::Read(e.to_string()))?;
     Ok(key_digest(certificate.public_key().raw))
 }

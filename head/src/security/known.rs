@@ -8,17 +8,26 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::Identity;
+use orchestra_types::Digest;
+
+use super::{Identity, issue};
 
 /// Most certificates that are kept. When there are more, all are let go, and read again.
 const KNOWN_MAX: usize = 1024;
+
+/// Whom a certificate names, and the key that it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub identity: Identity,
+    pub key: Digest,
+}
 
 /// Holders of certificates of one cluster.
 #[derive(Debug)]
 pub(super) struct Known {
     cluster: String,
     /// By the certificate's bytes.
-    holders: Mutex<BTreeMap<Box<[u8]>, Identity>>,
+    holders: Mutex<BTreeMap<Box<[u8]>, Holder>>,
 }
 
 impl Known {
@@ -30,16 +39,19 @@ impl Known {
     }
 
     /// Whom a certificate names; none when that is nobody of this cluster.
-    pub fn holder(&self, der: &[u8]) -> Option<Identity> {
+    pub fn holder(&self, der: &[u8]) -> Option<Holder> {
         if let Some(holder) = self.holders().get(der) {
             return Some(holder.clone());
         }
-        let holder = Identity::of_certificate(der, &self.cluster)?;
+        let holder = Holder {
+            identity: Identity::of_certificate(der, &self.cluster)?,
+            key: issue::key_of_der(der).ok()?,
+        };
         self.keep(der, holder.clone());
         Some(holder)
     }
 
-    fn keep(&self, der: &[u8], holder: Identity) {
+    fn keep(&self, der: &[u8], holder: Holder) {
         let mut holders = self.holders();
         if holders.len() >= KNOWN_MAX {
             holders.clear();
@@ -47,7 +59,7 @@ impl Known {
         holders.insert(der.into(), holder);
     }
 
-    fn holders(&self) -> MutexGuard<'_, BTreeMap<Box<[u8]>, Identity>> {
+    fn holders(&self) -> MutexGuard<'_, BTreeMap<Box<[u8]>, Holder>> {
         self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,7 +85,7 @@ mod tests {
         let holders = [Identity::admin("me"), worker, Identity::Head];
         let shown = holders.map(|holder| (certificate(&holder, "ours"), holder));
         for (der, holder) in shown.iter().chain(&shown) {
-            assert_eq!(known.holder(der).as_ref(), Some(holder));
+            assert_eq!(known.holder(der).map(|h| h.identity).as_ref(), Some(holder));
         }
         assert_eq!(known.holders().len(), shown.len());
     }
@@ -83,7 +95,8 @@ mod tests {
         let known = Known::new("ours");
         let admin = Identity::admin("me");
         let theirs = certificate(&admin, "theirs");
-        assert_eq!(known.holder(&certificate(&admin, "ours")), Some(admin));
+        let ours = known.holder(&certificate(&admin, "ours"));
+        assert_eq!(ours.map(|h| h.identity), Some(admin));
         for der in [&theirs, &theirs, &b"no certificate".to_vec()] {
             assert_eq!(known.holder(der), None);
         }
@@ -95,9 +108,11 @@ mod tests {
         let known = Known::new("ours");
         let admin = Identity::admin("me");
         let der = certificate(&admin, "ours");
+        let holder = known.holder(&der).unwrap();
+        assert_eq!(holder.identity, admin);
         for number in 0..3 * KNOWN_MAX {
-            known.keep(&number.to_be_bytes(), Identity::Head);
-            assert_eq!(known.holder(&der).as_ref(), Some(&admin));
+            known.keep(&number.to_be_bytes(), holder.clone());
+            assert_eq!(known.holder(&der).as_ref(), Some(&holder));
             assert!(known.holders().len() <= KNOWN_MAX);
         }
     }

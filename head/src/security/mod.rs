@@ -7,16 +7,19 @@
 //! join token --> Join.Enrol --> certificate of a worker
 //! ```
 //!
-//! What is absent: revocation. A worker is shut out by the cluster's CA being made anew.
+//! A certificate is good until it expires (two years), or its key is revoked: of a worker by
+//! `ctl workers revoke`, of administrators by `ctl credentials rotate`.
 
 mod enrolment;
 mod gate;
+mod guard;
 mod identity;
 mod issue;
 mod join;
 mod known;
 mod pki;
 mod refusal;
+mod revoked;
 
 #[cfg(test)]
 mod tests;
@@ -54,7 +57,7 @@ impl Security {
     /// every start it renews the head's certificate when that is due.
     pub fn open(dir: &Path, now: Timestamp) -> Result<Self, Error> {
         let pki = Pki::open(dir, now)?;
-        let head = pki.ensure(dir, &Identity::Head, now)?;
+        let head = pki.ensure(dir, &Identity::Head, |_| false, now)?;
         let enrolment = Enrolment::open(&dir.join("tokens.json"))?;
         Ok(Self {
             pki: Arc::new(pki),
@@ -92,7 +95,7 @@ impl Security {
     /// The layer that lets nobody pass to a service that is not meant for them.
     #[must_use]
     pub fn gate(&self) -> GateLayer {
-        GateLayer::new(self.cluster())
+        GateLayer::new(self.cluster(), self.enrolment.refusals())
     }
 
     /// Makes sure that `dir` (`STATE/client`) holds valid credentials of an administrator.
@@ -102,7 +105,35 @@ impl Security {
         name: &str,
         now: Timestamp,
     ) -> Result<Credentials, Error> {
-        self.pki.ensure(dir, &Identity::admin(name), now)
+        let credentials = self.ensure(dir, &Identity::admin(name), now)?;
+        let key = issue::key_of_certificate(&credentials.cert_pem)?;
+        self.enrolment.admit_admin(key)?;
+        Ok(credentials)
+    }
+
+    /// Makes new credentials of an administrator in `dir` (`STATE/client`); whatever key administrators
+    /// have shown until now is refused, and what they call ends.
+    pub fn rotate_admins(
+        &self,
+        dir: &Path,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Credentials, Error> {
+        // They are there before anybody is refused.
+        let fresh = self.pki.make(dir, &Identity::admin(name), now)?;
+        let key = issue::key_of_certificate(&fresh.cert_pem)?;
+        self.enrolment.rotate_admins(key)?;
+        Ok(fresh)
+    }
+
+    fn ensure(
+        &self,
+        dir: &Path,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<Credentials, Error> {
+        let revoked = |key: &Digest| self.enrolment.has_revoked(identity, key);
+        self.pki.ensure(dir, identity, revoked, now)
     }
 
     /// Makes sure that `dir` (`STATE/worker/pki`) holds valid credentials of the local worker.
@@ -113,10 +144,28 @@ impl Security {
         now: Timestamp,
     ) -> Result<Credentials, Error> {
         let identity = Identity::Worker(worker.clone());
-        let credentials = self.pki.ensure(dir, &identity, now)?;
+        let credentials = self.ensure(dir, &identity, now)?;
         let key = issue::key_of_certificate(&credentials.cert_pem)?;
         self.enrolment.reserve(worker, key)?;
         Ok(credentials)
+    }
+
+    /// Shuts a worker out: its key is refused from now on, and what it calls ends. It may join again with
+    /// a new token and a new key.
+    pub fn revoke_worker(&self, worker: &WorkerId, now: Timestamp) -> Result<(), Error> {
+        self.enrolment.revoke_worker(worker, now)
+    }
+
+    /// Whether a worker has joined, or is this machine's, and was not revoked.
+    #[must_use]
+    pub fn knows_worker(&self, worker: &WorkerId) -> bool {
+        self.enrolment.knows(worker)
+    }
+
+    /// Whether a worker was revoked and has not joined since.
+    #[must_use]
+    pub fn shuts_out(&self, worker: &WorkerId) -> bool {
+        self.enrolment.shuts_out(worker)
     }
 
     /// Makes a token that lets one machine join within `ttl`. `head` is the address that the

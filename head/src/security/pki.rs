@@ -58,7 +58,9 @@ pub enum Error {
     #[error("failed to read a certificate: {0}")]
     Read(String),
     /// A stored list cannot be understood.
-    #[error("`{path}` is damaged: {why}; remove it to forget all join tokens")]
+    #[error(
+        "`{path}` is damaged: {why}; remove it to forget all join tokens, and whose credentials were revoked"
+    )]
     DamagedTokens {
         /// The file.
         path: PathBuf,
@@ -155,11 +157,12 @@ impl Pki {
     }
 
     /// Makes sure that `dir` holds credentials of `identity` that are valid for a good while.
-    /// The key is kept when the certificate is renewed.
+    /// The key is kept when the certificate is renewed, unless it was revoked.
     pub(super) fn ensure(
         &self,
         dir: &Path,
         identity: &Identity,
+        revoked: impl Fn(&Digest) -> bool,
         now: Timestamp,
     ) -> Result<Credentials, Error> {
         let stored = Credentials::load(dir);
@@ -169,17 +172,38 @@ impl Pki {
         let key = stored
             .as_ref()
             .ok()
-            .and_then(|c| KeyPair::from_pem(&c.key_pem).ok());
+            .and_then(|c| KeyPair::from_pem(&c.key_pem).ok())
+            .filter(|key| !revoked(&issue::key_digest(&key.subject_public_key_info())));
         if let (Ok(stored), Some(key)) = (&stored, &key)
             && self.is_good(stored, key, identity, now)
         {
             return Ok(stored.clone());
         }
-        let key = match key {
-            Some(key) => key,
-            None => KeyPair::generate().map_err(Error::make)?,
-        };
-        let credentials = self.issue(identity, &key, now)?;
+        match key {
+            Some(key) => self.save(dir, identity, &key, now),
+            None => self.make(dir, identity, now),
+        }
+    }
+
+    /// Puts credentials of `identity` with a new key into `dir`, whatever is there.
+    pub(super) fn make(
+        &self,
+        dir: &Path,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<Credentials, Error> {
+        let key = KeyPair::generate().map_err(Error::make)?;
+        self.save(dir, identity, &key, now)
+    }
+
+    fn save(
+        &self,
+        dir: &Path,
+        identity: &Identity,
+        key: &KeyPair,
+        now: Timestamp,
+    ) -> Result<Credentials, Error> {
+        let credentials = self.issue(identity, key, now)?;
         credentials.save(dir)?;
         Ok(credentials)
     }

@@ -14,6 +14,8 @@ pub(super) enum Denied {
     NoCertificate,
     #[error("the certificate names nobody of this cluster")]
     UnknownIdentity,
+    #[error("the credentials of {0} were revoked")]
+    Revoked(Identity),
     #[error("{caller} may not call {service}")]
     NotAllowed { caller: Identity, service: String },
     #[error("{caller} may not speak for worker/{claimed}")]
@@ -23,7 +25,9 @@ pub(super) enum Denied {
 impl From<Denied> for Status {
     fn from(denied: Denied) -> Self {
         let code = match &denied {
-            Denied::NoCertificate | Denied::UnknownIdentity => Code::Unauthenticated,
+            Denied::NoCertificate | Denied::UnknownIdentity | Denied::Revoked(_) => {
+                Code::Unauthenticated
+            }
             Denied::NotAllowed { .. } | Denied::NotThatWorker { .. } => Code::PermissionDenied,
         };
         Self::new(code, denied.to_string())
@@ -34,9 +38,10 @@ impl From<EnrolError> for Status {
     fn from(error: EnrolError) -> Self {
         let code = match &error {
             EnrolError::Malformed(_) => Code::InvalidArgument,
-            EnrolError::UnknownToken | EnrolError::Expired | EnrolError::Used => {
-                Code::Unauthenticated
-            }
+            EnrolError::UnknownToken
+            | EnrolError::Expired
+            | EnrolError::Used
+            | EnrolError::Revoked => Code::Unauthenticated,
             EnrolError::OtherKey { .. } => Code::AlreadyExists,
             EnrolError::Store(_) | EnrolError::Sign(_) => Code::Internal,
         };

@@ -293,6 +293,83 @@ async fn two_racing_enrols_over_the_wire_give_exactly_one_certificate() {
     assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
 }
 
+#[tokio::test]
+async fn a_revoked_worker_reaches_nothing_and_comes_back_with_a_new_key_only() {
+    let head = head().await;
+    let id = "joined".parse().unwrap();
+    let credentials = |(key, joined): (KeyPair, EnrolResponse)| Credentials {
+        ca_pem: joined.ca_pem,
+        cert_pem: joined.certificate_pem,
+        key_pem: key.serialize_pem(),
+    };
+    let (key, first) = csr();
+    let token = head.token(limits::TOKEN_TTL);
+    let stolen = credentials((key, head.join(&token, &first).await.unwrap()));
+    let open = head.connect(&stolen).await.unwrap();
+    head.security.revoke_worker(&id, now()).unwrap();
+    assert!(head.security.shuts_out(&id) && !head.security.knows_worker(&id));
+    let dir = head.dir.path().join("pki");
+    let again = Security::open(&dir, now()).unwrap();
+    assert!(again.shuts_out(&id), "a restart forgets it");
+    for channel in [open, head.connect(&stolen).await.unwrap()] {
+        assert_eq!(codes(channel).await, [Code::Unauthenticated; 3]);
+    }
+    let repeated = head.join(&token, &first).await.unwrap_err();
+    assert_eq!(repeated.code(), Code::Unauthenticated, "its token is good");
+
+    let fresh = head.token(limits::TOKEN_TTL);
+    let same = head.join(&fresh, &first).await.unwrap_err();
+    assert_eq!(same.code(), Code::Unauthenticated, "its key is good");
+    let (key, second) = csr();
+    let back = credentials((key, head.join(&fresh, &second).await.unwrap()));
+    assert!(!head.security.shuts_out(&id));
+    for (credentials, code) in [(back, Code::Unimplemented), (stolen, Code::Unauthenticated)] {
+        let [_, fleet, _] = codes(head.connect(&credentials).await.unwrap()).await;
+        assert_eq!(fleet, code);
+    }
+}
+
+#[tokio::test]
+async fn this_machines_worker_gets_a_new_key_after_it_was_revoked() {
+    let head = head().await;
+    let stolen = head.worker();
+    head.security
+        .revoke_worker(&"w1".parse().unwrap(), now())
+        .unwrap();
+    let fresh = head.worker();
+    assert_ne!(fresh.key_pem, stolen.key_pem);
+    for (credentials, code) in [
+        (&fresh, Code::Unimplemented),
+        (&stolen, Code::Unauthenticated),
+    ] {
+        let [_, fleet, _] = codes(head.connect(credentials).await.unwrap()).await;
+        assert_eq!(fleet, code);
+    }
+}
+
+#[tokio::test]
+async fn after_a_rotation_only_the_new_key_of_administrators_is_good() {
+    let head = head().await;
+    let (stolen, worker) = (head.admin(), head.worker());
+    let dir = head.dir.path().join("client");
+    let fresh = head.security.rotate_admins(&dir, "me", now()).unwrap();
+    assert_eq!(head.admin(), fresh, "the next start keeps it");
+    let again = Security::open(&head.dir.path().join("pki"), now()).unwrap();
+    assert_eq!(again.ensure_admin(&dir, "me", now()).unwrap(), fresh);
+    for (credentials, code) in [
+        (&fresh, Code::Unimplemented),
+        (&stolen, Code::Unauthenticated),
+    ] {
+        let [admin, ..] = codes(head.connect(credentials).await.unwrap()).await;
+        assert_eq!(admin, code);
+    }
+    let [_, fleet, _] = codes(head.connect(&worker).await.unwrap()).await;
+    assert_eq!(fleet, Code::Unimplemented, "workers are not concerned");
+    // One that was copied back over the new one, as from a backup.
+    stolen.save(&dir).unwrap();
+    assert_ne!(head.admin().key_pem, stolen.key_pem);
+}
+
 #[test]
 fn a_restart_keeps_the_cluster_and_what_is_valid_and_renews_what_ends_soon() {
     let dir = tempfile::tempdir().unwrap();

@@ -19,6 +19,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 
 use crate::{
     bulk::Target, fleet, housekeeping, installation::Installation, interim::Interims,
@@ -42,6 +43,12 @@ pub enum Error {
     /// Another installation has the worker's identity, as the head says.
     #[error("the head refused this worker: {0}")]
     Twin(String),
+    /// The worker is nobody's any more, as the head says: it was revoked.
+    #[error(
+        "the head refuses this worker: {0}; to let it join again, move the directory `worker/pki` of its state directory \
+         away, and join with a new token of `ctl token create`"
+    )]
+    ShutOut(String),
     /// The head ended it in order.
     #[error("the head ended the control stream")]
     Ended,
@@ -58,7 +65,10 @@ pub enum Error {
 
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
-        Self::Stream(Box::new(status))
+        match status.code() {
+            Code::Unauthenticated => Self::ShutOut(status.message().to_owned()),
+            _ => Self::Stream(Box::new(status)),
+        }
     }
 }
 
@@ -141,6 +151,7 @@ impl Session {
                 Error::Stopping => return Ok(()),
                 // One that was welcomed before is no copy: it waits until the other one has gone.
                 Error::Twin(_) if !self.welcomed => return Err(error),
+                Error::ShutOut(_) => return Err(error),
                 _ => {}
             }
             if began.elapsed() > GOOD_AFTER {

@@ -16,6 +16,11 @@ pub struct Named {
 }
 
 impl Named {
+    /// The words themselves.
+    pub fn as_typed(&self) -> &[String] {
+        &self.workers
+    }
+
     /// The workers that are meant, or which is not known.
     pub fn of<'w>(&self, known: &'w [Worker]) -> Result<Vec<&'w Worker>> {
         let mut found: Vec<&Worker> = Vec::new();

@@ -1,0 +1,58 @@
+//! `ctl workers revoke`.
+
+use orchestra_proto::v1;
+
+use super::{Named, Workers, table};
+use crate::{
+    app::App,
+    client::{Client, patiently},
+    error::{Error, Result},
+    exit::Exit,
+    json::fleet::Worker,
+};
+
+/// Does it, and shows them.
+pub async fn run(app: &App, named: Named) -> Result<Exit> {
+    let client = app.connect().await?;
+    let known = client.workers().await?;
+    let ids = match named.of(&known) {
+        Ok(workers) => workers.iter().map(|w| w.id.to_string()).collect(),
+        Err(error) => removed(&client, &named, error).await?,
+    };
+    for id in &ids {
+        revoke(&client, id).await?;
+    }
+    let mut workers: Vec<Worker> = client.workers().await?;
+    workers.retain(|worker| ids.iter().any(|id| id == worker.id.as_str()));
+    app.show(&Workers { workers }, |document| {
+        if !document.workers.is_empty() {
+            app.ui.table(&table(&document.workers))?;
+        }
+        if document.workers.iter().any(|w| !w.attempts.is_empty()) {
+            app.ui
+                .next("what ran there goes to other workers when its lease ends");
+        }
+        app.ui
+            .next("`ctl token create` lets such a machine join again, with a new key");
+        Ok(())
+    })
+}
+
+/// Workers that the list does not have any more: the head still knows the ids of those that have joined.
+async fn removed(client: &Client, named: &Named, error: Error) -> Result<Vec<String>> {
+    let [id] = named.as_typed() else {
+        return Err(error);
+    };
+    match revoke(client, id).await {
+        Ok(()) => Ok(vec![id.clone()]),
+        Err(_) => Err(error),
+    }
+}
+
+async fn revoke(client: &Client, id: &str) -> Result<()> {
+    let request = v1::RevokeWorkerRequest {
+        worker: id.to_owned(),
+    };
+    let answer = patiently(async || client.admin().revoke_worker(request.clone()).await);
+    answer.await.map(drop)
+}

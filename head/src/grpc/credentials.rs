@@ -1,0 +1,77 @@
+//! Who may call: tokens to join with, workers that are shut out, new keys for administrators.
+
+use std::time::Duration;
+
+use orchestra_config::StateDir;
+use orchestra_proto::{convert, v1};
+use orchestra_types::{WorkerId, limits};
+
+use super::{
+    Services,
+    cluster::find_worker,
+    status::{self, Result},
+};
+use crate::security::{self, Identity};
+
+pub(super) async fn create_token(
+    services: &Services,
+    request: v1::CreateTokenRequest,
+) -> Result<v1::CreateTokenResponse> {
+    let ttl = match request.ttl_ms {
+        0 => limits::TOKEN_TTL,
+        ms => Duration::from_millis(ms).min(limits::TOKEN_TTL_MAX),
+    };
+    let (security, head) = (services.security.clone(), services.about.advertise.clone());
+    let now = services.engine.now();
+    // The book of tokens is written to disk.
+    let made = tokio::task::spawn_blocking(move || security.create_token(&head, ttl, now)).await;
+    let made = made.map_err(|_| status::internal("failed to make a token"))?;
+    let (token, expires_at) = made.map_err(|error| status::token(&error))?;
+    Ok(v1::CreateTokenResponse {
+        head: services.about.advertise.clone(),
+        token: token.encode(),
+        expires_at_ms: expires_at.0,
+    })
+}
+
+/// Shuts a worker out. What it has runs out with its lease.
+pub(super) async fn revoke_worker(
+    services: &Services,
+    request: v1::RevokeWorkerRequest,
+) -> Result<v1::RevokeWorkerResponse> {
+    let id: WorkerId = convert::name("worker", &request.worker).map_err(|e| status::refused(&e))?;
+    // One that was removed is known by its key only.
+    if !services.security.knows_worker(&id) {
+        find_worker(services, &id).await?;
+    }
+    let (security, worker) = (services.security.clone(), id.clone());
+    let now = services.engine.now();
+    change(move || security.revoke_worker(&worker, now)).await?;
+    tracing::info!(worker = %id, "worker revoked");
+    Ok(v1::RevokeWorkerResponse {})
+}
+
+/// New credentials for administrators, beside the head's own files.
+pub(super) async fn rotate(
+    services: &Services,
+    caller: &Identity,
+) -> Result<v1::RotateCredentialsResponse> {
+    let name = match caller {
+        Identity::Admin(name) => name.clone(),
+        Identity::Worker(_) | Identity::Head => return Err(status::internal("not an admin")),
+    };
+    let dir = StateDir::new(services.about.state_dir.clone()).client();
+    let (security, now) = (services.security.clone(), services.engine.now());
+    change(move || security.rotate_admins(&dir, &name, now).map(drop)).await?;
+    tracing::info!("administrators have new credentials; the earlier ones are refused");
+    Ok(v1::RotateCredentialsResponse {})
+}
+
+/// Changes files of certificates, which may wait for the disk.
+async fn change(
+    change: impl FnOnce() -> std::result::Result<(), security::Error> + Send + 'static,
+) -> Result<()> {
+    let changed = tokio::task::spawn_blocking(change).await;
+    let changed = changed.map_err(|_| status::internal("failed to change who may call"))?;
+    changed.map_err(|error| status::credentials(&error))
+}

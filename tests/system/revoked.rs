@@ -1,0 +1,108 @@
+//! Who is shut out: a worker that was revoked, an administrator's copy of an old key.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{Cluster, Deadline, GATE, Need, Setup, Test, scene, until};
+use serde_json::Value;
+
+use crate::remote::{connected, join, token, with_head};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "a_revoked_worker_stops_and_comes_back_with_a_new_token_only",
+            worker,
+        )
+        .needs(&[Need::Isolation]),
+        Test::new("an_old_copy_of_the_admins_key_is_refused", admin),
+    ]
+}
+
+fn worker() -> anyhow::Result<()> {
+    with_head(|cluster, cable| {
+        let project = cluster.repository("project")?;
+        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
+        connected(cluster, 2).with_context(|| neighbour.log())?;
+        let command = format!("echo here > far.txt; {GATE}");
+        let task = cluster.add(
+            &project,
+            &[&command, "--agent", "shell", "--require", "where=far"],
+        )?;
+        cluster.wait_for(&task, &["running"], Deadline::SOON)?;
+
+        let shown = cluster.json(&["workers", "revoke", "far"])?;
+        ensure!(
+            shown["workers"][0]["availability"] == "revoked",
+            "{shown:#}"
+        );
+        connected(cluster, 1)?;
+        until("the worker has ended", Deadline::SOON, || {
+            Ok(neighbour.log().contains("move the directory").then_some(()))
+        })
+        .with_context(|| neighbour.log())?;
+        drop(neighbour);
+        // Whoever has the directory may start it again: it is not let in.
+        let again = join(cluster, cable, "none", "far")?;
+        until("it is refused again", Deadline::SOON, || {
+            Ok(again.log().contains("were revoked").then_some(()))
+        })
+        .with_context(|| again.log())?;
+        drop(again);
+        ensure!(known(cluster, "far")?["state"] != "connected", "it is back");
+
+        let far = cluster.path("far/state/worker/pki");
+        fs::rename(&far, cluster.path("far/old"))?;
+        let back = join(cluster, cable, &token(cluster)?, "far")?;
+        connected(cluster, 2).with_context(|| back.log())?;
+        ensure!(known(cluster, "far")?["availability"] == "open", "not open");
+        cluster.open_gate()?;
+        // What it had done came back with it; whether the task began again is told by its status.
+        cluster.wait_for(&task, &["failed"], Deadline::SOON)?;
+        let files = cluster.show(&task)?["files"].clone();
+        ensure!(files[0]["path"] == "far.txt", "the work is lost: {files}");
+        Ok(())
+    })
+}
+
+fn known(cluster: &Cluster, name: &str) -> anyhow::Result<Value> {
+    let document = cluster.json(&["workers"])?;
+    let workers = document["workers"].as_array().context("a list")?;
+    let worker = workers.iter().find(|worker| worker["name"] == name);
+    Ok(worker.context("it is not listed")?.clone())
+}
+
+fn admin() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let copy = cluster.path("copy");
+        copy_dir(&cluster.state().join("client"), &copy.join("client"))?;
+        let copy = copy.to_string_lossy();
+        let with_copy = || cluster.ctl(&["--state", &copy, "status"]);
+        with_copy()?.ok()?;
+        let rotated = cluster.json(&["credentials", "rotate"])?;
+        ensure!(
+            rotated["directory"] == *cluster.state().join("client").to_string_lossy(),
+            "{rotated}"
+        );
+        for restarts in [true, false] {
+            cluster.ctl(&["status"])?.ok()?;
+            with_copy()?
+                .exits(1)?
+                .complains(&["were revoked", "copy"])?;
+            connected(cluster, 1)?;
+            if restarts {
+                cluster.stop()?.ok()?;
+                cluster.start()?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn copy_dir(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to)?;
+    for name in ["endpoint", "ca.pem", "cert.pem", "key.pem"] {
+        fs::copy(from.join(name), to.join(name)).with_context(|| format!("no `{name}`"))?;
+    }
+    Ok(())
+}
