@@ -15,8 +15,8 @@ use orchestra_proto::{
     v1::{self, head_message, report, worker_message},
 };
 use orchestra_types::{
-    Exit, Failure, FailureCode, Limited, Manifest, ManifestSummary, Outcome, Timestamp, Usage,
-    WorkerId, limits, runner::WorkerInfo,
+    AttemptId, Exit, Failure, FailureCode, Limited, Manifest, ManifestSummary, Outcome, Timestamp,
+    Usage, WorkerId, limits, runner::WorkerInfo,
 };
 use prost::Message;
 use tokio::time::{Instant, timeout};
@@ -307,20 +307,35 @@ fn read_report(wire: v1::Report) -> std::result::Result<Report, Refused> {
     let body = wire
         .body
         .ok_or_else(|| Refused::new("reports", "has no body"))?;
+    let attempt = convert::attempt_id("reports", wire.attempt)?;
     Ok(Report {
         seq: wire.seq,
-        attempt: convert::attempt_id("reports", wire.attempt)?,
+        attempt,
         body: match body {
             report::Body::Accepted(_) => ReportBody::Accepted,
             report::Body::Started(_) => ReportBody::Started,
             report::Body::GivenBack(_) => ReportBody::GivenBack,
             report::Body::Finished(outcome) => {
                 let outcome = Outcome::try_from(outcome);
+                let outcome = outcome.and_then(|outcome| own_branch(attempt, outcome));
                 let outcome = outcome.unwrap_or_else(|why| unreadable(&why, wire.time_ms));
                 ReportBody::Finished(Box::new(outcome))
             }
         },
     })
+}
+
+/// A result has the branch of its task, or none: it goes into the user's repository, where the others
+/// are another's.
+fn own_branch(attempt: AttemptId, outcome: Outcome) -> std::result::Result<Outcome, Refused> {
+    let own = orchestra_repo::task_branch(attempt.task);
+    if outcome.branch.is_empty() || outcome.branch == own {
+        return Ok(outcome);
+    }
+    Err(Refused::new(
+        "branch",
+        format!("is not `{own}`, the one of the task"),
+    ))
 }
 
 /// A result that is refused must still end the attempt: the worker would repeat it for ever.
@@ -351,6 +366,38 @@ mod tests {
     /// The size of what an async function of four arguments makes.
     fn future_size<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
         size_of::<F>()
+    }
+
+    #[test]
+    fn a_result_for_the_branch_of_another_task_is_refused_and_still_ends_its_attempt() {
+        let outcome = |branch: &str| {
+            let outcome = unreadable(&Refused::new("x", "y"), 0);
+            let outcome = v1::Outcome {
+                branch: branch.to_owned(),
+                failure: None,
+                ..outcome.into()
+            };
+            let read = read_report(v1::Report {
+                seq: 1,
+                attempt: Some(v1::AttemptId { task: 7, number: 1 }),
+                body: Some(report::Body::Finished(outcome)),
+                ..v1::Report::default()
+            });
+            match read.unwrap().body {
+                ReportBody::Finished(outcome) => outcome.failure,
+                _ => panic!("not an end"),
+            }
+        };
+        for own in ["", "orchestra/task_007"] {
+            assert_eq!(outcome(own), None, "{own}");
+        }
+        for other in ["orchestra/task_006", "main", "orchestra/task_007-1-x"] {
+            let failure = outcome(other).expect("it is refused");
+            assert!(
+                failure.message.contains("orchestra/task_007"),
+                "{failure:?}"
+            );
+        }
     }
 
     #[test]
