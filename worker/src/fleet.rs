@@ -35,6 +35,8 @@ pub enum Order {
     Stop(AttemptId, StopReason),
     /// It is no longer ours.
     GiveUp(AttemptId),
+    /// The same, of one that the head does not know: what it has done is kept.
+    Disown(AttemptId),
     /// Another worker could begin it.
     Retract(AttemptId),
 }
@@ -231,6 +233,12 @@ impl Fleet {
                     self.request(attempt, StopReason::Lost);
                 }
             }
+            Command::Order(Order::Disown(attempt)) => {
+                if self.waiting.take(attempt).is_none() {
+                    self.keep(attempt);
+                    self.request(attempt, StopReason::Lost);
+                }
+            }
             Command::Order(Order::Retract(attempt)) => self.give_back(attempt),
             Command::Held(reply) => {
                 // The session that asked may have ended.
@@ -324,6 +332,14 @@ impl Fleet {
             over: false,
         };
         self.entries.insert(attempt, entry);
+    }
+
+    /// Has an attempt's files put aside instead of removed.
+    fn keep(&self, attempt: AttemptId) {
+        let mark = self.shared.files_begun(attempt).unknown();
+        if let Err(error) = fs::write(&mark, "") {
+            tracing::warn!(%attempt, %error, "what the head does not know is not kept");
+        }
     }
 
     fn request(&self, attempt: AttemptId, reason: StopReason) {

@@ -111,6 +111,9 @@ pub struct Welcome {
     pub keep: Vec<AttemptId>,
     /// End these: they are no longer yours.
     pub kill: Vec<AttemptId>,
+    /// Those of `kill` of which nothing is known here. A head that comes from a backup has not given them
+    /// to another worker: what they have done is nowhere else.
+    pub unknown: Vec<AttemptId>,
 }
 
 /// An answer to a client.

@@ -71,6 +71,7 @@ impl Core {
             });
         }
         let acked_up_to = worker.acked;
+        let unknown = self.unknown(held);
         self.pass_over_numbers(held, step);
         self.touch(&id);
         self.ask_again(&id);
@@ -81,6 +82,7 @@ impl Core {
             acked_up_to,
             keep,
             kill,
+            unknown,
         };
         step.messages.push(Message::Welcome {
             connection,
@@ -95,6 +97,13 @@ impl Core {
         self.repeat_orders(now, connection, &id, held, step);
     }
 
+    /// Attempts of tasks that are not here, or were never given so often.
+    fn unknown(&self, held: &[Held]) -> Vec<AttemptId> {
+        let given = |task| self.tasks.get(&task).map_or(0, |task| task.row.attempts);
+        let held = held.iter().map(|held| held.attempt);
+        held.filter(|held| held.number > given(held.task)).collect()
+    }
+
     /// Numbers that an earlier life of this head gave are not given again: the worker would take the
     /// new attempt for the one that it holds.
     fn pass_over_numbers(&mut self, held: &[Held], step: &mut Step) {
@@ -106,6 +115,9 @@ impl Core {
             match task.row.state {
                 State::Blocked | State::Queued { .. } | State::Ended { .. } => {
                     if number > 0 && passed.contains(&(number - 1)) {
+                        // Results of attempts that were given up before are still waited for.
+                        let by = number - task.row.attempts;
+                        task.row.given_up = task.row.given_up.checked_shl(by).unwrap_or(0);
                         task.row.attempts = number;
                         self.write(id, step);
                     }

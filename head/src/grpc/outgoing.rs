@@ -135,12 +135,20 @@ async fn complete(services: &Services, outgoing: Outgoing) -> Completed {
 }
 
 fn welcome(services: &Services, welcome: Welcome) -> head_message::Body {
+    if !welcome.unknown.is_empty() {
+        let attempts = welcome.unknown.len();
+        tracing::warn!(
+            attempts,
+            "a worker holds attempts that this head does not know; it ends them and puts them aside"
+        );
+    }
     head_message::Body::Welcome(Box::new(v1::Welcome {
         cluster: services.security.cluster().to_owned(),
         epoch: welcome.epoch,
         acked_up_to: welcome.acked_up_to,
         keep: ids(welcome.keep),
         kill: ids(welcome.kill),
+        unknown: ids(welcome.unknown),
         lease_ms: u64::try_from(services.about.lease.as_millis()).unwrap_or(u64::MAX),
         head_version: env!("CARGO_PKG_VERSION").to_owned(),
     }))

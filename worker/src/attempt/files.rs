@@ -11,6 +11,7 @@
 //!                     git/           the worker's own git directory
 //!                     results/       what is uploaded
 //!                     uncollected    why the agent's directory could not be collected, if so
+//!                     unknown        there when the head does not know of the attempt
 //! workspaces/task_001.1/task_001.1/  the agent's directory
 //! ```
 //!
@@ -153,6 +154,12 @@ impl Files {
     #[must_use]
     pub fn uncollected(&self) -> PathBuf {
         self.dir.join("uncollected")
+    }
+
+    /// There when the head knows nothing of the attempt, so that what it has done is nowhere else.
+    #[must_use]
+    pub fn unknown(&self) -> PathBuf {
+        self.dir.join("unknown")
     }
 
     /// One artifact. Raw output is taken from where the supervisor wrote it.

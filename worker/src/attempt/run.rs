@@ -518,18 +518,25 @@ impl Attempt {
         Ok(())
     }
 
-    /// Removes what the head has. What could not be collected is nowhere else: it is put aside.
+    /// Removes what the head has. What could not be collected, or is of an attempt that the head does not
+    /// know, is nowhere else: it is put aside.
     async fn leave(&self) -> Result<(), Error> {
-        if !self.files.uncollected().exists() {
+        let unknown = self.files.unknown().exists();
+        if !unknown && !self.files.uncollected().exists() {
             return remove(&self.files).await;
         }
         let (files, to) = (self.files.clone(), self.shared.aside.clone());
         let put = blocking(move || aside::put(&files, to, "")).await;
-        put.map(drop).map_err(|source| Error::Dir {
+        let place = put.map_err(|source| Error::Dir {
             doing: "put aside",
             path: self.files.dir().to_owned(),
             source,
-        })
+        })?;
+        if let Some(place) = place.filter(|_| unknown) {
+            let (attempt, place) = (self.id, place.display());
+            tracing::warn!(%attempt, %place, "the head does not know this attempt; what it has done is kept here");
+        }
+        Ok(())
     }
 
     /// Writes down what was reached.

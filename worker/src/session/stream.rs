@@ -127,7 +127,9 @@ async fn on_welcome(session: &Session, welcome: v1::Welcome) -> Result<(), Error
     );
     session.spool.acknowledged(welcome.acked_up_to);
     for attempt in welcome.kill {
+        let unknown = welcome.unknown.contains(&attempt);
         match convert::attempt_id("kill", Some(attempt)) {
+            Ok(id) if unknown => session.fleet.order(Order::Disown(id)).await?,
             Ok(id) => session.fleet.order(Order::GiveUp(id)).await?,
             Err(refused) => tracing::warn!(%refused, "a part of the welcome is not understood"),
         }

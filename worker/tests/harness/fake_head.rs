@@ -49,6 +49,8 @@ pub struct Seen {
     pub downloads: Vec<u64>,
     /// How many of the next downloads break in the middle of what is left.
     pub cuts: usize,
+    /// Whether it comes from a backup that knows nothing of what workers hold.
+    pub knows_nothing: bool,
     orders: Option<mpsc::Sender<Result<v1::HeadMessage, Status>>>,
 }
 
@@ -245,7 +247,11 @@ impl Fleet for Service {
             return Err(Status::already_exists("another worker uses this identity"));
         }
         let (orders, outgoing) = mpsc::channel(64);
+        let held = hello.held.iter().filter_map(|held| held.attempt);
+        let unknown: Vec<_> = held.filter(|_| self.seen().knows_nothing).collect();
         let welcome = Box::new(v1::Welcome {
+            kill: unknown.clone(),
+            unknown,
             cluster: "test".to_owned(),
             epoch: 1,
             acked_up_to: self.seen().reports.last().map_or(0, |r| r.seq),

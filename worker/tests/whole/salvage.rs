@@ -66,6 +66,33 @@ async fn a_workspace_that_the_agent_removed_is_a_failure_that_says_so_and_its_ou
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_head_from_a_backup_does_not_know_is_put_aside() {
+    let mut head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    for task in 1..=2 {
+        let user = tempfile::tempdir().unwrap();
+        let place = place(&head, user.path());
+        let line = "printf hours > work.txt; echo done; sleep 600";
+        head.order(order::Body::Start(shell(task, line, place, LONG)))
+            .await;
+        head.said(task, "done").await;
+    }
+    head.go_away().await;
+    head.seen().knows_nothing = true;
+    head.come_back().await;
+    for task in 1..=2 {
+        let kept = worker.file(&format!(
+            "aside/task_00{task}.1/workspace/task_00{task}.1/work.txt"
+        ));
+        let kept = || std::fs::read_to_string(&kept).ok();
+        let text = super::wait_for("it is put aside", kept, || worker.log()).await;
+        assert_eq!(text, "hours");
+    }
+    assert!(worker.log().contains("does not know this attempt"));
+    cleaned(&worker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_agent_puts_beside_its_workspace_is_its_own_and_goes_with_it() {
     let head = FakeHead::start().await;
     let worker = Worker::start(&head);

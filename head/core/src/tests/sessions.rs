@@ -5,7 +5,9 @@ use std::time::Duration;
 use orchestra_types::TaskStatus;
 
 use super::bench::{Bench, attempt, rows, starts, task, worker};
-use crate::{ConnectionId, Held, Input, Message, NewTask, ReportBody, RequestId, Step, Welcome};
+use crate::{
+    Change, ConnectionId, Held, Input, Message, NewTask, ReportBody, RequestId, Step, Welcome,
+};
 
 fn welcome(step: &Step) -> Welcome {
     let found = step.messages.iter().find_map(|m| match m {
@@ -37,6 +39,7 @@ fn a_worker_that_comes_back_keeps_its_attempts() {
         acked_up_to: 1,
         keep: vec![attempt(id, 1)],
         kill: Vec::new(),
+        unknown: Vec::new(),
     };
     assert_eq!(welcome(&step), expected);
     assert_eq!(starts(&step), []);
@@ -60,6 +63,7 @@ fn a_head_from_a_backup_goes_on_with_a_worker_that_was_told_more() {
         acked_up_to: 6,
         keep: Vec::new(),
         kill: vec![attempt(id, 2)],
+        unknown: vec![attempt(id, 2)],
     };
     assert_eq!(welcome(&step), expected);
     assert_eq!(
@@ -72,6 +76,34 @@ fn a_head_from_a_backup_goes_on_with_a_worker_that_was_told_more() {
         connection: ConnectionId(1)
     }));
     assert_eq!(bench.status(id), TaskStatus::Running);
+}
+
+#[test]
+fn a_number_that_is_passed_over_costs_no_late_result() {
+    let mut bench = Bench::new();
+    let info = worker("w", 1, &[("claude", 1)]);
+    let _ = bench.attach(&info, 1, &[]);
+    let id = bench.add(task());
+    let _ = bench.report("w", 1, attempt(id, 1), ReportBody::Started);
+    let _ = bench.give(Input::Detached {
+        connection: ConnectionId(1),
+        worker: info.id.clone(),
+    });
+    let _ = bench.later(Duration::from_secs(24 * 3600));
+    assert_eq!(bench.status(id), TaskStatus::Queued, "it is given up");
+    let held = |number| {
+        [Held {
+            attempt: attempt(id, number),
+            started: true,
+        }]
+    };
+    let other = worker("v", 1, &[("claude", 1)]);
+    let step = bench.attach(&other, 2, &held(3));
+    assert_eq!(starts(&step)[0].0, attempt(id, 4));
+    let _ = bench.attach(&info, 3, &held(1));
+    let late = bench.finish("w", 3, attempt(id, 1), None);
+    let kept = |change: &Change| matches!(change, Change::Outcome(row) if row.id.number == 1);
+    assert!(late.changes.iter().any(kept), "its work is dropped");
 }
 
 #[test]
