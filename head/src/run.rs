@@ -81,6 +81,7 @@ async fn start_and_serve(args: &Args) -> anyhow::Result<()> {
         } else {
             Format::Text
         },
+        log_file: Some(&state.head_log()),
         otlp_endpoint: config.telemetry.otlp_endpoint.as_deref(),
         prometheus: config.head.metrics.unwrap_or(true),
     })?;

@@ -108,7 +108,10 @@ fn removed() -> anyhow::Result<()> {
         cluster.succeeded(&task, Deadline::SOON)?;
         let name = worker(cluster)?;
         let refused = cluster.ctl(&["workers", "remove", &name])?;
-        refused.complains(&[&format!("worker `{name}` is connected"), "ctl stop"])?;
+        refused.complains(&[
+            &format!("worker `{name}` is connected"),
+            "stop `orchestra-worker`",
+        ])?;
         kill_9(cluster.worker_pid()?)?;
         let gone = || {
             let workers = cluster.json(&["workers"])?;

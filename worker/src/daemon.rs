@@ -88,6 +88,7 @@ pub async fn run(setup: Setup) -> anyhow::Result<()> {
         instance: identity.id.as_str(),
         log: setup.config.telemetry.log.as_deref(),
         format: setup.log,
+        log_file: Some(&setup.state.worker_log()),
         otlp_endpoint: setup.config.telemetry.otlp_endpoint.as_deref(),
         prometheus: false,
     })?;

@@ -55,7 +55,10 @@ impl Role {
 
     /// Its log.
     pub fn log(self, state: &StateDir) -> PathBuf {
-        self.dir(state).join(format!("{}.log", self.as_str()))
+        match self {
+            Self::Head => state.head_log(),
+            Self::Worker => state.worker_log(),
+        }
     }
 }
 

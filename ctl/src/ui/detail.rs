@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orchestra_types::{ArtifactKind, FailureCode, OnDependencyFailure, TaskStatus, Timestamp};
+use orchestra_types::{
+    ArtifactKind, FailureCode, OnDependencyFailure, TaskStatus, Timestamp, limits::CUT_MARK,
+};
 
 use super::{
     again::Again,
@@ -35,7 +37,7 @@ pub fn lines(
     width: Option<usize>,
 ) -> Vec<Line> {
     let mut lines = vec![title(task)];
-    lines.extend(text(&task.description, width));
+    lines.extend(text(&task.description, width, ALL_IN_JSON));
     lines.push(Line::default());
     lines.extend(reason(task, again, width));
     for fact in facts(task, names, again) {
@@ -52,7 +54,13 @@ pub fn lines(
     if let Some(result) = &task.result {
         lines.push(Line::default());
         lines.push(Line::of(Style::Bold, "result"));
-        lines.extend(text(result, width));
+        let in_logs = format!("`ctl logs {}` has all of it", task.id);
+        let whole = if result.ends_with(CUT_MARK) {
+            &in_logs
+        } else {
+            ALL_IN_JSON
+        };
+        lines.extend(text(result, width, whole));
     }
     lines
 }
@@ -108,7 +116,10 @@ fn title(task: &Task) -> Line {
     Line::of(Style::Bold, format!("{}  ", task.id)).with(style(task.status), label(task.status))
 }
 
-fn text(text: &str, width: Option<usize>) -> Vec<Line> {
+/// Where a text that is shown in part is whole.
+const ALL_IN_JSON: &str = "--json has all of it";
+
+fn text(text: &str, width: Option<usize>, whole: &str) -> Vec<Line> {
     let shown = block(text.trim_end());
     let all: Vec<&str> = shown.lines().collect();
     let mut lines: Vec<Line> = all
@@ -123,10 +134,7 @@ fn text(text: &str, width: Option<usize>) -> Vec<Line> {
     if all.len() > TEXT_LINES {
         lines.push(Line::of(
             Style::Dim,
-            format!(
-                "  … {} more lines (--json has all of it)",
-                all.len() - TEXT_LINES
-            ),
+            format!("  … {} more lines ({whole})", all.len() - TEXT_LINES),
         ));
     }
     lines

@@ -442,7 +442,10 @@ fn retry_refused(why: RetryRefused) -> Status {
 pub(super) fn remove_refused(name: &str, why: &RemoveRefused) -> Status {
     Status::failed_precondition(match why {
         RemoveRefused::Connected(_) => {
-            format!("worker {name} is connected; stop it there first (`ctl stop`)")
+            format!(
+                "worker {name} is connected; stop `orchestra-worker` on its machine first, or shut it out with \
+                 `ctl workers revoke`"
+            )
         }
         RemoveRefused::Holds(_, attempts) => format!(
             "worker {name} may come back to what it runs (attempts: {attempts}); they are given up when its \

@@ -29,6 +29,7 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
         instance: "test",
         log: None,
         format: Format::Text,
+        log_file: None,
         otlp_endpoint: None,
         prometheus: true,
     })

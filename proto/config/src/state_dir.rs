@@ -120,6 +120,18 @@ impl StateDir {
     pub fn worker(&self) -> PathBuf {
         self.0.join("worker")
     }
+
+    /// What a head that `ctl start` has detached prints.
+    #[must_use]
+    pub fn head_log(&self) -> PathBuf {
+        self.head().join("head.log")
+    }
+
+    /// What a worker that `ctl start` has detached prints.
+    #[must_use]
+    pub fn worker_log(&self) -> PathBuf {
+        self.worker().join("worker.log")
+    }
 }
 
 #[cfg(test)]

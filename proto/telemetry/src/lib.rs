@@ -10,10 +10,13 @@
 //! Telemetry never refuses work: an endpoint that does not answer costs a warning in the log.
 #![warn(missing_docs)]
 
+mod bounded;
 mod logs;
 mod otlp;
 mod propagation;
 mod scrape;
+
+use std::path::Path;
 
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry_sdk::{metrics::SdkMeterProvider, trace::SdkTracerProvider};
@@ -35,6 +38,8 @@ pub struct Setup<'a> {
     pub log: Option<&'a str>,
     /// How log lines look.
     pub format: Format,
+    /// A file that standard error may go to, and that is then kept short.
+    pub log_file: Option<&'a Path>,
     /// The configured OTLP endpoint; without it `OTEL_EXPORTER_OTLP_ENDPOINT` counts.
     pub otlp_endpoint: Option<&'a str>,
     /// Whether the metrics can also be read as Prometheus text.

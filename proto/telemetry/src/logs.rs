@@ -13,7 +13,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::{Error, Setup};
+use crate::{Error, Setup, bounded::Output};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(crate) fn install(setup: &Setup<'_>, tracer: Option<&SdkTracerProvider>) -> 
     let wanted = std::env::var("RUST_LOG").ok().filter(|f| !f.is_empty());
     let wanted = wanted.as_deref().or(setup.log).unwrap_or("info");
     Registry::default()
-        .with(lines(setup.format).with_filter(filter(wanted)?))
+        .with(lines(setup.format, Output::new(setup.log_file)).with_filter(filter(wanted)?))
         .with(tracer.map(spans))
         .try_init()
         .map_err(Error::AlreadySet)
@@ -51,11 +51,11 @@ fn filter(wanted: &str) -> Result<EnvFilter, Error> {
     })
 }
 
-fn lines<S>(format: Format) -> Box<dyn Layer<S> + Send + Sync>
+fn lines<S>(format: Format, output: Output) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(output);
     match format {
         Format::Text => {
             let no_colour = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());

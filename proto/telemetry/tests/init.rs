@@ -15,6 +15,7 @@ async fn a_dead_endpoint_costs_neither_work_nor_the_end_of_the_process() {
         instance: "here",
         log: Some("warn"),
         format: Format::Json,
+        log_file: None,
         otlp_endpoint: Some(&endpoint),
         prometheus: true,
     };

@@ -102,15 +102,17 @@ pub const STOP_GRACE: Duration = Duration::from_secs(5);
 /// of the ladder.
 pub const STOP_WITHIN: Duration = Duration::from_secs(3 * STOP_GRACE.as_secs());
 
+/// The end of a text that was cut.
+pub const CUT_MARK: &str = "…[cut]";
+
 /// `text` cut to at most `max` bytes on a character boundary, with a mark where it was cut.
 #[must_use]
 pub fn cut(text: &str, max: usize) -> String {
-    const MARK: &str = "…[cut]";
     if text.len() <= max {
         return text.to_owned();
     }
-    let keep = text.floor_char_boundary(max.saturating_sub(MARK.len()));
-    format!("{}{MARK}", &text[..keep])
+    let keep = text.floor_char_boundary(max.saturating_sub(CUT_MARK.len()));
+    format!("{}{CUT_MARK}", &text[..keep])
 }
 
 #[cfg(test)]
