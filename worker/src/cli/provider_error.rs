@@ -8,7 +8,7 @@ use orchestra_types::{Failure, FailureCode, Timestamp, limits};
 /// Longest message of a failure in bytes.
 const MESSAGE_BYTES_MAX: usize = 2 * 1024;
 
-const QUOTA: [&str; 12] = [
+const QUOTA: [&str; 14] = [
     "credit balance",
     "insufficient_quota",
     "insufficient quota",
@@ -21,6 +21,8 @@ const QUOTA: [&str; 12] = [
     "hit your limit",
     "maximum budget",
     "out of credits",
+    "more credits",
+    "add credits",
 ];
 const TOO_LONG: [&str; 7] = [
     "prompt is too long",

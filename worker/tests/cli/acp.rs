@@ -256,8 +256,74 @@ fn an_agent_that_is_not_logged_in_says_how_to_before_any_prompt() {
 
 #[test]
 fn an_agent_may_speak_of_errors() {
-    let told = goose_says("Error: is the word that you wanted me to write.").exit(OK);
-    assert!(told.contains("verdict success"), "{told}");
+    for text in [
+        "Error: is the word that you wanted me to write.",
+        "It says `Network error: x` and `Please resend your message to try again.` in a.rs.",
+        "The log has this:\\nRan into this error: no.\\nI mended it.",
+    ] {
+        let told = goose_says(text).exit(OK);
+        assert!(told.contains("verdict success"), "{told}");
+    }
+}
+
+#[test]
+fn a_trouble_that_goose_tells_in_a_message_of_its_own_is_a_failure() {
+    let network =
+        "Network error: Stream decode error: cut\\n\\nPlease resend your message to try again.";
+    for (note, wanted) in [
+        (network, "provider_unavailable: Network error: Stream"),
+        (
+            "The model returned an empty response. Please resend your message to continue.",
+            "provider_unavailable: The model returned",
+        ),
+        (
+            "Please add credits to your account, then resend your message to continue.",
+            "quota_exhausted: Please add credits",
+        ),
+        (
+            "Ran into this error: Server error: 503.\\n\\nPlease retry if you think this is a transient or recoverable error.",
+            "provider_unavailable: Server error: 503.",
+        ),
+        (
+            "Ran into this error trying to compact: no.\\n\\nPlease try again",
+            "agent_failed: Ran into this error trying to compact",
+        ),
+        (
+            "A tool call could not be parsed — the response may have been truncated.",
+            "agent_failed: A tool call",
+        ),
+        (
+            "Unable to continue: Context limit still exceeded after compaction.",
+            "context_too_long: Unable",
+        ),
+        (
+            "I've reached the maximum number of actions I can do without user input.",
+            "agent_failed: I've reached",
+        ),
+        (
+            "The provider refused this request. no",
+            "refused: The provider",
+        ),
+    ] {
+        let told = run("goose")
+            .line(chunk("a", "three four"))
+            .line(chunk("b", note))
+            .line(END_TURN)
+            .exit(OK);
+        assert!(told.contains(&format!("verdict {wanted}")), "{told}");
+        assert!(told.contains("final three four\nverdict"), "{told}");
+        let alone = run("goose").line(chunk("a", note)).line(END_TURN).exit(OK);
+        assert!(alone.contains(&format!("verdict {wanted}")), "{alone}");
+        assert!(!alone.contains("final "), "{alone}");
+    }
+    let answered = run("goose")
+        .line(chunk("a", network))
+        .line(chunk("b", "Done."))
+        .line(END_TURN)
+        .exit(OK);
+    assert!(answered.contains("verdict success"), "{answered}");
+    let other = run("opencode").line(chunk("a", network)).line(END_TURN);
+    assert!(other.exit(OK).contains("verdict success"), "goose's alone");
 }
 
 #[test]
@@ -331,11 +397,12 @@ fn a_call_that_is_told_twice_is_one_call() {
 #[test]
 fn tokens_that_are_counted_after_the_answer_still_count() {
     let told = run("kimi")
-        .line(r#"{"jsonrpc":"2.0","id":3,"result":{"stopReason":"end_turn"}}"#)
+        .line(chunk("", "done"))
+        .line(END_TURN)
         .line(r#"{"jsonrpc":"2.0","method":"session/update","params":{"update":{"sessionUpdate":"usage_update","used":1021,"size":128000}}}"#)
         .exit(OK);
     assert!(told.contains("used in 1021 out 0"), "{told}");
-    assert!(told.contains("verdict success |  | in 1021"), "{told}");
+    assert!(told.contains("verdict success | done | in 1021"), "{told}");
 }
 
 #[test]
@@ -437,7 +504,7 @@ fn every_stop_reason_is_judged() {
         ("whatever", "protocol"),
     ] {
         let line = format!(r#"{{"jsonrpc":"2.0","id":3,"result":{{"stopReason":"{reason}"}}}}"#);
-        let verdict = run("goose").line(line).verdict(OK);
+        let verdict = run("goose").line(chunk("", "hm")).line(line).verdict(OK);
         assert!(
             verdict.starts_with(&format!("verdict {wanted}")),
             "{reason}: {verdict}"
@@ -445,9 +512,16 @@ fn every_stop_reason_is_judged() {
     }
 }
 
+const END_TURN: &str = r#"{"jsonrpc":"2.0","id":3,"result":{"stopReason":"end_turn"}}"#;
+
 /// A turn in which goose says `text` and ends well.
 fn goose_says(text: &str) -> Run {
-    run("goose")
-        .line(format!(r#"{{"jsonrpc":"2.0","method":"session/update","params":{{"update":{{"sessionUpdate":"agent_message_chunk","content":{{"type":"text","text":"{text}"}}}}}}}}"#))
-        .line(r#"{"jsonrpc":"2.0","id":3,"result":{"stopReason":"end_turn"}}"#)
+    run("goose").line(chunk("", text)).line(END_TURN)
+}
+
+/// A piece of the message `id`. The text is as JSON has it.
+fn chunk(id: &str, text: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"session/update","params":{{"update":{{"sessionUpdate":"agent_message_chunk","messageId":"{id}","content":{{"type":"text","text":"{text}"}}}}}}}}"#
+    )
 }

@@ -1,5 +1,9 @@
 //! The CLIs that speak ACP: how each is started, and its quirks.
 
+use orchestra_types::FailureCode;
+
+use super::notes::{Mark, Note};
+
 /// How a model is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum ModelBy {
@@ -28,6 +32,8 @@ pub(in crate::cli) struct Profile {
     pub model: ModelBy,
     /// It tells errors and notes of its own as the agent's text: `Error: …`, `Info: …`.
     pub speaks_for_the_agent: bool,
+    /// Messages of its own by which it ends a turn that went wrong, as if the agent had said them.
+    pub notes: &'static [Note],
 }
 
 /// A CLI that is configured with `protocol: acp` and has no profile: its arguments are configured too.
@@ -41,7 +47,44 @@ const NOTHING_SPECIAL: Profile = Profile {
     mode: None,
     model: ModelBy::Protocol,
     speaks_for_the_agent: false,
+    notes: &[],
 };
+
+/// goose tells every trouble in a message of its own, and then ends the turn well.
+const NOTES_OF_GOOSE: &[Note] = &[
+    Note {
+        mark: Mark::Begins("Ran into this error"),
+        means: FailureCode::AgentFailed,
+    },
+    Note {
+        mark: Mark::Begins("Unable to continue: Context limit"),
+        means: FailureCode::ContextTooLong,
+    },
+    Note {
+        mark: Mark::Begins("A tool call could not be parsed"),
+        means: FailureCode::AgentFailed,
+    },
+    Note {
+        mark: Mark::Begins("I've reached the maximum number of actions"),
+        means: FailureCode::AgentFailed,
+    },
+    Note {
+        mark: Mark::Begins("The provider refused this request"),
+        means: FailureCode::Refused,
+    },
+    Note {
+        mark: Mark::Begins("Network error: "),
+        means: FailureCode::ProviderUnavailable,
+    },
+    Note {
+        mark: Mark::Ends("resend your message to try again."),
+        means: FailureCode::ProviderUnavailable,
+    },
+    Note {
+        mark: Mark::Ends("resend your message to continue."),
+        means: FailureCode::ProviderUnavailable,
+    },
+];
 
 static PROFILES: [Profile; 10] = [
     Profile {
@@ -66,6 +109,7 @@ static PROFILES: [Profile; 10] = [
         args: &["acp", "--with-builtin", "developer"],
         env: &[("GOOSE_MODE", "auto")],
         model: ModelBy::Env("GOOSE_MODEL"),
+        notes: NOTES_OF_GOOSE,
         ..NOTHING_SPECIAL
     },
     Profile {

@@ -29,6 +29,8 @@ const INITIALIZE: u64 = 1;
 const SESSION_NEW: u64 = 2;
 const PROMPT: u64 = 3;
 const SETUP: u64 = 100;
+/// A message longer than this is the agent's own.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// An agent that speaks ACP.
 #[derive(Debug)]
@@ -53,6 +55,9 @@ struct Segment {
     count: u64,
     voice: Option<Voice>,
     last_piece: String,
+    /// The last message of the main agent, and its id.
+    message: String,
+    message_id: String,
     is_over: bool,
 }
 
@@ -295,7 +300,7 @@ impl Acp {
         piece.clone_into(&mut self.segment.last_piece);
         self.story.delta(agent(update), voice, &id, piece);
         if voice == Voice::Says && agent(update).is_empty() {
-            self.segment.keep(&mut self.story, piece);
+            self.segment.keep(&mut self.story, &id, piece);
         }
     }
 
@@ -303,19 +308,20 @@ impl Acp {
         self.calls.tell_held(&mut self.story, &self.cwd);
         let counted = answer.is_ok_and(|result| self.counter.on_result(&mut self.story, result));
         let said = outcome::Said {
-            text: self.story.text(),
+            last_message: &self.segment.message,
             last_piece: &self.segment.last_piece,
             speaks_for_the_agent: self.profile.speaks_for_the_agent,
             counted,
         };
-        let is_error = said.provider_error().is_some();
+        let is_error = said.failure().is_some();
         let ending = match answer {
             Err(error) => outcome::on_error(error, &self.how_to_log_in, &self.story),
+            notes: self.profile.notes,
             Ok(result) => outcome::on_result(result, &said),
         };
         // The text of an error is the error, not what the agent said.
         if is_error {
-            self.story.set_text("");
+            self.segment.unsay(&mut self.story);
         }
         if ending == Ending::Success {
             self.counter.settle(&mut self.story);
@@ -338,7 +344,7 @@ impl Segment {
     }
 
     /// Adds to the final text, or begins it anew.
-    fn keep(&mut self, story: &mut Story, piece: &str) {
+    fn keep(&mut self, story: &mut Story, id: &str, piece: &str) {
         if std::mem::take(&mut self.is_over) {
             story.set_text("");
         }
@@ -346,8 +352,23 @@ impl Segment {
     }
 
     /// The id of the text that a piece belongs to: the agent's own, or one that is counted.
+            self.message.clear();
+        }
+        if self.message_id != id {
+            id.clone_into(&mut self.message_id);
+            self.message.clear();
     fn id(&mut self, voice: Voice, given: &str) -> String {
         if self.voice != Some(voice) {
+        if self.message.len() < MESSAGE_BYTES_MAX {
+            self.message.push_str(piece);
+        }
+    }
+
+    /// Takes the last message back from the final text.
+    fn unsay(&self, story: &mut Story) {
+        let before = story.text().strip_suffix(&self.message).unwrap_or_default();
+        let before = before.trim_end().to_owned();
+        story.set_text(&before);
             self.voice = Some(voice);
             self.count += 1;
         }

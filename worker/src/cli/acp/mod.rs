@@ -2,11 +2,12 @@
 //! for every CLI that speaks it.
 //!
 //! `client` holds the conversation, `calls` the tool calls, `usage` the counting, `outcome` the judging,
-//! and `agents` what each CLI needs to be started and what it does in its own way.
+//! `notes` what a CLI says in the agent's name, and `agents` what each CLI needs to be started and what it does in its own way.
 
 mod agents;
 mod calls;
 mod client;
+mod notes;
 mod outcome;
 mod permission;
 mod setup;

@@ -6,6 +6,7 @@
 use orchestra_types::{Failure, FailureCode};
 use serde_json::Value;
 
+use super::notes::{self, Note};
 use crate::cli::{
     json::{at, shown, text},
     provider_error,
@@ -17,9 +18,10 @@ const AUTH_REQUIRED: i64 = -32000;
 
 /// What the agent said last.
 pub(super) struct Said<'a> {
-    pub text: &'a str,
+    pub last_message: &'a str,
     pub last_piece: &'a str,
     pub speaks_for_the_agent: bool,
+    pub notes: &'a [Note],
     pub counted: bool,
 }
 
@@ -27,9 +29,7 @@ pub(super) struct Said<'a> {
 pub(super) fn on_result(result: &Value, said: &Said<'_>) -> Ending {
     let failed = |code, why: &str| Ending::Failed(Failure::new(code, why));
     match text(result, "/stopReason") {
-        "end_turn" => said.provider_error().map_or(Ending::Success, |error| {
-            Ending::Failed(provider_error::failure(None, &error))
-        }),
+        "end_turn" => said.failure().map_or(Ending::Success, Ending::Failed),
         "cancelled" => failed(FailureCode::Cancelled, "it was interrupted"),
         "refusal" => failed(FailureCode::Refused, "the model refused to do it"),
         "max_tokens" => failed(
@@ -86,22 +86,28 @@ fn words(error: &Value) -> String {
 }
 
 impl Said<'_> {
-    /// The provider's error, if that is what the last words are.
-    pub(super) fn provider_error(&self) -> Option<String> {
+    /// The failure, if that is what the last words are.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let by_piece = || {
+            let error = self.provider_error()?;
+            Some(provider_error::failure(None, &error))
+        };
+        notes::failure(self.notes, self.last_message).or_else(by_piece)
+    }
+
+    /// The provider's error, passed on as the last piece of what the agent says.
+    fn provider_error(&self) -> Option<String> {
+        if self.counted {
+            return None;
+        }
         if self.speaks_for_the_agent
-            && !self.counted
             && let Some(error) = self.last_piece.strip_prefix("Error: ")
         {
             return Some(error.to_owned());
         }
-        if let Some(error) = self.text.trim().strip_prefix("Ran into this error: ") {
-            return Some(error.to_owned());
-        }
         // codex-acp passes on the provider's JSON.
         let json: Option<Value> = serde_json::from_str(self.last_piece.trim()).ok();
-        match json.as_ref().map(|body| body.get("error")) {
-            Some(Some(error)) if !self.counted => Some(error.to_string()),
-            _ => None,
-        }
+        let error = json.as_ref()?.get("error")?;
+        Some(error.to_string())
     }
 }
