@@ -11,10 +11,21 @@ use super::{
     title,
 };
 
-/// Any program that speaks the format.
-#[derive(Debug, Default)]
+/// Any program that speaks the format. It need not tell what it does.
+#[derive(Debug)]
 pub(super) struct JsonLines {
     reader: Reader,
+}
+
+impl Default for JsonLines {
+    fn default() -> Self {
+        let story = Story::silent();
+        let reader = Reader {
+            story,
+            ..Reader::default()
+        };
+        Self { reader }
+    }
 }
 
 impl Adapter for JsonLines {

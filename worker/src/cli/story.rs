@@ -50,6 +50,9 @@ pub(super) struct Story {
     stderr: VecDeque<String>,
 }
 
+    /// Whether anything was said, or a tool called.
+    active: bool,
+    may_be_silent: bool,
 #[derive(Debug, PartialEq, Eq)]
 struct OpenCall {
     agent: String,
@@ -86,6 +89,14 @@ impl Story {
     pub(super) fn take(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
+    /// Of a program that need not tell what it does: its success needs neither a word nor a tool call.
+    pub(super) fn silent() -> Self {
+        Self {
+            may_be_silent: true,
+            ..Self::default()
+        }
+    }
+
 
     /// Adds an event.
     pub(super) fn emit(&mut self, agent: &str, kind: EventKind) {
@@ -135,6 +146,7 @@ impl Story {
         self.emit(agent, text_event(voice, message_id, text, TextForm::Delta));
     }
 
+        self.heard(voice, text);
     /// A whole text. It is not told again when its pieces were.
     pub(super) fn snapshot(&mut self, agent: &str, voice: Voice, message_id: &str, text: &str) {
         if text.is_empty() || self.was_streamed(agent, message_id, text) {
@@ -144,6 +156,7 @@ impl Story {
             agent,
             text_event(voice, message_id, text, TextForm::Snapshot),
         );
+        self.heard(voice, text);
     }
 
     /// Whether pieces of this message are the last that was streamed.
@@ -159,6 +172,7 @@ impl Story {
             self.open.remove(0);
         }
         self.open.push(OpenCall {
+        self.active = true;
             agent: agent.to_owned(),
             call_id: call.call_id.to_owned(),
             title: call.title.to_owned(),
@@ -336,10 +350,15 @@ impl Story {
         }
     }
 
-    /// A run that said "success" must also end well. Being stopped in its grace after that is well.
+    fn heard(&mut self, voice: Voice, text: &str) {
+        self.active |= voice == Voice::Says && !text.trim().is_empty();
+    }
+
+    /// A run that said "success" must also end well, and have done something. Being stopped in its grace
+    /// after that is well.
     fn unclean(&self, exit: &Exit) -> Option<Failure> {
         match exit {
-            Exit::Code(0) | Exit::Stopped | Exit::Unknown => None,
+            Exit::Code(0) | Exit::Stopped | Exit::Unknown => self.idle(),
             Exit::Code(_) | Exit::Signal(_) | Exit::NotStarted { .. } => {
                 let message = format!("it said that it succeeded, then {}", ended(exit));
                 Some(self.crash(&message))
@@ -355,6 +374,15 @@ impl Story {
             _ if self.cancelled => Failure::new(FailureCode::Cancelled, "it was stopped"),
             _ => self.crash(&format!("it {} without saying how it went", ended(exit))),
         }
+    }
+
+    /// A model that answers nothing has not done its task, whatever its CLI makes of that.
+    fn idle(&self) -> Option<Failure> {
+        if self.active || self.may_be_silent || !self.text.trim().is_empty() {
+            return None;
+        }
+        let why = "it ended its turn without saying or doing anything";
+        Some(Failure::new(FailureCode::AgentFailed, why))
     }
 
     /// A crash, explained by the last lines of standard error.

@@ -327,6 +327,18 @@ fn a_trouble_that_goose_tells_in_a_message_of_its_own_is_a_failure() {
 }
 
 #[test]
+fn a_turn_in_which_nothing_was_said_or_done_is_no_success() {
+    for runner in ["goose", "gemini", "opencode", "copilot"] {
+        let verdict = run(runner).line(chunk("a", " ")).line(END_TURN).verdict(OK);
+        let wanted = "verdict agent_failed: it ended its turn without saying or doing anything";
+        assert!(verdict.starts_with(wanted), "{runner}: {verdict}");
+    }
+    let call = r#"{"jsonrpc":"2.0","method":"session/update","params":{"update":{"sessionUpdate":"tool_call","toolCallId":"c","title":"x","kind":"edit","status":"completed","rawInput":{"path":"/repo/a"}}}}"#;
+    let did = run("goose").line(call).line(END_TURN).verdict(OK);
+    assert!(did.starts_with("verdict success"), "{did}");
+}
+
+#[test]
 fn a_cancel_closes_every_open_call_as_aborted() {
     for (runner, recording, line, call) in [
         ("goose", "goose/cancelbash", 10, "call_mock_2"),

@@ -210,6 +210,20 @@ fn a_limit_of_the_account_says_when_it_resets() {
 }
 
 #[test]
+fn a_turn_in_which_nothing_was_said_or_done_is_no_success() {
+    let result =
+        r#"{"type":"result","subtype":"success","is_error":false,"result":"","session_id":"s"}"#;
+    let verdict = run("claude").line(result).verdict(OK);
+    assert!(
+        verdict.starts_with("verdict agent_failed: it ended its turn without saying or"),
+        "{verdict}"
+    );
+    let call = r#"{"type":"assistant","message":{"id":"m","content":[{"type":"tool_use","id":"t","name":"Bash","input":{}}]}}"#;
+    let did = run("claude").line(call).line(result).verdict(OK);
+    assert!(did.starts_with("verdict success"), "{did}");
+}
+
+#[test]
 fn success_needs_both_a_result_and_a_clean_end() {
     let crashed = run("claude")
         .stderr("Segmentation fault")

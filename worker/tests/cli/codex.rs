@@ -202,6 +202,17 @@ fn a_sub_agents_thread_is_told_apart_and_added_up() {
     );
 }
 
+#[test]
+fn a_turn_in_which_nothing_was_said_or_done_is_no_success() {
+    let verdict = run("codex")
+        .line(r#"{"method":"turn/completed","params":{"threadId":"","turn":{"id":"t","status":"completed"}}}"#)
+        .verdict(OK);
+    assert!(
+        verdict.starts_with("verdict agent_failed: it ended its turn without saying or"),
+        "{verdict}"
+    );
+}
+
 fn failed_turn(info: &str, message: &str) -> String {
     format!(
         r#"{{"method":"turn/completed","params":{{"threadId":"","turn":{{"id":"t","status":"failed","error":{{"message":"{message}","codexErrorInfo":{info}}}}}}}}}"#

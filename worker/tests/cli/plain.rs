@@ -167,6 +167,18 @@ fn lines_may_leave_out_what_they_do_not_know() {
 }
 
 #[test]
+fn our_own_agent_must_say_or_do_something_and_a_program_of_the_users_own_need_not_tell() {
+    let result = r#"{"type":"result","status":"success"}"#;
+    let verdict = run("agent").line(result).verdict(OK);
+    assert!(
+        verdict.starts_with("verdict agent_failed: it ended its turn without saying or"),
+        "{verdict}"
+    );
+    let own = of_protocol(Protocol::JsonLines).line(result).verdict(OK);
+    assert!(own.starts_with("verdict success"), "{own}");
+}
+
+#[test]
 fn an_agents_own_error_keeps_its_code_and_its_time_of_reset() {
     for (line, wanted) in [
         (
