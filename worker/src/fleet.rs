@@ -432,9 +432,11 @@ impl Fleet {
 
 fn request(entry: &Entry, reason: StopReason) {
     entry.stop.send_if_modified(|wanted| {
-        let first = wanted.is_none();
-        wanted.get_or_insert(reason);
-        first
+        let counts = wanted.is_none_or(|before| before.yields_to(reason));
+        if counts {
+            *wanted = Some(reason);
+        }
+        counts
     });
 }
 

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::{
     StopReason,
-    machine::{self, Act, Machine},
+    machine::{self, Act, Machine, Times},
     record::{Ended, Phase, Started},
     replay,
     run::{Attempt, Control, Error, Stage, blocking, chain, make_dir, remove_dir},
@@ -31,6 +31,8 @@ struct Running {
     set_up: SetUpOutput,
     /// How long a rung of the stop ladder may take, once the worker stops.
     grace: Option<Duration>,
+    /// The last stop that was heard of.
+    heard: Option<StopReason>,
 }
 
 /// What may happen next.
@@ -96,6 +98,7 @@ impl Attempt {
             started,
             set_up,
             grace: None,
+            heard: None,
         };
         self.follow(running).await
     }
@@ -129,6 +132,7 @@ impl Attempt {
             started,
             set_up: replayed.set_up,
             grace: None,
+            heard: None,
         };
         self.follow(running).await
     }
@@ -189,8 +193,12 @@ impl Attempt {
                 }
                 Happened::Stop(StopReason::Groundless) => return Err(Error::Groundless),
                 Happened::Stop(reason) => {
-                    self.tell("stopping", words(reason))?;
-                    running.machine.on_stop(elapsed(running.started), reason)
+                    running.heard = Some(reason);
+                    let machine = &mut running.machine;
+                    if machine.reason().is_none() && machine.heeds(reason) {
+                        self.tell("stopping", words(reason))?;
+                    }
+                    machine.on_stop(elapsed(running.started), reason)
                 }
                 Happened::Grace(grace) => {
                     running.machine.on_grace(elapsed(running.started), grace);
@@ -207,7 +215,8 @@ impl Attempt {
     /// cannot be kept. One that is to stop is killed: the ladder would have to be written down.
     async fn settle_beside(&mut self, running: &mut Running) -> Result<(), Error> {
         while !self.journal.settle()? {
-            if self.control.stop.borrow().is_some() {
+            let stop = *self.control.stop.borrow();
+            if stop.is_some_and(|reason| running.machine.heeds(reason)) {
                 running.process.kill().await;
             }
             sleep(room::RETRY_AFTER).await;
@@ -224,7 +233,7 @@ impl Attempt {
                 None => std::future::pending().await,
             }
         };
-        let heard = running.machine.reason().is_some();
+        let heard = running.heard;
         let Control { stop, grace, .. } = &mut self.control;
         let known = running.grace;
         let paced = async {
@@ -235,10 +244,7 @@ impl Attempt {
         };
         let stopped = async {
             match stop
-                .wait_for(|reason| match reason {
-                    Some(StopReason::Groundless) => true,
-                    reason => !heard && reason.is_some(),
-                })
+                .wait_for(|reason| reason.is_some() && *reason != heard)
                 .await
                 .map(|r| *r)
             {
@@ -405,7 +411,8 @@ impl Attempt {
         } else {
             verdict.failure
         };
-        let failure = machine::failure(machine.reason(), self.order.spec.timeout, said);
+        let times = Times::of(&self.order.spec);
+        let failure = machine::failure(machine.reason(), times, said);
         Phase::Ended(Ended {
             started_at: started.at,
             exit,

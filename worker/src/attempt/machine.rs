@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use orchestra_types::{Exit, Failure, FailureCode, limits};
+use orchestra_types::{Exit, Failure, FailureCode, TaskSpec, limits};
 use serde::{Deserialize, Serialize};
 
 /// How long a CLI may take to end by itself after its last turn.
@@ -33,6 +33,24 @@ pub enum StopReason {
     Shutdown,
     /// The worker's directories are gone, and with them all that could be kept of it.
     Groundless,
+}
+
+impl StopReason {
+    /// Whether a later stop for `other` is told too. A limit may have come too late to be heeded.
+    #[must_use]
+    pub fn yields_to(self, other: Self) -> bool {
+        self.is_limit() && !other.is_limit()
+    }
+
+    /// Whether it bounds what the agent does, and is no matter once the agent has done it.
+    fn is_limit(self) -> bool {
+        match self {
+            Self::Budget | Self::Stalled => true,
+            Self::Cancelled | Self::Timeout | Self::Lost | Self::Shutdown | Self::Groundless => {
+                false
+            }
+        }
+    }
 }
 
 /// What the shell shall do to the process.
@@ -71,6 +89,26 @@ enum Rung {
     Terminated,
 }
 
+/// How long a run may take, and how long it may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// For the whole run.
+    pub timeout: Duration,
+    /// Between two signs of life; none is for ever.
+    pub stall_timeout: Option<Duration>,
+}
+
+impl Times {
+    /// Those of a task.
+    #[must_use]
+    pub fn of(spec: &TaskSpec) -> Self {
+        Self {
+            timeout: spec.timeout,
+            stall_timeout: spec.stall_timeout,
+        }
+    }
+}
+
 /// Decides for one run of a CLI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -96,11 +134,21 @@ impl Machine {
 
     /// Somebody wants it to end. The first reason stays.
     pub fn on_stop(&mut self, now: Duration, reason: StopReason) -> Vec<Act> {
+        if !self.heeds(reason) {
+            return vec![];
+        }
         self.reason.get_or_insert(reason);
         match self.state {
             State::Running | State::Closing { .. } => self.ask(now),
             State::Stopping { .. } | State::Killed => vec![],
         }
+    }
+
+    /// Whether a stop for `reason` changes anything. What bounds the agent's work comes too late once the
+    /// agent has done it: only its process lingers, and has its own grace.
+    #[must_use]
+    pub fn heeds(&self, reason: StopReason) -> bool {
+        !(self.turn_ended && reason.is_limit())
     }
 
     /// From now on each rung of the ladder may take so long.
@@ -207,7 +255,7 @@ impl Machine {
 #[must_use]
 pub fn failure(
     reason: Option<StopReason>,
-    timeout: Duration,
+    times: Times,
     verdict: Option<Failure>,
 ) -> Option<Failure> {
     let Some(reason) = reason else {
@@ -220,12 +268,15 @@ pub fn failure(
             "stopped because a budget is used up; its work is kept".to_owned(),
         ),
         StopReason::Timeout => {
-            let message = format!("ran longer than its timeout of {} s", timeout.as_secs());
+            let timeout = times.timeout.as_secs();
+            let message = format!("ran longer than its timeout of {timeout} s");
             (FailureCode::Timeout, message)
         }
         StopReason::Stalled => {
-            let message = "nothing was heard of its agent for longer than `--stall-timeout`";
-            (FailureCode::Stalled, message.to_owned())
+            let message = "nothing was heard of its agent for longer than its `--stall-timeout`";
+            let limit = times.stall_timeout;
+            let limit = limit.map_or_else(String::new, |limit| format!(" of {} s", limit.as_secs()));
+            (FailureCode::Stalled, format!("{message}{limit}"))
         }
         StopReason::Lost => {
             let message = "the head had given this attempt up when the worker came back";
@@ -248,6 +299,10 @@ mod tests {
     use super::*;
 
     const S: Duration = Duration::from_secs(1);
+    const TIMES: Times = Times {
+        timeout: Duration::from_secs(100),
+        stall_timeout: Some(Duration::from_secs(30)),
+    };
 
     fn machine() -> Machine {
         Machine::new(100 * S)
@@ -305,7 +360,7 @@ mod tests {
         assert_eq!(m.on_tick(99 * S), []);
         assert_eq!(m.on_tick(100 * S), [Act::AskAdapter]);
         let said = Some(Failure::new(FailureCode::AgentFailed, "aborted"));
-        let failure = failure(m.reason(), 100 * S, said).unwrap();
+        let failure = failure(m.reason(), TIMES, said).unwrap();
         assert_eq!(failure.code, FailureCode::Timeout);
     }
 
@@ -316,7 +371,7 @@ mod tests {
         assert_eq!(m.on_turn_ended(S), []);
         assert_eq!(m.on_tick(S + CLOSING_GRACE), [Act::Interrupt]);
         assert_eq!(m.exit(Exit::Signal(2)), Exit::Code(0));
-        assert_eq!(failure(m.reason(), S, None), None);
+        assert_eq!(failure(m.reason(), TIMES, None), None);
     }
 
     #[test]
@@ -325,6 +380,33 @@ mod tests {
         assert_eq!(m.exit(Exit::Code(3)), Exit::Code(3));
         m.on_turn_ended(S);
         assert_eq!(m.exit(Exit::Signal(11)), Exit::Signal(11));
+    }
+
+    #[test]
+    fn a_limit_that_is_reached_after_the_last_turn_changes_nothing() {
+        for reason in [StopReason::Budget, StopReason::Stalled] {
+            let mut closing = machine();
+            closing.on_turn_ended(S);
+            let mut lingering = closing.clone();
+            lingering.on_tick(S + CLOSING_GRACE);
+            for mut m in [closing, lingering] {
+                assert_eq!(m.on_stop(20 * S, reason), []);
+                assert_eq!(m.exit(Exit::Code(0)), Exit::Code(0));
+                assert_eq!(failure(m.reason(), TIMES, None), None);
+                m.on_stop(21 * S, StopReason::Cancelled);
+                assert_eq!(
+                    m.reason(),
+                    Some(StopReason::Cancelled),
+                    "a person may still"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_silence_that_was_too_long_says_how_long() {
+        let failure = failure(Some(StopReason::Stalled), TIMES, None).unwrap();
+        assert!(failure.message.ends_with("`--stall-timeout` of 30 s"));
     }
 
     #[test]

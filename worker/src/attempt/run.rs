@@ -14,7 +14,7 @@ use tracing::{Instrument, info_span};
 use super::{
     aside,
     files::Files,
-    machine::{self, StopReason},
+    machine::{self, StopReason, Times},
     order::Order,
     reboot,
     record::{self, Found, Phase},
@@ -606,6 +606,7 @@ impl Attempt {
 
     /// The failure that a stop is.
     fn stop_failure(&self, reason: StopReason) -> Failure {
-        machine::failure(Some(reason), self.order.spec.timeout, None).expect("a stop is a failure")
+        let times = Times::of(&self.order.spec);
+        machine::failure(Some(reason), times, None).expect("a stop is a failure")
     }
 }
