@@ -80,13 +80,15 @@ fn goose_asks_with_a_text_for_an_id_and_tells_its_tools_by_name() {
         asks 098f347f-b08f-43c0-8a43-c8ae53785b86 write | hello.txt | allowed
         > {"jsonrpc":"2.0","id":"098f347f-b08f-43c0-8a43-c8ae53785b86","result":{"outcome":{"outcome":"selected","optionId":"allow_once"}}}
         returns call_mock_2 ok | Created /repo/hello.txt (1 lines)
+        used in 1020 out 0 cached 0 cost - turns 1
         says chatcmpl-mock1 + Done: wrote
         says chatcmpl-mock1 +  hello.txt.
-        used in 1001 out 20 cached 0 cost - turns 0
+        used in 2041 out 0 cached 0 cost - turns 2
+        used in 2021 out 20 cached 0 cost - turns 2
         close stdin
         turn ended
         final Done: wrote hello.txt.
-        verdict success | Done: wrote hello.txt. | in 1001 out 20 cached 0 cost - turns 0 | 20261120_1 | mock-model
+        verdict success | Done: wrote hello.txt. | in 2021 out 20 cached 0 cost - turns 2 | 20261120_1 | mock-model
         "#,
     );
 }
@@ -336,6 +338,35 @@ fn a_turn_in_which_nothing_was_said_or_done_is_no_success() {
     let call = r#"{"jsonrpc":"2.0","method":"session/update","params":{"update":{"sessionUpdate":"tool_call","toolCallId":"c","title":"x","kind":"edit","status":"completed","rawInput":{"path":"/repo/a"}}}}"#;
     let did = run("goose").line(call).line(END_TURN).verdict(OK);
     assert!(did.starts_with("verdict success"), "{did}");
+}
+
+#[test]
+fn each_model_call_of_goose_counts_once() {
+    let used = |tokens: u64| {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"session/update","params":{{"update":{{"sessionUpdate":"usage_update","used":{tokens},"size":128000}}}}}}"#
+        )
+    };
+    let call = r#"{"jsonrpc":"2.0","method":"session/update","params":{"update":{"sessionUpdate":"tool_call","toolCallId":"c","title":"x","_meta":{"goose":{"messageId":"m2"}}}}}"#;
+    let over = r#"{"jsonrpc":"2.0","method":"session/update","params":{"update":{"sessionUpdate":"session_info_update","_meta":{"goose":{"activeRunId":null}}}}}"#;
+    let verdict = run("goose")
+        .line(used(50))
+        .line(chunk("m1", "a"))
+        .line(used(100))
+        .line(used(120))
+        .line(call)
+        .line(used(120))
+        .line(chunk("m3", "b"))
+        .line(used(90))
+        .line(chunk("note", "c"))
+        .line(over)
+        .line(used(90))
+        .line(r#"{"jsonrpc":"2.0","id":3,"result":{"stopReason":"end_turn","usage":{"totalTokens":90,"inputTokens":80,"outputTokens":10}}}"#)
+        .verdict(OK);
+    assert!(
+        verdict.contains("| in 320 out 10 cached 0 cost - turns 3 |"),
+        "{verdict}"
+    );
 }
 
 #[test]

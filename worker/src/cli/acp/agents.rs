@@ -34,6 +34,8 @@ pub(in crate::cli) struct Profile {
     pub speaks_for_the_agent: bool,
     /// Messages of its own by which it ends a turn that went wrong, as if the agent had said them.
     pub notes: &'static [Note],
+    /// Its `usage_update` tells what the last model call used, once for each of them.
+    pub tells_each_call: bool,
 }
 
 /// A CLI that is configured with `protocol: acp` and has no profile: its arguments are configured too.
@@ -48,6 +50,7 @@ const NOTHING_SPECIAL: Profile = Profile {
     model: ModelBy::Protocol,
     speaks_for_the_agent: false,
     notes: &[],
+    tells_each_call: false,
 };
 
 /// goose tells every trouble in a message of its own, and then ends the turn well.
@@ -110,6 +113,7 @@ static PROFILES: [Profile; 10] = [
         env: &[("GOOSE_MODE", "auto")],
         model: ModelBy::Env("GOOSE_MODEL"),
         notes: NOTES_OF_GOOSE,
+        tells_each_call: true,
         ..NOTHING_SPECIAL
     },
     Profile {

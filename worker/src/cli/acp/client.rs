@@ -68,7 +68,10 @@ impl Acp {
             profile,
             story: Story::default(),
             calls: Calls::default(),
-            counter: Counter::default(),
+            counter: match profile.tells_each_call {
+                true => Counter::per_call(),
+                false => Counter::default(),
+            },
             cwd: String::new(),
             prompt: String::new(),
             model: None,
@@ -264,6 +267,7 @@ impl Acp {
             "agent_thought_chunk" => self.on_chunk(Voice::Thinks, update),
             "tool_call" => {
                 self.segment.end();
+                self.counter.on_output(update);
                 self.calls.on_call(&mut self.story, update, &self.cwd);
             }
             "tool_call_update" => {
@@ -275,17 +279,18 @@ impl Acp {
                 self.story.emit(agent(update), EventKind::Plan { text });
             }
             "usage_update" => self.counter.on_update(&mut self.story, update),
+            "session_info_update" => self.counter.on_info(update),
             "user_message_chunk"
             | "available_commands_update"
             | "config_option_update"
-            | "current_mode_update"
-            | "session_info_update" => {}
+            | "current_mode_update" => {}
             _ => self.story.raw(),
         }
     }
 
     fn on_chunk(&mut self, voice: Voice, update: &Value) {
         self.counter.on_call(&mut self.story, update);
+        self.counter.on_output(update);
         let piece = text(update, "/content/text");
         if piece.is_empty() {
             return;
@@ -311,12 +316,12 @@ impl Acp {
             last_message: &self.segment.message,
             last_piece: &self.segment.last_piece,
             speaks_for_the_agent: self.profile.speaks_for_the_agent,
+            notes: self.profile.notes,
             counted,
         };
         let is_error = said.failure().is_some();
         let ending = match answer {
             Err(error) => outcome::on_error(error, &self.how_to_log_in, &self.story),
-            notes: self.profile.notes,
             Ok(result) => outcome::on_result(result, &said),
         };
         // The text of an error is the error, not what the agent said.
@@ -347,18 +352,13 @@ impl Segment {
     fn keep(&mut self, story: &mut Story, id: &str, piece: &str) {
         if std::mem::take(&mut self.is_over) {
             story.set_text("");
-        }
-        story.add_text(piece);
-    }
-
-    /// The id of the text that a piece belongs to: the agent's own, or one that is counted.
             self.message.clear();
         }
         if self.message_id != id {
             id.clone_into(&mut self.message_id);
             self.message.clear();
-    fn id(&mut self, voice: Voice, given: &str) -> String {
-        if self.voice != Some(voice) {
+        }
+        story.add_text(piece);
         if self.message.len() < MESSAGE_BYTES_MAX {
             self.message.push_str(piece);
         }
@@ -369,6 +369,11 @@ impl Segment {
         let before = story.text().strip_suffix(&self.message).unwrap_or_default();
         let before = before.trim_end().to_owned();
         story.set_text(&before);
+    }
+
+    /// The id of the text that a piece belongs to: the agent's own, or one that is counted.
+    fn id(&mut self, voice: Voice, given: &str) -> String {
+        if self.voice != Some(voice) {
             self.voice = Some(voice);
             self.count += 1;
         }
