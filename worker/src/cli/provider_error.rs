@@ -56,7 +56,7 @@ const AUTH: [&str; 12] = [
     "permission_denied",
     "forbidden",
 ];
-const UNAVAILABLE: [&str; 17] = [
+const UNAVAILABLE: [&str; 19] = [
     "at capacity",
     "internal server error",
     "internal error encountered",
@@ -71,6 +71,8 @@ const UNAVAILABLE: [&str; 17] = [
     "connectionrefused",
     "connection error",
     "connection reset",
+    "connection was closed",
+    "cannot connect to api",
     "error sending request",
     "stream disconnected",
     "fetch failed",
@@ -243,6 +245,21 @@ mod tests {
             (
                 None,
                 "Selected model is at capacity. Please try a different model.",
+                FailureCode::ProviderUnavailable,
+            ),
+            (
+                None,
+                "Please check your account with your provider to add more credits, then go on.",
+                FailureCode::QuotaExhausted,
+            ),
+            (
+                None,
+                "Internal error: Cannot connect to API: The socket is gone",
+                FailureCode::ProviderUnavailable,
+            ),
+            (
+                None,
+                "The socket connection was closed unexpectedly.",
                 FailureCode::ProviderUnavailable,
             ),
             (

@@ -341,6 +341,16 @@ fn a_turn_in_which_nothing_was_said_or_done_is_no_success() {
 }
 
 #[test]
+fn an_account_without_credits_is_not_a_failure_of_the_agent() {
+    let error = r#"{"jsonrpc":"2.0","id":3,"error":{"code":-32603,"message":"it does not go on","data":{"reason":"credits_exhausted"}}}"#;
+    let verdict = run("goose").line(error).verdict(OK);
+    assert!(
+        verdict.starts_with("verdict quota_exhausted: it does"),
+        "{verdict}"
+    );
+}
+
+#[test]
 fn each_model_call_of_goose_counts_once() {
     let used = |tokens: u64| {
         format!(

@@ -60,6 +60,10 @@ pub(super) fn of_error(error: &Value, how_to_log_in: &str) -> Failure {
     if code == AUTH_REQUIRED && failure.code == FailureCode::AgentFailed {
         failure.code = FailureCode::Auth;
     }
+    // goose says the kind of some errors beside their words.
+    if text(error, "/data/reason") == "credits_exhausted" {
+        failure.code = FailureCode::QuotaExhausted;
+    }
     if failure.code == FailureCode::Auth && !how_to_log_in.is_empty() {
         failure.message = format!("{} ({how_to_log_in})", failure.message);
     }
