@@ -203,6 +203,23 @@ fn a_sub_agents_thread_is_told_apart_and_added_up() {
 }
 
 #[test]
+fn a_retry_says_what_it_is_for() {
+    let retry = |status: &str| {
+        format!(
+            r#"{{"method":"error","params":{{"willRetry":true,"error":{{"message":"Reconnecting... 1/1","codexErrorInfo":{{"responseStreamConnectionFailed":{{"httpStatusCode":{status}}}}},"additionalDetails":"exceeded retry limit, last status: {status}"}}}}}}"#
+        )
+    };
+    let told = run("codex").line(retry("429")).line(retry("503")).told;
+    let said = |status: &str| {
+        format!("| Reconnecting... 1/1: exceeded retry limit, last status: {status} |")
+    };
+    assert!(told[0].starts_with("status rate_limited"), "{told:?}");
+    assert!(told[0].contains(&said("429")), "{told:?}");
+    assert!(told[1].starts_with("status retrying"), "{told:?}");
+    assert!(told[1].contains(&said("503")), "{told:?}");
+}
+
+#[test]
 fn a_turn_in_which_nothing_was_said_or_done_is_no_success() {
     let verdict = run("codex")
         .line(r#"{"method":"turn/completed","params":{"threadId":"","turn":{"id":"t","status":"completed"}}}"#)

@@ -247,8 +247,11 @@ impl Codex {
         let error = at(params, "/error");
         if at(params, "/willRetry").as_bool().unwrap_or_default() {
             let fields = [("error", shown(at(error, "/codexErrorInfo")))];
-            let what = text(error, "/message");
-            self.story.status("retrying", what, &fields);
+            let phase = match outcome::status(at(error, "/codexErrorInfo")) {
+                Some(429) => "rate_limited",
+                _ => "retrying",
+            };
+            self.story.status(phase, &outcome::words(error), &fields);
         } else {
             self.last_error = error.clone();
         }

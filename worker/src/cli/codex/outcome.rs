@@ -41,9 +41,18 @@ pub(super) fn resets_at(limits: &Value) -> Option<Timestamp> {
 }
 
 /// `{"responseTooManyFailedAttempts": {"httpStatusCode": 429}}`
-fn status(info: &Value) -> Option<u16> {
+pub(super) fn status(info: &Value) -> Option<u16> {
     let details = info.as_object()?.values().next()?;
     u16::try_from(at(details, "/httpStatusCode").as_u64()?).ok()
+}
+
+/// The message and what is said beside it, for people.
+pub(super) fn words(error: &Value) -> String {
+    let message = text(error, "/message");
+    match text(error, "/additionalDetails") {
+        "" => message.to_owned(),
+        details => format!("{message}: {details}"),
+    }
 }
 
 /// The words inside an error that is the provider's JSON as a text.
