@@ -60,6 +60,7 @@ struct OpenCall {
     title: String,
 }
 
+    tool: String,
 /// The text that is being streamed, to know whether its snapshot says anything new.
 #[derive(Debug)]
 struct Streamed {
@@ -178,6 +179,7 @@ impl Story {
             title: call.title.to_owned(),
         });
         let input = match call.input {
+            tool: call.tool.to_owned(),
             serde_json::Value::Null => String::new(),
             input => limits::cut(&input.to_string(), limits::EVENT_TEXT_BYTES_MAX),
         };
@@ -204,6 +206,11 @@ impl Story {
     /// The oldest open call of `agent`.
     pub(super) fn oldest_open(&self, agent: &str) -> Option<String> {
         let oldest = self.open.iter().find(|c| c.agent == agent)?;
+    /// How many calls of `tool` have not ended.
+    pub(super) fn open_calls_of(&self, tool: &str) -> usize {
+        self.open.iter().filter(|c| c.tool == tool).count()
+    }
+
         Some(oldest.call_id.clone())
     }
 

@@ -220,6 +220,31 @@ fn a_retry_says_what_it_is_for() {
 }
 
 #[test]
+fn commands_that_run_on_when_the_turn_ends_are_told() {
+    let started = |kind: &str, id: &str| {
+        format!(
+            r#"{{"method":"item/started","params":{{"threadId":"","item":{{"type":"{kind}","id":"{id}","command":"sleep 9"}}}}}}"#
+        )
+    };
+    let ended = r#"{"method":"turn/completed","params":{"threadId":"","turn":{"id":"t","status":"completed"}}}"#;
+    let one = run("codex")
+        .line(started("commandExecution", "a"))
+        .line(started("webSearch", "w"));
+    let warning =
+        "status warning | 1 command still ran when the agent ended its turn, and was stopped |";
+    let told = one.line(ended).exit(OK);
+    assert!(told.contains(warning), "{told}");
+    assert!(told.contains("verdict success"), "{told}");
+    let two = run("codex")
+        .line(started("commandExecution", "a"))
+        .line(started("commandExecution", "b"));
+    let told = two.line(ended).exit(OK);
+    assert!(told.contains("| 2 commands still ran"), "{told}");
+    let none = run("codex").line(started("webSearch", "w")).line(ended);
+    assert!(!none.exit(OK).contains("still ran"));
+}
+
+#[test]
 fn a_turn_in_which_nothing_was_said_or_done_is_no_success() {
     let verdict = run("codex")
         .line(r#"{"method":"turn/completed","params":{"threadId":"","turn":{"id":"t","status":"completed"}}}"#)

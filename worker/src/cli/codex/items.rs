@@ -9,6 +9,9 @@ use crate::cli::{
     title,
 };
 
+/// The tool that runs commands.
+pub(super) const COMMAND: &str = "shell";
+
 /// An item began. Texts are told by their pieces, tools now.
 pub(super) fn on_started(story: &mut Story, agent: &str, item: &Value, cwd: &str) {
     if !is_text(text(item, "/type")) {
@@ -48,7 +51,7 @@ fn is_text(kind: &str) -> bool {
 fn call(story: &mut Story, agent: &str, item: &Value, cwd: &str) {
     let (tool, title, input) = match text(item, "/type") {
         "commandExecution" => (
-            "shell".to_owned(),
+            COMMAND.to_owned(),
             command(item),
             json!({
                 "command": at(item, "/command"),

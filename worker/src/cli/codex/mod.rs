@@ -257,19 +257,36 @@ impl Codex {
         }
     }
 
+    /// A turn may end while commands run; they end with the CLI, and what they still had to do is lost.
+    fn warn_of_running(&mut self) {
+        let running = self.story.open_calls_of(items::COMMAND);
+        let (commands, were) = match running {
+            0 => return,
+            1 => ("command", "was"),
+            _ => ("commands", "were"),
+        };
+        let what = format!(
+            "{running} {commands} still ran when the agent ended its turn, and {were} stopped"
+        );
+        self.story.status("warning", &what, &[]);
+    }
+
     fn on_turn_completed(&mut self, turn: &Value) {
         let error = match at(turn, "/error") {
-            Value::Null => &self.last_error,
-            error => error,
+            Value::Null => self.last_error.clone(),
+            error => error.clone(),
         };
         let ending = match text(turn, "/status") {
-            "completed" => Ending::Success,
+            "completed" => {
+                self.warn_of_running();
+                Ending::Success
+            }
             "interrupted" => {
                 let failure = Failure::new(FailureCode::Cancelled, "it was interrupted");
                 Ending::Failed(failure)
             }
             _ => {
-                let failure = outcome::failure(error);
+                let failure = outcome::failure(&error);
                 Ending::Failed(provider_error::with_reset(failure, self.resets_at))
             }
         };
