@@ -12,6 +12,7 @@ mod codex;
 mod json;
 mod json_lines;
 mod launch;
+mod plain;
 mod probe;
 mod provider_error;
 mod registry;

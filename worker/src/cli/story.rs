@@ -12,7 +12,10 @@ use orchestra_types::{
     limits,
 };
 
-use super::adapter::{Action, Verdict};
+use super::{
+    adapter::{Action, Verdict},
+    plain,
+};
 
 /// Longest id, tool name or title in an event; what the wire allows.
 const SHORT_BYTES_MAX: usize = 8 * 1024;
@@ -47,20 +50,20 @@ pub(super) struct Story {
     streamed: Option<Streamed>,
     ending: Option<Ending>,
     cancelled: bool,
-    stderr: VecDeque<String>,
-}
-
     /// Whether anything was said, or a tool called.
     active: bool,
     may_be_silent: bool,
+    stderr: VecDeque<String>,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct OpenCall {
     agent: String,
     call_id: String,
+    tool: String,
     title: String,
 }
 
-    tool: String,
 /// The text that is being streamed, to know whether its snapshot says anything new.
 #[derive(Debug)]
 struct Streamed {
@@ -86,10 +89,6 @@ pub(super) enum Voice {
 }
 
 impl Story {
-    /// What is to be done since the last time.
-    pub(super) fn take(&mut self) -> Vec<Action> {
-        std::mem::take(&mut self.actions)
-    }
     /// Of a program that need not tell what it does: its success needs neither a word nor a tool call.
     pub(super) fn silent() -> Self {
         Self {
@@ -98,6 +97,10 @@ impl Story {
         }
     }
 
+    /// What is to be done since the last time.
+    pub(super) fn take(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
 
     /// Adds an event.
     pub(super) fn emit(&mut self, agent: &str, kind: EventKind) {
@@ -143,21 +146,21 @@ impl Story {
         if text.is_empty() {
             return;
         }
+        self.heard(voice, text);
         self.remember_streamed(agent, message_id, text);
         self.emit(agent, text_event(voice, message_id, text, TextForm::Delta));
     }
 
-        self.heard(voice, text);
     /// A whole text. It is not told again when its pieces were.
     pub(super) fn snapshot(&mut self, agent: &str, voice: Voice, message_id: &str, text: &str) {
         if text.is_empty() || self.was_streamed(agent, message_id, text) {
             return;
         }
+        self.heard(voice, text);
         self.emit(
             agent,
             text_event(voice, message_id, text, TextForm::Snapshot),
         );
-        self.heard(voice, text);
     }
 
     /// Whether pieces of this message are the last that was streamed.
@@ -169,17 +172,17 @@ impl Story {
 
     /// A tool is called.
     pub(super) fn tool_call(&mut self, agent: &str, call: &Call<'_>) {
+        self.active = true;
         if self.open.len() >= OPEN_CALLS_MAX {
             self.open.remove(0);
         }
         self.open.push(OpenCall {
-        self.active = true;
             agent: agent.to_owned(),
             call_id: call.call_id.to_owned(),
+            tool: call.tool.to_owned(),
             title: call.title.to_owned(),
         });
         let input = match call.input {
-            tool: call.tool.to_owned(),
             serde_json::Value::Null => String::new(),
             input => limits::cut(&input.to_string(), limits::EVENT_TEXT_BYTES_MAX),
         };
@@ -203,14 +206,14 @@ impl Story {
         call.map_or_else(String::new, |c| c.title.clone())
     }
 
-    /// The oldest open call of `agent`.
-    pub(super) fn oldest_open(&self, agent: &str) -> Option<String> {
-        let oldest = self.open.iter().find(|c| c.agent == agent)?;
     /// How many calls of `tool` have not ended.
     pub(super) fn open_calls_of(&self, tool: &str) -> usize {
         self.open.iter().filter(|c| c.tool == tool).count()
     }
 
+    /// The oldest open call of `agent`.
+    pub(super) fn oldest_open(&self, agent: &str) -> Option<String> {
+        let oldest = self.open.iter().find(|c| c.agent == agent)?;
         Some(oldest.call_id.clone())
     }
 
@@ -281,7 +284,7 @@ impl Story {
 
     /// A line of standard error, kept to explain a crash.
     pub(super) fn stderr(&mut self, line: &[u8]) {
-        let line = super::json::lossy(line);
+        let line = plain::text(&super::json::lossy(line));
         let line = line.trim();
         if line.is_empty() {
             return;
@@ -373,6 +376,15 @@ impl Story {
         }
     }
 
+    /// A model that answers nothing has not done its task, whatever its CLI makes of that.
+    fn idle(&self) -> Option<Failure> {
+        if self.active || self.may_be_silent || !self.text.trim().is_empty() {
+            return None;
+        }
+        let why = "it ended its turn without saying or doing anything";
+        Some(Failure::new(FailureCode::AgentFailed, why))
+    }
+
     /// A run that ended without saying how.
     fn unsaid(&self, exit: &Exit) -> Failure {
         match exit {
@@ -381,15 +393,6 @@ impl Story {
             _ if self.cancelled => Failure::new(FailureCode::Cancelled, "it was stopped"),
             _ => self.crash(&format!("it {} without saying how it went", ended(exit))),
         }
-    }
-
-    /// A model that answers nothing has not done its task, whatever its CLI makes of that.
-    fn idle(&self) -> Option<Failure> {
-        if self.active || self.may_be_silent || !self.text.trim().is_empty() {
-            return None;
-        }
-        let why = "it ended its turn without saying or doing anything";
-        Some(Failure::new(FailureCode::AgentFailed, why))
     }
 
     /// A crash, explained by the last lines of standard error.

@@ -226,10 +226,10 @@ fn a_turn_in_which_nothing_was_said_or_done_is_no_success() {
 #[test]
 fn success_needs_both_a_result_and_a_clean_end() {
     let crashed = run("claude")
-        .stderr("Segmentation fault")
+        .stderr("\u{1b}[1;31mSegmentation\u{1b}[0m fault")
         .verdict(Exit::Signal(11));
     assert!(
-        crashed.starts_with("verdict agent_crashed: it was ended by signal 11 without saying how it went: Segmentation"),
+        crashed.starts_with("verdict agent_crashed: it was ended by signal 11 without saying how it went: Segmentation fault |"),
         "{crashed}"
     );
     let silent = run("claude").verdict(OK);
