@@ -210,6 +210,19 @@ fn a_limit_of_the_account_says_when_it_resets() {
 }
 
 #[test]
+fn a_command_in_the_background_is_no_agent() {
+    let started = |kind: &str| {
+        format!(
+            r#"{{"type":"system","subtype":"task_started","task_id":"b","tool_use_id":"t","description":"d","task_type":"{kind}"}}"#
+        )
+    };
+    let told = run("claude").line(started("local_bash")).told;
+    assert!(told.is_empty(), "{told:?}");
+    let told = run("claude").line(started("local_agent")).told;
+    assert!(told[0].starts_with("status agent_started"), "{told:?}");
+}
+
+#[test]
 fn a_turn_in_which_nothing_was_said_or_done_is_no_success() {
     let result =
         r#"{"type":"result","subtype":"success","is_error":false,"result":"","session_id":"s"}"#;

@@ -104,6 +104,8 @@ impl Claude {
                 self.story.session(text(message, "/session_id"), model);
             }
             "api_retry" => self.on_retry(message),
+            // A command in the background is told as the tool call that it is.
+            "task_started" if text(message, "/task_type") == "local_bash" => {}
             "task_started" => {
                 let agent = text(message, "/tool_use_id").to_owned();
                 let fields = [
