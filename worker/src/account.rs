@@ -168,11 +168,12 @@ impl Surroundings<'_> {
         };
         let service = agent.and_then(|a| a.base_url.as_deref());
         let own_key = agent.and_then(|a| a.api_key_env.as_deref());
+        let usual = || keys.iter().find_map(|name| self.variable(name, config));
         let key = match own_key {
             Some(name) => self.variable(name, config),
-            // A service at an address of its own, for which no variable is named, needs no key.
-            None if service.is_some() => Some(String::new()),
-            None => keys.iter().find_map(|name| self.variable(name, config)),
+            // A service at an address of its own, for which no variable is named, may need no key.
+            None if service.is_some() => usual().or(Some(String::new())),
+            None => usual(),
         };
         Some(named(provider, service, &key?))
     }
@@ -241,6 +242,8 @@ fn read(path: &Path) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use orchestra_config::AgentRunner;
 
     use super::*;
 
@@ -342,6 +345,23 @@ mod tests {
         };
         let own = configured("claude", &[("ANTHROPIC_API_KEY", "sk")], Some(&config));
         assert_eq!(own, account("claude", &[("ANTHROPIC_API_KEY", "own")]));
+    }
+
+    #[test]
+    fn the_agent_has_an_account_at_a_service_of_its_own_with_its_key_and_without() {
+        let config = RunnerConfig {
+            agent: Some(AgentRunner {
+                provider: "anthropic".to_owned(),
+                base_url: Some("http://127.0.0.1:1".to_owned()),
+                api_key_env: None,
+            }),
+            ..RunnerConfig::default()
+        };
+        let of = |keys: &[(&str, &str)]| configured("agent", keys, Some(&config));
+        let (one, two) = ([("ANTHROPIC_API_KEY", "a")], [("ANTHROPIC_API_KEY", "b")]);
+        assert_ne!(of(&one), of(&two));
+        assert_ne!(of(&one), of(&[]));
+        assert!(of(&[]).starts_with("anthropic-"));
     }
 
     #[test]
