@@ -227,12 +227,7 @@ impl Attempt {
     async fn next(&mut self, running: &mut Running) -> Result<Happened, Error> {
         let deadline = running.machine.deadline();
         let left = deadline.map(|at| at.saturating_sub(elapsed(running.started)));
-        let tick = async {
-            match left {
-                Some(left) => sleep(left).await,
-                None => std::future::pending().await,
-            }
-        };
+        let tick = passed(left);
         let heard = running.heard;
         let Control { stop, grace, .. } = &mut self.control;
         let known = running.grace;
@@ -425,6 +420,16 @@ impl Attempt {
     }
 }
 
+/// Resolves when `left` has passed; never when there is no such moment.
+async fn passed(left: Option<Duration>) {
+    match left {
+        // At once: the timer has no turn while line after line is there to be read.
+        Some(Duration::ZERO) => {}
+        Some(left) => sleep(left).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// How long the CLI has run, whatever the wall clock did meanwhile.
 fn elapsed(started: Started) -> Duration {
     clock::since_boot().saturating_sub(Duration::from_millis(started.since_boot_ms))
@@ -458,5 +463,20 @@ fn words(reason: StopReason) -> &'static str {
         StopReason::Lost => "the head has given this attempt up",
         StopReason::Shutdown => "the worker stops",
         StopReason::Groundless => "the worker's directories are gone",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_ladder_goes_on_while_lines_wait() {
+        let is_now = |left| passed(left).now_or_never().is_some();
+        assert!(is_now(Some(Duration::ZERO)), "before any line");
+        assert!(!is_now(Some(Duration::from_secs(600))));
+        assert!(!is_now(None));
     }
 }
