@@ -3,14 +3,16 @@
 use std::{
     fs::File,
     io,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
+use rustix::{buffer::spare_capacity, io::Errno};
 use serde::{Deserialize, Serialize};
 
 /// How much is read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Most room that is kept for what comes next.
+const ROOM_BYTES_MAX: usize = 8 * CHUNK_BYTES;
 /// Longest line that is kept whole: 8 MiB. A longer one is cut and says so.
 pub(super) const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -61,10 +63,12 @@ pub(super) struct Follower {
     stream: Stream,
     path: PathBuf,
     file: Option<File>,
-    /// Bytes that were read but are not yet a line; `scanned` of them hold no newline.
+    /// What was read. Its first `given` bytes were given out, and `scanned` bytes hold no newline behind
+    /// them.
     buffer: Vec<u8>,
+    given: usize,
     scanned: usize,
-    /// Where `buffer` starts in the log.
+    /// Where the first line that was not given out starts in the log.
     start: u64,
     /// Bytes of the current line that were dropped after the buffer.
     dropped: u64,
@@ -77,6 +81,7 @@ impl Follower {
             path,
             file: None,
             buffer: Vec::new(),
+            given: 0,
             scanned: 0,
             start: from,
             dropped: 0,
@@ -105,20 +110,42 @@ impl Follower {
 
     /// Reads a part of the log behind the buffer. Memory is bounded by the longest line.
     fn read(&mut self) -> io::Result<usize> {
+        self.tidy();
         let Some(file) = open(&mut self.file, &self.path)? else {
             return Ok(0);
         };
         let at = self.start + self.buffer.len() as u64 + self.dropped;
-        let old = self.buffer.len();
-        self.buffer.resize(old + CHUNK_BYTES, 0);
-        let count = file.read_at(&mut self.buffer[old..], at);
-        self.buffer
-            .truncate(old + count.as_ref().copied().unwrap_or(0));
-        count
+        // Not cleared before, as many a read is of one line.
+        self.buffer.reserve(CHUNK_BYTES);
+        let count = loop {
+            match rustix::io::pread(file, spare_capacity(&mut self.buffer), at) {
+                Err(Errno::INTR) => {}
+                count => break count?,
+            }
+        };
+        if self.buffer.is_empty() {
+            self.buffer = Vec::new();
+        }
+        Ok(count)
+    }
+
+    /// Lets go of what was given out.
+    fn tidy(&mut self) {
+        self.buffer.drain(..self.given);
+        self.given = 0;
+        if self.buffer.capacity() > ROOM_BYTES_MAX {
+            self.buffer.shrink_to(CHUNK_BYTES);
+        }
+    }
+
+    /// The bytes of the current line that are there, and perhaps of others behind it.
+    fn rest(&self) -> &[u8] {
+        &self.buffer[self.given..]
     }
 
     fn take(&mut self) -> Option<Line> {
-        let newline = self.buffer[self.scanned..].iter().position(|b| *b == b'\n');
+        let unseen = &self.rest()[self.scanned..];
+        let newline = unseen.iter().position(|b| *b == b'\n');
         let Some(newline) = newline.map(|at| self.scanned + at) else {
             self.drop_surplus();
             return None;
@@ -130,24 +157,24 @@ impl Follower {
             newline
         }
         .min(LINE_BYTES_MAX);
-        let end = self.start + self.dropped + newline as u64 + 1;
-        let rest = self.buffer.split_off(newline + 1);
-        Some(self.finish(rest, keep, end, cut))
+        Some(self.finish(newline + 1, keep, cut))
     }
 
     fn take_rest(&mut self) -> Option<Line> {
-        let end = self.start + self.dropped + self.buffer.len() as u64;
-        if end == self.start {
+        let length = self.rest().len();
+        if length == 0 && self.dropped == 0 {
             return None;
         }
-        let (keep, cut) = (self.buffer.len().min(LINE_BYTES_MAX), self.dropped > 0);
-        Some(self.finish(Vec::new(), keep, end, cut))
+        let (keep, cut) = (length.min(LINE_BYTES_MAX), self.dropped > 0);
+        Some(self.finish(length, keep, cut))
     }
 
-    fn finish(&mut self, rest: Vec<u8>, keep: usize, end: u64, cut: bool) -> Line {
-        let mut bytes = std::mem::replace(&mut self.buffer, rest);
-        bytes.truncate(keep);
+    /// Gives out a line that is `length` bytes long in the buffer, `keep` of which are kept.
+    fn finish(&mut self, length: usize, keep: usize, cut: bool) -> Line {
+        let bytes = self.rest()[..keep].to_vec();
+        let end = self.start + self.dropped + length as u64;
         let offset = std::mem::replace(&mut self.start, end);
+        self.given += length;
         self.scanned = 0;
         self.dropped = 0;
         Line {
@@ -161,10 +188,10 @@ impl Follower {
 
     /// Without a newline in sight: keeps what a line may have, and counts the rest.
     fn drop_surplus(&mut self) {
-        let surplus = self.buffer.len().saturating_sub(LINE_BYTES_MAX);
+        let surplus = self.rest().len().saturating_sub(LINE_BYTES_MAX);
         self.dropped += surplus as u64;
-        self.buffer.truncate(LINE_BYTES_MAX);
-        self.scanned = self.buffer.len();
+        self.buffer.truncate(self.given + LINE_BYTES_MAX);
+        self.scanned = self.rest().len();
     }
 }
 
@@ -209,6 +236,25 @@ mod tests {
         assert_eq!(
             all(&mut later, Writer::Ended),
             [(5, 9, 3, false), (9, 14, 5, false)]
+        );
+    }
+
+    #[test]
+    fn a_line_costs_no_more_where_many_wait_behind_it() {
+        let mut log = tempfile::NamedTempFile::new().unwrap();
+        log.write_all(&b"line\n".repeat(30_000)).unwrap();
+        let mut follower = Follower::new(Stream::Stdout, log.path().to_owned(), 0);
+        let mut count = 0;
+        while let Some(line) = follower.next(Writer::Running).unwrap() {
+            assert_eq!((line.offset, line.bytes.capacity()), (count * 5, 4));
+            assert!(follower.buffer.capacity() <= 2 * CHUNK_BYTES);
+            count += 1;
+        }
+        assert_eq!(count, 30_000);
+        assert_eq!(
+            follower.buffer.capacity(),
+            0,
+            "nothing is held while nothing comes"
         );
     }
 
