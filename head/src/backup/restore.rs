@@ -283,7 +283,7 @@ impl Target<'_> {
         }
         let tasks = rows.tasks.len() as u64;
         let dir = self.dir;
-        drop(self);
+        self.store.close().context("failed to write the store")?;
         sync_dirs(dir).with_context(|| format!("failed to sync `{}`", dir.display()))?;
         Ok(Filled { tasks, next })
     }

@@ -71,10 +71,16 @@ pub(super) fn run(
     runtime: &Runtime,
     end: oneshot::Sender<Result<(), Failed>>,
 ) {
-    let result = state.run(first, runtime);
+    let ran = state.run(first, runtime);
     // The store is closed before anybody hears of the end.
-    drop(state);
-    let _ = end.send(result);
+    let ended = match ran {
+        Ok(()) => state.close(),
+        Err(failed) => {
+            drop(state);
+            Err(failed)
+        }
+    };
+    let _ = end.send(ended);
 }
 
 impl State {
@@ -111,6 +117,10 @@ impl State {
             self.finish(turn)?;
         }
         Ok(())
+    }
+
+    fn close(self) -> Result<(), Failed> {
+        Ok(self.store.close()?)
     }
 
     /// The commands that wait; none when the core's deadline came first. While nobody waits, the

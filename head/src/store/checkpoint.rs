@@ -84,6 +84,7 @@ impl Store {
             return Ok(Idle::Nothing);
         }
         self.journal.make_ahead()?;
+        self.mark.keep(self.journal.durable())?;
         self.begin_checkpoint();
         let Some(checkpoint) = &self.moving else {
             return Ok(Idle::Nothing);
@@ -105,6 +106,7 @@ impl Store {
             return Ok(());
         }
         self.journal.make_ahead()?;
+        self.mark.keep(self.journal.durable())?;
         self.begin_checkpoint();
         let rows = std::mem::take(&mut self.committed);
         if let Some(checkpoint) = &mut self.moving {

@@ -42,6 +42,7 @@ mod job;
 mod journal;
 mod key;
 mod large;
+mod mark;
 mod migrate;
 mod open;
 mod page;
@@ -81,6 +82,7 @@ pub struct Store {
     path: PathBuf,
     database: database::Database,
     journal: journal::Journal,
+    mark: mark::Mark,
     /// Rows that only the journal has.
     recent: table::Table,
     /// Rows on their way into the database. Those in `recent` are newer.
@@ -104,6 +106,11 @@ impl Store {
     /// Whether there is room for what changes something.
     pub fn room(&self) -> std::result::Result<(), Full> {
         self.disk.as_ref().map_or(Ok(()), Disk::room)
+    }
+
+    /// Notes how far the journal is durable, before a stop in order.
+    pub fn close(mut self) -> Result<()> {
+        self.mark.write(self.journal.durable())
     }
 
     /// The disk that it watches.

@@ -9,7 +9,9 @@ use super::{
     database::Database,
     error::io_error,
     journal::{Frame, Journal, Position},
-    key, large, migrate,
+    key, large,
+    mark::Mark,
+    migrate,
     table::Table,
 };
 use crate::blobs::Blobs;
@@ -21,6 +23,7 @@ impl Store {
         compact::remove_left_over(path)?;
         let database = Database::open(path)?;
         let dir = path.join("journal");
+        let mark = Mark::open(path)?;
         let format = database.get(key::FORMAT)?;
         let (journal, recent) = match format.as_deref() {
             None => (begin(&database, &dir)?, Table::default()),
@@ -32,7 +35,7 @@ impl Store {
                 let position = database
                     .get(key::JOURNAL)?
                     .ok_or_else(|| large::damaged(key::JOURNAL, "it is missing".to_owned()))?;
-                Journal::open(&dir, large::position_of(&position)?)?
+                Journal::open(&dir, large::position_of(&position)?, mark.number())?
             }
             Some(other) => {
                 return Err(Error::Format {
@@ -46,6 +49,7 @@ impl Store {
             path: path.to_owned(),
             database,
             journal,
+            mark,
             recent,
             moving: None,
             frame: Frame::new(),

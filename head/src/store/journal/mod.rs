@@ -52,6 +52,8 @@ pub(crate) struct Journal {
     spares: Vec<PathBuf>,
     /// The number of the last frame.
     number: u64,
+    /// The last frame of the last commit that is durable.
+    durable: u64,
     /// How many frames the open commit has.
     place: u32,
     sealed: bool,
@@ -65,7 +67,7 @@ impl Journal {
         for number in numbers {
             let (begin, segment) = (Position::begin(), number);
             let position = Position { segment, ..begin };
-            if Self::open(dir, position).map_or(true, |(journal, _)| journal.number > 0) {
+            if Self::open(dir, position, 0).map_or(true, |(journal, _)| journal.number > 0) {
                 return Err(Error::Damaged {
                     path: dir.to_owned(),
                     why: "it is not empty, but the database beside it is new".to_owned(),
@@ -84,6 +86,7 @@ impl Journal {
             making: None,
             spares: Vec::new(),
             number,
+            durable: number,
             place: 0,
             sealed: false,
         }
@@ -118,8 +121,17 @@ impl Journal {
     }
 
     /// Makes what was written durable.
-    pub fn sync(&self) -> Result<()> {
-        self.active().sync()
+    pub fn sync(&mut self) -> Result<()> {
+        self.active().sync()?;
+        if self.place == 0 {
+            self.durable = self.number;
+        }
+        Ok(())
+    }
+
+    /// The number of the last frame of the last commit that is durable.
+    pub fn durable(&self) -> u64 {
+        self.durable
     }
 
     /// Says behind the last commit that it is durable, so that damage to it is seen for what it is.

@@ -2,7 +2,8 @@
 //!
 //! A commit is written only after the one before it is durable. So after a crash at most the last
 //! commit is torn, and it was never acknowledged. A frame of a later commit, or a seal, behind one
-//! that does not read proves that durable bytes were changed: that is damage, and is refused.
+//! that does not read proves that durable bytes were changed: that is damage, and is refused. So does
+//! an end before what the store's mark says to be durable.
 
 use std::path::Path;
 
@@ -14,6 +15,7 @@ use super::{
 use crate::store::{
     Error, Result,
     error::io_error,
+    mark,
     table::{Place, Table},
 };
 
@@ -41,8 +43,9 @@ struct Replay {
 type Row = (sled::IVec, Option<Place>);
 
 impl Journal {
-    /// Reads the journal in `dir` from `from` on. Gives the newest value of each row in it.
-    pub fn open(dir: &Path, from: Position) -> Result<(Self, Table)> {
+    /// Reads the journal in `dir` from `from` on. Gives the newest value of each row in it. It must
+    /// have the frame `durable`.
+    pub fn open(dir: &Path, from: Position, durable: u64) -> Result<(Self, Table)> {
         let numbers = segment::list(dir).map_err(|source| io_error("read", dir, source))?;
         let mut replay = Replay {
             committed: from.number,
@@ -67,6 +70,10 @@ impl Journal {
         }
         if segments.is_empty() {
             return Err(missing(dir, from.segment));
+        }
+        // IMPORTANT: looked at before a torn end is cut off, so that nothing of what is left goes.
+        if replay.committed < durable {
+            return Err(mark::ends_early(dir, replay.committed, durable));
         }
         replay.into_journal(dir, segments)
     }

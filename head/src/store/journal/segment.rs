@@ -4,8 +4,8 @@
 //! header: magic with the format 8 · number u64 · salt u32 · crc u32, then frames from byte 64 on
 //! ```
 //!
-//! A segment gets its number only when its header is durable, so that a header that does not read
-//! is always damage.
+//! A segment gets its number only when its header and its length are durable, so that a header that
+//! does not read, or a file that is shorter, is always damage.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -75,6 +75,12 @@ impl Segment {
         let opened = OpenOptions::new().read(true).write(true).open(&path);
         let file = opened.map_err(|source| io_error("open", &path, source))?;
         let bytes = fs::read(&path).map_err(|source| io_error("read", &path, source))?;
+        if (bytes.len() as u64) < BYTES {
+            return Err(Error::Damaged {
+                path,
+                why: format!("it has {} bytes, and was made with {BYTES}", bytes.len()),
+            });
+        }
         let salt = salt(&bytes, number).ok_or_else(|| Error::Damaged {
             path: path.clone(),
             why: "its header is not what was written".to_owned(),

@@ -114,7 +114,7 @@ fn a_bit_flipped_in_an_acknowledged_commit_is_named_wherever_it_is() {
             .map(|(key, at)| (key.clone(), at))
             .collect()
     };
-    let read = || Journal::open(dir, Position::begin());
+    let read = || Journal::open(dir, Position::begin(), 0);
     let whole: Vec<_> = rows(&read().unwrap().1);
     assert_eq!(whole.len(), model.len());
     // The seal behind the last commit is no commit, and some bytes are padding: a flip there is
