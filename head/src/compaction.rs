@@ -30,11 +30,12 @@ pub enum Error {
 /// as long as it takes; given up by `progress`, it changes nothing.
 pub fn compact(state: &StateDir, progress: &Progress) -> Result<Compacted, Error> {
     let dir = state.head();
-    if !dir.join("db").is_dir() {
+    let db = dir.join("db");
+    if !db.is_dir() && !store::was_made(&db) {
         return Err(Error::Nothing(dir));
     }
     let _lock = Lock::take(&dir)?;
     let blobs = Blobs::open(&dir.join("blobs")).context("failed to open the stored files")?;
-    let done = store::compact(&dir.join("db"), blobs, progress);
+    let done = store::compact(&db, blobs, progress);
     Ok(done.context("failed to write the store anew")?)
 }

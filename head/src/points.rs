@@ -12,6 +12,7 @@ pub const ALL: &[&str] = &[
     "journal.sync",
     "journal.rename",
     "journal.sync-directory",
+    "store.made",
     "mark.write",
     "database.apply",
     "database.flush",

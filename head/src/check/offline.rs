@@ -8,7 +8,7 @@ use crate::{
     blobs::Blobs,
     lock::{self, Lock},
     progress::{self, Progress},
-    store::Store,
+    store::{self, Store},
 };
 
 /// How much is read at once.
@@ -40,12 +40,13 @@ pub enum Error {
 /// Checks the head of a state directory. Opening its store replays the journal, as a start does.
 pub fn check(state: &StateDir, repair: Repair, progress: &Progress) -> Result<Report, Error> {
     let dir = state.head();
-    if !dir.join("db").is_dir() {
+    let db = dir.join("db");
+    if !db.is_dir() && !store::was_made(&db) {
         return Err(Error::Nothing(dir));
     }
     let _lock = Lock::take(&dir)?;
     let blobs = Blobs::open(&dir.join("blobs")).context("failed to open the stored files")?;
-    let mut store = match Store::open(&dir.join("db"), blobs.clone()) {
+    let mut store = match Store::open(&db, blobs.clone()) {
         Ok(store) => store,
         Err(error) => return Ok(unreadable(&format!("{:#}", anyhow::Error::from(error)))),
     };

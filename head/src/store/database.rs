@@ -55,6 +55,11 @@ impl Database {
         Ok(database)
     }
 
+    /// Whether there is a database in `path`.
+    pub fn is_in(path: &Path) -> bool {
+        path.join("db").exists()
+    }
+
     pub fn is_open(&self) -> bool {
         self.sled.is_ok()
     }

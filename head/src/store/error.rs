@@ -37,6 +37,15 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// There was a store, and it is not there any more.
+    #[error(
+        "`{path}` is gone, and this cluster is not new: put it back, or restore a backup with `ctl restore FILE --force`; \
+         to begin a new cluster, move `head` of the state directory away"
+    )]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// A row has a format that this version does not know.
     #[error("{row} has format {found}, this version knows {known}; use a newer orchestra-head")]
     Format {
@@ -72,7 +81,11 @@ impl Error {
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         match self {
-            Self::Database(_) | Self::Io { .. } | Self::InUse { .. } | Self::Damaged { .. } => true,
+            Self::Database(_)
+            | Self::Io { .. }
+            | Self::InUse { .. }
+            | Self::Damaged { .. }
+            | Self::Gone { .. } => true,
             Self::Format { .. }
             | Self::Row { .. }
             | Self::Full(_)
@@ -93,6 +106,7 @@ impl Error {
             Self::Database(_)
             | Self::InUse { .. }
             | Self::Damaged { .. }
+            | Self::Gone { .. }
             | Self::Format { .. }
             | Self::Row { .. }
             | Self::Cancelled(_)

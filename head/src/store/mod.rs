@@ -42,6 +42,7 @@ mod job;
 mod journal;
 mod key;
 mod large;
+mod made;
 mod mark;
 mod migrate;
 mod open;
@@ -67,6 +68,7 @@ pub use key::{
     acked as acked_key, attempt as attempt_key, of_change as keys_of, outcome as outcome_key,
     spec as spec_key, task_of,
 };
+pub use made::was_made;
 pub use page::{Page, Row, change_of, references};
 
 /// The journal's room that is kept for what the core changes by itself while the disk is full: an

@@ -9,7 +9,7 @@ use super::{
     database::Database,
     error::io_error,
     journal::{Frame, Journal, Position},
-    key, large,
+    key, large, made,
     mark::Mark,
     migrate,
     table::Table,
@@ -17,8 +17,11 @@ use super::{
 use crate::blobs::Blobs;
 
 impl Store {
-    /// Opens the store in `path`, and makes it when it is not there.
+    /// Opens the store in `path`, and makes it when there never was one.
     pub fn open(path: &Path, blobs: Blobs) -> Result<Self> {
+        if !Database::is_in(path) {
+            made::refuse_second(path)?;
+        }
         durable::create_private_dir(path).map_err(|source| io_error("prepare", path, source))?;
         compact::remove_left_over(path)?;
         let database = Database::open(path)?;
@@ -26,7 +29,10 @@ impl Store {
         let mark = Mark::open(path)?;
         let format = database.get(key::FORMAT)?;
         let (journal, recent) = match format.as_deref() {
-            None => (begin(&database, &dir)?, Table::default()),
+            None => {
+                made::refuse_second(path)?;
+                (begin(&database, &dir)?, Table::default())
+            }
             Some([1]) => {
                 migrate::from_format_1(&database)?;
                 (begin(&database, &dir)?, Table::default())
@@ -45,6 +51,7 @@ impl Store {
                 });
             }
         };
+        made::note(path)?;
         Ok(Self {
             path: path.to_owned(),
             database,

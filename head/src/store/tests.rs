@@ -1,5 +1,6 @@
 mod compact;
 mod crash;
+mod made;
 mod mark;
 mod migration;
 mod pace;

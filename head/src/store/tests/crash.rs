@@ -158,6 +158,8 @@ fn a_database_that_was_taken_away_is_not_made_anew_beside_its_journal() {
             fs::remove_file(path).unwrap();
         }
     }
+    // Nor where nothing else says that there was one.
+    fs::remove_file(dir.path().join("db.made")).unwrap();
     let error = try_open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("the database beside it is new"), "{error}");
 }
