@@ -25,7 +25,7 @@ pub struct Args {
 
     /// What other machines reach the head by; named in join commands. Default: `head.advertise` of
     /// the configuration, else the address it listens on
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = orchestra_config::advertised)]
     pub advertise: Option<String>,
 
     /// Where Prometheus metrics are served. Default: `head.metrics_listen` of the configuration,
@@ -50,5 +50,28 @@ impl Args {
             anyhow::anyhow!("neither XDG_STATE_HOME nor HOME is set; name a directory with --state")
         })?;
         Ok(StateDir::new(default))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn what_nobody_can_connect_to_is_not_advertised() {
+        for wrong in ["nonsense", "head.example", ":7117", "head:0", "a b:1"] {
+            let error = Cli::try_parse_from(["head", "--advertise", wrong]).unwrap_err();
+            assert!(error.to_string().contains("HOST:PORT, as"), "{error}");
+        }
+        let cli = Cli::try_parse_from(["head", "--advertise", "head.example:7117"]).unwrap();
+        assert_eq!(cli.args.advertise.as_deref(), Some("head.example:7117"));
     }
 }

@@ -20,4 +20,4 @@ pub use model::{
 };
 pub use project::{PROJECT_FILE, ProjectConfig, SetupConfig, load_project};
 pub use state_dir::StateDir;
-pub use value::stop_within;
+pub use value::{advertised, stop_within};

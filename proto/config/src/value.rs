@@ -18,6 +18,8 @@ use crate::{RunnerConfig, message};
 
 /// Most agents at once.
 const SLOTS_MAX: u32 = 100_000;
+/// What a host with its port is refused with.
+const HOST_AND_PORT: &str = "must be of the form HOST:PORT, as head.example:7117";
 /// Most tasks that may wait.
 const QUEUE_MAX: u64 = 10_000_000;
 /// Longest time that anything is kept for.
@@ -259,16 +261,20 @@ pub(crate) fn listen<'de, D: Deserializer<'de>>(d: D) -> Result<Option<SocketAdd
 /// `HOST:PORT`.
 pub(crate) fn host_and_port<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(d)?;
-    checked(
-        text,
-        |text| {
-            text.rsplit_once(':').is_some_and(|(host, port)| {
-                let odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
-                !host.is_empty() && !host.contains(odd) && port.parse::<u16>().is_ok_and(|p| p != 0)
-            })
-        },
-        "must be of the form HOST:PORT, as head.example:7117",
-    )
+    checked(text, |text| is_host_and_port(text), HOST_AND_PORT)
+}
+
+/// `HOST:PORT` that is named on a command line.
+pub fn advertised(text: &str) -> Result<String, &'static str> {
+    let accepted = is_host_and_port(text).then(|| text.to_owned());
+    accepted.ok_or(HOST_AND_PORT)
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let odd = |c: char| c.is_whitespace() || c.is_control() || c == '/';
+        !host.is_empty() && !host.contains(odd) && port.parse::<u16>().is_ok_and(|p| p != 0)
+    })
 }
 
 /// A text that is not empty and has no control characters.
