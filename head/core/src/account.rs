@@ -13,7 +13,10 @@ use std::time::Duration;
 
 use orchestra_types::{FailureCode, Limited, Timestamp};
 
-use crate::row::{AccountRow, Slow};
+use crate::{
+    calendar::SetBack,
+    row::{AccountRow, Slow},
+};
 
 /// How long a limit without a reset time parks an account at first; each later one twice as long.
 const PARK_FIRST: Duration = Duration::from_secs(15);
@@ -43,6 +46,19 @@ pub(crate) struct Met<'a> {
     pub in_use: u32,
 }
 
+impl Met<'_> {
+    /// Until when the provider says that it is of no use, as far as that is believed.
+    pub(crate) fn told(&self, now: Timestamp) -> Option<Timestamp> {
+        let told = self.limited.resets_at.filter(|at| *at > now);
+        let trusted = if mutated!(ParkTooShort) {
+            Duration::from_secs(1)
+        } else {
+            PARK_TRUSTED
+        };
+        told.map(|at| at.min(now.plus(trusted)))
+    }
+}
+
 impl AccountRow {
     /// Whether nothing is to be started on it.
     pub(crate) fn is_parked(&self) -> bool {
@@ -66,13 +82,7 @@ impl AccountRow {
 
     /// A limit was met.
     pub(crate) fn on_met(&mut self, now: Timestamp, met: &Met<'_>) {
-        let told = met.limited.resets_at.filter(|at| *at > now);
-        let trusted = if mutated!(ParkTooShort) {
-            Duration::from_secs(1)
-        } else {
-            PARK_TRUSTED
-        };
-        let told = told.map(|at| at.min(now.plus(trusted)));
+        let told = met.told(now);
         let is_news = self.limited_at.is_none_or(|at| met.since >= at || now.since(at) > QUIET)
             // A CLI that waits says so again each time, from one and the same attempt.
             || (!met.ended && self.parked_until.is_none() && self.is_past(now, STEP));
@@ -102,6 +112,18 @@ impl AccountRow {
         self.strikes = 0;
         self.limited_at = None;
         self.why.clear();
+    }
+
+    /// The wall clock was set back; the provider has said that it is of no use until `told`.
+    pub(crate) fn set_back(&mut self, back: SetBack, told: Timestamp) {
+        let shifted = |until| back.shift(until).max(told.min(until));
+        self.limited_at = self.limited_at.map(|at| back.shift(at));
+        self.parked_until = self.parked_until.map(shifted);
+        let parked_until = self.parked_until.unwrap_or_default();
+        if let Some(slow) = &mut self.slow {
+            let next = back.shift(slow.next);
+            slow.next = next.max(parked_until.plus(STEP).min(slow.next));
+        }
     }
 
     /// Time has passed; whether anything changed.

@@ -10,6 +10,7 @@ use orchestra_types::{
 use crate::{
     Core, RequestId, Step,
     account::Met,
+    calendar::SetBack,
     change::Change,
     message::{Message, Reply},
     queue::Requirement,
@@ -27,6 +28,8 @@ pub(crate) struct Accounts {
     configured: BTreeMap<AccountName, u32>,
     /// Those of which there is something to know.
     rows: BTreeMap<AccountName, AccountRow>,
+    /// Until when a provider has said that each is of no use.
+    told: BTreeMap<AccountName, Timestamp>,
     /// What works on each.
     in_use: BTreeMap<AccountName, BTreeSet<AttemptId>>,
     /// The account of each attempt that runs.
@@ -143,14 +146,22 @@ impl Accounts {
         self.rows.values().any(AccountRow::is_parked)
     }
 
-    /// Takes a row as it was kept.
-    pub fn insert(&mut self, row: AccountRow) {
+    fn insert(&mut self, row: AccountRow) {
         if let Some(due) = row.deadline() {
             self.due.insert((due, row.name.clone()));
         }
         let name = row.name.clone();
         self.rows.insert(name.clone(), row);
         self.seat(&name);
+    }
+
+    /// Takes a row as a former head has left it: who said until when it is parked is not known any
+    /// more, and may have been its provider.
+    pub fn restore(&mut self, row: AccountRow) {
+        if let Some(until) = row.parked_until {
+            self.told.insert(row.name.clone(), until);
+        }
+        self.insert(row);
     }
 
     pub fn next_due(&self) -> Option<Timestamp> {
@@ -180,6 +191,9 @@ impl Accounts {
             self.due.remove(&(due, name.clone()));
         }
         change(&mut row);
+        if !row.is_parked() {
+            self.told.remove(name);
+        }
         if !row.is_plain() || row.limited_at.is_some() {
             self.insert(row.clone());
         }
@@ -234,15 +248,20 @@ impl Core {
         };
         let since = self.tasks.get(&attempt.task).and_then(Task::held_since);
         let since = since.unwrap_or(now);
+        let wall = self.wall(now);
         let met = Met {
             code,
             limited,
-            since,
+            since: self.wall(since),
             ended,
             in_use: self.accounts.used(&name),
         };
         let before = self.accounts.rows.get(&name).cloned();
-        let row = self.accounts.change(&name, |row| row.on_met(now, &met));
+        let row = self.accounts.change(&name, |row| row.on_met(wall, &met));
+        if let Some(told) = met.told(wall) {
+            let known = self.accounts.told.entry(name).or_default();
+            *known = told.max(*known);
+        }
         if before.as_ref() != Some(&row) {
             self.parks_may_move();
             step.changes.push(Change::Account(Box::new(row)));
@@ -252,6 +271,7 @@ impl Core {
 
     /// Ends parks whose time is over, and lets slowed accounts bear more.
     pub(crate) fn tick_accounts(&mut self, now: Timestamp, step: &mut Step) {
+        let now = self.wall(now);
         for name in self.accounts.take_due(now) {
             let mut changed = false;
             let row = self
@@ -260,6 +280,19 @@ impl Core {
             if changed {
                 step.changes.push(Change::Account(Box::new(row)));
                 self.account_opened();
+            }
+        }
+    }
+
+    /// The wall clock was set back. What a provider has said stays; a rest does not become longer.
+    pub(crate) fn set_accounts_back(&mut self, back: SetBack, step: &mut Step) {
+        let names: Vec<AccountName> = self.accounts.rows.keys().cloned().collect();
+        for name in names {
+            let before = self.accounts.rows.get(&name).cloned();
+            let told = self.accounts.told.get(&name).copied().unwrap_or_default();
+            let row = (self.accounts).change(&name, |row| row.set_back(back, told));
+            if before.as_ref() != Some(&row) {
+                step.changes.push(Change::Account(Box::new(row)));
             }
         }
     }

@@ -249,7 +249,12 @@ impl Core {
             )
         };
         task.row.reason = Some(Box::new(reason));
-        let queued = State::queued(now.plus(delay), task.row.created_at, &task.row.facts);
+        let queued = State::queued(
+            self.calendar,
+            now.plus(delay),
+            task.row.created_at,
+            &task.row.facts,
+        );
         if !waits_anyway || mutated!(LimitAvoids) {
             self.avoid_worker(attempt.task, &queued, delay);
         }

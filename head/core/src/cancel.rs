@@ -135,7 +135,7 @@ impl Core {
             last.moved = 0;
         }
         let state = if task.waits_for.is_empty() {
-            State::queued(now, now, &task.row.facts)
+            State::queued(self.calendar, now, now, &task.row.facts)
         } else {
             State::Blocked
         };
@@ -180,6 +180,8 @@ impl Core {
         let queued = matches!(task.row.state, State::Queued { .. });
         let moves = queued && !mutated!(PriorityStaysInQueue);
         let before = task.row.facts.priority;
+        // However the wall clock was set meanwhile.
+        let waits = self.overdue.wait_of(id);
         if moves {
             self.leave_state(id);
         }
@@ -188,6 +190,7 @@ impl Core {
         self.facts.release(&old);
         if moves {
             self.enter_state(now, id);
+            self.overdue.set_wait(id, waits);
         } else {
             self.counts.remove(status, before);
             self.counts.add(status, priority);

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use orchestra_types::{AttemptId, RunnerName, TaskId, Timestamp, WorkerId};
 
 use crate::{
-    Config, accounts::Accounts, budgets::Budgets, change::Change, facts::FactsPool, free::Free,
-    higher::Given, input::Input, keys::Keys, message::Message, overdue::Overdue, queue::Queue,
-    retention::Finished, schedule::Schedules, table::TaskTable, view::Counts, worker::Worker,
+    Calendar, Config, accounts::Accounts, budgets::Budgets, change::Change, facts::FactsPool,
+    free::Free, higher::Given, input::Input, keys::Keys, message::Message, overdue::Overdue,
+    queue::Queue, retention::Finished, schedule::Schedules, table::TaskTable, view::Counts,
+    worker::Worker,
 };
 
 /// What an input leads to. First every change is made durable, then the messages are sent.
@@ -24,6 +25,8 @@ pub struct Step {
 #[derive(Debug)]
 pub struct Core {
     pub(crate) config: Config,
+    /// How far the wall clock is ahead of steady time.
+    pub(crate) calendar: Calendar,
     pub(crate) tasks: TaskTable,
     pub(crate) facts: FactsPool,
     /// Which tasks come after a task and have not been freed by it yet.
@@ -80,6 +83,7 @@ impl Core {
             parks_moved: false,
             others_moved: false,
             config,
+            calendar: Calendar::default(),
             tasks: TaskTable::default(),
             facts: FactsPool::default(),
             dependants: BTreeMap::new(),
@@ -211,6 +215,8 @@ impl Core {
                 step.messages.push(Message::Reply { request, reply });
             }
             Input::Closed { attempt, apply } => self.on_closed(now, attempt, apply, &mut step),
+            Input::ClockSet { ahead_ms } => self.on_clock_set(now, ahead_ms, &mut step),
+            Input::Resumed => self.on_resumed(now),
             Input::StopAssigning => self.assigning = false,
             Input::Tick => {}
         }
@@ -223,24 +229,28 @@ impl Core {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let lease = self.leases.first().map(|(at, _)| *at);
-        let accounts = self.accounts.next_due();
-        let due = [
+        let steady = [
             lease,
+            self.next_forgetting(),
+            self.overdue.next(),
+            self.budgets.next_over(),
+        ];
+        let by_wall = [
             self.queue.next_due().filter(|_| !mutated!(DelaysNeverEnd)),
             self.queue
                 .next_settling()
                 .filter(|_| !mutated!(AvoidsForEver)),
-            self.next_forgetting(),
-            accounts,
-            self.overdue.next(),
+            self.accounts.next_due(),
             self.schedules.next(),
-            self.budgets.next_due(),
+            self.budgets.next_midnight(),
         ];
-        due.into_iter().flatten().min()
+        let by_wall = by_wall.into_iter().flatten().min();
+        let by_wall = by_wall.map(|at| self.calendar.steady(at));
+        steady.into_iter().flatten().chain(by_wall).min()
     }
 
     fn on_deadlines(&mut self, now: Timestamp, step: &mut Step) {
-        while let Some(id) = self.queue.pop_due(now) {
+        while let Some(id) = self.queue.pop_due(self.wall(now)) {
             let task = self.tasks.get(&id).expect("delayed tasks exist");
             self.queue.make_ready(id, task.place, task.wait());
         }

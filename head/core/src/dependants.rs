@@ -11,7 +11,7 @@
 use orchestra_types::{Failure, FailureCode, OnDependencyFailure, TaskId, TaskStatus, Timestamp};
 
 use crate::{
-    Core, Step,
+    Calendar, Core, Step,
     row::{EndStatus, State, TaskFacts},
     task::Waits,
 };
@@ -58,7 +58,7 @@ impl Core {
                 at: now,
             }
         } else if waits_for.is_empty() {
-            State::queued(now, created_at, facts)
+            State::queued(self.calendar, now, created_at, facts)
         } else {
             State::Blocked
         };
@@ -137,7 +137,7 @@ impl Core {
         let task = self.tasks.get_mut(&dependant).expect("dependants exist");
         task.waits_for.remove(before);
         if task.waits_for.is_empty() && task.row.state == State::Blocked {
-            let queued = State::queued(now, task.row.created_at, &task.row.facts);
+            let queued = State::queued(self.calendar, now, task.row.created_at, &task.row.facts);
             self.change_state(now, dependant, queued, step);
         }
     }
@@ -151,7 +151,7 @@ impl Core {
         }
         let cancels = task.row.facts.on_dependency_failure == OnDependencyFailure::Cancel;
         if task.waits_for.is_empty() {
-            let queued = State::queued(now, task.row.created_at, &task.row.facts);
+            let queued = State::queued(self.calendar, now, task.row.created_at, &task.row.facts);
             self.set_state(now, id, queued, step);
         } else if cancels && let Some((before, end)) = self.unsuccessful(&task.waits_for) {
             let reason = dependency_failed(before, end.status());
@@ -161,15 +161,21 @@ impl Core {
 }
 
 impl State {
-    /// A task that may start at once, or when its time has come.
-    pub(crate) fn queued(now: Timestamp, created_at: Timestamp, facts: &TaskFacts) -> Self {
+    /// A task that may start at once, or when its time has come: by the wall clock.
+    pub(crate) fn queued(
+        calendar: Calendar,
+        now: Timestamp,
+        created_at: Timestamp,
+        facts: &TaskFacts,
+    ) -> Self {
         let start_at = facts.timing.start_at.unwrap_or_default();
+        let wall = calendar.wall(now);
         Self::Queued {
-            since: created_at.max(start_at),
+            since: created_at.max(calendar.steady(start_at)),
             not_before: if mutated!(StartTimeIgnored) {
-                now
+                wall
             } else {
-                now.max(start_at)
+                wall.max(start_at)
             },
         }
     }

@@ -429,7 +429,7 @@ impl Core {
 
     /// A ready task that fits a free slot: there must be none after a step.
     pub(crate) fn missed(&self, now: Timestamp) -> Option<TaskId> {
-        let waits = |task: &&crate::task::Task| matches!(&task.row.state, State::Queued { not_before, .. } if *not_before <= now);
+        let waits = |task: &&crate::task::Task| matches!(&task.row.state, State::Queued { not_before, .. } if *not_before <= self.wall(now));
         let fits = |task: &crate::task::Task, at_once: bool| {
             let requirement = Requirement::of(&task.row.facts);
             self.workers.values().any(|worker| {

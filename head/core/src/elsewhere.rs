@@ -83,7 +83,7 @@ impl Core {
     pub(crate) fn move_on(&mut self, now: Timestamp, id: TaskId, reason: Failure, step: &mut Step) {
         let task = self.tasks.get_mut(&id).expect("the caller looked it up");
         task.row.reason = Some(Box::new(reason));
-        let queued = State::queued(now, task.row.created_at, &task.row.facts);
+        let queued = State::queued(self.calendar, now, task.row.created_at, &task.row.facts);
         if !mutated!(MovesBack) {
             self.avoid_worker(id, &queued, self.config.moved_for);
         }
@@ -95,7 +95,7 @@ impl Core {
         if mutated!(AvoidsForEver) {
             return;
         }
-        while let Some(id) = self.queue.pop_settling(now) {
+        while let Some(id) = self.queue.pop_settling(self.wall(now)) {
             let task = self.tasks.get(&id).expect("queued tasks exist");
             self.queue.remove(id, task.place, task.wait());
             self.enqueue(now, id);
@@ -176,7 +176,7 @@ impl Core {
     #[cfg(test)]
     pub(crate) fn waits_for_another(&self, now: Timestamp, id: TaskId, worker: &WorkerId) -> bool {
         let avoids = self.avoids(id);
-        avoids.is_some_and(|avoids| avoids.worker == *worker && avoids.until > now)
+        avoids.is_some_and(|avoids| avoids.worker == *worker && avoids.until > self.wall(now))
     }
 
     fn avoids(&self, id: TaskId) -> Option<&Avoids> {

@@ -56,7 +56,7 @@ impl Core {
         let Some(task) = self.tasks.get(&id) else {
             return;
         };
-        let level = self.queue.level_of_wait(now, task.waited());
+        let level = self.queue.level_of_wait(now, task.waited(self.calendar));
         if self.given.any_below(level) && !mutated!(LowerGoesFirst) {
             let lower = self.lower_at(now, worker, level);
             self.call_back(worker, lower, step);
@@ -161,7 +161,7 @@ impl Core {
         };
         let lower = self.not_begun(worker).filter(|attempt| {
             self.tasks.get(&attempt.task).is_some_and(|task| {
-                let own = self.queue.level_of_wait(now, task.waited());
+                let own = self.queue.level_of_wait(now, task.waited(self.calendar));
                 own < level || (own == level && mutated!(EqualCalledBack))
             })
         });

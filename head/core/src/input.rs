@@ -186,6 +186,13 @@ pub enum Input {
     },
     /// Nothing new is to be started from here on; what runs may end.
     StopAssigning,
+    /// Somebody set the wall clock: it is ahead of the time of inputs by so much, or behind.
+    ClockSet {
+        /// By how many milliseconds.
+        ahead_ms: i64,
+    },
+    /// The machine was suspended until now.
+    Resumed,
     /// A deadline has passed.
     Tick,
 }

@@ -52,7 +52,7 @@ impl Core {
         }
     }
 
-    fn renew_leases(&mut self, now: Timestamp) {
+    pub(crate) fn renew_leases(&mut self, now: Timestamp) {
         let ends = now.plus(self.config.lease).plus(self.config.lease_grace);
         let renewed = std::mem::take(&mut self.leases).into_iter();
         self.leases = renewed.map(|(_, id)| (ends, id)).collect();

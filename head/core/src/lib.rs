@@ -18,6 +18,7 @@ mod account;
 mod accounts;
 mod attempt;
 mod budgets;
+mod calendar;
 mod cancel;
 mod change;
 mod config;
@@ -60,6 +61,7 @@ mod tests;
 pub use crate::mutation::{Mutation, mutate};
 pub use crate::{
     budgets::{ProjectCandidate, ProjectView},
+    calendar::Calendar,
     change::Change,
     config::{Config, Price, Retention},
     core::{Core, Step},

@@ -12,7 +12,7 @@ use std::{
 use orchestra_types::{AttemptId, Failure, FailureCode, TaskId, Timestamp};
 
 use crate::{
-    Core, Step,
+    Calendar, Core, Step,
     change::Change,
     message::{Message, StopReason},
     row::{EndStatus, OutcomeRow, State, Timing},
@@ -28,6 +28,9 @@ const MISSED: Duration = Duration::from_secs(1);
 pub(crate) struct Overdue {
     /// When each task is looked at next; at most one moment for each.
     timers: BTreeSet<(Timestamp, TaskId)>,
+    /// Queued tasks whose wait has an end, as they stand among the timers: whoever sets the wall clock
+    /// makes no wait longer or shorter.
+    waits: BTreeMap<TaskId, Timestamp>,
     /// Attempts that run.
     watches: BTreeMap<TaskId, Watch>,
 }
@@ -71,6 +74,37 @@ impl Overdue {
         watch.silent.then_some(watch.active)
     }
 
+    /// When a queued task has waited too long.
+    pub fn wait_of(&self, id: TaskId) -> Option<Timestamp> {
+        self.waits.get(&id).copied()
+    }
+
+    /// The same, to be kept.
+    pub fn set_wait(&mut self, id: TaskId, due: Option<Timestamp>) {
+        let old = match due {
+            Some(due) => self.waits.insert(id, due),
+            None => self.waits.remove(&id),
+        };
+        if let Some(old) = old {
+            self.timers.remove(&(old, id));
+        }
+        if let Some(due) = due {
+            self.timers.insert((due, id));
+        }
+    }
+
+    /// The head was away: who was silent meanwhile is not, and who was to end has all his time again.
+    pub fn excuse(&mut self, now: Timestamp) {
+        for watch in self.watches.values_mut() {
+            watch.active = now;
+            if let Some((_, asked)) = &mut watch.stopping
+                && !mutated!(GivenUpAfterSleep)
+            {
+                *asked = now;
+            }
+        }
+    }
+
     fn set(&mut self, id: TaskId, timer: Timestamp) {
         if let Some(watch) = self.watches.get_mut(&id) {
             self.timers.remove(&(watch.timer, id));
@@ -90,8 +124,8 @@ impl Core {
             State::Queued { .. } => {
                 let first = task.row.attempts == 0 || mutated!(QueueTimeoutOfRetries);
                 let waits = first && !mutated!(QueueTimeoutIgnored);
-                if let Some(due) = wait_ends(task).filter(|_| waits) {
-                    self.overdue.timers.insert((due, id));
+                if let Some(due) = wait_ends(self.calendar, task).filter(|_| waits) {
+                    self.overdue.set_wait(id, Some(due));
                 }
             }
             State::Running { .. } => {
@@ -115,8 +149,8 @@ impl Core {
     pub(crate) fn unwatch(&mut self, id: TaskId) {
         if let Some(watch) = self.overdue.watches.remove(&id) {
             self.overdue.timers.remove(&(watch.timer, id));
-        } else if let Some(due) = self.tasks.get(&id).and_then(wait_ends) {
-            self.overdue.timers.remove(&(due, id));
+        } else {
+            self.overdue.set_wait(id, None);
         }
     }
 
@@ -140,14 +174,7 @@ impl Core {
     /// Ends, stops or notes what has taken too long.
     pub(crate) fn end_overdue(&mut self, now: Timestamp, step: &mut Step) {
         if self.overdue.next().is_some_and(|at| now.since(at) > MISSED) {
-            for watch in self.overdue.watches.values_mut() {
-                watch.active = now;
-                if let Some((_, asked)) = &mut watch.stopping
-                    && !mutated!(GivenUpAfterSleep)
-                {
-                    *asked = now;
-                }
-            }
+            self.overdue.excuse(now);
         }
         while let Some((at, id)) = self.overdue.timers.first().copied() {
             if at > now {
@@ -157,7 +184,25 @@ impl Core {
             if self.overdue.watches.contains_key(&id) {
                 self.look_at(now, id, step);
             } else {
+                self.overdue.waits.remove(&id);
                 self.end_waiting(now, id, step);
+            }
+        }
+    }
+
+    /// The wall clock was set: tasks whose time is still to come by the earlier of both readings wait
+    /// for a worker from then on, or from now when it has come with that.
+    pub(crate) fn rewind_waits(&mut self, now: Timestamp, earlier: Timestamp) {
+        let waits: Vec<TaskId> = self.overdue.waits.keys().copied().collect();
+        for id in waits {
+            let Some(task) = self.tasks.get(&id) else {
+                continue;
+            };
+            let limit = task.row.facts.timing.queue_timeout.unwrap_or_default();
+            let not_before = task.wait().not_before;
+            if not_before > earlier {
+                let begins = self.calendar.steady(not_before).max(now);
+                self.overdue.set_wait(id, Some(begins.plus(limit)));
             }
         }
     }
@@ -292,10 +337,10 @@ fn has_had(time: Duration, left: Duration) -> bool {
 }
 
 /// When a queued task has waited too long. Only the wait for the first attempt has an end.
-fn wait_ends(task: &Task) -> Option<Timestamp> {
+fn wait_ends(calendar: Calendar, task: &Task) -> Option<Timestamp> {
     let limit = task.row.facts.timing.queue_timeout?;
     match &task.row.state {
-        State::Queued { not_before, .. } => Some(not_before.plus(limit)),
+        State::Queued { not_before, .. } => Some(calendar.steady(*not_before).plus(limit)),
         State::Blocked
         | State::Assigned { .. }
         | State::Running { .. }

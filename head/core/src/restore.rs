@@ -63,7 +63,7 @@ impl Core {
             if mutated!(ParkForgottenByStart) {
                 continue;
             }
-            core.accounts.insert(row);
+            core.accounts.restore(row);
         }
         for (mut row, acked) in rows.workers {
             name_accounts(&mut row.info);
@@ -133,7 +133,7 @@ impl Core {
                 row.cancel_requested = false;
             }
             if mutated!(StartedTwiceByRestart) && matches!(row.state, State::Assigned { .. }) {
-                row.state = State::queued(now, row.created_at, &row.facts);
+                row.state = State::queued(self.calendar, now, row.created_at, &row.facts);
             }
             let runs_anyway = row.facts.on_dependency_failure == OnDependencyFailure::Run;
             let open = row.after.iter().copied().filter(|id| {

@@ -206,7 +206,7 @@ impl Core {
             let ended = crate::EndStatus::Cancelled;
             return self.end(now, attempt.task, ended, Some(reason), step);
         }
-        let queued = State::queued(now, task.row.created_at, &task.row.facts);
+        let queued = State::queued(self.calendar, now, task.row.created_at, &task.row.facts);
         self.set_state(now, attempt.task, queued, step);
     }
 }

@@ -13,11 +13,13 @@ use orchestra_types::{Recurrence, ScheduleId, ShellCommand, TaskId, TaskSpec, Ti
 
 use crate::{
     Core, RequestId, Step,
+    calendar::SetBack,
     change::Change,
     input::{NewTask, ScheduleChange},
     message::{Message, Reply, SubmitRefused},
 };
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long a run waits that found the queue full.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,22 @@ pub struct ScheduleRow {
     pub last: Option<TaskId>,
     /// How many runs were made.
     pub runs: u64,
+}
+
+impl ScheduleRow {
+    /// When the next run is due once the wall clock was set back to this. A moment that a person has
+    /// named for the first run stays.
+    fn next_after(&self, wall: Timestamp) -> Timestamp {
+        let period = match self.every {
+            Recurrence::Every(_) if self.runs == 0 => return self.next,
+            Recurrence::Every(every) => every,
+            Recurrence::Daily { .. } => DAY,
+        };
+        if self.next.since(wall) <= period.saturating_mul(2) {
+            return self.next;
+        }
+        self.every.next(self.next, wall)
+    }
 }
 
 /// All schedules.
@@ -177,10 +195,11 @@ impl Core {
         new: NewSchedule,
         step: &mut Step,
     ) -> ScheduleId {
+        let wall = self.calendar.wall(now);
         let by_rule = match new.every {
-            Recurrence::Every(_) => now,
-            Recurrence::Daily { .. } if mutated!(DailyAtOnce) => now,
-            Recurrence::Daily { .. } => new.every.next(now, now),
+            Recurrence::Every(_) => wall,
+            Recurrence::Daily { .. } if mutated!(DailyAtOnce) => wall,
+            Recurrence::Daily { .. } => new.every.next(wall, wall),
         };
         let id = ScheduleId(self.schedules.last_id + 1);
         let row = ScheduleRow {
@@ -245,12 +264,13 @@ impl Core {
 
     /// What would have been due meanwhile is left out.
     fn resume(&mut self, now: Timestamp, id: ScheduleId, step: &mut Step) {
+        let wall = self.wall(now);
         self.change_schedule(id, step, |row| {
             row.paused = false;
-            row.next = if row.next > now || mutated!(PausedRunsAreMade) {
+            row.next = if row.next > wall || mutated!(PausedRunsAreMade) {
                 row.next
             } else {
-                row.every.next(row.next, now)
+                row.every.next(row.next, wall)
             };
         });
         if let Some(row) = self.schedules.rows.get(&id) {
@@ -272,8 +292,9 @@ impl Core {
 
     /// Makes the runs that are due.
     pub(crate) fn run_schedules(&mut self, now: Timestamp, step: &mut Step) {
+        let wall = self.wall(now);
         while let Some((at, id)) = self.schedules.timers.first().copied() {
-            if at > now {
+            if at > wall {
                 return;
             }
             self.schedules.timers.pop_first();
@@ -281,7 +302,30 @@ impl Core {
         }
     }
 
+    /// The wall clock was set back. What it has made by the later clock it does not make again by this
+    /// one, but it does not wait for long until the clock is there again either.
+    pub(crate) fn set_schedules_back(&mut self, back: SetBack, step: &mut Step) {
+        let early = self.schedules.rows.values().filter_map(|row| {
+            let next = row.next_after(back.wall);
+            (next != row.next).then_some((row.id, next))
+        });
+        let early: Vec<(ScheduleId, Timestamp)> = early.collect();
+        let timers = std::mem::take(&mut self.schedules.timers);
+        self.schedules.timers = timers
+            .into_iter()
+            .map(|(at, id)| match self.schedules.rows.get(&id) {
+                Some(row) if row.next == at => (row.next_after(back.wall), id),
+                // A run that found the queue full, or waited for another one.
+                Some(_) | None => (back.shift(at), id),
+            })
+            .collect();
+        for (id, next) in early {
+            self.change_schedule(id, step, |row| row.next = next);
+        }
+    }
+
     fn run_schedule(&mut self, now: Timestamp, id: ScheduleId, step: &mut Step) {
+        let wall = self.wall(now);
         let Some(row) = self.schedules.rows.get(&id) else {
             return;
         };
@@ -293,7 +337,7 @@ impl Core {
             return;
         }
         if self.counts.open() >= self.config.queue_max {
-            let later = now.plus(QUEUE_FULL_PAUSE);
+            let later = wall.plus(QUEUE_FULL_PAUSE);
             if !mutated!(FullQueueEndsRuns) {
                 self.schedules.timers.insert((later, id));
             }
@@ -315,7 +359,7 @@ impl Core {
             row.next = if mutated!(MissedRunsAreMade) {
                 row.every.next(row.next, row.next)
             } else {
-                row.every.next(row.next, now)
+                row.every.next(row.next, wall)
             };
         });
         if mutated!(RunNotNoted) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use orchestra_types::{AttemptId, Failure, TaskId, TaskStatus, Timestamp, WorkerId};
 
 use crate::{
-    Core, Step,
+    Calendar, Core, Step,
     change::Change,
     message::Message,
     queue::{Place, Wait},
@@ -97,10 +97,10 @@ impl Task {
     }
 
     /// How it waited before it was given to a worker that has not begun it.
-    pub fn waited(&self) -> Wait {
+    pub fn waited(&self, calendar: Calendar) -> Wait {
         let start_at = self.row.facts.timing.start_at.unwrap_or_default();
         Wait {
-            since: self.row.created_at.max(start_at),
+            since: self.row.created_at.max(calendar.steady(start_at)),
             ..self.wait()
         }
     }
@@ -204,7 +204,7 @@ impl Core {
         }
         self.tasks.count(id, status);
         if status.is_ended() {
-            self.schedules.on_end(now, id);
+            self.schedules.on_end(self.calendar.wall(now), id);
         }
         self.watch(now, id);
     }
@@ -216,7 +216,13 @@ impl Core {
             self.parks_moved = true;
         }
         let avoids = task.row.last.as_ref().and_then(|last| last.avoids.as_ref());
-        let place = (self.queue).add(now, id, &task.row.facts, task.wait(), avoids);
+        let place = (self.queue).add(
+            self.calendar.wall(now),
+            id,
+            &task.row.facts,
+            task.wait(),
+            avoids,
+        );
         if let Some(task) = self.tasks.get_mut(&id) {
             task.place = place;
         }

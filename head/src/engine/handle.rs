@@ -92,6 +92,12 @@ impl Handle {
         self.clock.now()
     }
 
+    /// What the wall clock shows.
+    #[must_use]
+    pub fn wall_now(&self) -> Timestamp {
+        self.clock.wall_now()
+    }
+
     /// Submits tasks. The answer comes when they are durable.
     pub async fn submit(&self, key: String, tasks: Vec<NewTask>) -> Result<Reply, AskError> {
         self.ask(Ask::Submit { key, tasks }).await

@@ -93,7 +93,7 @@ pub fn start(
     let (changes, _) = broadcast::channel(CHANGES_BOUND);
     let delivery = delivery::Delivery::new(changes.clone(), closes, forgotten);
     let observer = observer::Observer::new(metrics);
-    let state = thread::State::new(core, store, clock, inbox, delivery, observer);
+    let state = thread::State::new(core, store, clock.clone(), inbox, delivery, observer);
     let (end, ended) = oneshot::channel();
     let body = move || thread::run(state, step, &runtime, end);
     let builder = std::thread::Builder::new().name("engine".to_owned());

@@ -52,7 +52,7 @@ impl Observer {
     fn change(&mut self, change: &Change, core: &Core) {
         match change {
             Change::Spec { spec, .. } => self.metrics.task_submitted(spec.priority),
-            Change::Task(row) => self.task(row),
+            Change::Task(row) => self.task(row, core),
             Change::Attempt(row) => self.attempt(row, core),
             Change::Outcome(row) => self.outcome(row, core),
             Change::ForgetTask { id, .. } => {
@@ -72,10 +72,11 @@ impl Observer {
         }
     }
 
-    fn task(&mut self, row: &TaskRow) {
+    fn task(&mut self, row: &TaskRow, core: &Core) {
         match &row.state {
             State::Queued { since, not_before } => {
-                self.runnable.insert(row.id, *since.max(not_before));
+                let not_before = core.calendar().steady(*not_before);
+                self.runnable.insert(row.id, not_before.max(*since));
             }
             // An assigned task is taken out when its attempt is counted.
             State::Assigned { .. } => {}

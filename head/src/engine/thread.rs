@@ -7,7 +7,7 @@ use std::{
 };
 
 use orchestra_core::{Change, Core, Input, Message, RequestId, Step};
-use orchestra_types::Timestamp;
+use orchestra_types::{Timestamp, time::write_duration};
 use tokio::{
     runtime::Handle as Runtime,
     sync::{
@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     Clock, Failed,
+    clock::Look,
     command::{Ask, Command, Query, View},
     delivery::Delivery,
     observer::Observer,
@@ -35,6 +36,9 @@ const TURN_COMMANDS_MAX: usize = 1024;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Inputs that wait for room. With more, everything waits, and the workers feel it.
 const HELD_MAX: usize = 64 * 1024;
+/// Until the clocks are looked at again while a deadline is waited for: the wall clock may be set
+/// meanwhile, and the timers do not count the time in which the machine is suspended.
+const CLOCKS_EVERY: Duration = Duration::from_secs(30);
 /// Until the store is asked again what there is to do, while the disk works for it.
 const SOON: Duration = Duration::from_millis(20);
 
@@ -42,6 +46,8 @@ pub(super) struct State {
     core: Core,
     store: Store,
     clock: Clock,
+    /// When the clocks were looked at last.
+    looked: Look,
     /// The time of the latest input: it never goes back.
     now: Timestamp,
     inbox: mpsc::Receiver<Command>,
@@ -53,6 +59,8 @@ pub(super) struct State {
     /// What waits for room on the disk: nobody hears that it is done before it is.
     held: VecDeque<Command>,
     memory: memory::Keeper,
+    /// What the core is to hear of the clocks.
+    clock_inputs: Vec<Input>,
 }
 
 /// What one turn of the loop gathers before its commit.
@@ -97,6 +105,7 @@ impl State {
             store,
             now: clock.now(),
             clock,
+            looked: Look::now(),
             inbox,
             delivery,
             observer,
@@ -104,6 +113,7 @@ impl State {
             running: true,
             held: VecDeque::new(),
             memory: memory::Keeper::new(),
+            clock_inputs: Vec::new(),
         }
     }
 
@@ -136,9 +146,11 @@ impl State {
             self.take_waiting(&mut commands);
             let deadline = self.core.next_deadline();
             let rest = deadline.map(|at| at.since(self.clock.now()));
-            if !commands.is_empty() || rest == Some(Duration::ZERO) {
+            let moved = self.look_at_clocks();
+            if !commands.is_empty() || rest == Some(Duration::ZERO) || moved {
                 break;
             }
+            let rest = rest.map(|rest| rest.min(CLOCKS_EVERY));
             let rest = match self.held.is_empty() {
                 true => rest,
                 false => Some(rest.map_or(LOOK_EVERY, |rest| rest.min(LOOK_EVERY))),
@@ -192,6 +204,9 @@ impl State {
 
     fn decide(&mut self, commands: Vec<Command>) -> Turn {
         let mut turn = Turn::default();
+        for input in std::mem::take(&mut self.clock_inputs) {
+            self.handle(self.clock.now(), input, &mut turn);
+        }
         if commands.is_empty() {
             self.handle(self.clock.now(), Input::Tick, &mut turn);
         }
@@ -203,6 +218,29 @@ impl State {
             }
         }
         turn
+    }
+
+    /// Whether the core has to hear of the clocks before anything else.
+    fn look_at_clocks(&mut self) -> bool {
+        let look = Look::now();
+        let earlier = std::mem::replace(&mut self.looked, look);
+        if look.has_slept_since(&earlier) {
+            tracing::info!("the machine was suspended");
+            self.clock_inputs.push(Input::Resumed);
+        }
+        if let Some((was, ahead_ms)) = self.clock.was_set(&look) {
+            let (by, way) = match ahead_ms.checked_sub(was) {
+                Some(by) if by < 0 => (by.unsigned_abs(), "back"),
+                by => (by.unwrap_or(i64::MAX).unsigned_abs(), "forward"),
+            };
+            let by = write_duration(Duration::from_secs((by + 500) / 1000));
+            tracing::warn!(
+                "the wall clock was set {way} by {by}: times to start at, schedules and days of \
+                 budgets follow it; timeouts and leases do not"
+            );
+            self.clock_inputs.push(Input::ClockSet { ahead_ms });
+        }
+        !self.clock_inputs.is_empty()
     }
 
     fn take(&mut self, command: Command, turn: &mut Turn) {

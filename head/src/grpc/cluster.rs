@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use orchestra_core::{AgentState, AgentView, Availability, Link, Reply, State, WorkerView};
+use orchestra_core::{
+    AgentState, AgentView, Availability, Calendar, Link, Reply, State, WorkerView,
+};
 use orchestra_proto::{Refused, convert, v1};
 use orchestra_types::{
     AttemptId, Priority, TaskStatus, Timestamp, WorkerId, limits, runner::WorkerInfo,
@@ -63,7 +65,8 @@ pub(super) async fn workers(services: &Services) -> Result<v1::ListWorkersRespon
     let addresses = services.addresses.snapshot();
     let read = services.engine.read(move |view| {
         let workers = view.core.workers();
-        Ok(workers.map(|w| worker(&w, &addresses)).collect())
+        let calendar = view.core.calendar();
+        Ok(workers.map(|w| worker(&w, calendar, &addresses)).collect())
     });
     let mut workers: Vec<v1::Worker> = read.await.map_err(status::read)?;
     for worker in &mut workers {
@@ -75,7 +78,11 @@ pub(super) async fn workers(services: &Services) -> Result<v1::ListWorkersRespon
     Ok(v1::ListWorkersResponse { workers })
 }
 
-fn worker(view: &WorkerView<'_>, addresses: &BTreeMap<WorkerId, SocketAddr>) -> v1::Worker {
+fn worker(
+    view: &WorkerView<'_>,
+    calendar: Calendar,
+    addresses: &BTreeMap<WorkerId, SocketAddr>,
+) -> v1::Worker {
     let state = match view.link {
         Link::Connected(_) => "connected",
         Link::Disconnected => "disconnected",
@@ -85,7 +92,7 @@ fn worker(view: &WorkerView<'_>, addresses: &BTreeMap<WorkerId, SocketAddr>) -> 
     v1::Worker {
         info: Some(view.info.clone().into()),
         state: state.to_owned(),
-        last_seen_ms: view.last_seen.0,
+        last_seen_ms: calendar.wall(view.last_seen).0,
         joined_at_ms: view.joined_at.0,
         attempts: view.attempts.iter().map(|id| (*id).into()).collect(),
         address: address.map(ToString::to_string).unwrap_or_default(),

@@ -22,7 +22,7 @@ pub(super) async fn create_token(
         ms => Duration::from_millis(ms).min(limits::TOKEN_TTL_MAX),
     };
     let (security, head) = (services.security.clone(), services.about.advertise.clone());
-    let now = services.engine.now();
+    let now = services.engine.wall_now();
     // The book of tokens is written to disk.
     let made = tokio::task::spawn_blocking(move || security.create_token(&head, ttl, now)).await;
     let made = made.map_err(|_| status::internal("failed to make a token"))?;
@@ -45,7 +45,7 @@ pub(super) async fn revoke_worker(
         find_worker(services, &id).await?;
     }
     let (security, worker) = (services.security.clone(), id.clone());
-    let now = services.engine.now();
+    let now = services.engine.wall_now();
     change(move || security.revoke_worker(&worker, now)).await?;
     tracing::info!(worker = %id, "worker revoked");
     Ok(v1::RevokeWorkerResponse {})
@@ -61,7 +61,7 @@ pub(super) async fn rotate(
         Identity::Worker(_) | Identity::Head => return Err(status::internal("not an admin")),
     };
     let dir = StateDir::new(services.about.state_dir.clone()).client();
-    let (security, now) = (services.security.clone(), services.engine.now());
+    let (security, now) = (services.security.clone(), services.engine.wall_now());
     change(move || security.rotate_admins(&dir, &name, now).map(drop)).await?;
     tracing::info!("administrators have new credentials; the earlier ones are refused");
     Ok(v1::RotateCredentialsResponse {})

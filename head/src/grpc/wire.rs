@@ -1,6 +1,6 @@
 //! What the engine knows, as wire.
 
-use orchestra_core::{AttemptRow, OutcomeRow, State, TaskView};
+use orchestra_core::{AttemptRow, Calendar, OutcomeRow, State, TaskView};
 use orchestra_proto::{convert, v1};
 use orchestra_types::{
     ApplyResult, AttemptId, Exit, Failure, Outcome, TaskId, TaskSpec, Timestamp, Usage, limits,
@@ -25,7 +25,7 @@ pub(super) fn task(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
         Some((_, outcome)) => earlier::below(view, &spec, &outcome.built_on)?,
         None => Vec::new(),
     };
-    let mut task = with_spec(&found, spec);
+    let mut task = with_spec(view.core.calendar(), &found, spec);
     task.earlier = earlier.into_iter().map(Into::into).collect();
     task.attempts = attempts;
     if let Some((budget, spent)) = view.core.budget(id) {
@@ -44,7 +44,7 @@ pub(super) fn summary(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
     spec.context_files.clear();
     spec.set_up = None;
     spec.command = None;
-    Ok(Some(with_spec(&found, spec)))
+    Ok(Some(with_spec(view.core.calendar(), &found, spec)))
 }
 
 /// Several tasks for a list; unknown ones are left out.
@@ -56,7 +56,7 @@ pub(super) fn summaries(
     found.filter_map(Result::transpose).collect()
 }
 
-fn with_spec(view: &TaskView<'_>, mut spec: TaskSpec) -> v1::Task {
+fn with_spec(calendar: Calendar, view: &TaskView<'_>, mut spec: TaskSpec) -> v1::Task {
     let row = view.row;
     // As it was submitted, but for what may be changed since.
     spec.priority = row.facts.priority;
@@ -78,8 +78,8 @@ fn with_spec(view: &TaskView<'_>, mut spec: TaskSpec) -> v1::Task {
         cancel_requested: row.cancel_requested,
         apply: apply.to_owned(),
         apply_message,
-        silent_since_ms: view.silent_since.map(|at| at.0),
-        not_before_ms: not_before(&row.state, row.created_at),
+        silent_since_ms: view.silent_since.map(|at| calendar.wall(at).0),
+        not_before_ms: not_before(calendar, &row.state, row.created_at),
         budget: None,
         spent: None,
         earlier: Vec::new(),
@@ -98,9 +98,11 @@ fn finished_at(state: &State) -> Option<Timestamp> {
 }
 
 /// Only a retry waits for a time.
-fn not_before(state: &State, created_at: Timestamp) -> Option<u64> {
+fn not_before(calendar: Calendar, state: &State, created_at: Timestamp) -> Option<u64> {
     match state {
-        State::Queued { not_before, .. } if *not_before > created_at => Some(not_before.0),
+        State::Queued { not_before, .. } if calendar.steady(*not_before) > created_at => {
+            Some(not_before.0)
+        }
         State::Blocked
         | State::Queued { .. }
         | State::Assigned { .. }

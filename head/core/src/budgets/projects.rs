@@ -90,17 +90,18 @@ impl Budgets {
     /// The day of a start. A clock that was set back over midnight begins no day anew; one that
     /// was days ahead is not believed.
     pub fn begin_at_start(&mut self, now: Timestamp, rows: &[ProjectRow]) {
-        self.begin_day(now);
+        self.begin_day(now, now);
         let next = self.day + 1;
         if rows.iter().any(|row| row.day == next) && !mutated!(DayAgain) {
             self.day = next;
         }
     }
 
-    /// A new day; whether it is one.
-    pub fn begin_day(&mut self, now: Timestamp) -> bool {
-        let today = now.0 / DAY_MS;
-        if today <= self.day {
+    /// A new day by the wall clock; whether it is one. A clock that was set back over midnight begins
+    /// no day anew; one that was days ahead was not right.
+    pub fn begin_day(&mut self, now: Timestamp, wall: Timestamp) -> bool {
+        let today = wall.0 / DAY_MS;
+        if today == self.day || today.saturating_add(1) == self.day {
             return false;
         }
         self.day = today;

@@ -75,7 +75,7 @@ impl Core {
         );
         if asked && waits {
             task.row.cancel_requested = false;
-            let state = State::queued(now, now, &task.row.facts);
+            let state = State::queued(self.calendar, now, now, &task.row.facts);
             self.set_state(now, id, state, step);
         }
     }

@@ -48,14 +48,15 @@ impl Budgets {
         known.cost_microusd = known.cost_microusd.max(reading.cost_microusd);
     }
 
-    /// When something is to be done although nothing happens.
-    pub fn next_due(&self) -> Option<Timestamp> {
-        let over = self
-            .running()
-            .filter_map(|(_, l)| l.time_is_over_at())
-            .min();
-        let midnight = (self.until_midnight > 0).then(|| self.midnight());
-        [over, midnight].into_iter().flatten().min()
+    /// When the time of what runs is used up.
+    pub fn next_over(&self) -> Option<Timestamp> {
+        let running = self.running();
+        running.filter_map(|(_, l)| l.time_is_over_at()).min()
+    }
+
+    /// When something that waits for the next day may go on, by the wall clock.
+    pub fn next_midnight(&self) -> Option<Timestamp> {
+        (self.until_midnight > 0).then(|| self.midnight())
     }
 }
 
@@ -211,7 +212,7 @@ impl Core {
     /// The first input of a day counts for that day already: use that it reports, a raise that it
     /// asks for.
     pub(crate) fn begin_day(&mut self, now: Timestamp, step: &mut Step) {
-        if self.budgets.begin_day(now) {
+        if self.budgets.begin_day(now, self.calendar.wall(now)) {
             self.release_held(now, step);
         }
     }

@@ -3,6 +3,7 @@
 mod accounts;
 mod bench;
 mod budgets;
+mod clock;
 mod cordon;
 mod days;
 mod dependants;
