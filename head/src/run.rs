@@ -30,7 +30,7 @@ use crate::{
     engine::{self, Clock, Engine},
     events::{self, Events},
     grpc::{self, About, Addresses, Interims, Services, Sessions, Twins, Watches},
-    keeping::{FORGOTTEN_BOUND, Keeper},
+    keeping::{self, FORGOTTEN_BOUND, Keeper},
     listen,
     lock::Lock,
     metrics::{self, Metrics},
@@ -206,6 +206,7 @@ impl Head<'_> {
         let (forgotten_sender, forgotten) = mpsc::channel(FORGOTTEN_BOUND);
         let engine = self.start_engine(&disk, blobs.clone(), closes_sender, forgotten_sender);
         let engine = engine.await?;
+        keeping::warn_of_doubt(engine.doubt, events.doubt());
         let context_dir = head_dir.join("context");
         let context = context::Store::new(&context_dir, &self.config.context, machine.clone());
         let context = Arc::new(context);

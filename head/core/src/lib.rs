@@ -26,6 +26,7 @@ mod cordon;
 mod core;
 mod dependants;
 mod dispatch;
+mod doubt;
 mod elsewhere;
 mod facts;
 mod free;
@@ -65,6 +66,7 @@ pub use crate::{
     change::Change,
     config::{Config, Price, Retention},
     core::{Core, Step},
+    doubt::{Doubt, doubt},
     facts::FactsPool,
     input::{Held, Input, Meter, NewTask, Report, ReportBody, ScheduleChange},
     message::{

@@ -10,6 +10,7 @@ use orchestra_types::{OnDependencyFailure, ScheduleId, TaskId, Timestamp, Worker
 use crate::{
     Config, Core, Step,
     accounts::name_accounts,
+    doubt,
     row::{AccountRow, KeyRow, LedgerRow, ProjectRow, State, TaskRow, WorkerRow},
     schedule::ScheduleRow,
     task::Waits,
@@ -52,6 +53,7 @@ impl Core {
     /// put in place again.
     pub fn restore(config: Config, now: Timestamp, rows: Rows) -> (Self, Step) {
         let mut core = Self::new(config);
+        core.finished.doubt = doubt(rows.newest(), now);
         core.budgets.begin_at_start(now, &rows.projects);
         for row in &rows.ledgers {
             core.budgets.insert_task(row);

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use orchestra_types::{TaskId, TaskSpec, Timestamp};
 
 use crate::{
-    Core, Retention, Step,
+    Core, Doubt, Retention, Step,
     change::Change,
     message::Message,
     row::{KeyRow, State, TaskRow},
@@ -38,6 +38,8 @@ pub(crate) struct Finished {
     empty: BTreeSet<(Timestamp, TaskId)>,
     /// Nothing is forgotten before this moment.
     not_before: Timestamp,
+    /// The clock of the start is not believed: until then nothing is forgotten for its age.
+    pub doubt: Option<Doubt>,
 }
 
 impl Finished {
@@ -128,7 +130,13 @@ impl Finished {
         } else {
             keep.finished_for
         };
-        Some(at.plus(after).max(self.not_before))
+        Some(self.by_age(at.plus(after)))
+    }
+
+    /// When what is old enough at `due` goes.
+    fn by_age(&self, due: Timestamp) -> Timestamp {
+        let doubted = self.doubt.map_or(Timestamp(0), |doubt| doubt.until);
+        due.max(self.not_before).max(doubted)
     }
 }
 
@@ -152,12 +160,19 @@ impl Core {
         [task, key].into_iter().flatten().min()
     }
 
+    /// Why nothing is forgotten for its age, since the start.
+    #[must_use]
+    pub fn doubt(&self) -> Option<Doubt> {
+        self.finished.doubt
+    }
+
     /// The tasks that would be forgotten at `now` if everything due went at once, oldest end
     /// first. What is still needed is passed over.
     pub fn forgettable(&self, now: Timestamp) -> impl Iterator<Item = TaskId> {
         let keep = self.config.retention;
         let finished = &self.finished;
         let count = (finished.by_end.len() + finished.pinned.len()) as u64;
+        let doubted = finished.doubt.map_or(Timestamp(0), |doubt| doubt.until);
         let surplus = usize::try_from(count.saturating_sub(keep.finished_max));
         let surplus = surplus.unwrap_or(usize::MAX);
         let free = finished
@@ -165,7 +180,7 @@ impl Core {
             .iter()
             .filter(|(_, id)| !self.is_needed(*id));
         let due = free.enumerate().take_while(move |(place, (at, _))| {
-            *place < surplus || at.plus(keep.finished_for) <= now
+            *place < surplus || (at.plus(keep.finished_for) <= now && doubted <= now)
         });
         due.map(|(_, (_, id))| *id)
     }
@@ -266,7 +281,7 @@ impl Core {
         } else {
             keep
         });
-        Some((due.max(self.finished.not_before), *first))
+        Some((self.finished.by_age(due), *first))
     }
 
     fn forget_key(&mut self, first: TaskId, step: &mut Step) {

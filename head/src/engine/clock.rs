@@ -63,6 +63,14 @@ impl Clock {
         Self::start_at(&Look::now())
     }
 
+    /// A clock that was so far ahead of the machine's when it was started.
+    #[cfg(test)]
+    pub fn starting_ahead(by: Duration) -> Self {
+        let mut look = Look::now();
+        look.wall = look.wall.plus(by);
+        Self::start_at(&look)
+    }
+
     pub(super) fn start_at(look: &Look) -> Self {
         Self {
             wall: look.wall,

@@ -21,7 +21,7 @@ mod tests;
 
 use std::{sync::Arc, thread::JoinHandle};
 
-use orchestra_core::Core;
+use orchestra_core::{Core, Doubt};
 use orchestra_types::{AttemptId, TaskStatus};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -69,6 +69,8 @@ pub struct Close {
 pub struct Engine {
     /// For everybody.
     pub handle: Handle,
+    /// Why nothing is forgotten for its age, since the start.
+    pub doubt: Option<Doubt>,
     ended: oneshot::Receiver<Result<(), Failed>>,
     thread: JoinHandle<()>,
 }
@@ -85,10 +87,31 @@ pub fn start(
     metrics: Arc<Metrics>,
     runtime: tokio::runtime::Handle,
 ) -> Result<Engine, Failed> {
-    let clock = Clock::start();
+    start_by(
+        Clock::start(),
+        store,
+        config,
+        closes,
+        forgotten,
+        metrics,
+        runtime,
+    )
+}
+
+/// The same by another clock than the machine's, for tests.
+pub(crate) fn start_by(
+    clock: Clock,
+    store: Store,
+    config: orchestra_core::Config,
+    closes: mpsc::Sender<Close>,
+    forgotten: mpsc::Sender<AttemptId>,
+    metrics: Arc<Metrics>,
+    runtime: tokio::runtime::Handle,
+) -> Result<Engine, Failed> {
     let disk = store.disk();
     let rows = store.load()?;
     let (core, step) = Core::restore(config, clock.now(), rows);
+    let doubt = core.doubt();
     let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
     let (changes, _) = broadcast::channel(CHANGES_BOUND);
     let delivery = delivery::Delivery::new(changes.clone(), closes, forgotten);
@@ -100,6 +123,7 @@ pub fn start(
     let thread = builder.spawn(body).map_err(Failed::Thread)?;
     Ok(Engine {
         handle: Handle::new(commands, changes, clock, disk),
+        doubt,
         ended,
         thread,
     })

@@ -75,6 +75,16 @@ pub(super) struct Inner {
     pub forgotten: BTreeSet<TaskId>,
 }
 
+impl Catalog {
+    /// When the newest event came.
+    pub fn newest(&self) -> Option<Timestamp> {
+        let inner = self.read();
+        let sealed = inner.sealed.values().map(|sealed| sealed.summary.newest);
+        let open = (inner.open.frames > 0).then_some(inner.open.newest);
+        sealed.chain(open).max()
+    }
+}
+
 impl Open {
     pub fn new(name: Name, bytes: u32) -> Self {
         Self {

@@ -33,6 +33,7 @@ use std::{
 
 use bytes::Bytes;
 use orchestra_config::durable;
+use orchestra_core::Doubt;
 use orchestra_types::AttemptId;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -41,6 +42,8 @@ pub use check::{Checked, Reached, check};
 pub use orchestra_types::event::{Gap, GapReason};
 pub use reader::Reader;
 pub use retention::Limits;
+
+use crate::engine::Clock;
 
 /// Appends that may wait. Above it, the workers' streams wait.
 const COMMANDS_BOUND: usize = 256;
@@ -113,6 +116,7 @@ struct Newest {
 pub struct Events {
     commands: mpsc::Sender<Command>,
     catalog: Arc<catalog::Catalog>,
+    doubt: Option<Doubt>,
 }
 
 /// The thread that owns the files, as its own owner sees it.
@@ -151,12 +155,17 @@ impl Events {
     /// Starts the owner of the segments below `root`. It ends when the last `Events` is dropped, or
     /// at the first error: what could not be made durable is never acknowledged.
     pub fn start(root: &Path, limits: Limits) -> Result<(Self, Owner), Error> {
+        Self::start_by(root, limits, Clock::start())
+    }
+
+    fn start_by(root: &Path, limits: Limits, clock: Clock) -> Result<(Self, Owner), Error> {
         let failed = |source| io_error("prepare", root, source);
         durable::create_private_dir(root).map_err(failed)?;
         let (catalog, writer) = recover::open(root)?;
         let catalog = Arc::new(catalog);
         let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
-        let files = owner::Files::new(Arc::clone(&catalog), writer, limits);
+        let files = owner::Files::new(Arc::clone(&catalog), writer, limits, clock);
+        let doubt = files.doubt;
         let (end, ended) = oneshot::channel();
         let body = move || {
             let result = owner::run(files, inbox);
@@ -165,7 +174,18 @@ impl Events {
         };
         let builder = std::thread::Builder::new().name("events".to_owned());
         builder.spawn(body).map_err(failed)?;
-        Ok((Self { commands, catalog }, Owner { ended }))
+        let events = Self {
+            commands,
+            catalog,
+            doubt,
+        };
+        Ok((events, Owner { ended }))
+    }
+
+    /// Why nothing is dropped for its age, since the start.
+    #[must_use]
+    pub fn doubt(&self) -> Option<Doubt> {
+        self.doubt
     }
 
     /// Appends events of one attempt that follow each other, the first with the number `first`.

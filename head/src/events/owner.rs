@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use orchestra_core::{Doubt, doubt};
 use orchestra_types::{AttemptId, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -40,6 +41,8 @@ pub(super) struct Files {
     pub(super) attempts: BTreeMap<AttemptId, Attempt>,
     pub(super) clock: Clock,
     pub(super) limits: Limits,
+    /// The clock of the start is not believed.
+    pub(super) doubt: Option<Doubt>,
     /// Segments that may have become half dead.
     pub(super) suspects: BTreeSet<u64>,
     turn: u64,
@@ -95,14 +98,15 @@ pub(super) fn run(mut files: Files, mut inbox: mpsc::Receiver<Command>) -> Resul
 }
 
 impl Files {
-    pub fn new(catalog: Arc<Catalog>, writer: Writer, limits: Limits) -> Self {
+    pub fn new(catalog: Arc<Catalog>, writer: Writer, limits: Limits, clock: Clock) -> Self {
         Self {
             limits,
+            doubt: doubt(catalog.newest(), clock.now()),
             suspects: BTreeSet::new(),
             catalog,
             writer,
             attempts: BTreeMap::new(),
-            clock: Clock::start(),
+            clock,
             turn: 0,
             buffer: Vec::new(),
         }

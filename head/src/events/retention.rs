@@ -10,7 +10,7 @@ use orchestra_config::{
     EventsConfig,
     durable::{self, Access},
 };
-use orchestra_types::{AttemptId, TaskId};
+use orchestra_types::{AttemptId, TaskId, Timestamp};
 
 use super::{
     Error, Gap, GapReason,
@@ -59,10 +59,9 @@ impl Files {
         if self.catalog.is_held() {
             return Ok(()); // The next full segment or hour makes up for it.
         }
-        let now = self.clock.now();
         let is_old = {
             let open = &self.catalog.read().open;
-            open.frames > 0 && now.since(open.newest) > self.limits.max_age
+            open.frames > 0 && self.is_old(open.newest)
         };
         if is_old {
             self.roll()?;
@@ -75,13 +74,19 @@ impl Files {
         Ok(())
     }
 
+    /// Whether what came then goes for its age, by a clock that is believed.
+    fn is_old(&self, at: Timestamp) -> bool {
+        let now = self.clock.now();
+        let doubted = self.doubt.is_some_and(|doubt| now < doubt.until);
+        now.since(at) > self.limits.max_age && !doubted
+    }
+
     fn one_too_many(&self) -> Option<(Arc<Sealed>, GapReason)> {
         let inner = self.catalog.read();
         let oldest = Arc::clone(inner.sealed.values().next()?);
         let sealed = inner.sealed.values().map(|s| u64::from(s.summary.bytes));
         let total = sealed.sum::<u64>() + u64::from(inner.open.bytes);
-        let age = self.clock.now().since(oldest.summary.newest);
-        if age > self.limits.max_age {
+        if self.is_old(oldest.summary.newest) {
             Some((oldest, GapReason::Age))
         } else if total > self.limits.max_bytes {
             Some((oldest, GapReason::Total))

@@ -9,7 +9,7 @@ use super::{
     segment::{self, Durable, Name},
 };
 
-use crate::progress::Progress;
+use crate::{engine::Clock, progress::Progress};
 
 /// Bytes of a seal.
 const SEAL: usize = FRAME_BYTES_MIN as usize;
@@ -494,6 +494,44 @@ async fn what_is_too_old_is_dropped_when_it_is_looked_at() {
     };
     assert_eq!(all_of(&log, ATTEMPT, 0).await, [Err(gap)]);
     assert_eq!(append(&log, ATTEMPT, 6..=6).await, 6);
+    stop(log, owner).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_weeks_ahead_at_a_start_drops_nothing_for_its_age() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, owner) = start(&dir);
+    assert_eq!(log.doubt(), None);
+    append(&log, ATTEMPT, 1..=5).await;
+    stop(log, owner).await;
+    let ahead = |limits| {
+        let clock = Clock::starting_ahead(std::time::Duration::from_secs(40 * 24 * 3600));
+        Events::start_by(dir.path(), limits, clock).unwrap()
+    };
+    let (log, owner) = ahead(Limits::default());
+    assert_eq!(
+        log.doubt().map(|doubt| doubt.ahead.as_secs() / (24 * 3600)),
+        Some(40)
+    );
+    log.keep_limits().await.unwrap();
+    assert_eq!(all_of(&log, ATTEMPT, 0).await, numbers(1..=5));
+    stop(log, owner).await;
+    let (log, owner) = ahead(Limits {
+        max_bytes: 1,
+        ..Limits::default()
+    });
+    append_many(&log, OTHER, 1..=12_000).await;
+    let dropped = all_of(&log, ATTEMPT, 0).await;
+    assert!(
+        matches!(
+            dropped[..],
+            [Err(Gap {
+                why: GapReason::Total,
+                ..
+            })]
+        ),
+        "how much there may be holds all the same: {dropped:?}"
+    );
     stop(log, owner).await;
 }
 

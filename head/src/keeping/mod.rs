@@ -4,6 +4,7 @@
 //! The core decides which tasks are forgotten. What a forgotten task leaves is removed here, at
 //! once where it is known, and else by the next look at everything (see `sweep`).
 
+mod doubt;
 mod sweep;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::{
     shutdown::Stop,
 };
 
+pub use doubt::warn as warn_of_doubt;
 pub use sweep::Mode;
 
 /// Forgotten tasks that may wait; the sweep finds those for which there is no room.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::{Keeper, Mode};
 use crate::{
     blobs::Blobs,
-    engine::{self, Engine},
+    engine::{self, Clock, Engine},
     events::{Events, Limits, Owner},
     metrics::Metrics,
     store::Store,
@@ -30,13 +30,17 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::begin(tempfile::tempdir().unwrap(), Clock::start())
+    }
+
+    fn begin(dir: tempfile::TempDir, clock: Clock) -> Self {
         let blobs = Blobs::open(&dir.path().join("blobs")).unwrap();
         let store = Store::open(&dir.path().join("db"), blobs.clone()).unwrap();
         let metrics = Metrics::new(&opentelemetry::global::meter("test"), dir.path().join("db"));
         let metrics = Arc::new(metrics);
         let (events, owner) = Events::start(&dir.path().join("events"), Limits::default()).unwrap();
-        let engine = engine::start(
+        let engine = engine::start_by(
+            clock,
             store,
             orchestra_core::Config::default(),
             mpsc::channel(4).0,
@@ -68,12 +72,17 @@ impl World {
         digest
     }
 
-    async fn end(mut self) {
+    async fn end(self) {
+        drop(self.stop().await);
+    }
+
+    async fn stop(mut self) -> tempfile::TempDir {
         self.engine.handle.stop().await.unwrap();
         self.engine.ended().await.unwrap();
         drop(self.keeper);
         self.events.ended().await.unwrap();
-        drop(self.dir);
+        self.engine.join().unwrap();
+        self.dir
     }
 }
 
@@ -178,6 +187,33 @@ async fn events_of_tasks_that_are_gone_go() {
     let left = events.stored().unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].task, TaskId(1));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_weeks_ahead_at_a_start_forgets_no_finished_task() {
+    let world = World::new();
+    let file = world.old("used");
+    let engine = &world.engine.handle;
+    engine
+        .submit("k".to_owned(), vec![task(file)])
+        .await
+        .unwrap();
+    engine.cancel(TaskId(1)).await.unwrap();
+    assert_eq!(world.engine.doubt, None);
+    let dir = world.stop().await;
+
+    let world = World::begin(dir, Clock::starting_ahead(40 * DAY));
+    let doubt = world.engine.doubt.expect("it is 40 days ahead");
+    assert_eq!(doubt.ahead.as_secs() / DAY.as_secs(), 40);
+    let engine = &world.engine.handle;
+    // What is due is forgotten with each input.
+    engine
+        .submit("l".to_owned(), vec![task(file)])
+        .await
+        .unwrap();
+    let known = engine.read(|view| Ok(view.core.task(TaskId(1)).is_some()));
+    assert!(known.await.unwrap(), "its time seems to be over");
     world.end().await;
 }
 

@@ -56,6 +56,35 @@ fn keys_forgotten(step: &Step) -> Vec<&str> {
 }
 
 #[test]
+fn a_clock_that_is_weeks_ahead_at_a_start_forgets_nothing_for_its_age_on_the_first_day() {
+    let mut bench = bench(Retention::default());
+    let _ = ended(&mut bench, task(), None);
+    let _ = bench.add(task());
+    let rows = super::bench::rows(&bench.kept);
+    bench.now = bench.now.plus(40 * DAY);
+    let now = bench.now;
+    let _ = bench.restart();
+    assert_eq!(bench.core.doubt().map(|doubt| doubt.ahead), Some(40 * DAY));
+    assert_eq!(bench.core.forgettable(bench.now).count(), 0);
+    let step = bench.later(DAY - Duration::from_secs(1));
+    assert_eq!(forgotten(&step), []);
+    assert_eq!(forgotten(&bench.later(Duration::from_secs(1))), [TaskId(1)]);
+    let mut few = Bench::with(Config::default());
+    let config = Config {
+        retention: Retention {
+            finished_max: 0,
+            ..Retention::default()
+        },
+        ..Config::default()
+    };
+    (few.core, _) = crate::Core::restore(config, now, rows);
+    few.now = now;
+    assert!(few.core.doubt().is_some());
+    let step = few.give(Input::Tick);
+    assert_eq!(forgotten(&step).len(), 1, "how many there may be holds");
+}
+
+#[test]
 fn a_finished_task_is_forgotten_when_its_time_is_over_with_all_of_its_rows() {
     let mut bench = bench(Retention {
         finished_for: 30 * DAY,
