@@ -162,7 +162,9 @@ fn tokens(usage: &Value) -> Usage {
 
 /// The sum of all calls, of which the last one tells how much was output.
 fn of_last_call(last: Usage, all: Usage) -> Usage {
-    let sum = all.input_tokens.max(last.input_tokens + last.output_tokens);
+    let sum = all
+        .input_tokens
+        .max(last.input_tokens.saturating_add(last.output_tokens));
     Usage {
         input_tokens: sum - last.output_tokens,
         ..last
