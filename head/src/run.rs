@@ -29,7 +29,7 @@ use crate::{
     disk::Disk,
     engine::{self, Clock, Engine},
     events::{self, Events},
-    grpc::{self, About, Addresses, Interims, Services, Sessions, Twins, Watches},
+    grpc::{self, About, Addresses, Interims, Services, Sessions, Twins, Uploads, Watches},
     keeping::{self, FORGOTTEN_BOUND, Keeper},
     listen,
     lock::Lock,
@@ -247,6 +247,7 @@ impl Head<'_> {
             sessions: Sessions::new(uuid::Uuid::new_v4().as_u64_pair().0 / 2),
             twins: Twins::new(self.config.queue.lease),
             watches: Watches::default(),
+            uploads: Uploads::default(),
         });
         let closer = Closer {
             engine: engine.handle.clone(),

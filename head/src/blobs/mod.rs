@@ -29,6 +29,7 @@ use orchestra_types::Digest;
 pub use error::Error;
 pub use read::Reader;
 pub use sweep::Stored;
+pub use write::Writer;
 
 /// The directory of stored bytes. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -97,7 +97,7 @@ impl Writer {
     pub fn finish(self) -> Result<(), Error> {
         if self.part.written < self.size {
             let error = self.wrong_size();
-            self.blobs.partials().keep(self.digest, self.part);
+            self.keep();
             return Err(error);
         }
         let found = Digest(self.part.hash.finalize().into());
@@ -112,6 +112,11 @@ impl Writer {
             .temp
             .publish(&path, &self.blobs)
             .map_err(|source| Error::io("store", &path, source))
+    }
+
+    /// Nothing more comes for now: what there is waits for the rest.
+    pub fn keep(self) {
+        self.blobs.partials().keep(self.digest, self.part);
     }
 
     fn wrong_size(&self) -> Error {

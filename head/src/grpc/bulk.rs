@@ -7,19 +7,16 @@ use orchestra_proto::{
     Refused, convert,
     v1::{self, bulk_server},
 };
-use orchestra_types::{Artifact, Digest};
-use tokio::sync::mpsc;
+use orchestra_types::Digest;
 use tonic::{Request, Response, Streaming};
 
 use super::{
-    Services, push,
+    Services, push, receive,
     status::{self, Result},
     stream::{self, Answers, Stream},
 };
-use crate::blobs::{self, Blobs};
+use crate::{blobs, security};
 
-/// Chunks that wait for the disk; the sender then waits too.
-const CHUNKS_BOUND: usize = 16;
 /// Most digests in one question.
 const HAVE_MAX: usize = 10_000;
 
@@ -34,7 +31,10 @@ impl bulk_server::Bulk for Bulk {
         &self,
         request: Request<Streaming<v1::UploadChunk>>,
     ) -> Result<Response<v1::Artifact>> {
-        let artifact = upload(&self.services, request.into_inner()).await?;
+        let services = &self.services;
+        let upload = services.uploads.begin(security::caller(&request)?)?;
+        let inbound = request.into_inner();
+        let artifact = receive::receive(&services.blobs, &services.disk, upload, inbound).await?;
         Ok(Response::new(artifact.into()))
     }
 
@@ -86,53 +86,6 @@ impl bulk_server::Bulk for Bulk {
         let stream = push::start(Arc::clone(&self.services), request)?;
         Ok(Response::new(stream))
     }
-}
-
-async fn upload(services: &Services, mut inbound: Streaming<v1::UploadChunk>) -> Result<Artifact> {
-    let first = inbound.message().await?;
-    let first = first.ok_or_else(|| status::refused(&Refused::new("artifact", "is missing")))?;
-    let artifact = convert::artifact("artifact", first.artifact);
-    let artifact = artifact.map_err(|e| status::refused(&e))?;
-    let offset = first.offset;
-    let room = services.disk.room_for(artifact.size);
-    room.map_err(|full| status::full(&full))?;
-    let blobs = services.blobs.clone();
-    let (chunks, waiting) = mpsc::channel(CHUNKS_BOUND);
-    let writing = tokio::task::spawn_blocking(move || write(&blobs, artifact, offset, waiting));
-    // A closed channel means that the writer has an answer already.
-    let mut open = chunks.send(first.data).await.is_ok();
-    while open {
-        let Some(next) = inbound.message().await? else {
-            break;
-        };
-        open = chunks.send(next.data).await.is_ok();
-    }
-    drop(chunks);
-    let written = writing.await;
-    let written = written.map_err(|_| status::internal("failed to store the bytes"))?;
-    written.map_err(|error| match error {
-        // The bytes before it may have been wrong: these may be right.
-        blobs::Error::WrongHash { .. } if offset > 0 => status::start_over(&error),
-        _ => status::blobs(&error),
-    })?;
-    Ok(artifact)
-}
-
-/// Writes chunks until there are no more. What is stored already is not written again.
-fn write(
-    blobs: &Blobs,
-    artifact: Artifact,
-    offset: u64,
-    mut chunks: mpsc::Receiver<Bytes>,
-) -> std::result::Result<(), blobs::Error> {
-    if blobs.has(&artifact.digest) {
-        return Ok(());
-    }
-    let mut writer = blobs.resume(artifact.digest, artifact.size, offset)?;
-    while let Some(chunk) = chunks.blocking_recv() {
-        writer.write(&chunk)?;
-    }
-    writer.finish()
 }
 
 async fn send_chunks(mut reader: blobs::Reader, answers: Answers<v1::DownloadChunk>) -> Result<()> {

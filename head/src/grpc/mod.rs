@@ -24,6 +24,7 @@ mod manifest;
 mod outgoing;
 mod purge;
 mod push;
+mod receive;
 mod schedules;
 mod server;
 mod session;
@@ -31,6 +32,7 @@ mod status;
 mod stream;
 mod submit;
 mod twins;
+mod uploads;
 mod watch;
 mod watches;
 mod wire;
@@ -56,6 +58,7 @@ pub use garbage::Sessions;
 pub use interims::Interims;
 pub use server::serve;
 pub use twins::Twins;
+pub use uploads::Uploads;
 pub use watches::Watches;
 
 /// What all services share.
@@ -96,6 +99,8 @@ pub struct Services {
     pub twins: Twins,
     /// How many streams may be watched.
     pub watches: Watches,
+    /// How many uploads may be open, and write.
+    pub uploads: Uploads,
 }
 
 /// Facts about this head that do not change while it runs.

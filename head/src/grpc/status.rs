@@ -232,6 +232,21 @@ pub(super) fn too_many_watches(limit: usize) -> Status {
     ))
 }
 
+/// A caller has as many uploads open as it may.
+pub(super) fn too_many_uploads(limit: usize) -> Status {
+    Status::resource_exhausted(format!(
+        "{limit} uploads of yours are open already; try again when some have ended"
+    ))
+}
+
+/// An upload that went silent.
+pub(super) fn silent_upload(within: Duration) -> Status {
+    Status::unavailable(format!(
+        "nothing came for {} s; what came is kept for a while: go on from there",
+        within.as_secs()
+    ))
+}
+
 /// The answer to a change of one task: its id, or why not.
 pub(super) fn done(reply: Reply) -> Result<TaskId> {
     match reply {
