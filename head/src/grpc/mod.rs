@@ -8,6 +8,7 @@ mod backup;
 mod budgets;
 mod bulk;
 mod cancel;
+mod capacity;
 mod change;
 mod check;
 mod cluster;

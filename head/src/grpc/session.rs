@@ -7,8 +7,9 @@
 //!
 //! Either half ends the session, and the engine is told in every case.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
+use futures::future::OptionFuture;
 use orchestra_core::{ConnectionId, Held, Input, Meter, Report, ReportBody};
 use orchestra_proto::{
     Refused, convert,
@@ -19,11 +20,12 @@ use orchestra_types::{
     Usage, WorkerId, limits, runner::WorkerInfo,
 };
 use prost::Message;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tonic::Streaming;
 
 use super::{
     Services,
+    capacity::{self, Capacities},
     fleet::Peer,
     garbage,
     outgoing::{self, message},
@@ -49,6 +51,7 @@ pub(super) async fn run(
     let worker = hello.info.id.clone();
     Box::pin(admit(&services, &hello)).await?;
     let (installation, hostname) = (hello.installation, hello.info.hostname.clone());
+    let said = Box::new(Capacities::after(&hello.info));
     let (held_count, collects_garbage) = (hello.held.len(), hello.collects_garbage);
     let attaching = services
         .engine
@@ -73,7 +76,8 @@ pub(super) async fn run(
         asked_for: 0,
     };
     services.twins.attached(&worker, attached);
-    let reader = Reader {
+    let mut reader = Reader {
+        said,
         services: &services,
         connection,
         worker: &worker,
@@ -163,7 +167,7 @@ fn read_hello(hello: v1::Hello) -> std::result::Result<Hello, Refused> {
         return Err(Refused::new("installation", "is too long"));
     }
     Ok(Hello {
-        info: info.try_into()?,
+        info: capacity::read(info)?,
         held: held.collect::<std::result::Result<_, _>>()?,
         first_unacked: hello.first_unacked_report,
         collects_garbage: hello.collects_garbage,
@@ -172,6 +176,7 @@ fn read_hello(hello: v1::Hello) -> std::result::Result<Hello, Refused> {
 }
 
 struct Reader<'a> {
+    said: Box<Capacities>,
     services: &'a Services,
     connection: ConnectionId,
     worker: &'a WorkerId,
@@ -179,15 +184,26 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    async fn run(&self, inbound: &mut Streaming<v1::WorkerMessage>) -> Result<()> {
-        while let Some(message) = inbound.message().await? {
+    async fn run(&mut self, inbound: &mut Streaming<v1::WorkerMessage>) -> Result<()> {
+        loop {
             // Boxed: a session that waits needs no room for what may come.
-            Box::pin(self.take(message)).await?;
+            tokio::select! {
+                message = inbound.message() => match message? {
+                    Some(message) => Box::pin(self.take(message)).await?,
+                    None => return Ok(()),
+                },
+                Some(()) = self.capacity_due() => Box::pin(self.tell_capacity()).await?,
+            }
         }
-        Ok(())
     }
 
-    async fn take(&self, message: v1::WorkerMessage) -> Result<()> {
+    /// Ends when there is something to tell, and only then.
+    fn capacity_due(&self) -> OptionFuture<Pin<Box<Sleep>>> {
+        let due = self.said.due(Instant::now());
+        due.map(|due| Box::pin(sleep_until(due))).into()
+    }
+
+    async fn take(&mut self, message: v1::WorkerMessage) -> Result<()> {
         self.services.twins.heard(self.worker, self.connection);
         let Some(body) = message.body else {
             // A newer worker may say what we do not know.
@@ -198,7 +214,7 @@ impl Reader<'_> {
             worker_message::Body::Hello(_) => Err(status::no_hello("Hello came twice")),
             worker_message::Body::Reports(reports) => self.reports(reports).await,
             worker_message::Body::Heartbeat(heartbeat) => self.heartbeat(heartbeat).await,
-            worker_message::Body::Capacity(info) => self.capacity(info).await,
+            worker_message::Body::Capacity(info) => self.capacity(info),
             worker_message::Body::Meters(meters) => self.meters(meters).await,
             worker_message::Body::Interim(interim) => {
                 self.interim(interim).map_err(|e| status::refused(&e))
@@ -281,12 +297,26 @@ impl Reader<'_> {
         Ok(())
     }
 
-    async fn capacity(&self, info: v1::WorkerInfo) -> Result<()> {
-        let info = WorkerInfo::try_from(info).map_err(|e| status::refused(&e))?;
+    fn capacity(&mut self, info: v1::WorkerInfo) -> Result<()> {
+        let info = capacity::read(info).map_err(|e| status::refused(&e))?;
         security::authorise_worker(&security::Identity::Worker(self.worker.clone()), &info.id)?;
+        self.said.offer(Box::new(info));
+        Ok(())
+    }
+
+    /// Without room on the disk it waits.
+    async fn tell_capacity(&mut self) -> Result<()> {
+        let now = Instant::now();
+        if self.services.disk.room().is_err() {
+            self.said.put_off(now);
+            return Ok(());
+        }
+        let Some(info) = self.said.take(now) else {
+            return Ok(());
+        };
         self.tell(Input::Capacity {
             connection: self.connection,
-            info: Box::new(info),
+            info,
         })
         .await
     }
