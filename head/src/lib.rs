@@ -31,6 +31,7 @@ mod ready;
 mod run;
 pub mod security;
 mod shutdown;
+mod sparing;
 mod starting;
 pub mod store;
 

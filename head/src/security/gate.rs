@@ -12,6 +12,7 @@ use std::{
 };
 
 use futures::future::Either;
+use orchestra_types::limits;
 use tonic::{
     Status,
     body::Body,
@@ -26,6 +27,10 @@ use super::{
     known::{Holder, Known},
     refusal::Denied,
 };
+use crate::sparing::{Sparing, shown};
+
+/// How much of a path is logged.
+const PATH_BYTES_MAX: usize = 256;
 
 /// Who may call a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +73,15 @@ impl Policy {
 pub struct GateLayer {
     known: Arc<Known>,
     refusals: Watch,
+    refused: Sparing,
 }
 
 impl GateLayer {
-    pub(super) fn new(cluster: &str, refusals: Watch) -> Self {
+    pub(super) fn new(cluster: &str, refusals: Watch, refused: Sparing) -> Self {
         Self {
             known: Arc::new(Known::new(cluster)),
             refusals,
+            refused,
         }
     }
 }
@@ -87,6 +94,7 @@ impl<S> Layer<S> for GateLayer {
             inner,
             known: Arc::clone(&self.known),
             refusals: self.refusals.clone(),
+            refused: self.refused.clone(),
         }
     }
 }
@@ -97,6 +105,7 @@ pub struct Gate<S> {
     inner: S,
     known: Arc<Known>,
     refusals: Watch,
+    refused: Sparing,
 }
 
 impl<S> Gate<S> {
@@ -113,7 +122,7 @@ impl<S> Gate<S> {
         } else {
             Err(Denied::NotAllowed {
                 caller: caller.identity,
-                service: service.chars().take(128).collect(),
+                service: shown(service, limits::NAME_BYTES_MAX),
             })
         }
     }
@@ -131,6 +140,14 @@ impl<S> Gate<S> {
             return Err(Denied::Revoked(holder.identity));
         }
         Ok(holder)
+    }
+
+    /// Anybody can be refused, as often as he likes.
+    fn log_refused(&self, path: &str, denied: &Denied) {
+        if let Some(left_out) = self.refused.may() {
+            let path = shown(path, PATH_BYTES_MAX);
+            tracing::warn!(%path, reason = %denied, left_out, "call refused");
+        }
     }
 }
 
@@ -170,7 +187,7 @@ where
                 Either::Left(Box::pin(guard(answer, self.refusals.clone(), caller)))
             }
             Err(denied) => {
-                tracing::warn!(path = request.uri().path(), reason = %denied, "call refused");
+                self.log_refused(request.uri().path(), &denied);
                 Either::Right(ready(Ok(Status::from(denied).into_http())))
             }
         }

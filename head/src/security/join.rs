@@ -1,28 +1,45 @@
 //! The Join service: a token and a signing request in, a worker's certificate out.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use orchestra_proto::{
     token::JoinToken,
     v1::{EnrolRequest, EnrolResponse, join_server},
 };
-use orchestra_types::{Timestamp, WorkerId};
+use orchestra_types::{Timestamp, WorkerId, limits};
 use tonic::{Response, Status};
 
 use super::{
     enrolment::{Claim, EnrolError, Enrolment},
     pki::{self, Pki},
 };
+use crate::sparing::{Sparing, shown};
+
+/// How much is told of why a request is not well formed.
+const REASON_BYTES_MAX: usize = 256;
 
 /// The Join service.
 pub struct Join {
     pki: Arc<Pki>,
     enrolment: Arc<Enrolment>,
+    refused: Sparing,
 }
 
 impl Join {
-    pub(super) fn new(pki: Arc<Pki>, enrolment: Arc<Enrolment>) -> Self {
-        Self { pki, enrolment }
+    pub(super) fn new(pki: Arc<Pki>, enrolment: Arc<Enrolment>, refused: Sparing) -> Self {
+        Self {
+            pki,
+            enrolment,
+            refused,
+        }
+    }
+
+    /// Anybody can be refused, as often as he likes.
+    fn log_refused(&self, worker: &str, from: Option<SocketAddr>, error: &EnrolError) {
+        if let Some(left_out) = self.refused.may() {
+            let worker = shown(worker, limits::NAME_BYTES_MAX);
+            tracing::warn!(%worker, ?from, reason = %error, left_out, "worker may not join");
+        }
     }
 }
 
@@ -47,7 +64,7 @@ impl join_server::Join for Join {
                 Ok(Response::new(response))
             }
             Err(error) => {
-                tracing::warn!(worker, ?from, reason = %error, "worker may not join");
+                self.log_refused(&worker, from, &error);
                 Err(error.into())
             }
         }
@@ -61,7 +78,10 @@ pub(super) fn enrol(
     request: &EnrolRequest,
     now: Timestamp,
 ) -> Result<EnrolResponse, EnrolError> {
-    let malformed = |what: &str, why: String| EnrolError::Malformed(format!("{what}: {why}"));
+    let malformed = |what: &str, why: String| {
+        // It may repeat what a stranger sent.
+        EnrolError::Malformed(format!("{what}: {}", shown(&why, REASON_BYTES_MAX)))
+    };
     let token: JoinToken = request
         .token
         .parse()
@@ -90,4 +110,27 @@ pub(super) fn enrol(
 fn clock() -> Timestamp {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_repeats_little_of_what_a_stranger_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = clock();
+        let security = super::super::Security::open(dir.path(), now).unwrap();
+        let ttl = limits::TOKEN_TTL;
+        let (token, _) = security.create_token("127.0.0.1:1", ttl, now).unwrap();
+        let request = EnrolRequest {
+            token: token.encode(),
+            worker_id: "\u{1b}".repeat(60_000),
+            csr_pem: String::new(),
+        };
+        let refused = enrol(&security.pki, &security.enrolment, &request, now).unwrap_err();
+        let text = refused.to_string();
+        assert!(text.len() < 4096, "{} bytes", text.len());
+        assert!(!text.contains(char::is_control), "{text}");
+    }
 }

@@ -2,8 +2,8 @@
 //! service.
 //!
 //! ```text
-//! peer certificate -- TLS --> Gate -- Identity in the request --> service
-//!                              \-- UNAUTHENTICATED or PERMISSION_DENIED
+//! peer certificate -- TLS 1.3 --> Gate -- Identity in the request --> service
+//!                                  \-- UNAUTHENTICATED or PERMISSION_DENIED
 //! join token --> Join.Enrol --> certificate of a worker
 //! ```
 //!
@@ -39,6 +39,8 @@ pub use pki::Error;
 use enrolment::Enrolment;
 use pki::Pki;
 
+use crate::sparing::Sparing;
+
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest message of the Join service: it is open to everybody.
@@ -50,6 +52,8 @@ pub struct Security {
     pki: Arc<Pki>,
     enrolment: Arc<Enrolment>,
     head: Credentials,
+    /// What is logged of those who are refused.
+    refused: Sparing,
 }
 
 impl Security {
@@ -63,6 +67,7 @@ impl Security {
             pki: Arc::new(pki),
             enrolment: Arc::new(enrolment),
             head,
+            refused: Sparing::default(),
         })
     }
 
@@ -95,7 +100,8 @@ impl Security {
     /// The layer that lets nobody pass to a service that is not meant for them.
     #[must_use]
     pub fn gate(&self) -> GateLayer {
-        GateLayer::new(self.cluster(), self.enrolment.refusals())
+        let refusals = self.enrolment.refusals();
+        GateLayer::new(self.cluster(), refusals, self.refused.clone())
     }
 
     /// Makes sure that `dir` (`STATE/client`) holds valid credentials of an administrator.
@@ -189,7 +195,11 @@ impl Security {
     /// The Join service.
     #[must_use]
     pub fn join_service(&self) -> JoinServer<Join> {
-        let join = Join::new(Arc::clone(&self.pki), Arc::clone(&self.enrolment));
+        let join = Join::new(
+            Arc::clone(&self.pki),
+            Arc::clone(&self.enrolment),
+            self.refused.clone(),
+        );
         JoinServer::new(join).max_decoding_message_size(JOIN_BYTES_MAX)
     }
 }
