@@ -15,6 +15,7 @@ mod closing;
 pub mod compaction;
 pub mod context;
 pub mod disk;
+mod door;
 mod earlier;
 pub mod engine;
 pub mod events;

@@ -27,6 +27,7 @@ use crate::{
     closing::{CLOSES_BOUND, Closer, Here},
     context,
     disk::Disk,
+    door::{Places, raise_open_files},
     engine::{self, Clock, Engine},
     events::{self, Events},
     grpc::{self, About, Addresses, Interims, Services, Sessions, Twins, Uploads, Watches},
@@ -49,6 +50,7 @@ const ENGINE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs the head until it is told to stop.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("head")
@@ -197,6 +199,7 @@ impl Head<'_> {
     ) -> anyhow::Result<Running> {
         let head_dir = self.state.head();
         let listen = listener.local_addr()?;
+        let door = self.security.door(listener, Places::of_this_process())?;
         let machine = orchestra_config::machine_id(&self.state)?;
         let disk = self.disk();
         let blobs = Blobs::open(&head_dir.join("blobs"))?;
@@ -262,7 +265,7 @@ impl Head<'_> {
         closers.spawn(closer.run(closes, stop.clone()));
         closers.spawn(keeper.run(forgotten, stop.clone()));
         let mut server = JoinSet::new();
-        server.spawn(grpc::serve(listener, services));
+        server.spawn(grpc::serve(door, services));
         let mut metrics_endpoint = JoinSet::new();
         if let (Some(listener), Some(scrape)) = (metrics_listener, self.scrape.clone()) {
             metrics_endpoint.spawn(serve_metrics(listener, scrape, disk, stop.clone()));

@@ -1,4 +1,4 @@
-//! Puts the services behind TLS and the gate, and serves them.
+//! Puts the services behind the door and the gate, and serves them.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use orchestra_proto::v1::{
     admin_server::AdminServer, bulk_server::BulkServer, fleet_server::FleetServer,
 };
 use orchestra_types::limits;
-use tokio::net::TcpListener;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::Server;
 
 use super::{Services, admin::Admin, bulk::Bulk, fleet::Fleet};
+use crate::door::Door;
 
 /// Streams of one connection: a client with more is not one of ours.
 const STREAMS_MAX: u32 = 1024;
@@ -18,14 +18,7 @@ const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// Serves until the stop is wished, and then until the calls that run have ended.
-pub async fn serve(
-    listener: TcpListener,
-    services: Arc<Services>,
-) -> Result<(), tonic::transport::Error> {
-    // `serve_with_incoming` ignores the builder's own TCP settings.
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(limits::KEEPALIVE_EVERY));
+pub async fn serve(door: Door, services: Arc<Services>) -> Result<(), tonic::transport::Error> {
     let stop = services.stop.clone();
     let admin = AdminServer::new(Admin {
         services: Arc::clone(&services),
@@ -37,7 +30,6 @@ pub async fn serve(
         services: Arc::clone(&services),
     });
     Server::builder()
-        .tls_config(services.security.server_tls())?
         .http2_keepalive_interval(Some(limits::KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -48,6 +40,6 @@ pub async fn serve(
         .add_service(fleet.max_decoding_message_size(limits::MESSAGE_BYTES_MAX))
         .add_service(bulk.max_decoding_message_size(limits::MESSAGE_BYTES_MAX))
         .add_service(services.security.join_service())
-        .serve_with_incoming_shutdown(incoming, async move { stop.wished().await })
+        .serve_with_incoming_shutdown(door, async move { stop.wished().await })
         .await
 }

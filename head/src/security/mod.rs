@@ -20,6 +20,7 @@ mod known;
 mod pki;
 mod refusal;
 mod revoked;
+mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use orchestra_proto::{client::Credentials, token::JoinToken, v1::join_server::JoinServer};
 use orchestra_types::{Digest, Timestamp, WorkerId};
-use tonic::transport::{Certificate, ServerTlsConfig};
+use tokio::net::TcpListener;
 
 pub use enrolment::{EnrolError, TokenError};
 pub use gate::{Gate, GateLayer};
@@ -39,10 +40,11 @@ pub use pki::Error;
 use enrolment::Enrolment;
 use pki::Pki;
 
-use crate::sparing::Sparing;
+use crate::{
+    door::{Door, Places},
+    sparing::Sparing,
+};
 
-/// How long a TLS handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest message of the Join service: it is open to everybody.
 const JOIN_BYTES_MAX: usize = 64 * 1024;
 
@@ -83,18 +85,10 @@ impl Security {
         self.pki.ca_fingerprint()
     }
 
-    /// The server side of TLS. A client certificate is optional here, so that Join can be called;
-    /// `gate` must stand before the services.
-    #[must_use]
-    pub fn server_tls(&self) -> ServerTlsConfig {
-        ServerTlsConfig::new()
-            .identity(tonic::transport::Identity::from_pem(
-                &self.head.cert_pem,
-                &self.head.key_pem,
-            ))
-            .client_ca_root(Certificate::from_pem(&self.head.ca_pem))
-            .client_auth_optional(true)
-            .timeout(HANDSHAKE_TIMEOUT)
+    /// The door for a server's connections; `gate` must stand before its services.
+    pub fn door(&self, listener: TcpListener, places: Places) -> Result<Door, Error> {
+        let tls = tls::server_config(&self.head)?;
+        Ok(Door::new(listener, tls, places, self.refused.clone()))
     }
 
     /// The layer that lets nobody pass to a service that is not meant for them.

@@ -12,13 +12,13 @@ use orchestra_proto::{
 };
 use orchestra_types::{Digest, Timestamp, limits};
 use rcgen::{CertificateParams, KeyPair};
-use tokio::task::JoinSet;
+use tokio::{net::TcpListener, task::JoinSet};
 use tonic::{
     Code, Status,
-    transport::{Channel, Server, server::TcpIncoming},
+    transport::{Channel, Server},
 };
 
-use super::{Identity, Security, authorise_worker, issue};
+use super::{Door, Identity, Places, Security, authorise_worker, issue};
 
 /// A head's gate with the Join service; every other service is known to the gate only, so that a
 /// call that passes it ends with `Unimplemented`.
@@ -32,23 +32,24 @@ struct Head {
 async fn head() -> Head {
     let dir = tempfile::tempdir().unwrap();
     let security = Security::open(&dir.path().join("pki"), now()).unwrap();
-    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap())
-        .unwrap()
-        .with_nodelay(Some(true));
-    let address = incoming.local_addr().unwrap();
+    let (door, address) = door(&security).await;
     let router = Server::builder()
-        .tls_config(security.server_tls())
-        .unwrap()
         .layer(security.gate())
         .add_service(security.join_service());
     let mut server = JoinSet::new();
-    server.spawn(async move { router.serve_with_incoming(incoming).await.unwrap() });
+    server.spawn(async move { router.serve_with_incoming(door).await.unwrap() });
     Head {
         dir,
         security,
         address,
         _server: server,
     }
+}
+
+async fn door(security: &Security) -> (Door, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (security.door(listener, Places::of(64)).unwrap(), address)
 }
 
 impl Head {
@@ -200,14 +201,10 @@ async fn a_worker_cannot_play_the_head() {
     let head = head().await;
     let mut impostor = head.security.clone();
     impostor.head = head.worker();
-    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = incoming.local_addr().unwrap();
-    let router = Server::builder()
-        .tls_config(impostor.server_tls())
-        .unwrap()
-        .add_service(impostor.join_service());
+    let (door, address) = door(&impostor).await;
+    let router = Server::builder().add_service(impostor.join_service());
     let mut server = JoinSet::new();
-    server.spawn(async move { router.serve_with_incoming(incoming).await.unwrap() });
+    server.spawn(async move { router.serve_with_incoming(door).await.unwrap() });
     let error = connect(&head.admin(), &address.to_string())
         .await
         .unwrap_err();
