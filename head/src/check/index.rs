@@ -6,9 +6,12 @@ use orchestra_core::{Change, State, TaskRow};
 use orchestra_types::{AttemptId, Digest, TaskId, WorkerId};
 
 use super::{Finding, Level, RESTORE, Report};
-use crate::store::{self, Row};
+use crate::store::{self, Lost, Row};
 
 const REMOVE: &str = "`ctl check --repair` removes it, while the head is stopped";
+
+/// More places where rows are lost say nothing new.
+const LOST_MAX: usize = 1000;
 
 /// Rows that refer to stored files: the row's name, and the size that it says.
 pub type References = BTreeMap<Digest, (String, Option<u64>)>;
@@ -27,6 +30,10 @@ pub struct Index {
     keys: Vec<(TaskId, TaskId, String)>,
     references: References,
     findings: Vec<Finding>,
+    /// Rows that were there and cannot be read.
+    lost: Vec<Lost>,
+    /// Whether any row could not be read.
+    unread: bool,
 }
 
 #[derive(Debug)]
@@ -45,6 +52,7 @@ impl Index {
         let change = match row.change() {
             Ok(change) => change,
             Err(error) => {
+                self.unread = true;
                 self.findings
                     .push(damage(row.name(), error.to_string(), RESTORE));
                 return;
@@ -93,16 +101,53 @@ impl Index {
         }
     }
 
+    /// Takes in that rows cannot be read. Whether it is worth while to go on.
+    pub fn lose(&mut self, lost: Lost) -> bool {
+        self.unread = true;
+        self.lost.push(lost);
+        let goes_on = self.lost.len() < LOST_MAX;
+        if !goes_on {
+            let problem = "so much of it cannot be read that the rest was not looked at";
+            self.findings
+                .push(damage("the store".to_owned(), problem.to_owned(), RESTORE));
+        }
+        goes_on
+    }
+
     /// Judges everything; gives what rows refer to.
     pub fn judge(mut self, changing: &BTreeSet<TaskId>, report: &mut Report) -> References {
         report.rows = self.rows;
         report.tasks = self.tasks.len() as u64;
         let mut findings = std::mem::take(&mut self.findings);
+        self.judge_lost(&mut findings);
         self.judge_tasks(changing, &mut findings);
         self.judge_leftovers(changing, &mut findings);
         self.judge_keys(&mut findings);
         report.findings.append(&mut findings);
         self.references
+    }
+
+    /// How many rows are lost follows from those that tell of others.
+    fn judge_lost(&self, findings: &mut Vec<Finding>) {
+        for lost in &self.lost {
+            let known = self.told_of().filter(|key| lost.covers(key)).count();
+            let problem = format!("cannot be read, {known} at least: {}", lost.why.problem());
+            findings.push(damage(lost.name(), problem, RESTORE));
+        }
+    }
+
+    /// The keys of rows that are not there, and that others tell of.
+    fn told_of(&self) -> impl Iterator<Item = Vec<u8>> {
+        let specs = self.tasks.keys().filter(|id| !self.specs.contains(id));
+        let attempts = self.tasks.iter().flat_map(|(id, task)| {
+            let numbers = 1..=task.attempts;
+            numbers.map(|number| AttemptId { task: *id, number })
+        });
+        let attempts = attempts.filter(|id| !self.attempts.contains(id));
+        let tasks = self.specs.iter().filter(|id| !self.tasks.contains_key(id));
+        let specs = specs.map(|id| store::spec_key(*id));
+        let tasks = tasks.map(|id| store::task_key(*id));
+        specs.chain(attempts.map(store::attempt_key)).chain(tasks)
     }
 
     fn judge_tasks(&self, changing: &BTreeSet<TaskId>, findings: &mut Vec<Finding>) {
@@ -130,7 +175,11 @@ impl Index {
         }
     }
 
+    /// A row that cannot be read may be the one that refers to them: then nothing is left over.
     fn judge_leftovers(&self, changing: &BTreeSet<TaskId>, findings: &mut Vec<Finding>) {
+        if self.unread {
+            return;
+        }
         let gone = |id: &TaskId| !self.tasks.contains_key(id) && !changing.contains(id);
         let specs = self.specs.iter().filter(|id| gone(id));
         let specs = specs.map(|id| (store::spec_key(*id), id.to_string()));

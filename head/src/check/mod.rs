@@ -101,6 +101,11 @@ pub fn read_rows(
     loop {
         let page = page(after)?;
         page.rows.iter().for_each(|row| index.add(row));
+        if let Some(lost) = page.lost
+            && !index.lose(lost)
+        {
+            return Ok(());
+        }
         let bytes = |row: &Row| row.key.len() + row.message.as_ref().map_or(0, Vec::len);
         let bytes = page.rows.iter().map(bytes).sum::<usize>() as u64;
         progress.expect(bytes);

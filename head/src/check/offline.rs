@@ -7,12 +7,14 @@ use super::{Beside, Finding, Index, Level, RESTORE, Report, judge, read_rows};
 use crate::{
     blobs::Blobs,
     lock::{self, Lock},
-    progress::{self, Progress},
+    progress::Progress,
     store::{self, Store},
 };
 
 /// How much is read at once.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+const PUT_BACK: &str = "put it back, or restore a backup with `ctl restore FILE --force`";
 
 /// Whether leftovers are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,18 +50,13 @@ pub fn check(state: &StateDir, repair: Repair, progress: &Progress) -> Result<Re
     let blobs = Blobs::open(&dir.join("blobs")).context("failed to open the stored files")?;
     let mut store = match Store::open(&db, blobs.clone()) {
         Ok(store) => store,
-        Err(error) => return Ok(unreadable(&format!("{:#}", anyhow::Error::from(error)))),
+        Err(error) => return Ok(unreadable(&error)),
     };
     let mut index = Index::default();
     let read = read_rows(&mut index, progress, |after| {
-        Ok(store.page(after.as_deref(), PAGE_BYTES)?)
+        Ok(store.page_past_damage(after.as_deref(), PAGE_BYTES)?)
     });
-    if let Err(error) = read {
-        if progress::is_cancelled(&error) {
-            return Err(Error::Failed(error));
-        }
-        return Ok(unreadable(&format!("{error:#}")));
-    }
+    read?;
     let beside = Beside {
         blobs: &blobs,
         events: &dir.join("events"),
@@ -83,13 +80,17 @@ pub fn check(state: &StateDir, repair: Repair, progress: &Progress) -> Result<Re
 }
 
 /// The whole store cannot be read.
-fn unreadable(why: &str) -> Report {
+fn unreadable(why: &store::Error) -> Report {
+    let advice = match why {
+        store::Error::Gone { .. } => PUT_BACK,
+        _ => RESTORE,
+    };
     Report {
         findings: vec![Finding {
             level: Level::Damage,
             what: "the store".to_owned(),
-            problem: why.to_owned(),
-            advice: RESTORE,
+            problem: why.problem(),
+            advice,
             leftover: None,
         }],
         ..Report::default()

@@ -196,6 +196,76 @@ fn what_is_missing_or_left_over_is_named_and_only_leftovers_are_removed() {
 }
 
 #[test]
+fn a_page_that_cannot_be_read_is_counted_and_makes_nothing_a_leftover() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::new(dir.path());
+    let db = state.head().join("db");
+    let blobs = Blobs::open(&state.head().join("blobs")).unwrap();
+    let open = || Store::open(&db, blobs.clone()).unwrap();
+    let text = |number| format!("many rows {number:05} {}", "x".repeat(600));
+    let mut core = Core::new(Config::default());
+    let mut submit = |number: u64, tasks| {
+        let submit = Input::Submit {
+            request: RequestId(number),
+            key: format!("key {number}"),
+            tasks,
+        };
+        core.handle(Timestamp(number), submit).changes
+    };
+    let many = (1..=2000).map(|number| task(text(number), None)).collect();
+    open().commit(&[submit(1, many)]).unwrap();
+    crate::store::compact(&db, blobs.clone(), &Progress::unwatched()).unwrap();
+    // The last segment is looked at when the database is opened: others must be behind these.
+    let mut store = open();
+    let large = (1..=300).map(|_| task("y".repeat(10_000), None)).collect();
+    store.commit(&[submit(2, large)]).unwrap();
+    while store.idle().unwrap() != Idle::Nothing {}
+    drop(store);
+    crate::store::tests::lost::damage_page(&db, TaskId(1000), &text(1000));
+
+    let report = check(&state, Repair::Leftovers, &Progress::unwatched()).unwrap();
+    let found = damage(&report);
+    assert!(found[0].starts_with("rows between row s:"), "{found:?}");
+    let lacking = found.iter().filter(|text| text.contains("lacks its spec"));
+    let lacking = lacking.count();
+    assert!(lacking > 0 && lacking < 200, "{lacking}");
+    let counted = format!("cannot be read, {lacking} at least: ");
+    assert!(found[0].contains(&counted), "{}", found[0]);
+    assert!(!found[0].contains("ctl check"), "{}", found[0]);
+    assert_eq!((report.tasks, found.len()), (2300, lacking + 1));
+
+    // Of tasks that cannot be read much is left, and it must stay.
+    let page = open().page_past_damage(None, usize::MAX).unwrap();
+    let mut index = super::Index::default();
+    let specs = page.rows.iter().filter(|row| row.key.starts_with(b"s"));
+    specs.for_each(|row| index.add(row));
+    index.lose(page.lost.unwrap());
+    let mut report = Report::default();
+    index.judge(&Default::default(), &mut report);
+    assert!(report.findings.iter().all(|f| f.level == Level::Damage));
+}
+
+#[test]
+fn a_journal_or_a_store_that_is_gone_is_no_empty_head() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(dir.path());
+    let db = state.head().join("db");
+    let found = || damage(&check(&state, Repair::No, &Progress::unwatched()).unwrap()).remove(0);
+    let last = files(&db.join("journal")).pop().unwrap();
+    let whole = fs::read(&last).unwrap();
+    fs::write(&last, &whole[..1000]).unwrap();
+    assert!(
+        found().contains("is damaged: it has 1000 bytes"),
+        "{}",
+        found()
+    );
+    fs::write(&last, whole).unwrap();
+    fs::rename(&db, dir.path().join("away")).unwrap();
+    assert!(found().contains("is gone, and this cluster is not new"));
+    assert!(!found().contains("ctl restore"), "the advice says it");
+}
+
+#[test]
 fn a_flipped_bit_is_named_or_lies_where_nothing_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let whole = state(&dir.path().join("whole"));

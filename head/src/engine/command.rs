@@ -103,8 +103,8 @@ impl Ask {
     }
 }
 
-/// Reads, and answers by itself. Says why when the store is broken.
-pub(super) type Query = Box<dyn FnOnce(&View<'_>) -> Option<String> + Send>;
+/// Reads, and answers by itself.
+pub(super) type Query = Box<dyn FnOnce(&View<'_>) + Send>;
 
 /// What may be read: only what is durable.
 pub struct View<'a> {

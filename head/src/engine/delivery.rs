@@ -145,7 +145,6 @@ impl Delivery {
                 self.send(connection, Outgoing::Start(Box::new(start)));
             }
             Ok(None) => tracing::error!(%attempt, "a task without a specification cannot start"),
-            Err(error) if error.is_fatal() => return Err(error.into()),
             Err(error) => tracing::error!(%attempt, %error, "an attempt cannot start"),
         }
         Ok(())

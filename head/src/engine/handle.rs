@@ -201,14 +201,8 @@ impl Handle {
     {
         let (answer, answered) = oneshot::channel();
         let query = move |view: &View<'_>| {
-            let result = read(view);
-            let fatal = match &result {
-                Err(error) if error.is_fatal() => Some(error.to_string()),
-                Ok(_) | Err(_) => None,
-            };
             // Who asked may be gone.
-            let _ = answer.send(result);
-            fatal
+            let _ = answer.send(read(view));
         };
         self.send(Command::Query(Box::new(query))).await?;
         Ok(answered.await.map_err(|_| Stopped)??)

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Nothing is told to anybody before the commit that it follows from is durable. If a commit
-//! fails, memory is ahead of the disk, and the engine ends: the process must stop with it.
+//! fails, memory is ahead of the disk, and the engine ends: the process must stop with it. A read that
+//! fails costs only who asked.
 //! While nothing happens the thread sleeps until the core's next deadline.
 
 mod clock;
@@ -45,9 +46,6 @@ pub enum Failed {
     /// Something could not be made durable or read back.
     #[error("the head's store failed; nothing was acknowledged since")]
     Store(#[from] store::Error),
-    /// A query found the store broken.
-    #[error("the head's store failed while it was read: {0}")]
-    Query(String),
     /// The thread could not be started.
     #[error("failed to start the engine's thread")]
     Thread(#[source] std::io::Error),

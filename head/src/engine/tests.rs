@@ -4,8 +4,13 @@ use orchestra_core::{NewTask, Reply};
 use orchestra_types::{TaskId, TaskSpec, TaskStatus};
 use tokio::sync::mpsc;
 
-use super::{AskError, Close, Engine, start};
-use crate::{blobs::Blobs, disk::Disk, metrics::Metrics, store::Store};
+use super::{AskError, Close, Engine, ReadError, start};
+use crate::{
+    blobs::Blobs,
+    disk::Disk,
+    metrics::Metrics,
+    store::{self, Store},
+};
 
 fn engine(dir: &Path) -> (Engine, mpsc::Receiver<Close>) {
     engine_on(dir, None)
@@ -71,6 +76,26 @@ async fn an_acknowledged_submission_is_there_after_a_restart() {
     let ids = again;
     assert_eq!(reply, Ok(Reply::Submitted { ids, duplicate }));
     stop(second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_fails_costs_only_who_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _closes) = engine(dir.path());
+    let read = engine.handle.read(|_| {
+        Err::<(), _>(store::Error::Damaged {
+            path: "db".into(),
+            why: "read corrupted data".to_owned(),
+        })
+    });
+    let error = read.await.unwrap_err();
+    assert!(
+        matches!(&error, ReadError::Store(why) if why.is_damage()),
+        "{error}"
+    );
+    let reply = engine.handle.submit("k".to_owned(), vec![task("a")]).await;
+    assert!(matches!(reply, Ok(Reply::Submitted { .. })), "{reply:?}");
+    stop(engine).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,7 +102,8 @@ impl Parts {
         let checked = tokio::task::spawn_blocking(move || {
             let mut index = Index::default();
             check::read_rows(&mut index, &progress, |after| {
-                let page = engine.read(move |view| view.store.page(after.as_deref(), PAGE_BYTES));
+                let page = engine
+                    .read(move |view| view.store.page_past_damage(after.as_deref(), PAGE_BYTES));
                 Ok(runtime.block_on(page)?)
             })?;
             let changing = changing(&touched)?;

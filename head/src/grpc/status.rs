@@ -89,7 +89,12 @@ pub(super) fn context(error: &context::Error) -> Status {
 
 /// Something that has its reasons in it.
 pub(super) fn failed(doing: &str, error: &anyhow::Error) -> Status {
-    Status::internal(format!("{doing}: {error:#}"))
+    let text = format!("{doing}: {error:#}");
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    match causes.any(store::Error::is_damage) {
+        true => Status::data_loss(text),
+        false => Status::internal(text),
+    }
 }
 
 /// The head is about to end, or a row is damaged.
@@ -99,10 +104,14 @@ pub(super) fn read(error: ReadError) -> Status {
         ReadError::Store(store::Error::Full(error)) => full(&error),
         ReadError::Store(error) => {
             tracing::error!(error = %chain(&error), "a row cannot be read");
-            Status::internal(format!(
-                "failed to read the head's store: {}",
-                chain(&error)
-            ))
+            let text = format!("failed to read the head's store: {}", chain(&error));
+            match error {
+                store::Error::Row { .. } => {
+                    Status::data_loss(format!("{text}; see `ctl check`, or restore a backup"))
+                }
+                error if error.is_damage() => Status::data_loss(text),
+                _ => Status::internal(text),
+            }
         }
     }
 }

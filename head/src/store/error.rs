@@ -76,23 +76,48 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether nothing may be acknowledged from here on: memory may be ahead of the disk. One
-    /// damaged row costs only the question about it.
+    /// Whether what was kept is not what was written, so that asking again does not help.
     #[must_use]
-    pub fn is_fatal(&self) -> bool {
+    pub fn is_damage(&self) -> bool {
         match self {
+            Self::Damaged { .. }
+            | Self::Gone { .. }
+            | Self::Row { .. }
+            | Self::Large(blobs::Error::Unknown(_) | blobs::Error::Damaged { .. }) => true,
             Self::Database(_)
             | Self::Io { .. }
             | Self::InUse { .. }
-            | Self::Damaged { .. }
-            | Self::Gone { .. } => true,
-            Self::Format { .. }
-            | Self::Row { .. }
+            | Self::Format { .. }
             | Self::Full(_)
             | Self::Cancelled(_)
             | Self::Large(_) => false,
         }
     }
+
+    /// What is wrong, for a check: it says itself what to do.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        match self {
+            Self::Damaged { path, why } => format!("`{}` is damaged: {why}", path.display()),
+            Self::Gone { path } => {
+                format!("`{}` is gone, and this cluster is not new", path.display())
+            }
+            Self::Database(_)
+            | Self::Io { .. }
+            | Self::InUse { .. }
+            | Self::Format { .. }
+            | Self::Row { .. }
+            | Self::Full(_)
+            | Self::Cancelled(_)
+            | Self::Large(_) => in_full(self),
+        }
+    }
+}
+
+/// An error with all of its causes.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 impl Error {

@@ -25,7 +25,7 @@ pub(super) const FORMAT: &[u8] = b"mformat";
 /// Up to where the database has what the journal had.
 pub(super) const JOURNAL: &[u8] = b"mjournal";
 
-pub(super) fn task(id: TaskId) -> Vec<u8> {
+pub fn task(id: TaskId) -> Vec<u8> {
     of_task(TASKS, id)
 }
 

@@ -31,6 +31,18 @@ pub(super) fn refuse_second(path: &Path) -> Result<()> {
     }
 }
 
+/// Refuses a store that has nothing in it any more: sled takes a database for a new one when it
+/// cannot read how it begins.
+pub(super) fn refuse_empty(path: &Path) -> Result<()> {
+    match was_made(path) {
+        true => Err(Error::Damaged {
+            path: path.to_owned(),
+            why: "it has no rows, and this cluster is not new".to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
 /// Notes that there is a store. A full disk only puts that off to the next start.
 pub(super) fn note(path: &Path) -> Result<()> {
     if was_made(path) {

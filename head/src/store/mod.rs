@@ -28,7 +28,8 @@
 //! - Batches of more than 256 operations poison it: a slice has fewer.
 //! - Large values are never synced: they go to the blob directory (see `large`).
 //! - It deadlocks under concurrency: one thread owns the store, hence `&mut self` on `commit`.
-//! - Its errors are sticky: the owner stops the process on any [`Error::is_fatal`].
+//! - Its errors are sticky: the owner stops the process when a write fails. A read that fails
+//!   costs what was asked only, and a check goes on behind it (see `lost`).
 
 mod checkpoint;
 mod codec;
@@ -42,6 +43,7 @@ mod job;
 mod journal;
 mod key;
 mod large;
+mod lost;
 mod made;
 mod mark;
 mod migrate;
@@ -52,7 +54,7 @@ mod rows;
 mod table;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::PathBuf;
 
@@ -66,8 +68,9 @@ pub use compact::{Compacted, compact};
 pub use error::Error;
 pub use key::{
     acked as acked_key, attempt as attempt_key, of_change as keys_of, outcome as outcome_key,
-    spec as spec_key, task_of,
+    spec as spec_key, task as task_key, task_of,
 };
+pub use lost::Lost;
 pub use made::was_made;
 pub use page::{Page, Row, change_of, references};
 

@@ -30,7 +30,7 @@ impl Store {
         let format = database.get(key::FORMAT)?;
         let (journal, recent) = match format.as_deref() {
             None => {
-                made::refuse_second(path)?;
+                made::refuse_empty(path)?;
                 (begin(&database, &dir)?, Table::default())
             }
             Some([1]) => {

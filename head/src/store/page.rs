@@ -4,7 +4,10 @@
 use orchestra_core::Change;
 use orchestra_types::{Digest, Place, TaskSpec};
 
-use super::{Result, Store, decode, key, large};
+use super::{
+    Result, Store, decode, key, large,
+    lost::{Lost, behind},
+};
 
 /// Some rows that follow each other.
 #[derive(Debug, Default)]
@@ -13,6 +16,8 @@ pub struct Page {
     pub rows: Vec<Row>,
     /// Go on behind this key; none at the end.
     pub next: Option<Vec<u8>>,
+    /// Rows behind these that cannot be read; only a check goes on behind them.
+    pub lost: Option<Lost>,
 }
 
 /// A row as it is kept.
@@ -38,9 +43,19 @@ pub struct Reference {
 impl Store {
     /// Rows behind the key `after`, of about `bytes_max` bytes in all, at least one.
     pub fn page(&self, after: Option<&[u8]>, bytes_max: usize) -> Result<Page> {
-        // The next possible key has a zero byte more.
-        let from = after.map_or_else(Vec::new, |after| [after, &[0]].concat());
         let mut page = Page::default();
+        self.fill(&mut page, after, bytes_max)?;
+        Ok(page)
+    }
+
+    /// What could be read before an error stays in the page.
+    pub(super) fn fill(
+        &self,
+        page: &mut Page,
+        after: Option<&[u8]>,
+        bytes_max: usize,
+    ) -> Result<()> {
+        let from = after.map(behind).unwrap_or_default();
         let mut bytes = 0;
         for found in self.merged(&from) {
             if bytes >= bytes_max {
@@ -52,7 +67,7 @@ impl Store {
             bytes += row.key.len() + row.message.as_ref().map_or(0, Vec::len);
             page.rows.push(row);
         }
-        Ok(page)
+        Ok(())
     }
 
     /// One row; none when it is not there.

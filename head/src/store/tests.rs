@@ -1,5 +1,6 @@
 mod compact;
 mod crash;
+pub(crate) mod lost;
 mod made;
 mod mark;
 mod migration;

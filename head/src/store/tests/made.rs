@@ -36,7 +36,8 @@ fn no_store_is_begun_in_the_place_of_one_that_is_gone() {
     refused(dir.path());
     // A database without rows.
     fs::write(db.join("db"), "").unwrap();
-    refused(dir.path());
+    let error = try_open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("it has no rows, and"), "{error}");
     fs::remove_dir_all(&db).unwrap();
     // It can be put back, and a new cluster can be begun.
     fs::rename(&away, &db).unwrap();
