@@ -134,7 +134,7 @@ impl Task {
         let start_at = self.row.facts.timing.start_at.unwrap_or_default();
         let mut earliest = Timestamp(0);
         if let State::Queued { not_before, .. } = &mut self.row.state {
-            if *not_before > start_at {
+            if *not_before > start_at && !mutated!(DelaysGrow) {
                 let shifted = back.shift(*not_before).max(start_at);
                 changed |= std::mem::replace(not_before, shifted) != shifted;
             }

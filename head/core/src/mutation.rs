@@ -173,6 +173,10 @@ mod on {
         RemovedWithAttempts: "a worker is removed while attempts go on there",
         RemovalNotWritten: "a worker that was removed is back after the next start",
         ComesBackAtOne: "the reports of a worker that was removed and comes back are to begin at one",
+        ClockIgnored: "a time to start at does not follow the wall clock",
+        DelaysGrow: "the delay of a retry becomes longer when the wall clock is set back",
+        WaitsGrow: "how long a task waits for a worker does not begin anew with its time to start",
+        RunsLag: "runs wait for a clock that was set back to be there again",
         WatchersNotTold: "watchers are not told of changes",
     }
 

@@ -200,7 +200,7 @@ impl Core {
             };
             let limit = task.row.facts.timing.queue_timeout.unwrap_or_default();
             let not_before = task.wait().not_before;
-            if not_before > earlier {
+            if not_before > earlier && !mutated!(WaitsGrow) {
                 let begins = self.calendar.steady(not_before).max(now);
                 self.overdue.set_wait(id, Some(begins.plus(limit)));
             }

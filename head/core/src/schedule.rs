@@ -66,7 +66,7 @@ impl ScheduleRow {
             Recurrence::Every(every) => every,
             Recurrence::Daily { .. } => DAY,
         };
-        if self.next.since(wall) <= period.saturating_mul(2) {
+        if self.next.since(wall) <= period.saturating_mul(2) || mutated!(RunsLag) {
             return self.next;
         }
         self.every.next(self.next, wall)

@@ -186,6 +186,8 @@ pub enum Event {
     },
     /// Nothing more is to be started.
     StopAssigning,
+    /// Somebody set the wall clock: so far ahead of the head's time, or behind.
+    ClockSet(i64),
     /// A deadline has passed.
     Tick,
     /// The head was started; only for the judge, it is no input.
@@ -268,6 +270,9 @@ impl Event {
                 apply: applied(*conflict),
             },
             Self::StopAssigning => Input::StopAssigning,
+            Self::ClockSet(ahead_ms) => Input::ClockSet {
+                ahead_ms: *ahead_ms,
+            },
             Self::Tick => Input::Tick,
             Self::Restored => unreachable!("a restart is no input"),
         }

@@ -116,6 +116,8 @@ switches! {
     Removals = "removals",
     /// Workers that cannot begin what they are given.
     BadWorkers = "bad-workers",
+    /// Somebody sets the wall clock while the head runs, forward or back.
+    ClockSet = "clock-set",
 }
 
 /// A set of switches.

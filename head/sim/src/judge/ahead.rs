@@ -52,6 +52,12 @@ impl Judge {
         }
     }
 
+    /// The wall clock was set: what waits at a worker since its time to start may count otherwise than
+    /// when it was given there.
+    pub(super) fn confuse_calls(&mut self) {
+        self.calls.confused = true;
+    }
+
     /// A start forgets every call.
     pub(super) fn forget_calls(&mut self, clock_went_back: bool) {
         self.calls = Calls {
@@ -295,8 +301,8 @@ impl Judge {
             At::Queued { since, not_before } => {
                 self.cover.hit(Point::GivenBackQueued);
                 hold!(CancelHolds, !old.cancelled, "{id} is queued after a cancel");
-                let place = old.created_at.max(old.start_at);
-                let at_once = not_before == self.now.max(old.start_at);
+                let place = self.place_since(old);
+                let at_once = not_before == self.wall().max(old.start_at);
                 hold!(
                     Delays,
                     at_once && since == place,

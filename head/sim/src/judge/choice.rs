@@ -93,7 +93,7 @@ impl Judge {
 
     /// Whether a task that failed on a worker waits for another one that could do it.
     pub(super) fn kept_away(&self, shade: &Shade, worker: usize) -> bool {
-        let avoids = shade.avoids.filter(|(_, until)| *until > self.now);
+        let avoids = shade.avoids.filter(|(_, until)| *until > self.wall());
         let avoids = avoids.is_some_and(|(avoided, _)| usize::from(avoided) == worker);
         let mut others = (0..WORKERS_MAX).filter(|other| *other != worker);
         avoids && others.any(|other| self.could_do(shade, other))
@@ -253,7 +253,7 @@ impl Judge {
 
     /// Tasks whose time has come.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (TaskId, &Shade)> {
-        let now = self.now;
+        let now = self.wall();
         self.shadow
             .tasks()
             .filter(move |(id, shade)| match shade.at {
@@ -287,7 +287,7 @@ impl Judge {
         let since = match shade.at {
             At::Queued { since, .. } => since,
             // It keeps its place until it has begun.
-            At::Assigned { .. } => shade.created_at.max(shade.start_at),
+            At::Assigned { .. } => self.place_since(shade),
             At::Nowhere | At::Blocked | At::Running { .. } | At::Closing { .. } | At::Ended(_) => 0,
         };
         i128::from(since) - steps * age

@@ -43,6 +43,8 @@ pub(super) struct Clocks {
     asked: Option<u64>,
     /// When a clock had something to say, at the latest.
     due: Option<u64>,
+    /// When tasks have waited too long for a worker, whatever the wall clock shows.
+    waits: Vec<(TaskId, u64)>,
 }
 
 impl Judge {
@@ -55,7 +57,9 @@ impl Judge {
             running: running.collect(),
             asked: core.next_deadline().map(|at| at.0),
             due: None,
+            waits: Vec::new(),
         };
+        self.count_waits();
         self.clocks.due = self.clock_due();
     }
 
@@ -89,8 +93,31 @@ impl Judge {
     }
 
     /// Whether a task ends because nobody took it in time.
-    pub(super) fn waited_too_long(&self, shade: &Shade) -> bool {
-        wait_ends(shade).is_some_and(|at| at <= self.now)
+    pub(super) fn waited_too_long(&self, id: TaskId) -> bool {
+        self.wait_of(id).is_some_and(|at| at <= self.now)
+    }
+
+    fn wait_of(&self, id: TaskId) -> Option<u64> {
+        let mut waits = self.clocks.waits.iter();
+        waits.find(|(known, _)| *known == id).map(|(_, at)| *at)
+    }
+
+    /// A wait begins when the task's time comes by the wall clock, and is as long as it is from then on.
+    fn count_waits(&mut self) {
+        let set = self.set_with_event();
+        let tasks = self.shadow.tasks();
+        let waits = tasks.filter_map(|(id, shade)| {
+            let (not_before, limit) = waits_for(shade)?;
+            let begins = self.steady(not_before);
+            let again = set.is_some_and(|earlier| not_before > earlier);
+            let ends = match self.wait_of(id) {
+                Some(_) if again => begins.max(self.now) + limit,
+                Some(known) => known,
+                None => begins + limit,
+            };
+            Some((id, ends))
+        });
+        self.clocks.waits = waits.collect();
     }
 
     /// Whether an attempt is given up: its worker did not end it, and is there.
@@ -142,8 +169,9 @@ impl Judge {
     /// After each step nobody waits or runs longer than he may without a word.
     pub(super) fn clocks(&mut self, step: &Step, core: &Core) -> Checked {
         self.clocks.asked = core.next_deadline().map(|at| at.0);
-        for (id, shade) in self.shadow.tasks() {
-            let late = matches!(shade.at, At::Queued { .. }) && self.waited_too_long(shade);
+        self.count_waits();
+        for (id, _) in self.shadow.tasks() {
+            let late = self.waited_too_long(id);
             hold!(Clocks, !late, "{id} waits too long");
         }
         for place in 0..self.clocks.running.len() {
@@ -205,10 +233,7 @@ impl Judge {
 
     /// When a clock has something to say next.
     pub(super) fn clock_due(&self) -> Option<u64> {
-        let waits = self.shadow.tasks().filter_map(|(_, shade)| {
-            let queued = matches!(shade.at, At::Queued { .. });
-            wait_ends(shade).filter(|_| queued)
-        });
+        let waits = self.clocks.waits.iter().map(|(_, at)| *at);
         let runs = self.clocks.running.iter().filter_map(|clock| {
             if let Some(since) = clock.surely_late {
                 return Some(since + self.give_up_ms());
@@ -274,11 +299,13 @@ fn is_running(shade: &Shade) -> bool {
     matches!(shade.at, At::Running { .. })
 }
 
-/// When a task has waited too long for its first attempt.
-fn wait_ends(shade: &Shade) -> Option<u64> {
+/// From when on a task waits for its first attempt, and how long it may.
+fn waits_for(shade: &Shade) -> Option<(u64, u64)> {
     let [wait, _, _] = shade.limits;
     match shade.at {
-        At::Queued { not_before, .. } if wait > 0 && shade.attempts == 0 => Some(not_before + wait),
+        At::Queued { not_before, .. } if wait > 0 && shade.attempts == 0 => {
+            Some((not_before, wait))
+        }
         _ => None,
     }
 }

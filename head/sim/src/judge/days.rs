@@ -135,8 +135,8 @@ impl Judge {
 
     /// Before each step.
     pub(super) fn begin_day(&mut self) {
-        let today = self.now / DAY_MS;
-        if today <= self.today.number {
+        let today = self.wall() / DAY_MS;
+        if today == self.today.number || today + 1 == self.today.number {
             return;
         }
         let first = self.today.number == 0;
@@ -248,11 +248,12 @@ impl Judge {
         }
         let load = self.load();
         let waits = self.shadow.tasks().any(|(id, shade)| {
-            let ready = matches!(shade.at, At::Queued { not_before, .. } if not_before <= self.now);
+            let ready =
+                matches!(shade.at, At::Queued { not_before, .. } if not_before <= self.wall());
             let by_day = shade.project && self.used_up_by_tasks(id, shade).is_none();
             let begins = |worker| self.could_begin(shade, worker, &load).is_some();
             ready && by_day && (0..WORKERS_MAX).any(begins)
         });
-        waits.then_some((self.today.number + 1) * DAY_MS)
+        waits.then(|| self.steady((self.today.number + 1) * DAY_MS))
     }
 }

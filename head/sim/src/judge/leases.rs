@@ -72,6 +72,7 @@ impl Judge {
             | Event::Metered { .. }
             | Event::Active(_)
             | Event::Closed { .. }
+            | Event::ClockSet(_)
             | Event::Tick
             | Event::Restored => {}
         }
@@ -139,7 +140,8 @@ impl Judge {
             };
             [not_before, shade.avoids.map(|(_, until)| until)]
         });
-        let moments = moments.flatten().filter(|at| *at > self.now);
+        let moments = moments.flatten().filter(|at| *at > self.wall());
+        let moments = moments.map(|at| self.steady(at));
         let due = leases.chain(moments).chain(self.clock_due());
         let due = due.chain(self.runs_due()).chain(self.midnight_due()).min();
         let asked = core.next_deadline().map(|at| at.0);

@@ -6,6 +6,7 @@
 
 mod ahead;
 mod budgets;
+mod calendar;
 mod choice;
 mod clocks;
 mod days;
@@ -70,6 +71,7 @@ pub struct Judge {
     /// The event raises a limit that is not there.
     refused: bool,
     today: days::Today,
+    calendar: calendar::Wall,
     clocks: clocks::Clocks,
     turns: turns::Turns,
     runs: schedules::Runs,
@@ -95,6 +97,7 @@ impl Judge {
             money: budgets::Money::default(),
             refused: false,
             today: days::Today::of(config),
+            calendar: calendar::Wall::default(),
             clocks: clocks::Clocks::default(),
             turns: turns::Turns::default(),
             runs: schedules::Runs::default(),
@@ -118,6 +121,7 @@ impl Judge {
         self.marks.clear();
         self.refused = false;
         let before = self.before(event);
+        self.note_clock(event);
         self.note_calls(event, &before);
         self.note(event);
         self.begin_day();
@@ -136,6 +140,7 @@ impl Judge {
         self.no_idle()?;
         self.money(event, step, core)?;
         self.day(core)?;
+        self.went_back()?;
         self.clocks(step, core)?;
         self.schedules(core)?;
         self.retention(step, core)?;
@@ -196,6 +201,7 @@ impl Judge {
             | Event::Active(_)
             | Event::Closed { .. }
             | Event::StopAssigning
+            | Event::ClockSet(_)
             | Event::Tick
             | Event::Restored => {}
         }
@@ -285,6 +291,7 @@ impl Judge {
     ) -> Checked {
         self.forget_calls(now.0 < self.now);
         self.now = now.0;
+        self.calendar = calendar::Wall::default();
         self.changed = 0;
         self.moved = 0;
         self.assigning = true;

@@ -60,7 +60,7 @@ impl Judge {
     }
 
     fn is_due(&self, schedule: &Recurring) -> bool {
-        !schedule.paused && schedule.next <= self.now && !self.runs_still(schedule)
+        !schedule.paused && schedule.next <= self.wall() && !self.runs_still(schedule)
     }
 
     /// Whether its latest run has not ended.
@@ -93,7 +93,7 @@ impl Judge {
             !known.paused,
             "{id} is a run of {schedule}, paused"
         );
-        let due = known.next <= self.now;
+        let due = known.next <= self.wall();
         hold!(Schedules, due, "{id} is due at {}", known.next);
         let still = self.runs_still(&known);
         hold!(
@@ -104,7 +104,7 @@ impl Judge {
         );
         let twice = self.runs.made.iter().any(|(_, of)| *of == schedule);
         hold!(Schedules, !twice, "{schedule} makes two runs at once");
-        let late = self.now - known.next >= known.period();
+        let late = self.wall() - known.next >= known.period();
         self.cover.hit(match (late, known.every) {
             (true, _) => Point::RunLate,
             (false, Recurrence::Every(_)) => Point::Run,
@@ -157,6 +157,16 @@ impl Judge {
                 hold!(Schedules, right, "{new:?} follows {old:?}");
                 return self.goes_on(&old, &new);
             }
+            None if self.is_set_back() => {
+                let same = Recurring {
+                    next: new.next,
+                    ..old
+                };
+                return self.goes_on(&old, &new).and_then(|()| {
+                    hold!(Schedules, new == same, "{new:?} follows {old:?}");
+                    Ok(())
+                });
+            }
             Some(ScheduleChange::Delete) | None => false,
         };
         hold!(Schedules, right, "{new:?} follows {old:?} by {event:?}");
@@ -165,8 +175,8 @@ impl Judge {
 
     /// The next run is the first one on the grid that is still to come.
     fn goes_on(&self, old: &Recurring, new: &Recurring) -> Checked {
-        let to_come = new.next > self.now && new.every == old.every;
-        let first = old.has_slot(new.next, old.next) && new.next <= self.now + old.period();
+        let to_come = new.next > self.wall() && new.every == old.every;
+        let first = old.has_slot(new.next, old.next) && new.next <= self.wall() + old.period();
         let right = to_come && (new.next == old.next || first);
         hold!(Schedules, right, "at {}: {new:?} follows {old:?}", self.now);
         Ok(())
@@ -183,10 +193,10 @@ impl Judge {
                 let same = (new.key, new.every) == (*key, *every);
                 let next = match (first, every) {
                     (Some(first), _) => new.next == first.0,
-                    (None, Recurrence::Every(_)) => new.next == self.now,
+                    (None, Recurrence::Every(_)) => new.next == self.wall(),
                     (None, Recurrence::Daily { .. }) => {
-                        let to_come = self.now + 1..=self.now + DAY_MS;
-                        to_come.contains(&new.next) && new.has_slot(new.next, self.now)
+                        let to_come = self.wall() + 1..=self.wall() + DAY_MS;
+                        to_come.contains(&new.next) && new.has_slot(new.next, self.wall())
                     }
                 };
                 same && next && !new.paused && new.runs == 0 && new.last.is_none()
@@ -263,10 +273,13 @@ impl Judge {
         }
         self.excuse_full();
         for schedule in &self.shadow.schedules {
-            if schedule.next <= self.now && self.runs_still(schedule) {
+            if schedule.next <= self.wall() && self.runs_still(schedule) {
                 self.cover.hit(Point::RunWaits);
             }
             let excused = self.full_until(schedule.id).is_some();
+            let far = self.wall() + 2 * schedule.period();
+            let early = self.is_set_back() && schedule.runs > 0 && schedule.next > far;
+            hold!(Schedules, !early, "at {}: {schedule:?}", self.now);
             let missed = self.is_due(schedule) && !excused;
             hold!(Schedules, !missed, "no run at {}: {schedule:?}", self.now);
         }
@@ -285,6 +298,6 @@ impl Judge {
     pub(super) fn runs_due(&self) -> impl Iterator<Item = u64> {
         let waits = |s: &&Recurring| !s.paused && !self.runs_still(s);
         let due = self.shadow.schedules.iter().filter(waits);
-        due.map(|s| s.next.max(self.full_until(s.id).unwrap_or(0)))
+        due.map(|s| self.steady(s.next).max(self.full_until(s.id).unwrap_or(0)))
     }
 }

@@ -68,7 +68,8 @@ impl Judge {
     fn avoids(&self, change: &Move<'_>) -> Checked {
         let Move { id, old, new, .. } = change;
         let over = old.holder().is_some() || matches!(old.at, At::Closing { .. });
-        let stays = new.avoids == old.avoids;
+        let back = self.is_set_back() && new.avoids == self.avoids_back(old, new);
+        let stays = new.avoids == old.avoids || back;
         let right = match new.at {
             At::Queued { .. } if over && self.is_given_back(change) => stays,
             At::Queued { .. } if over && self.met_limit(change) => stays,
@@ -188,7 +189,7 @@ impl Judge {
             }
             (At::Queued { .. }, At::Ended(EndStatus::Failed)) => {
                 self.cover.hit(Point::QueueTimeout);
-                let late = self.waited_too_long(old);
+                let late = self.waited_too_long(*id);
                 hold!(Clocks, late, "{id} has time to wait");
                 Ok(())
             }
@@ -207,7 +208,7 @@ impl Judge {
             }
             (At::Queued { not_before, .. }, At::Assigned { worker, runner }) => {
                 self.cover.hit(Point::QueuedAssigned);
-                let due = not_before <= self.now;
+                let due = not_before <= self.wall();
                 hold!(Delays, due, "{id} starts before {not_before}");
                 hold!(CancelHolds, !old.cancelled, "{id} starts after a cancel");
                 if old.start_at > old.created_at {
@@ -245,6 +246,10 @@ impl Judge {
                 hold!(Transitions, solved, "{id} succeeds by itself");
                 Ok(())
             }
+            (At::Queued { .. }, At::Queued { .. }) if self.goes_back(change) => {
+                self.cover.hit(Point::SetBackMoves);
+                Ok(())
+            }
             (from, to) if from == to => self.noted(change),
             (from, to) => {
                 hold!(Transitions, false, "{id}: {from:?} -> {to:?}");
@@ -278,8 +283,8 @@ impl Judge {
     fn waits_right(&self, change: &Move<'_>) -> Checked {
         let Move { id, new, .. } = change;
         if let At::Queued { since, not_before } = new.at {
-            let right = since == new.created_at.max(new.start_at)
-                && not_before <= self.now.max(new.start_at)
+            let right = since == self.place_since(new)
+                && not_before <= self.wall().max(new.start_at)
                 && not_before >= new.start_at;
             hold!(Delays, right, "{id} waits since {since} until {not_before}");
         }
@@ -293,7 +298,7 @@ impl Judge {
         };
         self.cover.hit(if avoided != worker {
             Point::RetryElsewhere
-        } else if until > self.now {
+        } else if until > self.wall() {
             Point::RetryAlone
         } else {
             Point::RetryBack
@@ -419,8 +424,8 @@ impl Judge {
             At::Queued { since, not_before } => (
                 !old.cancel_requested
                     && new.losses < self.config.losses_max
-                    && since == old.created_at.max(old.start_at)
-                    && not_before >= self.now,
+                    && since == self.place_since(old)
+                    && not_before >= self.wall(),
                 Point::LostQueued,
             ),
             _ => (false, Point::LostQueued),
@@ -493,13 +498,13 @@ impl Judge {
                 if elsewhere {
                     self.cover.hit(Point::MovedOn);
                 }
-                let least = self.now
+                let least = self.wall()
                     + if limited || goes_on || elsewhere {
                         0
                     } else {
                         self.backoff(new.failures)
                     };
-                let right = since == old.created_at.max(old.start_at) && not_before >= least;
+                let right = since == self.place_since(old) && not_before >= least;
                 hold!(Delays, right, "{id} waits until {not_before}, not {least}");
             }
             (plan, at) => hold!(Transitions, false, "{id}: {at:?} instead of {plan:?}"),

@@ -127,7 +127,7 @@ impl Judge {
             );
             return Ok(());
         };
-        let over = before.parked_until.is_none_or(|until| until <= self.now);
+        let over = before.parked_until.is_none_or(|until| until <= self.wall());
         let opens = row.parked_until.is_none() && over;
         let limited = match event {
             Event::Reported {
@@ -147,12 +147,22 @@ impl Judge {
         };
         if let Some(resets_at) = limited {
             self.cover.hit(Point::LimitMet);
-            let past = resets_at.0 <= self.now;
+            let past = resets_at.0 <= self.wall();
             let parked = past || row.parked_until >= Some(resets_at);
             hold!(Delays, parked, "{}: {:?}", row.name, row.parked_until);
         } else {
             let same = row.parked_until.map(|at| at.0) == before.parked_until;
-            hold!(Delays, opens || same, "{} opens too early", row.name);
+            let back = before.parked_until.map(|until| self.shifted(until)..=until);
+            let back = back
+                .zip(row.parked_until)
+                .is_some_and(|(range, at)| range.contains(&at.0));
+            let back = back && self.is_set_back();
+            hold!(
+                Delays,
+                opens || same || back,
+                "{} opens too early",
+                row.name
+            );
         }
         Ok(())
     }

@@ -183,7 +183,7 @@ impl World<'_> {
             return None;
         }
         self.clients.schedules += 1;
-        let now = self.head_time().0;
+        let now = self.head_wall().0;
         let first = now + self.random.below(10_000);
         let first = self.random.once_in(2).then_some(Timestamp(first));
         Some(Ask::Recur {
@@ -293,7 +293,7 @@ impl World<'_> {
             self.limit(&mut want);
         }
         if self.has(Switch::Schedules) && self.random.once_in(4) {
-            let at = self.head_time().0 + self.random.below(20_000);
+            let at = self.head_wall().0 + self.random.below(20_000);
             want.start_at = Some(Timestamp(at));
         }
         want

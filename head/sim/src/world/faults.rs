@@ -1,7 +1,7 @@
 //! What goes wrong.
 
 use super::{World, net::Up};
-use crate::{cover::Point, plan::Switch, rule::Checked};
+use crate::{cover::Point, event::Event, plan::Switch, rule::Checked};
 
 /// Each as often as the others, when it is on.
 const FAULTS: [Switch; 12] = [
@@ -21,6 +21,11 @@ const FAULTS: [Switch; 12] = [
 
 impl World<'_> {
     pub(super) fn fault(&mut self) -> Checked {
+        // Beside the others, so that worlds without it stay as they are.
+        if self.has(Switch::ClockSet) && self.random.once_in(6) {
+            self.set_clock();
+            return Ok(());
+        }
         let fault = FAULTS[self.random.index(FAULTS.len())];
         if !self.has(fault) {
             return Ok(());
@@ -58,6 +63,14 @@ impl World<'_> {
         if due.is_some_and(|due| due < self.head_time()) {
             self.judge.cover.hit(Point::Suspended);
         }
+    }
+
+    /// Somebody sets the wall clock of the head's machine.
+    fn set_clock(&mut self) {
+        self.set = i64::try_from(self.random.below(120_000)).unwrap_or(0) - 60_000;
+        self.trace
+            .line(self.clock, || format!("wall clock set: {}", self.set));
+        self.arrive(Event::ClockSet(self.set));
     }
 
     fn cut(&mut self) {

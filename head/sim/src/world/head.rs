@@ -177,6 +177,8 @@ impl World<'_> {
         if self.has(Switch::LongWaits) {
             self.clock += self.random.below(20_000);
         }
+        // Its time begins by the wall clock.
+        self.ahead += std::mem::take(&mut self.set);
         if self.has(Switch::ClockJumps) {
             let jump = i64::try_from(self.random.below(120_000)).unwrap_or(0) - 60_000;
             self.ahead = jump;

@@ -169,12 +169,13 @@ impl World<'_> {
         {
             return Ok(());
         }
+        let calendar = self.head.core.calendar();
         let delayed = self
             .judge
             .shadow
             .tasks()
             .filter_map(|(_, shade)| match shade.at {
-                At::Queued { not_before, .. } => Some(not_before),
+                At::Queued { not_before, .. } => Some(calendar.steady(Timestamp(not_before)).0),
                 _ => None,
             });
         let Some(first) = delayed.min() else {

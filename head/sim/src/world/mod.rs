@@ -62,6 +62,8 @@ pub struct World<'a> {
     clock: u64,
     /// What the head's clock shows more than the true time.
     ahead: i64,
+    /// What the wall clock shows more than the head's, since somebody set it.
+    set: i64,
     /// How many results were put in place, or not.
     closed: u32,
     trace: Trace,
@@ -102,6 +104,7 @@ impl<'a> World<'a> {
             acked: Vec::new(),
             clock: plan.begin,
             ahead: 0,
+            set: 0,
             closed: 0,
             trace,
             digest: None,
@@ -167,6 +170,11 @@ impl<'a> World<'a> {
     /// The head's clock.
     fn head_time(&self) -> Timestamp {
         Timestamp(self.clock.saturating_add_signed(self.ahead))
+    }
+
+    /// The wall clock of the head's machine.
+    fn head_wall(&self) -> Timestamp {
+        Timestamp(self.head_time().0.saturating_add_signed(self.set))
     }
 
     /// A worker's process; 1 is the twin.
