@@ -109,7 +109,9 @@ impl Schedules {
         if let Some(id) = self.waiting.remove(&task)
             && !mutated!(RunWaitsForEver)
         {
-            self.timers.insert((now, id));
+            // Its moment is to come again where the wall clock was set back since.
+            let next = self.rows.get(&id).map_or(now, |row| row.next);
+            self.timers.insert((now.max(next), id));
         }
     }
 
@@ -316,7 +318,8 @@ impl Core {
             .map(|(at, id)| match self.schedules.rows.get(&id) {
                 Some(row) if row.next == at => (row.next_after(back.wall), id),
                 // A run that found the queue full, or waited for another one.
-                Some(_) | None => (back.shift(at), id),
+                Some(row) => (back.shift(at).max(row.next_after(back.wall)), id),
+                None => (back.shift(at), id),
             })
             .collect();
         for (id, next) in early {

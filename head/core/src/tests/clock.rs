@@ -248,9 +248,24 @@ fn a_run_that_found_the_queue_full_waits_no_longer() {
     assert_eq!(bench.runs(), 0);
     let _ = bench.finish("a", 1, attempt(open, 1), None);
     let _ = bench.close(attempt(open, 1));
-    let _ = bench.set_clock(-HOUR_MS);
-    let _ = bench.later(MINUTE);
+    let _ = bench.set_clock(-10_000);
+    let _ = bench.later(MINUTE - S);
+    assert_eq!(bench.runs(), 0);
+    let _ = bench.later(S);
     assert_eq!(bench.runs(), 1);
+}
+
+#[test]
+fn a_run_whose_moment_is_to_come_again_is_not_made_before_it() {
+    let mut bench = bench();
+    bench.recur(Recurrence::Every(HOUR), None);
+    let _ = bench.later(HOUR + S);
+    let last = bench.core.schedules().find_map(|row| row.last).unwrap();
+    let _ = bench.set_clock(-60_000);
+    let _ = bench.finish("a", 1, attempt(last, 1), None);
+    assert_eq!(bench.runs(), 1, "it was due, and is not yet by this clock");
+    let _ = bench.later(MINUTE - S);
+    assert_eq!(bench.runs(), 2);
 }
 
 #[test]
