@@ -20,7 +20,7 @@ const FULL_MS: u64 = 60_000;
 pub(super) struct Runs {
     /// Runs of this step, each with its schedule.
     made: Vec<(TaskId, ScheduleId)>,
-    /// Until when a schedule may make none, because the queue was full.
+    /// Until when by the wall clock a schedule may make none, because the queue was full.
     full: Vec<(ScheduleId, u64)>,
 }
 
@@ -33,8 +33,13 @@ impl Judge {
     /// Before a step.
     pub(super) fn note_runs(&mut self) {
         self.runs.made.clear();
-        let now = self.now;
-        self.runs.full.retain(|(_, until)| *until > now);
+        let now = self.wall();
+        let mut full = std::mem::take(&mut self.runs.full);
+        for (_, until) in &mut full {
+            *until = self.shifted(*until);
+        }
+        full.retain(|(_, until)| *until > now);
+        self.runs.full = full;
         self.excuse_full();
     }
 
@@ -48,7 +53,7 @@ impl Judge {
         for id in due {
             if self.full_until(id).is_none() {
                 self.cover.hit(Point::RunPaused);
-                self.runs.full.push((id, self.now + FULL_MS));
+                self.runs.full.push((id, self.wall() + FULL_MS));
             }
         }
     }
@@ -298,6 +303,6 @@ impl Judge {
     pub(super) fn runs_due(&self) -> impl Iterator<Item = u64> {
         let waits = |s: &&Recurring| !s.paused && !self.runs_still(s);
         let due = self.shadow.schedules.iter().filter(waits);
-        due.map(|s| self.steady(s.next).max(self.full_until(s.id).unwrap_or(0)))
+        due.map(|s| self.steady(s.next.max(self.full_until(s.id).unwrap_or(0))))
     }
 }
