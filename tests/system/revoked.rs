@@ -16,6 +16,10 @@ pub fn tests() -> Vec<Test> {
         )
         .needs(&[Need::Isolation]),
         Test::new("an_old_copy_of_the_admins_key_is_refused", admin),
+        Test::new(
+            "the_worker_of_the_heads_machine_has_a_new_key_after_it_was_revoked",
+            own_worker,
+        ),
     ]
 }
 
@@ -95,6 +99,25 @@ fn admin() -> anyhow::Result<()> {
                 cluster.start()?;
             }
         }
+        Ok(())
+    })
+}
+
+fn own_worker() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        connected(cluster, 1)?;
+        let key = || fs::read_to_string(cluster.state().join("worker/pki/key.pem"));
+        let before = key()?;
+        let name = cluster.json(&["workers"])?["workers"][0]["name"].clone();
+        let revoke = ["workers", "revoke", name.as_str().context("a name")?];
+        cluster
+            .ctl(&revoke)?
+            .ok()?
+            .complains(&["start", "new key"])?;
+        connected(cluster, 0)?;
+        cluster.start()?;
+        connected(cluster, 1)?;
+        ensure!(key()? != before, "the key is the same");
         Ok(())
     })
 }

@@ -34,7 +34,8 @@ pub(super) async fn create_token(
     })
 }
 
-/// Shuts a worker out. What it has runs out with its lease.
+/// Shuts a worker out. What it has runs out with its lease. This machine's own worker has a new key at
+/// once, since nobody would give it a token.
 pub(super) async fn revoke_worker(
     services: &Services,
     request: v1::RevokeWorkerRequest,
@@ -45,8 +46,18 @@ pub(super) async fn revoke_worker(
         find_worker(services, &id).await?;
     }
     let (security, worker) = (services.security.clone(), id.clone());
+    let dir = StateDir::new(services.about.state_dir.clone()).worker();
     let now = services.engine.wall_now();
-    change(move || security.revoke_worker(&worker, now)).await?;
+    let revoke = move || {
+        security.revoke_worker(&worker, now)?;
+        match orchestra_config::worker_id(&dir) {
+            Ok(own) if own == worker => security
+                .ensure_worker(&dir.join("pki"), &own, now)
+                .map(drop),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    };
+    change(revoke).await?;
     tracing::info!(worker = %id, "worker revoked");
     Ok(v1::RevokeWorkerResponse {})
 }

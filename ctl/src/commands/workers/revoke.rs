@@ -32,8 +32,11 @@ pub async fn run(app: &App, named: Named) -> Result<Exit> {
             app.ui
                 .next("what ran there goes to other workers when its lease ends");
         }
-        app.ui
-            .next("`ctl token create` lets such a machine join again, with a new key");
+        let has_new_key = |worker: &Worker| worker.availability != "revoked";
+        app.ui.next(match document.workers.iter().any(has_new_key) {
+            true => "`ctl start` starts the worker of the head's machine again, with a new key",
+            false => "`ctl token create` lets such a machine join again, with a new key",
+        });
         Ok(())
     })
 }
