@@ -32,10 +32,11 @@ impl fleet_server::Fleet for Fleet {
         &self,
         request: Request<Streaming<v1::WorkerMessage>>,
     ) -> Result<Response<Self::AttachStream>> {
-        let peer = Peer {
+        // Boxed: a session lets it go once it is attached.
+        let peer = Box::new(Peer {
             identity: security::caller(&request)?.clone(),
             address: request.remote_addr(),
-        };
+        });
         let services = Arc::clone(&self.services);
         let stream = stream::produce(&self.services, move |answers| {
             session::run(services, peer, request.into_inner(), answers)
