@@ -1,13 +1,12 @@
 //! Connections that say nothing, or too little.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use futures::StreamExt;
 use orchestra_proto::{
-    client::{Credentials, connect, connect_pinned},
+    client::{connect, connect_pinned},
     v1::{EnrolRequest, join_client::JoinClient},
 };
-use orchestra_types::Timestamp;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -15,49 +14,15 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_rustls::TlsConnector;
-use tonic::{Code, transport::Server};
+use tonic::Code;
 
 use super::*;
-use crate::security::Security;
-
-struct Head {
-    dir: tempfile::TempDir,
-    security: Security,
-    address: SocketAddr,
-    _server: JoinSet<()>,
-}
-
-async fn head(places: usize) -> Head {
-    let dir = tempfile::tempdir().unwrap();
-    let security = Security::open(&dir.path().join("pki"), now()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let door = security.door(listener, Places::of(places)).unwrap();
-    let router = Server::builder()
-        .layer(security.gate())
-        .add_service(security.join_service());
-    let mut server = JoinSet::new();
-    server.spawn(async move { router.serve_with_incoming(door).await.unwrap() });
-    Head {
-        dir,
-        security,
-        address,
-        _server: server,
-    }
-}
-
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
-    Timestamp(u64::try_from(since.as_millis()).unwrap())
-}
+use crate::security::{
+    Security,
+    tests::{Head, head_with, now},
+};
 
 impl Head {
-    fn worker(&self) -> Credentials {
-        let dir = self.dir.path().join("worker");
-        let id = "w1".parse().unwrap();
-        self.security.ensure_worker(&dir, &id, now()).unwrap()
-    }
-
     async fn tcp(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
@@ -71,7 +36,7 @@ async fn until_closed(mut stream: impl tokio::io::AsyncRead + Unpin) {
 
 #[tokio::test]
 async fn a_crowd_of_silent_strangers_does_not_keep_out_who_belongs_here() {
-    let head = head(16).await;
+    let head = head_with(16).await;
     let mut crowd = VecDeque::new();
     for _ in 0..64 {
         crowd.push_back(head.tcp().await);
@@ -166,7 +131,7 @@ async fn only_who_shows_a_certificate_may_stay() {
 
 #[tokio::test]
 async fn an_older_tls_is_refused() {
-    let head = head(8).await;
+    let head = head_with(8).await;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let old = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS12])

@@ -23,7 +23,7 @@ mod revoked;
 mod tls;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{path::Path, sync::Arc, time::Duration};
 

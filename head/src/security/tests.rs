@@ -22,17 +22,22 @@ use super::{Door, Identity, Places, Security, authorise_worker, issue};
 
 /// A head's gate with the Join service; every other service is known to the gate only, so that a
 /// call that passes it ends with `Unimplemented`.
-struct Head {
+pub(crate) struct Head {
     dir: tempfile::TempDir,
-    security: Security,
-    address: SocketAddr,
+    pub security: Security,
+    pub address: SocketAddr,
     _server: JoinSet<()>,
 }
 
 async fn head() -> Head {
+    head_with(64).await
+}
+
+/// One that has so many places for connections.
+pub(crate) async fn head_with(places: usize) -> Head {
     let dir = tempfile::tempdir().unwrap();
     let security = Security::open(&dir.path().join("pki"), now()).unwrap();
-    let (door, address) = door(&security).await;
+    let (door, address) = door(&security, places).await;
     let router = Server::builder()
         .layer(security.gate())
         .add_service(security.join_service());
@@ -46,10 +51,13 @@ async fn head() -> Head {
     }
 }
 
-async fn door(security: &Security) -> (Door, SocketAddr) {
+async fn door(security: &Security, places: usize) -> (Door, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    (security.door(listener, Places::of(64)).unwrap(), address)
+    (
+        security.door(listener, Places::of(places)).unwrap(),
+        address,
+    )
 }
 
 impl Head {
@@ -62,7 +70,7 @@ impl Head {
         self.security.ensure_admin(&dir, "me", now()).unwrap()
     }
 
-    fn worker(&self) -> Credentials {
+    pub fn worker(&self) -> Credentials {
         let dir = self.dir.path().join("worker");
         let id = "w1".parse().unwrap();
         self.security.ensure_worker(&dir, &id, now()).unwrap()
@@ -95,7 +103,7 @@ impl Head {
     }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
     Timestamp(u64::try_from(since.as_millis()).unwrap())
 }
@@ -201,7 +209,7 @@ async fn a_worker_cannot_play_the_head() {
     let head = head().await;
     let mut impostor = head.security.clone();
     impostor.head = head.worker();
-    let (door, address) = door(&impostor).await;
+    let (door, address) = door(&impostor, 64).await;
     let router = Server::builder().add_service(impostor.join_service());
     let mut server = JoinSet::new();
     server.spawn(async move { router.serve_with_incoming(door).await.unwrap() });
