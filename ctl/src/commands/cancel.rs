@@ -29,6 +29,7 @@ Examples:
   ctl cancel task_007 8
   ctl cancel --label area=docs          every task with this label that has not ended
   ctl cancel --status queued            everything that has not been given to a worker
+  ctl cancel --status needs_review      everything that waits for a person: nothing more is wanted of it
   ctl cancel --all")]
 pub struct Args {
     /// The tasks, as task_001 or 1
@@ -122,9 +123,9 @@ fn refusal(why: v1::Refusal) -> Error {
     status_error(&Status::new(Code::from_i32(why.code), why.message))
 }
 
-/// The tasks that the options mean and that have not ended.
+/// The tasks that the options mean and that can be cancelled.
 async fn chosen(client: &Client, args: Args) -> Result<Vec<TaskId>> {
-    let statuses = StatusFilter::open(&args.status);
+    let statuses = StatusFilter::cancellable(&args.status);
     if statuses.is_empty() {
         return Err(Error::usage("a task with this status has ended already"));
     }

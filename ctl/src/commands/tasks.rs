@@ -70,11 +70,19 @@ const WORDS: [(&str, &[TaskStatus]); 3] = [
 ];
 
 impl StatusFilter {
-    /// The statuses of tasks that have not ended, of all those or of the ones that are named.
-    pub fn open(filters: &[Self]) -> Vec<TaskStatus> {
-        let named = |s: &TaskStatus| filters.is_empty() || filters.iter().any(|f| f.0.contains(s));
-        let open = TaskStatus::ALL.into_iter().filter(|s| !s.is_ended());
-        open.filter(named).collect()
+    /// The statuses of tasks that can be cancelled: of all that have not ended, or of the ones that are
+    /// named. One that waits for a person must be named: it may be the last that knows of some work.
+    pub fn cancellable(filters: &[Self]) -> Vec<TaskStatus> {
+        let named = |s: TaskStatus| filters.iter().any(|f| f.0.contains(&s));
+        let chosen = |s: &TaskStatus| match s {
+            TaskStatus::Blocked
+            | TaskStatus::Queued
+            | TaskStatus::Assigned
+            | TaskStatus::Running => filters.is_empty() || named(*s),
+            TaskStatus::NeedsReview => named(*s),
+            TaskStatus::Succeeded | TaskStatus::Failed | TaskStatus::Cancelled => false,
+        };
+        TaskStatus::ALL.into_iter().filter(chosen).collect()
     }
 }
 
@@ -185,6 +193,30 @@ fn after_id(text: &str) -> std::result::Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_a_person_is_cancelled_only_by_name() {
+        let of = |words: &[&str]| {
+            let filters: Vec<StatusFilter> = words.iter().map(|w| w.parse().unwrap()).collect();
+            StatusFilter::cancellable(&filters)
+        };
+        let open = [
+            TaskStatus::Blocked,
+            TaskStatus::Queued,
+            TaskStatus::Assigned,
+            TaskStatus::Running,
+        ];
+        assert_eq!(of(&[]), open);
+        assert_eq!(
+            of(&["active", "needs-review", "failed"]),
+            [
+                TaskStatus::Assigned,
+                TaskStatus::Running,
+                TaskStatus::NeedsReview
+            ]
+        );
+        assert_eq!(of(&["succeeded"]), []);
+    }
 
     #[test]
     fn what_shows_more_is_nothing_that_is_refused() {

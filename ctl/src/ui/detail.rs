@@ -98,8 +98,11 @@ pub fn next_step(task: &Task) -> Option<String> {
             let stderr = (task.status == TaskStatus::Failed
                 && task.latest().is_some_and(complains))
             .then(|| format!("`ctl logs {id} --stderr` has what it complained of"));
-            let both: Vec<String> = advice().into_iter().chain(stderr).chain(kept).collect();
-            (!both.is_empty()).then(|| both.join("; "))
+            let dismiss = (task.status == TaskStatus::NeedsReview)
+                .then(|| format!("`ctl cancel {id}` if nothing more is wanted of it"));
+            let advice = advice().into_iter().chain(stderr).chain(kept);
+            let all: Vec<String> = advice.chain(dismiss).collect();
+            (!all.is_empty()).then(|| all.join("; "))
         }
     }
 }

@@ -51,6 +51,15 @@ impl Core {
                 }
                 Ending::End { .. } => {}
             },
+            // Whoever it waits for wants nothing more of it.
+            State::Ended {
+                status: EndStatus::NeedsReview,
+                ..
+            } => {
+                let waited = task.row.reason.take();
+                let reason = dismissed(waited.as_deref());
+                self.end(now, id, EndStatus::Cancelled, Some(reason), step);
+            }
             State::Ended { status, .. } => {
                 return Reply::CancelRefused(CancelRefused::Ended(id, status.status()));
             }
@@ -249,6 +258,15 @@ impl Core {
             | State::Ended { .. } => self.write(id, step),
         }
         Reply::Done(id)
+    }
+}
+
+/// The reason of a task that waited for a person, who cancelled it: what it waited for stays known.
+fn dismissed(waited: Option<&Failure>) -> Failure {
+    let what = waited.map_or("", |failure| failure.message.as_str());
+    match what {
+        "" => cancelled("cancelled while it waited for a person"),
+        what => cancelled(&format!("cancelled while it waited for a person: {what}")),
     }
 }
 

@@ -114,6 +114,7 @@ points! {
     EndedQueued = "ended -> queued",
     EndedBlocked = "ended -> blocked",
     EndedSucceeded = "needs_review -> succeeded",
+    ReviewCancelled = "needs_review -> cancelled",
     CancelWished = "cancel of what is held",
     LateKept = "late result kept",
     SubmitDone = "submit acknowledged",

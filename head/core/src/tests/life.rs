@@ -5,7 +5,9 @@ use std::time::Duration;
 use orchestra_types::{ApplyResult, FailureCode, TaskStatus};
 
 use super::bench::{Bench, attempt, finished, reply, starts, task, worker};
-use crate::{Change, Input, Message, Reply, ReportBody, RequestId, Step, StopReason};
+use crate::{
+    CancelRefused, Change, Input, Message, Reply, ReportBody, RequestId, Step, StopReason,
+};
 
 fn busy_bench() -> Bench {
     let mut bench = Bench::new();
@@ -108,6 +110,35 @@ fn retries_wait_longer_each_time_and_end_with_a_person() {
     let _ = bench.finish("w", 1, attempt(id, 3), Some(FailureCode::AgentFailed));
     let _ = bench.close(attempt(id, 3));
     assert_eq!(bench.status(id), TaskStatus::NeedsReview);
+}
+
+#[test]
+fn a_task_that_waits_for_a_person_can_be_cancelled_once() {
+    let mut bench = busy_bench();
+    let id = bench.add(task().retries(1));
+    let behind = bench.add(task().after(id));
+    let _ = bench.finish("w", 1, attempt(id, 1), Some(FailureCode::AgentFailed));
+    let _ = bench.close(attempt(id, 1));
+    let due = bench.core.next_deadline().unwrap();
+    let _ = bench.later(due.since(bench.now));
+    let _ = bench.finish("w", 1, attempt(id, 2), Some(FailureCode::AgentFailed));
+    let _ = bench.close(attempt(id, 2));
+    assert_eq!(bench.status(id), TaskStatus::NeedsReview);
+    let waited = bench.core.task(id).unwrap().reason.unwrap().message;
+    let cancel = |request| Input::Cancel {
+        request: RequestId(request),
+        task: id,
+    };
+    let step = bench.give(cancel(1));
+    assert_eq!(reply(&step), Reply::Done(id));
+    let view = bench.core.task(id).unwrap();
+    assert_eq!(view.status, TaskStatus::Cancelled);
+    let reason = view.reason.unwrap();
+    assert_eq!(reason.code, FailureCode::Cancelled);
+    assert!(reason.message.ends_with(&waited), "{}", reason.message);
+    assert_eq!(bench.status(behind), TaskStatus::Blocked);
+    let refused = CancelRefused::Ended(id, TaskStatus::Cancelled);
+    assert_eq!(reply(&bench.give(cancel(2))), Reply::CancelRefused(refused));
 }
 
 #[test]

@@ -116,7 +116,15 @@ impl Judge {
                 Point::NotFound,
             ),
             (Ask::Cancel(id), Reply::Done(done)) => {
-                let open = shade.is_some_and(|s| !matches!(s.at, At::Ended(_) | At::Nowhere));
+                let open = shade.is_some_and(|s| match s.at {
+                    At::Ended(status) => status == EndStatus::NeedsReview,
+                    At::Nowhere => false,
+                    At::Blocked
+                    | At::Queued { .. }
+                    | At::Assigned { .. }
+                    | At::Running { .. }
+                    | At::Closing { .. } => true,
+                });
                 self.cancelled(*id)?;
                 (open && id == done, Point::CancelDone)
             }

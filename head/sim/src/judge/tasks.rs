@@ -246,6 +246,12 @@ impl Judge {
                 hold!(Transitions, solved, "{id} succeeds by itself");
                 Ok(())
             }
+            (At::Ended(EndStatus::NeedsReview), At::Ended(EndStatus::Cancelled)) => {
+                self.cover.hit(Point::ReviewCancelled);
+                let wanted = cancels(change);
+                hold!(Transitions, wanted, "{id} is cancelled by itself");
+                Ok(())
+            }
             (At::Queued { .. }, At::Queued { .. }) if self.goes_back(change) => {
                 self.cover.hit(Point::SetBackMoves);
                 Ok(())
