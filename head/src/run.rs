@@ -369,11 +369,14 @@ impl Running {
     async fn until_stop(&mut self) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
         tokio::select! {
             // IMPORTANT: the wish to stop is looked at before the ends that follow from it.
             biased;
             _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
             _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
+            // The terminal that it was started from is gone. Workers and their agents go on without it.
+            _ = hang_up.recv() => tracing::info!("stopping: SIGHUP"),
             () = self.stop.wished() => tracing::info!("stopping: asked to"),
             ended = self.engine.ended() => {
                 ended?;
