@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Test> {
             cancel,
         ),
         Test::new("a_task_that_takes_too_long_is_stopped", timeout),
+        Test::new("a_submission_with_a_key_is_made_once", with_a_key),
         Test::new("ctrl_c_ends_the_waiting_and_says_for_what", interrupted),
     ]
 }
@@ -186,6 +187,37 @@ fn timeout() -> anyhow::Result<()> {
         until("none sleeps", Deadline::SOON, || {
             Ok((sleepers(cluster) == 0).then_some(()))
         })
+    })
+}
+
+/// A script that is run again queues nothing twice.
+fn with_a_key() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let add = |key: &str| {
+            let args = [
+                "add",
+                "--json",
+                "--key",
+                key,
+                "--agent",
+                "shell",
+                "--no-repo",
+                "--",
+                "true",
+            ];
+            cluster.ctl(&args)?.ok()?.json()
+        };
+        let first = add("nightly-1")?;
+        ensure!(first["known"] == false, "{first}");
+        let again = add("nightly-1")?;
+        ensure!(again["known"] == true, "{again}");
+        ensure!(again["tasks"] == first["tasks"], "{again} after {first}");
+        let other = add("nightly-2")?;
+        ensure!(other["known"] == false, "{other}");
+        ensure!(other["tasks"] != first["tasks"], "{other} after {first}");
+        let spaces = cluster.ctl(&["add", "--key", "two words", "x"])?;
+        ensure!(spaces.code == Some(2), "{spaces:?}");
+        Ok(())
     })
 }
 

@@ -6,7 +6,7 @@ mod runners;
 
 use std::path::PathBuf;
 
-use orchestra_types::{ShellCommand, TaskId};
+use orchestra_types::{ShellCommand, TaskId, limits};
 use serde_json::json;
 
 use super::listen;
@@ -44,6 +44,7 @@ Examples:
   ctl add --agent shell -- cargo test --workspace    a command instead of an agent
   ctl add --every 6h \"Update the dependencies\"       again and again; see ctl schedules
   ctl add -f tasks.yaml                              many at once; see docs/task-file.md
+  ctl add --key nightly-$(date +%F) -f nightly.yaml  once, however often the script runs
   generate-tasks | ctl add -f -                      JSON lines or YAML from a pipe")]
 pub struct Args {
     /// What the agent shall do; `-` reads it from standard input
@@ -55,6 +56,10 @@ pub struct Args {
     /// A command for the `shell` runner, run as it is, without a shell
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+    /// A name for this submission, so that a script can be run again: while the head has the tasks, the
+    /// same key prints their ids and queues nothing, whatever else is said
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub key: Option<String>,
     #[command(flatten)]
     pub options: Options,
     /// Wait until all of them have ended
@@ -72,6 +77,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         (false, true) => Then::Wait,
         (false, false) => Then::Return,
     };
+    let key = args.key.clone();
     let (mut drafts, base) = drafts(args)?;
     if then == Then::Follow && drafts.len() != 1 {
         return Err(Error::usage(format!(
@@ -90,8 +96,14 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let own = apply_here(app, &client, &mut drafts, then).await?;
     let runners = runners(&drafts);
     let mut interrupt = listen()?;
-    let submitted = submit::submit(app, &client, drafts, &base).await?;
+    let named = key.is_some();
+    let submitted = submit::submit(app, &client, drafts, &base, key).await?;
     if !app.ui.is_json() {
+        if named && submitted.known {
+            let known =
+                "this key was used before: nothing new is queued, these are the tasks of then";
+            app.ui.next(known);
+        }
         warn_of_runners(app, &client, &runners).await?;
         if submitted.stopping {
             app.ui.warn_of_stop(&client.status().await?);
@@ -125,6 +137,18 @@ async fn all_queued(client: &Client, ids: &[TaskId]) -> Result<Vec<Task>> {
         tasks.push(client.queued(*id).await?);
     }
     Ok(tasks)
+}
+
+/// A key as the head takes it.
+fn key(text: &str) -> std::result::Result<String, String> {
+    let fits = (1..=limits::KEY_BYTES_MAX).contains(&text.len());
+    if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    let most = limits::KEY_BYTES_MAX;
+    Err(format!(
+        "a key is 1 to {most} letters, digits and signs of ASCII, without spaces"
+    ))
 }
 
 /// What to do after the tasks are queued.
@@ -197,10 +221,11 @@ fn drafts(args: Args) -> Result<(Vec<Draft>, PathBuf)> {
 }
 
 /// Prints the ids.
-fn queued(app: &App, Submitted { ids, schedules, .. }: &Submitted) -> Result<Exit> {
+fn queued(app: &App, submitted: &Submitted) -> Result<Exit> {
+    let Submitted { ids, schedules, .. } = submitted;
     if app.ui.is_json() {
         let tasks: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
-        let mut document = json!({ "tasks": tasks });
+        let mut document = json!({ "tasks": tasks, "known": submitted.known });
         if !schedules.is_empty() {
             let schedules: Vec<_> = schedules.iter().map(|id| json!({ "id": id })).collect();
             document["schedules"] = json!(schedules);

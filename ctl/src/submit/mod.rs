@@ -40,14 +40,18 @@ pub struct Submitted {
     pub schedules: Vec<ScheduleId>,
     /// The head is stopping: it begins none of them before its next start.
     pub stopping: bool,
+    /// The key was used before: they are what was submitted then, and nothing new is queued.
+    pub known: bool,
 }
 
-/// Checks the drafts, uploads what they need and submits them all in one call.
+/// Checks the drafts, uploads what they need and submits them all in one call. However often a `key` is
+/// used, they are submitted once; without one, each call is a submission of its own.
 pub async fn submit(
     app: &App,
     client: &Client,
     drafts: Vec<Draft>,
     base: &Path,
+    key: Option<String>,
 ) -> Result<Submitted> {
     let config = app.config()?;
     let afters = order::resolve(&drafts)?;
@@ -83,28 +87,32 @@ pub async fn submit(
             });
         }
     }
-    let (ids, stopping) = send_tasks(client, tasks).await?;
+    let key = key.unwrap_or_else(|| Uuid::new_v4().to_string());
+    let tasks = send_tasks(client, &key, tasks).await?;
+    let schedules = send_schedules(client, key, schedules).await?;
     Ok(Submitted {
-        ids,
-        schedules: send_schedules(client, schedules).await?,
-        stopping,
+        ids: tasks.ids.into_iter().map(TaskId).collect(),
+        schedules: schedules.ids.into_iter().map(ScheduleId).collect(),
+        stopping: tasks.stopping,
+        known: tasks.duplicate || schedules.duplicate,
     })
 }
 
-/// All of them in one call: all are queued, or none. Whether the head is stopping.
-async fn send_tasks(client: &Client, tasks: Vec<v1::NewTask>) -> Result<(Vec<TaskId>, bool)> {
+/// All of them in one call: all are queued, or none.
+async fn send_tasks(
+    client: &Client,
+    key: &str,
+    tasks: Vec<v1::NewTask>,
+) -> Result<v1::SubmitResponse> {
     if tasks.is_empty() {
-        return Ok((Vec::new(), false));
+        return Ok(v1::SubmitResponse::default());
     }
-    let key = Uuid::new_v4().to_string();
-    let parts = parts(&key, tasks);
+    let parts = parts(key, tasks);
     let answer = patiently(async || {
         let parts = stream::iter(parts.clone());
         client.admin().submit_many(parts).await
     });
-    let answer = answer.await?;
-    let ids = answer.ids.into_iter().map(TaskId).collect();
-    Ok((ids, answer.stopping))
+    answer.await
 }
 
 /// The tasks in messages of about `SUBMIT_PART_BYTES`.
@@ -130,17 +138,17 @@ fn parts(key: &str, tasks: Vec<v1::NewTask>) -> Vec<v1::SubmitPart> {
 
 async fn send_schedules(
     client: &Client,
+    key: String,
     schedules: Vec<v1::NewSchedule>,
-) -> Result<Vec<ScheduleId>> {
+) -> Result<v1::AddSchedulesResponse> {
     if schedules.is_empty() {
-        return Ok(Vec::new());
+        return Ok(v1::AddSchedulesResponse::default());
     }
     let request = v1::AddSchedulesRequest {
-        idempotency_key: Uuid::new_v4().to_string(),
+        idempotency_key: key,
         schedules,
     };
-    let answer = patiently(async || client.admin().add_schedules(request.clone()).await).await?;
-    Ok(answer.ids.into_iter().map(ScheduleId).collect())
+    patiently(async || client.admin().add_schedules(request.clone()).await).await
 }
 
 async fn add_context(

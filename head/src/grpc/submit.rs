@@ -16,9 +16,6 @@ use super::{
     status::{self, Result},
 };
 
-/// Longest idempotency key.
-const KEY_BYTES_MAX: usize = 128;
-
 pub(super) async fn submit(
     services: &Services,
     request: v1::SubmitRequest,
@@ -107,7 +104,7 @@ fn traced(mut tasks: Vec<NewTask>) -> (Vec<NewTask>, Vec<Span>) {
 }
 
 pub(super) fn key(key: String) -> std::result::Result<String, Refused> {
-    let fits = (1..=KEY_BYTES_MAX).contains(&key.len());
+    let fits = (1..=limits::KEY_BYTES_MAX).contains(&key.len());
     if fits && key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(key);
     }

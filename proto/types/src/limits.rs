@@ -80,6 +80,8 @@ pub const COPIED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const SET_UP_COMMAND_BYTES_MAX: usize = 16 * 1024;
 /// Most ports of its own that an attempt may have.
 pub const PORTS_MAX: u32 = 16;
+/// Longest idempotency key of a submission.
+pub const KEY_BYTES_MAX: usize = 128;
 /// How much of a submission ctl puts into one part: 1 MiB.
 pub const SUBMIT_PART_BYTES: usize = 1024 * 1024;
 /// How often a worker sends a heartbeat at least; six times in a lease if that is more often.

@@ -68,9 +68,8 @@ pub async fn run(cluster: &Cluster, stage: &Stage) -> Result<Vec<TaskId>> {
 
 async fn submit(cluster: &Cluster, drafts: Vec<Draft>) -> Result<Vec<TaskId>> {
     let base = std::path::Path::new("");
-    Ok(submit::submit(&cluster.app, &cluster.client, drafts, base)
-        .await?
-        .ids)
+    let submitted = submit::submit(&cluster.app, &cluster.client, drafts, base, None).await?;
+    Ok(submitted.ids)
 }
 
 type Events<'a> = BoxStream<'a, (TaskId, std::result::Result<v1::EventBatch, Status>)>;
