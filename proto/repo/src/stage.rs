@@ -10,6 +10,7 @@ use std::{
     thread,
 };
 
+use orchestra_types::limits;
 use rustix::fs::{FileType, Stat};
 
 use crate::{
@@ -23,9 +24,11 @@ use crate::{
 /// Largest file that is taken: 256 MiB. A larger one is named in a warning.
 pub(crate) const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Most new and changed files.
-const FILES_MAX: usize = orchestra_types::limits::MANIFEST_ENTRIES_MAX;
+const FILES_MAX: usize = limits::MANIFEST_ENTRIES_MAX;
 /// Most warnings; the last one says how many more there were.
 pub(crate) const WARNINGS_MAX: usize = 200;
+/// How much is shown of what git says of one directory.
+const COMPLAINT_BYTES_MAX: usize = 512;
 /// How deep repositories may lie within each other.
 const NESTED_MAX: usize = 8;
 /// Most files that git may refuse one by one before its reason is taken for a general one.
@@ -123,6 +126,7 @@ impl Stage<'_> {
         });
         paths.extend(records(&changed?).map(<[u8]>::to_vec));
         let others = others.unwrap_or_else(|panic| resume_unwind(panic))?;
+        let others = others.named(warnings);
         self.add_others(&root, &others, b"", 0, &mut paths, warnings)?;
         let (wanted, gone) = self.told_apart(&root, &paths, warnings);
         self.remove(&gone)?;
@@ -194,7 +198,8 @@ impl Stage<'_> {
             .work_tree(&self.root.join(OsStr::from_bytes(dir)))
             .env("GIT_INDEX_FILE", empty_index.path().join("index"));
         let prefix = [dir, b"/"].concat();
-        self.add_others(root, &others(&git)?, &prefix, depth + 1, paths, warnings)
+        let others = others(&git)?.named(warnings);
+        self.add_others(root, &others, &prefix, depth + 1, paths, warnings)
     }
 
     fn is_skipped(&self, path: &[u8]) -> bool {
@@ -276,8 +281,39 @@ fn changed(git: &Git) -> Result<Vec<u8>> {
 }
 
 /// Files that are neither tracked nor ignored.
-fn others(git: &Git) -> Result<Vec<u8>> {
-    git.output(&["ls-files", "-z", "--others", "--exclude-standard"])
+fn others(git: &Git) -> Result<Others> {
+    let args = ["ls-files", "-z", "--others", "--exclude-standard"];
+    let ended = git.ended(&args, Input::Nothing)?;
+    match ended.code {
+        0 => Ok(Others {
+            names: ended.value,
+            complaints: ended.stderr,
+        }),
+        code => Err(Error::Git {
+            command: args.join(" "),
+            status: format!("exit code {code}"),
+            stderr: ended.stderr,
+        }),
+    }
+}
+
+/// The names that git lists, and what it says of directories into which it could not look: such a one
+/// is no failure to it.
+struct Others {
+    names: Vec<u8>,
+    complaints: String,
+}
+
+impl Others {
+    /// The names. What is missing among them is named in warnings.
+    fn named(self, warnings: &mut Warnings) -> Vec<u8> {
+        for line in self.complaints.lines() {
+            let why = line.strip_prefix("warning: ").unwrap_or(line);
+            let why = limits::cut(why, COMPLAINT_BYTES_MAX);
+            warnings.add(format!("something was left out, git says: {why}"));
+        }
+        self.names
+    }
 }
 
 /// Whether `path` is one of `tops` or below one.

@@ -129,6 +129,33 @@ fn a_rewritten_history_becomes_one_commit_on_the_base() {
     );
 }
 
+/// A file below as many directories of this name: no path of it is short enough for a call.
+fn dig(top: &Path, name: &str, depth: usize) {
+    use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+    let mut dir = open(top, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    for _ in 0..depth {
+        mkdirat(&dir, name, Mode::RWXU).unwrap();
+        dir = openat(&dir, name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    }
+    openat(&dir, "deep", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).unwrap();
+}
+
+#[test]
+fn what_lies_too_deep_for_git_is_named() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    dig(task.dir(), &"n".repeat(250), 18);
+    task.write("ok.txt", "x\n");
+    let collected = task.collect();
+    let names: Vec<_> = rows(&collected).into_iter().map(|row| row.0).collect();
+    assert_eq!(names, ["ok.txt"]);
+    let warnings = collected.manifest.warnings;
+    assert!(
+        warnings[0].contains("could not open directory"),
+        "{warnings:?}"
+    );
+}
+
 #[test]
 fn one_odd_file_never_costs_the_rest() {
     let user = World::with(&[("a.txt", "one\n")]);
