@@ -234,7 +234,8 @@ impl Fleet {
                 }
             }
             Command::Order(Order::Disown(attempt)) => {
-                if self.waiting.take(attempt).is_none() {
+                // Of one that is over here only its last report may be left to send.
+                if self.waiting.take(attempt).is_none() && self.entries.contains_key(&attempt) {
                     self.keep(attempt);
                     self.request(attempt, StopReason::Lost);
                 }

@@ -68,7 +68,7 @@ async fn a_workspace_that_the_agent_removed_is_a_failure_that_says_so_and_its_ou
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_head_from_a_backup_does_not_know_is_put_aside() {
     let mut head = FakeHead::start().await;
-    let worker = Worker::start(&head);
+    let mut worker = Worker::start(&head);
     for task in 1..=2 {
         let user = tempfile::tempdir().unwrap();
         let place = place(&head, user.path());
@@ -90,6 +90,15 @@ async fn what_a_head_from_a_backup_does_not_know_is_put_aside() {
     }
     assert!(worker.log().contains("does not know this attempt"));
     cleaned(&worker).await;
+    // Only their last reports may be left, of which there is nothing to keep.
+    let attached = |log: &str| log.matches("attached to the head").count();
+    let before = attached(&worker.log());
+    worker.crash();
+    worker.start_again();
+    let again = || (attached(&worker.log()) > before).then_some(());
+    super::wait_for("it is back", again, || worker.log()).await;
+    cleaned(&worker).await;
+    assert!(!worker.log().contains("is not kept"), "{}", worker.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
