@@ -241,7 +241,11 @@ impl Core {
             .as_ref()
             .is_some_and(|r| r.code == FailureCode::ApplyConflict);
         let applied = matches!(result, ApplyResult::Applied { .. });
-        row.apply = Some(Box::new(result));
+        let was_applied = matches!(row.apply.as_deref(), Some(ApplyResult::Applied { .. }));
+        // One more apply that finds edits in its way takes nothing back.
+        if applied || !was_applied {
+            row.apply = Some(Box::new(result));
+        }
         match row.state {
             // A person has solved what the task was waiting for.
             State::Ended {

@@ -266,13 +266,27 @@ fn a_conflicting_apply_waits_for_a_person_and_ends_when_applied() {
         view.reason.map(|r| r.code),
         Some(FailureCode::ApplyConflict)
     );
-    let result = ApplyResult::Applied { files: 1 };
+    let applied = ApplyResult::Applied { files: 1 };
     let _ = bench.give(Input::ApplyRecorded {
         request: RequestId(1),
         task: id,
-        result,
+        result: applied.clone(),
     });
     assert_eq!(bench.status(id), TaskStatus::Succeeded);
+    let again = ApplyResult::Conflict {
+        message: "a.rs has edits".into(),
+    };
+    let _ = bench.give(Input::ApplyRecorded {
+        request: RequestId(2),
+        task: id,
+        result: again,
+    });
+    let view = bench.core.task(id).unwrap();
+    assert_eq!(
+        view.row.apply,
+        Some(Box::new(applied)),
+        "it is in the checkout"
+    );
 }
 
 #[test]
