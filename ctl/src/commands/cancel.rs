@@ -1,5 +1,7 @@
 //! `ctl cancel`.
 
+use std::cmp::Reverse;
+
 use futures::{StreamExt, stream};
 use orchestra_proto::{
     Refused,
@@ -79,11 +81,25 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if tasks.is_empty() && !app.ui.is_json() {
         app.ui.next("no such task; nothing was cancelled");
     }
-    let answers = stream::iter(tasks.chunks(limits::CANCEL_TASKS_MAX))
-        .map(|ids| cancel(&client, ids, named))
+    let answers = cancel_all(&client, &tasks, named).await;
+    show_answers(app, stream::iter(answers)).await
+}
+
+/// Cancels all, and answers in the same order. The latest go first: each task that a cancelled one
+/// keeps back is told of it, and those of a chain that are gone before need not be.
+async fn cancel_all(client: &Client, tasks: &[TaskId], named: bool) -> Vec<Result<Task>> {
+    let mut places: Vec<usize> = (0..tasks.len()).collect();
+    places.sort_by_key(|place| Reverse(tasks[*place]));
+    let answers = stream::iter(places.chunks(limits::CANCEL_TASKS_MAX))
+        .map(async |places| {
+            let ids: Vec<TaskId> = places.iter().map(|place| tasks[*place]).collect();
+            places.iter().zip(cancel(client, &ids, named).await)
+        })
         .buffered(AT_ONCE)
         .flat_map(stream::iter);
-    show_answers(app, answers).await
+    let mut answers: Vec<(&usize, Result<Task>)> = answers.collect().await;
+    answers.sort_by_key(|(place, _)| *place);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// Cancels some tasks in one call. What is said of one that ended before it could be cancelled
