@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use orchestra_types::{TaskId, id::is_name};
+use orchestra_types::{TaskId, id::is_name, limits};
 
 use super::draft::Draft;
 use crate::{
@@ -86,6 +86,14 @@ fn names(drafts: &[Draft]) -> Result<BTreeMap<&str, u32>> {
 
 fn after(draft: &Draft, names: &BTreeMap<&str, u32>) -> Result<After> {
     let mut after = After::default();
+    if draft.after.len() > limits::AFTER_MAX {
+        let most = limits::AFTER_MAX;
+        let what = draft.what();
+        return Err(
+            Error::failed(format!("{what} after: more than {most} tasks"))
+                .hint("put a task between them that comes after some of them"),
+        );
+    }
     for reference in &draft.after {
         if let Some(index) = names.get(reference.as_str()) {
             after.indexes.push(*index);

@@ -495,7 +495,7 @@ fn submit_refused(why: SubmitRefused) -> Status {
             "there may be at most {limit} recurring tasks; `ctl schedules delete` ends some"
         )),
         SubmitRefused::QueueFull { limit } => Status::resource_exhausted(format!(
-            "{limit} tasks wait already, the limit of `head.queue_max`; submit later or raise it"
+            "there is no room for as many: at most {limit} tasks may wait (`head.queue_max`); submit fewer, or later, or raise it"
         )),
         SubmitRefused::TooMuchText { limit } => Status::resource_exhausted(format!(
             "labels and names of tasks, or the texts of recurring tasks, would take more than {} MiB; \
