@@ -55,7 +55,7 @@ pub async fn wait_for(ui: &Ui, client: &Client, tasks: Vec<Task>) -> Result<Vec<
 }
 
 /// The exit code that tasks give which were waited for: of failures the worst. One that is still
-/// blocked waits for a person.
+/// blocked waits for a person, and one whose budget is used up.
 pub fn ended_well(tasks: &[Task]) -> Exit {
     tasks
         .iter()
@@ -64,6 +64,7 @@ pub fn ended_well(tasks: &[Task]) -> Exit {
                 Exit::TaskFailed
             }
             (TaskStatus::NeedsReview | TaskStatus::Blocked, _) => Exit::NeedsReview,
+            (TaskStatus::Queued, _) if task.asks_for_more() => Exit::NeedsReview,
             (
                 TaskStatus::Succeeded
                 | TaskStatus::Queued
@@ -108,9 +109,10 @@ fn one(task: &Task) -> Line {
 #[cfg(test)]
 mod tests {
     use orchestra_proto::v1;
-    use orchestra_types::{Place, TaskSpec};
+    use orchestra_types::{Failure, FailureCode, Place, TaskSpec, Timestamp};
 
     use super::*;
+    use crate::json::task::Reason;
 
     fn tasks(statuses: &[TaskStatus]) -> Vec<Task> {
         let spec = v1::TaskSpec {
@@ -130,6 +132,20 @@ mod tests {
             .iter()
             .map(|status| Task::read(wire(status)).unwrap())
             .collect()
+    }
+
+    #[test]
+    fn a_task_whose_budget_is_used_up_waits_for_a_person_and_one_of_the_day_for_tomorrow() {
+        let mut held = tasks(&[TaskStatus::Queued]);
+        assert!(!held[0].rests());
+        let mut why = Failure::new(FailureCode::BudgetExceeded, "used up");
+        held[0].reason = Some(Reason::of(held[0].id, why.clone()));
+        assert!(held[0].rests());
+        assert_eq!(ended_well(&held), Exit::NeedsReview);
+        why.resets_at = Some(Timestamp(1));
+        held[0].reason = Some(Reason::of(held[0].id, why));
+        assert!(!held[0].rests());
+        assert_eq!(ended_well(&held), Exit::Ok);
     }
 
     #[test]

@@ -159,7 +159,7 @@ pub struct Reason {
 
 impl Reason {
     /// The failure of a task, or of one of its attempts.
-    pub(super) fn of(task: TaskId, failure: Failure) -> Self {
+    pub(crate) fn of(task: TaskId, failure: Failure) -> Self {
         Self {
             code: failure.code,
             message: failure.message,
@@ -263,9 +263,19 @@ impl From<Place> for Workplace {
 }
 
 impl Task {
-    /// Whether it goes no further without a person: it has ended, or the task before it has failed.
+    /// Whether it goes no further without a person: it has ended, the task before it has failed, or its
+    /// budget is used up.
     pub fn rests(&self) -> bool {
-        self.status.is_ended() || self.is_stuck()
+        self.status.is_ended() || self.is_stuck() || self.asks_for_more()
+    }
+
+    /// Whether it stays in the queue until somebody raises its budget. A project's of the day is another
+    /// one tomorrow.
+    pub fn asks_for_more(&self) -> bool {
+        let kept = |reason: &Reason| {
+            reason.code == FailureCode::BudgetExceeded && reason.resets_at.is_none()
+        };
+        self.status == TaskStatus::Queued && self.reason.as_ref().is_some_and(kept)
     }
 
     /// Whether it is blocked for good, unless somebody sees to the task before it.
@@ -557,6 +567,52 @@ mod tests {
         assert_eq!(reason.code, FailureCode::ProviderUnavailable);
         assert!(reason.advice.contains("ctl retry task_001"));
         assert_eq!((reason.retryable, reason.fault), (true, Fault::Provider));
+    }
+
+    #[test]
+    fn the_work_of_an_attempt_outlives_a_failed_one_without_any() {
+        let failure = || v1::Failure {
+            code: "agent_failed".into(),
+            message: "gave up".into(),
+            resets_at_ms: None,
+        };
+        let with = |files, failure| {
+            let mut attempt = attempt(1, 0, failure);
+            let outcome = attempt.outcome.as_mut().unwrap();
+            outcome.files = Some(v1::ManifestSummary {
+                files,
+                ..Default::default()
+            });
+            attempt
+        };
+        let of = |attempts: Vec<v1::Attempt>| {
+            let count = u32::try_from(attempts.len()).unwrap();
+            let numbered = attempts.into_iter().zip(1..);
+            let attempts = numbered.map(|(attempt, number)| v1::Attempt { number, ..attempt });
+            let task = v1::Task {
+                attempt: count,
+                attempts: attempts.collect(),
+                ..wire()
+            };
+            Task::read(task).unwrap().of_result().unwrap().number
+        };
+        assert_eq!(
+            of(vec![with(1, Some(failure())), with(0, Some(failure()))]),
+            1
+        );
+        assert_eq!(
+            of(vec![with(1, Some(failure())), with(2, Some(failure()))]),
+            2
+        );
+        assert_eq!(
+            of(vec![with(1, Some(failure())), with(0, None)]),
+            2,
+            "it succeeded"
+        );
+        assert_eq!(
+            of(vec![with(0, Some(failure())), with(0, Some(failure()))]),
+            2
+        );
     }
 
     #[test]
