@@ -154,7 +154,7 @@ impl Task {
         if let Some(latest) = self.latest().filter(|latest| latest.number != of) {
             let latest = latest.number;
             ui.warn(format!(
-                "attempt {latest} of {id} left nothing; this is of attempt {of}"
+                "attempt {latest} of {id} left no change; this is of attempt {of}"
             ));
         }
         Ok(attempt)

@@ -192,7 +192,7 @@ fn never_began() -> anyhow::Result<()> {
         ensure!(has_file(&document, "log.txt"), "{}", document["files"]);
         let diff = cluster.ctl(&["diff", &task])?.ok()?;
         ensure!(diff.stdout.contains("+run"), "{diff}");
-        let which = format!("attempt 2 of {task} left nothing; this is of attempt 1");
+        let which = format!("attempt 2 of {task} left no change; this is of attempt 1");
         diff.complains(&[&which])?;
 
         write("")?;

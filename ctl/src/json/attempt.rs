@@ -106,13 +106,28 @@ impl Attempt {
         let exit = self.exit.as_ref();
         exit.is_some_and(|exit| exit.is_of_nothing(&self.artifacts))
     }
+
+    /// Whether it has left a change of files, or commits.
+    fn has_change(&self) -> bool {
+        self.commit.is_some() || self.changes.is_some_and(|changes| changes.files > 0)
+    }
 }
 
 /// The attempt that the result of a task is of: the latest that has left anything, else the latest of all.
+/// Where that one has failed and changed nothing, the work of one before it is worth more.
 pub(super) fn of_result(attempts: &[Attempt]) -> Option<&Attempt> {
     let mut left = attempts.iter().rev();
-    left.find(|attempt| !attempt.is_of_nothing())
-        .or(attempts.last())
+    let latest = left.find(|attempt| !attempt.is_of_nothing());
+    let latest = latest.or(attempts.last())?;
+    if latest.reason.is_none() || latest.has_change() {
+        return Some(latest);
+    }
+    let mut earlier = attempts.iter().rev();
+    Some(
+        earlier
+            .find(|attempt| attempt.has_change())
+            .unwrap_or(latest),
+    )
 }
 
 /// What is said of its change; nothing where its result only passes on what it was built on.
