@@ -4,6 +4,8 @@
 
 #[path = "whole/copies.rs"]
 mod copies;
+#[path = "whole/damage.rs"]
+mod damage;
 #[path = "whole/ground.rs"]
 mod ground;
 mod harness;

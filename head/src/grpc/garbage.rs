@@ -164,7 +164,8 @@ fn bounded(mut garbage: v1::Garbage) -> v1::Garbage {
     let more = u64::try_from(more).unwrap_or(u64::MAX);
     garbage.unlisted = garbage.unlisted.saturating_add(more);
     garbage.removals.truncate(limits::REMOVALS_MAX);
-    for removal in &mut garbage.removals {
+    garbage.kept.truncate(limits::REMOVALS_MAX);
+    for removal in garbage.removals.iter_mut().chain(&mut garbage.kept) {
         removal.path = limits::cut(&removal.path, limits::REMOVAL_PATH_BYTES_MAX);
         removal.kind = limits::cut(&removal.kind, limits::NAME_BYTES_MAX);
         removal.why = limits::cut(&removal.why, limits::LABEL_VALUE_BYTES_MAX);
@@ -218,9 +219,10 @@ mod tests {
         v1::GarbageCollected {
             request,
             garbage: Some(v1::Garbage {
-                removals: vec![removal; limits::REMOVALS_MAX + 3],
+                removals: vec![removal.clone(); limits::REMOVALS_MAX + 3],
                 bytes: 5,
                 unlisted: 1,
+                kept: vec![removal; limits::REMOVALS_MAX + 3],
             }),
             error: String::new(),
         }
@@ -250,6 +252,10 @@ mod tests {
         let garbage = answered.await.unwrap().unwrap();
         assert_eq!((garbage.removals.len(), garbage.unlisted), (1000, 4));
         assert_eq!(garbage.removals[0].path.len(), 4096);
+        assert_eq!(
+            (garbage.kept.len(), garbage.kept[0].path.len()),
+            (1000, 4096)
+        );
     }
 
     #[tokio::test]

@@ -65,6 +65,7 @@ impl Cache {
         // Where nothing came in, the joint alone is of no use.
         let is_in = conflicts.iter().any(Option::is_none);
         let commit = if is_in { tip } else { snapshot.to_owned() };
+        let _lock = self.lock()?;
         git.output(&["update-ref", &format!("refs/cache/{commit}"), &commit])?;
         Ok(Base { commit, conflicts })
     }

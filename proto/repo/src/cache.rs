@@ -2,12 +2,14 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use crate::{
     error::{Error, IoContext, Result},
+    generation,
     git::Git,
     lock::{self, Lock},
     quarantine::{Format, fetch, has_commit, init_bare},
@@ -20,36 +22,68 @@ const LOCK: &str = "orchestra.lock";
 /// A worker's bare repository of one project.
 #[derive(Clone, Debug)]
 pub struct Cache {
+    /// Where the first one of the project is or was.
+    first: PathBuf,
+    /// Where this one is.
     dir: PathBuf,
     git: Git,
     format: Format,
 }
 
 impl Cache {
-    /// Opens the repository at `dir`, making it when it is new. `commit` is any commit of the
-    /// project; its form says how objects are named.
+    /// Opens the project's repository at `first`, or the one that took its place, making it when it is new.
+    /// `commit` is any commit of the project; its form says how objects are named.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn open(dir: &Path, commit: &str) -> Result<Self> {
+    pub fn open(first: &Path, commit: &str) -> Result<Self> {
         crate::git::check_commit(commit)?;
-        let dir = std::path::absolute(dir).at("find", dir)?;
-        fs::create_dir_all(&dir).at("create the directory", &dir)?;
-        let cache = Self {
-            git: Git::private(&dir),
-            format: Format::of(commit),
-            dir,
-        };
-        let _lock = cache.lock()?;
-        if !cache.ready().exists() {
-            init_bare(&cache.dir, "orchestra/none", cache.format, &[])?;
-            let ready = cache.ready();
+        let first = std::path::absolute(first).at("find", first)?;
+        let all = first.parent().unwrap_or(&first);
+        fs::create_dir_all(all).at("create the directory", all)?;
+        match Self::open_newest(&first, commit) {
+            // Something is there that is no repository and cannot become one.
+            Err((Some(dir), error)) if error.may_be_damage() => {
+                generation::make_next(&first, &dir)?;
+                Self::open_newest(&first, commit).map_err(|(_, error)| error)
+            }
+            opened => opened.map_err(|(_, error)| error),
+        }
+    }
+
+    /// An error comes with the directory that could not be opened.
+    fn open_newest(first: &Path, commit: &str) -> Result<Self, (Option<PathBuf>, Error)> {
+        let newest = || generation::newest(first).map_err(|error| (None, error));
+        let mut dir = newest()?;
+        loop {
+            let cache = Self {
+                git: Git::private(&dir),
+                format: Format::of(commit),
+                first: first.to_owned(),
+                dir,
+            };
+            let failed = |error| (Some(cache.dir.clone()), error);
+            let made = fs::create_dir_all(&cache.dir);
+            let made = made.at("create the directory", &cache.dir);
+            made.map_err(failed)?;
+            let _lock = cache.lock().map_err(failed)?;
+            dir = newest()?;
+            if dir == cache.dir {
+                cache.make_ready().map_err(failed)?;
+                return Ok(cache);
+            }
+        }
+    }
+
+    fn make_ready(&self) -> Result<()> {
+        let ready = self.ready();
+        if !ready.exists() {
+            init_bare(&self.dir, "orchestra/none", self.format, &[])?;
             fs::write(&ready, b"").at("write", &ready)?;
         }
-        let used = File::options().write(true).open(cache.ready());
+        let used = File::options().write(true).open(&ready);
         used.and_then(|file| file.set_modified(SystemTime::now()))
-            .at("touch", cache.ready())?;
-        Ok(cache)
+            .at("touch", ready)
     }
 
     /// Removes the repository at `dir` if nobody uses it now nor opened it within `idle`. Whoever borrows
@@ -67,7 +101,10 @@ impl Cache {
             return Ok(false);
         }
         // IMPORTANT: first, so that what is removed in part is never taken for a repository.
-        fs::remove_file(&ready).at("remove", &ready)?;
+        match fs::remove_file(&ready) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.at("remove", &ready)?,
+        }
         fs::remove_dir_all(dir).at("remove", dir)?;
         Ok(true)
     }
@@ -111,6 +148,11 @@ impl Cache {
         self.dir.join(READY)
     }
 
+    /// Where the first one of its project is or was.
+    pub(crate) fn first(&self) -> &Path {
+        &self.first
+    }
+
     /// git on it.
     pub(crate) fn git(&self) -> &Git {
         &self.git
@@ -125,7 +167,7 @@ impl Cache {
     }
 
     /// Waits for the other attempts of this project; given back when the lock is dropped.
-    fn lock(&self) -> Result<Lock> {
+    pub(crate) fn lock(&self) -> Result<Lock> {
         lock::exclusive(&self.dir.join(LOCK))
     }
 }

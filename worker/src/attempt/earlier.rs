@@ -1,6 +1,6 @@
 //! The changes of the tasks that one comes after: in the files from the beginning, or at hand.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use orchestra_config::durable;
 use orchestra_repo::{Base, Cache, listed, task_branch};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     files::Files,
     order::Predecessor,
-    prepare::{failed, failed_by, fetch_one},
+    prepare::{Unmade, failed, fetch_one},
     run::{Shared, blocking},
 };
 use crate::prompt::Document;
@@ -35,21 +35,18 @@ pub(super) struct Earlier {
 /// Predecessors, and the bundles of each that the cache needs.
 pub(super) type Fetched = Vec<(Predecessor, Vec<PathBuf>)>;
 
-/// Brings what the predecessors have left, as far as the cache of the project, at `cache`, does not
-/// have it. Waits for a head that is away. One that did not succeed and cannot be fetched is passed over:
+/// Brings what the predecessors have left, as far as the cache of the project does not have it. Waits for a head that is away. One that did not succeed and cannot be fetched is passed over:
 /// nothing is built on it.
 pub(super) async fn fetch(
     shared: &Shared,
-    cache: &Path,
+    cache: Cache,
     predecessors: Vec<Predecessor>,
-) -> Result<Fetched, Failure> {
+) -> Result<Fetched, Unmade> {
     let mut fetched = Vec::new();
-    let cache = cache.to_owned();
-    let needed = blocking(move || needed(&cache, predecessors)).await;
-    for (predecessor, digests) in needed.map_err(|error| failed_by(&error))? {
+    for (predecessor, digests) in blocking(move || needed(&cache, predecessors)).await? {
         match fetch_all(shared, &digests).await {
             Ok(paths) => fetched.push((predecessor, paths)),
-            Err(failure) if predecessor.succeeded => return Err(failure),
+            Err(failure) if predecessor.succeeded => return Err(failure.into()),
             Err(failure) => {
                 let task = predecessor.task;
                 tracing::warn!(%task, %failure, "what a task has left cannot be fetched");
@@ -61,14 +58,10 @@ pub(super) async fn fetch(
 
 /// The bundles that the cache needs of each: all, the last one, or none.
 fn needed(
-    cache: &Path,
+    cache: &Cache,
     predecessors: Vec<Predecessor>,
 ) -> orchestra_repo::Result<Vec<(Predecessor, Vec<Digest>)>> {
     let mut all = Vec::new();
-    let Some(first) = predecessors.first() else {
-        return Ok(all);
-    };
-    let cache = Cache::open(cache, &first.change.commit)?;
     for predecessor in predecessors {
         let has_start = cache.has(&predecessor.change.start)?;
         let digests = match predecessor.bundles.as_slice() {

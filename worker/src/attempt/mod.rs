@@ -24,6 +24,7 @@ mod ports;
 mod prepare;
 mod reboot;
 mod record;
+mod renew;
 mod replay;
 mod run;
 mod set_up;

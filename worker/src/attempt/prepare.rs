@@ -15,11 +15,12 @@ use super::{
 use crate::{blobs, bulk, disk};
 
 /// A repository as the order names it.
-struct Source {
+#[derive(Clone)]
+pub(super) struct Source {
     cache: PathBuf,
-    commit: String,
+    pub commit: String,
     head: String,
-    bundles: Vec<Digest>,
+    pub bundles: Vec<Digest>,
     /// The files of an earlier attempt, to go on from.
     resume: Option<Resume>,
     /// Changes that the results of earlier tasks build on.
@@ -32,6 +33,31 @@ struct Made {
     carried: Option<orchestra_repo::Result<()>>,
     is_large: bool,
     earlier: Earlier,
+}
+
+/// Why a workspace was not made.
+pub(super) struct Unmade {
+    failure: Failure,
+    /// Whether it may be that what is kept here of the project is damaged.
+    may_be_damage: bool,
+}
+
+impl From<Failure> for Unmade {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            may_be_damage: false,
+        }
+    }
+}
+
+impl From<orchestra_repo::Error> for Unmade {
+    fn from(error: orchestra_repo::Error) -> Self {
+        Self {
+            failure: failed_by(&error),
+            may_be_damage: error.may_be_damage(),
+        }
+    }
 }
 
 impl Attempt {
@@ -100,21 +126,44 @@ impl Attempt {
         self.shared.repositories.join(name)
     }
 
+    /// Makes the workspace; once more, from another cache, where the project's is damaged.
     async fn clone_repository(&mut self, source: Source) -> Result<Result<(), Failure>, Error> {
+        let mut is_second = false;
+        loop {
+            let (dir, commit) = (source.cache.clone(), source.commit.clone());
+            let cache = match blocking(move || Cache::open(&dir, &commit)).await {
+                Ok(cache) => cache,
+                Err(error) => return Ok(Err(failed_by(&error))),
+            };
+            let Err(unmade) = self.clone_from(&source, cache.clone()).await? else {
+                return Ok(Ok(()));
+            };
+            let may_renew = unmade.may_be_damage && !is_second && !self.lacks_room();
+            if !may_renew || !self.renew(cache, &source).await? {
+                return Ok(Err(unmade.failure));
+            }
+            is_second = true;
+        }
+    }
+
+    async fn clone_from(
+        &mut self,
+        source: &Source,
+        cache: Cache,
+    ) -> Result<Result<(), Unmade>, Error> {
         let shared = std::sync::Arc::clone(&self.shared);
-        let fetched = self
-            .unless_stopped(fetch(&shared.blobs, &shared.bulk, &source))
-            .await?
-            .flatten();
-        let bundles = match fetched {
-            Ok(bundles) => bundles,
-            Err(failure) => return Ok(Err(failure)),
+        let fetched = fetch(&shared.blobs, &shared.bulk, cache.clone(), source);
+        let bundles = match self.unless_stopped(fetched).await? {
+            Ok(Ok(bundles)) => bundles,
+            Ok(Err(unmade)) => return Ok(Err(unmade)),
+            Err(failure) => return Ok(Err(failure.into())),
         };
         let predecessors = self.order.predecessors.clone();
-        let before = earlier::fetch(&shared, &source.cache, predecessors);
-        let before = match self.unless_stopped(before).await?.flatten() {
-            Ok(before) => before,
-            Err(failure) => return Ok(Err(failure)),
+        let before = earlier::fetch(&shared, cache.clone(), predecessors);
+        let before = match self.unless_stopped(before).await? {
+            Ok(Ok(before)) => before,
+            Ok(Err(unmade)) => return Ok(Err(unmade)),
+            Err(failure) => return Ok(Err(failure.into())),
         };
         let resume = match &source.resume {
             None => None,
@@ -132,37 +181,38 @@ impl Attempt {
         let area = self.files.area().to_owned();
         let (dir, git_dir) = (self.files.workspace().to_owned(), self.files.git());
         let branch = task_branch(self.id.task);
-        let (cache, commit) = (source.cache.clone(), source.commit.clone());
+        let (from, source) = (cache.clone(), source.clone());
+        let commit = source.commit.clone();
         let made = blocking(move || {
             // A worker that was killed here may have left a part of them.
             remove_dir(&area)?;
             remove_dir(&git_dir)?;
             if let Err(error) = make_dir(&area) {
-                return Ok(Err(failed_by(&error)));
+                return Ok(Err(failed_by(&error).into()));
             }
-            let made = clone(&source, &bundles, &before, &branch, &dir, &git_dir);
+            let made = clone(&from, &source, &bundles, &before, &branch, &dir, &git_dir);
             // What cannot be gone on from costs its work, never the attempt.
-            let made = made.map(|(cache, workspace, earlier)| {
+            let made = made.map(|(workspace, earlier)| {
                 let carried =
-                    resume.map(|(bundle, commit)| carry_on(&cache, &workspace, bundle, &commit));
+                    resume.map(|(bundle, commit)| carry_on(&from, &workspace, bundle, &commit));
                 Made {
                     carried,
                     is_large: workspace.is_large(),
                     earlier,
                 }
             });
-            Ok::<_, Error>(made.map_err(|error| failed_by(&error)))
+            Ok::<_, Error>(made.map_err(Unmade::from))
         })
         .await?;
         let made = match made {
             Ok(made) => made,
-            Err(failure) => return Ok(Err(failure)),
+            Err(unmade) => return Ok(Err(unmade)),
         };
         if made.is_large {
             self.background
                 .spawn_blocking(move || make_spare(&cache, &commit));
         }
-        self.tell_of(made)
+        Ok(self.tell_of(made)?.map_err(Unmade::from))
     }
 
     fn tell_of(&mut self, made: Made) -> Result<Result<(), Failure>, Error> {
@@ -229,11 +279,11 @@ pub(super) fn failed_by(error: &(dyn std::error::Error + 'static)) -> Failure {
 async fn fetch(
     blobs: &blobs::Cache,
     bulk: &bulk::Bulk,
+    cache: Cache,
     source: &Source,
-) -> Result<Vec<PathBuf>, Failure> {
-    let (dir, commit) = (source.cache.clone(), source.commit.clone());
-    let has = blocking(move || Cache::open(&dir, &commit)?.has(&commit)).await;
-    if has.map_err(|error| failed_by(&error))? {
+) -> Result<Vec<PathBuf>, Unmade> {
+    let commit = source.commit.clone();
+    if blocking(move || cache.has(&commit)).await? {
         return Ok(Vec::new());
     }
     let mut paths = Vec::new();
@@ -261,24 +311,24 @@ pub(super) async fn fetch_one(
 }
 
 fn clone(
+    cache: &Cache,
     source: &Source,
     bundles: &[PathBuf],
     before: &earlier::Fetched,
     branch: &str,
     dir: &Path,
     git_dir: &Path,
-) -> orchestra_repo::Result<(Cache, Workspace, Earlier)> {
-    let cache = Cache::open(&source.cache, &source.commit)?;
+) -> orchestra_repo::Result<(Workspace, Earlier)> {
     if !cache.has(&source.commit)? {
         cache.fetch_bundles(bundles, &source.commit)?;
     }
-    let earlier = earlier::build(&cache, &source.commit, before, &source.below)?;
+    let earlier = earlier::build(cache, &source.commit, before, &source.below)?;
     let others: Vec<(String, String)> = before
         .iter()
         .map(|(of, _)| (task_branch(of.task), of.change.commit.clone()))
         .collect();
     let plan = Plan {
-        cache: &cache,
+        cache,
         commit: earlier.base().unwrap_or(&source.commit),
         start: &source.commit,
         head: &source.head,
@@ -288,7 +338,7 @@ fn clone(
         git_dir,
     };
     let workspace = Workspace::create(&plan)?;
-    Ok((cache, workspace, earlier))
+    Ok((workspace, earlier))
 }
 
 /// Puts the files of an earlier attempt in place.
@@ -305,9 +355,8 @@ fn carry_on(
 }
 
 /// Prepares for the next attempt on a large project while the agent of this one works.
-fn make_spare(cache: &Path, commit: &str) {
-    let made = Cache::open(cache, commit).and_then(|cache| cache.make_spare(commit));
-    if let Err(error) = made {
+fn make_spare(cache: &Cache, commit: &str) {
+    if let Err(error) = cache.make_spare(commit) {
         tracing::warn!(
             error = chain(&error),
             "no work tree could be made in advance"

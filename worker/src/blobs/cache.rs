@@ -11,9 +11,9 @@ use std::{
 
 use orchestra_config::durable;
 use orchestra_proto::v1;
-use orchestra_types::{Digest, limits};
+use orchestra_types::{ArtifactKind, Digest, limits};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::spawn_blocking};
 
 use super::Error;
 use crate::bulk::Bulk;
@@ -62,6 +62,22 @@ impl Cache {
             bulk.forget().await;
         }
         done.map(|()| path)
+    }
+
+    /// Removes the file with these bytes when it has others, so that it is fetched again. Whether that was so.
+    /// Reads the whole file.
+    pub async fn remove_if_damaged(&self, digest: Digest) -> Result<bool, Error> {
+        let path = self.dir.join(digest.to_string());
+        let _alone = self.transfer.lock().await;
+        let file = path.clone();
+        let read = spawn_blocking(move || super::describe(ArtifactKind::Bundle, &file)).await;
+        match read.map_err(io::Error::other).flatten() {
+            Ok(found) if found.digest == digest => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(_) | Err(_) => fs::remove_file(&path)
+                .map(|()| true)
+                .map_err(failed("remove", &path)),
+        }
     }
 
     async fn download(&self, bulk: &Bulk, digest: Digest, path: &Path) -> Result<(), Error> {

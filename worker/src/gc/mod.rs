@@ -23,30 +23,41 @@ use crate::room::Room;
 #[must_use]
 pub fn collect(places: &Places, keep: &KeepConfig, dry_run: bool) -> v1::Garbage {
     let room = Room::look(slice::from_ref(&places.attempts));
-    let mut removals = look(places, keep, room.wanting());
+    let items = survey::items(places);
+    let mut removals = plan(items.clone(), keep, room.wanting());
+    let kept = plan::damaged_that_stay(&items, &removals);
     if !dry_run {
         removals.retain(sweep);
     }
     let listed = removals.iter().take(limits::REMOVALS_MAX);
     let unlisted = removals.len().saturating_sub(limits::REMOVALS_MAX);
     v1::Garbage {
-        removals: listed.map(in_words).collect(),
+        removals: listed.map(gone).collect(),
         bytes: removals.iter().map(|removal| removal.item.bytes).sum(),
         unlisted: u64::try_from(unlisted).unwrap_or(u64::MAX),
+        kept: kept.iter().take(limits::REMOVALS_MAX).map(stays).collect(),
     }
 }
 
-fn in_words(removal: &Removal) -> v1::Removal {
-    let path = removal.item.path.to_string_lossy();
+fn gone(removal: &Removal) -> v1::Removal {
+    in_words(&removal.item, removal.why.to_string())
+}
+
+fn stays((item, why): &(Item, String)) -> v1::Removal {
+    in_words(item, why.clone())
+}
+
+fn in_words(item: &Item, why: String) -> v1::Removal {
     v1::Removal {
-        path: limits::cut(&path, limits::REMOVAL_PATH_BYTES_MAX),
-        kind: removal.item.kind.as_str().to_owned(),
-        bytes: removal.item.bytes,
-        why: removal.why.to_string(),
+        path: limits::cut(&item.path.to_string_lossy(), limits::REMOVAL_PATH_BYTES_MAX),
+        kind: item.kind.as_str().to_owned(),
+        bytes: item.bytes,
+        why,
     }
 }
 
 /// Finds out what may be removed when so many bytes are to become free. Nothing is changed.
+#[cfg(test)]
 fn look(places: &Places, keep: &KeepConfig, wanted: u64) -> Vec<Removal> {
     plan(survey::items(places), keep, wanted)
 }

@@ -5,6 +5,9 @@ use std::{fmt, path::PathBuf, time::Duration};
 use orchestra_config::KeepConfig;
 use orchestra_types::time::write_duration;
 
+/// An attempt that has opened a repository may not have borrowed from it yet.
+const DAMAGED_FOR: Duration = Duration::from_secs(3600);
+
 /// What something is. In this order things go when there is too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -14,6 +17,8 @@ pub enum Kind {
     Spare,
     /// Bytes fetched from the head.
     Bundle,
+    /// A project's repository that was found damaged; another one is used.
+    Damaged,
     /// A project's repository.
     Repository,
     /// An attempt that was put aside, with files that are nowhere else.
@@ -28,6 +33,7 @@ impl Kind {
             Self::BuildOutput => "build_output",
             Self::Spare => "spare",
             Self::Bundle => "bundle",
+            Self::Damaged => "damaged",
             Self::Repository => "repository",
             Self::Aside => "aside",
         }
@@ -41,13 +47,16 @@ impl Kind {
             Self::Bundle => keep.bundles,
             Self::Aside => keep.aside,
             Self::Repository => keep.repositories,
+            Self::Damaged => DAMAGED_FOR,
         }
     }
 
     /// Whether it can be made or fetched again. What cannot be goes by its age alone.
     fn can_be_had_again(self) -> bool {
         match self {
-            Self::BuildOutput | Self::Spare | Self::Bundle | Self::Repository => true,
+            Self::BuildOutput | Self::Spare | Self::Bundle | Self::Damaged | Self::Repository => {
+                true
+            }
             Self::Aside => false,
         }
     }
@@ -64,8 +73,8 @@ pub struct Item {
     pub bytes: u64,
     /// How long ago it was last used.
     pub idle: Duration,
-    /// Whether an attempt needs it.
-    pub in_use: bool,
+    /// Who needs it, for people; none when nobody does.
+    pub needed_by: Option<String>,
 }
 
 /// Why something goes.
@@ -118,12 +127,12 @@ pub struct Removal {
 /// bytes of a full disk are free.
 #[must_use]
 pub fn plan(items: Vec<Item>, keep: &KeepConfig, wanted: u64) -> Vec<Removal> {
-    let is_old = |item: &Item| !item.in_use && item.idle >= item.kind.keeps(keep);
+    let is_old = |item: &Item| item.needed_by.is_none() && item.idle >= item.kind.keeps(keep);
     let (old, mut rest): (Vec<_>, Vec<_>) = items.into_iter().partition(is_old);
     let mut kept: u64 = rest.iter().map(|item| item.bytes).sum();
     let mut freed: u64 = old.iter().map(|item| item.bytes).sum();
     let mut removals: Vec<_> = old.into_iter().map(|item| by_age(item, keep)).collect();
-    rest.retain(|item| !item.in_use && item.kind.can_be_had_again());
+    rest.retain(|item| item.needed_by.is_none() && item.kind.can_be_had_again());
     rest.sort_by(|a, b| (a.kind, b.idle, &a.path).cmp(&(b.kind, a.idle, &b.path)));
     for item in rest {
         let why = match (kept > keep.quota, freed < wanted) {
@@ -136,6 +145,22 @@ pub fn plan(items: Vec<Item>, keep: &KeepConfig, wanted: u64) -> Vec<Removal> {
         removals.push(Removal { item, why });
     }
     removals
+}
+
+/// The damaged repositories that stay, and why: a person who has heard of the damage asks for them.
+#[must_use]
+pub fn damaged_that_stay(items: &[Item], removals: &[Removal]) -> Vec<(Item, String)> {
+    let stays = |item: &&Item| {
+        item.kind == Kind::Damaged
+            && removals
+                .iter()
+                .all(|removal| removal.item.path != item.path)
+    };
+    let with_why = |item: &Item| {
+        let recent = || format!("used within {}", write_duration(DAMAGED_FOR));
+        (item.clone(), item.needed_by.clone().unwrap_or_else(recent))
+    };
+    items.iter().filter(stays).map(with_why).collect()
 }
 
 fn by_age(item: Item, keep: &KeepConfig) -> Removal {
@@ -164,7 +189,7 @@ mod tests {
             kind,
             bytes,
             idle: idle_days * DAY,
-            in_use: false,
+            needed_by: None,
         }
     }
 
@@ -197,7 +222,7 @@ mod tests {
     #[test]
     fn what_an_attempt_needs_stays_whatever_its_age_and_size() {
         let mut needed = item("needed", Kind::Repository, 30 * GIB, 400);
-        needed.in_use = true;
+        needed.needed_by = Some("task_001.1".to_owned());
         assert_eq!(by_default(vec![needed]), []);
     }
 
@@ -219,6 +244,22 @@ mod tests {
         );
         let fits = items.into_iter().take(2).collect();
         assert_eq!(by_default(fits), []);
+    }
+
+    #[test]
+    fn a_damaged_repository_goes_soon_unless_an_attempt_borrows_from_it() {
+        let mut lent = item("lent", Kind::Damaged, GIB, 9);
+        lent.needed_by = Some("task_001.1 borrows from it".to_owned());
+        let items = vec![
+            lent,
+            item("old", Kind::Damaged, GIB, 1),
+            item("new", Kind::Damaged, GIB, 0),
+        ];
+        let removals = by_default(items.clone());
+        assert_eq!(names(&removals), ["old"]);
+        let stay = damaged_that_stay(&items, &removals);
+        let whys: Vec<_> = stay.iter().map(|(_, why)| why.as_str()).collect();
+        assert_eq!(whys, ["task_001.1 borrows from it", "used within 1h"]);
     }
 
     #[test]
@@ -251,7 +292,7 @@ mod tests {
     #[test]
     fn on_a_full_disk_what_can_be_had_again_goes_until_there_is_room() {
         let mut needed = item("needed", Kind::Bundle, GIB, 5);
-        needed.in_use = true;
+        needed.needed_by = Some("task_001.1".to_owned());
         let items = vec![
             item("repository", Kind::Repository, GIB, 1),
             item("bundle", Kind::Bundle, GIB, 1),

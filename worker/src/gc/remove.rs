@@ -16,7 +16,7 @@ pub fn remove(item: &Item) -> io::Result<bool> {
             let repository = item.path.ancestors().nth(2).unwrap_or(&item.path);
             Cache::remove_spare(repository).map_err(io::Error::other)
         }
-        Kind::Repository => {
+        Kind::Repository | Kind::Damaged => {
             // Whoever opens it writes down when: it was longer ago than the survey.
             let idle = item.idle.saturating_sub(Duration::from_secs(1));
             Cache::remove_unused(&item.path, idle).map_err(io::Error::other)

@@ -1,13 +1,15 @@
 //! What lies in the worker's directory, how large it is, and whether an attempt needs it.
 
 use std::{
-    collections::BTreeSet,
-    ffi::{OsStr, OsString},
+    collections::BTreeMap,
+    ffi::OsString,
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
+
+use orchestra_repo::Generation;
 
 use super::plan::{Item, Kind};
 
@@ -42,20 +44,7 @@ impl Places {
 pub fn items(places: &Places) -> Vec<Item> {
     let mut items = Vec::new();
     items.extend(entries(&places.bundles).filter_map(|path| item(path, Kind::Bundle, 0)));
-    let lenders = lenders(places);
-    for path in entries(&places.repositories) {
-        let spare = item(path.join("spares/ready"), Kind::Spare, 0);
-        let below = spare.as_ref().map_or(0, |spare| spare.bytes);
-        items.extend(spare);
-        let used = path.join("orchestra-ready");
-        if let Some(found) = item(path.clone(), Kind::Repository, below) {
-            items.push(Item {
-                idle: idle(&used).unwrap_or(found.idle),
-                in_use: path.file_name().is_some_and(|name| lenders.contains(name)),
-                ..found
-            });
-        }
-    }
+    items.extend(repositories(places));
     for path in entries(&places.aside) {
         let built: Vec<_> = build_output(&path.join("workspace"))
             .into_iter()
@@ -64,6 +53,43 @@ pub fn items(places: &Places) -> Vec<Item> {
         let below = built.iter().map(|item| item.bytes).sum();
         items.extend(built);
         items.extend(item(path, Kind::Aside, below));
+    }
+    items
+}
+
+/// The projects' repositories. A damaged one has a newer one beside it, which stays as long: else the damaged
+/// one would be the newest again.
+fn repositories(places: &Places) -> Vec<Item> {
+    let lenders = lenders(places);
+    let mut all: BTreeMap<String, BTreeMap<u32, PathBuf>> = BTreeMap::new();
+    for path in entries(&places.repositories) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Generation { project, number } = Generation::of(&name);
+        all.entry(project).or_default().insert(number, path);
+    }
+    let mut items = Vec::new();
+    for mut generations in all.into_values() {
+        let newest = generations.pop_last();
+        let follows = (!generations.is_empty()).then(|| "follows a damaged one".to_owned());
+        let damaged = generations.into_values();
+        let damaged = damaged.map(|path| (path, Kind::Damaged, None));
+        let newest = newest.map(|(_, path)| (path, Kind::Repository, follows));
+        for (path, kind, stays) in damaged.chain(newest) {
+            let spare = item(path.join("spares/ready"), Kind::Spare, 0);
+            let below = spare.as_ref().map_or(0, |spare| spare.bytes);
+            items.extend(spare);
+            let used = path.join("orchestra-ready");
+            let borrower = path.file_name().and_then(|name| lenders.get(name));
+            if let Some(found) = item(path, kind, below) {
+                items.push(Item {
+                    idle: idle(&used).unwrap_or(found.idle),
+                    needed_by: borrower
+                        .map(|who| format!("{who} borrows from it"))
+                        .or(stays),
+                    ..found
+                });
+            }
+        }
     }
     items
 }
@@ -79,7 +105,7 @@ fn item(path: PathBuf, kind: Kind, below: u64) -> Option<Item> {
         kind,
         bytes: size(&path).ok()?.saturating_sub(below),
         idle: idle(&path)?,
-        in_use: false,
+        needed_by: None,
         path,
     })
 }
@@ -99,17 +125,22 @@ fn size(path: &Path) -> io::Result<u64> {
     Ok(entries(path).filter_map(|path| size(&path).ok()).sum())
 }
 
-/// The names of the repositories that attempts borrow objects from. A name is enough, and the same
-/// however the way to it is written.
-fn lenders(places: &Places) -> BTreeSet<OsString> {
-    let attempts = entries(&places.attempts).chain(entries(&places.aside));
-    let files = attempts.map(|dir| dir.join("git/objects/info/alternates"));
-    let texts = files.filter_map(|file| fs::read_to_string(file).ok());
-    let mut lenders = BTreeSet::new();
-    for text in texts {
-        let objects = text.lines().map(|line| Path::new(line.trim_matches('"')));
-        let names = objects.filter_map(|objects| objects.parent()?.file_name());
-        lenders.extend(names.map(OsStr::to_owned));
+/// The names of the repositories that attempts borrow objects from, each with one that does. A name is
+/// enough, and the same however the way to it is written.
+fn lenders(places: &Places) -> BTreeMap<OsString, String> {
+    let mut lenders = BTreeMap::new();
+    for dir in entries(&places.attempts).chain(entries(&places.aside)) {
+        let Ok(text) = fs::read_to_string(dir.join("git/objects/info/alternates")) else {
+            continue;
+        };
+        let attempt = dir.file_name().unwrap_or_default().to_string_lossy();
+        for line in text.lines() {
+            let objects = Path::new(line.trim_matches('"'));
+            let repository = objects.parent().and_then(Path::file_name);
+            if let Some(repository) = repository {
+                lenders.insert(repository.to_owned(), attempt.clone().into_owned());
+            }
+        }
     }
     lenders
 }

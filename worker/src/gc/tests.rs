@@ -86,6 +86,36 @@ fn what_nobody_used_for_long_goes_and_what_an_attempt_borrows_from_stays() {
 }
 
 #[test]
+fn a_damaged_repository_stays_as_long_as_an_attempt_borrows_from_it_and_its_successor_with_it() {
+    let world = World::new();
+    let attempt = world.places().attempts.join("task_001.1");
+    world.borrow(&attempt);
+    let next = world.places().repositories.join("git-1.gen2");
+    let commit = "a".repeat(40);
+    fs::create_dir(&next).unwrap();
+    let used = Cache::open(&world.repository(), &commit).unwrap();
+    assert_eq!(used.path(), next, "the newest one is used");
+    world.age(&next.join("orchestra-ready"), 40);
+    let keep = KeepConfig::default();
+    let would = collect(&world.places(), &keep, true);
+    assert!(would.removals.is_empty());
+    let [kept] = would.kept.as_slice() else {
+        panic!("{would:?}");
+    };
+    assert_eq!(kept.path, world.repository().to_string_lossy());
+    assert_eq!(
+        (&*kept.kind, &*kept.why),
+        ("damaged", "task_001.1 borrows from it")
+    );
+    fs::remove_dir_all(attempt).unwrap();
+    let did = collect(&world.places(), &keep, false);
+    assert_eq!(did.removals[0].kind, "damaged");
+    assert!(did.kept.is_empty() && !world.repository().exists() && next.exists());
+    let used = Cache::open(&world.repository(), &commit).unwrap();
+    assert_eq!(used.path(), next, "whatever became of the first one");
+}
+
+#[test]
 fn a_dry_run_says_what_would_go_and_removes_nothing() {
     let world = World::new();
     let bundle = world.file(world.places().bundles.join("old"), 8);

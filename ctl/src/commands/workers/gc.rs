@@ -20,7 +20,8 @@ use crate::{
 ///
 /// Caches go when they were not used for long, when there is more than 20 GiB, or when the disk is
 /// full; attempts whose files could not be collected go after 14 days. `worker.keep` in the worker's
-/// configuration sets other limits. What a running attempt needs stays. A worker does the same by itself:
+/// configuration sets other limits. What a running attempt needs stays. A project's repository that was found
+/// damaged, and replaced, goes as soon as no attempt borrows from it; one that stays is named. A worker does the same by itself:
 /// at its start, every six hours, and when its disk becomes full.
 ///
 /// Without a name it is about the worker of this machine, which need not run.
@@ -43,6 +44,8 @@ struct Document {
     removals: Vec<Row>,
     /// Removals beside those listed.
     unlisted: u64,
+    /// Damaged repositories that stay, and why.
+    kept: Vec<Row>,
 }
 
 #[derive(Debug, Serialize)]
@@ -66,6 +69,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         bytes: garbage.bytes,
         removals: garbage.removals.into_iter().map(row).collect(),
         unlisted: garbage.unlisted,
+        kept: garbage.kept.into_iter().map(row).collect(),
     };
     app.show(&document, |document| show(app, document))
 }
@@ -99,6 +103,11 @@ async fn there(app: &App, name: &str, dry_run: bool) -> Result<(Option<String>, 
 
 fn show(app: &App, document: &Document) -> Result<()> {
     let name = document.worker.as_deref().map(line);
+    for kept in &document.kept {
+        let (path, why, size) = (line(&kept.path), line(&kept.why), bytes(kept.bytes));
+        app.ui
+            .next(format!("the damaged `{path}` ({size}) stays: {why}"));
+    }
     if document.removals.is_empty() {
         let place = name.as_deref().unwrap_or("this machine");
         app.ui.next(format!("nothing to remove on {place}"));

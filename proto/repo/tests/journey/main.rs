@@ -4,6 +4,7 @@
 mod after;
 mod canary;
 mod common;
+mod damage;
 mod directory;
 mod edited;
 mod hostile;
