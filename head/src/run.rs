@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use orchestra_config::{Config, StateDir, durable};
+use orchestra_config::{Config, StateDir, durable, open_files};
 use orchestra_telemetry::{Format, Scrape, Setup, Telemetry};
 use orchestra_types::AttemptId;
 use tokio::{
@@ -27,7 +27,7 @@ use crate::{
     closing::{CLOSES_BOUND, Closer, Here},
     context,
     disk::Disk,
-    door::{Places, raise_open_files},
+    door::Places,
     engine::{self, Clock, Engine},
     events::{self, Events},
     grpc::{self, About, Addresses, Interims, Services, Sessions, Twins, Uploads, Watches},
@@ -50,7 +50,7 @@ const ENGINE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs the head until it is told to stop.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    raise_open_files();
+    open_files::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("head")

@@ -3,7 +3,7 @@
 use std::{env, ffi::OsString, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use orchestra_config::{Config, StateDir};
+use orchestra_config::{Config, StateDir, open_files};
 use orchestra_telemetry::Format;
 use orchestra_types::runner::KNOWN_RUNNERS;
 
@@ -55,6 +55,7 @@ pub fn run(args: RunArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
             false => error.into(),
         })?;
     let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
+    open_files::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

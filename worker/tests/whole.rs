@@ -455,3 +455,19 @@ async fn what_was_given_ahead_waits_for_its_slot_or_is_given_back() {
     assert_eq!(head.messages(3), ["later"]);
     cleaned(&worker).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_may_open_all_files_that_it_is_allowed_to_and_its_agents_what_its_shell_had() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let order = shell(1, "ulimit -Sn", Place::Empty, LONG);
+    head.order(order::Body::Start(order)).await;
+    assert_eq!(code(&head.finished(1).await), "");
+    assert_eq!(head.messages(1), [harness::OPEN_FILES.to_string()]);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", worker.pid())).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let numbers: Vec<_> = line.unwrap().split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "{limits}");
+}

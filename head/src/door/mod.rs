@@ -34,7 +34,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 
 pub use idle::Peer;
-pub use places::{Places, raise_open_files};
+pub use places::Places;
 
 use crate::sparing::Sparing;
 use places::Place;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::FutureExt;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Open files that are counted with where there is no limit.
@@ -127,15 +127,6 @@ impl Place {
     }
 }
 
-/// Lets this process open as many files as it is allowed to. The usual 1024 are for programs that
-/// `select`; each connection is a file, and each upload another one.
-pub fn raise_open_files() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let current = maximum;
-    // Without it there are fewer places.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
-}
-
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
@@ -166,12 +157,5 @@ mod tests {
         assert_eq!(all.len(), 8);
         all.pop();
         assert!(places.take().is_some());
-    }
-
-    #[test]
-    fn this_process_may_open_what_it_is_allowed_to() {
-        raise_open_files();
-        let limit = getrlimit(Resource::Nofile);
-        assert_eq!(limit.current, limit.maximum);
     }
 }

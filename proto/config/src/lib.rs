@@ -8,6 +8,7 @@ pub mod identity;
 mod load;
 mod message;
 mod model;
+pub mod open_files;
 mod project;
 mod state_dir;
 mod value;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use orchestra_config::open_files;
 use orchestra_types::Exit;
 use rustix::{
     pipe::{PipeFlags, pipe_with},
@@ -395,6 +396,7 @@ fn start_alone(me: &SelfCommand, dir: &Path) -> io::Result<OwnedFd> {
         .args(&me.prefix)
         .arg("supervise")
         .arg(dir)
+        .envs(open_files::variable())
         .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(tell)

@@ -25,6 +25,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use orchestra_config::open_files;
 use rustix::{
     cmsg_space,
     event::{PollFd, PollFlags, poll},
@@ -129,6 +130,8 @@ impl Door {
             // IMPORTANT: for the allocator, before it begins: each thread of a supervisor would have
             // memory of its own else. No CLI gets this: it inherits nothing.
             .env("MALLOC_ARENA_MAX", "1")
+            // For its supervisors: it has a file for each of them itself.
+            .envs(open_files::variable())
             .current_dir("/")
             .stdin(theirs)
             .stdout(Stdio::null())

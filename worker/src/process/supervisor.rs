@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use orchestra_config::open_files;
 use orchestra_types::{Exit, Timestamp};
 use rustix::{
     pipe::{PipeFlags, pipe_with},
@@ -82,6 +83,7 @@ pub(super) fn supervise(args: &[OsString]) -> io::Result<()> {
     // A session of its own, so that a terminal's signals and hang-up do not reach it. It is
     // refused to the leader of a group, which is as good.
     let _leader = setsid();
+    open_files::give_back();
     set_child_subreaper(Some(getpid()))?;
     let spawn: SpawnFile = files::read_json(dir, SPAWN)?
         .ok_or_else(|| io::Error::other("there is no spawn.json; was it supervised before?"))?;

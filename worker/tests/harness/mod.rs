@@ -6,7 +6,7 @@ mod worker;
 
 pub use fake_head::FakeHead;
 pub use pki::Pki;
-pub use worker::Worker;
+pub use worker::{OPEN_FILES, Worker};
 
 use std::time::{Duration, Instant};
 

@@ -11,6 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{FakeHead, wait_for};
 
+/// How many files the worker's shell may have open.
+pub const OPEN_FILES: u32 = 500;
+
 pub struct Worker {
     state: tempfile::TempDir,
     child: Child,
@@ -88,6 +91,10 @@ impl Worker {
         self.state.path().join("worker").join(name)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.state.path().join("log")).unwrap_or_default()
     }
@@ -115,7 +122,12 @@ fn spawn(state: &std::path::Path) -> Child {
         .append(true)
         .open(state.join("log"))
         .unwrap();
-    Command::new(env!("CARGO_BIN_EXE_orchestra-worker"))
+    Command::new("sh")
+        .args([
+            "-c",
+            &format!("ulimit -Sn {OPEN_FILES} && exec \"$0\" \"$@\""),
+        ])
+        .arg(env!("CARGO_BIN_EXE_orchestra-worker"))
         .arg("--state")
         .arg(state)
         .env("PATH", "/usr/bin:/bin")
