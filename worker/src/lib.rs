@@ -24,6 +24,7 @@ mod events;
 mod fleet;
 mod frames;
 pub mod gc;
+mod git;
 mod ground;
 mod housekeeping;
 mod identity;

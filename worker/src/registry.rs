@@ -9,6 +9,7 @@ use std::{
 };
 
 use orchestra_config::RunnerConfig;
+use orchestra_repo::find_git;
 use orchestra_types::{
     RunnerName,
     runner::{Readiness, RunnerInfo},
@@ -18,7 +19,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     account::Surroundings,
     cli::{Glance, Probe, glance, probe},
-    clock,
+    clock, git,
 };
 
 /// How often it is looked whether a program or a login came, went or changed; a few dozen calls.
@@ -47,7 +48,8 @@ impl Registry {
     pub async fn look(&self) -> Vec<RunnerInfo> {
         let mut found = self.found().await;
         self.name_accounts(&mut found);
-        found
+        let lacking = git::lacking(&self.path()).await;
+        git::limit(lacking.as_deref(), found)
     }
 
     /// Who pays, and whether somebody is logged in.
@@ -62,11 +64,10 @@ impl Registry {
 
     async fn found(&self) -> Vec<RunnerInfo> {
         let set = |name: &str| self.variable(name).is_some_and(|value| !value.is_empty());
-        let path = self.variable("PATH").cloned().unwrap_or_default();
         probe(&Probe {
             runners: &self.runners,
             slots: self.slots,
-            path: &path,
+            path: &self.path(),
             has_env: &set,
         })
         .await
@@ -106,14 +107,16 @@ impl Registry {
     }
 
     fn programs(&self) -> Vec<Option<Glance>> {
-        let path = self.variable("PATH").cloned().unwrap_or_default();
-        glance(&self.runners, &path)
+        let path = self.path();
+        let mut programs = glance(&self.runners, &path);
+        programs.push(find_git(&path).and_then(Glance::at));
+        programs
     }
 
     /// What is another thing when a program has come, gone or changed: the directories that are searched,
     /// and what was found. To look for each program in each of them would take ten times as many calls.
     fn surface(&self, programs: &[Option<Glance>]) -> Vec<Option<Glance>> {
-        let path = self.variable("PATH").cloned().unwrap_or_default();
+        let path = self.path();
         let dirs: Vec<PathBuf> = env::split_paths(&path)
             .filter(|dir| dir.is_absolute())
             .collect();
@@ -145,6 +148,10 @@ impl Registry {
         }
     }
 
+    fn path(&self) -> OsString {
+        self.variable("PATH").cloned().unwrap_or_default()
+    }
+
     fn variable(&self, name: &str) -> Option<&OsString> {
         let mut all = self.environment.iter();
         all.find(|(n, _)| n == name).map(|(_, value)| value)
@@ -171,5 +178,61 @@ pub fn log(runners: &[RunnerInfo]) {
             }
             Readiness::Missing => tracing::debug!(runner = %info.name, "runner not installed"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+    use super::*;
+
+    fn registry(path: &Path) -> Registry {
+        Registry {
+            runners: BTreeMap::new(),
+            slots: 1,
+            worker: "w".to_owned(),
+            environment: vec![("PATH".into(), path.into())],
+        }
+    }
+
+    /// A git that says this version.
+    fn install(dir: &Path, version: &str) {
+        let file = dir.join("git");
+        // Not in its place: who just forked may hold that open for writing.
+        let new = dir.join("new");
+        fs::write(&new, format!("#!/bin/sh\necho git version {version}\n")).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(new, file).unwrap();
+    }
+
+    async fn readiness(registry: &Registry, name: &str) -> Readiness {
+        let found = registry.look().await;
+        let runner = found.into_iter().find(|info| info.name.as_str() == name);
+        runner.unwrap().readiness
+    }
+
+    #[tokio::test]
+    async fn without_a_git_that_will_do_no_runner_is_ready_and_one_that_comes_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = registry(dir.path());
+        let Readiness::NotReady { reason } = readiness(&registry, "shell").await else {
+            panic!("it is ready without git");
+        };
+        assert!(reason.contains("install git 2.38 or newer"), "{reason}");
+        assert_eq!(readiness(&registry, "noop").await, Readiness::Ready);
+
+        let before = registry.programs();
+        install(dir.path(), "2.30.1");
+        let old = registry.programs();
+        assert_ne!(before, old, "a look is worth it");
+        let Readiness::NotReady { reason } = readiness(&registry, "shell").await else {
+            panic!("it is ready with an old git");
+        };
+        assert!(reason.contains("2.30 is too old"), "{reason}");
+
+        install(dir.path(), "2.47.3");
+        assert_ne!(old, registry.programs());
+        assert_eq!(readiness(&registry, "shell").await, Readiness::Ready);
     }
 }

@@ -399,12 +399,30 @@ fn converse<T>(
 /// environment is another and the name has to be looked up in it.
 fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
+    // Whatever the system makes of it.
+    find_git(&path).unwrap_or_else(|| "git".into())
+}
+
+/// Where git is on a search path.
+#[must_use]
+pub fn find_git(path: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(path)
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join("git"))
         .find(|file| is_program(file))
-        // Whatever the system makes of it.
-        .unwrap_or_else(|| "git".into())
+}
+
+/// Whether there is a git on a search path that is new enough; its version. Asks it each time.
+///
+/// # Errors
+/// When there is none, or it is too old.
+pub fn look_for_git(path: &OsStr) -> Result<String> {
+    let not_there = || io::Error::from(io::ErrorKind::NotFound);
+    let program = find_git(path).ok_or_else(|| Error::NoGit {
+        source: not_there(),
+    })?;
+    let (major, minor) = new_enough(read_version(&program)?)?;
+    Ok(format!("{major}.{minor}"))
 }
 
 fn is_program(file: &Path) -> bool {
@@ -467,26 +485,27 @@ fn shown<S: AsRef<OsStr>>(args: &[S]) -> String {
     words.join(" ")
 }
 
-/// Looks once whether there is a git that is new enough.
+/// Looks whether there is a git that is new enough, until there is.
 fn check_version() -> Result<()> {
-    static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
-    let found = match VERSION.get() {
-        Some(found) => *found,
-        None => {
-            let found = read_version()?;
-            *VERSION.get_or_init(|| found)
-        }
-    };
-    if found >= GIT_MIN {
-        return Ok(());
+    static FOUND: OnceLock<()> = OnceLock::new();
+    if FOUND.get().is_none() {
+        new_enough(read_version(&program())?)?;
+        FOUND.get_or_init(|| ());
     }
-    Err(Error::OldGit {
-        found: format!("{}.{}", found.0, found.1),
-    })
+    Ok(())
 }
 
-fn read_version() -> Result<(u32, u32)> {
-    let output = Command::new(program())
+fn new_enough(found: (u32, u32)) -> Result<(u32, u32)> {
+    match found >= GIT_MIN {
+        true => Ok(found),
+        false => Err(Error::OldGit {
+            found: format!("{}.{}", found.0, found.1),
+        }),
+    }
+}
+
+fn read_version(program: &Path) -> Result<(u32, u32)> {
+    let output = Command::new(program)
         .arg("version")
         .stdin(Stdio::null())
         .output()

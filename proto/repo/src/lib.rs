@@ -56,6 +56,7 @@ pub use directory::{DIRECTORY_BYTES_MAX, DIRECTORY_FILES_MAX};
 pub use earlier::Earlier;
 pub use error::{Error, GIT_MIN, Result, says_full};
 pub use generation::Generation;
+pub use git::{find_git, look_for_git};
 pub use ignored::{Ignored, Put, put_ignored};
 pub use import::{Others, import_branch, import_others, others_in, task_branch};
 pub use names::listed;
