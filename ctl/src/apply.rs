@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use orchestra_proto::v1;
 use orchestra_repo::{
-    ApplyError, Change, Checkout, Others, import_branch, import_others, project_ref,
-    project_ref_without_commit,
+    ApplyError, Change, Checkout, Error as RepoError, Others, Received, import_branch,
+    import_others, project_ref, project_ref_without_commit,
 };
 use orchestra_types::{Artifact, ArtifactKind, TaskId};
 use tempfile::TempDir;
@@ -18,6 +18,7 @@ use crate::{
     exit::Exit,
     json::task::{Earlier, Project, Task, Workplace},
     stored,
+    told::{Stored, Told},
     writing::{Begin, Writing},
 };
 
@@ -82,6 +83,10 @@ struct Work {
     /// Whether it was applied before, by itself or with a later one.
     applied: bool,
     project: Project,
+    /// What was told of it.
+    told: Stored,
+    /// Who made it.
+    worker: Option<String>,
 }
 
 /// Puts the task's change into `repo`, or into the checkout that it was made for, and tells the
@@ -101,8 +106,9 @@ pub async fn apply(
         .or_failed(|| "failed to make a temporary directory".to_owned())?;
     let bundle = dir.path().join("bundle");
     stored::save(client, work.bundle, &bundle).await?;
+    let told = work.told.clone().fetch(client, dir.path()).await?;
     let writing = app.writing.clone();
-    let done = blocking(move || put(&checkout, &bundle, work, how, &writing)).await;
+    let done = blocking(move || put(&checkout, &bundle, work, &told, how, &writing)).await;
     drop(dir);
     if how == How::WorkTree {
         record(client, task, &done).await?;
@@ -146,6 +152,8 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
             branch: branch.clone(),
             commit: commit.clone(),
             attempts: task.commits(),
+            told: Stored::of(task, attempt, &start),
+            worker: attempt.worker.clone(),
             start,
             earlier: task.earlier.clone(),
             applied: task.apply.result.as_deref() == Some("applied"),
@@ -293,6 +301,7 @@ fn put(
     checkout: &Checkout,
     bundle: &Path,
     work: Work,
+    told: &Told,
     how: How,
     writing: &Writing,
 ) -> Result<Done> {
@@ -304,6 +313,7 @@ fn put(
         start: &work.start,
         earlier: &earlier,
         applied: work.applied,
+        told: told.as_told(),
     };
     let has_branches = checkout.has_own_repository();
     if how == How::Branch && !has_branches {
@@ -311,21 +321,23 @@ fn put(
         let why = format!("`{dir}` is in no git repository, which could have a branch");
         return Err(Error::new(Exit::Refused, why).hint("leave out --branch"));
     }
+    let received =
+        Received::take(checkout, &change).map_err(|error| not_received(&work, how, error))?;
     let may_write = || writing.begin() == Begin::Now;
     let applied = match how {
         How::WorkTree => Some(
-            orchestra_repo::apply_if(checkout, &change, may_write)
+            orchestra_repo::apply_if(checkout, &received, may_write)
                 .map_err(|error| refusal(work.task, error))?,
         ),
         How::Branch if may_write() => None,
         How::Branch => return Err(called_off()),
     };
-    let imported = import_branch(checkout, bundle, &work.branch, &work.attempts);
+    let imported = import_branch(checkout, &received, &work.attempts);
     // In a repository of ours it tells only what is there.
     let imported = has_branches.then_some(imported).transpose();
     let beside = put_beside(checkout, bundle, work.task);
     let (branch, left_alone) = match (imported, how) {
-        (Ok(made), _) => (made.map(|()| work.branch), None),
+        (Ok(made), _) => (made.map(|()| work.branch.clone()), None),
         (Err(error), How::WorkTree) => (None, Some(error.to_string())),
         (Err(error), How::Branch) => return Err(not_branched(&work.branch, error)),
     };
@@ -354,10 +366,28 @@ fn brought(earlier: &[Earlier], was_in: &[bool]) -> Vec<TaskId> {
     tasks
 }
 
-fn not_branched(branch: &str, error: orchestra_repo::Error) -> Error {
-    use orchestra_repo::Error as Why;
+/// Why the change was not taken out of its bundle.
+fn not_received(work: &Work, how: How, error: RepoError) -> Error {
+    let id = work.task;
+    match (error, how) {
+        (error @ RepoError::NotAsTold { .. }, _) => {
+            let worker = work.worker.as_deref().unwrap_or_default();
+            let hint = format!(
+                "nothing was touched; do not trust the worker `{worker}`: `ctl workers cordon {worker}` \
+                 gives it nothing more, `ctl show {id}` shows what it told"
+            );
+            Error::new(Exit::Refused, format!("the change of {id} was not taken"))
+                .because(error)
+                .hint(hint)
+        }
+        (error, How::WorkTree) => refusal(id, error.into()),
+        (error, How::Branch) => not_branched(&work.branch, error),
+    }
+}
+
+fn not_branched(branch: &str, error: RepoError) -> Error {
     let exit = match error {
-        Why::BranchMoved { .. } | Why::BranchInUse { .. } => Exit::Refused,
+        RepoError::BranchMoved { .. } | RepoError::BranchInUse { .. } => Exit::Refused,
         _ => Exit::Failed,
     };
     Error::new(exit, format!("failed to make the branch `{branch}`")).because(error)

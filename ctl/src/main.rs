@@ -16,6 +16,7 @@ mod local;
 mod parts;
 mod stored;
 mod submit;
+mod told;
 mod ui;
 mod writing;
 

@@ -8,10 +8,10 @@ use std::{io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use orchestra_config::StateDir;
 use orchestra_core::Input;
-use orchestra_repo::{ApplyError, Change, Checkout, Others};
+use orchestra_repo::{ApplyError, Change, Checkout, Error as RepoError, Others, Received, Told};
 use orchestra_types::{
-    ApplyResult, Artifact, ArtifactKind, AttemptId, MachineId, ManifestEntry, Outcome, Place,
-    ProjectRef, TaskId, TaskSpec, TaskStatus,
+    ApplyResult, Artifact, ArtifactKind, AttemptId, MachineId, Manifest, ManifestEntry, Outcome,
+    Place, ProjectRef, TaskId, TaskSpec, TaskStatus,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -63,6 +63,8 @@ struct Facts {
     attempts: Vec<String>,
     /// The changes of earlier tasks that it builds on.
     earlier: Vec<orchestra_repo::Earlier>,
+    /// What it may be made of besides its snapshot; none where nobody can tell.
+    sources: Option<Vec<String>>,
     runner: String,
     /// As people know it.
     worker: String,
@@ -160,12 +162,14 @@ fn facts(view: &View<'_>, close: Close) -> store::Result<Option<Facts>> {
     let mut workers = view.core.workers();
     let worker = workers.find(|worker| worker.info.id == attempt.worker);
     let earlier = earlier::below(view, &spec, &outcome.built_on)?;
+    let sources = earlier::sources(view, &spec, &outcome.built_on, &earlier);
     Ok(Some(Facts {
         spec,
         outcome: *outcome,
         status: close.status,
         attempt: attempt.id,
         attempts,
+        sources,
         earlier: earlier.into_iter().map(|earlier| earlier.change).collect(),
         runner: attempt.runner.to_string(),
         worker: worker.map_or_else(|| attempt.worker.to_string(), |w| w.info.name.clone()),
@@ -198,14 +202,18 @@ fn record(blobs: &Blobs, context: &context::Store, facts: &Facts) {
 }
 
 fn files(blobs: &Blobs, outcome: &Outcome) -> Vec<ManifestEntry> {
-    let Some(artifact) = artifact(outcome, ArtifactKind::Manifest) else {
-        return Vec::new();
-    };
-    let manifest = manifest::read(blobs, &artifact.digest);
-    let manifest = manifest.inspect_err(|error| {
+    let manifest = listed(blobs, outcome).inspect_err(|error| {
         tracing::warn!(%error, "the list of changed files cannot be read");
     });
     manifest.unwrap_or_default().entries
+}
+
+/// The list of changed files; where there is none, nothing was to be listed.
+fn listed(blobs: &Blobs, outcome: &Outcome) -> Result<Manifest, manifest::Error> {
+    match artifact(outcome, ArtifactKind::Manifest) {
+        Some(artifact) => manifest::read(blobs, &artifact.digest),
+        None => Ok(Manifest::default()),
+    }
 }
 
 /// The artifact has the whole text, the outcome only its beginning.
@@ -244,6 +252,12 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
             ApplyResult::NotRequested
         };
     };
+    let listed = match listed(blobs, &facts.outcome) {
+        Ok(listed) => listed,
+        Err(error) => return not_put(facts, format!("{:#}", anyhow::Error::from(error))),
+    };
+    let patch = artifact(&facts.outcome, ArtifactKind::Patch);
+    let patch = patch.map(|patch| blobs.path(&patch.digest));
     let change = Change {
         bundle: &path,
         branch: &facts.outcome.branch,
@@ -251,8 +265,25 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
         start,
         earlier: &facts.earlier,
         applied: false,
+        told: Told {
+            base: facts.outcome.built_on.base(start),
+            sources: facts.sources.as_deref(),
+            manifest: &listed,
+            patch: patch.as_deref(),
+        },
     };
-    into_repository(here, project, &change, &facts.attempts, wants_apply)
+    let put = into_repository(here, project, &change, &facts.attempts, wants_apply);
+    put.unwrap_or_else(|why| not_put(facts, why))
+}
+
+/// The change is not there, for this reason.
+fn not_put(facts: &Facts, message: String) -> ApplyResult {
+    let branch = &facts.outcome.branch;
+    tracing::warn!(attempt = %facts.attempt, worker = facts.worker, branch, message, "not put in place");
+    match facts.wants_apply() {
+        true => ApplyResult::Conflict { message },
+        false => ApplyResult::NotRequested,
+    }
 }
 
 /// What the agent left beside its result, as branches of the user's repository. The manifest names them.
@@ -292,41 +323,34 @@ fn into_repository(
     change: &Change<'_>,
     attempts: &[String],
     wants_apply: bool,
-) -> ApplyResult {
-    let conflict = |message: String| {
-        tracing::warn!(project = %project.id, branch = change.branch, message, "not put in place");
-        if wants_apply {
-            ApplyResult::Conflict { message }
-        } else {
-            ApplyResult::NotRequested
-        }
+) -> Result<ApplyResult, String> {
+    let failed = |error: RepoError| match error {
+        RepoError::NotAsTold { .. } => error.to_string(),
+        error => unless_foreign(&project.dir, error.to_string()),
     };
-    let checkout = match Checkout::discover(&project.dir) {
-        Ok(Some(checkout)) => checkout,
-        Ok(None) if wants_apply => match kept(here, project) {
-            Ok(checkout) => checkout,
-            Err(why) => return conflict(why),
-        },
-        Ok(None) => return ApplyResult::NotRequested,
-        Err(error) => return conflict(unless_foreign(&project.dir, error.to_string())),
+    let checkout = match Checkout::discover(&project.dir).map_err(failed)? {
+        Some(checkout) => checkout,
+        None if wants_apply => kept(here, project)?,
+        None => return Ok(ApplyResult::NotRequested),
     };
+    // Before anything of the user's changes.
+    let received = Received::take(&checkout, change).map_err(failed)?;
     if checkout.has_own_repository()
-        && let Err(error) =
-            orchestra_repo::import_branch(&checkout, change.bundle, change.branch, attempts)
+        && let Err(error) = orchestra_repo::import_branch(&checkout, &received, attempts)
     {
         // It is the same change: the files can have it all the same.
         tracing::warn!(branch = change.branch, %error, "the branch stays as it is");
     }
     if !wants_apply {
-        return ApplyResult::NotRequested;
+        return Ok(ApplyResult::NotRequested);
     }
-    match orchestra_repo::apply(&checkout, change) {
-        Ok(applied) => ApplyResult::Applied {
+    match orchestra_repo::apply(&checkout, &received) {
+        Ok(applied) => Ok(ApplyResult::Applied {
             files: applied.files,
-        },
+        }),
+        Err(ApplyError::Repo(error)) => Err(failed(error)),
         // Everything else says what in the change or the checkout is the reason, whoever's that is.
-        Err(ApplyError::Repo(error)) => conflict(unless_foreign(&project.dir, error.to_string())),
-        Err(error) => conflict(error.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -58,6 +58,28 @@ pub fn below(view: &View<'_>, spec: &TaskSpec, built_on: &BuiltOn) -> store::Res
     Ok(found)
 }
 
+/// What a result that builds on `earlier` may be made of, besides its own snapshot: results of tasks, and
+/// the snapshots that those started from. None where that cannot be said: a task before it is forgotten,
+/// or there are more of them than are looked at.
+pub fn sources(
+    view: &View<'_>,
+    spec: &TaskSpec,
+    built_on: &BuiltOn,
+    earlier: &[Earlier],
+) -> Option<Vec<String>> {
+    let of_tasks = || earlier.iter().filter(|earlier| earlier.task.is_some());
+    let is_gone = |task: &TaskId| spec.after.contains(task) && view.core.task(*task).is_none();
+    if built_on.tasks.iter().any(is_gone) || of_tasks().count() >= TASKS_MAX {
+        return None;
+    }
+    let commits = of_tasks().map(|earlier| &earlier.change);
+    Some(
+        commits
+            .flat_map(|change| [change.start.clone(), change.commit.clone()])
+            .collect(),
+    )
+}
+
 /// The changes of these tasks and of those that they were built on, the nearest first.
 fn chain(view: &View<'_>, tasks: &[TaskId]) -> store::Result<Vec<Earlier>> {
     let mut found = Vec::new();
@@ -172,10 +194,7 @@ impl Left {
     fn change(&self) -> orchestra_repo::Earlier {
         orchestra_repo::Earlier {
             start: self.start.clone(),
-            base: match self.outcome.built_on.commit.as_str() {
-                "" => self.start.clone(),
-                base => base.to_owned(),
-            },
+            base: self.outcome.built_on.base(&self.start).to_owned(),
             commit: self.outcome.commit.clone(),
             applied: self.applied,
         }

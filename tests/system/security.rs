@@ -1,14 +1,15 @@
-//! Nobody without a certificate from this cluster gets in.
+//! Nobody without a certificate from this cluster gets in, and who is in is not believed more than needed.
 
 use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    os::unix::fs::PermissionsExt,
     time::Duration,
 };
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Setup, Test, scene};
+use orchestra_tests::{Cluster, Deadline, Setup, Test, scene};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -18,6 +19,10 @@ pub fn tests() -> Vec<Test> {
             foreign_credentials,
         ),
         Test::new("keys_are_readable_by_their_owner_only", key_files),
+        Test::new(
+            "of_a_worker_that_sends_another_change_than_it_tells_nothing_is_taken",
+            liar,
+        ),
     ]
 }
 
@@ -100,6 +105,68 @@ fn key_files() -> anyhow::Result<()> {
             .collect();
         ensure!(open.is_empty(), "others can read {open:?}");
         Ok(())
+    })
+}
+
+/// A git that makes a worker lie: the commit of its result has a file more than list and patch tell.
+const LYING_GIT: &str = r#"#!/bin/sh
+PATH=/usr/local/bin:/usr/bin:/bin
+tree= last=
+for word in "$@"; do
+    [ "$last" = commit-tree ] && tree=$word
+    last=$word
+done
+case "$tree:$GIT_DIR" in
+?*:*/worker/*)
+    blob=$(echo 'rm -rf ~' | git hash-object -w --stdin)
+    evil=$({ git ls-tree "$tree"; printf '100755 blob %s\tevil.sh\n' "$blob"; } | git mktree)
+    for word in "$@"; do
+        shift
+        [ "$word" = "$tree" ] && word=$evil
+        set -- "$@" "$word"
+    done
+    ;;
+esac
+exec git "$@"
+"#;
+
+fn liar() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let git = dir.path().join("git");
+    fs::write(&git, LYING_GIT)?;
+    fs::set_permissions(&git, fs::Permissions::from_mode(0o755))?;
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", dir.path().display());
+    scene(Setup::new().env("PATH", &path), |cluster| {
+        let project = cluster.repository("project")?;
+        let nothing_came = || -> anyhow::Result<()> {
+            let status = project.git(&["status", "--porcelain"])?;
+            let branches = project.git(&["branch", "--list", "orchestra/*"])?;
+            ensure!(
+                status.is_empty() && branches.is_empty(),
+                "{status}{branches}"
+            );
+            Ok(())
+        };
+        let add = ["echo new > new.txt", "--agent", "shell"];
+        let task = cluster.add(&project, &add)?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        let diff = cluster.ctl(&["diff", &task])?.ok()?;
+        ensure!(
+            diff.stdout.contains("new.txt") && !diff.stdout.contains("evil"),
+            "{diff}"
+        );
+        nothing_came()?;
+        for how in [&["apply", &task][..], &["apply", &task, "--branch"]] {
+            let refused = cluster.ctl_in(project.dir(), how)?;
+            ensure!(refused.code == Some(5), "{refused}");
+            refused.complains(&["`evil.sh`", "do not trust the worker", "ctl workers cordon"])?;
+            nothing_came()?;
+        }
+        let task = cluster.add(&project, &[&add[..], &["--apply"]].concat())?;
+        let document = cluster.wait_for(&task, &["needs_review"], Deadline::SOON)?;
+        let reason = document["reason"]["message"].as_str().unwrap_or_default();
+        ensure!(reason.contains("`evil.sh`"), "{document:#}");
+        nothing_came()
     })
 }
 

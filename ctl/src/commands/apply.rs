@@ -26,7 +26,8 @@ use crate::{
 #[command(after_help = "\
 Three-way where your files have changed since. Uncommitted edits that the task did not start from are
 never written over: then nothing is touched, the files are named, and the exit code is 5. Index, HEAD
-and your branches stay as they are; the change is also the branch orchestra/TASK. Changes of earlier
+and your branches stay as they are; the change is also the branch orchestra/TASK. A bundle that is not
+what `ctl diff` and `ctl files` show is refused, and nothing is touched (exit code 5). Changes of earlier
 tasks that this one is built on come along where they are not there yet. What the agent left on a branch,
 in a work tree or in a stash of its own is a branch orchestra/TASK-ATTEMPT-NAME.
 

@@ -1,11 +1,13 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use orchestra_config::StateDir;
+use orchestra_proto::v1;
 use orchestra_repo::Checkout;
 use orchestra_types::{
-    Artifact, ArtifactKind, AttemptId, BuiltOn, Digest, Exit, ManifestSummary, Outcome, Place,
-    ProjectRef, TaskId, TaskSpec, TaskStatus, Timestamp, Usage,
+    Artifact, ArtifactKind, AttemptId, BuiltOn, Digest, Exit, FileChange, Manifest, ManifestEntry,
+    ManifestSummary, Outcome, Place, ProjectRef, TaskId, TaskSpec, TaskStatus, Timestamp, Usage,
 };
+use prost::Message;
 
 use super::{ApplyResult, Facts, Here, put_in_place};
 use crate::blobs::Blobs;
@@ -54,17 +56,55 @@ fn world_of(
     git(&clone, &["add", "."]);
     git(&clone, &["commit", "-qm", "work"]);
     let commit = git(&clone, &["rev-parse", "HEAD"]);
-    let range = format!("{base}..refs/heads/orchestra/task_001");
-    git(&clone, &["bundle", "create", "-q", "../bundle", &range]);
 
     let blobs = Blobs::open(&dir.path().join("blobs")).unwrap();
-    let digest = blobs.put(&fs::read(dir.path().join("bundle")).unwrap());
-    let facts = facts(&repository, base, commit, digest.unwrap(), apply);
+    let digest = blobs.put(&bundle(&clone, &base)).unwrap();
+    let mut facts = facts(&repository, base.clone(), commit, digest, apply);
+    let patch = ["diff-tree", "-r", "-p", "--binary", "--full-index"];
+    let patch = git(&clone, &[&patch[..], &[&base, "HEAD"]].concat()) + "\n";
+    let listed = v1::Manifest::from(listed(&blobs)).encode_to_vec();
+    for (kind, bytes) in [
+        (ArtifactKind::Patch, patch.into_bytes()),
+        (ArtifactKind::Manifest, listed),
+    ] {
+        let digest = blobs.put(&bytes).unwrap();
+        let artifact = Artifact {
+            kind,
+            digest,
+            size: 1,
+        };
+        facts.outcome.artifacts.push(artifact);
+    }
     World {
         dir,
         repository,
         blobs,
         facts,
+    }
+}
+
+/// The attempt's branch in `clone` as a bundle.
+fn bundle(clone: &Path, base: &str) -> Vec<u8> {
+    let range = format!("{base}..refs/heads/orchestra/task_001");
+    git(clone, &["bundle", "create", "-q", "../bundle", &range]);
+    fs::read(clone.with_file_name("bundle")).unwrap()
+}
+
+/// What the attempt changed.
+fn listed(blobs: &Blobs) -> Manifest {
+    let entry = ManifestEntry {
+        path: "new.txt".to_owned(),
+        change: FileChange::Added,
+        size: 4,
+        mode: 0o100_644,
+        sha256: Some(blobs.put(b"new\n").unwrap()),
+        lines_added: Some(1),
+        lines_removed: Some(0),
+        binary: false,
+    };
+    Manifest {
+        entries: vec![entry],
+        warnings: Vec::new(),
     }
 }
 
@@ -108,6 +148,7 @@ fn facts(dir: &Path, base: String, commit: String, bundle: Digest, apply: bool) 
     Facts {
         attempts: Vec::new(),
         earlier: Vec::new(),
+        sources: Some(Vec::new()),
         spec,
         outcome,
         status: Some(TaskStatus::Succeeded),
@@ -193,6 +234,32 @@ fn a_file_of_the_user_in_the_way_is_a_conflict_and_stays() {
     assert!(message.contains("new.txt"), "{message}");
     let text = fs::read_to_string(world.repository.join("new.txt")).unwrap();
     assert_eq!(text, "mine\n");
+}
+
+#[test]
+fn of_a_bundle_that_is_not_what_was_told_nothing_is_put_in_place() {
+    for apply in [true, false] {
+        let mut world = world(apply);
+        let clone = world.dir.path().join("clone");
+        fs::write(clone.join("evil.sh"), "rm -rf ~\n").unwrap();
+        git(&clone, &["add", "."]);
+        git(&clone, &["commit", "-q", "--amend", "-m", "work"]);
+        let Place::Repository { commit: base, .. } = &world.facts.spec.place else {
+            panic!("it is of a repository");
+        };
+        let digest = world.blobs.put(&bundle(&clone, base)).unwrap();
+        world.facts.outcome.artifacts[0].digest = digest;
+        world.facts.outcome.commit = git(&clone, &["rev-parse", "HEAD"]);
+        match (close(&world, "here"), apply) {
+            (ApplyResult::Conflict { message }, true) => {
+                assert!(message.contains("`evil.sh`"), "{message}");
+            }
+            (done, _) => assert_eq!(done, ApplyResult::NotRequested),
+        }
+        let status = git(&world.repository, &["status", "--porcelain"]);
+        let branches = git(&world.repository, &["branch", "--list", "orchestra/*"]);
+        assert_eq!((status.as_str(), branches.as_str()), ("", ""), "{apply}");
+    }
 }
 
 #[test]

@@ -14,17 +14,16 @@ use crate::{
     checkout::Checkout,
     earlier::{self, Earlier},
     error::Error,
-    git::{Input, check_commit},
-    import::check_branch,
+    git::Input,
     lock,
     manifest::{Raw, Renames, diff},
     merge::{Merge, merge},
     names::{listed, shown},
-    quarantine::{Quarantine, has_commit},
+    quarantine::Quarantine,
+    received::Received,
     snapshot::commit_tree,
+    told::Told,
 };
-
-const CHANGE_REF: &str = "refs/orchestra/change";
 
 /// A change that an attempt made.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +40,8 @@ pub struct Change<'a> {
     pub earlier: &'a [Earlier],
     /// Whether it is known to have been applied, by itself or as a part of a later one.
     pub applied: bool,
+    /// What was told of it. It is taken only if it is that.
+    pub told: Told<'a>,
 }
 
 /// What was applied.
@@ -108,8 +109,8 @@ fn place(branch: &Option<String>) -> &'static str {
 ///
 /// # Errors
 /// See [`ApplyError`]; nothing was touched then.
-pub fn apply(checkout: &Checkout, change: &Change<'_>) -> Result<Applied, ApplyError> {
-    apply_if(checkout, change, || true)
+pub fn apply(checkout: &Checkout, received: &Received<'_>) -> Result<Applied, ApplyError> {
+    apply_if(checkout, received, || true)
 }
 
 /// The same. `may_write` is asked once, when all is known and right before the first file is written.
@@ -118,14 +119,14 @@ pub fn apply(checkout: &Checkout, change: &Change<'_>) -> Result<Applied, ApplyE
 /// See [`ApplyError`]; nothing was touched then.
 pub fn apply_if(
     checkout: &Checkout,
-    change: &Change<'_>,
+    received: &Received<'_>,
     may_write: impl FnOnce() -> bool,
 ) -> Result<Applied, ApplyError> {
+    let Received { change, quarantine } = received;
     // One at a time: another change must not be written between the check and the moves.
     let _lock = lock::exclusive(&checkout.git_dir().join("orchestra-apply.lock"))?;
-    let quarantine = receive(checkout, change)?;
     let work = Work {
-        head: head_tree(checkout, &quarantine)?,
+        head: head_tree(checkout, quarantine)?,
         earlier: earlier::read(quarantine.git(), change.earlier)?,
         whole: diff(
             quarantine.git(),
@@ -134,7 +135,7 @@ pub fn apply_if(
             Renames::Ignore,
         )?,
         checkout,
-        quarantine: &quarantine,
+        quarantine,
         change,
     };
     if let Some(branch) = work.within()? {
@@ -145,13 +146,13 @@ pub fn apply_if(
         });
     }
     let aim = work.aim()?;
-    check::refuse_unsafe(&quarantine, &aim.files)?;
+    check::refuse_unsafe(quarantine, &aim.files)?;
     check::refuse_odd(checkout, &aim.here, &aim.files)?;
     let todo = check::require_clean(quarantine.git(), &aim.here, &aim.files, &aim.bases)?;
     if !may_write() {
         return Err(ApplyError::CalledOff);
     }
-    write::write(checkout, &quarantine, &aim.new, &todo)?;
+    write::write(checkout, quarantine, &aim.new, &todo)?;
     Ok(Applied {
         files: work.changed(&aim)?,
         was_in: aim.was_in,
@@ -278,30 +279,6 @@ impl<'a> Work<'a> {
 
 fn paths(files: &[Raw]) -> impl Iterator<Item = Vec<u8>> + '_ {
     files.iter().map(|file| file.path.clone())
-}
-
-/// Takes the change into a repository that vanishes, its objects checked.
-fn receive(checkout: &Checkout, change: &Change<'_>) -> Result<Quarantine, ApplyError> {
-    check_branch(change.branch)?;
-    check_commit(change.commit)?;
-    check_commit(change.start)?;
-    let quarantine = Quarantine::new(checkout.format(), &[checkout.objects()])?;
-    quarantine.take(
-        change.bundle,
-        &format!("refs/heads/{}", change.branch),
-        CHANGE_REF,
-    )?;
-    let missing = |commit: &str| Error::MissingCommit {
-        commit: commit.to_owned(),
-        path: change.bundle.to_owned(),
-    };
-    if quarantine.git().line(&["rev-parse", CHANGE_REF])? != change.commit {
-        return Err(missing(change.commit).into());
-    }
-    if !has_commit(quarantine.git(), change.start)? {
-        return Err(missing(change.start).into());
-    }
-    Ok(quarantine)
 }
 
 fn head_tree(checkout: &Checkout, quarantine: &Quarantine) -> Result<String, Error> {

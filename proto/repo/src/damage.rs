@@ -39,7 +39,8 @@ impl Error {
             | Self::BranchMoved { .. }
             | Self::BranchInUse { .. }
             | Self::Conflict { .. }
-            | Self::BadCommit { .. } => false,
+            | Self::BadCommit { .. }
+            | Self::NotAsTold { .. } => false,
         }
     }
 }

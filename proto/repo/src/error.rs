@@ -112,6 +112,12 @@ pub enum Error {
         /// The branch.
         branch: String,
     },
+    /// A worker told one change and sent another.
+    #[error("the bundle is not what its worker told of it: {what}")]
+    NotAsTold {
+        /// What is different.
+        what: String,
+    },
     /// Two changes that do not go together.
     #[error("the changes conflict in {}", crate::listed(paths))]
     Conflict {

@@ -15,6 +15,7 @@ use crate::{
     merge::contains,
     others::OTHERS_MAX,
     quarantine::{fetch, has_commit},
+    received::Received,
 };
 
 const PREFIX: &str = "orchestra/";
@@ -28,26 +29,23 @@ pub fn task_branch(task: TaskId) -> String {
 /// How the branch's reflog calls what is written here.
 const ACTION: &str = "orchestra";
 
-/// Puts the branch of a bundle into the user's repository under the same name, in place of what an
+/// Puts the branch of a change into the user's repository under the same name, in place of what an
 /// earlier attempt left there: `earlier` are the commits of this task's attempts. Only names below
 /// `orchestra/` are ever written. A branch that somebody went on with stays as it is, and so does one of
-/// the same name that another cluster made: that is no error where it has the bundle's commits.
+/// the same name that another cluster made: that is no error where it has the change's commits.
 ///
 /// # Errors
-/// When the branch is not one of Orchestra, is checked out, or has commits that are not of this task, or
-/// the bundle is not sound.
+/// When the branch is checked out, or has commits that are not of this task, or git fails.
 pub fn import_branch(
     checkout: &Checkout,
-    bundle: &Path,
-    branch: &str,
+    received: &Received<'_>,
     earlier: &[String],
 ) -> Result<()> {
-    check_branch(branch)?;
+    let (branch, commit) = (received.change.branch, received.change.commit);
     let full = format!("refs/heads/{branch}");
     let git = writer(checkout);
     if let Some(tip) = tip(&git, &full)? {
-        let commit = head_of(&git, bundle, &full)?;
-        if has_commit(&git, &commit)? && contains(&git, &tip, &commit)? {
+        if has_commit(&git, commit)? && contains(&git, &tip, commit)? {
             return Ok(());
         }
         if !earlier.contains(&tip) {
@@ -61,7 +59,7 @@ pub fn import_branch(
             });
         }
     }
-    fetch(&git, bundle, &full, &full)
+    fetch(&git, received.change.bundle, &full, &full)
 }
 
 /// Longest list at the beginning of a bundle that is read.
@@ -150,19 +148,6 @@ fn tip(git: &Git, full: &str) -> Result<Option<String>> {
     let found = git.output(&["for-each-ref", "--format=%(objectname)", full])?;
     let found = String::from_utf8_lossy(&found).trim().to_owned();
     Ok(Some(found).filter(|found| !found.is_empty()))
-}
-
-/// The commit that a branch is in a bundle.
-fn head_of(git: &Git, bundle: &Path, full: &str) -> Result<String> {
-    let bundle = std::path::absolute(bundle).at("find", bundle)?;
-    let args = [
-        "bundle".as_ref(),
-        "list-heads".as_ref(),
-        bundle.as_os_str(),
-        full.as_ref(),
-    ];
-    let line = git.line(&args)?;
-    Ok(line.split(' ').next().unwrap_or_default().to_owned())
 }
 
 /// Refuses what is not a plain name below `orchestra/`.

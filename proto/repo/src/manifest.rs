@@ -48,7 +48,7 @@ impl Raw {
 }
 
 /// Lines added and removed; none for binary files.
-type Counts = Option<(u64, u64)>;
+pub(crate) type Counts = Option<(u64, u64)>;
 type Lines = BTreeMap<Vec<u8>, Counts>;
 
 /// Whether a file that vanished and one that appeared may be one that was renamed.
@@ -97,28 +97,36 @@ pub(crate) fn diff(git: &Git, old: &str, new: &str, renames: Renames) -> Result<
 
 /// The manifest of a change.
 pub(crate) fn manifest(git: &Git, sides: Sides<'_>) -> Result<Listed> {
-    let (raw, lines) = read_diff(git, sides, Renames::Find, &["--raw", "--numstat"])?;
+    let (files, mut entries) = entries(git, sides, Renames::Find)?;
+    let more = entries.len().saturating_sub(MANIFEST_ENTRIES_MAX);
+    entries.truncate(MANIFEST_ENTRIES_MAX);
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    let warnings = match more {
+        0 => Vec::new(),
+        more => vec![format!("{more} more files changed; the patch has them")],
+    };
+    Ok(Listed {
+        manifest: Manifest { entries, warnings },
+        files,
+    })
+}
+
+/// All entries of a change, in git's order, and the files as git tells them.
+pub(crate) fn entries(
+    git: &Git,
+    sides: Sides<'_>,
+    renames: Renames,
+) -> Result<(Vec<Raw>, Vec<ManifestEntry>)> {
+    let (raw, lines) = read_diff(git, sides, renames, &["--raw", "--numstat"])?;
     let ids: BTreeSet<&str> = raw
         .iter()
         .filter(|r| r.has_blob())
         .map(|r| r.new_id.as_str())
         .collect();
     let blobs = read_blobs(git, &ids)?;
-    let mut manifest = Manifest::default();
-    for file in raw.iter().take(MANIFEST_ENTRIES_MAX) {
-        manifest.entries.push(entry(file, &lines, &blobs));
-    }
-    if raw.len() > MANIFEST_ENTRIES_MAX {
-        let more = raw.len() - MANIFEST_ENTRIES_MAX;
-        manifest
-            .warnings
-            .push(format!("{more} more files changed; the patch has them"));
-    }
-    manifest.entries.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Listed {
-        manifest,
-        files: raw,
-    })
+    let entries = raw.iter().map(|file| entry(file, &lines, &blobs));
+    let entries = entries.collect();
+    Ok((raw, entries))
 }
 
 /// How a patch can tell the renames of a change: where a directory comes in the place of a link
@@ -141,7 +149,15 @@ pub(crate) fn write_patch(
     to: &Path,
 ) -> Result<()> {
     let mut file = std::fs::File::create(to).at("create", to)?;
-    let args = [
+    git.stream(&patch_of(old, new, renames), Input::Nothing, |out| {
+        io::copy(out, &mut file)?;
+        file.sync_all()
+    })
+}
+
+/// The command that prints the change from `old` to `new` as a patch.
+pub(crate) fn patch_of<'a>(old: &'a str, new: &'a str, renames: Renames) -> [&'a str; 13] {
+    [
         "diff-tree",
         "-r",
         "-p",
@@ -155,11 +171,7 @@ pub(crate) fn write_patch(
         "--dst-prefix=b/",
         old,
         new,
-    ];
-    git.stream(&args, Input::Nothing, |out| {
-        io::copy(out, &mut file)?;
-        file.sync_all()
-    })
+    ]
 }
 
 fn entry(file: &Raw, lines: &Lines, blobs: &BTreeMap<String, (u64, Digest)>) -> ManifestEntry {
@@ -249,7 +261,7 @@ fn parse_raw<'a>(head: &[u8], rest: &mut impl Iterator<Item = &'a [u8]>) -> Opti
 }
 
 /// `added TAB removed TAB path`, or an empty path and then both paths of a rename.
-fn parse_counts<'a>(
+pub(crate) fn parse_counts<'a>(
     field: &[u8],
     rest: &mut impl Iterator<Item = &'a [u8]>,
 ) -> Option<(Vec<u8>, Counts)> {

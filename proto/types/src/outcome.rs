@@ -120,6 +120,17 @@ pub struct BuiltOn {
     pub left_out: Vec<TaskId>,
 }
 
+impl BuiltOn {
+    /// The commit that the result is told from, where the task began with the snapshot `start`.
+    #[must_use]
+    pub fn base<'a>(&'a self, start: &'a str) -> &'a str {
+        match self.commit.as_str() {
+            "" => start,
+            base => base,
+        }
+    }
+}
+
 /// What became of putting the change into the user's checkout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "result")]

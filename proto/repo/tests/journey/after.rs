@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-use crate::common::{Done, Task, World, git};
-use orchestra_repo::{ApplyError, Earlier, import_branch};
+use crate::common::{Done, Task, World, git, import_branch};
+use orchestra_repo::{ApplyError, Earlier};
 
 const LINES: &str = "1\n2\n3\n4\n5\n6\n7\n8\n9\n";
 
@@ -74,8 +74,7 @@ fn a_task_begins_with_the_change_before_it_and_tells_its_own() {
 fn the_branch_has_the_whole_chain() {
     let user = World::with(&[("a.txt", "one\n")]);
     let (first, second) = chain(&user);
-    let bundle = second.bundle.as_deref().unwrap();
-    import_branch(&user.checkout(), bundle, &second.branch, &[]).unwrap();
+    import_branch(&user.checkout(), &second.change(&[]), &[]).unwrap();
     let tree = |name: &str| {
         git(
             &user.user(),
@@ -176,8 +175,7 @@ fn a_change_that_is_there_within_a_later_one_undoes_nothing_of_that() {
     second
         .apply(&user, &before(&second, &first, false))
         .unwrap();
-    let bundle = second.bundle.as_deref().unwrap();
-    import_branch(&user.checkout(), bundle, &second.branch, &[]).unwrap();
+    import_branch(&user.checkout(), &second.change(&[]), &[]).unwrap();
     let is_as_the_second_left_it = || {
         let again = first.apply_again(&user, &[]).unwrap();
         assert_eq!(again.within.as_deref(), Some("orchestra/task_002"));
@@ -225,8 +223,7 @@ fn a_chain_is_applied_over_what_was_committed_and_edited_meanwhile() {
 fn a_branch_that_was_merged_counts_as_applied() {
     let user = World::with(&[("a.txt", "one\n")]);
     let (first, second) = chain(&user);
-    let bundle = first.bundle.as_deref().unwrap();
-    import_branch(&user.checkout(), bundle, &first.branch, &[]).unwrap();
+    import_branch(&user.checkout(), &first.change(&[]), &[]).unwrap();
     git(&user.user(), &["merge", "-q", &first.branch]);
     user.write("new.txt", &lines(&[(1, "mine")]));
     user.commit("mine");

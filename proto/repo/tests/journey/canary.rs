@@ -10,8 +10,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::common::{Task, World, git, write};
-use orchestra_repo::{Workspace, apply, import_branch};
+use crate::common::{Task, World, apply, git, import_branch, write};
+use orchestra_repo::Workspace;
 
 /// Configuration that starts a program; the part of its name after the last `/` is the canary's.
 const CONFIG: &[&str] = &[
@@ -235,8 +235,7 @@ fn no_program_that_an_agent_planted_runs_as_the_worker_or_the_user() {
     again.carry_on(&collected.commit).unwrap();
     task.collect();
     let checkout = user.checkout();
-    let bundle = collected.bundle.as_deref().unwrap();
-    import_branch(&checkout, bundle, crate::common::BRANCH, &[]).unwrap();
+    import_branch(&checkout, &task.change(&collected), &[]).unwrap();
     apply(&checkout, &task.change(&collected)).unwrap();
     checkout.snapshot().unwrap();
     assert_eq!(canaries.fired(), BTreeSet::new());
@@ -435,14 +434,14 @@ fn links_in_the_git_directory_lead_nowhere() {
 
 /// Neither the patch nor any object of the bundle has it.
 fn assert_no_secret(user: &World, task: &Task) {
+    let collected = task.collect();
     let patch = fs::read(task.out.join("change.patch")).unwrap();
     assert!(!String::from_utf8_lossy(&patch).contains("SECRET"));
     let secret = git(
         &user.tmp.path().join("other"),
         &["rev-parse", "HEAD:secret.txt"],
     );
-    let bundle = task.out.join("change.bundle");
-    import_branch(&user.checkout(), &bundle, crate::common::BRANCH, &[]).unwrap();
+    import_branch(&user.checkout(), &task.change(&collected), &[]).unwrap();
     let found = Command::new("git")
         .current_dir(user.user())
         .args(["cat-file", "-e", &secret])

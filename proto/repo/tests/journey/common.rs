@@ -8,9 +8,9 @@ use std::{
 
 use orchestra_repo::{
     Applied, ApplyError, Cache, Change, Checkout, Collect, Collected, Earlier, Plan, Predecessor,
-    Snapshot, Workspace, apply, task_branch,
+    Received, Snapshot, Told, Workspace, task_branch,
 };
-use orchestra_types::TaskId;
+use orchestra_types::{Manifest, TaskId};
 use tempfile::TempDir;
 
 pub const BRANCH: &str = "orchestra/task_001";
@@ -132,6 +132,10 @@ pub struct Done {
     pub base: String,
     pub commit: String,
     pub bundle: Option<PathBuf>,
+    pub manifest: Manifest,
+    pub patch: PathBuf,
+    /// What its base may be made of.
+    pub sources: Vec<String>,
     /// What it builds on.
     pub below: Vec<Earlier>,
 }
@@ -158,7 +162,7 @@ impl Done {
         apply(&user.checkout(), &Change { applied, ..change })
     }
 
-    fn change<'a>(&'a self, earlier: &'a [Earlier]) -> Change<'a> {
+    pub fn change<'a>(&'a self, earlier: &'a [Earlier]) -> Change<'a> {
         Change {
             bundle: self.bundle.as_deref().expect("something changed"),
             branch: &self.branch,
@@ -166,6 +170,12 @@ impl Done {
             start: &self.start,
             earlier,
             applied: false,
+            told: Told {
+                base: &self.base,
+                sources: Some(&self.sources),
+                manifest: &self.manifest,
+                patch: Some(&self.patch),
+            },
         }
     }
 }
@@ -213,7 +223,20 @@ impl Task {
             start: &self.start,
             earlier: &[],
             applied: false,
+            told: Told {
+                base: self.workspace.base(),
+                sources: Some(&[]),
+                manifest: &collected.manifest,
+                patch: Some(&collected.patch),
+            },
         }
+    }
+
+    /// Results of the tasks before it, and their snapshots.
+    fn sources(&self) -> Vec<String> {
+        let each = self.below.iter();
+        each.flat_map(|e| [e.start.clone(), e.commit.clone()])
+            .collect()
     }
 
     pub fn done(&self) -> Done {
@@ -224,9 +247,26 @@ impl Task {
             base: self.workspace.base().to_owned(),
             commit: collected.commit,
             bundle: collected.bundle,
+            manifest: collected.manifest,
+            patch: collected.patch,
+            sources: self.sources(),
             below: self.below.clone(),
         }
     }
+}
+
+/// Receives a change and puts it into the work tree.
+pub fn apply(checkout: &Checkout, change: &Change<'_>) -> Result<Applied, ApplyError> {
+    orchestra_repo::apply(checkout, &Received::take(checkout, change)?)
+}
+
+/// Receives a change and makes its branch.
+pub fn import_branch(
+    checkout: &Checkout,
+    change: &Change<'_>,
+    attempts: &[String],
+) -> orchestra_repo::Result<()> {
+    orchestra_repo::import_branch(checkout, &Received::take(checkout, change)?, attempts)
 }
 
 pub fn write(dir: &Path, name: &str, text: &str) {

@@ -6,9 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use orchestra_repo::{ApplyError, Checkout, Error, apply};
+use orchestra_repo::{ApplyError, Checkout, Error};
 
-use crate::common::{Task, World, write};
+use crate::common::{Task, World, apply, write};
 
 struct Plain {
     world: World,

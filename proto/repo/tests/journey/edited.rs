@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::common::{World, git};
-use orchestra_repo::{ApplyError, apply, apply_if};
+use crate::common::{World, apply, git};
+use orchestra_repo::{ApplyError, Received, apply_if};
 
 fn read(user: &World, name: &str) -> String {
     fs::read_to_string(user.user().join(name)).unwrap()
@@ -100,7 +100,8 @@ fn an_apply_that_is_called_off_touches_nothing() {
     let task = user.start();
     task.write("a.txt", "two\n");
     let collected = task.collect();
-    let called_off = apply_if(&user.checkout(), &task.change(&collected), || false);
+    let received = Received::take(&user.checkout(), &task.change(&collected)).unwrap();
+    let called_off = apply_if(&user.checkout(), &received, || false);
     assert!(matches!(called_off, Err(ApplyError::CalledOff)));
     assert_eq!(read(&user, "a.txt"), "one\n");
 }

@@ -2,8 +2,8 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use crate::common::{BRANCH, Task, World, git, rows};
-use orchestra_repo::{ApplyError, Collect, apply};
+use crate::common::{BRANCH, Task, World, apply, git, rows};
+use orchestra_repo::{ApplyError, Collect};
 
 fn paths(task: &Task) -> Vec<String> {
     task.collect()
@@ -89,13 +89,7 @@ fn an_agents_own_commits_and_messages_are_kept() {
         collected.commit,
         "again gives the same"
     );
-    orchestra_repo::import_branch(
-        &user.checkout(),
-        collected.bundle.as_deref().unwrap(),
-        BRANCH,
-        &[],
-    )
-    .unwrap();
+    crate::common::import_branch(&user.checkout(), &task.change(&collected), &[]).unwrap();
     let log = git(&user.user(), &["log", "--format=%s", BRANCH]);
     assert_eq!(log, "work\nsecond of mine\nfirst of mine\nfirst");
     let names: Vec<_> = rows(&collected).into_iter().map(|row| row.0).collect();
@@ -116,13 +110,7 @@ fn a_rewritten_history_becomes_one_commit_on_the_base() {
         "{:?}",
         collected.manifest.warnings
     );
-    orchestra_repo::import_branch(
-        &user.checkout(),
-        collected.bundle.as_deref().unwrap(),
-        BRANCH,
-        &[],
-    )
-    .unwrap();
+    crate::common::import_branch(&user.checkout(), &task.change(&collected), &[]).unwrap();
     assert_eq!(
         git(&user.user(), &["log", "--format=%s", BRANCH]),
         "work\nfirst"

@@ -9,6 +9,7 @@ mod directory;
 mod edited;
 mod hostile;
 mod ignored;
+mod liar;
 mod linked;
 mod look;
 mod others;

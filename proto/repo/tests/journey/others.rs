@@ -2,8 +2,8 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use crate::common::{BRANCH, Task, World, git, rows};
-use orchestra_repo::{Collected, Others, import_branch, import_others, others_in};
+use crate::common::{BRANCH, Task, World, git, import_branch, rows};
+use orchestra_repo::{Collected, Others, import_others, others_in};
 use orchestra_types::TaskId;
 
 pub fn world() -> World {
@@ -103,12 +103,11 @@ fn a_branch_comes_beside_a_change() {
     task.write("b.txt", "two\n");
     let collected = task.collect();
     assert!(collected.has_branch);
-    let bundle = collected.bundle.as_deref().unwrap();
-    import_branch(&user.checkout(), bundle, BRANCH, &[]).unwrap();
+    import_branch(&user.checkout(), &task.change(&collected), &[]).unwrap();
     import(&user, &collected);
     assert_eq!(show(&user, &format!("{BRANCH}:b.txt")), "two");
     assert_eq!(show(&user, "orchestra/task_001-1-fix:work.txt"), "work");
-    orchestra_repo::apply(&user.checkout(), &task.change(&collected)).unwrap();
+    crate::common::apply(&user.checkout(), &task.change(&collected)).unwrap();
     assert!(!user.user().join("work.txt").exists());
 }
 
@@ -325,7 +324,7 @@ fn a_git_directory_that_is_a_mess_costs_no_result() {
             warnings.iter().any(|w| w.contains(says)),
             "{name}: {warnings:#?}"
         );
-        orchestra_repo::apply(&user.checkout(), &task.change(&collected)).unwrap();
+        crate::common::apply(&user.checkout(), &task.change(&collected)).unwrap();
     }
 }
 

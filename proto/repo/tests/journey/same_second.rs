@@ -6,8 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::common::{World, git};
-use orchestra_repo::{ApplyError, apply};
+use crate::common::{World, apply, git};
+use orchestra_repo::ApplyError;
 
 const BEFORE: &str = "one\n";
 const AFTER: &str = "two\n";

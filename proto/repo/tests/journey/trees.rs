@@ -11,8 +11,8 @@ use std::{
     path::Path,
 };
 
-use crate::common::{BRANCH, World, git};
-use orchestra_repo::{apply, import_branch};
+use crate::common::{BRANCH, World, apply, git, import_branch};
+
 use proptest::{collection::btree_map, prelude::*, sample::select, test_runner::Config};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,9 +127,9 @@ proptest! {
         let wanted = tree_of(task.dir());
         let clone = user.tmp.path().join("clone");
         git(user.tmp.path(), &["clone", "-q", "user", "clone"]);
-        if let Some(bundle) = &collected.bundle {
+        if collected.bundle.is_some() {
             git(&clone, &["apply", "--whitespace=nowarn", collected.patch.to_str().unwrap()]);
-            import_branch(&user.checkout(), bundle, BRANCH, &[]).unwrap();
+            import_branch(&user.checkout(), &task.change(&collected), &[]).unwrap();
             let branch = git(&user.user(), &["rev-parse", &format!("{BRANCH}^{{tree}}")]);
             prop_assert_eq!(&branch, &wanted);
             apply(&user.checkout(), &task.change(&collected)).unwrap();

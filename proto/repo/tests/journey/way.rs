@@ -1,9 +1,9 @@
 //! The way of a change: from the user's checkout to an agent and back.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
-use crate::common::{BRANCH, World, git, rows};
-use orchestra_repo::{ApplyError, Bundled, Checkout, apply, import_branch, project_ref};
+use crate::common::{BRANCH, World, apply, git, import_branch, rows};
+use orchestra_repo::{ApplyError, Bundled, Checkout, project_ref};
 
 #[test]
 fn a_change_comes_back_as_manifest_patch_branch_and_files() {
@@ -49,7 +49,7 @@ fn a_change_comes_back_as_manifest_patch_branch_and_files() {
         3,
         "again is no error"
     );
-    import_branch(&checkout, collected.bundle.as_deref().unwrap(), BRANCH, &[]).unwrap();
+    import_branch(&checkout, &task.change(&collected), &[]).unwrap();
     assert_eq!(git(&user.user(), &["rev-parse", BRANCH]), collected.commit);
     git(&user.user(), &["stash", "-q", "-u"]);
     git(&user.user(), &["apply", collected.patch.to_str().unwrap()]);
@@ -65,28 +65,37 @@ fn a_later_attempt_takes_the_branch_of_an_earlier_one_but_nobodys_own_commits() 
     let task = user.start();
     let collect = |text: &str| {
         task.write("a.txt", text);
-        let collected = task.collect();
-        let bundle = user.tmp.path().join(format!("{}.bundle", text.trim()));
-        fs::copy(collected.bundle.unwrap(), &bundle).unwrap();
-        (bundle, collected.commit)
+        let mut collected = task.collect();
+        let copy = |from: &Path, name: &str| {
+            let to = user.tmp.path().join(format!("{}.{name}", text.trim()));
+            fs::copy(from, &to).unwrap();
+            to
+        };
+        collected.bundle = collected.bundle.map(|bundle| copy(&bundle, "bundle"));
+        collected.patch = copy(&collected.patch, "patch");
+        collected
     };
     let (first, second) = (collect("two\n"), collect("three\n"));
     let tip = || git(&user.user(), &["rev-parse", BRANCH]);
-    let attempts = [first.1.clone(), second.1.clone()];
-    let put = |bundle| import_branch(&user.checkout(), bundle, BRANCH, &attempts);
-    put(&first.0).unwrap();
-    let foreign = import_branch(&user.checkout(), &second.0, BRANCH, &[]).unwrap_err();
+    let attempts = [first.commit.clone(), second.commit.clone()];
+    let put = |of| import_branch(&user.checkout(), &task.change(of), &attempts);
+    put(&first).unwrap();
+    let foreign = import_branch(&user.checkout(), &task.change(&second), &[]).unwrap_err();
     assert!(
         foreign.to_string().contains("not of this task"),
         "{foreign}"
     );
-    assert_eq!(tip(), first.1, "another cluster has a task of this number");
-    put(&second.0).unwrap();
-    assert_eq!(tip(), second.1);
+    assert_eq!(
+        tip(),
+        first.commit,
+        "another cluster has a task of this number"
+    );
+    put(&second).unwrap();
+    assert_eq!(tip(), second.commit);
 
     let home = git(&user.user(), &["symbolic-ref", "--short", "HEAD"]);
     git(&user.user(), &["checkout", "-q", BRANCH]);
-    let in_use = put(&first.0).unwrap_err();
+    let in_use = put(&first).unwrap_err();
     assert!(in_use.to_string().contains("is checked out"), "{in_use}");
     git(
         &user.user(),
@@ -94,16 +103,16 @@ fn a_later_attempt_takes_the_branch_of_an_earlier_one_but_nobodys_own_commits() 
     );
     let mine = tip();
     git(&user.user(), &["checkout", "-q", &home]);
-    let refused = put(&first.0).unwrap_err();
+    let refused = put(&first).unwrap_err();
     assert!(
         refused.to_string().contains("git branch --move"),
         "{refused}"
     );
-    put(&second.0).unwrap();
+    put(&second).unwrap();
     assert_eq!(tip(), mine, "it has what was to be put there");
     git(&user.user(), &["branch", "--move", BRANCH, "kept"]);
-    put(&first.0).unwrap();
-    assert_eq!(tip(), first.1);
+    put(&first).unwrap();
+    assert_eq!(tip(), first.commit);
     assert_eq!(git(&user.user(), &["rev-parse", "kept"]), mine);
 }
 

@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context, ensure};
 use fastrand::Rng;
 use orchestra_repo::{
-    Cache, Change, Checkout, Collect, Collected, Plan, Snapshot, Workspace, apply, import_branch,
+    Cache, Change, Checkout, Collect, Collected, Plan, Received, Snapshot, Told, Workspace, apply,
+    import_branch,
 };
 
 use super::{
@@ -229,7 +230,21 @@ impl Round<'_> {
         }
         wrong.extend(after.difference(&Tree::read(&patched)?, "the patch"));
 
-        import_branch(checkout, bundle, BRANCH, &[])?;
+        let change = Change {
+            bundle,
+            branch: BRANCH,
+            commit: &collected.commit,
+            start: workspace.base(),
+            earlier: &[],
+            applied: false,
+            told: Told {
+                base: workspace.base(),
+                sources: Some(&[]),
+                manifest: &collected.manifest,
+                patch: Some(&collected.patch),
+            },
+        };
+        import_branch(checkout, &Received::take(checkout, &change)?, &[])?;
         let branched = self.dir.join("branched");
         init(&branched, &self.format()?, true)?;
         let user = self.user();
@@ -242,17 +257,7 @@ impl Round<'_> {
             commit(&user, "mine")?;
         }
         let checkout = Checkout::discover(&user)?.context("the user has no checkout")?;
-        apply(
-            &checkout,
-            &Change {
-                bundle,
-                branch: BRANCH,
-                commit: &collected.commit,
-                start: workspace.base(),
-                earlier: &[],
-                applied: false,
-            },
-        )?;
+        apply(&checkout, &Received::take(&checkout, &change)?)?;
         wrong.extend(after.difference(&Tree::read(&user)?, "the user's checkout"));
         Ok(wrong)
     }

@@ -1,0 +1,68 @@
+//! A change in a repository that vanishes, where it was looked at: what people take is what was told.
+
+use crate::{
+    apply::Change,
+    checkout::Checkout,
+    error::{Error, Result},
+    git::check_commit,
+    import::check_branch,
+    merge::contains,
+    quarantine::{Quarantine, has_commit},
+    told,
+};
+
+const CHANGE_REF: &str = "refs/orchestra/change";
+
+/// A change that is in a repository of its own, its objects checked, and that is what was told of it.
+/// Nothing of the user's was touched.
+#[derive(Debug)]
+pub struct Received<'a> {
+    pub(crate) change: Change<'a>,
+    pub(crate) quarantine: Quarantine,
+}
+
+impl<'a> Received<'a> {
+    /// Takes the change out of its bundle.
+    ///
+    /// # Errors
+    /// When the bundle is not sound, or not for this checkout; [`Error::NotAsTold`] when it holds another
+    /// change than list of files and patch say.
+    pub fn take(checkout: &Checkout, change: &Change<'a>) -> Result<Self> {
+        check_branch(change.branch)?;
+        check_commit(change.commit)?;
+        check_commit(change.start)?;
+        let quarantine = Quarantine::new(checkout.format(), &[checkout.objects()])?;
+        let branch = format!("refs/heads/{}", change.branch);
+        quarantine.take(change.bundle, &branch, CHANGE_REF)?;
+        require_tip(&quarantine, change)?;
+        told::require(&quarantine, change.start, change.commit, &change.told)?;
+        Ok(Self {
+            change: *change,
+            quarantine,
+        })
+    }
+}
+
+/// The branch is the commit of the result, and that comes after the snapshot.
+fn require_tip(quarantine: &Quarantine, change: &Change<'_>) -> Result<()> {
+    let (git, commit) = (quarantine.git(), change.commit);
+    let tip = git.line(&["rev-parse", CHANGE_REF])?;
+    if tip != commit {
+        let what = format!("its branch is the commit {tip}, and the result is {commit}");
+        return Err(Error::NotAsTold { what });
+    }
+    if !has_commit(git, change.start)? {
+        return Err(Error::MissingCommit {
+            commit: change.start.to_owned(),
+            path: change.bundle.to_owned(),
+        });
+    }
+    if !contains(git, change.told.base, change.start)? {
+        let (base, start) = (change.told.base, change.start);
+        let what = format!(
+            "{base}, from which its change is told, does not come after the snapshot {start}"
+        );
+        return Err(Error::NotAsTold { what });
+    }
+    Ok(())
+}
