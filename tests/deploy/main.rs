@@ -24,6 +24,10 @@ fn tests() -> Vec<Test> {
     vec![
         Test::new("systemd_finds_nothing_wrong_with_the_units", units)
             .needs(&[Need::Program("systemd-analyze")]),
+        Test::new(
+            "agents_and_workers_get_what_they_need_to_go_on_or_to_end",
+            endings,
+        ),
         Test::new("a_head_and_two_workers_run_in_containers", compose).needs(&[
             Need::Root,
             Need::Program("podman"),
@@ -49,6 +53,18 @@ fn units() -> anyhow::Result<()> {
     // It exits with 0 for an unknown key too; what it has to say is on standard error.
     let output = run(verify, b"")?.ok()?;
     ensure!(output.stderr.is_empty(), "{output}");
+    Ok(())
+}
+
+/// What no run of a few seconds shows.
+fn endings() -> anyhow::Result<()> {
+    let unit = fs::read_to_string(deploy().join("systemd/orchestra-worker.service"))?;
+    let has = |line: &str| unit.lines().any(|it| it == line);
+    ensure!(has("KillMode=process"), "agents outlive a restart");
+    ensure!(!has("PrivateTmp=yes"), "a restart would empty their /tmp");
+    let compose = fs::read_to_string(deploy().join("compose.yaml"))?;
+    ensure!(compose.contains("orchestra-worker join --only; exec orchestra-worker\n"));
+    ensure!(compose.contains("\n    stop_grace_period: 30s\n"));
     Ok(())
 }
 
