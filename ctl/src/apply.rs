@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use orchestra_proto::v1;
 use orchestra_repo::{
-    ApplyError, Change, Checkout, Error as RepoError, Others, Received, import_branch,
+    ApplyError, Change, Checkout, Error as RepoError, Others, Received, Temporary, import_branch,
     import_others, project_ref, project_ref_without_commit,
 };
 use orchestra_types::{Artifact, ArtifactKind, TaskId};
-use tempfile::TempDir;
 
 use crate::{
     app::App,
@@ -102,8 +101,7 @@ pub async fn apply(
         return beside(app, client, task, repo).await.map(Applied::Nothing);
     };
     let checkout = checkout(app, &work.project, &work.start, repo).await?;
-    let dir = TempDir::with_prefix("ctl-")
-        .or_failed(|| "failed to make a temporary directory".to_owned())?;
+    let dir = Temporary::new().or_failed(|| "failed to make a temporary directory".to_owned())?;
     let bundle = dir.path().join("bundle");
     stored::save(client, work.bundle, &bundle).await?;
     let told = work.told.clone().fetch(client, dir.path()).await?;
@@ -176,8 +174,7 @@ async fn beside(app: &App, client: &Client, task: &Task, repo: Option<&Path>) ->
     else {
         return Ok(Beside::default());
     };
-    let dir = TempDir::with_prefix("ctl-")
-        .or_failed(|| "failed to make a temporary directory".to_owned())?;
+    let dir = Temporary::new().or_failed(|| "failed to make a temporary directory".to_owned())?;
     let (bundle, id) = (dir.path().join("bundle"), task.id);
     stored::save(client, artifact, &bundle).await?;
     let others = orchestra_repo::others_in(&bundle, id);

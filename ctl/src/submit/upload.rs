@@ -8,9 +8,9 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use orchestra_proto::v1;
+use orchestra_repo::Temporary;
 use orchestra_types::{Artifact, ArtifactKind, Digest, limits};
 use sha2::Digest as _;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tonic::Code;
 
@@ -24,7 +24,7 @@ use crate::{
 pub struct Uploads {
     files: BTreeMap<Digest, (Artifact, PathBuf)>,
     /// Files that exist only to be sent; they vanish with this value.
-    scratch: Vec<TempDir>,
+    scratch: Vec<Temporary>,
 }
 
 /// Those of `artifacts` that the head does not have.
@@ -51,8 +51,8 @@ impl Uploads {
 
     /// A directory for such files.
     pub fn directory(&mut self) -> Result<PathBuf> {
-        let dir = TempDir::with_prefix("ctl-")
-            .or_failed(|| "failed to make a temporary directory".to_owned())?;
+        let dir =
+            Temporary::new().or_failed(|| "failed to make a temporary directory".to_owned())?;
         let path = dir.path().to_owned();
         self.scratch.push(dir);
         Ok(path)

@@ -17,6 +17,7 @@ use crate::{
     checkout::Checkout,
     error::{IoContext, Result},
     git::Git,
+    temporary::private_in,
     workspace::Workspace,
 };
 
@@ -34,7 +35,7 @@ impl Copy {
     /// Copies the index of `workspace`.
     pub fn of(workspace: &Workspace) -> Result<Self> {
         let own = &workspace.git_dir;
-        let dir = tempfile::tempdir_in(own).at("create a directory in", own)?;
+        let dir = private_in("orchestra-index-", own)?;
         let copy = Self { dir };
         copy_with_time(&workspace.index(), &copy.path())?;
         Ok(copy)

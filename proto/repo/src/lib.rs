@@ -47,6 +47,7 @@ mod spare;
 mod spread;
 mod stage;
 mod told;
+mod temporary;
 mod workspace;
 
 pub use apply::{Applied, ApplyError, Change, apply, apply_if};
@@ -67,4 +68,5 @@ pub use scratch::scratch;
 pub use snapshot::{Bundled, Snapshot};
 pub use spread::spread;
 pub use told::Told;
+pub use temporary::Temporary;
 pub use workspace::{Plan, Workspace};

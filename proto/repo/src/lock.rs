@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FlockOperation, flock},
+    fs::{FlockOperation, Mode, OFlags, flock},
     io::Errno,
 };
 
@@ -27,12 +27,22 @@ impl Drop for Lock {
 
 /// The lock, unless somebody else holds it.
 pub(crate) fn try_exclusive(path: &Path) -> Result<Option<Lock>> {
-    let file = open(path)?;
+    try_lock(open(path)?, path)
+}
+
+fn try_lock(file: File, path: &Path) -> Result<Option<Lock>> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(Lock(file))),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error).at("lock", path),
     }
+}
+
+/// The lock of a directory itself, unless somebody else holds it.
+pub(crate) fn try_directory(path: &Path) -> Result<Option<Lock>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(path, flags, Mode::empty()).at("open", path)?;
+    try_lock(File::from(dir), path)
 }
 
 /// Waits until nobody else holds the lock file at `path`.

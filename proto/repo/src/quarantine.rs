@@ -5,11 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tempfile::TempDir;
-
 use crate::{
     error::{IoContext, Result},
     git::{Git, quoted},
+    temporary::Temporary,
 };
 
 /// How a repository names its objects.
@@ -89,17 +88,14 @@ pub(crate) fn lend(git_dir: &Path, lenders: &[PathBuf]) -> Result<()> {
 /// being put anywhere else.
 #[derive(Debug)]
 pub(crate) struct Quarantine {
-    dir: TempDir,
+    dir: Temporary,
     git: Git,
 }
 
 impl Quarantine {
     /// An empty one that can see the objects in `lenders`.
     pub fn new(format: Format, lenders: &[PathBuf]) -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("orchestra-git-")
-            .tempdir()
-            .at("create a directory in", std::env::temp_dir())?;
+        let dir = Temporary::new()?;
         let git = init_bare(dir.path(), "orchestra/none", format, lenders)?;
         Ok(Self { dir, git })
     }

@@ -23,6 +23,7 @@ use crate::{
     git::check_commit,
     index, lock,
     spread::spread,
+    temporary::private_in,
     workspace::{Workspace, keep_bytes},
 };
 
@@ -59,10 +60,7 @@ impl Cache {
         remove_rests(&spares)?;
         // Each is made while the files of the last one, or of an attempt, are being removed.
         spread(&spares);
-        let making = tempfile::Builder::new()
-            .prefix("making-")
-            .tempdir_in(&spares)
-            .at("create a directory in", &spares)?;
+        let making = private_in("making-", &spares)?;
         let (tree, index) = (making.path().join("tree"), making.path().join("index"));
         fs::create_dir(&tree).at("create the directory", &tree)?;
         keep_bytes(self.path())?;

@@ -19,6 +19,7 @@ use crate::{
     git::{Git, Input, records},
     index::ADD_NAMED,
     names,
+    temporary::Temporary,
 };
 
 /// Largest file that is taken: 256 MiB. A larger one is named in a warning.
@@ -191,7 +192,7 @@ impl Stage<'_> {
             warnings.path(dir, "it is a repository of its own");
             return Ok(());
         }
-        let empty_index = tempfile::tempdir().at("create a directory in", std::env::temp_dir())?;
+        let empty_index = Temporary::new()?;
         let git = self
             .git
             .clone()

@@ -127,6 +127,7 @@ fn make_dir(wanted: Option<PathBuf>) -> Result<PathBuf> {
     let Some(dir) = wanted else {
         return tempfile::Builder::new()
             .prefix("orchestra-demo-")
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir()
             .map(tempfile::TempDir::keep)
             .or_failed(|| "failed to make a temporary directory".to_owned());
