@@ -125,6 +125,7 @@ pub fn apply_if(
     let Received { change, quarantine } = received;
     // One at a time: another change must not be written between the check and the moves.
     let _lock = lock::exclusive(&checkout.git_dir().join("orchestra-apply.lock"))?;
+    write::remove_left(checkout);
     let work = Work {
         head: head_tree(checkout, quarantine)?,
         earlier: earlier::read(quarantine.git(), change.earlier)?,

@@ -26,6 +26,7 @@ use crate::{
     git::Input,
     names,
     quarantine::Quarantine,
+    temporary::private_in,
 };
 
 const EINVAL: i32 = Errno::INVAL.raw_os_error();
@@ -58,24 +59,50 @@ pub(super) fn write(
     result
 }
 
+/// How the names of these directories begin.
+const STAGING: &str = ".orchestra-apply-";
+/// And of one that holds what could not be put back.
+const KEPT: &str = ".orchestra-kept-";
+/// At most so many names are looked at for those that were left.
+const LOOKED_AT_MAX: usize = 10_000;
+
+/// Removes the directories that applies have left which were killed. Call it with the lock: nobody else is
+/// at work then. What they held was as in a commit, or in the snapshot of their task. It is only for order:
+/// what fails is left.
+pub(super) fn remove_left(checkout: &Checkout) {
+    let Ok(entries) = place(checkout).and_then(|place| fs::read_dir(place).at("read", place))
+    else {
+        return;
+    };
+    for entry in entries.take(LOOKED_AT_MAX).flatten() {
+        let name = entry.file_name();
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_dir && name.as_bytes().starts_with(STAGING.as_bytes()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A directory on the file system of the work tree.
 fn staging(checkout: &Checkout) -> Result<TempDir, Error> {
-    let device = |path: &Path| fs::metadata(path).map(|m| m.dev()).at("look at", path);
-    let same = device(checkout.git_dir())? == device(checkout.top())?;
-    let place = if same {
-        checkout.git_dir()
-    } else {
-        checkout.top()
-    };
-    let dir = tempfile::Builder::new()
-        .prefix(".orchestra-apply-")
-        .tempdir_in(place)
-        .at("create a directory in", place)?;
+    let place = place(checkout)?;
+    let dir = private_in(STAGING, place)?;
     for name in ["new", "old"] {
         let path = dir.path().join(name);
         fs::create_dir(&path).at("create the directory", &path)?;
     }
     Ok(dir)
+}
+
+/// Where it is made.
+fn place(checkout: &Checkout) -> Result<&Path, Error> {
+    let device = |path: &Path| fs::metadata(path).map(|m| m.dev()).at("look at", path);
+    let same = device(checkout.git_dir())? == device(checkout.top())?;
+    Ok(if same {
+        checkout.git_dir()
+    } else {
+        checkout.top()
+    })
 }
 
 /// Has git write the files, with the line ends that the user's checkout wants, but without any
@@ -261,8 +288,18 @@ impl Moves {
             stuck |= result.is_err();
         }
         if stuck {
-            let _kept = staging.keep();
+            keep(staging);
         }
+    }
+}
+
+/// Keeps it under a name that no later apply takes for a rest.
+fn keep(staging: TempDir) {
+    let dir = staging.keep();
+    let name = dir.file_name().and_then(OsStr::to_str);
+    if let Some(random) = name.and_then(|name| name.strip_prefix(STAGING)) {
+        // It fails only on a disk on which nothing can be written.
+        let _ = fs::rename(&dir, dir.with_file_name(format!("{KEPT}{random}")));
     }
 }
 

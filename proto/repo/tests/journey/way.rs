@@ -351,6 +351,30 @@ fn projects_are_known_by_their_first_commit_or_their_place() {
 }
 
 #[test]
+fn what_a_killed_apply_has_left_is_removed_by_the_next_one() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    task.write("a.txt", "two\n");
+    let collected = task.collect();
+    let at = |name: &str| user.user().join(".git").join(name);
+    for name in [".orchestra-apply-abc123", ".orchestra-kept-abc123"] {
+        fs::create_dir_all(at(name).join("new/sub")).unwrap();
+        fs::write(at(name).join("new/sub/a.txt"), "zero\n").unwrap();
+    }
+    apply(&user.checkout(), &task.change(&collected)).unwrap();
+    assert!(!at(".orchestra-apply-abc123").exists());
+    assert!(at(".orchestra-kept-abc123/new/sub/a.txt").exists());
+    let left = fs::read_dir(user.user().join(".git")).unwrap().flatten();
+    let left = left.filter(|entry| {
+        entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(".orchestra-apply")
+    });
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
 fn the_context_directory_is_kept_out_of_git_once() {
     let user = World::with(&[("a.txt", "one\n")]);
     let linked = user.tmp.path().join("linked");
