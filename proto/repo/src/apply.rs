@@ -305,6 +305,8 @@ struct Stamp {
     inode: u64,
     size: i64,
     modified: (i64, i64),
+    /// Who may do what with it.
+    mode: u32,
 }
 
 impl Stamp {
@@ -316,6 +318,7 @@ impl Stamp {
                 stat.st_mtime,
                 i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
             ),
+            mode: stat.st_mode & 0o777,
         }
     }
 }

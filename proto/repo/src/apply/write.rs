@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, RenameFlags, renameat, renameat_with, statat, unlinkat},
+    fs::{AtFlags, Mode, RenameFlags, chmodat, renameat, renameat_with, statat, unlinkat},
     io::Errno,
 };
 use tempfile::TempDir;
@@ -24,6 +24,7 @@ use crate::{
     error::{Error, IoContext},
     filters,
     git::Input,
+    manifest::Raw,
     names,
     quarantine::Quarantine,
     temporary::private_in,
@@ -46,9 +47,11 @@ pub(super) fn write(
     make_files(checkout, quarantine, new, todo, staging.path())?;
     let fresh = staging.path().join("new");
     let old = staging.path().join("old");
+    let new_root = beneath::root(&fresh).at("open", &fresh)?;
+    keep_modes(&new_root, todo)?;
     let mut moves = Moves {
         root: beneath::root(checkout.top()).at("open", checkout.top())?,
-        new: beneath::root(&fresh).at("open", &fresh)?,
+        new: new_root,
         old: beneath::root(&old).at("open", &old)?,
         done: Vec::new(),
     };
@@ -133,6 +136,53 @@ fn make_files(
         "--stdin".as_ref(),
     ];
     git.output_of(&args, Input::Bytes(&input)).map(drop)
+}
+
+/// Gives each new version the mode of the file that it replaces: who could not read that shall not read
+/// this. Only the executable bit is as the change has it.
+fn keep_modes(new: &OwnedFd, todo: &[Todo]) -> Result<(), Error> {
+    for item in todo.iter().filter(|item| is_regular(&item.file)) {
+        if let Some(was) = item.was {
+            let path = &item.file.path;
+            set_mode(new, path, kept_mode(was.mode, &item.file))
+                .at("set the mode of", named(path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is a file before and after, not a link.
+fn is_regular(file: &Raw) -> bool {
+    const KIND: u32 = 0o170_000;
+    const REGULAR: u32 = 0o100_000;
+    [file.old_mode, file.new_mode].map(|mode| mode & KIND) == [REGULAR; 2]
+}
+
+/// The mode that a file shall have which had the mode `was`.
+fn kept_mode(was: u32, file: &Raw) -> u32 {
+    const EXECUTABLE: u32 = 0o111;
+    let is_executable = |mode: u32| mode & EXECUTABLE != 0;
+    match (is_executable(file.old_mode), is_executable(file.new_mode)) {
+        (true, true) | (false, false) => was,
+        // Whoever may read it.
+        (false, true) => was | (was & 0o444) >> 2,
+        (true, false) => was & !EXECUTABLE,
+    }
+}
+
+/// Not where it has that mode: a file system without modes has no others.
+fn set_mode(root: &OwnedFd, path: &[u8], mode: u32) -> io::Result<()> {
+    let (dir, name) = beneath::parent(root, path, Missing::Fail)?;
+    let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    match stat.st_mode & 0o777 == mode {
+        true => Ok(()),
+        false => Ok(chmodat(
+            &dir,
+            name,
+            Mode::from_raw_mode(mode),
+            AtFlags::empty(),
+        )?),
+    }
 }
 
 /// One step that was made.

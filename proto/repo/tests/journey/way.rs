@@ -1,6 +1,10 @@
 //! The way of a change: from the user's checkout to an agent and back.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+};
 
 use crate::common::{BRANCH, World, apply, git, import_branch, rows};
 use orchestra_repo::{ApplyError, Bundled, Checkout, project_ref};
@@ -348,6 +352,43 @@ fn projects_are_known_by_their_first_commit_or_their_place() {
             .unwrap()
             .id
     );
+}
+
+#[test]
+fn a_file_keeps_its_mode_when_another_version_takes_its_place() {
+    let mode = |user: &World, name: &str| {
+        fs::metadata(user.user().join(name))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    let chmod =
+        |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let names = ["secret", "read-only", "tool", "becomes-tool", "was-tool"];
+    let user = World::without_commit();
+    for (name, mode) in names.iter().zip([0o600, 0o400, 0o700, 0o640, 0o750]) {
+        user.write(name, "one\n");
+        chmod(&user.user().join(name), mode);
+    }
+    user.commit("first");
+    let task = user.start();
+    for name in names {
+        task.write(name, "two\n");
+    }
+    task.write("new", "two\n");
+    chmod(&task.dir().join("becomes-tool"), 0o755);
+    chmod(&task.dir().join("was-tool"), 0o644);
+    let collected = task.collect();
+    apply(&user.checkout(), &task.change(&collected)).unwrap();
+    let modes = names.map(|name| mode(&user, name));
+    assert_eq!(modes, [0o600, 0o400, 0o700, 0o750, 0o640]);
+    for name in names {
+        assert_eq!(fs::read_to_string(user.user().join(name)).unwrap(), "two\n");
+    }
+    let fresh = user.user().join("fresh");
+    fs::write(&fresh, "").unwrap();
+    assert_eq!(mode(&user, "new"), mode(&user, "fresh"));
 }
 
 #[test]
