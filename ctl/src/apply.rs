@@ -51,6 +51,8 @@ pub struct Done {
     pub left_alone: Option<String>,
     /// How many files changed in the work tree; null with `--branch`.
     pub files: Option<u64>,
+    /// Whether they all were so before, so that no file changed now.
+    pub already: bool,
     /// The branch of a later task whose change is there and holds this one.
     pub within: Option<String>,
     /// Earlier tasks whose changes came along, because they were not there.
@@ -343,6 +345,7 @@ fn put(
         branch,
         left_alone,
         files: applied.as_ref().map(|applied| applied.files),
+        already: applied.as_ref().is_some_and(|applied| applied.already),
         within: applied.as_ref().and_then(|applied| applied.within.clone()),
         with: applied.map_or(Vec::new(), |applied| {
             brought(&work.earlier, &applied.was_in)

@@ -269,7 +269,11 @@ fn after_apply() -> anyhow::Result<()> {
             cluster.succeeded(task, Deadline::SOON)?;
         }
         let here = cluster.ctl_in(project.dir(), &["apply", &edit])?.ok()?;
-        here.complains(&["next: git diff\n"])?;
+        let here = here.complains(&["next: git diff\n"])?;
+        ensure!(here.stdout.contains("applied 1 file"), "{here}");
+        let again = cluster.ctl_in(project.dir(), &["apply", &edit])?.ok()?;
+        ensure!(again.stdout.contains("there already"), "{again}");
+        ensure!(!again.stdout.contains("applied"), "{again}");
         let git = format!("git -C '{}'", project.dir().display());
         let elsewhere = cluster.ctl(&["apply", &new])?.ok()?;
         elsewhere.complains(&[&format!("next: {git} status\n")])?;

@@ -99,17 +99,18 @@ fn document(id: TaskId, applied: Applied) -> Value {
             checkout,
             branch,
             files,
+            already,
             within,
             with,
             beside,
             left_alone: _,
         }) => {
-            json!({ "id": id, "checkout": checkout, "branch": branch, "files": files, "with": with,
-                "within": within, "also": beside.branches })
+            json!({ "id": id, "checkout": checkout, "branch": branch, "files": files, "already": already,
+                "with": with, "within": within, "also": beside.branches })
         }
         Applied::Nothing(beside) => {
-            json!({ "id": id, "checkout": null, "branch": null, "files": 0, "with": [],
-                "within": null, "also": beside.branches })
+            json!({ "id": id, "checkout": null, "branch": null, "files": 0, "already": false,
+                "with": [], "within": null, "also": beside.branches })
         }
     }
 }
@@ -123,6 +124,14 @@ fn tell(ui: &Ui, done: &Done) -> Result<()> {
     };
     if let Some(later) = &done.within {
         let place = format!("  {later} is in {dir}, and builds on it; no file changed");
+        return said("✓ there already", String::new(), place);
+    }
+    if done.already {
+        let branch = done.branch.as_ref();
+        let branch = branch.map_or(String::new(), |branch| {
+            format!(", also as the branch {branch}")
+        });
+        let place = format!("  in {dir}{branch}; no file changed");
         return said("✓ there already", String::new(), place);
     }
     match (done.files, &done.branch) {
@@ -212,6 +221,7 @@ mod tests {
             branch: branch.map(str::to_owned),
             left_alone: None,
             files,
+            already: false,
             within: None,
             with: Vec::new(),
             beside: Beside::default(),

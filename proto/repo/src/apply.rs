@@ -49,6 +49,8 @@ pub struct Change<'a> {
 pub struct Applied {
     /// How many files now are as the change has them.
     pub files: u64,
+    /// Whether they all were so before: nothing was written.
+    pub already: bool,
     /// For each of the earlier changes whether it was in the work tree already.
     pub was_in: Vec<bool>,
     /// The branch of a later change that is in the work tree and holds this one: nothing was done.
@@ -142,6 +144,7 @@ pub fn apply_if(
     if let Some(branch) = work.within()? {
         return Ok(Applied {
             files: 0,
+            already: true,
             was_in: vec![true; change.earlier.len()],
             within: Some(branch),
         });
@@ -156,6 +159,7 @@ pub fn apply_if(
     write::write(checkout, quarantine, &aim.new, &todo)?;
     Ok(Applied {
         files: work.changed(&aim)?,
+        already: todo.is_empty(),
         was_in: aim.was_in,
         within: None,
     })

@@ -37,7 +37,7 @@ fn a_change_comes_back_as_manifest_patch_branch_and_files() {
     );
     let checkout = user.checkout();
     let applied = apply(&checkout, &task.change(&collected)).unwrap();
-    assert_eq!(applied.files, 3);
+    assert_eq!((applied.files, applied.already), (3, false));
     assert_eq!(
         fs::read_to_string(user.user().join("a.txt")).unwrap(),
         "one\nthree\nfour\n"
@@ -48,11 +48,8 @@ fn a_change_comes_back_as_manifest_patch_branch_and_files() {
         "",
         "the index is the user's"
     );
-    assert_eq!(
-        apply(&checkout, &task.change(&collected)).unwrap().files,
-        3,
-        "again is no error"
-    );
+    let again = apply(&checkout, &task.change(&collected)).unwrap();
+    assert_eq!((again.files, again.already), (3, true), "it is no error");
     import_branch(&checkout, &task.change(&collected), &[]).unwrap();
     assert_eq!(git(&user.user(), &["rev-parse", BRANCH]), collected.commit);
     git(&user.user(), &["stash", "-q", "-u"]);
