@@ -11,6 +11,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("changes_of_several_agents_are_merged_or_refused", merge),
         Test::new("the_head_applies_where_it_is_asked_to", applied),
         Test::new("a_home_or_state_directory_is_not_copied", refused),
+        Test::new("a_git_directory_is_nothing_to_work_in", git_directories),
     ]
 }
 
@@ -140,6 +141,37 @@ fn refused() -> anyhow::Result<()> {
         ensure!(!cluster.path("state/client/directories").exists());
         let tasks = cluster.json(&["tasks"])?;
         ensure!(tasks["tasks"] == serde_json::json!([]), "{tasks}");
+        Ok(())
+    })
+}
+
+fn git_directories() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        project.git(&["clone", "-q", "--bare", ".", "../bare.git"])?;
+        project.git(&["worktree", "add", "-q", "../further"])?;
+        let inner = project.dir().join(".git");
+        let further = inner.join("worktrees/further");
+        for dir in [
+            &inner,
+            &inner.join("hooks"),
+            &further,
+            &cluster.path("bare.git"),
+        ] {
+            fs::create_dir_all(dir)?;
+            for how in [&[][..], &["--in-place"]] {
+                let add = [&["add", "true", "--agent", "shell"], how].concat();
+                let refused = cluster.ctl_in(dir, &add)?.exits(5)?;
+                refused.complains(&["is a git directory", "work tree"])?;
+                let dir = dir.to_str().unwrap_or_default();
+                let named = [&add[..], &["--repo", dir]].concat();
+                cluster.ctl_in(project.dir(), &named)?.exits(5)?;
+            }
+        }
+        // A further work tree is one.
+        let further = Project::plain(&cluster.path("further"))?;
+        let task = shell(cluster, &further, &["true"])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
         Ok(())
     })
 }

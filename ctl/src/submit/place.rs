@@ -21,6 +21,7 @@ use crate::{
     blocking::blocking,
     client::Client,
     error::{Error, OrFailed, Result},
+    exit::Exit,
 };
 
 /// The places of one submission: each repository is looked at once.
@@ -102,6 +103,9 @@ impl<'a> Places<'a> {
         let (path, machine) = (dir.to_owned(), self.machine.clone());
         let (checkout, project) = blocking(move || {
             let failed = || format!("failed to look at `{}`", path.display());
+            if Checkout::is_git_directory(&path).or_failed(failed)? {
+                return Err(git_directory(&path));
+            }
             let checkout = Checkout::discover(&path).or_failed(failed)?;
             Ok((checkout, project_ref(&path, &machine).or_failed(failed)?))
         })
@@ -161,6 +165,17 @@ impl<'a> Places<'a> {
             bundles,
         })
     }
+}
+
+fn git_directory(dir: &Path) -> Error {
+    let message = format!(
+        "`{}` is a git directory: what an agent writes to hooks and configuration there, git runs as you",
+        dir.display()
+    );
+    Error::new(Exit::Refused, message).hint(
+        "go into a work tree of it (the directory above `.git`, or what `git clone` or `git worktree add` \
+         makes of it); `--no-repo` works without one",
+    )
 }
 
 /// The directory that the task is about.

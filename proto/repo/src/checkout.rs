@@ -65,6 +65,25 @@ impl Checkout {
         Self::read(&git).map(Some)
     }
 
+    /// Whether `dir` is a git directory or lies in one, and in no work tree: `.git`, that of a further work
+    /// tree, a bare repository. What is written there, hooks and configuration, git runs as its user.
+    ///
+    /// # Errors
+    /// As `discover`.
+    pub fn is_git_directory(dir: &Path) -> Result<bool> {
+        let dir = fs::canonicalize(dir).at("find", dir)?;
+        let ask = ["rev-parse", "--is-inside-work-tree", "--is-inside-git-dir"];
+        let said = Git::user(&dir).ended(&ask, Input::Nothing)?;
+        if said.code == 0 {
+            // Neither is so beside a repository that is bare by its configuration.
+            return Ok(said.value.trim_ascii() != b"true\nfalse");
+        }
+        // One that git does not take for a repository, as a file of it is damaged.
+        let named = dir.components().any(|part| part.as_os_str() == ".git");
+        let is_there = |name: &&str| dir.join(name).exists();
+        Ok(named || ["HEAD", "objects", "refs"].iter().all(is_there))
+    }
+
     fn read(git: &Git) -> Result<Self> {
         let top = path(git, "--show-toplevel")?;
         let git = Git::user(&top);

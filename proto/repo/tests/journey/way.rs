@@ -352,6 +352,34 @@ fn projects_are_known_by_their_first_commit_or_their_place() {
 }
 
 #[test]
+fn a_git_directory_is_told_from_what_is_in_a_work_tree_and_what_is_in_none() {
+    let user = World::with(&[("sub/a.txt", "one\n")]);
+    let (top, tmp) = (user.user(), user.tmp.path());
+    git(&top, &["clone", "-q", "--bare", ".", "../bare.git"]);
+    git(&top, &["worktree", "add", "-q", "../bare.git/inside"]);
+    // A directory of work trees, beside a repository that is bare.
+    git(&top, &["clone", "-q", "--bare", ".", "../trees/.bare"]);
+    fs::write(tmp.join("trees/.git"), "gitdir: ./.bare\n").unwrap();
+    fs::create_dir_all(tmp.join("plain/refs")).unwrap();
+    let is = |dir: &str| Checkout::is_git_directory(&tmp.join(dir)).unwrap();
+    let own = [
+        "user/.git",
+        "user/.git/refs",
+        "user/.git/worktrees/inside",
+        "bare.git",
+        "bare.git/refs",
+        "trees",
+        "trees/.bare",
+    ];
+    assert_eq!(own.map(is), [true; 7]);
+    let others = ["user", "user/sub", "bare.git/inside", "plain", "plain/refs"];
+    assert_eq!(others.map(is), [false; 5]);
+    fs::write(top.join(".git/HEAD"), "damaged").unwrap();
+    fs::write(tmp.join("bare.git/HEAD"), "damaged").unwrap();
+    assert!(is("user/.git") && is("user/.git/refs") && is("bare.git"));
+}
+
+#[test]
 fn a_file_keeps_its_mode_when_another_version_takes_its_place() {
     let mode = |user: &World, name: &str| {
         fs::metadata(user.user().join(name))
