@@ -18,13 +18,19 @@ use crate::{
     },
 };
 
+/// What the keys of a backup bring along. The head knows of nothing that came after it.
+const REVIVED: &str = "with the keys of the backup, everybody has access again who had it then: also workers that were \
+    revoked since, and copies of `client` that were shut out since; after the start say `ctl workers revoke NAME` and \
+    `ctl credentials rotate` again";
+
 /// Make a head from a backup, in a state directory that has none
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The backup is verified before anything is written, and nothing is in place before all of it is.
 Tasks that ran at the time of the backup are taken up again by their workers, or lost and retried.
 Ids of tasks that were submitted after the backup shall not be given again: --skip-ids passes over
-as many. Without keys in the backup the head is a new cluster: other machines join it anew.")]
+as many. Without keys in the backup the head is a new cluster: other machines join it anew. With them,
+what was revoked or rotated since the backup is let in again, until it is revoked anew.")]
 pub struct Args {
     /// The file that `ctl backup` made
     #[arg(value_name = "FILE")]
@@ -53,6 +59,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         restored.map_err(|error| refusal(&error))
     });
     let done = done.await?;
+    if done.head.keys {
+        app.ui.warn(REVIVED);
+    }
     let document = json!({
         "state_dir": app.state.path(),
         "tasks": done.tasks,
