@@ -32,7 +32,7 @@ enum Command {
 #[command(after_help = "\
 The head must listen where the other machine can reach it: `ctl start --listen 0.0.0.0:7117`, after
 `ctl stop` where it runs already, and `head.advertise` in orchestra.yaml if that machine knows it by
-another address.")]
+another address. A head that a service manager runs takes its address from `head.listen` there.")]
 struct Create {
     /// How long the token may be used, at most 7 days. Default: 1h
     #[arg(long, value_name = "DURATION", value_parser = ttl)]
@@ -91,7 +91,8 @@ fn restart(head: &str) -> String {
     let port = head.rsplit_once(':').map_or("7117", |(_, port)| port);
     format!(
         "next: `ctl stop`, `ctl start --detach --listen 0.0.0.0:{port}`, and a new token, since this one names \
-         the old address; set head.advertise in orchestra.yaml before, if other machines do not know this one \
+         the old address; where a service manager runs the head, set head.listen to 0.0.0.0:{port} in \
+         orchestra.yaml and restart its service instead; set head.advertise in orchestra.yaml before, if other machines do not know this one \
          by its host name"
     )
 }
@@ -126,6 +127,8 @@ mod tests {
         let stop = said.find("`ctl stop`").unwrap();
         let start = "`ctl start --detach --listen 0.0.0.0:40197`";
         assert!(said[stop..].contains(start), "{said}");
+        let service = "head.listen to 0.0.0.0:40197 in orchestra.yaml";
+        assert!(said.contains(service), "{said}");
     }
 
     #[test]
