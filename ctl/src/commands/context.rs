@@ -7,7 +7,7 @@ use std::{
 };
 
 use orchestra_proto::v1;
-use orchestra_repo::{Checkout, project_ref};
+use orchestra_repo::{Checkout, mirrored_in, project_ref};
 use orchestra_types::ProjectRef;
 use serde_json::json;
 
@@ -108,9 +108,11 @@ async fn pull(app: &App, whose: Whose) -> Result<Exit> {
     let names: Vec<String> = documents.keys().cloned().collect();
     let top = project.dir.clone();
     blocking(move || {
-        if let Some(checkout) =
-            Checkout::discover(&top).or_failed(|| "failed to look at the repository".to_owned())?
-        {
+        let ours = mirrored_in(&top, &mirror).or_failed(not_looked_at)?;
+        if ours.is_empty() {
+            return Err(not_ours(&to));
+        }
+        if let Some(checkout) = Checkout::discover(&top).or_failed(not_looked_at)? {
             checkout
                 .exclude_from_git(&mirror)
                 .or_failed(|| "failed to keep the context out of git".to_owned())?;
@@ -131,6 +133,22 @@ async fn pull(app: &App, whose: Whose) -> Result<Exit> {
             app.ui
                 .line(&Line::of(Style::Good, "✓ pulled ").with(Style::Plain, text))
         },
+    )
+}
+
+fn not_looked_at() -> String {
+    "failed to look at the project's directory".to_owned()
+}
+
+/// What is in the directory is the project's own.
+fn not_ours(dir: &Path) -> Error {
+    let message = format!(
+        "`{}` has files of the project's own: nothing is written there",
+        dir.display()
+    );
+    Error::new(Exit::Refused, message).hint(
+        "set `context.directory` in the configuration to a name that is free, or look at the \
+         documents with `ctl context show`",
     )
 }
 

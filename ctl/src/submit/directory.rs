@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use orchestra_repo::{Checkout, Error as RepoError};
+use orchestra_repo::{Checkout, Error as RepoError, may_mirror, mirror_paths};
 use orchestra_types::ProjectId;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 const OTHER_WAYS: &str = "go into the project's own directory; or `git init` and a `.gitignore` here, \
     `--in-place` to work in it, `--no-repo` to work without it";
 
-/// Takes what the directory holds; `mirror` in it is left out.
+/// Takes what the directory holds; the shared context in its directory `mirror` is left out.
 pub async fn take(app: &App, dir: &Path, project: &ProjectId, mirror: &str) -> Result<Checkout> {
     if let Some(why) = no_project(dir, app.state.path(), std::env::home_dir().as_deref()) {
         let message = format!("`{}` is not copied for an agent: {why}", dir.display());
@@ -24,7 +24,15 @@ pub async fn take(app: &App, dir: &Path, project: &ProjectId, mirror: &str) -> R
     }
     let keep = app.state.directory(project.as_str());
     let (dir, mirror) = (dir.to_owned(), mirror.to_owned());
-    let taken = blocking(move || Ok(Checkout::of_directory(&dir, &keep, &[&mirror]))).await?;
+    let taken = blocking(move || {
+        let ours = match may_mirror(&dir, &mirror) {
+            true => mirror_paths(&mirror),
+            false => Vec::new(),
+        };
+        let ours: Vec<&str> = ours.iter().map(String::as_str).collect();
+        Ok(Checkout::of_directory(&dir, &keep, &ours))
+    })
+    .await?;
     let (checkout, warnings) = taken.map_err(failed)?;
     for warning in warnings {
         app.ui.warn(escape::line(&warning));

@@ -101,12 +101,15 @@ impl<'a> Places<'a> {
         in_place: InPlace,
     ) -> Result<Found> {
         let (path, machine) = (dir.to_owned(), self.machine.clone());
+        let mirror = self.mirror.clone();
         let (checkout, project) = blocking(move || {
             let failed = || format!("failed to look at `{}`", path.display());
             if Checkout::is_git_directory(&path).or_failed(failed)? {
                 return Err(git_directory(&path));
             }
             let checkout = Checkout::discover(&path).or_failed(failed)?;
+            let own = checkout.map(|checkout| checkout.without_mirror(&mirror));
+            let checkout = own.transpose().or_failed(failed)?;
             Ok((checkout, project_ref(&path, &machine).or_failed(failed)?))
         })
         .await?;
@@ -122,7 +125,7 @@ impl<'a> Places<'a> {
             (place, None)
         } else {
             let checkout = match checkout {
-                Some(checkout) => checkout.exclude(&[&self.mirror]),
+                Some(checkout) => checkout,
                 None => directory::take(self.app, dir, &project.id, &self.mirror).await?,
             };
             let set_up = set_up::gather(&self.app.ui, uploads, &checkout, setup).await?;

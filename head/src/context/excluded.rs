@@ -1,6 +1,6 @@
 //! What is remembered of a directory whose mirror git shall not see, so that a look at one file is enough
 //! to know whether that still holds: who removes a checkout and clones it again has another repository
-//! at the same place.
+//! at the same place. The same for git's index, which says what the project has there itself.
 
 use std::{
     fs,

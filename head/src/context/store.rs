@@ -10,7 +10,7 @@ use std::{
 
 use orchestra_config::{ContextConfig, durable};
 use orchestra_proto::v1::ContextDoc;
-use orchestra_repo::Checkout;
+use orchestra_repo::{Checkout, may_mirror};
 use orchestra_types::{MachineId, ProjectId, ProjectRef, TaskId, TaskSpec, limits};
 use serde::de::DeserializeOwned;
 
@@ -79,6 +79,7 @@ pub struct Store {
     machine: MachineId,
     owners: Mutex<HashMap<ProjectId, Arc<Mutex<Known>>>>,
     excluded: Mutex<BTreeMap<PathBuf, Excluded>>,
+    tracked: Mutex<BTreeMap<PathBuf, (Excluded, bool)>>,
 }
 
 impl Store {
@@ -92,6 +93,7 @@ impl Store {
             machine,
             owners: Mutex::default(),
             excluded: Mutex::default(),
+            tracked: Mutex::default(),
         }
     }
 
@@ -118,7 +120,7 @@ impl Store {
 
     fn editable_documents(&self, project: &ProjectRef) -> Result<Vec<ContextDoc>, Error> {
         self.owned(&project.id, |files| {
-            if let Some(mirror) = self.mirror(project) {
+            if let Whose::Ours(mirror) = self.mirror(project) {
                 files.adopt(&mirror)?;
             }
             let mut documents = Vec::new();
@@ -143,15 +145,19 @@ impl Store {
         };
         self.owned(&project.id, |files| {
             let mirror = self.mirror(project);
-            if let Some(mirror) = &mirror {
+            if let Whose::Ours(mirror) = &mirror {
                 files.adopt(mirror)?;
             }
             let Recorded::New(list) = files.record(task)? else {
                 return Ok(());
             };
-            if let Some(mirror) = &mirror {
-                self.exclude_from_git(&project.dir);
-                files.show(mirror, task, &list);
+            match &mirror {
+                Whose::Ours(mirror) => {
+                    self.exclude_from_git(&project.dir);
+                    files.show(mirror, task, &list);
+                }
+                Whose::Theirs => self.warn_of_theirs(&project.dir),
+                Whose::Elsewhere => {}
             }
             Ok(())
         })
@@ -166,7 +172,9 @@ impl Store {
         }
         self.owned(project, |files| {
             for dir in files.written()?.dirs() {
-                files.adopt(&self.mirror_in(&dir))?;
+                if let Whose::Ours(mirror) = self.mirror_in(&dir) {
+                    files.adopt(&mirror)?;
+                }
             }
             files.all()
         })
@@ -191,14 +199,18 @@ impl Store {
         }
         self.owned(project, |files| {
             for dir in files.written()?.dirs() {
-                files.adopt(&self.mirror_in(&dir))?;
+                if let Whose::Ours(mirror) = self.mirror_in(&dir) {
+                    files.adopt(&mirror)?;
+                }
             }
             for (name, text) in documents {
                 files.write(name, text)?;
             }
             files.renew_state()?;
             for dir in files.written()?.dirs() {
-                files.show_editable(&self.mirror_in(&dir));
+                if let Whose::Ours(mirror) = self.mirror_in(&dir) {
+                    files.show_editable(&mirror);
+                }
             }
             Ok(())
         })
@@ -233,15 +245,57 @@ impl Store {
     }
 
     /// The project's mirror, when its directory is on this machine.
-    fn mirror<'a>(&'a self, project: &'a ProjectRef) -> Option<Mirror<'a>> {
-        let dir = project.dir.to_str()?;
-        (project.machine == self.machine).then(|| self.mirror_in(dir))
+    fn mirror<'a>(&'a self, project: &'a ProjectRef) -> Whose<'a> {
+        match project.dir.to_str() {
+            Some(dir) if project.machine == self.machine => self.mirror_in(dir),
+            Some(_) | None => Whose::Elsewhere,
+        }
     }
 
-    fn mirror_in<'a>(&'a self, dir: &'a str) -> Mirror<'a> {
-        Mirror {
-            dir,
-            below: &self.below,
+    fn mirror_in<'a>(&'a self, dir: &'a str) -> Whose<'a> {
+        let path = Path::new(dir);
+        match may_mirror(path, &self.below) && !self.is_tracked(path) {
+            true => Whose::Ours(Mirror {
+                dir,
+                below: &self.below,
+            }),
+            false => Whose::Theirs,
+        }
+    }
+
+    fn warn_of_theirs(&self, dir: &Path) {
+        tracing::warn!(
+            dir = %dir.join(&self.below).display(),
+            "the context is not mirrored: the directory is not there, or has files of the project's \
+             own; `context.directory` gives it another name"
+        );
+    }
+
+    /// Whether the project's repository has files where the mirror would be. Git is asked again only
+    /// after its index has changed. A git that does not answer may have some.
+    fn is_tracked(&self, dir: &Path) -> bool {
+        let tracked = || self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seen, is)) = tracked().get(dir)
+            && seen.holds()
+        {
+            return *is;
+        }
+        let looked = Checkout::discover(dir).and_then(|checkout| {
+            let index = checkout.as_ref().map(Checkout::index);
+            // Before git reads it.
+            let seen = Excluded::now(dir, index);
+            let is = checkout.map_or(Ok(false), |checkout| checkout.tracks(&self.below))?;
+            Ok((seen, is))
+        });
+        match looked {
+            Ok((seen, is)) => {
+                tracked().insert(dir.to_owned(), (seen, is));
+                is
+            }
+            Err(error) => {
+                warn(dir, &io::Error::other(error));
+                true
+            }
         }
     }
 
@@ -261,6 +315,15 @@ impl Store {
         });
         excluded().insert(dir.to_owned(), Excluded::now(dir, file));
     }
+}
+
+/// Whose the directory of a mirror is.
+enum Whose<'a> {
+    Ours(Mirror<'a>),
+    /// The project has files of its own there.
+    Theirs,
+    /// It is on another machine.
+    Elsewhere,
 }
 
 /// What recording gave.

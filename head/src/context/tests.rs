@@ -105,6 +105,12 @@ impl World {
         files
     }
 
+    fn git(&self, args: &[&str]) {
+        let mut git = Command::new("git");
+        let done = git.current_dir(self.project()).args(args).output();
+        assert!(done.unwrap().status.success(), "{args:?}");
+    }
+
     fn given(&self, name: &str) -> Option<String> {
         let documents = self.store.documents_for(&self.spec(), &[]).unwrap();
         documents
@@ -242,6 +248,47 @@ fn a_file_that_was_there_before_us_is_a_persons() {
         state.starts_with("All is well.\n\n<!-- orchestra:begin"),
         "{state}"
     );
+}
+
+#[test]
+fn a_directory_of_the_projects_own_is_neither_read_nor_written() {
+    let untracked = world();
+    fs::create_dir(untracked.mirror("")).unwrap();
+    fs::write(untracked.mirror("app.txt"), "v1\n").unwrap();
+    fs::write(untracked.mirror(COMPLETED), "PRECIOUS\n").unwrap();
+    let tracked = world();
+    tracked.git(&["init", "-q"]);
+    fs::create_dir(tracked.mirror("")).unwrap();
+    fs::write(tracked.mirror(STATE), "My state.\n").unwrap();
+    tracked.git(&["add", "."]);
+    let was = |world: &World| {
+        let mut files = world.files();
+        files.retain(|path, _| path.starts_with(world.mirror("")));
+        files
+    };
+    for world in [untracked, tracked] {
+        fs::create_dir_all(world.own("")).unwrap();
+        let before = was(&world);
+        assert_eq!(world.given(STATE), None);
+        world.store.record(&world.task(1)).unwrap();
+        assert_eq!(was(&world), before);
+        assert!(read_own(world.own(STATE)).contains("task_001"));
+        assert_eq!(world.store.get(&"dir-1".parse().unwrap()).unwrap().len(), 4);
+        let exclude = world.project().join(".git/info/exclude");
+        let excluded = fs::read_to_string(exclude).unwrap_or_default();
+        assert!(!excluded.contains("context"), "{excluded}");
+    }
+}
+
+#[test]
+fn a_mirror_that_comes_to_be_tracked_is_a_persons() {
+    let world = world();
+    world.git(&["init", "-q"]);
+    world.store.record(&world.task(1)).unwrap();
+    let before = read(world.mirror(STATE));
+    world.git(&["add", "--force", "context"]);
+    world.store.record(&world.task(2)).unwrap();
+    assert_eq!(read(world.mirror(STATE)), before);
 }
 
 #[test]
@@ -430,7 +477,7 @@ fn git_does_not_see_the_mirror() {
     sees_nothing(3);
     sees_nothing(4);
     let list = fs::read_to_string(world.project().join(".git/info/exclude")).unwrap();
-    assert_eq!(list.matches("/context/").count(), 1);
+    assert_eq!(list.matches("/context/agent_outputs\n").count(), 1);
 }
 
 #[test]

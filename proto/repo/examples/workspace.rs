@@ -127,7 +127,7 @@ impl Bench {
         // The first look comes when the agent has worked for a second.
         thread::sleep(Duration::from_secs(1));
         times.note("settle", || Ok(workspace.settle()?))?;
-        right(&times.note("manifest", || Ok(workspace.look(&[])?))?)?;
+        right(&times.note("manifest", || Ok(workspace.look(&[], &[])?))?)?;
         let out = self.tmp.join(format!("out{at}"));
         let collected = times.note("collect_manifest_patch_and_bundle", || {
             Ok(workspace.collect(&Collect {

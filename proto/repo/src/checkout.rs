@@ -14,6 +14,7 @@ use crate::{
     beneath::digest_of,
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit},
+    mirror::mirror_paths,
     quarantine::{Format, has_commit},
 };
 
@@ -174,24 +175,37 @@ impl Checkout {
         self
     }
 
-    /// Adds a directory below the top to `.git/info/exclude`, once. Gives the path of that file.
+    /// Adds the context in a directory below the top to `.git/info/exclude`, once: our own files, so that
+    /// git sees what else comes to lie there. Gives the path of that file.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn exclude_from_git(&self, dir_name: &str) -> Result<PathBuf> {
         let info = self.common_dir.join("info");
         let file = info.join("exclude");
-        let line = format!("/{}/", dir_name.trim_matches('/'));
         fs::create_dir_all(&info).at("create the directory", &info)?;
         let text = match fs::read(&file) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error).at("read", &file),
         };
-        if text
+        let known: Vec<&[u8]> = text
             .split(|b| *b == b'\n')
-            .any(|known| known.trim_ascii() == line.as_bytes())
-        {
+            .map(<[u8]>::trim_ascii)
+            .collect();
+        let is_known = |line: &String| known.contains(&line.as_bytes());
+        // What an earlier version wrote holds for all of them.
+        if is_known(&format!("/{}/", dir_name.trim_matches('/'))) {
+            return Ok(file);
+        }
+        let mut lines: Vec<String> = mirror_paths(dir_name)
+            .iter()
+            .map(|path| format!("/{path}"))
+            .collect();
+        // Files on their way.
+        lines.push(format!("/{}/.*.tmp", dir_name.trim_matches('/')));
+        lines.retain(|line| !is_known(line));
+        if lines.is_empty() {
             return Ok(file);
         }
         let gap = if text.is_empty() || text.ends_with(b"\n") {
@@ -204,7 +218,7 @@ impl Checkout {
             .create(true)
             .open(&file)
             .at("open", &file)?;
-        open.write_all(format!("{gap}{line}\n").as_bytes())
+        open.write_all(format!("{gap}{}\n", lines.join("\n")).as_bytes())
             .at("write", &file)?;
         Ok(file)
     }
@@ -218,6 +232,12 @@ impl Checkout {
 
     pub(crate) fn git_dir(&self) -> &Path {
         &self.git_dir
+    }
+
+    /// The file of its index.
+    #[must_use]
+    pub fn index(&self) -> PathBuf {
+        self.git_dir.join("index")
     }
 
     pub(crate) fn objects(&self) -> PathBuf {

@@ -45,7 +45,8 @@ pub struct Collect<'a> {
     pub message: &'a str,
     /// Which attempt of its task it is: a part of the names of branches beside the result.
     pub attempt: u32,
-    /// Paths below the workspace that are ours, such as the context mirror, and no result.
+    /// Paths below the workspace that are ours, such as the context mirror, and no result; unless the
+    /// project has the directory that holds one, or the path itself where it is at the top.
     pub exclude: &'a [String],
     /// Paths of files that were put there for the agent alone: no form of the result has them.
     pub secret: &'a [String],
@@ -236,7 +237,8 @@ impl Workspace {
         if !self.is_settled_on(tip) {
             index::settle(git, tip)?;
         }
-        let mut skip = self.skipped(git, &[how.exclude, how.secret].concat())?;
+        let mut skip = self.skipped(git, how.exclude, how.secret)?;
+        self.warn_about_ours(how.exclude, &skip, warnings);
         skip.extend(apart);
         self.unstage(git, tip, &skip)?;
         Stage {
@@ -254,28 +256,57 @@ impl Workspace {
         Ok(tree)
     }
 
-    /// What is no result: our own files, and litter that the project does not track.
-    pub(crate) fn skipped(&self, git: &Git, exclude: &[String]) -> Result<Vec<Vec<u8>>> {
-        let mut skip: Vec<Vec<u8>> = exclude
-            .iter()
-            .map(|p| p.trim_matches('/').as_bytes().to_vec())
-            .collect();
+    /// What is no result: our own files and secret ones, and litter. What the project tracks is its own.
+    pub(crate) fn skipped(
+        &self,
+        git: &Git,
+        exclude: &[String],
+        secret: &[String],
+    ) -> Result<Vec<Vec<u8>>> {
+        let secret = secret.iter().map(|path| path.trim_matches('/'));
+        let mut skip: Vec<Vec<u8>> = secret.map(|path| path.as_bytes().to_vec()).collect();
         skip.retain(|path| !path.is_empty());
+        let ours = exclude.iter().map(|path| path.trim_matches('/'));
+        let ours: Vec<(&str, &str)> = ours.map(|path| (path, holder(path))).collect();
         let litter = self.litter()?;
-        if litter.is_empty() {
+        let litter = litter.iter().map(|name| (*name, *name));
+        let names: Vec<(&str, &str)> = ours
+            .into_iter()
+            .chain(litter)
+            .filter(|(path, _)| !path.is_empty())
+            .collect();
+        if names.is_empty() {
             return Ok(skip);
         }
         let mut args = vec!["ls-tree", "-z", "--name-only", &self.base, "--"];
-        args.extend(&litter);
+        args.extend(names.iter().map(|(_, of)| *of));
         let tracked = git.output(&args)?;
         let tracked: Vec<&[u8]> = records(&tracked).collect();
-        let names = litter.iter().map(|name| name.as_bytes());
-        skip.extend(
-            names
-                .filter(|name| !tracked.contains(name))
-                .map(<[u8]>::to_vec),
-        );
+        let free = names
+            .iter()
+            .filter(|(_, of)| !tracked.contains(&of.as_bytes()));
+        skip.extend(free.map(|(path, _)| path.as_bytes().to_vec()));
         Ok(skip)
+    }
+
+    /// An agent's file in the place of one of ours is no result, but never without a word.
+    pub(crate) fn warn_about_ours(
+        &self,
+        exclude: &[String],
+        skip: &[Vec<u8>],
+        warnings: &mut Warnings,
+    ) {
+        let Ok(root) = beneath::root(&self.dir) else {
+            return;
+        };
+        let ours = exclude.iter().map(|path| path.trim_matches('/').as_bytes());
+        let there = |path: &&[u8]| matches!(beneath::lstat(&root, path), Ok(Some(_)));
+        for path in ours.filter(there) {
+            if skip.iter().any(|skipped| skipped == path) {
+                let why = "the shared context has this name; `context.directory` gives it another";
+                warnings.path(path, why);
+            }
+        }
     }
 
     /// Litter that is there, whether tracked or not.
@@ -337,6 +368,11 @@ impl Workspace {
             Bundled::Nothing => Ok(None),
         }
     }
+}
+
+/// The directory that holds a path; the path itself where it is at the top.
+fn holder(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(dir, _)| dir)
 }
 
 /// Puts the base's entries of these files back into the index.

@@ -29,8 +29,8 @@ const STALE_LOCKS: [&str; 3] = ["index.lock", "HEAD.lock", "refs/heads/directory
 
 impl Checkout {
     /// Takes everything that is not ignored below `dir`, which is in no repository, into the private
-    /// repository at `keep`. Its HEAD is then what the directory holds. Directories named in
-    /// `excluded`, relative to `dir`, are left out, now and later. What could not be taken is named
+    /// repository at `keep`. Its HEAD is then what the directory holds. What is named in
+    /// `excluded`, relative to `dir`, is left out, now and later. What could not be taken is named
     /// in the warnings.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl Kept {
         git.output(&["init", "--quiet", "--template=", &branch, format])?;
         let names = excluded.iter().map(|name| name.trim_matches('/'));
         let own = names.filter(|name| !name.is_empty());
-        let rules: String = own.map(|name| format!("/{name}/\n")).collect();
+        let rules: String = own.map(|name| format!("/{name}\n")).collect();
         let info = self.keep.join("info");
         fs::create_dir_all(&info).at("create the directory", &info)?;
         let exclude = info.join("exclude");

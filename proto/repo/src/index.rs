@@ -144,7 +144,7 @@ pub(crate) fn copy_with_time(from: &Path, to: &Path) -> Result<()> {
 
 /// Copies the index of a checkout; one without commits may have none.
 pub(crate) fn copy_of_checkout(checkout: &Checkout, to: &Path) -> Result<()> {
-    let from = checkout.git_dir().join("index");
+    let from = checkout.index();
     match from.try_exists().at("look at", &from)? {
         true => copy_with_time(&from, to),
         false => Ok(()),

@@ -207,7 +207,7 @@ impl Workspace {
         let index = index::Copy::of(self)?;
         let git = index.git(self.bare().work_tree(&tree.dir).option("core.bare=false"));
         index::settle(&git, commit)?;
-        let mut skip = self.skipped(&git, &[how.exclude, how.secret].concat())?;
+        let mut skip = self.skipped(&git, how.exclude, how.secret)?;
         skip.extend_from_slice(&tree.nested);
         let mut own = Warnings::default();
         Stage {

@@ -27,13 +27,13 @@ const AS_ONE_PACK: [&str; 3] = [
 ];
 
 impl Workspace {
-    /// The files that differ from the base right now; with an `exclude` as for
-    /// [`Workspace::collect`]. The agent goes on meanwhile, so that a file may be seen half written.
+    /// The files that differ from the base right now; with `exclude` and `secret` as
+    /// for [`Workspace::collect`]. The agent goes on meanwhile, so that a file may be seen half written.
     /// Larger files are not read, only named in a warning.
     ///
     /// # Errors
     /// When git or the disk fails.
-    pub fn look(&self, exclude: &[String]) -> Result<Manifest> {
+    pub fn look(&self, exclude: &[String], secret: &[String]) -> Result<Manifest> {
         // Beside the index and the objects that are there: they are left as they are.
         let index = index::Copy::of(self)?;
         lend(index.dir(), &[self.git_dir.join("objects")])?;
@@ -44,10 +44,12 @@ impl Workspace {
             .fold(beside(self.git()), |git, option| git.option(*option));
         let apart = self.apart(&self.linked(&self.dir)?.places)?;
         let mut warnings = Warnings::default();
+        let skip = self.skipped(&git, exclude, secret)?;
+        self.warn_about_ours(exclude, &skip, &mut warnings);
         Stage {
             git: &git,
             root: &self.dir,
-            skip: &[self.skipped(&git, exclude)?, apart].concat(),
+            skip: &[skip, apart].concat(),
             also: self.carried_new()?,
             nested: Nested::Include,
             conflicts: Conflicts::Never,

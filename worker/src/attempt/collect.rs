@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use orchestra_config::durable;
 use orchestra_proto::v1;
-use orchestra_repo::{Collect, Workspace, scan};
+use orchestra_repo::{Collect, Workspace, mirror_paths, mirrored_in, scan};
 use orchestra_types::{
     Artifact, ArtifactKind, Failure, FailureCode, Manifest, Outcome, Place, limits,
 };
@@ -37,7 +37,7 @@ pub(super) struct Job {
     files: Files,
     place: Place,
     directory: PathBuf,
-    exclude: Vec<String>,
+    context: String,
     secret: Vec<String>,
     aside: PathBuf,
     message: String,
@@ -88,7 +88,7 @@ impl Attempt {
             files: self.files.clone(),
             place: self.order.spec.place.clone(),
             directory: self.directory(),
-            exclude: self.exclude(),
+            context: self.context_directory(),
             secret: self.secret(),
             aside: self.shared.aside.clone(),
             message: message(&self.order.spec.description, self.id),
@@ -155,7 +155,7 @@ impl Job {
                 .workspace()
                 .and_then(|workspace| {
                     workspace.settle()?;
-                    workspace.look(&[&self.exclude[..], &self.secret].concat())
+                    workspace.look(&mirror_paths(&self.context), &self.secret)
                 })
                 .map_err(|error| failed(chain(&error))),
             Place::InPlace { .. } | Place::Empty => Ok(self.scanned()?.manifest),
@@ -194,7 +194,7 @@ impl Job {
             area: self.files.area(),
             message: &self.message,
             attempt: self.attempt,
-            exclude: &self.exclude,
+            exclude: &mirror_paths(&self.context),
             secret: &self.secret,
         };
         let collected = self
@@ -225,12 +225,22 @@ impl Job {
 
     fn scanned(&self) -> Result<Changes, Failure> {
         let before = self.before()?;
-        let manifest = scan::changes_since(&before, &self.directory, &self.exclude)
+        let manifest = self
+            .ours()
+            .and_then(|ours| scan::changes_since(&before, &self.directory, &ours))
             .map_err(|error| failed_by(&error))?;
         Ok(Changes {
             manifest,
             ..Changes::default()
         })
+    }
+
+    /// What is the context's in the directory itself: the head writes there, too.
+    fn ours(&self) -> orchestra_repo::Result<Vec<String>> {
+        match &self.place {
+            Place::InPlace { .. } => mirrored_in(&self.directory, &self.context),
+            Place::Empty | Place::Repository { .. } => Ok(Vec::new()),
+        }
     }
 
     /// An earlier try may have failed, on a full disk.

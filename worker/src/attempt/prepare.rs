@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use orchestra_config::durable;
-use orchestra_repo::{Cache, Plan, Workspace, scan, task_branch};
+use orchestra_repo::{Cache, Plan, Workspace, mirrored_in, scan, task_branch};
 use orchestra_types::{Digest, Failure, FailureCode, Place};
 
 use super::{
@@ -236,9 +236,10 @@ impl Attempt {
 
     /// Keeps what an in-place directory holds before the agent works there.
     async fn scan_before(&self, dir: PathBuf) -> Result<(), Failure> {
-        let (to, exclude) = (self.files.before(), self.exclude());
+        let (to, below) = (self.files.before(), self.context_directory());
         blocking(move || {
-            let scanned = scan::Snapshot::take(&dir, &exclude);
+            let exclude = mirrored_in(&dir, &below);
+            let scanned = exclude.and_then(|exclude| scan::Snapshot::take(&dir, &exclude));
             let before = scanned.map_err(|error| failed_by(&error))?;
             let bytes = serde_json::to_vec(&before).expect("a look is JSON");
             durable::replace(&to, &bytes, durable::Access::Private)
@@ -255,9 +256,9 @@ impl Attempt {
         }
     }
 
-    /// What is ours in that directory, and no result.
-    pub fn exclude(&self) -> Vec<String> {
-        vec![self.shared.config.context.directory.clone()]
+    /// The directory of the shared context in a project.
+    pub fn context_directory(&self) -> String {
+        self.shared.config.context.directory.clone()
     }
 }
 

@@ -344,7 +344,7 @@ fn no_git_works_in_the_submodule_that_an_agent_filled() {
     write(&inner, ".gitattributes", "*.txt filter=x\n");
     task.write("a.txt", "changed\n");
     let workspace = Workspace::open(task.dir(), &user.tmp.path().join("own")).unwrap();
-    workspace.look(&[]).unwrap();
+    workspace.look(&[], &[]).unwrap();
     task.collect();
     user.checkout().snapshot().unwrap();
     assert_eq!(canaries.fired(), BTreeSet::new());

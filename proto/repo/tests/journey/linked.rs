@@ -51,7 +51,7 @@ fn what_a_further_work_tree_holds_is_a_branch_and_no_part_of_the_result() {
                 "{files}"
             );
         }
-        let looked = task.workspace.look(&[]).unwrap();
+        let looked = task.workspace.look(&[], &[]).unwrap();
         assert_eq!(looked.entries.len(), 1, "{path}: {looked:#?}");
     }
 }
@@ -86,7 +86,7 @@ fn a_work_tree_that_is_not_looked_at_is_no_part_of_the_result_either() {
              `orchestra/task_001-1-t05`",
         ]
     );
-    let looked = task.workspace.look(&[]).unwrap();
+    let looked = task.workspace.look(&[], &[]).unwrap();
     assert_eq!(looked.entries.len(), 1, "{looked:#?}");
 }
 
@@ -128,7 +128,7 @@ fn a_work_tree_that_was_moved_without_git_is_found_beside_its_place() {
         );
         import(&user, &collected);
         assert_eq!(show(&user, "orchestra/task_001-1-fix:edited.txt"), "more");
-        let looked = task.workspace.look(&[]).unwrap();
+        let looked = task.workspace.look(&[], &[]).unwrap();
         assert_eq!(looked.entries.len(), 1, "{path}: {looked:#?}");
     }
 }

@@ -48,7 +48,7 @@ fn a_look_says_what_collecting_would_and_touches_nothing() {
     let own = world.tmp.path().join("own");
     let before = (everything(&own), everything(task.dir()));
 
-    let look = task.workspace.look(&exclude()).unwrap();
+    let look = task.workspace.look(&exclude(), &[]).unwrap();
 
     let wanted = [
         ("a.txt", "modified"),
@@ -67,14 +67,14 @@ fn a_look_sees_what_was_taken_back_and_what_the_agent_committed() {
     let task = world.start();
     task.write("a.txt", "two\n");
     assert_eq!(
-        changes(&task.workspace.look(&exclude()).unwrap()),
+        changes(&task.workspace.look(&exclude(), &[]).unwrap()),
         [("a.txt", "modified")]
     );
     task.write("a.txt", "one\n");
     task.write("b.txt", "mine\n");
     git(task.dir(), &["add", "b.txt"]);
     git(task.dir(), &["commit", "-q", "-m", "work"]);
-    let look = task.workspace.look(&exclude()).unwrap();
+    let look = task.workspace.look(&exclude(), &[]).unwrap();
     assert_eq!(changes(&look), [("b.txt", "added")]);
     assert_eq!(look.entries[0].change, FileChange::Added);
 }
@@ -86,7 +86,7 @@ fn a_large_file_is_named_and_not_read() {
     let large = fs::File::create(task.dir().join("large.bin")).unwrap();
     large.set_len(16 * 1024 * 1024 + 1).unwrap();
     task.write("small.txt", "kept\n");
-    let look = task.workspace.look(&exclude()).unwrap();
+    let look = task.workspace.look(&exclude(), &[]).unwrap();
     assert_eq!(changes(&look), [("small.txt", "added")]);
     assert!(
         look.warnings[0].contains("large.bin"),
@@ -106,7 +106,7 @@ fn a_large_file_that_was_only_touched_is_no_change_and_no_warning() {
         .write(true)
         .open(task.dir().join("large.bin"));
     touched.unwrap().set_modified(UNIX_EPOCH).unwrap();
-    let look = task.workspace.look(&exclude()).unwrap();
+    let look = task.workspace.look(&exclude(), &[]).unwrap();
     assert_eq!(look, Manifest::default());
 }
 
@@ -117,12 +117,12 @@ fn an_agent_that_removes_its_git_or_everything_can_be_looked_at() {
     fs::remove_dir_all(task.dir().join(".git")).unwrap();
     task.write("b.txt", "new\n");
     assert_eq!(
-        changes(&task.workspace.look(&exclude()).unwrap()),
+        changes(&task.workspace.look(&exclude(), &[]).unwrap()),
         [("b.txt", "added")]
     );
     fs::remove_dir_all(task.dir()).unwrap();
     // There is nothing to look at, which is an error and no panic; or everything is gone.
-    if let Ok(look) = task.workspace.look(&exclude()) {
+    if let Ok(look) = task.workspace.look(&exclude(), &[]) {
         assert_eq!(changes(&look), [("a.txt", "deleted")]);
     }
 }
@@ -134,13 +134,22 @@ fn an_edit_of_the_same_length_is_seen_however_soon_it_was_made() {
     // In the second of the checkout, most likely.
     task.write("a.txt", "ONE\n");
     let wanted = [("a.txt", "modified")];
-    assert_eq!(changes(&task.workspace.look(&exclude()).unwrap()), wanted);
+    assert_eq!(
+        changes(&task.workspace.look(&exclude(), &[]).unwrap()),
+        wanted
+    );
     task.workspace.settle().unwrap();
-    assert_eq!(changes(&task.workspace.look(&exclude()).unwrap()), wanted);
+    assert_eq!(
+        changes(&task.workspace.look(&exclude(), &[]).unwrap()),
+        wanted
+    );
     assert_eq!(changes(&task.collect().manifest), wanted);
     task.write("b.txt", "TWO\n");
     let wanted = [("a.txt", "modified"), ("b.txt", "modified")];
-    assert_eq!(changes(&task.workspace.look(&exclude()).unwrap()), wanted);
+    assert_eq!(
+        changes(&task.workspace.look(&exclude(), &[]).unwrap()),
+        wanted
+    );
     assert_eq!(changes(&task.collect().manifest), wanted);
 }
 
@@ -182,7 +191,7 @@ fn settling_changes_no_result_also_of_an_attempt_that_goes_on_from_another() {
         if settle {
             workspace.settle().unwrap();
         }
-        let look = workspace.look(&exclude()).unwrap();
+        let look = workspace.look(&exclude(), &[]).unwrap();
         let task = crate::common::Task {
             start: workspace.base().to_owned(),
             conflicts: Vec::new(),

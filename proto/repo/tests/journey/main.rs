@@ -12,6 +12,7 @@ mod ignored;
 mod liar;
 mod linked;
 mod look;
+mod mirror;
 mod others;
 mod same_second;
 mod spare;

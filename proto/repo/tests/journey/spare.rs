@@ -97,7 +97,7 @@ fn what_an_agent_changes_in_a_spare_is_seen_at_once() {
     project.cache.make_spare(&commit).unwrap();
     let workspace = project.workspace("one", &commit);
     fs::write(workspace.dir().join("d0/file0.txt"), "TEXT\r\n").unwrap();
-    let seen = workspace.look(&[]).unwrap();
+    let seen = workspace.look(&[], &[]).unwrap();
     let paths: Vec<&str> = seen.entries.iter().map(|entry| &*entry.path).collect();
     assert_eq!(paths, ["d0/file0.txt"]);
 }

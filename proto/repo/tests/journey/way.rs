@@ -451,10 +451,15 @@ fn the_context_directory_is_kept_out_of_git_once() {
     let checkout = Checkout::discover(&linked).unwrap().unwrap();
     checkout.exclude_from_git("context").unwrap();
     checkout.exclude_from_git("context").unwrap();
-    user.write("context/x", "x");
+    user.write("context/current_state.md", "x");
+    user.write("context/agent_outputs/task_001_output.md", "x");
     let text = fs::read_to_string(user.user().join(".git/info/exclude")).unwrap();
-    assert_eq!(text.matches("/context/").count(), 1);
+    assert_eq!(text.matches("/context/agent_outputs\n").count(), 1);
     assert_eq!(git(&user.user(), &["status", "--porcelain"]), "");
+    user.write("context/mine.txt", "x");
+    let status = git(&user.user(), &["status", "--porcelain", "-uall"]);
+    assert_eq!(status, "?? context/mine.txt", "what is not ours is seen");
+    fs::remove_file(user.user().join("context/mine.txt")).unwrap();
     fs::write(linked.join("n"), "n").unwrap();
     assert!(
         checkout.snapshot().unwrap().dirty,
