@@ -26,6 +26,7 @@ mod error;
 mod filters;
 mod generation;
 mod git;
+mod hidden;
 mod history;
 mod ignored;
 mod import;

@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use crate::{
-    absent,
+    absent, beneath,
     checkout::Checkout,
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit},
-    index,
+    hidden, index,
     quarantine::{Quarantine, has_commit},
     stage::{Conflicts, Nested, Sizes, Stage, Warnings},
 };
@@ -55,6 +55,7 @@ impl Checkout {
             .git()
             .env("GIT_INDEX_FILE", &index)
             .env("GIT_OBJECT_DIRECTORY", quarantine.objects());
+        hidden::show(&git, &beneath::root(self.top()).at("open", self.top())?)?;
         let mut warnings = Warnings::default();
         let skip = &self.excluded;
         Stage {

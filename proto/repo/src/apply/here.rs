@@ -14,7 +14,7 @@ use crate::{
     checkout::Checkout,
     error::{IoContext, Result},
     git::{Git, Input, records},
-    index,
+    hidden, index,
     manifest::{Renames, diff},
     quarantine::Quarantine,
 };
@@ -66,6 +66,7 @@ impl Here {
         let copy = quarantine.path().join("check-index");
         index::copy_of_checkout(checkout, &copy)?;
         let git = on(checkout, quarantine, &copy);
+        hidden::show(&git, &root)?;
         let modified = git.output(&["ls-files", "-z", "--modified"])?;
         let index = entries(&git)?;
         let apart = apart(&git)?;

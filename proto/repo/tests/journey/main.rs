@@ -14,6 +14,7 @@ mod linked;
 mod look;
 mod mirror;
 mod others;
+mod overlooked;
 mod same_second;
 mod spare;
 mod trees;
