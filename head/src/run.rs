@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use orchestra_config::{Config, StateDir, durable, open_files};
 use orchestra_telemetry::{Format, Scrape, Setup, Telemetry};
-use orchestra_types::AttemptId;
+use orchestra_types::{AttemptId, MachineId};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -47,6 +47,9 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 /// How long the engine may take to finish what waits. Then the process ends all the same: what was
 /// acknowledged is durable.
 const ENGINE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Says which start of the machine this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Runs the head until it is told to stop.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -213,6 +216,7 @@ impl Head<'_> {
         let context_dir = head_dir.join("context");
         let context = context::Store::new(&context_dir, &self.config.context, machine.clone());
         let context = Arc::new(context);
+        let twins = self.twins(&engine, &machine).await?;
         let metrics = metrics_listener.as_ref().map(TcpListener::local_addr);
         let (stop, tracker) = (Stop::default(), TaskTracker::new());
         let keeper = Keeper {
@@ -248,7 +252,7 @@ impl Head<'_> {
             addresses: Addresses::default(),
             interims: Interims::default(),
             sessions: Sessions::new(uuid::Uuid::new_v4().as_u64_pair().0 / 2),
-            twins: Twins::new(self.config.queue.lease),
+            twins,
             watches: Watches::default(),
             uploads: Uploads::default(),
         });
@@ -279,6 +283,21 @@ impl Head<'_> {
             stop,
             tracker,
         })
+    }
+
+    /// With the workers that were welcome before this start.
+    async fn twins(&self, engine: &Engine, machine: &MachineId) -> anyhow::Result<Twins> {
+        let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
+        let twins = Twins::new(self.config.queue.lease);
+        let (expecting, machine) = (twins.clone(), machine.clone());
+        let read = engine.handle.read(move |view| {
+            for worker in view.core.workers() {
+                expecting.expect(worker.info, &machine, boot.trim());
+            }
+            Ok(())
+        });
+        read.await.context("failed to read the workers")?;
+        Ok(twins)
     }
 
     fn disk(&self) -> Disk {

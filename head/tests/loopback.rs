@@ -157,6 +157,32 @@ async fn a_copy_of_a_worker_that_is_there_is_refused_and_a_restarted_one_is_not(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_of_the_head_a_copy_that_comes_first_is_refused() {
+    let head = start().await;
+    let id = head.worker_id();
+    let first = Worker::try_attach_installed(&head, &id, &[], "first").await;
+    drop(first.unwrap());
+    let head = head.kill_and_start_again().await;
+    let copy = async {
+        let refused = Worker::try_attach_installed(&head, &id, &[], "copy").await;
+        let refused = refused.err().expect("the copy is refused");
+        assert_eq!(refused.code(), Code::AlreadyExists);
+    };
+    let first = async {
+        let first = Worker::try_attach_installed(&head, &id, &[], "first").await;
+        first
+            .unwrap()
+            .beat_until(std::future::pending::<()>())
+            .await;
+    };
+    tokio::select! {
+        biased;
+        () = copy => {}
+        () = first => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_is_told_of_tasks_that_are_not_there() {
     let head = start().await;
     let mut admin = head.admin().await;

@@ -245,6 +245,7 @@ impl Identity {
             disk_bytes: room.total,
             disk_free_bytes: room.free,
             isolation: ISOLATION.to_owned(),
+            installation: self.installation.value().to_owned(),
         }
     }
 

@@ -50,6 +50,7 @@ pub fn attach(core: &mut Core, n: u32) -> Vec<(AttemptId, u32)> {
         disk_bytes: 0,
         disk_free_bytes: 0,
         isolation: String::new(),
+        installation: String::new(),
     };
     let attached = Input::Attached {
         connection: ConnectionId(u64::from(n)),

@@ -368,6 +368,7 @@ fn worker(n: usize, runners: &[RunnerName]) -> WorkerInfo {
         disk_bytes: 0,
         disk_free_bytes: 0,
         isolation: String::new(),
+        installation: String::new(),
     }
 }
 

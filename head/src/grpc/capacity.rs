@@ -38,6 +38,8 @@ pub(super) struct Capacities {
     told: Option<u64>,
     /// When it may be told the next time.
     not_before: Option<Instant>,
+    /// Which installation the Hello was of: nothing else says so.
+    installation: Box<str>,
 }
 
 impl Capacities {
@@ -45,12 +47,14 @@ impl Capacities {
     pub fn after(hello: &WorkerInfo) -> Self {
         Self {
             told: Some(sum(hello)),
+            installation: hello.installation.as_str().into(),
             ..Self::default()
         }
     }
 
     /// Takes what the worker says now in the place of what waits.
-    pub fn offer(&mut self, info: Box<WorkerInfo>) {
+    pub fn offer(&mut self, mut info: Box<WorkerInfo>) {
+        info.installation = self.installation.to_string();
         let known = self.told == Some(sum(&info));
         self.waiting = (!known).then_some(info);
     }

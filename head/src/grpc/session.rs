@@ -50,7 +50,8 @@ pub(super) async fn run(
     let hello = hello(&peer, &mut inbound).await?;
     let worker = hello.info.id.clone();
     Box::pin(admit(&services, &hello)).await?;
-    let (installation, hostname) = (hello.installation, hello.info.hostname.clone());
+    let installation = hello.info.installation.clone();
+    let hostname = hello.info.hostname.clone();
     let said = Box::new(Capacities::after(&hello.info));
     let (held_count, collects_garbage) = (hello.held.len(), hello.collects_garbage);
     let attaching = services
@@ -100,7 +101,7 @@ pub(super) async fn run(
 /// Refuses a copy of a worker that is there.
 async fn admit(services: &Services, hello: &Hello) -> Result<()> {
     let worker = &hello.info.id;
-    let admitted = services.twins.admit(worker, &hello.installation).await;
+    let admitted = services.twins.admit(worker, &hello.info.installation).await;
     admitted.map_err(|twin| {
         let (refused, attached) = (&hello.info.hostname, &twin.hostname);
         tracing::warn!(%worker, refused, attached, "a copy of a worker was refused");
@@ -136,7 +137,6 @@ struct Hello {
     held: Vec<Held>,
     first_unacked: u64,
     collects_garbage: bool,
-    installation: String,
 }
 
 async fn hello(peer: &Peer, inbound: &mut Streaming<v1::WorkerMessage>) -> Result<Hello> {
@@ -167,12 +167,13 @@ fn read_hello(hello: v1::Hello) -> std::result::Result<Hello, Refused> {
     if hello.installation.len() > limits::NAME_BYTES_MAX {
         return Err(Refused::new("installation", "is too long"));
     }
+    let mut info = capacity::read(info)?;
+    info.installation = hello.installation;
     Ok(Hello {
-        info: capacity::read(info)?,
+        info,
         held: held.collect::<std::result::Result<_, _>>()?,
         first_unacked: hello.first_unacked_report,
         collects_garbage: hello.collects_garbage,
-        installation: hello.installation,
     })
 }
 

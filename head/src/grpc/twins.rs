@@ -5,6 +5,9 @@
 //! same installation, or none told, or nobody attached ─► welcome, at once: a restart, a stream that broke
 //! another one ─► is the attached one heard within the time? yes ─► refused; no ─► welcome: it was moved
 //! ```
+//!
+//! A head that has started takes those that it welcomed last, as the workers' rows say, for attached and
+//! silent: a copy that comes before the first one does waits for that one.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +16,7 @@ use std::{
 };
 
 use orchestra_core::ConnectionId;
-use orchestra_types::{WorkerId, limits};
+use orchestra_types::{MachineId, WorkerId, limits, runner::WorkerInfo};
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
@@ -63,6 +66,26 @@ impl Twins {
             news: Arc::default(),
             alive_within: (lease / 6).min(limits::HEARTBEAT_EVERY) * BEATS,
         }
+    }
+
+    /// Takes the installation that a worker had before this head was started for attached, as long as it
+    /// may take it to come back. One of this machine that the machine has outlived is gone.
+    pub fn expect(&self, last: &WorkerInfo, machine: &MachineId, boot: &str) {
+        let is_gone = last.machine == *machine && last.boot_id != boot;
+        if is_gone || last.installation.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let attached = Attached {
+            // Before every stream of this head.
+            connection: ConnectionId(0),
+            installation: last.installation.clone(),
+            hostname: last.hostname.clone(),
+            since: now,
+            heard: now,
+            asked_for: 0,
+        };
+        self.table().insert(last.id.clone(), attached);
     }
 
     /// Whether this installation may have the identity. Waits for a sign of life of another one that has
@@ -164,6 +187,8 @@ impl Drop for Asking<'_> {
 
 #[cfg(test)]
 mod tests {
+    use orchestra_proto::v1;
+
     use super::*;
 
     const LEASE: Duration = Duration::from_secs(30);
@@ -239,5 +264,50 @@ mod tests {
         let id = worker();
         tokio::join!(twins.admit(&id, "c"), ends).0.unwrap();
         assert_eq!(began.elapsed(), Duration::from_secs(22));
+    }
+
+    fn last(installation: &str) -> WorkerInfo {
+        WorkerInfo::try_from(v1::WorkerInfo {
+            id: worker().to_string(),
+            machine: "m-1".to_owned(),
+            boot_id: "b-1".to_owned(),
+            hostname: "host-1".to_owned(),
+            installation: installation.to_owned(),
+            ..v1::WorkerInfo::default()
+        })
+        .unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_restart_a_copy_waits_for_the_first_one_and_is_refused_when_it_comes() {
+        let twins = Twins::new(LEASE);
+        twins.expect(&last("a"), &"m-2".parse().unwrap(), "b-2");
+        let first = async {
+            pass(7).await;
+            twins.admit(&worker(), "a").await.unwrap();
+            attach(&twins, 1, "a");
+            pass(3).await;
+            twins.heard(&worker(), ConnectionId(1));
+        };
+        let id = worker();
+        let refused = tokio::join!(twins.admit(&id, "b"), first).0;
+        assert!(refused.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_restart_one_that_was_moved_is_welcome_when_the_first_one_does_not_come() {
+        let began = Instant::now();
+        let twins = Twins::new(LEASE);
+        let here = "m-1".parse().unwrap();
+        twins.expect(&last("a"), &here, "b-1");
+        twins.admit(&worker(), "b").await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(20));
+        // Before the machine was restarted, or by an earlier head that did not note it.
+        for (installation, boot) in [("a", "b-2"), ("", "b-1")] {
+            let twins = Twins::new(LEASE);
+            twins.expect(&last(installation), &here, boot);
+            twins.admit(&worker(), "b").await.unwrap();
+        }
+        assert_eq!(began.elapsed(), Duration::from_secs(20));
     }
 }

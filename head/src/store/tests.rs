@@ -276,6 +276,7 @@ fn worker() -> WorkerRow {
             disk_bytes: 8,
             disk_free_bytes: 7,
             isolation: "none".to_owned(),
+            installation: "i1".to_owned(),
         },
         joined_at: Timestamp(1),
         attached_at: Timestamp(2),

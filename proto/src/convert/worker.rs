@@ -45,6 +45,7 @@ impl TryFrom<v1::WorkerInfo> for WorkerInfo {
             disk_bytes: wire.disk_bytes,
             disk_free_bytes: wire.disk_free_bytes,
             isolation: short(wire.isolation)?,
+            installation: short(wire.installation)?,
         })
     }
 }
@@ -70,6 +71,7 @@ impl From<WorkerInfo> for v1::WorkerInfo {
             disk_bytes: info.disk_bytes,
             disk_free_bytes: info.disk_free_bytes,
             isolation: info.isolation,
+            installation: info.installation,
         }
     }
 }

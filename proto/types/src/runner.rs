@@ -112,6 +112,9 @@ pub struct WorkerInfo {
     /// What keeps an agent from the rest of the machine: `none` beyond its private clone; empty
     /// where the worker does not say.
     pub isolation: String,
+    /// What a copy of its state directory does not share with it, and a restart does; empty where it does
+    /// not say.
+    pub installation: String,
 }
 
 /// The runner whose tasks succeed at once, without a process: it measures what everything around a

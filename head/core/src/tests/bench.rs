@@ -288,6 +288,7 @@ pub(super) fn worker(id: &str, slots: u32, runners: &[(&str, u32)]) -> WorkerInf
         disk_bytes: 0,
         disk_free_bytes: 0,
         isolation: String::new(),
+        installation: String::new(),
     }
 }
 
