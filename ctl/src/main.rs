@@ -18,6 +18,7 @@ mod stored;
 mod submit;
 mod told;
 mod ui;
+mod warned;
 mod writing;
 
 use std::process::ExitCode;

@@ -19,6 +19,7 @@ use crate::{
         style::{Line, Style},
         time::counted,
     },
+    warned,
 };
 
 /// Put a task's change into your checkout
@@ -89,6 +90,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             app.ui.next(unchanged(task.id, &beside));
         }
     }
+    warned::say(app, &client, &task).await;
     Ok(Exit::Ok)
 }
 

@@ -8,6 +8,7 @@ use crate::{
     error::Result,
     exit::Exit,
     ui::{detail, queued},
+    warned,
 };
 
 /// Show one task in full: what was asked, each attempt, what came out, what to do next
@@ -31,6 +32,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     detail::lines(&task, &names_of(&workers), ui.again, ui.stdout.width)
         .iter()
         .try_for_each(|line| app.ui.line(line))?;
+    warned::say(app, &client, &task).await;
     if task.status == TaskStatus::Queued {
         let status = client.status().await?;
         if status.stopping_since.is_some() {

@@ -68,6 +68,8 @@ pub struct Collected {
     pub branch: String,
     /// The commit of the result; the base when nothing changed.
     pub commit: String,
+    /// Whether the agent wrote to a submodule: nothing but its directory has those files.
+    pub submodules: bool,
 }
 
 /// What an earlier collection left on the attempt's branch, and what this one builds on.
@@ -112,6 +114,7 @@ impl Workspace {
         if let Some(tree) = self.without_refused(&git, &result, &mut warnings)? {
             result = self.result(tip, &tree, &before, how)?;
         }
+        let submodules = self.submodules(&tree, &mut warnings)?;
         let mut manifest = result.listed.manifest;
         manifest.warnings.extend(warnings.into_list());
         Ok(Collected {
@@ -121,6 +124,7 @@ impl Workspace {
             bundle: result.bundle,
             branch: self.branch.clone(),
             commit: result.commit,
+            submodules,
         })
     }
 
@@ -251,9 +255,7 @@ impl Workspace {
             sizes: Sizes::KEPT,
         }
         .run(warnings)?;
-        let tree = git.line(&["write-tree"])?;
-        self.warn_about_submodules(&tree, warnings)?;
-        Ok(tree)
+        git.line(&["write-tree"])
     }
 
     /// What is no result: our own files and secret ones, and litter. What the project tracks is its own.
@@ -326,21 +328,6 @@ impl Workspace {
             git,
             changed.iter().filter(|file| is_below(&file.path, skip)),
         )
-    }
-
-    fn warn_about_submodules(&self, tree: &str, warnings: &mut Warnings) -> Result<()> {
-        // Directories and submodules, without the files.
-        let output = self.bare().output(&["ls-tree", "-z", "-r", "-d", tree])?;
-        let modules = records(&output).filter(|r| r.starts_with(b"160000 "));
-        for module in modules.filter_map(|r| r.splitn(2, |b| *b == b'\t').nth(1)) {
-            let dir = self
-                .dir
-                .join(std::ffi::OsStr::new(&*String::from_utf8_lossy(module)));
-            if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
-                warnings.path(module, "files inside a submodule are not collected");
-            }
-        }
-        Ok(())
     }
 
     /// A bundle that builds on the user's own commit, so that it can be taken wherever that is.

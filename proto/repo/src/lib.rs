@@ -48,8 +48,9 @@ mod snapshot;
 mod spare;
 mod spread;
 mod stage;
-mod told;
+mod submodules;
 mod temporary;
+mod told;
 mod workspace;
 
 pub use apply::{Applied, ApplyError, Change, apply, apply_if};
@@ -70,6 +71,6 @@ pub use received::Received;
 pub use scratch::scratch;
 pub use snapshot::{Bundled, Snapshot};
 pub use spread::spread;
-pub use told::Told;
 pub use temporary::Temporary;
+pub use told::Told;
 pub use workspace::{Plan, Workspace};

@@ -26,6 +26,8 @@ struct Changes {
     manifest: Manifest,
     branch: String,
     commit: String,
+    /// Whether there is more in the agent's directory that is to be kept.
+    has_more: bool,
 }
 
 /// What the files tell, why they do not, and what is there to be sent.
@@ -124,8 +126,12 @@ fn message(description: &str, attempt: orchestra_types::AttemptId) -> String {
 impl Job {
     fn collect(&self, text: &str) -> Result<Collected, Error> {
         let (changes, failure) = match self.changes()? {
-            Ok(changes) => {
+            Ok(mut changes) => {
                 self.was_collected()?;
+                if changes.has_more {
+                    let place = self.keep_directory("files inside a submodule")?;
+                    changes.manifest.warnings.push(place);
+                }
                 (changes, None)
             }
             Err(failure) => (Changes::default(), Some(self.keep(failure)?)),
@@ -208,6 +214,7 @@ impl Job {
             manifest: collected.manifest,
             branch,
             commit,
+            has_more: collected.submodules,
         })
     }
 
@@ -259,16 +266,21 @@ impl Job {
         if matches!(self.place, Place::InPlace { .. }) || !self.directory.exists() {
             return Ok(failure);
         }
+        let place = self.keep_directory(&failure.message)?;
+        let message = format!("{}; {place}", failure.message);
+        Ok(Failure::new(failure.code, message))
+    }
+
+    /// Has the agent's directory put aside instead of removed. Where it will be, as a sentence.
+    fn keep_directory(&self, why: &str) -> Result<String, Error> {
         let path = self.files.uncollected();
-        let written = durable::write(&path, failure.message.as_bytes(), durable::Access::Private);
+        let written = durable::write(&path, why.as_bytes(), durable::Access::Private);
         written.map_err(not_written(path))?;
         let to = aside::workspace_after(&self.files, &self.aside);
-        let message = format!(
-            "{}; the agent's files are kept on this worker, in `{}`",
-            failure.message,
+        Ok(format!(
+            "the agent's files are kept on this worker, in `{}`",
             to.display()
-        );
-        Ok(Failure::new(failure.code, message))
+        ))
     }
 
     /// What is not there as a file yet.

@@ -14,6 +14,7 @@ use crate::{
     follow::{closing, ended_well},
     json::task::Task,
     ui::detail,
+    warned,
 };
 
 /// Most tasks that are named after Ctrl-C.
@@ -74,7 +75,12 @@ pub async fn end(
             .iter()
             .try_for_each(|task| app.ui.document_line(task))?,
         (true, _) => app.ui.document(&json!({ "tasks": tasks }))?,
-        (false, _) => tasks.iter().try_for_each(|task| show_end(app, task))?,
+        (false, _) => {
+            for task in &tasks {
+                show_end(app, task)?;
+                warned::say(app, client, task).await;
+            }
+        }
     }
     refused.map_or_else(|| Ok(ended_well(&tasks)), Err)
 }

@@ -17,5 +17,6 @@ mod others;
 mod overlooked;
 mod same_second;
 mod spare;
+mod submodules;
 mod trees;
 mod way;

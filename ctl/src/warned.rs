@@ -1,0 +1,61 @@
+//! What the warnings of a result say, where a person looks at the result: a number alone is passed over.
+
+use crate::{
+    app::App,
+    client::Client,
+    json::task::Task,
+    ui::{escape::line, time::counted},
+};
+
+/// How many are shown.
+const SHOWN_MAX: usize = 5;
+
+/// Says the first warnings of the task's result, and where all of them are.
+pub async fn say(app: &App, client: &Client, task: &Task) {
+    let Some(attempt) = task.of_result().filter(|_| !app.ui.is_json()) else {
+        return;
+    };
+    let count = attempt.changes.map_or(0, |changes| changes.warnings);
+    if count == 0 {
+        return;
+    }
+    let warnings = match client.files(task.id, attempt.number).await {
+        Ok(files) => files.warnings,
+        // Nothing that was done is undone by this.
+        Err(_) => Vec::new(),
+    };
+    for text in said(&warnings, count, &task.id.to_string()) {
+        app.ui.warn(line(&text));
+    }
+}
+
+fn said(warnings: &[String], count: u64, id: &str) -> Vec<String> {
+    let mut said: Vec<String> = warnings.iter().take(SHOWN_MAX).cloned().collect();
+    let more = count.saturating_sub(said.len() as u64);
+    if said.is_empty() {
+        let all = counted(count, "warning");
+        said.push(format!("its changes have {all}: `ctl files {id}`"));
+    } else if more > 0 {
+        let more = counted(more, "more warning");
+        said.push(format!("{more}: `ctl files {id}`"));
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_warnings_are_said_and_the_others_counted() {
+        let some = |count: usize| vec!["left out".to_owned(); count];
+        assert_eq!(said(&some(2), 2, "task_001"), some(2));
+        let many = said(&some(7), 7, "task_001");
+        assert_eq!(many.len(), SHOWN_MAX + 1);
+        assert_eq!(many[SHOWN_MAX], "2 more warnings: `ctl files task_001`");
+        assert_eq!(
+            said(&[], 1, "task_001"),
+            ["its changes have 1 warning: `ctl files task_001`"]
+        );
+    }
+}
