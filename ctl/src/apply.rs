@@ -407,7 +407,9 @@ fn refusal(task: TaskId, error: ApplyError) -> Error {
             "nothing was touched; the same with `--branch` makes the branch, so that you can merge it"
                 .to_owned(),
         ),
-        ApplyError::InTheWay { .. } => (Exit::Refused, "nothing was touched".to_owned()),
+        ApplyError::InTheWay { .. } | ApplyError::InTheWayOfDirectory { .. } => {
+            (Exit::Refused, "nothing was touched".to_owned())
+        }
         ApplyError::Conflict { branch: None, .. } | ApplyError::Unsafe { .. } => (
             Exit::Refused,
             format!("nothing was touched; look at the change with `ctl diff {task}`"),

@@ -82,6 +82,16 @@ pub enum ApplyError {
         /// The files.
         paths: Vec<String>,
     },
+    /// The same where nothing can be committed: the directory is in no repository.
+    #[error(
+        "your own edits, or files that the task was not given, are in the way in {}; move them \
+         elsewhere, then apply again",
+        listed(paths)
+    )]
+    InTheWayOfDirectory {
+        /// The files.
+        paths: Vec<String>,
+    },
     /// The change would write where no change may write.
     #[error("the change is refused because of `{path}`: {why}")]
     Unsafe {
@@ -120,6 +130,19 @@ pub fn apply(checkout: &Checkout, received: &Received<'_>) -> Result<Applied, Ap
 /// # Errors
 /// See [`ApplyError`]; nothing was touched then.
 pub fn apply_if(
+    checkout: &Checkout,
+    received: &Received<'_>,
+    may_write: impl FnOnce() -> bool,
+) -> Result<Applied, ApplyError> {
+    apply_unless(checkout, received, may_write).map_err(|error| match error {
+        ApplyError::InTheWay { paths } if !checkout.has_own_repository() => {
+            ApplyError::InTheWayOfDirectory { paths }
+        }
+        error => error,
+    })
+}
+
+fn apply_unless(
     checkout: &Checkout,
     received: &Received<'_>,
     may_write: impl FnOnce() -> bool,

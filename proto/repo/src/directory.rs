@@ -13,7 +13,7 @@ use crate::{
     git::{Git, records},
     lock::{self, Lock},
     quarantine::Format,
-    snapshot::commit_tree,
+    snapshot::{EMAIL, commit_tree},
     stage::{Conflicts, Nested, Sizes, Stage, Warnings},
 };
 
@@ -21,9 +21,12 @@ use crate::{
 pub const DIRECTORY_FILES_MAX: usize = 50_000;
 /// Most bytes of them: 1 GiB.
 pub const DIRECTORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// What is taken of no directory, beside what `.gitignore` files in it say.
+/// What is taken of no directory, and of no copy that an agent works in, beside what `.gitignore` files
+/// in it say.
 const IGNORED: &str = "node_modules/\n.venv/\n__pycache__/\n.DS_Store\n.env\n";
 const BRANCH: &str = "directory";
+/// The message of our commits.
+const MESSAGE: &str = "State of the directory";
 /// What a git that was killed leaves behind, and the next one stumbles over.
 const STALE_LOCKS: [&str; 3] = ["index.lock", "HEAD.lock", "refs/heads/directory.lock"];
 
@@ -135,6 +138,20 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Whether a commit is the state of a directory, made here.
+pub(crate) fn is_state(git: &Git, commit: &str) -> Result<bool> {
+    let made = git.line(&["show", "--no-patch", "--format=%ae %s", commit])?;
+    Ok(made == format!("{EMAIL} {MESSAGE}"))
+}
+
+/// Lets the git directory of a copy ignore what is not taken of the directory itself.
+pub(crate) fn ignore_as_there(git_dir: &Path) -> Result<()> {
+    let info = git_dir.join("info");
+    fs::create_dir_all(&info).at("create the directory", &info)?;
+    let exclude = info.join("exclude");
+    fs::write(&exclude, IGNORED).at("write", &exclude)
+}
+
 /// Commits what is staged, and gives the commit; the one that is there if it is the same.
 fn commit(git: &Git) -> Result<String> {
     let tree = git.line(&["write-tree"])?;
@@ -144,12 +161,9 @@ fn commit(git: &Git) -> Result<String> {
     {
         return Ok(head.clone());
     }
-    let commit = commit_tree(
-        git,
-        &tree,
-        head.as_deref().as_slice(),
-        b"State of the directory\n",
-    )?;
+    let message = format!("{MESSAGE}\n");
+    let parents = head.as_deref();
+    let commit = commit_tree(git, &tree, parents.as_slice(), message.as_bytes())?;
     git.output(&["update-ref", "HEAD", &commit])?;
     Ok(commit)
 }

@@ -15,6 +15,8 @@ use crate::{
 
 /// Date of a snapshot where there is no commit that it could take it from: 2000-01-01.
 const NO_DATE: i64 = 946_684_800;
+/// Whose commits ours are.
+pub(crate) const EMAIL: &str = "orchestra@orchestra.invalid";
 const SOURCE_REF: &str = "refs/orchestra/source";
 
 /// A checkout as a commit. Its objects vanish with this value, so bundle it first.
@@ -121,9 +123,7 @@ pub(crate) fn commit_tree(
         Some(parent) => commit_date(git, parent)?,
         None => NO_DATE,
     };
-    let git = git
-        .clone()
-        .identity("Orchestra", "orchestra@orchestra.invalid", date);
+    let git = git.clone().identity("Orchestra", EMAIL, date);
     let mut args = vec!["commit-tree", tree];
     args.extend(parents.iter().flat_map(|p| ["-p", *p]));
     git.line_of(&args, Input::Bytes(message))

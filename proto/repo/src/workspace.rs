@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     cache::Cache,
+    directory::{ignore_as_there, is_state},
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit},
     import::check_branch,
@@ -253,6 +254,9 @@ impl Workspace {
             refs.push_str(&format!("create {GIVEN_REFS}/{branch} {commit}\n"));
         }
         git.output_of(&["update-ref", "--stdin"], Input::Bytes(refs.as_bytes()))?;
+        if self.is_of_directory()? {
+            ignore_as_there(&self.git_dir)?;
+        }
         let index = self.index();
         let spare = cache.take_spare(&self.dir, &index)?;
         match (self.check_out(), spare) {
@@ -282,6 +286,9 @@ impl Workspace {
             refs.push_str(&format!("create refs/heads/{branch} {commit}\n"));
         }
         git.output_of(&["update-ref", "--stdin"], Input::Bytes(refs.as_bytes()))?;
+        if self.is_of_directory()? {
+            ignore_as_there(&self.dir.join(".git"))?;
+        }
         let config = self.dir.join(".git/config");
         OpenOptions::new()
             .append(true)
@@ -289,6 +296,12 @@ impl Workspace {
             .and_then(|mut file| file.write_all(AGENT_CONFIG))
             .at("write", &config)?;
         copy_with_time(&self.index(), &self.dir.join(".git/index"))
+    }
+
+    /// Whether it is a copy of a directory that is in no repository.
+    fn is_of_directory(&self) -> Result<bool> {
+        let is_state = |head| is_state(&self.bare(), head);
+        self.head.as_deref().map_or(Ok(false), is_state)
     }
 
     pub(crate) fn full_branch(&self) -> String {

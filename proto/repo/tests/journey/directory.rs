@@ -102,6 +102,35 @@ fn an_agent_gets_what_is_not_ignored_and_its_change_comes_back() {
 }
 
 #[test]
+fn what_is_ignored_there_is_ignored_at_the_agent_too() {
+    let plain = Plain::new();
+    plain.write(".env", "KEY=mine\n");
+    let task = plain.start();
+    for ignored in [".env", "sub/__pycache__/m.pyc", "node_modules/m.js"] {
+        task.write(ignored, "the agent's\n");
+    }
+    task.write("b.txt", "new\n");
+    let collected = task.collect();
+    assert_eq!(collected.manifest.entries.len(), 1);
+    apply(&plain.again(), &task.change(&collected)).unwrap();
+    assert_eq!(plain.read("b.txt"), "new\n");
+    assert_eq!(plain.read(".env"), "KEY=mine\n");
+}
+
+#[test]
+fn nobody_is_told_to_commit_where_there_is_no_repository() {
+    let plain = Plain::new();
+    let task = plain.start();
+    task.write("b.txt", "new\n");
+    let collected = task.collect();
+    plain.write("b.txt", "PRECIOUS\n");
+    let refused = apply(&plain.again(), &task.change(&collected)).unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains("b.txt") && !said.contains("commit"), "{said}");
+    assert_eq!(plain.read("b.txt"), "PRECIOUS\n");
+}
+
+#[test]
 fn edits_since_are_merged_or_named_and_nothing_is_touched() {
     let plain = Plain::new();
     let task = plain.start();

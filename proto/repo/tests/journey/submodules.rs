@@ -23,22 +23,22 @@ fn an_agents_work_in_a_submodule_is_told_from_one_that_was_only_fetched() {
     git(&user.user(), &["commit", "-qm", "with a submodule"]);
     fs::create_dir(user.user().join("lib")).unwrap();
 
-    let empty = user.start();
-    assert!(!empty.collect().submodules);
-    empty.write("lib/new.c", "int y;\n");
-    let collected = empty.collect();
+    let task = user.start();
+    assert!(!task.collect().submodules);
+    task.write("lib/new.c", "int y;\n");
+    let collected = task.collect();
     assert!(collected.submodules);
     let warning = "`lib` was left out: files inside a submodule are not collected";
     assert_eq!(collected.manifest.warnings, [warning]);
 
-    let fetched = user.start();
+    fs::remove_file(task.dir().join("lib/new.c")).unwrap();
     let from = module.to_str().unwrap();
-    git(fetched.dir(), &["clone", "-q", from, "lib"]);
-    fetched.write("lib/lib.o", "built\n");
-    let collected = fetched.collect();
+    git(task.dir(), &["clone", "-q", from, "lib"]);
+    task.write("lib/lib.o", "built\n");
+    let collected = task.collect();
     assert!(!collected.submodules, "{:?}", collected.manifest.warnings);
-    fetched.write("lib/lib.c", "int z;\n");
-    assert!(fetched.collect().submodules);
-    git(&fetched.dir().join("lib"), &["commit", "-qam", "z"]);
-    assert!(fetched.collect().submodules);
+    task.write("lib/lib.c", "int z;\n");
+    assert!(task.collect().submodules);
+    git(&task.dir().join("lib"), &["commit", "-qam", "z"]);
+    assert!(task.collect().submodules);
 }
