@@ -115,12 +115,26 @@ pub fn alive(pid: u32) -> bool {
 
 /// Sends SIGKILL to one process.
 pub fn kill_9(pid: u32) -> anyhow::Result<()> {
+    signal(pid, Signal::KILL)
+}
+
+/// Stops one process where it is (SIGSTOP): it lives, and nothing is heard of it.
+pub fn freeze(pid: u32) -> anyhow::Result<()> {
+    signal(pid, Signal::STOP)
+}
+
+/// Lets one go on that was stopped so.
+pub fn thaw(pid: u32) -> anyhow::Result<()> {
+    signal(pid, Signal::CONT)
+}
+
+fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
     ensure!(pid > 1, "{pid} is no process of a test");
     let pid = i32::try_from(pid)
         .ok()
         .and_then(Pid::from_raw)
         .context("not a pid")?;
-    kill_process(pid, Signal::KILL).context("failed to send SIGKILL")
+    kill_process(pid, signal).with_context(|| format!("failed to send {signal:?}"))
 }
 
 /// The cgroup (v2) of a process, if it is one that a worker made for an attempt.

@@ -6,7 +6,9 @@ use std::{
 };
 
 use anyhow::ensure;
-use orchestra_tests::{Cluster, Deadline, GATE, Project, Setup, Test, alive, kill_9, scene, until};
+use orchestra_tests::{
+    Cluster, Deadline, GATE, Project, Setup, Test, alive, freeze, kill_9, scene, thaw, until,
+};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -22,6 +24,14 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "a_head_that_is_away_for_longer_than_a_lease_costs_no_run",
             long_away,
+        ),
+        Test::new(
+            "an_agent_goes_on_whose_worker_was_away_for_longer_than_a_lease",
+            taken_back_running,
+        ),
+        Test::new(
+            "what_an_agent_ended_with_while_its_worker_was_away_for_longer_than_a_lease_is_the_result",
+            taken_back_ended,
         ),
         Test::new(
             "a_stop_without_a_head_stops_no_agents_unasked",
@@ -97,6 +107,49 @@ fn long_away() -> anyhow::Result<()> {
         cluster.start()?;
         finish_once(cluster, &task)
     })
+}
+
+fn taken_back_running() -> anyhow::Result<()> {
+    scene(lost_soon(), |cluster| {
+        let project = cluster.repository("project")?;
+        let (task, worker) = lost_task(cluster, &project)?;
+        let agents = working(cluster);
+        thaw(worker)?;
+        cluster.wait_for(&task, &["running"], Deadline::SOON)?;
+        ensure!(working(cluster) == agents, "the agent is another one");
+        let document = cluster.show(&task)?;
+        ensure!(document["reason"].is_null(), "{document:#}");
+        finish_once(cluster, &task)
+    })
+}
+
+fn taken_back_ended() -> anyhow::Result<()> {
+    scene(lost_soon(), |cluster| {
+        let project = cluster.repository("project")?;
+        let (task, worker) = lost_task(cluster, &project)?;
+        cluster.open_gate()?;
+        until("the agent has ended", Deadline::SOON, || {
+            Ok(working(cluster).is_empty().then_some(()))
+        })?;
+        thaw(worker)?;
+        finish_once(cluster, &task)
+    })
+}
+
+/// A short lease, and a retry that waits long enough for a worker to be back before it.
+fn lost_soon() -> Setup {
+    Setup::new().config("queue: {lease: 2s, retry_delay: 10m}\n")
+}
+
+/// A task whose worker is frozen until the head has given its attempt up; and the worker.
+fn lost_task(cluster: &Cluster, project: &Project) -> anyhow::Result<(String, u32)> {
+    let task = long_task(cluster, project)?;
+    let worker = cluster.worker_pid()?;
+    freeze(worker)?;
+    cluster.wait_for(&task, &["queued"], Deadline::SOON)?;
+    let document = cluster.show(&task)?;
+    ensure!(document["reason"]["code"] == "worker_lost", "{document:#}");
+    Ok((task, worker))
 }
 
 fn stop_now() -> anyhow::Result<()> {

@@ -322,6 +322,8 @@ impl Core {
         let its_own = row.last.as_ref().is_some_and(|last| last.worker == *worker);
         if owed != 0 && !mutated!(LateResultDropped) && (!latest || its_own) {
             row.given_up &= !owed;
+            let used = (&outcome.usage, outcome.model.as_str());
+            self.count_late(now, attempt, used, step);
             let late = OutcomeRow {
                 id: attempt,
                 at: now,

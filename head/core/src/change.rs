@@ -1,6 +1,6 @@
 //! What must be made durable.
 
-use orchestra_types::{ScheduleId, TaskId, TaskSpec, WorkerId};
+use orchestra_types::{AttemptId, ScheduleId, TaskId, TaskSpec, WorkerId};
 
 use crate::{
     row::{AccountRow, AttemptRow, KeyRow, LedgerRow, OutcomeRow, ProjectRow, TaskRow, WorkerRow},
@@ -23,6 +23,11 @@ pub enum Change {
     Attempt(Box<AttemptRow>),
     /// The end of an attempt.
     Outcome(Box<OutcomeRow>),
+    /// The end of an attempt is taken back: it was given up, and goes on.
+    ForgetOutcome {
+        /// Which attempt.
+        id: AttemptId,
+    },
     /// A worker.
     Worker(Box<WorkerRow>),
     /// The reports of a worker up to this number are recorded.

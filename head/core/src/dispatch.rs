@@ -372,13 +372,15 @@ impl Core {
         task.row.attempts += 1;
         task.row.given_up <<= 1;
         let (used, moved) = (task.row.used(), task.row.moved());
-        let avoids = task.row.last.take().and_then(|last| last.avoids);
+        let last = task.row.last.take();
+        let (avoids, counted) = last.map_or((None, Vec::new()), |l| (l.avoids, l.counted));
         task.row.last = Some(Box::new(Last {
             worker: worker.clone(),
             runner: runner.clone(),
             avoids,
             moved,
             used,
+            counted,
         }));
         let attempt = AttemptId {
             task: id,

@@ -23,8 +23,11 @@ struct Run {
     since: Timestamp,
     /// Its tokens and cost so far.
     reading: Spent,
-    /// What of them is not counted here: it was used on an earlier day.
+    /// What of them is not counted here: it was used on an earlier day, or counted already when the
+    /// attempt was given up.
     base: Spent,
+    /// Whether it was counted as an attempt before, when it was given up.
+    counted: bool,
     /// Whether it was ordered to stop because of this budget.
     stopped: bool,
 }
@@ -38,7 +41,7 @@ impl Run {
                 .cost_microusd
                 .saturating_sub(self.base.cost_microusd),
             time: now.since(self.since),
-            attempts: 1,
+            attempts: u32::from(!self.counted),
         }
     }
 }
@@ -52,12 +55,16 @@ impl Ledger {
         }
     }
 
-    /// An attempt is ordered, or its agent was started.
-    pub fn open(&mut self, attempt: AttemptId, since: Timestamp) {
+    /// An attempt is ordered, or its agent was started. One that was given up and is taken back has
+    /// been `counted` so far.
+    pub fn open(&mut self, attempt: AttemptId, since: Timestamp, counted: Option<Spent>) {
+        let before = counted.filter(|_| !mutated!(TakenBackCountsTwice));
+        let base = before.unwrap_or_default();
         let run = self.runs.entry(attempt).or_insert(Run {
             since,
-            reading: Spent::default(),
-            base: Spent::default(),
+            reading: base,
+            base,
+            counted: before.is_some(),
             stopped: false,
         });
         run.since = since;
@@ -76,7 +83,7 @@ impl Ledger {
     pub fn close(&mut self, now: Timestamp, attempt: AttemptId, charged: bool) -> Option<bool> {
         let run = self.runs.remove(&attempt)?;
         let used = Spent {
-            attempts: u32::from(charged),
+            attempts: u32::from(charged && !run.counted),
             ..run.used(now)
         };
         self.spent = self.spent.plus(used);
@@ -173,7 +180,7 @@ mod tests {
     #[test]
     fn readings_are_totals_and_never_go_back() {
         let mut ledger = Ledger::default();
-        ledger.open(id(1), T);
+        ledger.open(id(1), T, None);
         for reading in [10, 30, 20] {
             ledger.read(id(1), tokens(reading));
         }
@@ -194,9 +201,9 @@ mod tests {
     fn the_end_of_the_wall_time_is_known_beforehand_for_any_number_of_runs() {
         let mut ledger = Ledger::new("10s".parse().unwrap(), Spent::default());
         assert_eq!(ledger.time_is_over_at(), None);
-        ledger.open(id(1), T);
+        ledger.open(id(1), T, None);
         assert_eq!(ledger.time_is_over_at(), Some(at(10)));
-        ledger.open(id(2), at(4));
+        ledger.open(id(2), at(4), None);
         assert_eq!(ledger.time_is_over_at(), Some(at(7)));
         assert!(ledger.budget.reached(&ledger.total(at(6))).is_none());
         assert!(ledger.budget.reached(&ledger.total(at(7))).is_some());
@@ -211,17 +218,36 @@ mod tests {
     #[test]
     fn each_attempt_is_told_to_stop_once() {
         let mut ledger = Ledger::default();
-        ledger.open(id(1), T);
-        ledger.open(id(2), T);
+        ledger.open(id(1), T, None);
+        ledger.open(id(2), T, None);
         assert_eq!(ledger.stop_all(), [id(1), id(2)]);
         assert_eq!(ledger.stop_all(), []);
         assert!(ledger.is_stopped(id(1)) && ledger.time_is_over_at().is_none());
     }
 
     #[test]
+    fn what_was_counted_when_an_attempt_was_given_up_counts_once() {
+        let mut ledger = Ledger::default();
+        ledger.open(id(1), T, None);
+        ledger.read(id(1), tokens(70));
+        ledger.close(at(10), id(1), true);
+        ledger.open(id(1), at(30), Some(ledger.spent));
+        assert_eq!(ledger.total(at(30)), ledger.spent);
+        ledger.read(id(1), tokens(75));
+        ledger.close(at(32), id(1), true);
+        let spent = Spent {
+            tokens: 75,
+            time: Duration::from_secs(12),
+            attempts: 1,
+            ..Spent::default()
+        };
+        assert_eq!(ledger.spent, spent);
+    }
+
+    #[test]
     fn a_new_day_counts_only_what_is_used_on_it() {
         let mut ledger = Ledger::default();
-        ledger.open(id(1), T);
+        ledger.open(id(1), T, None);
         ledger.read(id(1), tokens(70));
         ledger.begin_day(at(10));
         ledger.read(id(1), tokens(75));

@@ -51,6 +51,7 @@ mod session;
 mod stuck;
 mod submit;
 mod table;
+mod take_back;
 mod task;
 mod view;
 mod worker;
@@ -76,8 +77,9 @@ pub use crate::{
     restore::Rows,
     room::Room,
     row::{
-        AccountRow, AttemptRow, Availability, Avoids, EndStatus, Ending, KeyRow, Last, LedgerRow,
-        OutcomeRow, ProjectRow, Slow, State, TaskFacts, TaskRow, Terms, Timing, WorkerRow,
+        AccountRow, AttemptRow, Availability, Avoids, Counted, EndStatus, Ending, KeyRow, Last,
+        LedgerRow, OutcomeRow, ProjectRow, Slow, State, TaskFacts, TaskRow, Terms, Timing,
+        WorkerRow,
     },
     schedule::{NewSchedule, ScheduleRow},
     view::{AccountView, AgentState, AgentView, Counts, Filter, Link, Page, TaskView, WorkerView},

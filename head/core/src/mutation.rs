@@ -178,6 +178,16 @@ mod on {
         WaitsGrow: "how long a task waits for a worker does not begin anew with its time to start",
         RunsLag: "runs wait for a clock that was set back to be there again",
         WatchersNotTold: "watchers are not told of changes",
+        NeverTakenBack: "an attempt whose worker comes back while its task waits is begun anew",
+        TakenBackFromOthers: "an attempt is taken back although another worker has had its task since",
+        TakenBackThoughCancelled: "an attempt is taken back although its task was cancelled meanwhile",
+        TakenBackUnbegun: "an attempt is taken back whose agent was never started",
+        TakenBackAfterBoot: "an attempt is taken back whose machine was started anew",
+        TakenBackOverBudget: "an attempt is taken back although a budget is used up",
+        TakenBackCharged: "the loss of an attempt that is taken back stays counted",
+        TakenBackCountsTwice: "what an attempt used before it was lost and taken back counts twice",
+        TakenBackStaysLost: "the loss of an attempt that is taken back stays its result",
+        LateUseIgnored: "what an attempt used after it was given up does not count when its result comes",
     }
 
     thread_local! {

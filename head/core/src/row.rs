@@ -165,6 +165,8 @@ pub enum Ending {
 ///              ▲           │          │          │
 ///              └───────────┴──lost────┴──retry───┘
 /// ```
+///
+/// A lost attempt whose worker comes back while the task is still queued is taken back: `Queued ─► Running`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// Waits for tasks that it comes after.
@@ -270,6 +272,9 @@ impl TaskRow {
     }
 }
 
+/// Of so many attempts that were given up it is known what was counted.
+const COUNTED_MAX: usize = 4;
+
 /// Where the latest attempt of a task went, where the next one had better not go, and what all of
 /// them used. A task that has never run has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,6 +290,44 @@ pub struct Last {
     pub moved: u32,
     /// What all attempts of the task that ended have used, so that a budget which comes later counts it.
     pub used: Spent,
+    /// What is in `used` of attempts that were given up, so that nothing counts twice when more is heard
+    /// of them; the last few.
+    pub counted: Vec<Counted>,
+}
+
+/// An attempt that was given up: what had been counted of it by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Its number.
+    pub number: u32,
+    /// What it had used, as far as that was known.
+    pub used: Spent,
+    /// When it was ordered, if nobody had said yet that its agent runs.
+    pub unstarted: Option<Timestamp>,
+}
+
+impl Last {
+    /// What was counted of an attempt when it was given up.
+    #[must_use]
+    pub fn counted(&self, number: u32) -> Option<&Counted> {
+        self.counted.iter().find(|known| known.number == number)
+    }
+
+    /// Notes what is counted of an attempt that is given up.
+    pub(crate) fn count(&mut self, counted: Counted) {
+        self.uncount(counted.number);
+        if self.counted.len() >= COUNTED_MAX {
+            self.counted.remove(0);
+        }
+        self.counted.push(counted);
+    }
+
+    /// Nothing more is to be heard of an attempt. What had been counted of it.
+    pub(crate) fn uncount(&mut self, number: u32) -> Option<Counted> {
+        let mut known = self.counted.iter();
+        let place = known.position(|known| known.number == number)?;
+        Some(self.counted.remove(place))
+    }
 }
 
 /// A worker that a task failed on, or that was lost with it.

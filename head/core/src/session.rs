@@ -31,6 +31,8 @@ impl Core {
         name_accounts(&mut info);
         self.parks_may_move();
         let id = info.id.clone();
+        let known = self.workers.get(&id);
+        let same_boot = known.is_some_and(|w| w.row.info.boot_id == info.boot_id);
         let (joined_at, epoch, availability) = match self.workers.get(&id) {
             Some(Worker { row, .. }) if mutated!(EpochAgain) => {
                 (row.joined_at, row.epoch, row.availability)
@@ -73,6 +75,9 @@ impl Core {
         let acked_up_to = worker.acked;
         let unknown = self.unknown(held);
         self.pass_over_numbers(held, step);
+        if same_boot || mutated!(TakenBackAfterBoot) {
+            self.take_back(now, &id, held, step);
+        }
         self.touch(&id);
         self.ask_again(&id);
         self.see(now, &id);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use orchestra_types::{AttemptId, Failure, TaskId, TaskStatus, Timestamp, WorkerId};
+use orchestra_types::{AttemptId, Failure, Spent, TaskId, TaskStatus, Timestamp, WorkerId};
 
 use crate::{
     Calendar, Core, Step,
@@ -113,6 +113,12 @@ impl Task {
                 None
             }
         }
+    }
+
+    /// What was counted of the latest attempt when it was given up; none when it never was.
+    pub fn counted(&self) -> Option<Spent> {
+        let counted = self.row.last.as_ref()?.counted(self.row.attempts)?;
+        Some(counted.used)
     }
 
     /// The latest attempt.

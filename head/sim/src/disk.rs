@@ -55,7 +55,10 @@ impl Disk {
             Change::Schedule(row) => drop(self.schedules.insert(row.id, *row)),
             Change::ForgetSchedule { id } => drop(self.schedules.remove(&id)),
             Change::ScheduleIds { last } => self.schedule_ids = Some(last),
-            Change::Spec { .. } | Change::Attempt(_) | Change::Outcome(_) => {}
+            Change::Spec { .. }
+            | Change::Attempt(_)
+            | Change::Outcome(_)
+            | Change::ForgetOutcome { .. } => {}
         }
     }
 

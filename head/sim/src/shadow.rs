@@ -173,6 +173,8 @@ pub struct Shadow {
     pub accounts: [Account; ACCOUNTS],
     /// How many slots each worker has, and which of its runners are ready, as a set.
     pub looks: [(u32, u8); WORKERS_MAX],
+    /// The start of each worker's machine in which it attached last.
+    pub boots: [Option<u32>; WORKERS_MAX],
     /// Whether each worker is given anything new.
     pub availability: [Availability; WORKERS_MAX],
     /// How often each worker has attached.
@@ -311,6 +313,7 @@ impl Shadow {
                     self.attempts.push((row.id, worker));
                 }
             }
+            Change::ForgetOutcome { id } => self.outcomes.retain(|end| end.attempt != *id),
             Change::Outcome(row) => self.outcomes.push(Ended {
                 attempt: row.id,
                 result: row.result.is_ok(),
@@ -322,6 +325,7 @@ impl Shadow {
             Change::Worker(row) => {
                 if let Some(worker) = cast.worker(&row.info.id) {
                     self.epochs[usize::from(worker)] = row.epoch;
+                    self.boots[usize::from(worker)] = row.info.boot_id.parse().ok();
                     self.availability[usize::from(worker)] = row.availability;
                     let runners = row.info.runners.iter().enumerate();
                     let ready = runners.filter(|(_, r)| r.readiness == Readiness::Ready);
@@ -395,6 +399,7 @@ impl Shadow {
                 if let Some(worker) = cast.worker(id) {
                     self.acked[usize::from(worker)] = 0;
                     self.epochs[usize::from(worker)] = 0;
+                    self.boots[usize::from(worker)] = None;
                     self.availability[usize::from(worker)] = Availability::Open;
                     self.looks[usize::from(worker)] = (0, 0);
                 }
@@ -438,6 +443,7 @@ impl Shadow {
         self.last_schedule = other.last_schedule;
         self.acked = other.acked;
         self.epochs = other.epochs;
+        self.boots = other.boots;
         self.once_acked = other.once_acked;
         self.availability = other.availability;
         self.looks = other.looks;

@@ -95,6 +95,7 @@ impl Index {
             | Change::ScheduleIds { .. }
             | Change::Ledger(_)
             | Change::Project(_)
+            | Change::ForgetOutcome { .. }
             | Change::ForgetTask { .. }
             | Change::ForgetKey { .. }
             | Change::ForgetWorker { .. } => {}

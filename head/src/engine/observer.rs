@@ -59,6 +59,7 @@ impl Observer {
                 self.runnable.remove(id);
             }
             Change::Worker(_)
+            | Change::ForgetOutcome { .. }
             | Change::Acked { .. }
             | Change::Account(_)
             | Change::Ledger(_)

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use orchestra_core::{
-    AccountRow, AttemptRow, Availability, Avoids, Change, EndStatus, Ending, FactsPool, KeyRow,
-    Last, LedgerRow, OutcomeRow, ProjectRow, ScheduleRow, Slow, State, TaskFacts, TaskRow, Terms,
-    Timing, WorkerRow,
+    AccountRow, AttemptRow, Availability, Avoids, Change, Counted, EndStatus, Ending, FactsPool,
+    KeyRow, Last, LedgerRow, OutcomeRow, ProjectRow, ScheduleRow, Slow, State, TaskFacts, TaskRow,
+    Terms, Timing, WorkerRow,
 };
 use orchestra_proto::{
     Refused, convert,
@@ -329,7 +329,16 @@ fn last(row: &stored::TaskRow) -> Read<Option<Last>> {
         avoids: avoids.map(|worker| Avoids { worker, until }),
         moved: row.moved,
         used: row.used.map(Into::into).unwrap_or_default(),
+        counted: row.counted.iter().map(counted).collect(),
     }))
+}
+
+fn counted(row: &stored::Counted) -> Counted {
+    Counted {
+        number: row.number,
+        used: row.used.map(Into::into).unwrap_or_default(),
+        unstarted: row.unstarted_ms.map(Timestamp),
+    }
 }
 
 fn apply(row: stored::Apply) -> Read<ApplyResult> {

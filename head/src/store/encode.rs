@@ -1,8 +1,8 @@
 //! Rows to bytes.
 
 use orchestra_core::{
-    AccountRow, AttemptRow, Change, Ending, KeyRow, LedgerRow, OutcomeRow, ProjectRow, ScheduleRow,
-    State, TaskRow, WorkerRow,
+    AccountRow, AttemptRow, Change, Counted, Ending, KeyRow, LedgerRow, OutcomeRow, ProjectRow,
+    ScheduleRow, State, TaskRow, WorkerRow,
 };
 use orchestra_proto::{
     convert,
@@ -21,6 +21,7 @@ pub(super) fn change(change: &Change, blobs: &Blobs, frame: &mut Frame) -> Resul
         Change::Task(row) => large::put(frame, &key::task(row.id), &task(row), blobs)?,
         Change::Attempt(row) => large::put(frame, &key::attempt(row.id), &attempt(row), blobs)?,
         Change::Outcome(row) => large::put(frame, &key::outcome(row.id), &outcome(row), blobs)?,
+        Change::ForgetOutcome { id } => frame.remove(&key::outcome(*id)),
         Change::Worker(row) => {
             large::put(frame, &key::worker(&row.info.id), &worker(row), blobs)?;
         }
@@ -89,6 +90,15 @@ fn task(row: &TaskRow) -> stored::TaskRow {
             .filter(|used| !used.is_nothing())
             .map(Into::into),
         moved: row.moved(),
+        counted: last.map_or_else(Vec::new, |last| last.counted.iter().map(counted).collect()),
+    }
+}
+
+fn counted(counted: &Counted) -> stored::Counted {
+    stored::Counted {
+        number: counted.number,
+        used: Some(counted.used.into()),
+        unstarted_ms: counted.unstarted.map(|at| at.0),
     }
 }
 

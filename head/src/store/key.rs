@@ -78,6 +78,7 @@ pub fn of_change(change: &Change) -> Vec<Vec<u8>> {
         Change::Task(row) => vec![task(row.id)],
         Change::Attempt(row) => vec![attempt(row.id)],
         Change::Outcome(row) => vec![outcome(row.id)],
+        Change::ForgetOutcome { id } => vec![outcome(*id)],
         Change::Worker(row) => vec![worker(&row.info.id)],
         Change::Acked { worker, .. } => vec![acked(worker)],
         Change::Account(row) => vec![account(&row.name)],

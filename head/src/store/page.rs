@@ -137,6 +137,7 @@ pub fn references(change: &Change) -> Vec<Reference> {
         | Change::Ledger(_)
         | Change::Project(_)
         | Change::Key(_)
+        | Change::ForgetOutcome { .. }
         | Change::ForgetTask { .. }
         | Change::ForgetSchedule { .. }
         | Change::ScheduleIds { .. }

@@ -9,8 +9,8 @@ mod pace;
 use std::{collections::BTreeMap, path::Path};
 
 use orchestra_core::{
-    AttemptRow, Avoids, Change, EndStatus, Ending, KeyRow, Last, OutcomeRow, ScheduleRow, State,
-    TaskFacts, TaskRow, WorkerRow,
+    AttemptRow, Avoids, Change, Counted, EndStatus, Ending, KeyRow, Last, OutcomeRow, ScheduleRow,
+    State, TaskFacts, TaskRow, WorkerRow,
 };
 use orchestra_types::{
     ApplyResult, Artifact, ArtifactKind, AttemptId, ContextFile, Digest, Exit, Failure,
@@ -168,6 +168,14 @@ fn task(id: u64, state: State) -> TaskRow {
                 time: std::time::Duration::from_millis(1500),
                 attempts: 1,
             },
+            counted: vec![Counted {
+                number: 2,
+                used: Spent {
+                    tokens: 7,
+                    ..Spent::default()
+                },
+                unstarted: Some(Timestamp(12)),
+            }],
         })),
         started_at: Some(Timestamp(11)),
         cancel_requested: true,
@@ -513,6 +521,25 @@ fn ids_of_schedules_that_were_given_are_known_after_a_restart() {
     let rows = open(dir.path()).load().unwrap();
     assert!(rows.schedules.is_empty());
     assert_eq!(rows.last_schedule(), Some(ScheduleId(2)));
+}
+
+#[test]
+fn the_end_of_an_attempt_that_is_taken_back_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let lost = OutcomeRow {
+        id: attempt_id(2),
+        at: Timestamp(8),
+        result: Err(failure()),
+    };
+    store
+        .commit(&[vec![Change::Outcome(Box::new(lost))]])
+        .unwrap();
+    assert!(store.outcome(attempt_id(2)).unwrap().is_some());
+    let gone = Change::ForgetOutcome { id: attempt_id(2) };
+    store.commit(&[vec![gone]]).unwrap();
+    drop(store);
+    assert_eq!(open(dir.path()).outcome(attempt_id(2)).unwrap(), None);
 }
 
 #[test]

@@ -123,6 +123,11 @@ impl Core {
         }
     }
 
+    /// Whether a budget ends what runs of a task.
+    pub(crate) fn is_used_up(&self, now: Timestamp, id: TaskId) -> bool {
+        self.budgets.reached(now, &self.owners(id)).is_some()
+    }
+
     /// Why the budgets of a task and those above it, and not its project's, forbid its start.
     pub(super) fn task_hold(&self, now: Timestamp, id: TaskId) -> Option<Failure> {
         let owners = self.owners(id).into_iter();

@@ -3,7 +3,13 @@
 use orchestra_types::{AttemptId, Spent, TaskId, Timestamp, Usage};
 
 use super::{Budgets, Owner};
-use crate::{Core, Step, ledger::Ledger, message::StopReason, row::Ending};
+use crate::{
+    Core, Step,
+    ledger::Ledger,
+    message::StopReason,
+    row::{Counted, Ending, State},
+    task::Task,
+};
 
 impl Budgets {
     /// Whether an attempt was ordered to stop because of a budget.
@@ -12,11 +18,17 @@ impl Budgets {
         ledgers.any(|ledger| ledger.is_stopped(attempt))
     }
 
-    pub(super) fn open(&mut self, owner: &Owner, attempt: AttemptId, since: Timestamp) {
+    pub(super) fn open(
+        &mut self,
+        owner: &Owner,
+        attempt: AttemptId,
+        since: Timestamp,
+        counted: Option<Spent>,
+    ) {
         let Some(ledger) = self.ledger_mut(owner) else {
             return;
         };
-        ledger.open(attempt, since);
+        ledger.open(attempt, since, counted);
         self.note_time(owner);
     }
 
@@ -64,8 +76,10 @@ impl Core {
     /// An attempt is ordered, or its agent was started.
     pub(crate) fn open_run(&mut self, attempt: AttemptId, since: Timestamp) {
         self.open_project_of(attempt.task);
+        let task = self.tasks.get(&attempt.task);
+        let counted = task.and_then(Task::counted);
         for owner in self.owners(attempt.task) {
-            self.budgets.open(&owner, attempt, since);
+            self.budgets.open(&owner, attempt, since, counted);
         }
     }
 
@@ -198,14 +212,64 @@ impl Core {
             return;
         };
         let mut run = Ledger::default();
-        run.open(attempt, since);
+        let counted = task.counted();
+        run.open(attempt, since, counted);
         let readings = [self.budgets.readings.remove(&attempt), reading];
         for reading in readings.into_iter().flatten() {
             run.read(attempt, reading);
         }
         run.close(now, attempt, charged);
-        if let Some(last) = &mut task.row.last {
-            last.used = last.used.plus(run.spent);
+        let unstarted = matches!(task.row.state, State::Assigned { .. }).then_some(since);
+        let Some(last) = &mut task.row.last else {
+            return;
+        };
+        last.used = last.used.plus(run.spent);
+        if reading.is_some() {
+            last.uncount(attempt.number);
+        } else {
+            last.count(Counted {
+                number: attempt.number,
+                used: counted.unwrap_or_default().plus(run.spent),
+                unstarted,
+            });
+        }
+    }
+
+    /// The result of an attempt that was given up has come: what it used beyond what was counted then.
+    pub(crate) fn count_late(
+        &mut self,
+        now: Timestamp,
+        attempt: AttemptId,
+        (usage, model): (&Usage, &str),
+        step: &mut Step,
+    ) {
+        let reading = self.config.spent(usage, model);
+        let task = self.tasks.get_mut(&attempt.task);
+        let Some(last) = task.and_then(|task| task.row.last.as_mut()) else {
+            return;
+        };
+        let Some(Counted { used, .. }) = last.uncount(attempt.number) else {
+            return;
+        };
+        let more = Spent {
+            tokens: reading.tokens.saturating_sub(used.tokens),
+            cost_microusd: reading.cost_microusd.saturating_sub(used.cost_microusd),
+            ..Spent::default()
+        };
+        if more.is_nothing() || mutated!(LateUseIgnored) {
+            return;
+        }
+        last.used = last.used.plus(more);
+        self.open_project_of(attempt.task);
+        let owners = self.owners(attempt.task);
+        for owner in &owners {
+            if let Some(ledger) = self.budgets.ledger_mut(owner) {
+                ledger.spent = ledger.spent.plus(more);
+                step.changes.extend(self.budgets.change(owner));
+            }
+        }
+        for owner in &owners {
+            self.enforce(now, owner, step);
         }
     }
 

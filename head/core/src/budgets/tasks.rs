@@ -86,7 +86,7 @@ impl Core {
         let mut ledger = Ledger::new(Budget::default(), task.row.used());
         if let Some(since) = task.held_since() {
             let attempt = task.attempt();
-            ledger.open(attempt, since);
+            ledger.open(attempt, since, task.counted());
             ledger.read(attempt, self.budgets.reading(attempt));
         }
         ledger

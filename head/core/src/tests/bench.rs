@@ -351,7 +351,10 @@ pub(super) fn rows(changes: &[Change]) -> Rows {
             }
             Change::ForgetKey { key } => rows.keys.retain(|row| row.key != *key),
             Change::ForgetWorker { id } => drop(workers.remove(id)),
-            Change::Spec { .. } | Change::Attempt(_) | Change::Outcome(_) => {}
+            Change::Spec { .. }
+            | Change::Attempt(_)
+            | Change::Outcome(_)
+            | Change::ForgetOutcome { .. } => {}
         }
     }
     rows.tasks = tasks.into_values().collect();

@@ -24,3 +24,4 @@ mod sessions;
 mod stuck;
 mod submit;
 mod table;
+mod take_back;

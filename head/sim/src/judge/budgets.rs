@@ -31,12 +31,38 @@ pub(super) struct Run {
     pub attempt: AttemptId,
     /// What is known to be used so far.
     used: u64,
+    /// What of it was counted when the attempt was given up, before it was taken back.
+    counted: Option<u64>,
     /// Whether a budget ends it.
     stopped: bool,
     /// The stream on which it was told to end.
     told: Option<u64>,
     /// What it uses of its project's day.
     pub day: OfDay,
+}
+
+impl Run {
+    /// As nobody has said yet what it has used since it is held.
+    fn new(task: TaskId, shade: &Shade) -> Self {
+        let counted = shade.counted(shade.attempts);
+        Self {
+            attempt: AttemptId {
+                task,
+                number: shade.attempts,
+            },
+            used: counted.unwrap_or(0),
+            counted,
+            stopped: false,
+            told: None,
+            day: counted.map_or(OfDay::default(), |used| {
+                OfDay::counted(if shade.project { used } else { 0 })
+            }),
+        }
+    }
+
+    fn uncounted(&self) -> u64 {
+        self.used - self.counted.unwrap_or(0)
+    }
 }
 
 /// What the judge counts by itself.
@@ -70,16 +96,7 @@ impl Judge {
     /// A start: what running attempts have used is not known.
     pub(super) fn restore_money(&mut self) {
         let held = self.shadow.tasks().filter(|(_, s)| s.holder().is_some());
-        let runs = held.map(|(task, shade)| Run {
-            attempt: AttemptId {
-                task,
-                number: shade.attempts,
-            },
-            used: 0,
-            stopped: false,
-            told: None,
-            day: OfDay::default(),
-        });
+        let runs = held.map(|(task, shade)| Run::new(task, shade));
         let used = self.shadow.tasks().filter(|(_, s)| s.used != (0, 0));
         let own: Vec<_> = used.map(|(id, shade)| (id, shade.used)).collect();
         self.money = Money {
@@ -139,7 +156,7 @@ impl Judge {
     fn used_of(&self, owner: TaskId) -> u64 {
         let runs = self.money.runs.iter();
         let below = runs.filter(|run| self.line(run.attempt.task).any(|id| id == owner));
-        self.purse(owner).spent + below.map(|run| run.used).sum::<u64>()
+        self.purse(owner).spent + below.map(Run::uncounted).sum::<u64>()
     }
 
     /// The budget that keeps a task from being started.
@@ -228,16 +245,7 @@ impl Judge {
     pub(super) fn count_use(&mut self, change: &Move<'_>) {
         let held = |shade: &Shade| shade.holder().is_some();
         match (held(&change.old), held(&change.new)) {
-            (false, true) => self.money.runs.push(Run {
-                attempt: AttemptId {
-                    task: change.id,
-                    number: change.new.attempts,
-                },
-                used: 0,
-                stopped: false,
-                told: None,
-                day: OfDay::default(),
-            }),
+            (false, true) => self.money.runs.push(Run::new(change.id, &change.new)),
             (true, false) => self.pay(change),
             (true, true) | (false, false) => {}
         }
@@ -264,17 +272,47 @@ impl Judge {
             _ => 0,
         };
         let free = met_limit(change) || self.moves_on(change);
-        let charged = u32::from(result.is_none() || !free);
+        let again = run.counted.is_some();
+        let charged = u32::from((result.is_none() || !free) && !again);
+        let more = run.used.max(used) - run.counted.unwrap_or(0);
         let own = self.money.own(change.id);
-        *own = (own.0 + run.used.max(used), own.1 + charged);
+        *own = (own.0 + more, own.1 + charged);
         for owner in payers {
             let purse = self.purse_mut(owner);
-            purse.spent += run.used.max(used);
+            purse.spent += more;
             purse.attempts += charged;
         }
         if change.old.project {
             self.today.pay(run.day, used, charged);
         }
+    }
+
+    /// The result of an attempt that was given up says what it used in all.
+    pub(super) fn pay_late(&mut self, event: &Event, attempt: AttemptId) {
+        let used = match event {
+            Event::Reported { used, .. } => *used,
+            _ => 0,
+        };
+        let shade = self.shadow.task(attempt.task);
+        let counted = shade.counted(attempt.number);
+        let more = counted.map_or(0, |counted| used.saturating_sub(counted));
+        if more == 0 {
+            return;
+        }
+        self.cover.hit(Point::LateUse);
+        self.money.own(attempt.task).0 += more;
+        for owner in self.payers(attempt.task) {
+            self.purse_mut(owner).spent += more;
+        }
+        if shade.project {
+            self.today.pay_late(more);
+        }
+    }
+
+    /// What is known to be used by a task's attempt that is held.
+    pub(super) fn known_use(&self, id: TaskId) -> Option<u64> {
+        let mut runs = self.money.runs.iter();
+        runs.find(|run| run.attempt.task == id).map(|run| run.used)
     }
 
     /// After each step: what is written is what was used; what runs under a budget that is used up

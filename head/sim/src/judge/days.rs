@@ -25,6 +25,15 @@ pub(super) struct OfDay {
 }
 
 impl OfDay {
+    /// Of what it has used so much was counted before.
+    pub fn counted(used: u64) -> Self {
+        Self {
+            used,
+            before: used,
+            stopped: false,
+        }
+    }
+
     /// It has used so much in all.
     pub fn read(&mut self, used: u64) {
         self.used = self.used.max(used);
@@ -103,6 +112,11 @@ impl Today {
         };
         let of_today = written.filter(|day| day.number == self.number);
         counted == of_today.unwrap_or(nothing_yet)
+    }
+
+    /// So much more was used than was known when an attempt was given up.
+    pub fn pay_late(&mut self, more: u64) {
+        self.spent += more;
     }
 
     /// An attempt has ended and used so much in all.

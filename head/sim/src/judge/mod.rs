@@ -17,6 +17,7 @@ mod messages;
 mod moves;
 mod retention;
 mod schedules;
+mod taken_back;
 mod tasks;
 mod turns;
 mod workers;
@@ -24,7 +25,7 @@ mod workers;
 pub use budgets::Owner;
 
 use orchestra_core::{Change, Config, Core, Step};
-use orchestra_types::{TaskId, Timestamp};
+use orchestra_types::{AttemptId, TaskId, Timestamp};
 
 use crate::{
     cast::{Cast, WORKERS_MAX},
@@ -70,6 +71,8 @@ pub struct Judge {
     money: budgets::Money,
     /// The event raises a limit that is not there.
     refused: bool,
+    /// Attempts that are to be taken back with this event.
+    back: Vec<AttemptId>,
     today: days::Today,
     calendar: calendar::Wall,
     clocks: clocks::Clocks,
@@ -96,6 +99,7 @@ impl Judge {
             calls: ahead::Calls::default(),
             money: budgets::Money::default(),
             refused: false,
+            back: Vec::new(),
             today: days::Today::of(config),
             calendar: calendar::Wall::default(),
             clocks: clocks::Clocks::default(),
@@ -130,12 +134,14 @@ impl Judge {
         self.note_sign(event);
         self.note_runs();
         self.leases();
+        self.note_back(event);
         for change in &step.changes {
             self.change(event, change, cast)?;
             self.shadow.apply(change, cast);
         }
         self.mark(event, &before, step);
         self.messages(event, &before, step, cast)?;
+        self.all_taken_back()?;
         self.memory(event, step, core, cast)?;
         self.no_idle()?;
         self.money(event, step, core)?;
@@ -250,6 +256,7 @@ impl Judge {
             Change::Task(row) => self.task(event, row, cast),
             Change::Attempt(row) => self.attempt(row, cast),
             Change::Outcome(row) => self.outcome(event, row, cast),
+            Change::ForgetOutcome { id } => self.loss_forgotten(*id),
             Change::Worker(row) => self.worker(event, row),
             Change::Acked { worker, up_to } => self.acked(event, worker, *up_to, cast),
             Change::Key(row) => self.key(event, row),

@@ -36,6 +36,7 @@ impl Judge {
         self.counters(&change)?;
         self.avoids(&change)?;
         let over = self.is_over(&change);
+        self.counted(&change)?;
         self.count_use(&change);
         self.moved(&change, over)?;
         self.count_time(&change);
@@ -127,7 +128,8 @@ impl Judge {
             let charged = failed(change) && !self.lost(change) && !self.is_over(change) && !moves;
             (
                 old.failures + u32::from(charged),
-                old.losses + u32::from(self.lost(change)),
+                (old.losses + u32::from(self.lost(change)))
+                    .saturating_sub(u32::from(Self::is_taken_back(change))),
                 old.moved + u32::from(moves),
             )
         };
@@ -235,6 +237,7 @@ impl Judge {
                 hold!(OneHolder, stays, "{id} starts elsewhere");
                 self.started(change)
             }
+            (At::Queued { .. }, At::Running { .. }) => self.taken_back(change),
             (At::Assigned { .. } | At::Running { .. }, _) if old.at != new.at => {
                 self.ends(change, over)
             }

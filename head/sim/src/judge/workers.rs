@@ -212,6 +212,7 @@ impl Judge {
         hold!(Fencing, own || !latest, "a stranger's result of {id}");
         if before.is_some() {
             self.cover.hit(Point::LateKept);
+            self.pay_late(event, id);
         }
         Ok(())
     }

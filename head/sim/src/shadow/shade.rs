@@ -64,6 +64,8 @@ pub struct Shade {
     pub last: Option<(u8, u8)>,
     /// Tokens that its own attempts used that ended, and how many of them count.
     pub used: (u64, u32),
+    /// Its attempts that were given up, each with the tokens that are in `used` of it.
+    pub counted: [Option<(u32, u64)>; 4],
     /// The worker that it failed on, and until when it waits for another one.
     pub avoids: Option<(u8, u64)>,
     /// How many attempts its workers could not begin, and were made elsewhere.
@@ -121,6 +123,7 @@ pub(super) const NOTHING: Shade = Shade {
     losses: 0,
     last: None,
     used: (0, 0),
+    counted: [None; 4],
     avoids: None,
     moved: 0,
     cancel_requested: false,
@@ -175,6 +178,10 @@ impl Shade {
                 .as_ref()
                 .and_then(|last| Some((cast.worker(&last.worker)?, cast.runner(&last.runner)?))),
             used: (row.used().tokens, row.used().attempts),
+            counted: [0, 1, 2, 3].map(|place| {
+                let known = row.last.as_ref()?.counted.get(place)?;
+                Some((known.number, known.used.tokens))
+            }),
             avoids: row.last.as_ref().and_then(|last| {
                 let avoids = last.avoids.as_ref()?;
                 Some((cast.worker(&avoids.worker)?, avoids.until.0))
@@ -235,6 +242,13 @@ impl Shade {
                 .is_some_and(|reason| reason.code == FailureCode::BudgetExceeded),
             cancelled: false,
         }
+    }
+
+    /// The tokens that are counted of an attempt that was given up.
+    #[must_use]
+    pub fn counted(&self, number: u32) -> Option<u64> {
+        let mut known = self.counted.iter().flatten();
+        known.find(|(n, _)| *n == number).map(|(_, tokens)| *tokens)
     }
 
     /// What it requires of a worker.

@@ -1,0 +1,290 @@
+//! Workers that were given up and come back while their tasks still wait.
+
+use std::time::Duration;
+
+use orchestra_types::{FailureCode, TaskId, TaskStatus, Usage, runner::WorkerInfo};
+
+use super::bench::{Bench, attempt, finished, starts, task, worker};
+use super::budgets::{meter, with};
+use crate::{
+    Change, ConnectionId, Held, Input, Link, Message, NewTask, ReportBody, RequestId, Step,
+};
+
+/// Longer than a lease and its grace, and shorter than the delay of the retry after it.
+const AWAY: Duration = Duration::from_secs(46);
+
+fn alone() -> (Bench, WorkerInfo) {
+    let mut bench = Bench::new();
+    let info = worker("a", 1, &[("claude", 1)]);
+    let _ = bench.attach(&info, 1, &[]);
+    (bench, info)
+}
+
+/// A task whose worker was given up while its agent ran.
+fn lost(bench: &mut Bench, new: NewTask) -> TaskId {
+    let id = bench.add(new);
+    let _ = bench.report("a", 1, attempt(id, 1), ReportBody::Started);
+    let _ = bench.later(AWAY);
+    assert_eq!(bench.status(id), TaskStatus::Queued);
+    assert_eq!(row(bench, id).losses, 1);
+    id
+}
+
+fn row(bench: &Bench, id: TaskId) -> crate::TaskRow {
+    bench.core.task(id).expect("it is there").row.clone()
+}
+
+fn held(id: TaskId, number: u32, started: bool) -> [Held; 1] {
+    [Held {
+        attempt: attempt(id, number),
+        started,
+    }]
+}
+
+/// What the worker was told to end at its welcome.
+fn killed(step: &Step) -> bool {
+    let mut welcomes = step.messages.iter().filter_map(|m| match m {
+        Message::Welcome { welcome, .. } => Some(welcome),
+        _ => None,
+    });
+    let welcome = welcomes.next().expect("each attachment is welcomed");
+    assert_eq!(welcome.keep.is_empty(), !welcome.kill.is_empty());
+    !welcome.kill.is_empty()
+}
+
+fn used(body: ReportBody, tokens: u64) -> ReportBody {
+    let ReportBody::Finished(mut outcome) = body else {
+        panic!("it is a result");
+    };
+    outcome.usage = Usage {
+        input_tokens: tokens,
+        ..Usage::default()
+    };
+    ReportBody::Finished(outcome)
+}
+
+#[test]
+fn an_agent_goes_on_whose_worker_comes_back_before_anybody_else_has_its_task() {
+    let (mut bench, info) = alone();
+    let id = lost(&mut bench, task());
+    let step = bench.attach(&info, 2, &held(id, 1, true));
+    assert!(!killed(&step));
+    assert_eq!(starts(&step), []);
+    let written = step
+        .changes
+        .iter()
+        .any(|change| matches!(change, Change::Task(row) if row.id == id && row.losses == 0));
+    assert!(
+        written,
+        "a worker that is told to go on is durably its holder"
+    );
+    let gone = Change::ForgetOutcome { id: attempt(id, 1) };
+    assert!(step.changes.contains(&gone), "its loss is no result");
+    assert_eq!(bench.status(id), TaskStatus::Running);
+    let now = row(&bench, id);
+    assert_eq!((now.attempts, now.losses, now.given_up), (1, 0, 0));
+    assert_eq!(now.reason, None);
+    let _ = bench.finish("a", 2, attempt(id, 1), None);
+    let _ = bench.close(attempt(id, 1));
+    assert_eq!(bench.status(id), TaskStatus::Succeeded);
+    assert_eq!(row(&bench, id).attempts, 1);
+}
+
+#[test]
+fn it_holds_its_slot_again_and_is_there_after_a_restart() {
+    let (mut bench, info) = alone();
+    let id = lost(&mut bench, task());
+    let other = bench.add(task());
+    let step = bench.attach(&info, 2, &held(id, 1, true));
+    assert_eq!(starts(&step), [], "the one slot is taken");
+    assert_eq!(bench.status(other), TaskStatus::Queued);
+    let _ = bench.restart();
+    assert_eq!(bench.status(id), TaskStatus::Running);
+    let _ = bench.attach(&info, 3, &held(id, 1, true));
+    let step = bench.finish("a", 3, attempt(id, 1), None);
+    assert_eq!(starts(&step).len(), 1, "the slot is free: {step:?}");
+}
+
+#[test]
+fn its_one_result_is_recorded_once() {
+    let (mut bench, info) = alone();
+    let id = lost(&mut bench, task());
+    let _ = bench.attach(&info, 2, &held(id, 1, true));
+    let results = |step: &Step| {
+        let ends = step.changes.iter();
+        ends.filter(|c| matches!(c, Change::Outcome(_))).count()
+    };
+    assert_eq!(results(&bench.finish("a", 2, attempt(id, 1), None)), 1);
+    assert_eq!(results(&bench.finish("a", 2, attempt(id, 1), None)), 0);
+}
+
+#[test]
+fn a_head_that_never_heard_of_the_start_notes_it_when_it_takes_an_attempt_back() {
+    let (mut bench, info) = alone();
+    let id = bench.add(task());
+    let assigned_at = bench.now;
+    let _ = bench.later(AWAY);
+    assert_eq!(bench.status(id), TaskStatus::Queued);
+    let step = bench.attach(&info, 2, &held(id, 1, true));
+    assert_eq!(bench.status(id), TaskStatus::Running);
+    let noted = step.changes.iter().find_map(|change| match change {
+        Change::Attempt(row) => Some((row.assigned_at, row.started_at)),
+        _ => None,
+    });
+    assert_eq!(noted, Some((assigned_at, Some(bench.now))));
+}
+
+#[test]
+fn what_never_began_begins_anew() {
+    let (mut bench, info) = alone();
+    let id = bench.add(task());
+    let _ = bench.later(AWAY);
+    assert!(killed(&bench.attach(&info, 2, &held(id, 1, false))));
+    assert_eq!(bench.status(id), TaskStatus::Queued);
+}
+
+#[test]
+fn a_task_that_another_worker_has_had_is_not_taken_back() {
+    let (mut bench, info) = alone();
+    let id = lost(&mut bench, task());
+    let other = worker("b", 1, &[("claude", 1)]);
+    let _ = bench.attach(&other, 2, &[]);
+    let step = bench.later(Duration::from_secs(20));
+    assert_eq!(starts(&step)[0].0, attempt(id, 2));
+    assert!(killed(&bench.attach(&info, 3, &held(id, 1, true))));
+    assert_eq!(row(&bench, id).attempts, 2);
+    // Nor when that one is lost as well.
+    let beats = |bench: &mut Bench| {
+        let _ = bench.give(Input::Heartbeat {
+            connection: ConnectionId(3),
+            worker: info.id.clone(),
+        });
+    };
+    for _ in 0..5 {
+        beats(&mut bench);
+        let _ = bench.later(Duration::from_secs(10));
+    }
+    assert_eq!(row(&bench, id).losses, 2);
+    assert!(killed(&bench.attach(&info, 4, &held(id, 1, true))));
+}
+
+#[test]
+fn a_cancelled_task_is_not_taken_back_nor_one_that_a_person_began_anew() {
+    let (mut bench, info) = alone();
+    let id = lost(&mut bench, task());
+    let _ = bench.give(Input::Cancel {
+        request: RequestId(1),
+        task: id,
+    });
+    assert!(killed(&bench.attach(&info, 2, &held(id, 1, true))));
+    assert_eq!(bench.status(id), TaskStatus::Cancelled);
+    let _ = bench.give(Input::Detached {
+        connection: ConnectionId(2),
+        worker: info.id.clone(),
+    });
+    let _ = bench.give(Input::Retry {
+        request: RequestId(2),
+        task: id,
+    });
+    assert!(killed(&bench.attach(&info, 3, &held(id, 1, true))));
+    assert_eq!(row(&bench, id).attempts, 2, "it is begun anew");
+}
+
+#[test]
+fn a_machine_that_was_started_anew_has_no_agent_to_go_on() {
+    let (mut bench, mut info) = alone();
+    let id = lost(&mut bench, task());
+    info.boot_id = "another".to_owned();
+    assert!(killed(&bench.attach(&info, 2, &held(id, 1, true))));
+    assert_eq!(bench.status(id), TaskStatus::Queued);
+}
+
+#[test]
+fn nothing_is_taken_back_beyond_a_budget() {
+    let (mut bench, info) = alone();
+    let id = bench.add(with("100tok"));
+    let _ = bench.report("a", 1, attempt(id, 1), ReportBody::Started);
+    let _ = meter(&mut bench, attempt(id, 1), 100);
+    let _ = bench.later(AWAY);
+    assert!(killed(&bench.attach(&info, 2, &held(id, 1, true))));
+    // One whose attempts are used up goes on: it is not another attempt.
+    let (mut bench, info) = alone();
+    let id = lost(&mut bench, with("1attempt"));
+    assert!(!killed(&bench.attach(&info, 2, &held(id, 1, true))));
+}
+
+#[test]
+fn what_it_uses_counts_once_whether_its_loss_was_counted_or_not() {
+    for new in [task(), with("10000tok")] {
+        let (mut bench, info) = alone();
+        let id = bench.add(new);
+        let _ = bench.report("a", 1, attempt(id, 1), ReportBody::Started);
+        let _ = meter(&mut bench, attempt(id, 1), 70);
+        let _ = bench.later(AWAY);
+        let spent = |bench: &Bench| bench.core.budget(id).map(|(_, spent)| spent);
+        let tokens = |bench: &Bench| spent(bench).map(|spent| (spent.tokens, spent.attempts));
+        assert_eq!(tokens(&bench), Some((70, 1)));
+        let _ = bench.attach(&info, 1, &held(id, 1, true));
+        assert_eq!(tokens(&bench), Some((70, 1)));
+        let _ = bench.restart();
+        let _ = bench.attach(&info, 1, &held(id, 1, true));
+        let _ = meter(&mut bench, attempt(id, 1), 90);
+        assert_eq!(tokens(&bench), Some((90, 1)));
+        let end = used(finished(None), 100);
+        let _ = bench.report("a", 1, attempt(id, 1), end);
+        assert_eq!(tokens(&bench), Some((100, 1)));
+        assert_eq!(row(&bench, id).used().tokens, 100);
+        let counted = row(&bench, id).last.map(|last| last.counted.len());
+        assert_eq!(counted, Some(0));
+    }
+}
+
+#[test]
+fn a_late_result_that_is_not_taken_back_counts_what_it_used() {
+    let mut bench = Bench::new();
+    let info = worker("a", 1, &[("claude", 1)]);
+    let _ = bench.attach(&info, 1, &[]);
+    let mut new = with("10000tok");
+    new.spec.retries = 1;
+    let id = bench.add(new);
+    let _ = bench.report("a", 1, attempt(id, 1), ReportBody::Started);
+    let _ = meter(&mut bench, attempt(id, 1), 70);
+    let _ = bench.later(AWAY);
+    let _ = bench.attach(&worker("b", 1, &[("claude", 1)]), 2, &[]);
+    let _ = bench.later(Duration::from_secs(20));
+    assert_eq!(row(&bench, id).attempts, 2);
+    let _ = bench.attach(&info, 3, &held(id, 1, true));
+    let late = used(finished(None), 100);
+    let step = bench.report("a", 3, attempt(id, 1), late);
+    let spent = bench.core.budget(id).map(|(_, spent)| spent.tokens);
+    assert_eq!(spent, Some(100));
+    let ledger = step.changes.iter().find_map(|change| match change {
+        Change::Ledger(row) => Some(row.spent.tokens),
+        _ => None,
+    });
+    assert_eq!(ledger, Some(100), "it is written");
+    assert_eq!(row(&bench, id).used().tokens, 100);
+}
+
+#[test]
+fn one_that_is_lost_again_and_comes_back_again_is_not_quarantined() {
+    let (mut bench, info) = alone();
+    let id = lost(&mut bench, task());
+    for connection in 2..6 {
+        let step = bench.attach(&info, connection, &held(id, 1, true));
+        assert!(!killed(&step), "who comes back has not been lost");
+        let _ = bench.later(AWAY);
+        assert_eq!(row(&bench, id).losses, 1);
+        assert!(bench.core.workers().all(|w| w.link == Link::Lost));
+    }
+}
+
+#[test]
+fn a_failed_attempt_that_is_taken_back_is_charged_as_a_failure() {
+    let (mut bench, info) = alone();
+    let id = lost(&mut bench, task());
+    let _ = bench.attach(&info, 2, &held(id, 1, true));
+    let _ = bench.finish("a", 2, attempt(id, 1), Some(FailureCode::AgentFailed));
+    let _ = bench.close(attempt(id, 1));
+    assert_eq!(bench.status(id), TaskStatus::Failed);
+}
