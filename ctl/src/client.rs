@@ -17,6 +17,8 @@ use tonic::{Code, Status, transport::Channel};
 use crate::{
     error::{Error, Result},
     exit::Exit,
+    renewal,
+    ui::now,
 };
 
 /// How long a call is tried again while the head is away, for example while it restarts.
@@ -49,6 +51,7 @@ impl Client {
         let channel = client::connect(&credentials, &endpoint)
             .await
             .map_err(connect_error)?;
+        let credentials = renewal::if_due(&dir, credentials, &channel, now()).await;
         Ok(Self {
             credentials,
             endpoint,

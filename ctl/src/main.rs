@@ -14,6 +14,7 @@ mod follow;
 mod json;
 mod local;
 mod parts;
+mod renewal;
 mod stored;
 mod submit;
 mod told;

@@ -12,7 +12,9 @@
 mod credentials;
 mod dial;
 mod error;
+mod life;
 mod pinned;
+mod renewal;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,6 +25,8 @@ use tonic::transport::{Channel, Endpoint};
 pub use credentials::{Credentials, CredentialsError};
 pub use dial::fingerprint;
 pub use error::ConnectError;
+pub use life::{Life, day};
+pub use renewal::{RenewError, Renewed, renew};
 
 use dial::Dialer;
 

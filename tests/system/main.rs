@@ -18,6 +18,7 @@ mod output;
 mod queue;
 mod real_clis;
 mod remote;
+mod renewal;
 mod resources;
 mod revoked;
 mod security;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         .with("queue", queue::tests())
         .with("real_clis", real_clis::tests())
         .with("remote", remote::tests())
+        .with("renewal", renewal::tests())
         .with("resources", resources::tests())
         .with("revoked", revoked::tests())
         .with("security", security::tests())

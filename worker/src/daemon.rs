@@ -8,7 +8,7 @@ use orchestra_telemetry::{Format, Telemetry};
 use orchestra_types::runner::{RunnerInfo, WorkerInfo};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{oneshot, watch},
+    sync::{Notify, oneshot, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -28,6 +28,7 @@ use crate::{
     ports::Ports,
     process::{Abilities, Limits, Nursery, abilities},
     registry::{self, Registry},
+    renewal,
     room::{self, Room},
     self_command::SelfCommand,
     session::{self, Session},
@@ -160,6 +161,8 @@ async fn serve(
     let (housekeeper, housekeeping) =
         Housekeeper::new(places, setup.config.worker.keep, space.clone());
     tasks.spawn(housekeeper.run());
+    let found = Arc::new(Notify::new());
+    tasks.spawn(renewal::keep(setup.target.clone(), Arc::clone(&found)));
     let stop = CancellationToken::new();
     let session::Started {
         ended: session_ended,
@@ -169,6 +172,7 @@ async fn serve(
         info,
         installation,
         welcomed: false,
+        found,
         spool,
         fleet: orders,
         meters,

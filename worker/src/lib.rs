@@ -36,6 +36,7 @@ mod ports;
 pub mod process;
 mod prompt;
 mod registry;
+mod renewal;
 mod room;
 mod self_command;
 mod session;

@@ -40,13 +40,13 @@ struct Rotated {
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let Command::Rotate(Rotate {}) = args.command;
     let dir = app.state.client();
-    let before = certificate(app);
+    let before = key(app);
     let client = app.connect().await?;
     let answer = client
         .admin()
         .rotate_credentials(v1::RotateCredentialsRequest {})
         .await;
-    let changed = certificate(app) != before;
+    let changed = key(app) != before;
     match answer {
         Ok(_) if !changed => return Err(elsewhere(app)),
         // The answer to an old key may not arrive: what counts is that the new one opens the door.
@@ -69,9 +69,10 @@ async fn prove(client: &Client) -> Result<()> {
     status.await.map(drop)
 }
 
-fn certificate(app: &App) -> Option<String> {
+/// The key: a certificate may be made anew for the same one meanwhile.
+fn key(app: &App) -> Option<String> {
     let stored = Credentials::load(&app.state.client());
-    stored.ok().map(|credentials| credentials.cert_pem)
+    stored.ok().map(|credentials| credentials.key_pem)
 }
 
 fn elsewhere(app: &App) -> Error {

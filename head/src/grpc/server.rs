@@ -40,6 +40,7 @@ pub async fn serve(door: Door, services: Arc<Services>) -> Result<(), tonic::tra
         .add_service(fleet.max_decoding_message_size(limits::MESSAGE_BYTES_MAX))
         .add_service(bulk.max_decoding_message_size(limits::MESSAGE_BYTES_MAX))
         .add_service(services.security.join_service())
+        .add_service(services.security.renewal_service())
         .serve_with_incoming_shutdown(door, async move { stop.wished().await })
         .await
 }

@@ -23,6 +23,7 @@ use super::{
     guard::Watch,
     issue,
     pki::Error,
+    renewal::RenewalError,
     revoked::{Refusals, Revoked},
 };
 
@@ -210,6 +211,24 @@ impl Enrolment {
     /// Whether this key was revoked.
     pub(super) fn has_revoked(&self, identity: &Identity, key: &Digest) -> bool {
         self.lock().revoked.holds(identity, key)
+    }
+
+    /// Whether who shows this key may have a new certificate for it.
+    pub(super) fn may_renew(&self, holder: &Identity, key: &Digest) -> Result<(), RenewalError> {
+        let book = self.lock();
+        if book.revoked.holds(holder, key) {
+            return Err(RenewalError::Revoked(holder.clone()));
+        }
+        let known = match holder {
+            Identity::Worker(worker) => book.workers.get(worker) == Some(key),
+            Identity::Admin(_) => true,
+            // It makes its own.
+            Identity::Head => false,
+        };
+        match known {
+            true => Ok(()),
+            false => Err(RenewalError::Unknown(holder.clone())),
+        }
     }
 
     /// Whether a worker has joined, or is this machine's.

@@ -42,8 +42,9 @@ enum Policy {
 }
 
 /// Every service of the head.
-const POLICIES: [(&str, Policy); 4] = [
+const POLICIES: [(&str, Policy); 5] = [
     ("orchestra.v1.Join", Policy::Everybody),
+    ("orchestra.v1.Renewal", Policy::AdminsAndWorkers),
     ("orchestra.v1.Admin", Policy::Admins),
     ("orchestra.v1.Fleet", Policy::Workers),
     ("orchestra.v1.Bulk", Policy::AdminsAndWorkers),
@@ -207,6 +208,7 @@ mod tests {
             ("orchestra.v1.Admin", true, false),
             ("orchestra.v1.Fleet", false, true),
             ("orchestra.v1.Bulk", true, true),
+            ("orchestra.v1.Renewal", true, true),
             ("orchestra.v1.Other", false, false),
             ("", false, false),
         ];

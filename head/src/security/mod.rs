@@ -5,10 +5,12 @@
 //! peer certificate -- TLS 1.3 --> Gate -- Identity in the request --> service
 //!                                  \-- UNAUTHENTICATED or PERMISSION_DENIED
 //! join token --> Join.Enrol --> certificate of a worker
+//! certificate --> Renewal.Renew --> the same with two years more, for the same key
 //! ```
 //!
 //! A certificate is good until it expires (two years), or its key is revoked: of a worker by
-//! `ctl workers revoke`, of administrators by `ctl credentials rotate`.
+//! `ctl workers revoke`, of administrators by `ctl credentials rotate`. Who holds one has it renewed
+//! when a third of its life is left.
 
 mod enrolment;
 mod gate;
@@ -19,6 +21,7 @@ mod join;
 mod known;
 mod pki;
 mod refusal;
+mod renewal;
 mod revoked;
 mod tls;
 
@@ -27,7 +30,11 @@ pub(crate) mod tests;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use orchestra_proto::{client::Credentials, token::JoinToken, v1::join_server::JoinServer};
+use orchestra_proto::{
+    client::Credentials,
+    token::JoinToken,
+    v1::{join_server::JoinServer, renewal_server::RenewalServer},
+};
 use orchestra_types::{Digest, Timestamp, WorkerId};
 use tokio::net::TcpListener;
 
@@ -36,6 +43,7 @@ pub use gate::{Gate, GateLayer};
 pub use identity::{Identity, authorise_worker, caller};
 pub use join::Join;
 pub use pki::Error;
+pub use renewal::Renewal;
 
 use enrolment::Enrolment;
 use pki::Pki;
@@ -47,6 +55,8 @@ use crate::{
 
 /// Largest message of the Join service: it is open to everybody.
 const JOIN_BYTES_MAX: usize = 64 * 1024;
+/// Largest message of the Renewal service: nothing is asked for in it.
+const RENEW_BYTES_MAX: usize = 1024;
 
 /// The security of one head. Cheap to clone.
 #[derive(Clone)]
@@ -195,5 +205,12 @@ impl Security {
             self.refused.clone(),
         );
         JoinServer::new(join).max_decoding_message_size(JOIN_BYTES_MAX)
+    }
+
+    /// The Renewal service.
+    #[must_use]
+    pub fn renewal_service(&self) -> RenewalServer<Renewal> {
+        let renewal = Renewal::new(Arc::clone(&self.pki), Arc::clone(&self.enrolment));
+        RenewalServer::new(renewal).max_decoding_message_size(RENEW_BYTES_MAX)
     }
 }

@@ -15,7 +15,9 @@ use std::{
 use orchestra_config::durable::{self, Access};
 use orchestra_proto::client::{self, Credentials, CredentialsError};
 use orchestra_types::{Digest, Timestamp, WorkerId};
-use rcgen::{CertificateSigningRequestParams, Issuer, KeyPair, PublicKeyData};
+use rcgen::{
+    CertificateSigningRequestParams, Issuer, KeyPair, PublicKeyData, SubjectPublicKeyInfo,
+};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
@@ -218,6 +220,18 @@ impl Pki {
         let identity = Identity::Worker(worker.clone());
         let key = &request.params.public_key;
         Ok(issue::leaf(&self.issuer, &self.cluster, &identity, key, now)?.pem())
+    }
+
+    /// Signs the public key of a certificate again, for the same holder.
+    pub(super) fn renew(
+        &self,
+        holder: &Identity,
+        der: &[u8],
+        now: Timestamp,
+    ) -> Result<String, Error> {
+        let (_, shown) = X509Certificate::from_der(der).map_err(|e| Error::Read(e.to_string()))?;
+        let key = SubjectPublicKeyInfo::from_der(shown.public_key().raw).map_err(Error::make)?;
+        Ok(issue::leaf(&self.issuer, &self.cluster, holder, &key, now)?.pem())
     }
 
     pub(super) fn issue(

@@ -3,7 +3,7 @@
 use orchestra_types::WorkerId;
 use tonic::{Code, Status};
 
-use super::{Identity, enrolment::EnrolError};
+use super::{Identity, enrolment::EnrolError, renewal::RenewalError};
 
 /// Why a call does not reach its service.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,17 @@ impl From<Denied> for Status {
             Denied::NotAllowed { .. } | Denied::NotThatWorker { .. } => Code::PermissionDenied,
         };
         Self::new(code, denied.to_string())
+    }
+}
+
+impl From<RenewalError> for Status {
+    fn from(error: RenewalError) -> Self {
+        let code = match &error {
+            RenewalError::Unknown(_) => Code::FailedPrecondition,
+            RenewalError::Revoked(_) => Code::Unauthenticated,
+            RenewalError::Make(_) => Code::Internal,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

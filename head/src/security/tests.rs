@@ -3,9 +3,11 @@
 use std::{net::SocketAddr, time::Duration};
 
 use orchestra_proto::{
-    client::{ConnectError, Credentials, connect, connect_pinned},
+    client::{
+        ConnectError, Credentials, Life, RenewError, Renewed, connect, connect_pinned, renew,
+    },
     v1::{
-        EnrolRequest, EnrolResponse, GetStatusRequest, HaveRequest, WorkerMessage,
+        EnrolRequest, EnrolResponse, GetStatusRequest, HaveRequest, RenewResponse, WorkerMessage,
         admin_client::AdminClient, bulk_client::BulkClient, fleet_client::FleetClient,
         join_client::JoinClient,
     },
@@ -35,12 +37,16 @@ async fn head() -> Head {
 
 /// One that has so many places for connections.
 pub(crate) async fn head_with(places: usize) -> Head {
-    let dir = tempfile::tempdir().unwrap();
+    head_in(tempfile::tempdir().unwrap(), places).await
+}
+
+async fn head_in(dir: tempfile::TempDir, places: usize) -> Head {
     let security = Security::open(&dir.path().join("pki"), now()).unwrap();
     let (door, address) = door(&security, places).await;
     let router = Server::builder()
         .layer(security.gate())
-        .add_service(security.join_service());
+        .add_service(security.join_service())
+        .add_service(security.renewal_service());
     let mut server = JoinSet::new();
     server.spawn(async move { router.serve_with_incoming(door).await.unwrap() });
     Head {
@@ -90,6 +96,18 @@ impl Head {
         connect(credentials, &self.endpoint()).await
     }
 
+    /// A certificate of `identity` for its own key, which has ended by half.
+    fn half_over(&self, identity: &Identity, key_pem: &str) -> Credentials {
+        let key = KeyPair::from_pem(key_pem).unwrap();
+        let at = Timestamp(now().0 - ms(issue::LEAF_LIFE) / 2);
+        self.security.pki.issue(identity, &key, at).unwrap()
+    }
+
+    async fn renew(&self, credentials: &Credentials) -> Result<Renewed, RenewError> {
+        let channel = self.connect(credentials).await.unwrap();
+        renew(channel, credentials, Duration::from_secs(30)).await
+    }
+
     async fn join(&self, token: &str, csr_pem: &str) -> Result<EnrolResponse, Status> {
         let fingerprint = self.security.ca_fingerprint();
         let channel = connect_pinned(&self.endpoint(), fingerprint).await.unwrap();
@@ -106,6 +124,10 @@ impl Head {
 pub(crate) fn now() -> Timestamp {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
     Timestamp(u64::try_from(since.as_millis()).unwrap())
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap()
 }
 
 fn csr() -> (KeyPair, String) {
@@ -417,4 +439,127 @@ fn every_file_of_the_pki_is_for_its_owner_only() {
         let path = entry.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
+}
+
+fn identity(head: &Head, credentials: &Credentials) -> (Identity, Digest) {
+    let der = issue::first_certificate(&credentials.cert_pem).unwrap();
+    let identity = Identity::of_certificate(&der, head.security.cluster()).unwrap();
+    (identity, issue::key_of_der(&der).unwrap())
+}
+
+#[tokio::test]
+async fn who_shows_a_good_certificate_gets_the_same_with_a_new_life() {
+    let head = head().await;
+    for (role, good) in [
+        (Identity::admin("me"), head.admin()),
+        (Identity::Worker("w1".parse().unwrap()), head.worker()),
+    ] {
+        let old = head.half_over(&role, &good.key_pem);
+        let renewed = head.renew(&old).await.unwrap();
+        let fresh = renewed.credentials();
+        let life = Life::of_pem(&fresh.cert_pem).unwrap();
+        assert!(life.ends.0 > now().0 + ms(issue::LEAF_LIFE) - 60_000);
+        assert!(life.begins < now() && !life.is_due(now()));
+        assert_eq!(identity(&head, fresh), identity(&head, &old));
+        assert_eq!(
+            codes(head.connect(fresh).await.unwrap()).await,
+            codes(head.connect(&old).await.unwrap()).await
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_not_renewed_and_no_certificate_of_it_is_good() {
+    let head = head().await;
+    let id = "w1".parse().unwrap();
+    let old = head.half_over(
+        &Identity::Worker("w1".parse().unwrap()),
+        &head.worker().key_pem,
+    );
+    let renewed = head.renew(&old).await.unwrap();
+    let open = head.connect(&old).await.unwrap();
+    head.security.revoke_worker(&id, now()).unwrap();
+    let refused = renew(open, &old, Duration::from_secs(30))
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("revoked"), "{refused}");
+    for shown in [&old, renewed.credentials()] {
+        let refused = head.renew(shown).await.unwrap_err();
+        assert!(refused.to_string().contains("revoked"), "{refused}");
+        let channel = head.connect(shown).await.unwrap();
+        assert_eq!(codes(channel).await, [Code::Unauthenticated; 3]);
+    }
+
+    let admin = head.half_over(&Identity::admin("me"), &head.admin().key_pem);
+    let dir = head.dir.path().join("client");
+    head.security.rotate_admins(&dir, "me", now()).unwrap();
+    let refused = head.renew(&admin).await.unwrap_err();
+    assert!(refused.to_string().contains("revoked"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_stranger_and_who_has_not_joined_are_not_renewed() {
+    let head = head().await;
+    let (endpoint, joined) = (head.endpoint(), head.worker());
+    let pinned = connect_pinned(&endpoint, head.security.ca_fingerprint());
+    let none = renew(pinned.await.unwrap(), &joined, Duration::from_secs(30));
+    let none = none.await.unwrap_err();
+    assert!(none.to_string().contains("needs a certificate"), "{none}");
+
+    let stranger = head.issued(&Identity::Worker("w9".parse().unwrap()), now());
+    let unknown = head.renew(&stranger).await.unwrap_err().to_string();
+    assert!(unknown.contains("token create"), "{unknown}");
+    head.worker();
+    let other_key = head.issued(&Identity::Worker("w1".parse().unwrap()), now());
+    let other_key = head.renew(&other_key).await.unwrap_err().to_string();
+    assert!(other_key.contains("with this key"), "{other_key}");
+    let role = head.issued(&Identity::Head, now());
+    assert!(head.connect(&role).await.is_err(), "a head is no client");
+}
+
+/// Nothing can be asked for: who sends more than nothing is not heard.
+#[tokio::test]
+async fn a_worker_is_not_renewed_into_another_role_or_another_worker() {
+    let head = head().await;
+    let worker = head.half_over(
+        &Identity::Worker("w1".parse().unwrap()),
+        &head.worker().key_pem,
+    );
+    let channel = head.connect(&worker).await.unwrap();
+    let (_key, csr_pem) = csr();
+    // What it would look like if it could be asked for.
+    let wished = EnrolRequest {
+        token: String::new(),
+        csr_pem,
+        worker_id: "w2".to_owned(),
+    };
+    let mut raw = tonic::client::Grpc::new(channel);
+    raw.ready().await.unwrap();
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static("/orchestra.v1.Renewal/Renew");
+    let codec = tonic_prost::ProstCodec::<EnrolRequest, RenewResponse>::default();
+    let answer = raw.unary(tonic::Request::new(wished), path, codec).await;
+    let cert_pem = answer.unwrap().into_inner().certificate_pem;
+    let made = Credentials {
+        cert_pem,
+        ..worker.clone()
+    };
+    assert_eq!(identity(&head, &made), identity(&head, &worker));
+}
+
+/// TLS trusts the authority's key: the end of its own certificate cuts nobody off.
+#[tokio::test]
+async fn the_end_of_the_authoritys_own_certificate_cuts_nobody_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let long_ago = Timestamp(now().0 - 21 * 365 * 24 * 3600 * 1000);
+    drop(Security::open(&dir.path().join("pki"), long_ago).unwrap());
+    let head = head_in(dir, 64).await;
+    let life = Life::of_pem(head.security.pki.ca_pem()).unwrap();
+    assert!(life.is_over(now()));
+    let id = Identity::Worker("w1".parse().unwrap());
+    let worker = head.half_over(&id, &head.worker().key_pem);
+    head.renew(&worker).await.unwrap();
+    let (_key, csr) = csr();
+    head.join(&head.token(limits::TOKEN_TTL), &csr)
+        .await
+        .unwrap();
 }

@@ -16,7 +16,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use super::ConnectError;
+use super::{ConnectError, Life, renewal::Lock};
 
 /// Largest PEM file: 1 MiB.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -86,6 +86,7 @@ impl Credentials {
             path: dir.to_owned(),
             source,
         })?;
+        let _lock = Lock::take(dir);
         let files = [
             (Self::CA_FILE, &self.ca_pem),
             (Self::KEY_FILE, &self.key_pem),
@@ -97,6 +98,12 @@ impl Credentials {
                 .map_err(|source| CredentialsError::Write { path, source })?;
         }
         Ok(())
+    }
+
+    /// The life of our certificate; none when it cannot be read.
+    #[must_use]
+    pub fn life(&self) -> Option<Life> {
+        Life::of_pem(&self.cert_pem)
     }
 
     /// The fingerprint of the cluster's CA, as a join token names it; none when there is no

@@ -15,7 +15,7 @@ use std::{sync::Arc, thread, time::Duration};
 
 use orchestra_types::runner::WorkerInfo;
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{Notify, oneshot, watch},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -89,6 +89,8 @@ pub struct Session {
     pub installation: Arc<Installation>,
     /// Whether the head has welcomed this process before.
     pub welcomed: bool,
+    /// Told of each welcome.
+    pub found: Arc<Notify>,
     /// The reports.
     pub spool: spool::Handle,
     /// The attempts.

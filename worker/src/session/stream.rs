@@ -77,6 +77,7 @@ async fn attach(session: &mut Session, pace: &mut Pace) -> Result<(Outgoing, Inc
     };
     session.welcomed = true;
     session.installation.admit();
+    session.found.notify_one();
     *pace = Pace::of(Duration::from_millis(welcome.lease_ms));
     outgoing.within = pace.unanswered();
     on_welcome(session, *welcome).await?;
