@@ -122,7 +122,12 @@ pub fn may_resume(status: &Status) -> bool {
 fn is_certificate_trouble(status: &Status) -> bool {
     matches!(
         ConnectError::below(status),
-        Some(ConnectError::WrongHead { .. } | ConnectError::CertificateRefused { .. })
+        Some(
+            ConnectError::WrongHead { .. }
+                | ConnectError::HeadOutOfDate { .. }
+                | ConnectError::Expired { .. }
+                | ConnectError::CertificateRefused { .. }
+        )
     )
 }
 
@@ -224,6 +229,8 @@ fn connect_exit(error: &ConnectError) -> Exit {
         ConnectError::Endpoint { .. } => Exit::Usage,
         ConnectError::Credentials { .. }
         | ConnectError::WrongHead { .. }
+        | ConnectError::HeadOutOfDate { .. }
+        | ConnectError::Expired { .. }
         | ConnectError::CertificateRefused { .. } => Exit::Failed,
     }
 }

@@ -41,7 +41,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// When this returns, the head has accepted the certificate. The channel connects again by
 /// itself; a call that finds no head then fails with a status whose source is a `ConnectError`.
 pub async fn connect(credentials: &Credentials, endpoint: &str) -> Result<Channel, ConnectError> {
-    channel(credentials.client_config()?, endpoint, keepalive).await
+    let life = credentials.life();
+    channel(credentials.client_config()?, life, endpoint, keepalive).await
 }
 
 /// As [`connect`], for a caller who sends heartbeats more often than a keepalive would ping, and gives
@@ -50,7 +51,8 @@ pub async fn connect_to_beat(
     credentials: &Credentials,
     endpoint: &str,
 ) -> Result<Channel, ConnectError> {
-    channel(credentials.client_config()?, endpoint, |plain| plain).await
+    let life = credentials.life();
+    channel(credentials.client_config()?, life, endpoint, |plain| plain).await
 }
 
 /// Connects to the head at `endpoint` that belongs to the CA with this SHA-256 fingerprint.
@@ -58,7 +60,13 @@ pub async fn connect_pinned(
     endpoint: &str,
     ca_fingerprint: Digest,
 ) -> Result<Channel, ConnectError> {
-    channel(pinned::client_config(ca_fingerprint)?, endpoint, keepalive).await
+    channel(
+        pinned::client_config(ca_fingerprint)?,
+        None,
+        endpoint,
+        keepalive,
+    )
+    .await
 }
 
 fn keepalive(plain: Endpoint) -> Endpoint {
@@ -70,10 +78,11 @@ fn keepalive(plain: Endpoint) -> Endpoint {
 
 async fn channel(
     config: ClientConfig,
+    life: Option<Life>,
     endpoint: &str,
     with: impl FnOnce(Endpoint) -> Endpoint,
 ) -> Result<Channel, ConnectError> {
-    let dialer = Arc::new(Dialer::new(config, endpoint)?);
+    let dialer = Arc::new(Dialer::new(config, life, endpoint)?);
     let first = dialer.dial().await?;
     // The scheme is plain because the connector below brings TLS itself.
     with(Endpoint::from_static("http://orchestra-head"))

@@ -29,6 +29,15 @@ pub fn tests() -> Vec<Test> {
             worker,
         )
         .needs(&[Need::Isolation]),
+        Test::new(
+            "a_worker_whose_certificate_has_expired_says_what_mends_it_and_that_does",
+            expired_worker,
+        )
+        .needs(&[Need::Isolation]),
+        Test::new(
+            "a_client_whose_certificate_has_expired_says_since_when_and_what_to_do",
+            expired_client,
+        ),
         Test::new("ctl_renews_a_copied_clients_certificate_quietly", client),
         Test::new(
             "a_client_that_cannot_keep_a_new_certificate_works_on",
@@ -64,6 +73,54 @@ fn worker() -> anyhow::Result<()> {
         }
         let again = join(cluster, cable, "none", "far")?;
         connected(cluster, 2).with_context(|| again.log())
+    })
+}
+
+fn expired_worker() -> anyhow::Result<()> {
+    with_head(|cluster, cable| {
+        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
+        connected(cluster, 2).with_context(|| neighbour.log())?;
+        drop(neighbour);
+        let far = Files::of_worker(cluster, "far")?;
+        let key = far.read("key.pem")?;
+        far.forge(cluster, now() - 800 * DAY, now() - 70 * DAY)?;
+        let state = cluster.path("far/state");
+        let mends = format!("join --state {} --token TOKEN`", state.display());
+        let expired = join(cluster, cable, "none", "far")?;
+        until("it says what to do", Deadline::SOON, || {
+            let log = expired.log();
+            let told = log.contains("no session with the head") && log.contains("has expired on");
+            Ok((told && log.contains(&mends)).then_some(()))
+        })
+        .with_context(|| expired.log())?;
+        drop(expired);
+        let workers = cluster.json(&["workers"])?["workers"].clone();
+
+        let mended = join(cluster, cable, &token(cluster)?, "far")?;
+        connected(cluster, 2).with_context(|| mended.log())?;
+        ensure!(mended.log().contains("new certificate"), "{}", mended.log());
+        ensure!(far.read("key.pem")? == key, "the key is another one");
+        let now = cluster.json(&["workers"])?["workers"].clone();
+        let count = |workers: &serde_json::Value| workers.as_array().map(Vec::len);
+        ensure!(
+            count(&now) == count(&workers),
+            "it is another worker: {now:#}"
+        );
+        Ok(())
+    })
+}
+
+fn expired_client() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let copy = Files::of_copy(cluster, "copy")?;
+        copy.forge(
+            cluster,
+            now() - 800 * DAY,
+            Duration::from_secs(1_767_225_600),
+        )?;
+        let output = copy.ctl(cluster, &["status"])?.exits(1)?;
+        output.complains(&["has expired on 2026-01-01", "copy the directory `client`"])?;
+        Ok(())
     })
 }
 

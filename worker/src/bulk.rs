@@ -43,6 +43,15 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// Whether our certificate has expired.
+    #[must_use]
+    pub fn has_expired(&self) -> bool {
+        match self {
+            Self::Connect(error) => matches!(error, ConnectError::Expired { .. }),
+            Self::Credentials(_) | Self::Endpoint { .. } => false,
+        }
+    }
+
     /// Whether nobody has said where the head is.
     #[must_use]
     pub fn is_missing(&self) -> bool {

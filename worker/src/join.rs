@@ -6,15 +6,16 @@ use std::{fs, io, path::Path, process::ExitCode, time::Duration};
 use anyhow::Context;
 use orchestra_config::durable;
 use orchestra_proto::{
-    client::{self, Credentials},
+    client::{self, Credentials, Life},
     token::JoinToken,
     v1::{self, join_client::JoinClient},
 };
-use orchestra_types::{Digest, WorkerId, shell};
+use orchestra_types::{Digest, Timestamp, WorkerId, shell};
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::{
     args::{JoinArgs, RunArgs},
+    clock,
     identity::Home,
     self_command::SelfCommand,
     setup,
@@ -38,9 +39,25 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("failed to make `{}`", state.path().display()))?;
     let home = Home::lock(&dir)?;
     let pki = dir.join("pki");
-    match plan(member_of(&pki)?, args.head.as_deref(), &args.token)? {
+    let plan = plan(
+        member_of(&pki, clock::now())?,
+        args.head.as_deref(),
+        &args.token,
+    )?;
+    match tried(plan, &args, &dir)? {
         Plan::Enrol(token) => join(&args, &token, &dir)?,
-        Plan::Member => eprintln!("{JOINED}."),
+        Plan::Again { token, member } => join_again(&args, &token, &member, &dir)?,
+        Plan::Member(member) => {
+            eprintln!("{JOINED}.");
+            if let Standing::Over(ended) = member.standing {
+                let day = client::day(ended);
+                eprintln!(
+                    "warning: its certificate has expired on {day}; {}",
+                    rejoin(state.path())
+                );
+            }
+        }
+        Plan::Done => {}
         Plan::Elsewhere { member, head } => move_to(&member, &head, &pki)?,
         Plan::OtherCluster { member } => return Err(belongs_elsewhere(&member, &pki)),
     }
@@ -51,6 +68,34 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     let next = next(&me, state.path(), args.name.as_deref());
     eprintln!("Next: run the worker with `{next}`.");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a person does about a certificate that has expired.
+pub fn rejoin(state: &Path) -> String {
+    let dir = state.display().to_string();
+    format!(
+        "the certificate of this worker has to be made anew: get a token with `ctl token create` on the head's machine, stop \
+         this worker, and run `orchestra-worker join --state {} --token TOKEN`",
+        shell::word(&dir)
+    )
+}
+
+/// A certificate that is good for a while yet is made anew if that can be, for example by the token of a
+/// compose file, which was used long ago.
+fn tried(plan: Plan, args: &JoinArgs, dir: &Path) -> anyhow::Result<Plan> {
+    match plan {
+        Plan::Again { token, member } if member.standing == Standing::Due => {
+            match join_again(args, &token, &member, dir) {
+                Ok(()) => Ok(Plan::Done),
+                Err(error) => {
+                    eprintln!("warning: the certificate was not made anew: {error:#}");
+                    let head = args.head.as_deref().or(Some(&token.head));
+                    Ok(as_member(member.clone(), head))
+                }
+            }
+        }
+        plan => Ok(plan),
+    }
 }
 
 /// The command line that runs the worker, for a shell.
@@ -69,8 +114,15 @@ fn next(me: &SelfCommand, state: &Path, name: Option<&str>) -> String {
 #[derive(Debug)]
 enum Plan {
     Enrol(JoinToken),
+    /// It is a member whose certificate has ended, or ends before long: it gets another one for its key.
+    Again {
+        token: JoinToken,
+        member: Member,
+    },
     /// It is a member of the cluster that is meant, whose head is where it is said to be.
-    Member,
+    Member(Member),
+    /// It has been done.
+    Done,
     /// It is a member, and the head is said to be here now.
     Elsewhere {
         member: Member,
@@ -89,6 +141,29 @@ struct Member {
     ca: Digest,
     /// Where its head is.
     head: String,
+    standing: Standing,
+}
+
+/// How long a certificate is good yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Good,
+    /// It is to be renewed.
+    Due,
+    /// It has ended.
+    Over(Timestamp),
+}
+
+impl Standing {
+    /// Of a certificate of this life. One that cannot be read is as good as none.
+    fn of(life: Option<Life>, now: Timestamp) -> Self {
+        match life {
+            Some(life) if life.is_over(now) => Self::Over(life.ends),
+            Some(life) if life.is_due(now) => Self::Due,
+            Some(_) => Self::Good,
+            None => Self::Over(Timestamp(0)),
+        }
+    }
 }
 
 fn plan(member: Option<Member>, head: Option<&str>, token: &str) -> anyhow::Result<Plan> {
@@ -108,18 +183,28 @@ fn plan(member: Option<Member>, head: Option<&str>, token: &str) -> anyhow::Resu
     {
         return Ok(Plan::OtherCluster { member });
     }
-    let said = head.or(token.as_ref().map(|token| token.head.as_str()));
-    Ok(match said {
+    match (token, member.standing) {
+        (Some(token), Standing::Due | Standing::Over(_)) => Ok(Plan::Again { token, member }),
+        (token, _) => Ok(as_member(
+            member,
+            head.or(token.as_ref().map(|token| token.head.as_str())),
+        )),
+    }
+}
+
+/// What is left to do for a member whose head is said to be here.
+fn as_member(member: Member, head: Option<&str>) -> Plan {
+    match head {
         Some(head) if head != member.head => Plan::Elsewhere {
             head: head.to_owned(),
             member,
         },
-        Some(_) | None => Plan::Member,
-    })
+        Some(_) | None => Plan::Member(member),
+    }
 }
 
 /// The cluster that this machine belongs to, if it has joined one.
-fn member_of(pki: &Path) -> anyhow::Result<Option<Member>> {
+fn member_of(pki: &Path, now: Timestamp) -> anyhow::Result<Option<Member>> {
     let endpoint = pki.join(ENDPOINT_FILE);
     // The endpoint is written last.
     let head = match fs::read_to_string(&endpoint) {
@@ -129,8 +214,10 @@ fn member_of(pki: &Path) -> anyhow::Result<Option<Member>> {
             return Err(error).with_context(|| format!("failed to read `{}`", endpoint.display()));
         }
     };
-    let ca = Credentials::load(pki)?.ca_fingerprint();
-    Ok(ca.map(|ca| Member { ca, head }))
+    let credentials = Credentials::load(pki)?;
+    let standing = Standing::of(credentials.life(), now);
+    let ca = credentials.ca_fingerprint();
+    Ok(ca.map(|ca| Member { ca, head, standing }))
 }
 
 /// Notes that the head of this machine's cluster is somewhere else now, if it is.
@@ -178,8 +265,32 @@ fn join(args: &JoinArgs, token: &JoinToken, dir: &Path) -> anyhow::Result<()> {
     let head = args.head.as_ref().unwrap_or(&token.head);
     let worker = orchestra_config::worker_id(dir)?;
     let pki = dir.join("pki");
-    let cluster = runtime()?.block_on(enrol(token, &args.token, head, &worker, &pki))?;
+    let key = KeyPair::generate().context("failed to make a key")?;
+    let cluster = runtime()?.block_on(enrol(key, token, &args.token, head, &worker, &pki))?;
     eprintln!("Joined cluster {cluster} at {head} as worker {worker}.");
+    Ok(())
+}
+
+/// Gets another certificate for the key that is there.
+fn join_again(
+    args: &JoinArgs,
+    token: &JoinToken,
+    member: &Member,
+    dir: &Path,
+) -> anyhow::Result<()> {
+    // Where its head is was said to it, or to the token that it has joined with.
+    let head = args.head.as_ref().unwrap_or(&token.head);
+    let worker = orchestra_config::worker_id(dir)?;
+    let pki = dir.join("pki");
+    let key = KeyPair::from_pem(&Credentials::load(&pki)?.key_pem);
+    let key = key.with_context(|| format!("failed to read the key in `{}`", pki.display()))?;
+    let enrolled = enrol(key, token, &args.token, head, &worker, &pki);
+    let cluster = runtime()?.block_on(enrolled)?;
+    let was = match member.standing {
+        Standing::Over(ended) => format!("had expired on {}", client::day(ended)),
+        Standing::Good | Standing::Due => "was about to expire".to_owned(),
+    };
+    eprintln!("Worker {worker} of cluster {cluster} has a new certificate; the one before {was}.");
     Ok(())
 }
 
@@ -199,13 +310,13 @@ fn run_args(args: JoinArgs) -> RunArgs {
 
 /// Gets a certificate and keeps it with its key and the head's address; the cluster's name.
 async fn enrol(
+    key: KeyPair,
     token: &JoinToken,
     token_text: &str,
     head: &str,
     worker: &WorkerId,
     pki: &Path,
 ) -> anyhow::Result<String> {
-    let key = KeyPair::generate().context("failed to make a key")?;
     let request = CertificateParams::new(Vec::new())
         .and_then(|params| params.serialize_request(&key))
         .and_then(|request| request.pem())
@@ -272,7 +383,55 @@ mod tests {
         Some(Member {
             ca: Digest([ca; 32]),
             head: "10.0.0.1:7117".to_owned(),
+            standing: Standing::Good,
         })
+    }
+
+    fn standing(standing: Standing) -> Option<Member> {
+        member(7).map(|member| Member { standing, ..member })
+    }
+
+    #[test]
+    fn a_member_whose_certificate_ends_gets_another_one_for_a_token_of_its_cluster() {
+        for left in [Standing::Due, Standing::Over(Timestamp(1))] {
+            let again = plan(standing(left), None, &token());
+            assert!(matches!(again, Ok(Plan::Again { .. })), "{again:?}");
+            let none = plan(standing(left), None, "none");
+            assert!(matches!(none, Ok(Plan::Member(_))), "{none:?}");
+            let other = Member {
+                ca: Digest([1; 32]),
+                ..standing(left).unwrap()
+            };
+            let other = plan(Some(other), None, &token());
+            assert!(matches!(other, Ok(Plan::OtherCluster { .. })), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_stands_by_what_is_left_of_its_life() {
+        let life = Life {
+            begins: Timestamp(0),
+            ends: Timestamp(300),
+        };
+        for (now, standing) in [
+            (199, Standing::Good),
+            (200, Standing::Due),
+            (300, Standing::Due),
+            (301, Standing::Over(Timestamp(300))),
+        ] {
+            assert_eq!(Standing::of(Some(life), Timestamp(now)), standing, "{now}");
+        }
+        assert!(matches!(
+            Standing::of(None, Timestamp(0)),
+            Standing::Over(_)
+        ));
+    }
+
+    #[test]
+    fn what_mends_an_expired_certificate_may_be_pasted() {
+        let told = rejoin(Path::new("/path with space"));
+        let command = "`orchestra-worker join --state '/path with space' --token TOKEN`";
+        assert!(told.ends_with(command), "{told}");
     }
 
     #[test]
@@ -280,7 +439,7 @@ mod tests {
         for token in [String::new(), "none".to_owned(), token()] {
             for head in [None, Some("10.0.0.1:7117")] {
                 let plan = plan(member(7), head, &token);
-                assert!(matches!(plan, Ok(Plan::Member)), "{plan:?}");
+                assert!(matches!(plan, Ok(Plan::Member(_))), "{plan:?}");
             }
         }
     }

@@ -41,7 +41,12 @@ pub(crate) async fn head_with(places: usize) -> Head {
 }
 
 async fn head_in(dir: tempfile::TempDir, places: usize) -> Head {
-    let security = Security::open(&dir.path().join("pki"), now()).unwrap();
+    head_at(dir, places, now()).await
+}
+
+/// One that was started at this time.
+async fn head_at(dir: tempfile::TempDir, places: usize, at: Timestamp) -> Head {
+    let security = Security::open(&dir.path().join("pki"), at).unwrap();
     let (door, address) = door(&security, places).await;
     let router = Server::builder()
         .layer(security.gate())
@@ -209,10 +214,41 @@ async fn an_expired_certificate_is_refused_at_the_handshake() {
     let past = Timestamp(now().0 - 3 * 365 * 24 * 3600 * 1000);
     let expired = head.issued(&Identity::admin("me"), past);
     let error = head.connect(&expired).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Expired { .. }), "{error:?}");
+    let day = orchestra_proto::client::day(past.plus(issue::LEAF_LIFE));
+    assert!(error.to_string().contains(&day), "{error} has no {day}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_heads_clock_does_not_take_is_not_called_expired() {
+    let head = head().await;
+    let later = Timestamp(now().0 + 30 * 24 * 3600 * 1000);
+    let early = head.issued(&Identity::admin("me"), later);
+    let error = head.connect(&early).await.unwrap_err();
     assert!(
         matches!(error, ConnectError::CertificateRefused { .. }),
         "{error:?}"
     );
+    assert!(error.advice().contains("clock"));
+}
+
+#[tokio::test]
+async fn a_head_whose_certificate_has_expired_is_not_called_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let past = Timestamp(now().0 - 3 * 365 * 24 * 3600 * 1000);
+    let head = head_at(dir, 64, past).await;
+    let day = orchestra_proto::client::day(past.plus(issue::LEAF_LIFE));
+    let admin = head.connect(&head.admin()).await.unwrap_err();
+    let endpoint = head.endpoint();
+    let pinned = connect_pinned(&endpoint, head.security.ca_fingerprint());
+    for error in [admin, pinned.await.unwrap_err()] {
+        assert!(
+            matches!(error, ConnectError::HeadOutOfDate { .. }),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains(&day), "{error} has no {day}");
+        assert!(error.advice().contains("restart the head"));
+    }
 }
 
 #[tokio::test]

@@ -5,18 +5,18 @@ use std::{
     io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use hyper_util::rt::TokioIo;
-use orchestra_types::Digest;
+use orchestra_types::{Digest, Timestamp};
 use rustls::{ClientConfig, pki_types::ServerName};
 use sha2::Digest as _;
 use tokio::{io::AsyncBufReadExt, net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::codegen::{Service, http::Uri};
 
-use super::{CONNECT_TIMEOUT, ConnectError, HEAD_NAME};
+use super::{CONNECT_TIMEOUT, ConnectError, HEAD_NAME, Life};
 
 /// What a connection runs over.
 pub(super) type Stream = TlsStream<TcpStream>;
@@ -27,12 +27,18 @@ pub(super) struct Dialer {
     host: String,
     port: u16,
     tls: TlsConnector,
+    /// Of our certificate.
+    life: Option<Life>,
     patience: Duration,
 }
 
 impl Dialer {
-    /// A dialer to `endpoint`, which is `HOST:PORT` or `[V6]:PORT`.
-    pub(super) fn new(mut config: ClientConfig, endpoint: &str) -> Result<Self, ConnectError> {
+    /// A dialer to `endpoint`, which is `HOST:PORT` or `[V6]:PORT`; `life` is that of our certificate.
+    pub(super) fn new(
+        mut config: ClientConfig,
+        life: Option<Life>,
+        endpoint: &str,
+    ) -> Result<Self, ConnectError> {
         let (host, port) = split(endpoint).ok_or_else(|| ConnectError::Endpoint {
             endpoint: endpoint.to_owned(),
         })?;
@@ -42,6 +48,7 @@ impl Dialer {
             host: host.to_owned(),
             port,
             tls: TlsConnector::from(Arc::new(config)),
+            life,
             patience: CONNECT_TIMEOUT,
         })
     }
@@ -58,9 +65,18 @@ impl Dialer {
             })
     }
 
+    /// When our certificate ended, if it has.
+    fn ended(&self) -> Option<Timestamp> {
+        let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let now = Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        self.life
+            .filter(|life| life.is_over(now))
+            .map(|life| life.ends)
+    }
+
     async fn handshake(&self) -> Result<Stream, ConnectError> {
         let tcp_failed = |e| ConnectError::of_tcp(&self.endpoint, e);
-        let tls_failed = |e| ConnectError::of_tls(&self.endpoint, e);
+        let tls_failed = |e| ConnectError::of_tls(&self.endpoint, self.ended(), e);
         let tcp = TcpStream::connect((self.host.as_str(), self.port))
             .await
             .map_err(tcp_failed)?;
@@ -155,7 +171,7 @@ mod tests {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = silent.local_addr().unwrap().to_string();
         let config = pinned::client_config(Digest([0; 32])).unwrap();
-        let mut dialer = Dialer::new(config, &endpoint).unwrap();
+        let mut dialer = Dialer::new(config, None, &endpoint).unwrap();
         dialer.patience = Duration::from_millis(20);
         let error = dialer.dial().await.map(drop).unwrap_err();
         assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
@@ -170,7 +186,7 @@ mod tests {
             std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
         });
         let config = pinned::client_config(Digest([0; 32])).unwrap();
-        let dialer = Dialer::new(config, &endpoint).unwrap();
+        let dialer = Dialer::new(config, None, &endpoint).unwrap();
         let error = dialer.dial().await.map(drop).unwrap_err();
         server.join().unwrap();
         assert!(matches!(error, ConnectError::Broken { .. }), "{error:?}");

@@ -2,6 +2,11 @@
 
 use std::{error::Error, io, time::Duration};
 
+use orchestra_types::Timestamp;
+use rustls::{CertificateError, pki_types::UnixTime};
+
+use super::day;
+
 /// Why there is no connection to the head.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -51,6 +56,26 @@ pub enum ConnectError {
         /// What is wrong with its certificate.
         source: rustls::Error,
     },
+    /// The head's certificate is ours, and its time is over, or not yet there, by our clock.
+    #[error("the certificate of the head at {endpoint} {when}")]
+    HeadOutOfDate {
+        /// Where.
+        endpoint: String,
+        /// Since when it is over, or from when on it is good.
+        when: String,
+        /// What TLS says of it.
+        source: rustls::Error,
+    },
+    /// Our certificate has expired.
+    #[error("our certificate has expired on {}, and the head at {endpoint} refuses it", day(*.ended))]
+    Expired {
+        /// Where.
+        endpoint: String,
+        /// When it ended.
+        ended: Timestamp,
+        /// The head's alert.
+        source: rustls::Error,
+    },
     /// The head does not accept our certificate.
     #[error("the head at {endpoint} refused our certificate")]
     CertificateRefused {
@@ -86,8 +111,15 @@ impl ConnectError {
             Self::WrongHead { .. } => {
                 "check the address and the state directory: another cluster answers there"
             }
+            Self::HeadOutOfDate { .. } => {
+                "compare the clocks of both machines; if they are right, restart the head, which makes a new one"
+            }
+            Self::Expired { .. } => {
+                "for `ctl`, copy the directory `client` of the head's state directory anew (on the head's own machine \
+                 a restart of the head makes it anew); a worker joins again with a new token of `ctl token create`"
+            }
             Self::CertificateRefused { .. } => {
-                "the certificate is expired or of another cluster; join with a new token"
+                "the certificate is of another cluster, or not valid by the head's clock; join with a new token"
             }
             Self::Broken { .. } => "check that an Orchestra head listens at this address",
         }
@@ -116,26 +148,62 @@ impl ConnectError {
         }
     }
 
-    /// An error of setting up TLS: `tokio-rustls` wraps the reason in an I/O error.
-    pub(super) fn of_tls(endpoint: &str, source: io::Error) -> Self {
+    /// An error of setting up TLS: `tokio-rustls` wraps the reason in an I/O error. `ended` is when our
+    /// certificate has ended, if it has.
+    pub(super) fn of_tls(endpoint: &str, ended: Option<Timestamp>, source: io::Error) -> Self {
         let endpoint = endpoint.to_owned();
         let reason = source
             .get_ref()
             .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match reason {
-            Some(rustls::Error::InvalidCertificate(_)) => Self::WrongHead {
+        match (reason, ended) {
+            (Some(rustls::Error::InvalidCertificate(why)), _) if when(why).is_some() => {
+                Self::HeadOutOfDate {
+                    endpoint,
+                    when: when(why).expect("matched above"),
+                    source: reason.cloned().expect("matched above"),
+                }
+            }
+            (Some(rustls::Error::AlertReceived(alert)), Some(ended))
+                if is_about_certificate(*alert) =>
+            {
+                Self::Expired {
+                    endpoint,
+                    ended,
+                    source: reason.cloned().expect("matched above"),
+                }
+            }
+            (Some(rustls::Error::InvalidCertificate(_)), _) => Self::WrongHead {
                 endpoint,
                 source: reason.cloned().expect("matched above"),
             },
-            Some(rustls::Error::AlertReceived(alert)) if is_about_certificate(*alert) => {
+            (Some(rustls::Error::AlertReceived(alert)), None) if is_about_certificate(*alert) => {
                 Self::CertificateRefused {
                     endpoint,
                     source: reason.cloned().expect("matched above"),
                 }
             }
-            Some(_) | None => Self::Broken { endpoint, source },
+            (Some(_) | None, _) => Self::Broken { endpoint, source },
         }
     }
+}
+
+/// What is wrong with the time of a certificate; none when it is something else.
+fn when(why: &CertificateError) -> Option<String> {
+    match why {
+        CertificateError::Expired => Some("has expired".to_owned()),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            Some(format!("has expired on {}", day_of(*not_after)))
+        }
+        CertificateError::NotValidYet => Some("is not valid yet".to_owned()),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            Some(format!("is not valid before {}", day_of(*not_before)))
+        }
+        _ => None,
+    }
+}
+
+fn day_of(time: UnixTime) -> String {
+    day(Timestamp(time.as_secs().saturating_mul(1000)))
 }
 
 fn is_about_certificate(alert: rustls::AlertDescription) -> bool {

@@ -91,6 +91,8 @@ pub struct Session {
     pub welcomed: bool,
     /// Told of each welcome.
     pub found: Arc<Notify>,
+    /// What a person does when the certificate has expired.
+    pub rejoin: String,
     /// The reports.
     pub spool: spool::Handle,
     /// The attempts.
@@ -160,13 +162,23 @@ impl Session {
                 backoff = Backoff::default();
             }
             let wait = backoff.next(jitter(), pace.dial_again_within);
-            let error = anyhow::Error::new(error);
-            tracing::warn!(
-                error = format!("{error:#}"),
-                retry_ms = wait.as_millis(),
-                "no session with the head; if it is at another address now, say so with `orchestra-worker join --head HOST:PORT`"
-            );
+            self.warn(error, wait);
             sleep(wait).await;
+        }
+    }
+}
+
+impl Session {
+    fn warn(&self, error: Error, wait: Duration) {
+        let expired = matches!(&error, Error::Dial(error) if error.has_expired());
+        let (error, retry_ms) = (format!("{:#}", anyhow::Error::new(error)), wait.as_millis());
+        match expired {
+            true => tracing::error!(error, retry_ms, "no session with the head; {}", self.rejoin),
+            false => tracing::warn!(
+                error,
+                retry_ms,
+                "no session with the head; if it is at another address now, say so with `orchestra-worker join --head HOST:PORT`"
+            ),
         }
     }
 }
