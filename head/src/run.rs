@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use orchestra_config::{Config, StateDir, durable, open_files};
 use orchestra_telemetry::{Format, Scrape, Setup, Telemetry};
-use orchestra_types::{AttemptId, MachineId};
+use orchestra_types::{AttemptId, MachineId, Timestamp};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -50,6 +50,8 @@ const ENGINE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Says which start of the machine this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// How often the head looks whether the certificates of its machine are to be renewed.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(6 * 3600);
 
 /// Runs the head until it is told to stop.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -138,11 +140,48 @@ fn make_credentials(state: &StateDir) -> anyhow::Result<Security> {
         state.client().display()
     );
     let security = Security::open(&keys, now)?;
+    make_local(&security, state, now)?;
+    Ok(security)
+}
+
+/// The certificates of `ctl` and the worker on this machine.
+fn make_local(security: &Security, state: &StateDir, now: Timestamp) -> anyhow::Result<()> {
     let user = std::env::var("USER").unwrap_or_default();
     security.ensure_admin(&state.client(), &user, now)?;
     let worker = orchestra_config::worker_id(&state.worker())?;
     security.ensure_worker(&state.worker().join("pki"), &worker, now)?;
-    Ok(security)
+    Ok(())
+}
+
+/// Renews the head's own certificate, and those of this machine, when they are due: a head may run for
+/// years.
+async fn renew_certificates(
+    security: Security,
+    state: StateDir,
+    engine: engine::Handle,
+    stop: Stop,
+) {
+    loop {
+        tokio::select! {
+            () = stop.wished() => return,
+            () = tokio::time::sleep(CERTIFICATES_EVERY) => {}
+        }
+        let (security, state, now) = (security.clone(), state.clone(), engine.wall_now());
+        let renew = move || {
+            security.renew_own(&state.head().join("pki"), now)?;
+            make_local(&security, &state, now)
+        };
+        match tokio::task::spawn_blocking(renew).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(
+                error = format!("{error:#}"),
+                "failed to renew the certificates of this machine"
+            ),
+            Err(error) => {
+                tracing::error!(%error, "failed to renew the certificates of this machine")
+            }
+        }
+    }
 }
 
 struct Head<'a> {
@@ -268,6 +307,12 @@ impl Head<'_> {
         let mut closers = JoinSet::new();
         closers.spawn(closer.run(closes, stop.clone()));
         closers.spawn(keeper.run(forgotten, stop.clone()));
+        closers.spawn(renew_certificates(
+            self.security.clone(),
+            self.state.clone(),
+            engine.handle.clone(),
+            stop.clone(),
+        ));
         let mut server = JoinSet::new();
         server.spawn(grpc::serve(door, services));
         let mut metrics_endpoint = JoinSet::new();

@@ -28,7 +28,11 @@ mod tls;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use orchestra_proto::{
     client::Credentials,
@@ -63,7 +67,10 @@ const RENEW_BYTES_MAX: usize = 1024;
 pub struct Security {
     pki: Arc<Pki>,
     enrolment: Arc<Enrolment>,
-    head: Credentials,
+    /// Whose certificate its door shows.
+    shown: Arc<tls::Shown>,
+    /// One at a time changes the files of this machine's credentials.
+    files: Arc<Mutex<()>>,
     /// What is logged of those who are refused.
     refused: Sparing,
 }
@@ -78,9 +85,21 @@ impl Security {
         Ok(Self {
             pki: Arc::new(pki),
             enrolment: Arc::new(enrolment),
-            head,
+            shown: Arc::new(tls::Shown::new(&head)?),
+            files: Arc::default(),
             refused: Sparing::default(),
         })
+    }
+
+    /// Renews the head's own certificate in `dir` when that is due, and shows it from then on.
+    pub fn renew_own(&self, dir: &Path, now: Timestamp) -> Result<(), Error> {
+        let _alone = self.alone();
+        let head = self.pki.ensure(dir, &Identity::Head, |_| false, now)?;
+        self.shown.show(&head)
+    }
+
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The cluster's name, made with its CA.
@@ -97,7 +116,7 @@ impl Security {
 
     /// The door for a server's connections; `gate` must stand before its services.
     pub fn door(&self, listener: TcpListener, places: Places) -> Result<Door, Error> {
-        let tls = tls::server_config(&self.head)?;
+        let tls = tls::server_config(Arc::clone(&self.shown))?;
         Ok(Door::new(listener, tls, places, self.refused.clone()))
     }
 
@@ -115,6 +134,7 @@ impl Security {
         name: &str,
         now: Timestamp,
     ) -> Result<Credentials, Error> {
+        let _alone = self.alone();
         let credentials = self.ensure(dir, &Identity::admin(name), now)?;
         let key = issue::key_of_certificate(&credentials.cert_pem)?;
         self.enrolment.admit_admin(key)?;
@@ -129,6 +149,7 @@ impl Security {
         name: &str,
         now: Timestamp,
     ) -> Result<Credentials, Error> {
+        let _alone = self.alone();
         // They are there before anybody is refused.
         let fresh = self.pki.make(dir, &Identity::admin(name), now)?;
         let key = issue::key_of_certificate(&fresh.cert_pem)?;
@@ -153,6 +174,7 @@ impl Security {
         worker: &WorkerId,
         now: Timestamp,
     ) -> Result<Credentials, Error> {
+        let _alone = self.alone();
         let identity = Identity::Worker(worker.clone());
         let credentials = self.ensure(dir, &identity, now)?;
         let key = issue::key_of_certificate(&credentials.cert_pem)?;

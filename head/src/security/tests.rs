@@ -1,6 +1,6 @@
 //! The gate and the Join service through real TLS on loopback.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use orchestra_proto::{
     client::{
@@ -20,7 +20,7 @@ use tonic::{
     transport::{Channel, Server},
 };
 
-use super::{Door, Identity, Places, Security, authorise_worker, issue};
+use super::{Door, Identity, Places, Security, authorise_worker, issue, tls};
 
 /// A head's gate with the Join service; every other service is known to the gate only, so that a
 /// call that passes it ends with `Unimplemented`.
@@ -249,6 +249,17 @@ async fn a_head_whose_certificate_has_expired_is_not_called_another_one() {
         assert!(error.to_string().contains(&day), "{error} has no {day}");
         assert!(error.advice().contains("restart the head"));
     }
+    // It renews its own while it runs, before that.
+    let pki = head.dir.path().join("pki");
+    head.security.renew_own(&pki, now()).unwrap();
+    head.connect(&head.admin()).await.unwrap();
+    let own = Credentials::load(&pki).unwrap();
+    head.security.renew_own(&pki, now()).unwrap();
+    assert_eq!(
+        Credentials::load(&pki).unwrap(),
+        own,
+        "it was not due again"
+    );
 }
 
 #[tokio::test]
@@ -266,7 +277,7 @@ async fn the_head_of_another_cluster_is_not_taken_for_ours() {
 async fn a_worker_cannot_play_the_head() {
     let head = head().await;
     let mut impostor = head.security.clone();
-    impostor.head = head.worker();
+    impostor.shown = Arc::new(tls::Shown::new(&head.worker()).unwrap());
     let (door, address) = door(&impostor, 64).await;
     let router = Server::builder().add_service(impostor.join_service());
     let mut server = JoinSet::new();
@@ -440,13 +451,13 @@ fn a_restart_keeps_the_cluster_and_what_is_valid_and_renews_what_ends_soon() {
     let open = |at| {
         let security = Security::open(&pki, at).unwrap();
         let admin = security.ensure_admin(&client, "me", at).unwrap();
-        (security, admin)
+        (security, (Credentials::load(&pki).unwrap(), admin))
     };
-    let (first, admin) = open(now());
+    let (first, (own, admin)) = open(now());
     let (again, same) = open(now().plus(Duration::from_secs(3600)));
     assert_eq!(first.cluster(), again.cluster());
-    assert_eq!((&first.head, &admin), (&again.head, &same));
-    let (_, renewed) = open(now().plus(issue::LEAF_LIFE));
+    assert_eq!((&own, &admin), (&same.0, &same.1));
+    let (_, (_, renewed)) = open(now().plus(issue::LEAF_LIFE));
     assert_ne!(renewed.cert_pem, admin.cert_pem);
     assert_eq!(renewed.key_pem, admin.key_pem);
 }
