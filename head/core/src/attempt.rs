@@ -19,15 +19,23 @@ use crate::{
 /// A task whose attempts meet limits this often, one after the other, waits for a person.
 const LIMITED_MAX: u32 = 50;
 
+/// Who reports.
+pub(crate) struct Reporter<'a> {
+    pub connection: ConnectionId,
+    pub worker: &'a WorkerId,
+    /// Whether the row of the attempt names it.
+    pub is_named: bool,
+}
+
 impl Core {
     pub(crate) fn on_reported(
         &mut self,
         now: Timestamp,
-        connection: ConnectionId,
-        id: &WorkerId,
+        from: &Reporter<'_>,
         report: Report,
         step: &mut Step,
     ) {
+        let (connection, id) = (from.connection, from.worker);
         let Some(worker) = self.workers.get_mut(id).filter(|w| w.is_on(connection)) else {
             return; // A stream that was replaced: its worker sends the report again on the new one.
         };
@@ -54,18 +62,19 @@ impl Core {
         });
         self.see(now, id);
         if new {
-            self.on_report_body(now, id, report.attempt, report.body, step);
+            self.on_report_body(now, from, report.attempt, report.body, step);
         }
     }
 
     fn on_report_body(
         &mut self,
         now: Timestamp,
-        worker: &WorkerId,
+        from: &Reporter<'_>,
         attempt: AttemptId,
         body: ReportBody,
         step: &mut Step,
     ) {
+        let worker = from.worker;
         let held = self.holder(attempt) == Some(worker);
         if held && matches!(body, ReportBody::Started | ReportBody::Finished(_)) {
             self.note_begun(attempt, worker);
@@ -78,7 +87,7 @@ impl Core {
             ReportBody::GivenBack => {}
             ReportBody::Finished(outcome) if held => self.on_finished(now, attempt, outcome, step),
             // Stale: it changes no state, but the agent's work is kept.
-            ReportBody::Finished(outcome) => self.keep_late(now, worker, attempt, outcome, step),
+            ReportBody::Finished(outcome) => self.keep_late(now, from, attempt, outcome, step),
         }
     }
 
@@ -301,7 +310,7 @@ impl Core {
     fn keep_late(
         &mut self,
         now: Timestamp,
-        worker: &WorkerId,
+        from: &Reporter<'_>,
         attempt: AttemptId,
         outcome: Box<Outcome>,
         step: &mut Step,
@@ -309,8 +318,8 @@ impl Core {
         let Some(task) = self.tasks.get_mut(&attempt.task) else {
             return;
         };
-        // Only an attempt that was given up: a recorded result never changes. The latest attempt's
-        // worker is known; an older one's is not, and its number alone must do.
+        // Only an attempt that was given up, and only of the worker that had it: a recorded result
+        // never changes.
         let row = &mut task.row;
         let before = row.attempts.checked_sub(attempt.number);
         let bit = before.and_then(|before| 1_u32.checked_shl(before));
@@ -318,9 +327,14 @@ impl Core {
         if mutated!(ResultOverwritten) {
             owed = bit.unwrap_or(0);
         }
-        let latest = attempt.number == row.attempts;
-        let its_own = row.last.as_ref().is_some_and(|last| last.worker == *worker);
-        if owed != 0 && !mutated!(LateResultDropped) && (!latest || its_own) {
+        let its_own = match attempt.number == row.attempts {
+            true => row
+                .last
+                .as_ref()
+                .is_some_and(|last| last.worker == *from.worker),
+            false => from.is_named,
+        };
+        if owed != 0 && !mutated!(LateResultDropped) && its_own {
             row.given_up &= !owed;
             let used = (&outcome.usage, outcome.model.as_str());
             self.count_late(now, attempt, used, step);

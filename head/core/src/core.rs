@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use orchestra_types::{AttemptId, RunnerName, TaskId, Timestamp, WorkerId};
 
 use crate::{
-    Calendar, Config, accounts::Accounts, budgets::Budgets, change::Change, facts::FactsPool,
-    free::Free, higher::Given, input::Input, keys::Keys, message::Message, overdue::Overdue,
-    queue::Queue, retention::Finished, schedule::Schedules, table::TaskTable, view::Counts,
-    worker::Worker,
+    Calendar, Config, accounts::Accounts, attempt::Reporter, budgets::Budgets, change::Change,
+    facts::FactsPool, free::Free, higher::Given, input::Input, keys::Keys, message::Message,
+    overdue::Overdue, queue::Queue, retention::Finished, schedule::Schedules, table::TaskTable,
+    view::Counts, worker::Worker,
 };
 
 /// What an input leads to. First every change is made durable, then the messages are sent.
@@ -156,8 +156,14 @@ impl Core {
                 connection,
                 worker,
                 report,
+                given_to,
             } => {
-                self.on_reported(now, connection, &worker, *report, &mut step);
+                let from = Reporter {
+                    connection,
+                    worker: &worker,
+                    is_named: given_to.as_deref() == Some(&worker),
+                };
+                self.on_reported(now, &from, *report, &mut step);
             }
             Input::Metered {
                 connection,

@@ -92,6 +92,9 @@ pub enum Input {
         worker: WorkerId,
         /// What.
         report: Box<Report>,
+        /// Whom the row of its attempt names; needed only for an attempt before the task's latest, of
+        /// which the core itself does not know that. Boxed, as each session has room for an input.
+        given_to: Option<Box<WorkerId>>,
     },
     /// A worker says what a running attempt has used so far. Readings may be lost or come twice.
     Metered {

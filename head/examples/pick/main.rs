@@ -276,6 +276,7 @@ impl Bench {
             connection: ConnectionId(u64::from(worker)),
             worker: worker_id(worker),
             report: Box::new(report),
+            given_to: None,
         };
         let started = cpu_ns();
         let step = self.core.handle(self.now, input);

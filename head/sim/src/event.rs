@@ -9,7 +9,10 @@ use orchestra_types::{
     runner::{Readiness, WorkerInfo},
 };
 
-use crate::cast::{Cast, PROJECT, RUNNERS, Said, Want, tokens, usage};
+use crate::{
+    cast::{Cast, PROJECT, RUNNERS, Said, Want, tokens, usage},
+    shadow::Shadow,
+};
 
 /// What of a worker's description can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +204,7 @@ impl Event {
     ///
     /// When it is no input.
     #[must_use]
-    pub fn input(&self, cast: &Cast) -> Input {
+    pub fn input(&self, cast: &Cast, durable: &Shadow) -> Input {
         let id = |worker: &u8| cast.workers[usize::from(*worker)].id.clone();
         match self {
             Self::Asked { request, ask } => question(*request, ask, cast),
@@ -249,6 +252,9 @@ impl Event {
                     attempt: *attempt,
                     body: cast.body(*said, *clock, *used),
                 }),
+                given_to: durable
+                    .given_to(*attempt)
+                    .map(|worker| Box::new(id(&worker))),
             },
             Self::Metered {
                 connection,

@@ -272,6 +272,15 @@ impl Shadow {
         cancels && bits(shade.after).any(unsuccessful)
     }
 
+    /// The worker that an attempt was given to.
+    #[must_use]
+    pub fn given_to(&self, attempt: AttemptId) -> Option<u8> {
+        let mut given = self.attempts.iter().rev();
+        given
+            .find(|(id, _)| *id == attempt)
+            .map(|(_, worker)| *worker)
+    }
+
     /// The end of an attempt.
     #[must_use]
     pub fn outcome(&self, attempt: AttemptId) -> Option<Ended> {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orchestra_core::{Change, Core, Input, Message, RequestId, Step};
+use orchestra_core::{Change, Core, Input, Message, ReportBody, RequestId, Step};
 use orchestra_types::{Timestamp, time::write_duration};
 use tokio::{
     runtime::Handle as Runtime,
@@ -41,6 +41,26 @@ const HELD_MAX: usize = 64 * 1024;
 const CLOCKS_EVERY: Duration = Duration::from_secs(30);
 /// Until the store is asked again what there is to do, while the disk works for it.
 const SOON: Duration = Duration::from_millis(20);
+
+/// A result of an attempt before its task's latest comes with whom it was given to: the core keeps that of
+/// the latest alone.
+fn named(mut input: Input, core: &Core, store: &Store) -> Input {
+    if let Input::Reported {
+        report, given_to, ..
+    } = &mut input
+        && matches!(report.body, ReportBody::Finished(_))
+        && let Some(task) = core.task(report.attempt.task)
+        && report.attempt.number < task.row.attempts
+    {
+        let attempt = report.attempt;
+        let row = store.attempt(attempt).unwrap_or_else(|error| {
+            tracing::error!(%attempt, %error, "it cannot be read who had an attempt: its late result is passed over");
+            None
+        });
+        *given_to = row.map(|row| Box::new(row.worker));
+    }
+    input
+}
 
 pub(super) struct State {
     core: Core,
@@ -273,6 +293,7 @@ impl State {
 
     fn handle(&mut self, at: Timestamp, input: Input, turn: &mut Turn) {
         self.now = self.now.max(at);
+        let input = named(input, &self.core, &self.store);
         turn.add(self.core.handle(self.now, input));
     }
 

@@ -237,6 +237,8 @@ impl Reader<'_> {
                 connection: self.connection,
                 worker: self.worker.clone(),
                 report: Box::new(report),
+                // The engine looks it up where it is needed.
+                given_to: None,
             })
             .await?;
         }

@@ -144,10 +144,15 @@ impl Bench {
             attempt,
             body,
         });
+        let given_to = self.kept.iter().rev().find_map(|change| match change {
+            Change::Attempt(row) if row.id == attempt => Some(Box::new(row.worker.clone())),
+            _ => None,
+        });
         self.give(Input::Reported {
             connection: ConnectionId(connection),
             worker,
             report,
+            given_to,
         })
     }
 

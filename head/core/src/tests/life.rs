@@ -364,6 +364,27 @@ fn a_late_result_is_kept_and_changes_nothing() {
 }
 
 #[test]
+fn a_late_result_is_taken_from_the_worker_that_had_the_attempt_alone() {
+    let mut bench = busy_bench();
+    let id = bench.add(task());
+    let _ = bench.later(Duration::from_secs(100));
+    let _ = bench.attach(&worker("x", 1, &[("claude", 1)]), 2, &[]);
+    let _ = bench.later(Duration::from_secs(20));
+    let _ = bench.attach(&worker("thief", 1, &[("codex", 1)]), 3, &[]);
+    let kept = |step: &Step| {
+        let mut changes = step.changes.iter();
+        changes.any(|c| matches!(c, Change::Outcome(r) if r.id.number == 1))
+    };
+    for (name, connection) in [("thief", 3), ("x", 2)] {
+        let step = bench.report(name, connection, attempt(id, 1), finished(None));
+        assert!(!kept(&step), "{name} never had it");
+    }
+    let _ = bench.attach(&worker("w", 1, &[("claude", 1)]), 4, &[]);
+    let step = bench.report("w", 4, attempt(id, 1), finished(None));
+    assert!(kept(&step), "the agent's work is kept");
+}
+
+#[test]
 fn a_late_result_is_kept_after_a_person_began_anew_and_gave_up() {
     let mut bench = busy_bench();
     let id = bench.add(task());

@@ -202,14 +202,11 @@ impl Judge {
         let code: Option<FailureCode> = outcome.failure.as_ref().map(|failure| failure.code);
         let same = *attempt == id && code == result.code();
         hold!(ResultOnce, same, "{id} is recorded for {attempt}");
-        let mut attempts = self.shadow.attempts.iter();
-        let whose = attempts.find(|(known, _)| *known == id).map(|(_, n)| *n);
+        let whose = self.shadow.given_to(id);
         let known = whose.is_some() && cast.workers.len() > usize::from(*worker);
         hold!(Fencing, known, "a result of {id}, which nobody had");
-        let shade = self.shadow.task(id.task);
-        let latest = shade.attempts == id.number;
         let own = whose == Some(*worker);
-        hold!(Fencing, own || !latest, "a stranger's result of {id}");
+        hold!(Fencing, own, "a stranger's result of {id}");
         if before.is_some() {
             self.cover.hit(Point::LateKept);
             self.pay_late(event, id);

@@ -84,7 +84,8 @@ impl World<'_> {
     fn decide(&mut self, at: u64, event: &Event) -> Result<Decided, Box<crate::rule::Violation>> {
         let now = self.head.now.max(orchestra_types::Timestamp(at));
         self.head.now = now;
-        let step = self.head.core.handle(now, event.input(self.cast));
+        let input = event.input(self.cast, &self.disk.shadow);
+        let step = self.head.core.handle(now, input);
         self.note(event, &step);
         let core = &self.head.core;
         self.judge.step(now, event, &step, core, self.cast)?;
