@@ -15,8 +15,10 @@ use crate::{
     worker::Worker,
 };
 
-/// Most numbers of attempts that a worker can make us pass over.
+/// Most numbers of attempts that a worker can make us pass over at once.
 const PASSED_OVER_MAX: u32 = 1000;
+/// How many attempts more a result is waited for, whatever workers say.
+const WAITED_FOR: u32 = 16;
 
 impl Core {
     pub(crate) fn on_attached(
@@ -110,13 +112,20 @@ impl Core {
     }
 
     /// Numbers that an earlier life of this head gave are not given again: the worker would take the
-    /// new attempt for the one that it holds.
+    /// new attempt for the one that it holds. Nobody can tell whether there was such a life, so a worker
+    /// may say so without one. Therefore no number that it names makes a result of another worker stale
+    /// that is waited for: where there is one, few numbers are passed over, all told. A task that was lost
+    /// before a backup, and then tried more often than that, is not to be expected.
     fn pass_over_numbers(&mut self, held: &[Held], step: &mut Step) {
         for AttemptId { task: id, number } in held.iter().map(|held| held.attempt) {
             let Some(task) = self.tasks.get_mut(&id) else {
                 continue;
             };
-            let passed = task.row.attempts..task.row.attempts.saturating_add(PASSED_OVER_MAX);
+            let most = match task.row.given_up {
+                0 => PASSED_OVER_MAX,
+                owed => owed.leading_zeros().saturating_sub(WAITED_FOR),
+            };
+            let passed = task.row.attempts..task.row.attempts.saturating_add(most);
             match task.row.state {
                 State::Blocked | State::Queued { .. } | State::Ended { .. } => {
                     if number > 0 && passed.contains(&(number - 1)) {

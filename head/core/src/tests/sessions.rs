@@ -107,6 +107,33 @@ fn a_number_that_is_passed_over_costs_no_late_result() {
 }
 
 #[test]
+fn no_number_that_a_worker_names_costs_the_late_result_of_another_one() {
+    let mut bench = Bench::new();
+    let info = worker("w", 1, &[("claude", 1)]);
+    let _ = bench.attach(&info, 1, &[]);
+    let id = bench.add(task());
+    let _ = bench.report("w", 1, attempt(id, 1), ReportBody::Started);
+    let _ = bench.give(Input::Detached {
+        connection: ConnectionId(1),
+        worker: info.id.clone(),
+    });
+    let _ = bench.later(Duration::from_secs(24 * 3600));
+    // It cannot take the task, and says again and again that it was given it often.
+    let liar = worker("v", 1, &[("codex", 1)]);
+    for (connection, number) in (2..).zip([16, 10, 16, 17, 18, 32, 64, 900, 1001]) {
+        let held = [Held {
+            attempt: attempt(id, number),
+            started: true,
+        }];
+        let _ = bench.attach(&liar, connection, &held);
+    }
+    let _ = bench.attach(&info, 20, &[]);
+    let late = bench.finish("w", 20, attempt(id, 1), None);
+    let kept = |change: &Change| matches!(change, Change::Outcome(row) if row.id.number == 1);
+    assert!(late.changes.iter().any(kept), "its work is dropped");
+}
+
+#[test]
 fn an_order_that_was_lost_on_the_way_is_given_again_with_the_same_number() {
     let mut bench = Bench::new();
     let info = worker("w", 1, &[("claude", 1)]);
