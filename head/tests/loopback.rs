@@ -91,6 +91,29 @@ async fn stale_reports_are_acknowledged_and_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_late_result_of_an_attempt_before_the_latest_is_kept() {
+    let head = start().await;
+    let mut admin = head.admin().await;
+    let mut worker = Worker::attach(&head, &[]).await;
+    let request = submission("k", vec![new_task("one")]);
+    admin.submit(request).await.unwrap();
+    let first = worker.start_order().await.attempt.unwrap();
+    worker.report(1, first, started()).await;
+    worker.acked(1).await;
+
+    // It comes back without the attempt, is given another one, and has the result after all.
+    let mut worker = Worker::attach(&head, &[]).await;
+    let second = worker.start_order().await.attempt.unwrap();
+    assert_eq!((second.task, second.number), (1, 2));
+    worker.report(2, first, finished("late")).await;
+    worker.acked(2).await;
+    let request = v1::GetTaskRequest { id: 1 };
+    let task = admin.get_task(request).await.unwrap().into_inner();
+    assert_eq!(task.attempts[0].outcome.as_ref().unwrap().text, "late");
+    assert_eq!(task.attempts.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_kill_9_of_the_head() {
     let head = start().await;
     let mut admin = head.admin().await;
