@@ -47,19 +47,16 @@ pub(super) async fn run(
     mut inbound: Streaming<v1::WorkerMessage>,
     answers: Answers<v1::HeadMessage>,
 ) -> Result<()> {
-    let hello = hello(&peer, &mut inbound).await?;
-    let worker = hello.info.id.clone();
-    Box::pin(admit(&services, &hello)).await?;
-    let installation = hello.info.installation.clone();
-    let hostname = hello.info.hostname.clone();
-    let said = Box::new(Capacities::after(&hello.info));
-    let (held_count, collects_garbage) = (hello.held.len(), hello.collects_garbage);
-    let attaching = services
-        .engine
-        .attach(hello.info, hello.held, hello.first_unacked);
-    let attached = Box::pin(attaching);
-    let Attachment { connection, outbox } = attached.await.map_err(status::stopped)?;
-    tracing::info!(%worker, connection = connection.0, held = held_count, "worker attached");
+    // Boxed: a session that waits needs no room for how it began.
+    let begun = Box::pin(begin(&services, &peer, &mut inbound)).await?;
+    let Begun {
+        worker,
+        installation,
+        hostname,
+        said,
+        collects_garbage,
+        attachment: Attachment { connection, outbox },
+    } = begun;
     // From here on the engine is told of the end, even when this future is dropped.
     let guard = Detach {
         services: Arc::clone(&services),
@@ -96,6 +93,46 @@ pub(super) async fn run(
     };
     drop(guard);
     ended
+}
+
+/// A session that the engine knows.
+struct Begun {
+    worker: WorkerId,
+    installation: String,
+    hostname: String,
+    said: Box<Capacities>,
+    collects_garbage: bool,
+    attachment: Attachment,
+}
+
+async fn begin(
+    services: &Services,
+    peer: &Peer,
+    inbound: &mut Streaming<v1::WorkerMessage>,
+) -> Result<Begun> {
+    let hello = hello(peer, inbound).await?;
+    admit(services, &hello).await?;
+    let Hello {
+        info,
+        held,
+        first_unacked,
+        collects_garbage,
+    } = hello;
+    let (worker, installation) = (info.id.clone(), info.installation.clone());
+    let (hostname, held_count) = (info.hostname.clone(), held.len());
+    let said = Box::new(Capacities::after(&info));
+    let attaching = services.engine.attach(info, held, first_unacked);
+    let attachment = attaching.await.map_err(status::stopped)?;
+    let connection = attachment.connection.0;
+    tracing::info!(%worker, connection, held = held_count, "worker attached");
+    Ok(Begun {
+        worker,
+        installation,
+        hostname,
+        said,
+        collects_garbage,
+        attachment,
+    })
 }
 
 /// Refuses a copy of a worker that is there.
