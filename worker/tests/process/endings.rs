@@ -7,6 +7,8 @@ use orchestra_worker::{
     SelfCommand,
     process::{KillMethod, Nursery, Offsets, Process, ProcessError, Reattach, Stream},
 };
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use tokio::sync::Mutex;
 
 use crate::{
     Test,
@@ -223,8 +225,13 @@ fn a_killed_supervisor_is_noticed_and_its_cli_ended() {
     });
 }
 
-/// A CLI that says something on a full disk, and ends.
+/// Who writes to `/dev/full` is seen by all that watch it: one at a time.
+static FULL: Mutex<()> = Mutex::const_new(());
+
+/// A CLI that says something on a full disk, and ends. Its supervisor has found the disk full.
 async fn said_on_a_full_disk(place: &Place) -> Process {
+    let writes = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+    inotify::add_watch(&writes, "/dev/full", WatchFlags::CLOSE_WRITE).unwrap();
     let log = place.dir().join("stdout.log");
     let script = format!(
         "ln -s /dev/full {}; echo hello; echo $$ > p1",
@@ -233,11 +240,16 @@ async fn said_on_a_full_disk(place: &Place) -> Process {
     let process = start(&place.shell(&script)).await;
     let cli = place.pid("p1");
     eventually("it has ended", || (!is_alive(cli)).then_some(()));
+    let mut events = [0; 1024];
+    eventually("the full disk is met", || {
+        rustix::io::read(&writes, &mut events).ok()
+    });
     process
 }
 
 fn what_was_said_on_a_full_disk_is_kept_when_there_is_room() {
     run(async {
+        let _one = FULL.lock().await;
         let place = Place::new();
         let mut process = said_on_a_full_disk(&place).await;
         fs::remove_file(place.dir().join("stdout.log")).unwrap();
@@ -251,6 +263,7 @@ fn what_was_said_on_a_full_disk_is_kept_when_there_is_room() {
 
 fn who_is_killed_waits_for_no_room() {
     run(async {
+        let _one = FULL.lock().await;
         let place = Place::new();
         let mut process = said_on_a_full_disk(&place).await;
         process.kill().await;
