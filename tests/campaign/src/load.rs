@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     client::{self, Answer, Clients},
@@ -18,6 +22,10 @@ pub const SUBMITTERS: usize = 32;
 
 /// How long the worker waits before it attaches again.
 const ATTACH_AGAIN: Duration = Duration::from_millis(10);
+
+/// How long everybody together may take to notice that the head is gone: six times what a connection may
+/// take that nobody answers.
+const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Those who speak to one head after another.
 #[derive(Debug)]
@@ -98,14 +106,23 @@ impl Running {
     /// Waits until everybody has noticed that the head is gone.
     pub async fn ended(mut self) -> anyhow::Result<Load> {
         drop(self.stop);
-        while let Some(submitter) = self.submitters.join_next().await {
-            self.load.submitters.push(submitter?);
-        }
-        while let Some(worker) = self.worker.join_next().await {
-            self.load.worker = Some(worker?);
-        }
+        self.load.submitters = all(self.submitters, "submitter").await?;
+        self.load.worker = all(self.worker, "worker").await?.pop().or(self.load.worker);
         Ok(self.load)
     }
+}
+
+/// All of them, once they have ended.
+async fn all<T: 'static>(mut running: JoinSet<T>, who: &str) -> anyhow::Result<Vec<T>> {
+    let mut ended = Vec::new();
+    let until = Instant::now() + NOTICED_WITHIN;
+    while let Some(one) = timeout_at(until, running.join_next())
+        .await
+        .with_context(|| format!("a {who} has not noticed that the head is gone"))?
+    {
+        ended.push(one?);
+    }
+    Ok(ended)
 }
 
 /// Sends every submission again that has no answer yet.
