@@ -55,8 +55,7 @@ pub fn tests() -> Vec<Test> {
 fn joins() -> anyhow::Result<()> {
     with_head(|cluster, cable| {
         let project = cluster.repository("project")?;
-        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
-        connected(cluster, 2).with_context(|| neighbour.log())?;
+        let neighbour = joined(cluster, cable)?;
         let command = "test ! -e README.md || echo from afar > afar.txt";
         let task = cluster.add(
             &project,
@@ -81,8 +80,7 @@ fn joins() -> anyhow::Result<()> {
 
 fn keeps_house() -> anyhow::Result<()> {
     with_head(|cluster, cable| {
-        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
-        connected(cluster, 2).with_context(|| neighbour.log())?;
+        let neighbour = joined(cluster, cable)?;
         let bundle = cluster.path("far/state/worker/cache/bundles/old");
         fs::write(&bundle, "nobody needs it")?;
         let long_ago = SystemTime::now() - Duration::from_secs(8 * 24 * 3600);
@@ -117,8 +115,7 @@ fn keeps_house() -> anyhow::Result<()> {
 fn cannot_begin() -> anyhow::Result<()> {
     with_head(|cluster, cable| {
         let project = cluster.repository("project")?;
-        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
-        connected(cluster, 2).with_context(|| neighbour.log())?;
+        let neighbour = joined(cluster, cable)?;
         let cache = cluster.state().join("worker/cache/repositories");
         fs::write(&cache, "no directory")?;
         let dir = cluster.path("");
@@ -157,8 +154,7 @@ fn no_room() -> anyhow::Result<()> {
         let home = cluster.path("far");
         fs::create_dir_all(&home)?;
         let disk = Mount::tmpfs(&home, 16)?;
-        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
-        connected(cluster, 2).with_context(|| neighbour.log())?;
+        let neighbour = joined(cluster, cable)?;
         let dir = cluster.path("");
         let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
         let filler = home.join("filler");
@@ -200,8 +196,7 @@ fn runner_of(cluster: &Cluster, worker: &str, runner: &str) -> anyhow::Result<Va
 fn cut() -> anyhow::Result<()> {
     with_head(|cluster, cable| {
         let project = cluster.repository("project")?;
-        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
-        connected(cluster, 2).with_context(|| neighbour.log())?;
+        let neighbour = joined(cluster, cable)?;
         let dir = cluster.path("");
         let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
         let command = format!(
@@ -258,8 +253,7 @@ fn dirty() -> anyhow::Result<()> {
     with_head(|cluster, cable| {
         let project = cluster.repository("project")?;
         make_dirty(&project)?;
-        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
-        connected(cluster, 2).with_context(|| neighbour.log())?;
+        let neighbour = joined(cluster, cable)?;
         let copy = cluster.path("copy");
         shell(project.dir(), &format!("cp -a . '{}'", copy.display()))?;
         shell(&copy, WORK)?;
@@ -450,6 +444,18 @@ pub fn token(cluster: &Cluster) -> anyhow::Result<String> {
         .as_str()
         .with_context(|| format!("no token in {document}"))?
         .to_owned())
+}
+
+/// A worker `far` that has joined and is connected, besides the one of the head's machine.
+pub fn joined(cluster: &Cluster, cable: Cable) -> anyhow::Result<Neighbour> {
+    joined_by(cluster, cable, &token(cluster)?)
+}
+
+/// The same with this token, which one that has joined before does not need.
+pub fn joined_by(cluster: &Cluster, cable: Cable, token: &str) -> anyhow::Result<Neighbour> {
+    let neighbour = join(cluster, cable, token, "far")?;
+    connected(cluster, 2).with_context(|| neighbour.log())?;
+    Ok(neighbour)
 }
 
 pub fn join(cluster: &Cluster, cable: Cable, token: &str, name: &str) -> anyhow::Result<Neighbour> {

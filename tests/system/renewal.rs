@@ -14,7 +14,7 @@ use rcgen::{
     SanType, date_time_ymd,
 };
 
-use crate::remote::{connected, join, token, with_head};
+use crate::remote::{join, joined, joined_by, with_head};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long the certificates of these tests are good; they are due when 100 days are left.
@@ -49,16 +49,13 @@ pub fn tests() -> Vec<Test> {
 
 fn worker() -> anyhow::Result<()> {
     with_head(|cluster, cable| {
-        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
-        connected(cluster, 2).with_context(|| neighbour.log())?;
-        drop(neighbour);
+        drop(joined(cluster, cable)?);
         let far = Files::of_worker(cluster, "far")?;
         let key = far.read("key.pem")?;
         // The second is due a moment after the start, while the worker is connected.
         for left in [99 * DAY, 100 * DAY + SOON] {
             let old = far.age(cluster, LIFE, left)?;
-            let neighbour = join(cluster, cable, "none", "far")?;
-            connected(cluster, 2).with_context(|| neighbour.log())?;
+            let neighbour = joined_by(cluster, cable, "none")?;
             until("it is renewed", Deadline::SOON, || {
                 Ok((far.read("cert.pem")? != old).then_some(()))
             })
@@ -71,16 +68,13 @@ fn worker() -> anyhow::Result<()> {
             ensure!(far.read("key.pem")? == key, "the key is another one");
             drop(neighbour);
         }
-        let again = join(cluster, cable, "none", "far")?;
-        connected(cluster, 2).with_context(|| again.log())
+        joined_by(cluster, cable, "none").map(drop)
     })
 }
 
 fn expired_worker() -> anyhow::Result<()> {
     with_head(|cluster, cable| {
-        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
-        connected(cluster, 2).with_context(|| neighbour.log())?;
-        drop(neighbour);
+        drop(joined(cluster, cable)?);
         let far = Files::of_worker(cluster, "far")?;
         let key = far.read("key.pem")?;
         far.forge(cluster, now() - 800 * DAY, now() - 70 * DAY)?;
@@ -96,8 +90,7 @@ fn expired_worker() -> anyhow::Result<()> {
         drop(expired);
         let workers = cluster.json(&["workers"])?["workers"].clone();
 
-        let mended = join(cluster, cable, &token(cluster)?, "far")?;
-        connected(cluster, 2).with_context(|| mended.log())?;
+        let mended = joined(cluster, cable)?;
         ensure!(mended.log().contains("new certificate"), "{}", mended.log());
         ensure!(far.read("key.pem")? == key, "the key is another one");
         let now = cluster.json(&["workers"])?["workers"].clone();

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use orchestra_tests::{Cluster, Deadline, GATE, Need, Setup, Test, scene, until};
 use serde_json::Value;
 
-use crate::remote::{connected, join, token, with_head};
+use crate::remote::{connected, join, joined, with_head};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -26,8 +26,7 @@ pub fn tests() -> Vec<Test> {
 fn worker() -> anyhow::Result<()> {
     with_head(|cluster, cable| {
         let project = cluster.repository("project")?;
-        let neighbour = join(cluster, cable, &token(cluster)?, "far")?;
-        connected(cluster, 2).with_context(|| neighbour.log())?;
+        let neighbour = joined(cluster, cable)?;
         let command = format!("echo here > far.txt; {GATE}");
         let task = cluster.add(
             &project,
@@ -57,8 +56,7 @@ fn worker() -> anyhow::Result<()> {
 
         let far = cluster.path("far/state/worker/pki");
         fs::rename(&far, cluster.path("far/old"))?;
-        let back = join(cluster, cable, &token(cluster)?, "far")?;
-        connected(cluster, 2).with_context(|| back.log())?;
+        let _back = joined(cluster, cable)?;
         ensure!(known(cluster, "far")?["availability"] == "open", "not open");
         cluster.open_gate()?;
         // What it had done came back with it; whether the task began again is told by its status.

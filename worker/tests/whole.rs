@@ -276,12 +276,7 @@ async fn a_change_to_a_repository_comes_back_as_manifest_patch_and_bundle() {
     let worker = Worker::start(&head);
     let user = tempfile::tempdir().unwrap();
     let (commit, bundle) = repository(user.path());
-    let place = Place::Repository {
-        commit: commit.clone(),
-        head: commit,
-        branch: "main".to_owned(),
-        bundles: vec![Digest(head.store(bundle))],
-    };
+    let place = begins_with(commit, head.store(bundle));
     let line = "git log --format=%s; printf two > file.txt";
     head.order(order::Body::Start(shell(7, line, place, LONG)))
         .await;
@@ -295,6 +290,16 @@ async fn a_change_to_a_repository_comes_back_as_manifest_patch_and_bundle() {
     assert!(patch.contains("+two"), "{patch}");
     assert!(head.artifact(&outcome, "bundle").is_some());
     cleaned(&worker).await;
+}
+
+/// Where a task works that begins with this commit.
+fn begins_with(commit: String, bundle: [u8; 32]) -> Place {
+    Place::Repository {
+        commit: commit.clone(),
+        head: commit,
+        branch: "main".to_owned(),
+        bundles: vec![Digest(bundle)],
+    }
 }
 
 /// A repository with one commit; the commit and a bundle of it.

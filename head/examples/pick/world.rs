@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use orchestra_core::{ConnectionId, Core, Held, Input, Message, NewTask};
 use orchestra_types::{
-    AccountName, AttemptId, Exit, ManifestSummary, Outcome, Priority, ProjectRef, TaskSpec,
-    Timestamp, Usage, WorkerId,
+    AccountName, AttemptId, Exit, Outcome, Priority, ProjectRef, TaskSpec, Timestamp, WorkerId,
     runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
@@ -135,19 +134,5 @@ pub fn task(n: usize) -> NewTask {
 
 /// A success.
 pub fn outcome() -> Outcome {
-    Outcome {
-        exit: Exit::Code(0),
-        failure: None,
-        text: String::new(),
-        usage: Usage::default(),
-        session: String::new(),
-        model: String::new(),
-        files: ManifestSummary::default(),
-        branch: String::new(),
-        commit: String::new(),
-        built_on: Default::default(),
-        artifacts: Vec::new(),
-        started_at: Timestamp(0),
-        finished_at: Timestamp(0),
-    }
+    Outcome::bare(Exit::Code(0), Timestamp(0))
 }

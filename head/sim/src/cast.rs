@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_core::{Config, NewTask, ReportBody};
 use orchestra_types::{
-    AccountName, Budget, Exit, Failure, FailureCode, MachineId, ManifestSummary,
-    OnDependencyFailure, Outcome, Place, Priority, ProjectRef, RunnerName, TaskId, TaskSpec,
-    Timestamp, Usage, WorkerId,
+    AccountName, Budget, Exit, Failure, FailureCode, MachineId, OnDependencyFailure, Outcome,
+    Place, Priority, ProjectRef, RunnerName, TaskId, TaskSpec, Timestamp, Usage, WorkerId,
     runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
@@ -382,19 +381,5 @@ fn project() -> ProjectRef {
 }
 
 fn outcome() -> Outcome {
-    Outcome {
-        exit: Exit::Code(0),
-        failure: None,
-        text: String::new(),
-        usage: Usage::default(),
-        session: String::new(),
-        model: String::new(),
-        files: ManifestSummary::default(),
-        branch: String::new(),
-        commit: String::new(),
-        built_on: Default::default(),
-        artifacts: Vec::new(),
-        started_at: Timestamp(0),
-        finished_at: Timestamp(0),
-    }
+    Outcome::bare(Exit::Code(0), Timestamp(0))
 }

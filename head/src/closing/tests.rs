@@ -4,8 +4,8 @@ use orchestra_config::StateDir;
 use orchestra_proto::v1;
 use orchestra_repo::Checkout;
 use orchestra_types::{
-    Artifact, ArtifactKind, AttemptId, BuiltOn, Digest, Exit, FileChange, Manifest, ManifestEntry,
-    ManifestSummary, Outcome, Place, ProjectRef, TaskId, TaskSpec, TaskStatus, Timestamp, Usage,
+    Artifact, ArtifactKind, AttemptId, Digest, Exit, FileChange, Manifest, ManifestEntry, Outcome,
+    Place, ProjectRef, TaskId, TaskSpec, TaskStatus, Timestamp,
 };
 use prost::Message;
 
@@ -127,23 +127,14 @@ fn facts(dir: &Path, base: String, commit: String, bundle: Digest, apply: bool) 
         ..TaskSpec::new("add a file")
     };
     let outcome = Outcome {
-        exit: Exit::Code(0),
-        failure: None,
-        text: String::new(),
-        usage: Usage::default(),
-        session: String::new(),
-        model: String::new(),
-        files: ManifestSummary::default(),
         branch: "orchestra/task_001".to_owned(),
         commit,
-        built_on: BuiltOn::default(),
         artifacts: vec![Artifact {
             kind: ArtifactKind::Bundle,
             digest: bundle,
             size: 1,
         }],
-        started_at: Timestamp(1),
-        finished_at: Timestamp(2),
+        ..Outcome::bare(Exit::Code(0), Timestamp(1))
     };
     Facts {
         attempts: Vec::new(),

@@ -16,8 +16,8 @@ use orchestra_proto::{
     v1::{self, head_message, report, worker_message},
 };
 use orchestra_types::{
-    AttemptId, Exit, Failure, FailureCode, Limited, Manifest, ManifestSummary, Outcome, Timestamp,
-    Usage, WorkerId, limits, runner::WorkerInfo,
+    AttemptId, Exit, Failure, FailureCode, Limited, Manifest, Outcome, Timestamp, Usage, WorkerId,
+    limits, runner::WorkerInfo,
 };
 use prost::Message;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
@@ -413,19 +413,8 @@ fn own_branch(attempt: AttemptId, outcome: Outcome) -> std::result::Result<Outco
 fn unreadable(why: &Refused, time_ms: u64) -> Outcome {
     let message = format!("the worker's result was refused: {why}");
     Outcome {
-        exit: Exit::Unknown,
         failure: Some(Failure::new(FailureCode::ResultFailed, message)),
-        text: String::new(),
-        usage: Usage::default(),
-        session: String::new(),
-        model: String::new(),
-        files: ManifestSummary::default(),
-        branch: String::new(),
-        commit: String::new(),
-        built_on: Default::default(),
-        artifacts: Vec::new(),
-        started_at: Timestamp(time_ms),
-        finished_at: Timestamp(time_ms),
+        ..Outcome::bare(Exit::Unknown, Timestamp(time_ms))
     }
 }
 

@@ -3,7 +3,7 @@
 use orchestra_core::{AttemptRow, Calendar, OutcomeRow, State, TaskView};
 use orchestra_proto::{convert, v1};
 use orchestra_types::{
-    ApplyResult, AttemptId, Exit, Failure, Outcome, TaskId, TaskSpec, Timestamp, Usage, limits,
+    ApplyResult, AttemptId, Exit, Failure, Outcome, TaskId, TaskSpec, Timestamp, limits,
 };
 
 use crate::{earlier, engine::View, store::Result};
@@ -139,19 +139,9 @@ fn attempt(row: &AttemptRow, outcome: Option<OutcomeRow>) -> v1::Attempt {
 /// What is known of an attempt that left no result.
 pub(super) fn without_result(row: &AttemptRow, at: Timestamp, failure: Failure) -> Outcome {
     Outcome {
-        exit: Exit::Unknown,
         failure: Some(failure),
-        text: String::new(),
-        usage: Usage::default(),
-        session: String::new(),
-        model: String::new(),
-        files: orchestra_types::ManifestSummary::default(),
-        branch: String::new(),
-        commit: String::new(),
-        built_on: Default::default(),
-        artifacts: Vec::new(),
         started_at: row.started_at.unwrap_or(row.assigned_at),
-        finished_at: at,
+        ..Outcome::bare(Exit::Unknown, at)
     }
 }
 

@@ -20,7 +20,7 @@ use orchestra_proto::{
         head_message, order, report, worker_message,
     },
 };
-use orchestra_types::{Exit, ManifestSummary, Outcome, Timestamp, Usage};
+use orchestra_types::{Exit, Outcome, Timestamp};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
@@ -294,19 +294,9 @@ pub fn submission(key: &str, tasks: Vec<v1::NewTask>) -> v1::SubmitRequest {
 /// A success whose final text is `text`.
 pub fn finished(text: &str) -> report::Body {
     let outcome = Outcome {
-        exit: Exit::Code(0),
-        failure: None,
         text: text.to_owned(),
-        usage: Usage::default(),
-        session: String::new(),
-        model: String::new(),
-        files: ManifestSummary::default(),
-        branch: String::new(),
-        commit: String::new(),
-        built_on: Default::default(),
-        artifacts: Vec::new(),
-        started_at: Timestamp(1),
         finished_at: Timestamp(2),
+        ..Outcome::bare(Exit::Code(0), Timestamp(1))
     };
     report::Body::Finished(outcome.into())
 }

@@ -71,6 +71,26 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// One that began and ended at `at`, with nothing in it: a success, when nobody adds a failure.
+    #[must_use]
+    pub fn bare(exit: Exit, at: Timestamp) -> Self {
+        Self {
+            exit,
+            failure: None,
+            text: String::new(),
+            usage: Usage::default(),
+            session: String::new(),
+            model: String::new(),
+            files: ManifestSummary::default(),
+            branch: String::new(),
+            commit: String::new(),
+            built_on: BuiltOn::default(),
+            artifacts: Vec::new(),
+            started_at: at,
+            finished_at: at,
+        }
+    }
+
     /// Whether there is a change of its own in the result, and not only what it was built on.
     #[must_use]
     pub fn has_own_change(&self) -> bool {

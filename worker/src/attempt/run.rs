@@ -291,22 +291,10 @@ pub async fn give_back(shared: Arc<Shared>, id: AttemptId) -> Result<(), Error> 
 
 /// The outcome of an attempt whose CLI was never started.
 pub(super) fn nothing(failure: Failure, now: Timestamp) -> Outcome {
+    let reason = failure.message.clone();
     Outcome {
-        exit: Exit::NotStarted {
-            reason: failure.message.clone(),
-        },
         failure: Some(failure),
-        text: String::new(),
-        usage: Default::default(),
-        session: String::new(),
-        model: String::new(),
-        files: Default::default(),
-        branch: String::new(),
-        commit: String::new(),
-        built_on: Default::default(),
-        artifacts: Vec::new(),
-        started_at: now,
-        finished_at: now,
+        ..Outcome::bare(Exit::NotStarted { reason }, now)
     }
 }
 

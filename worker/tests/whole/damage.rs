@@ -6,10 +6,9 @@ use std::{
 };
 
 use orchestra_proto::v1::{self, order};
-use orchestra_types::{Digest, Place};
 
 use super::{
-    LONG, cleaned, code,
+    LONG, begins_with, cleaned, code,
     harness::{FakeHead, Worker, shell},
     paths, repository,
 };
@@ -48,12 +47,7 @@ async fn a_task_after_the_damage_succeeds_and_one_that_runs_is_not_touched() {
     let worker = Worker::start(&head);
     let user = tempfile::tempdir().unwrap();
     let (commit, bundle) = repository(user.path());
-    let place = Place::Repository {
-        commit: commit.clone(),
-        head: commit,
-        branch: "main".to_owned(),
-        bundles: vec![Digest(head.store(bundle.clone()))],
-    };
+    let place = begins_with(commit, head.store(bundle.clone()));
     let start = async |task, line: &str| {
         let start = shell(task, line, place.clone(), LONG);
         head.order(order::Body::Start(start)).await;

@@ -4,9 +4,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_types::{
-    ApplyResult, AttemptId, Exit, Failure, FailureCode, ManifestSummary, OnDependencyFailure,
-    Outcome, Priority, ProjectRef, RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, Usage,
-    WorkerId,
+    ApplyResult, AttemptId, Exit, Failure, FailureCode, OnDependencyFailure, Outcome, Priority,
+    ProjectRef, RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, WorkerId,
     runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
@@ -112,6 +111,13 @@ impl Bench {
         })
     }
 
+    pub fn detach(&mut self, worker: &str, connection: u64) -> Step {
+        self.give(Input::Detached {
+            connection: ConnectionId(connection),
+            worker: worker.parse().unwrap(),
+        })
+    }
+
     /// A worker attaches that was told more than this head knows.
     pub fn attach_ahead(
         &mut self,
@@ -193,21 +199,17 @@ impl Bench {
     }
 }
 
+/// An attempt that a worker says it holds.
+pub(super) fn held(task: TaskId, number: u32, started: bool) -> [Held; 1] {
+    let attempt = attempt(task, number);
+    [Held { attempt, started }]
+}
+
 pub(super) fn finished(failure: Option<FailureCode>) -> ReportBody {
     ReportBody::Finished(Box::new(Outcome {
-        exit: Exit::Code(0),
         failure: failure.map(|code| Failure::new(code, "said so")),
         text: "done".to_owned(),
-        usage: Usage::default(),
-        session: String::new(),
-        model: String::new(),
-        files: ManifestSummary::default(),
-        branch: String::new(),
-        commit: String::new(),
-        built_on: Default::default(),
-        artifacts: Vec::new(),
-        started_at: Timestamp(0),
-        finished_at: Timestamp(0),
+        ..Outcome::bare(Exit::Code(0), Timestamp(0))
     }))
 }
 

@@ -135,10 +135,7 @@ fn another_worker_that_is_lost_is_not_waited_for() {
     let _ = bench.attach(&worker("b", 1, &[("claude", 1)]), 2, &[]);
     fail(&mut bench, "a", 1, id, 1);
     // Its stream breaks: it may come back, and is waited for until its lease has ended.
-    let _ = bench.give(Input::Detached {
-        connection: crate::ConnectionId(2),
-        worker: "b".parse().unwrap(),
-    });
+    let _ = bench.detach("b", 2);
     let mut step = Step::default();
     while starts(&step).is_empty() {
         let _ = bench.give(Input::Heartbeat {

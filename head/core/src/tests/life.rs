@@ -293,11 +293,7 @@ fn a_conflicting_apply_waits_for_a_person_and_ends_when_applied() {
 fn a_silent_worker_loses_its_attempts_only_after_lease_and_grace() {
     let mut bench = busy_bench();
     let id = bench.add(task());
-    let worker_id = "w".parse().unwrap();
-    let _ = bench.give(Input::Detached {
-        connection: crate::ConnectionId(1),
-        worker: worker_id,
-    });
+    let _ = bench.detach("w", 1);
     let _ = bench.later(Duration::from_secs(44));
     assert_eq!(bench.status(id), TaskStatus::Assigned);
     let _ = bench.later(Duration::from_secs(1));

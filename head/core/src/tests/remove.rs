@@ -3,7 +3,7 @@
 use orchestra_types::TaskStatus;
 
 use super::bench::{Bench, attempt, reply, rows, task, worker};
-use crate::{Change, ConnectionId, Input, Message, RemoveRefused, Reply, RequestId, Step};
+use crate::{Change, Input, Message, RemoveRefused, Reply, RequestId, Step};
 
 impl Bench {
     fn remove(&mut self, id: &str) -> Step {
@@ -11,13 +11,6 @@ impl Bench {
             request: RequestId(1),
             worker: id.parse().unwrap(),
         })
-    }
-
-    fn leave(&mut self, id: &str, connection: u64) {
-        let _ = self.give(Input::Detached {
-            connection: ConnectionId(connection),
-            worker: id.parse().unwrap(),
-        });
     }
 }
 
@@ -36,7 +29,7 @@ fn only_a_worker_that_is_gone_and_holds_nothing_can_be_removed() {
     let refused = |why| Reply::RemoveRefused(why);
     let connected = refused(RemoveRefused::Connected("w".parse().unwrap()));
     assert_eq!(reply(&bench.remove("w")), connected);
-    bench.leave("w", 1);
+    let _ = bench.detach("w", 1);
     let step = bench.remove("w");
     let holds = refused(RemoveRefused::Holds("w".parse().unwrap(), 1));
     assert_eq!((reply(&step), step.changes), (holds, vec![]));
@@ -45,7 +38,7 @@ fn only_a_worker_that_is_gone_and_holds_nothing_can_be_removed() {
     let _ = bench.attach(&worker("w", 1, &[("claude", 1)]), 2, &[]);
     durable.extend(bench.finish("w", 2, attempt(running, 1), None).changes);
     let _ = bench.close(attempt(running, 1));
-    bench.leave("w", 2);
+    let _ = bench.detach("w", 2);
     let step = bench.remove("w");
     assert_eq!(reply(&step), Reply::WorkerDone("w".parse().unwrap()));
     assert_eq!(step.changes, [Change::ForgetWorker { id }]);
@@ -69,7 +62,7 @@ fn one_that_was_removed_comes_back_with_its_reports_where_they_were() {
         let _ = bench.finish("w", 1, attempt(done, 1), None);
         let _ = bench.close(attempt(done, 1));
     }
-    bench.leave("w", 1);
+    let _ = bench.detach("w", 1);
     let _ = bench.remove("w");
     let step = bench.attach_ahead(&info, 2, &[], 4);
     let acked = step.messages.iter().find_map(|message| match message {

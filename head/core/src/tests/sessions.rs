@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use orchestra_types::TaskStatus;
+use orchestra_types::{TaskId, TaskStatus, runner::WorkerInfo};
 
-use super::bench::{Bench, attempt, rows, starts, task, worker};
-use crate::{
-    Change, ConnectionId, Held, Input, Message, NewTask, ReportBody, RequestId, Step, Welcome,
-};
+use super::bench::{Bench, attempt, held, rows, starts, task, worker};
+use crate::{Change, ConnectionId, Input, Message, NewTask, ReportBody, RequestId, Step, Welcome};
 
 fn welcome(step: &Step) -> Welcome {
     let found = step.messages.iter().find_map(|m| match m {
@@ -17,23 +15,33 @@ fn welcome(step: &Step) -> Welcome {
     found.expect("each attachment is welcomed")
 }
 
-#[test]
-fn a_worker_that_comes_back_keeps_its_attempts() {
+/// A worker, connected, that was told to start a task.
+fn assigned() -> (Bench, WorkerInfo, TaskId) {
     let mut bench = Bench::new();
     let info = worker("w", 1, &[("claude", 1)]);
     let _ = bench.attach(&info, 1, &[]);
     let id = bench.add(task());
+    (bench, info, id)
+}
+
+/// The same when its agent runs.
+fn running() -> (Bench, WorkerInfo, TaskId) {
+    let (mut bench, info, id) = assigned();
     let _ = bench.report("w", 1, attempt(id, 1), ReportBody::Started);
-    let detached = Input::Detached {
-        connection: ConnectionId(1),
-        worker: info.id.clone(),
-    };
-    assert_eq!(bench.give(detached), Step::default());
-    let held = [Held {
-        attempt: attempt(id, 1),
-        started: true,
-    }];
-    let step = bench.attach(&info, 2, &held);
+    (bench, info, id)
+}
+
+/// Whether the result of the first attempt is kept.
+fn keeps_first(step: &Step) -> bool {
+    let is_first = |change: &Change| matches!(change, Change::Outcome(row) if row.id.number == 1);
+    step.changes.iter().any(is_first)
+}
+
+#[test]
+fn a_worker_that_comes_back_keeps_its_attempts() {
+    let (mut bench, info, id) = running();
+    assert_eq!(bench.detach("w", 1), Step::default());
+    let step = bench.attach(&info, 2, &held(id, 1, true));
     let expected = Welcome {
         epoch: 2,
         acked_up_to: 1,
@@ -53,11 +61,7 @@ fn a_head_from_a_backup_goes_on_with_a_worker_that_was_told_more() {
     // The backup knows the task as waiting. Since then the worker was given it twice, and its
     // reports up to the sixth were acknowledged.
     let id = bench.add(task());
-    let held = [Held {
-        attempt: attempt(id, 2),
-        started: true,
-    }];
-    let step = bench.attach_ahead(&info, 1, &held, 7);
+    let step = bench.attach_ahead(&info, 1, &held(id, 2, true), 7);
     let expected = Welcome {
         epoch: 1,
         acked_up_to: 6,
@@ -80,65 +84,36 @@ fn a_head_from_a_backup_goes_on_with_a_worker_that_was_told_more() {
 
 #[test]
 fn a_number_that_is_passed_over_costs_no_late_result() {
-    let mut bench = Bench::new();
-    let info = worker("w", 1, &[("claude", 1)]);
-    let _ = bench.attach(&info, 1, &[]);
-    let id = bench.add(task());
-    let _ = bench.report("w", 1, attempt(id, 1), ReportBody::Started);
-    let _ = bench.give(Input::Detached {
-        connection: ConnectionId(1),
-        worker: info.id.clone(),
-    });
+    let (mut bench, info, id) = running();
+    let _ = bench.detach("w", 1);
     let _ = bench.later(Duration::from_secs(24 * 3600));
     assert_eq!(bench.status(id), TaskStatus::Queued, "it is given up");
-    let held = |number| {
-        [Held {
-            attempt: attempt(id, number),
-            started: true,
-        }]
-    };
     let other = worker("v", 1, &[("claude", 1)]);
-    let step = bench.attach(&other, 2, &held(3));
+    let step = bench.attach(&other, 2, &held(id, 3, true));
     assert_eq!(starts(&step)[0].0, attempt(id, 4));
-    let _ = bench.attach(&info, 3, &held(1));
+    let _ = bench.attach(&info, 3, &held(id, 1, true));
     let late = bench.finish("w", 3, attempt(id, 1), None);
-    let kept = |change: &Change| matches!(change, Change::Outcome(row) if row.id.number == 1);
-    assert!(late.changes.iter().any(kept), "its work is dropped");
+    assert!(keeps_first(&late), "its work is dropped");
 }
 
 #[test]
 fn no_number_that_a_worker_names_costs_the_late_result_of_another_one() {
-    let mut bench = Bench::new();
-    let info = worker("w", 1, &[("claude", 1)]);
-    let _ = bench.attach(&info, 1, &[]);
-    let id = bench.add(task());
-    let _ = bench.report("w", 1, attempt(id, 1), ReportBody::Started);
-    let _ = bench.give(Input::Detached {
-        connection: ConnectionId(1),
-        worker: info.id.clone(),
-    });
+    let (mut bench, info, id) = running();
+    let _ = bench.detach("w", 1);
     let _ = bench.later(Duration::from_secs(24 * 3600));
     // It cannot take the task, and says again and again that it was given it often.
     let liar = worker("v", 1, &[("codex", 1)]);
     for (connection, number) in (2..).zip([16, 10, 16, 17, 18, 32, 64, 900, 1001]) {
-        let held = [Held {
-            attempt: attempt(id, number),
-            started: true,
-        }];
-        let _ = bench.attach(&liar, connection, &held);
+        let _ = bench.attach(&liar, connection, &held(id, number, true));
     }
     let _ = bench.attach(&info, 20, &[]);
     let late = bench.finish("w", 20, attempt(id, 1), None);
-    let kept = |change: &Change| matches!(change, Change::Outcome(row) if row.id.number == 1);
-    assert!(late.changes.iter().any(kept), "its work is dropped");
+    assert!(keeps_first(&late), "its work is dropped");
 }
 
 #[test]
 fn an_order_that_was_lost_on_the_way_is_given_again_with_the_same_number() {
-    let mut bench = Bench::new();
-    let info = worker("w", 1, &[("claude", 1)]);
-    let _ = bench.attach(&info, 1, &[]);
-    let id = bench.add(task());
+    let (mut bench, info, id) = assigned();
     let step = bench.attach(&info, 2, &[]);
     assert_eq!(starts(&step), [(attempt(id, 1), 2, "claude".to_owned())]);
     assert!(step.messages.contains(&Message::Disconnect {
@@ -148,11 +123,7 @@ fn an_order_that_was_lost_on_the_way_is_given_again_with_the_same_number() {
 
 #[test]
 fn a_running_attempt_that_its_worker_forgot_is_lost_at_once() {
-    let mut bench = Bench::new();
-    let info = worker("w", 1, &[("claude", 1)]);
-    let _ = bench.attach(&info, 1, &[]);
-    let id = bench.add(task());
-    let _ = bench.report("w", 1, attempt(id, 1), ReportBody::Started);
+    let (mut bench, info, id) = running();
     let _ = bench.attach(&info, 2, &[]);
     assert_eq!(bench.status(id), TaskStatus::Queued);
     let step = bench.later(Duration::from_secs(20));
@@ -166,17 +137,8 @@ fn a_stale_attempt_is_to_be_killed_and_an_unacknowledged_end_is_not() {
     let _ = bench.attach(&info, 1, &[]);
     let done = bench.add(task());
     let _ = bench.finish("w", 1, attempt(done, 1), None);
-    let unknown = attempt(orchestra_types::TaskId(99), 1);
-    let held = [
-        Held {
-            attempt: attempt(done, 1),
-            started: true,
-        },
-        Held {
-            attempt: unknown,
-            started: true,
-        },
-    ];
+    let unknown = attempt(TaskId(99), 1);
+    let held = [held(done, 1, true), held(unknown.task, 1, true)].concat();
     let welcome = welcome(&bench.attach(&info, 2, &held));
     assert_eq!((welcome.keep, welcome.kill), (Vec::new(), vec![unknown]));
     assert_eq!(welcome.acked_up_to, 1);
@@ -184,14 +146,8 @@ fn a_stale_attempt_is_to_be_killed_and_an_unacknowledged_end_is_not() {
 
 #[test]
 fn a_cancel_reaches_a_worker_that_was_away() {
-    let mut bench = Bench::new();
-    let info = worker("w", 1, &[("claude", 1)]);
-    let _ = bench.attach(&info, 1, &[]);
-    let id = bench.add(task());
-    let _ = bench.give(Input::Detached {
-        connection: ConnectionId(1),
-        worker: info.id.clone(),
-    });
+    let (mut bench, info, id) = assigned();
+    let _ = bench.detach("w", 1);
     let step = bench.give(Input::Cancel {
         request: RequestId(1),
         task: id,
@@ -202,11 +158,7 @@ fn a_cancel_reaches_a_worker_that_was_away() {
             .iter()
             .any(|m| matches!(m, Message::Stop { .. }))
     );
-    let held = [Held {
-        attempt: attempt(id, 1),
-        started: true,
-    }];
-    let step = bench.attach(&info, 2, &held);
+    let step = bench.attach(&info, 2, &held(id, 1, true));
     let stops = |m: &Message| {
         matches!(
             m,
@@ -221,22 +173,11 @@ fn a_cancel_reaches_a_worker_that_was_away() {
 
 #[test]
 fn words_from_a_replaced_stream_change_nothing() {
-    let mut bench = Bench::new();
-    let info = worker("w", 1, &[("claude", 1)]);
-    let _ = bench.attach(&info, 1, &[]);
-    let id = bench.add(task());
-    let held = [Held {
-        attempt: attempt(id, 1),
-        started: false,
-    }];
-    let _ = bench.attach(&info, 2, &held);
+    let (mut bench, info, id) = assigned();
+    let _ = bench.attach(&info, 2, &held(id, 1, false));
     let step = bench.report("w", 1, attempt(id, 1), ReportBody::Started);
     assert_eq!(step, Step::default());
-    let detached = Input::Detached {
-        connection: ConnectionId(1),
-        worker: info.id.clone(),
-    };
-    assert_eq!(bench.give(detached), Step::default());
+    assert_eq!(bench.detach("w", 1), Step::default());
     assert!(
         bench
             .core
@@ -257,7 +198,7 @@ fn a_restored_core_goes_on_where_it_was() {
     };
     let tasks = vec![task(), task().after_place(0), task()];
     changes.extend(bench.give(submit("a", tasks.clone())).changes);
-    let first = orchestra_types::TaskId(1);
+    let first = TaskId(1);
     changes.extend(bench.finish("w", 1, attempt(first, 1), None).changes);
     let before = bench.core.counts();
     let step = bench.restore(rows(&changes));
@@ -272,7 +213,7 @@ fn a_restored_core_goes_on_where_it_was() {
         "what was being put in place is put in place again"
     );
     let _ = bench.close(attempt(first, 1));
-    assert_eq!(bench.status(orchestra_types::TaskId(2)), TaskStatus::Queued);
+    assert_eq!(bench.status(TaskId(2)), TaskStatus::Queued);
     let again = bench.submit_as("a", tasks);
     assert!(matches!(
         again,
@@ -282,5 +223,5 @@ fn a_restored_core_goes_on_where_it_was() {
         }
     ));
     let new = bench.add(task());
-    assert_eq!(new, orchestra_types::TaskId(4), "ids are never used twice");
+    assert_eq!(new, TaskId(4), "ids are never used twice");
 }

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use orchestra_types::{FailureCode, TaskId, TaskStatus, Usage, runner::WorkerInfo};
 
-use super::bench::{Bench, attempt, finished, starts, task, worker};
+use super::bench::{Bench, attempt, finished, held, starts, task, worker};
 use super::budgets::{meter, with};
-use crate::{
-    Change, ConnectionId, Held, Input, Link, Message, NewTask, ReportBody, RequestId, Step,
-};
+use crate::{Change, ConnectionId, Input, Link, Message, NewTask, ReportBody, RequestId, Step};
 
 /// Longer than a lease and its grace, and shorter than the delay of the retry after it.
 const AWAY: Duration = Duration::from_secs(46);
@@ -32,13 +30,6 @@ fn lost(bench: &mut Bench, new: NewTask) -> TaskId {
 
 fn row(bench: &Bench, id: TaskId) -> crate::TaskRow {
     bench.core.task(id).expect("it is there").row.clone()
-}
-
-fn held(id: TaskId, number: u32, started: bool) -> [Held; 1] {
-    [Held {
-        attempt: attempt(id, number),
-        started,
-    }]
 }
 
 /// What the worker was told to end at its welcome.
@@ -178,10 +169,7 @@ fn a_cancelled_task_is_not_taken_back_nor_one_that_a_person_began_anew() {
     });
     assert!(killed(&bench.attach(&info, 2, &held(id, 1, true))));
     assert_eq!(bench.status(id), TaskStatus::Cancelled);
-    let _ = bench.give(Input::Detached {
-        connection: ConnectionId(2),
-        worker: info.id.clone(),
-    });
+    let _ = bench.detach("a", 2);
     let _ = bench.give(Input::Retry {
         request: RequestId(2),
         task: id,
