@@ -114,6 +114,34 @@ async fn the_late_result_of_an_attempt_before_the_latest_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_success_whose_bytes_are_not_stored_counts_as_lost_and_begins_anew() {
+    let head = start().await;
+    let mut admin = head.admin().await;
+    let mut worker = Worker::attach(&head, &[]).await;
+    let request = submission("k", vec![new_task("one")]);
+    admin.submit(request).await.unwrap();
+    let attempt = worker.start_order().await.attempt.unwrap();
+    let report::Body::Finished(mut outcome) = finished("of a time after the backup") else {
+        panic!("it is a result");
+    };
+    outcome.artifacts.push(v1::Artifact {
+        kind: "patch".to_owned(),
+        digest: vec![7; 32],
+        size: 1,
+    });
+    worker
+        .report(1, attempt, report::Body::Finished(outcome))
+        .await;
+    worker.acked(1).await;
+
+    // A loss is not the task's fault: it has no retries, and waits for another attempt all the same.
+    let task = until_status(&mut admin, 1, TaskStatus::Queued).await;
+    let reason = task.reason.unwrap();
+    assert_eq!(reason.code, "worker_lost");
+    assert!(reason.message.contains("not stored here"), "{reason:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_kill_9_of_the_head() {
     let head = start().await;
     let mut admin = head.admin().await;

@@ -27,6 +27,9 @@ pub(crate) struct Reporter<'a> {
     pub is_named: bool,
 }
 
+/// Why an attempt is lost that has a result and no bytes of it.
+const UNSTORED: &str = "bytes of its result are not stored here: a head that was restored from a backup lacks what came later";
+
 impl Core {
     pub(crate) fn on_reported(
         &mut self,
@@ -88,6 +91,8 @@ impl Core {
             ReportBody::Finished(outcome) if held => self.on_finished(now, attempt, outcome, step),
             // Stale: it changes no state, but the agent's work is kept.
             ReportBody::Finished(outcome) => self.keep_late(now, from, attempt, outcome, step),
+            ReportBody::Unstored if held => self.lose(now, attempt, UNSTORED, step),
+            ReportBody::Unstored => {}
         }
     }
 

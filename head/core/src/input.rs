@@ -262,4 +262,6 @@ pub enum ReportBody {
     GivenBack,
     /// The attempt is over, and its result is stored.
     Finished(Box<Outcome>),
+    /// The attempt is over, and bytes of its result are not stored, nor kept by its worker.
+    Unstored,
 }

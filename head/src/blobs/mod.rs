@@ -75,6 +75,13 @@ impl Blobs {
         self.renew(&self.path(digest))
     }
 
+    /// Whether these bytes are certainly not stored; false as well where the disk does not say.
+    #[must_use]
+    pub fn lacks(&self, digest: &Digest) -> bool {
+        let looked = fs::symlink_metadata(self.path(digest));
+        looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Where these bytes lie, if they are stored.
     #[must_use]
     pub fn path(&self, digest: &Digest) -> PathBuf {

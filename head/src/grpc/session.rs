@@ -269,6 +269,7 @@ impl Reader<'_> {
     async fn reports(&self, reports: v1::Reports) -> Result<()> {
         for wire in reports.reports {
             let report = read_report(wire).map_err(|e| status::refused(&e))?;
+            let report = self.with_its_bytes(report);
             self.forget_interim(&report);
             self.tell(Input::Reported {
                 connection: self.connection,
@@ -284,7 +285,7 @@ impl Reader<'_> {
 
     fn forget_interim(&self, report: &Report) {
         match report.body {
-            ReportBody::Finished(_) | ReportBody::GivenBack => {
+            ReportBody::Finished(_) | ReportBody::Unstored | ReportBody::GivenBack => {
                 self.services.interims.end(self.worker, report.attempt);
             }
             ReportBody::Accepted | ReportBody::Started => {}
@@ -302,6 +303,23 @@ impl Reader<'_> {
         // A worker that does not read gets the next one.
         let _ = self.answers.try_send(Ok(message(ack)));
         Ok(())
+    }
+
+    /// A worker uploads all of a result before it reports it. One whose bytes are not here is of a time
+    /// that a restored head does not know, or the worker lies.
+    fn with_its_bytes(&self, report: Report) -> Report {
+        let ReportBody::Finished(outcome) = &report.body else {
+            return report;
+        };
+        let mut digests = outcome.artifacts.iter().map(|artifact| artifact.digest);
+        let Some(missing) = digests.find(|digest| self.services.blobs.lacks(digest)) else {
+            return report;
+        };
+        tracing::warn!(worker = %self.worker, attempt = %report.attempt, %missing, "a result without its bytes counts as lost");
+        Report {
+            body: ReportBody::Unstored,
+            ..report
+        }
     }
 
     async fn meters(&self, meters: v1::Meters) -> Result<()> {

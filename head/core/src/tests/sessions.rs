@@ -131,6 +131,21 @@ fn a_running_attempt_that_its_worker_forgot_is_lost_at_once() {
 }
 
 #[test]
+fn an_attempt_whose_result_is_not_stored_is_lost_and_a_stale_one_changes_nothing() {
+    let (mut bench, _, id) = running();
+    let _ = bench.report("w", 1, attempt(id, 1), ReportBody::Unstored);
+    assert_eq!(bench.status(id), TaskStatus::Queued);
+    let row = bench.core.task(id).unwrap().row.clone();
+    assert_eq!((row.losses, row.failures), (1, 0));
+    let step = bench.later(Duration::from_secs(20));
+    assert_eq!(starts(&step), [(attempt(id, 2), 1, "claude".to_owned())]);
+    let stale = bench.report("w", 1, attempt(id, 1), ReportBody::Unstored);
+    let acks = |change: &Change| matches!(change, Change::Acked { .. });
+    assert!(stale.changes.iter().all(acks), "{stale:?}");
+    assert_eq!(bench.status(id), TaskStatus::Assigned);
+}
+
+#[test]
 fn a_stale_attempt_is_to_be_killed_and_an_unacknowledged_end_is_not() {
     let mut bench = Bench::new();
     let info = worker("w", 2, &[("claude", 2)]);
