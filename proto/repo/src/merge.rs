@@ -33,13 +33,23 @@ pub(crate) fn merge(git: &Git, ours: &str, theirs: &str) -> Result<Merge> {
     let merged = fields.next().map(shown);
     match (ended.code, merged) {
         (0, Some(tree)) => Ok(Merge::Tree(tree)),
-        (1, Some(_)) => Ok(Merge::Conflict(fields.map(<[u8]>::to_vec).collect())),
+        (1, Some(_)) => Ok(Merge::Conflict(
+            fields
+                .map(|path| own_name(path, &[ours, theirs]).to_vec())
+                .collect(),
+        )),
         (code, _) => Err(Error::Git {
             command: "merge-tree".to_owned(),
             status: format!("exit code {code}"),
             stderr: ended.stderr,
         }),
     }
+}
+
+/// The path itself: where one side has a directory, git calls the file `path~COMMIT`, as the side that has it.
+fn own_name<'a>(path: &'a [u8], sides: &[&str]) -> &'a [u8] {
+    let with = |side: &&str| path.strip_suffix(format!("~{side}").as_bytes());
+    sides.iter().find_map(with).unwrap_or(path)
 }
 
 /// Whether `commit` is `tip` or came before it.
