@@ -401,12 +401,10 @@ fn refusal(task: TaskId, error: ApplyError) -> Error {
     let (exit, hint) = match &error {
         ApplyError::CalledOff => return called_off(),
         ApplyError::Conflict {
-            branch: Some(_), ..
-        } => (
-            Exit::Refused,
-            "nothing was touched; the same with `--branch` makes the branch, so that you can merge it"
-                .to_owned(),
-        ),
+            branch: Some(_),
+            uncommitted,
+            ..
+        } => (Exit::Refused, merge_it(*uncommitted)),
         ApplyError::InTheWay { .. } | ApplyError::InTheWayOfDirectory { .. } => {
             (Exit::Refused, "nothing was touched".to_owned())
         }
@@ -422,6 +420,17 @@ fn refusal(task: TaskId, error: ApplyError) -> Error {
     Error::new(exit, "the change was not applied")
         .because(error)
         .hint(hint)
+}
+
+/// What helps where a change conflicts. Git merges nothing over what is not committed.
+fn merge_it(uncommitted: bool) -> String {
+    let first = match uncommitted {
+        true => "commit what is there, then ",
+        false => "",
+    };
+    format!(
+        "nothing was touched; {first}the same with `--branch` makes the branch, so that you can merge it"
+    )
 }
 
 /// Tells the head. That it cannot be told is no reason to say that nothing was done.

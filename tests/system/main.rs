@@ -5,6 +5,7 @@
 
 mod acceptance;
 mod after;
+mod applied;
 mod bad_input;
 mod crash;
 mod directory;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     Suite::default()
         .with("acceptance", acceptance::tests())
         .with("after", after::tests())
+        .with("applied", applied::tests())
         .with("bad_input", bad_input::tests())
         .with("crash", crash::tests())
         .with("directory", directory::tests())

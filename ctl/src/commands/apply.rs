@@ -26,7 +26,9 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Three-way where your files have changed since. Uncommitted edits that the task did not start from are
-never written over: then nothing is touched, the files are named, and the exit code is 5. Index, HEAD
+never written over: then nothing is touched, the files are named, and the exit code is 5. What earlier
+applies left in a file, and nobody edited since, is merged with: tasks that ran side by side can be
+applied one after the other, with no commit between. Where they conflict, the task is named. Index, HEAD
 and your branches stay as they are; the change is also the branch orchestra/TASK. A bundle that is not
 what `ctl diff` and `ctl files` show is refused, and nothing is touched (exit code 5). Changes of earlier
 tasks that this one is built on come along where they are not there yet. What the agent left on a branch,
@@ -34,6 +36,8 @@ in a work tree or in a stash of its own is a branch orchestra/TASK-ATTEMPT-NAME.
 
 Examples:
   ctl diff task_001 && ctl apply task_001
+  for task in 1 2 3; do ctl apply $task; done
+  ctl diff task_002 | git apply -R   # takes one of them back
   ctl apply task_001 --branch && git merge orchestra/task_001")]
 pub struct Args {
     /// The task, as task_001 or 1

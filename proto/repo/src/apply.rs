@@ -2,13 +2,16 @@
 //! is not committed, unless the attempt started from just that.
 
 mod check;
+mod conflict;
 mod here;
 mod later;
+mod record;
 mod write;
 
 use std::{collections::BTreeSet, path::Path};
 
 use here::Here;
+use record::{By, Record};
 
 use crate::{
     checkout::Checkout,
@@ -18,7 +21,7 @@ use crate::{
     lock,
     manifest::{Raw, Renames, diff},
     merge::{Merge, merge},
-    names::{listed, shown},
+    names::listed,
     quarantine::Quarantine,
     received::Received,
     snapshot::commit_tree,
@@ -62,15 +65,20 @@ pub struct Applied {
 pub enum ApplyError {
     /// What is there contradicts the change: something that came since, or another form of the same.
     #[error(
-        "the change conflicts with what the {} has now in {}",
+        "the change conflicts with what the {} has now in {}{}",
         place(branch),
-        listed(paths)
+        listed(paths),
+        made_by(makers)
     )]
     Conflict {
         /// The files.
         paths: Vec<String>,
         /// The branch that has the change; none where the directory is in no repository.
         branch: Option<String>,
+        /// The tasks that were applied before and changed the same; none where nobody knows.
+        makers: Vec<String>,
+        /// Whether some of that is not committed yet, so that no branch can be merged.
+        uncommitted: bool,
     },
     /// Files have edits that are not committed, or untracked files are in the way.
     #[error(
@@ -112,6 +120,13 @@ fn place(branch: &Option<String>) -> &'static str {
     match branch {
         Some(_) => "checkout",
         None => "directory",
+    }
+}
+
+fn made_by(makers: &[String]) -> String {
+    match makers {
+        [] => String::new(),
+        makers => format!(": {}, applied before, changed the same", makers.join(", ")),
     }
 }
 
@@ -160,6 +175,7 @@ fn apply_unless(
             change.commit,
             Renames::Ignore,
         )?,
+        record: Record::read(checkout)?,
         checkout,
         quarantine,
         change,
@@ -172,14 +188,11 @@ fn apply_unless(
             within: Some(branch),
         });
     }
-    let aim = work.aim()?;
-    check::refuse_unsafe(quarantine, &aim.files)?;
-    check::refuse_odd(checkout, &aim.here, &aim.files)?;
-    let todo = check::require_clean(quarantine.git(), &aim.here, &aim.files, &aim.bases)?;
+    let (aim, todo) = work.plan()?;
     if !may_write() {
         return Err(ApplyError::CalledOff);
     }
-    write::write(checkout, quarantine, &aim.new, &todo)?;
+    work.write(&aim, &todo)?;
     Ok(Applied {
         files: work.changed(&aim)?,
         already: todo.is_empty(),
@@ -198,6 +211,8 @@ struct Work<'a> {
     earlier: Vec<earlier::Read>,
     /// The change since the snapshot.
     whole: Vec<Raw>,
+    /// What was applied before.
+    record: Record,
 }
 
 /// What the work tree shall become.
@@ -210,26 +225,55 @@ struct Aim<'a> {
     new: String,
     /// What differs.
     files: Vec<Raw>,
+    /// The paths of the change, and those that a merge led it to.
+    own: BTreeSet<Vec<u8>>,
 }
 
 impl<'a> Work<'a> {
-    /// Merges what is there with the change. A merge may lead to other paths, where files were renamed:
-    /// then what is there is looked at as well.
-    fn aim(&self) -> Result<Aim<'a>, ApplyError> {
-        let earlier = self.earlier.iter().flat_map(|e| paths(&e.files));
-        let mut touched: BTreeSet<Vec<u8>> = paths(&self.whole).chain(earlier).collect();
-        let aim = self.aim_at(&touched)?;
-        let before = touched.len();
-        touched.extend(paths(&aim.files));
-        match touched.len() == before {
-            true => Ok(aim),
-            false => self.aim_at(&touched),
+    /// What the work tree shall become, and what is to be done for that. Where the change does not fit, what
+    /// was applied before is looked at as well: a file may have another name since.
+    fn plan(&self) -> Result<(Aim<'a>, Vec<Todo>), ApplyError> {
+        match self.plan_with(&BTreeSet::new()) {
+            Err(ApplyError::Conflict { .. } | ApplyError::InTheWay { .. }) => {
+                self.plan_with(&self.record.paths().cloned().collect())
+            }
+            other => other,
         }
     }
 
-    fn aim_at(&self, touched: &BTreeSet<Vec<u8>>) -> Result<Aim<'a>, ApplyError> {
+    /// The same, if what is at the `applied` paths is looked at, too.
+    fn plan_with(&self, applied: &BTreeSet<Vec<u8>>) -> Result<(Aim<'a>, Vec<Todo>), ApplyError> {
+        let aim = self.aim(applied)?;
+        check::refuse_unsafe(self.quarantine, &aim.files)?;
+        check::refuse_odd(self.checkout, &aim.here, &aim.files)?;
+        let git = self.quarantine.git();
+        let known = check::known(git, &aim.here, &aim.bases, &self.record)?;
+        let todo = check::require_clean(&aim.here, &aim.files, &known)?;
+        Ok((aim, todo))
+    }
+
+    /// Merges what is there with the change. A merge may lead to other paths, where files were renamed:
+    /// then what is there is looked at as well.
+    fn aim(&self, applied: &BTreeSet<Vec<u8>>) -> Result<Aim<'a>, ApplyError> {
+        let earlier = self.earlier.iter().flat_map(|e| paths(&e.files));
+        let mut own: BTreeSet<Vec<u8>> = paths(&self.whole).chain(earlier).collect();
+        let aim = self.aim_at(&own, applied)?;
+        let before = own.len();
+        own.extend(paths(&aim.files));
+        match own.len() == before {
+            true => Ok(aim),
+            false => self.aim_at(&own, applied),
+        }
+    }
+
+    fn aim_at(
+        &self,
+        own: &BTreeSet<Vec<u8>>,
+        applied: &BTreeSet<Vec<u8>>,
+    ) -> Result<Aim<'a>, ApplyError> {
         let (git, change) = (self.quarantine.git(), self.change);
-        let here = Here::read(self.checkout, self.quarantine, &self.head, touched)?;
+        let touched = own | applied;
+        let here = Here::read(self.checkout, self.quarantine, &self.head, &touched)?;
         let head = self.checkout.head();
         let was_in = earlier::are_in(git, head, &here.tree, change.earlier, &self.earlier)?;
         let mut bases = vec![change.start];
@@ -243,6 +287,7 @@ impl<'a> Work<'a> {
             bases,
             new,
             files,
+            own: own.clone(),
         })
     }
 
@@ -257,27 +302,26 @@ impl<'a> Work<'a> {
         let ours = commit_tree(git, &here.tree, bases, b"work tree\n")?;
         match merge(git, &ours, change.commit)? {
             Merge::Tree(tree) => Ok(tree),
-            Merge::Conflict(paths) => Err(self.conflict(here, &paths)?),
+            Merge::Conflict(paths) => Err(self.conflict(here, bases, &paths)?),
         }
     }
 
-    /// What the two sides disagree about. Where it is edits that are not committed, it is those that
-    /// stand in the way.
-    fn conflict(&self, here: &Here, paths: &BTreeSet<Vec<u8>>) -> Result<ApplyError, Error> {
-        let mut edited = check::uncommitted(self.checkout)?;
-        edited.extend(here.uncommitted.iter().cloned());
-        let named = |path: &Vec<u8>| shown(path);
-        let in_the_way: Vec<String> = paths.intersection(&edited).map(named).collect();
-        Ok(if in_the_way.is_empty() {
-            ApplyError::Conflict {
-                paths: paths.iter().map(named).collect(),
-                branch: self
-                    .checkout
-                    .has_own_repository()
-                    .then(|| self.change.branch.to_owned()),
-            }
-        } else {
-            ApplyError::InTheWay { paths: in_the_way }
+    /// Writes what is to be done, once it is in the record.
+    fn write(&self, aim: &Aim<'_>, todo: &[Todo]) -> Result<(), ApplyError> {
+        if todo.is_empty() {
+            return Ok(());
+        }
+        let left = diff(self.quarantine.git(), &self.head, &aim.new, Renames::Ignore)?;
+        let written: BTreeSet<&[u8]> = todo.iter().map(|todo| &*todo.file.path).collect();
+        let left = left.iter().filter(|file| written.contains(&*file.path));
+        let by = By {
+            commit: self.change.commit.to_owned(),
+            branch: self.change.branch.to_owned(),
+        };
+        self.record.with(left, &by).save()?;
+        write::write(self.checkout, self.quarantine, &aim.new, todo).inspect_err(|_| {
+            // Else what the user comes to write there could be taken for ours.
+            let _ = self.record.save();
         })
     }
 
@@ -286,7 +330,8 @@ impl<'a> Work<'a> {
     fn changed(&self, aim: &Aim<'_>) -> Result<u64, Error> {
         let git = self.quarantine.git();
         let differs = |from: &str, to: &str| diff(git, from, to, Renames::Find);
-        let since_head = differs(&self.head, &aim.new)?;
+        let mut since_head = differs(&self.head, &aim.new)?;
+        since_head.retain(|file| aim.own.contains(&file.path));
         let mut files: BTreeSet<Vec<u8>> = paths(&since_head).collect();
         let each = self.change.earlier.iter().zip(&self.earlier);
         for ((earlier, read), _) in each.zip(&aim.was_in).filter(|(_, is)| **is) {

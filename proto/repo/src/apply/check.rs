@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rustix::fs::{Dir, FileType};
 
-use super::{ApplyError, Stamp, Todo, here::Here};
+use super::{ApplyError, Stamp, Todo, here::Here, record::Record};
 use crate::{
     beneath::{self, Missing},
     checkout::Checkout,
@@ -75,20 +75,18 @@ pub(super) fn refuse_odd(
     }
 }
 
-/// Requires that every file that is to change is as HEAD has it, or as one of `bases`, of which the
-/// attempt knew, and returns what is to be done.
+/// Requires that every file that is to change is as HEAD has it, or one of those that are `known`, and
+/// returns what is to be done.
 pub(super) fn require_clean(
-    git: &Git,
     here: &Here,
     files: &[Raw],
-    bases: &[&str],
+    known: &BTreeSet<Vec<u8>>,
 ) -> Result<Vec<Todo>, ApplyError> {
-    let known = known(git, here, bases)?;
     let tree = Tree::of(here, files);
     let mut todo = Vec::new();
     let mut in_the_way = Vec::new();
     for file in files {
-        match tree.state(file, &known) {
+        match tree.state(file, known) {
             State::Known(was) => todo.push(Todo {
                 file: file.clone(),
                 was,
@@ -102,16 +100,22 @@ pub(super) fn require_clean(
     Err(ApplyError::InTheWay { paths: in_the_way })
 }
 
-/// Of the uncommitted files, those that are as one of `bases` has them.
-fn known(git: &Git, here: &Here, bases: &[&str]) -> Result<BTreeSet<Vec<u8>>, Error> {
-    let mut known = BTreeSet::new();
+/// Of the uncommitted files, those that are as an apply left them, or as one of `bases` has them, of
+/// which the attempt knew.
+pub(super) fn known(
+    git: &Git,
+    here: &Here,
+    bases: &[&str],
+    record: &Record,
+) -> Result<BTreeSet<Vec<u8>>, Error> {
     if here.uncommitted.is_empty() {
-        return Ok(known);
+        return Ok(BTreeSet::new());
     }
+    let mut known: BTreeSet<_> = record.known(here.uncommitted.values()).cloned().collect();
     for base in bases {
         let files = diff(git, base, &here.tree, Renames::Ignore)?;
         let other: BTreeSet<&[u8]> = files.iter().map(|file| file.path.as_slice()).collect();
-        let same = here.uncommitted.iter();
+        let same = here.uncommitted.keys();
         known.extend(
             same.filter(|path| !other.contains(path.as_slice()))
                 .cloned(),
@@ -138,7 +142,7 @@ pub(super) fn uncommitted(checkout: &Checkout) -> Result<BTreeSet<Vec<u8>>, Erro
 }
 
 enum State {
-    /// As HEAD or a base has it: what is there, if anything.
+    /// As HEAD, a base or an earlier apply has it: what is there, if anything.
     Known(Option<Stamp>),
     /// Edited, staged, untracked, or of another kind.
     Other,
@@ -177,7 +181,7 @@ impl<'a> Tree<'a> {
                 State::Other
             };
         }
-        let is_known = match self.here.uncommitted.contains(&file.path) {
+        let is_known = match self.here.uncommitted.contains_key(&file.path) {
             true => known.contains(&file.path),
             false => self.is_in_index(file),
         };

@@ -15,7 +15,7 @@ use crate::{
     error::{IoContext, Result},
     git::{Git, Input, records},
     hidden, index,
-    manifest::{Renames, diff},
+    manifest::{Raw, Renames, diff},
     quarantine::Quarantine,
 };
 
@@ -29,8 +29,8 @@ pub(super) struct Here {
     pub root: OwnedFd,
     /// HEAD's tree, with the files at these paths as they are now.
     pub tree: String,
-    /// Those of these paths that are other than in HEAD.
-    pub uncommitted: BTreeSet<Vec<u8>>,
+    /// Those of these paths that are other than in HEAD, and how.
+    pub uncommitted: BTreeMap<Vec<u8>, Raw>,
     /// The user's index.
     pub index: Entries,
     /// Files that git keeps out of the work tree: it is sparse.
@@ -81,7 +81,10 @@ impl Here {
         Ok(Self {
             root,
             tree,
-            uncommitted: differs.into_iter().map(|file| file.path).collect(),
+            uncommitted: differs
+                .into_iter()
+                .map(|file| (file.path.clone(), file))
+                .collect(),
             index,
             apart,
             modified: records(&modified).map(<[u8]>::to_vec).collect(),

@@ -70,8 +70,8 @@ const KEPT: &str = ".orchestra-kept-";
 const LOOKED_AT_MAX: usize = 10_000;
 
 /// Removes the directories that applies have left which were killed. Call it with the lock: nobody else is
-/// at work then. What they held was as in a commit, or in the snapshot of their task. It is only for order:
-/// what fails is left.
+/// at work then. What they held was as in a commit, in the snapshot of their task, or as earlier applies made
+/// it of these. It is only for order: what fails is left.
 pub(super) fn remove_left(checkout: &Checkout) {
     let Ok(entries) = place(checkout).and_then(|place| fs::read_dir(place).at("read", place))
     else {

@@ -2,20 +2,8 @@
 
 use std::{fs, path::Path};
 
-use crate::common::{Done, Task, World, git, import_branch};
+use crate::common::{Done, LINES, Task, World, git, import_branch, lines};
 use orchestra_repo::{ApplyError, Earlier};
-
-const LINES: &str = "1\n2\n3\n4\n5\n6\n7\n8\n9\n";
-
-/// `LINES` with these lines replaced.
-fn lines(changed: &[(usize, &str)]) -> String {
-    let line = |(at, line)| {
-        let new = changed.iter().find(|(number, _)| *number == at + 1);
-        new.map_or(line, |(_, new)| *new)
-    };
-    let all = LINES.lines().enumerate().map(line);
-    all.flat_map(|line| [line, "\n"]).collect()
-}
 
 fn read(dir: &Path, name: &str) -> String {
     fs::read_to_string(dir.join(name)).unwrap()

@@ -15,6 +15,18 @@ use tempfile::TempDir;
 
 pub const BRANCH: &str = "orchestra/task_001";
 
+pub const LINES: &str = "1\n2\n3\n4\n5\n6\n7\n8\n9\n";
+
+/// `LINES` with these lines replaced.
+pub fn lines(changed: &[(usize, &str)]) -> String {
+    let line = |(at, line)| {
+        let new = changed.iter().find(|(number, _)| *number == at + 1);
+        new.map_or(line, |(_, new)| *new)
+    };
+    let all = LINES.lines().enumerate().map(line);
+    all.flat_map(|line| [line, "\n"]).collect()
+}
+
 pub struct World {
     pub tmp: TempDir,
 }

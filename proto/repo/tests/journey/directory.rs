@@ -140,7 +140,7 @@ fn edits_since_are_merged_or_named_and_nothing_is_touched() {
     plain.write("a.txt", "uno\ntwo\nthree\n");
     let error = apply(&plain.again(), &task.change(&collected)).unwrap_err();
     assert!(
-        matches!(&error, ApplyError::Conflict { paths, branch: None } if paths == &["a.txt"]),
+        matches!(&error, ApplyError::Conflict { paths, branch: None, .. } if paths == &["a.txt"]),
         "{error:?}"
     );
     let said = "the change conflicts with what the directory has now in `a.txt`";

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests, where a panic is the report")]
 
 mod after;
+mod applied;
 mod canary;
 mod common;
 mod damage;

@@ -1,0 +1,92 @@
+//! What is said where a change and what is there do not go together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{ApplyError, Work, check, here::Here, record::By};
+use crate::{
+    error::Error,
+    manifest::{Renames, diff},
+    merge::{Merge, merge},
+    names::shown,
+    quarantine::has_commit,
+};
+
+impl Work<'_> {
+    /// What the two sides disagree about. Where it is edits that are not committed, it is those that
+    /// stand in the way; what was applied before is none.
+    pub(super) fn conflict(
+        &self,
+        here: &Here,
+        bases: &[&str],
+        paths: &BTreeSet<Vec<u8>>,
+    ) -> Result<ApplyError, Error> {
+        let mut edited = check::uncommitted(self.checkout)?;
+        edited.extend(here.uncommitted.keys().cloned());
+        let known = check::known(self.quarantine.git(), here, bases, &self.record)?;
+        let named = |path: &Vec<u8>| shown(path);
+        let not_committed = paths & &edited;
+        let in_the_way: Vec<String> = not_committed.difference(&known).map(named).collect();
+        if !in_the_way.is_empty() {
+            return Ok(ApplyError::InTheWay { paths: in_the_way });
+        }
+        let has_own = self.checkout.has_own_repository();
+        Ok(ApplyError::Conflict {
+            paths: paths.iter().map(named).collect(),
+            branch: has_own.then(|| self.change.branch.to_owned()),
+            makers: self.makers(here, paths)?,
+            uncommitted: edited.iter().any(|path| place(paths, path).is_some()),
+        })
+    }
+
+    /// The tasks whose changes, applied before, are what is at these paths now, and conflict with this one.
+    fn makers(&self, here: &Here, paths: &BTreeSet<Vec<u8>>) -> Result<Vec<String>, Error> {
+        let since = diff(
+            self.quarantine.git(),
+            self.change.start,
+            &here.tree,
+            Renames::Ignore,
+        )?;
+        let mut places: BTreeMap<&str, (&By, BTreeSet<&[u8]>)> = BTreeMap::new();
+        let contested = since
+            .iter()
+            .filter_map(|file| Some((file, place(paths, &file.path)?)));
+        for (file, at) in contested {
+            for by in self.record.makers(file) {
+                let place = places.entry(&by.commit);
+                place.or_insert((by, BTreeSet::new())).1.insert(at);
+            }
+        }
+        let mut makers = Vec::new();
+        for (by, places) in places.into_values() {
+            if self.collides(by, &places)? {
+                let task = by.branch.rsplit('/').next().unwrap_or_default();
+                makers.push(task.to_owned());
+            }
+        }
+        makers.sort_unstable();
+        makers.dedup();
+        Ok(makers)
+    }
+
+    /// Whether the two changes alone conflict at one of these paths.
+    fn collides(&self, by: &By, places: &BTreeSet<&[u8]>) -> Result<bool, Error> {
+        let git = self.quarantine.git();
+        if !has_commit(git, &by.commit)? {
+            return Ok(false);
+        }
+        // One of another history cannot be merged.
+        Ok(match merge(git, &by.commit, self.change.commit) {
+            Ok(Merge::Conflict(paths)) => paths.iter().any(|path| places.contains(&**path)),
+            Ok(Merge::Tree(_)) | Err(_) => false,
+        })
+    }
+}
+
+/// Of these paths the one that is `path`, or a directory that it lies in.
+fn place<'a>(paths: &'a BTreeSet<Vec<u8>>, path: &[u8]) -> Option<&'a [u8]> {
+    let above = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    let mut all = above
+        .map(|(end, _)| &path[..end])
+        .chain(std::iter::once(path));
+    all.find_map(|path| paths.get(path)).map(Vec::as_slice)
+}

@@ -1,0 +1,189 @@
+//! Tasks that ran side by side, applied one upon the other with no commit between.
+
+use std::{fs, process::Stdio};
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, kill_9, scene};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("tasks_that_ran_side_by_side_are_all_applied", all),
+        Test::new("an_edit_after_an_apply_is_never_written_over", edited),
+        Test::new("the_head_applies_tasks_that_ran_side_by_side", by_the_head),
+        Test::new(
+            "another_task_is_applied_upon_what_a_killed_apply_left",
+            killed,
+        ),
+    ]
+}
+
+/// Thirty lines.
+fn lines(changed: &[(usize, &str)]) -> String {
+    let line = |number: usize| {
+        let new = changed.iter().find(|(at, _)| *at == number);
+        new.map_or(number.to_string(), |(_, new)| (*new).to_owned()) + "\n"
+    };
+    (1..=30).map(line).collect()
+}
+
+fn project(cluster: &Cluster) -> anyhow::Result<Project> {
+    let project = cluster.repository("project")?;
+    project.write("f", &lines(&[]))?;
+    project.git(&["add", "f"])?;
+    project.git(&["commit", "-q", "-m", "lines"])?;
+    Ok(project)
+}
+
+/// Tasks that each write something into a line of f, and begin with the same files.
+fn add<const N: usize>(
+    cluster: &Cluster,
+    project: &Project,
+    each: [(usize, &str); N],
+    more: &[&str],
+) -> anyhow::Result<Vec<String>> {
+    let one = |(at, text)| {
+        let command = format!("sed -i 's/^{at}$/{text}/' f");
+        let add = [&[command.as_str(), "--agent", "shell"], more].concat();
+        cluster.add(project, &add)
+    };
+    let tasks: Vec<String> = each.into_iter().map(one).collect::<anyhow::Result<_>>()?;
+    Ok(tasks)
+}
+
+fn all() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = project(cluster)?;
+        let each = [(5, "a"), (12, "b"), (19, "c"), (26, "d"), (12, "other")];
+        let tasks = add(cluster, &project, each, &[])?;
+        for task in &tasks {
+            cluster.succeeded(task, Deadline::SOON)?;
+        }
+        let (clash, tasks) = tasks.split_last().context("there are five")?;
+        for task in tasks {
+            cluster.ctl_in(project.dir(), &["apply", task])?.ok()?;
+        }
+        let whole = lines(&each[..4]);
+        ensure!(project.read("f")? == whole, "{}", project.read("f")?);
+        let apply = ["apply", clash.as_str()];
+        let refused = cluster.ctl_in(project.dir(), &apply)?.exits(5)?;
+        let others = |said: &str| said.contains(&tasks[0]) || said.contains(&tasks[2]);
+        ensure!(!others(&refused.stderr), "{refused}");
+        refused.complains(&["`f`", &tasks[1], "commit what is there", "--branch"])?;
+        ensure!(project.read("f")? == whole);
+        // What the hint says.
+        project.git(&["commit", "-q", "-a", "-m", "all"])?;
+        let branch = ["apply", clash, "--branch"];
+        cluster.ctl_in(project.dir(), &branch)?.ok()?;
+        let branch = format!("orchestra/{clash}");
+        project.git(&["merge", "-q", "-X", "theirs", "--no-edit", &branch])?;
+        ensure!(project.read("f")? == whole.replace('b', "other"));
+        Ok(())
+    })
+}
+
+fn edited() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = project(cluster)?;
+        let each = [(5, "a"), (26, "d")];
+        let tasks = add(cluster, &project, each, &[])?;
+        for task in &tasks {
+            cluster.succeeded(task, Deadline::SOON)?;
+        }
+        cluster.ctl_in(project.dir(), &["apply", &tasks[0]])?.ok()?;
+        let left = lines(&each[..1]);
+        for mine in [left.replace("15", "mine"), left.clone() + "\n"] {
+            project.write("f", &mine)?;
+            let apply = ["apply", tasks[1].as_str()];
+            let refused = cluster.ctl_in(project.dir(), &apply)?.exits(5)?;
+            refused.complains(&[
+                "`f`",
+                "commit them or put them aside",
+                "nothing was touched",
+            ])?;
+            ensure!(project.read("f")? == mine, "it was written over");
+        }
+        // Away, and what was applied is here again.
+        project.write("f", &left)?;
+        project.git(&["stash", "-q"])?;
+        project.git(&["stash", "pop", "-q"])?;
+        cluster.ctl_in(project.dir(), &["apply", &tasks[1]])?.ok()?;
+        ensure!(project.read("f")? == lines(&each));
+        Ok(())
+    })
+}
+
+fn by_the_head() -> anyhow::Result<()> {
+    const ENDED: [&str; 3] = ["succeeded", "failed", "needs_review"];
+    scene(Setup::new(), |cluster| {
+        let project = project(cluster)?;
+        let each = [(5, "a"), (12, "b"), (19, "c"), (26, "d")];
+        // None is applied before all of them are queued, and so begin with the same files.
+        let gate = cluster.path("gate");
+        let wait = format!("until [ -e {} ]; do sleep 0.05; done; ", gate.display());
+        let one = |(at, text): (usize, &str)| {
+            let command = format!("{wait}sed -i 's/^{at}$/{text}/' f");
+            cluster.add(&project, &[&command, "--agent", "shell", "--apply"])
+        };
+        let tasks: Vec<String> = each.into_iter().map(one).collect::<anyhow::Result<_>>()?;
+        let clash = one((12, "other"))?;
+        fs::write(&gate, "")?;
+        let mut refused = Vec::new();
+        for task in tasks.iter().chain([&clash]) {
+            let apply = cluster.wait_for(task, &ENDED, Deadline::SOON)?["apply"].clone();
+            if apply["result"] != "applied" {
+                refused.push((task.clone(), apply["message"].to_string()));
+            }
+        }
+        // Of two that change the same line, the first one is there.
+        let pair = [&tasks[1], &clash];
+        let [(task, message)] = &refused[..] else {
+            anyhow::bail!("not one of them was refused: {refused:?}");
+        };
+        let other = pair.into_iter().find(|other| *other != task);
+        let other = other.context("there is another one")?;
+        ensure!(pair.contains(&task) && message.contains(other), "{message}");
+        let text = if *task == clash { "b" } else { "other" };
+        let whole = lines(&[(5, "a"), (12, text), (19, "c"), (26, "d")]);
+        ensure!(project.read("f")? == whole, "{}", project.read("f")?);
+        Ok(())
+    })
+}
+
+fn killed() -> anyhow::Result<()> {
+    /// So many files that an apply is seen at work.
+    const FILES: usize = 400;
+    scene(Setup::new(), |cluster| {
+        let project = project(cluster)?;
+        let names: Vec<String> = (0..FILES).map(|number| format!("many/{number}")).collect();
+        for name in &names {
+            project.write(name, &lines(&[]))?;
+        }
+        project.git(&["add", "-A"])?;
+        project.git(&["commit", "-q", "-m", "many"])?;
+        let change = |at, text| {
+            let command = format!("sed -i 's/^{at}$/{text}/' many/*");
+            cluster.add(&project, &[&command, "--agent", "shell"])
+        };
+        let tasks = [change(5, "a")?, change(15, "b")?, change(25, "c")?];
+        for task in &tasks {
+            cluster.succeeded(task, Deadline::SOON)?;
+        }
+        cluster.ctl_in(project.dir(), &["apply", &tasks[0]])?.ok()?;
+        let left = lines(&[(5, "a")]);
+        let mut apply = cluster.command(project.dir(), &["apply", &tasks[1]]);
+        let mut ctl = apply.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        // It may be through before it is killed: then there is nothing to go on with.
+        while project.read(&names[0])? == left && ctl.try_wait()?.is_none() {}
+        kill_9(ctl.id())?;
+        ctl.wait()?;
+        // The one that was killed need not be the next.
+        for task in [&tasks[2], &tasks[1]] {
+            cluster.ctl_in(project.dir(), &["apply", task])?.ok()?;
+        }
+        let whole = lines(&[(5, "a"), (15, "b"), (25, "c")]);
+        for name in &names {
+            ensure!(project.read(name)? == whole, "{name}");
+        }
+        Ok(())
+    })
+}
