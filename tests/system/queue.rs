@@ -30,6 +30,7 @@ pub fn tests() -> Vec<Test> {
             "a_running_task_can_be_cancelled_and_leaves_no_process",
             cancel,
         ),
+        Test::new("a_cancel_is_for_the_subtasks_too", cancel_tree),
         Test::new("a_task_that_takes_too_long_is_stopped", timeout),
         Test::new("a_submission_with_a_key_is_made_once", with_a_key),
         Test::new("ctrl_c_ends_the_waiting_and_says_for_what", interrupted),
@@ -170,6 +171,45 @@ fn cancel() -> anyhow::Result<()> {
         until("none sleeps", Deadline::SOON, || {
             Ok((sleepers(cluster) == 0).then_some(()))
         })
+    })
+}
+
+/// A task's subtasks are cancelled with it, or it is said that they go on.
+fn cancel_tree() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let held = gate(cluster);
+        let add = |more: &[&str]| add_shell(cluster, &project, &held, more);
+        let parent = add(&[])?;
+        let first = add(&["--parent", &parent])?;
+        let second = add(&["--parent", &first])?;
+        let only = cluster.ctl(&["cancel", "--only", &parent])?.ok()?;
+        let said = format!(
+            "the subtasks {first}, {second} go on; `ctl cancel {first} {second}` cancels them"
+        );
+        ensure!(only.stderr.contains(&said), "{only:?}");
+        cluster.wait_for(&parent, &["cancelled"], Deadline::SOON)?;
+        // It has ended, and what goes on below it is meant.
+        let all = cluster.ctl(&["cancel", &parent])?.ok()?;
+        ensure!(all.stderr.contains("with 2 subtasks"), "{all:?}");
+        for id in [&first, &second] {
+            cluster.wait_for(id, &["cancelled"], Deadline::SOON)?;
+        }
+        let none = cluster.ctl(&["cancel", &parent])?;
+        ensure!(none.code == Some(5), "{none:?}");
+        let parent = add(&[])?;
+        let part = add(&["--parent", &parent])?;
+        let answer = cluster.json(&["cancel", &parent])?;
+        let ids: Vec<&str> = answer["tasks"]
+            .as_array()
+            .context("it lists tasks")?
+            .iter()
+            .filter_map(|task| task["id"].as_str())
+            .collect();
+        ensure!(ids == [parent.as_str(), part.as_str()], "{answer}");
+        cluster
+            .wait_for(&part, &["cancelled"], Deadline::SOON)
+            .map(drop)
     })
 }
 

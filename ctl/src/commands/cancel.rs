@@ -1,11 +1,11 @@
 //! `ctl cancel`.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use futures::{StreamExt, stream};
 use orchestra_proto::{
     Refused,
-    v1::{self, cancelled::Answer},
+    v1::{self, cancelled::Answer as Changed},
 };
 use orchestra_types::{TaskId, limits};
 use tonic::{Code, Status};
@@ -17,22 +17,29 @@ use crate::{
     error::{Error, Result},
     exit::Exit,
     json::{refused, task::Task},
+    ui::time::counted,
 };
 
 /// How many tasks are asked for at a time.
 const PAGE: u32 = 1000;
 /// How many calls wait for their answer at a time.
 const AT_ONCE: usize = 8;
+/// Most subtasks that are named.
+const NAMED_MAX: usize = 8;
 
-/// Cancel tasks; the work of a running agent so far is kept
+/// Cancel tasks with their subtasks; the work of a running agent so far is kept
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   ctl cancel task_007 8
+  ctl cancel task_007 --only            its subtasks go on
   ctl cancel --label area=docs          every task with this label that has not ended
   ctl cancel --status queued            everything that has not been given to a worker
   ctl cancel --status needs_review      everything that waits for a person: nothing more is wanted of it
-  ctl cancel --all")]
+  ctl cancel --all
+
+The subtasks of a cancelled task, those that its agent has queued, are cancelled too: not with --only, and
+with --status those alone that have such a status. What goes on is said.")]
 pub struct Args {
     /// The tasks, as task_001 or 1
     #[arg(value_name = "TASK")]
@@ -55,12 +62,20 @@ pub struct Args {
     /// Every one of this project, by name or id, that has not ended
     #[arg(long, value_name = "PROJECT", conflicts_with = "tasks")]
     project: Option<String>,
+    /// Leave their subtasks alone
+    #[arg(long)]
+    only: bool,
 }
 
 impl Args {
     fn means_nothing(&self) -> bool {
         let chosen = self.all || !self.label.is_empty() || !self.status.is_empty();
         self.tasks.is_empty() && !chosen && self.project.is_none()
+    }
+
+    /// Whether subtasks are cancelled too. Where a status chooses, it is the status that counts.
+    fn with_subtasks(&self) -> bool {
+        !self.only && self.status.is_empty()
     }
 }
 
@@ -73,6 +88,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     }
     let client = app.connect().await?;
     let named = !args.tasks.is_empty();
+    let with_subtasks = args.with_subtasks();
     let tasks = if named {
         each_once(args.tasks)
     } else {
@@ -81,13 +97,88 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if tasks.is_empty() && !app.ui.is_json() {
         app.ui.next("no such task; nothing was cancelled");
     }
-    let answers = cancel_all(&client, &tasks, named).await;
+    let mut answers = cancel_all(&client, &tasks, named).await;
+    if with_subtasks {
+        let found = answers.len();
+        cancel_below(&client, &tasks, &mut answers).await;
+        if !app.ui.is_json() && answers.len() > found {
+            let subtasks = counted((answers.len() - found) as u64, "subtask");
+            let text = format!("with {subtasks}; `--only` would have left them alone");
+            app.ui.next(text);
+        }
+    } else if let Some(text) = going_on(&answers) {
+        app.ui.warn(text);
+    }
+    let answers = answers.into_iter().map(|answer| answer.task);
     show_answers(app, stream::iter(answers)).await
+}
+
+/// What became of a task that was to be cancelled.
+struct Answer {
+    id: TaskId,
+    task: Result<Task>,
+    /// It had ended already.
+    had_ended: bool,
+    /// Its subtasks that go on.
+    below: Vec<TaskId>,
+}
+
+impl Answer {
+    fn of_error(id: TaskId, error: Error) -> Self {
+        Self {
+            id,
+            task: Err(error),
+            had_ended: false,
+            below: Vec::new(),
+        }
+    }
+}
+
+/// Cancels the subtasks of what was cancelled, also those that are queued meanwhile. Who named a task
+/// that had ended meant these.
+async fn cancel_below(client: &Client, tasks: &[TaskId], answers: &mut Vec<Answer>) {
+    for answer in &mut *answers {
+        if answer.had_ended && answer.task.is_err() && !answer.below.is_empty() {
+            answer.task = client.task(answer.id).await;
+        }
+    }
+    let mut seen: BTreeSet<TaskId> = tasks.iter().copied().collect();
+    let mut last = 0;
+    loop {
+        let below = answers[last..].iter().flat_map(|answer| &answer.below);
+        let new: Vec<TaskId> = below.copied().filter(|id| seen.insert(*id)).collect();
+        if new.is_empty() {
+            return;
+        }
+        last = answers.len();
+        answers.extend(cancel_all(client, &new, false).await);
+    }
+}
+
+/// Says which subtasks go on, and how they are cancelled.
+fn going_on(answers: &[Answer]) -> Option<String> {
+    let below: BTreeSet<TaskId> = answers.iter().flat_map(|a| a.below.clone()).collect();
+    let named: Vec<String> = below.iter().map(ToString::to_string).collect();
+    let words = named.join(" ");
+    match &named[..] {
+        [] => None,
+        [id] => Some(format!(
+            "the subtask {id} goes on; `ctl cancel {id}` cancels it"
+        )),
+        [first, .., last] if named.len() > NAMED_MAX => Some(format!(
+            "{} subtasks go on, {first} to {last}; without --only and --status `ctl cancel` cancels them too",
+            named.len()
+        )),
+        _ => Some(format!(
+            "the subtasks {} go on; `ctl cancel {words}` cancels them",
+            named.join(", ")
+        )),
+    }
 }
 
 /// Cancels all, and answers in the same order. The latest go first: each task that a cancelled one
 /// keeps back is told of it, and those of a chain that are gone before need not be.
-async fn cancel_all(client: &Client, tasks: &[TaskId], named: bool) -> Vec<Result<Task>> {
+async fn cancel_all(client: &Client, tasks: &[TaskId], named: bool) -> Vec<Answer> {
     let mut places: Vec<usize> = (0..tasks.len()).collect();
     places.sort_by_key(|place| Reverse(tasks[*place]));
     let answers = stream::iter(places.chunks(limits::CANCEL_TASKS_MAX))
@@ -97,14 +188,14 @@ async fn cancel_all(client: &Client, tasks: &[TaskId], named: bool) -> Vec<Resul
         })
         .buffered(AT_ONCE)
         .flat_map(stream::iter);
-    let mut answers: Vec<(&usize, Result<Task>)> = answers.collect().await;
+    let mut answers: Vec<(&usize, Answer)> = answers.collect().await;
     answers.sort_by_key(|(place, _)| *place);
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// Cancels some tasks in one call. What is said of one that ended before it could be cancelled
 /// depends on whether it was `named`: one that was only found by an option is shown as it is.
-async fn cancel(client: &Client, ids: &[TaskId], named: bool) -> Vec<Result<Task>> {
+async fn cancel(client: &Client, ids: &[TaskId], named: bool) -> Vec<Answer> {
     let request = v1::CancelTasksRequest {
         ids: ids.iter().map(|id| id.0).collect(),
     };
@@ -112,20 +203,25 @@ async fn cancel(client: &Client, ids: &[TaskId], named: bool) -> Vec<Result<Task
     let answers = match call {
         Ok(response) if response.answers.len() == ids.len() => response.answers,
         Ok(_) => {
-            return vec![Err(refused(Refused::new(
-                "answers",
-                "not one for each task",
-            )))];
+            let error = refused(Refused::new("answers", "not one for each task"));
+            return vec![Answer::of_error(ids[0], error)];
         }
-        Err(error) => return vec![Err(error)],
+        Err(error) => return vec![Answer::of_error(ids[0], error)],
     };
     let mut tasks = Vec::with_capacity(ids.len());
     for (&id, cancelled) in ids.iter().zip(answers) {
-        tasks.push(match cancelled.answer {
-            Some(Answer::Task(task)) => Task::read(task),
-            Some(Answer::Refused(why)) if !named && has_ended(&why) => client.task(id).await,
-            Some(Answer::Refused(why)) => Err(refusal(why)),
+        let had_ended = matches!(&cancelled.answer, Some(Changed::Refused(why)) if has_ended(why));
+        let task = match cancelled.answer {
+            Some(Changed::Task(task)) => Task::read(task),
+            Some(Changed::Refused(_)) if !named && had_ended => client.task(id).await,
+            Some(Changed::Refused(why)) => Err(refusal(why)),
             None => Err(refused(Refused::new("answer", "is missing"))),
+        };
+        tasks.push(Answer {
+            id,
+            task,
+            had_ended,
+            below: cancelled.going_on.into_iter().map(TaskId).collect(),
         });
     }
     tasks
@@ -163,5 +259,31 @@ async fn chosen(client: &Client, args: Args) -> Result<Vec<TaskId>> {
             return Ok(ids);
         }
         request.after_id = page.next_after_id;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_on_is_named_with_the_command_that_cancels_it() {
+        let said = |ids: std::ops::Range<u64>| {
+            going_on(&[Answer {
+                below: ids.map(TaskId).collect(),
+                ..Answer::of_error(TaskId(1), Error::failed("x"))
+            }])
+        };
+        assert_eq!(said(0..0), None);
+        let one = "the subtask task_002 goes on; `ctl cancel task_002` cancels it";
+        assert_eq!(said(2..3).as_deref(), Some(one));
+        let two =
+            "the subtasks task_002, task_003 go on; `ctl cancel task_002 task_003` cancels them";
+        assert_eq!(said(2..4).as_deref(), Some(two));
+        let many = said(2..99).unwrap();
+        assert!(
+            many.starts_with("97 subtasks go on, task_002 to task_098; "),
+            "{many}"
+        );
     }
 }

@@ -25,7 +25,11 @@ pub(super) async fn cancel(services: &Services, ids: &[u64]) -> Result<v1::Cance
         return Err(stopping.clone());
     }
     let tasks = read(services, changed.iter().flatten().copied().collect()).await?;
-    let answers = changed.into_iter().map(|answer| answered(&tasks, answer));
+    let below = going_on_below(services, ids).await?;
+    let answers = changed
+        .into_iter()
+        .zip(below)
+        .map(|(answer, below)| answered(&tasks, answer, below));
     Ok(v1::CancelTasksResponse {
         answers: answers.collect(),
     })
@@ -47,7 +51,20 @@ async fn read(services: &Services, ids: Vec<TaskId>) -> Result<HashMap<u64, v1::
     Ok(found.into_iter().map(|task| (task.id, task)).collect())
 }
 
-fn answered(tasks: &HashMap<u64, v1::Task>, answer: Result<TaskId>) -> v1::Cancelled {
+/// What goes on below each of them, now that they are cancelled.
+async fn going_on_below(services: &Services, ids: &[u64]) -> Result<Vec<Vec<TaskId>>> {
+    let ids: Vec<TaskId> = ids.iter().copied().map(TaskId).collect();
+    let found = services
+        .engine
+        .read(move |view| Ok(view.core.going_on_below(&ids)));
+    found.await.map_err(status::read)
+}
+
+fn answered(
+    tasks: &HashMap<u64, v1::Task>,
+    answer: Result<TaskId>,
+    below: Vec<TaskId>,
+) -> v1::Cancelled {
     let found = answer.and_then(|id| {
         let task = tasks.get(&id.0).cloned();
         task.ok_or_else(|| status::no_task(id))
@@ -58,6 +75,7 @@ fn answered(tasks: &HashMap<u64, v1::Task>, answer: Result<TaskId>) -> v1::Cance
     };
     v1::Cancelled {
         answer: Some(answer),
+        going_on: below.into_iter().map(|id| id.0).collect(),
     }
 }
 

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use orchestra_types::{Budget, Spent, TaskId, Timestamp};
 
 use super::{Budgets, LINE_MAX};
-use crate::{Core, ledger::Ledger, row::LedgerRow};
+use crate::{
+    Core,
+    ledger::Ledger,
+    row::{Ending, LedgerRow, State},
+};
 
 #[derive(Debug, Default)]
 pub(super) struct TaskLedger {
@@ -90,6 +94,43 @@ impl Core {
             ledger.read(attempt, self.budgets.reading(attempt));
         }
         ledger
+    }
+
+    /// The tasks below each of some that go on: they have not ended, and nobody has told them to end.
+    /// One that is below several stands with the first.
+    #[must_use]
+    pub fn going_on_below(&self, ids: &[TaskId]) -> Vec<Vec<TaskId>> {
+        let mut seen = BTreeSet::new();
+        ids.iter().map(|id| self.below(*id, &mut seen)).collect()
+    }
+
+    fn below(&self, id: TaskId, seen: &mut BTreeSet<TaskId>) -> Vec<TaskId> {
+        let mut found = Vec::new();
+        let mut next = vec![id];
+        while let Some(at) = next.pop() {
+            let children = self.budgets.tasks.get(&at).map(|entry| &entry.children);
+            for child in children.into_iter().flatten() {
+                if seen.insert(*child) {
+                    next.push(*child);
+                    found.extend(self.goes_on(*child).then_some(*child));
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    fn goes_on(&self, id: TaskId) -> bool {
+        let row = self.tasks.get(&id).map(|task| &task.row);
+        row.is_some_and(|row| match &row.state {
+            State::Blocked | State::Queued { .. } => true,
+            State::Assigned { .. } | State::Running { .. } => !row.cancel_requested,
+            State::Closing { ending, .. } => match ending {
+                Ending::Retry { .. } | Ending::Elsewhere { .. } => true,
+                Ending::End { .. } => false,
+            },
+            State::Ended { .. } => false,
+        })
     }
 
     /// The budget of a task, and what it and its subtasks have used, as far as it is known; the wall

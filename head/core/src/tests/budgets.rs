@@ -516,6 +516,24 @@ fn an_attempt_that_is_given_up_has_used_what_it_used_until_then() {
 }
 
 #[test]
+fn what_goes_on_below_a_task_is_known_and_what_was_told_to_end_does_not() {
+    let mut bench = bench();
+    let parent = bench.add(task());
+    let (first, second) = (bench.add(below(parent)), bench.add(below(parent)));
+    let part = bench.add(below(first));
+    let all = |bench: &Bench| bench.core.going_on_below(&[parent, first, second]);
+    assert_eq!(all(&bench), [vec![first, second, part], vec![], vec![]]);
+    let _ = bench.restart();
+    assert_eq!(all(&bench), [vec![first, second, part], vec![], vec![]]);
+    assert_eq!(bench.core.going_on_below(&[first]), [[part]]);
+    for id in [first, second] {
+        let request = RequestId(9);
+        let _ = bench.give(Input::Cancel { request, task: id });
+    }
+    assert_eq!(all(&bench), [vec![part], vec![], vec![]]);
+}
+
+#[test]
 fn the_end_of_one_attempt_stops_another_one_under_the_same_budget() {
     let mut bench = bench();
     let parent = bench.add(with("100tokens"));
