@@ -119,7 +119,7 @@ pub enum CtlCommand {
     Apply(commands::apply::Args),
     Cancel(Box<commands::cancel::Args>),
     Priority(commands::priority::Args),
-    Retry(commands::retry::Args),
+    Retry(Box<commands::retry::Args>),
     Schedules(commands::schedules::Args),
     Context(commands::context::Args),
     Token(commands::token::Args),

@@ -31,6 +31,10 @@ pub fn tests() -> Vec<Test> {
             cancel,
         ),
         Test::new("a_cancel_is_for_the_subtasks_too", cancel_tree),
+        Test::new(
+            "failed_tasks_are_tried_again_by_what_they_have_in_common",
+            retry_chosen,
+        ),
         Test::new("a_task_that_takes_too_long_is_stopped", timeout),
         Test::new("a_submission_with_a_key_is_made_once", with_a_key),
         Test::new("ctrl_c_ends_the_waiting_and_says_for_what", interrupted),
@@ -210,6 +214,45 @@ fn cancel_tree() -> anyhow::Result<()> {
         cluster
             .wait_for(&part, &["cancelled"], Deadline::SOON)
             .map(drop)
+    })
+}
+
+/// What is named by an option is what has failed, unless a status is named.
+fn retry_chosen() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let fails = |label: &str| add_shell(cluster, &project, "false", &["--label", label]);
+        let (first, second, other) = (fails("a=1")?, fails("a=1")?, fails("a=2")?);
+        for id in [&first, &second, &other] {
+            cluster.wait_for(id, &["failed"], Deadline::SOON)?;
+        }
+        let late = add_shell(cluster, &project, "true", &["--label=a=1", "--at", "+9h"])?;
+        cluster.ctl(&["cancel", &late])?.ok()?;
+        let ids = |args: &[&str]| {
+            let answer = cluster.json(args)?;
+            let tasks = answer["tasks"].as_array().context("it lists tasks")?;
+            let ids = tasks.iter().filter_map(|task| task["id"].as_str());
+            anyhow::Ok(ids.map(str::to_owned).collect::<Vec<_>>())
+        };
+        let again = ids(&["retry", "--label", "a=1"])?;
+        ensure!(again == [first.clone(), second.clone()], "{again:?}");
+        let again = ids(&["retry", "--label", "a=1", "--status", "cancelled"])?;
+        ensure!(again == [late], "{again:?}");
+        for id in [&first, &second] {
+            until("it has failed again", Deadline::SOON, || {
+                let task = cluster.show(id)?;
+                Ok((task["status"] == "failed" && task["attempt"] == 2).then_some(()))
+            })?;
+        }
+        let all = cluster.ctl(&["retry", "--all"])?.ok()?;
+        ensure!(all.stderr.contains("to be tried again: 3 tasks"), "{all:?}");
+        let none = cluster.ctl(&["retry"])?;
+        ensure!(none.code == Some(2), "{none:?}");
+        let ended = cluster.ctl(&["retry", "--status", "succeeded"])?;
+        ensure!(ended.code == Some(2), "{ended:?}");
+        let unknown = cluster.ctl(&["retry", "--project", "nope"])?;
+        ensure!(unknown.code == Some(4), "{unknown:?}");
+        Ok(())
     })
 }
 

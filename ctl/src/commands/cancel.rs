@@ -8,20 +8,22 @@ use orchestra_proto::{
     v1::{self, cancelled::Answer as Changed},
 };
 use orchestra_types::{TaskId, limits};
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::{
     app::App,
-    client::{Client, patiently, status_error},
-    commands::{add::pair, each_once, show_answers, tasks::StatusFilter},
+    client::{Client, patiently},
+    commands::{
+        add::pair,
+        each_once, refusal, show_answers,
+        tasks::{StatusFilter, find},
+    },
     error::{Error, Result},
     exit::Exit,
     json::{refused, task::Task},
     ui::time::counted,
 };
 
-/// How many tasks are asked for at a time.
-const PAGE: u32 = 1000;
 /// How many calls wait for their answer at a time.
 const AT_ONCE: usize = 8;
 /// Most subtasks that are named.
@@ -181,7 +183,7 @@ fn going_on(answers: &[Answer]) -> Option<String> {
 async fn cancel_all(client: &Client, tasks: &[TaskId], named: bool) -> Vec<Answer> {
     let mut places: Vec<usize> = (0..tasks.len()).collect();
     places.sort_by_key(|place| Reverse(tasks[*place]));
-    let answers = stream::iter(places.chunks(limits::CANCEL_TASKS_MAX))
+    let answers = stream::iter(places.chunks(limits::CHANGE_TASKS_MAX))
         .map(async |places| {
             let ids: Vec<TaskId> = places.iter().map(|place| tasks[*place]).collect();
             places.iter().zip(cancel(client, &ids, named).await)
@@ -231,35 +233,13 @@ fn has_ended(why: &v1::Refusal) -> bool {
     Code::from_i32(why.code) == Code::FailedPrecondition
 }
 
-fn refusal(why: v1::Refusal) -> Error {
-    status_error(&Status::new(Code::from_i32(why.code), why.message))
-}
-
 /// The tasks that the options mean and that can be cancelled.
 async fn chosen(client: &Client, args: Args) -> Result<Vec<TaskId>> {
     let statuses = StatusFilter::cancellable(&args.status);
     if statuses.is_empty() {
         return Err(Error::usage("a task with this status has ended already"));
     }
-    let mut request = v1::ListTasksRequest {
-        statuses: statuses
-            .into_iter()
-            .map(|s| v1::TaskStatus::from(s).into())
-            .collect(),
-        labels: args.label.into_iter().collect(),
-        project: args.project.unwrap_or_default(),
-        limit: PAGE,
-        ..Default::default()
-    };
-    let mut ids = Vec::new();
-    loop {
-        let page = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
-        ids.extend(page.tasks.iter().map(|task| TaskId(task.id)));
-        if page.next_after_id == 0 {
-            return Ok(ids);
-        }
-        request.after_id = page.next_after_id;
-    }
+    find(client, statuses, args.label, args.project).await
 }
 
 #[cfg(test)]

@@ -37,13 +37,16 @@ pub mod workers;
 use std::{collections::BTreeSet, pin::pin};
 
 use futures::{Stream, StreamExt, stream};
+use orchestra_proto::v1;
 use orchestra_types::TaskId;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tonic::{Code, Status};
 
 use crate::{
     app::App,
     cli::CtlCommand,
+    client::status_error,
     error::{Error, OrFailed, Result},
     exit::Exit,
     json::task::Task,
@@ -141,7 +144,7 @@ async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
         CtlCommand::Context(args) => context::run(app, args).await,
         CtlCommand::Cancel(args) => cancel::run(app, *args).await,
         CtlCommand::Priority(args) => priority::run(app, args).await,
-        CtlCommand::Retry(args) => retry::run(app, args).await,
+        CtlCommand::Retry(args) => retry::run(app, *args).await,
         CtlCommand::Backup(args) => backup::run(app, args).await,
         CtlCommand::Restore(args) => restore::run(app, args).await,
         CtlCommand::Check(args) => check::run(app, args).await,
@@ -211,6 +214,11 @@ async fn show_answers(app: &App, answers: impl Stream<Item = Result<Task>>) -> R
         tasks.iter().try_for_each(|task| answer(app, task))?;
     }
     refused.map_or(Ok(Exit::Ok), Err)
+}
+
+/// Why one task of a call was left as it is.
+fn refusal(why: v1::Refusal) -> Error {
+    status_error(&Status::new(Code::from_i32(why.code), why.message))
 }
 
 /// Says what became of a task, and of one that is queued again what it waits for.

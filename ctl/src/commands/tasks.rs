@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     app::App,
-    client::patiently,
+    client::{Client, patiently},
     commands::add::pair,
     error::Result,
     exit::Exit,
@@ -81,6 +81,22 @@ impl StatusFilter {
             | TaskStatus::Running => filters.is_empty() || named(*s),
             TaskStatus::NeedsReview => named(*s),
             TaskStatus::Succeeded | TaskStatus::Failed | TaskStatus::Cancelled => false,
+        };
+        TaskStatus::ALL.into_iter().filter(chosen).collect()
+    }
+
+    /// The statuses of tasks that can be tried again: `failed`, or the ones that are named. Whoever
+    /// cancelled a task, or must decide about it, names it.
+    pub fn retryable(filters: &[Self]) -> Vec<TaskStatus> {
+        let named = |s: TaskStatus| filters.iter().any(|f| f.0.contains(&s));
+        let chosen = |s: &TaskStatus| match s {
+            TaskStatus::Failed => filters.is_empty() || named(*s),
+            TaskStatus::Cancelled | TaskStatus::NeedsReview => named(*s),
+            TaskStatus::Blocked
+            | TaskStatus::Queued
+            | TaskStatus::Assigned
+            | TaskStatus::Running
+            | TaskStatus::Succeeded => false,
         };
         TaskStatus::ALL.into_iter().filter(chosen).collect()
     }
@@ -169,6 +185,36 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     )
 }
 
+/// All tasks of these, by id.
+pub async fn find(
+    client: &Client,
+    statuses: Vec<TaskStatus>,
+    labels: Vec<(String, String)>,
+    project: Option<String>,
+) -> Result<Vec<TaskId>> {
+    let statuses = statuses.into_iter();
+    let mut request = v1::ListTasksRequest {
+        statuses: statuses.map(|s| v1::TaskStatus::from(s).into()).collect(),
+        labels: labels.into_iter().collect(),
+        project: project.unwrap_or_default(),
+        limit: LIMIT_MAX,
+        ..Default::default()
+    };
+    let mut ids = Vec::new();
+    loop {
+        let page = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
+        ids.extend(page.tasks.iter().map(|task| TaskId(task.id)));
+        if page.next_after_id == 0 {
+            break;
+        }
+        request.after_id = page.next_after_id;
+    }
+    if ids.is_empty() {
+        unknown::refuse(client, &request).await?;
+    }
+    Ok(ids)
+}
+
 /// Says that there are more, and how to see them.
 fn only_latest(limit: u32) -> String {
     let more = if limit < LIMIT_MAX {
@@ -215,6 +261,18 @@ mod tests {
                 TaskStatus::NeedsReview
             ]
         );
+        assert_eq!(of(&["succeeded"]), []);
+    }
+
+    #[test]
+    fn what_was_cancelled_or_waits_for_a_person_is_tried_again_only_by_name() {
+        let of = |words: &[&str]| {
+            let filters: Vec<StatusFilter> = words.iter().map(|w| w.parse().unwrap()).collect();
+            StatusFilter::retryable(&filters)
+        };
+        assert_eq!(of(&[]), [TaskStatus::Failed]);
+        let named = [TaskStatus::Cancelled, TaskStatus::NeedsReview];
+        assert_eq!(of(&["needs-review", "cancelled", "running"]), named);
         assert_eq!(of(&["succeeded"]), []);
     }
 

@@ -6,7 +6,7 @@ use orchestra_proto::v1::{self, admin_server};
 use tonic::{Request, Response, Streaming};
 
 use super::{
-    Services, accounts, backup, budgets, cancel, change, check, cluster, context, credentials,
+    Services, accounts, backup, budgets, change, check, cluster, context, credentials, each,
     follow, garbage, list, manifest, purge, schedules, status::Result, stream::Stream, submit,
     watch,
 };
@@ -59,7 +59,7 @@ impl admin_server::Admin for Admin {
         &self,
         request: Request<v1::CancelTasksRequest>,
     ) -> Result<Response<v1::CancelTasksResponse>> {
-        let answer = cancel::cancel(&self.services, &request.into_inner().ids).await;
+        let answer = each::cancel(&self.services, &request.into_inner().ids).await;
         answer.map(Response::new)
     }
 
@@ -68,6 +68,14 @@ impl admin_server::Admin for Admin {
         request: Request<v1::RetryTaskRequest>,
     ) -> Result<Response<v1::Task>> {
         let answer = change::retry(&self.services, request.into_inner().id).await;
+        answer.map(Response::new)
+    }
+
+    async fn retry_tasks(
+        &self,
+        request: Request<v1::RetryTasksRequest>,
+    ) -> Result<Response<v1::RetryTasksResponse>> {
+        let answer = each::retry(&self.services, &request.into_inner().ids).await;
         answer.map(Response::new)
     }
 

@@ -18,8 +18,8 @@ pub const CONTEXT_FILES_MAX: usize = 64;
 pub const CONTEXT_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Most tasks in one submission.
 pub const SUBMIT_TASKS_MAX: usize = 100_000;
-/// Most tasks that one call cancels: their answers must fit into a message.
-pub const CANCEL_TASKS_MAX: usize = 100;
+/// Most tasks that one call cancels, or tries again: their answers must fit into a message.
+pub const CHANGE_TASKS_MAX: usize = 100;
 /// Most retries of one task.
 pub const RETRIES_MAX: u32 = 100;
 /// Longest timeout of one attempt: 30 days.
