@@ -81,7 +81,7 @@ const TASK: &str = "after apply attempt attempts branch budget cancel_requested 
 const FILE: &str = "binary change lines_added lines_removed mode path renamed_from sha256 size";
 const STATUS: &str = "agents cluster disk_full listen machine metrics parked_accounts pid priorities state_dir stopping_since \
     tasks uptime_seconds version workers";
-const WORKER: &str = "address attempts availability cores disk_bytes disk_free_bytes hostname id isolation joined_at \
+const WORKER: &str = "address attempts availability certificate_expires_at cores disk_bytes disk_free_bytes hostname id isolation joined_at \
     kill_method labels last_seen limits machine memory_bytes name pid runners slots state version";
 const AGENT: &str = "attempt description runner since state worker worker_name";
 

@@ -66,6 +66,18 @@ fn worker() -> anyhow::Result<()> {
             })
             .with_context(|| neighbour.log())?;
             ensure!(far.read("key.pem")? == key, "the key is another one");
+            // Though the worker's stream was made with the one before.
+            let workers = cluster.json(&["workers"])?["workers"].clone();
+            let workers = workers.as_array().context("it lists workers")?;
+            let untils = workers.iter().map(|w| w["certificate_expires_at"].as_str());
+            let next_year = 1971 + now().as_secs() / 31_556_952;
+            let next_year = next_year.to_string();
+            ensure!(
+                untils
+                    .map(Option::unwrap_or_default)
+                    .all(|until| until > &next_year[..4] && !until.starts_with(&next_year)),
+                "{workers:#?}"
+            );
             drop(neighbour);
         }
         joined_by(cluster, cable, "none").map(drop)

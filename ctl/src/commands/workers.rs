@@ -6,6 +6,10 @@ mod named;
 mod remove;
 mod revoke;
 
+use std::time::Duration;
+
+use orchestra_proto::client;
+use orchestra_types::Timestamp;
 use serde::Serialize;
 
 use self::named::Named;
@@ -24,6 +28,9 @@ use crate::{
         wrap::At,
     },
 };
+
+/// How long before its end a certificate is spoken of.
+const WARN_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// List workers: their runners and slots, how they end processes, when they were last seen
 #[derive(Debug, clap::Args)]
@@ -80,7 +87,10 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             return Ok(());
         }
         if !args.verbose {
-            return app.ui.table(&table(&document.workers));
+            app.ui.table(&table(&document.workers))?;
+            let ends = document.workers.iter().filter_map(|w| certificate_ends(w, now()));
+            ends.for_each(|text| app.ui.warn(text));
+            return Ok(());
         }
         document.workers.iter().try_for_each(|worker| in_full(&app.ui, worker))
     })
@@ -110,6 +120,21 @@ fn table(workers: &[Worker]) -> Table {
         ]);
     }
     table
+}
+
+/// That a worker's certificate ends soon: by then it has had months to renew it.
+fn certificate_ends(worker: &Worker, now: Timestamp) -> Option<String> {
+    let until = worker.certificate_expires_at?.0;
+    if worker.availability == "revoked" || until > now.plus(WARN_BEFORE) {
+        return None;
+    }
+    let ends = if until <= now { "has ended" } else { "ends" };
+    Some(format!(
+        "the certificate of {} {ends} on {}: a worker that is connected renews it by itself, else its log says why not; \
+         `ctl token create` lets it join again",
+        line(&worker.name),
+        client::day(until)
+    ))
 }
 
 fn state(worker: &Worker) -> Cell {
@@ -190,6 +215,9 @@ fn in_full(ui: &Ui, worker: &Worker) -> Result<()> {
     if !worker.limits.is_empty() {
         more(format!("  limits of an attempt: {}", line(&worker.limits)))?;
     }
+    if let Some(until) = worker.certificate_expires_at {
+        more(format!("  certificate good until {}", client::day(until.0)))?;
+    }
     if !worker.labels.is_empty() {
         let labels: Vec<String> = worker
             .labels
@@ -232,4 +260,39 @@ pub fn runners(worker: &Worker) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_proto::v1;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_spoken_of_in_its_last_month() {
+        const DAY: u64 = 24 * 3600 * 1000;
+        let info = v1::WorkerInfo {
+            id: "w-1".into(),
+            name: "builder".into(),
+            machine: "m".into(),
+            ..Default::default()
+        };
+        let said = |until: Option<u64>, now: u64| {
+            let wire = v1::Worker {
+                info: Some(info.clone()),
+                certificate_expires_at_ms: until,
+                ..Default::default()
+            };
+            certificate_ends(&Worker::read(wire).unwrap(), Timestamp(now))
+        };
+        assert_eq!(said(None, 0), None);
+        assert_eq!(said(Some(31 * DAY), 0), None);
+        let soon = said(Some(30 * DAY), 0).unwrap();
+        assert!(
+            soon.starts_with("the certificate of builder ends on 1970-01-31"),
+            "{soon}"
+        );
+        let late = said(Some(DAY), 2 * DAY).unwrap();
+        assert!(late.contains("has ended on 1970-01-02"), "{late}");
+    }
 }

@@ -123,6 +123,8 @@ pub struct Worker {
     pub slots: u32,
     /// What runs there.
     pub attempts: Vec<AttemptId>,
+    /// Until when its certificate is good, as far as the head has seen it.
+    pub certificate_expires_at: Option<Time>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// How processes are ended: `cgroup`, `subreaper`.
@@ -219,6 +221,7 @@ impl Worker {
             pid: info.pid,
             slots: info.slots,
             attempts: attempts.collect::<Result<_>>()?,
+            certificate_expires_at: wire.certificate_expires_at_ms.map(Time::from_ms),
             labels: info.labels,
             kill_method: info.kill_method,
             limits: info.limits,

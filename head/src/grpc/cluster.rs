@@ -71,9 +71,14 @@ pub(super) async fn workers(services: &Services) -> Result<v1::ListWorkersRespon
     let mut workers: Vec<v1::Worker> = read.await.map_err(status::read)?;
     for worker in &mut workers {
         let id = worker.info.as_ref().and_then(|info| info.id.parse().ok());
-        if id.is_some_and(|id| services.security.shuts_out(&id)) {
+        let Some(id) = id else {
+            continue;
+        };
+        if services.security.shuts_out(&id) {
             "revoked".clone_into(&mut worker.availability);
         }
+        let until = services.security.certificate_of(&id);
+        worker.certificate_expires_at_ms = until.map(|until| until.0);
     }
     Ok(v1::ListWorkersResponse { workers })
 }
@@ -100,6 +105,7 @@ fn worker(
             Availability::Draining if view.attempts.is_empty() => "drained".to_owned(),
             other => other.as_str().to_owned(),
         },
+        certificate_expires_at_ms: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use orchestra_proto::v1::{self, fleet_server};
+use orchestra_types::Timestamp;
 use tonic::{Request, Response, Streaming};
 
 use super::{
@@ -21,6 +22,8 @@ pub(super) struct Fleet {
 pub(super) struct Peer {
     pub identity: Identity,
     pub address: Option<SocketAddr>,
+    /// Until when its certificate is good.
+    pub until: Option<Timestamp>,
 }
 
 #[tonic::async_trait]
@@ -36,6 +39,7 @@ impl fleet_server::Fleet for Fleet {
         let peer = Box::new(Peer {
             identity: security::caller(&request)?.clone(),
             address: request.remote_addr(),
+            until: security::certificate_until(&request),
         });
         let services = Arc::clone(&self.services);
         let stream = stream::produce(&self.services, move |answers| {

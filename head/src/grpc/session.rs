@@ -64,6 +64,7 @@ pub(super) async fn run(
         worker: worker.clone(),
     };
     services.addresses.note(worker.clone(), peer.address);
+    services.security.note_certificate(&worker, peer.until);
     drop(peer);
     let now = Instant::now();
     let attached = Attached {

@@ -110,6 +110,13 @@ pub(super) fn key_of_certificate(pem: &str) -> Result<Digest, Error> {
     key_of_der(&first_certificate(pem)?)
 }
 
+/// Until when a certificate is good.
+pub(super) fn until(der: &[u8]) -> Option<Timestamp> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let seconds = certificate.validity().not_after.timestamp();
+    u64::try_from(seconds).ok().map(|s| Timestamp(s * 1000))
+}
+
 /// The digest of the public key in a certificate.
 pub(super) fn key_of_der(der: &[u8]) -> Result<Digest, Error> {
     let (_, certificate) =

@@ -12,6 +12,7 @@
 //! `ctl workers revoke`, of administrators by `ctl credentials rotate`. Who holds one has it renewed
 //! when a third of its life is left.
 
+mod certificates;
 mod enrolment;
 mod gate;
 mod guard;
@@ -42,6 +43,7 @@ use orchestra_proto::{
 use orchestra_types::{Digest, Timestamp, WorkerId};
 use tokio::net::TcpListener;
 
+pub use certificates::certificate_until;
 pub use enrolment::{EnrolError, TokenError};
 pub use gate::{Gate, GateLayer};
 pub use identity::{Identity, authorise_worker, caller};
@@ -49,6 +51,7 @@ pub use join::Join;
 pub use pki::Error;
 pub use renewal::Renewal;
 
+use certificates::Certificates;
 use enrolment::Enrolment;
 use pki::Pki;
 
@@ -67,6 +70,8 @@ const RENEW_BYTES_MAX: usize = 1024;
 pub struct Security {
     pki: Arc<Pki>,
     enrolment: Arc<Enrolment>,
+    /// Until when those of workers are good.
+    certificates: Arc<Certificates>,
     /// Whose certificate its door shows.
     shown: Arc<tls::Shown>,
     /// One at a time changes the files of this machine's credentials.
@@ -85,6 +90,7 @@ impl Security {
         Ok(Self {
             pki: Arc::new(pki),
             enrolment: Arc::new(enrolment),
+            certificates: Arc::default(),
             shown: Arc::new(tls::Shown::new(&head)?),
             files: Arc::default(),
             refused: Sparing::default(),
@@ -179,6 +185,8 @@ impl Security {
         let credentials = self.ensure(dir, &identity, now)?;
         let key = issue::key_of_certificate(&credentials.cert_pem)?;
         self.enrolment.reserve(worker, key)?;
+        let until = credentials.life().map(|life| life.ends);
+        self.note_certificate(worker, until);
         Ok(credentials)
     }
 
@@ -198,6 +206,19 @@ impl Security {
     #[must_use]
     pub fn shuts_out(&self, worker: &WorkerId) -> bool {
         self.enrolment.shuts_out(worker)
+    }
+
+    /// A worker has come with a certificate that is good until then.
+    pub fn note_certificate(&self, worker: &WorkerId, until: Option<Timestamp>) {
+        if let Some(until) = until {
+            self.certificates.note(worker, until);
+        }
+    }
+
+    /// Until when the certificate of a worker is good; none until it has come.
+    #[must_use]
+    pub fn certificate_of(&self, worker: &WorkerId) -> Option<Timestamp> {
+        self.certificates.of(worker)
     }
 
     /// Makes a token that lets one machine join within `ttl`. `head` is the address that the
@@ -232,7 +253,11 @@ impl Security {
     /// The Renewal service.
     #[must_use]
     pub fn renewal_service(&self) -> RenewalServer<Renewal> {
-        let renewal = Renewal::new(Arc::clone(&self.pki), Arc::clone(&self.enrolment));
+        let renewal = Renewal::new(
+            Arc::clone(&self.pki),
+            Arc::clone(&self.enrolment),
+            Arc::clone(&self.certificates),
+        );
         RenewalServer::new(renewal).max_decoding_message_size(RENEW_BYTES_MAX)
     }
 }

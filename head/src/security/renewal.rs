@@ -15,6 +15,7 @@ use tonic::{
 
 use super::{
     Identity, caller,
+    certificates::Certificates,
     enrolment::Enrolment,
     issue,
     join::clock,
@@ -27,6 +28,7 @@ use crate::sparing::Sparing;
 pub struct Renewal {
     pki: Arc<Pki>,
     enrolment: Arc<Enrolment>,
+    certificates: Arc<Certificates>,
     /// What is logged of it: anybody with a certificate may ask, as often as he likes.
     told: Sparing,
 }
@@ -48,10 +50,15 @@ pub enum RenewalError {
 }
 
 impl Renewal {
-    pub(super) fn new(pki: Arc<Pki>, enrolment: Arc<Enrolment>) -> Self {
+    pub(super) fn new(
+        pki: Arc<Pki>,
+        enrolment: Arc<Enrolment>,
+        certificates: Arc<Certificates>,
+    ) -> Self {
         Self {
             pki,
             enrolment,
+            certificates,
             told: Sparing::default(),
         }
     }
@@ -66,7 +73,13 @@ impl Renewal {
         let key = issue::key_of_der(der).map_err(RenewalError::Make)?;
         self.enrolment.may_renew(holder, &key)?;
         let made = self.pki.renew(holder, der, now);
-        made.map_err(RenewalError::Make)
+        let made = made.map_err(RenewalError::Make)?;
+        // The worker's stream goes on, and has been made with the one before.
+        let until = issue::first_certificate(&made).map(|der| issue::until(&der));
+        if let (Identity::Worker(id), Ok(Some(until))) = (holder, until) {
+            self.certificates.note(id, until);
+        }
+        Ok(made)
     }
 
     fn log(&self, holder: &Identity, renewed: &Result<String, RenewalError>) {
