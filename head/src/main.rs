@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 #[derive(Parser)]
-#[command(name = "orchestra-head", version)]
+#[command(name = "orchestra-head", version = orchestra_version::LONG)]
 struct Cli {
     #[command(flatten)]
     args: orchestra_head::Args,

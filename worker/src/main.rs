@@ -6,7 +6,7 @@ use clap::Parser;
 use orchestra_worker::{Args, SelfCommand};
 
 #[derive(Parser)]
-#[command(name = "orchestra-worker", version)]
+#[command(name = "orchestra-worker", version = orchestra_version::LONG)]
 struct Cli {
     #[command(flatten)]
     args: Args,

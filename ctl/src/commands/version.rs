@@ -14,11 +14,12 @@ pub fn run(ui: &Ui) -> Result<Exit> {
             "wire": "orchestra.v1",
             "os": std::env::consts::OS,
             "arch": std::env::consts::ARCH,
+            "commit": orchestra_version::COMMIT,
             "build": if cfg!(debug_assertions) { "debug" } else { "release" },
             "program": std::env::current_exe().ok(),
         }))?;
     } else {
-        ui.print(format!("ctl {version}\n"))?;
+        ui.print(format!("ctl {}\n", orchestra_version::LONG))?;
     }
     Ok(Exit::Ok)
 }
