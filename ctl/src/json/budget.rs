@@ -49,8 +49,8 @@ impl BudgetDocument {
 pub struct SpentDocument {
     /// Tokens, sent and received.
     pub tokens: u64,
-    /// Cost in millionths of a US dollar, as far as it is known.
-    pub cost_microusd: u64,
+    /// Cost in millionths of a US dollar, as far as it is known; null where no price of it is.
+    pub cost_microusd: Option<u64>,
     /// Wall time of agents.
     pub time_seconds: f64,
     /// Attempts.
@@ -62,7 +62,7 @@ impl From<v1::Spent> for SpentDocument {
         let spent = Spent::from(wire);
         Self {
             tokens: spent.tokens,
-            cost_microusd: spent.cost_microusd,
+            cost_microusd: spent.known_cost(),
             time_seconds: spent.time.as_secs_f64(),
             attempts: spent.attempts,
         }
@@ -74,7 +74,7 @@ impl SpentDocument {
     pub fn words(&self) -> String {
         let spent = Spent {
             tokens: self.tokens,
-            cost_microusd: self.cost_microusd,
+            cost_microusd: self.cost_microusd.unwrap_or(0),
             time: std::time::Duration::from_secs_f64(self.time_seconds),
             attempts: self.attempts,
         };

@@ -73,6 +73,12 @@ impl Spent {
         }
     }
 
+    /// The cost; none where tokens were used and nobody knew a price of any.
+    #[must_use]
+    pub fn known_cost(&self) -> Option<u64> {
+        (self.cost_microusd > 0 || self.tokens == 0).then_some(self.cost_microusd)
+    }
+
     /// Whether nothing was used.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
@@ -82,14 +88,12 @@ impl Spent {
 
 impl fmt::Display for Spent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} tokens, {}, {}, {}",
-            self.tokens,
-            Usd(self.cost_microusd),
-            Seconds(self.time),
-            attempts(self.attempts)
-        )
+        write!(f, "{} tokens, ", self.tokens)?;
+        match self.known_cost() {
+            Some(cost) => write!(f, "{}", Usd(cost))?,
+            None => f.write_str("cost unknown")?,
+        }
+        write!(f, ", {}, {}", Seconds(self.time), attempts(self.attempts))
     }
 }
 
@@ -508,6 +512,19 @@ mod tests {
         assert!(spent.to_string().ends_with(", 1 attempt"), "{spent}");
         assert_eq!(budget("1-attempt").to_string(), "1 attempt");
         assert_eq!(budget("2-attempts").forbids_start(&spent), None);
+    }
+
+    #[test]
+    fn a_cost_that_nobody_knows_is_not_told_as_none() {
+        let spent = |tokens, cost_microusd| Spent {
+            tokens,
+            cost_microusd,
+            ..Spent::default()
+        };
+        let unknown = spent(10, 0).to_string();
+        assert_eq!(unknown, "10 tokens, cost unknown, 0 s, 0 attempts");
+        assert!(spent(10, 30_000).to_string().contains(", 0.03 USD,"));
+        assert!(spent(0, 0).to_string().contains(", 0 USD,"));
     }
 
     #[test]
