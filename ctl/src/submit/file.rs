@@ -6,6 +6,7 @@ use std::{
 };
 
 use orchestra_types::limits;
+use serde_json::json;
 use serde_saphyr::Spanned;
 
 use super::draft::{Draft, KEYS};
@@ -117,10 +118,8 @@ fn yaml(text: &str, name: &str) -> Result<Vec<Draft>> {
         })
         .map_err(|e| {
             let (line, column) = e.location().map_or((1, 1), |l| (l.line(), l.column()));
-            // The location stands in front, so it need not stand at the end as well.
-            let message = e.to_string();
-            let message = message.split(" at line ").next().unwrap_or_default();
-            wrong(name, line, column, message)
+            let key = orchestra_config::key_at(text, line, column, &KEYS);
+            wrong(name, line, column, key, &e.to_string())
         })
 }
 
@@ -132,26 +131,47 @@ fn json_lines(text: &str, name: &str) -> Result<Vec<Draft>> {
         .map(|(number, line)| {
             let draft = serde_json::from_str::<Draft>(line);
             draft.map(|d| d.standing_at(name, number)).map_err(|e| {
-                let message = e.to_string();
-                let message = message
-                    .split(" at line ")
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned();
-                wrong(name, number, e.column() as u64, &message)
+                let key = wrong_key(line);
+                wrong(name, number, e.column() as u64, key, &e.to_string())
             })
         })
         .collect()
 }
 
-fn wrong(name: &str, line: u64, column: u64, message: &str) -> Error {
-    Error::failed(format!("{name}:{line}:{column}: {}", in_our_words(message)))
+/// The key of a task in JSON whose value is none of its own.
+fn wrong_key(line: &str) -> Option<&'static str> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
+    KEYS.into_iter().find(|key| {
+        let alone = object.get(*key).map(|value| json!({ *key: value }));
+        alone.is_some_and(|alone| serde_json::from_value::<Draft>(alone).is_err())
+    })
+}
+
+fn wrong(name: &str, line: u64, column: u64, key: Option<&str>, message: &str) -> Error {
+    // The place stands in front, so it need not stand at the end as well.
+    let message = message.split(" at line ").next().unwrap_or_default();
+    let message = in_our_words(message, key);
+    Error::failed(format!("{name}:{line}:{column}: {message}"))
         .hint("docs/task-file.md has every key and examples")
 }
 
+/// What the parsers begin a message with that is about the kind of a value.
+const KINDS: [&str; 10] = [
+    "invalid type",
+    "invalid value",
+    "invalid u32",
+    "invalid boolean",
+    "expected string scalar",
+    "expected sequence start",
+    "expected mapping start",
+    "expected value",
+    "externally tagged enum",
+    "cannot deserialize null",
+];
+
 /// What the parsers say, for a person who has never heard of them. An unknown key comes with the
-/// nearest one that there is.
-fn in_our_words(message: &str) -> String {
+/// nearest one that there is, and a value with the key that it is of and what is allowed there.
+fn in_our_words(message: &str, key: Option<&str>) -> String {
     let quoted = message.split('`').nth(1).unwrap_or_default();
     if message.starts_with("unknown field") {
         return format!("unknown key `{quoted}`{}", did_you_mean(quoted, KEYS));
@@ -162,13 +182,50 @@ fn in_our_words(message: &str) -> String {
     if message.starts_with("duplicate field") {
         return twice(quoted);
     }
-    let expected = match message {
-        "invalid u32" => "a whole number",
-        "expected sequence start" => "a list",
-        "expected mapping start" => "`key: value`",
-        other => return other.to_owned(),
-    };
-    format!("{expected} is expected here")
+    if message.starts_with("multiple YAML documents") {
+        return "a second document begins here; a file holds one list of tasks".to_owned();
+    }
+    if message.contains("found a tab") || message.contains("tabs") {
+        return "a tab stands here; YAML indents with spaces".to_owned();
+    }
+    let allowed = key.and_then(|key| Some((key, allowed(key)?)));
+    let is_kind = KINDS.iter().any(|kind| message.starts_with(kind));
+    match (allowed, message) {
+        (Some((key, allowed)), _) if message.starts_with("unknown variant") => {
+            format!("`{key}` is {allowed}, and not `{quoted}`")
+        }
+        (Some((key, allowed)), _) if is_kind => format!("`{key}` is {allowed}"),
+        (Some(_), _) if message.starts_with('`') && KEYS.contains(&quoted) => message.to_owned(),
+        (Some((key, _)), _) if quoted != key => format!("`{key}`: {message}"),
+        (_, "expected sequence start") => "a list is expected here".to_owned(),
+        (_, "expected mapping start") => "`key: value` is expected here".to_owned(),
+        (_, other) => other.to_owned(),
+    }
+}
+
+/// What may stand behind a key.
+fn allowed(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "description" | "name" | "model" => "a text",
+        "priority" => "high, normal or low",
+        "agent" | "runner" => "the name of a runner, as claude",
+        "fallback" => "a runner or a list of runners",
+        "after" => "a task or a list of tasks",
+        "on_dependency_failure" => "block, cancel or run",
+        "at" => "a time, as +2h, \"18:30\" or \"2026-11-21 18:30\"",
+        "every" => "6h, 1d or the like, or a time of day as \"18:30\"",
+        "timeout" | "queue_timeout" | "stall_timeout" => "a duration, as 90s, 30m or 1h30m",
+        "retries" => "a whole number, 0 to 100",
+        "ports" => "a whole number, 0 to 16",
+        "budget" => "a text as 200k-tokens,5usd,1h,3-attempts",
+        "parent" => "a task, as task_001",
+        "labels" | "require" | "requires" => "names with texts, as {area: docs}",
+        "context" => "a list of files, as [notes.md]",
+        "command" => "a text or a list of texts",
+        "repo" => "a directory",
+        "in_place" | "no_repo" | "apply" => "true or false",
+        _ => return None,
+    })
 }
 
 fn twice(key: &str) -> String {
@@ -300,9 +357,71 @@ mod tests {
             "{json}"
         );
         let number = error("- description: a\n  retries: many\n");
-        assert_eq!(number, "t:2:12: a whole number is expected here");
+        assert_eq!(number, "t:2:12: `retries` is a whole number, 0 to 100");
         assert_eq!(error("tasks:\n  - a\n"), "t:1:1: a list is expected here");
         assert_eq!(error("- do it\n"), "t:1:3: `key: value` is expected here");
+    }
+
+    #[test]
+    fn a_value_of_another_kind_is_told_with_its_key_and_what_is_allowed_there() {
+        // Words of the parsers' authors, which nobody else knows.
+        let foreign = [
+            "invalid",
+            "expected ",
+            "scalar",
+            "sequence",
+            "variant",
+            "tagged",
+            "deserialize",
+            "integer",
+            "boolean",
+            "null",
+            "u32",
+        ];
+        let check = |key: &str, text: &str| {
+            let Err(error) = parse(text, "t") else {
+                return;
+            };
+            let said = error.to_string();
+            assert!(said.contains(&format!("`{key}`")), "{text} {said}");
+            let own = said.replace(text, "");
+            let word = foreign.iter().find(|word| own.contains(**word));
+            assert!(word.is_none(), "{text} {said}");
+        };
+        for key in KEYS {
+            assert!(allowed(key).is_some(), "{key}");
+            for value in [
+                "5", "-1", "1.5", "true", "text", "[1]", "[[1]]", "{a: b}", "{a: [b]}", "",
+            ] {
+                check(key, &format!("- {key}: {value}\n"));
+            }
+            for value in [
+                "5",
+                "-1",
+                "1.5",
+                "true",
+                r#""text""#,
+                "[[1]]",
+                r#"{"a": [1]}"#,
+                "null",
+            ] {
+                check(key, &format!("{{\"{key}\": {value}}}"));
+            }
+        }
+        let said = |text| error(text);
+        assert_eq!(
+            said(r#"{"name": "a", "description": 5}"#),
+            "t:1:30: `description` is a text"
+        );
+        assert_eq!(
+            said("- description: a\n  priority: urgent\n"),
+            "t:2:13: `priority` is high, normal or low, and not `urgent`"
+        );
+        assert_eq!(
+            said("- description: a\n  labels:\n    a:\n      - b\n"),
+            "t:4:7: `labels` is names with texts, as {area: docs}"
+        );
+        assert!(said("- description: a\n---\n- description: b\n").contains("a second document"));
     }
 
     #[test]

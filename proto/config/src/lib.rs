@@ -15,6 +15,7 @@ mod value;
 
 pub use identity::{machine_id, worker_id};
 pub use load::{Error, load, parse};
+pub use message::key_at;
 pub use model::{
     AgentRunner, BudgetsConfig, Config, ContextConfig, EventsConfig, HeadConfig, KeepConfig,
     LimitsConfig, Ports, Price, Protocol, QueueConfig, RunnerConfig, TelemetryConfig, WorkerConfig,

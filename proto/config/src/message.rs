@@ -26,6 +26,9 @@ pub(crate) fn of(error: &Error) -> String {
             other => format!("{other} is expected here"),
         },
         Error::InvalidScalar { ty, .. } => wrong_type(ty),
+        Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
+            format!("{expected} is expected here")
+        }
         Error::AliasError { error, .. } => of(error),
         Error::Budget { .. }
         | Error::AliasReplayLimitExceeded { .. }
@@ -35,6 +38,44 @@ pub(crate) fn of(error: &Error) -> String {
         }
         other => without_place(other),
     }
+}
+
+/// The key of `keys` whose value stands at a place in YAML or JSON: the last one that begins before it.
+#[must_use]
+pub fn key_at<'k>(text: &str, line: u64, column: u64, keys: &[&'k str]) -> Option<&'k str> {
+    let line = usize::try_from(line).unwrap_or(usize::MAX);
+    let column = usize::try_from(column).unwrap_or(usize::MAX);
+    let lines: Vec<&str> = text.lines().take(line).collect();
+    let mut limit = if lines.len() == line {
+        column
+    } else {
+        usize::MAX
+    };
+    for line in lines.iter().rev() {
+        let begins = |at: usize| line[..at].chars().count() < limit;
+        let last = keys.iter().filter_map(|key| {
+            let places = line.match_indices(key).map(|(at, _)| at);
+            let at = places
+                .filter(|at| begins(*at) && is_key(line, *at, key.len()))
+                .last()?;
+            Some((at, *key))
+        });
+        if let Some((_, key)) = last.max() {
+            return Some(key);
+        }
+        limit = usize::MAX;
+    }
+    None
+}
+
+/// Whether the word at a place of a line stands alone and in front of a colon.
+fn is_key(line: &str, at: usize, length: usize) -> bool {
+    let before = line[..at].chars().next_back();
+    let is_first = before.is_none_or(|c| c.is_whitespace() || "{,[-\"'".contains(c));
+    let after = line[at + length..]
+        .trim_start_matches(['"', '\''])
+        .trim_start();
+    is_first && after.starts_with(':')
 }
 
 /// `unknown key `worke`, did you mean `worker`?`, or the list of what there is.

@@ -1,11 +1,17 @@
 //! `.orchestra.yaml` at the top of a project: what its tasks need of the place that they work in.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{fmt, fs, io, path::Path, time::Duration};
 
 use orchestra_types::limits;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, Visitor},
+};
 
-use crate::load::{Error, read, read_text};
+use crate::{
+    load::{Error, read, read_text},
+    message::key_at,
+};
 
 /// Its name.
 pub const PROJECT_FILE: &str = ".orchestra.yaml";
@@ -66,7 +72,51 @@ pub fn load_project(top: &Path) -> Result<Option<ProjectConfig>, Error> {
         Err(source) => return Err(Error::Read { path, source }),
     }
     let bytes = read(&path)?;
-    read_text(&bytes, &path).map(Some)
+    read_project(&bytes, &path).map(Some)
+}
+
+/// The keys, for messages.
+const KEYS: [&str; 5] = ["setup", "copy", "run", "timeout", "ports"];
+
+fn read_project(bytes: &[u8], path: &Path) -> Result<ProjectConfig, Error> {
+    read_text(bytes, path).map_err(|error| with_key(error, &String::from_utf8_lossy(bytes)))
+}
+
+/// The error with the key whose value is wrong.
+fn with_key(error: Error, text: &str) -> Error {
+    let Error::Invalid {
+        path,
+        line,
+        column,
+        message,
+    } = error
+    else {
+        return error;
+    };
+    let is_of_a_value = ![
+        "unknown ",
+        "key `",
+        "a key ",
+        "a second ",
+        "a tab ",
+        "this ",
+    ]
+    .iter()
+    .any(|begin| message.starts_with(begin));
+    let key = key_at(text, line, column, &KEYS).filter(|_| is_of_a_value);
+    let message = match key {
+        Some("ports") if message.ends_with(" is expected here") => {
+            "`ports`: must be a whole number, 0 to 16".to_owned()
+        }
+        Some(key) => format!("`{key}`: {message}"),
+        None => message,
+    };
+    Error::Invalid {
+        path,
+        line,
+        column,
+        message,
+    }
 }
 
 fn patterns<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
@@ -90,11 +140,50 @@ fn stays_below(pattern: &str) -> bool {
 }
 
 fn command<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
-    let command = String::deserialize(d)?;
+    let command = d.deserialize_any(CommandText)?;
     if command.len() > limits::SET_UP_COMMAND_BYTES_MAX || command.contains('\0') {
         return Err(D::Error::custom("must be at most 16 KiB, without NUL"));
     }
     Ok(command)
+}
+
+/// A text, and nothing that YAML takes for something else: `run: 5` is a slip, not a command.
+struct CommandText;
+
+impl CommandText {
+    fn refuse<E: serde::de::Error>(found: &str) -> E {
+        E::custom(format!(
+            "is a command, a text, and {found} without quotes is none; write \"{found}\" if it is meant"
+        ))
+    }
+}
+
+impl Visitor<'_> for CommandText {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a command, as a text")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, found: bool) -> Result<String, E> {
+        Err(Self::refuse(&found.to_string()))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, found: i64) -> Result<String, E> {
+        Err(Self::refuse(&found.to_string()))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, found: u64) -> Result<String, E> {
+        Err(Self::refuse(&found.to_string()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, found: f64) -> Result<String, E> {
+        Err(Self::refuse(&found.to_string()))
+    }
 }
 
 fn ports<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
@@ -110,7 +199,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<ProjectConfig, String> {
-        read_text(text.as_bytes(), Path::new(PROJECT_FILE)).map_err(|e| e.to_string())
+        read_project(text.as_bytes(), Path::new(PROJECT_FILE)).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -155,6 +244,49 @@ mod tests {
             ("set_up: {}", "setup"),
             ("ports: 17", "0 to 16"),
             ("setup: {timeout: 0s}", "longer than zero"),
+            (
+                "setup: {run: 5}",
+                ":1:14: `run`: is a command, a text, and 5 without quotes is none; write \"5\" if it is meant",
+            ),
+            ("setup: {run: 1.5}", "write \"1.5\""),
+            ("setup: {run: true}", "write \"true\""),
+            (
+                "setup: {run: [a, b]}",
+                ":1:9: `run`: a command, as a text is expected here",
+            ),
+            (
+                "setup: {run: }",
+                ":1:9: `run`: a command, as a text is expected here",
+            ),
+            (
+                "setup: {copy: .env}",
+                ":1:15: `copy`: a list is expected here",
+            ),
+            (
+                "setup:\n  copy:\n    - [a]",
+                ":3:7: `copy`: a text is expected here",
+            ),
+            (
+                "setup: {timeout: 5}",
+                ":1:18: `timeout`: `5` is not a duration",
+            ),
+            (
+                "setup: 5",
+                ":1:8: `setup`: `key: value` lines are expected here",
+            ),
+            (
+                "ports: many",
+                ":1:8: `ports`: must be a whole number, 0 to 16",
+            ),
+            (
+                "ports: [1]",
+                ":1:8: `ports`: must be a whole number, 0 to 16",
+            ),
+            (
+                "ports: 1\nports: 2",
+                ":2:1: key `ports` stands here for the second time",
+            ),
+            ("- a", ":1:1: `key: value` lines are expected here"),
         ] {
             let refused = parse(text).unwrap_err();
             assert!(refused.contains(says), "{text}: {refused}");
