@@ -3,7 +3,10 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, builder::Resettable};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand, ValueHint,
+    builder::{PathBufValueParser, Resettable, TypedValueParser},
+};
 
 use crate::{commands, parts, ui::ColourChoice};
 
@@ -57,7 +60,8 @@ pub struct Global {
         value_name = "DIR",
         global = true,
         env = "ORCHESTRA_STATE",
-        hide_env_values = true
+        hide_env_values = true,
+        value_hint = ValueHint::DirPath
     )]
     pub state: Option<PathBuf>,
     /// Configuration file. Default: orchestra.yaml in the state directory, if it is there
@@ -66,7 +70,9 @@ pub struct Global {
         value_name = "FILE",
         global = true,
         env = "ORCHESTRA_CONFIG",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = PathBufValueParser::new().try_map(orchestra_config::named_file),
+        value_hint = ValueHint::FilePath
     )]
     pub config: Option<PathBuf>,
     /// Address of the head, HOST:PORT. Default: the one that the state directory names

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use orchestra_config::StateDir;
 
 /// Run the head: the durable queue, the scheduler and the services that workers and `ctl` call
@@ -15,7 +16,7 @@ pub struct Args {
     pub state: Option<PathBuf>,
 
     /// The configuration file. Default: orchestra.yaml in the state directory, if it is there
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(orchestra_config::named_file))]
     pub config: Option<PathBuf>,
 
     /// Where the services listen. Default: `head.listen` of the configuration, else 127.0.0.1 with
@@ -63,6 +64,16 @@ mod tests {
     struct Cli {
         #[command(flatten)]
         args: Args,
+    }
+
+    #[test]
+    fn a_configuration_that_is_named_is_there() {
+        let error = Cli::try_parse_from(["head", "--config", "/nonexistent"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(
+            error.to_string().contains("there is no such file"),
+            "{error}"
+        );
     }
 
     #[test]

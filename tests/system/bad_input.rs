@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Output, Project, Setup, Test, run, scene};
+use orchestra_tests::{Binaries, Cluster, Output, Project, Setup, Test, run, scene};
 use serde_json::Value;
 
 pub fn tests() -> Vec<Test> {
@@ -19,6 +19,10 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "a_broken_configuration_is_refused_with_line_and_column",
             broken_config,
+        ),
+        Test::new(
+            "a_configuration_that_is_named_and_not_there_is_refused",
+            no_config,
         ),
     ]
 }
@@ -152,6 +156,25 @@ fn usage_lines() -> anyhow::Result<()> {
         );
         Ok(())
     })
+}
+
+fn no_config() -> anyhow::Result<()> {
+    let cluster = Cluster::new(Setup::new())?;
+    let binaries = Binaries::get();
+    let programs = [binaries.ctl(), binaries.head(), binaries.worker()];
+    for (program, more) in programs.into_iter().zip([&["status"][..], &[], &[]]) {
+        let mut command = std::process::Command::new(program);
+        command
+            .env_clear()
+            .arg("--config")
+            .arg("/nonexistent.yaml")
+            .args(more);
+        command.arg("--state").arg(cluster.path("nowhere"));
+        let refused = run(command, b"")?.exits(2)?;
+        refused.complains(&["--config", "/nonexistent.yaml", "there is no such file"])?;
+    }
+    ensure!(!cluster.path("nowhere").exists());
+    cluster.expect_no_process()
 }
 
 fn no_head() -> anyhow::Result<()> {

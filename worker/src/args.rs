@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use orchestra_types::{RunnerName, runner::KNOWN_RUNNERS};
 
 const SIGNALS: &str = "\
@@ -89,7 +90,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
     /// The configuration file [default: orchestra.yaml in the state directory, if it is there].
-    #[arg(long, value_name = "FILE", env = "ORCHESTRA_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "ORCHESTRA_CONFIG", value_parser = PathBufValueParser::new().try_map(orchestra_config::named_file))]
     pub config: Option<PathBuf>,
     /// The head's address [default: the one kept with the credentials].
     #[arg(long, value_name = "HOST:PORT")]

@@ -14,7 +14,7 @@ mod state_dir;
 mod value;
 
 pub use identity::{machine_id, worker_id};
-pub use load::{Error, load, parse};
+pub use load::{Error, load, named_file, parse};
 pub use message::key_at;
 pub use model::{
     AgentRunner, BudgetsConfig, Config, ContextConfig, EventsConfig, HeadConfig, KeepConfig,

@@ -44,6 +44,21 @@ pub enum Error {
     },
 }
 
+/// A file that somebody has named: one that is not there is a slip, and nothing goes on without it.
+///
+/// # Errors
+/// When there is no such file; the text says so.
+pub fn named_file(path: PathBuf) -> Result<PathBuf, String> {
+    match path.metadata() {
+        Ok(meta) if meta.is_dir() => Err("it is a directory".to_owned()),
+        Ok(_) => Ok(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err("there is no such file".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Reads the configuration at `path`.
 pub fn load(path: &Path) -> Result<Config, Error> {
     read_text(&read(path)?, path)
