@@ -118,7 +118,15 @@ fn bad_backups() -> anyhow::Result<()> {
         let task = shell(cluster, &project, "echo hello")?;
         cluster.succeeded(&task, Deadline::SOON)?;
         let file = cluster.path("all.tar");
+        // What a killed one has left.
+        let left = cluster.path(".all.tar.1.part");
+        fs::write(&left, "half")?;
         cluster.ctl(&["backup", text(&file)?])?.ok()?;
+        ensure!(!left.exists(), "{} is still there", left.display());
+        let piped = cluster.ctl(&["backup", "-"])?;
+        ensure!(piped.code == Some(0), "{}", piped.stderr);
+        ensure!(piped.stderr.contains("backup: ") && piped.stdout.contains("ustar"));
+        cluster.ctl(&["backup", "-", "--json"])?.exits(2)?;
         let bytes = fs::read(&file)?;
         let new = cluster.path("new");
         let restore = |name: &str, bytes: Option<&[u8]>| -> anyhow::Result<Output> {

@@ -1,6 +1,12 @@
 //! `ctl backup`.
 
-use std::path::{Path, PathBuf};
+mod part;
+
+use std::{
+    io,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
 
 use orchestra_proto::v1;
 use serde::Serialize;
@@ -24,9 +30,13 @@ use crate::{
 #[command(after_help = "\
 The file holds the tasks as they were at one moment, and the artifacts, events and context that
 belong to them; docs/backup.md says what is not in it. `ctl restore FILE` puts it back. With --keys
-whoever has the file can act as the cluster: keep it as you keep a private key.")]
+whoever has the file can act as the cluster: keep it as you keep a private key.
+
+Examples:
+  ctl backup orchestra-$(date +%F).tar
+  ctl backup - | ssh there 'cat > orchestra.tar'     what was written is told on standard error")]
 pub struct Args {
-    /// The file to make; it must not be there yet
+    /// The file to make; it must not be there yet. `-` is standard output
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -52,13 +62,16 @@ struct Made {
 
 /// Makes a backup.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    if args.file.as_os_str() == "-" {
+        return to_stdout(app, args.keys).await;
+    }
     if args.file.exists() {
         let why = format!("`{}` is there already", args.file.display());
         return Err(Error::new(Exit::Refused, why).hint("name another file"));
     }
-    let part = Part(part_of(&args.file)?);
-    let (bytes, summary) = write(app, &part.0, args.keys).await?;
-    put_in_place(&part.0, &args.file).await?;
+    let part = part::Part::of(&args.file)?;
+    let (bytes, summary) = to_file(app, &part, args.keys).await?;
+    put_in_place(part.path(), &args.file).await?;
     let made = Made {
         file: args.file,
         bytes,
@@ -70,59 +83,78 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         created_at: Time::from_ms(summary.created_at_ms),
         keys: args.keys,
     };
-    if made.missing > 0 {
-        let files = counted(made.missing, "stored file");
-        app.ui.warn(format!(
-            "{files} that tasks refer to were not there; `ctl check` names them"
-        ));
-    }
+    warn_of_missing(app, made.missing);
     app.show(&made, |made| {
-        let text = format!(
-            "{}: {}, {}, {}",
-            made.file.display(),
-            counted(made.bytes, "byte"),
-            counted(made.rows, "row"),
-            counted(made.blobs + made.files, "file"),
-        );
+        let what = format!("{}", made.file.display());
+        let text = in_words(&what, made.bytes, made.rows, made.blobs + made.files);
         app.ui.line(&Line::of(Style::Plain, text))
     })
 }
 
-/// A file on its way. Half a backup is none: it goes with this, also on Ctrl-C.
-struct Part(PathBuf);
+/// To a pipe or whatever else standard output is. What is said of it goes to standard error.
+async fn to_stdout(app: &App, keys: bool) -> Result<Exit> {
+    if app.ui.is_json() {
+        let why = "with `-` the backup itself goes to standard output, where --json would go too";
+        return Err(Error::usage(why).hint("name a file, or leave --json away"));
+    }
+    if app.ui.stdout.terminal {
+        return Err(Error::usage("a backup is nothing for a terminal")
+            .hint("name a file, or send standard output to one or to a program"));
+    }
+    let failed = || "failed to write to standard output".to_owned();
+    let open = || io::stdout().as_fd().try_clone_to_owned().or_failed(failed);
+    let (_, bytes, summary) = write(app, || Ok(open()?.into()), failed, keys).await?;
+    warn_of_missing(app, summary.missing);
+    let files = summary.blobs + summary.files;
+    app.ui.say(in_words("backup", bytes, summary.rows, files));
+    Ok(Exit::Ok)
+}
 
-impl Drop for Part {
-    fn drop(&mut self) {
-        // Behind a success it has another name.
-        let _ = std::fs::remove_file(&self.0);
+fn warn_of_missing(app: &App, missing: u64) {
+    if missing > 0 {
+        let files = counted(missing, "stored file");
+        app.ui.warn(format!(
+            "{files} that tasks refer to were not there; `ctl check` names them"
+        ));
     }
 }
 
-fn part_of(file: &Path) -> Result<PathBuf> {
-    let Some(name) = file.file_name() else {
-        return Err(Error::usage(format!("`{}` names no file", file.display())));
-    };
-    let mut part = std::ffi::OsString::from(".");
-    part.push(name);
-    part.push(format!(".{}.part", std::process::id()));
-    Ok(file.with_file_name(part))
+fn in_words(what: &str, bytes: u64, rows: u64, files: u64) -> String {
+    format!(
+        "{what}: {}, {}, {}",
+        counted(bytes, "byte"),
+        counted(rows, "row"),
+        counted(files, "file")
+    )
 }
 
-async fn write(app: &App, part: &Path, keys: bool) -> Result<(u64, v1::BackupSummary)> {
-    let failed = || format!("failed to write `{}`", part.display());
+async fn to_file(app: &App, part: &part::Part, keys: bool) -> Result<(u64, v1::BackupSummary)> {
+    let failed = || format!("failed to write `{}`", part.path().display());
+    let open = || {
+        let opened = part.open().or_failed(failed);
+        opened.map_err(|e| e.hint("name a file in a directory that you may write to"))
+    };
+    let (file, bytes, summary) = write(app, open, failed, keys).await?;
+    file.sync_all().await.or_failed(failed)?;
+    Ok((bytes, summary))
+}
+
+/// Writes to what `open` gives, once the head has answered.
+async fn write(
+    app: &App,
+    open: impl FnOnce() -> Result<std::fs::File>,
+    failed: impl Fn() -> String,
+    keys: bool,
+) -> Result<(File, u64, v1::BackupSummary)> {
     let client = app.connect().await?;
     let mut bar = Bar::new(app.ui, "backing up");
     let answer = client.admin().backup(v1::BackupRequest { keys }).await;
     let mut chunks = answer.map_err(|s| status_error(&s))?.into_inner();
-    let mut options = File::options();
-    let options = options.write(true).create_new(true).mode(0o600);
-    let opened = options.open(part).await.or_failed(failed);
-    let mut file =
-        opened.map_err(|error| error.hint("name a file in a directory that you may write to"))?;
+    let mut out = File::from_std(open()?);
     let mut bytes = 0;
     let mut summary = None;
     while let Some(chunk) = chunks.message().await.map_err(|s| status_error(&s))? {
-        file.write_all(&chunk.data).await.or_failed(failed)?;
+        out.write_all(&chunk.data).await.or_failed(&failed)?;
         bytes += chunk.data.len() as u64;
         bar.show(bytes, chunk.about_bytes);
         summary = chunk.summary;
@@ -130,9 +162,8 @@ async fn write(app: &App, part: &Path, keys: bool) -> Result<(u64, v1::BackupSum
     let summary = summary.ok_or_else(|| {
         Error::failed("the head ended before the backup was whole").hint("try again")
     })?;
-    file.flush().await.or_failed(failed)?;
-    file.sync_all().await.or_failed(failed)?;
-    Ok((bytes, summary))
+    out.flush().await.or_failed(&failed)?;
+    Ok((out, bytes, summary))
 }
 
 async fn put_in_place(part: &Path, file: &Path) -> Result<()> {
