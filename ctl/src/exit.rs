@@ -23,6 +23,8 @@ pub enum Exit {
     NeedsReview,
     /// `ctl check` found damage.
     Damaged,
+    /// It was done, and could not be printed.
+    Untold,
     /// The time given to wait is over.
     TimedOut,
     /// Ctrl-C.
@@ -34,7 +36,7 @@ pub enum Exit {
 impl Exit {
     /// All of them, by number.
     #[cfg(test)]
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -44,6 +46,7 @@ impl Exit {
         Self::TaskFailed,
         Self::NeedsReview,
         Self::Damaged,
+        Self::Untold,
         Self::TimedOut,
         Self::Interrupted,
         Self::Bug,
@@ -61,6 +64,7 @@ impl Exit {
             Self::TaskFailed => 6,
             Self::NeedsReview => 7,
             Self::Damaged => 8,
+            Self::Untold => 9,
             Self::TimedOut => 124,
             Self::Interrupted => 130,
             Self::Bug => 255,
@@ -79,6 +83,7 @@ impl Exit {
             Self::TaskFailed => "task_failed",
             Self::NeedsReview => "needs_review",
             Self::Damaged => "damaged",
+            Self::Untold => "untold",
             Self::TimedOut => "timed_out",
             Self::Interrupted => "interrupted",
             Self::Bug => "bug",

@@ -4,7 +4,7 @@ mod ending;
 mod options;
 mod runners;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use orchestra_types::{ShellCommand, TaskId, limits};
 use serde_json::json;
@@ -23,9 +23,9 @@ use crate::{
         file::{self, Source},
     },
 };
-use ending::{end, or_interrupted};
+use ending::{end, or_interrupted, untold};
 use options::Options;
-use runners::{runners, warn_of_runners};
+use runners::{Wanted, runners, warn_of_runners};
 
 pub use options::pair;
 
@@ -97,23 +97,24 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let runners = runners(&drafts);
     let mut interrupt = listen()?;
     let named = key.is_some();
-    let submitted = submit::submit(app, &client, drafts, &base, key).await?;
+    let submitted = submit::submit(app, &client, drafts, &base, key.clone()).await?;
     if !app.ui.is_json() {
         if named && submitted.known {
             let known =
                 "this key was used before: nothing new is queued, these are the tasks of then";
             app.ui.next(known);
         }
-        warn_of_runners(app, &client, &runners).await?;
-        if submitted.stopping {
-            app.ui.warn_of_stop(&client.status().await?);
+        // They are queued, whatever can be said of them.
+        if let Err(error) = advise(app, &client, &runners, &submitted).await {
+            app.ui.warn(error.chain());
         }
     }
     let ids = &submitted.ids;
+    let told = |told: Result<()>| told.map_err(|e| untold(e, &submitted, key.as_deref()));
     let tasks = match then {
-        Then::Return => return queued(app, &submitted),
+        Then::Return => return told(queued(app, &submitted)).map(|()| Exit::Ok),
         Then::Wait => {
-            announce(app, ids)?;
+            told(announce(app, ids))?;
             let wait = async { wait_for(&app.ui, &client, all_queued(&client, ids).await?).await };
             or_interrupted(&mut interrupt, ids, wait).await?
         }
@@ -129,6 +130,20 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         }
     };
     end(app, &client, tasks, then, &own).await
+}
+
+/// Says what keeps the tasks from beginning.
+async fn advise(
+    app: &App,
+    client: &Client,
+    runners: &BTreeSet<Wanted>,
+    submitted: &Submitted,
+) -> Result<()> {
+    warn_of_runners(app, client, runners).await?;
+    if submitted.stopping {
+        app.ui.warn_of_stop(&client.status().await?);
+    }
+    Ok(())
 }
 
 async fn all_queued(client: &Client, ids: &[TaskId]) -> Result<Vec<Task>> {
@@ -221,7 +236,7 @@ fn drafts(args: Args) -> Result<(Vec<Draft>, PathBuf)> {
 }
 
 /// Prints the ids.
-fn queued(app: &App, submitted: &Submitted) -> Result<Exit> {
+fn queued(app: &App, submitted: &Submitted) -> Result<()> {
     let Submitted { ids, schedules, .. } = submitted;
     if app.ui.is_json() {
         let tasks: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
@@ -230,8 +245,7 @@ fn queued(app: &App, submitted: &Submitted) -> Result<Exit> {
             let schedules: Vec<_> = schedules.iter().map(|id| json!({ "id": id })).collect();
             document["schedules"] = json!(schedules);
         }
-        app.ui.document(&document)?;
-        return Ok(Exit::Ok);
+        return app.ui.document(&document);
     }
     announce(app, ids)?;
     app.ui.print(
@@ -243,7 +257,7 @@ fn queued(app: &App, submitted: &Submitted) -> Result<Exit> {
     if let ([id], true) = (&ids[..], app.ui.stdout.terminal) {
         app.ui.next(format!("queued; ctl logs {id} -f follows it"));
     }
-    Ok(Exit::Ok)
+    Ok(())
 }
 
 fn announce(app: &App, ids: &[TaskId]) -> Result<()> {

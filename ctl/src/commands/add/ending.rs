@@ -13,6 +13,7 @@ use crate::{
     exit::Exit,
     follow::{closing, ended_well},
     json::task::Task,
+    submit::Submitted,
     ui::detail,
     warned,
 };
@@ -30,6 +31,34 @@ pub async fn or_interrupted<T>(
         ended = waits => ended,
         _ = interrupt.recv() => Err(interrupted(ids)),
     }
+}
+
+/// The tasks are queued, and whoever reads standard output was not told: to add them again would queue
+/// them twice.
+pub fn untold(error: Error, submitted: &Submitted, key: Option<&str>) -> Error {
+    if error.is_reader_gone() {
+        return error;
+    }
+    let names = |ids: Vec<String>| match &ids[..] {
+        [first, .., last] if ids.len() > NAMED_MAX => format!("{first} to {last}"),
+        _ => ids.join(", "),
+    };
+    let tasks = submitted.ids.iter().map(ToString::to_string);
+    let schedules = submitted.schedules.iter().map(ToString::to_string);
+    let all = [names(tasks.collect()), names(schedules.collect())];
+    let all: Vec<String> = all.into_iter().filter(|ids| !ids.is_empty()).collect();
+    let are = match submitted.ids.len() + submitted.schedules.len() {
+        1 => "is",
+        _ => "are",
+    };
+    let message = format!("{} {are} queued, and could not be told", all.join(" and "));
+    let error = Error::new(Exit::Untold, message).because(error);
+    error.hint(match key {
+        Some(key) => {
+            format!("the same command with `--key {key}` prints the ids and queues nothing")
+        }
+        None => "do not add them again; `ctl tasks` lists them".to_owned(),
+    })
 }
 
 /// Nobody may have been told the ids yet.
@@ -98,10 +127,37 @@ fn show_end(app: &App, task: &Task) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ui::again::Again;
 
     fn said(ids: std::ops::RangeInclusive<u64>) -> String {
         let ids: Vec<TaskId> = ids.map(TaskId).collect();
         interrupted(&ids).to_string()
+    }
+
+    #[test]
+    fn what_was_queued_and_not_told_is_named_with_the_way_to_it() {
+        let submitted = |ids: std::ops::Range<u64>| Submitted {
+            ids: ids.map(TaskId).collect(),
+            schedules: Vec::new(),
+            stopping: false,
+            known: false,
+        };
+        let full = || Error::failed("failed to write to standard output");
+        let error = untold(full(), &submitted(7..8), Some("k1"));
+        assert_eq!(error.exit(), Exit::Untold);
+        assert_eq!(
+            error.chain(),
+            "task_007 is queued, and could not be told: failed to write to standard output"
+        );
+        let hint = error.next_step(Again::default()).unwrap();
+        assert!(hint.contains("`--key k1`"), "{hint}");
+        let many = untold(full(), &submitted(7..20), None).to_string();
+        assert!(
+            many.starts_with("task_007 to task_019 are queued"),
+            "{many}"
+        );
+        let gone = untold(Error::reader_gone(), &submitted(7..8), None);
+        assert!(gone.is_reader_gone());
     }
 
     #[test]
