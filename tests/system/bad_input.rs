@@ -28,6 +28,7 @@ pub fn tests() -> Vec<Test> {
             "what_is_queued_and_cannot_be_told_is_said_to_be_queued",
             untold,
         ),
+        Test::new("a_time_in_the_past_is_said_to_be_over", late),
     ]
 }
 
@@ -222,6 +223,24 @@ fn untold() -> anyhow::Result<()> {
             tasks["tasks"].as_array().map(Vec::len) == Some(2),
             "{tasks}"
         );
+        Ok(())
+    })
+}
+
+fn late() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let add = |at: &str, json: &[&str]| {
+            let args = ["add", "--agent", "shell", "--no-repo", "--at", at];
+            cluster
+                .ctl(&[&args[..], json, &["--", "true"]].concat())?
+                .ok()
+        };
+        let past = "--at is in the past (2020-01-01T10:00:00.000Z, ";
+        add("2020-01-01T10:00:00Z", &[])?.complains(&[past])?;
+        let quiet = add("2020-01-01T10:00:00Z", &["--json"])?;
+        ensure!(quiet.stderr.is_empty(), "{quiet}");
+        let later = add("+9h", &[])?;
+        ensure!(!later.stderr.contains("past"), "{later}");
         Ok(())
     })
 }

@@ -22,8 +22,9 @@ use crate::{
         draft::Draft,
         file::{self, Source},
     },
+    ui::now,
 };
-use ending::{end, or_interrupted, untold};
+use ending::{end, late, or_interrupted, untold};
 use options::Options;
 use runners::{Wanted, runners, warn_of_runners};
 
@@ -97,8 +98,12 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let runners = runners(&drafts);
     let mut interrupt = listen()?;
     let named = key.is_some();
+    let late = late(&drafts, now());
     let submitted = submit::submit(app, &client, drafts, &base, key.clone()).await?;
     if !app.ui.is_json() {
+        if let Some(late) = late.filter(|_| !submitted.known) {
+            app.ui.warn(late);
+        }
         if named && submitted.known {
             let known =
                 "this key was used before: nothing new is queued, these are the tasks of then";

@@ -1,6 +1,6 @@
 //! What `--wait` and `--follow` end with.
 
-use orchestra_types::{TaskId, TaskStatus};
+use orchestra_types::{TaskId, TaskStatus, Timestamp};
 use serde_json::json;
 use tokio::signal::unix::Signal;
 
@@ -12,9 +12,9 @@ use crate::{
     error::{Error, Result},
     exit::Exit,
     follow::{closing, ended_well},
-    json::task::Task,
-    submit::Submitted,
-    ui::detail,
+    json::{task::Task, time::Time},
+    submit::{Submitted, draft::Draft},
+    ui::{detail, time::ago},
     warned,
 };
 
@@ -59,6 +59,26 @@ pub fn untold(error: Error, submitted: &Submitted, key: Option<&str>) -> Error {
         }
         None => "do not add them again; `ctl tasks` lists them".to_owned(),
     })
+}
+
+/// That a task was to start at a time that is over; the first of them, where there are several.
+pub fn late(drafts: &[Draft], now: Timestamp) -> Option<String> {
+    let is_late = |draft: &&Draft| draft.start_at.is_some_and(|at| at < now);
+    let late: Vec<&Draft> = drafts.iter().filter(is_late).collect();
+    let first = late.first()?;
+    let at = first.start_at?;
+    let whose = match &first.at {
+        Some(place) => format!("{place}: `at`"),
+        None => "--at".to_owned(),
+    };
+    let others = match late.len() - 1 {
+        0 => String::new(),
+        more => format!("; so it is with {more} more"),
+    };
+    let (day, ago) = (Time(at), ago(at, now));
+    Some(format!(
+        "{whose} is in the past ({day}, {ago}): it need not wait{others}"
+    ))
 }
 
 /// Nobody may have been told the ids yet.
@@ -158,6 +178,24 @@ mod tests {
         );
         let gone = untold(Error::reader_gone(), &submitted(7..8), None);
         assert!(gone.is_reader_gone());
+    }
+
+    #[test]
+    fn a_time_that_is_over_is_told() {
+        let at = |ms: Option<u64>| Draft {
+            start_at: ms.map(Timestamp),
+            ..Draft::default()
+        };
+        let now = Timestamp(7_200_000);
+        assert_eq!(late(&[at(None), at(Some(7_200_001))], now), None);
+        assert_eq!(
+            late(&[at(None), at(Some(0))], now).unwrap(),
+            "--at is in the past (1970-01-01T00:00:00.000Z, 2h ago): it need not wait"
+        );
+        let file = [at(Some(0)).standing_at("t", 3), at(Some(1))];
+        let said = late(&file, now).unwrap();
+        assert!(said.starts_with("t:3: `at` is in the past"), "{said}");
+        assert!(said.ends_with("; so it is with 1 more"), "{said}");
     }
 
     #[test]

@@ -37,9 +37,10 @@ pub struct Options {
     pub after: Vec<TaskId>,
     /// When one of those does not succeed: block (a person decides), cancel this task, or run it
     /// anyway. Default: block
-    #[arg(long, alias = "on-failure", value_name = "CHOICE")]
+    #[arg(long, alias = "on-failure", value_name = "CHOICE", value_parser = values::on_dependency_failure(), hide_possible_values = true)]
     pub on_dependency_failure: Option<OnDependencyFailure>,
-    /// Not before this time: +2h, 18:30, "2026-11-21 18:30" or RFC 3339
+    /// Not before this time: +2h, 18:30, "2026-11-21 18:30" or RFC 3339. One in the past is no reason to
+    /// wait, which is said
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     pub at: Option<Timestamp>,
     /// Again and again: each 90s, 6h, 1d, or daily at a time as 18:30; see `ctl schedules`
