@@ -19,6 +19,7 @@ mod stored;
 mod submit;
 mod told;
 mod ui;
+mod values;
 mod warned;
 mod writing;
 

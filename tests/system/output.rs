@@ -328,6 +328,12 @@ fn shell_files() -> anyhow::Result<()> {
             output.stdout.contains("follow"),
             "no completions for {shell}\n{output}"
         );
+        for value in ["needs_review", "normal", "codex"] {
+            ensure!(
+                output.stdout.contains(value),
+                "no completion of `{value}` for {shell}"
+            );
+        }
     }
     cluster.expect_no_process()
 }

@@ -48,7 +48,7 @@ pub struct Args {
     branch: bool,
     /// The checkout. Default: the current directory's where it is one of the task's project, else the one
     /// that the task came from
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     repo: Option<PathBuf>,
 }
 

@@ -56,7 +56,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Whose {
     /// The project's directory. Default: the current directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     repo: Option<PathBuf>,
 }
 

@@ -32,7 +32,7 @@ stops everything and keeps the results. It needs no key, no AI coding CLI and no
 follows a script, all the rest is what `ctl start` runs.")]
 pub struct Args {
     /// Where to keep the results; it must not exist yet. Default: a new temporary directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
 }
 

@@ -22,7 +22,7 @@ pub struct Args {
     /// The command whose page it is, as add, workers gc or workers-gc. Default: ctl itself
     command: Vec<String>,
     /// Write every page into this directory
-    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath, conflicts_with = "command")]
     dir: Option<PathBuf>,
 }
 

@@ -10,6 +10,7 @@ use crate::{
     error::Result,
     exit::Exit,
     json::task::Task,
+    values,
 };
 
 /// Give tasks that have not ended another priority: high, normal or low
@@ -26,7 +27,7 @@ pub struct Args {
     #[arg(value_name = "TASK", required = true)]
     tasks: Vec<TaskId>,
     /// How much they matter now
-    #[arg(value_name = "PRIORITY", required = true)]
+    #[arg(value_name = "PRIORITY", required = true, value_parser = values::priority(), hide_possible_values = true)]
     priority: Priority,
 }
 

@@ -48,6 +48,8 @@ pub struct Args {
         short,
         value_name = "STATUS",
         value_delimiter = ',',
+        value_parser = StatusFilter::named(),
+        hide_possible_values = true,
         conflicts_with = "tasks"
     )]
     status: Vec<StatusFilter>,

@@ -16,6 +16,7 @@ use crate::{
     exit::Exit,
     json::task::Task,
     ui::{reason::hints, suggest::did_you_mean, task::task_table, time::counted},
+    values::{Named, runner},
 };
 
 /// Most tasks that one list has.
@@ -31,13 +32,14 @@ Examples:
   ctl tasks --after-id 0 --limit 1000 --json    page through all of them by `next_after_id`")]
 pub struct Args {
     /// Only these: active, pending, completed, failed, or an exact status; repeat it or use commas
-    #[arg(long, short, value_name = "STATUS", value_delimiter = ',')]
+    #[arg(long, short, value_name = "STATUS", value_delimiter = ',', value_parser = StatusFilter::named(),
+          hide_possible_values = true)]
     status: Vec<StatusFilter>,
     /// Only with this label; repeat it for more
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
     label: Vec<(String, String)>,
     /// Only of this runner
-    #[arg(long, short = 'a', alias = "agent", value_name = "RUNNER")]
+    #[arg(long, short = 'a', alias = "agent", value_name = "RUNNER", value_parser = runner(), hide_possible_values = true)]
     runner: Option<RunnerName>,
     /// Only of this project, by name or id
     #[arg(long, value_name = "PROJECT")]
@@ -70,6 +72,12 @@ const WORDS: [(&str, &[TaskStatus]); 3] = [
 ];
 
 impl StatusFilter {
+    /// Reads one, and knows all of its words.
+    pub fn named() -> Named<Self> {
+        let words = WORDS.into_iter().map(|(word, _)| word);
+        Named::new(words.chain(TaskStatus::ALL.map(TaskStatus::as_str)))
+    }
+
     /// The statuses of tasks that can be cancelled: of all that have not ended, or of the ones that are
     /// named. One that waits for a person must be named: it may be the last that knows of some work.
     pub fn cancellable(filters: &[Self]) -> Vec<TaskStatus> {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use clap::ValueHint;
 use orchestra_types::{
     Budget, OnDependencyFailure, Priority, Recurrence, RunnerName, TaskId, Timestamp, budget,
     time::parse_duration,
@@ -13,6 +14,7 @@ use crate::{
         draft::Draft,
         moment::{parse_moment, parse_rule},
     },
+    values,
 };
 
 /// Options of a task. With --file they count for every task that does not say otherwise.
@@ -20,13 +22,13 @@ use crate::{
 #[command(next_help_heading = "Task options")]
 pub struct Options {
     /// How much it matters: high, normal or low. Default: normal
-    #[arg(long, short, value_name = "PRIORITY")]
+    #[arg(long, short, value_name = "PRIORITY", value_parser = values::priority(), hide_possible_values = true)]
     pub priority: Option<Priority>,
     /// The runner that must do it: claude, codex, …, shell. Default: whichever agent is free
-    #[arg(long, short, alias = "runner", value_name = "RUNNER")]
+    #[arg(long, short, alias = "runner", value_name = "RUNNER", value_parser = values::runner(), hide_possible_values = true)]
     pub agent: Option<RunnerName>,
     /// Runners that may do it while the account of those before them is parked; separate by commas
-    #[arg(long, value_name = "RUNNER", value_delimiter = ',')]
+    #[arg(long, value_name = "RUNNER", value_delimiter = ',', value_parser = values::runner(), hide_possible_values = true)]
     pub fallback: Vec<RunnerName>,
     /// The model that the runner shall use. Default: the runner's own
     #[arg(long, value_name = "MODEL")]
@@ -94,7 +96,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub context: Vec<PathBuf>,
     /// The repository or directory to work on. Default: the current directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub repo: Option<PathBuf>,
     /// Work in the directory itself instead of a snapshot or copy
     #[arg(long)]
