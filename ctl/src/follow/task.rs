@@ -204,12 +204,12 @@ pub fn closing(task: &Task, again: Again) -> Vec<Line> {
     let status = format!("{} {} {}", symbol(task.status), task.id, words(task.status));
     let mut end = Line::of(style(task.status), status);
     let mut facts = Vec::new();
-    if let (Some(start), Some(finish)) = (task.started_at, task.finished_at) {
-        facts.push(format!(
-            "in {}",
-            crate::ui::time::duration(finish.0.since(start.0))
-        ));
-    }
+    facts.extend(
+        detail::worked(task).map(|worked| match worked.contains(" in ") {
+            true => worked,
+            false => format!("in {worked}"),
+        }),
+    );
     facts.extend(task.changes.map(|c| crate::ui::changes::summary(&c)));
     facts.extend(task.usage.as_ref().map(usage).filter(|u| !u.is_empty()));
     end = end.with(

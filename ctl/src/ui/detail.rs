@@ -293,10 +293,41 @@ fn finished(task: &Task, now: Timestamp) -> String {
     let Some(end) = task.finished_at else {
         return String::new();
     };
-    let took = task
-        .started_at
-        .map(|start| format!(", took {}", duration(end.0.since(start.0))));
-    moment(end, now) + &took.unwrap_or_default()
+    let took = worked(task)
+        .map(|took| format!(", took {took}"))
+        .unwrap_or_default();
+    // Its work had ended before somebody cancelled it: it waited for a person, or for its next attempt.
+    match last_end(task).filter(|_| task.status == TaskStatus::Cancelled) {
+        Some(last) if end.0.since(last.0) >= Duration::from_secs(1) => {
+            let (last, cancelled) = (moment(last, now), moment(end, now));
+            format!("{last}{took}; cancelled {cancelled}")
+        }
+        Some(_) | None => moment(end, now) + &took,
+    }
+}
+
+/// When the latest attempt ended, as far as attempts are known.
+fn last_end(task: &Task) -> Option<Time> {
+    task.attempts.as_ref()?.last()?.finished_at
+}
+
+/// How long its attempts have worked, without the time between them; none where none has ended.
+pub fn worked(task: &Task) -> Option<String> {
+    let Some(attempts) = &task.attempts else {
+        // A list does not have them.
+        let all = task.finished_at?.0.since(task.started_at?.0);
+        return Some(duration(all));
+    };
+    let times = attempts
+        .iter()
+        .filter_map(|a| Some(a.finished_at?.0.since(a.started_at?.0)));
+    let times: Vec<Duration> = times.collect();
+    let all = duration(times.iter().sum());
+    match times.len() {
+        0 => None,
+        1 => Some(all),
+        several => Some(format!("{all} in {several} attempts")),
+    }
 }
 
 fn place(task: &Task) -> String {
@@ -465,6 +496,46 @@ mod tests {
         let again = Again::in_state("/s".as_ref());
         let lines = lines(task, &BTreeMap::new(), again, width);
         lines.iter().map(|line| line.render(false)).collect()
+    }
+
+    #[test]
+    fn what_a_task_took_is_the_work_of_its_attempts() {
+        let said = |attempts: &[(u64, u64)], end: u64, status| {
+            let attempt = |&(start, end): &(u64, u64)| v1::Attempt {
+                number: 1,
+                runner: "shell".into(),
+                worker: "w-1".into(),
+                started_at_ms: Some(start * 1000),
+                finished_at_ms: Some(end * 1000),
+                ..Default::default()
+            };
+            let wire = v1::Task {
+                id: 1,
+                spec: Some(v1::TaskSpec {
+                    description: "x".into(),
+                    timeout_ms: 1,
+                    place: Some(Place::Empty.into()),
+                    ..Default::default()
+                }),
+                status: v1::TaskStatus::from(status).into(),
+                started_at_ms: attempts.first().map(|(start, _)| start * 1000),
+                finished_at_ms: Some(end * 1000),
+                attempts: attempts.iter().map(attempt).collect(),
+                ..Default::default()
+            };
+            let text = finished(&Task::read(wire).unwrap(), Timestamp(7_200_000));
+            // Only what is said beside the moments.
+            let words = text.split('(').flat_map(|part| part.split(')'));
+            words.step_by(2).collect::<Vec<_>>().join("")
+        };
+        let (done, cancelled) = (TaskStatus::Succeeded, TaskStatus::Cancelled);
+        assert_eq!(said(&[(0, 60)], 60, done), "1h ago , took 1m");
+        let twice = said(&[(0, 60), (3000, 3060)], 3600, done);
+        assert_eq!(twice, "1h ago , took 2m in 2 attempts");
+        let dismissed = said(&[(0, 60)], 3600, cancelled);
+        assert_eq!(dismissed, "1h ago , took 1m; cancelled 1h ago ");
+        assert_eq!(said(&[(0, 60)], 60, cancelled), "1h ago , took 1m");
+        assert_eq!(said(&[], 60, cancelled), "1h ago ");
     }
 
     #[test]
