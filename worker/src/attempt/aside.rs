@@ -127,10 +127,10 @@ fn code(error: &Error) -> FailureCode {
 
 /// Nobody would ever look after a CLI that still runs.
 async fn end_process(files: &Files) {
-    if let Ok(Reattach::Running(mut process)) =
-        Process::reattach(&files.process(), Offsets::default())
-    {
-        process.kill().await;
+    let dir = files.process();
+    let found = blocking(move || Process::reattach(&dir, Offsets::default())).await;
+    if let Ok(Reattach::Running(mut process)) = found {
+        process.end().await;
     }
 }
 

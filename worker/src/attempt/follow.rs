@@ -18,7 +18,9 @@ use crate::{
     cli::{Action, Adapter, Stream, Verdict},
     clock, disk,
     events::Cause,
-    process::{self, ExitRecord, Process, ProcessError, ProcessEvent, Reattach, SetUpOutput},
+    process::{
+        self, ExitRecord, Process, ProcessError, ProcessEvent, Reattach, SetUpOutput, Silence,
+    },
     room,
 };
 
@@ -115,7 +117,8 @@ impl Attempt {
         if replayed.turn_ended {
             machine.on_turn_ended(elapsed(started));
         }
-        let found = Process::reattach(&self.files.process(), replayed.offsets);
+        let dir = self.files.process();
+        let found = blocking(move || Process::reattach(&dir, replayed.offsets)).await;
         let process = match found {
             Ok(found) => {
                 tracing::info!(attempt = %self.id, found = words_of(&found), "agent found again");
@@ -328,8 +331,8 @@ impl Attempt {
             match act {
                 Act::AskAdapter => return Box::pin(self.ask(running)).await,
                 Act::CloseStdin => running.process.close_stdin(),
-                Act::Interrupt => running.process.interrupt().await,
-                Act::Terminate => running.process.terminate().await,
+                Act::Interrupt => running.process.interrupt(),
+                Act::Terminate => running.process.terminate(),
                 Act::Kill => running.process.kill().await,
             }
         }
@@ -354,14 +357,17 @@ impl Attempt {
         }
     }
 
-    /// Says what the CLI left behind; its supervisor has ended what it could.
+    /// Says what the CLI left behind; its supervisor, or the worker, has ended what it could.
     fn tell_leftovers(&mut self, record: &ExitRecord) -> Result<(), Error> {
         if record.survivors {
-            tracing::error!(attempt = %self.id, "processes of this attempt could not be ended");
-            self.tell(
-                "survivors",
-                "some processes of this attempt could not be ended",
-            )?;
+            let text = survivors(&record.surviving);
+            tracing::error!(attempt = %self.id, "{text}");
+            self.tell("survivors", text)?;
+        }
+        if let Some(silence) = record.silence {
+            let text = silent(silence);
+            tracing::warn!(attempt = %self.id, "{text}");
+            self.tell("supervisor_ended", text)?;
         }
         let met = record.met;
         if met.oom_kills > 0 {
@@ -444,6 +450,28 @@ fn supervisor_lost() -> Failure {
         FailureCode::WorkerLost,
         "the agent's supervisor is gone: the machine was restarted, or it was killed",
     )
+}
+
+fn survivors(pids: &[i32]) -> String {
+    let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    let which = match pids.is_empty() {
+        true => String::new(),
+        false => format!(": process {}", pids.join(", ")),
+    };
+    format!("some processes of this attempt could not be ended{which}")
+}
+
+fn silent(silence: Silence) -> &'static str {
+    match silence {
+        Silence::Stopped => {
+            "the agent's supervisor was stopped (SIGSTOP) again and again when it should end the agent; the \
+             worker ended both, and the last output may be missing"
+        }
+        Silence::Hung => {
+            "the agent's supervisor did not end the agent when it was told to; the worker ended both, and the \
+             last output may be missing"
+        }
+    }
 }
 
 fn words_of(found: &Reattach) -> &'static str {

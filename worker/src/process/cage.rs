@@ -2,6 +2,7 @@
 //! is possible, and by descent in any case.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fmt, io,
     path::PathBuf,
@@ -22,7 +23,7 @@ use super::{
 };
 
 /// How long processes may take to die once they were killed.
-const EMPTY_MAX: Duration = Duration::from_secs(10);
+pub(super) const EMPTY_MAX: Duration = Duration::from_secs(10);
 /// How long the first look after a kill is waited for; each later one a little longer, so that what
 /// dies at once is noticed at once.
 const ROUND: Duration = Duration::from_micros(500);
@@ -190,12 +191,20 @@ impl Cage {
         if let Some(cgroup) = &self.cgroup {
             cgroup.kill();
         }
-        family::kill();
+        family::kill_own();
     }
 
     /// Whether nothing is left. For who waits for no child: see [`family::is_gone`].
     pub fn is_empty(&self) -> bool {
         self.cgroup.as_ref().is_none_or(Cgroup::is_empty) && family::is_gone()
+    }
+
+    /// What is in it, as far as one look finds it. Nothing of that is spared.
+    pub fn living(&self) -> Vec<i32> {
+        let below = family::kill(getpid().as_raw_pid(), 0);
+        let inside = self.cgroup.iter().flat_map(Cgroup::living);
+        let all: BTreeSet<i32> = below.into_iter().chain(inside).collect();
+        all.into_iter().collect()
     }
 
     /// Ends everything and takes the cage down. False when something could not be ended.
@@ -215,17 +224,20 @@ impl Cage {
 }
 
 /// Ends what a supervisor that is gone has left in its cgroup. Nothing else can be found then:
-/// orphans belong to somebody else. False when something could not be ended.
-pub(super) fn clear_abandoned(cgroup: PathBuf) -> bool {
+/// orphans belong to somebody else. None where it was ended, else what is known of the rest.
+pub(super) fn clear_abandoned(cgroup: PathBuf) -> Option<Vec<i32>> {
     let cgroup = Cgroup::at(cgroup);
     let empty = until(EMPTY_MAX, || {
         cgroup.kill();
         cgroup.is_empty()
     });
-    if empty {
-        cgroup.remove();
+    match empty {
+        true => {
+            cgroup.remove();
+            None
+        }
+        false => Some(cgroup.living()),
     }
-    empty
 }
 
 /// Tries again and again until it is done, or has taken longer than `max`.

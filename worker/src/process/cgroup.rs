@@ -98,6 +98,11 @@ impl Cgroup {
         }
     }
 
+    /// The processes in it and in those below.
+    pub fn living(&self) -> Vec<i32> {
+        self.all().iter().flat_map(|dir| members(dir)).collect()
+    }
+
     /// It and those below, the deepest last.
     fn all(&self) -> Vec<PathBuf> {
         let mut found = vec![self.path.clone()];

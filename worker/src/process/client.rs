@@ -9,24 +9,25 @@ use std::{
     time::Duration,
 };
 
-use orchestra_config::open_files;
+use orchestra_config::{durable, open_files};
 use orchestra_types::Exit;
 use rustix::{
+    net::{SendFlags, send},
     pipe::{PipeFlags, pipe_with},
-    process::Signal,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Take},
     net::{UnixStream, unix::pipe},
     process::Command,
     task::coop::consume_budget,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
-    cage::{KillMethod, clear_abandoned},
+    cage,
     files::{self, EXIT, ExitRecord, RUNNING, Running, SPAWN, SUPERVISOR_LOG, Spawn},
     follow::{Follower, Line, Offsets, Stream, Writer},
+    insist::{Insistence, blocking, bury},
     keeper,
     link::{self, Frame, PAYLOAD_BYTES_MAX},
     nursery::Nursery,
@@ -36,10 +37,14 @@ use crate::SelfCommand;
 
 /// How long a supervisor may take to start the CLI.
 const START_MAX: Duration = Duration::from_secs(30);
+/// How long a nursery may take to make one that has read its order.
+const NURSERY_MAX: Duration = Duration::from_secs(10);
 /// Most input that waits for a CLI that does not read it: 64 MiB.
 const PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How often output is looked for even when nobody said that there is any.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long a supervisor may take no connection while others wait for it too.
+const ACCEPT_MAX: Duration = Duration::from_secs(5);
 
 /// Why a process could not be started, found or spoken to.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +140,10 @@ enum State {
         orders: UnixStream,
         /// None until there is input: most attempts never have any.
         input: Option<UnixStream>,
+        /// Who it was when it was found.
+        who: Box<Running>,
+        /// Once its end was ordered.
+        insistence: Option<Insistence>,
     },
     Ended(ExitRecord),
 }
@@ -153,13 +162,13 @@ impl Process {
             source,
         };
         let mut heard = match nursery.raise(dir) {
-            Ok(ready) => listen_for_ready(ready).await,
+            Ok(ready) => listen_to_nursery(nursery, spawn, ready).await?,
             Err(_) => Heard::Nothing,
         };
         // Nobody has taken the order, and who might have is gone.
         if heard == Heard::Nothing && dir.join(SPAWN).exists() {
             let ready = start_alone(nursery.me(), dir).map_err(failed)?;
-            heard = listen_for_ready(ready).await;
+            heard = Ready::of(ready).listen(START_MAX).await;
         }
         let found = Self::reattach(dir, Offsets::default());
         if heard == Heard::Nothing {
@@ -197,7 +206,7 @@ impl Process {
             None => read_running(dir)?.ok_or_else(|| not_there(dir))?,
         };
         if running.supervisor.is_alive() {
-            match connect(dir) {
+            match connect_in_time(dir, &running) {
                 Ok(state) => return Ok(Reattach::Running(make(state))),
                 Err(error) if is_gone(&error) => {}
                 // IMPORTANT: trouble of our own, such as too many open files, must not end it.
@@ -221,16 +230,23 @@ impl Process {
         loop {
             // A CLI that prints without end must not keep others from their turn.
             consume_budget().await;
+            self.insist_when_due().await;
             if let Some(line) = self.line()? {
                 return Ok(ProcessEvent::Line(line));
             }
             self.reach_input();
             match &self.state {
                 State::Ended(record) => return Ok(ProcessEvent::Exited(record.clone())),
-                State::Running { orders, input } => {
-                    let input = input.as_ref();
-                    if let Word::Closed = listen(orders, input, &mut self.pending).await {
-                        self.find_end()?;
+                State::Running {
+                    orders,
+                    input,
+                    insistence,
+                    ..
+                } => {
+                    let due = insistence.as_ref().map(Insistence::due);
+                    let heard = listen(orders, input.as_ref(), &mut self.pending);
+                    if let Some(Word::Closed) = unless_due(due, heard).await {
+                        self.find_end().await?;
                     }
                 }
             }
@@ -260,27 +276,48 @@ impl Process {
     }
 
     /// Sends SIGINT to its process group.
-    pub async fn interrupt(&mut self) {
-        self.order(&Frame::Interrupt).await;
+    pub fn interrupt(&mut self) {
+        self.order(&Frame::Interrupt);
     }
 
     /// Sends SIGTERM to its process group.
-    pub async fn terminate(&mut self) {
-        self.order(&Frame::Terminate).await;
+    pub fn terminate(&mut self) {
+        self.order(&Frame::Terminate);
     }
 
     /// Ends it and everything that it started. May be called again; after the end it does nothing.
+    ///
+    /// What its supervisor does not do, this and [`Process::next`] do when they are called later.
     pub async fn kill(&mut self) {
-        self.order(&Frame::Kill).await;
+        self.order(&Frame::Kill);
+        if let State::Running { insistence, .. } = &mut self.state {
+            insistence.get_or_insert_with(|| Insistence::begin(Instant::now()));
+        }
+        self.insist_when_due().await;
     }
 
-    /// Ends it as [`Process::kill`] does, and waits until its supervisor has ended too. No file is read.
+    /// Ends it as [`Process::kill`] does, and waits until its supervisor has ended too. No file need be there.
     pub async fn end(&mut self) {
         self.kill().await;
-        let State::Running { orders, .. } = &self.state else {
-            return;
-        };
-        while let Word::Grew = listen(orders, None, &mut Vec::new()).await {}
+        while let State::Running {
+            orders,
+            who,
+            insistence,
+            ..
+        } = &self.state
+        {
+            let due = insistence.as_ref().map(Insistence::due);
+            let mut nothing = Vec::new();
+            let heard = listen(orders, None, &mut nothing);
+            if let Some(Word::Closed) = unless_due(due, heard).await {
+                let of = who.clone();
+                if insistence.as_ref().is_some_and(|i| i.silence().is_some()) {
+                    blocking(move || bury(&of)).await;
+                }
+                return;
+            }
+            self.insist_when_due().await;
+        }
     }
 
     /// How far the output was given out by `next`, for a later [`Process::reattach`].
@@ -342,38 +379,90 @@ impl Process {
         }
     }
 
-    async fn order(&mut self, frame: &Frame) {
-        let bytes = frame.encode();
-        let State::Running { orders, .. } = &self.state else {
+    fn order(&mut self, frame: &Frame) {
+        let State::Running { orders, who, .. } = &self.state else {
             return;
         };
-        let mut rest = bytes.as_slice();
-        // An order is five bytes: they go in one piece. A supervisor that is gone needs none.
-        while !rest.is_empty() && orders.writable().await.is_ok() {
-            match orders.try_write(rest) {
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
+        // An order is five bytes: they go in one piece. A supervisor that is gone needs none, and one that
+        // has not read hundreds of them none more.
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let _unheard = send(orders, &frame.encode(), flags);
+        if who.supervisor.wake() {
+            tracing::warn!(dir = %self.dir.display(), "a supervisor that was stopped goes on");
+        }
+    }
+
+    /// Does what the supervisor should have done since its end was ordered.
+    async fn insist_when_due(&mut self) {
+        let State::Running {
+            who, insistence, ..
+        } = &mut self.state
+        else {
+            return;
+        };
+        let Some(insistence) = insistence
+            .as_mut()
+            .filter(|insistence| insistence.due() <= Instant::now())
+        else {
+            return;
+        };
+        // The CLI may have been started after it was found.
+        if let Ok(Some(now)) = read_running(&self.dir) {
+            **who = now;
+        }
+        if !insistence.look(who).await {
+            let (of, silence) = (who.clone(), insistence.silence());
+            let Some(mut record) = blocking(move || bury(&of)).await else {
+                return;
+            };
+            record.silence = silence;
+            self.is_over(record);
         }
     }
 
     /// The supervisor has hung up: it wrote how it ended, or it was lost.
-    fn find_end(&mut self) -> Result<()> {
-        let record = match read_exit(&self.dir)? {
-            Some(record) => record,
-            None => self.find_buried()?,
+    async fn find_end(&mut self) -> Result<()> {
+        let silence = match &self.state {
+            State::Running { insistence, .. } => insistence.as_ref().and_then(Insistence::silence),
+            State::Ended(_) => None,
         };
-        self.pending.clear();
-        self.state = State::Ended(record);
+        let mut record = match read_exit(&self.dir)? {
+            Some(record) => record,
+            None => {
+                let dir = self.dir.clone();
+                match blocking(move || find_buried(&dir)).await {
+                    Some(buried) => buried?,
+                    // The worker is stopping.
+                    None => return std::future::pending().await,
+                }
+            }
+        };
+        // Else the supervisor has had the last word all the same.
+        if record.exit == Exit::Unknown {
+            record.silence = silence;
+        }
+        self.is_over(record);
         Ok(())
     }
 
-    /// The supervisor was lost: its keeper ends what it has left, or we do.
-    fn find_buried(&self) -> Result<ExitRecord> {
-        let running = read_running(&self.dir)?.ok_or_else(|| not_there(&self.dir))?;
-        keeper::wait_for(&running);
-        Ok(read_exit(&self.dir)?.unwrap_or_else(|| bury(&running)))
+    fn is_over(&mut self, record: ExitRecord) {
+        self.pending.clear();
+        self.state = State::Ended(record);
+    }
+}
+
+/// The supervisor was lost: its keeper ends what it has left, or we do.
+fn find_buried(dir: &Path) -> Result<ExitRecord> {
+    let running = read_running(dir)?.ok_or_else(|| not_there(dir))?;
+    keeper::wait_for(&running);
+    Ok(read_exit(dir)?.unwrap_or_else(|| bury(&running)))
+}
+
+/// Waits for something until a moment, if there is one.
+async fn unless_due<T>(due: Option<Instant>, wait: impl Future<Output = T>) -> Option<T> {
+    match due {
+        Some(due) => tokio::time::timeout_at(due, wait).await.ok(),
+        None => Some(wait.await),
     }
 }
 
@@ -405,17 +494,52 @@ fn start_alone(me: &SelfCommand, dir: &Path) -> io::Result<OwnedFd> {
     Ok(ready)
 }
 
-async fn listen_for_ready(from: OwnedFd) -> Heard {
-    let Ok(from) = pipe::Receiver::from_owned_fd(from) else {
-        return Heard::Late;
-    };
-    let mut said = Vec::new();
-    let read = BufReader::new(from);
-    let mut read = read.take(READY.len() as u64);
-    match timeout(START_MAX, read.read_until(b'\n', &mut said)).await {
-        Err(_) => Heard::Late,
-        Ok(_) if said == READY => Heard::Ready,
-        Ok(_) => Heard::Nothing,
+/// Listens to a supervisor that a nursery was to make. When there is none for long the nursery is stopped, or hangs:
+/// it is ended, and all is ready for another way. What it has of the order is of a directory that is gone.
+async fn listen_to_nursery(nursery: &Nursery, spawn: &Spawn, ready: OwnedFd) -> Result<Heard> {
+    let dir = spawn.dir.as_path();
+    let mut ready = Ready::of(ready);
+    let heard = ready.listen(NURSERY_MAX).await;
+    if heard != Heard::Late {
+        return Ok(heard);
+    }
+    // IMPORTANT: with the order gone nobody starts anything here.
+    if !files::take_spawn(dir).map_err(at("take back what to run", dir))? {
+        return Ok(ready.listen(START_MAX - NURSERY_MAX).await);
+    }
+    tracing::warn!("the process that makes supervisors does not; another one takes its place");
+    nursery.end();
+    std::fs::remove_dir_all(dir).map_err(at("make room for another start", dir))?;
+    durable::create_private_dir(dir).map_err(at("make another start", dir))?;
+    spawn.write().map_err(at("write what to run", dir))?;
+    Ok(Heard::Nothing)
+}
+
+/// What a supervisor says once its CLI runs.
+struct Ready {
+    /// None where it cannot be listened to.
+    from: Option<Take<BufReader<pipe::Receiver>>>,
+    said: Vec<u8>,
+}
+
+impl Ready {
+    fn of(from: OwnedFd) -> Self {
+        let from = pipe::Receiver::from_owned_fd(from).ok();
+        Self {
+            from: from.map(|from| BufReader::new(from).take(READY.len() as u64)),
+            said: Vec::new(),
+        }
+    }
+
+    async fn listen(&mut self, max: Duration) -> Heard {
+        let Some(from) = &mut self.from else {
+            return Heard::Late;
+        };
+        match timeout(max, from.read_until(b'\n', &mut self.said)).await {
+            Err(_) => Heard::Late,
+            Ok(_) if self.said == READY => Heard::Ready,
+            Ok(_) => Heard::Nothing,
+        }
     }
 }
 
@@ -487,17 +611,39 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-fn connect(dir: &Path) -> io::Result<State> {
+fn connect(dir: &Path, running: &Running) -> io::Result<State> {
     Ok(State::Running {
         orders: stream(dir)?,
         input: None,
+        who: Box::new(running.clone()),
+        insistence: None,
     })
 }
 
+/// The same, where it may be stopped: too many wait for it then. One that takes nobody though it was continued
+/// counts as gone: nobody could ever tell it anything.
+fn connect_in_time(dir: &Path, running: &Running) -> io::Result<State> {
+    let mut found = connect(dir, running);
+    let waits = |found: &io::Result<State>| {
+        let error = found.as_ref().err();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    };
+    cage::until(ACCEPT_MAX, || {
+        if !waits(&found) {
+            return true;
+        }
+        running.supervisor.wake();
+        found = connect(dir, running);
+        !waits(&found)
+    });
+    match waits(&found) {
+        true => Err(io::ErrorKind::ConnectionRefused.into()),
+        false => found,
+    }
+}
+
 fn stream(dir: &Path) -> io::Result<UnixStream> {
-    let stream = link::connect(dir)?;
-    stream.set_nonblocking(true)?;
-    UnixStream::from_std(stream)
+    UnixStream::from_std(link::connect(dir)?)
 }
 
 fn read_exit(dir: &Path) -> Result<Option<ExitRecord>> {
@@ -514,21 +660,6 @@ fn not_there(dir: &Path) -> ProcessError {
     }
 }
 
-/// Ends what a lost supervisor has left.
-fn bury(running: &Running) -> ExitRecord {
-    // Somebody else's supervisor of that pid is not touched; our own may only hang.
-    let _gone = running.supervisor.signal(Signal::KILL);
-    let _gone = running.cli.as_ref().map(|cli| cli.signal(Signal::KILL));
-    let (method, cleared) = match &running.cgroup {
-        Some(path) => (KillMethod::Cgroup, clear_abandoned(PathBuf::from(path))),
-        None => (KillMethod::Subreaper, false),
-    };
-    files::remove_dirs(&running.bounds);
-    let mut record = ExitRecord::bare(Exit::Unknown, running.started_at, method);
-    record.survivors = !cleared;
-    record
-}
-
 fn at(what: &'static str, dir: &Path) -> impl Fn(io::Error) -> ProcessError {
     move |source| ProcessError::Io {
         what,
@@ -539,14 +670,26 @@ fn at(what: &'static str, dir: &Path) -> impl Fn(io::Error) -> ProcessError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::identity::Identity, *};
+
+    /// A supervisor that is nobody's: no test here ends it.
+    fn nobody() -> Running {
+        Running {
+            supervisor: Identity::parent().unwrap(),
+            keeper: None,
+            cli: None,
+            cgroup: None,
+            bounds: Vec::new(),
+            started_at: files::now(),
+        }
+    }
 
     fn running(dir: &Path) -> Process {
         Process {
             dir: dir.to_owned(),
             stdout: Follower::new(Stream::Stdout, dir.join(files::STDOUT), 0),
             stderr: Follower::new(Stream::Stderr, dir.join(files::STDERR), 0),
-            state: connect(dir).unwrap(),
+            state: connect(dir, &nobody()).unwrap(),
             pending: Vec::new(),
         }
     }

@@ -1,4 +1,5 @@
-//! The descendants of this process, found by descent: orphans come to it, for it is their subreaper.
+//! The descendants of a process, found by descent: orphans come to it where it is their subreaper, as a
+//! supervisor is, and a keeper.
 //!
 //! IMPORTANT: a number that was seen a moment ago may be another's now. A process is signalled only
 //! through a descriptor, and only after it was seen, with the descriptor open, to be the child of
@@ -15,19 +16,24 @@ use super::identity::{Stat, stat};
 /// Processes that are known to be ours, with when each was started.
 type Family = BTreeMap<i32, u64>;
 
-/// Kills every living descendant that one look at the machine finds; how many there were.
+/// Kills every living descendant of this process that one look at the machine finds.
+pub(super) fn kill_own() {
+    kill(getpid().as_raw_pid(), 0);
+}
+
+/// Kills every living descendant of the process `root`, which was started at `start`, that one look at the
+/// machine finds; which.
 ///
 /// A descendant is killed as soon as it is seen: a process that only forks and ends is another one
 /// a moment later.
-pub(super) fn kill() -> usize {
-    let me = getpid().as_raw_pid();
-    let mut family = Family::from([(me, 0)]);
-    let mut killed = 0;
+pub(super) fn kill(root: i32, start: u64) -> Vec<i32> {
+    let mut family = Family::from([(root, start)]);
+    let mut killed = Vec::new();
     let mut rest = Vec::new();
-    for pid in pids().filter(|pid| *pid != me) {
+    for pid in pids().filter(|pid| *pid != root) {
         let Ok(stat) = stat(pid) else { continue };
         match family.contains_key(&stat.parent) {
-            true => killed += meet(&mut family, pid, stat),
+            true => killed.extend(meet(&mut family, pid, stat)),
             false => rest.push((pid, stat)),
         }
     }
@@ -40,7 +46,7 @@ pub(super) fn kill() -> usize {
             return killed;
         }
         for (pid, stat) in children {
-            killed += meet(&mut family, pid, stat);
+            killed.extend(meet(&mut family, pid, stat));
         }
         rest = others;
     }
@@ -61,19 +67,17 @@ pub(super) fn is_gone() -> bool {
     }
 }
 
-/// Takes a child of the family in, and kills it; 1 if it was there to be killed.
-fn meet(family: &mut Family, pid: i32, seen: Stat) -> usize {
+/// Takes a child of the family in, and kills it; its number if it was there to be killed.
+fn meet(family: &mut Family, pid: i32, seen: Stat) -> Option<i32> {
     if seen.zombie {
-        return 0;
+        return None;
     }
     let met = signal(pid, Signal::KILL, |now| {
         now.start == seen.start && is_child(family, now)
     });
-    if met.is_err() {
-        return 0;
-    }
+    met.ok()?;
     family.insert(pid, seen.start);
-    1
+    Some(pid)
 }
 
 /// Whether the parent of a process is the one that the family knows by that number. IMPORTANT: it
@@ -134,13 +138,21 @@ mod tests {
         };
         let me = getpid().as_raw_pid();
         let mut family = Family::from([(me, 0)]);
-        assert_eq!(meet(&mut family, pid, earlier), 0, "another had its number");
+        assert_eq!(
+            meet(&mut family, pid, earlier),
+            None,
+            "another had its number"
+        );
         // Its parent was replaced by one that took the number.
         let mut strangers = Family::from([(me, 0), (seen.parent + 1, 0)]);
         strangers.remove(&seen.parent);
-        assert_eq!(meet(&mut strangers, pid, seen), 0, "it is nobody's child");
+        assert_eq!(
+            meet(&mut strangers, pid, seen),
+            None,
+            "it is nobody's child"
+        );
         assert!(child.try_wait().unwrap().is_none());
-        assert_eq!(meet(&mut family, pid, seen), 1);
+        assert_eq!(meet(&mut family, pid, seen), Some(pid));
         assert!(!child.wait().unwrap().success());
     }
 
@@ -151,6 +163,7 @@ mod tests {
         let child = Stat {
             parent,
             zombie: false,
+            stopped: false,
             start: 5,
         };
         assert!(is_child(&Family::from([(parent, start)]), child));

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     cage::KillMethod,
     identity::Identity,
+    insist::Silence,
     limits::{Limits, Met},
 };
 
@@ -132,6 +133,12 @@ pub struct ExitRecord {
     pub left_processes: bool,
     /// Whether any process could not be ended.
     pub survivors: bool,
+    /// The numbers of those that are known.
+    #[serde(default)]
+    pub surviving: Vec<i32>,
+    /// Why the supervisor was ended by its worker, if it was.
+    #[serde(default)]
+    pub silence: Option<Silence>,
     /// Standard output.
     pub stdout: StreamRecord,
     /// Standard error.
@@ -151,6 +158,8 @@ impl ExitRecord {
             kill_method,
             left_processes: false,
             survivors: false,
+            surviving: Vec::new(),
+            silence: None,
             stdout: StreamRecord::default(),
             stderr: StreamRecord::default(),
             met: Met::default(),

@@ -22,6 +22,8 @@ pub(super) struct Stat {
     pub parent: i32,
     /// Dead, all of it: a program whose first thread has ended goes on with the others.
     pub zombie: bool,
+    /// By a signal, or by who traces it.
+    pub stopped: bool,
     /// Clock ticks since the boot.
     pub start: u64,
 }
@@ -64,6 +66,29 @@ impl Identity {
         let here = boot()? == self.boot;
         family::signal(self.pid, signal, |now| here && self.is(now))
     }
+
+    /// Continues it where it is stopped; whether it was.
+    pub fn wake(&self) -> bool {
+        let stopped = self.is_alive() && stat(self.pid).is_ok_and(|now| now.stopped);
+        if stopped {
+            // It may be gone by now.
+            let _gone = self.signal(Signal::CONT);
+        }
+        stopped
+    }
+
+    /// Kills every living descendant of it that one look at the machine finds; which.
+    pub fn kill_below(&self) -> Vec<i32> {
+        match self.is_alive() {
+            true => family::kill(self.pid, self.start),
+            false => Vec::new(),
+        }
+    }
+
+    /// Its number, for people.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
 }
 
 /// This boot. No process lives through two of them.
@@ -87,13 +112,15 @@ pub(super) fn stat(pid: i32) -> io::Result<Stat> {
 fn parse_stat(text: &str) -> Option<Stat> {
     const THREADS: usize = 17;
     let mut words = text.rsplit_once(") ")?.1.split(' ');
-    let ended = matches!(words.next()?, "Z" | "X");
+    let state = words.next()?;
+    let (ended, stopped) = (matches!(state, "Z" | "X"), matches!(state, "T" | "t"));
     let parent = words.next()?.parse().ok()?;
     let threads: u32 = words.nth(THREADS - 2)?.parse().ok()?;
     let start = words.nth(1)?.trim().parse().ok()?;
     Some(Stat {
         parent,
         zombie: ended && threads <= 1,
+        stopped,
         start,
     })
 }
@@ -111,6 +138,7 @@ mod tests {
             Stat {
                 parent: 42,
                 zombie: false,
+                stopped: false,
                 start: 12345
             }
         );
@@ -123,6 +151,27 @@ mod tests {
         };
         assert!(parse_stat(&text(1)).unwrap().zombie);
         assert!(!parse_stat(&text(2)).unwrap().zombie);
+    }
+
+    #[test]
+    fn who_is_stopped_is_known_and_goes_on_when_it_is_woken() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let who = Identity::of(Pid::from_child(&child)).unwrap();
+        assert!(!who.wake(), "it runs");
+        who.signal(Signal::STOP).unwrap();
+        while !stat(who.pid).unwrap().stopped {
+            std::thread::yield_now();
+        }
+        assert!(who.wake());
+        while stat(who.pid).unwrap().stopped {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!who.wake());
     }
 
     #[test]

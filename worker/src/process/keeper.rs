@@ -45,7 +45,8 @@ pub(super) fn keep(dir: &Path, args: &[OsString]) -> io::Result<()> {
         .stdin(Stdio::null())
         .spawn()?;
     let status = supervisor.wait()?;
-    let cleared = Cage::by_descent("", Limits::default()).clear();
+    let cage = Cage::by_descent("", Limits::default());
+    let cleared = cage.clear();
     let ended = files::read_json::<ExitRecord>(dir, EXIT)?;
     let running = files::read_json::<Running>(dir, RUNNING)?;
     match running.filter(|_| ended.is_none()) {
@@ -55,6 +56,9 @@ pub(super) fn keep(dir: &Path, args: &[OsString]) -> io::Result<()> {
             files::remove_dirs(&running.bounds);
             record.left_processes = true;
             record.survivors = !cleared;
+            if !cleared {
+                record.surviving = cage.living();
+            }
             files::write_json(dir, EXIT, &record)
         }
         None if status.success() => Ok(()),
@@ -65,7 +69,10 @@ pub(super) fn keep(dir: &Path, args: &[OsString]) -> io::Result<()> {
 /// Waits until the keeper of a supervisor that is gone has ended what that has left.
 pub(super) fn wait_for(running: &Running) {
     if let Some(keeper) = &running.keeper {
-        // One that hangs is not waited for: there is nobody else to ask.
-        let _hangs = cage::until(BURIED_WITHIN, || !keeper.is_alive());
+        // One that hangs is not waited for for ever.
+        let _hangs = cage::until(BURIED_WITHIN, || {
+            keeper.wake();
+            !keeper.is_alive()
+        });
     }
 }

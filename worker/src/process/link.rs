@@ -14,6 +14,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+
 use super::files::SOCKET;
 
 /// Largest payload of one frame: longer input is sent in several.
@@ -83,9 +85,15 @@ pub(super) fn listen(dir: &Path) -> io::Result<UnixListener> {
     short(dir, UnixListener::bind)
 }
 
-/// Reaches the supervisor of `dir`.
+/// Reaches the supervisor of `dir`, by a stream that never blocks. `WouldBlock` where too many wait for it.
 pub(super) fn connect(dir: &Path) -> io::Result<UnixStream> {
-    short(dir, UnixStream::connect)
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    short(dir, |path| {
+        let address = SocketAddrUnix::new(path)?;
+        rustix::net::connect(&stream, &address).map_err(io::Error::from)
+    })?;
+    Ok(stream.into())
 }
 
 /// Calls `act` with a path of the socket that is never longer than a socket's address may be.

@@ -41,7 +41,12 @@ use rustix::{
 };
 use tokio::process::{Child, Command};
 
-use super::{birth, cage, files::SUPERVISOR_LOG, identity, signals, supervisor};
+use super::{
+    birth, cage,
+    files::SUPERVISOR_LOG,
+    identity::{self, Identity},
+    signals, supervisor,
+};
 use crate::SelfCommand;
 
 /// The subcommand of this.
@@ -63,7 +68,9 @@ pub struct Nursery {
 struct Door {
     orders: OwnedFd,
     /// tokio takes the exit of a child that was dropped.
-    _process: Child,
+    process: Child,
+    /// None where it was gone at once.
+    who: Option<Identity>,
 }
 
 impl Nursery {
@@ -103,16 +110,30 @@ impl Nursery {
         let send = || {
             let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
             let door = door.as_ref().ok_or(Errno::NOTCONN)?;
+            door.wake();
             send_order(door.orders.as_fd(), dir.as_os_str().as_bytes(), &order)
         };
         self.open();
         if send().is_err() {
-            // It was killed: another one.
-            drop(self.door.lock().map(|mut door| door.take()));
+            // It was killed, or has not read hundreds of orders: another one.
+            self.end();
             self.open();
             send()?;
         }
         Ok(ready)
+    }
+
+    /// Ends it, whatever it does. The supervisors that it has made live on, and another is opened when it is needed.
+    pub(super) fn end(&self) {
+        let door = self
+            .door
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(mut door) = door {
+            // It may have ended before.
+            let _gone = door.process.start_kill();
+        }
     }
 }
 
@@ -136,10 +157,26 @@ impl Door {
             .stdin(theirs)
             .stdout(Stdio::null())
             .spawn()?;
+        let pid = process.id().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.and_then(Pid::from_raw);
         Ok(Self {
             orders,
-            _process: process,
+            process,
+            who: pid.and_then(|pid| Identity::of(pid).ok()),
         })
+    }
+
+    /// Continues it where it is stopped: neither orders nor its end would reach it.
+    fn wake(&self) {
+        if self.who.as_ref().is_some_and(Identity::wake) {
+            tracing::warn!("the process that makes supervisors was stopped; it goes on");
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.wake();
     }
 }
 

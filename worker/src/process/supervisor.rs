@@ -30,7 +30,7 @@ use rustix::{
 };
 
 use super::{
-    cage::Cage,
+    cage::{Cage, EMPTY_MAX},
     files::{self, EXIT, ExitRecord, RUNNING, Running, SPAWN, SpawnFile, StreamRecord},
     identity::Identity,
     keeper, link,
@@ -54,6 +54,9 @@ const INPUT_BOUND: usize = 64;
 /// is full is waited for until somebody wants the end.
 const DISK_MAX: Duration = Duration::from_secs(60);
 const DISK_RETRY: Duration = Duration::from_millis(500);
+/// How long all of the end may take at most once somebody wants it and the CLI is dead.
+pub(super) const END_MAX: Duration =
+    Duration::from_secs(EMPTY_MAX.as_secs() + DRAIN_MAX.as_secs() + DISK_MAX.as_secs());
 
 /// Whether nobody waits for more output.
 static GIVEN_UP: AtomicBool = AtomicBool::new(false);
@@ -379,6 +382,11 @@ fn end(exit: Exit, started_at: Timestamp, shared: &Shared, streams: Streams) -> 
     let left_processes = !shared.cage.is_empty();
     let mut met = shared.cage.met();
     let cleared = shared.cage.clear();
+    let surviving = if cleared {
+        Vec::new()
+    } else {
+        shared.cage.living()
+    };
     streams.finish(shared, cleared);
     let [stdout, stderr] = streams.records();
     met.disk_full = stdout.disk_full || stderr.disk_full;
@@ -389,6 +397,8 @@ fn end(exit: Exit, started_at: Timestamp, shared: &Shared, streams: Streams) -> 
         kill_method,
         left_processes,
         survivors: !cleared,
+        surviving,
+        silence: None,
         stdout,
         stderr,
         met,

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     Test,
-    support::{Place, alone, eventually, finish, is_alive, run, self_command, start},
+    support::{Place, alone, eventually, finish, is_alive, parent, run, self_command, start},
 };
 
 pub const TESTS: &[Test] = tests![
@@ -45,14 +45,14 @@ fn an_interrupt_reaches_a_cli_whose_starter_ignored_it() {
         let spawn = place.spawn("sleep", &["1000"]);
         let nursery = Nursery::new(ignoring);
         let mut process = Process::start(&nursery, &spawn).await.unwrap();
-        process.interrupt().await;
+        process.interrupt();
         assert_eq!(finish(&mut process).await.1.exit, Exit::Signal(2));
     });
 }
 
 /// Processes that do what they can to stay: ignore signals, leave session, group and parent,
 /// forget their environment, and fork on.
-const HOSTILE: &str = "
+pub const HOSTILE: &str = "
     trap '' TERM INT HUP
     (sh -c 'echo $$ > p1; exec sleep 1000') &
     setsid sh -c 'trap \"\" TERM; echo $$ > p2; while :; do sleep 1; done' &
@@ -61,7 +61,7 @@ const HOSTILE: &str = "
     nohup setsid sh -c 'echo $$ > p4; exec sleep 1000' > /dev/null 2>&1 &
 ";
 
-fn hostile_pids(place: &Place) -> Vec<i32> {
+pub fn hostile_pids(place: &Place) -> Vec<i32> {
     ["p1", "p2", "p3", "p4"]
         .map(|name| place.pid(name))
         .to_vec()
@@ -72,7 +72,7 @@ fn nothing_of_a_hostile_tree_survives_a_kill() {
         let place = Place::new();
         let mut process = start(&place.shell(&format!("{HOSTILE} sleep 1000"))).await;
         let pids = hostile_pids(&place);
-        process.terminate().await;
+        process.terminate();
         assert!(pids.iter().all(|pid| is_alive(*pid)), "they ignore that");
         process.kill().await;
         process.kill().await;
@@ -104,7 +104,7 @@ fn a_cli_is_in_a_cgroup_of_its_own_from_its_first_moment() {
 }
 
 /// Starts supervisors that see no cgroups; none where this user cannot hide them.
-fn without_cgroups() -> Option<SelfCommand> {
+pub fn without_cgroups() -> Option<SelfCommand> {
     let script = "umount -R /sys/fs/cgroup && exec \"$0\" \"$@\"";
     let unshare = |rest: &[&str]| {
         let words = ["-m", "sh", "-c", script]
@@ -204,17 +204,7 @@ fn a_killed_supervisor_is_noticed_and_its_cli_ended() {
             let log = fs::read(place.dir().join("stdout.log")).unwrap_or_default();
             (log == b"hello\n").then_some(())
         });
-        let stat = fs::read_to_string(format!("/proc/{cli}/stat")).unwrap();
-        let supervisor = stat
-            .rsplit_once(") ")
-            .unwrap()
-            .1
-            .split(' ')
-            .nth(1)
-            .unwrap()
-            .parse()
-            .unwrap();
-        let pid = rustix::process::Pid::from_raw(supervisor).unwrap();
+        let pid = rustix::process::Pid::from_raw(parent(cli).unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         let (lines, record) = finish(&mut process).await;
         assert_eq!(lines, [(Stream::Stdout, "hello".to_owned())]);

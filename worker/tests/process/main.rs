@@ -21,6 +21,7 @@ mod cli;
 mod endings;
 mod nursery;
 mod restarts;
+mod stopped;
 mod support;
 
 fn main() -> ExitCode {
@@ -35,7 +36,13 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    let all = [cli::TESTS, endings::TESTS, nursery::TESTS, restarts::TESTS];
+    let all = [
+        cli::TESTS,
+        endings::TESTS,
+        nursery::TESTS,
+        restarts::TESTS,
+        stopped::TESTS,
+    ];
     let trial = |(name, test): Test| {
         Trial::test(name, move || {
             test();

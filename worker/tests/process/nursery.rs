@@ -11,8 +11,8 @@ use orchestra_worker::{
 use crate::{
     Test,
     support::{
-        PATIENCE, Place, alone, eventually, finish, is_alive, nursery, only_that_ran, run,
-        start_again,
+        PATIENCE, Place, alone, eventually, finish, is_alive, nursery, only_that_ran, parent, run,
+        start_again, stat,
     },
 };
 
@@ -64,17 +64,6 @@ pub fn idle_worker() -> ExitCode {
         tokio::time::sleep(PATIENCE).await;
     });
     ExitCode::SUCCESS
-}
-
-/// What `/proc/PID/stat` says of a process, from its state on.
-fn stat(pid: i32) -> Vec<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    rest.split(' ').map(str::to_owned).collect()
-}
-
-fn parent(pid: i32) -> Option<i32> {
-    stat(pid).get(1)?.parse().ok()
 }
 
 fn a_nursery_ends_with_a_killed_worker() {

@@ -13,7 +13,7 @@ use orchestra_worker::{
 use tempfile::TempDir;
 
 /// Longest time that anything here may take before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn self_command() -> SelfCommand {
     SelfCommand {
@@ -131,6 +131,17 @@ pub fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")
         .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// What `/proc/PID/stat` says of a process, from its state on.
+pub fn stat(pid: i32) -> Vec<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    rest.split(' ').map(str::to_owned).collect()
+}
+
+pub fn parent(pid: i32) -> Option<i32> {
+    stat(pid).get(1)?.parse().ok()
 }
 
 /// Starts an attempt of which nothing was started yet again, as the next worker does, in a directory of
