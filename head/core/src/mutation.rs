@@ -184,6 +184,8 @@ mod on {
         TakenBackUnbegun: "an attempt is taken back whose agent was never started",
         TakenBackAfterBoot: "an attempt is taken back whose machine was started anew",
         TakenBackOverBudget: "an attempt is taken back although a budget is used up",
+        TakenBackThoughTold: "an attempt is taken back although its worker was told to end it when it came back before",
+        ToldNotWritten: "that a worker was told to end an attempt is known until the next start only",
         TakenBackCharged: "the loss of an attempt that is taken back stays counted",
         TakenBackCountsTwice: "what an attempt used before it was lost and taken back counts twice",
         TakenBackStaysLost: "the loss of an attempt that is taken back stays its result",

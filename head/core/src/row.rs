@@ -304,6 +304,8 @@ pub struct Counted {
     pub used: Spent,
     /// When it was ordered, if nobody had said yet that its agent runs.
     pub unstarted: Option<Timestamp>,
+    /// Whether its worker came back and was told to end it. It is not taken back later.
+    pub told_to_end: bool,
 }
 
 impl Last {

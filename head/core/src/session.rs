@@ -84,6 +84,7 @@ impl Core {
         self.ask_again(&id);
         self.see(now, &id);
         let (keep, kill) = self.judge_held(&id, held);
+        self.never_take_back(&id, &kill, step);
         let welcome = Welcome {
             epoch,
             acked_up_to,

@@ -49,14 +49,40 @@ impl Core {
         let lost = is_lost(row) || mutated!(TakenBackThoughCancelled);
         let latest = row.attempts == attempt.number;
         let last = row.last.as_ref();
+        let counted = last
+            .filter(|last| last.worker == *id)
+            .and_then(|last| last.counted(attempt.number));
         let its_own =
-            last.is_some_and(|last| last.worker == *id && last.counted(attempt.number).is_some());
+            counted.is_some_and(|known| !known.told_to_end || mutated!(TakenBackThoughTold));
         let nobody_since = (latest && its_own) || mutated!(TakenBackFromOthers);
         waits
             && lost
             && nobody_since
             && !row.cancel_requested
             && (!self.is_used_up(now, attempt.task) || mutated!(TakenBackOverBudget))
+    }
+
+    /// What a worker is told to end is not taken back when it comes again, before its report of that end is
+    /// known: that end would be the one of the task.
+    pub(crate) fn never_take_back(&mut self, id: &WorkerId, told: &[AttemptId], step: &mut Step) {
+        for attempt in told {
+            let Some(task) = self.tasks.get_mut(&attempt.task) else {
+                continue;
+            };
+            let row = &mut task.row;
+            let latest = row.attempts == attempt.number;
+            let last = row
+                .last
+                .as_mut()
+                .filter(|last| last.worker == *id && latest);
+            let mut counted = last.into_iter().flat_map(|last| &mut last.counted);
+            let Some(known) = counted.find(|known| known.number == attempt.number) else {
+                continue;
+            };
+            if !std::mem::replace(&mut known.told_to_end, true) && !mutated!(ToldNotWritten) {
+                self.write(attempt.task, step);
+            }
+        }
     }
 
     fn take_one_back(

@@ -155,6 +155,7 @@ points! {
     OrderAgain = "order repeated",
     WelcomeKeep = "attempt kept at a welcome",
     WelcomeKill = "attempt killed at a welcome",
+    ToldToEndBefore = "lost and back, but told to end before: not taken back",
     TakenBack = "lost -> running: its worker is back and nobody else had it",
     TakenBackLost = "attempt that was taken back lost again",
     TakenBackEnded = "attempt that was taken back has ended",

@@ -175,6 +175,7 @@ fn task(id: u64, state: State) -> TaskRow {
                     ..Spent::default()
                 },
                 unstarted: Some(Timestamp(12)),
+                told_to_end: true,
             }],
         })),
         started_at: Some(Timestamp(11)),

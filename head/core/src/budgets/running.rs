@@ -231,6 +231,7 @@ impl Core {
                 number: attempt.number,
                 used: counted.unwrap_or_default().plus(run.spent),
                 unstarted,
+                told_to_end: false,
             });
         }
     }

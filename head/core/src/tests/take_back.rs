@@ -188,6 +188,31 @@ fn a_machine_that_was_started_anew_has_no_agent_to_go_on() {
 }
 
 #[test]
+fn what_a_worker_was_told_to_end_is_not_taken_back_when_it_comes_again() {
+    let (mut bench, mut info) = alone();
+    let id = lost(&mut bench, task());
+    info.boot_id = "another".to_owned();
+    let step = bench.attach(&info, 2, &held(id, 1, true));
+    assert!(killed(&step));
+    let written = |step: &Step| {
+        let mut changes = step.changes.iter();
+        changes.any(|change| matches!(change, Change::Task(row) if row.id == id))
+    };
+    assert!(written(&step), "it is told when it is durable");
+    // Its stream breaks off before what it reports of that is known, and so does the head.
+    let step = bench.attach(&info, 3, &held(id, 1, true));
+    assert!(killed(&step) && !written(&step), "it is known already");
+    let _ = bench.restart();
+    assert!(killed(&bench.attach(&info, 4, &held(id, 1, true))));
+    assert_eq!(bench.status(id), TaskStatus::Queued);
+    // The end that it was told is kept, and is none of the task's.
+    let _ = bench.finish("a", 4, attempt(id, 1), Some(FailureCode::WorkerLost));
+    assert_eq!(bench.status(id), TaskStatus::Queued);
+    let step = bench.later(Duration::from_secs(20));
+    assert_eq!(starts(&step)[0].0, attempt(id, 2));
+}
+
+#[test]
 fn nothing_is_taken_back_beyond_a_budget() {
     let (mut bench, info) = alone();
     let id = bench.add(with("100tok"));

@@ -275,6 +275,9 @@ impl Judge {
             hold!(Welcome, kept == own, "{attempt} kept: {kept}");
             let right = killed == (!own && !waits);
             hold!(Welcome, right, "{attempt} killed: {killed}");
+            if killed {
+                self.told_to_end(*worker, attempt)?;
+            }
             self.cover.hit(if killed {
                 Point::WelcomeKill
             } else {

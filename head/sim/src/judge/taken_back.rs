@@ -25,10 +25,31 @@ impl Judge {
             return;
         }
         for held in held.iter().filter(|held| held.started) {
-            if self.comes_back(*worker, held.attempt) && !self.back.contains(&held.attempt) {
-                self.back.push(held.attempt);
+            if !self.comes_back(*worker, held.attempt) || self.back.contains(&held.attempt) {
+                continue;
+            }
+            let shade = self.shadow.task(held.attempt.task);
+            match shade.told_to_end(held.attempt.number) {
+                true => self.cover.hit(Point::ToldToEndBefore),
+                false => self.back.push(held.attempt),
             }
         }
+    }
+
+    /// A worker that is told to end what was given up is told nothing else of it later, whatever happens to head
+    /// and worker.
+    pub(super) fn told_to_end(&self, worker: u8, attempt: AttemptId) -> Checked {
+        let shade = self.shadow.task(attempt.task);
+        let last = shade.last.map(|(worker, _)| worker);
+        let may_come = shade.attempts == attempt.number && last == Some(worker);
+        let known = shade.counted(attempt.number).is_some();
+        let noted = shade.told_to_end(attempt.number);
+        hold!(
+            Welcome,
+            noted || !may_come || !known,
+            "{attempt} is to be ended, and that is not written down"
+        );
+        Ok(())
     }
 
     fn comes_back(&self, worker: u8, attempt: AttemptId) -> bool {
@@ -119,6 +140,20 @@ impl Judge {
         let before = old.counted(number);
         let over = old.holder().is_some() && new.holder().is_none();
         let written = new.counted(number);
+        if new.told_to_end(number) && !old.told_to_end(number) {
+            let names = match change.event {
+                Event::Attached { held, .. } => held
+                    .iter()
+                    .any(|held| held.attempt.task == *id && held.attempt.number == number),
+                _ => false,
+            };
+            hold!(
+                Welcome,
+                names,
+                "{id} is never to be taken back, after {:?}",
+                change.event
+            );
+        }
         let expected = if over && self.result(change).is_some() {
             if before.is_some() {
                 self.cover.hit(Point::TakenBackEnded);

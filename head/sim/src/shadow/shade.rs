@@ -64,8 +64,9 @@ pub struct Shade {
     pub last: Option<(u8, u8)>,
     /// Tokens that its own attempts used that ended, and how many of them count.
     pub used: (u64, u32),
-    /// Its attempts that were given up, each with the tokens that are in `used` of it.
-    pub counted: [Option<(u32, u64)>; 4],
+    /// Its attempts that were given up, each with the tokens that are in `used` of it, and whether its worker was
+    /// told to end it when it came back.
+    pub counted: [Option<(u32, u64, bool)>; 4],
     /// The worker that it failed on, and until when it waits for another one.
     pub avoids: Option<(u8, u64)>,
     /// How many attempts its workers could not begin, and were made elsewhere.
@@ -180,7 +181,7 @@ impl Shade {
             used: (row.used().tokens, row.used().attempts),
             counted: [0, 1, 2, 3].map(|place| {
                 let known = row.last.as_ref()?.counted.get(place)?;
-                Some((known.number, known.used.tokens))
+                Some((known.number, known.used.tokens, known.told_to_end))
             }),
             avoids: row.last.as_ref().and_then(|last| {
                 let avoids = last.avoids.as_ref()?;
@@ -248,7 +249,16 @@ impl Shade {
     #[must_use]
     pub fn counted(&self, number: u32) -> Option<u64> {
         let mut known = self.counted.iter().flatten();
-        known.find(|(n, _)| *n == number).map(|(_, tokens)| *tokens)
+        known
+            .find(|(n, _, _)| *n == number)
+            .map(|(_, tokens, _)| *tokens)
+    }
+
+    /// Whether the worker of an attempt that was given up came back and was told to end it.
+    #[must_use]
+    pub fn told_to_end(&self, number: u32) -> bool {
+        let mut known = self.counted.iter().flatten();
+        known.any(|(n, _, told)| *n == number && *told)
     }
 
     /// What it requires of a worker.
