@@ -4,7 +4,7 @@ mod ending;
 mod options;
 mod runners;
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::path::PathBuf;
 
 use orchestra_types::{ShellCommand, TaskId, limits};
 use serde_json::json;
@@ -26,7 +26,7 @@ use crate::{
 };
 use ending::{end, late, or_interrupted, untold};
 use options::Options;
-use runners::{Wanted, runners, warn_of_runners};
+use runners::{Asked, warn_of_workers};
 
 pub use options::pair;
 
@@ -95,7 +95,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     }
     let client = app.connect().await?;
     let own = apply_here(app, &client, &mut drafts, then).await?;
-    let runners = runners(&drafts);
+    let asked = Asked::by(&drafts);
     let mut interrupt = listen()?;
     let named = key.is_some();
     let late = late(&drafts, now());
@@ -110,7 +110,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             app.ui.next(known);
         }
         // They are queued, whatever can be said of them.
-        if let Err(error) = advise(app, &client, &runners, &submitted).await {
+        if let Err(error) = advise(app, &client, &asked, &submitted).await {
             app.ui.warn(error.chain());
         }
     }
@@ -138,13 +138,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 }
 
 /// Says what keeps the tasks from beginning.
-async fn advise(
-    app: &App,
-    client: &Client,
-    runners: &BTreeSet<Wanted>,
-    submitted: &Submitted,
-) -> Result<()> {
-    warn_of_runners(app, client, runners).await?;
+async fn advise(app: &App, client: &Client, asked: &Asked, submitted: &Submitted) -> Result<()> {
+    warn_of_workers(app, client, asked).await?;
     if submitted.stopping {
         app.ui.warn_of_stop(&client.status().await?);
     }

@@ -22,8 +22,9 @@ pub struct Args {
 /// Shows a task.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
-    let task = client.whole_task(args.task).await?;
+    let mut task = client.whole_task(args.task).await?;
     if app.ui.is_json() {
+        queued::explain(&client, std::slice::from_mut(&mut task)).await?;
         app.ui.document(&task)?;
         return Ok(Exit::Ok);
     }

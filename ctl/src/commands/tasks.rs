@@ -15,7 +15,7 @@ use crate::{
     error::Result,
     exit::Exit,
     json::task::Task,
-    ui::{reason::hints, suggest::did_you_mean, task::task_table, time::counted},
+    ui::{queued, reason::hints, suggest::did_you_mean, task::task_table, time::counted},
     values::{Named, runner},
 };
 
@@ -160,6 +160,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if tasks.is_empty() {
         unknown::refuse(&client, &request).await?;
     }
+    queued::explain(&client, &mut tasks).await?;
     let more = answer.next_after_id != 0;
     let next_after_id = (more && !latest).then_some(TaskId(answer.next_after_id));
     let names = if app.ui.is_json() {

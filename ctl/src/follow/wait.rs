@@ -13,16 +13,22 @@ use crate::{
     client::Client,
     error::Result,
     exit::Exit,
-    json::task::Task,
+    json::{fleet::Worker, task::Task},
     ui::{
         Ui, detail,
         live::Live,
+        queued,
         status::{label, style, words},
         style::{Line, Style},
         task::summary,
     },
 };
 
+/// When it is first looked whether a worker can begin what waits: one that has just been started is
+/// connected by then.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// How often after that: the answer has every worker.
+const NEXT_LOOK: Duration = Duration::from_secs(30);
 /// Most tasks that the live display names.
 const NAMED_MAX: usize = 8;
 
@@ -33,6 +39,10 @@ pub async fn wait_for(ui: &Ui, client: &Client, tasks: Vec<Task>) -> Result<Vec<
     let mut known: BTreeMap<TaskId, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
     let mut changes = Changes::open(client, &ids).await?;
     let mut second = tokio::time::interval(Duration::from_secs(1));
+    let begin = tokio::time::Instant::now() + FIRST_LOOK;
+    let mut look = tokio::time::interval_at(begin, NEXT_LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut said = BTreeSet::new();
     let mut forgotten: BTreeSet<TaskId> = BTreeSet::new();
     let open =
         |task: &Task, forgotten: &BTreeSet<TaskId>| !task.rests() && !forgotten.contains(&task.id);
@@ -40,6 +50,10 @@ pub async fn wait_for(ui: &Ui, client: &Client, tasks: Vec<Task>) -> Result<Vec<
         live.show(&picture(&known));
         let news = tokio::select! {
             news = changes.next() => news?,
+            _ = look.tick() => {
+                say_what_keeps(&live, client, &known, &mut said).await;
+                continue;
+            }
             _ = second.tick() => continue,
         };
         forgotten.extend(news.forgotten);
@@ -52,6 +66,42 @@ pub async fn wait_for(ui: &Ui, client: &Client, tasks: Vec<Task>) -> Result<Vec<
     }
     drop(live);
     each_of(&ids, async |id| client.whole_or(known[&id].clone()).await).await
+}
+
+/// Says on standard error, each once, what keeps every worker from tasks that wait.
+async fn say_what_keeps(
+    live: &Live,
+    client: &Client,
+    known: &BTreeMap<TaskId, Task>,
+    said: &mut BTreeSet<String>,
+) {
+    if !known.values().any(queued::waits) {
+        return;
+    }
+    // Whoever waits goes on waiting over a break of the connection.
+    let Ok(workers) = client.workers().await else {
+        return;
+    };
+    for (who, why) in kept(known, &workers) {
+        if said.insert(why.clone()) {
+            live.above(|ui| ui.warn(format!("{who} waits: {why}")));
+        }
+    }
+}
+
+/// What keeps every worker from some of the tasks, with the first of them and how many more.
+fn kept(known: &BTreeMap<TaskId, Task>, workers: &[Worker]) -> Vec<(String, String)> {
+    let mut by_text: BTreeMap<String, Vec<TaskId>> = BTreeMap::new();
+    for task in known.values() {
+        if let Some(why) = queued::why(task, workers) {
+            by_text.entry(why).or_default().push(task.id);
+        }
+    }
+    let named = by_text.into_iter().map(|(why, ids)| match &ids[..] {
+        [first, _, ..] => (format!("{first}, like {} more,", ids.len() - 1), why),
+        ids => (ids.first().map(TaskId::to_string).unwrap_or_default(), why),
+    });
+    named.collect()
 }
 
 /// The exit code that tasks give which were waited for: of failures the worst. One that is still
@@ -146,6 +196,22 @@ mod tests {
         held[0].reason = Some(Reason::of(held[0].id, why));
         assert!(!held[0].rests());
         assert_eq!(ended_well(&held), Exit::Ok);
+    }
+
+    #[test]
+    fn what_keeps_every_worker_is_said_once_for_all_that_it_keeps() {
+        let mut two = tasks(&[TaskStatus::Queued, TaskStatus::Queued]);
+        two[1].id = TaskId(2);
+        let of = |tasks: Vec<Task>| tasks.into_iter().map(|task| (task.id, task)).collect();
+        let one = of(two[..1].to_vec());
+        let said = kept(&one, &[]);
+        assert_eq!(said.len(), 1);
+        assert_eq!(said[0].0, "task_001");
+        assert!(said[0].1.starts_with("no worker is connected; "));
+        let said = kept(&of(two), &[]);
+        assert_eq!(said.len(), 1);
+        assert_eq!(said[0].0, "task_001, like 1 more,");
+        assert!(kept(&of(tasks(&[TaskStatus::Running])), &[]).is_empty());
     }
 
     #[test]

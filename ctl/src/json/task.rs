@@ -38,6 +38,8 @@ pub struct Task {
     pub attempt: u32,
     /// Why it failed, is blocked, waits for a person or was tried again.
     pub reason: Option<Reason>,
+    /// Why no worker can begin it now, where it is queued and has no reason of its own.
+    pub waits_because: Option<String>,
     /// When it was submitted.
     pub created_at: Time,
     /// When its latest attempt started.
@@ -318,6 +320,7 @@ impl Task {
             worker: some(wire.worker),
             attempt: wire.attempt,
             reason: reason.map(|failure| Reason::of(id, failure)),
+            waits_because: None,
             created_at: Time::from_ms(wire.created_at_ms),
             started_at: wire.started_at_ms.map(Time::from_ms),
             finished_at: wire.finished_at_ms.map(Time::from_ms),
@@ -462,7 +465,7 @@ mod tests {
             concat!(
                 r#"{"id":"task_001","status":"queued","description":"Create README.md","#,
                 r#""priority":"normal","runner":"claude","worker":null,"attempt":0,"reason":null,"#,
-                r#""created_at":"2026-09-21T14:13:20.000Z","started_at":null,"finished_at":null,"#,
+                r#""waits_because":null,"created_at":"2026-09-21T14:13:20.000Z","started_at":null,"finished_at":null,"#,
                 r#""usage":null,"files":null,"changes":null,"result":null,"branch":null,"#,
                 r#""commit":null,"apply":{"requested":false,"result":null,"message":null},"#,
                 r#""fallback":[],"budget":null,"spent":null,"parent":null,"model":null,"after":[],"waits_for":[],"on_dependency_failure":"block","start_at":null,"schedule":null,"labels":{"area":"docs"},"requires":{},"#,

@@ -1,52 +1,132 @@
 //! Why a queued task is not begun, where the workers or a budget are the reason.
 
+use std::collections::BTreeMap;
+
 use orchestra_types::{FailureCode, TaskStatus};
 
 use super::escape::line;
-use crate::json::{
-    fleet::{Runner, Worker},
-    task::{Task, Workplace},
+use crate::{
+    client::Client,
+    error::Result,
+    json::{
+        fleet::{Runner, Worker},
+        task::{Task, Workplace},
+    },
 };
 
-/// What keeps every worker from it; none where one has only to become free, or where something else
-/// keeps it.
-pub fn why(task: &Task, workers: &[Worker]) -> Option<String> {
-    if task.status != TaskStatus::Queued || task.reason.is_some() || task.not_before.is_some() {
-        return None;
-    }
-    let mut left: Vec<&Worker> = workers.iter().filter(|w| w.state == "connected").collect();
-    if left.is_empty() {
-        let how = "`ctl start` starts one here, `ctl token create` lets a machine join";
-        return Some(format!("no worker is connected; {how}"));
-    }
-    if let Workplace::InPlace { machine, dir } = &task.place {
-        left.retain(|worker| worker.machine == *machine);
-        if left.is_empty() {
-            let dir = line(dir);
-            return Some(format!(
-                "no worker of the machine that has `{dir}` is connected"
-            ));
+/// What a task needs of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Need<'a> {
+    /// The runner that must do it; none for any agent.
+    pub runner: Option<&'a str>,
+    /// Whether another runner may do it instead.
+    pub fallback: &'a [String],
+    /// Labels that the worker must have.
+    pub requires: &'a BTreeMap<String, String>,
+    /// The machine and the directory that it works in, where it must be there.
+    pub place: Option<(&'a str, &'a str)>,
+}
+
+/// What keeps every worker from it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// No worker is connected.
+    NoWorker(String),
+    /// Nobody has a runner for it.
+    NotReady(String),
+    /// Workers are elsewhere, without its labels, or given nothing.
+    Unfit(String),
+}
+
+impl Obstacle {
+    /// In words.
+    pub fn text(self) -> String {
+        match self {
+            Self::NoWorker(text) | Self::NotReady(text) | Self::Unfit(text) => text,
         }
     }
-    left.retain(|worker| task.requires.iter().all(|label| has(worker, label)));
-    if left.is_empty() {
-        let labels = task
-            .requires
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
-        let labels = labels.collect::<Vec<_>>().join(", ");
-        let labels = line(&labels);
-        return Some(format!(
-            "no worker has {labels}; `ctl workers -v` shows their labels"
-        ));
+}
+
+impl<'a> Need<'a> {
+    fn of(task: &'a Task) -> Self {
+        let place = match &task.place {
+            Workplace::InPlace { machine, dir } => Some((machine.as_str(), dir.as_str())),
+            Workplace::Repository { .. } | Workplace::Empty => None,
+        };
+        Self {
+            runner: task.runner.as_deref(),
+            fallback: &task.fallback,
+            requires: &task.requires,
+            place,
+        }
     }
-    let ready = |worker: &&Worker| worker.runners.iter().any(|runner| does(task, runner));
-    if !left.iter().any(ready) {
-        return Some(not_ready(task, &left));
+
+    /// What keeps every worker from it; none where one has only to become free.
+    pub fn obstacle(&self, workers: &[Worker]) -> Option<Obstacle> {
+        let mut left: Vec<&Worker> = workers.iter().filter(|w| w.state == "connected").collect();
+        if left.is_empty() {
+            let how = "`ctl start` starts one here, `ctl token create` lets a machine join";
+            let text = format!("no worker is connected; {how}");
+            return Some(Obstacle::NoWorker(text));
+        }
+        if let Some((machine, dir)) = self.place {
+            left.retain(|worker| worker.machine == machine);
+            if left.is_empty() {
+                let dir = line(dir);
+                return Some(Obstacle::Unfit(format!(
+                    "no worker of the machine that has `{dir}` is connected"
+                )));
+            }
+        }
+        left.retain(|worker| self.requires.iter().all(|label| has(worker, label)));
+        if left.is_empty() {
+            let labels = self.requires.iter();
+            let labels = labels.map(|(name, value)| format!("{name}={value}"));
+            let labels = labels.collect::<Vec<_>>().join(", ");
+            let labels = line(&labels);
+            return Some(Obstacle::Unfit(format!(
+                "no worker has {labels}; `ctl workers -v` shows their labels"
+            )));
+        }
+        let ready = |worker: &&Worker| worker.runners.iter().any(|runner| self.does(runner));
+        if !left.iter().any(ready) {
+            return Some(Obstacle::NotReady(self.not_ready(&left)));
+        }
+        left.retain(ready);
+        closed(&left).map(Obstacle::Unfit)
     }
-    left.retain(ready);
-    let closed = left.iter().find(|worker| worker.availability != "open");
-    let closed = closed.filter(|_| !left.iter().any(|worker| worker.availability == "open"))?;
+
+    /// The reason of the runner that it names, where just one worker has one.
+    fn not_ready(&self, workers: &[&Worker]) -> String {
+        let runner = line(self.runner.unwrap_or("an AI CLI"));
+        let mut told = workers.iter().filter_map(|worker| {
+            let mut runners = worker.runners.iter();
+            let named = runners.find(|known| Some(known.name.as_str()) == self.runner);
+            Some((&worker.name, named?.reason.as_deref()?))
+        });
+        match (told.next(), told.next()) {
+            (Some((worker, why)), None) => {
+                format!("{runner} is not ready on {}: {}", line(worker), line(why))
+            }
+            _ => format!("{runner} is ready on no worker; `ctl workers -v` says why"),
+        }
+    }
+
+    fn does(&self, runner: &Runner) -> bool {
+        let wanted = match self.runner {
+            Some(name) => runner.name == name || self.fallback.contains(&runner.name),
+            None => runner.agentic,
+        };
+        wanted && runner.state == "ready"
+    }
+}
+
+/// Which of these is given nothing, and what ends that; none where one of them is open.
+fn closed(workers: &[&Worker]) -> Option<String> {
+    if workers.iter().any(|worker| worker.availability == "open") {
+        return None;
+    }
+    let closed = workers.first()?;
     let (name, state) = (line(&closed.name), line(&closed.availability));
     if closed.availability == "revoked" {
         return Some(format!(
@@ -56,6 +136,30 @@ pub fn why(task: &Task, workers: &[Worker]) -> Option<String> {
     Some(format!(
         "{name} is {state}; `ctl workers uncordon {name}` ends that"
     ))
+}
+
+/// What keeps every worker from it; none where one has only to become free, or where something else
+/// keeps it.
+pub fn why(task: &Task, workers: &[Worker]) -> Option<String> {
+    let obstacle = Need::of(task).obstacle(workers);
+    obstacle.filter(|_| waits(task)).map(Obstacle::text)
+}
+
+/// Whether it waits in the queue for a worker alone.
+pub fn waits(task: &Task) -> bool {
+    task.status == TaskStatus::Queued && task.reason.is_none() && task.not_before.is_none()
+}
+
+/// Writes into the tasks why no worker can begin them. The workers are asked for only where one waits.
+pub async fn explain(client: &Client, tasks: &mut [Task]) -> Result<()> {
+    if !tasks.iter().any(waits) {
+        return Ok(());
+    }
+    let workers = client.workers().await?;
+    for task in tasks {
+        task.waits_because = why(task, &workers);
+    }
+    Ok(())
 }
 
 /// Which budget holds it, and how to raise that; none where no budget does.
@@ -71,32 +175,8 @@ pub fn held(task: &Task) -> Option<String> {
     Some(format!("{} waits: {message}\n{}", task.id, reason.advice))
 }
 
-/// The reason of the runner that it names, where just one worker has one.
-fn not_ready(task: &Task, workers: &[&Worker]) -> String {
-    let runner = line(task.runner.as_deref().unwrap_or("an AI CLI"));
-    let mut told = workers.iter().filter_map(|worker| {
-        let mut runners = worker.runners.iter();
-        let named = runners.find(|known| Some(&known.name) == task.runner.as_ref());
-        Some((&worker.name, named?.reason.as_deref()?))
-    });
-    match (told.next(), told.next()) {
-        (Some((worker, why)), None) => {
-            format!("{runner} is not ready on {}: {}", line(worker), line(why))
-        }
-        _ => format!("{runner} is ready on no worker; `ctl workers -v` says why"),
-    }
-}
-
 fn has(worker: &Worker, (name, value): (&String, &String)) -> bool {
     worker.labels.get(name) == Some(value)
-}
-
-fn does(task: &Task, runner: &Runner) -> bool {
-    let wanted = match &task.runner {
-        Some(name) => runner.name == *name || task.fallback.contains(&runner.name),
-        None => runner.agentic,
-    };
-    wanted && runner.state == "ready"
 }
 
 #[cfg(test)]

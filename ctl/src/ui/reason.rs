@@ -30,6 +30,14 @@ impl Why {
         if let Some(reason) = &task.reason {
             return Some(Self::read(reason.code.as_str(), &line(&reason.message)));
         }
+        if let Some(why) = &task.waits_because {
+            let (what, between, hint) = split(why);
+            return Some(Self {
+                what: fit(what, WHAT_MAX),
+                hint: hint.map(str::to_owned),
+                between,
+            });
+        }
         if task.waits_for.is_empty() {
             return None;
         }
