@@ -192,6 +192,11 @@ mod tests {
         held[0].reason = Some(Reason::of(held[0].id, why.clone()));
         assert!(held[0].rests());
         assert_eq!(ended_well(&held), Exit::NeedsReview);
+        let mut behind = tasks(&[TaskStatus::Blocked]);
+        assert!(!behind[0].rests());
+        behind[0].reason = Some(Reason::of(behind[0].id, why.clone()));
+        assert!(behind[0].rests(), "one that comes after it does not go on");
+        assert_eq!(ended_well(&behind), Exit::NeedsReview);
         why.resets_at = Some(Timestamp(1));
         held[0].reason = Some(Reason::of(held[0].id, why));
         assert!(!held[0].rests());

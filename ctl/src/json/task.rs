@@ -271,13 +271,14 @@ impl Task {
         self.status.is_ended() || self.is_stuck() || self.asks_for_more()
     }
 
-    /// Whether it stays in the queue until somebody raises its budget. A project's of the day is another
-    /// one tomorrow.
+    /// Whether it, or one that it comes after, stays in the queue until somebody raises its budget. A
+    /// project's of the day is another one tomorrow.
     pub fn asks_for_more(&self) -> bool {
         let kept = |reason: &Reason| {
             reason.code == FailureCode::BudgetExceeded && reason.resets_at.is_none()
         };
-        self.status == TaskStatus::Queued && self.reason.as_ref().is_some_and(kept)
+        let waits = matches!(self.status, TaskStatus::Queued | TaskStatus::Blocked);
+        waits && self.reason.as_ref().is_some_and(kept)
     }
 
     /// Whether it is blocked for good, unless somebody sees to the task before it.

@@ -78,7 +78,9 @@ pub fn next_step(task: &Task) -> Option<String> {
             };
             Some(format!("ctl retry {failed}, or ctl cancel {id}"))
         }
-        TaskStatus::Queued if code == Some(FailureCode::BudgetExceeded) => advice(),
+        TaskStatus::Queued | TaskStatus::Blocked if code == Some(FailureCode::BudgetExceeded) => {
+            advice()
+        }
         TaskStatus::Blocked | TaskStatus::Queued => {
             Some(format!("ctl wait {id}, or ctl cancel {id}"))
         }

@@ -1,5 +1,5 @@
 //! Blocked tasks that do not go on by themselves: one that they come after, however far before them, has
-//! ended without success.
+//! ended without success, or is queued and asks for more of its budget.
 //!
 //! Each is noted with that one, because whoever waits for it would wait for ever. Looking for it when it is
 //! asked for would walk through all that a task comes after, and a chain may be as long as the queue.
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Core {
-    /// The task that ended without success and keeps a blocked one from going on.
+    /// The task that ended without success, or asks for more of its budget, and keeps a blocked one from going on.
     pub(crate) fn kept_back_by(&self, id: TaskId) -> Option<TaskId> {
         self.stuck.get(&id).copied()
     }
@@ -40,6 +40,23 @@ impl Core {
             && let Some(reason) = self.reason_before(id)
         {
             self.keep_back(id, reason, step);
+        }
+    }
+
+    /// A queued task asks for more of its budget, or asks no more: so do those that come after it.
+    pub(crate) fn tell_held(&mut self, id: TaskId, asked: bool, step: &mut Step) {
+        let asks = self.budgets.asks(id);
+        if asked && !asks {
+            self.release_stuck(id, id, step);
+        } else if asks && !asked {
+            self.keep_back_all_after(id, step);
+        }
+    }
+
+    /// All that come after a queued task that asks for more of its budget are noted with it.
+    pub(crate) fn keep_back_all_after(&mut self, id: TaskId, step: &mut Step) {
+        for task in self.directly_after(id) {
+            self.keep_back(task, id, step);
         }
     }
 
@@ -72,7 +89,9 @@ impl Core {
             end.is_some_and(|end| end != EndStatus::Succeeded) && !runs_anyway
         };
         let failed = waits_for.iter().find(failed);
-        failed.or_else(|| {
+        // Whatever is chosen for a failure: it has not ended yet.
+        let asks = || waits_for.iter().find(|before| self.budgets.asks(*before));
+        failed.or_else(asks).or_else(|| {
             let mut before = waits_for.iter();
             before.find_map(|before| self.kept_back_by(before))
         })

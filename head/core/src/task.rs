@@ -148,7 +148,7 @@ impl Core {
         let was_reason = self
             .end_of(id)
             .is_some_and(|end| end != EndStatus::Succeeded);
-        let reason = match was_reason {
+        let reason = match was_reason || self.budgets.asks(id) {
             true => Some(id),
             false => self.kept_back_by(id),
         };
@@ -164,6 +164,9 @@ impl Core {
             self.release_stuck(id, reason, step);
         }
         self.keep_back_if_stuck(id, step);
+        if self.budgets.asks(id) {
+            self.keep_back_all_after(id, step);
+        }
     }
 
     /// Writes a task's row and tells its watchers.

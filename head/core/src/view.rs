@@ -254,9 +254,14 @@ impl Core {
         }
     }
 
-    /// Why a blocked task cannot go on by itself: a task before it ended without success.
+    /// Why a blocked task cannot go on by itself: a task before it ended without success, or is held by
+    /// a budget that somebody must raise.
     fn blocked_reason(&self, task: &Task) -> Option<Failure> {
         let before = self.kept_back_by(task.row.id)?;
+        if let Some(why) = self.budgets.held_reason(before) {
+            let message = format!("{before} waits: {}", why.message);
+            return Some(Failure::new(why.code, message));
+        }
         let status = self.tasks.get(&before)?.status();
         Some(dependency_failed(before, status))
     }

@@ -68,6 +68,13 @@ impl Budgets {
         self.held.get(&id)
     }
 
+    /// Whether a queued task is held until somebody raises a budget. A project's of the day is another
+    /// one tomorrow.
+    pub fn asks(&self, id: TaskId) -> bool {
+        let held = self.held_reason(id);
+        held.is_some_and(|why| why.resets_at.is_none())
+    }
+
     /// A task is no longer held.
     pub fn let_go(&mut self, id: TaskId) -> bool {
         let Some(why) = self.held.remove(&id) else {
@@ -156,6 +163,7 @@ impl Core {
             self.queue.remove(id, task.place, task.wait());
         }
         step.messages.push(crate::Message::Changed { task: id });
+        self.tell_held(id, false, step);
         true
     }
 
@@ -166,12 +174,13 @@ impl Core {
         }
         let held: Vec<TaskId> = self.budgets.held.keys().copied().collect();
         for id in held {
+            let asked = self.budgets.asks(id);
             self.budgets.let_go(id);
-            if self.hold(now, id) {
-                continue;
+            if !self.hold(now, id) {
+                self.enqueue(now, id);
+                step.messages.push(crate::Message::Changed { task: id });
             }
-            self.enqueue(now, id);
-            step.messages.push(crate::Message::Changed { task: id });
+            self.tell_held(id, asked, step);
         }
     }
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use orchestra_types::{ApplyResult, FailureCode, OnDependencyFailure, TaskId, TaskStatus};
 use proptest::prelude::*;
 
-use super::bench::{Bench, attempt, task, worker};
+use super::{
+    bench::{Bench, attempt, task, worker},
+    budgets::{below, raise, with},
+};
 use crate::{Input, Message, NewTask, RequestId, Step};
 
 const POLICIES: [OnDependencyFailure; 3] = [
@@ -87,6 +90,51 @@ fn one_of_many_that_it_comes_after_keeps_it_back() {
     assert_eq!(
         reason(&bench, join),
         Some("task_001 ended as failed".to_owned())
+    );
+}
+
+#[test]
+fn whoever_comes_after_one_whose_budget_is_used_up_names_it_and_why() {
+    let mut bench = bench();
+    let parent = bench.add(with("1-attempts"));
+    let _ = bench.finish("w", 1, attempt(parent, 1), None);
+    let _ = bench.close(attempt(parent, 1));
+    let held = bench.add(below(parent));
+    let next = bench.add(task().after(held).or(OnDependencyFailure::Run));
+    let last = bench.add(task().after(next));
+    let why = |bench: &Bench, id: TaskId| {
+        let reason = bench.core.task(id).unwrap().reason?;
+        Some((reason.code, reason.message))
+    };
+    let says = |bench: &Bench, id: TaskId| {
+        let (code, message) = why(bench, id).expect("it says why");
+        assert_eq!(code, FailureCode::BudgetExceeded);
+        let begin = format!("{held} waits: the budget of {parent} is used up");
+        assert!(message.starts_with(&begin), "{message}");
+    };
+    says(&bench, next);
+    says(&bench, last);
+    let _ = bench.restart();
+    let _ = bench.attach(&worker("w", 1, &[("claude", 1)]), 1, &[]);
+    says(&bench, last);
+    let other = bench.add(below(parent));
+    let after = bench.add(task().after(other));
+    assert!(why(&bench, after).is_some());
+    let step = raise(&mut bench, parent, "1-attempt");
+    assert!(changed(&step).contains(&last), "its watchers are told");
+    assert_eq!((why(&bench, next), why(&bench, last)), (None, None));
+    // The other one was let into the queue, and the first one has taken what was given.
+    let (_, message) = why(&bench, after).expect("it is kept back anew");
+    let anew = format!("{other} waits: the budget of {parent} is used up at 2 attempts");
+    assert!(message.starts_with(&anew), "{message}");
+    let request = RequestId(1);
+    let _ = bench.give(Input::Cancel {
+        request,
+        task: other,
+    });
+    assert_eq!(
+        reason(&bench, after),
+        Some(format!("{other} ended as cancelled"))
     );
 }
 
