@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use orchestra_types::{
-    AccountName, AttemptId, Failure, Priority, RunnerName, TaskId, TaskStatus, Timestamp, WorkerId,
+    AccountName, AttemptId, Failure, FailureCode, Priority, RunnerName, TaskId, TaskStatus,
+    Timestamp, WorkerId,
     runner::{Readiness, WorkerInfo},
 };
 
@@ -188,7 +189,7 @@ impl Core {
             waits_for: task.waits_for.iter().collect(),
             reason: self
                 .waiting_reason(task)
-                .or_else(|| task.row.reason.as_deref().cloned())
+                .or_else(|| last_reason(task).cloned())
                 .or_else(|| self.blocked_reason(task)),
         })
     }
@@ -265,6 +266,15 @@ impl Core {
         let status = self.tasks.get(&before)?.status();
         Some(dependency_failed(before, status))
     }
+}
+
+/// What the task's row says of how it came to be as it is. A budget stops a task until it goes on: one
+/// that was raised, or is another one on another day, is no reason any more; what is used up now is
+/// known by the budgets.
+fn last_reason(task: &Task) -> Option<&Failure> {
+    let reason = task.row.reason.as_deref()?;
+    let of_pause = reason.code == FailureCode::BudgetExceeded;
+    (!of_pause || task.status().is_ended()).then_some(reason)
 }
 
 /// Most tasks that one page looks at: whoever wants more asks again, and others have their turn.

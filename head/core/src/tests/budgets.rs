@@ -184,6 +184,27 @@ fn a_running_attempt_is_stopped_at_its_budget_and_the_task_asks() {
 }
 
 #[test]
+fn a_task_that_goes_on_does_not_ask_for_what_it_was_given() {
+    let mut bench = bench();
+    let id = bench.add(with("100tokens"));
+    let _ = meter(&mut bench, attempt(id, 1), 100);
+    let _ = end(
+        &mut bench,
+        attempt(id, 1),
+        100,
+        Some(FailureCode::BudgetExceeded),
+    );
+    assert_eq!(reason(&bench, id).0, FailureCode::BudgetExceeded);
+    let step = raise(&mut bench, id, "100tokens");
+    assert_eq!(starts(&step).len(), 1);
+    let says = |bench: &Bench| bench.core.task(id).unwrap().reason;
+    assert_eq!(says(&bench), None, "it runs");
+    let _ = bench.detach("a", 1);
+    let _ = bench.restart();
+    assert_eq!(says(&bench), None, "also after a restart");
+}
+
+#[test]
 fn a_success_at_the_limit_stays_a_success() {
     let mut bench = bench();
     let id = bench.add(with("100tokens"));
