@@ -29,7 +29,7 @@ impl Core {
         };
         match &mut task.row.state {
             State::Blocked | State::Queued { .. } => {
-                let reason = cancelled("cancelled before it was started");
+                let reason = before_start(task.row.reason.as_deref());
                 self.end(now, id, EndStatus::Cancelled, Some(reason), step);
             }
             State::Assigned { .. } | State::Running { .. } => {
@@ -42,10 +42,10 @@ impl Core {
             // Too late to stop anything, but not too late to prevent the next attempt.
             State::Closing { ending, .. } => match ending {
                 Ending::Retry { .. } if mutated!(CancelTooLate) => {}
-                Ending::Retry { .. } | Ending::Elsewhere { .. } => {
+                Ending::Retry { reason } | Ending::Elsewhere { reason } => {
                     *ending = Ending::End {
                         status: EndStatus::Cancelled,
-                        reason: Some(Box::new(cancelled("cancelled before it was tried again"))),
+                        reason: Some(Box::new(before_retry(reason))),
                     };
                     self.write(id, step);
                 }
@@ -272,6 +272,20 @@ fn dismissed(waited: Option<&Failure>) -> Failure {
         "" => cancelled("cancelled while it waited for a person"),
         what => cancelled(&format!("cancelled while it waited for a person: {what}")),
     }
+}
+
+/// The reason of a task that a person cancelled while nothing of it ran: how its last attempt ended stays
+/// known.
+pub(crate) fn before_start(last: Option<&Failure>) -> Failure {
+    last.map_or_else(
+        || cancelled("cancelled before it was started"),
+        before_retry,
+    )
+}
+
+fn before_retry(last: &Failure) -> Failure {
+    let text = format!("cancelled before it was tried again; the last attempt ended by {last}");
+    cancelled(&text)
 }
 
 /// The reason of a task that a person cancelled.

@@ -202,7 +202,7 @@ impl Core {
             .expect("the attempt is held");
         task.row.failures += u32::from(mutated!(GivenBackCharged));
         if task.row.cancel_requested && !mutated!(GivenBackCancelForgotten) {
-            let reason = crate::cancel::cancelled("cancelled before it was started");
+            let reason = crate::cancel::before_start(task.row.reason.as_deref());
             let ended = crate::EndStatus::Cancelled;
             return self.end(now, attempt.task, ended, Some(reason), step);
         }

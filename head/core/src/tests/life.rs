@@ -175,6 +175,38 @@ fn a_person_can_retry_what_failed_but_not_what_succeeded() {
 }
 
 #[test]
+fn a_cancel_before_a_retry_keeps_how_the_last_attempt_ended() {
+    let mut bench = busy_bench();
+    let id = bench.add(task().retries(5));
+    let cancel = |bench: &mut Bench| {
+        let _ = bench.give(Input::Cancel {
+            request: RequestId(1),
+            task: id,
+        });
+    };
+    let _ = bench.finish("w", 1, attempt(id, 1), Some(FailureCode::AgentFailed));
+    let _ = bench.close(attempt(id, 1));
+    assert_eq!(bench.status(id), TaskStatus::Queued);
+    cancel(&mut bench);
+    let says = |bench: &Bench| {
+        let reason = bench.core.task(id).unwrap().reason.unwrap();
+        assert_eq!(reason.code, FailureCode::Cancelled);
+        let begin = "cancelled before it was tried again; the last attempt ended by agent_failed";
+        assert!(reason.message.starts_with(begin), "{}", reason.message);
+    };
+    says(&bench);
+    // The same while the result of its attempt is put in place.
+    let _ = bench.give(Input::Retry {
+        request: RequestId(2),
+        task: id,
+    });
+    let _ = bench.finish("w", 1, attempt(id, 2), Some(FailureCode::AgentFailed));
+    cancel(&mut bench);
+    let _ = bench.close(attempt(id, 2));
+    says(&bench);
+}
+
+#[test]
 fn a_waiting_task_is_cancelled_at_once_and_a_running_one_by_its_worker() {
     let mut bench = busy_bench();
     let running = bench.add(task());
