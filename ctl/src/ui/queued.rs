@@ -1,6 +1,6 @@
 //! Why a queued task is not begun, where the workers or a budget are the reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use orchestra_types::{FailureCode, TaskStatus};
 
@@ -13,6 +13,9 @@ use crate::{
         task::{Task, Workplace},
     },
 };
+
+/// How many of those that take all slots are named.
+const TAKERS_MAX: usize = 8;
 
 /// What a task needs of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,17 +66,22 @@ impl<'a> Need<'a> {
 
     /// What keeps every worker from it; none where one has only to become free.
     pub fn obstacle(&self, workers: &[Worker]) -> Option<Obstacle> {
+        self.fitting(workers).err()
+    }
+
+    /// The workers that may begin it once they are free; what keeps every worker from it.
+    fn fitting<'w>(&self, workers: &'w [Worker]) -> std::result::Result<Vec<&'w Worker>, Obstacle> {
         let mut left: Vec<&Worker> = workers.iter().filter(|w| w.state == "connected").collect();
         if left.is_empty() {
             let how = "`ctl start` starts one here, `ctl token create` lets a machine join";
             let text = format!("no worker is connected; {how}");
-            return Some(Obstacle::NoWorker(text));
+            return Err(Obstacle::NoWorker(text));
         }
         if let Some((machine, dir)) = self.place {
             left.retain(|worker| worker.machine == machine);
             if left.is_empty() {
                 let dir = line(dir);
-                return Some(Obstacle::Unfit(format!(
+                return Err(Obstacle::Unfit(format!(
                     "no worker of the machine that has `{dir}` is connected"
                 )));
             }
@@ -84,16 +92,19 @@ impl<'a> Need<'a> {
             let labels = labels.map(|(name, value)| format!("{name}={value}"));
             let labels = labels.collect::<Vec<_>>().join(", ");
             let labels = line(&labels);
-            return Some(Obstacle::Unfit(format!(
+            return Err(Obstacle::Unfit(format!(
                 "no worker has {labels}; `ctl workers -v` shows their labels"
             )));
         }
         let ready = |worker: &&Worker| worker.runners.iter().any(|runner| self.does(runner));
         if !left.iter().any(ready) {
-            return Some(Obstacle::NotReady(self.not_ready(&left)));
+            return Err(Obstacle::NotReady(self.not_ready(&left)));
         }
         left.retain(ready);
-        closed(&left).map(Obstacle::Unfit)
+        match closed(&left) {
+            Some(text) => Err(Obstacle::Unfit(text)),
+            None => Ok(left),
+        }
     }
 
     /// The reason of the runner that it names, where just one worker has one.
@@ -139,10 +150,40 @@ fn closed(workers: &[&Worker]) -> Option<String> {
 }
 
 /// What keeps every worker from it; none where one has only to become free, or where something else
-/// keeps it.
+/// keeps it. One that its own parent must free may never become free.
 pub fn why(task: &Task, workers: &[Worker]) -> Option<String> {
-    let obstacle = Need::of(task).obstacle(workers);
-    obstacle.filter(|_| waits(task)).map(Obstacle::text)
+    if !waits(task) {
+        return None;
+    }
+    match Need::of(task).fitting(workers) {
+        Ok(fitting) => taken_by_parent(task, &fitting),
+        Err(obstacle) => Some(obstacle.text()),
+    }
+}
+
+/// Who takes all slots, where the task's parent is among them and may wait for the task.
+fn taken_by_parent(task: &Task, workers: &[&Worker]) -> Option<String> {
+    let parent = task.parent?;
+    let is_open = |worker: &Worker| worker.availability == "open";
+    let mut takers = BTreeSet::new();
+    for worker in workers.iter().filter(|worker| is_open(worker)) {
+        if worker.attempts.len() < worker.slots as usize {
+            return None;
+        }
+        takers.extend(worker.attempts.iter().map(|attempt| attempt.task));
+    }
+    if !takers.contains(&parent) {
+        return None;
+    }
+    let named = takers.iter().take(TAKERS_MAX).map(ToString::to_string);
+    let mut named = named.collect::<Vec<_>>().join(", ");
+    if let Some(more) = takers.len().checked_sub(TAKERS_MAX).filter(|n| *n > 0) {
+        named += &format!(" and {more} more");
+    }
+    Some(format!(
+        "all slots are taken by {named}, among them its parent {parent}, which may wait for it; more \
+         slots or another worker let it begin, `ctl cancel TASK` frees one"
+    ))
 }
 
 /// Whether it waits in the queue for a worker alone.
@@ -248,6 +289,23 @@ mod tests {
         assert_eq!(why(&task("shell", Some("linux")), &open), None);
         let both = [worker("connected", "cordoned"), worker("connected", "open")];
         assert_eq!(why(&task("shell", None), &both), None);
+    }
+
+    #[test]
+    fn a_parent_that_takes_the_last_slot_of_its_own_part_is_named() {
+        let id = |text: &str| text.parse().unwrap();
+        let mut full = worker("connected", "open");
+        full.slots = 2;
+        full.attempts = vec![id("task_007.1"), id("task_008.1")];
+        let mut part = task("shell", None);
+        assert_eq!(why(&part, std::slice::from_ref(&full)), None);
+        part.parent = Some(orchestra_types::TaskId(8));
+        let said = why(&part, std::slice::from_ref(&full)).unwrap_or_default();
+        let begin =
+            "all slots are taken by task_007, task_008, among them its parent task_008, which may";
+        assert!(said.starts_with(begin), "{said}");
+        full.slots = 3;
+        assert_eq!(why(&part, &[full]), None);
     }
 
     #[test]
