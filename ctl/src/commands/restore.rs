@@ -23,6 +23,10 @@ const REVIVED: &str = "with the keys of the backup, everybody has access again w
     revoked since, and copies of `client` that were shut out since; after the start say `ctl workers revoke NAME` and \
     `ctl credentials rotate` again";
 
+/// What a backup does not know.
+const ELSEWHERE: &str = "workers of other machines look for the head at the address and the port where they joined it: before the \
+    start, let it listen there (`head.listen`, `head.advertise` in orchestra.yaml)";
+
 /// Make a head from a backup, in a state directory that has none
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -70,6 +74,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         "created_at": Time::from_ms(done.head.created_at_ms),
         "keys": done.head.keys,
         "moved_aside": done.aside,
+        "port_kept": done.port_kept,
     });
     app.show(&document, |_| say(app, &done))
 }
@@ -84,6 +89,9 @@ fn say(app: &App, done: &Restored) -> Result<()> {
     if let Some(aside) = &done.aside {
         app.ui
             .next(format!("what was there lies in {}", aside.display()));
+    }
+    if done.head.keys && !done.port_kept {
+        app.ui.next(ELSEWHERE);
     }
     if !done.head.keys {
         app.ui

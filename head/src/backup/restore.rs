@@ -12,7 +12,10 @@ use std::{
 };
 
 use anyhow::Context;
-use orchestra_config::{StateDir, durable};
+use orchestra_config::{
+    StateDir,
+    durable::{self, Access},
+};
 use orchestra_core::{Change, KeyRow};
 use orchestra_types::{ScheduleId, TaskId, Timestamp};
 
@@ -55,6 +58,8 @@ pub struct Restored {
     pub next: TaskId,
     /// Where the earlier state lies, when there was any.
     pub aside: Option<PathBuf>,
+    /// Whether the port of an earlier head there is kept.
+    pub port_kept: bool,
 }
 
 /// Restores `file` into the state directory. Blocks for as long as it takes.
@@ -83,6 +88,7 @@ pub fn restore(
         // The error that is told is the first one; the next restore removes what is left.
         let _ = fs::remove_dir_all(&beside);
     })?;
+    let port_kept = keep_port(&dir, &beside)?;
     let aside = swap(state, &beside)?;
     Ok(Restored {
         head,
@@ -90,7 +96,26 @@ pub fn restore(
         tasks: filled.tasks,
         next: filled.next,
         aside,
+        port_kept,
     })
+}
+
+/// The new head listens where the earlier one did: workers that joined look for it there. Whether there
+/// was one.
+fn keep_port(dir: &Path, beside: &Path) -> anyhow::Result<bool> {
+    let from = dir.join("port");
+    let text = match fs::read(&from) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => {
+            let failed = format!("failed to read `{}`", from.display());
+            return Err(anyhow::Error::from(error).context(failed));
+        }
+    };
+    let to = beside.join("port");
+    durable::write(&to, &text, Access::Private)
+        .with_context(|| format!("failed to write `{}`", to.display()))?;
+    Ok(true)
 }
 
 /// Whether nothing but what a refused start leaves is there.

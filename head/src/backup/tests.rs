@@ -356,11 +356,14 @@ async fn a_restore_never_overwrites_and_moves_aside_only_when_told() {
         force: true,
         ..PLAIN
     };
-    let aside = restore(&state, &file, force, &Progress::unwatched())
-        .unwrap()
-        .aside
-        .unwrap();
+    let port = state.head().join("port");
+    std::fs::write(&port, "39873\n").unwrap();
+    let done = restore(&state, &file, force, &Progress::unwatched()).unwrap();
+    let aside = done.aside.unwrap();
     assert!(aside.join("db").is_dir() && state.head().join("db").is_dir());
+    assert!(done.port_kept);
+    let kept = std::fs::read_to_string(&port).unwrap();
+    assert_eq!(kept, "39873\n", "workers that joined find it there");
 
     let lock = crate::lock::Lock::take(&state.head()).unwrap();
     let refused = restore(&state, &file, force, &Progress::unwatched());
