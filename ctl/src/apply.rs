@@ -33,7 +33,7 @@ pub enum How {
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// The task changed no files.
+    /// The task changed no files, and is built on no change.
     Nothing(Beside),
     /// Its change is there.
     Change(Done),
@@ -119,7 +119,8 @@ pub async fn apply(
     done.map(Applied::Change)
 }
 
-/// What there is to apply; none where the task changed nothing. A branch of nothing is refused:
+/// What there is to apply: its change with those that it is built on, also where it changed nothing itself
+/// and only passes those on. None where there is none of both. A branch of nothing is refused:
 /// whoever asks for one goes on with it.
 fn work(task: &Task, how: How) -> Result<Option<Work>> {
     let id = task.id;
@@ -141,12 +142,8 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
             .hint(format!("`ctl wait {id} && ctl apply {id}`")));
     }
     let attempt = task.attempt_of_result()?;
-    match (
-        attempt.artifact(ArtifactKind::Bundle),
-        &attempt.branch,
-        &attempt.commit,
-    ) {
-        (Some(bundle), Some(branch), Some(commit)) => Ok(Some(Work {
+    match (attempt.artifact(ArtifactKind::Bundle), &attempt.tip) {
+        (Some(bundle), Some((branch, commit))) => Ok(Some(Work {
             task: id,
             bundle,
             branch: branch.clone(),
@@ -159,9 +156,9 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
             applied: task.apply.result.as_deref() == Some("applied"),
             project,
         })),
-        (_, _, _) if !attempt.changed_nothing() => Err(nothing("it left no change".to_owned())
+        (_, _) if !attempt.changed_nothing() => Err(nothing("it left no change".to_owned())
             .hint(format!("`ctl show {id}` says how it ended"))),
-        (_, _, _) => match how {
+        (_, _) => match how {
             How::WorkTree => Ok(None),
             How::Branch => Err(nothing("it changed no files".to_owned())),
         },

@@ -132,8 +132,14 @@ impl Task {
     pub fn commits(&self) -> Vec<String> {
         let attempts = self.attempts.iter().flatten();
         attempts
-            .filter_map(|attempt| attempt.commit.clone())
+            .filter_map(|attempt| Some(attempt.tip.as_ref()?.1.clone()))
             .collect()
+    }
+
+    /// Whether its result has a change: its own, or those that it is built on.
+    pub fn has_change_to_apply(&self) -> bool {
+        let result = self.of_result();
+        result.is_some_and(|attempt| attempt.tip.is_some())
     }
 
     /// The attempt that its result is of.

@@ -140,6 +140,13 @@ impl Facts {
     fn wants_apply(&self) -> bool {
         self.spec.apply && self.status == Some(TaskStatus::Succeeded)
     }
+
+    /// Whether there is something to put in place. What the task only passes on is in the branches of those
+    /// that made it, and comes when it is to be applied.
+    fn has_change(&self) -> bool {
+        let outcome = &self.outcome;
+        outcome.has_own_change() || self.wants_apply() && outcome.result_bundle().is_some()
+    }
 }
 
 fn facts(view: &View<'_>, close: Close) -> store::Result<Option<Facts>> {
@@ -244,12 +251,10 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
         return ApplyResult::NotRequested;
     }
     let wants_apply = facts.wants_apply();
-    let Some(path) = path.filter(|_| facts.outcome.has_own_change()) else {
-        let applied = ApplyResult::Applied { files: 0 };
-        return if wants_apply {
-            applied
-        } else {
-            ApplyResult::NotRequested
+    let Some(path) = path.filter(|_| facts.has_change()) else {
+        return match wants_apply {
+            true => ApplyResult::Applied { files: 0 },
+            false => ApplyResult::NotRequested,
         };
     };
     let listed = match listed(blobs, &facts.outcome) {

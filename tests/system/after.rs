@@ -10,6 +10,7 @@ pub fn tests() -> Vec<Test> {
     vec![
         Test::new("a_chain_builds_on_itself_and_is_applied_at_once", chain),
         Test::new("a_chain_is_applied_one_after_the_other", step_by_step),
+        Test::new("a_task_that_changed_nothing_brings_its_chain", pipeline),
         Test::new("the_head_applies_a_chain_as_it_grows", grows),
         Test::new("a_chain_that_is_there_is_not_applied_in_parts", backwards),
         Test::new("what_was_applied_elsewhere_is_not_here", elsewhere),
@@ -70,9 +71,6 @@ fn chain() -> anyhow::Result<()> {
             reviewed["branch"].is_null(),
             "it changed nothing: {reviewed:#}"
         );
-        let nothing = cluster.ctl_in(project.dir(), &["apply", &review])?.ok()?;
-        nothing.complains(&["changed no files"])?;
-
         let applied = apply(cluster, &project, &fix)?.stdout;
         let with = format!("with the changes of {first}, {second}, on which {fix} is built");
         ensure!(applied.contains(&with), "{applied}");
@@ -83,6 +81,43 @@ fn chain() -> anyhow::Result<()> {
         }
         let branch = project.git(&["show", &format!("orchestra/{fix}:new.txt")])?;
         ensure!(branch.trim_end() == "one\ntwo\nthree", "{branch}");
+        Ok(())
+    })
+}
+
+/// What is applied only when the tests have passed, by the head and by a person.
+fn pipeline() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let first = shell(cluster, &project, PLAN, &[])?;
+        let second = shell(cluster, &project, IMPLEMENT, &[&first])?;
+        let add = ["--agent", "shell", REVIEW, "--after", &second];
+        let test = cluster.add(&project, &[&add[..], &["--apply"]].concat())?;
+        let tested = cluster.succeeded(&test, Deadline::SOON)?;
+        ensure!(tested["apply"]["result"] == "applied", "{tested:#}");
+        ensure!(project.read("new.txt")? == "one\ntwo\n");
+        let again = apply(cluster, &project, &test)?.stdout;
+        ensure!(again.contains("there already"), "{again}");
+
+        let other = cluster.repository("other")?;
+        let first = shell(cluster, &other, PLAN, &[])?;
+        let test = shell(cluster, &other, "test -e new.txt", &[&first])?;
+        cluster.succeeded(&test, Deadline::SOON)?;
+        ensure!(other.git(&["branch", "--list", &format!("orchestra/{test}")])? == "");
+        let branch = ["apply", &test, "--branch"];
+        cluster.ctl_in(other.dir(), &branch)?.ok()?;
+        ensure!(!other.has("new.txt"));
+        let applied = apply(cluster, &other, &test)?.stdout;
+        let with = format!("with the changes of {first}, on which {test} is built");
+        ensure!(
+            applied.contains("applied 1 file") && applied.contains(&with),
+            "{applied}"
+        );
+        ensure!(other.read("new.txt")? == "one\n");
+        let first = cluster.show(&first)?;
+        ensure!(first["apply"]["result"] == "applied", "{first:#}");
+        let diff = cluster.ctl_in(other.dir(), &["diff", &test])?.ok()?;
+        ensure!(diff.stdout.is_empty(), "{}", diff.stdout);
         Ok(())
     })
 }

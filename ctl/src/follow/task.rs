@@ -240,6 +240,10 @@ fn put_in_place(task: &Task, again: Again) -> Option<Line> {
     let message = line(task.apply.message.as_deref().unwrap_or_default());
     let message = again.spell(&message);
     match task.apply.result.as_deref()? {
+        "applied" if !task.has_change_to_apply() => {
+            let text = "  nothing to apply: it changed no files";
+            Some(Line::of(Style::Dim, text))
+        }
         "applied" => {
             Some(Line::of(Style::Good, "  ✓ applied").with(Style::Dim, format!(" in {dir}")))
         }

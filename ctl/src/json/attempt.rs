@@ -40,6 +40,9 @@ pub struct Attempt {
     pub branch: Option<String>,
     /// The commit of its result.
     pub commit: Option<String>,
+    /// Branch and commit in its bundle, also where its result only passes on what it was built on.
+    #[serde(skip)]
+    pub tip: Option<(String, String)>,
     /// The commit that its change is told from, where that is not the snapshot.
     pub base: Option<String>,
     /// Tasks whose changes its files began with.
@@ -73,6 +76,7 @@ impl Attempt {
             result: None,
             branch: None,
             commit: None,
+            tip: None,
             base: None,
             built_on: Vec::new(),
             left_out: Vec::new(),
@@ -83,6 +87,7 @@ impl Attempt {
             Some(outcome) => Self {
                 branch: own(&outcome, &outcome.branch),
                 commit: own(&outcome, &outcome.commit),
+                tip: tip(&outcome),
                 base: some(outcome.built_on.commit),
                 built_on: outcome.built_on.tasks,
                 left_out: outcome.built_on.left_out,
@@ -133,4 +138,9 @@ pub(super) fn of_result(attempts: &[Attempt]) -> Option<&Attempt> {
 /// What is said of its change; nothing where its result only passes on what it was built on.
 fn own(outcome: &Outcome, text: &str) -> Option<String> {
     some(text.to_owned()).filter(|_| outcome.has_own_change())
+}
+
+fn tip(outcome: &Outcome) -> Option<(String, String)> {
+    let bundle = outcome.result_bundle();
+    bundle.map(|_| (outcome.branch.clone(), outcome.commit.clone()))
 }

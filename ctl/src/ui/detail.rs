@@ -364,6 +364,7 @@ fn applied(task: &Task) -> String {
         .map(|m| format!(": {}", line(m)))
         .unwrap_or_default();
     match (task.apply.result.as_deref(), task.apply.requested) {
+        (Some("applied"), _) if !task.has_change_to_apply() => "nothing to apply".to_owned(),
         (Some("applied"), _) => "yes".to_owned(),
         (Some("conflict"), _) => format!("no, conflict{message}"),
         (_, true) => "on success".to_owned(),

@@ -111,7 +111,7 @@ pub async fn end(
 ) -> Result<Exit> {
     let mut refused = None;
     for (task, _) in tasks.iter_mut().zip(own).filter(|(_, own)| **own) {
-        if task.status != TaskStatus::Succeeded || task.branch.is_none() {
+        if task.status != TaskStatus::Succeeded || !task.has_change_to_apply() {
             continue;
         }
         match apply::apply(app, client, task, None, How::WorkTree).await {
