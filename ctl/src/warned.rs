@@ -1,20 +1,25 @@
 //! What the warnings of a result say, where a person looks at the result: a number alone is passed over.
 
+use orchestra_types::TaskId;
+
 use crate::{
     app::App,
     client::Client,
-    json::task::Task,
-    ui::{escape::line, time::counted},
+    json::{attempt::Attempt, task::Task},
+    ui::{detail::ids, escape::line, time::counted},
 };
 
 /// How many are shown.
 const SHOWN_MAX: usize = 5;
 
-/// Says the first warnings of the task's result, and where all of them are.
+/// Says which changes are not in the task's result, the first of its warnings, and where all of them are.
 pub async fn say(app: &App, client: &Client, task: &Task) {
     let Some(attempt) = task.of_result().filter(|_| !app.ui.is_json()) else {
         return;
     };
+    for text in left_out(task.id, attempt) {
+        app.ui.warn(text);
+    }
     let count = attempt.changes.map_or(0, |changes| changes.warnings);
     if count == 0 {
         return;
@@ -27,6 +32,22 @@ pub async fn say(app: &App, client: &Client, task: &Task) {
     for text in said(&warnings, count, &task.id.to_string()) {
         app.ui.warn(line(&text));
     }
+}
+
+/// Of each task that it comes after and whose change its files did not begin with.
+fn left_out(id: TaskId, attempt: &Attempt) -> Vec<String> {
+    let with = match attempt.built_on.as_slice() {
+        [] => "the files that it began with".to_owned(),
+        [one] => format!("the change of {one}"),
+        several => format!("the changes of {}", ids(several)),
+    };
+    let says = |left: &TaskId| {
+        format!(
+            "the change of {left} was left out, since it conflicts with {with}: it is not in the result of {id}, \
+             unless the agent has merged it; `ctl logs {id}` names the files, `ctl diff {left}` shows it"
+        )
+    };
+    attempt.left_out.iter().map(says).collect()
 }
 
 fn said(warnings: &[String], count: u64, id: &str) -> Vec<String> {

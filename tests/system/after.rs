@@ -256,6 +256,21 @@ fn conflict() -> anyhow::Result<()> {
         ensure!(logs.contains(&told), "{logs}");
         let shown = cluster.ctl(&["show", &third])?.ok()?.stdout;
         ensure!(shown.contains("left out"), "{shown}");
+        let warning = format!("the change of {second} was left out");
+        let warned = [
+            &warning[..],
+            &format!("conflicts with the change of {first}"),
+        ];
+        apply(cluster, &project, &third)?.complains(&warned)?;
+        ensure!(!project.has("b.txt"));
+        let document = cluster.ctl_in(project.dir(), &["apply", &third, "--json"])?;
+        let document: Value = serde_json::from_str(&document.ok()?.stdout)?;
+        ensure!(document["left_out"] == json!([second]), "{document}");
+        let add = [
+            "add", "--agent", "shell", "true", "--after", &first, "--after", &second,
+        ];
+        let waited = cluster.ctl_in(project.dir(), &[&add[..], &["--wait", "--apply"]].concat())?;
+        waited.ok()?.complains(&warned)?;
         Ok(())
     })
 }

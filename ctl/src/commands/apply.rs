@@ -79,7 +79,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         .iter()
         .for_each(|why| app.ui.warn(why.clone()));
     match (applied, app.ui.is_json()) {
-        (applied, true) => app.ui.document(&document(task.id, applied))?,
+        (applied, true) => {
+            let left_out = task.of_result().map(|attempt| attempt.left_out.as_slice());
+            let document = document(task.id, applied, left_out.unwrap_or_default());
+            app.ui.document(&document)?;
+        }
         (Applied::Change(done), false) => {
             tell(&app.ui, &done)?;
             tell_with(&app.ui, task.id, &done.with)?;
@@ -99,7 +103,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 }
 
 /// `ctl apply --json`.
-fn document(id: TaskId, applied: Applied) -> Value {
+fn document(id: TaskId, applied: Applied, left_out: &[TaskId]) -> Value {
     match applied {
         Applied::Change(Done {
             checkout,
@@ -112,11 +116,11 @@ fn document(id: TaskId, applied: Applied) -> Value {
             left_alone: _,
         }) => {
             json!({ "id": id, "checkout": checkout, "branch": branch, "files": files, "already": already,
-                "with": with, "within": within, "also": beside.branches })
+                "with": with, "left_out": left_out, "within": within, "also": beside.branches })
         }
         Applied::Nothing(beside) => {
             json!({ "id": id, "checkout": null, "branch": null, "files": 0, "already": false,
-                "with": [], "within": null, "also": beside.branches })
+                "with": [], "left_out": left_out, "within": null, "also": beside.branches })
         }
     }
 }

@@ -441,7 +441,8 @@ fn moment(time: Time, now: Timestamp) -> String {
     format!("{} ({})", ago(time.0, now), time)
 }
 
-fn ids(ids: &[orchestra_types::TaskId]) -> String {
+/// Ids, for a sentence.
+pub fn ids(ids: &[orchestra_types::TaskId]) -> String {
     ids.iter()
         .map(ToString::to_string)
         .collect::<Vec<_>>()
