@@ -341,7 +341,10 @@ fn put(
         checkout: checkout.top().to_owned(),
         branch,
         left_alone,
-        files: applied.as_ref().map(|applied| applied.files),
+        files: applied.as_ref().map(|applied| match applied.already {
+            true => 0,
+            false => applied.files,
+        }),
         already: applied.as_ref().is_some_and(|applied| applied.already),
         within: applied.as_ref().and_then(|applied| applied.within.clone()),
         with: applied.map_or(Vec::new(), |applied| {

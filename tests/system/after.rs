@@ -98,6 +98,10 @@ fn pipeline() -> anyhow::Result<()> {
         ensure!(project.read("new.txt")? == "one\ntwo\n");
         let again = apply(cluster, &project, &test)?.stdout;
         ensure!(again.contains("there already"), "{again}");
+        let document = cluster.ctl_in(project.dir(), &["apply", &second, "--json"])?;
+        let document: Value = serde_json::from_str(&document.ok()?.stdout)?;
+        ensure!(document["already"] == true, "{document}");
+        ensure!(document["files"] == 0, "{document}");
 
         let other = cluster.repository("other")?;
         let first = shell(cluster, &other, PLAN, &[])?;
