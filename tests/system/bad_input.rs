@@ -130,6 +130,8 @@ fn missing_things() -> anyhow::Result<()> {
         clear(ctl(&["show", "seven"])?, 2, &["seven", "task_001"])?;
         let nosuch = ctl(&["tasks", "--project", "nosuch"])?;
         clear(nosuch, 4, &["no project `nosuch`"])?;
+        let nosuch = ctl(&["cancel", "--project", "nosuch"])?;
+        clear(nosuch, 4, &["no project `nosuch`"])?;
         let nosuch = ctl(&["tasks", "-a", "shel"])?;
         clear(nosuch, 4, &["runner `shel`; did you mean `shell`?"])?;
         // Nobody has it here, but there is such a CLI.
