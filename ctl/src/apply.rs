@@ -250,7 +250,13 @@ async fn checkout(
             let is = project_ref(dir, &machine).or_failed(failed)?.id.as_str() == project.id;
             let was = project_ref_without_commit(dir, &machine).or_failed(failed)?;
             if !is && was.id.as_str() != project.id {
-                return Ok(None);
+                // A workspace of an attempt, where an agent queued it for the project of its own task.
+                let is_place =
+                    machine.as_str() == project.machine && was.dir == Path::new(&project.dir);
+                return match is_place {
+                    true => Checkout::discover(dir).or_failed(failed),
+                    false => Ok(None),
+                };
             }
             let found = Checkout::discover(dir).or_failed(failed)?;
             if was.id.as_str() != project.id {

@@ -6,8 +6,9 @@ use std::{
 };
 
 use orchestra_config::{ProjectConfig, load_project};
+use orchestra_proto::Refused;
 use orchestra_repo::{Checkout, project_ref};
-use orchestra_types::{MachineId, Place, ProjectRef, SetUp, TaskSpec};
+use orchestra_types::{AttemptId, MachineId, Place, ProjectRef, SetUp, TaskId, TaskSpec};
 
 use super::{
     directory,
@@ -22,6 +23,7 @@ use crate::{
     client::Client,
     error::{Error, OrFailed, Result},
     exit::Exit,
+    json::{refused, task::Project},
 };
 
 /// The places of one submission: each repository is looked at once.
@@ -32,6 +34,10 @@ pub struct Places<'a> {
     mirror: String,
     known: BTreeMap<(PathBuf, InPlace), Found>,
     chains: Vec<Chain>,
+    /// The attempt whose agent calls, if one does.
+    agent: Option<String>,
+    /// The project of that one's task, once it was asked for.
+    parents: Option<Option<Project>>,
 }
 
 /// What a directory means for a task.
@@ -57,6 +63,8 @@ impl<'a> Places<'a> {
             mirror,
             known: BTreeMap::new(),
             chains: Vec::new(),
+            agent: std::env::var("ORCHESTRA_ATTEMPT").ok(),
+            parents: None,
         })
     }
 
@@ -80,11 +88,33 @@ impl<'a> Places<'a> {
             self.known.insert(key.clone(), found);
         }
         let found = self.known[&key].clone();
-        spec.project = Some(found.project);
+        spec.project = Some(self.project_for_people(found.project).await?);
         spec.place = found.place;
         spec.set_up = found.set_up;
         spec.ports = spec.ports.or(found.ports);
         Ok(())
+    }
+
+    /// The workspace of an attempt is of its task's project: what an agent queues there is found with that
+    /// one, and counts there. Only where the change goes is the workspace itself.
+    async fn project_for_people(&mut self, found: ProjectRef) -> Result<ProjectRef> {
+        let Some(task) = self
+            .agent
+            .as_deref()
+            .and_then(|agent| task_at(agent, &found))
+        else {
+            return Ok(found);
+        };
+        if self.parents.is_none() {
+            self.parents = Some(match self.client.task(task).await {
+                Ok(task) => task.project,
+                // Of another cluster, or forgotten.
+                Err(error) if error.exit() == Exit::NotFound => None,
+                Err(error) => return Err(error),
+            });
+        }
+        let parents = self.parents.as_ref().and_then(Option::as_ref);
+        parents.map_or(Ok(found.clone()), |project| called_as(found, project))
     }
 
     /// Remembers what was sent. IMPORTANT: only after it has been sent.
@@ -170,6 +200,22 @@ impl<'a> Places<'a> {
     }
 }
 
+/// The task of the attempt `agent`, where the project is at its workspace: that is called as the attempt.
+fn task_at(agent: &str, project: &ProjectRef) -> Option<TaskId> {
+    let attempt: AttemptId = agent.parse().ok()?;
+    (project.name == attempt.to_string()).then_some(attempt.task)
+}
+
+/// The project at its place, under the name and id of another.
+fn called_as(at: ProjectRef, project: &Project) -> Result<ProjectRef> {
+    let id = project.id.parse();
+    Ok(ProjectRef {
+        id: id.map_err(|_| refused(Refused::new("project", "is no id")))?,
+        name: project.name.clone(),
+        ..at
+    })
+}
+
 fn git_directory(dir: &Path) -> Error {
     let message = format!(
         "`{}` is a git directory: what an agent writes to hooks and configuration there, git runs as you",
@@ -203,4 +249,40 @@ fn named_directory(draft: &Draft, base: &Path) -> Result<PathBuf> {
         );
     }
     Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(name: &str) -> ProjectRef {
+        ProjectRef {
+            id: "git-1".parse().unwrap(),
+            name: name.to_owned(),
+            dir: PathBuf::from("/state/worker/workspaces").join(name),
+            machine: "here".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn only_what_an_agent_queues_in_its_own_workspace_is_of_its_tasks_project() {
+        assert_eq!(task_at("task_003.2", &at("task_003.2")), Some(TaskId(3)));
+        for (agent, name) in [
+            ("task_003.2", "website"),
+            ("task_003.2", "task_003.1"),
+            ("website", "website"),
+        ] {
+            assert_eq!(task_at(agent, &at(name)), None, "{agent} {name}");
+        }
+        let project = Project {
+            id: "dir-1".to_owned(),
+            name: "website".to_owned(),
+            dir: "/home/me/website".to_owned(),
+            machine: "there".to_owned(),
+        };
+        let called = called_as(at("task_003.2"), &project).unwrap();
+        assert_eq!((called.id.as_str(), &*called.name), ("dir-1", "website"));
+        assert_eq!(called.dir, at("task_003.2").dir);
+        assert_eq!(called.machine, at("x").machine);
+    }
 }
