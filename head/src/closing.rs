@@ -278,7 +278,21 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
         },
     };
     let put = into_repository(here, project, &change, &facts.attempts, wants_apply);
-    put.unwrap_or_else(|why| not_put(facts, why))
+    put.unwrap_or_else(|why| not_put(facts, workspace_is_gone(facts, project).unwrap_or(why)))
+}
+
+/// That the workspace is gone in which an agent queued the task, if it is.
+fn workspace_is_gone(facts: &Facts, project: &ProjectRef) -> Option<String> {
+    let parent = facts.spec.parent?;
+    let name = project.dir.file_name()?.to_str()?;
+    let attempt: AttemptId = name.parse().ok().filter(|a: &AttemptId| a.task == parent)?;
+    let (dir, task) = (project.dir.display(), facts.attempt.task);
+    (!project.dir.exists()).then(|| {
+        format!(
+            "`{dir}` is gone, since {attempt}, whose agent queued the task there, has ended; \
+             `ctl apply {task}` in the project brings the change"
+        )
+    })
 }
 
 /// The change is not there, for this reason.

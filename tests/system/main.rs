@@ -24,6 +24,7 @@ mod resources;
 mod revoked;
 mod security;
 mod setup;
+mod subtasks;
 mod telemetry;
 mod upgrade;
 
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         .with("revoked", revoked::tests())
         .with("security", security::tests())
         .with("setup", setup::tests())
+        .with("subtasks", subtasks::tests())
         .with("telemetry", telemetry::tests())
         .with("upgrade", upgrade::tests())
         .run()

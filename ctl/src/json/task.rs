@@ -162,12 +162,19 @@ pub struct Reason {
 impl Reason {
     /// The failure of a task, or of one of its attempts.
     pub(crate) fn of(task: TaskId, failure: Failure) -> Self {
+        let advice = match failure.code {
+            // Nothing in the checkout is in the way then.
+            FailureCode::ApplyConflict if failure.message.contains("`ctl apply") => {
+                format!("`ctl apply {task}` puts the change there; `ctl diff {task}` shows it")
+            }
+            code => code.advice_for(task),
+        };
         Self {
             code: failure.code,
             message: failure.message,
             retryable: failure.code.is_retryable(),
             fault: failure.code.fault(),
-            advice: failure.code.advice_for(task),
+            advice,
             resets_at: failure.resets_at.map(Time),
         }
     }

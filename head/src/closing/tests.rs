@@ -280,6 +280,27 @@ fn a_repository_that_is_gone_is_a_conflict_with_its_name() {
 }
 
 #[test]
+fn a_workspace_that_is_gone_with_its_attempt_is_called_so() {
+    let mut world = world(true);
+    let workspace = world.dir.path().join("task_009.2");
+    world.facts.spec.project.as_mut().unwrap().dir = workspace.clone();
+    for (parent, says) in [
+        (Some(TaskId(9)), true),
+        (Some(TaskId(8)), false),
+        (None, false),
+    ] {
+        world.facts.spec.parent = parent;
+        let ApplyResult::Conflict { message } = close(&world, "here") else {
+            panic!("applied to nothing");
+        };
+        let advice = "since task_009.2, whose agent queued the task there, has ended; \
+                      `ctl apply task_001` in the project brings the change";
+        assert_eq!(message.ends_with(advice), says, "{message}");
+        assert!(message.contains(workspace.to_str().unwrap()), "{message}");
+    }
+}
+
+#[test]
 fn a_change_comes_into_a_directory_that_is_in_no_repository_once_ctl_has_taken_it() {
     let dir = tempfile::tempdir().unwrap();
     let plain = dir.path().join("plain");

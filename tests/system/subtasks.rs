@@ -1,0 +1,74 @@
+//! Tasks that an agent queues while it works on another one.
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{Binaries, Cluster, Deadline, GATE, Setup, Test, scene, until};
+use serde_json::Value;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("a_subtask_is_of_its_parents_project", project),
+        Test::new("a_subtask_that_outlives_its_parents_attempt", outlives),
+    ]
+}
+
+/// `ctl ARGS` as an agent calls it, whose environment names no state directory.
+fn ctl(cluster: &Cluster, args: &str) -> String {
+    let (ctl, state) = (Binaries::get().ctl(), cluster.state());
+    format!("{} --state {} {args}", ctl.display(), state.display())
+}
+
+/// The subtask of a task that is there already.
+fn subtask(cluster: &Cluster, parent: &str) -> anyhow::Result<Value> {
+    let listed = cluster.json(&["tasks", "--project", "api"])?;
+    let tasks = listed["tasks"].as_array().context("a list")?;
+    let of_it = tasks.iter().find(|task| task["parent"] == parent);
+    of_it.cloned().with_context(|| format!("{listed:#}"))
+}
+
+fn project() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("api")?;
+        let add = "add --agent shell --apply --wait 'echo inner > inner.txt'";
+        let command = format!("{} && test -e inner.txt", ctl(cluster, add));
+        let parent = cluster.add(&project, &["--agent", "shell", &command])?;
+        let end = cluster.succeeded(&parent, Deadline::SOON)?;
+        ensure!(end["files"][0]["path"] == "inner.txt", "{end:#}");
+        let sub = subtask(cluster, &parent)?;
+        ensure!(sub["project"]["name"] == "api", "{sub:#}");
+        ensure!(sub["project"]["id"] == end["project"]["id"], "{sub:#}");
+        let dir = sub["project"]["dir"].as_str().context("a directory")?;
+        ensure!(dir.ends_with(&format!("{parent}.1")), "{sub:#}");
+        Ok(())
+    })
+}
+
+fn outlives() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("api")?;
+        let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
+        let script = cluster.path("late.sh");
+        std::fs::write(&script, format!("{gate} && echo late > late.txt"))?;
+        let add = format!("add --agent shell --apply 'sh {}'", script.display());
+        let parent = cluster.add(&project, &["--agent", "shell", &ctl(cluster, &add)])?;
+        cluster.succeeded(&parent, Deadline::SOON)?;
+        let sub = subtask(cluster, &parent)?;
+        let dir = sub["project"]["dir"].as_str().context("a directory")?;
+        until("the workspace is gone", Deadline::SOON, || {
+            Ok((!Path::new(dir).exists()).then_some(()))
+        })?;
+        cluster.open_gate()?;
+        let id = sub["id"].as_str().context("an id")?;
+        let end = cluster.wait_for(id, &["needs_review"], Deadline::SOON)?;
+        let (reason, advice) = (&end["reason"]["message"], &end["reason"]["advice"]);
+        let says = |text: &Value, part: &str| text.as_str().is_some_and(|t| t.contains(part));
+        ensure!(says(reason, &format!("{parent}.1, whose agent")), "{end:#}");
+        let apply = format!("`ctl apply {id}`");
+        ensure!(says(reason, &apply) && says(advice, &apply), "{end:#}");
+        ensure!(!says(advice, "undo your edits"), "{end:#}");
+        cluster.ctl_in(project.dir(), &["apply", id])?.ok()?;
+        ensure!(project.read("late.txt")? == "late\n");
+        Ok(())
+    })
+}
