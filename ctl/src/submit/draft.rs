@@ -9,12 +9,15 @@ use orchestra_proto::{
 };
 use orchestra_types::{
     Budget, OnDependencyFailure, Place, Priority, Recurrence, RunnerName, ShellCommand, TaskId,
-    TaskSpec, Timestamp,
+    TaskSpec, Timestamp, runner::KNOWN_RUNNERS,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::moment::{parse_moment, parse_rule};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    ui::suggest::did_you_mean,
+};
 
 /// The keys of a task in a file, `runner` and `requires` being other names for two of them.
 pub const KEYS: [&str; 27] = [
@@ -229,8 +232,30 @@ impl Draft {
             )));
         }
         // One set of rules: those of the wire.
-        submitted_spec(v1::TaskSpec::from(spec))
-            .map_err(|e| Error::failed(format!("{} {}: {}", self.what(), e.field, e.why)))
+        submitted_spec(v1::TaskSpec::from(spec)).map_err(|e| {
+            let unknown = match e.field == "fallback" {
+                true => self.unknown_fallback(config),
+                false => String::new(),
+            };
+            Error::failed(format!("{} {}: {}{unknown}", self.what(), e.field, e.why))
+        })
+    }
+
+    /// What is said of a fallback that nobody here knows, besides what else is wrong with it.
+    fn unknown_fallback(&self, config: &Config) -> String {
+        let own = || config.runners.keys().map(RunnerName::as_str);
+        let is_known = |name: &str| own().chain(KNOWN_RUNNERS).any(|known| known == name);
+        let unknown = self.fallback.iter().find(|name| !is_known(name.as_str()));
+        unknown.map_or(String::new(), |name| {
+            let guess = did_you_mean(name.as_str(), own().chain(KNOWN_RUNNERS));
+            format!("; nor is there a runner `{name}` in the configuration here{guess}")
+        })
+    }
+
+    /// Whether it names this runner.
+    pub fn names_runner(&self, name: &str) -> bool {
+        let mut all = self.agent.iter().chain(&self.fallback);
+        all.any(|runner| runner.as_str() == name)
     }
 
     /// Whether it works for no project.
@@ -466,6 +491,24 @@ mod tests {
             error.to_string(),
             "t.yaml:7: the task's command: is for the runner `shell` only"
         );
+    }
+
+    #[test]
+    fn a_fallback_that_nobody_knows_is_named_also_without_a_first_runner() {
+        let refused = |name: &str| {
+            let draft = Draft {
+                fallback: vec![name.parse().unwrap()],
+                ..draft("x")
+            };
+            draft.spec(&Config::default()).unwrap_err().to_string()
+        };
+        let unknown = refused("cluade");
+        assert!(unknown.contains("needs a first runner"), "{unknown}");
+        assert!(
+            unknown.contains("a runner `cluade`") && unknown.ends_with("did you mean `claude`?"),
+            "{unknown}"
+        );
+        assert!(!refused("claude").contains("nor is there"));
     }
 
     #[test]

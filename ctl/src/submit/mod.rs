@@ -88,14 +88,28 @@ pub async fn submit(
         }
     }
     let key = key.unwrap_or_else(|| Uuid::new_v4().to_string());
-    let tasks = send_tasks(client, &key, tasks).await?;
-    let schedules = send_schedules(client, key, schedules).await?;
+    let tasks = send_tasks(client, &key, tasks).await;
+    let tasks = tasks.map_err(|e| blame_runner(&drafts, e))?;
+    let schedules = send_schedules(client, key, schedules).await;
+    let schedules = schedules.map_err(|e| blame_runner(&drafts, e))?;
     Ok(Submitted {
         ids: tasks.ids.into_iter().map(TaskId).collect(),
         schedules: schedules.ids.into_iter().map(ScheduleId).collect(),
         stopping: tasks.stopping,
         known: tasks.duplicate || schedules.duplicate,
     })
+}
+
+/// The head's answer that a runner is unknown, with the place of the first task that names it.
+fn blame_runner(drafts: &[Draft], error: Error) -> Error {
+    let said = error.to_string();
+    let name = said.split_once("unknown runner `");
+    let name = name.and_then(|(_, rest)| rest.split('`').next());
+    let of_it = name.and_then(|name| drafts.iter().find(|draft| draft.names_runner(name)));
+    match of_it {
+        Some(draft) => draft.blame(error),
+        None => error,
+    }
 }
 
 /// All of them in one call: all are queued, or none.
@@ -183,6 +197,26 @@ async fn add_context(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_runner_is_told_with_the_place_of_its_task() {
+        let draft = |line, agent: &str| {
+            let agent = Some(agent.parse().unwrap());
+            let draft = Draft {
+                agent,
+                ..Draft::default()
+            };
+            draft.standing_at("t", line)
+        };
+        let drafts = [draft(1, "claude"), draft(4, "cluade")];
+        let error = Error::failed("unknown runner `cluade`; did you mean `claude`?");
+        assert_eq!(
+            blame_runner(&drafts, error).to_string(),
+            "t:4: unknown runner `cluade`; did you mean `claude`?"
+        );
+        let other = blame_runner(&drafts, Error::failed("the disk is full"));
+        assert_eq!(other.to_string(), "the disk is full");
+    }
 
     #[test]
     fn a_large_submission_goes_in_parts_that_fit_into_messages() {

@@ -30,11 +30,16 @@ pub fn resolve(drafts: &[Draft]) -> Result<Vec<After>> {
         None => placed(drafts, afters),
         Some(cycle) => {
             let path: Vec<String> = cycle.iter().map(|at| call(drafts, *at)).collect();
-            Err(Error::failed(format!(
+            let error = Error::failed(format!(
                 "tasks come after each other in a circle: {}",
                 path.join(" -> ")
             ))
-            .hint("take one `after` out of the circle"))
+            .hint("take one `after` out of the circle");
+            let first = cycle.first().and_then(|at| drafts.get(*at as usize));
+            Err(match first {
+                Some(draft) => draft.blame(error),
+                None => error,
+            })
         }
     }
 }
@@ -71,14 +76,15 @@ fn names(drafts: &[Draft]) -> Result<BTreeMap<&str, u32>> {
             continue;
         };
         if !is_name(name) || name.parse::<TaskId>().is_ok() {
-            return Err(
-                Error::failed(format!("`{name}` cannot be a task's name")).hint(
-                    "a name has 1 to 128 of A-Z a-z 0-9 . _ - and does not look like a task id",
-                ),
-            );
+            let error = Error::failed(format!("`{name}` cannot be a task's name"))
+                .hint("a name has 1 to 128 of A-Z a-z 0-9 . _ - and does not look like a task id");
+            return Err(draft.blame(error));
         }
-        if names.insert(name, index).is_some() {
-            return Err(Error::failed(format!("two tasks have the name `{name}`")));
+        if let Some(other) = names.insert(name, index) {
+            let other = drafts.get(other as usize).and_then(|d| d.at.as_deref());
+            let other = other.map_or(String::new(), |at| format!("; the other one is at {at}"));
+            let error = Error::failed(format!("two tasks have the name `{name}`{other}"));
+            return Err(draft.blame(error));
         }
     }
     Ok(names)
@@ -228,6 +234,28 @@ mod tests {
         assert_eq!(call(&drafts, 1), "b");
         drafts[1].name = None;
         assert_eq!(call(&drafts, 1), "tasks.yaml:3");
+    }
+
+    #[test]
+    fn a_mistake_in_a_file_is_told_with_its_place() {
+        let said = |mut drafts: Vec<Draft>| {
+            for (at, draft) in (1..).zip(&mut drafts) {
+                draft.at = Some(format!("t:{at}"));
+            }
+            resolve(&drafts).unwrap_err().to_string()
+        };
+        assert_eq!(
+            said(vec![task("x", &[]), task("a", &["b"]), task("b", &["a"])]),
+            "t:2: tasks come after each other in a circle: a -> b -> a"
+        );
+        assert_eq!(
+            said(vec![task("a", &[]), task("b", &[]), task("a", &[])]),
+            "t:3: two tasks have the name `a`; the other one is at t:1"
+        );
+        assert_eq!(
+            said(vec![task("a", &[]), task("a b", &[])]),
+            "t:2: `a b` cannot be a task's name"
+        );
     }
 
     #[test]
