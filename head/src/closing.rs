@@ -22,6 +22,7 @@ use crate::{
     manifest,
     shutdown::Stop,
     store,
+    subtask::queued_in,
 };
 
 /// Most attempts that are closed at once: each may run git.
@@ -283,9 +284,7 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
 
 /// That the workspace is gone in which an agent queued the task, if it is.
 fn workspace_is_gone(facts: &Facts, project: &ProjectRef) -> Option<String> {
-    let parent = facts.spec.parent?;
-    let name = project.dir.file_name()?.to_str()?;
-    let attempt: AttemptId = name.parse().ok().filter(|a: &AttemptId| a.task == parent)?;
+    let attempt = queued_in(&facts.spec, project)?;
     let (dir, task) = (project.dir.display(), facts.attempt.task);
     (!project.dir.exists()).then(|| {
         format!(

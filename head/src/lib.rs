@@ -35,6 +35,7 @@ mod shutdown;
 mod sparing;
 mod starting;
 pub mod store;
+mod subtask;
 
 pub use args::Args;
 pub use run::run;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use orchestra_tests::{Binaries, Cluster, Deadline, GATE, Setup, Test, scene, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -35,6 +35,8 @@ fn project() -> anyhow::Result<()> {
         let parent = cluster.add(&project, &["--agent", "shell", &command])?;
         let end = cluster.succeeded(&parent, Deadline::SOON)?;
         ensure!(end["files"][0]["path"] == "inner.txt", "{end:#}");
+        let files = cluster.json(&["files", &parent])?;
+        ensure!(files["warnings"] == json!([]), "{files:#}");
         let sub = subtask(cluster, &parent)?;
         ensure!(sub["project"]["name"] == "api", "{sub:#}");
         ensure!(sub["project"]["id"] == end["project"]["id"], "{sub:#}");

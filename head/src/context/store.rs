@@ -14,6 +14,8 @@ use orchestra_repo::{Checkout, may_mirror};
 use orchestra_types::{MachineId, ProjectId, ProjectRef, TaskId, TaskSpec, limits};
 use serde::de::DeserializeOwned;
 
+use crate::subtask::queued_in;
+
 use super::{
     COMPLETED, DOCUMENT_BYTES_MAX, EDITABLE, OUTPUT_BYTES_MAX, OUTPUTS, OVERVIEW, STATE,
     excluded::Excluded,
@@ -144,7 +146,11 @@ impl Store {
             return Ok(());
         };
         self.owned(&project.id, |files| {
-            let mirror = self.mirror(project);
+            // Into a workspace nothing comes that its agent did not make: it would be in the result.
+            let mirror = match queued_in(&task.spec, project) {
+                Some(_) => Whose::Elsewhere,
+                None => self.mirror(project),
+            };
             if let Whose::Ours(mirror) = &mirror {
                 files.adopt(mirror)?;
             }

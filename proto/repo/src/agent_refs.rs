@@ -13,6 +13,7 @@ use crate::{
     beneath,
     git::check_commit,
     history::REF_BYTES_MAX,
+    import::{ACTION, check_branch},
     names::{is_git_like, shown},
 };
 
@@ -203,6 +204,26 @@ fn stashes(root: &OwnedFd, latest: Option<String>, found: &mut Found) {
             )),
         }
     }
+}
+
+/// Whether it is a branch that Orchestra put there for a task that the agent queued, and that is as it was
+/// put there: the last line of its log is ours. That task's own result has all of it.
+pub(crate) fn is_put_there(root: &OwnedFd, of: &AgentRef) -> bool {
+    let What::Branch(name) = &of.what else {
+        return false;
+    };
+    if check_branch(name).is_err() {
+        return false;
+    }
+    let path = [b".git/logs/", HEADS, name.as_bytes()].concat();
+    let log = text(root, &path, REF_BYTES_MAX).ok().flatten();
+    let log = log.unwrap_or_default();
+    let last = log.trim_ascii_end().rsplit(|b| *b == b'\n').next();
+    let last = String::from_utf8_lossy(last.unwrap_or_default());
+    let is_ours = last
+        .split_once('\t')
+        .is_some_and(|(_, what)| what.starts_with(ACTION));
+    is_ours && last.split(' ').nth(1) == Some(&*of.commit)
 }
 
 fn too_many() -> String {

@@ -27,7 +27,7 @@ pub fn task_branch(task: TaskId) -> String {
 }
 
 /// How the branch's reflog calls what is written here.
-const ACTION: &str = "orchestra";
+pub(crate) const ACTION: &str = "orchestra";
 
 /// Puts the branch of a change into the user's repository under the same name, in place of what an
 /// earlier attempt left there: `earlier` are the commits of this task's attempts. Only names below

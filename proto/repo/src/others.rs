@@ -59,6 +59,7 @@ impl Workspace {
         let mut found = agent_refs::read(&root);
         found.unread.into_iter().for_each(|text| warnings.add(text));
         let places = self.take_trees(&mut found.refs, tip, how, warnings)?;
+        found.refs.retain(|r| !agent_refs::is_put_there(&root, r));
         // Of more than are kept, those first that are in no other form anywhere.
         found.refs.sort_by_key(|r| r.holds == Holds::Commits);
         Ok(Beside {

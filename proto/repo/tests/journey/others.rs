@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use crate::common::{BRANCH, Task, World, git, import_branch, rows};
-use orchestra_repo::{Collected, Others, import_others, others_in};
+use orchestra_repo::{Checkout, Collected, Others, import_others, others_in};
 use orchestra_types::TaskId;
 
 pub fn world() -> World {
@@ -146,6 +146,30 @@ fn work_on_a_branch_that_was_given_is_kept() {
     let name = &others.made[0];
     assert_eq!(show(&user, &format!("{name}:a.txt")), "second");
     assert_eq!(show(&user, &format!("{name}:b.txt")), "more");
+}
+
+#[test]
+fn what_we_put_there_for_a_task_that_the_agent_queued_is_no_other_branch() {
+    let user = world();
+    let snapshot = user.checkout().snapshot().unwrap();
+    let parent = user.start_from(&snapshot);
+    let queued = user.start_after(&snapshot, 2, &[]);
+    queued.write("b.txt", "queued\n");
+    let workspace = Checkout::discover(parent.dir()).unwrap().unwrap();
+    import_branch(&workspace, &queued.done().change(&[]), &[]).unwrap();
+    let collected = parent.collect();
+    assert_eq!(collected.manifest.warnings, [] as [String; 0]);
+    assert_eq!(names(&collected), [] as [String; 0]);
+    // It is the agent's once the agent has gone on with it.
+    git(parent.dir(), &["checkout", "-q", "orchestra/task_002"]);
+    parent.write("c.txt", "more\n");
+    git(parent.dir(), &["add", "c.txt"]);
+    git(parent.dir(), &["commit", "-q", "-m", "more"]);
+    git(parent.dir(), &["checkout", "-q", "-"]);
+    let collected = parent.collect();
+    let kept = "orchestra/task_001-1-orchestra-task_002";
+    assert_eq!(names(&collected), [kept]);
+    assert!(warning(&collected).contains(kept));
 }
 
 #[test]
