@@ -3,6 +3,7 @@
 //! `docs/metrics.md` names every instrument with its unit. The same instruments go out over OTLP
 //! and as Prometheus text; this room does not know which of the two is on.
 
+mod ends;
 mod http;
 mod instruments;
 mod levels;

@@ -8,7 +8,10 @@ use opentelemetry::{
 };
 use orchestra_types::{Priority, TaskStatus};
 
-use super::levels::{self, Levels};
+use super::{
+    ends::Ends,
+    levels::{self, Levels},
+};
 
 /// Bounds for what takes from milliseconds to days.
 const WAIT_BOUNDS: [f64; 16] = [
@@ -24,6 +27,7 @@ const COMMIT_BOUNDS: [f64; 13] = [
 #[derive(Clone)]
 pub struct Metrics {
     levels: Arc<Levels>,
+    ends: Ends,
     submitted: Counter<u64>,
     events: Counter<u64>,
     queue_wait: Histogram<f64>,
@@ -51,7 +55,8 @@ impl Metrics {
                 .with_description(description)
                 .build()
         };
-        Self {
+        let metrics = Self {
+            ends: Ends::new(meter),
             submitted: count("orchestra.tasks.submitted", "Tasks that were accepted."),
             events: count(
                 "orchestra.events.received",
@@ -73,7 +78,17 @@ impl Metrics {
                 &COMMIT_BOUNDS,
             ),
             levels,
+        };
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// A rate over time sees the first event of a series only where the series was there before it.
+    fn begin_at_zero(&self) {
+        for priority in Priority::ALL {
+            self.submitted.add(0, &of_priority(priority));
         }
+        self.events.add(0, &[]);
     }
 
     /// The levels that the engine keeps up to date.
@@ -84,8 +99,7 @@ impl Metrics {
 
     /// A task was accepted.
     pub fn task_submitted(&self, priority: Priority) {
-        let labels = [KeyValue::new("priority", priority.as_str())];
-        self.submitted.add(1, &labels);
+        self.submitted.add(1, &of_priority(priority));
     }
 
     /// Events were made durable.
@@ -95,8 +109,8 @@ impl Metrics {
 
     /// A task was given to a worker after it could have run for `waited`.
     pub fn task_assigned(&self, priority: Priority, waited: Duration) {
-        let labels = [KeyValue::new("priority", priority.as_str())];
-        self.queue_wait.record(waited.as_secs_f64(), &labels);
+        self.queue_wait
+            .record(waited.as_secs_f64(), &of_priority(priority));
     }
 
     /// An attempt ended: `result` is `succeeded` or the code of its failure.
@@ -106,12 +120,17 @@ impl Metrics {
             KeyValue::new("result", result),
         ];
         self.attempt.record(took.as_secs_f64(), &labels);
+        self.ends.attempt(result);
     }
 
     /// A commit is durable.
     pub fn committed(&self, took: Duration) {
         self.commit.record(took.as_secs_f64(), &[]);
     }
+}
+
+fn of_priority(priority: Priority) -> [KeyValue; 1] {
+    [KeyValue::new("priority", priority.as_str())]
 }
 
 /// Registers what is read when someone looks. The meter keeps the callbacks.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use orchestra_telemetry::{Format, Setup, Telemetry};
-use orchestra_types::{Priority, TaskStatus};
+use orchestra_types::{FailureCode, Priority, TaskStatus};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -62,6 +64,7 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
         "orchestra_accounts_parked 4\n",
         "orchestra_tasks_submitted_total{priority=\"high\"} 1\n",
         "orchestra_events_received_total 5\n",
+        "orchestra_attempts_ended_total{result=\"succeeded\"} 1\n",
         "orchestra_queue_wait_seconds_bucket{priority=\"high\",le=\"0.025\"} 1\n",
         "orchestra_attempt_duration_seconds_sum{result=\"succeeded\",runner=\"agent\"} 7\n",
         "orchestra_store_commit_seconds_bucket{le=\"0.0005\"} 1\n",
@@ -76,6 +79,44 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
     let unready = get(address, "/readyz").await;
     assert!(unready.contains(" 503 ") && unready.contains("draining"));
     assert!(get(address, "/other").await.contains(" 404 "));
+}
+
+/// The endpoint's text of a head that has just started, or after `events`.
+pub(crate) fn text_after(events: impl FnOnce(Metrics)) -> String {
+    let registry = prometheus::Registry::new();
+    let reader = opentelemetry_prometheus::exporter()
+        .with_registry(registry.clone())
+        .scope_info_enabled(false)
+        .build()
+        .unwrap();
+    let provider = SdkMeterProvider::builder().with_reader(reader).build();
+    events(Metrics::new(&provider.meter("test"), "/none".into()));
+    prometheus::TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .unwrap()
+}
+
+#[test]
+fn what_has_a_closed_set_of_labels_is_there_with_0_from_the_start() {
+    let text = text_after(drop);
+    let mut wanted = vec!["orchestra_events_received_total 0".to_owned()];
+    for priority in Priority::ALL {
+        wanted.push(format!(
+            "orchestra_tasks_submitted_total{{priority=\"{priority}\"}} 0"
+        ));
+    }
+    let failures = FailureCode::ALL.map(FailureCode::as_str);
+    for result in failures.into_iter().chain(["succeeded"]) {
+        wanted.push(format!(
+            "orchestra_attempts_ended_total{{result=\"{result}\"}} 0"
+        ));
+    }
+    for want in wanted {
+        assert!(
+            text.lines().any(|line| line == want),
+            "{want} not in {text}"
+        );
+    }
 }
 
 /// Every metric has a row in the documentation, and every row is a metric.
