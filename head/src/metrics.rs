@@ -9,7 +9,7 @@ mod instruments;
 mod levels;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use http::{router, serve};
 pub use instruments::Metrics;

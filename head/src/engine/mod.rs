@@ -108,12 +108,12 @@ pub(crate) fn start_by(
 ) -> Result<Engine, Failed> {
     let disk = store.disk();
     let rows = store.load()?;
+    let observer = observer::Observer::new(metrics, &rows.tasks);
     let (core, step) = Core::restore(config, clock.now(), rows);
     let doubt = core.doubt();
     let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
     let (changes, _) = broadcast::channel(CHANGES_BOUND);
     let delivery = delivery::Delivery::new(changes.clone(), closes, forgotten);
-    let observer = observer::Observer::new(metrics);
     let state = thread::State::new(core, store, clock.clone(), inbox, delivery, observer);
     let (end, ended) = oneshot::channel();
     let body = move || thread::run(state, step, &runtime, end);

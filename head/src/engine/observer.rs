@@ -1,24 +1,43 @@
 //! Counts what was committed. It reads the same changes that the store writes, so that nothing is
 //! counted that is not durable.
 
+mod open;
+
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use orchestra_core::{AttemptRow, Change, Core, Link, OutcomeRow, State, TaskRow};
-use orchestra_types::{TaskId, TaskStatus, Timestamp};
+use orchestra_core::{
+    AttemptRow, Calendar, Change, Core, EndStatus, Link, OutcomeRow, State, TaskRow,
+};
+use orchestra_types::{FailureCode, TaskId, TaskStatus, Timestamp};
 
 use crate::metrics::Metrics;
+use open::OpenTasks;
 
 pub(super) struct Observer {
     metrics: Arc<Metrics>,
-    /// Since when queued tasks could run. Empty after a start: what was queued then is not timed.
+    /// Since when queued tasks could run.
     runnable: BTreeMap<TaskId, Timestamp>,
+    /// The row of an ended task is written again now and then; its end counts once.
+    open: OpenTasks,
 }
 
 impl Observer {
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    /// At a start, before the core does anything with these rows.
+    pub fn new(metrics: Arc<Metrics>, rows: &[TaskRow]) -> Self {
+        // Both times are the same at a start.
+        let calendar = Calendar::default();
+        let runnable = rows.iter();
+        let runnable = runnable.filter_map(|row| Some((row.id, runnable_since(row, calendar)?)));
+        let mut open = OpenTasks::default();
+        let not_ended = rows.iter().filter(|row| !is_ended(row));
+        not_ended.for_each(|row| open.insert(row.id));
         Self {
             metrics,
-            runnable: BTreeMap::new(),
+            runnable: runnable.collect(),
+            open,
         }
     }
 
@@ -51,12 +70,17 @@ impl Observer {
 
     fn change(&mut self, change: &Change, core: &Core) {
         match change {
-            Change::Spec { spec, .. } => self.metrics.task_submitted(spec.priority),
+            Change::Spec { id, spec } => {
+                // It may end in the same step.
+                self.open.insert(*id);
+                self.metrics.task_submitted(spec.priority);
+            }
             Change::Task(row) => self.task(row, core),
             Change::Attempt(row) => self.attempt(row, core),
             Change::Outcome(row) => self.outcome(row, core),
             Change::ForgetTask { id, .. } => {
                 self.runnable.remove(id);
+                self.open.remove(*id);
             }
             Change::Worker(_)
             | Change::ForgetOutcome { .. }
@@ -75,9 +99,9 @@ impl Observer {
 
     fn task(&mut self, row: &TaskRow, core: &Core) {
         match &row.state {
-            State::Queued { since, not_before } => {
-                let not_before = core.calendar().steady(*not_before);
-                self.runnable.insert(row.id, not_before.max(*since));
+            State::Queued { .. } => {
+                let since = runnable_since(row, core.calendar());
+                self.runnable.extend(since.map(|since| (row.id, since)));
             }
             // An assigned task is taken out when its attempt is counted.
             State::Assigned { .. } => {}
@@ -88,6 +112,28 @@ impl Observer {
                 self.runnable.remove(&row.id);
             }
         }
+        match &row.state {
+            State::Ended { status, .. } => self.ended(row, *status),
+            State::Blocked
+            | State::Queued { .. }
+            | State::Assigned { .. }
+            | State::Running { .. }
+            | State::Closing { .. } => self.open.insert(row.id),
+        }
+    }
+
+    fn ended(&mut self, row: &TaskRow, status: EndStatus) {
+        if !self.open.remove(row.id) {
+            return; // Counted when it ended.
+        }
+        let failure = match status {
+            EndStatus::Succeeded => None,
+            EndStatus::Failed | EndStatus::Cancelled | EndStatus::NeedsReview => {
+                let reason = row.reason.as_ref();
+                Some(reason.map_or(FailureCode::Internal, |reason| reason.code))
+            }
+        };
+        self.metrics.task_ended(status.status(), failure);
     }
 
     fn attempt(&mut self, row: &AttemptRow, core: &Core) {
@@ -106,14 +152,29 @@ impl Observer {
         let view = core.task(row.id.task);
         let last = view.and_then(|view| view.row.last.as_ref());
         let runner = last.map_or("", |last| last.runner.as_str());
-        let (result, took) = match &row.result {
+        let (failure, took) = match &row.result {
             Ok(outcome) => {
-                let failure = outcome.failure.as_ref();
-                let result = failure.map_or("succeeded", |failure| failure.code.as_str());
-                (result, outcome.finished_at.since(outcome.started_at))
+                let failure = outcome.failure.as_ref().map(|failure| failure.code);
+                (failure, outcome.finished_at.since(outcome.started_at))
             }
-            Err(failure) => (failure.code.as_str(), std::time::Duration::ZERO),
+            Err(failure) => (Some(failure.code), std::time::Duration::ZERO),
         };
-        self.metrics.attempt_ended(runner, result, took);
+        self.metrics.attempt_ended(runner, failure, took);
     }
+}
+
+/// Since when a queued task can run.
+fn runnable_since(row: &TaskRow, calendar: Calendar) -> Option<Timestamp> {
+    match &row.state {
+        State::Queued { since, not_before } => Some(calendar.steady(*not_before).max(*since)),
+        State::Blocked
+        | State::Assigned { .. }
+        | State::Running { .. }
+        | State::Closing { .. }
+        | State::Ended { .. } => None,
+    }
+}
+
+fn is_ended(row: &TaskRow) -> bool {
+    matches!(row.state, State::Ended { .. })
 }

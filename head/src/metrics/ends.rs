@@ -5,42 +5,62 @@ use opentelemetry::{
     KeyValue,
     metrics::{Counter, Meter},
 };
-use orchestra_types::FailureCode;
+use orchestra_types::{FailureCode, TaskStatus};
 
 /// The result of what has no failure.
-pub(super) const SUCCEEDED: &str = "succeeded";
-
+const SUCCEEDED: &str = "succeeded";
 #[derive(Clone)]
 pub(super) struct Ends {
     attempts: Counter<u64>,
+    tasks: Counter<u64>,
 }
 
 impl Ends {
     pub fn new(meter: &Meter) -> Self {
-        let ends = Self {
-            attempts: meter
-                .u64_counter("orchestra.attempts.ended")
-                .with_description("Attempts that ended.")
-                .build(),
+        let count = |name: &'static str, description: &'static str| {
+            meter
+                .u64_counter(name)
+                .with_description(description)
+                .build()
         };
-        for result in results() {
-            ends.attempts.add(0, &of_result(result));
-        }
+        let ends = Self {
+            attempts: count("orchestra.attempts.ended", "Attempts that ended."),
+            tasks: count("orchestra.tasks.ended", "Tasks that ended."),
+        };
+        ends.begin_at_zero();
         ends
     }
 
-    pub fn attempt(&self, result: &'static str) {
-        self.attempts.add(1, &of_result(result));
+    fn begin_at_zero(&self) {
+        self.attempts.add(0, &of_attempt(None));
+        self.tasks.add(0, &of_task(TaskStatus::Succeeded, None));
+        for code in FailureCode::ALL {
+            self.attempts.add(0, &of_attempt(Some(code)));
+            let unsuccessful = TaskStatus::ALL.into_iter().filter(|s| s.is_ended());
+            for status in unsuccessful.filter(|s| *s != TaskStatus::Succeeded) {
+                self.tasks.add(0, &of_task(status, Some(code)));
+            }
+        }
+    }
+
+    pub fn attempt(&self, failure: Option<FailureCode>) {
+        self.attempts.add(1, &of_attempt(failure));
+    }
+
+    pub fn task(&self, status: TaskStatus, failure: Option<FailureCode>) {
+        self.tasks.add(1, &of_task(status, failure));
     }
 }
 
-/// Every result that an attempt can have.
-pub(super) fn results() -> impl Iterator<Item = &'static str> {
-    [SUCCEEDED]
-        .into_iter()
-        .chain(FailureCode::ALL.map(FailureCode::as_str))
+/// The label of how something ended.
+pub(super) fn result(failure: Option<FailureCode>) -> KeyValue {
+    KeyValue::new("result", failure.map_or(SUCCEEDED, FailureCode::as_str))
 }
 
-fn of_result(result: &'static str) -> [KeyValue; 1] {
-    [KeyValue::new("result", result)]
+fn of_attempt(failure: Option<FailureCode>) -> [KeyValue; 1] {
+    [result(failure)]
+}
+
+fn of_task(status: TaskStatus, failure: Option<FailureCode>) -> [KeyValue; 2] {
+    [KeyValue::new("status", status.as_str()), result(failure)]
 }

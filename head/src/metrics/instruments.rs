@@ -6,10 +6,10 @@ use opentelemetry::{
     KeyValue,
     metrics::{Counter, Histogram, Meter},
 };
-use orchestra_types::{Priority, TaskStatus};
+use orchestra_types::{FailureCode, Priority, TaskStatus};
 
 use super::{
-    ends::Ends,
+    ends::{self, Ends},
     levels::{self, Levels},
 };
 
@@ -113,14 +113,17 @@ impl Metrics {
             .record(waited.as_secs_f64(), &of_priority(priority));
     }
 
-    /// An attempt ended: `result` is `succeeded` or the code of its failure.
-    pub fn attempt_ended(&self, runner: &str, result: &'static str, took: Duration) {
-        let labels = [
-            KeyValue::new("runner", runner.to_owned()),
-            KeyValue::new("result", result),
-        ];
+    /// An attempt ended.
+    pub fn attempt_ended(&self, runner: &str, failure: Option<FailureCode>, took: Duration) {
+        let runner = KeyValue::new("runner", runner.to_owned());
+        let labels = [runner, ends::result(failure)];
         self.attempt.record(took.as_secs_f64(), &labels);
-        self.ends.attempt(result);
+        self.ends.attempt(failure);
+    }
+
+    /// A task ended.
+    pub fn task_ended(&self, status: TaskStatus, failure: Option<FailureCode>) {
+        self.ends.task(status, failure);
     }
 
     /// A commit is durable.

@@ -1,6 +1,6 @@
 //! The metrics as a scraper sees them, over real HTTP.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -47,7 +47,8 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
     metrics.task_submitted(Priority::High);
     metrics.events_received(5);
     metrics.task_assigned(Priority::High, Duration::from_millis(20));
-    metrics.attempt_ended("agent", "succeeded", Duration::from_secs(7));
+    metrics.attempt_ended("agent", None, Duration::from_secs(7));
+    metrics.task_ended(TaskStatus::Failed, Some(FailureCode::QueueTimeout));
     metrics.committed(Duration::from_micros(300));
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -65,6 +66,7 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
         "orchestra_tasks_submitted_total{priority=\"high\"} 1\n",
         "orchestra_events_received_total 5\n",
         "orchestra_attempts_ended_total{result=\"succeeded\"} 1\n",
+        "orchestra_tasks_ended_total{result=\"queue_timeout\",status=\"failed\"} 1\n",
         "orchestra_queue_wait_seconds_bucket{priority=\"high\",le=\"0.025\"} 1\n",
         "orchestra_attempt_duration_seconds_sum{result=\"succeeded\",runner=\"agent\"} 7\n",
         "orchestra_store_commit_seconds_bucket{le=\"0.0005\"} 1\n",
@@ -81,24 +83,35 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
     assert!(get(address, "/other").await.contains(" 404 "));
 }
 
-/// The endpoint's text of a head that has just started, or after `events`.
-pub(crate) fn text_after(events: impl FnOnce(Metrics)) -> String {
-    let registry = prometheus::Registry::new();
-    let reader = opentelemetry_prometheus::exporter()
-        .with_registry(registry.clone())
-        .scope_info_enabled(false)
-        .build()
-        .unwrap();
-    let provider = SdkMeterProvider::builder().with_reader(reader).build();
-    events(Metrics::new(&provider.meter("test"), "/none".into()));
-    prometheus::TextEncoder::new()
-        .encode_to_string(&registry.gather())
-        .unwrap()
+/// Metrics and the text that they give.
+pub(crate) struct Shown {
+    pub metrics: Arc<Metrics>,
+    registry: prometheus::Registry,
+    _provider: SdkMeterProvider,
+}
+
+impl Shown {
+    pub fn new() -> Self {
+        let registry = prometheus::Registry::new();
+        let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone());
+        let reader = exporter.scope_info_enabled(false).build().unwrap();
+        let provider = SdkMeterProvider::builder().with_reader(reader).build();
+        Self {
+            metrics: Arc::new(Metrics::new(&provider.meter("test"), "/none".into())),
+            registry,
+            _provider: provider,
+        }
+    }
+
+    pub fn text(&self) -> String {
+        let encoder = prometheus::TextEncoder::new();
+        encoder.encode_to_string(&self.registry.gather()).unwrap()
+    }
 }
 
 #[test]
 fn what_has_a_closed_set_of_labels_is_there_with_0_from_the_start() {
-    let text = text_after(drop);
+    let text = Shown::new().text();
     let mut wanted = vec!["orchestra_events_received_total 0".to_owned()];
     for priority in Priority::ALL {
         wanted.push(format!(
@@ -110,6 +123,13 @@ fn what_has_a_closed_set_of_labels_is_there_with_0_from_the_start() {
         wanted.push(format!(
             "orchestra_attempts_ended_total{{result=\"{result}\"}} 0"
         ));
+    }
+    for result in failures {
+        for status in ["failed", "cancelled", "needs_review"] {
+            wanted.push(format!(
+                "orchestra_tasks_ended_total{{result=\"{result}\",status=\"{status}\"}} 0"
+            ));
+        }
     }
     for want in wanted {
         assert!(

@@ -1,0 +1,207 @@
+//! What a real core decides, committed to a real store, as the metrics show it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use orchestra_core::{Config, ConnectionId, Input, NewTask, RequestId, Rows};
+use orchestra_types::{
+    TaskSpec,
+    runner::{Login, Readiness, RunnerInfo, WorkerInfo},
+};
+
+use super::*;
+use crate::{blobs::Blobs, metrics::tests::Shown, store::Store};
+
+struct World {
+    dir: tempfile::TempDir,
+    store: Store,
+    core: Core,
+    now: Timestamp,
+    shown: Shown,
+    observer: Observer,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::open(tempfile::tempdir().unwrap(), Timestamp(1_000_000_000))
+    }
+
+    fn open(dir: tempfile::TempDir, now: Timestamp) -> Self {
+        let blobs = Blobs::open(&dir.path().join("blobs")).unwrap();
+        let store = Store::open(&dir.path().join("db"), blobs).unwrap();
+        let rows: Rows = store.load().unwrap();
+        let shown = Shown::new();
+        let observer = Observer::new(Arc::clone(&shown.metrics), &rows.tasks);
+        let (core, step) = Core::restore(Config::default(), now, rows);
+        assert_eq!(step.changes, []);
+        Self {
+            dir,
+            store,
+            core,
+            now,
+            shown,
+            observer,
+        }
+    }
+
+    fn restarted(self) -> Self {
+        self.store.close().unwrap();
+        Self::open(self.dir, self.now)
+    }
+
+    fn give(&mut self, input: Input) {
+        let steps = [self.core.handle(self.now, input).changes];
+        self.store.commit(&steps).unwrap();
+        self.observer.committed(Instant::now(), &steps, &self.core);
+    }
+
+    fn later(&mut self, duration: Duration) {
+        let end = self.now.plus(duration);
+        while let Some(due) = self.core.next_deadline().filter(|due| *due < end) {
+            self.now = self.now.max(due);
+            self.give(Input::Tick);
+        }
+        self.now = end;
+        self.give(Input::Tick);
+    }
+
+    fn submit(&mut self, spec: TaskSpec) -> TaskId {
+        let new = NewTask {
+            spec: Box::new(spec),
+            after_index: Vec::new(),
+        };
+        let next = self.core.counts().open() + self.now.0;
+        self.give(Input::Submit {
+            request: RequestId(1),
+            key: format!("key {next}"),
+            tasks: vec![new],
+        });
+        self.core.open_tasks().max().unwrap()
+    }
+
+    fn attach(&mut self, worker: &str, connection: u64) {
+        self.give(Input::Attached {
+            connection: ConnectionId(connection),
+            info: Box::new(worker_info(worker)),
+            held: Vec::new(),
+            first_unacked: 0,
+        });
+    }
+
+    fn has(&self, line: &str) {
+        let text = self.shown.text();
+        assert!(text.lines().any(|l| l == line), "{line} not in {text}");
+    }
+}
+
+fn worker_info(id: &str) -> WorkerInfo {
+    let runner = RunnerInfo {
+        name: "claude".parse().unwrap(),
+        version: "1".to_owned(),
+        path: String::new(),
+        readiness: Readiness::Ready,
+        slots: 1,
+        prefetch: 0,
+        agentic: true,
+        account: None,
+        login: Login::Unknown,
+        model: String::new(),
+    };
+    WorkerInfo {
+        id: id.parse().unwrap(),
+        name: id.to_owned(),
+        hostname: id.to_owned(),
+        machine: format!("machine-{id}").parse().unwrap(),
+        boot_id: "boot".to_owned(),
+        incarnation: "1".to_owned(),
+        version: "0".to_owned(),
+        pid: 1,
+        slots: 1,
+        labels: BTreeMap::new(),
+        runners: vec![runner],
+        kill_method: "cgroup".to_owned(),
+        limits: String::new(),
+        cores: 2,
+        memory_bytes: 0,
+        disk_bytes: 0,
+        disk_free_bytes: 0,
+        isolation: String::new(),
+        installation: String::new(),
+    }
+}
+
+fn task() -> TaskSpec {
+    TaskSpec {
+        timeout: Duration::from_secs(600),
+        ..TaskSpec::new("write tests")
+    }
+}
+
+#[test]
+fn a_task_that_never_had_an_attempt_is_counted_with_its_failure() {
+    let mut world = World::new();
+    let waits = TaskSpec {
+        queue_timeout: Some(Duration::from_secs(5)),
+        ..task()
+    };
+    let before = world.submit(waits);
+    let behind = TaskSpec {
+        after: vec![before],
+        on_dependency_failure: orchestra_types::OnDependencyFailure::Cancel,
+        ..task()
+    };
+    let _ = world.submit(behind);
+    let unwanted = world.submit(task());
+    world.give(Input::Cancel {
+        request: RequestId(2),
+        task: unwanted,
+    });
+    world.later(Duration::from_secs(6));
+    world.has("orchestra_tasks_ended_total{result=\"queue_timeout\",status=\"failed\"} 1");
+    world.has("orchestra_tasks_ended_total{result=\"dependency_failed\",status=\"cancelled\"} 1");
+    world.has("orchestra_tasks_ended_total{result=\"cancelled\",status=\"cancelled\"} 1");
+}
+
+#[test]
+fn an_end_counts_once_however_often_its_row_is_written_and_another_one_after_a_retry() {
+    let mut world = World::new();
+    let id = world.submit(task());
+    let cancel = |world: &mut World| {
+        world.give(Input::Cancel {
+            request: RequestId(2),
+            task: id,
+        });
+    };
+    let note_apply = |world: &mut World| {
+        world.give(Input::ApplyRecorded {
+            request: RequestId(3),
+            task: id,
+            result: orchestra_types::ApplyResult::NotRequested,
+        });
+    };
+    cancel(&mut world);
+    note_apply(&mut world);
+    let line = "orchestra_tasks_ended_total{result=\"cancelled\",status=\"cancelled\"}";
+    world.has(&format!("{line} 1"));
+    world = world.restarted();
+    note_apply(&mut world);
+    world.has(&format!("{line} 0"));
+    world.give(Input::Retry {
+        request: RequestId(4),
+        task: id,
+    });
+    world = world.restarted();
+    cancel(&mut world);
+    world.has(&format!("{line} 1"));
+}
+
+#[test]
+fn the_wait_of_a_task_that_was_queued_at_a_start_is_measured_from_when_it_could_run() {
+    let mut world = World::new();
+    let _ = world.submit(task());
+    world = world.restarted();
+    world.now = world.now.plus(Duration::from_secs(7));
+    world.attach("a", 1);
+    let name = "orchestra_queue_wait_seconds";
+    world.has(&format!("{name}_sum{{priority=\"normal\"}} 7"));
+    world.has(&format!("{name}_count{{priority=\"normal\"}} 1"));
+}
