@@ -11,9 +11,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use orchestra_core::{
     AttemptRow, Calendar, Change, Core, EndStatus, Link, OutcomeRow, State, TaskRow,
 };
-use orchestra_types::{FailureCode, TaskId, TaskStatus, Timestamp};
+use orchestra_types::{AttemptId, FailureCode, RunnerName, TaskId, TaskStatus, Timestamp};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, store::Store};
 use open::OpenTasks;
 
 pub(super) struct Observer {
@@ -42,10 +42,12 @@ impl Observer {
     }
 
     /// Notes a commit that began at `began` and is durable.
-    pub fn committed(&mut self, began: Instant, steps: &[Vec<Change>], core: &Core) {
+    pub fn committed(&mut self, began: Instant, steps: &[Vec<Change>], core: &Core, store: &Store) {
         self.metrics.committed(began.elapsed());
-        for change in steps.iter().flatten() {
-            self.change(change, core);
+        for step in steps {
+            for (place, change) in step.iter().enumerate() {
+                self.change(change, &step[place..], core, store);
+            }
         }
     }
 
@@ -68,7 +70,8 @@ impl Observer {
         levels.set_accounts_parked(core.parked_accounts().len() as u64);
     }
 
-    fn change(&mut self, change: &Change, core: &Core) {
+    /// `rest` is the step from this change on.
+    fn change(&mut self, change: &Change, rest: &[Change], core: &Core, store: &Store) {
         match change {
             Change::Spec { id, spec } => {
                 // It may end in the same step.
@@ -77,7 +80,7 @@ impl Observer {
             }
             Change::Task(row) => self.task(row, core),
             Change::Attempt(row) => self.attempt(row, core),
-            Change::Outcome(row) => self.outcome(row, core),
+            Change::Outcome(row) => self.outcome(row, rest, store),
             Change::ForgetTask { id, .. } => {
                 self.runnable.remove(id);
                 self.open.remove(*id);
@@ -148,18 +151,24 @@ impl Observer {
         self.metrics.task_assigned(view.row.facts.priority, waited);
     }
 
-    fn outcome(&self, row: &OutcomeRow, core: &Core) {
-        let view = core.task(row.id.task);
-        let last = view.and_then(|view| view.row.last.as_ref());
-        let runner = last.map_or("", |last| last.runner.as_str());
-        let (failure, took) = match &row.result {
+    /// A result counts as an end, be it late: there is one of each attempt at most. That an attempt was
+    /// given up is none, for it may go on and have a result.
+    fn outcome(&self, row: &OutcomeRow, rest: &[Change], store: &Store) {
+        let task = rest.iter().find_map(|change| task_of(change, row.id.task));
+        match &row.result {
             Ok(outcome) => {
+                let runner = runner_of(row.id, task, store);
+                let runner = runner.as_ref().map_or("", RunnerName::as_str);
                 let failure = outcome.failure.as_ref().map(|failure| failure.code);
-                (failure, outcome.finished_at.since(outcome.started_at))
+                let took = outcome.finished_at.since(outcome.started_at);
+                self.metrics.attempt_ended(runner, failure, took);
             }
-            Err(failure) => (Some(failure.code), std::time::Duration::ZERO),
-        };
-        self.metrics.attempt_ended(runner, failure, took);
+            Err(failure) if task.is_some_and(|task| is_given_up(task, row.id)) => {
+                self.metrics.attempt_given_up(failure.code);
+            }
+            // It was called back before it began: its task waits on.
+            Err(_) => {}
+        }
     }
 }
 
@@ -177,4 +186,30 @@ fn runnable_since(row: &TaskRow, calendar: Calendar) -> Option<Timestamp> {
 
 fn is_ended(row: &TaskRow) -> bool {
     matches!(row.state, State::Ended { .. })
+}
+
+fn is_given_up(task: &TaskRow, attempt: AttemptId) -> bool {
+    task.attempts == attempt.number && task.given_up & 1 != 0
+}
+
+fn task_of(change: &Change, id: TaskId) -> Option<&TaskRow> {
+    if let Change::Task(row) = change
+        && row.id == id
+    {
+        return Some(row);
+    }
+    None
+}
+
+/// With which runner an attempt was made: its task's row names that of the latest one alone.
+fn runner_of(id: AttemptId, task: Option<&TaskRow>, store: &Store) -> Option<RunnerName> {
+    let latest = task.filter(|task| task.attempts == id.number);
+    if let Some(last) = latest.and_then(|task| task.last.as_ref()) {
+        return Some(last.runner.clone());
+    }
+    let row = store.attempt(id).unwrap_or_else(|error| {
+        tracing::warn!(attempt = %id, %error, "its runner cannot be read: it is counted without");
+        None
+    });
+    row.map(|row| row.runner)
 }

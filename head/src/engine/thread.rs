@@ -302,7 +302,8 @@ impl State {
         if !turn.steps.is_empty() {
             let began = Instant::now();
             self.store.commit(&turn.steps)?;
-            self.observer.committed(began, &turn.steps, &self.core);
+            self.observer
+                .committed(began, &turn.steps, &self.core, &self.store);
             self.note_touched(&turn.steps);
             self.memory.note(turn.steps.iter().map(Vec::len).sum());
         }

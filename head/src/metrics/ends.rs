@@ -9,9 +9,19 @@ use orchestra_types::{FailureCode, TaskStatus};
 
 /// The result of what has no failure.
 const SUCCEEDED: &str = "succeeded";
+/// Why an attempt can be given up.
+const GIVEN_UP: [FailureCode; 5] = [
+    FailureCode::WorkerLost,
+    FailureCode::Cancelled,
+    FailureCode::Timeout,
+    FailureCode::Stalled,
+    FailureCode::BudgetExceeded,
+];
+
 #[derive(Clone)]
 pub(super) struct Ends {
     attempts: Counter<u64>,
+    given_up: Counter<u64>,
     tasks: Counter<u64>,
 }
 
@@ -25,6 +35,10 @@ impl Ends {
         };
         let ends = Self {
             attempts: count("orchestra.attempts.ended", "Attempts that ended."),
+            given_up: count(
+                "orchestra.attempts.given_up",
+                "Attempts that were given up, and may still end.",
+            ),
             tasks: count("orchestra.tasks.ended", "Tasks that ended."),
         };
         ends.begin_at_zero();
@@ -41,10 +55,17 @@ impl Ends {
                 self.tasks.add(0, &of_task(status, Some(code)));
             }
         }
+        for code in GIVEN_UP {
+            self.given_up.add(0, &of_attempt(Some(code)));
+        }
     }
 
     pub fn attempt(&self, failure: Option<FailureCode>) {
         self.attempts.add(1, &of_attempt(failure));
+    }
+
+    pub fn attempt_given_up(&self, why: FailureCode) {
+        self.given_up.add(1, &of_attempt(Some(why)));
     }
 
     pub fn task(&self, status: TaskStatus, failure: Option<FailureCode>) {

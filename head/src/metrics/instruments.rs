@@ -113,12 +113,17 @@ impl Metrics {
             .record(waited.as_secs_f64(), &of_priority(priority));
     }
 
-    /// An attempt ended.
+    /// The result of an attempt came.
     pub fn attempt_ended(&self, runner: &str, failure: Option<FailureCode>, took: Duration) {
         let runner = KeyValue::new("runner", runner.to_owned());
         let labels = [runner, ends::result(failure)];
         self.attempt.record(took.as_secs_f64(), &labels);
         self.ends.attempt(failure);
+    }
+
+    /// An attempt was given up without a result.
+    pub fn attempt_given_up(&self, why: FailureCode) {
+        self.ends.attempt_given_up(why);
     }
 
     /// A task ended.

@@ -48,6 +48,7 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
     metrics.events_received(5);
     metrics.task_assigned(Priority::High, Duration::from_millis(20));
     metrics.attempt_ended("agent", None, Duration::from_secs(7));
+    metrics.attempt_given_up(FailureCode::WorkerLost);
     metrics.task_ended(TaskStatus::Failed, Some(FailureCode::QueueTimeout));
     metrics.committed(Duration::from_micros(300));
 
@@ -66,6 +67,7 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
         "orchestra_tasks_submitted_total{priority=\"high\"} 1\n",
         "orchestra_events_received_total 5\n",
         "orchestra_attempts_ended_total{result=\"succeeded\"} 1\n",
+        "orchestra_attempts_given_up_total{result=\"worker_lost\"} 1\n",
         "orchestra_tasks_ended_total{result=\"queue_timeout\",status=\"failed\"} 1\n",
         "orchestra_queue_wait_seconds_bucket{priority=\"high\",le=\"0.025\"} 1\n",
         "orchestra_attempt_duration_seconds_sum{result=\"succeeded\",runner=\"agent\"} 7\n",
@@ -130,6 +132,17 @@ fn what_has_a_closed_set_of_labels_is_there_with_0_from_the_start() {
                 "orchestra_tasks_ended_total{{result=\"{result}\",status=\"{status}\"}} 0"
             ));
         }
+    }
+    for result in [
+        "worker_lost",
+        "cancelled",
+        "timeout",
+        "stalled",
+        "budget_exceeded",
+    ] {
+        wanted.push(format!(
+            "orchestra_attempts_given_up_total{{result=\"{result}\"}} 0"
+        ));
     }
     for want in wanted {
         assert!(

@@ -2,14 +2,19 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orchestra_core::{Config, ConnectionId, Input, NewTask, RequestId, Rows};
+use orchestra_core::{
+    Config, ConnectionId, Held, Input, NewTask, Report, ReportBody, RequestId, Rows,
+};
 use orchestra_types::{
-    TaskSpec,
+    Exit, Failure, Outcome, TaskSpec,
     runner::{Login, Readiness, RunnerInfo, WorkerInfo},
 };
 
 use super::*;
-use crate::{blobs::Blobs, metrics::tests::Shown, store::Store};
+use crate::{blobs::Blobs, metrics::tests::Shown};
+
+/// Longer than a lease and its grace, and shorter than the delay of the retry after it.
+const AWAY: Duration = Duration::from_secs(46);
 
 struct World {
     dir: tempfile::TempDir,
@@ -18,6 +23,7 @@ struct World {
     now: Timestamp,
     shown: Shown,
     observer: Observer,
+    reports: u64,
 }
 
 impl World {
@@ -40,6 +46,7 @@ impl World {
             now,
             shown,
             observer,
+            reports: 0,
         }
     }
 
@@ -51,7 +58,8 @@ impl World {
     fn give(&mut self, input: Input) {
         let steps = [self.core.handle(self.now, input).changes];
         self.store.commit(&steps).unwrap();
-        self.observer.committed(Instant::now(), &steps, &self.core);
+        self.observer
+            .committed(Instant::now(), &steps, &self.core, &self.store);
     }
 
     fn later(&mut self, duration: Duration) {
@@ -78,13 +86,35 @@ impl World {
         self.core.open_tasks().max().unwrap()
     }
 
-    fn attach(&mut self, worker: &str, connection: u64) {
+    fn attach(&mut self, worker: &str, connection: u64, held: &[Held]) {
         self.give(Input::Attached {
             connection: ConnectionId(connection),
             info: Box::new(worker_info(worker)),
-            held: Vec::new(),
+            held: held.to_vec(),
             first_unacked: 0,
         });
+    }
+
+    fn report(&mut self, connection: u64, attempt: AttemptId, body: ReportBody) {
+        self.reports += 1;
+        let report = Report {
+            seq: self.reports,
+            attempt,
+            body,
+        };
+        let row = self.store.attempt(attempt).unwrap();
+        self.give(Input::Reported {
+            connection: ConnectionId(connection),
+            worker: "a".parse().unwrap(),
+            report: Box::new(report),
+            given_to: row.map(|row| Box::new(row.worker)),
+        });
+    }
+
+    fn begun(&mut self, spec: TaskSpec) -> AttemptId {
+        let attempt = first(self.submit(spec));
+        self.report(1, attempt, ReportBody::Started);
+        attempt
     }
 
     fn has(&self, line: &str) {
@@ -134,6 +164,18 @@ fn task() -> TaskSpec {
         timeout: Duration::from_secs(600),
         ..TaskSpec::new("write tests")
     }
+}
+
+fn first(task: TaskId) -> AttemptId {
+    AttemptId { task, number: 1 }
+}
+
+fn finished(failure: Option<FailureCode>) -> ReportBody {
+    ReportBody::Finished(Box::new(Outcome {
+        failure: failure.map(|code| Failure::new(code, "said so")),
+        finished_at: Timestamp(57_000),
+        ..Outcome::bare(Exit::Code(0), Timestamp(0))
+    }))
 }
 
 #[test]
@@ -195,12 +237,65 @@ fn an_end_counts_once_however_often_its_row_is_written_and_another_one_after_a_r
 }
 
 #[test]
+fn an_attempt_that_is_taken_back_counts_once_and_as_long_as_it_took() {
+    let mut world = World::new();
+    world.attach("a", 1, &[]);
+    let attempt = world.begun(task());
+    world.later(AWAY);
+    world.has("orchestra_attempts_given_up_total{result=\"worker_lost\"} 1");
+    let held = Held {
+        attempt,
+        started: true,
+    };
+    world.attach("a", 2, &[held]);
+    world.report(2, attempt, finished(None));
+    world.has("orchestra_attempts_ended_total{result=\"worker_lost\"} 0");
+    counted_once(&world);
+}
+
+#[test]
+fn a_late_result_counts_once_and_as_long_as_it_took() {
+    let mut world = World::new();
+    world.attach("a", 1, &[]);
+    let attempt = world.begun(task());
+    world.later(AWAY);
+    world.attach("b", 2, &[]);
+    world.later(Duration::from_secs(20));
+    assert_eq!(
+        world.core.task(attempt.task).unwrap().row.attempts,
+        2,
+        "another worker has it"
+    );
+    let held = Held {
+        attempt,
+        started: true,
+    };
+    world.attach("a", 3, &[held]);
+    world.report(3, attempt, finished(None));
+    world.has("orchestra_attempts_given_up_total{result=\"worker_lost\"} 1");
+    counted_once(&world);
+}
+
+fn counted_once(world: &World) {
+    world.has("orchestra_attempts_ended_total{result=\"succeeded\"} 1");
+    let labels = "result=\"succeeded\",runner=\"claude\"";
+    let name = "orchestra_attempt_duration_seconds";
+    world.has(&format!("{name}_count{{{labels}}} 1"));
+    world.has(&format!("{name}_sum{{{labels}}} 57"));
+    let text = world.shown.text();
+    let counts = text
+        .lines()
+        .filter(|l| l.contains("duration_seconds_count"));
+    assert_eq!(counts.count(), 1, "{text}");
+}
+
+#[test]
 fn the_wait_of_a_task_that_was_queued_at_a_start_is_measured_from_when_it_could_run() {
     let mut world = World::new();
     let _ = world.submit(task());
     world = world.restarted();
     world.now = world.now.plus(Duration::from_secs(7));
-    world.attach("a", 1);
+    world.attach("a", 1, &[]);
     let name = "orchestra_queue_wait_seconds";
     world.has(&format!("{name}_sum{{priority=\"normal\"}} 7"));
     world.has(&format!("{name}_count{{priority=\"normal\"}} 1"));
