@@ -27,19 +27,25 @@ pub(super) struct Ends {
 
 impl Ends {
     pub fn new(meter: &Meter) -> Self {
-        let count = |name: &'static str, description: &'static str| {
+        let count = |name: &'static str, unit: &'static str, description: &'static str| {
             meter
                 .u64_counter(name)
+                .with_unit(unit)
                 .with_description(description)
                 .build()
         };
         let ends = Self {
-            attempts: count("orchestra.attempts.ended", "Attempts that ended."),
+            attempts: count(
+                "orchestra.attempts.ended",
+                "{attempt}",
+                "Attempts that ended.",
+            ),
             given_up: count(
                 "orchestra.attempts.given_up",
+                "{attempt}",
                 "Attempts that were given up, and may still end.",
             ),
-            tasks: count("orchestra.tasks.ended", "Tasks that ended."),
+            tasks: count("orchestra.tasks.ended", "{task}", "Tasks that ended."),
         };
         ends.begin_at_zero();
         ends

@@ -49,17 +49,23 @@ impl Metrics {
                 .with_boundaries(bounds.to_vec())
                 .build()
         };
-        let count = |name: &'static str, description: &'static str| {
+        let count = |name: &'static str, unit: &'static str, description: &'static str| {
             meter
                 .u64_counter(name)
+                .with_unit(unit)
                 .with_description(description)
                 .build()
         };
         let metrics = Self {
             ends: Ends::new(meter),
-            submitted: count("orchestra.tasks.submitted", "Tasks that were accepted."),
+            submitted: count(
+                "orchestra.tasks.submitted",
+                "{task}",
+                "Tasks that were accepted.",
+            ),
             events: count(
                 "orchestra.events.received",
+                "{event}",
                 "Events of attempts that were made durable.",
             ),
             queue_wait: seconds(
@@ -145,12 +151,13 @@ fn of_priority(priority: Priority) -> [KeyValue; 1] {
 fn observe(meter: &Meter, levels: &Arc<Levels>, store: PathBuf) {
     let of = || Arc::clone(levels);
     let (tasks, workers, agents, accounts) = (of(), of(), of(), of());
-    let gauge = |name: &'static str, description: &'static str| {
+    let gauge = |name: &'static str, unit: &'static str, description: &'static str| {
         meter
             .u64_observable_gauge(name)
+            .with_unit(unit)
             .with_description(description)
     };
-    gauge("orchestra.tasks", "Tasks, by status.")
+    gauge("orchestra.tasks", "{task}", "Tasks, by status.")
         .with_callback(move |gauge| {
             for status in TaskStatus::ALL {
                 let labels = [KeyValue::new("status", status.as_str())];
@@ -158,23 +165,32 @@ fn observe(meter: &Meter, levels: &Arc<Levels>, store: PathBuf) {
             }
         })
         .build();
-    gauge("orchestra.workers.connected", "Workers that are connected.")
-        .with_callback(move |gauge| gauge.observe(workers.workers_connected(), &[]))
-        .build();
-    gauge("orchestra.agents.busy", "Agents that work on an attempt.")
-        .with_callback(move |gauge| gauge.observe(agents.agents_busy(), &[]))
-        .build();
+    gauge(
+        "orchestra.workers.connected",
+        "{worker}",
+        "Workers that are connected.",
+    )
+    .with_callback(move |gauge| gauge.observe(workers.workers_connected(), &[]))
+    .build();
+    gauge(
+        "orchestra.agents.busy",
+        "{agent}",
+        "Agents that work on an attempt.",
+    )
+    .with_callback(move |gauge| gauge.observe(agents.agents_busy(), &[]))
+    .build();
     gauge(
         "orchestra.accounts.parked",
+        "{account}",
         "Accounts at providers that nothing is started on until their limit resets.",
     )
     .with_callback(move |gauge| gauge.observe(accounts.accounts_parked(), &[]))
     .build();
     gauge(
         "orchestra.store.size",
+        "By",
         "Bytes that the head's store takes on disk.",
     )
-    .with_unit("By")
     .with_callback(move |gauge| {
         if let Ok(bytes) = levels::size_on_disk(&store) {
             gauge.observe(bytes, &[]);
@@ -184,9 +200,9 @@ fn observe(meter: &Meter, levels: &Arc<Levels>, store: PathBuf) {
     let live = of();
     gauge(
         "orchestra.store.live",
+        "By",
         "Bytes of the rows in the head's store, when all were read last.",
     )
-    .with_unit("By")
     .with_callback(move |gauge| {
         if let Some(bytes) = live.live_bytes() {
             gauge.observe(bytes, &[]);
@@ -195,9 +211,9 @@ fn observe(meter: &Meter, levels: &Arc<Levels>, store: PathBuf) {
     .build();
     gauge(
         "orchestra.head.memory",
+        "By",
         "Memory of the head that is in RAM.",
     )
-    .with_unit("By")
     .with_callback(|gauge| {
         if let Some(bytes) = levels::resident_memory() {
             gauge.observe(bytes, &[]);

@@ -1,9 +1,20 @@
 //! The metrics as a scraper sees them, over real HTTP.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use opentelemetry::metrics::MeterProvider as _;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    metrics::{
+        SdkMeterProvider, Temporality,
+        data::{ResourceMetrics, ScopeMetrics},
+        exporter::PushMetricExporter,
+    },
+};
 use orchestra_telemetry::{Format, Setup, Telemetry};
 use orchestra_types::{FailureCode, Priority, TaskStatus};
 use tokio::{
@@ -168,4 +179,52 @@ fn documented(text: &str) {
     rows.sort_unstable();
     let rows: Vec<String> = rows.iter().map(|row| format!("orchestra_{row}")).collect();
     assert_eq!(shown, rows);
+}
+
+/// Keeps the names and units that come over OTLP.
+#[derive(Clone, Default)]
+struct Units(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl PushMetricExporter for Units {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        let metrics = metrics.scope_metrics().flat_map(ScopeMetrics::metrics);
+        let units = metrics.map(|one| (one.name().to_owned(), one.unit().to_owned()));
+        self.0.lock().unwrap().extend(units);
+        Ok(())
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn temporality(&self) -> Temporality {
+        Temporality::Cumulative
+    }
+}
+
+#[test]
+fn the_units_are_those_that_the_documentation_names() {
+    let units = Units::default();
+    let provider = SdkMeterProvider::builder().with_periodic_exporter(units.clone());
+    let provider = provider.build();
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new(&provider.meter("test"), dir.path().to_owned());
+    metrics.levels().set_live_bytes(9);
+    metrics.task_assigned(Priority::High, Duration::ZERO);
+    metrics.attempt_ended("agent", None, Duration::ZERO);
+    metrics.committed(Duration::ZERO);
+    provider.force_flush().unwrap();
+    let page = include_str!("../../../docs/metrics.md");
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| `orchestra_"));
+    let documented = rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(|c| c.trim().trim_matches('`')).collect();
+        (cells[2].to_owned(), cells[4].to_owned())
+    });
+    assert_eq!(*units.0.lock().unwrap(), documented.collect());
 }
