@@ -8,7 +8,7 @@ use std::{
 
 use orchestra_proto::{
     client::{self, ConnectError, Credentials, CredentialsError},
-    v1::{admin_client::AdminClient, bulk_client::BulkClient},
+    v1::{self, admin_client::AdminClient, bulk_client::BulkClient},
 };
 use orchestra_types::limits;
 use tokio::sync::OnceCell;
@@ -58,6 +58,22 @@ impl Client {
             channel,
             bulk: Arc::default(),
         })
+    }
+
+    /// Where the head is, as `HOST:PORT`.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Whether the head does not answer a call that is made once, within `limit`.
+    pub async fn is_gone(&self, limit: Duration) -> bool {
+        let mut admin = self.admin();
+        let asked = tokio::time::timeout(limit, admin.get_status(v1::GetStatusRequest {})).await;
+        match asked {
+            Ok(Ok(_)) => false,
+            Ok(Err(status)) => is_away(&status),
+            Err(_) => true,
+        }
     }
 
     /// Calls of the admin service.

@@ -1,11 +1,13 @@
 //! What is acknowledged survives `kill -9`, and agents run on.
 
 use std::{
-    fs,
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use orchestra_tests::{
     Cluster, Deadline, GATE, Project, Setup, Test, alive, freeze, kill_9, scene, thaw, until,
 };
@@ -36,6 +38,10 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "a_stop_without_a_head_stops_no_agents_unasked",
             stop_without_head,
+        ),
+        Test::new(
+            "whoever_waits_is_told_once_that_the_head_is_away_and_once_that_it_is_back",
+            told_of_absence,
         ),
         Test::new("stop_now_ends_running_agents_and_leaves_nothing", stop_now),
     ]
@@ -180,6 +186,103 @@ fn stop_without_head() -> anyhow::Result<()> {
         cluster.open_gate()?;
         finish_once(cluster, &task)
     })
+}
+
+fn told_of_absence() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let task = long_task(cluster, &project)?;
+        let begun = |args: &[&str]| Waiting::begin(cluster, args);
+        let mut timed = begun(&["wait", &task, "--timeout", "10s"])?;
+        let mut waiting = vec![
+            begun(&["wait", &task])?,
+            begun(&["wait", &task, "--json"])?,
+            begun(&["logs", &task, "-f"])?,
+            begun(&["logs", &task, "-f", "--raw"])?,
+        ];
+        let mut watch = begun(&["watch", &task, "--json"])?;
+        for one in waiting.iter().chain([&watch]).filter(|w| w.has_output) {
+            until("it has begun", Deadline::SOON, || {
+                Ok((!one.stdout()?.is_empty()).then_some(()))
+            })?;
+        }
+        let head = cluster.head_pid()?;
+        kill_9(head)?;
+        for one in waiting.iter().chain([&watch]) {
+            until(&format!("{} tells of it", one.line), Deadline::SOON, || {
+                Ok((one.said("cannot be reached since")? == 1).then_some(()))
+            })?;
+        }
+        let code = timed.child.wait()?.code();
+        let said = timed.stderr()?;
+        ensure!(
+            code == Some(3) && said.contains("whether the tasks have ended within 10s"),
+            "{code:?} {said}"
+        );
+        cluster.start()?;
+        cluster.open_gate()?;
+        for one in &mut waiting {
+            let code = one.child.wait()?.code();
+            ensure!(
+                code == Some(0),
+                "{} ended with {code:?}: {}",
+                one.line,
+                one.stderr()?
+            );
+        }
+        until("the watch goes on", Deadline::SOON, || {
+            Ok(watch.stdout()?.contains("succeeded").then_some(()))
+        })?;
+        watch.child.kill()?;
+        watch.child.wait()?;
+        for one in waiting.iter().chain([&watch]) {
+            let once = one.said("cannot be reached since")? == 1 && one.said("is back")? == 1;
+            ensure!(once, "{}: {}", one.line, one.stderr()?);
+        }
+        Ok(())
+    })
+}
+
+/// A `ctl` that goes on while the head does not.
+struct Waiting {
+    line: String,
+    child: Child,
+    out: PathBuf,
+    /// It prints something before anything ends.
+    has_output: bool,
+}
+
+impl Waiting {
+    fn begin(cluster: &Cluster, args: &[&str]) -> anyhow::Result<Self> {
+        let line = args.join(" ");
+        let out = cluster.path(&line);
+        let child = cluster
+            .command(&cluster.path(""), args)
+            .stdin(Stdio::null())
+            .stdout(File::create(&out)?)
+            .stderr(File::create(out.with_extension("err"))?)
+            .spawn()
+            .context("failed to start ctl")?;
+        let has_output = args[0] != "wait";
+        Ok(Self {
+            line,
+            child,
+            out,
+            has_output,
+        })
+    }
+
+    fn stdout(&self) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(&self.out)?)
+    }
+
+    fn stderr(&self) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(self.out.with_extension("err"))?)
+    }
+
+    fn said(&self, words: &str) -> anyhow::Result<usize> {
+        Ok(self.stderr()?.matches(words).count())
+    }
 }
 
 fn long_task(cluster: &Cluster, project: &Project) -> anyhow::Result<String> {

@@ -11,7 +11,7 @@ use crate::{
     exit::Exit,
     follow::{Events, Until, closing, follow},
     json,
-    ui::transcript::Transcript,
+    ui::{live::Voice, transcript::Transcript},
 };
 
 /// Show what a task's agent said and did
@@ -72,7 +72,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 
 /// The events until this moment.
 async fn so_far(app: &App, client: &Client, attempt: AttemptId) -> Result<Exit> {
-    let mut events = Events::open(client, attempt, false).await?;
+    let mut events = Events::open(client, attempt, false, Some(Voice::plain(app.ui))).await?;
     let mut transcript = Transcript::new(app.ui.stdout.width);
     while let Some(piece) = events.next().await? {
         if app.ui.is_json() {

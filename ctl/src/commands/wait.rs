@@ -25,7 +25,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit code: 0 when all succeeded, 6 when one failed or was cancelled, 7 when one waits for a person,
-124 when the time is over.
+124 when the time is over,
+3 when it is over and the head cannot be reached.
 
 Examples:
   ctl wait task_001 task_002
@@ -83,8 +84,21 @@ async fn over(client: &Client, ids: &[TaskId], limit: Duration) -> Result<Vec<Ta
         }
         client.whole_tasks(ids).await
     };
-    let looked = tokio::time::timeout(LAST_LOOK, ended).await;
-    looked.unwrap_or_else(|_| Err(not_yet(limit)))
+    match tokio::time::timeout(LAST_LOOK, ended).await {
+        Ok(looked) => looked,
+        Err(_) if client.is_gone(LAST_LOOK).await => Err(unknown(limit, client.endpoint())),
+        Err(_) => Err(not_yet(limit)),
+    }
+}
+
+/// Nobody can say how the tasks are.
+fn unknown(limit: Duration, head: &str) -> Error {
+    let limit = crate::ui::time::duration(limit);
+    Error::new(
+        Exit::HeadNotRunning,
+        format!("the head at {head} cannot be reached: whether the tasks have ended within {limit} is not known"),
+    )
+    .hint("what runs goes on without it; `ctl start` starts it, and `ctl wait` can be run again")
 }
 
 fn not_yet(limit: Duration) -> Error {

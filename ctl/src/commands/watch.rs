@@ -35,9 +35,9 @@ pub struct Args {
 /// Watches.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
-    let mut changes = Changes::open(&client, &args.tasks).await?;
-    let names = client.worker_names().await?;
     let live = Live::plain(app.ui);
+    let mut changes = Changes::open(&client, &args.tasks, live.voice()).await?;
+    let names = client.worker_names().await?;
     let mut known = BTreeMap::new();
     let mut second = tokio::time::interval(Duration::from_secs(1));
     loop {

@@ -1,19 +1,16 @@
 //! The stream of changed tasks: first all as they are, then every change.
 
-use std::time::Duration;
-
 use orchestra_proto::v1;
 use orchestra_types::TaskId;
 use tonic::Streaming;
 
+use super::absence::Absence;
 use crate::{
     client::{Client, may_resume, patiently, status_error},
     error::Result,
     json::task::Task,
+    ui::live::Voice,
 };
-
-/// Pause before a stream that ended is opened again.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// What is new.
 pub struct News {
@@ -29,16 +26,20 @@ pub struct Changes {
     request: v1::WatchTasksRequest,
     /// None after a break, until it is open again.
     stream: Option<Streaming<v1::WatchResponse>>,
+    absence: Absence,
 }
 
 impl Changes {
-    /// Changes of these tasks; without any, of all that have not ended and of new ones.
-    pub async fn open(client: &Client, ids: &[TaskId]) -> Result<Self> {
+    /// Changes of these tasks; without any, of all that have not ended and of new ones. `voice` says it
+    /// when the head is away.
+    pub async fn open(client: &Client, ids: &[TaskId], voice: Voice) -> Result<Self> {
         let request = v1::WatchTasksRequest {
             ids: ids.iter().map(|id| id.0).collect(),
         };
-        let stream = Some(open(client, &request).await?);
+        let call = async || client.admin().watch_tasks(request.clone()).await;
+        let stream = Some(patiently(call).await?);
         Ok(Self {
+            absence: Absence::new(client, Some(voice)),
             client: client.clone(),
             request,
             stream,
@@ -49,8 +50,9 @@ impl Changes {
     pub async fn next(&mut self) -> Result<News> {
         loop {
             let Some(stream) = &mut self.stream else {
-                tokio::time::sleep(PAUSE).await;
-                self.stream = Some(open(&self.client, &self.request).await?);
+                let (client, request) = (&self.client, &self.request);
+                let open = async || client.admin().watch_tasks(request.clone()).await;
+                self.stream = Some(self.absence.end(open).await?);
                 continue;
             };
             match stream.message().await {
@@ -72,11 +74,4 @@ impl News {
             forgotten: wire.forgotten.into_iter().map(TaskId).collect(),
         })
     }
-}
-
-async fn open(
-    client: &Client,
-    request: &v1::WatchTasksRequest,
-) -> Result<Streaming<v1::WatchResponse>> {
-    patiently(async || client.admin().watch_tasks(request.clone()).await).await
 }

@@ -1,19 +1,16 @@
 //! The events of one attempt, in order, without gap or duplicate, over breaks of the connection.
 
-use std::time::Duration;
-
 use orchestra_proto::batch::decode;
 use orchestra_proto::v1;
 use orchestra_types::{AttemptId, Event, event::Gap};
 use tonic::Streaming;
 
+use super::absence::Absence;
 use crate::{
     client::{Client, may_resume, patiently, status_error},
     error::{OrFailed, Result},
+    ui::live::Voice,
 };
-
-/// Pause before a stream that broke is opened again.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// What comes next of an attempt's events.
 #[derive(Clone, Debug)]
@@ -32,18 +29,28 @@ pub struct Events {
     seen: u64,
     /// None after a break, until it is open again.
     stream: Option<Streaming<v1::EventBatch>>,
+    absence: Absence,
 }
 
 impl Events {
     /// The events of `attempt` from the first one on. With `follow` they go on until it has ended.
-    pub async fn open(client: &Client, attempt: AttemptId, follow: bool) -> Result<Self> {
-        let stream = Some(open(client, attempt, follow, 0).await?);
+    /// `voice` says it when the head is away; none where [`super::Changes`] do.
+    pub async fn open(
+        client: &Client,
+        attempt: AttemptId,
+        follow: bool,
+        voice: Option<Voice>,
+    ) -> Result<Self> {
+        let request = request(attempt, follow, 0);
+        let call = async || client.admin().follow_events(request).await;
+        let stream = Some(patiently(call).await?);
         Ok(Self {
             client: client.clone(),
             attempt,
             follow,
             seen: 0,
             stream,
+            absence: Absence::new(client, voice),
         })
     }
 
@@ -52,8 +59,10 @@ impl Events {
     pub async fn next(&mut self) -> Result<Option<Piece>> {
         loop {
             let Some(stream) = &mut self.stream else {
-                tokio::time::sleep(PAUSE).await;
-                self.stream = Some(open(&self.client, self.attempt, self.follow, self.seen).await?);
+                let request = request(self.attempt, self.follow, self.seen);
+                let client = &self.client;
+                let open = async || client.admin().follow_events(request).await;
+                self.stream = Some(self.absence.end(open).await?);
                 continue;
             };
             match stream.message().await {
@@ -98,17 +107,11 @@ impl Events {
     }
 }
 
-async fn open(
-    client: &Client,
-    attempt: AttemptId,
-    follow: bool,
-    after_seq: u64,
-) -> Result<Streaming<v1::EventBatch>> {
-    let request = v1::FollowEventsRequest {
+fn request(attempt: AttemptId, follow: bool, after_seq: u64) -> v1::FollowEventsRequest {
+    v1::FollowEventsRequest {
         task: attempt.task.0,
         attempt: attempt.number,
         after_seq,
         follow,
-    };
-    patiently(async || client.admin().follow_events(request).await).await
+    }
 }

@@ -1,6 +1,7 @@
 //! Waiting for tasks and watching them at work, over a connection that may break: what was missed
 //! is asked for again, nothing is shown twice.
 
+mod absence;
 mod changes;
 mod events;
 mod task;

@@ -38,12 +38,12 @@ pub enum Until {
 /// Shows the task at work until it has ended, and gives it as it is then.
 pub async fn follow(app: &App, client: &Client, mut task: Task, until: Until) -> Result<Task> {
     let id = task.id;
-    let mut changes = Changes::open(client, &[id]).await?;
     let shown = match until {
         Until::TaskEnds => 0,
         Until::FromLatest => task.attempt.saturating_sub(1),
     };
     let mut view = View::new(app.ui, shown);
+    let mut changes = Changes::open(client, &[id], view.live.voice()).await?;
     let mut events: Option<Events> = None;
     let mut second = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -53,7 +53,7 @@ pub async fn follow(app: &App, client: &Client, mut task: Task, until: Until) ->
                 task: id,
                 number: view.attempt,
             };
-            events = match Events::open(client, attempt, true).await {
+            events = match Events::open(client, attempt, true, None).await {
                 Ok(open) => Some(open),
                 Err(error) if error.exit() == Exit::NotFound => break,
                 Err(error) => return Err(error),

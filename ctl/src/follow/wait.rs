@@ -37,7 +37,7 @@ pub async fn wait_for(ui: &Ui, client: &Client, tasks: Vec<Task>) -> Result<Vec<
     let live = Live::new(*ui);
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
     let mut known: BTreeMap<TaskId, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
-    let mut changes = Changes::open(client, &ids).await?;
+    let mut changes = Changes::open(client, &ids, live.voice()).await?;
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let begin = tokio::time::Instant::now() + FIRST_LOOK;
     let mut look = tokio::time::interval_at(begin, NEXT_LOOK);

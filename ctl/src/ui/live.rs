@@ -65,6 +65,14 @@ impl Live {
         bar.enable_steady_tick(TICK);
     }
 
+    /// What is said above it, by whoever does not hold it.
+    pub fn voice(&self) -> Voice {
+        Voice {
+            ui: self.ui,
+            bar: self.bar.clone(),
+        }
+    }
+
     /// Prints a line of data above the display.
     pub fn print(&self, line: &Line) -> Result<()> {
         self.above(|ui| ui.line(line))
@@ -72,6 +80,34 @@ impl Live {
 
     /// Runs `print` while the display is hidden.
     pub fn above<T>(&self, print: impl FnOnce(&Ui) -> T) -> T {
+        self.voice().above(print)
+    }
+}
+
+/// Says something on standard error, above the display where there is one.
+#[derive(Clone, Debug)]
+pub struct Voice {
+    ui: Ui,
+    bar: Option<ProgressBar>,
+}
+
+impl Voice {
+    /// Without a display.
+    pub fn plain(ui: Ui) -> Self {
+        Self { ui, bar: None }
+    }
+
+    /// Warns.
+    pub fn warn(&self, text: &str) {
+        self.above(|ui| ui.warn(text));
+    }
+
+    /// Says how it goes on.
+    pub fn next(&self, text: &str) {
+        self.above(|ui| ui.next(text));
+    }
+
+    fn above<T>(&self, print: impl FnOnce(&Ui) -> T) -> T {
         match &self.bar {
             Some(bar) => bar.suspend(|| print(&self.ui)),
             None => print(&self.ui),

@@ -9,7 +9,7 @@ use crate::{
     exit::Exit,
     follow::{Events, Piece},
     stored,
-    ui::transcript,
+    ui::{live::Voice, transcript},
 };
 
 /// Prints the stored log of an attempt that has ended; of one that runs, the lines so far, or
@@ -64,7 +64,7 @@ pub async fn stderr(app: &App, client: &Client, id: TaskId, attempt: Option<u32>
 
 /// The lines of an attempt whose log is not stored yet.
 async fn lines(app: &App, client: &Client, attempt: AttemptId, follow: bool) -> Result<()> {
-    let mut events = Events::open(client, attempt, follow).await?;
+    let mut events = Events::open(client, attempt, follow, Some(Voice::plain(app.ui))).await?;
     while let Some(piece) = events.next().await? {
         let batch = match piece {
             Piece::Events(batch) => batch,
