@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Test> {
             hints_of_a_list,
         ),
         Test::new("a_reader_that_goes_away_is_no_error", closed_pipe),
+        Test::new("a_list_of_tasks_says_that_it_is_cut", cut_list),
         Test::new(
             "completions_and_man_pages_are_there_for_every_command",
             shell_files,
@@ -52,7 +53,9 @@ fn names() -> anyhow::Result<()> {
         )?;
         expect(&document["files"][0], FILE)?;
         expect(&cluster.json(&["status"])?, STATUS)?;
-        expect(&cluster.json(&["tasks"])?["tasks"][0], TASK)?;
+        let tasks = cluster.json(&["tasks"])?;
+        expect(&tasks, "next_after_id tasks truncated")?;
+        expect(&tasks["tasks"][0], TASK)?;
         expect(&cluster.json(&["workers"])?["workers"][0], WORKER)?;
         expect(&cluster.json(&["agents"])?["agents"][0], AGENT)?;
         expect(&cluster.json(&["files", &task])?["files"][0], FILE)?;
@@ -318,6 +321,30 @@ fn closed_pipe() -> anyhow::Result<()> {
     ensure!(output.stdout.trim() == "0", "{output}");
     ensure!(!output.stderr.contains("panicked"), "{output}");
     cluster.expect_no_process()
+}
+
+fn cut_list() -> anyhow::Result<()> {
+    scene(Setup::new().agents("shell:1"), |cluster| {
+        let lines =
+            "{\"description\": \"true\", \"agent\": \"shell\", \"at\": \"+9h\"}\n".repeat(1002);
+        let file = cluster.path("tasks.jsonl");
+        std::fs::write(&file, lines)?;
+        let file = file.to_string_lossy().into_owned();
+        cluster.ctl(&["add", "-f", &file, "--no-repo"])?.ok()?;
+        let count = |args: &[&str]| -> anyhow::Result<_> {
+            let said = cluster.ctl(args)?.ok()?;
+            let document = said.json()?;
+            let ids = document["tasks"].as_array().map_or(0, Vec::len);
+            let warned = said.stderr.contains("only the latest");
+            Ok((ids, document["truncated"] == true, warned))
+        };
+        ensure!(count(&["tasks", "--json"])? == (50, true, true));
+        let most = count(&["tasks", "--json", "-n", "1001"])?;
+        ensure!(most == (1001, true, true), "{most:?}");
+        let all = count(&["tasks", "--json", "-n", "5000"])?;
+        ensure!(all == (1002, false, false), "{all:?}");
+        Ok(())
+    })
 }
 
 fn shell_files() -> anyhow::Result<()> {
