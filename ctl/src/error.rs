@@ -134,6 +134,14 @@ impl StdError for Error {
     }
 }
 
+/// What came of printing, where the exit code is the answer: that its reader went away is no end.
+pub fn heard_or_not(printed: Result<()>) -> Result<()> {
+    match printed {
+        Err(error) if error.is_reader_gone() => Ok(()),
+        printed => printed,
+    }
+}
+
 /// Gives a foreign error its message.
 pub trait OrFailed<T> {
     /// Turns the error into one that says what was tried and exits with 1.

@@ -33,6 +33,10 @@ pub fn tests() -> Vec<Test> {
             hints_of_a_list,
         ),
         Test::new("a_reader_that_goes_away_is_no_error", closed_pipe),
+        Test::new(
+            "whoever_waits_exits_as_the_task_though_nobody_reads",
+            unread_end,
+        ),
         Test::new("a_list_of_tasks_says_that_it_is_cut", cut_list),
         Test::new(
             "completions_and_man_pages_are_there_for_every_command",
@@ -321,6 +325,29 @@ fn closed_pipe() -> anyhow::Result<()> {
     ensure!(output.stdout.trim() == "0", "{output}");
     ensure!(!output.stderr.contains("panicked"), "{output}");
     cluster.expect_no_process()
+}
+
+fn unread_end() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let ctl = orchestra_tests::Binaries::get().ctl();
+        let environment = cluster.command(project.dir(), &[] as &[&str]);
+        let add = "add 'exit 1' --agent shell --wait";
+        for line in [add, "wait 1", "wait 1 --json"] {
+            let mut command = std::process::Command::new("bash");
+            // Nobody has the pipe open for reading any more when it begins.
+            let script =
+                format!("( sleep 0.2; exec \"$0\" {line} ) | true; echo ${{PIPESTATUS[0]}}");
+            command.args(["-c", &script]).arg(&ctl);
+            command.current_dir(project.dir());
+            for (name, value) in environment.get_envs() {
+                command.env(name, value.unwrap_or_default());
+            }
+            let output = orchestra_tests::run(command, b"")?.ok()?;
+            ensure!(output.stdout.trim() == "6", "{line}\n{output}");
+        }
+        Ok(())
+    })
 }
 
 fn cut_list() -> anyhow::Result<()> {

@@ -13,7 +13,7 @@ use super::listen;
 use crate::{
     app::App,
     client::Client,
-    error::{Error, Result},
+    error::{Error, Result, heard_or_not},
     exit::Exit,
     follow::{Until, follow, wait_for},
     json::task::Task,
@@ -119,7 +119,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let tasks = match then {
         Then::Return => return told(queued(app, &submitted)).map(|()| Exit::Ok),
         Then::Wait => {
-            told(announce(app, ids))?;
+            told(heard_or_not(announce(app, ids)))?;
             let wait = async { wait_for(&app.ui, &client, all_queued(&client, ids).await?).await };
             or_interrupted(&mut interrupt, ids, wait).await?
         }

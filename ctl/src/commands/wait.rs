@@ -10,7 +10,7 @@ use crate::{
     calls::ASKED_AT_ONCE,
     client::Client,
     commands::each_once,
-    error::{Error, Result},
+    error::{Error, Result, heard_or_not},
     exit::Exit,
     follow::{ended_well, wait_for},
     json::task::Task,
@@ -55,19 +55,23 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             Err(_) => over(&client, &ids, limit).await?,
         },
     };
-    if app.ui.is_json() {
-        app.ui.document(&json!({ "tasks": tasks }))?;
-    } else {
-        for task in &tasks {
-            let line = Line::of(Style::Bold, format!("{}  ", task.id))
-                .with(style(task.status), label(task.status));
-            let why = Why::of(task);
-            let why = why.map(|why| format!("  {}", why.whole(app.ui.again)));
-            let why = why.unwrap_or_default();
-            app.ui.line(&line.with(Style::Dim, why))?;
-        }
-    }
+    heard_or_not(show(app, &tasks))?;
     Ok(ended_well(&tasks))
+}
+
+fn show(app: &App, tasks: &[Task]) -> Result<()> {
+    if app.ui.is_json() {
+        return app.ui.document(&json!({ "tasks": tasks }));
+    }
+    for task in tasks {
+        let line = Line::of(Style::Bold, format!("{}  ", task.id))
+            .with(style(task.status), label(task.status));
+        let why = Why::of(task);
+        let why = why.map(|why| format!("  {}", why.whole(app.ui.again)));
+        let why = why.unwrap_or_default();
+        app.ui.line(&line.with(Style::Dim, why))?;
+    }
+    Ok(())
 }
 
 /// How long it is looked once more when the limit is over.

@@ -9,7 +9,7 @@ use crate::{
     app::App,
     apply::{self, How},
     client::Client,
-    error::{Error, Result},
+    error::{Error, Result, heard_or_not},
     exit::Exit,
     follow::{closing, ended_well},
     json::{task::Task, time::Time},
@@ -119,19 +119,22 @@ pub async fn end(
             Err(e) => refused = Some(e),
         }
     }
+    heard_or_not(show_ends(app, client, &tasks, then).await)?;
+    refused.map_or_else(|| Ok(ended_well(&tasks)), Err)
+}
+
+async fn show_ends(app: &App, client: &Client, tasks: &[Task], then: Then) -> Result<()> {
     match (app.ui.is_json(), then) {
-        (true, Then::Follow) => tasks
-            .iter()
-            .try_for_each(|task| app.ui.document_line(task))?,
-        (true, _) => app.ui.document(&json!({ "tasks": tasks }))?,
+        (true, Then::Follow) => tasks.iter().try_for_each(|task| app.ui.document_line(task)),
+        (true, _) => app.ui.document(&json!({ "tasks": tasks })),
         (false, _) => {
-            for task in &tasks {
+            for task in tasks {
                 show_end(app, task)?;
                 warned::say(app, client, task).await;
             }
+            Ok(())
         }
     }
-    refused.map_or_else(|| Ok(ended_well(&tasks)), Err)
 }
 
 fn show_end(app: &App, task: &Task) -> Result<()> {
