@@ -111,7 +111,7 @@ fn not_yet(limit: Duration) -> Error {
         Exit::TimedOut,
         format!("not all tasks have ended within {limit}"),
     )
-    .hint("they go on; `ctl tasks --status active` shows them")
+    .hint("they go on; `ctl tasks --status active,pending` shows them")
 }
 
 fn duration(text: &str) -> std::result::Result<Duration, String> {
