@@ -1,95 +1,30 @@
 //! The worker's side of an attempt's process.
 
-use std::{
-    fs::File,
-    io,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+mod error;
+mod find;
+mod start;
+mod talk;
 
-use orchestra_config::{durable, open_files};
+use std::path::{Path, PathBuf};
+
 use orchestra_types::Exit;
-use rustix::{
-    net::{SendFlags, send},
-    pipe::{PipeFlags, pipe_with},
-};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Take},
-    net::{UnixStream, unix::pipe},
-    process::Command,
-    task::coop::consume_budget,
-    time::{Instant, timeout},
-};
+use rustix::net::{SendFlags, send};
+use tokio::{net::UnixStream, task::coop::consume_budget, time::Instant};
 
 use super::{
-    cage,
-    files::{self, EXIT, ExitRecord, RUNNING, Running, SPAWN, SUPERVISOR_LOG, Spawn},
-    follow::{Follower, Line, Offsets, Stream, Writer},
+    files::{ExitRecord, Running},
+    follow::{Follower, Line, Offsets, Writer},
     insist::{Insistence, blocking, bury},
-    keeper,
-    link::{self, Frame, PAYLOAD_BYTES_MAX},
-    nursery::Nursery,
-    supervisor::READY,
+    link::{Frame, PAYLOAD_BYTES_MAX},
 };
-use crate::SelfCommand;
+use error::{Result, at};
+use find::{find_buried, read_exit, read_running};
+use talk::{Word, flush, is_gone, listen, stream, unless_due};
 
-/// How long a supervisor may take to start the CLI.
-const START_MAX: Duration = Duration::from_secs(30);
-/// How long a nursery may take to make one that has read its order.
-const NURSERY_MAX: Duration = Duration::from_secs(10);
+pub use error::ProcessError;
+
 /// Most input that waits for a CLI that does not read it: 64 MiB.
 const PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How often output is looked for even when nobody said that there is any.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long a supervisor may take no connection while others wait for it too.
-const ACCEPT_MAX: Duration = Duration::from_secs(5);
-
-/// Why a process could not be started, found or spoken to.
-#[derive(Debug, thiserror::Error)]
-pub enum ProcessError {
-    /// The supervisor could not be started.
-    #[error("failed to start the supervisor `{}`", program.display())]
-    Supervisor {
-        /// Our own program.
-        program: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The supervisor ended before it had started anything.
-    #[error("the supervisor ended at once: {log}")]
-    EndedAtOnce {
-        /// The end of its log.
-        log: String,
-    },
-    /// There is no attempt in this directory.
-    #[error("`{}` holds no started process", dir.display())]
-    NotThere {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// The CLI does not read what it is sent.
-    #[error("the CLI has not read {pending} bytes of input; nothing more is taken")]
-    InputFull {
-        /// How much waits.
-        pending: usize,
-    },
-    /// A file of the attempt could not be read or written.
-    #[error("failed to {what} in `{}`", dir.display())]
-    Io {
-        /// What was being done.
-        what: &'static str,
-        /// The attempt's directory.
-        dir: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-}
-
-type Result<T> = std::result::Result<T, ProcessError>;
 
 /// What a process did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,78 +84,6 @@ enum State {
 }
 
 impl Process {
-    /// Has a supervisor started, and in it the CLI. A CLI that cannot be started is no error here: its
-    /// process ends with `Exit::NotStarted`.
-    ///
-    /// # Errors
-    /// When the supervisor itself cannot be started.
-    pub async fn start(nursery: &Nursery, spawn: &Spawn) -> Result<Self> {
-        let dir = spawn.dir.as_path();
-        spawn.write().map_err(at("write what to run", dir))?;
-        let failed = |source| ProcessError::Supervisor {
-            program: nursery.me().exe.clone(),
-            source,
-        };
-        let mut heard = match nursery.raise(dir) {
-            Ok(ready) => listen_to_nursery(nursery, spawn, ready).await?,
-            Err(_) => Heard::Nothing,
-        };
-        // Nobody has taken the order, and who might have is gone.
-        if heard == Heard::Nothing && dir.join(SPAWN).exists() {
-            let ready = start_alone(nursery.me(), dir).map_err(failed)?;
-            heard = Ready::of(ready).listen(START_MAX).await;
-        }
-        let found = Self::reattach(dir, Offsets::default());
-        if heard == Heard::Nothing {
-            let log = std::fs::read(dir.join(SUPERVISOR_LOG)).unwrap_or_default();
-            let log = String::from_utf8_lossy(&log).trim().to_owned();
-            return Err(ProcessError::EndedAtOnce { log });
-        }
-        match found {
-            Err(ProcessError::NotThere { .. }) => Err(failed(io::ErrorKind::TimedOut.into())),
-            found => Ok(found?.process()),
-        }
-    }
-
-    /// Finds the process of an attempt again, and goes on reading where `from` says.
-    ///
-    /// # Errors
-    /// When nothing was started in `dir`; then nothing ever will be.
-    pub fn reattach(dir: &Path, from: Offsets) -> Result<Reattach> {
-        let make = |state| Self {
-            dir: dir.to_owned(),
-            stdout: Follower::new(Stream::Stdout, dir.join(files::STDOUT), from.stdout),
-            stderr: Follower::new(Stream::Stderr, dir.join(files::STDERR), from.stderr),
-            state,
-            pending: Vec::new(),
-        };
-        if let Some(record) = read_exit(dir)? {
-            return Ok(Reattach::Ended(make(State::Ended(record))));
-        }
-        let running = match read_running(dir)? {
-            Some(running) => running,
-            None if files::take_spawn(dir).map_err(at("take back what to run", dir))? => {
-                return Err(not_there(dir));
-            }
-            // A supervisor was faster.
-            None => read_running(dir)?.ok_or_else(|| not_there(dir))?,
-        };
-        if running.supervisor.is_alive() {
-            match connect_in_time(dir, &running) {
-                Ok(state) => return Ok(Reattach::Running(make(state))),
-                Err(error) if is_gone(&error) => {}
-                // IMPORTANT: trouble of our own, such as too many open files, must not end it.
-                Err(error) => return Err(at("reach the supervisor", dir)(error)),
-            }
-        }
-        keeper::wait_for(&running);
-        // It may have ended between the two looks.
-        match read_exit(dir)? {
-            Some(record) => Ok(Reattach::Ended(make(State::Ended(record)))),
-            None => Ok(Reattach::Lost(make(State::Ended(bury(&running))))),
-        }
-    }
-
     /// The next thing that it did. This may be dropped at any time without losing anything; input
     /// goes on its way while this is awaited.
     ///
@@ -451,226 +314,15 @@ impl Process {
     }
 }
 
-/// The supervisor was lost: its keeper ends what it has left, or we do.
-fn find_buried(dir: &Path) -> Result<ExitRecord> {
-    let running = read_running(dir)?.ok_or_else(|| not_there(dir))?;
-    keeper::wait_for(&running);
-    Ok(read_exit(dir)?.unwrap_or_else(|| bury(&running)))
-}
-
-/// Waits for something until a moment, if there is one.
-async fn unless_due<T>(due: Option<Instant>, wait: impl Future<Output = T>) -> Option<T> {
-    match due {
-        Some(due) => tokio::time::timeout_at(due, wait).await.ok(),
-        None => Some(wait.await),
-    }
-}
-
-/// What was heard of a supervisor that was to start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    Ready,
-    /// It ended, or was never made.
-    Nothing,
-    /// Nothing yet.
-    Late,
-}
-
-/// Starts a supervisor as a child of our own.
-fn start_alone(me: &SelfCommand, dir: &Path) -> io::Result<OwnedFd> {
-    let log = File::create(dir.join(SUPERVISOR_LOG))?;
-    let (ready, tell) = pipe_with(PipeFlags::CLOEXEC)?;
-    // tokio takes the exit of a child that is dropped.
-    Command::new(&me.exe)
-        .args(&me.prefix)
-        .arg("supervise")
-        .arg(dir)
-        .envs(open_files::variable())
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .stdout(tell)
-        .stderr(log)
-        .spawn()?;
-    Ok(ready)
-}
-
-/// Listens to a supervisor that a nursery was to make. When there is none for long the nursery is stopped, or hangs:
-/// it is ended, and all is ready for another way. What it has of the order is of a directory that is gone.
-async fn listen_to_nursery(nursery: &Nursery, spawn: &Spawn, ready: OwnedFd) -> Result<Heard> {
-    let dir = spawn.dir.as_path();
-    let mut ready = Ready::of(ready);
-    let heard = ready.listen(NURSERY_MAX).await;
-    if heard != Heard::Late {
-        return Ok(heard);
-    }
-    // IMPORTANT: with the order gone nobody starts anything here.
-    if !files::take_spawn(dir).map_err(at("take back what to run", dir))? {
-        return Ok(ready.listen(START_MAX - NURSERY_MAX).await);
-    }
-    tracing::warn!("the process that makes supervisors does not; another one takes its place");
-    nursery.end();
-    std::fs::remove_dir_all(dir).map_err(at("make room for another start", dir))?;
-    durable::create_private_dir(dir).map_err(at("make another start", dir))?;
-    spawn.write().map_err(at("write what to run", dir))?;
-    Ok(Heard::Nothing)
-}
-
-/// What a supervisor says once its CLI runs.
-struct Ready {
-    /// None where it cannot be listened to.
-    from: Option<Take<BufReader<pipe::Receiver>>>,
-    said: Vec<u8>,
-}
-
-impl Ready {
-    fn of(from: OwnedFd) -> Self {
-        let from = pipe::Receiver::from_owned_fd(from).ok();
-        Self {
-            from: from.map(|from| BufReader::new(from).take(READY.len() as u64)),
-            said: Vec::new(),
-        }
-    }
-
-    async fn listen(&mut self, max: Duration) -> Heard {
-        let Some(from) = &mut self.from else {
-            return Heard::Late;
-        };
-        match timeout(max, from.read_until(b'\n', &mut self.said)).await {
-            Err(_) => Heard::Late,
-            Ok(_) if self.said == READY => Heard::Ready,
-            Ok(_) => Heard::Nothing,
-        }
-    }
-}
-
-/// What a supervisor said.
-enum Word {
-    /// There may be more output.
-    Grew,
-    /// It is gone.
-    Closed,
-}
-
-/// Waits for a word, and sends pending input meanwhile.
-async fn listen(orders: &UnixStream, input: Option<&UnixStream>, pending: &mut Vec<u8>) -> Word {
-    loop {
-        tokio::select! {
-            ready = orders.readable() => {
-                if ready.is_err() {
-                    return Word::Closed;
-                }
-                let mut words = [0; 256];
-                match orders.try_read(&mut words) {
-                    Ok(0) => return Word::Closed,
-                    Ok(_) => return Word::Grew,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => return Word::Closed,
-                }
-            }
-            sent = send_pending(input, pending), if !pending.is_empty() => {
-                if sent.is_err() {
-                    pending.clear();
-                }
-            }
-            () = tokio::time::sleep(LOOK_EVERY) => return Word::Grew,
-        }
-    }
-}
-
-/// Waits until some of it can be sent, and sends that; for ever while there is no way for it.
-async fn send_pending(input: Option<&UnixStream>, pending: &mut Vec<u8>) -> io::Result<()> {
-    match input {
-        Some(input) => {
-            input.writable().await?;
-            flush(input, pending)
-        }
-        None => std::future::pending().await,
-    }
-}
-
-/// Sends what goes without waiting.
-fn flush(input: &UnixStream, pending: &mut Vec<u8>) -> io::Result<()> {
-    let mut sent = 0;
-    let result = loop {
-        match input.try_write(&pending[sent..]) {
-            Ok(0) => break Ok(()),
-            Ok(count) => sent += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
-            Err(error) => break Err(error),
-        }
-    };
-    pending.drain(..sent);
-    result
-}
-
-/// Whether nobody listens on the socket any more.
-fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
-    )
-}
-
-fn connect(dir: &Path, running: &Running) -> io::Result<State> {
-    Ok(State::Running {
-        orders: stream(dir)?,
-        input: None,
-        who: Box::new(running.clone()),
-        insistence: None,
-    })
-}
-
-/// The same, where it may be stopped: too many wait for it then. One that takes nobody though it was continued
-/// counts as gone: nobody could ever tell it anything.
-fn connect_in_time(dir: &Path, running: &Running) -> io::Result<State> {
-    let mut found = connect(dir, running);
-    let waits = |found: &io::Result<State>| {
-        let error = found.as_ref().err();
-        error.is_some_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-    };
-    cage::until(ACCEPT_MAX, || {
-        if !waits(&found) {
-            return true;
-        }
-        running.supervisor.wake();
-        found = connect(dir, running);
-        !waits(&found)
-    });
-    match waits(&found) {
-        true => Err(io::ErrorKind::ConnectionRefused.into()),
-        false => found,
-    }
-}
-
-fn stream(dir: &Path) -> io::Result<UnixStream> {
-    UnixStream::from_std(link::connect(dir)?)
-}
-
-fn read_exit(dir: &Path) -> Result<Option<ExitRecord>> {
-    files::read_json(dir, EXIT).map_err(at("read how it ended", dir))
-}
-
-fn read_running(dir: &Path) -> Result<Option<Running>> {
-    files::read_json(dir, RUNNING).map_err(at("read who runs", dir))
-}
-
-fn not_there(dir: &Path) -> ProcessError {
-    ProcessError::NotThere {
-        dir: dir.to_owned(),
-    }
-}
-
-fn at(what: &'static str, dir: &Path) -> impl Fn(io::Error) -> ProcessError {
-    move |source| ProcessError::Io {
-        what,
-        dir: dir.to_owned(),
-        source,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::identity::Identity, *};
+    use std::io;
+
+    use super::{
+        super::{files, follow::Stream, identity::Identity, link},
+        find::connect,
+        *,
+    };
 
     /// A supervisor that is nobody's: no test here ends it.
     fn nobody() -> Running {
