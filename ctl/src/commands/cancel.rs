@@ -7,17 +7,13 @@ use orchestra_proto::{
     Refused,
     v1::{self, cancelled::Answer as Changed},
 };
-use orchestra_types::{TaskId, limits};
+use orchestra_types::{TaskId, TaskStatus, limits};
 use tonic::Code;
 
 use crate::{
     app::App,
     client::{Client, patiently},
-    commands::{
-        add::pair,
-        each_once, refusal, show_answers,
-        tasks::{StatusFilter, find},
-    },
+    commands::{refusal, show_answers, tasks::StatusFilter, which::Which},
     error::{Error, Result},
     exit::Exit,
     json::{refused, task::Task},
@@ -42,62 +38,32 @@ Examples:
 
 The subtasks of a cancelled task, those that its agent has queued, are cancelled too: not with --only, and
 with --status those alone that have such a status. What goes on is said.")]
+#[command(mut_arg("all", |arg| arg.help("Every task that has not ended")))]
+#[command(mut_arg("label", |arg| arg.help("Every one with this label that has not ended; repeat it for more")))]
+#[command(mut_arg("status", |arg| arg.help("Every one with this status: active, pending, or an exact status; repeat it or use commas")))]
+#[command(mut_arg("project", |arg| arg.help("Every one of this project, by name or id, that has not ended")))]
 pub struct Args {
-    /// The tasks, as task_001 or 1
-    #[arg(value_name = "TASK")]
-    tasks: Vec<TaskId>,
-    /// Every task that has not ended
-    #[arg(long, conflicts_with = "tasks")]
-    all: bool,
-    /// Every one with this label that has not ended; repeat it for more
-    #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair, conflicts_with = "tasks")]
-    label: Vec<(String, String)>,
-    /// Every one with this status: active, pending, or an exact status; repeat it or use commas
-    #[arg(
-        long,
-        short,
-        value_name = "STATUS",
-        value_delimiter = ',',
-        value_parser = StatusFilter::named(),
-        hide_possible_values = true,
-        conflicts_with = "tasks"
-    )]
-    status: Vec<StatusFilter>,
-    /// Every one of this project, by name or id, that has not ended
-    #[arg(long, value_name = "PROJECT", conflicts_with = "tasks")]
-    project: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// Leave their subtasks alone
     #[arg(long)]
     only: bool,
 }
 
 impl Args {
-    fn means_nothing(&self) -> bool {
-        let chosen = self.all || !self.label.is_empty() || !self.status.is_empty();
-        self.tasks.is_empty() && !chosen && self.project.is_none()
-    }
-
     /// Whether subtasks are cancelled too. Where a status chooses, it is the status that counts.
     fn with_subtasks(&self) -> bool {
-        !self.only && self.status.is_empty()
+        !self.only && self.which.status.is_empty()
     }
 }
 
 /// Cancels the tasks.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
-    if args.means_nothing() {
-        return Err(Error::usage("which tasks?").hint(
-            "name them, or choose with --label KEY=VALUE, --status STATUS, --project PROJECT or --all",
-        ));
-    }
+    args.which.require_some()?;
     let client = app.connect().await?;
-    let named = !args.tasks.is_empty();
+    let named = args.which.are_named();
     let with_subtasks = args.with_subtasks();
-    let tasks = if named {
-        each_once(args.tasks)
-    } else {
-        chosen(&client, args).await?
-    };
+    let tasks = args.which.find(&client, cancellable).await?;
     if tasks.is_empty() && !app.ui.is_json() {
         app.ui.next("no such task; nothing was cancelled");
     }
@@ -235,13 +201,13 @@ fn has_ended(why: &v1::Refusal) -> bool {
     Code::from_i32(why.code) == Code::FailedPrecondition
 }
 
-/// The tasks that the options mean and that can be cancelled.
-async fn chosen(client: &Client, args: Args) -> Result<Vec<TaskId>> {
-    let statuses = StatusFilter::cancellable(&args.status);
+/// What can be cancelled of that.
+fn cancellable(filters: &[StatusFilter]) -> Result<Vec<TaskStatus>> {
+    let statuses = StatusFilter::cancellable(filters);
     if statuses.is_empty() {
         return Err(Error::usage("a task with this status has ended already"));
     }
-    find(client, statuses, args.label, args.project).await
+    Ok(statuses)
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub mod token;
 pub mod version;
 pub mod wait;
 pub mod watch;
+mod which;
 pub mod workers;
 
 use std::{collections::BTreeSet, pin::pin};

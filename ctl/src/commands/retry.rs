@@ -5,18 +5,13 @@ use orchestra_proto::{
     Refused,
     v1::{self, retried::Answer},
 };
-use orchestra_types::{Budget, BudgetChange, TaskId, limits};
+use orchestra_types::{Budget, BudgetChange, TaskId, TaskStatus, limits};
 
 use crate::{
     app::App,
     client::{Client, status_error},
     commands::budget::set_task,
-    commands::{
-        Order,
-        add::pair,
-        each_once, each_task, refusal, show_answers,
-        tasks::{StatusFilter, find},
-    },
+    commands::{Order, each_task, refusal, show_answers, tasks::StatusFilter, which::Which},
     error::{Error, Result},
     exit::Exit,
     json::{refused, task::Task},
@@ -32,57 +27,25 @@ Examples:
   ctl retry --status cancelled --project shop
   ctl retry --all                         every failed task
   ctl retry task_007 --budget 2usd        and first raise what it may use")]
+#[command(mut_arg("all", |arg| arg.help("Every task that has failed")))]
+#[command(mut_arg("label", |arg| arg.help("Every one with this label that has failed; repeat it for more")))]
+#[command(mut_arg("status", |arg| arg.help("Every one with this status: failed, cancelled or needs_review; repeat it or use commas")))]
+#[command(mut_arg("project", |arg| arg.help("Every one of this project, by name or id, that has failed")))]
 pub struct Args {
-    /// The tasks, as task_001 or 1
-    #[arg(value_name = "TASK")]
-    tasks: Vec<TaskId>,
-    /// Every task that has failed
-    #[arg(long, conflicts_with = "tasks")]
-    all: bool,
-    /// Every one with this label that has failed; repeat it for more
-    #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair, conflicts_with = "tasks")]
-    label: Vec<(String, String)>,
-    /// Every one with this status: failed, cancelled or needs_review; repeat it or use commas
-    #[arg(
-        long,
-        short,
-        value_name = "STATUS",
-        value_delimiter = ',',
-        value_parser = StatusFilter::named(),
-        hide_possible_values = true,
-        conflicts_with = "tasks"
-    )]
-    status: Vec<StatusFilter>,
-    /// Every one of this project, by name or id, that has failed
-    #[arg(long, value_name = "PROJECT", conflicts_with = "tasks")]
-    project: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// First add this to the limits that each of them has, as 100k-tokens,2usd,30m. One that lacks such a
     /// limit is not tried again, and ctl says which budget holds it
     #[arg(long, value_name = "BUDGET")]
     budget: Option<Budget>,
 }
 
-impl Args {
-    fn means_nothing(&self) -> bool {
-        let chosen = self.all || !self.label.is_empty() || !self.status.is_empty();
-        self.tasks.is_empty() && !chosen && self.project.is_none()
-    }
-}
-
 /// Retries the tasks.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
-    if args.means_nothing() {
-        return Err(Error::usage("which tasks?").hint(
-            "name them, or choose with --label KEY=VALUE, --status STATUS, --project PROJECT or --all",
-        ));
-    }
+    args.which.require_some()?;
     let client = app.connect().await?;
-    let (named, budget) = (!args.tasks.is_empty(), args.budget);
-    let tasks = if named {
-        each_once(args.tasks)
-    } else {
-        chosen(&client, args).await?
-    };
+    let (named, budget) = (args.which.are_named(), args.budget);
+    let tasks = args.which.find(&client, retryable).await?;
     if tasks.is_empty() && !app.ui.is_json() {
         app.ui.next("no such task; nothing is tried again");
     }
@@ -101,9 +64,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     show_answers(app, stream::iter(answers)).await
 }
 
-/// The tasks that the options mean and that can be tried again.
-async fn chosen(client: &Client, args: Args) -> Result<Vec<TaskId>> {
-    let statuses = StatusFilter::retryable(&args.status);
+/// What can be tried again of that.
+fn retryable(filters: &[StatusFilter]) -> Result<Vec<TaskStatus>> {
+    let statuses = StatusFilter::retryable(filters);
     if statuses.is_empty() {
         return Err(
             Error::usage("no task with this status can be tried again").hint(
@@ -111,7 +74,7 @@ async fn chosen(client: &Client, args: Args) -> Result<Vec<TaskId>> {
             ),
         );
     }
-    find(client, statuses, args.label, args.project).await
+    Ok(statuses)
 }
 
 /// Tries all again, in this order: one that comes after another one is refused before that one.
