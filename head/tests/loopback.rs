@@ -68,12 +68,7 @@ async fn a_task_goes_from_submission_to_success_and_its_events_are_followed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stale_reports_are_acknowledged_and_change_nothing() {
-    let head = start().await;
-    let mut admin = head.admin().await;
-    let mut worker = Worker::attach(&head, &[]).await;
-    let request = submission("k", vec![new_task("one")]);
-    admin.submit(request).await.unwrap();
-    let attempt = worker.start_order().await.attempt.unwrap();
+    let (_head, mut admin, mut worker, attempt) = with_an_order().await;
     worker.report(1, attempt, finished("first")).await;
     until_status(&mut admin, 1, TaskStatus::Succeeded).await;
 
@@ -92,12 +87,7 @@ async fn stale_reports_are_acknowledged_and_change_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_late_result_of_an_attempt_before_the_latest_is_kept() {
-    let head = start().await;
-    let mut admin = head.admin().await;
-    let mut worker = Worker::attach(&head, &[]).await;
-    let request = submission("k", vec![new_task("one")]);
-    admin.submit(request).await.unwrap();
-    let first = worker.start_order().await.attempt.unwrap();
+    let (head, mut admin, mut worker, first) = with_an_order().await;
     worker.report(1, first, started()).await;
     worker.acked(1).await;
 
@@ -115,12 +105,7 @@ async fn the_late_result_of_an_attempt_before_the_latest_is_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_success_whose_bytes_are_not_stored_counts_as_lost_and_begins_anew() {
-    let head = start().await;
-    let mut admin = head.admin().await;
-    let mut worker = Worker::attach(&head, &[]).await;
-    let request = submission("k", vec![new_task("one")]);
-    admin.submit(request).await.unwrap();
-    let attempt = worker.start_order().await.attempt.unwrap();
+    let (_head, mut admin, mut worker, attempt) = with_an_order().await;
     let report::Body::Finished(mut outcome) = finished("of a time after the backup") else {
         panic!("it is a result");
     };
@@ -556,6 +541,17 @@ async fn a_shutdown_ends_streams_and_the_process() {
 
 async fn start() -> Head {
     Head::start_binary(env!("CARGO_BIN_EXE_orchestra-head").as_ref()).await
+}
+
+/// A head with one task, and a worker that was told to start it.
+async fn with_an_order() -> (Head, AdminClient<Channel>, Worker, v1::AttemptId) {
+    let head = start().await;
+    let mut admin = head.admin().await;
+    let mut worker = Worker::attach(&head, &[]).await;
+    let request = submission("k", vec![new_task("one")]);
+    admin.submit(request).await.unwrap();
+    let attempt = worker.start_order().await.attempt.unwrap();
+    (head, admin, worker, attempt)
 }
 
 async fn upload(

@@ -153,7 +153,6 @@ fn say(room: &Room) {
 
 #[cfg(test)]
 mod tests {
-    use orchestra_types::runner::Login;
 
     use super::*;
 
@@ -167,16 +166,8 @@ mod tests {
 
     fn runner(readiness: Readiness) -> RunnerInfo {
         RunnerInfo {
-            name: "claude".parse().unwrap(),
-            version: String::new(),
-            path: String::new(),
             readiness,
-            slots: 1,
-            prefetch: 0,
-            agentic: true,
-            account: None,
-            login: Login::Unknown,
-            model: String::new(),
+            ..RunnerInfo::ready("claude".parse().unwrap())
         }
     }
 

@@ -171,7 +171,7 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use orchestra_types::{FailureCode, runner::Login};
+    use orchestra_types::FailureCode;
 
     use super::*;
 
@@ -180,18 +180,7 @@ mod tests {
     }
 
     fn runner(name: &str) -> RunnerInfo {
-        RunnerInfo {
-            name: name.parse().unwrap(),
-            version: String::new(),
-            path: String::new(),
-            readiness: Readiness::Ready,
-            slots: 1,
-            prefetch: 0,
-            agentic: true,
-            account: None,
-            login: Login::Unknown,
-            model: String::new(),
-        }
+        RunnerInfo::ready(name.parse().unwrap())
     }
 
     fn stumble(stumbles: &Stumbles, at: u64) {

@@ -71,22 +71,16 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use orchestra_types::{TaskId, runner::Readiness};
+    use orchestra_types::TaskId;
 
     use super::*;
 
     fn runner(name: &str, slots: u32, prefetch: u32) -> RunnerInfo {
         RunnerInfo {
-            name: name.parse().unwrap(),
-            version: String::new(),
-            path: String::new(),
-            readiness: Readiness::Ready,
             slots,
             prefetch,
             agentic: false,
-            account: None,
-            login: orchestra_types::runner::Login::Unknown,
-            model: String::new(),
+            ..RunnerInfo::ready(name.parse().unwrap())
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use orchestra_core::{ConnectionId, Core, Held, Input, Message, NewTask};
 use orchestra_types::{
     AccountName, AttemptId, Exit, Outcome, Priority, ProjectRef, TaskSpec, Timestamp, WorkerId,
-    runner::{Readiness, RunnerInfo, WorkerInfo},
+    runner::{RunnerInfo, WorkerInfo},
 };
 
 const SLOTS: u32 = 8;
@@ -19,37 +19,17 @@ pub const ACCOUNTS: u32 = 3;
 /// Attaches a worker. Gives what it is told to start.
 pub fn attach(core: &mut Core, n: u32) -> Vec<(AttemptId, u32)> {
     let runner = |name: &&str| RunnerInfo {
-        name: name.parse().expect("a constant name"),
-        version: "1".to_owned(),
-        path: String::new(),
-        readiness: Readiness::Ready,
         slots: SLOTS,
-        prefetch: 0,
-        agentic: true,
         account: Some(account(name, n % ACCOUNTS)),
-        login: orchestra_types::runner::Login::Unknown,
-        model: String::new(),
+        ..RunnerInfo::ready(name.parse().expect("a constant name"))
     };
     let info = WorkerInfo {
-        id: worker_id(n),
-        name: format!("worker-{n}"),
-        hostname: "bench".to_owned(),
-        machine: "bench".parse().expect("a constant name"),
         boot_id: "1".to_owned(),
         incarnation: "1".to_owned(),
-        version: "0".to_owned(),
-        pid: 1,
         slots: SLOTS,
         labels: labels(n),
         runners: RUNNERS.iter().map(runner).collect(),
-        kill_method: "none".to_owned(),
-        limits: String::new(),
-        cores: 2,
-        memory_bytes: 0,
-        disk_bytes: 0,
-        disk_free_bytes: 0,
-        isolation: String::new(),
-        installation: String::new(),
+        ..WorkerInfo::bare(worker_id(n), "bench".parse().expect("a constant name"))
     };
     let attached = Input::Attached {
         connection: ConnectionId(u64::from(n)),

@@ -6,7 +6,7 @@ use orchestra_core::{Config, NewTask, ReportBody};
 use orchestra_types::{
     AccountName, Budget, Exit, Failure, FailureCode, MachineId, OnDependencyFailure, Outcome,
     Place, Priority, ProjectRef, RunnerName, TaskId, TaskSpec, Timestamp, Usage, WorkerId,
-    runner::{Readiness, RunnerInfo, WorkerInfo},
+    runner::{RunnerInfo, WorkerInfo},
 };
 
 /// Most workers of a world.
@@ -337,37 +337,19 @@ fn label() -> BTreeMap<String, String> {
 fn worker(n: usize, runners: &[RunnerName]) -> WorkerInfo {
     let name = ["a", "b", "c"][n];
     let runner = |runner: &RunnerName| RunnerInfo {
-        name: runner.clone(),
-        version: String::new(),
-        path: String::new(),
-        readiness: Readiness::Ready,
         slots: RUNNER_SLOTS,
-        prefetch: 0,
         agentic: runner.as_str() != RUNNERS[2],
         account: (runner.as_str() == RUNNERS[0]).then(|| "shared".parse().expect("a name")),
-        login: orchestra_types::runner::Login::Unknown,
-        model: String::new(),
+        ..RunnerInfo::ready(runner.clone())
     };
+    let machine = name.parse().expect("a constant name");
     WorkerInfo {
-        id: name.parse().expect("a constant name"),
-        name: name.to_owned(),
-        hostname: String::new(),
-        machine: name.parse().expect("a constant name"),
         boot_id: "1".to_owned(),
         incarnation: "1".to_owned(),
-        version: String::new(),
-        pid: 1,
         slots: 2,
         labels: if n == 0 { label() } else { BTreeMap::new() },
         runners: runners.iter().map(runner).collect(),
-        kill_method: String::new(),
-        limits: String::new(),
-        cores: 1,
-        memory_bytes: 0,
-        disk_bytes: 0,
-        disk_free_bytes: 0,
-        isolation: String::new(),
-        installation: String::new(),
+        ..WorkerInfo::bare(name.parse().expect("a constant name"), machine)
     }
 }
 

@@ -72,6 +72,25 @@ pub struct RunnerInfo {
     pub model: String,
 }
 
+impl RunnerInfo {
+    /// An agent that can take work, one at a time; nothing else is known of it.
+    #[must_use]
+    pub fn ready(name: RunnerName) -> Self {
+        Self {
+            name,
+            version: String::new(),
+            path: String::new(),
+            readiness: Readiness::Ready,
+            slots: 1,
+            prefetch: 0,
+            agentic: true,
+            account: None,
+            login: Login::Unknown,
+            model: String::new(),
+        }
+    }
+}
+
 /// A worker, as it describes itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerInfo {
@@ -115,6 +134,34 @@ pub struct WorkerInfo {
     /// What a copy of its state directory does not share with it, and a restart does; empty where it does
     /// not say.
     pub installation: String,
+}
+
+impl WorkerInfo {
+    /// A worker with one slot of which nothing else is known.
+    #[must_use]
+    pub fn bare(id: WorkerId, machine: MachineId) -> Self {
+        Self {
+            name: id.to_string(),
+            id,
+            hostname: String::new(),
+            machine,
+            boot_id: String::new(),
+            incarnation: String::new(),
+            version: String::new(),
+            pid: 0,
+            slots: 1,
+            labels: BTreeMap::new(),
+            runners: Vec::new(),
+            kill_method: String::new(),
+            limits: String::new(),
+            cores: 0,
+            memory_bytes: 0,
+            disk_bytes: 0,
+            disk_free_bytes: 0,
+            isolation: String::new(),
+            installation: String::new(),
+        }
+    }
 }
 
 /// The runner whose tasks succeed at once, without a process: it measures what everything around a

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use orchestra_types::{
     ApplyResult, AttemptId, Exit, Failure, FailureCode, OnDependencyFailure, Outcome, Priority,
     ProjectRef, RunnerName, TaskId, TaskSpec, TaskStatus, Timestamp, WorkerId,
-    runner::{Readiness, RunnerInfo, WorkerInfo},
+    runner::{RunnerInfo, WorkerInfo},
 };
 
 use crate::{
@@ -265,37 +265,17 @@ impl NewTask {
 
 pub(super) fn worker(id: &str, slots: u32, runners: &[(&str, u32)]) -> WorkerInfo {
     let runner = |(name, slots): &(&str, u32)| RunnerInfo {
-        name: name.parse().unwrap(),
-        version: "1".to_owned(),
-        path: String::new(),
-        readiness: Readiness::Ready,
         slots: *slots,
-        prefetch: 0,
         agentic: *name != "shell",
-        account: None,
-        login: orchestra_types::runner::Login::Unknown,
-        model: String::new(),
+        ..RunnerInfo::ready(name.parse().unwrap())
     };
+    let machine = format!("machine-{id}").parse().unwrap();
     WorkerInfo {
-        id: id.parse().unwrap(),
-        name: id.to_owned(),
-        hostname: id.to_owned(),
-        machine: format!("machine-{id}").parse().unwrap(),
         boot_id: "boot".to_owned(),
         incarnation: "1".to_owned(),
-        version: "0".to_owned(),
-        pid: 1,
         slots,
-        labels: BTreeMap::new(),
         runners: runners.iter().map(runner).collect(),
-        kill_method: "cgroup".to_owned(),
-        limits: String::new(),
-        cores: 2,
-        memory_bytes: 0,
-        disk_bytes: 0,
-        disk_free_bytes: 0,
-        isolation: String::new(),
-        installation: String::new(),
+        ..WorkerInfo::bare(id.parse().unwrap(), machine)
     }
 }
 

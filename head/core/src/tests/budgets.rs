@@ -103,6 +103,11 @@ pub(super) fn end(
     all
 }
 
+/// An attempt that was stopped for its budget ends.
+pub(super) fn end_over_budget(bench: &mut Bench, id: AttemptId, tokens: u64) -> Step {
+    end(bench, id, tokens, Some(FailureCode::BudgetExceeded))
+}
+
 /// What was ordered to stop, and why.
 pub(super) fn stops(step: &Step) -> Vec<(TaskId, StopReason)> {
     let stop = |message: &Message| match message {
@@ -163,12 +168,7 @@ fn a_running_attempt_is_stopped_at_its_budget_and_the_task_asks() {
     let step = meter(&mut bench, attempt(id, 1), 100);
     assert_eq!(stops(&step), [(id, StopReason::Budget)]);
     assert_eq!(stops(&meter(&mut bench, attempt(id, 1), 120)), [], "once");
-    let _ = end(
-        &mut bench,
-        attempt(id, 1),
-        130,
-        Some(FailureCode::BudgetExceeded),
-    );
+    let _ = end_over_budget(&mut bench, attempt(id, 1), 130);
     assert_eq!(bench.status(id), TaskStatus::NeedsReview);
     let (code, text) = reason(&bench, id);
     assert_eq!(code, FailureCode::BudgetExceeded);
@@ -188,12 +188,7 @@ fn a_task_that_goes_on_does_not_ask_for_what_it_was_given() {
     let mut bench = bench();
     let id = bench.add(with("100tokens"));
     let _ = meter(&mut bench, attempt(id, 1), 100);
-    let _ = end(
-        &mut bench,
-        attempt(id, 1),
-        100,
-        Some(FailureCode::BudgetExceeded),
-    );
+    let _ = end_over_budget(&mut bench, attempt(id, 1), 100);
     assert_eq!(reason(&bench, id).0, FailureCode::BudgetExceeded);
     let step = raise(&mut bench, id, "100tokens");
     assert_eq!(starts(&step).len(), 1);
@@ -223,12 +218,7 @@ fn a_cancel_stands_above_a_budget() {
         task: id,
     });
     assert_eq!(stops(&step), [(id, StopReason::Cancelled)]);
-    let _ = end(
-        &mut bench,
-        attempt(id, 1),
-        105,
-        Some(FailureCode::BudgetExceeded),
-    );
+    let _ = end_over_budget(&mut bench, attempt(id, 1), 105);
     assert_eq!(bench.status(id), TaskStatus::Cancelled);
 }
 
@@ -288,12 +278,7 @@ fn subtasks_count_for_every_task_above_them() {
     let stopped: Vec<TaskId> = stops(&step).into_iter().map(|(id, _)| id).collect();
     assert_eq!(stopped, [root, middle, leaf]);
     for id in [leaf, middle, root] {
-        let _ = end(
-            &mut bench,
-            attempt(id, 1),
-            40,
-            Some(FailureCode::BudgetExceeded),
-        );
+        let _ = end_over_budget(&mut bench, attempt(id, 1), 40);
         assert_eq!(bench.status(id), TaskStatus::NeedsReview);
         assert!(
             reason(&bench, id)
@@ -329,12 +314,7 @@ fn a_queued_part_of_a_tree_waits_outside_the_queue_while_others_go_on() {
     let part = bench.add(below(root));
     let other = bench.add(task());
     let _ = meter(&mut bench, attempt(root, 1), 100);
-    let step = end(
-        &mut bench,
-        attempt(root, 1),
-        100,
-        Some(FailureCode::BudgetExceeded),
-    );
+    let step = end_over_budget(&mut bench, attempt(root, 1), 100);
     assert_eq!(starts(&step)[0].0.task, other, "the part is passed over");
     assert_eq!(reason(&bench, part).0, FailureCode::BudgetExceeded);
     let _ = bench.give(Input::Cancel {
@@ -390,12 +370,7 @@ fn a_project_waits_for_the_next_day_and_goes_on_by_itself() {
     let step = meter(&mut bench, attempt(second, 1), 40);
     let stopped: Vec<TaskId> = stops(&step).into_iter().map(|(id, _)| id).collect();
     assert_eq!(stopped, [first, second], "and not {other}");
-    let _ = end(
-        &mut bench,
-        attempt(first, 1),
-        60,
-        Some(FailureCode::BudgetExceeded),
-    );
+    let _ = end_over_budget(&mut bench, attempt(first, 1), 60);
     assert_eq!(bench.status(first), TaskStatus::Queued);
     let (_, text) = reason(&bench, first);
     assert!(
@@ -420,12 +395,7 @@ fn adding_to_a_projects_day_frees_its_tasks_at_once_and_counts_for_today_only() 
     });
     let id = bench.add(in_project("p"));
     let _ = meter(&mut bench, attempt(id, 1), 100);
-    let _ = end(
-        &mut bench,
-        attempt(id, 1),
-        100,
-        Some(FailureCode::BudgetExceeded),
-    );
+    let _ = end_over_budget(&mut bench, attempt(id, 1), 100);
     let mut set = |text: &str, add| {
         bench.give(Input::SetProjectBudget {
             request: RequestId(1),

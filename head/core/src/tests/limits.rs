@@ -7,7 +7,8 @@ use orchestra_types::{FailureCode, Measure, TaskId, TaskStatus, Timestamp};
 use super::{
     bench::{attempt, reply, starts, task, worker},
     budgets::{
-        below, bench, budget, end, meter, pass, raise, set, stops, to, with, without_tokens,
+        below, bench, budget, end, end_over_budget, meter, pass, raise, set, stops, to, with,
+        without_tokens,
     },
 };
 use crate::{Input, RaiseRefused, Reply, ReportBody, RequestId, StopReason};
@@ -17,12 +18,7 @@ fn a_raise_lets_the_task_go_on_and_counts_from_what_was_used() {
     let mut bench = bench();
     let id = bench.add(with("100tokens"));
     let _ = meter(&mut bench, attempt(id, 1), 100);
-    let _ = end(
-        &mut bench,
-        attempt(id, 1),
-        130,
-        Some(FailureCode::BudgetExceeded),
-    );
+    let _ = end_over_budget(&mut bench, attempt(id, 1), 130);
     let step = raise(&mut bench, id, "10tokens");
     assert_eq!(starts(&step), [], "110 are used up as well");
     assert_eq!(bench.status(id), TaskStatus::NeedsReview);
@@ -76,12 +72,7 @@ fn a_raise_for_a_subtask_names_the_budget_that_holds_it() {
     let mut bench = bench();
     let root = bench.add(with("100tokens"));
     let part = bench.add(below(root));
-    let _ = end(
-        &mut bench,
-        attempt(part, 1),
-        100,
-        Some(FailureCode::BudgetExceeded),
-    );
+    let _ = end_over_budget(&mut bench, attempt(part, 1), 100);
     assert_eq!(bench.status(part), TaskStatus::NeedsReview);
     let step = raise(&mut bench, part, "1h");
     let Reply::RaiseRefused(RaiseRefused::Task { used_up, .. }) = reply(&step) else {
@@ -134,12 +125,7 @@ fn a_budget_that_comes_later_counts_what_was_used_before() {
     assert_eq!(stops(&meter(&mut bench, attempt(id, 2), 29)), []);
     let step = meter(&mut bench, attempt(id, 2), 30);
     assert_eq!(stops(&step), [(id, StopReason::Budget)]);
-    let _ = end(
-        &mut bench,
-        attempt(id, 2),
-        35,
-        Some(FailureCode::BudgetExceeded),
-    );
+    let _ = end_over_budget(&mut bench, attempt(id, 2), 35);
     let (_, spent) = bench.core.budget(id).unwrap();
     assert_eq!((spent.tokens, spent.attempts), (105, 2));
     assert!(spent.time >= Duration::from_secs(5), "{spent}");

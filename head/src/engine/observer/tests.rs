@@ -1,13 +1,13 @@
 //! What a real core decides, committed to a real store, as the metrics show it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use orchestra_core::{
     Config, ConnectionId, Held, Input, NewTask, Report, ReportBody, RequestId, Rows,
 };
 use orchestra_types::{
     Exit, Failure, Outcome, TaskSpec,
-    runner::{Login, Readiness, RunnerInfo, WorkerInfo},
+    runner::{RunnerInfo, WorkerInfo},
 };
 
 use super::*;
@@ -124,38 +124,9 @@ impl World {
 }
 
 fn worker_info(id: &str) -> WorkerInfo {
-    let runner = RunnerInfo {
-        name: "claude".parse().unwrap(),
-        version: "1".to_owned(),
-        path: String::new(),
-        readiness: Readiness::Ready,
-        slots: 1,
-        prefetch: 0,
-        agentic: true,
-        account: None,
-        login: Login::Unknown,
-        model: String::new(),
-    };
     WorkerInfo {
-        id: id.parse().unwrap(),
-        name: id.to_owned(),
-        hostname: id.to_owned(),
-        machine: format!("machine-{id}").parse().unwrap(),
-        boot_id: "boot".to_owned(),
-        incarnation: "1".to_owned(),
-        version: "0".to_owned(),
-        pid: 1,
-        slots: 1,
-        labels: BTreeMap::new(),
-        runners: vec![runner],
-        kill_method: "cgroup".to_owned(),
-        limits: String::new(),
-        cores: 2,
-        memory_bytes: 0,
-        disk_bytes: 0,
-        disk_free_bytes: 0,
-        isolation: String::new(),
-        installation: String::new(),
+        runners: vec![RunnerInfo::ready("claude".parse().unwrap())],
+        ..WorkerInfo::bare(id.parse().unwrap(), "machine".parse().unwrap())
     }
 }
 
