@@ -7,6 +7,8 @@ use opentelemetry::{
 };
 use orchestra_types::{FailureCode, TaskStatus};
 
+use super::instruments::counter;
+
 /// The result of what has no failure.
 const SUCCEEDED: &str = "succeeded";
 /// Why an attempt can be given up.
@@ -27,13 +29,7 @@ pub(super) struct Ends {
 
 impl Ends {
     pub fn new(meter: &Meter) -> Self {
-        let count = |name: &'static str, unit: &'static str, description: &'static str| {
-            meter
-                .u64_counter(name)
-                .with_unit(unit)
-                .with_description(description)
-                .build()
-        };
+        let count = |name, unit, description| counter(meter, name, unit, description);
         let ends = Self {
             attempts: count(
                 "orchestra.attempts.ended",

@@ -49,13 +49,7 @@ impl Metrics {
                 .with_boundaries(bounds.to_vec())
                 .build()
         };
-        let count = |name: &'static str, unit: &'static str, description: &'static str| {
-            meter
-                .u64_counter(name)
-                .with_unit(unit)
-                .with_description(description)
-                .build()
-        };
+        let count = |name, unit, description| counter(meter, name, unit, description);
         let metrics = Self {
             ends: Ends::new(meter),
             submitted: count(
@@ -220,4 +214,18 @@ fn observe(meter: &Meter, levels: &Arc<Levels>, store: PathBuf) {
         }
     })
     .build();
+}
+
+/// A counter.
+pub(super) fn counter(
+    meter: &Meter,
+    name: &'static str,
+    unit: &'static str,
+    description: &'static str,
+) -> Counter<u64> {
+    meter
+        .u64_counter(name)
+        .with_unit(unit)
+        .with_description(description)
+        .build()
 }
