@@ -9,6 +9,7 @@ mod clis;
 mod cluster;
 mod collector;
 mod command;
+mod hang;
 mod impair;
 mod isolation;
 mod machine;

@@ -107,6 +107,41 @@ impl Marker {
     }
 }
 
+/// What the tests of this run have started and what still lives of it, as `PID STATE PLACE COMMAND LINE`: its
+/// children, and what has the mark of one of its clusters.
+pub(crate) fn of_this_run() -> Vec<String> {
+    pids_of_this_run()
+        .into_iter()
+        .map(|pid| {
+            let place = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+            format!("{pid} {} {place} {}", state(pid), command_line(pid))
+        })
+        .collect()
+}
+
+/// Kills what [`of_this_run`] lists: at the end of a run only what a test that hangs has left.
+pub(crate) fn kill_this_run() {
+    for pid in pids_of_this_run() {
+        // It may end between the look and the kill.
+        drop(kill_9(pid));
+    }
+}
+
+fn pids_of_this_run() -> Vec<u32> {
+    let this = std::process::id();
+    let (mark, ours) = (format!("{MARK}="), format!("-{this}"));
+    all_pids()
+        .into_iter()
+        .filter(|pid| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let marked = environment.split(|b| *b == 0).any(|entry| {
+                entry.starts_with(mark.as_bytes()) && entry.ends_with(ours.as_bytes())
+            });
+            *pid != this && (marked || parent(*pid) == Some(this))
+        })
+        .collect()
+}
+
 /// Whether a process with this id lives.
 #[must_use]
 pub fn alive(pid: u32) -> bool {
@@ -155,9 +190,23 @@ fn all_pids() -> Vec<u32> {
 }
 
 fn is_zombie(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ")
-        .is_some_and(|(_, rest)| rest.starts_with('Z'))
+    state(pid) == "Z"
+}
+
+/// One letter; empty for a process that is gone.
+fn state(pid: u32) -> String {
+    field_of_stat(pid, 0).unwrap_or_default()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    field_of_stat(pid, 1)?.parse().ok()
+}
+
+/// A field of `/proc/PID/stat`, counted from the one after the name.
+fn field_of_stat(pid: u32, number: usize) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(number).map(str::to_owned)
 }
 
 fn command_line(pid: u32) -> String {

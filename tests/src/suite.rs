@@ -7,7 +7,7 @@ use std::{
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use crate::Need;
+use crate::{Need, hang, processes};
 
 /// `all` turns a skip into a failure: continuous integration sets it where the set-up succeeded.
 const REQUIRE: &str = "ORCHESTRA_TESTS_REQUIRE";
@@ -70,6 +70,7 @@ impl Suite {
             .collect();
         let conclusion = libtest_mimic::run(&arguments, trials);
         report(&skips);
+        processes::kill_this_run();
         conclusion.exit_code()
     }
 }
@@ -81,7 +82,8 @@ fn trial(test: Test, skips: &Skips) -> Trial {
         if let Some(reason) = test.needs.iter().find_map(|need| need.lacking()) {
             return skip(&skips, &name, reason);
         }
-        (test.body)().map_err(|error| Failed::from(causes(&error)))?;
+        let ended = hang::within(hang::LIMIT, &name, test.body);
+        ended.map_err(|error| Failed::from(causes(&error)))?;
         Ok(Completion::Completed)
     })
 }
