@@ -135,8 +135,7 @@ impl Core {
         let met_limit = self.meet_at_end(now, attempt, outcome.failure.as_ref(), step);
         let moves = self.moves_on(attempt, &outcome);
         let charged = !met_limit && (!moves || mutated!(MoveCharged));
-        let used = Some((&outcome.usage, outcome.model.as_str()));
-        let stopped = self.close_run(now, attempt, used, charged, step);
+        let stopped = self.close_run(now, attempt, Some(&outcome), charged, step);
         let task = self
             .tasks
             .get_mut(&attempt.task)

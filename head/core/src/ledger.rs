@@ -32,6 +32,15 @@ struct Run {
     stopped: bool,
 }
 
+/// What comes of the end of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed {
+    /// Whether it had been ordered to stop because of this budget, and rightly.
+    pub stopped: bool,
+    /// Whether the budget seemed to be used up, and is not.
+    pub freed: bool,
+}
+
 impl Run {
     fn used(&self, now: Timestamp) -> Spent {
         Spent {
@@ -78,16 +87,27 @@ impl Ledger {
         }
     }
 
-    /// An attempt has ended. It counts as one unless it is not charged. Whether it had been ordered
-    /// to stop because of this budget; none when it did not run here.
-    pub fn close(&mut self, now: Timestamp, attempt: AttemptId, charged: bool) -> Option<bool> {
+    /// An attempt has ended. It counts as one unless it is not charged. It ran no longer than `ran`,
+    /// where that is known: its end may be heard of late, by a head that was away. None when it did
+    /// not run here.
+    pub fn close(
+        &mut self,
+        now: Timestamp,
+        attempt: AttemptId,
+        charged: bool,
+        ran: Option<Duration>,
+    ) -> Option<Closed> {
+        let seemed = self.budget.reached(&self.total(now)).is_some();
         let run = self.runs.remove(&attempt)?;
-        let used = Spent {
-            attempts: u32::from(charged && !run.counted),
-            ..run.used(now)
-        };
+        let mut used = run.used(now);
+        used.attempts = u32::from(charged && !run.counted);
+        used.time = ran.map_or(used.time, |ran| used.time.min(ran));
         self.spent = self.spent.plus(used);
-        Some(run.stopped)
+        let freed = seemed && self.budget.reached(&self.total(now)).is_none();
+        Some(Closed {
+            stopped: run.stopped && !freed,
+            freed,
+        })
     }
 
     /// Whether attempts run.
@@ -186,8 +206,9 @@ mod tests {
         }
         ledger.read(id(2), tokens(500));
         assert_eq!(ledger.total(at(5)).tokens, 30);
-        assert_eq!(ledger.close(at(5), id(1), true), Some(false));
-        assert_eq!(ledger.close(at(9), id(1), true), None);
+        let closed = ledger.close(at(5), id(1), true, None).unwrap();
+        assert!(!closed.stopped && !closed.freed);
+        assert_eq!(ledger.close(at(9), id(1), true, None), None);
         let spent = Spent {
             tokens: 30,
             time: Duration::from_secs(5),
@@ -207,11 +228,33 @@ mod tests {
         assert_eq!(ledger.time_is_over_at(), Some(at(7)));
         assert!(ledger.budget.reached(&ledger.total(at(6))).is_none());
         assert!(ledger.budget.reached(&ledger.total(at(7))).is_some());
-        ledger.close(at(6), id(1), true);
+        ledger.close(at(6), id(1), true, None);
         assert_eq!(
             ledger.time_is_over_at(),
             Some(at(8)),
             "4 s are left from second 4 on"
+        );
+    }
+
+    #[test]
+    fn the_time_until_a_late_report_is_not_used() {
+        let ran = Some(Duration::from_secs(4));
+        let mut ledger = Ledger::new("10s".parse().unwrap(), Spent::default());
+        for run in [1, 2] {
+            ledger.open(id(run), T, None);
+        }
+        ledger.stop_all();
+        let closed = ledger.close(at(100), id(1), true, ran).unwrap();
+        assert!(closed.stopped && !closed.freed, "the other one still runs");
+        let closed = ledger.close(at(100), id(2), true, ran).unwrap();
+        assert!(!closed.stopped && closed.freed);
+        assert_eq!(ledger.spent.time, Duration::from_secs(8));
+        ledger.open(id(3), at(100), None);
+        ledger.close(at(101), id(3), true, ran);
+        assert_eq!(
+            ledger.spent.time,
+            Duration::from_secs(9),
+            "never more than the head saw"
         );
     }
 
@@ -230,11 +273,11 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.open(id(1), T, None);
         ledger.read(id(1), tokens(70));
-        ledger.close(at(10), id(1), true);
+        ledger.close(at(10), id(1), true, None);
         ledger.open(id(1), at(30), Some(ledger.spent));
         assert_eq!(ledger.total(at(30)), ledger.spent);
         ledger.read(id(1), tokens(75));
-        ledger.close(at(32), id(1), true);
+        ledger.close(at(32), id(1), true, None);
         let spent = Spent {
             tokens: 75,
             time: Duration::from_secs(12),

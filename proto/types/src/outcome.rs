@@ -1,5 +1,7 @@
 //! How an attempt ended and what came out of it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -71,6 +73,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// How long it ran, by the worker's clock; none where that was set back meanwhile.
+    #[must_use]
+    pub fn ran(&self) -> Option<Duration> {
+        let forward = self.finished_at >= self.started_at;
+        forward.then(|| self.finished_at.since(self.started_at))
+    }
+
     /// One that began and ended at `at`, with nothing in it: a success, when nobody adds a failure.
     #[must_use]
     pub fn bare(exit: Exit, at: Timestamp) -> Self {

@@ -1,6 +1,8 @@
 //! What runs under budgets: what it uses counts, and it is stopped where that reaches a limit.
 
-use orchestra_types::{AttemptId, Spent, TaskId, Timestamp, Usage};
+use std::time::Duration;
+
+use orchestra_types::{AttemptId, Outcome, Spent, TaskId, Timestamp, Usage};
 
 use super::{Budgets, Owner};
 use crate::{
@@ -162,17 +164,18 @@ impl Core {
         &mut self,
         now: Timestamp,
         attempt: AttemptId,
-        end: Option<(&Usage, &str)>,
+        end: Option<&Outcome>,
         charged: bool,
         step: &mut Step,
     ) -> Option<Ending> {
-        let reading = end.map(|(usage, model)| self.config.spent(usage, model));
-        self.note_used(now, attempt, reading, charged);
+        let reading = end.map(|end| self.config.spent(&end.usage, &end.model));
+        let ran = end.and_then(Outcome::ran);
+        self.note_used(now, attempt, reading, charged, ran);
         let owners = self.owners(attempt.task);
         if owners.is_empty() {
             return None;
         }
-        let mut stopped = false;
+        let (mut stopped, mut freed) = (false, false);
         for owner in &owners {
             let Some(ledger) = self.budgets.ledger_mut(owner) else {
                 continue;
@@ -180,8 +183,9 @@ impl Core {
             if let Some(reading) = reading {
                 ledger.read(attempt, reading);
             }
-            if let Some(was_stopped) = ledger.close(now, attempt, charged) {
-                stopped |= was_stopped;
+            if let Some(closed) = ledger.close(now, attempt, charged, ran) {
+                stopped |= closed.stopped;
+                freed |= closed.freed;
                 self.budgets.note_time(owner);
                 let of_project = matches!(owner, Owner::Project(_));
                 let lost = of_project && mutated!(ProjectUseNotWritten);
@@ -194,6 +198,9 @@ impl Core {
         for owner in owners.iter().filter(|_| !mutated!(BudgetOfOthersIgnored)) {
             self.enforce(now, owner, step);
         }
+        if freed {
+            self.release_held(now, step);
+        }
         stopped.then(|| self.over_budget(now, &owners))
     }
 
@@ -204,6 +211,7 @@ impl Core {
         attempt: AttemptId,
         reading: Option<Spent>,
         charged: bool,
+        ran: Option<Duration>,
     ) {
         let Some(task) = self.tasks.get_mut(&attempt.task) else {
             return;
@@ -218,7 +226,7 @@ impl Core {
         for reading in readings.into_iter().flatten() {
             run.read(attempt, reading);
         }
-        run.close(now, attempt, charged);
+        run.close(now, attempt, charged, ran);
         let unstarted = matches!(task.row.state, State::Assigned { .. }).then_some(since);
         let Some(last) = &mut task.row.last else {
             return;
