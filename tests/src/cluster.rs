@@ -13,8 +13,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    Binaries, Deadline, Marker, Model, Output, Project, Setup, clis, machine, processes::MARK, run,
-    suite::causes, until,
+    Background, Binaries, Deadline, Marker, Model, Output, Project, Setup, clis, machine,
+    processes::MARK, run, suite::causes, until,
 };
 
 /// A cluster.
@@ -90,6 +90,11 @@ impl Cluster {
     pub fn ctl_in<S: AsRef<OsStr>>(&self, dir: &Path, args: &[S]) -> anyhow::Result<Output> {
         self.marker.note_cgroups();
         run(self.command(dir, args), b"")
+    }
+
+    /// Starts `ctl ARGS` in `dir`, and does not wait for its end.
+    pub fn begin<S: AsRef<OsStr>>(&self, dir: &Path, args: &[S]) -> anyhow::Result<Background> {
+        Background::start(self.command(dir, args), self.dir.path())
     }
 
     /// `ctl ARGS` in `dir`, not run yet.

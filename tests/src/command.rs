@@ -1,9 +1,12 @@
 //! Runs one command to its end and keeps all that it said.
 
 use std::{
-    fmt,
+    fmt, fs,
     io::{Read, Write},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -11,8 +14,12 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
+use crate::processes;
+
 /// No command of a test may take longer.
 const LIMIT: Duration = Duration::from_secs(180);
+/// How long its output may stay open after its end.
+const HELD_OPEN: Duration = Duration::from_secs(30);
 
 /// What a command said and how it ended.
 #[derive(Clone, Debug)]
@@ -85,17 +92,17 @@ pub fn run(mut command: Command, input: &[u8]) -> anyhow::Result<Output> {
     let mut stdin = child.stdin.take().expect("stdin is piped");
     let input = input.to_vec();
     // A command may end without reading its input; that is its right.
-    let feeder = thread::spawn(move || drop(stdin.write_all(&input)));
+    thread::spawn(move || drop(stdin.write_all(&input)));
     let stdout = reader(child.stdout.take().expect("stdout is piped"));
     let stderr = reader(child.stderr.take().expect("stderr is piped"));
     let code = wait(&mut child, &line, started)?;
     let took = started.elapsed();
-    feeder.join().expect("the feeder does not panic");
+    let (stdout, stderr) = (stdout.whole(&line)?, stderr.whole(&line)?);
     Ok(Output {
         line,
         code,
-        stdout: stdout.join().expect("the reader does not panic"),
-        stderr: stderr.join().expect("the reader does not panic"),
+        stdout,
+        stderr,
         took,
     })
 }
@@ -115,20 +122,68 @@ fn wait(child: &mut Child, line: &str, started: Instant) -> anyhow::Result<Optio
     }
 }
 
-fn reader(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+/// What comes out of a pipe.
+struct Reader {
+    pipe: PathBuf,
+    whole: mpsc::Receiver<String>,
+}
+
+fn reader(mut from: impl Read + AsFd + Send + 'static) -> Reader {
+    let (tell, whole) = mpsc::channel();
+    let pipe = pipe_of(from.as_fd());
     thread::spawn(move || {
         let mut bytes = Vec::new();
         // What could be read is worth having in the message of a failure.
         drop(from.read_to_end(&mut bytes));
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+        drop(tell.send(String::from_utf8_lossy(&bytes).into_owned()));
+    });
+    Reader { pipe, whole }
 }
 
-fn line_of(command: &Command) -> String {
+impl Reader {
+    /// All of it, soon after the command has ended: what it left running must not hold it open.
+    fn whole(self, line: &str) -> anyhow::Result<String> {
+        self.whole.recv_timeout(HELD_OPEN).with_context(|| {
+            let holders = processes::with_file(&self.pipe).join("\n");
+            format!("`{line}` has ended, and its output is still open, in\n{holders}")
+        })
+    }
+}
+
+/// `pipe:[NUMBER]`, the same in every process.
+fn pipe_of(fd: BorrowedFd<'_>) -> PathBuf {
+    let fd = fd.as_raw_fd();
+    fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default()
+}
+
+pub(crate) fn line_of(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
     for arg in command.get_args() {
         let arg: String = arg.to_string_lossy().chars().take(200).collect();
         line = format!("{line} {arg:?}");
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_a_command_says_is_kept() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "cat; echo no >&2; exit 3"]);
+        let output = run(command, b"yes").unwrap().exits(3).unwrap();
+        assert_eq!((&*output.stdout, &*output.stderr), ("yes", "no\n"));
+    }
+
+    #[test]
+    fn who_holds_a_pipe_open_is_found() {
+        let mut cat = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pipe = pipe_of(cat.stdin.as_ref().unwrap().as_fd());
+        let holders = processes::with_file(&pipe);
+        cat.kill().unwrap();
+        cat.wait().unwrap();
+        assert_eq!(holders, [format!("{} cat ", cat.id())]);
+    }
 }

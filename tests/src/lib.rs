@@ -4,6 +4,7 @@
 //! `ctl`, its exit codes and its JSON; nothing here links the head, the worker or `ctl`.
 #![warn(missing_docs)]
 
+mod background;
 mod binaries;
 mod clis;
 mod cluster;
@@ -23,6 +24,7 @@ mod sink;
 mod suite;
 mod wait;
 
+pub use background::Background;
 pub use binaries::Binaries;
 pub use cluster::{Cluster, scene};
 pub use collector::Collector;

@@ -119,6 +119,24 @@ pub(crate) fn of_this_run() -> Vec<String> {
         .collect()
 }
 
+/// The processes that have a file open, other than this one.
+pub(crate) fn with_file(file: &Path) -> Vec<String> {
+    let has = |pid: u32| {
+        let fds = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten();
+        fds.flatten()
+            .any(|fd| fs::read_link(fd.path()).is_ok_and(|open| open == file))
+    };
+    let others = all_pids()
+        .into_iter()
+        .filter(|pid| *pid != std::process::id());
+    let found = others.filter(|pid| has(*pid));
+    found
+        .map(|pid| format!("{pid} {}", command_line(pid)))
+        .collect()
+}
+
 /// Kills what [`of_this_run`] lists: at the end of a run only what a test that hangs has left.
 pub(crate) fn kill_this_run() {
     for pid in pids_of_this_run() {
@@ -163,7 +181,7 @@ pub fn thaw(pid: u32) -> anyhow::Result<()> {
     signal(pid, Signal::CONT)
 }
 
-fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
+pub(crate) fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
     ensure!(pid > 1, "{pid} is no process of a test");
     let pid = i32::try_from(pid)
         .ok()

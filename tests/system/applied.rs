@@ -1,9 +1,9 @@
 //! Tasks that ran side by side, applied one upon the other with no commit between.
 
-use std::{fs, process::Stdio};
+use std::fs;
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, kill_9, scene};
+use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, scene};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -170,12 +170,10 @@ fn killed() -> anyhow::Result<()> {
         }
         cluster.ctl_in(project.dir(), &["apply", &tasks[0]])?.ok()?;
         let left = lines(&[(5, "a")]);
-        let mut apply = cluster.command(project.dir(), &["apply", &tasks[1]]);
-        let mut ctl = apply.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mut ctl = cluster.begin(project.dir(), &["apply", &tasks[1]])?;
         // It may be through before it is killed: then there is nothing to go on with.
         while project.read(&names[0])? == left && ctl.try_wait()?.is_none() {}
-        kill_9(ctl.id())?;
-        ctl.wait()?;
+        ctl.kill()?;
         // The one that was killed need not be the next.
         for task in [&tasks[2], &tasks[1]] {
             cluster.ctl_in(project.dir(), &["apply", task])?.ok()?;

@@ -1,13 +1,11 @@
 //! What is acknowledged survives `kill -9`, and agents run on.
 
 use std::{
-    fs::{self, File},
-    path::PathBuf,
-    process::{Child, Stdio},
+    fs,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use orchestra_tests::{
     Cluster, Deadline, GATE, Project, Setup, Test, alive, freeze, kill_9, scene, thaw, until,
 };
@@ -192,97 +190,39 @@ fn told_of_absence() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
         let project = Project::plain(&cluster.path("plain"))?;
         let task = long_task(cluster, &project)?;
-        let begun = |args: &[&str]| Waiting::begin(cluster, args);
-        let mut timed = begun(&["wait", &task, "--timeout", "10s"])?;
-        let mut waiting = vec![
-            begun(&["wait", &task])?,
-            begun(&["wait", &task, "--json"])?,
-            begun(&["logs", &task, "-f"])?,
-            begun(&["logs", &task, "-f", "--raw"])?,
+        let dir = cluster.path("");
+        let begin = |args: &[&str]| cluster.begin(&dir, args);
+        let mut timed = begin(&["wait", &task, "--timeout", "10s"])?;
+        let mut waits = [begin(&["wait", &task])?, begin(&["wait", &task, "--json"])?];
+        let mut logs = [
+            begin(&["logs", &task, "-f"])?,
+            begin(&["logs", &task, "-f", "--raw"])?,
         ];
-        let mut watch = begun(&["watch", &task, "--json"])?;
-        for one in waiting.iter().chain([&watch]).filter(|w| w.has_output) {
-            until("it has begun", Deadline::SOON, || {
-                Ok((!one.stdout()?.is_empty()).then_some(()))
-            })?;
+        let watch = begin(&["watch", &task, "--json"])?;
+        for shows in logs.iter().chain([&watch]) {
+            shows.prints("\n")?;
         }
-        let head = cluster.head_pid()?;
-        kill_9(head)?;
-        for one in waiting.iter().chain([&watch]) {
-            until(&format!("{} tells of it", one.line), Deadline::SOON, || {
-                Ok((one.said("cannot be reached since")? == 1).then_some(()))
-            })?;
+        kill_9(cluster.head_pid()?)?;
+        for one in waits.iter().chain(&logs).chain([&watch]) {
+            one.says("cannot be reached since")?;
         }
-        let code = timed.child.wait()?.code();
-        let said = timed.stderr()?;
-        ensure!(
-            code == Some(3) && said.contains("whether the tasks have ended within 10s"),
-            "{code:?} {said}"
-        );
+        let unknown = "whether the tasks have ended within 10s";
+        timed.end()?.exits(3)?.complains(&[unknown])?;
         cluster.start()?;
         cluster.open_gate()?;
-        for one in &mut waiting {
-            let code = one.child.wait()?.code();
-            ensure!(
-                code == Some(0),
-                "{} ended with {code:?}: {}",
-                one.line,
-                one.stderr()?
-            );
+        let mut ended = Vec::new();
+        for one in waits.iter_mut().chain(&mut logs) {
+            ended.push(one.end()?.ok()?);
         }
-        until("the watch goes on", Deadline::SOON, || {
-            Ok(watch.stdout()?.contains("succeeded").then_some(()))
-        })?;
-        watch.child.kill()?;
-        watch.child.wait()?;
-        for one in waiting.iter().chain([&watch]) {
-            let once = one.said("cannot be reached since")? == 1 && one.said("is back")? == 1;
-            ensure!(once, "{}: {}", one.line, one.stderr()?);
+        watch.prints("succeeded")?;
+        ended.push(watch.kill()?);
+        for one in ended {
+            let said = |words| one.stderr.matches(words).count();
+            let once = said("cannot be reached since") == 1 && said("is back") == 1;
+            ensure!(once, "{one}");
         }
         Ok(())
     })
-}
-
-/// A `ctl` that goes on while the head does not.
-struct Waiting {
-    line: String,
-    child: Child,
-    out: PathBuf,
-    /// It prints something before anything ends.
-    has_output: bool,
-}
-
-impl Waiting {
-    fn begin(cluster: &Cluster, args: &[&str]) -> anyhow::Result<Self> {
-        let line = args.join(" ");
-        let out = cluster.path(&line);
-        let child = cluster
-            .command(&cluster.path(""), args)
-            .stdin(Stdio::null())
-            .stdout(File::create(&out)?)
-            .stderr(File::create(out.with_extension("err"))?)
-            .spawn()
-            .context("failed to start ctl")?;
-        let has_output = args[0] != "wait";
-        Ok(Self {
-            line,
-            child,
-            out,
-            has_output,
-        })
-    }
-
-    fn stdout(&self) -> anyhow::Result<String> {
-        Ok(fs::read_to_string(&self.out)?)
-    }
-
-    fn stderr(&self) -> anyhow::Result<String> {
-        Ok(fs::read_to_string(self.out.with_extension("err"))?)
-    }
-
-    fn said(&self, words: &str) -> anyhow::Result<usize> {
-        Ok(self.stderr()?.matches(words).count())
-    }
 }
 
 fn long_task(cluster: &Cluster, project: &Project) -> anyhow::Result<String> {

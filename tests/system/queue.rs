@@ -1,14 +1,9 @@
 //! Order, concurrency and dependencies of many tasks.
 
-use std::{
-    fmt::Write,
-    io::{BufRead, BufReader},
-    process::Stdio,
-};
+use std::fmt::Write;
 
 use anyhow::{Context, ensure};
 use orchestra_tests::{Cluster, Deadline, GATE, Project, Setup, Test, scene, until};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 pub fn tests() -> Vec<Test> {
@@ -310,25 +305,12 @@ fn interrupted() -> anyhow::Result<()> {
         let project = Project::plain(&cluster.path("plain"))?;
         let gated = gate(cluster);
         let args = ["add", "--agent", "shell", "--wait", &gated];
-        let mut waits = cluster.command(project.dir(), &args);
-        waits.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut waits = waits.spawn()?;
-        let stdout = waits.stdout.as_mut().context("it is piped")?;
-        let mut id = String::new();
+        let mut waits = cluster.begin(project.dir(), &args)?;
         // It is told before the waiting begins.
-        BufReader::new(stdout).read_line(&mut id)?;
-        ensure!(id == "task_001\n", "it said {id:?}");
-        let pid = i32::try_from(waits.id())?;
-        let pid = Pid::from_raw(pid).context("it has a pid")?;
-        kill_process(pid, Signal::INT)?;
-        let said = waits.wait_with_output()?;
-        let stderr = String::from_utf8_lossy(&said.stderr);
-        ensure!(
-            said.status.code() == Some(130)
-                && stderr.contains("interrupted; task_001 goes on")
-                && stderr.contains("`ctl wait task_001`"),
-            "{said:?}"
-        );
+        waits.prints("task_001\n")?;
+        waits.interrupt()?;
+        let goes_on = ["interrupted; task_001 goes on", "`ctl wait task_001`"];
+        waits.end()?.exits(130)?.complains(&goes_on)?;
         cluster.open_gate()?;
         cluster.succeeded("task_001", Deadline::SOON)?;
         Ok(())

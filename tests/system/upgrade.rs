@@ -195,13 +195,12 @@ fn interrupted() -> anyhow::Result<()> {
         let agent = agent_pid(cluster)?;
         let status = cluster.json(&["status"])?;
         ensure!(status["stopping_since"].is_null(), "{status}");
-        let mut waits = cluster.command(project.dir(), &["stop"]).spawn()?;
+        let waits = cluster.begin(project.dir(), &["stop"])?;
         until("the head is stopping", Deadline::SOON, || {
             let status = cluster.json(&["status"])?;
             Ok((!status["stopping_since"].is_null()).then_some(()))
         })?;
         waits.kill()?;
-        waits.wait()?;
 
         let said = [
             "the head is stopping",
