@@ -7,7 +7,7 @@ use std::{
 };
 
 use orchestra_proto::{
-    client::{self, ConnectError, Credentials, CredentialsError},
+    client::{self, ConnectError, Credentials, CredentialsError, Whereabouts},
     v1::{self, admin_client::AdminClient, bulk_client::BulkClient},
 };
 use orchestra_types::limits;
@@ -35,34 +35,35 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Client {
     credentials: Credentials,
-    endpoint: String,
+    head: Whereabouts,
     channel: Channel,
     bulk: Arc<OnceCell<Channel>>,
 }
 
 impl Client {
-    /// Connects with the credentials in `dir` to `head`, or to the head that `dir` names.
-    pub async fn connect(dir: PathBuf, head: Option<&str>) -> Result<Self> {
-        let endpoint = match head {
-            Some(head) => head.to_owned(),
-            None => endpoint(&dir)?,
+    /// Connects with the credentials in `dir` to `head`, or to the head that `dir` names, wherever that
+    /// is then.
+    pub async fn connect(dir: PathBuf, named: Option<&str>) -> Result<Self> {
+        let head = match named {
+            Some(endpoint) => Whereabouts::from(endpoint),
+            None => written(&dir)?,
         };
-        let credentials = Credentials::load(&dir).map_err(|e| credentials_error(&dir, head, e))?;
-        let channel = client::connect(&credentials, &endpoint)
+        let credentials = Credentials::load(&dir).map_err(|e| credentials_error(&dir, named, e))?;
+        let channel = client::connect(&credentials, head.clone())
             .await
             .map_err(connect_error)?;
         let credentials = renewal::if_due(&dir, credentials, &channel, now()).await;
         Ok(Self {
             credentials,
-            endpoint,
+            head,
             channel,
             bulk: Arc::default(),
         })
     }
 
-    /// Where the head is, as `HOST:PORT`.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
+    /// Where the head is.
+    pub fn head(&self) -> &Whereabouts {
+        &self.head
     }
 
     /// Whether the head does not answer a call that is made once, within `limit`.
@@ -86,7 +87,7 @@ impl Client {
     /// Bulk data, on a TCP connection of its own, which is made when it is first wanted.
     pub async fn bulk(&self) -> Result<BulkClient<Channel>> {
         let connect = async || {
-            client::connect(&self.credentials, &self.endpoint)
+            client::connect(&self.credentials, self.head.clone())
                 .await
                 .map_err(connect_error)
         };
@@ -192,10 +193,10 @@ fn or(message: String, otherwise: &str) -> String {
     }
 }
 
-fn endpoint(dir: &Path) -> Result<String> {
+fn written(dir: &Path) -> Result<Whereabouts> {
     let path = dir.join("endpoint");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(text.trim().to_owned()),
+    match Whereabouts::written_in(path.clone()) {
+        Ok(head) => Ok(head),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(not_running()),
         Err(e) => Err(Error::failed(format!("failed to read `{}`", path.display())).because(e)),
     }

@@ -15,6 +15,7 @@ mod error;
 mod life;
 mod pinned;
 mod renewal;
+mod whereabouts;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,6 +28,7 @@ pub use dial::fingerprint;
 pub use error::ConnectError;
 pub use life::{Life, day};
 pub use renewal::{RenewError, Renewed, renew};
+pub use whereabouts::Whereabouts;
 
 use dial::Dialer;
 
@@ -36,13 +38,16 @@ pub const HEAD_NAME: &str = "orchestra-head";
 /// How long TCP, TLS and the head's first frame may take together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connects to the head at `endpoint` (`HOST:PORT`), authenticated by `credentials`.
+/// Connects to the head at `head` (`HOST:PORT`, or where a file says), authenticated by `credentials`.
 ///
 /// When this returns, the head has accepted the certificate. The channel connects again by
-/// itself; a call that finds no head then fails with a status whose source is a `ConnectError`.
-pub async fn connect(credentials: &Credentials, endpoint: &str) -> Result<Channel, ConnectError> {
+/// itself, to where the head is then; a call that finds no head then fails with a status whose source is a `ConnectError`.
+pub async fn connect(
+    credentials: &Credentials,
+    head: impl Into<Whereabouts>,
+) -> Result<Channel, ConnectError> {
     let life = credentials.life();
-    channel(credentials.client_config()?, life, endpoint, keepalive).await
+    channel(credentials.client_config()?, life, head.into(), keepalive).await
 }
 
 /// As [`connect`], for a caller who sends heartbeats more often than a keepalive would ping, and gives
@@ -52,7 +57,13 @@ pub async fn connect_to_beat(
     endpoint: &str,
 ) -> Result<Channel, ConnectError> {
     let life = credentials.life();
-    channel(credentials.client_config()?, life, endpoint, |plain| plain).await
+    channel(
+        credentials.client_config()?,
+        life,
+        endpoint.into(),
+        |plain| plain,
+    )
+    .await
 }
 
 /// Connects to the head at `endpoint` that belongs to the CA with this SHA-256 fingerprint.
@@ -63,7 +74,7 @@ pub async fn connect_pinned(
     channel(
         pinned::client_config(ca_fingerprint)?,
         None,
-        endpoint,
+        endpoint.into(),
         keepalive,
     )
     .await
@@ -79,17 +90,17 @@ fn keepalive(plain: Endpoint) -> Endpoint {
 async fn channel(
     config: ClientConfig,
     life: Option<Life>,
-    endpoint: &str,
+    head: Whereabouts,
     with: impl FnOnce(Endpoint) -> Endpoint,
 ) -> Result<Channel, ConnectError> {
-    let dialer = Arc::new(Dialer::new(config, life, endpoint)?);
+    let dialer = Arc::new(Dialer::new(config, life, head.clone()));
     let first = dialer.dial().await?;
     // The scheme is plain because the connector below brings TLS itself.
     with(Endpoint::from_static("http://orchestra-head"))
         .connect_with_connector(dial::connector(dialer, first))
         .await
         .map_err(|source| ConnectError::Broken {
-            endpoint: endpoint.to_owned(),
+            endpoint: head.now(),
             source: std::io::Error::other(source),
         })
 }

@@ -37,10 +37,6 @@ pub fn tests() -> Vec<Test> {
             "a_stop_without_a_head_stops_no_agents_unasked",
             stop_without_head,
         ),
-        Test::new(
-            "whoever_waits_is_told_once_that_the_head_is_away_and_once_that_it_is_back",
-            told_of_absence,
-        ),
         Test::new("stop_now_ends_running_agents_and_leaves_nothing", stop_now),
     ]
 }
@@ -186,46 +182,7 @@ fn stop_without_head() -> anyhow::Result<()> {
     })
 }
 
-fn told_of_absence() -> anyhow::Result<()> {
-    scene(Setup::new(), |cluster| {
-        let project = Project::plain(&cluster.path("plain"))?;
-        let task = long_task(cluster, &project)?;
-        let dir = cluster.path("");
-        let begin = |args: &[&str]| cluster.begin(&dir, args);
-        let mut timed = begin(&["wait", &task, "--timeout", "10s"])?;
-        let mut waits = [begin(&["wait", &task])?, begin(&["wait", &task, "--json"])?];
-        let mut logs = [
-            begin(&["logs", &task, "-f"])?,
-            begin(&["logs", &task, "-f", "--raw"])?,
-        ];
-        let watch = begin(&["watch", &task, "--json"])?;
-        for shows in logs.iter().chain([&watch]) {
-            shows.prints("\n")?;
-        }
-        kill_9(cluster.head_pid()?)?;
-        for one in waits.iter().chain(&logs).chain([&watch]) {
-            one.says("cannot be reached since")?;
-        }
-        let unknown = "whether the tasks have ended within 10s";
-        timed.end()?.exits(3)?.complains(&[unknown])?;
-        cluster.start()?;
-        cluster.open_gate()?;
-        let mut ended = Vec::new();
-        for one in waits.iter_mut().chain(&mut logs) {
-            ended.push(one.end()?.ok()?);
-        }
-        watch.prints("succeeded")?;
-        ended.push(watch.kill()?);
-        for one in ended {
-            let said = |words| one.stderr.matches(words).count();
-            let once = said("cannot be reached since") == 1 && said("is back") == 1;
-            ensure!(once, "{one}");
-        }
-        Ok(())
-    })
-}
-
-fn long_task(cluster: &Cluster, project: &Project) -> anyhow::Result<String> {
+pub fn long_task(cluster: &Cluster, project: &Project) -> anyhow::Result<String> {
     let dir = cluster.path("");
     let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
     let command = format!(

@@ -3,6 +3,7 @@
 //! One file per subject. The whole run happens in a network namespace with nothing but loopback
 //! where the machine allows it; what it cannot do is skipped by name and counted at the end.
 
+mod absence;
 mod acceptance;
 mod after;
 mod applied;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     }
     enter();
     Suite::default()
+        .with("absence", absence::tests())
         .with("acceptance", acceptance::tests())
         .with("after", after::tests())
         .with("applied", applied::tests())

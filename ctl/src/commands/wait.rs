@@ -90,7 +90,7 @@ async fn over(client: &Client, ids: &[TaskId], limit: Duration) -> Result<Vec<Ta
     };
     match tokio::time::timeout(LAST_LOOK, ended).await {
         Ok(looked) => looked,
-        Err(_) if client.is_gone(LAST_LOOK).await => Err(unknown(limit, client.endpoint())),
+        Err(_) if client.is_gone(LAST_LOOK).await => Err(unknown(limit, &client.head().now())),
         Err(_) => Err(not_yet(limit)),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use orchestra_proto::client::Whereabouts;
 use orchestra_types::Timestamp;
 use tokio::time::{Instant, sleep_until};
 use tonic::{Response, Status};
@@ -24,7 +25,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Opens a stream again, however long the head is away.
 #[derive(Debug)]
 pub struct Absence {
-    endpoint: String,
+    head: Whereabouts,
     /// None where another stream over the same connection says it.
     voice: Option<Voice>,
     /// What is known of it while it lasts. It outlives the future that waits for its end.
@@ -61,7 +62,7 @@ impl Absence {
     /// Of the head that `client` talks to; `voice` says it.
     pub fn new(client: &Client, voice: Option<Voice>) -> Self {
         Self {
-            endpoint: client.endpoint().to_owned(),
+            head: client.head().clone(),
             voice,
             now: None,
         }
@@ -92,11 +93,7 @@ impl Absence {
             };
             match answer {
                 Ok(stream) => {
-                    let was_said = away.say_at.is_none();
-                    self.now = None;
-                    if was_said {
-                        self.say(|voice, head| voice.next(&format!("the head at {head} is back")));
-                    }
+                    self.is_over();
                     return Ok(stream.into_inner());
                 }
                 Err(status) if is_away(&status) => away.go_on(),
@@ -105,9 +102,17 @@ impl Absence {
         }
     }
 
+    /// The head has answered, here or to another stream that waits no longer than this one.
+    pub fn is_over(&mut self) {
+        let away = self.now.take();
+        if away.is_some_and(|away| away.say_at.is_none()) {
+            self.say(|voice, head| voice.next(&format!("the head at {head} is back")));
+        }
+    }
+
     fn say(&self, say: impl FnOnce(&Voice, &str)) {
         if let Some(voice) = &self.voice {
-            say(voice, &self.endpoint);
+            say(voice, &self.head.now());
         }
     }
 }
@@ -128,7 +133,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_lasts_however_long_and_though_the_wait_is_begun_anew_each_second() {
         let mut absence = Absence {
-            endpoint: "h:1".into(),
+            head: "h:1".into(),
             voice: None,
             now: None,
         };

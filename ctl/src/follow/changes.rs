@@ -46,6 +46,11 @@ impl Changes {
         })
     }
 
+    /// The head has answered on another stream: it is not away, though this one is not open again yet.
+    pub fn head_answered(&mut self) {
+        self.absence.is_over();
+    }
+
     /// What is new. After a break all tasks come again as they are. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<News> {
         loop {

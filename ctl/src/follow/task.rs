@@ -73,14 +73,18 @@ pub async fn follow(app: &App, client: &Client, mut task: Task, until: Until) ->
                 task = news.tasks.pop().unwrap_or(task);
             }
             _ = second.tick() => {}
-            batch = next(&mut events) => match unless_gone(batch)? {
-                Some(piece) => view.piece(id, piece)?,
-                None => {
-                    events = None;
-                    view.end()?;
-                    task = client.or_known(task).await?;
+            batch = next(&mut events) => {
+                let piece = unless_gone(batch)?;
+                changes.head_answered();
+                match piece {
+                    Some(piece) => view.piece(id, piece)?,
+                    None => {
+                        events = None;
+                        view.end()?;
+                        task = client.or_known(task).await?;
+                    }
                 }
-            },
+            }
         }
     }
     drop(view);

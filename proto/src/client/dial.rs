@@ -16,16 +16,14 @@ use tokio::{io::AsyncBufReadExt, net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::codegen::{Service, http::Uri};
 
-use super::{CONNECT_TIMEOUT, ConnectError, HEAD_NAME, Life};
+use super::{CONNECT_TIMEOUT, ConnectError, HEAD_NAME, Life, Whereabouts};
 
 /// What a connection runs over.
 pub(super) type Stream = TlsStream<TcpStream>;
 
 /// Knows how to reach one head.
 pub(super) struct Dialer {
-    endpoint: String,
-    host: String,
-    port: u16,
+    head: Whereabouts,
     tls: TlsConnector,
     /// Of our certificate.
     life: Option<Life>,
@@ -33,34 +31,26 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    /// A dialer to `endpoint`, which is `HOST:PORT` or `[V6]:PORT`; `life` is that of our certificate.
-    pub(super) fn new(
-        mut config: ClientConfig,
-        life: Option<Life>,
-        endpoint: &str,
-    ) -> Result<Self, ConnectError> {
-        let (host, port) = split(endpoint).ok_or_else(|| ConnectError::Endpoint {
-            endpoint: endpoint.to_owned(),
-        })?;
+    /// A dialer to `head`; `life` is that of our certificate.
+    pub(super) fn new(mut config: ClientConfig, life: Option<Life>, head: Whereabouts) -> Self {
         config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self {
-            endpoint: endpoint.to_owned(),
-            host: host.to_owned(),
-            port,
+        Self {
+            head,
             tls: TlsConnector::from(Arc::new(config)),
             life,
             patience: CONNECT_TIMEOUT,
-        })
+        }
     }
 
-    /// Connects within `CONNECT_TIMEOUT`.
+    /// Connects within `CONNECT_TIMEOUT` to where the head is now, `HOST:PORT` or `[V6]:PORT`.
     pub(super) async fn dial(&self) -> Result<Stream, ConnectError> {
-        timeout(self.patience, self.handshake())
+        let endpoint = self.head.now();
+        timeout(self.patience, self.handshake(&endpoint))
             .await
             .unwrap_or_else(|_| {
                 Err(ConnectError::Timeout {
-                    endpoint: self.endpoint.clone(),
                     after: self.patience,
+                    endpoint,
                 })
             })
     }
@@ -74,12 +64,13 @@ impl Dialer {
             .map(|life| life.ends)
     }
 
-    async fn handshake(&self) -> Result<Stream, ConnectError> {
-        let tcp_failed = |e| ConnectError::of_tcp(&self.endpoint, e);
-        let tls_failed = |e| ConnectError::of_tls(&self.endpoint, self.ended(), e);
-        let tcp = TcpStream::connect((self.host.as_str(), self.port))
-            .await
-            .map_err(tcp_failed)?;
+    async fn handshake(&self, endpoint: &str) -> Result<Stream, ConnectError> {
+        let place = split(endpoint).ok_or_else(|| ConnectError::Endpoint {
+            endpoint: endpoint.to_owned(),
+        })?;
+        let tcp_failed = |e| ConnectError::of_tcp(endpoint, e);
+        let tls_failed = |e| ConnectError::of_tls(endpoint, self.ended(), e);
+        let tcp = TcpStream::connect(place).await.map_err(tcp_failed)?;
         tcp.set_nodelay(true).map_err(tcp_failed)?;
         let name = ServerName::try_from(HEAD_NAME).expect("the constant is a DNS name");
         let mut stream = self.tls.connect(name, tcp).await.map_err(tls_failed)?;
@@ -171,7 +162,7 @@ mod tests {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = silent.local_addr().unwrap().to_string();
         let config = pinned::client_config(Digest([0; 32])).unwrap();
-        let mut dialer = Dialer::new(config, None, &endpoint).unwrap();
+        let mut dialer = Dialer::new(config, None, endpoint.as_str().into());
         dialer.patience = Duration::from_millis(20);
         let error = dialer.dial().await.map(drop).unwrap_err();
         assert!(matches!(error, ConnectError::Timeout { .. }), "{error:?}");
@@ -186,7 +177,7 @@ mod tests {
             std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
         });
         let config = pinned::client_config(Digest([0; 32])).unwrap();
-        let dialer = Dialer::new(config, None, &endpoint).unwrap();
+        let dialer = Dialer::new(config, None, endpoint.as_str().into());
         let error = dialer.dial().await.map(drop).unwrap_err();
         server.join().unwrap();
         assert!(matches!(error, ConnectError::Broken { .. }), "{error:?}");

@@ -1,0 +1,80 @@
+//! Whoever waits while the head is away is told, and goes on when it is back.
+
+use std::net::TcpListener;
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{Deadline, Project, Setup, Test, kill_9, scene, until};
+
+use crate::crash::long_task;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new(
+            "whoever_waits_is_told_once_that_the_head_is_away_and_once_that_it_is_back",
+            || told(Back::Here),
+        ),
+        Test::new(
+            "whoever_waits_finds_a_head_that_is_back_at_another_port",
+            || told(Back::Elsewhere),
+        ),
+    ]
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Back {
+    Here,
+    /// Somebody took its port meanwhile.
+    Elsewhere,
+}
+
+/// The head is killed, and starts again where it was, or elsewhere.
+fn told(back: Back) -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let task = long_task(cluster, &project)?;
+        let dir = cluster.path("");
+        let begin = |args: &[&str]| cluster.begin(&dir, args);
+        let mut timed = begin(&["wait", &task, "--timeout", "10s"])?;
+        let mut waits = [begin(&["wait", &task])?, begin(&["wait", &task, "--json"])?];
+        let mut logs = [
+            begin(&["logs", &task, "-f"])?,
+            begin(&["logs", &task, "-f", "--raw"])?,
+        ];
+        let watch = begin(&["watch", &task, "--json"])?;
+        for shows in logs.iter().chain([&watch]) {
+            shows.prints("\n")?;
+        }
+        let address = cluster.json(&["status"])?["listen"].clone();
+        let address = address.as_str().context("status says where it listens")?;
+        kill_9(cluster.head_pid()?)?;
+        let _taken = match back {
+            Back::Here => None,
+            Back::Elsewhere => Some(until("its port is free", Deadline::SOON, || {
+                Ok(TcpListener::bind(address).ok())
+            })?),
+        };
+        for one in waits.iter().chain(&logs).chain([&watch]) {
+            one.says("cannot be reached since")?;
+        }
+        let unknown = "whether the tasks have ended within 10s";
+        timed.end()?.exits(3)?.complains(&[unknown])?;
+        cluster.start()?;
+        cluster.open_gate()?;
+        let mut ended = Vec::new();
+        for one in waits.iter_mut().chain(&mut logs) {
+            ended.push(one.end()?.ok()?);
+        }
+        watch.prints("succeeded")?;
+        ended.push(watch.kill()?);
+        for one in ended {
+            let said = |words| one.stderr.matches(words).count();
+            let once = said("cannot be reached since") == 1 && said("is back") == 1;
+            ensure!(once, "{one}");
+        }
+        if back == Back::Elsewhere {
+            let now = &cluster.json(&["status"])?["listen"];
+            ensure!(now != address, "it listens at {now}");
+        }
+        Ok(())
+    })
+}
