@@ -5,6 +5,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     os::unix::fs::PermissionsExt,
+    process::Command,
     time::Duration,
 };
 
@@ -19,6 +20,10 @@ pub fn tests() -> Vec<Test> {
             foreign_credentials,
         ),
         Test::new("keys_are_readable_by_their_owner_only", key_files),
+        Test::new(
+            "an_open_file_of_whoever_starts_it_goes_to_no_agent",
+            inherited,
+        ),
         Test::new(
             "of_a_worker_that_sends_another_change_than_it_tells_nothing_is_taken",
             liar,
@@ -167,6 +172,35 @@ fn liar() -> anyhow::Result<()> {
         let reason = document["reason"]["message"].as_str().unwrap_or_default();
         ensure!(reason.contains("`evil.sh`"), "{document:#}");
         nothing_came()
+    })
+}
+
+/// A lock that a script holds while it starts everything, say.
+fn inherited() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        cluster.stop()?;
+        let dir = cluster.path("");
+        let ctl = cluster.command(&dir, &["start", "--detach"]);
+        let mut script = Command::new("sh");
+        script
+            .args(["-c", "exec 9>held; \"$0\" \"$@\""])
+            .arg(ctl.get_program())
+            .args(ctl.get_args())
+            .current_dir(&dir)
+            .env_clear();
+        for (name, value) in ctl.get_envs() {
+            script.env(name, value.unwrap_or_default());
+        }
+        orchestra_tests::run(script, b"")?.ok()?;
+        for pid in [cluster.head_pid()?, cluster.worker_pid()?] {
+            let file = fs::read_link(format!("/proc/{pid}/fd/9")).unwrap_or_default();
+            ensure!(file != cluster.path("held"), "{pid} has {}", file.display());
+        }
+        let project = cluster.repository("project")?;
+        let look = "! ls -l /proc/self/fd | grep /held";
+        let task = cluster.add(&project, &[look, "--agent", "shell"])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        Ok(())
     })
 }
 

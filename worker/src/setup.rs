@@ -27,6 +27,9 @@ pub fn run(args: RunArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
             eprintln!("warning: no session of its own: {error}");
         }
     }
+    if let Err(error) = crate::process::inherit_nothing() {
+        eprintln!("warning: agents have the open files of whoever started this worker: {error}");
+    }
     let state = state(&args.place)?;
     state
         .make()

@@ -74,13 +74,14 @@ pub struct Starting {
 
 impl Starting {
     /// Starts `ctl head` or `ctl worker` with `args`, in a session of its own, its output going to
-    /// its log.
+    /// its log. It has no other file of whoever runs this: a lock that a script holds ends with the script.
     pub fn spawn(role: Role, state: &StateDir, args: Vec<OsString>) -> Result<Self> {
         make_private_dir(&role.dir(state))?;
         let log = role.log(state);
         let failed = || format!("failed to start the {}", role.as_str());
         let file = open_log(&log)?;
         let log_from = file.metadata().or_failed(failed)?.len();
+        orchestra_worker::process::inherit_nothing().or_failed(failed)?;
         let child = Command::new(std::env::current_exe().or_failed(failed)?)
             .arg(role.as_str())
             .arg("--own-session")
