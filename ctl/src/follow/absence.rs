@@ -1,11 +1,12 @@
 //! A head that went away while something is followed: it is asked for until it is back, and whoever
 //! waits is told, once each time.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
+use futures::future::BoxFuture;
 use orchestra_proto::client::Whereabouts;
 use orchestra_types::Timestamp;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Response, Status};
 
 use crate::{
@@ -22,14 +23,22 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long a later pause is at most.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// How long one answer is waited for: longer than a connection may take to be made.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// What the head said to a request to open a stream.
+type Answer<T> = std::result::Result<Response<T>, Status>;
+
 /// Opens a stream again, however long the head is away.
-#[derive(Debug)]
-pub struct Absence {
+pub struct Absence<T> {
     head: Whereabouts,
     /// None where another stream over the same connection says it.
     voice: Option<Voice>,
     /// What is known of it while it lasts. It outlives the future that waits for its end.
     now: Option<Away>,
+    /// A request that is not answered yet. It outlives that future too: the answer may take longer than
+    /// whoever waits goes without a look at other things.
+    asked: Option<BoxFuture<'static, Answer<T>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,30 +67,33 @@ impl Away {
     }
 }
 
-impl Absence {
+impl<T> fmt::Debug for Absence<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("Absence");
+        fields.field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+impl<T: 'static> Absence<T> {
     /// Of the head that `client` talks to; `voice` says it.
     pub fn new(client: &Client, voice: Option<Voice>) -> Self {
         Self {
             head: client.head().clone(),
             voice,
             now: None,
+            asked: None,
         }
     }
 
     /// What `open` gives when the head is there again. Dropping the future loses nothing.
-    pub async fn end<T>(
-        &mut self,
-        open: impl AsyncFn() -> std::result::Result<Response<T>, Status>,
-    ) -> Result<T> {
+    pub async fn end<F>(&mut self, open: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Answer<T>> + Send + 'static,
+    {
         loop {
             let away = self.now.get_or_insert_with(Away::begins);
-            let ask_at = away.ask_at;
-            let asked = async {
-                sleep_until(ask_at).await;
-                open().await
-            };
             let answer = tokio::select! {
-                answer = asked => answer,
+                answer = answer(&mut self.asked, away.ask_at, &open) => answer,
                 () = until(away.say_at) => {
                     away.say_at = None;
                     let since = Time(away.since);
@@ -117,6 +129,31 @@ impl Absence {
     }
 }
 
+/// The answer to what is asked from `ask_at` on. Dropping the future takes nothing back.
+async fn answer<T, F>(
+    asked: &mut Option<BoxFuture<'static, Answer<T>>>,
+    ask_at: Instant,
+    open: impl Fn() -> F,
+) -> Answer<T>
+where
+    F: Future<Output = Answer<T>> + Send + 'static,
+{
+    if asked.is_none() {
+        sleep_until(ask_at).await;
+    }
+    let pending = asked.get_or_insert_with(|| {
+        let answer = timeout(ANSWER_WITHIN, open());
+        Box::pin(async {
+            answer
+                .await
+                .unwrap_or_else(|_| Err(Status::unavailable("no answer")))
+        })
+    });
+    let answer = pending.await;
+    *asked = None;
+    answer
+}
+
 async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
@@ -130,26 +167,64 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn it_lasts_however_long_and_though_the_wait_is_begun_anew_each_second() {
-        let mut absence = Absence {
+    fn absence<T>() -> Absence<T> {
+        Absence {
             head: "h:1".into(),
             voice: None,
             now: None,
+            asked: None,
+        }
+    }
+
+    /// As who has a look at something else each second.
+    async fn each_second<T: 'static, F>(absence: &mut Absence<T>, open: impl Fn() -> F) -> T
+    where
+        F: Future<Output = Answer<T>> + Send + 'static,
+    {
+        loop {
+            let second = Duration::from_secs(1);
+            if let Ok(opened) = timeout(second, absence.end(&open)).await {
+                break opened.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_take_longer_than_the_one_who_waits_looks_at_nothing_else() {
+        let asked = Cell::new(0);
+        let open = |takes| {
+            asked.set(asked.get() + 1);
+            async move {
+                tokio::time::sleep(Duration::from_secs(takes)).await;
+                Ok(Response::new(7))
+            }
         };
+        assert_eq!(each_second(&mut absence(), || open(5)).await, 7);
+        assert_eq!(asked.get(), 1);
+        let never = || open(if asked.get() < 3 { 1_000_000 } else { 1 });
+        assert_eq!(each_second(&mut absence(), never).await, 7);
+        assert_eq!(asked.get(), 4, "what does not answer is asked again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_lasts_however_long_and_though_the_wait_is_begun_anew_each_second() {
+        let mut absence = absence();
         let asked = Cell::new(0);
         let back_at = Instant::now() + Duration::from_secs(3600);
-        let open = async || {
+        let open = || {
             asked.set(asked.get() + 1);
-            match Instant::now() < back_at {
-                true => Err(Status::unavailable("away")),
-                false => Ok(Response::new(7)),
+            let is_away = Instant::now() < back_at;
+            async move {
+                match is_away {
+                    true => Err(Status::unavailable("away")),
+                    false => Ok(Response::new(7)),
+                }
             }
         };
         let mut unsaid = 0;
         let opened = loop {
             let second = Duration::from_secs(1);
-            match tokio::time::timeout(second, absence.end(open)).await {
+            match tokio::time::timeout(second, absence.end(&open)).await {
                 Ok(opened) => break opened.unwrap(),
                 Err(_) => unsaid += u32::from(absence.now.unwrap().say_at.is_some()),
             }
@@ -158,7 +233,7 @@ mod tests {
         assert!(absence.now.is_none());
         assert!((1..=3).contains(&unsaid), "{unsaid}");
         assert!((1800..1900).contains(&asked.get()), "{}", asked.get());
-        let gone = async || Err::<Response<()>, _>(Status::not_found("no such task"));
+        let gone = async || Err(Status::not_found("no such task"));
         assert!(absence.end(gone).await.is_err());
     }
 }

@@ -26,7 +26,7 @@ pub struct Changes {
     request: v1::WatchTasksRequest,
     /// None after a break, until it is open again.
     stream: Option<Streaming<v1::WatchResponse>>,
-    absence: Absence,
+    absence: Absence<Streaming<v1::WatchResponse>>,
 }
 
 impl Changes {
@@ -55,8 +55,10 @@ impl Changes {
     pub async fn next(&mut self) -> Result<News> {
         loop {
             let Some(stream) = &mut self.stream else {
-                let (client, request) = (&self.client, &self.request);
-                let open = async || client.admin().watch_tasks(request.clone()).await;
+                let open = || {
+                    let (mut admin, request) = (self.client.admin(), self.request.clone());
+                    async move { admin.watch_tasks(request).await }
+                };
                 self.stream = Some(self.absence.end(open).await?);
                 continue;
             };

@@ -29,7 +29,7 @@ pub struct Events {
     seen: u64,
     /// None after a break, until it is open again.
     stream: Option<Streaming<v1::EventBatch>>,
-    absence: Absence,
+    absence: Absence<Streaming<v1::EventBatch>>,
 }
 
 impl Events {
@@ -60,8 +60,10 @@ impl Events {
         loop {
             let Some(stream) = &mut self.stream else {
                 let request = request(self.attempt, self.follow, self.seen);
-                let client = &self.client;
-                let open = async || client.admin().follow_events(request).await;
+                let open = || {
+                    let mut admin = self.client.admin();
+                    async move { admin.follow_events(request).await }
+                };
                 self.stream = Some(self.absence.end(open).await?);
                 continue;
             };
