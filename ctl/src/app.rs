@@ -24,6 +24,8 @@ pub struct App {
     pub state: StateDir,
     /// Whether a checkout is being written to.
     pub writing: Writing,
+    /// Whether tasks are being submitted.
+    pub submitting: Writing,
     /// The configuration file that was named.
     config: Option<PathBuf>,
     /// The head that was named instead of the one of the state directory.
@@ -43,6 +45,7 @@ impl App {
             ui,
             state: StateDir::new(state),
             writing: Writing::default(),
+            submitting: Writing::default(),
             config: global.config.clone(),
             head: global.head.clone(),
         })
@@ -55,6 +58,7 @@ impl App {
             ui: Ui { again, ..self.ui },
             state: StateDir::new(state),
             writing: self.writing.clone(),
+            submitting: self.submitting.clone(),
             config: None,
             head: None,
         }

@@ -23,7 +23,7 @@ mod values;
 mod warned;
 mod writing;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use crate::{
     app::App,
@@ -32,6 +32,10 @@ use crate::{
     exit::Exit,
     ui::Ui,
 };
+
+/// How long an interrupted command waits for a thread that may be at something without end: standard
+/// input that nobody closes, a lock that another one holds.
+const LET_GO: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     match std::panic::catch_unwind(start) {
@@ -74,13 +78,16 @@ fn dispatch(ui: Ui, cli: Cli) -> Result<ExitCode> {
         Command::Ctl(command) => command,
     };
     let app = App::new(ui, &cli.global)?;
+    let lets_go = commands::lets_go(&command);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .or_failed(|| "failed to start the async runtime".to_owned())?;
-    runtime
-        .block_on(commands::run(&app, command))
-        .map(Into::into)
+    let ended = runtime.block_on(commands::run(&app, command));
+    if lets_go && ended.as_ref().is_err_and(|e| e.exit() == Exit::Interrupted) {
+        runtime.shutdown_timeout(LET_GO);
+    }
+    ended.map(Into::into)
 }
 
 /// Help goes to standard output and is no error; the rest is.

@@ -1,4 +1,5 @@
-//! Whether a checkout is being written to. Ctrl-C before that calls it off; later it is only waited for.
+//! Whether something has begun that is not taken back: a checkout is written to, a submission is sent.
+//! Ctrl-C before that calls it off.
 //!
 //! ```text
 //! NotYet -- begin --> Begun        call_off: too late, as long as the command runs
@@ -44,7 +45,7 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// Asked right before the first thing is written.
+    /// Asked right before the first thing is written or sent.
     pub fn begin(&self) -> Begin {
         match self.passed_to(State::Begun) {
             State::NotYet | State::Begun => Begin::Now,

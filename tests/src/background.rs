@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus},
     time::Instant,
 };
 
@@ -23,7 +23,7 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts `command`; what it prints goes to files in `dir`.
+    /// Starts `command`, with the standard input that it was given; what it prints goes to files in `dir`.
     pub fn start(mut command: Command, dir: &Path) -> anyhow::Result<Self> {
         let line = line_of(&command);
         let name = tempfile::Builder::new().prefix("said-").tempfile_in(dir);
@@ -31,7 +31,6 @@ impl Background {
         let err = out.with_extension("err");
         let started = Instant::now();
         let child = command
-            .stdin(Stdio::null())
             .stdout(File::create(&out)?)
             .stderr(File::create(&err)?)
             .spawn()
@@ -84,6 +83,17 @@ impl Background {
         self.child
             .try_wait()
             .context("failed to wait for a command")
+    }
+
+    /// Waits until Ctrl-C does not simply end it.
+    pub fn hears_interrupts(&self) -> anyhow::Result<()> {
+        const SIGINT: u64 = 1 << 1;
+        until("it hears of Ctrl-C", Deadline::SOON, || {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = u64::from_str_radix(caught.unwrap_or_default().trim(), 16)?;
+            Ok((caught & SIGINT != 0).then_some(()))
+        })
     }
 
     /// Ctrl-C.

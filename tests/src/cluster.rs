@@ -5,7 +5,7 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, anyhow, ensure};
@@ -94,7 +94,9 @@ impl Cluster {
 
     /// Starts `ctl ARGS` in `dir`, and does not wait for its end.
     pub fn begin<S: AsRef<OsStr>>(&self, dir: &Path, args: &[S]) -> anyhow::Result<Background> {
-        Background::start(self.command(dir, args), self.dir.path())
+        let mut command = self.command(dir, args);
+        command.stdin(Stdio::null());
+        Background::start(command, self.dir.path())
     }
 
     /// `ctl ARGS` in `dir`, not run yet.

@@ -120,7 +120,8 @@ pub(crate) fn of_this_run() -> Vec<String> {
 }
 
 /// The processes that have a file open, other than this one.
-pub(crate) fn with_file(file: &Path) -> Vec<String> {
+#[must_use]
+pub fn with_file(file: &Path) -> Vec<String> {
     let has = |pid: u32| {
         let fds = fs::read_dir(format!("/proc/{pid}/fd"))
             .into_iter()

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::listen;
 use crate::{
     app::App,
+    blocking::blocking,
     client::Client,
     error::{Error, Result, heard_or_not},
     exit::Exit,
@@ -79,7 +80,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         (false, false) => Then::Return,
     };
     let key = args.key.clone();
-    let (mut drafts, base) = drafts(args)?;
+    // It may read standard input, which somebody types.
+    let (mut drafts, base) = blocking(move || drafts(args)).await?;
     if then == Then::Follow && drafts.len() != 1 {
         return Err(Error::usage(format!(
             "--follow shows one task, and there are {}",

@@ -74,7 +74,7 @@ pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
         biased;
         ended = &mut ended => ended,
         _ = interrupt.recv() => match app.writing.call_off() {
-            CallOff::InTime => return Err(interrupted(rest)),
+            CallOff::InTime => return Err(interrupted(rest, app.submitting.call_off())),
             CallOff::TooLate => {
                 app.ui.warn("the interrupt came too late: the checkout is being written to, up to the end");
                 ended.await
@@ -82,6 +82,15 @@ pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
         },
     };
     ended.map_err(|error| app.about_named_head(error))
+}
+
+/// Whether a command that was interrupted in time may leave what it has begun on other threads: nothing of
+/// it is written anywhere but to temporary files.
+pub fn lets_go(command: &CtlCommand) -> bool {
+    match Rest::of(command) {
+        Rest::Submits | Rest::Unwritten => true,
+        Rest::GoesOn | Rest::Stops => false,
+    }
 }
 
 /// Hears of Ctrl-C from now on.
@@ -98,6 +107,8 @@ enum Rest {
     Stops,
     /// It had not begun to write.
     Unwritten,
+    /// Tasks are made, and sent when they are whole.
+    Submits,
 }
 
 impl Rest {
@@ -105,13 +116,20 @@ impl Rest {
         match command {
             CtlCommand::Stop(_) => Self::Stops,
             CtlCommand::Apply(_) => Self::Unwritten,
+            CtlCommand::Add(_) => Self::Submits,
             _ => Self::GoesOn,
         }
     }
 }
 
-fn interrupted(rest: Rest) -> Error {
+fn interrupted(rest: Rest, submission: CallOff) -> Error {
     let goes_on = match rest {
+        Rest::Submits => match submission {
+            CallOff::InTime => "interrupted; nothing was queued",
+            CallOff::TooLate => {
+                "interrupted before the head has answered; the tasks may be queued: `ctl tasks` lists them"
+            }
+        },
         Rest::GoesOn => "interrupted; what is queued or running goes on",
         Rest::Unwritten => "interrupted; nothing was applied",
         Rest::Stops => {
@@ -238,5 +256,17 @@ fn in_short(task: &Task) -> Line {
         line.with(Style::Dim, "  cancel requested")
     } else {
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_submission_claims_no_more_than_is_known() {
+        let says = |submission| interrupted(Rest::Submits, submission).to_string();
+        assert_eq!(says(CallOff::InTime), "interrupted; nothing was queued");
+        assert!(says(CallOff::TooLate).contains("may be queued"));
     }
 }

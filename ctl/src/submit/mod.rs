@@ -26,6 +26,8 @@ use crate::{
     app::App,
     client::{Client, patiently},
     error::{Error, OrFailed, Result},
+    exit::Exit,
+    writing::Begin,
 };
 use draft::Draft;
 use place::Places;
@@ -88,6 +90,15 @@ pub async fn submit(
         }
     }
     let key = key.unwrap_or_else(|| Uuid::new_v4().to_string());
+    match app.submitting.begin() {
+        Begin::Now => {}
+        Begin::Never => {
+            return Err(Error::new(
+                Exit::Interrupted,
+                "interrupted; nothing was queued",
+            ));
+        }
+    }
     let tasks = send_tasks(client, &key, tasks).await;
     let tasks = tasks.map_err(|e| blame_runner(&drafts, e))?;
     let schedules = send_schedules(client, key, schedules).await;
