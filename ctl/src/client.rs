@@ -124,7 +124,7 @@ pub fn is_away(status: &Status) -> bool {
         Code::Unavailable => true,
         // A connection that breaks while an answer is on its way.
         Code::Unknown | Code::Internal | Code::Cancelled => {
-            std::error::Error::source(status).is_some() && !is_certificate_trouble(status)
+            std::error::Error::source(status).is_some() && certificate_trouble(status).is_none()
         }
         _ => false,
     }
@@ -136,16 +136,20 @@ pub fn may_resume(status: &Status) -> bool {
     is_away(status) || status.code() == Code::ResourceExhausted
 }
 
-fn is_certificate_trouble(status: &Status) -> bool {
-    matches!(
-        ConnectError::below(status),
-        Some(
-            ConnectError::WrongHead { .. }
-                | ConnectError::HeadOutOfDate { .. }
-                | ConnectError::Expired { .. }
-                | ConnectError::CertificateRefused { .. }
-        )
-    )
+/// Why who answers there is not our head, or does not take us for its client.
+pub fn certificate_trouble(status: &Status) -> Option<&ConnectError> {
+    ConnectError::below(status).filter(|error| match error {
+        ConnectError::WrongHead { .. }
+        | ConnectError::HeadOutOfDate { .. }
+        | ConnectError::Expired { .. }
+        | ConnectError::CertificateRefused { .. } => true,
+        ConnectError::NotRunning { .. }
+        | ConnectError::Unreachable { .. }
+        | ConnectError::Timeout { .. }
+        | ConnectError::Broken { .. }
+        | ConnectError::Endpoint { .. }
+        | ConnectError::Credentials { .. } => false,
+    })
 }
 
 /// What the head's refusal means for the person.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Response, Status};
 
 use crate::{
-    client::{Client, is_away, status_error},
+    client::{Client, certificate_trouble, is_away, status_error},
     error::Result,
     json::time::Time,
     ui::{live::Voice, now},
@@ -41,9 +41,11 @@ pub struct Absence<T> {
     asked: Option<BoxFuture<'static, Answer<T>>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Away {
     since: Timestamp,
+    /// Why it does not answer, where more is known than that.
+    why: Option<String>,
     /// When it is to be said; none once it was.
     say_at: Option<Instant>,
     ask_at: Instant,
@@ -55,13 +57,15 @@ impl Away {
         let this = Instant::now();
         Self {
             since: now(),
+            why: None,
             say_at: Some(this + UNSAID_FOR),
             ask_at: this + PAUSE,
             pause: PAUSE,
         }
     }
 
-    fn go_on(&mut self) {
+    fn go_on(&mut self, status: &Status) {
+        self.why = certificate_trouble(status).map(|error| format!(" ({error})"));
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         self.ask_at = Instant::now() + self.pause;
     }
@@ -96,9 +100,9 @@ impl<T: 'static> Absence<T> {
                 answer = answer(&mut self.asked, away.ask_at, &open) => answer,
                 () = until(away.say_at) => {
                     away.say_at = None;
-                    let since = Time(away.since);
+                    let (since, why) = (Time(away.since), away.why.clone().unwrap_or_default());
                     self.say(|voice, head| voice.warn(&format!(
-                        "the head at {head} cannot be reached since {since}; waiting for it to come back"
+                        "the head at {head} cannot be reached since {since}{why}; waiting for it to come back"
                     )));
                     continue;
                 }
@@ -108,7 +112,7 @@ impl<T: 'static> Absence<T> {
                     self.is_over();
                     return Ok(stream.into_inner());
                 }
-                Err(status) if is_away(&status) => away.go_on(),
+                Err(status) if is_away(&status) => away.go_on(&status),
                 Err(status) => return Err(status_error(&status)),
             }
         }
@@ -226,7 +230,7 @@ mod tests {
             let second = Duration::from_secs(1);
             match tokio::time::timeout(second, absence.end(&open)).await {
                 Ok(opened) => break opened.unwrap(),
-                Err(_) => unsaid += u32::from(absence.now.unwrap().say_at.is_some()),
+                Err(_) => unsaid += u32::from(absence.now.as_ref().unwrap().say_at.is_some()),
             }
         };
         assert_eq!(opened, 7);
