@@ -522,10 +522,16 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// A path in a list that git splits at colons or newlines.
+/// A path in a list that git splits at colons or newlines. Quotes are only where it cannot be without:
+/// other programs that read such a list do not know of them.
 pub(crate) fn quoted(path: &Path) -> OsString {
+    let bytes = path.as_os_str().as_bytes();
+    let is_plain = !bytes.starts_with(b"\"") && !bytes.starts_with(b"#");
+    if is_plain && !bytes.iter().any(|b| b":\n".contains(b)) {
+        return path.as_os_str().to_owned();
+    }
     let mut text = vec![b'"'];
-    for &byte in path.as_os_str().as_bytes() {
+    for &byte in bytes {
         match byte {
             b'"' | b'\\' => text.extend([b'\\', byte]),
             b'\n' => text.extend(b"\\n"),

@@ -26,10 +26,14 @@ pub(crate) const HEAD_REF: &str = "refs/orchestra/head";
 /// Below it, the branches of earlier tasks that the agent was given.
 pub(crate) const GIVEN_REFS: &str = "refs/orchestra/given";
 
-/// What an agent's own git needs to make commits.
+/// What an agent's own git needs to make commits: a name, and no signature, for which it has no key.
 const AGENT_CONFIG: &[u8] = b"[user]
 \tname = Orchestra agent
 \temail = agent@orchestra.invalid
+[commit]
+\tgpgSign = false
+[tag]
+\tgpgSign = false
 [gc]
 \tauto = 0
 [advice]
@@ -289,6 +293,8 @@ impl Workspace {
         if self.is_of_directory()? {
             ignore_as_there(&self.dir.join(".git"))?;
         }
+        // What the agent takes back with it is to be what it was: the files are as git keeps them.
+        keep_bytes(&self.dir.join(".git"))?;
         let config = self.dir.join(".git/config");
         OpenOptions::new()
             .append(true)

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests, where a panic is the report")]
 
 mod after;
+mod agents_git;
 mod applied;
 mod canary;
 mod common;
