@@ -1,7 +1,7 @@
 //! The user's own checkout: where it is and what it stands on.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, OpenOptions},
     io::Write,
     os::unix::ffi::{OsStrExt, OsStringExt},
@@ -257,9 +257,20 @@ impl Checkout {
         self.format
     }
 
-    /// Whether the history ends early, so that nothing can be said relative to it.
-    pub(crate) fn is_shallow(&self) -> bool {
-        self.common_dir.join("shallow").exists()
+    /// Whether not all of the history is here, so that nothing can be said relative to it: what kind of
+    /// clone it is then.
+    pub(crate) fn lacks_history(&self) -> Option<&'static str> {
+        if self.common_dir.join("shallow").exists() {
+            return Some("shallow");
+        }
+        self.is_partial().then_some("partial")
+    }
+
+    /// Whether it was cloned with `--filter`: git fetches objects when it first wants them.
+    pub(crate) fn is_partial(&self) -> bool {
+        let packs = fs::read_dir(self.common_dir.join("objects/pack"));
+        let mut packs = packs.into_iter().flatten().flatten();
+        packs.any(|file| Path::new(&file.file_name()).extension() == Some(OsStr::new("promisor")))
     }
 }
 

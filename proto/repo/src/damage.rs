@@ -40,7 +40,8 @@ impl Error {
             | Self::BranchInUse { .. }
             | Self::Conflict { .. }
             | Self::BadCommit { .. }
-            | Self::NotAsTold { .. } => false,
+            | Self::NotAsTold { .. }
+            | Self::PartialClone => false,
         }
     }
 }

@@ -124,6 +124,12 @@ pub enum Error {
         /// The files.
         paths: Vec<String>,
     },
+    /// Git would have to fetch objects, which is the user's affair.
+    #[error(
+        "the clone is partial, and files of its commit are not here; \
+         `git fetch --refetch --no-filter` gets them all"
+    )]
+    PartialClone,
     /// A text that is not a commit id.
     #[error("`{text}` is not a commit id")]
     BadCommit {

@@ -33,6 +33,8 @@ pub struct Snapshot {
     /// What could not be taken, by name.
     pub warnings: Vec<String>,
     quarantine: Quarantine,
+    /// Objects may be missing in the checkout.
+    is_partial: bool,
 }
 
 /// What bundling did.
@@ -98,16 +100,21 @@ impl Checkout {
             dirty,
             warnings: warnings.into_list(),
             quarantine,
+            is_partial: self.is_partial(),
         })
     }
 
-    /// HEAD, unless its history ends early: a bundle cannot say so.
+    /// HEAD, unless its history is not here as a whole: a bundle cannot say so.
     fn usable_head(&self, warnings: &mut Warnings) -> Option<&str> {
-        if self.is_shallow() {
-            warnings.add("the clone is shallow: agents get its files without history".to_owned());
-            return None;
+        match self.lacks_history() {
+            Some(kind) => {
+                warnings.add(format!(
+                    "the clone is {kind}: agents get its files without history"
+                ));
+                None
+            }
+            None => self.head(),
         }
-        self.head()
     }
 }
 
@@ -144,7 +151,10 @@ impl Snapshot {
     /// # Errors
     /// When the bundle cannot be written.
     pub fn bundle(&self, have: &[String], to: &Path) -> Result<Bundled> {
-        bundle(self.quarantine.git(), &[SOURCE_REF], have, to)
+        match bundle(self.quarantine.git(), &[SOURCE_REF], have, to) {
+            Err(Error::Git { .. }) if self.is_partial => Err(Error::PartialClone),
+            bundled => bundled,
+        }
     }
 }
 

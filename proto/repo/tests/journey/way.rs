@@ -467,19 +467,64 @@ fn the_context_directory_is_kept_out_of_git_once() {
     );
 }
 
+/// A clone of `origin` with `how`, as a user's repository.
+fn clone_of(origin: &World, how: &[&str]) -> World {
+    let user = World {
+        tmp: tempfile::tempdir().unwrap(),
+    };
+    let url = format!("file://{}", origin.user().display());
+    let args = [&["clone", "-q"], how, &[&url, "user"]].concat();
+    git(user.tmp.path(), &args);
+    user
+}
+
+#[test]
+fn a_partial_clone_gives_its_files_and_takes_the_change() {
+    let origin = World::with(&[("a.txt", "one\n")]);
+    git(
+        &origin.user(),
+        &["config", "uploadpack.allowFilter", "true"],
+    );
+    origin.write("a.txt", "two\n");
+    origin.commit("second");
+    let user = clone_of(&origin, &["--filter=blob:none"]);
+    user.write("b.txt", "new\n");
+    let snapshot = user.checkout().snapshot().unwrap();
+    let told = ["the clone is partial: agents get its files without history"];
+    assert_eq!(
+        (snapshot.head.as_str(), &snapshot.warnings[..]),
+        ("", &told.map(str::to_owned)[..])
+    );
+    let task = user.start_from(&snapshot);
+    task.write("a.txt", "three\n");
+    apply(&user.checkout(), &task.change(&task.collect())).unwrap();
+    let applied = fs::read_to_string(user.user().join("a.txt")).unwrap();
+    assert_eq!(applied, "three\n");
+}
+
+#[test]
+fn a_partial_clone_without_all_of_its_files_says_how_to_get_them() {
+    let origin = World::with(&[("a.txt", "one\n"), ("far/b.txt", "two\n")]);
+    git(
+        &origin.user(),
+        &["config", "uploadpack.allowFilter", "true"],
+    );
+    let user = clone_of(&origin, &["--filter=blob:none", "--sparse"]);
+    let bundle = user.tmp.path().join("bundle");
+    let refused = user.checkout().snapshot().unwrap().bundle(&[], &bundle);
+    let says = refused.unwrap_err().to_string();
+    assert!(says.contains("`git fetch --refetch --no-filter`"), "{says}");
+    git(&user.user(), &["fetch", "-q", "--refetch", "--no-filter"]);
+    let snapshot = user.checkout().snapshot().unwrap();
+    snapshot.bundle(&[], &bundle).unwrap();
+}
+
 #[test]
 fn a_shallow_clone_gives_its_files_and_takes_the_change() {
     let origin = World::with(&[("a.txt", "one\n")]);
     origin.write("a.txt", "two\n");
     origin.commit("second");
-    let user = World {
-        tmp: tempfile::tempdir().unwrap(),
-    };
-    let url = format!("file://{}", origin.user().display());
-    git(
-        user.tmp.path(),
-        &["clone", "-q", "--depth", "1", &url, "user"],
-    );
+    let user = clone_of(&origin, &["--depth", "1"]);
     let checkout = user.checkout();
     let project = project_ref(checkout.top(), &"m1".parse().unwrap()).unwrap();
     assert!(
