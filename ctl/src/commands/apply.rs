@@ -37,7 +37,7 @@ in a work tree or in a stash of its own is a branch orchestra/TASK-ATTEMPT-NAME.
 Examples:
   ctl diff task_001 && ctl apply task_001
   for task in 1 2 3; do ctl apply $task; done
-  ctl diff task_002 | git apply -R   # takes one of them back
+  ctl diff task_002 | git apply -R   # takes one of them back, at the top of the repository
   ctl apply task_001 --branch && git merge orchestra/task_001")]
 pub struct Args {
     /// The task, as task_001 or 1

@@ -68,8 +68,9 @@ pub struct Collected {
     pub branch: String,
     /// The commit of the result; the base when nothing changed.
     pub commit: String,
-    /// Whether the agent wrote to a submodule: nothing but its directory has those files.
-    pub submodules: bool,
+    /// Whether something is nowhere but in the agent's directory: files of a submodule, or the history of
+    /// a repository that it made.
+    pub only_there: bool,
 }
 
 /// What an earlier collection left on the attempt's branch, and what this one builds on.
@@ -114,7 +115,8 @@ impl Workspace {
         if let Some(tree) = self.without_refused(&git, &result, &mut warnings)? {
             result = self.result(tip, &tree, &before, how)?;
         }
-        let submodules = self.submodules(&tree, &mut warnings)?;
+        self.submodules(&tree, &mut warnings)?;
+        let only_there = warnings.are_of_the_only_copy();
         let mut manifest = result.listed.manifest;
         manifest.warnings.extend(warnings.into_list());
         Ok(Collected {
@@ -124,7 +126,7 @@ impl Workspace {
             bundle: result.bundle,
             branch: self.branch.clone(),
             commit: result.commit,
-            submodules,
+            only_there,
         })
     }
 

@@ -90,6 +90,8 @@ pub(crate) struct Stage<'a> {
 pub(crate) struct Warnings {
     list: Vec<String>,
     more: usize,
+    /// Something is in no result, and nowhere but in the agent's directory.
+    only_there: bool,
 }
 
 impl Warnings {
@@ -105,6 +107,17 @@ impl Warnings {
         self.add(format!("`{}` was left out: {why}", names::shown(path)));
     }
 
+    /// As [`Self::add`], of what is nowhere but in the agent's directory.
+    pub fn only_there(&mut self, text: String) {
+        self.only_there = true;
+        self.add(text);
+    }
+
+    /// Whether there was such.
+    pub fn are_of_the_only_copy(&self) -> bool {
+        self.only_there
+    }
+
     pub fn into_list(mut self) -> Vec<String> {
         if self.more > 0 {
             self.list
@@ -112,6 +125,14 @@ impl Warnings {
         }
         self.list
     }
+}
+
+/// Whether a repository within has a branch. What cannot be looked at may have one.
+fn has_history(root: &OwnedFd, dir: &[u8]) -> bool {
+    let within = |name: &[u8]| [dir, b"/.git/", name].concat();
+    let heads = beneath::list(root, &within(b"refs/heads"));
+    let packed = beneath::lstat(root, &within(b"packed-refs"));
+    heads.map_or(true, |heads| !heads.is_empty()) || !matches!(packed, Ok(None))
 }
 
 impl Stage<'_> {
@@ -191,6 +212,13 @@ impl Stage<'_> {
         if self.nested == Nested::Skip || depth == NESTED_MAX || !real {
             warnings.path(dir, "it is a repository of its own");
             return Ok(());
+        }
+        if has_history(root, dir) {
+            let dir = names::shown(dir);
+            warnings.only_there(format!(
+                "`{dir}` is a repository of its own: its files are in the result, its commits and branches \
+                 are not"
+            ));
         }
         let empty_index = Temporary::new()?;
         let git = self

@@ -15,6 +15,7 @@ use crate::{
     beneath,
     error::{IoContext, Result},
     git::records,
+    names,
     places::{TEXT_BYTES_MAX, plain},
     quarantine::{Format, Quarantine, has_commit},
     stage::Warnings,
@@ -26,10 +27,9 @@ const SUBMODULE: &[u8] = b"160000 ";
 const TIME_MAX: Duration = Duration::from_secs(120);
 
 impl Workspace {
-    /// Names each submodule of `tree` that the agent has written to. Whether there is one.
-    pub(crate) fn submodules(&self, tree: &str, warnings: &mut Warnings) -> Result<bool> {
+    /// Names each submodule of `tree` that the agent has written to.
+    pub(crate) fn submodules(&self, tree: &str, warnings: &mut Warnings) -> Result<()> {
         let before = self.submodules_of(&self.base)?;
-        let mut written = false;
         for path in self.submodules_of(tree)?.keys() {
             if !self.has_files(path) {
                 continue;
@@ -39,10 +39,12 @@ impl Workspace {
             if commit.is_some_and(|commit| self.is_untouched(path, commit).unwrap_or(false)) {
                 continue;
             }
-            warnings.path(path, "files inside a submodule are not collected");
-            written = true;
+            let path = names::shown(path);
+            warnings.only_there(format!(
+                "`{path}` was left out: files inside a submodule are not collected"
+            ));
         }
-        Ok(written)
+        Ok(())
     }
 
     fn submodules_of(&self, tree: &str) -> Result<BTreeMap<Vec<u8>, String>> {

@@ -214,7 +214,7 @@ impl Job {
             manifest: collected.manifest,
             branch,
             commit,
-            has_more: collected.submodules,
+            has_more: collected.only_there,
         })
     }
 

@@ -66,3 +66,24 @@ fn a_workspace_is_a_repository_for_other_programs_than_git_too() {
     git(task.dir(), &["clone", "-q", ".", "../copy"]);
     assert!(task.area().join("copy/a.txt").exists());
 }
+
+#[test]
+fn a_repository_that_an_agent_made_is_named_and_kept_with_its_history() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    task.write("tool/a", "1\n");
+    let tool = task.dir().join("tool");
+    git(&tool, &["init", "-q"]);
+    let collected = task.collect();
+    assert!(!collected.only_there, "there is no history");
+    git(&tool, &["add", "-A"]);
+    git(&tool, &["commit", "-q", "-m", "one"]);
+    let collected = task.collect();
+    assert_eq!(rows(&collected).len(), 1, "its files are collected");
+    let warned = collected.manifest.warnings.join("\n");
+    assert!(
+        warned.starts_with("`tool` is a repository of its own"),
+        "{warned}"
+    );
+    assert!(collected.only_there);
+}

@@ -24,10 +24,10 @@ fn an_agents_work_in_a_submodule_is_told_from_one_that_was_only_fetched() {
     fs::create_dir(user.user().join("lib")).unwrap();
 
     let task = user.start();
-    assert!(!task.collect().submodules);
+    assert!(!task.collect().only_there);
     task.write("lib/new.c", "int y;\n");
     let collected = task.collect();
-    assert!(collected.submodules);
+    assert!(collected.only_there);
     let warning = "`lib` was left out: files inside a submodule are not collected";
     assert_eq!(collected.manifest.warnings, [warning]);
 
@@ -36,9 +36,9 @@ fn an_agents_work_in_a_submodule_is_told_from_one_that_was_only_fetched() {
     git(task.dir(), &["clone", "-q", from, "lib"]);
     task.write("lib/lib.o", "built\n");
     let collected = task.collect();
-    assert!(!collected.submodules, "{:?}", collected.manifest.warnings);
+    assert!(!collected.only_there, "{:?}", collected.manifest.warnings);
     task.write("lib/lib.c", "int z;\n");
-    assert!(task.collect().submodules);
+    assert!(task.collect().only_there);
     git(&task.dir().join("lib"), &["commit", "-qam", "z"]);
-    assert!(task.collect().submodules);
+    assert!(task.collect().only_there);
 }
