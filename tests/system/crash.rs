@@ -177,6 +177,10 @@ fn stop_without_head() -> anyhow::Result<()> {
         let refused = cluster.ctl(&["stop"])?.exits(5)?;
         refused.complains(&["1 attempt", "ctl start", "--leave-agents"])?;
         cluster.start()?;
+        // Another head that does not answer is no reason either.
+        let elsewhere = ["--head", "127.0.0.1:1", "stop"];
+        let refused = cluster.ctl(&elsewhere)?.exits(5)?;
+        refused.complains(&["the head does not answer", "1 attempt", "--now"])?;
         cluster.open_gate()?;
         finish_once(cluster, &task)
     })

@@ -104,7 +104,7 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
     // One that waits for the last agents ends as soon as the worker has stopped them.
     let ends_by_itself = head.is_some() && is_stopping(app).await;
     if head.is_none() && worker.is_some() && matches!(when, When::Idle(_)) {
-        refuse_while_agents_run(app)?;
+        refuse_while_agents_run(app, "no head runs here")?;
     }
     if !matches!(when, When::Idle(_)) {
         // Agents first: the head takes what they have done so far before it goes.
@@ -129,7 +129,7 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
 }
 
 /// Only a head knows when agents have ended, and takes what they have done.
-fn refuse_while_agents_run(app: &App) -> Result<()> {
+fn refuse_while_agents_run(app: &App, why: &str) -> Result<()> {
     let attempts = app.state.worker().join("attempts");
     let held = fs::read_dir(attempts).map_or(0, |entries| entries.flatten().count());
     if held == 0 {
@@ -138,7 +138,7 @@ fn refuse_while_agents_run(app: &App) -> Result<()> {
     let agents = counted(held as u64, "attempt");
     Err(Error::new(
         Exit::Refused,
-        format!("the worker has {agents}, and no head runs here that would wait for them"),
+        format!("the worker has {agents}, and {why}: nothing would wait for them"),
     )
     .hint(
         "`ctl start` first, if this is the head's machine; else `ctl workers drain` at the head; --now stops \
@@ -163,6 +163,11 @@ async fn ask_head(app: &App, head: &Process, when: When, ends_by_itself: bool) -
         Ok(waited) => Ok(waited),
         Err(_) if ends_by_itself => Ok(Waited::Idle),
         Err(e) => {
+            if matches!(when, When::Idle(_)) {
+                // It may be another one that was asked: nobody's agents end because of that.
+                let why = format!("the head does not answer ({})", e.chain());
+                refuse_while_agents_run(app, &why)?;
+            }
             app.ui.warn(format!(
                 "the head does not answer ({}); ending its process",
                 e.chain()
