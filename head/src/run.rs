@@ -215,7 +215,10 @@ impl Head<'_> {
         let announcement = ready::announce(&self.state, listen, metrics)?;
         tracing::info!(%listen, cluster = self.security.cluster(), "the head serves");
         let ended = running.until_stop().await;
-        announcement.withdraw();
+        // One that failed leaves it, as a crash does: nobody takes that for the end that was asked for.
+        if ended.is_ok() {
+            announcement.withdraw();
+        }
         let stopped = running.wind_down().await;
         ended.and(stopped)?;
         tracing::info!("the head has stopped");

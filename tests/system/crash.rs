@@ -37,6 +37,10 @@ pub fn tests() -> Vec<Test> {
             "a_stop_without_a_head_stops_no_agents_unasked",
             stop_without_head,
         ),
+        Test::new(
+            "a_stop_whose_head_dies_stops_no_agents",
+            stop_whose_head_dies,
+        ),
         Test::new("stop_now_ends_running_agents_and_leaves_nothing", stop_now),
     ]
 }
@@ -166,6 +170,21 @@ fn stop_now() -> anyhow::Result<()> {
     cluster.stop()?;
     cluster.stop()?;
     cluster.expect_no_process()
+}
+
+fn stop_whose_head_dies() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let task = long_task(cluster, &project)?;
+        let mut waiting = cluster.begin(project.dir(), &["stop"])?;
+        waiting.says("waiting for 1 agent")?;
+        kill_9(cluster.head_pid()?)?;
+        let refused = waiting.end()?.exits(5)?;
+        refused.complains(&["1 attempt", "the head has died", "ctl start"])?;
+        cluster.start()?;
+        cluster.open_gate()?;
+        finish_once(cluster, &task)
+    })
 }
 
 /// A task that appends one line, waits at the gate and says two more things.

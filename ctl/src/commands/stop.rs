@@ -123,6 +123,9 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
             }
         }
         end(&app.ui, "head", &head, HEAD_LIMIT).await?;
+        if matches!(when, When::Idle(_)) && record::has_head_died(&app.state) {
+            refuse_while_agents_run(app, "the head has died")?;
+        }
     }
     stop_worker(&app.ui, worker, when).await?;
     Ok(running)
@@ -179,33 +182,31 @@ async fn ask_head(app: &App, head: &Process, when: When, ends_by_itself: bool) -
     }
 }
 
-/// Asks the head to stop and waits while tasks run.
+/// Asks the head to stop and waits while tasks run, if they are to end by themselves.
 async fn wait_for_head(app: &App, head: &Process, when: When) -> Result<Waited> {
     let client = app.connect().await?;
-    let (now, within) = match when {
-        When::Idle(within) => (false, within),
-        When::Now | When::Leave => (true, None),
-    };
+    let now = !matches!(when, When::Idle(_));
     client
         .admin()
         .shutdown(v1::ShutdownRequest { now })
         .await
         .map_err(|s| status_error(&s))?;
+    let When::Idle(within) = when else {
+        return Ok(Waited::Idle);
+    };
     let deadline = within.map(|within| Instant::now() + within);
     let mut said = 0;
     while !has_ended(head).await? {
-        // It may be gone at any moment: then there is nothing to count.
-        let Ok(answer) = client.admin().get_status(v1::GetStatusRequest {}).await else {
-            return Ok(Waited::Idle);
-        };
-        let busy = answer.into_inner().agents_busy;
-        if busy == 0 {
+        // No answer says nothing of what runs: the head may be about to end, or slow, or frozen.
+        let answer = client.admin().get_status(v1::GetStatusRequest {}).await;
+        let busy = answer.ok().map(|answer| answer.into_inner().agents_busy);
+        if busy == Some(0) {
             return Ok(Waited::Idle);
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(Waited::Late);
         }
-        if busy != said {
+        if let Some(busy) = busy.filter(|&busy| busy != said) {
             app.ui.note(&Line::of(Style::Dim, waiting(busy, within)));
             said = busy;
         }

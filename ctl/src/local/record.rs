@@ -43,6 +43,12 @@ pub fn head(state: &StateDir) -> Result<Option<Process>> {
     process(&state.head().join("head.json"))
 }
 
+/// Whether a head was killed or crashed: one that ends as it should takes its record away.
+pub fn has_head_died(state: &StateDir) -> bool {
+    let left = state.head().join("head.json").exists();
+    left && !matches!(head(state), Ok(Some(_)))
+}
+
 /// The local worker's process, if it lives.
 pub fn worker(state: &StateDir) -> Result<Option<Process>> {
     process(&state.worker().join("worker.json"))
