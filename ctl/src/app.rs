@@ -51,6 +51,12 @@ impl App {
         })
     }
 
+    /// Refuses to begin something in a state of another user, who could no longer use it.
+    pub fn refuse_foreign_state(&self) -> Result<()> {
+        let own = self.state.refuse_foreign();
+        own.map_err(|foreign| Error::new(Exit::Refused, foreign.to_string()))
+    }
+
     /// The same output streams for another state directory, of which nothing else is named.
     pub fn in_state(&self, state: PathBuf) -> Self {
         let again = Again::in_state(&state);

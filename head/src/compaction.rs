@@ -31,7 +31,7 @@ pub enum Error {
 pub fn compact(state: &StateDir, progress: &Progress) -> Result<Compacted, Error> {
     let dir = state.head();
     let db = dir.join("db");
-    if !db.is_dir() && !store::was_made(&db) {
+    if !db.is_dir() && !store::was_made(&db).context("failed to look for the store")? {
         return Err(Error::Nothing(dir));
     }
     let _lock = Lock::take(&dir)?;

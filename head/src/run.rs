@@ -70,6 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn start_and_serve(args: &Args) -> anyhow::Result<()> {
     let started = Instant::now();
     let state = args.state_dir()?;
+    state.refuse_foreign()?;
     let head_dir = state.head();
     let made = state
         .make()

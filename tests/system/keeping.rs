@@ -2,13 +2,13 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Deadline, GATE, Output, Project, Setup, Test, scene, until};
+use orchestra_tests::{Cluster, Deadline, GATE, Need, Output, Project, Setup, Test, scene, until};
 use serde_json::Value;
 
 pub fn tests() -> Vec<Test> {
@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Test> {
             "a_check_names_a_flipped_bit_with_the_head_running_and_stopped",
             checks,
         ),
+        Test::new("the_state_of_another_user_is_left_alone", foreign).needs(&[Need::Root]),
         Test::new("a_compacted_store_serves_what_it_served", compacts),
         Test::new(
             "a_task_that_is_forgotten_at_once_is_not_waited_for",
@@ -38,6 +39,25 @@ pub fn tests() -> Vec<Test> {
             two_clusters,
         ),
     ]
+}
+
+fn foreign() -> anyhow::Result<()> {
+    const OTHER: u32 = 4242;
+    scene(Setup::new(), |cluster| {
+        cluster.stop()?;
+        let state = cluster.state();
+        let advice = "belongs to user 4242, and this is user 0";
+        for part in ["head", "head/db", "worker"] {
+            let part = state.join(part);
+            chown(&part, Some(OTHER), None)?;
+            for command in [&["start", "--detach"][..], &["compact"], &["check"]] {
+                let refused = cluster.ctl(command)?.exits(5)?;
+                refused.complains(&[advice, "sudo -u '#4242'", "chown -R 0"])?;
+            }
+            chown(&part, Some(0), None)?;
+        }
+        cluster.start()
+    })
 }
 
 fn forgotten_at_once() -> anyhow::Result<()> {

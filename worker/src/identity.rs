@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
-use orchestra_config::{Config, StateDir, durable};
+use orchestra_config::{Config, StateDir, durable, owner};
 use orchestra_types::{
     MachineId, WorkerId,
     runner::{RunnerInfo, WorkerInfo},
@@ -48,6 +48,7 @@ impl Home {
     }
 
     fn lock_within(dir: &Path, patience: Duration) -> anyhow::Result<Self> {
+        owner::refuse_foreign(dir, dir)?;
         durable::create_private_dir(dir)
             .with_context(|| format!("failed to make `{}`", dir.display()))?;
         let path = dir.join("lock");

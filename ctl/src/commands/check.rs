@@ -61,6 +61,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         } else {
             Repair::No
         };
+        app.refuse_foreign_state()?;
         let state = app.state.clone();
         let checked = watched(app, WHAT, move |progress| {
             check::check(&state, repair, progress).map_err(|e| refusal(&e))

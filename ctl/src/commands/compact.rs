@@ -33,6 +33,7 @@ struct Done {
 
 /// Compacts.
 pub async fn run(app: &App, _: Args) -> Result<Exit> {
+    app.refuse_foreign_state()?;
     let state = app.state.clone();
     let compacted = watched(app, "compacting", move |progress| {
         compaction::compact(&state, progress).map_err(|e| refusal(&e))

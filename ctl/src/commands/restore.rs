@@ -58,6 +58,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         force: args.force,
         skip_ids: args.skip_ids.into(),
     };
+    app.refuse_foreign_state()?;
     let done = watched(app, "restoring", move |progress| {
         let restored = backup::restore(&state, &args.file, options, progress);
         restored.map_err(|error| refusal(&error))

@@ -123,6 +123,7 @@ pub async fn stop_signal() -> std::io::Result<()> {
 
 /// Starts the head and the worker, each unless it runs.
 pub async fn bring_up(app: &App, args: &Args) -> Result<Report> {
+    app.refuse_foreign_state()?;
     let head_ran = record::head(&app.state)?.is_some();
     if head_ran {
         refuse_while_stopping(app).await?;

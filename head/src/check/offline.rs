@@ -43,13 +43,18 @@ pub enum Error {
 pub fn check(state: &StateDir, repair: Repair, progress: &Progress) -> Result<Report, Error> {
     let dir = state.head();
     let db = dir.join("db");
-    if !db.is_dir() && !store::was_made(&db) {
+    if !db.is_dir() && !store::was_made(&db).context("failed to look for the store")? {
         return Err(Error::Nothing(dir));
     }
     let _lock = Lock::take(&dir)?;
     let blobs = Blobs::open(&dir.join("blobs")).context("failed to open the stored files")?;
     let mut store = match Store::open(&db, blobs.clone()) {
         Ok(store) => store,
+        Err(error) if error.is_denied() => {
+            return Err(anyhow::Error::new(error)
+                .context("failed to open the store")
+                .into());
+        }
         Err(error) => return Ok(unreadable(&error)),
     };
     let mut index = Index::default();

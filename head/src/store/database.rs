@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Error, Result, error::io_error};
+use super::{
+    Error, Result,
+    error::{io_error, is_there},
+};
 use crate::{disk::Full, points};
 
 /// After a killed head its lock can linger for a moment.
@@ -56,8 +59,8 @@ impl Database {
     }
 
     /// Whether there is a database in `path`.
-    pub fn is_in(path: &Path) -> bool {
-        path.join("db").exists()
+    pub fn is_in(path: &Path) -> Result<bool> {
+        is_there(&path.join("db"))
     }
 
     pub fn is_open(&self) -> bool {

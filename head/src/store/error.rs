@@ -76,6 +76,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether this user may not open the files: nothing is known of what is in them.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Whether what was kept is not what was written, so that asking again does not help.
     #[must_use]
     pub fn is_damage(&self) -> bool {
@@ -146,4 +152,10 @@ pub(super) fn io_error(doing: &'static str, path: &Path, source: io::Error) -> E
         path: path.to_owned(),
         source,
     }
+}
+
+/// Whether a file is there. One that may not be looked for is not one that is gone.
+pub(super) fn is_there(path: &Path) -> Result<bool, Error> {
+    let found = path.try_exists();
+    found.map_err(|source| io_error("look for", path, source))
 }

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 
 use orchestra_config::durable::{self, Access};
 
-use super::{Error, Result, error::io_error};
+use super::{
+    Error, Result,
+    error::{io_error, is_there},
+};
 use crate::points;
 
 const EXTENSION: &str = "made";
@@ -16,14 +19,13 @@ const TEXT: &[u8] =
     b"There was a store beside this file. While this file is here, the head makes no new one.\n";
 
 /// Whether there was a store in `path`, whether or not it is still there.
-#[must_use]
-pub fn was_made(path: &Path) -> bool {
-    file(path).exists()
+pub fn was_made(path: &Path) -> Result<bool> {
+    is_there(&file(path))
 }
 
 /// Refuses a store that is about to be made in the place of one that is gone.
 pub(super) fn refuse_second(path: &Path) -> Result<()> {
-    match was_made(path) {
+    match was_made(path)? {
         true => Err(Error::Gone {
             path: path.to_owned(),
         }),
@@ -34,7 +36,7 @@ pub(super) fn refuse_second(path: &Path) -> Result<()> {
 /// Refuses a store that has nothing in it any more: sled takes a database for a new one when it
 /// cannot read how it begins.
 pub(super) fn refuse_empty(path: &Path) -> Result<()> {
-    match was_made(path) {
+    match was_made(path)? {
         true => Err(Error::Damaged {
             path: path.to_owned(),
             why: "it has no rows, and this cluster is not new".to_owned(),
@@ -45,7 +47,7 @@ pub(super) fn refuse_empty(path: &Path) -> Result<()> {
 
 /// Notes that there is a store. A full disk only puts that off to the next start.
 pub(super) fn note(path: &Path) -> Result<()> {
-    if was_made(path) {
+    if was_made(path)? {
         return Ok(());
     }
     let file = file(path);

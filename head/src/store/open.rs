@@ -19,7 +19,7 @@ use crate::blobs::Blobs;
 impl Store {
     /// Opens the store in `path`, and makes it when there never was one.
     pub fn open(path: &Path, blobs: Blobs) -> Result<Self> {
-        if !Database::is_in(path) {
+        if !Database::is_in(path)? {
             made::refuse_second(path)?;
         }
         durable::create_private_dir(path).map_err(|source| io_error("prepare", path, source))?;

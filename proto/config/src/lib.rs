@@ -9,6 +9,7 @@ mod load;
 mod message;
 mod model;
 pub mod open_files;
+pub mod owner;
 mod project;
 mod state_dir;
 mod value;

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::durable;
+use crate::{
+    durable,
+    owner::{self, Foreign},
+};
 
 /// What git reads of it: keys are below. Only the directories themselves are named, since other programs
 /// that know such files read them from within a workspace as well.
@@ -81,6 +84,17 @@ impl StateDir {
         Some(format!(
             "`{dir}` or the orchestra.yaml in it belongs to the user {other}, {danger}"
         ))
+    }
+
+    /// Refuses a state that another user's head or worker keeps there.
+    ///
+    /// # Errors
+    /// When one of its directories is another user's.
+    pub fn refuse_foreign(&self) -> Result<(), Foreign> {
+        let store = self.head().join("db");
+        [self.head(), store, self.worker()]
+            .iter()
+            .try_for_each(|dir| owner::refuse_foreign(dir, &self.0))
     }
 
     /// The directory itself.

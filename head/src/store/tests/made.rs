@@ -56,3 +56,16 @@ fn a_store_of_an_earlier_version_is_known_from_its_first_opening_on() {
     fs::remove_dir_all(dir.path().join("db")).unwrap();
     refused(dir.path());
 }
+
+#[test]
+fn a_store_that_may_not_be_looked_at_is_not_one_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    made(dir.path());
+    // As a directory of another user for one who is not root, this cannot be looked into.
+    let db = dir.path().join("db");
+    fs::rename(&db, dir.path().join("away")).unwrap();
+    fs::write(&db, "").unwrap();
+    let error = try_open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("failed to look for"), "{error}");
+    assert!(!error.contains("gone"), "{error}");
+}
