@@ -10,6 +10,10 @@ pub fn tests() -> Vec<Test> {
     vec![
         Test::new("attempts_beside_each_other_never_have_the_same_port", ports),
         Test::new("attempts_at_once_are_set_up_each_for_itself", at_once),
+        Test::new(
+            "what_the_user_has_git_ignore_everywhere_is_no_result",
+            ignored,
+        ),
         Test::new("a_set_up_that_fails_is_the_reason", failing),
         Test::new("a_set_up_outlives_kill_9_of_its_worker", killed),
     ]
@@ -64,6 +68,27 @@ fn at_once() -> anyhow::Result<()> {
             "{known}"
         );
         ensure!(!project.has("made"), "it was set up in the user's checkout");
+        Ok(())
+    })
+}
+
+/// In the configuration of the user, and for the one checkout: the worker has neither.
+fn ignored() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let global = cluster.path("home/.config/git");
+        fs::create_dir_all(&global)?;
+        fs::write(global.join("ignore"), ".idea/\n")?;
+        project.write(".git/info/exclude", "/venv/\n")?;
+        let script =
+            "mkdir .idea venv && touch .idea/a venv/b out.txt && git add -A && git commit -qm all";
+        let task = cluster.add(&project, &[script, "--agent", "shell"])?;
+        let document = cluster.succeeded(&task, Deadline::SOON)?;
+        let files = document["files"].as_array().context("there are files")?;
+        ensure!(
+            files.len() == 1 && files[0]["path"] == "out.txt",
+            "{document:#}"
+        );
         Ok(())
     })
 }

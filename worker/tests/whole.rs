@@ -299,6 +299,7 @@ fn begins_with(commit: String, bundle: [u8; 32]) -> Place {
         head: commit,
         branch: "main".to_owned(),
         bundles: vec![Digest(bundle)],
+        ignore_rules: String::new(),
     }
 }
 

@@ -257,6 +257,7 @@ impl From<Place> for Workplace {
                 head,
                 branch,
                 bundles: _,
+                ignore_rules: _,
             } => Self::Repository {
                 commit,
                 head: some(head),

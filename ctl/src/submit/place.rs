@@ -196,6 +196,7 @@ impl<'a> Places<'a> {
             head: snapshot.head.clone(),
             branch: snapshot.branch.clone(),
             bundles,
+            ignore_rules: snapshot.ignore_rules.clone(),
         })
     }
 }

@@ -122,6 +122,7 @@ fn facts(dir: &Path, base: String, commit: String, bundle: Digest, apply: bool) 
             head: base,
             branch: "main".to_owned(),
             bundles: vec![bundle],
+            ignore_rules: String::new(),
         },
         apply,
         ..TaskSpec::new("add a file")

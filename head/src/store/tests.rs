@@ -97,6 +97,7 @@ fn spec(description: &str) -> TaskSpec {
             head: String::new(),
             branch: "main".to_owned(),
             bundles: vec![Digest([3; 32])],
+            ignore_rules: ".idea/\n".to_owned(),
         },
         apply: true,
         command: Some(ShellCommand::Argv(vec!["true".to_owned()])),

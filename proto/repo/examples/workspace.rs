@@ -110,6 +110,7 @@ impl Bench {
             head: &self.commit,
             branch: BRANCH,
             others: &[],
+            ignore_rules: "",
             dir: &place.join("agent"),
             git_dir: &place.join("own"),
         })?)

@@ -234,6 +234,10 @@ impl Checkout {
         &self.git_dir
     }
 
+    pub(crate) fn common_dir(&self) -> &Path {
+        &self.common_dir
+    }
+
     /// The file of its index.
     #[must_use]
     pub fn index(&self) -> PathBuf {

@@ -23,7 +23,7 @@ pub const DIRECTORY_FILES_MAX: usize = 50_000;
 pub const DIRECTORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// What is taken of no directory, and of no copy that an agent works in, beside what `.gitignore` files
 /// in it say.
-const IGNORED: &str = "node_modules/\n.venv/\n__pycache__/\n.DS_Store\n.env\n";
+pub(crate) const IGNORED: &str = "node_modules/\n.venv/\n__pycache__/\n.DS_Store\n.env\n";
 const BRANCH: &str = "directory";
 /// The message of our commits.
 const MESSAGE: &str = "State of the directory";
@@ -142,14 +142,6 @@ fn remove(path: &Path) -> Result<()> {
 pub(crate) fn is_state(git: &Git, commit: &str) -> Result<bool> {
     let made = git.line(&["show", "--no-patch", "--format=%ae %s", commit])?;
     Ok(made == format!("{EMAIL} {MESSAGE}"))
-}
-
-/// Lets the git directory of a copy ignore what is not taken of the directory itself.
-pub(crate) fn ignore_as_there(git_dir: &Path) -> Result<()> {
-    let info = git_dir.join("info");
-    fs::create_dir_all(&info).at("create the directory", &info)?;
-    let exclude = info.join("exclude");
-    fs::write(&exclude, IGNORED).at("write", &exclude)
 }
 
 /// Commits what is staged, and gives the commit; the one that is there if it is the same.

@@ -28,6 +28,7 @@ mod generation;
 mod git;
 mod hidden;
 mod history;
+mod ignore_rules;
 mod ignored;
 mod import;
 mod index;

@@ -8,7 +8,7 @@ use crate::{
     checkout::Checkout,
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit},
-    hidden, index,
+    hidden, ignore_rules, index,
     quarantine::{Quarantine, has_commit},
     stage::{Conflicts, Nested, Sizes, Stage, Warnings},
 };
@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub branch: String,
     /// Whether there is more in the snapshot than in `head`.
     pub dirty: bool,
+    /// What the user's git ignores beside the `.gitignore` files of the repository: lines of such a file.
+    pub ignore_rules: String,
     /// What could not be taken, by name.
     pub warnings: Vec<String>,
     quarantine: Quarantine,
@@ -73,6 +75,7 @@ impl Checkout {
         }
         .run(&mut warnings)?;
         absent::warn(&git, &mut warnings)?;
+        let ignore_rules = ignore_rules::of_user(self, &mut warnings)?;
         let tree = git.line(&["write-tree"])?;
         let head = self.usable_head(&mut warnings);
         let head_tree = head
@@ -98,6 +101,7 @@ impl Checkout {
             head: head.unwrap_or_default().to_owned(),
             branch: self.branch().unwrap_or_default().to_owned(),
             dirty,
+            ignore_rules,
             warnings: warnings.into_list(),
             quarantine,
             is_partial: self.is_partial(),

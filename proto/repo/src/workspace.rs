@@ -9,9 +9,10 @@ use std::{
 
 use crate::{
     cache::Cache,
-    directory::{ignore_as_there, is_state},
+    directory::is_state,
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit},
+    ignore_rules,
     import::check_branch,
     index::copy_with_time,
     manifest::{Renames, diff},
@@ -61,6 +62,8 @@ pub struct Plan<'a> {
     pub branch: &'a str,
     /// Branches of earlier tasks, and their commits, for the agent to look at.
     pub others: &'a [(String, String)],
+    /// What the user's git ignores beside what the repository says ([`Snapshot`](crate::Snapshot)).
+    pub ignore_rules: &'a str,
     /// The agent's directory: new, or empty.
     pub dir: &'a Path,
     /// The worker's own git directory: new, and not below `dir`.
@@ -108,8 +111,8 @@ impl Workspace {
             head: (!plan.head.is_empty()).then(|| plan.head.to_owned()),
             branch: plan.branch.to_owned(),
         };
-        workspace.make_own(plan.cache, plan.others)?;
-        workspace.make_clone(plan.cache, plan.others)?;
+        workspace.make_own(plan)?;
+        workspace.make_clone(plan)?;
         Ok(workspace)
     }
 
@@ -239,7 +242,8 @@ impl Workspace {
         self.bare().work_tree(&self.dir).option("core.bare=false")
     }
 
-    fn make_own(&self, cache: &Cache, others: &[(String, String)]) -> Result<()> {
+    fn make_own(&self, plan: &Plan<'_>) -> Result<()> {
+        let Plan { cache, others, .. } = *plan;
         let lenders = [cache.objects()];
         let git = init_bare(&self.git_dir, &self.branch, cache.format(), &lenders)?;
         keep_bytes(&self.git_dir)?;
@@ -258,9 +262,7 @@ impl Workspace {
             refs.push_str(&format!("create {GIVEN_REFS}/{branch} {commit}\n"));
         }
         git.output_of(&["update-ref", "--stdin"], Input::Bytes(refs.as_bytes()))?;
-        if self.is_of_directory()? {
-            ignore_as_there(&self.git_dir)?;
-        }
+        self.ignore(&self.git_dir, plan.ignore_rules)?;
         let index = self.index();
         let spare = cache.take_spare(&self.dir, &index)?;
         match (self.check_out(), spare) {
@@ -283,16 +285,15 @@ impl Workspace {
             .map(drop)
     }
 
-    fn make_clone(&self, cache: &Cache, others: &[(String, String)]) -> Result<()> {
+    fn make_clone(&self, plan: &Plan<'_>) -> Result<()> {
+        let Plan { cache, others, .. } = *plan;
         let git = init_clone(&self.dir, &self.branch, cache.format(), &[cache.objects()])?;
         let mut refs = format!("create {} {}\n", self.full_branch(), self.base);
         for (branch, commit) in others {
             refs.push_str(&format!("create refs/heads/{branch} {commit}\n"));
         }
         git.output_of(&["update-ref", "--stdin"], Input::Bytes(refs.as_bytes()))?;
-        if self.is_of_directory()? {
-            ignore_as_there(&self.dir.join(".git"))?;
-        }
+        self.ignore(&self.dir.join(".git"), plan.ignore_rules)?;
         // What the agent takes back with it is to be what it was: the files are as git keeps them.
         keep_bytes(&self.dir.join(".git"))?;
         let config = self.dir.join(".git/config");
@@ -302,6 +303,10 @@ impl Workspace {
             .and_then(|mut file| file.write_all(AGENT_CONFIG))
             .at("write", &config)?;
         copy_with_time(&self.index(), &self.dir.join(".git/index"))
+    }
+
+    fn ignore(&self, git_dir: &Path, rules: &str) -> Result<()> {
+        ignore_rules::write(git_dir, self.is_of_directory()?, rules)
     }
 
     /// Whether it is a copy of a directory that is in no repository.

@@ -193,11 +193,13 @@ impl From<Place> for v1::Place {
                 head,
                 branch,
                 bundles,
+                ignore_rules,
             } => v1::place::Place::Repository(v1::place::Repository {
                 commit,
                 head,
                 branch,
                 bundles: bundles.into_iter().map(|d| d.0.to_vec()).collect(),
+                ignore_rules,
             }),
             Place::InPlace { dir, machine } => v1::place::Place::InPlace(v1::place::InPlace {
                 dir: dir.to_string_lossy().into_owned(),
@@ -446,6 +448,12 @@ fn repository_place(wire: v1::place::Repository) -> Result<Place> {
         object_id(&wire.head)?;
     }
     object_id(&wire.commit)?;
+    if wire.ignore_rules.len() > limits::IGNORE_RULES_BYTES_MAX {
+        return Err(Refused::new(
+            "place",
+            "its ignore rules are longer than 16 KiB",
+        ));
+    }
     Ok(Place::Repository {
         commit: wire.commit,
         head: wire.head,
@@ -455,6 +463,7 @@ fn repository_place(wire: v1::place::Repository) -> Result<Place> {
             .iter()
             .map(|b| digest("place", b))
             .collect::<Result<_>>()?,
+        ignore_rules: wire.ignore_rules,
     })
 }
 

@@ -76,6 +76,8 @@ pub const SUBMIT_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const COPIED_FILES_MAX: usize = 100;
 /// Most bytes of them together: 16 MiB.
 pub const COPIED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Most bytes of the ignore rules that a user has beside those in the repository: 16 KiB.
+pub const IGNORE_RULES_BYTES_MAX: usize = 16 * 1024;
 /// Longest command of a set-up: 16 KiB.
 pub const SET_UP_COMMAND_BYTES_MAX: usize = 16 * 1024;
 /// Most ports of its own that an attempt may have.

@@ -136,6 +136,8 @@ pub enum Place {
         branch: String,
         /// Git bundles to fetch in this order; the last one holds `commit`.
         bundles: Vec<Digest>,
+        /// What the user's git ignores beside the `.gitignore` files in it, as lines of such a file.
+        ignore_rules: String,
     },
     /// In the user's directory itself, on the machine that has it.
     InPlace {

@@ -21,6 +21,7 @@ pub(super) struct Source {
     pub commit: String,
     head: String,
     pub bundles: Vec<Digest>,
+    ignore_rules: String,
     /// The files of an earlier attempt, to go on from.
     resume: Option<Resume>,
     /// Changes that the results of earlier tasks build on.
@@ -79,6 +80,7 @@ impl Attempt {
                 commit,
                 head,
                 bundles,
+                ignore_rules,
                 branch: _,
             } => {
                 let source = Source {
@@ -88,6 +90,7 @@ impl Attempt {
                     commit,
                     head,
                     bundles,
+                    ignore_rules,
                 };
                 match self.clone_repository(source).await? {
                     Ok(()) => self.put_files().await,
@@ -335,6 +338,7 @@ fn clone(
         head: &source.head,
         branch,
         others: &others,
+        ignore_rules: &source.ignore_rules,
         dir,
         git_dir,
     };

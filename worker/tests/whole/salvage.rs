@@ -19,6 +19,7 @@ fn place(head: &FakeHead, dir: &Path) -> Place {
         head: commit,
         branch: "main".to_owned(),
         bundles: vec![Digest(head.store(bundle))],
+        ignore_rules: String::new(),
     }
 }
 

@@ -122,6 +122,7 @@ impl World {
             head: &snapshot.head,
             branch: &branch,
             others: &others,
+            ignore_rules: &snapshot.ignore_rules,
             dir: &place.join("agent"),
             git_dir: &place.join("own"),
         };

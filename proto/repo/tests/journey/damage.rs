@@ -48,6 +48,7 @@ impl Project {
             head: &self.commit,
             branch: BRANCH,
             others: &[],
+            ignore_rules: "",
             dir: &place.join("agent"),
             git_dir: &place.join("own"),
         })

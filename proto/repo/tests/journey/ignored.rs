@@ -164,3 +164,23 @@ fn a_secret_that_the_agent_commits_costs_its_commits_and_not_its_work() {
     assert!(warnings.contains("for the agent alone"), "{warnings}");
     assert!(!tells_it(&task, &collected));
 }
+
+#[test]
+fn what_the_users_git_ignores_everywhere_is_in_no_result_either() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let everywhere = user.tmp.path().join("ignore");
+    fs::write(&everywhere, "# mine\n.idea/\n*.tmp\n").unwrap();
+    let named = everywhere.to_str().unwrap();
+    git(&user.user(), &["config", "core.excludesFile", named]);
+    user.write(".git/info/exclude", "!kept.tmp\n/venv\n");
+    let task = user.start();
+    for name in [".idea/x.xml", "sub/.idea/y", "x.tmp", "venv/bin/python"] {
+        task.write(name, "agent\n");
+    }
+    task.write("kept.tmp", "agent\n");
+    task.write("sub/venv", "agent\n");
+    let seen = git(task.dir(), &["status", "--porcelain", "-uall"]);
+    assert_eq!(seen, "?? kept.tmp\n?? sub/venv");
+    let names: Vec<_> = rows(&task.collect()).into_iter().map(|row| row.0).collect();
+    assert_eq!(names, ["kept.tmp", "sub/venv"]);
+}

@@ -179,6 +179,7 @@ fn settling_changes_no_result_also_of_an_attempt_that_goes_on_from_another() {
             head: first.workspace.base(),
             branch: crate::common::BRANCH,
             others: &[],
+            ignore_rules: "",
             dir: &place.join("agent"),
             git_dir: &place.join("own"),
         })

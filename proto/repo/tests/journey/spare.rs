@@ -44,6 +44,7 @@ impl Project {
             head: commit,
             branch: BRANCH,
             others: &[],
+            ignore_rules: "",
             dir: &place.join("agent"),
             git_dir: &place.join("own"),
         })

@@ -152,6 +152,7 @@ impl Round<'_> {
             head: &snapshot.head,
             branch: BRANCH,
             others: &[],
+            ignore_rules: &snapshot.ignore_rules,
             dir: &self.dir.join("agent"),
             git_dir: &self.dir.join("own"),
         })?)
