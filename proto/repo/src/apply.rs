@@ -3,6 +3,7 @@
 
 mod check;
 mod conflict;
+mod filtered;
 mod here;
 mod later;
 mod record;
@@ -245,10 +246,15 @@ impl<'a> Work<'a> {
     fn plan_with(&self, applied: &BTreeSet<Vec<u8>>) -> Result<(Aim<'a>, Vec<Todo>), ApplyError> {
         let aim = self.aim(applied)?;
         check::refuse_unsafe(self.quarantine, &aim.files)?;
-        check::refuse_odd(self.checkout, &aim.here, &aim.files)?;
+        check::refuse_apart(&aim.here, &aim.files)?;
         let git = self.quarantine.git();
         let known = check::known(git, &aim.here, &aim.bases, &self.record)?;
-        let todo = check::require_clean(&aim.here, &aim.files, &known)?;
+        let mut todo = check::require_clean(&aim.here, &aim.files, &known)?;
+        let (start, branch) = (self.change.start, self.change.branch);
+        let unchanged = filtered::unchanged(self.checkout, git, start, branch, &aim.files)?;
+        for item in &mut todo {
+            item.filtered = unchanged.contains(&item.file.path);
+        }
         Ok((aim, todo))
     }
 
@@ -369,6 +375,8 @@ struct Todo {
     file: Raw,
     /// What was there when it was checked; none when nothing was.
     was: Option<Stamp>,
+    /// Whether the user's filter makes it.
+    filtered: bool,
 }
 
 /// What tells whether somebody wrote to a file since.

@@ -9,7 +9,6 @@ use crate::{
     beneath::{self, Missing},
     checkout::Checkout,
     error::Error,
-    filters,
     git::{Git, records},
     manifest::{Raw, Renames, diff},
     names,
@@ -45,32 +44,16 @@ pub(super) fn refuse_unsafe(quarantine: &Quarantine, files: &[Raw]) -> Result<()
     Ok(())
 }
 
-/// Refuses files that are not in the work tree as git has them.
-pub(super) fn refuse_odd(
-    checkout: &Checkout,
-    here: &Here,
-    files: &[Raw],
-) -> Result<(), ApplyError> {
-    let refuse = |path: &[u8], why: &str| {
-        Err(ApplyError::Unsafe {
-            path: names::shown(path),
-            why: why.to_owned(),
-        })
-    };
-    if let Some(file) = files.iter().find(|file| here.apart.contains(&file.path)) {
-        let why = "it is outside of the sparse checkout; `git sparse-checkout add` its directory, \
-                   or merge the branch";
-        return refuse(&file.path, why);
-    }
-    // A new file is as an agent made it. Another one it was given as git keeps it.
-    let edited = files.iter().filter(|f| !f.is_deleted() && f.status != b'A');
-    let edited: Vec<&[u8]> = edited.map(|file| file.path.as_slice()).collect();
-    let filters = filters::set_up(&checkout.git())?;
-    match filters::filtered(&checkout.git(), &filters, &edited)?.first() {
-        Some(path) => refuse(
-            path,
-            "git filters it, and the filter is not given what an agent wrote; merge the branch",
-        ),
+/// Refuses files that the sparse checkout leaves out.
+pub(super) fn refuse_apart(here: &Here, files: &[Raw]) -> Result<(), ApplyError> {
+    match files.iter().find(|file| here.apart.contains(&file.path)) {
+        Some(file) => Err(ApplyError::Unsafe {
+            path: names::shown(&file.path),
+            why:
+                "it is outside of the sparse checkout; `git sparse-checkout add` its directory, or \
+                  merge the branch"
+                    .to_owned(),
+        }),
         None => Ok(()),
     }
 }
@@ -90,6 +73,7 @@ pub(super) fn require_clean(
             State::Known(was) => todo.push(Todo {
                 file: file.clone(),
                 was,
+                filtered: false,
             }),
             State::Other => in_the_way.push(names::shown(&file.path)),
         }

@@ -23,7 +23,7 @@ use crate::{
     checkout::Checkout,
     error::{Error, IoContext},
     filters,
-    git::Input,
+    git::{Git, Input},
     manifest::Raw,
     names,
     quarantine::Quarantine,
@@ -108,8 +108,8 @@ fn place(checkout: &Checkout) -> Result<&Path, Error> {
     })
 }
 
-/// Has git write the files, with the line ends that the user's checkout wants, but without any
-/// filter program: what they would be given is not the user's own.
+/// Has git write the files, with the line ends that the user's checkout wants, and without any filter
+/// program what is not the user's own.
 fn make_files(
     checkout: &Checkout,
     quarantine: &Quarantine,
@@ -117,17 +117,30 @@ fn make_files(
     todo: &[Todo],
     staging: &Path,
 ) -> Result<(), Error> {
-    let git = filters::off(checkout.git())?
+    let git = checkout
+        .git()
         .env("GIT_INDEX_FILE", quarantine.path().join("write-index"))
         .env("GIT_OBJECT_DIRECTORY", quarantine.objects());
     git.output(&["read-tree", new])?;
-    let mut input = Vec::new();
-    for file in todo.iter().filter(|t| !t.file.is_deleted()) {
-        input.extend_from_slice(&file.file.path);
-        input.push(0);
+    let to = staging.join("new");
+    let written = |filtered: bool| {
+        let written = todo.iter().filter(|t| !t.file.is_deleted());
+        written.filter(move |t| t.filtered == filtered)
+    };
+    check_out(&git, written(true), &to)?;
+    check_out(&filters::off(git)?, written(false), &to)
+}
+
+/// Has git write files of its index below `to`.
+fn check_out<'a>(git: &Git, files: impl Iterator<Item = &'a Todo>, to: &Path) -> Result<(), Error> {
+    let input: Vec<u8> = files
+        .flat_map(|todo| [todo.file.path.as_slice(), b"\0"].concat())
+        .collect();
+    if input.is_empty() {
+        return Ok(());
     }
     let mut prefix = std::ffi::OsString::from("--prefix=");
-    prefix.push(staging.join("new"));
+    prefix.push(to);
     prefix.push("/");
     let args = [
         "checkout-index".as_ref(),

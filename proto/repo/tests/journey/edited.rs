@@ -172,11 +172,27 @@ fn a_file_that_git_filters_is_not_written_as_git_keeps_it() {
     );
     task.write("word.up", "HELLO\nMORE\n");
     let refused = apply(&user.checkout(), &task.change(&task.collect())).unwrap_err();
-    assert!(refused.to_string().contains("git filters it"), "{refused}");
+    let refused = refused.to_string();
+    assert!(refused.contains("git filters it"), "{refused}");
+    assert!(
+        refused.contains("git show orchestra/task_001:word.up"),
+        "{refused}"
+    );
     assert_eq!(read(&user, "word.up"), "hello\n");
     // One that the agent made is as it made it.
     let other = user.start_after(&snapshot, 2, &[]);
     other.write("new.up", "fresh\n");
     other.done().apply(&user, &[]).unwrap();
     assert_eq!(read(&user, "new.up"), "fresh\n");
+    // And one that it only moved is what it was.
+    let third = user.start_after(&snapshot, 3, &[]);
+    let moved = |name: &str| third.dir().join(name);
+    fs::rename(moved("word.up"), moved("moved.up")).unwrap();
+    fs::copy(moved("moved.up"), moved("copy.up")).unwrap();
+    third.done().apply(&user, &[]).unwrap();
+    assert_eq!(read(&user, "moved.up"), "hello\n");
+    assert_eq!(read(&user, "copy.up"), "hello\n");
+    assert!(!user.user().join("word.up").exists());
+    let again = third.done().apply(&user, &[]).unwrap();
+    assert!(again.already);
 }
