@@ -393,7 +393,9 @@ fn not_received(work: &Work, how: How, error: RepoError) -> Error {
 
 fn not_branched(branch: &str, error: RepoError) -> Error {
     let exit = match error {
-        RepoError::BranchMoved { .. } | RepoError::BranchInUse { .. } => Exit::Refused,
+        RepoError::BranchMoved { .. }
+        | RepoError::BranchAbove { .. }
+        | RepoError::BranchInUse { .. } => Exit::Refused,
         _ => Exit::Failed,
     };
     Error::new(exit, format!("failed to make the branch `{branch}`")).because(error)

@@ -37,6 +37,7 @@ impl Error {
             | Self::NotEmpty { .. }
             | Self::BadBranch { .. }
             | Self::BranchMoved { .. }
+            | Self::BranchAbove { .. }
             | Self::BranchInUse { .. }
             | Self::Conflict { .. }
             | Self::BadCommit { .. }

@@ -106,6 +106,17 @@ pub enum Error {
         /// The branch.
         branch: String,
     },
+    /// A branch of the user's whose name is the directory of all of ours, as git keeps them.
+    #[error(
+        "a branch `{taken}` is in the place of all `{taken}/…`, so that `{branch}` cannot be made; give it \
+         another name (`git branch --move {taken} NAME`)"
+    )]
+    BranchAbove {
+        /// The user's.
+        taken: String,
+        /// Ours.
+        branch: String,
+    },
     /// A branch that cannot change under somebody's feet.
     #[error("the branch `{branch}` is checked out; switch to another one")]
     BranchInUse {

@@ -59,7 +59,20 @@ pub fn import_branch(
             });
         }
     }
+    refuse_above(&git, branch)?;
     fetch(&git, received.change.bundle, &full, &full)
+}
+
+/// Refuses where a branch has the name of the directory in which ours would be.
+fn refuse_above(git: &Git, branch: &str) -> Result<()> {
+    let taken = PREFIX.trim_end_matches('/');
+    match tip(git, &format!("refs/heads/{taken}"))? {
+        None => Ok(()),
+        Some(_) => Err(Error::BranchAbove {
+            taken: taken.to_owned(),
+            branch: branch.to_owned(),
+        }),
+    }
 }
 
 /// Longest list at the beginning of a bundle that is read.
@@ -145,9 +158,11 @@ fn writer(checkout: &Checkout) -> Git {
 
 /// The commit that a branch is; none where there is no such branch.
 fn tip(git: &Git, full: &str) -> Result<Option<String>> {
-    let found = git.output(&["for-each-ref", "--format=%(objectname)", full])?;
-    let found = String::from_utf8_lossy(&found).trim().to_owned();
-    Ok(Some(found).filter(|found| !found.is_empty()))
+    // It names what lies below the name as well.
+    let found = git.output(&["for-each-ref", "--format=%(objectname) %(refname)", full])?;
+    let found = String::from_utf8_lossy(&found);
+    let mut found = found.lines().filter_map(|line| line.split_once(' '));
+    Ok(found.find_map(|(commit, name)| (name == full).then(|| commit.to_owned())))
 }
 
 /// Refuses what is not a plain name below `orchestra/`.

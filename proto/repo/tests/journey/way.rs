@@ -118,6 +118,24 @@ fn a_later_attempt_takes_the_branch_of_an_earlier_one_but_nobodys_own_commits() 
 }
 
 #[test]
+fn a_branch_in_the_place_of_ours_is_named_with_a_way_out() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    task.write("a.txt", "two\n");
+    let collected = task.collect();
+    git(&user.user(), &["branch", "orchestra"]);
+    let put = || import_branch(&user.checkout(), &task.change(&collected), &[]);
+    let refused = put().unwrap_err().to_string();
+    assert!(
+        refused.contains("git branch --move orchestra NAME"),
+        "{refused}"
+    );
+    git(&user.user(), &["branch", "--move", "orchestra", "mine"]);
+    put().unwrap();
+    put().unwrap();
+}
+
+#[test]
 fn a_directory_in_the_place_of_a_link_that_moved_can_be_applied_by_plain_git() {
     let world = World::with(&[("a.txt", "one\n")]);
     std::os::unix::fs::symlink("a.txt", world.user().join("link")).unwrap();
