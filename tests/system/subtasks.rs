@@ -10,6 +10,10 @@ pub fn tests() -> Vec<Test> {
     vec![
         Test::new("a_subtask_is_of_its_parents_project", project),
         Test::new("a_subtask_that_outlives_its_parents_attempt", outlives),
+        Test::new(
+            "an_agent_that_is_cancelled_leaves_nothing_to_come",
+            cancelled,
+        ),
     ]
 }
 
@@ -71,6 +75,44 @@ fn outlives() -> anyhow::Result<()> {
         ensure!(!says(advice, "undo your edits"), "{end:#}");
         cluster.ctl_in(project.dir(), &["apply", id])?.ok()?;
         ensure!(project.read("late.txt")? == "late\n");
+        Ok(())
+    })
+}
+
+/// It queues another task when it is told to end, and had made one that recurs.
+fn cancelled() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("api")?;
+        let dir = cluster.path("");
+        let recurs = ctl(cluster, "add --agent shell --every 1h true");
+        let more = ctl(cluster, "add --agent shell true");
+        let script = format!(
+            "trap '{more} 2> {0}/refused; exit 1' INT TERM; {recurs}; touch {0}/ready; \
+             while true; do sleep 0.05; done",
+            dir.display()
+        );
+        let parent = cluster.add(&project, &["--agent", "shell", &script])?;
+        until("it has begun", Deadline::SOON, || {
+            Ok(std::fs::exists(dir.join("ready"))?.then_some(()))
+        })?;
+        let said = cluster.ctl(&["cancel", &parent])?.ok()?;
+        said.complains(&["schedule_001", "is paused"])?;
+        cluster.wait_for(&parent, &["cancelled"], Deadline::SOON)?;
+        let refused = std::fs::read_to_string(dir.join("refused"))?;
+        ensure!(
+            refused.contains(&format!("part of {parent}, which was cancelled")),
+            "{refused}"
+        );
+        let schedules = cluster.json(&["schedules"])?;
+        ensure!(schedules["schedules"][0]["paused"] == true, "{schedules:#}");
+        let tasks = cluster.json(&["tasks"])?;
+        let all = tasks["tasks"].as_array().context("a list")?;
+        ensure!(
+            all.iter()
+                .all(|task| task["status"] == "cancelled" || task["parent"] == parent.as_str()),
+            "{tasks:#}"
+        );
+        ensure!(all.len() <= 2, "{tasks:#}");
         Ok(())
     })
 }

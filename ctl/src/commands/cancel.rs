@@ -13,7 +13,7 @@ use tonic::Code;
 use crate::{
     app::App,
     client::{Client, patiently},
-    commands::{refusal, show_answers, tasks::StatusFilter, which::Which},
+    commands::{refusal, schedules, show_answers, tasks::StatusFilter, which::Which},
     error::{Error, Result},
     exit::Exit,
     json::{refused, task::Task},
@@ -37,7 +37,8 @@ Examples:
   ctl cancel --all
 
 The subtasks of a cancelled task, those that its agent has queued, are cancelled too: not with --only, and
-with --status those alone that have such a status. What goes on is said.")]
+with --status those alone that have such a status. What goes on is said. What its agent has queued with
+--every is paused, and an agent that is being stopped can queue nothing more.")]
 #[command(mut_arg("all", |arg| arg.help("Every task that has not ended")))]
 #[command(mut_arg("label", |arg| arg.help("Every one with this label that has not ended; repeat it for more")))]
 #[command(mut_arg("status", |arg| arg.help("Every one with this status: active, pending, or an exact status; repeat it or use commas")))]
@@ -76,11 +77,35 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             let text = format!("with {subtasks}; `--only` would have left them alone");
             app.ui.next(text);
         }
+        pause_schedules(app, &client, &answers).await;
     } else if let Some(text) = going_on(&answers) {
         app.ui.warn(text);
     }
     let answers = answers.into_iter().map(|answer| answer.task);
     show_answers(app, stream::iter(answers)).await
+}
+
+/// Pauses what agents of the cancelled tasks have asked to recur, and says so.
+async fn pause_schedules(app: &App, client: &Client, answers: &[Answer]) {
+    let cancelled = answers.iter().filter(|answer| answer.task.is_ok());
+    let cancelled: BTreeSet<TaskId> = cancelled.map(|answer| answer.id).collect();
+    if cancelled.is_empty() {
+        return;
+    }
+    match schedules::pause_those_of(client, &cancelled).await {
+        Ok(paused) => {
+            for id in paused {
+                app.ui.warn(format!(
+                    "{id}, which an agent of these tasks has made, is paused; `ctl schedules delete {id}` \
+                     ends it"
+                ));
+            }
+        }
+        Err(error) => app.ui.warn(format!(
+            "what agents of these tasks have made to recur is not paused: {}; see `ctl schedules`",
+            error.chain()
+        )),
+    }
 }
 
 /// What became of a task that was to be cancelled.

@@ -1,6 +1,6 @@
 //! `ctl schedules`.
 
-use std::str::FromStr;
+use std::{collections::BTreeSet, str::FromStr};
 
 use orchestra_proto::v1;
 use orchestra_types::{ScheduleId, TaskId};
@@ -112,6 +112,24 @@ async fn require(client: &Client, wanted: &[ScheduleId]) -> Result<()> {
         )
         .hint("`ctl schedules` lists all of them")),
     }
+}
+
+/// Pauses what recurs because an agent of one of these tasks has asked for it; gives what was paused.
+pub async fn pause_those_of(client: &Client, tasks: &BTreeSet<TaskId>) -> Result<Vec<ScheduleId>> {
+    let request = v1::ListSchedulesRequest {};
+    let answer = patiently(async || client.admin().list_schedules(request).await).await?;
+    let parent = |schedule: &v1::Schedule| schedule.spec.as_ref().map_or(0, |spec| spec.parent);
+    let theirs = |schedule: &v1::Schedule| tasks.contains(&TaskId(parent(schedule)));
+    let mut paused = Vec::new();
+    for schedule in answer.schedules.iter().filter(|s| !s.paused && theirs(s)) {
+        let request = v1::ChangeScheduleRequest {
+            id: schedule.id,
+            action: v1::ScheduleAction::Pause.into(),
+        };
+        patiently(async || client.admin().change_schedule(request).await).await?;
+        paused.push(ScheduleId(schedule.id));
+    }
+    Ok(paused)
 }
 
 /// Lists or changes schedules.

@@ -231,6 +231,13 @@ pub enum SubmitRefused {
         /// The one that does not exist.
         parent: TaskId,
     },
+    /// A task is a part of one that was cancelled: with it, what its agent wants is.
+    CancelledParent {
+        /// The place of the task in the submission.
+        index: usize,
+        /// The one that was cancelled.
+        parent: TaskId,
+    },
     /// Too many tasks stand above one.
     TooDeep {
         /// The place of the task in the submission.

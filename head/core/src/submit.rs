@@ -186,8 +186,11 @@ impl Core {
             });
         }
         if let Some(parent) = task.spec.parent {
-            if !self.tasks.contains_key(&parent) {
+            let Some(above) = self.tasks.get(&parent) else {
                 return Some(SubmitRefused::UnknownParent { index, parent });
+            };
+            if above.is_cancelled() && !mutated!(CancelledTaskGrows) {
+                return Some(SubmitRefused::CancelledParent { index, parent });
             }
             if self.budgets.depth(parent) > limits::PARENTS_MAX {
                 let limit = limits::PARENTS_MAX;

@@ -9,7 +9,7 @@ use crate::{
     change::Change,
     message::Message,
     queue::{Place, Wait},
-    row::{EndStatus, State, TaskRow},
+    row::{EndStatus, Ending, State, TaskRow},
 };
 
 /// A task in memory.
@@ -51,6 +51,19 @@ impl FromIterator<TaskId> for Waits {
 }
 
 impl Task {
+    /// Whether a person wants no more of it, even if its agent has not ended yet.
+    pub fn is_cancelled(&self) -> bool {
+        match &self.row.state {
+            State::Blocked | State::Queued { .. } => false,
+            State::Assigned { .. } | State::Running { .. } => self.row.cancel_requested,
+            State::Closing { ending, .. } => match ending {
+                Ending::End { status, .. } => *status == EndStatus::Cancelled,
+                Ending::Retry { .. } | Ending::Elsewhere { .. } => false,
+            },
+            State::Ended { status, .. } => *status == EndStatus::Cancelled,
+        }
+    }
+
     /// The status that people see.
     pub fn status(&self) -> TaskStatus {
         match &self.row.state {

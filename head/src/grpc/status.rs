@@ -523,6 +523,10 @@ fn submit_refused(why: SubmitRefused) -> Status {
             "task {} is a part of {parent}, which does not exist; `ctl tasks` lists all tasks",
             index + 1
         )),
+        SubmitRefused::CancelledParent { index, parent } => Status::failed_precondition(format!(
+            "task {} is a part of {parent}, which was cancelled; `ctl retry {parent}` takes that back",
+            index + 1
+        )),
         SubmitRefused::TooDeep { index, limit } => Status::invalid_argument(format!(
             "more than {limit} tasks stand above task {}; make it a part of one further up",
             index + 1

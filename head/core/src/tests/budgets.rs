@@ -397,6 +397,24 @@ fn a_parent_must_exist_and_trees_have_a_depth() {
 }
 
 #[test]
+fn a_task_that_was_cancelled_gets_no_parts_until_it_is_tried_again() {
+    let mut bench = bench();
+    let _ = bench.attach(&worker("a", 1, &[("claude", 1)]), 1, &[]);
+    let parent = bench.add(task());
+    let _ = bench.give(Input::Cancel {
+        request: RequestId(1),
+        task: parent,
+    });
+    // Its agent has not ended yet.
+    assert!(!bench.status(parent).is_ended());
+    let index = 0;
+    assert_eq!(
+        bench.submit(vec![below(parent)]),
+        Reply::SubmitRefused(SubmitRefused::CancelledParent { index, parent })
+    );
+}
+
+#[test]
 fn a_project_is_told_how_to_raise_the_limit_that_is_used_up() {
     let mut bench = with_config(Config {
         budget_default: budget("1attempts"),

@@ -104,11 +104,13 @@ impl Judge {
                 let known = before.key.is_some() == *duplicate;
                 let all = ids.len() == wants.len();
                 hold!(Keys, right && same && known && all, "key {key}: {reply:?}");
+                let grew = before.under_cancelled && !*duplicate;
+                hold!(Answers, !grew, "a cancelled task got a part: {reply:?}");
                 (true, submit_point(*duplicate))
             }
             (Ask::Submit { wants, .. }, Reply::SubmitRefused(refused)) => {
-                let right =
-                    before.key.is_none() && self.refuses(refused, before.open + wants.len() as u64);
+                let open = before.open + wants.len() as u64;
+                let right = before.key.is_none() && self.refuses(refused, before, open);
                 (right, Point::SubmitRefused)
             }
             (_, Reply::NotFound(_)) => (
@@ -199,19 +201,23 @@ impl Judge {
             }
             (Ask::Day(_), Reply::NoProject(_)) => (!before.project, Point::NoProject),
             (Ask::Applied(id), Reply::Done(done)) => (id == done, Point::RetryDone),
-            (ask, reply) => self.schedule_reply(ask, reply, before.schedule),
+            (ask, reply) => self.schedule_reply(ask, reply, before),
         };
         self.cover.hit(point);
         hold!(Answers, right, "{reply:?} to {ask:?}, which was {shade:?}");
         Ok(())
     }
 
-    fn refuses(&self, refused: &SubmitRefused, open: u64) -> bool {
+    fn refuses(&self, refused: &SubmitRefused, before: &Before, open: u64) -> bool {
         match refused {
             SubmitRefused::QueueFull { limit } => open > *limit,
             SubmitRefused::UnknownTask { after, .. } => self.shadow.task(*after).at == At::Nowhere,
             SubmitRefused::UnknownParent { parent, .. } => {
                 self.shadow.task(*parent).at == At::Nowhere
+            }
+            SubmitRefused::CancelledParent { parent, .. } => {
+                // It may be forgotten with the same step.
+                before.under_cancelled || self.shadow.task(*parent).is_cancelled()
             }
             SubmitRefused::Empty
             | SubmitRefused::TooMany { .. }

@@ -154,16 +154,23 @@ impl Judge {
         self.deadline(core)
     }
 
+    fn is_under_cancelled(&self, wants: &[crate::cast::Want]) -> bool {
+        let mut parents = wants.iter().filter_map(|want| want.parent);
+        parents.any(|parent| self.shadow.task(parent).is_cancelled())
+    }
+
     /// What an event finds, where the answer to it depends on that.
     fn before(&self, event: &Event) -> Before {
         let mut before = Before::default();
         match event {
             Event::Asked { ask, .. } => match ask {
-                Ask::Submit { key, .. } => {
+                Ask::Submit { key, wants } => {
+                    before.under_cancelled = self.is_under_cancelled(wants);
                     before.key = self.shadow.key(*key);
                     before.open = self.open();
                 }
-                Ask::Recur { key, .. } => {
+                Ask::Recur { key, want, .. } => {
+                    before.under_cancelled = self.is_under_cancelled(std::slice::from_ref(want));
                     let mut known = self.shadow.schedules.iter();
                     before.schedule = known.find(|known| known.key == *key).copied();
                 }
@@ -330,6 +337,8 @@ struct Before {
     key: Option<crate::shadow::Key>,
     /// How many tasks had not ended.
     open: u64,
+    /// Whether some are to be a part of a task that was cancelled.
+    under_cancelled: bool,
     shade: Option<crate::shadow::Shade>,
     /// Whether it is cancelled with what it comes after, which may be forgotten with the same step.
     doomed: bool,

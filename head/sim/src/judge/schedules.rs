@@ -3,7 +3,7 @@
 use orchestra_core::{Core, Reply, ScheduleChange, ScheduleRow, SubmitRefused};
 use orchestra_types::{Recurrence, ScheduleId, TaskId};
 
-use super::Judge;
+use super::{Before, Judge};
 use crate::{
     cover::Point,
     event::{Ask, Event},
@@ -229,12 +229,8 @@ impl Judge {
     }
 
     /// What is answered to who asks for or about a schedule.
-    pub(super) fn schedule_reply(
-        &self,
-        ask: &Ask,
-        reply: &Reply,
-        before: Option<Recurring>,
-    ) -> (bool, Point) {
+    pub(super) fn schedule_reply(&self, ask: &Ask, reply: &Reply, found: &Before) -> (bool, Point) {
+        let before = found.schedule;
         match (ask, reply) {
             (Ask::Recur { key, .. }, Reply::Scheduled { ids, duplicate }) => {
                 let mut known = self.shadow.schedules.iter();
@@ -245,7 +241,8 @@ impl Judge {
                 } else {
                     Point::Recurs
                 };
-                (right && before.is_some() == *duplicate, point)
+                let grew = found.under_cancelled && !*duplicate;
+                (right && before.is_some() == *duplicate && !grew, point)
             }
             (Ask::Recur { want, .. }, Reply::SubmitRefused(refused)) => {
                 let right = match refused {
@@ -255,6 +252,10 @@ impl Judge {
                     SubmitRefused::UnknownParent { .. } => want
                         .parent
                         .is_some_and(|parent| self.shadow.task(parent).at == At::Nowhere),
+                    SubmitRefused::CancelledParent { parent, .. } => {
+                        let now = self.shadow.task(*parent).is_cancelled();
+                        want.parent == Some(*parent) && (found.under_cancelled || now)
+                    }
                     _ => false,
                 };
                 (right && before.is_none(), Point::RecurRefused)

@@ -150,6 +150,16 @@ pub(super) const NOTHING: Shade = Shade {
 };
 
 impl Shade {
+    /// Whether a person wants no more of it.
+    pub fn is_cancelled(&self) -> bool {
+        match self.at {
+            At::Nowhere | At::Blocked | At::Queued { .. } => false,
+            At::Assigned { .. } | At::Running { .. } => self.cancel_requested,
+            At::Closing { plan } => plan == Some(EndStatus::Cancelled),
+            At::Ended(status) => status == EndStatus::Cancelled,
+        }
+    }
+
     /// As a row says.
     pub fn of(row: &TaskRow, cast: &Cast) -> Self {
         let facts = &row.facts;
