@@ -8,7 +8,7 @@ use orchestra_types::MachineId;
 use crate::{
     cli::Global,
     client::Client,
-    error::{Error, OrFailed, Result},
+    error::{Error, OrFailed, Result, or_untold},
     exit::Exit,
     local::{joined, record},
     ui::{Ui, again::Again},
@@ -149,6 +149,16 @@ impl App {
             text(document)?
         }
         Ok(Exit::Ok)
+    }
+
+    /// The same of something that was done: where nobody can be told, that is no failure to do it.
+    pub fn show_done<D: serde::Serialize>(
+        &self,
+        document: &D,
+        done: impl FnOnce() -> String,
+        text: impl FnOnce(&D) -> Result<()>,
+    ) -> Result<Exit> {
+        or_untold(self.show(document, text), done)
     }
 }
 

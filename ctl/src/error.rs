@@ -16,7 +16,16 @@ pub struct Error {
     message: String,
     hint: Option<Hint>,
     source: Option<Source>,
-    reader_gone: bool,
+    unprinted: Option<Unprinted>,
+}
+
+/// Why standard output did not take what was printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unprinted {
+    /// Nobody reads it any more.
+    ReaderGone,
+    /// It could not be written, for example to a full disk.
+    Unwritten,
 }
 
 /// The next step, and where its commands are typed.
@@ -36,7 +45,7 @@ impl Error {
             message: message.into(),
             hint: None,
             source: None,
-            reader_gone: false,
+            unprinted: None,
         }
     }
 
@@ -53,8 +62,16 @@ impl Error {
     /// The reader of standard output went away: nothing to say, and no failure.
     pub fn reader_gone() -> Self {
         Self {
-            reader_gone: true,
+            unprinted: Some(Unprinted::ReaderGone),
             ..Self::new(Exit::Ok, "the reader of the output went away")
+        }
+    }
+
+    /// Standard output could not be written.
+    pub fn unwritten(source: std::io::Error) -> Self {
+        Self {
+            unprinted: Some(Unprinted::Unwritten),
+            ..Self::failed("failed to write to standard output").because(source)
         }
     }
 
@@ -93,7 +110,12 @@ impl Error {
 
     /// Whether there is nothing to say.
     pub fn is_reader_gone(&self) -> bool {
-        self.reader_gone
+        self.unprinted == Some(Unprinted::ReaderGone)
+    }
+
+    /// Whether standard output could not be written: nobody was told what it was to say.
+    pub fn is_unwritten(&self) -> bool {
+        self.unprinted == Some(Unprinted::Unwritten)
     }
 
     /// The next step, if one is known, with the options that its commands repeat.
@@ -140,6 +162,15 @@ pub fn heard_or_not(printed: Result<()>) -> Result<()> {
         Err(error) if error.is_reader_gone() => Ok(()),
         printed => printed,
     }
+}
+
+/// What came of printing that something was done. Where it could not be written, `what` was: to do it
+/// again may do it twice.
+pub fn or_untold<T>(printed: Result<T>, what: impl FnOnce() -> String) -> Result<T> {
+    printed.map_err(|error| match error.is_unwritten() {
+        true => Error::new(Exit::Untold, what() + ", and that could not be told").because(error),
+        false => error,
+    })
 }
 
 /// Gives a foreign error its message.

@@ -24,10 +24,6 @@ pub fn tests() -> Vec<Test> {
             "a_configuration_that_is_named_and_not_there_is_refused",
             no_config,
         ),
-        Test::new(
-            "what_is_queued_and_cannot_be_told_is_said_to_be_queued",
-            untold,
-        ),
         Test::new("a_time_in_the_past_is_said_to_be_over", late),
     ]
 }
@@ -182,51 +178,6 @@ fn no_config() -> anyhow::Result<()> {
     }
     ensure!(!cluster.path("nowhere").exists());
     cluster.expect_no_process()
-}
-
-fn untold() -> anyhow::Result<()> {
-    scene(Setup::new(), |cluster| {
-        let shell = ["--agent", "shell", "--no-repo", "--at", "+9h", "--", "true"];
-        let add = |more: &[&str], json: bool| {
-            let mut args = vec!["add"];
-            args.extend(more);
-            args.extend(shell);
-            if json {
-                args.insert(1, "--json");
-            }
-            let mut command = cluster.command(cluster.path("").as_path(), &args);
-            command.stdout(fs::OpenOptions::new().write(true).open("/dev/full")?);
-            anyhow::Ok(command.output()?)
-        };
-        for (place, (more, json)) in [
-            (&[][..], false),
-            (&["--key", "k"], false),
-            (&["--key", "k"], true),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let output = add(more, json)?;
-            let said = String::from_utf8_lossy(&output.stderr);
-            let id = ["task_001", "task_002", "task_002"][place];
-            let words = [
-                id,
-                "is queued",
-                "No space left",
-                ["ctl tasks", "--key k", "--key k"][place],
-            ];
-            ensure!(output.status.code() == Some(9), "{output:?}");
-            for word in words {
-                ensure!(said.contains(word), "{word}: {said}");
-            }
-        }
-        let tasks = cluster.json(&["tasks"])?;
-        ensure!(
-            tasks["tasks"].as_array().map(Vec::len) == Some(2),
-            "{tasks}"
-        );
-        Ok(())
-    })
 }
 
 fn late() -> anyhow::Result<()> {

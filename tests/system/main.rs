@@ -27,6 +27,7 @@ mod security;
 mod setup;
 mod subtasks;
 mod telemetry;
+mod untold;
 mod upgrade;
 
 use std::process::ExitCode;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         .with("setup", setup::tests())
         .with("subtasks", subtasks::tests())
         .with("telemetry", telemetry::tests())
+        .with("untold", untold::tests())
         .with("upgrade", upgrade::tests())
         .run()
 }

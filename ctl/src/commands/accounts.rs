@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     app::App,
     client::patiently,
-    error::Result,
+    error::{Result, or_untold},
     exit::Exit,
     json::{account::Account, time::Time},
     ui::{
@@ -83,6 +83,11 @@ struct Accounts {
 
 /// Lists or changes accounts.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let changed = match &args.command {
+        None => None,
+        Some(Command::Set(set)) => Some(set.account.to_string()),
+        Some(Command::Resume(resume)) => Some(resume.account.to_string()),
+    };
     let client = app.connect().await?;
     let answer = match args.command {
         None => {
@@ -108,14 +113,18 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         }
     };
     let accounts = answer.into_iter().map(Account::read).collect();
-    app.show(&Accounts { accounts }, |document| {
+    let shown = app.show(&Accounts { accounts }, |document| {
         if document.accounts.is_empty() {
             app.ui
                 .next("no accounts: no worker has an AI coding CLI; `ctl workers -v` says why");
             return Ok(());
         }
         app.ui.table(&table(&document.accounts))
-    })
+    });
+    match changed {
+        None => shown,
+        Some(account) => or_untold(shown, || format!("{} is changed", line(&account))),
+    }
 }
 
 fn table(accounts: &[Account]) -> Table {

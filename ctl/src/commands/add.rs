@@ -117,26 +117,31 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         }
     }
     let ids = &submitted.ids;
-    let told = |told: Result<()>| told.map_err(|e| untold(e, &submitted, key.as_deref()));
-    let tasks = match then {
-        Then::Return => return told(queued(app, &submitted)).map(|()| Exit::Ok),
-        Then::Wait => {
-            told(heard_or_not(announce(app, ids)))?;
-            let wait = async { wait_for(&app.ui, &client, all_queued(&client, ids).await?).await };
-            or_interrupted(&mut interrupt, ids, wait).await?
-        }
-        Then::Follow => {
-            if !app.ui.is_json() {
-                app.ui.next(format!("{} is queued", ids[0]));
+    let ended = async {
+        let tasks = match then {
+            Then::Return => return queued(app, &submitted).map(|()| Exit::Ok),
+            Then::Wait => {
+                heard_or_not(announce(app, ids))?;
+                let wait =
+                    async { wait_for(&app.ui, &client, all_queued(&client, ids).await?).await };
+                or_interrupted(&mut interrupt, ids, wait).await?
             }
-            let follow = async {
-                let task = client.queued(ids[0]).await?;
-                follow(app, &client, task, Until::TaskEnds).await
-            };
-            vec![or_interrupted(&mut interrupt, ids, follow).await?]
-        }
+            Then::Follow => {
+                if !app.ui.is_json() {
+                    app.ui.next(format!("{} is queued", ids[0]));
+                }
+                let follow = async {
+                    let task = client.queued(ids[0]).await?;
+                    follow(app, &client, task, Until::TaskEnds).await
+                };
+                vec![or_interrupted(&mut interrupt, ids, follow).await?]
+            }
+        };
+        end(app, &client, tasks, then, &own).await
     };
-    end(app, &client, tasks, then, &own).await
+    ended
+        .await
+        .map_err(|e| untold(e, &submitted, key.as_deref()))
 }
 
 /// Says what keeps the tasks from beginning.

@@ -11,9 +11,9 @@ use crate::{
     apply::{self, Applied, Beside, Done, How},
     blocking::blocking,
     client::Client,
-    error::Result,
+    error::{Result, or_untold},
     exit::Exit,
-    json::manifest::File,
+    json::{manifest::File, task::Task},
     ui::{
         Ui,
         style::{Line, Style},
@@ -78,6 +78,30 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         .left_alone
         .iter()
         .for_each(|why| app.ui.warn(why.clone()));
+    let done = in_words(task.id, &applied);
+    or_untold(show(app, &client, &task, number, applied).await, || done)?;
+    warned::say(app, &client, &task).await;
+    Ok(Exit::Ok)
+}
+
+/// What was done.
+fn in_words(id: TaskId, applied: &Applied) -> String {
+    match applied {
+        Applied::Change(done) => match (&done.branch, done.files) {
+            (Some(branch), None) => format!("the change of {id} is the branch {branch}"),
+            (_, _) => format!("the change of {id} is in `{}`", done.checkout.display()),
+        },
+        Applied::Nothing(beside) => unchanged(id, beside),
+    }
+}
+
+async fn show(
+    app: &App,
+    client: &Client,
+    task: &Task,
+    number: u32,
+    applied: Applied,
+) -> Result<()> {
     match (applied, app.ui.is_json()) {
         (applied, true) => {
             let left_out = task.of_result().map(|attempt| attempt.left_out.as_slice());
@@ -88,7 +112,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             tell(&app.ui, &done)?;
             tell_with(&app.ui, task.id, &done.with)?;
             tell_beside(&app.ui, &done.beside)?;
-            if let Some(next) = next(&done, makes_files(&client, task.id, number).await) {
+            if let Some(next) = next(&done, makes_files(client, task.id, number).await) {
                 let git = git_for(done.checkout).await?;
                 app.ui.next(format!("next: {git} {next}"));
             }
@@ -98,8 +122,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             app.ui.next(unchanged(task.id, &beside));
         }
     }
-    warned::say(app, &client, &task).await;
-    Ok(Exit::Ok)
+    Ok(())
 }
 
 /// `ctl apply --json`.

@@ -84,7 +84,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         keys: args.keys,
     };
     warn_of_missing(app, made.missing);
-    app.show(&made, |made| {
+    let done = || format!("the backup `{}` is made", made.file.display());
+    app.show_done(&made, done, |made| {
         let what = format!("{}", made.file.display());
         let text = in_words(&what, made.bytes, made.rows, made.blobs + made.files);
         app.ui.line(&Line::of(Style::Plain, text))

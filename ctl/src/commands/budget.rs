@@ -15,7 +15,7 @@ use crate::{
     app::App,
     client::{Client, patiently, status_error},
     commands::{accounts::until_when, answer},
-    error::{Error, Result},
+    error::{Error, Result, or_untold},
     exit::Exit,
     json::{budget::ProjectBudget, task::Task},
     ui::{
@@ -188,12 +188,10 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     match (args.task, args.project, wanted) {
         (Some(id), _, Some(change)) => {
             let task = set_task(&client, id, change).await?;
-            if app.ui.is_json() {
-                app.ui.document(&Tasks { tasks: [task] })?;
-            } else {
-                answer(app, &task)?;
-            }
-            Ok(Exit::Ok)
+            let done = || format!("the budget of {id} is changed");
+            app.show_done(&Tasks { tasks: [task] }, done, |Tasks { tasks: [task] }| {
+                answer(app, task)
+            })
         }
         (Some(id), _, None) => {
             let task = client.task(id).await?;
@@ -218,7 +216,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             // Not repeated by itself: it would add twice.
             let answer = client.admin().set_project_budget(request).await;
             let answer = answer.map_err(|s| status_error(&s))?.into_inner();
-            show(app, vec![ProjectBudget::read(answer)])
+            let project = ProjectBudget::read(answer);
+            let done = format!("the budget of {} is changed", line(&project.name));
+            or_untold(show(app, vec![project]), || done)
         }
         (None, project, None) => {
             let request = v1::ListBudgetsRequest {};

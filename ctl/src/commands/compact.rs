@@ -39,7 +39,8 @@ pub async fn run(app: &App, _: Args) -> Result<Exit> {
         compaction::compact(&state, progress).map_err(|e| refusal(&e))
     });
     let done = Done::from(compacted.await?);
-    app.show(&done, |done| {
+    let compacted = || "the database is compacted".to_owned();
+    app.show_done(&done, compacted, |done| {
         let text = format!(
             "{} before, {} now, for {} with {}",
             counted(done.bytes_before, "byte"),

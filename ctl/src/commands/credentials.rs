@@ -54,14 +54,19 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         Ok(_) | Err(_) => prove(&app.connect().await?).await?,
     }
     let directory = dir.display().to_string();
-    app.show(&Rotated { directory }, |rotated| {
-        app.ui
-            .print(format!("new credentials in {}\n", rotated.directory))?;
-        app.ui.next(
-            "earlier ones are refused from now on; on other machines, copy this directory anew",
-        );
-        Ok(())
-    })
+    let done = format!("there are new credentials in `{directory}`");
+    app.show_done(
+        &Rotated { directory },
+        || done,
+        |rotated| {
+            app.ui
+                .print(format!("new credentials in {}\n", rotated.directory))?;
+            app.ui.next(
+                "earlier ones are refused from now on; on other machines, copy this directory anew",
+            );
+            Ok(())
+        },
+    )
 }
 
 async fn prove(client: &Client) -> Result<()> {

@@ -48,12 +48,12 @@ use crate::{
     app::App,
     cli::CtlCommand,
     client::status_error,
-    error::{Error, OrFailed, Result},
+    error::{Error, OrFailed, Result, or_untold},
     exit::Exit,
     json::task::Task,
     ui::{
         queued,
-        status::{label, style},
+        status::{label, style, words},
         style::{Line, Style},
     },
     writing::CallOff,
@@ -227,12 +227,40 @@ async fn show_answers(app: &App, answers: impl Stream<Item = Result<Task>>) -> R
             Err(e) => refused = Some(e),
         }
     }
-    if app.ui.is_json() {
-        app.ui.document(&json!({ "tasks": tasks }))?;
-    } else {
-        tasks.iter().try_for_each(|task| answer(app, task))?;
+    match or_untold(show_all(app, &tasks), || in_words(&tasks)) {
+        Ok(()) => refused.map_or(Ok(Exit::Ok), Err),
+        // What was done matters more than what was not.
+        Err(error) if error.exit() == Exit::Untold => {
+            refused.iter().for_each(|e| app.ui.error(e));
+            Err(error)
+        }
+        Err(error) => Err(error),
     }
-    refused.map_or(Ok(Exit::Ok), Err)
+}
+
+fn show_all(app: &App, tasks: &[Task]) -> Result<()> {
+    match app.ui.is_json() {
+        true => app.ui.document(&json!({ "tasks": tasks })),
+        false => tasks.iter().try_for_each(|task| answer(app, task)),
+    }
+}
+
+/// How the tasks are that a command has changed.
+fn in_words(tasks: &[Task]) -> String {
+    if tasks.is_empty() {
+        return "nothing was changed".to_owned();
+    }
+    let each = |task: &Task| {
+        let asked = task.cancel_requested && !task.status.is_ended();
+        let status = if asked {
+            "cancel requested".to_owned()
+        } else {
+            words(task.status)
+        };
+        format!("{} is changed ({status})", task.id)
+    };
+    let each: Vec<String> = tasks.iter().map(each).collect();
+    each.join(", ")
 }
 
 /// Why one task of a call was left as it is.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     app::App,
     client::status_error,
-    error::Result,
+    error::{Result, or_untold},
     exit::Exit,
     ui::{
         style::{Line, Style},
@@ -53,19 +53,27 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         files: answer.files,
         bytes: answer.bytes,
     };
-    app.show(&purged, |purged| {
-        let text = format!(
-            "{}: {}, events of {}, {} ({})",
-            if purged.dry_run {
-                "would go"
-            } else {
-                "removed"
-            },
-            counted(purged.tasks, "finished task"),
-            counted(purged.events_of, "forgotten task"),
-            counted(purged.files, "unused file"),
-            counted(purged.bytes, "byte"),
-        );
+    let shown = app.show(&purged, |purged| {
+        let text = in_words(purged);
         app.ui.line(&Line::of(Style::Plain, text))
-    })
+    });
+    match purged.dry_run {
+        true => shown,
+        false => or_untold(shown, || in_words(&purged)),
+    }
+}
+
+fn in_words(purged: &Purged) -> String {
+    format!(
+        "{}: {}, events of {}, {} ({})",
+        if purged.dry_run {
+            "would go"
+        } else {
+            "removed"
+        },
+        counted(purged.tasks, "finished task"),
+        counted(purged.events_of, "forgotten task"),
+        counted(purged.files, "unused file"),
+        counted(purged.bytes, "byte"),
+    )
 }

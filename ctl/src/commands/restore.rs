@@ -77,7 +77,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         "moved_aside": done.aside,
         "port_kept": done.port_kept,
     });
-    app.show(&document, |_| say(app, &done))
+    let restored = || format!("{} restored", counted(done.tasks, "task"));
+    app.show_done(&document, restored, |_| say(app, &done))
 }
 
 fn say(app: &App, done: &Restored) -> Result<()> {

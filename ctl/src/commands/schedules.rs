@@ -10,7 +10,7 @@ use crate::{
     app::App,
     client::{Client, patiently},
     commands::each_once,
-    error::{Error, Result},
+    error::{Error, Result, or_untold},
     exit::Exit,
     json::{refused, time::Time},
     ui::{
@@ -48,6 +48,17 @@ enum Command {
     Resume(Named),
     /// Make no more runs, and forget the schedules
     Delete(Named),
+}
+
+impl Command {
+    /// What it has done to them.
+    fn in_words(&self) -> &'static str {
+        match self {
+            Self::Pause(_) => "paused",
+            Self::Resume(_) => "resumed",
+            Self::Delete(_) => "deleted",
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -135,6 +146,7 @@ pub async fn pause_those_of(client: &Client, tasks: &BTreeSet<TaskId>) -> Result
 /// Lists or changes schedules.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
+    let change = args.command.as_ref().map(Command::in_words);
     let deleted = matches!(args.command, Some(Command::Delete(_)));
     let wire = match args.command {
         None => {
@@ -165,7 +177,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         .into_iter()
         .map(Schedule::read)
         .collect::<Result<_>>()?;
-    app.show(&Schedules { schedules }, |document| {
+    let document = Schedules { schedules };
+    let shown = app.show(&document, |document| {
         if deleted {
             return tell_deleted(app, &document.schedules);
         }
@@ -175,7 +188,17 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             return Ok(());
         }
         app.ui.table(&table(&document.schedules))
-    })
+    });
+    match change {
+        None => shown,
+        Some(change) => or_untold(shown, || in_words(&document.schedules, change)),
+    }
+}
+
+/// `schedule_001, schedule_002 paused`.
+fn in_words(schedules: &[Schedule], change: &str) -> String {
+    let ids: Vec<String> = schedules.iter().map(|s| s.id.to_string()).collect();
+    format!("{} {change}", ids.join(", "))
 }
 
 fn tell_deleted(app: &App, schedules: &[Schedule]) -> Result<()> {

@@ -9,7 +9,7 @@ use std::{ffi::OsString, fs::File, net::SocketAddr, time::Duration};
 use crate::{
     app::App,
     commands::stop::{self, When},
-    error::{Error, OrFailed, Result},
+    error::{Error, OrFailed, Result, or_untold},
     exit::Exit,
     json::fleet::Worker,
     local::{
@@ -68,7 +68,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let lock = lock(app).await?;
     let report = bring_up(app, &args).await?;
     drop(lock);
-    report.show(&app.ui, args.detach)?;
+    let done = || "head and worker run".to_owned();
+    or_untold(report.show(&app.ui, args.detach), done)?;
     warn(app, &args, &report);
     if args.detach || report.was_running() {
         return Ok(Exit::Ok);

@@ -87,13 +87,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     };
     let stopped = stop(app, when).await?;
     let text = if stopped { "stopped" } else { "not running" };
-    if app.ui.is_json() {
-        app.ui
-            .document(&json!({ "stopped": stopped, "state_dir": app.state.path() }))?;
-    } else {
-        app.ui.line(&Line::of(Style::Plain, text))?;
-    }
-    Ok(Exit::Ok)
+    let document = json!({ "stopped": stopped, "state_dir": app.state.path() });
+    let say = |_: &_| app.ui.line(&Line::of(Style::Plain, text));
+    app.show_done(&document, || text.to_owned(), say)
 }
 
 /// Stops head and worker; false if neither was running.

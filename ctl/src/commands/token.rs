@@ -69,7 +69,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         expires_at,
         command,
     };
-    app.show(&token, |token| {
+    let done = || "a token is made".to_owned();
+    app.show_done(&token, done, |token| {
         app.ui.print(format!("{}\n", token.command))?;
         let left = duration(token.expires_at.0.since(now()));
         app.ui.next(format!(

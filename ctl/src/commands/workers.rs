@@ -96,6 +96,12 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     })
 }
 
+/// What was done to them: `vm, builder: cordoned`.
+fn in_words(workers: &[Worker], done: &str) -> String {
+    let names: Vec<_> = workers.iter().map(|worker| line(&worker.name)).collect();
+    format!("{}: {done}", names.join(", "))
+}
+
 fn table(workers: &[Worker]) -> Table {
     let now = now();
     let mut table = Table::new(&[

@@ -122,10 +122,10 @@ impl Ui {
     pub fn print(&self, text: impl AsRef<[u8]>) -> Result<()> {
         let mut out = io::stdout().lock();
         let written = out.write_all(text.as_ref()).and_then(|()| out.flush());
-        match written {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Error::reader_gone()),
-            other => other.or_failed(|| "failed to write to standard output".to_owned()),
-        }
+        written.map_err(|e| match e.kind() {
+            io::ErrorKind::BrokenPipe => Error::reader_gone(),
+            _ => Error::unwritten(e),
+        })
     }
 
     /// Prints one line of data.

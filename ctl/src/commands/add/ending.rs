@@ -36,7 +36,7 @@ pub async fn or_interrupted<T>(
 /// The tasks are queued, and whoever reads standard output was not told: to add them again would queue
 /// them twice.
 pub fn untold(error: Error, submitted: &Submitted, key: Option<&str>) -> Error {
-    if error.is_reader_gone() {
+    if !error.is_unwritten() {
         return error;
     }
     let names = |ids: Vec<String>| match &ids[..] {
@@ -47,11 +47,14 @@ pub fn untold(error: Error, submitted: &Submitted, key: Option<&str>) -> Error {
     let schedules = submitted.schedules.iter().map(ToString::to_string);
     let all = [names(tasks.collect()), names(schedules.collect())];
     let all: Vec<String> = all.into_iter().filter(|ids| !ids.is_empty()).collect();
-    let are = match submitted.ids.len() + submitted.schedules.len() {
-        1 => "is",
-        _ => "are",
+    let have = match submitted.ids.len() + submitted.schedules.len() {
+        1 => "has",
+        _ => "have",
     };
-    let message = format!("{} {are} queued, and could not be told", all.join(" and "));
+    let message = format!(
+        "{} {have} been queued, and could not be told",
+        all.join(" and ")
+    );
     let error = Error::new(Exit::Untold, message).because(error);
     error.hint(match key {
         Some(key) => {
@@ -165,22 +168,24 @@ mod tests {
             stopping: false,
             known: false,
         };
-        let full = || Error::failed("failed to write to standard output");
+        let full = || Error::unwritten(std::io::Error::other("disk full"));
         let error = untold(full(), &submitted(7..8), Some("k1"));
         assert_eq!(error.exit(), Exit::Untold);
         assert_eq!(
             error.chain(),
-            "task_007 is queued, and could not be told: failed to write to standard output"
+            "task_007 has been queued, and could not be told: failed to write to standard output: disk full"
         );
         let hint = error.next_step(Again::default()).unwrap();
         assert!(hint.contains("`--key k1`"), "{hint}");
         let many = untold(full(), &submitted(7..20), None).to_string();
         assert!(
-            many.starts_with("task_007 to task_019 are queued"),
+            many.starts_with("task_007 to task_019 have been queued"),
             "{many}"
         );
         let gone = untold(Error::reader_gone(), &submitted(7..8), None);
         assert!(gone.is_reader_gone());
+        let other = untold(Error::failed("it broke"), &submitted(7..8), None);
+        assert_eq!(other.exit(), Exit::Failed);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use orchestra_proto::v1;
 
-use super::{Named, Workers, table};
+use super::{Named, Workers, in_words, table};
 use crate::{
     app::App,
     client::{Client, patiently},
@@ -35,15 +35,21 @@ pub async fn run(app: &App, command: Command) -> Result<Exit> {
     for worker in named.of(&known)? {
         workers.push(set(&client, worker.id.to_string(), availability).await?);
     }
-    app.show(&Workers { workers }, |document| {
-        app.ui.table(&table(&document.workers))?;
-        let empty = document.workers.iter().all(|w| w.attempts.is_empty());
-        if availability == "draining" && !empty {
-            app.ui
-                .next("what runs there goes on; `ctl workers` shows `drained` when it has ended");
-        }
-        Ok(())
-    })
+    let done = in_words(&workers, availability);
+    app.show_done(
+        &Workers { workers },
+        || done,
+        |document| {
+            app.ui.table(&table(&document.workers))?;
+            let empty = document.workers.iter().all(|w| w.attempts.is_empty());
+            if availability == "draining" && !empty {
+                app.ui.next(
+                    "what runs there goes on; `ctl workers` shows `drained` when it has ended",
+                );
+            }
+            Ok(())
+        },
+    )
 }
 
 async fn set(client: &Client, worker: String, availability: &str) -> Result<Worker> {

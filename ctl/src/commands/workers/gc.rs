@@ -71,7 +71,13 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         unlisted: garbage.unlisted,
         kept: garbage.kept.into_iter().map(row).collect(),
     };
-    app.show(&document, |document| show(app, document))
+    match dry_run {
+        true => app.show(&document, |document| show(app, document)),
+        false => {
+            let done = || format!("{} bytes removed", document.bytes);
+            app.show_done(&document, done, |document| show(app, document))
+        }
+    }
 }
 
 async fn here(app: &App, dry_run: bool) -> Result<v1::Garbage> {

@@ -2,7 +2,7 @@
 
 use orchestra_proto::v1;
 
-use super::{Named, Workers};
+use super::{Named, Workers, in_words};
 use crate::{
     app::App,
     client::patiently,
@@ -36,12 +36,18 @@ pub async fn run(app: &App, named: Named) -> Result<Exit> {
     }
     let workers = removed;
     // Also of those that were removed before one was refused.
-    app.show(&Workers { workers }, |document| {
-        for worker in &document.workers {
-            let removed = Line::of(Style::Good, "removed ").with(Style::Bold, line(&worker.name));
-            app.ui.line(&removed)?;
-        }
-        Ok(())
-    })?;
+    let done = in_words(&workers, "removed");
+    app.show_done(
+        &Workers { workers },
+        || done,
+        |document| {
+            for worker in &document.workers {
+                let removed =
+                    Line::of(Style::Good, "removed ").with(Style::Bold, line(&worker.name));
+                app.ui.line(&removed)?;
+            }
+            Ok(())
+        },
+    )?;
     failed.map_or(Ok(Exit::Ok), Err)
 }

@@ -24,7 +24,8 @@ pub async fn run(app: &App, named: Named) -> Result<Exit> {
     }
     let mut workers: Vec<Worker> = client.workers().await?;
     workers.retain(|worker| ids.iter().any(|id| id == worker.id.as_str()));
-    app.show(&Workers { workers }, |document| {
+    let done = || format!("{}: revoked", ids.join(", "));
+    app.show_done(&Workers { workers }, done, |document| {
         if !document.workers.is_empty() {
             app.ui.table(&table(&document.workers))?;
         }
