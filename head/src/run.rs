@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use orchestra_config::{Config, StateDir, durable, open_files};
+use orchestra_config::{Config, StateDir, durable, open_files, signals};
 use orchestra_telemetry::{Format, Scrape, Setup, Telemetry};
 use orchestra_types::{AttemptId, MachineId, Timestamp};
 use tokio::{
@@ -436,15 +436,15 @@ impl Running {
     /// Waits for a signal, a call of `Shutdown`, or the end of something that must not end.
     async fn until_stop(&mut self) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut interrupt = signals::hear(SignalKind::interrupt())?;
+        let mut hang_up = signals::hear(SignalKind::hangup())?;
         tokio::select! {
             // IMPORTANT: the wish to stop is looked at before the ends that follow from it.
             biased;
             _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
+            () = interrupt.recv() => tracing::info!("stopping: SIGINT"),
             // The terminal that it was started from is gone. Workers and their agents go on without it.
-            _ = hang_up.recv() => tracing::info!("stopping: SIGHUP"),
+            () = hang_up.recv() => tracing::info!("stopping: SIGHUP"),
             () = self.stop.wished() => tracing::info!("stopping: asked to"),
             ended = self.engine.ended() => {
                 ended?;

@@ -50,6 +50,12 @@ impl Background {
         &self.line
     }
 
+    /// Its process number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it printed so far.
     pub fn stdout(&self) -> anyhow::Result<String> {
         fs::read_to_string(&self.out).context("failed to read what it printed")

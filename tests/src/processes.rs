@@ -182,6 +182,11 @@ pub fn thaw(pid: u32) -> anyhow::Result<()> {
     signal(pid, Signal::CONT)
 }
 
+/// Tells a process that its terminal is gone.
+pub fn hang_up(pid: u32) -> anyhow::Result<()> {
+    signal(pid, Signal::HUP)
+}
+
 pub(crate) fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
     ensure!(pid > 1, "{pid} is no process of a test");
     let pid = i32::try_from(pid)

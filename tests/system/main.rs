@@ -10,6 +10,7 @@ mod applied;
 mod bad_input;
 mod crash;
 mod directory;
+mod ignored;
 mod interim;
 mod interrupt;
 mod keeping;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         .with("bad_input", bad_input::tests())
         .with("crash", crash::tests())
         .with("directory", directory::tests())
+        .with("ignored", ignored::tests())
         .with("interim", interim::tests())
         .with("interrupt", interrupt::tests())
         .with("keeping", keeping::tests())

@@ -16,6 +16,8 @@ Signals:
                    reached).
   SIGHUP           End without stopping agents, for an upgrade: they run on, and the next worker
                    with the same state directory finds them again.
+  SIGUSR1          The same.
+What was ignored when the worker was started stays ignored, as SIGHUP after nohup.
 
 Examples:
   orchestra-worker join --head 10.0.0.1:7117 --token ORCH1.…   make this machine a worker, and run it

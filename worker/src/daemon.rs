@@ -3,7 +3,10 @@
 use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use orchestra_config::{Config, StateDir, durable};
+use orchestra_config::{
+    Config, StateDir, durable,
+    signals::{self, Heard},
+};
 use orchestra_telemetry::{Format, Telemetry};
 use orchestra_types::runner::{RunnerInfo, WorkerInfo};
 use tokio::{
@@ -393,24 +396,28 @@ fn describe(
 /// The signals that end a worker.
 struct Signals {
     terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    interrupt: Heard,
+    hangup: Heard,
+    /// The same as a hang-up, also for a worker that was started with that ignored.
+    leave: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            interrupt: signals::hear(SignalKind::interrupt())?,
+            hangup: signals::hear(SignalKind::hangup())?,
+            leave: signal(SignalKind::user_defined1())?,
         })
     }
 
     async fn next(&mut self) -> End {
         tokio::select! {
             _ = self.terminate.recv() => End::Stop,
-            _ = self.interrupt.recv() => End::Stop,
-            _ = self.hangup.recv() => End::Leave,
+            () = self.interrupt.recv() => End::Stop,
+            () = self.hangup.recv() => End::Leave,
+            _ = self.leave.recv() => End::Leave,
         }
     }
 }

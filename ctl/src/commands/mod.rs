@@ -38,10 +38,11 @@ pub mod workers;
 use std::{collections::BTreeSet, pin::pin};
 
 use futures::{Stream, StreamExt, stream};
+use orchestra_config::signals::{self, Heard};
 use orchestra_proto::v1;
 use orchestra_types::TaskId;
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tonic::{Code, Status};
 
 use crate::{
@@ -73,7 +74,7 @@ pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
         // A command that has more to say of Ctrl-C goes first.
         biased;
         ended = &mut ended => ended,
-        _ = interrupt.recv() => match app.writing.call_off() {
+        () = interrupt.recv() => match app.writing.call_off() {
             CallOff::InTime => return Err(interrupted(rest, app.submitting.call_off())),
             CallOff::TooLate => {
                 app.ui.warn("the interrupt came too late: the checkout is being written to, up to the end");
@@ -93,9 +94,9 @@ pub fn lets_go(command: &CtlCommand) -> bool {
     }
 }
 
-/// Hears of Ctrl-C from now on.
-fn listen() -> Result<Signal> {
-    signal(SignalKind::interrupt()).or_failed(|| "failed to listen for Ctrl-C".to_owned())
+/// Hears of Ctrl-C from now on, unless a shell wants it ignored for what runs in the background.
+fn listen() -> Result<Heard> {
+    signals::hear(SignalKind::interrupt()).or_failed(|| "failed to listen for Ctrl-C".to_owned())
 }
 
 /// What there is to say of the rest of a command that was interrupted.

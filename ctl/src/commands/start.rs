@@ -6,6 +6,8 @@ mod report;
 
 use std::{ffi::OsString, fs::File, net::SocketAddr, time::Duration};
 
+use orchestra_config::signals;
+
 use crate::{
     app::App,
     commands::stop::{self, When},
@@ -31,7 +33,8 @@ const LOCK_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The worker takes the AI coding CLIs that it finds on PATH. Without --detach, ctl shows what
-happens until Ctrl-C, then stops both. If they run already, ctl says so.
+happens until Ctrl-C, then stops both. If they run already, ctl says so. With `nohup ctl start &` it
+outlives the terminal, and SIGTERM or `ctl stop` ends it.
 
 Examples:
   ctl start                                 stay in the foreground
@@ -110,15 +113,16 @@ async fn foreground(app: &App) -> Result<Exit> {
     told.map(|()| Exit::Ok)
 }
 
-/// Ends with Ctrl-C, SIGTERM or SIGHUP.
+/// Ends with Ctrl-C, SIGTERM or SIGHUP, of these two not with what was ignored from the start.
 pub async fn stop_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut interrupt = signals::hear(SignalKind::interrupt())?;
+    let mut hang_up = signals::hear(SignalKind::hangup())?;
     tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed,
+        () = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
-        _ = hang_up.recv() => Ok(()),
+        () = hang_up.recv() => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use orchestra_config::StateDir;
+use orchestra_config::{StateDir, signals};
 
 use crate::{
     error::{Error, OrFailed, Result},
@@ -82,6 +82,7 @@ impl Starting {
         let file = open_log(&log)?;
         let log_from = file.metadata().or_failed(failed)?.len();
         orchestra_worker::process::inherit_nothing().or_failed(failed)?;
+        signals::usual_for_children().or_failed(failed)?;
         let child = Command::new(std::env::current_exe().or_failed(failed)?)
             .arg(role.as_str())
             .arg("--own-session")

@@ -2,10 +2,12 @@
 
 use std::{fs, io, os::fd::OwnedFd, time::Duration};
 
+use orchestra_config::signals;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
+use tokio::signal::unix::SignalKind;
 
 /// How often a process is looked at that shall end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -46,9 +48,13 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
-    /// Asks a worker to end without its agents.
+    /// Asks a worker to end without its agents, also one that was started with SIGHUP ignored.
     pub fn hang_up(&self) -> io::Result<()> {
-        self.signal(Signal::HUP)
+        match signals::ignores(self.pid, SignalKind::hangup()) {
+            Ok(true) => self.signal(Signal::USR1),
+            // One that has ended needs no signal.
+            Ok(false) | Err(_) => self.signal(Signal::HUP),
+        }
     }
 
     /// Ends it.

@@ -11,6 +11,7 @@ mod model;
 pub mod open_files;
 pub mod owner;
 mod project;
+pub mod signals;
 mod state_dir;
 mod value;
 

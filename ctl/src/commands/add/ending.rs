@@ -1,8 +1,8 @@
 //! What `--wait` and `--follow` end with.
 
+use orchestra_config::signals::Heard;
 use orchestra_types::{TaskId, TaskStatus, Timestamp};
 use serde_json::json;
-use tokio::signal::unix::Signal;
 
 use super::Then;
 use crate::{
@@ -23,13 +23,13 @@ const NAMED_MAX: usize = 8;
 
 /// What `waits` gives. Ctrl-C ends only the waiting, and then it is said for what.
 pub async fn or_interrupted<T>(
-    interrupt: &mut Signal,
+    interrupt: &mut Heard,
     ids: &[TaskId],
     waits: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     tokio::select! {
         ended = waits => ended,
-        _ = interrupt.recv() => Err(interrupted(ids)),
+        () = interrupt.recv() => Err(interrupted(ids)),
     }
 }
 
