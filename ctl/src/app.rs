@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     error::{Error, OrFailed, Result, or_untold},
     exit::Exit,
-    local::{joined, record},
+    local::{joined, record, silent},
     ui::{Ui, again::Again},
     writing::Writing,
 };
@@ -103,14 +103,17 @@ impl App {
             // To start one is no way out there.
             Err(error) if error.exit() == Exit::HeadNotRunning && !self.names_head() => {
                 joined::refuse(&self.state, error.exit())?;
-                Err(self.about_local_worker(error))
+                Err(self.about_local_daemons(error))
             }
             connected => connected,
         }
     }
 
-    /// The error with another next step where a worker is left without its head.
-    fn about_local_worker(&self, error: Error) -> Error {
+    /// The error with another next step where a head is there all the same, or a worker is left without it.
+    fn about_local_daemons(&self, error: Error) -> Error {
+        if let Ok(Some(head)) = record::head(&self.state) {
+            return error.hint(silent::hint(&self.state, &head));
+        }
         match record::worker(&self.state) {
             Ok(Some(_)) => error.hint(
                 "`ctl start` starts it; its worker on this machine runs, and `ctl stop` ends that",

@@ -41,6 +41,10 @@ pub fn tests() -> Vec<Test> {
             "a_stop_whose_head_dies_stops_no_agents",
             stop_whose_head_dies,
         ),
+        Test::new(
+            "a_start_beside_a_head_that_does_not_answer_says_what_to_do",
+            start_beside_frozen_head,
+        ),
         Test::new("stop_now_ends_running_agents_and_leaves_nothing", stop_now),
     ]
 }
@@ -202,6 +206,31 @@ fn stop_without_head() -> anyhow::Result<()> {
         refused.complains(&["the head does not answer", "1 attempt", "--now"])?;
         cluster.open_gate()?;
         finish_once(cluster, &task)
+    })
+}
+
+fn start_beside_frozen_head() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let head = cluster.head_pid()?;
+        freeze(head)?;
+        let log = cluster.state().join("head/head.log");
+        let log = log.to_string_lossy();
+        let (pid, goes_on) = (format!("process {head}"), format!("`kill -CONT {head}`"));
+        let wants = [&pid, &goes_on, &*log, "`ctl stop --now`"];
+        let refused = cluster.ctl(&["start", "--detach"])?.exits(3)?;
+        let refused = refused.complains(&wants)?;
+        ensure!(!refused.stderr.contains("`ctl start`"), "{refused}");
+        cluster.ctl(&["status"])?.exits(3)?.complains(&wants)?;
+        // One that goes on, or ends, while it is waited for is no error.
+        let mut start = cluster.begin(&cluster.path(""), &["start", "--detach"])?;
+        thaw(head)?;
+        start.end()?.ok()?;
+        ensure!(cluster.head_pid()? == head, "it was started anew");
+        freeze(head)?;
+        let mut start = cluster.begin(&cluster.path(""), &["start", "--detach"])?;
+        kill_9(head)?;
+        start.end()?.ok()?;
+        Ok(())
     })
 }
 

@@ -13,10 +13,12 @@ use crate::{
     commands::stop::{self, When},
     error::{Error, OrFailed, Result, or_untold},
     exit::Exit,
-    json::fleet::Worker,
+    json::fleet::{Status, Worker},
     local::{
         daemon::{Role, Starting},
-        joined, record,
+        joined,
+        process::Process,
+        record, silent,
     },
     ui::{
         now, stopping,
@@ -28,6 +30,10 @@ use report::Report;
 
 /// How long to wait for another `ctl start` in the same state directory.
 const LOCK_LIMIT: Duration = Duration::from_secs(60);
+/// How long a head that is there may take to answer, or to end.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// How often it is asked.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Start the head and a local worker, with credentials that are made the first time
 #[derive(Debug, clap::Args)]
@@ -129,10 +135,10 @@ pub async fn stop_signal() -> std::io::Result<()> {
 /// Starts the head and the worker, each unless it runs.
 pub async fn bring_up(app: &App, args: &Args) -> Result<Report> {
     app.refuse_foreign_state()?;
-    let head_ran = record::head(&app.state)?.is_some();
-    if head_ran {
-        refuse_while_stopping(app).await?;
-    }
+    let head_ran = match record::head(&app.state)? {
+        None => false,
+        Some(head) => serves(app, &head).await?,
+    };
     let head = if head_ran {
         None
     } else {
@@ -163,10 +169,42 @@ pub async fn bring_up(app: &App, args: &Args) -> Result<Report> {
     }
 }
 
+/// Whether the head that is there serves; false once it has ended. One that does neither is given time:
+/// it may be about to end, or busy.
+async fn serves(app: &App, head: &Process) -> Result<bool> {
+    let answers = tokio::time::timeout(ANSWER_LIMIT, answer_of(app));
+    tokio::select! {
+        answer = answers => match answer {
+            Ok(status) => refuse_while_stopping(&status?).map(|()| true),
+            Err(_) => Err(silent(app, head)),
+        },
+        ended = head.ended() => match ended {
+            Ok(()) => Ok(false),
+            Err(e) => Err(silent(app, head).because(e)),
+        },
+    }
+}
+
+/// What it answers, however long that takes.
+async fn answer_of(app: &App) -> Result<Status> {
+    loop {
+        let asked = async { app.connect().await?.status().await };
+        match asked.await {
+            Err(e) if e.exit() == Exit::HeadNotRunning => tokio::time::sleep(ASK_EVERY).await,
+            answered => return answered,
+        }
+    }
+}
+
+fn silent(app: &App, head: &Process) -> Error {
+    let secs = ANSWER_LIMIT.as_secs();
+    let text = format!("the head runs, and has not answered for {secs} s");
+    Error::new(Exit::HeadNotRunning, text).hint(silent::hint(&app.state, head))
+}
+
 /// A head that was asked to stop begins nothing: a start beside it would look as if it did.
-async fn refuse_while_stopping(app: &App) -> Result<()> {
-    let status = app.connect().await?.status().await?;
-    match stopping::words(&status, now()) {
+fn refuse_while_stopping(status: &Status) -> Result<()> {
+    match stopping::words(status, now()) {
         Some(words) => Err(Error::new(Exit::Refused, words).hint(stopping::NEXT)),
         None => Ok(()),
     }

@@ -5,3 +5,4 @@ pub mod daemon;
 pub mod joined;
 pub mod process;
 pub mod record;
+pub mod silent;

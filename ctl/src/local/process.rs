@@ -43,6 +43,12 @@ impl Process {
         self.pid
     }
 
+    /// Whether a signal has stopped it, so that it does nothing until it is continued.
+    pub fn is_stopped(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid));
+        stat.is_ok_and(|stat| fields(&stat).next() == Some("T"))
+    }
+
     /// Asks it to end.
     pub fn terminate(&self) -> io::Result<()> {
         self.signal(Signal::TERM)
@@ -60,6 +66,14 @@ impl Process {
     /// Ends it.
     pub fn kill(&self) -> io::Result<()> {
         self.signal(Signal::KILL)
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&self) -> io::Result<()> {
+        while !self.has_ended()? {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     /// Waits until it has ended, for `limit` at most. Says whether it has.
@@ -101,10 +115,16 @@ fn running_since(pid: u32) -> io::Result<Option<u64>> {
     }
 }
 
-/// Field 22 of `/proc/PID/stat`. The program's name, field 2, may hold spaces and parentheses.
+/// The fields of `/proc/PID/stat` from the state on, the third. The program's name, the second, may hold
+/// spaces and parentheses.
+fn fields(stat: &str) -> impl Iterator<Item = &str> {
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    after_name.split_ascii_whitespace()
+}
+
+/// Field 22 of `/proc/PID/stat`.
 fn start_time(stat: &str) -> Option<u64> {
-    let after_name = &stat[stat.rfind(')')? + 1..];
-    let mut fields = after_name.split_ascii_whitespace();
+    let mut fields = fields(stat);
     match fields.next()? {
         "Z" | "X" => None,
         _ => fields.nth(18)?.parse().ok(),
