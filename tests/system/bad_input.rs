@@ -128,6 +128,8 @@ fn missing_things() -> anyhow::Result<()> {
         clear(nosuch, 4, &["no project `nosuch`"])?;
         let nosuch = ctl(&["cancel", "--project", "nosuch"])?;
         clear(nosuch, 4, &["no project `nosuch`"])?;
+        let nosuch = ctl(&["budget", "--project", "nosuch"])?;
+        clear(nosuch, 4, &["no project `nosuch`"])?;
         let nosuch = ctl(&["tasks", "-a", "shel"])?;
         clear(nosuch, 4, &["runner `shel`; did you mean `shell`?"])?;
         // Nobody has it here, but there is such a CLI.

@@ -6,7 +6,7 @@ use orchestra_proto::v1;
 use orchestra_types::{
     Budget, BudgetChange, Measure, TaskId,
     budget::{self, NOTHING_RUNS},
-    limits,
+    limits, shell,
     time::parse_duration,
 };
 use serde::Serialize;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::{
     app::App,
     client::{Client, patiently, status_error},
-    commands::{accounts::until_when, answer},
+    commands::{accounts::until_when, answer, tasks::unknown},
     error::{Error, Result, or_untold},
     exit::Exit,
     json::{budget::ProjectBudget, task::Task},
@@ -214,8 +214,17 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                 none,
             };
             // Not repeated by itself: it would add twice.
+            let wanted = request.project.clone();
             let answer = client.admin().set_project_budget(request).await;
-            let answer = answer.map_err(|s| status_error(&s))?.into_inner();
+            let answer = match answer.map_err(|s| status_error(&s)) {
+                Ok(answer) => answer.into_inner(),
+                // The head names none that may be meant.
+                Err(error) if error.exit() == Exit::NotFound => {
+                    unknown::project(&client, &wanted).await?;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            };
             let project = ProjectBudget::read(answer);
             let done = format!("the budget of {} is changed", line(&project.name));
             or_untold(show(app, vec![project]), || done)
@@ -226,7 +235,14 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             let all = answer.projects.into_iter().map(ProjectBudget::read);
             let wanted =
                 |p: &ProjectBudget| project.as_deref().is_none_or(|wanted| may_mean(wanted, p));
-            show(app, all.filter(wanted).collect())
+            let shown: Vec<_> = all.filter(wanted).collect();
+            match project {
+                Some(project) if shown.is_empty() => {
+                    unknown::project(&client, &project).await?;
+                    show_none(app, &project)
+                }
+                Some(_) | None => show(app, shown),
+            }
         }
         (None, None, Some(_)) => {
             Err(Error::usage("whose budget?").hint("name a task, or a project with --project"))
@@ -267,6 +283,18 @@ fn wire(change: BudgetChange) -> (Option<v1::Budget>, bool, Vec<i32>) {
             (Some(limits.into()), false, lifted)
         }
     }
+}
+
+/// A project that is known, without a budget and with nothing used.
+fn show_none(app: &App, project: &str) -> Result<Exit> {
+    let projects = Vec::new();
+    app.show(&Projects { projects }, |_| {
+        let (name, word) = (line(project), shell::word(project));
+        app.ui.next(format!(
+            "{name} has no daily budget, and has used nothing today; `ctl budget --project {word} --usd 20` sets one"
+        ));
+        Ok(())
+    })
 }
 
 fn show(app: &App, projects: Vec<ProjectBudget>) -> Result<Exit> {

@@ -1,6 +1,6 @@
 //! `ctl tasks`.
 
-mod unknown;
+pub mod unknown;
 
 use std::{collections::BTreeMap, str::FromStr};
 

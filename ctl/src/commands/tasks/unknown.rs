@@ -1,7 +1,7 @@
 //! Whether an empty list is empty because nothing is known of what it was asked for.
 
 use orchestra_proto::v1;
-use orchestra_types::runner::KNOWN_RUNNERS;
+use orchestra_types::{limits, runner::KNOWN_RUNNERS};
 
 use crate::{
     client::{Client, patiently},
@@ -40,23 +40,23 @@ async fn runner(client: &Client, name: &str) -> Result<()> {
     Err(error.hint("`ctl workers -v` lists the runners"))
 }
 
-async fn project(client: &Client, wanted: &str) -> Result<()> {
+/// Refuses a project of which the head knows no task, no schedule and no budget.
+pub async fn project(client: &Client, wanted: &str) -> Result<()> {
     let of_it = v1::ListTasksRequest {
         project: wanted.to_owned(),
         ..Default::default()
     };
-    if any(client, of_it).await? || recurs(client, wanted).await? {
+    if any(client, of_it).await? {
         return Ok(());
     }
-    let request = v1::ListBudgetsRequest {};
-    let budgets = patiently(async || client.admin().list_budgets(request).await).await?;
-    let is_it = |known: &v1::ProjectBudget| known.name == wanted || known.project == wanted;
-    if budgets.projects.iter().any(is_it) {
+    let known = projects(client).await?;
+    if known.iter().any(|known| known.is(wanted)) {
         return Ok(());
     }
+    let guess = did_you_mean(wanted, known.iter().map(|known| known.name.as_str()));
     let error = Error::new(
         Exit::NotFound,
-        format!("the head knows no project `{wanted}`"),
+        format!("the head knows no project `{wanted}`{guess}"),
     );
     Err(error.hint("a project is called as its directory; `ctl show TASK` names a task's"))
 }
@@ -68,11 +68,44 @@ async fn any(client: &Client, mut request: v1::ListTasksRequest) -> Result<bool>
     Ok(!answer.tasks.is_empty())
 }
 
-/// Whether a schedule is for the project.
-async fn recurs(client: &Client, wanted: &str) -> Result<bool> {
+/// A project by its names.
+struct Known {
+    name: String,
+    id: String,
+}
+
+impl Known {
+    /// Whether a person means it who says `wanted`.
+    fn is(&self, wanted: &str) -> bool {
+        let begins = wanted.len() >= limits::PROJECT_PREFIX_MIN && self.id.starts_with(wanted);
+        self.name == wanted || self.id == wanted || begins
+    }
+}
+
+/// The projects of budgets, schedules and the latest tasks.
+async fn projects(client: &Client) -> Result<Vec<Known>> {
+    let request = v1::ListBudgetsRequest {};
+    let budgets = patiently(async || client.admin().list_budgets(request).await).await?;
     let request = v1::ListSchedulesRequest {};
-    let answer = patiently(async || client.admin().list_schedules(request).await).await?;
-    let specs = answer.schedules.into_iter().filter_map(|known| known.spec);
-    let mut projects = specs.filter_map(|spec| spec.project);
-    Ok(projects.any(|known| known.name == wanted || known.id == wanted))
+    let schedules = patiently(async || client.admin().list_schedules(request).await).await?;
+    let request = v1::ListTasksRequest {
+        newest_first: true,
+        ..Default::default()
+    };
+    let tasks = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
+    let of_budgets = budgets.projects.into_iter().map(|known| Known {
+        name: known.name,
+        id: known.project,
+    });
+    let of_tasks = tasks.tasks.into_iter().filter_map(|task| task.spec);
+    let of_schedules = schedules
+        .schedules
+        .into_iter()
+        .filter_map(|known| known.spec);
+    let specs = of_tasks.chain(of_schedules);
+    let of_specs = specs.filter_map(|spec| spec.project).map(|known| Known {
+        name: known.name,
+        id: known.id,
+    });
+    Ok(of_budgets.chain(of_specs).collect())
 }
