@@ -293,6 +293,16 @@ fn with_a_key() -> anyhow::Result<()> {
         let other = add("nightly-2")?;
         ensure!(other["known"] == false, "{other}");
         ensure!(other["tasks"] != first["tasks"], "{other} after {first}");
+        let waited = |how: &[&str]| {
+            let args = ["add", "--key", "nightly-1", "--agent", "shell", "--no-repo"];
+            cluster.ctl(&[&args, how, &["--", "true"]].concat())
+        };
+        let ended = waited(&["--wait", "--json"])?.ok()?.json()?;
+        ensure!(ended["known"] == true, "{ended}");
+        ensure!(ended["tasks"][0]["status"] == "succeeded", "{ended}");
+        let followed = waited(&["--follow"])?.ok()?;
+        let followed = followed.complains(&["already known as task_001 (succeeded)"])?;
+        ensure!(!followed.stderr.contains("queued"), "{followed}");
         let spaces = cluster.ctl(&["add", "--key", "two words", "x"])?;
         ensure!(spaces.code == Some(2), "{spaces:?}");
         Ok(())

@@ -23,7 +23,7 @@ use crate::{
         draft::Draft,
         file::{self, Source},
     },
-    ui::now,
+    ui::{now, status::words},
 };
 use ending::{end, late, or_interrupted, untold};
 use options::Options;
@@ -106,7 +106,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         if let Some(late) = late.filter(|_| !submitted.known) {
             app.ui.warn(late);
         }
-        if named && submitted.known {
+        if named && submitted.known && then != Then::Follow {
             let known =
                 "this key was used before: nothing new is queued, these are the tasks of then";
             app.ui.next(known);
@@ -127,17 +127,17 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                 or_interrupted(&mut interrupt, ids, wait).await?
             }
             Then::Follow => {
-                if !app.ui.is_json() {
-                    app.ui.next(format!("{} is queued", ids[0]));
-                }
                 let follow = async {
                     let task = client.queued(ids[0]).await?;
+                    if !app.ui.is_json() {
+                        app.ui.next(begun(&task, submitted.known));
+                    }
                     follow(app, &client, task, Until::TaskEnds).await
                 };
                 vec![or_interrupted(&mut interrupt, ids, follow).await?]
             }
         };
-        end(app, &client, tasks, then, &own).await
+        end(app, &client, tasks, then, &own, submitted.known).await
     };
     ended
         .await
@@ -261,10 +261,18 @@ fn queued(app: &App, submitted: &Submitted) -> Result<()> {
             .map(|id| format!("{id}\n"))
             .collect::<String>(),
     )?;
-    if let ([id], true) = (&ids[..], app.ui.stdout.terminal) {
+    if let ([id], true, false) = (&ids[..], app.ui.stdout.terminal, submitted.known) {
         app.ui.next(format!("queued; ctl logs {id} -f follows it"));
     }
     Ok(())
+}
+
+/// What is said of the task that is followed.
+fn begun(task: &Task, known: bool) -> String {
+    match known {
+        true => format!("already known as {} ({})", task.id, words(task.status)),
+        false => format!("{} is queued", task.id),
+    }
 }
 
 fn announce(app: &App, ids: &[TaskId]) -> Result<()> {

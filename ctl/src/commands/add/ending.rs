@@ -111,6 +111,7 @@ pub async fn end(
     mut tasks: Vec<Task>,
     then: Then,
     own: &[bool],
+    known: bool,
 ) -> Result<Exit> {
     let mut refused = None;
     for (task, _) in tasks.iter_mut().zip(own).filter(|(_, own)| **own) {
@@ -122,14 +123,20 @@ pub async fn end(
             Err(e) => refused = Some(e),
         }
     }
-    heard_or_not(show_ends(app, client, &tasks, then).await)?;
+    heard_or_not(show_ends(app, client, &tasks, then, known).await)?;
     refused.map_or_else(|| Ok(ended_well(&tasks)), Err)
 }
 
-async fn show_ends(app: &App, client: &Client, tasks: &[Task], then: Then) -> Result<()> {
+async fn show_ends(
+    app: &App,
+    client: &Client,
+    tasks: &[Task],
+    then: Then,
+    known: bool,
+) -> Result<()> {
     match (app.ui.is_json(), then) {
         (true, Then::Follow) => tasks.iter().try_for_each(|task| app.ui.document_line(task)),
-        (true, _) => app.ui.document(&json!({ "tasks": tasks })),
+        (true, _) => app.ui.document(&json!({ "tasks": tasks, "known": known })),
         (false, _) => {
             for task in tasks {
                 show_end(app, task)?;
