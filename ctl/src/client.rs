@@ -13,9 +13,10 @@ use orchestra_proto::{
 use orchestra_types::limits;
 use tokio::sync::OnceCell;
 use tonic::{Code, Status, transport::Channel};
+use tonic_types::StatusExt;
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Missing, Result},
     exit::Exit,
     renewal,
     ui::now,
@@ -159,7 +160,7 @@ pub fn status_error(status: &Status) -> Error {
     }
     let message = status.message().to_owned();
     match status.code() {
-        Code::NotFound => Error::new(Exit::NotFound, message),
+        Code::NotFound => Error::new(Exit::NotFound, message).of_missing(missing(status)),
         Code::FailedPrecondition
         | Code::AlreadyExists
         | Code::Aborted
@@ -187,6 +188,15 @@ pub fn status_error(status: &Status) -> Error {
         | Code::DataLoss => Error::failed(or(message, "the connection to the head broke"))
             .hint("the head's log has more: `head/head.log` in its state directory"),
     }
+}
+
+/// What it does not know, where it says so apart from the words for people.
+fn missing(status: &Status) -> Option<Missing> {
+    let info = status.get_details_resource_info()?;
+    Some(Missing {
+        kind: info.resource_type,
+        name: info.resource_name,
+    })
 }
 
 fn or(message: String, otherwise: &str) -> String {

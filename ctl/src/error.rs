@@ -17,6 +17,16 @@ pub struct Error {
     hint: Option<Hint>,
     source: Option<Source>,
     unprinted: Option<Unprinted>,
+    missing: Option<Box<Missing>>,
+}
+
+/// What the head does not know, by its kind and name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// As `orchestra_proto::RUNNER`.
+    pub kind: String,
+    /// As it was said.
+    pub name: String,
 }
 
 /// Why standard output did not take what was printed.
@@ -46,6 +56,7 @@ impl Error {
             hint: None,
             source: None,
             unprinted: None,
+            missing: None,
         }
     }
 
@@ -101,6 +112,19 @@ impl Error {
     pub fn at(mut self, place: &str) -> Self {
         self.message = format!("{place}: {}", self.message);
         self
+    }
+
+    /// With what the head does not know.
+    #[must_use]
+    pub fn of_missing(mut self, missing: Option<Missing>) -> Self {
+        self.missing = missing.map(Box::new);
+        self
+    }
+
+    /// The name of what the head does not know, where it is of that kind.
+    pub fn missing(&self, kind: &str) -> Option<&str> {
+        let missing = self.missing.as_deref()?;
+        (missing.kind == kind).then_some(missing.name.as_str())
     }
 
     /// How to exit.

@@ -10,6 +10,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use orchestra_proto::RUNNER;
 use orchestra_proto::batch::{decode, encode};
 use orchestra_proto::v1::{
     self, TaskStatus, admin_client::AdminClient, bulk_client::BulkClient, report,
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 use support::{Head, Worker, finished, new_task, started, submission, until_status};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, transport::Channel};
+use tonic_types::StatusExt;
 
 const SECOND: v1::AttemptId = v1::AttemptId { task: 2, number: 1 };
 
@@ -467,7 +469,12 @@ async fn bad_input_is_refused_with_what_to_do() {
     task.spec.as_mut().unwrap().runner = "cluade".to_owned();
     let refused = admin.submit(submission("k", vec![task])).await;
     let refused = refused.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(refused.code(), Code::NotFound);
+    let missing = refused.get_details_resource_info().unwrap();
+    assert_eq!(
+        (&*missing.resource_type, &*missing.resource_name),
+        (RUNNER, "cluade")
+    );
     assert!(
         refused.message().contains("did you mean `claude`"),
         "{refused}"

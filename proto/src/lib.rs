@@ -24,3 +24,7 @@ pub mod store {
 }
 
 pub use convert::Refused;
+
+/// The kind of what the head does not know, in the details (`google.rpc.ResourceInfo`) of a refusal, where
+/// that is a runner: the text beside it is for people.
+pub const RUNNER: &str = "runner";

@@ -57,7 +57,7 @@ fn suggestions() -> anyhow::Result<()> {
         let ctl = |args: &[&str]| cluster.ctl_in(project.dir(), args);
         clear(
             ctl(&["add", "x", "--agent", "claud"])?,
-            1,
+            4,
             &["claud", "claude"],
         )?;
         clear(ctl(&["statsu"])?, 2, &["statsu", "status"])?;
@@ -98,6 +98,12 @@ fn task_files() -> anyhow::Result<()> {
         let cycle = "- {name: egg, description: lay, after: [hen]}\n- {name: hen, description: hatch, after: [egg]}\n";
         clear(add(cycle)?, 1, &["egg", "hen"])?;
         let unknown_key = "- description: fine\n- descripton: typo\n";
+        let unknown_runner = "- description: fine\n- {description: x, agent: claud}\n";
+        clear(
+            add(unknown_runner)?,
+            4,
+            &["tasks.yaml:2", "claud", "claude"],
+        )?;
         clear(add(unknown_key)?, 1, &["descripton", "description", "2"])?;
         clear(
             add("- description: fine\n- description: ''\n")?,

@@ -17,7 +17,7 @@ mod upload;
 use std::path::Path;
 
 use futures::stream;
-use orchestra_proto::{convert::recurrence_to_wire, v1};
+use orchestra_proto::{RUNNER, convert::recurrence_to_wire, v1};
 use orchestra_types::{ContextFile, ScheduleId, TaskId, TaskSpec, limits};
 use prost::Message;
 use uuid::Uuid;
@@ -113,9 +113,7 @@ pub async fn submit(
 
 /// The head's answer that a runner is unknown, with the place of the first task that names it.
 fn blame_runner(drafts: &[Draft], error: Error) -> Error {
-    let said = error.to_string();
-    let name = said.split_once("unknown runner `");
-    let name = name.and_then(|(_, rest)| rest.split('`').next());
+    let name = error.missing(RUNNER);
     let of_it = name.and_then(|name| drafts.iter().find(|draft| draft.names_runner(name)));
     match of_it {
         Some(draft) => draft.blame(error),
@@ -207,7 +205,11 @@ async fn add_context(
 
 #[cfg(test)]
 mod tests {
+    use tonic::{Code, Status};
+    use tonic_types::{ErrorDetails, StatusExt};
+
     use super::*;
+    use crate::client::status_error;
 
     #[test]
     fn an_unknown_runner_is_told_with_the_place_of_its_task() {
@@ -220,11 +222,19 @@ mod tests {
             draft.standing_at("t", line)
         };
         let drafts = [draft(1, "claude"), draft(4, "cluade")];
-        let error = Error::failed("unknown runner `cluade`; did you mean `claude`?");
+        let unknown = |kind: &str| {
+            let details = ErrorDetails::with_resource_info(kind, "cluade", "", "");
+            let text = "there is no `cluade`";
+            status_error(&Status::with_error_details(Code::NotFound, text, details))
+        };
+        let error = unknown(RUNNER);
+        assert_eq!(error.exit(), Exit::NotFound);
         assert_eq!(
             blame_runner(&drafts, error).to_string(),
-            "t:4: unknown runner `cluade`; did you mean `claude`?"
+            "t:4: there is no `cluade`"
         );
+        let other = blame_runner(&drafts, unknown("label"));
+        assert_eq!(other.to_string(), "there is no `cluade`");
         let other = blame_runner(&drafts, Error::failed("the disk is full"));
         assert_eq!(other.to_string(), "the disk is full");
     }

@@ -7,11 +7,12 @@ use orchestra_core::{
     CancelRefused, NotFound, PriorityRefused, RaiseRefused, RemoveRefused, Reply, RetryRefused,
     SubmitRefused,
 };
-use orchestra_proto::Refused;
+use orchestra_proto::{RUNNER, Refused};
 use orchestra_types::{
     AccountName, AttemptId, ProjectId, RunnerName, ScheduleId, TaskId, TaskStatus, WorkerId, shell,
 };
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use super::twins::Twin;
 use crate::{
@@ -536,7 +537,9 @@ fn submit_refused(why: SubmitRefused) -> Status {
             circle(&indices)
         )),
         SubmitRefused::UnknownRunner { runner, known, .. } => {
-            Status::invalid_argument(unknown_runner(&runner, &known))
+            let text = unknown_runner(&runner, &known);
+            let details = ErrorDetails::with_resource_info(RUNNER, runner.as_str(), "", "");
+            Status::with_error_details(Code::NotFound, text, details)
         }
     }
 }
