@@ -167,6 +167,12 @@ impl Reason {
             FailureCode::ApplyConflict if failure.message.contains("`ctl apply") => {
                 format!("`ctl apply {task}` puts the change there; `ctl diff {task}` shows it")
             }
+            FailureCode::DependencyFailed => match first_task(&failure.message) {
+                Some(before) => format!(
+                    "`ctl retry {before}` first, since {task} comes after it; `ctl show {before}` says why it ended so"
+                ),
+                None => failure.code.advice_for(task),
+            },
             code => code.advice_for(task),
         };
         Self {
@@ -299,7 +305,7 @@ impl Task {
     /// tried again. The reason begins with it.
     pub fn failed_before(&self) -> Option<TaskId> {
         let reason = self.reason.as_ref().filter(|_| self.is_stuck())?;
-        reason.message.split(' ').next()?.parse().ok()
+        first_task(&reason.message)
     }
 
     /// Reads the head's answer.
@@ -411,6 +417,11 @@ impl Task {
     pub fn latest(&self) -> Option<&Attempt> {
         self.attempts.as_ref().and_then(|a| a.last())
     }
+}
+
+/// The task that a reason begins with.
+fn first_task(message: &str) -> Option<TaskId> {
+    message.split(' ').next()?.parse().ok()
 }
 
 fn total_usage(attempts: &[Attempt]) -> Usage {
@@ -657,5 +668,17 @@ mod tests {
             "{error}"
         );
         assert!(Task::read(v1::Task { id: 0, ..wire() }).is_err());
+    }
+
+    #[test]
+    fn the_advice_for_a_task_behind_one_that_failed_names_that_one() {
+        let failure = |text: &str| Failure::new(FailureCode::DependencyFailed, text.to_owned());
+        let advice = |text| Reason::of(TaskId(3), failure(text)).advice;
+        let named = advice("task_001 ended as failed");
+        assert!(
+            named.starts_with("`ctl retry task_001` first, since task_003 comes after it"),
+            "{named}"
+        );
+        assert!(advice("it is gone").contains("`ctl show task_003`"));
     }
 }

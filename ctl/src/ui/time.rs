@@ -12,9 +12,12 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A duration in its two largest units: `0.4s`, `42s`, `3m 5s`, `2h 10m`, `4d 1h`.
+/// A duration in its two largest units: `420ms`, `1.4s`, `42s`, `3m 5s`, `2h 10m`, `4d 1h`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
+    if (1..1000).contains(&duration.as_millis()) {
+        return format!("{}ms", duration.as_millis());
+    }
     if seconds < 10 {
         return format!("{:.1}s", duration.as_secs_f64());
     }
@@ -133,8 +136,9 @@ mod tests {
         let shown = |s| duration(Duration::from_millis(s));
         assert_eq!(
             [shown(420), shown(42_000), shown(185_000), shown(7_200_000)],
-            ["0.4s", "42s", "3m 5s", "2h"]
+            ["420ms", "42s", "3m 5s", "2h"]
         );
+        assert_eq!([shown(0), shown(1), shown(1400)], ["0.0s", "1ms", "1.4s"]);
     }
 
     #[test]

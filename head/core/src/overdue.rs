@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use orchestra_types::{AttemptId, Failure, FailureCode, TaskId, Timestamp};
+use orchestra_types::{AttemptId, Failure, FailureCode, TaskId, Timestamp, time::Words};
 
 use crate::{
     Calendar, Core, Step,
@@ -210,7 +210,7 @@ impl Core {
     fn end_waiting(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
         let task = self.tasks.get(&id).expect("timers are of known tasks");
         let limit = task.row.facts.timing.queue_timeout.unwrap_or_default();
-        let why = format!("no worker took it within {} s", limit.as_secs());
+        let why = format!("no worker took it within {}", Words(limit));
         let reason = Failure::new(FailureCode::QueueTimeout, why);
         self.end(now, id, EndStatus::Failed, Some(reason), step);
     }

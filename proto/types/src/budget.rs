@@ -4,7 +4,11 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 
-use crate::{Usage, id::ParseIdError, time::parse_duration};
+use crate::{
+    Usage,
+    id::ParseIdError,
+    time::{Words, parse_duration},
+};
 
 /// Why a limit of 0 is refused, wherever it is said.
 pub const NOTHING_RUNS: &str =
@@ -93,7 +97,7 @@ impl fmt::Display for Spent {
             Some(cost) => write!(f, "{}", Usd(cost))?,
             None => f.write_str("cost unknown")?,
         }
-        write!(f, ", {}, {}", Seconds(self.time), attempts(self.attempts))
+        write!(f, ", {}, {}", Words(self.time), attempts(self.attempts))
     }
 }
 
@@ -199,7 +203,7 @@ impl Budget {
             return Some(Limit::new(Usd(limit).to_string(), Measure::Cost));
         }
         let time = self.time.filter(|limit| spent.time >= *limit);
-        time.map(|limit| Limit::new(format!("{} of running", Seconds(limit)), Measure::Time))
+        time.map(|limit| Limit::new(format!("{} of running", Words(limit)), Measure::Time))
     }
 
     /// The first limit that stands against another attempt.
@@ -281,7 +285,7 @@ impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tokens = self.tokens.map(|n| format!("{n} tokens"));
         let cost = self.cost_microusd.map(|n| Usd(n).to_string());
-        let time = self.time.map(|t| Seconds(t).to_string());
+        let time = self.time.map(|t| Words(t).to_string());
         let attempts = self.attempts.map(attempts);
         let all: Vec<String> = [tokens, cost, time, attempts]
             .into_iter()
@@ -423,18 +427,6 @@ impl fmt::Display for Usd {
             0 => write!(f, "{whole} USD"),
             part if part.is_multiple_of(10_000) => write!(f, "{whole}.{:02} USD", part / 10_000),
             part => write!(f, "{whole}.{part:06} USD"),
-        }
-    }
-}
-
-struct Seconds(Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_secs() {
-            s if s >= 3600 && s.is_multiple_of(3600) => write!(f, "{} h", s / 3600),
-            s if s >= 60 && s.is_multiple_of(60) => write!(f, "{} min", s / 60),
-            s => write!(f, "{s} s"),
         }
     }
 }

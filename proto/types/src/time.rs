@@ -1,6 +1,6 @@
 //! Time as a number that the caller passes in.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -77,9 +77,28 @@ pub fn write_duration(duration: Duration) -> String {
     text
 }
 
+/// A duration in a few words: `2 h`, `5 min`, `90 s`, `1.5 s`, `250 ms`. What is short is told to the millisecond.
+#[derive(Clone, Copy, Debug)]
+pub struct Words(pub Duration);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            0 if !self.0.is_zero() => write!(f, "{} ms", self.0.as_millis()),
+            s if s < 10 && self.0.subsec_millis() > 0 => {
+                let thousandths = format!("{:03}", self.0.subsec_millis());
+                write!(f, "{s}.{} s", thousandths.trim_end_matches('0'))
+            }
+            s if s >= 3600 && s.is_multiple_of(3600) => write!(f, "{} h", s / 3600),
+            s if s >= 60 && s.is_multiple_of(60) => write!(f, "{} min", s / 60),
+            s => write!(f, "{s} s"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse_duration;
+    use super::*;
 
     #[test]
     fn durations_read_as_people_write_them() {
@@ -99,5 +118,19 @@ mod tests {
         ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_duration_below_a_second_is_told_in_milliseconds() {
+        let said = |ms| Words(Duration::from_millis(ms)).to_string();
+        assert_eq!(said(0), "0 s");
+        assert_eq!(said(1), "1 ms");
+        assert_eq!(said(999), "999 ms");
+        assert_eq!(said(1_000), "1 s");
+        assert_eq!(said(1_050), "1.05 s");
+        assert_eq!(said(10_500), "10 s");
+        assert_eq!(said(90_000), "90 s");
+        assert_eq!(said(120_000), "2 min");
+        assert_eq!(said(7_200_000), "2 h");
     }
 }

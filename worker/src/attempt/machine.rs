@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use orchestra_types::{Exit, Failure, FailureCode, TaskSpec, limits};
+use orchestra_types::{Exit, Failure, FailureCode, TaskSpec, limits, time::Words};
 use serde::{Deserialize, Serialize};
 
 /// How long a CLI may take to end by itself after its last turn.
@@ -268,14 +268,14 @@ pub fn failure(
             "stopped because a budget is used up; its work is kept".to_owned(),
         ),
         StopReason::Timeout => {
-            let timeout = times.timeout.as_secs();
-            let message = format!("ran longer than its timeout of {timeout} s");
+            let timeout = Words(times.timeout);
+            let message = format!("ran longer than its timeout of {timeout}");
             (FailureCode::Timeout, message)
         }
         StopReason::Stalled => {
             let message = "nothing was heard of its agent for longer than its `--stall-timeout`";
             let limit = times.stall_timeout;
-            let limit = limit.map_or_else(String::new, |limit| format!(" of {} s", limit.as_secs()));
+            let limit = limit.map_or_else(String::new, |limit| format!(" of {}", Words(limit)));
             (FailureCode::Stalled, format!("{message}{limit}"))
         }
         StopReason::Lost => {
