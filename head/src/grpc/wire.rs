@@ -128,11 +128,21 @@ fn attempt(row: &AttemptRow, outcome: Option<OutcomeRow>) -> v1::Attempt {
         worker: row.worker.to_string(),
         assigned_at_ms: row.assigned_at.0,
         started_at_ms: row.started_at.map(|at| at.0),
-        finished_at_ms: outcome.as_ref().map(|outcome| outcome.at.0),
+        finished_at_ms: outcome.as_ref().map(|end| ended_at(row, end).0),
         outcome: outcome.map(|end| match end.result {
             Ok(outcome) => (*outcome).into(),
             Err(failure) => without_result(row, end.at, failure).into(),
         }),
+    }
+}
+
+/// When an attempt ended. Its result may have come long after that, because one of the two was away; how
+/// long it ran the worker knows, by its own clock. What that makes of it counts where it is not in the future.
+fn ended_at(row: &AttemptRow, end: &OutcomeRow) -> Timestamp {
+    let ran = end.result.as_ref().ok().and_then(|outcome| outcome.ran());
+    match (row.started_at, ran) {
+        (Some(started), Some(ran)) => started.plus(ran).min(end.at),
+        (None, _) | (_, None) => end.at,
     }
 }
 
@@ -154,5 +164,43 @@ pub(super) fn meant(view: &TaskView<'_>, number: u32) -> AttemptId {
         } else {
             number
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ended_while_nobody_heard_of_it_ended_when_its_worker_says() {
+        let id = "task_001.1".parse().unwrap();
+        let ended = |started: Option<u64>, worker: Option<(u64, u64)>| {
+            let row = AttemptRow {
+                id,
+                runner: "shell".parse().unwrap(),
+                worker: "b5b1c2f0-5a5c-4a53-9b0e-0e6c5c0a9d11".parse().unwrap(),
+                assigned_at: Timestamp(900),
+                started_at: started.map(Timestamp),
+            };
+            let outcome = |(from, to)| Outcome {
+                started_at: Timestamp(from),
+                ..Outcome::bare(Exit::Code(0), Timestamp(to))
+            };
+            let lost = Failure::new(orchestra_types::FailureCode::WorkerLost, "x".to_owned());
+            let end = OutcomeRow {
+                id,
+                at: Timestamp(9_000),
+                result: worker.map(|times| Box::new(outcome(times))).ok_or(lost),
+            };
+            ended_at(&row, &end).0
+        };
+        assert_eq!(ended(Some(1_000), Some((1_000, 3_000))), 3_000);
+        // By whatever clock the worker has.
+        assert_eq!(ended(Some(1_000), Some((500_000, 502_000))), 3_000);
+        // Not after the head has heard of it, and not by a clock that was set.
+        assert_eq!(ended(Some(1_000), Some((1_000, 99_000))), 9_000);
+        assert_eq!(ended(Some(1_000), Some((3_000, 2_000))), 9_000);
+        assert_eq!(ended(None, Some((1_000, 3_000))), 9_000);
+        assert_eq!(ended(Some(1_000), None), 9_000);
     }
 }
