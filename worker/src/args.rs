@@ -20,9 +20,9 @@ Signals:
 What was ignored when the worker was started stays ignored, as SIGHUP after nohup.
 
 Examples:
-  orchestra-worker join --head 10.0.0.1:7117 --token ORCH1.…   make this machine a worker, and run it
-  orchestra-worker                                             run it again
-  orchestra-worker --agents claude:2,codex:1                   at most so many at once";
+  ORCHESTRA_TOKEN=ORCH1.… orchestra-worker join --head 10.0.0.1:7117   make this machine a worker, and run it
+  orchestra-worker                                                     run it again
+  orchestra-worker --agents claude:2,codex:1                           at most so many at once";
 
 /// Run agents for a head
 ///
@@ -138,7 +138,8 @@ pub(crate) struct JoinArgs {
     /// when it reaches its head there.
     #[arg(long, value_name = "HOST:PORT")]
     pub head: Option<String>,
-    /// The token. It is a secret and can be used once; a machine that has joined needs none.
+    /// The token. It is a secret and can be used once, and better said in the environment than here, where
+    /// all users of the machine see it; a machine that has joined needs none.
     #[arg(
         long,
         env = "ORCHESTRA_TOKEN",

@@ -58,10 +58,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         .create_token(v1::CreateTokenRequest { ttl_ms })
         .await;
     let answer = answer.map_err(|s| status_error(&s))?.into_inner();
-    let command = format!(
-        "orchestra-worker join --head {} --token {}",
-        answer.head, answer.token
-    );
+    let command = command(&answer.head, &answer.token);
     let expires_at = Time::from_ms(answer.expires_at_ms);
     let token = Token {
         token: answer.token,
@@ -85,6 +82,12 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         }
         Ok(())
     })
+}
+
+/// What joins. The token is in the environment: the arguments of a process are for all users of its machine
+/// to see.
+fn command(head: &str, token: &str) -> String {
+    format!("ORCHESTRA_TOKEN={token} orchestra-worker join --head {head}")
 }
 
 /// How a head on loopback comes to listen for other machines: a start alone leaves it as it is.
@@ -130,6 +133,14 @@ mod tests {
         assert!(said[stop..].contains(start), "{said}");
         let service = "head.listen to 0.0.0.0:40197 in orchestra.yaml";
         assert!(said.contains(service), "{said}");
+    }
+
+    #[test]
+    fn the_token_is_no_argument() {
+        let said = command("h:7117", "ORCH1.x");
+        let arguments = said.split_once("orchestra-worker").unwrap().1;
+        assert_eq!(arguments, " join --head h:7117");
+        assert!(said.starts_with("ORCHESTRA_TOKEN=ORCH1.x "), "{said}");
     }
 
     #[test]
