@@ -100,7 +100,9 @@ impl Workspace {
     /// is named in the manifest's warnings.
     pub fn collect(&self, how: &Collect<'_>) -> Result<Collected> {
         let mut warnings = Warnings::default();
-        let tip = self.take_history(how.secret).unwrap_or_else(|why| {
+        let history = self.take_history(how.secret);
+        let went_back = history.is_err() && self.went_back();
+        let tip = history.unwrap_or_else(|why| {
             warnings.add(format!("the agent's commits became one: {why}"));
             None
         });
@@ -110,7 +112,10 @@ impl Workspace {
         let before = self.before(tip, refs)?;
         let index = index::Copy::of(self)?;
         let git = index.git(self.git());
-        let tree = self.stage(&git, tip, how, apart, &mut warnings)?;
+        let mut tree = self.stage(&git, tip, how, apart, &mut warnings)?;
+        if went_back {
+            tree = self.put_back(&git, &tree, &mut warnings)?;
+        }
         let mut result = self.result(tip, &tree, &before, how)?;
         if let Some(tree) = self.without_refused(&git, &result, &mut warnings)? {
             result = self.result(tip, &tree, &before, how)?;
@@ -365,7 +370,7 @@ fn holder(path: &str) -> &str {
 }
 
 /// Puts the base's entries of these files back into the index.
-fn restore<'a>(git: &Git, files: impl Iterator<Item = &'a Raw>) -> Result<()> {
+pub(crate) fn restore<'a>(git: &Git, files: impl Iterator<Item = &'a Raw>) -> Result<()> {
     let mut input = Vec::new();
     for file in files {
         // Mode 0 removes the entry; the base's own entry comes back where it had one.

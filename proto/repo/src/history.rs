@@ -9,6 +9,7 @@ use crate::{
     beneath,
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit, quoted},
+    merge::contains,
     workspace::Workspace,
 };
 
@@ -22,6 +23,8 @@ const PACK_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 const OBJECTS_MAX: usize = 1_000_000;
 /// Why commits are refused that hold a secret.
 pub(crate) const SECRET: &str = "they hold files that were put there for the agent alone";
+/// Why commits are refused that do not come after what it was given.
+const ELSEWHERE: &str = "they do not come after the commit that it began with";
 /// How deep symbolic refs may point at each other.
 const SYMREFS_MAX: usize = 4;
 /// Longest time for reading the agent's objects: some of them may be pipes that never end.
@@ -40,6 +43,14 @@ impl Workspace {
         };
         if head == self.base {
             return Ok(None);
+        }
+        match self
+            .lent()
+            .and_then(|lent| contains(&lent, &head, &self.base))
+        {
+            Ok(true) => {}
+            Ok(false) => return Err(ELSEWHERE.to_owned()),
+            Err(error) => return Err(reason(&error)),
         }
         self.import(&head).map_err(|error| reason(&error))?;
         match self.touches(&head, &[&self.base], secret) {
@@ -82,7 +93,6 @@ impl Workspace {
 
     fn import(&self, head: &str) -> Result<()> {
         let lent = self.lent()?;
-        lent.output(&["merge-base", "--is-ancestor", &self.base, head])?;
         self.take_over(&lent, head, &[&self.base], PACK_BYTES_MAX)
             .map(drop)
     }
