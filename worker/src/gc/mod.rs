@@ -3,6 +3,7 @@
 //! What an attempt made is here only until the head has it; that is removed by the attempt itself. This is
 //! about the rest: caches, work trees made in advance, and what was put aside for a person.
 
+mod clock;
 mod plan;
 mod remove;
 mod survey;
@@ -23,7 +24,12 @@ use crate::room::Room;
 #[must_use]
 pub fn collect(places: &Places, keep: &KeepConfig, dry_run: bool) -> v1::Garbage {
     let room = Room::look(slice::from_ref(&places.attempts));
-    let items = survey::items(places);
+    let mut items = survey::items(places);
+    // IMPORTANT: before anything goes that is nowhere else: else a wrong clock takes it.
+    let evenly = clock::evenly_for(&places.clock, !dry_run);
+    for item in items.iter_mut().filter(|item| item.kind == Kind::Aside) {
+        item.idle = item.idle.min(evenly);
+    }
     let mut removals = plan(items.clone(), keep, room.wanting());
     let kept = plan::damaged_that_stay(&items, &removals);
     if !dry_run {

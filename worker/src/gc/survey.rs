@@ -24,6 +24,8 @@ pub struct Places {
     pub attempts: PathBuf,
     /// Attempts that were put aside.
     pub aside: PathBuf,
+    /// What is known of the clock.
+    pub clock: PathBuf,
 }
 
 impl Places {
@@ -36,6 +38,7 @@ impl Places {
             repositories: cache.join("repositories"),
             attempts: worker.join("attempts"),
             aside: worker.join("aside"),
+            clock: worker.join("clock"),
         }
     }
 }

@@ -162,3 +162,35 @@ fn of_what_was_put_aside_the_build_output_goes_first() {
     assert!(removals.iter().all(sweep));
     assert!(!aside.exists());
 }
+
+#[test]
+fn what_was_put_aside_stays_where_the_clock_has_jumped() {
+    let world = World::new();
+    let aside = world.places().aside.join("task_001.1");
+    world.file(aside.join("workspace/only.txt"), 20);
+    world.age(&aside, 20);
+    let collect = || {
+        let mut gone = collect(&world.places(), &KeepConfig::default(), false).removals;
+        gone.retain(|removal| removal.kind == "aside");
+        gone
+    };
+    // As on the first start, or after weeks without a look.
+    assert_eq!(collect(), []);
+    let seconds = |days: u32| {
+        let at = SystemTime::now() - days * DAY;
+        let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        since_epoch.as_secs()
+    };
+    let known = format!("{} {}\n", seconds(15), seconds(40));
+    fs::write(world.places().clock, known).unwrap();
+    assert_eq!(collect(), []);
+    assert!(aside.exists());
+    fs::write(
+        world.places().clock,
+        format!("{} {}\n", seconds(0), seconds(15)),
+    )
+    .unwrap();
+    let gone = collect();
+    assert_eq!(gone.len(), 1, "{gone:?}");
+    assert!(!aside.exists());
+}
