@@ -451,7 +451,13 @@ impl Core {
         };
         let Some(until) = until else {
             let used = self.accounts.used(name);
-            let text = format!("account {name} has all {used} attempts that it may have at once");
+            let text = match row.and_then(|row| row.max) {
+                Some(max) => format!(
+                    "account {name} has {used} attempts of the {max} that it may have at once (`ctl accounts \
+                     set {name} --max` changes that)"
+                ),
+                None => format!("account {name} has all {used} attempts that it may have at once"),
+            };
             return Failure::new(FailureCode::RateLimited, text);
         };
         let text = format!("account {name} is parked until {} UTC: {why}", clock(until));
