@@ -19,8 +19,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(orchestra_config::named_file))]
     pub config: Option<PathBuf>,
 
-    /// Where the services listen. Default: `head.listen` of the configuration, else 127.0.0.1 with
-    /// the port of the last time, else 7117, else any free port
+    /// Where the services listen. Default: `head.listen` of the configuration, else the address
+    /// of the last time, else 127.0.0.1 with 7117, else with any free port
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
 

@@ -13,20 +13,40 @@ use tokio::net::TcpListener;
 /// The port that a new head takes, if it is free.
 const PORT: u16 = 7117;
 
-/// Listens on `wanted`; without it on loopback, with the port of the last time (kept in `kept`),
-/// else 7117, else any free one.
+/// Listens on `wanted`; without it where it did the last time (kept in `kept`), so that others find it
+/// again; else on loopback at 7117, or at any free port.
 pub async fn bind(wanted: Option<SocketAddr>, kept: &Path) -> anyhow::Result<TcpListener> {
     let listener = match wanted {
         Some(address) => TcpListener::bind(address).await.with_context(|| {
             format!("failed to listen on {address}; is it taken? `--listen` chooses another one")
         })?,
-        None => bind_loopback(last_port(kept)).await?,
+        None => bind_again(last(kept)).await?,
     };
-    let port = listener.local_addr()?.port();
-    let text = format!("{port}\n");
+    let text = format!("{}\n", listener.local_addr()?);
     let noted = durable::write(kept, text.as_bytes(), Access::Private);
     noted.with_context(|| format!("failed to write `{}`", kept.display()))?;
     Ok(listener)
+}
+
+/// An address that this machine has no more, as after a change of networks, is told and not insisted on.
+async fn bind_again(last: Option<SocketAddr>) -> anyhow::Result<TcpListener> {
+    let Some(last) = last else {
+        return bind_loopback(None).await;
+    };
+    if last.ip().is_loopback() {
+        return bind_loopback(Some(last.port())).await;
+    }
+    match TcpListener::bind(last).await {
+        Ok(listener) => Ok(listener),
+        Err(error) => {
+            tracing::warn!(
+                %last, %error,
+                "the address of the last time cannot be had: only this machine reaches the head now; \
+                 `--listen` chooses another one"
+            );
+            bind_loopback(Some(last.port())).await
+        }
+    }
 }
 
 async fn bind_loopback(last: Option<u16>) -> anyhow::Result<TcpListener> {
@@ -43,9 +63,15 @@ async fn bind_loopback(last: Option<u16>) -> anyhow::Result<TcpListener> {
     anyhow::bail!("there is no free port on 127.0.0.1")
 }
 
-fn last_port(kept: &Path) -> Option<u16> {
+/// Where it listened the last time. An earlier version kept the port alone.
+fn last(kept: &Path) -> Option<SocketAddr> {
     let text = fs::read_to_string(kept).ok()?;
-    text.trim().parse().ok().filter(|port| *port != 0)
+    let port = |text: &str| {
+        let port = text.parse().ok()?;
+        Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    };
+    let last = text.trim().parse().ok().or_else(|| port(text.trim()))?;
+    Some(last).filter(|last| last.port() != 0)
 }
 
 /// `HOST:PORT` for this machine's own clients: an address that means "all" cannot be dialled.
@@ -87,6 +113,23 @@ mod tests {
         let first = bind(any, &kept).await.unwrap().local_addr().unwrap();
         let second = bind(None, &kept).await.unwrap().local_addr().unwrap();
         assert_eq!(first.port(), second.port());
+    }
+
+    #[tokio::test]
+    async fn so_does_an_address_that_other_machines_reach() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = dir.path().join("port");
+        let all = Some("0.0.0.0:0".parse().unwrap());
+        let first = bind(all, &kept).await.unwrap().local_addr().unwrap();
+        let second = bind(None, &kept).await.unwrap().local_addr().unwrap();
+        assert_eq!(first, second);
+        // One that is of no interface here: for documentation, RFC 5737.
+        fs::write(&kept, "192.0.2.1:7999\n").unwrap();
+        let third = bind(None, &kept).await.unwrap().local_addr().unwrap();
+        assert!(third.ip().is_loopback(), "{third}");
+        fs::write(&kept, format!("{}\n", first.port())).unwrap();
+        let early = bind(None, &kept).await.unwrap().local_addr().unwrap();
+        assert_eq!(early, SocketAddr::from((Ipv4Addr::LOCALHOST, first.port())));
     }
 
     #[tokio::test]

@@ -61,7 +61,8 @@ pub struct Args {
     /// Return as soon as both serve; they go on in the background
     #[arg(long, short)]
     pub detach: bool,
-    /// Address of the head's services. Default: 127.0.0.1:7117, or a free port when that is taken
+    /// Address of the head's services. Default: that of the last start, else 127.0.0.1:7117, or a free port
+    /// when that is taken
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<SocketAddr>,
 }
