@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, mpsc},
     thread,
 };
@@ -60,12 +60,17 @@ pub struct Sink {
 impl Sink {
     /// Starts one on a free port of loopback.
     pub fn start() -> anyhow::Result<Self> {
+        Self::at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// Starts one at an address.
+    pub fn at(address: SocketAddr) -> anyhow::Result<Self> {
         let kept = Arc::<Mutex<Kept>>::default();
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = mpsc::channel();
         let service = Service(Arc::clone(&kept));
         let server = thread::spawn(move || {
-            if let Err(error) = serve(service, &tell, stopped) {
+            if let Err(error) = serve(address, service, &tell, stopped) {
                 eprintln!("the OTLP sink failed: {error:?}");
             }
         });
@@ -82,6 +87,12 @@ impl Sink {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The spans so far.
@@ -107,6 +118,7 @@ impl Drop for Sink {
 }
 
 fn serve(
+    address: SocketAddr,
     service: Service,
     tell: &mpsc::Sender<SocketAddr>,
     stopped: oneshot::Receiver<()>,
@@ -115,7 +127,7 @@ fn serve(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = TcpListener::bind(address).await?;
         tell.send(listener.local_addr()?)?;
         let server = Server::builder()
             .add_service(TraceServiceServer::new(service.clone()))

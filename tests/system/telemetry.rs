@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     io::{Read, Write},
     net::TcpStream,
     process::Command,
@@ -25,6 +26,14 @@ pub fn tests() -> Vec<Test> {
             one_trace(&collector.endpoint(), || collector.spans())
         })
         .needs(&[Need::Tool(Collector::PROGRAM)]),
+        Test::new(
+            "a_collector_that_is_away_costs_one_line_and_one_when_it_is_back",
+            away,
+        ),
+        Test::new(
+            "an_endpoint_that_does_not_say_how_to_reach_it_is_refused_with_both_forms",
+            no_scheme,
+        ),
         Test::new(
             "the_prometheus_endpoint_is_valid_and_counts_tasks",
             prometheus,
@@ -76,6 +85,57 @@ fn of_task(spans: &[Span], task: &str) -> Vec<Span> {
             .any(|v| v == task || v.starts_with(&format!("{task}.")))
     };
     spans.iter().filter(about).cloned().collect()
+}
+
+fn away() -> anyhow::Result<()> {
+    let address = Sink::start()?.address();
+    let setup = Setup::new()
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &address.to_string())
+        .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "100");
+    scene(setup, |cluster| {
+        let log = cluster.state().join("head/head.log");
+        let lines = |words: &str| -> anyhow::Result<usize> {
+            let log = fs::read_to_string(&log).context("failed to read the log")?;
+            Ok(log.lines().filter(|line| line.contains(words)).count())
+        };
+        let (begins, over) = ("metrics cannot be sent", "metrics are sent again");
+        until("the head says that it is away", Deadline::SOON, || {
+            Ok((lines(begins)? > 0).then_some(()))
+        })?;
+        let project = cluster.repository("project")?;
+        for _ in 0..3 {
+            let task = cluster.add(&project, &["true", "--agent", "shell"])?;
+            cluster.succeeded(&task, Deadline::SOON)?;
+        }
+        let sink = Sink::at(address)?;
+        until("the head says that it is back", Deadline::SOON, || {
+            Ok((lines(over)? > 0).then_some(()))
+        })?;
+        ensure!(!sink.metrics().is_empty(), "no metrics arrived");
+        let said = (lines(begins)?, lines(over)?, lines(" ERROR ")?);
+        ensure!(said == (1, 1, 0), "said {said:?} times");
+        ensure!(
+            lines(&format!("http://{address}"))? == 2,
+            "the endpoint is named"
+        );
+        Ok(())
+    })
+}
+
+fn no_scheme() -> anyhow::Result<()> {
+    let setup = Setup::new().env("OTEL_EXPORTER_OTLP_ENDPOINT", "collector.invalid:4317");
+    let cluster = Cluster::new(setup)?;
+    let started = cluster.ctl(&["start", "--detach"])?;
+    let both = [
+        "http://collector.invalid:4317",
+        "https://collector.invalid:4317",
+    ];
+    let said = both
+        .iter()
+        .all(|form| started.stderr.contains(&format!("`{form}`")));
+    ensure!(started.code != Some(0) && said, "{started}");
+    cluster.expect_no_process()
 }
 
 fn prometheus() -> anyhow::Result<()> {

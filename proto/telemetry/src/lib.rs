@@ -7,16 +7,19 @@
 //!                            +-- text for Prometheus                   (where asked for)
 //! ```
 //!
-//! Telemetry never refuses work: an endpoint that does not answer costs a warning in the log.
+//! Telemetry never refuses work: an endpoint that does not answer costs one line in the log, and one when
+//! it answers again.
 #![warn(missing_docs)]
 
 mod bounded;
+mod endpoint;
 mod logs;
 mod otlp;
+mod outage;
 mod propagation;
 mod scrape;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry_sdk::{metrics::SdkMeterProvider, trace::SdkTracerProvider};
@@ -24,6 +27,8 @@ use opentelemetry_sdk::{metrics::SdkMeterProvider, trace::SdkTracerProvider};
 pub use logs::Format;
 pub use propagation::{set_parent, traceparent};
 pub use scrape::Scrape;
+
+use outage::Outage;
 
 /// What to set up.
 #[derive(Clone, Debug)]
@@ -59,6 +64,15 @@ pub enum Error {
         /// What is wrong with it.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// It is not said whether what is sent to the endpoint is encrypted.
+    #[error(
+        "the OTLP endpoint `{endpoint}` does not say how to reach it: write `http://{endpoint}`, or \
+         `https://{endpoint}` for TLS"
+    )]
+    NoScheme {
+        /// The endpoint as it is written.
+        endpoint: String,
+    },
     /// The exporter could not be made.
     #[error("failed to set up the OTLP exporter for {endpoint}")]
     Exporter {
@@ -81,24 +95,27 @@ pub struct Telemetry {
     tracer: Option<SdkTracerProvider>,
     meter: SdkMeterProvider,
     scrape: Option<Scrape>,
+    outage: Option<Arc<Outage>>,
     open: bool,
 }
 
 impl Telemetry {
     /// Sets up telemetry for the whole process. Must be called inside the Tokio runtime.
     pub fn init(setup: &Setup<'_>) -> Result<Self, Error> {
-        let endpoint = otlp::endpoint(setup.otlp_endpoint);
+        let endpoint = otlp::endpoint(setup.otlp_endpoint)?;
+        let outage = endpoint.map(|endpoint| Arc::new(Outage::new(endpoint)));
         let resource = otlp::resource(setup);
-        let tracer = match &endpoint {
-            Some(endpoint) => Some(otlp::tracer(endpoint, resource.clone())?),
+        let tracer = match &outage {
+            Some(outage) => Some(otlp::tracer(outage, resource.clone())?),
             None => None,
         };
-        let (meter, scrape) = otlp::meter(endpoint.as_deref(), resource, setup.prometheus)?;
+        let (meter, scrape) = otlp::meter(outage.as_ref(), resource, setup.prometheus)?;
         logs::install(setup, tracer.as_ref())?;
         Ok(Self {
             tracer,
             meter,
             scrape,
+            outage,
             open: true,
         })
     }
@@ -130,6 +147,7 @@ impl Telemetry {
         }
         if let Some(tracer) = &self.tracer
             && let Err(error) = tracer.shutdown_with_timeout(otlp::SEND_TIMEOUT)
+            && !self.outage.as_ref().is_some_and(|outage| outage.is_known())
         {
             tracing::warn!(%error, "the last spans could not be sent");
         }

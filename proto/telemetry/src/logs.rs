@@ -25,9 +25,19 @@ pub enum Format {
     Json,
 }
 
-/// Libraries below us, by the beginning of their targets: their lines are of interest only when
-/// someone asks for them, and their spans would make a loop, since the exporter uses them itself.
-const LIBRARIES: [&str; 6] = ["h2", "hyper", "tonic", "tower", "rustls", "opentelemetry"];
+/// Libraries below us, by the beginning of their targets, with the level of their lines until someone asks
+/// for more. Their spans would make a loop, since the exporter uses them itself.
+///
+/// What OpenTelemetry says is of a collector that does not take anything, twice for each batch: `outage`
+/// says it once.
+const LIBRARIES: [(&str, LevelFilter); 6] = [
+    ("h2", LevelFilter::WARN),
+    ("hyper", LevelFilter::WARN),
+    ("tonic", LevelFilter::WARN),
+    ("tower", LevelFilter::WARN),
+    ("rustls", LevelFilter::WARN),
+    ("opentelemetry", LevelFilter::OFF),
+];
 
 /// Makes both the process's subscriber.
 pub(crate) fn install(setup: &Setup<'_>, tracer: Option<&SdkTracerProvider>) -> Result<(), Error> {
@@ -42,7 +52,8 @@ pub(crate) fn install(setup: &Setup<'_>, tracer: Option<&SdkTracerProvider>) -> 
 
 /// The filter of log lines: what was asked for, with the libraries below us quiet.
 fn filter(wanted: &str) -> Result<EnvFilter, Error> {
-    let quiet = LIBRARIES.iter().map(|target| format!("{target}=warn"));
+    let quiet = LIBRARIES.iter();
+    let quiet = quiet.map(|(target, level)| format!("{target}={level}"));
     let mut directives: Vec<String> = quiet.collect();
     directives.push(wanted.to_owned());
     EnvFilter::try_new(directives.join(",")).map_err(|source| Error::Filter {
@@ -72,7 +83,7 @@ where
 {
     let ours = LIBRARIES.iter().fold(
         Targets::new().with_default(LevelFilter::INFO),
-        |targets, target| targets.with_target(*target, LevelFilter::OFF),
+        |targets, (target, _)| targets.with_target(*target, LevelFilter::OFF),
     );
     tracing_opentelemetry::layer()
         .with_tracer(tracer.tracer("orchestra"))
@@ -90,7 +101,9 @@ mod tests {
     fn libraries_are_quiet_until_someone_asks_for_them() {
         let shown = filter("debug").unwrap().to_string();
         assert!(
-            shown.contains("h2=warn") && shown.contains("debug"),
+            shown.contains("h2=warn")
+                && shown.contains("opentelemetry=off")
+                && shown.contains("debug"),
             "{shown}"
         );
         let shown = filter("info,h2=trace").unwrap().to_string();

@@ -2,26 +2,33 @@
 //!
 //! Batch sizes and intervals follow the `OTEL_*` variables of the specification.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider, trace::SdkTracerProvider};
 
-use crate::{Error, Scrape, Setup};
+use crate::{
+    Error, Scrape, Setup,
+    endpoint::Endpoint,
+    outage::{Outage, Watched},
+};
 
 /// How long one sending may take, also the last one before the process ends.
 pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where to send to, if anywhere.
-pub(crate) fn endpoint(configured: Option<&str>) -> Option<String> {
+pub(crate) fn endpoint(configured: Option<&str>) -> Result<Option<Endpoint>, Error> {
     let env = |name| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
     if env("OTEL_SDK_DISABLED").is_some_and(|v| v.eq_ignore_ascii_case("true")) {
-        return None;
+        return Ok(None);
     }
-    configured
+    let written = configured
         .map(str::to_owned)
-        .or_else(|| env("OTEL_EXPORTER_OTLP_ENDPOINT"))
+        .or_else(|| env("OTEL_EXPORTER_OTLP_ENDPOINT"));
+    let insecure = env("OTEL_EXPORTER_OTLP_INSECURE");
+    let endpoint = written.map(|written| Endpoint::new(&written, insecure.as_deref()));
+    endpoint.transpose()
 }
 
 /// Who we are, for every span and metric.
@@ -37,33 +44,33 @@ pub(crate) fn resource(setup: &Setup<'_>) -> Resource {
         .build()
 }
 
-pub(crate) fn tracer(endpoint: &str, resource: Resource) -> Result<SdkTracerProvider, Error> {
+pub(crate) fn tracer(outage: &Arc<Outage>, resource: Resource) -> Result<SdkTracerProvider, Error> {
     let exporter = SpanExporter::builder()
         .with_tonic()
-        .with_endpoint(endpoint)
+        .with_endpoint(outage.endpoint().address())
         .with_timeout(SEND_TIMEOUT)
         .build()
-        .map_err(failed(endpoint))?;
+        .map_err(failed(outage.endpoint()))?;
     Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+        .with_batch_exporter(Watched::new(exporter, outage))
         .with_resource(resource)
         .build())
 }
 
 pub(crate) fn meter(
-    endpoint: Option<&str>,
+    outage: Option<&Arc<Outage>>,
     resource: Resource,
     prometheus: bool,
 ) -> Result<(SdkMeterProvider, Option<Scrape>), Error> {
     let mut provider = SdkMeterProvider::builder().with_resource(resource);
-    if let Some(endpoint) = endpoint {
+    if let Some(outage) = outage {
         let exporter = MetricExporter::builder()
             .with_tonic()
-            .with_endpoint(endpoint)
+            .with_endpoint(outage.endpoint().address())
             .with_timeout(SEND_TIMEOUT)
             .build()
-            .map_err(failed(endpoint))?;
-        provider = provider.with_periodic_exporter(exporter);
+            .map_err(failed(outage.endpoint()))?;
+        provider = provider.with_periodic_exporter(Watched::new(exporter, outage));
     }
     let mut scrape = None;
     if prometheus {
@@ -74,7 +81,7 @@ pub(crate) fn meter(
     Ok((provider.build(), scrape))
 }
 
-fn failed(endpoint: &str) -> impl FnOnce(opentelemetry_otlp::ExporterBuildError) -> Error {
-    let endpoint = endpoint.to_owned();
+fn failed(endpoint: &Endpoint) -> impl FnOnce(opentelemetry_otlp::ExporterBuildError) -> Error {
+    let endpoint = endpoint.shown();
     move |source| Error::Exporter { endpoint, source }
 }
