@@ -7,6 +7,7 @@
 //! dial -> Hello -> Welcome -> orders down, reports and heartbeats up -> broken -> back off -> dial
 //! ```
 
+mod absence;
 mod backoff;
 mod pace;
 mod stream;
@@ -22,14 +23,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::{
-    bulk::Target, fleet, housekeeping, installation::Installation, interim::Interims,
+    bulk::Target, clock, fleet, housekeeping, installation::Installation, interim::Interims,
     meter::Meters, spool,
 };
+use absence::{Absence, Away, GOOD_AFTER};
 use backoff::Backoff;
 use pace::Pace;
-
-/// A stream that lived this long was a good one: the next dial does not wait long.
-const GOOD_AFTER: Duration = Duration::from_secs(30);
 
 /// Why one stream ended.
 #[derive(Debug, thiserror::Error)]
@@ -148,9 +147,10 @@ impl Session {
     async fn keep_connected(&mut self) -> Result<(), Error> {
         let mut backoff = Backoff::default();
         let mut pace = Pace::of(Duration::ZERO);
+        let mut absence = Absence::default();
         loop {
-            let began = tokio::time::Instant::now();
-            let error = stream::run(self, &mut pace).await;
+            let began = clock::since_boot();
+            let error = stream::run(self, &mut pace, &mut absence).await;
             match error {
                 Error::Stopping => return Ok(()),
                 // One that was welcomed before is no copy: it waits until the other one has gone.
@@ -158,26 +158,37 @@ impl Session {
                 Error::ShutOut(_) => return Err(error),
                 _ => {}
             }
-            if began.elapsed() > GOOD_AFTER {
+            let now = clock::since_boot();
+            if now.saturating_sub(began) > GOOD_AFTER {
                 backoff = Backoff::default();
             }
             let wait = backoff.next(jitter(), pace.dial_again_within);
-            self.warn(error, wait);
+            let expired = matches!(&error, Error::Dial(error) if error.has_expired());
+            if let Some(away) = absence.ended(began, now, expired) {
+                self.warn(error, expired, away, now);
+            }
             sleep(wait).await;
         }
     }
 }
 
 impl Session {
-    fn warn(&self, error: Error, wait: Duration) {
-        let expired = matches!(&error, Error::Dial(error) if error.has_expired());
-        let (error, retry_ms) = (format!("{:#}", anyhow::Error::new(error)), wait.as_millis());
+    fn warn(&self, error: Error, expired: bool, away: Away, now: Duration) {
+        let error = format!("{:#}", anyhow::Error::new(error));
+        let (away_s, dials) = (away.lasted(now).as_secs(), away.dials);
         match expired {
-            true => tracing::error!(error, retry_ms, "no session with the head; {}", self.rejoin),
+            true => tracing::error!(
+                error,
+                away_s,
+                dials,
+                "no session with the head; {}",
+                self.rejoin
+            ),
             false => tracing::warn!(
                 error,
-                retry_ms,
-                "no session with the head; if it is at another address now, say so with `orchestra-worker join --head HOST:PORT`"
+                away_s,
+                dials,
+                "no session with the head; the worker goes on dialling, and says when it is back; if it is at another address now, say so with `orchestra-worker join --head HOST:PORT`"
             ),
         }
     }

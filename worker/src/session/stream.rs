@@ -16,6 +16,7 @@ use tonic::Code;
 
 use super::{
     Error, Session,
+    absence::{Absence, Over},
     pace::{Pace, UNANSWERED_MAX},
 };
 use crate::{
@@ -38,15 +39,19 @@ struct Outgoing {
 type Incoming = tonic::Streaming<v1::HeadMessage>;
 
 /// Runs one stream until it ends; why it ended. The head says how fast it shall be.
-pub async fn run(session: &mut Session, pace: &mut Pace) -> Error {
-    match attach(session, pace).await {
+pub async fn run(session: &mut Session, pace: &mut Pace, absence: &mut Absence) -> Error {
+    match attach(session, pace, absence).await {
         Ok((outgoing, incoming)) => serve(session, *pace, outgoing, incoming).await,
         Err(error) => error,
     }
 }
 
 /// Dials, says Hello, and waits for Welcome.
-async fn attach(session: &mut Session, pace: &mut Pace) -> Result<(Outgoing, Incoming), Error> {
+async fn attach(
+    session: &mut Session,
+    pace: &mut Pace,
+    absence: &mut Absence,
+) -> Result<(Outgoing, Incoming), Error> {
     let channel = timeout(pace.dial_within, session.target.connect_to_beat()).await;
     let channel = channel.map_err(|_| Error::Silent(pace.dial_within))??;
     let mut client = FleetClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
@@ -76,6 +81,7 @@ async fn attach(session: &mut Session, pace: &mut Pace) -> Result<(Outgoing, Inc
         return Err(Error::Protocol("the first message is not a welcome"));
     };
     session.welcomed = true;
+    say_welcomed(&welcome, absence.over());
     session.installation.admit();
     session.found.notify_one();
     *pace = Pace::of(Duration::from_millis(welcome.lease_ms));
@@ -119,13 +125,25 @@ fn holding(held: Vec<Held>, ending: Vec<AttemptId>) -> Vec<Held> {
     held.into_iter().chain(ending).collect()
 }
 
+/// One line for each absence that was said, and for the first welcome.
+fn say_welcomed(welcome: &v1::Welcome, over: Over) {
+    let cluster = &welcome.cluster;
+    let (epoch, head_version) = (welcome.epoch, &welcome.head_version);
+    match over {
+        Over::Said(away) => tracing::info!(
+            cluster,
+            epoch,
+            head_version,
+            away_s = away.lasted(clock::since_boot()).as_secs(),
+            dials = away.dials,
+            "attached to the head, which is back"
+        ),
+        Over::First => tracing::info!(cluster, epoch, head_version, "attached to the head"),
+        Over::Unsaid => tracing::debug!(cluster, epoch, head_version, "attached to the head again"),
+    }
+}
+
 async fn on_welcome(session: &Session, welcome: v1::Welcome) -> Result<(), Error> {
-    tracing::info!(
-        cluster = welcome.cluster,
-        epoch = welcome.epoch,
-        head_version = welcome.head_version,
-        "attached to the head"
-    );
     session.spool.acknowledged(welcome.acked_up_to);
     for attempt in welcome.kill {
         let unknown = welcome.unknown.contains(&attempt);
