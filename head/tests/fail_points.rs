@@ -165,7 +165,7 @@ fn body() -> anyhow::Result<()> {
             let pending = events.append(ATTEMPT, number, vec![event]).await?;
             pending.durable().await
         })?;
-        writeln!(out, "acked {EVENTS} {appended}")?;
+        writeln!(out, "acked {EVENTS} {}", appended.up_to)?;
         let change = Change::Spec {
             id: TaskId(task),
             spec: Box::new(TaskSpec::new(format!("{number} {}", "x".repeat(length)))),

@@ -55,14 +55,14 @@ async fn write(events: Events, shape: Shape, number: u64) -> anyhow::Result<()> 
         if under_way.len() == UNDER_WAY
             && let Some(oldest) = under_way.pop_front()
         {
-            durable = Pending::durable(oldest).await?;
+            durable = Pending::durable(oldest).await?.up_to;
         }
         let first = index * shape.batch + 1;
         let part = encode(&batch(first, shape.batch));
         under_way.push_back(events.append(attempt, first, part).await?);
     }
     for pending in under_way {
-        durable = pending.durable().await?;
+        durable = pending.durable().await?.up_to;
     }
     anyhow::ensure!(durable == shape.events_of_one(), "{durable} are durable");
     Ok(())

@@ -127,7 +127,16 @@ pub struct Owner {
 /// Events on their way to the disk.
 #[derive(Debug)]
 pub struct Pending {
-    durable: oneshot::Receiver<Result<u64, Error>>,
+    durable: oneshot::Receiver<Result<Stored, Error>>,
+}
+
+/// What is durable once appended events are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The number up to which the attempt's events are durable: behind a gap nothing is taken.
+    pub up_to: u64,
+    /// How many of the appended events were not there before.
+    pub new: u64,
 }
 
 enum Command {
@@ -135,7 +144,7 @@ enum Command {
         attempt: AttemptId,
         first: u64,
         events: Vec<Bytes>,
-        done: oneshot::Sender<Result<u64, Error>>,
+        done: oneshot::Sender<Result<Stored, Error>>,
     },
     Tail {
         attempt: AttemptId,
@@ -257,9 +266,8 @@ impl Events {
 }
 
 impl Pending {
-    /// The number up to which the attempt's events are durable, once these are: duplicates are
-    /// passed over, and behind a gap nothing is taken.
-    pub async fn durable(self) -> Result<u64, Error> {
+    /// What is stored once these are durable: duplicates are passed over, and behind a gap nothing is taken.
+    pub async fn durable(self) -> Result<Stored, Error> {
         self.durable.await.map_err(|_| Error::Stopped)?
     }
 }

@@ -13,7 +13,7 @@ use orchestra_types::{AttemptId, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Command, Error, Gap, Newest, Tail,
+    Command, Error, Gap, Newest, Stored, Tail,
     catalog::{Catalog, Open, Sealed},
     frame::{self, Header, Kind},
     index::{Place, Summary},
@@ -71,7 +71,15 @@ struct Fresh {
 pub(super) struct Turn {
     fresh: BTreeMap<AttemptId, Fresh>,
     pub(super) bytes: usize,
-    waiting: Vec<(AttemptId, oneshot::Sender<Result<u64, Error>>)>,
+    waiting: Vec<Waiting>,
+}
+
+/// Who waits until what it appended is durable.
+struct Waiting {
+    attempt: AttemptId,
+    /// How many of its events were not there before.
+    new: u64,
+    done: oneshot::Sender<Result<Stored, Error>>,
 }
 
 /// Runs until all senders are gone, or until the first error that cannot be told to the sender.
@@ -121,8 +129,8 @@ impl Files {
                 done,
             } => {
                 let last = self.attempt(attempt)?.last;
-                turn.add(attempt, last, first, events);
-                turn.waiting.push((attempt, done));
+                let new = turn.add(attempt, last, first, events);
+                turn.waiting.push(Waiting { attempt, new, done });
             }
             Command::Tail { attempt, done } => {
                 let tail = self.subscribe(attempt)?;
@@ -148,16 +156,16 @@ impl Files {
             match self.write(&turn) {
                 Ok(()) => self.publish(std::mem::take(&mut turn.fresh))?,
                 Err(Error::Full { path }) => {
-                    for (_, done) in turn.waiting.drain(..) {
-                        let _ = done.send(Err(Error::Full { path: path.clone() }));
+                    for waiting in turn.waiting.drain(..) {
+                        let _ = waiting.done.send(Err(Error::Full { path: path.clone() }));
                     }
                 }
                 Err(error) => return Err(error),
             }
         }
-        for (attempt, done) in turn.waiting {
-            let last = self.attempts.get(&attempt).map_or(0, |known| known.last);
-            let _ = done.send(Ok(last));
+        for Waiting { attempt, new, done } in turn.waiting {
+            let up_to = self.attempts.get(&attempt).map_or(0, |known| known.last);
+            let _ = done.send(Ok(Stored { up_to, new }));
         }
         self.forget_unused();
         self.roll_when_full()
@@ -317,16 +325,23 @@ impl Files {
 }
 
 impl Turn {
-    /// Takes those events that come next; behind a gap nothing is taken.
-    pub(super) fn add(&mut self, attempt: AttemptId, durable: u64, first: u64, events: Vec<Bytes>) {
+    /// Takes those events that come next, and says how many; behind a gap nothing is taken.
+    pub(super) fn add(
+        &mut self,
+        attempt: AttemptId,
+        durable: u64,
+        first: u64,
+        events: Vec<Bytes>,
+    ) -> u64 {
         let known = self.fresh.get(&attempt);
         let last = known.map_or(durable, |fresh| fresh.first + fresh.events.len() as u64 - 1);
         let Some(doubled) = (last + 1).checked_sub(first) else {
-            return; // A gap: the worker sends again from the acknowledged number on.
+            return 0; // A gap: the worker sends again from the acknowledged number on.
         };
         let doubled = usize::try_from(doubled).unwrap_or(usize::MAX);
-        if doubled >= events.len() {
-            return;
+        let taken = events.len().saturating_sub(doubled);
+        if taken == 0 {
+            return 0;
         }
         let fresh = self.fresh.entry(attempt).or_insert_with(|| Fresh {
             first: last + 1,
@@ -337,6 +352,7 @@ impl Turn {
             self.bytes += event.len();
             fresh.events.push(event);
         }
+        taken as u64
     }
 }
 

@@ -43,7 +43,7 @@ fn body(seq: u64) -> Bytes {
 async fn append(log: &Events, attempt: AttemptId, seqs: std::ops::RangeInclusive<u64>) -> u64 {
     let events = seqs.clone().map(body).collect();
     let pending = log.append(attempt, *seqs.start(), events).await.unwrap();
-    pending.durable().await.unwrap()
+    pending.durable().await.unwrap().up_to
 }
 
 /// Everything that there is, with each event checked.

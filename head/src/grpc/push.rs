@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     events::Pending,
+    metrics::Metrics,
     security::{self, Identity},
 };
 
@@ -62,7 +63,10 @@ impl Push {
         loop {
             tokio::select! {
                 upload = inbound.message(), if under_way.len() < UNDER_WAY_MAX => match upload? {
-                    Some(upload) => under_way.push_back(self.take(upload).await?.ack()),
+                    Some(upload) => {
+                        let taken = self.take(upload).await?;
+                        under_way.push_back(taken.ack(Arc::clone(&self.services.metrics)));
+                    }
                     None => break,
                 },
                 Some(ack) = under_way.next() => {
@@ -87,9 +91,6 @@ impl Push {
             return Ok(Taken::Refused(attempt));
         }
         let first = check(&upload.events)?;
-        self.services
-            .metrics
-            .events_received(upload.events.len() as u64);
         // Nothing is acknowledged meanwhile, and the worker keeps what it has.
         self.services.disk.until_room().await;
         let pending = self.services.events.append(attempt, first, upload.events);
@@ -139,13 +140,14 @@ enum Taken {
 }
 
 impl Taken {
-    /// The answer, when it is known.
-    async fn ack(self) -> Result<v1::EventAck> {
+    /// The answer, when it is known. What was durable before, and was sent again, is not counted again.
+    async fn ack(self, metrics: Arc<Metrics>) -> Result<v1::EventAck> {
         let (attempt, up_to, refused) = match self {
             Self::Refused(attempt) => (attempt, 0, true),
             Self::Pending(attempt, pending) => {
-                let up_to = pending.durable().await.map_err(|e| status::events(&e))?;
-                (attempt, up_to, false)
+                let stored = pending.durable().await.map_err(|e| status::events(&e))?;
+                metrics.events_received(stored.new);
+                (attempt, stored.up_to, false)
             }
         };
         Ok(v1::EventAck {
@@ -174,4 +176,43 @@ fn check(events: &[Bytes]) -> Result<u64> {
         }
     }
     Ok(first.unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        events::{Events, Limits},
+        metrics::tests::Shown,
+    };
+
+    const ATTEMPT: AttemptId = AttemptId {
+        task: orchestra_types::TaskId(1),
+        number: 1,
+    };
+
+    #[tokio::test]
+    async fn events_count_once_they_are_durable_and_once_however_often_they_are_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let (events, _owner) = Events::start(dir.path(), Limits::default()).unwrap();
+        let shown = Shown::new();
+        let has = |count| {
+            let line = format!("orchestra_events_received_total {count}");
+            let text = shown.text();
+            assert!(text.lines().any(|l| l == line), "{line} not in {text}");
+        };
+        // The last one lies behind a gap, and nothing of it is taken.
+        for (first, count, up_to, counted) in
+            [(1, 3, 3, 3), (2, 3, 4, 4), (1, 2, 4, 4), (9, 2, 4, 4)]
+        {
+            let bodies = vec![Bytes::from_static(b"event"); count];
+            let pending = events.append(ATTEMPT, first, bodies).await.unwrap();
+            let ack = Taken::Pending(ATTEMPT, pending).ack(Arc::clone(&shown.metrics));
+            assert_eq!(ack.await.unwrap().up_to, up_to);
+            has(counted);
+        }
+        let refused = Taken::Refused(ATTEMPT).ack(Arc::clone(&shown.metrics));
+        assert!(refused.await.unwrap().refused);
+        has(4);
+    }
 }

@@ -65,7 +65,7 @@ async fn append(events: &Events, attempt: AttemptId, seqs: std::ops::RangeInclus
     let first = *seqs.start();
     let bytes = seqs.map(|seq| event(attempt, seq).encode_to_vec().into());
     let pending = events.append(attempt, first, bytes.collect()).await;
-    pending.unwrap().durable().await.unwrap()
+    pending.unwrap().durable().await.unwrap().up_to
 }
 
 async fn all_of(events: &Events, attempt: AttemptId) -> Vec<v1::Event> {
