@@ -108,7 +108,7 @@ pub(crate) fn start_by(
 ) -> Result<Engine, Failed> {
     let disk = store.disk();
     let rows = store.load()?;
-    let observer = observer::Observer::new(metrics, &rows.tasks);
+    let observer = observer::Observer::new(metrics, &rows);
     let (core, step) = Core::restore(config, clock.now(), rows);
     let doubt = core.doubt();
     let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);

@@ -1,19 +1,26 @@
 //! Counts what was committed. It reads the same changes that the store writes, so that nothing is
 //! counted that is not durable.
 
+mod lines;
 mod open;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use orchestra_core::{
-    AttemptRow, Calendar, Change, Core, EndStatus, Link, OutcomeRow, State, TaskRow,
+    AttemptRow, Calendar, Change, Core, EndStatus, Link, OutcomeRow, Rows, State, TaskRow,
+    WorkerView,
 };
 use orchestra_types::{AttemptId, FailureCode, RunnerName, TaskId, TaskStatus, Timestamp};
 
 use crate::{metrics::Metrics, store::Store};
+use lines::{Line, Parked};
 use open::OpenTasks;
 
 pub(super) struct Observer {
@@ -22,11 +29,14 @@ pub(super) struct Observer {
     runnable: BTreeMap<TaskId, Timestamp>,
     /// The row of an ended task is written again now and then; its end counts once.
     open: OpenTasks,
+    parked: Parked,
 }
 
 impl Observer {
     /// At a start, before the core does anything with these rows.
-    pub fn new(metrics: Arc<Metrics>, rows: &[TaskRow]) -> Self {
+    pub fn new(metrics: Arc<Metrics>, rows: &Rows) -> Self {
+        let parked = Parked::new(rows.accounts.iter());
+        let rows = &rows.tasks;
         // Both times are the same at a start.
         let calendar = Calendar::default();
         let runnable = rows.iter();
@@ -38,17 +48,29 @@ impl Observer {
             metrics,
             runnable: runnable.collect(),
             open,
+            parked,
         }
     }
 
     /// Notes a commit that began at `began` and is durable.
     pub fn committed(&mut self, began: Instant, steps: &[Vec<Change>], core: &Core, store: &Store) {
         self.metrics.committed(began.elapsed());
+        let calendar = core.calendar();
+        for line in self.observe(steps, core, store) {
+            lines::say(&line, |at| calendar.wall(at));
+        }
+    }
+
+    /// Counts what was committed; what is to be said of it.
+    fn observe(&mut self, steps: &[Vec<Change>], core: &Core, store: &Store) -> Vec<Line> {
+        let mut lines = Vec::new();
         for step in steps {
+            lines.extend(lost(step, core));
             for (place, change) in step.iter().enumerate() {
-                self.change(change, &step[place..], core, store);
+                lines.extend(self.change(change, &step[place..], core, store));
             }
         }
+        lines
     }
 
     /// Sets the levels as they are.
@@ -71,16 +93,23 @@ impl Observer {
     }
 
     /// `rest` is the step from this change on.
-    fn change(&mut self, change: &Change, rest: &[Change], core: &Core, store: &Store) {
+    fn change(
+        &mut self,
+        change: &Change,
+        rest: &[Change],
+        core: &Core,
+        store: &Store,
+    ) -> Option<Line> {
         match change {
             Change::Spec { id, spec } => {
                 // It may end in the same step.
                 self.open.insert(*id);
                 self.metrics.task_submitted(spec.priority);
             }
-            Change::Task(row) => self.task(row, core),
+            Change::Task(row) => return self.task(row, core),
             Change::Attempt(row) => self.attempt(row, core),
-            Change::Outcome(row) => self.outcome(row, rest, store),
+            Change::Outcome(row) => return self.outcome(row, rest, store),
+            Change::Account(row) => return self.parked.line(row),
             Change::ForgetTask { id, .. } => {
                 self.runnable.remove(id);
                 self.open.remove(*id);
@@ -88,7 +117,6 @@ impl Observer {
             Change::Worker(_)
             | Change::ForgetOutcome { .. }
             | Change::Acked { .. }
-            | Change::Account(_)
             | Change::Ledger(_)
             | Change::Project(_)
             | Change::Key(_)
@@ -98,9 +126,10 @@ impl Observer {
             | Change::ForgetKey { .. }
             | Change::ForgetWorker { .. } => {}
         }
+        None
     }
 
-    fn task(&mut self, row: &TaskRow, core: &Core) {
+    fn task(&mut self, row: &TaskRow, core: &Core) -> Option<Line> {
         match &row.state {
             State::Queued { .. } => {
                 let since = runnable_since(row, core.calendar());
@@ -121,13 +150,16 @@ impl Observer {
             | State::Queued { .. }
             | State::Assigned { .. }
             | State::Running { .. }
-            | State::Closing { .. } => self.open.insert(row.id),
+            | State::Closing { .. } => {
+                self.open.insert(row.id);
+                None
+            }
         }
     }
 
-    fn ended(&mut self, row: &TaskRow, status: EndStatus) {
+    fn ended(&mut self, row: &TaskRow, status: EndStatus) -> Option<Line> {
         if !self.open.remove(row.id) {
-            return; // Counted when it ended.
+            return None; // Counted when it ended.
         }
         let failure = match status {
             EndStatus::Succeeded => None,
@@ -137,6 +169,7 @@ impl Observer {
             }
         };
         self.metrics.task_ended(status.status(), failure);
+        lines::of_end(row, status)
     }
 
     fn attempt(&mut self, row: &AttemptRow, core: &Core) {
@@ -153,7 +186,7 @@ impl Observer {
 
     /// A result counts as an end, be it late: there is one of each attempt at most. That an attempt was
     /// given up is none, for it may go on and have a result.
-    fn outcome(&self, row: &OutcomeRow, rest: &[Change], store: &Store) {
+    fn outcome(&self, row: &OutcomeRow, rest: &[Change], store: &Store) -> Option<Line> {
         let task = rest.iter().find_map(|change| task_of(change, row.id.task));
         match &row.result {
             Ok(outcome) => {
@@ -169,7 +202,21 @@ impl Observer {
             // It was called back before it began: its task waits on.
             Err(_) => {}
         }
+        lines::of_outcome(row, task)
     }
+}
+
+/// The workers that a step has lost. One that came back without its attempts is there.
+fn lost(step: &[Change], core: &Core) -> Vec<Line> {
+    let mut lost = lines::lost(step);
+    if !lost.is_empty() {
+        let gone = |worker: &WorkerView<'_>| worker.link == Link::Lost;
+        let gone: BTreeSet<_> = core.workers().filter(gone).map(|w| &w.info.id).collect();
+        lost.retain(|worker, _| gone.contains(worker));
+    }
+    let lost = lost.into_iter();
+    lost.map(|(worker, attempts)| Line::Lost { worker, attempts })
+        .collect()
 }
 
 /// Since when a queued task can run.

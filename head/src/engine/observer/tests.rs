@@ -24,6 +24,7 @@ struct World {
     shown: Shown,
     observer: Observer,
     reports: u64,
+    lines: Vec<Line>,
 }
 
 impl World {
@@ -36,7 +37,7 @@ impl World {
         let store = Store::open(&dir.path().join("db"), blobs).unwrap();
         let rows: Rows = store.load().unwrap();
         let shown = Shown::new();
-        let observer = Observer::new(Arc::clone(&shown.metrics), &rows.tasks);
+        let observer = Observer::new(Arc::clone(&shown.metrics), &rows);
         let (core, step) = Core::restore(Config::default(), now, rows);
         assert_eq!(step.changes, []);
         Self {
@@ -47,6 +48,7 @@ impl World {
             shown,
             observer,
             reports: 0,
+            lines: Vec::new(),
         }
     }
 
@@ -58,8 +60,8 @@ impl World {
     fn give(&mut self, input: Input) {
         let steps = [self.core.handle(self.now, input).changes];
         self.store.commit(&steps).unwrap();
-        self.observer
-            .committed(Instant::now(), &steps, &self.core, &self.store);
+        let lines = self.observer.observe(&steps, &self.core, &self.store);
+        self.lines.extend(lines);
     }
 
     fn later(&mut self, duration: Duration) {
@@ -270,4 +272,62 @@ fn the_wait_of_a_task_that_was_queued_at_a_start_is_measured_from_when_it_could_
     let name = "orchestra_queue_wait_seconds";
     world.has(&format!("{name}_sum{{priority=\"normal\"}} 7"));
     world.has(&format!("{name}_count{{priority=\"normal\"}} 1"));
+}
+
+#[test]
+fn an_operator_is_told_once_of_each_thing_that_goes_wrong() {
+    let mut world = World::new();
+    world.attach("a", 1, &[]);
+    let attempt = world.begun(task());
+    assert_eq!(world.lines, []);
+    world.later(AWAY);
+    let worker: orchestra_types::WorkerId = "a".parse().unwrap();
+    let lost = Line::Lost {
+        worker: worker.clone(),
+        attempts: 1,
+    };
+    let given_up = Line::GivenUp {
+        attempt,
+        worker: Some(worker),
+        code: FailureCode::WorkerLost,
+    };
+    assert_eq!(std::mem::take(&mut world.lines), [lost, given_up]);
+    let held = Held {
+        attempt,
+        started: true,
+    };
+    world.attach("a", 2, &[held]);
+    world.report(2, attempt, finished(Some(FailureCode::Auth)));
+    world.give(Input::Closed {
+        attempt,
+        apply: orchestra_types::ApplyResult::NotRequested,
+    });
+    let ended = |line: &&Line| matches!(line, Line::Ended { .. });
+    let lines: Vec<&Line> = world.lines.iter().filter(ended).collect();
+    let [
+        Line::Ended {
+            task,
+            code,
+            attempts: 1,
+            ..
+        },
+    ] = lines[..]
+    else {
+        panic!("{lines:?}");
+    };
+    assert_eq!((*task, *code), (attempt.task, FailureCode::Auth));
+}
+
+#[test]
+fn a_worker_that_comes_back_without_its_attempt_is_not_lost() {
+    let mut world = World::new();
+    world.attach("a", 1, &[]);
+    let attempt = world.begun(task());
+    world.attach("a", 2, &[]);
+    let given_up = Line::GivenUp {
+        attempt,
+        worker: Some("a".parse().unwrap()),
+        code: FailureCode::WorkerLost,
+    };
+    assert_eq!(world.lines, [given_up]);
 }
