@@ -45,6 +45,10 @@ pub fn tests() -> Vec<Test> {
             "a_start_beside_a_head_that_does_not_answer_says_what_to_do",
             start_beside_frozen_head,
         ),
+        Test::new(
+            "a_stop_waits_for_what_a_worker_holds_that_is_away",
+            stop_while_worker_is_away,
+        ),
         Test::new("stop_now_ends_running_agents_and_leaves_nothing", stop_now),
     ]
 }
@@ -185,6 +189,25 @@ fn stop_whose_head_dies() -> anyhow::Result<()> {
         kill_9(cluster.head_pid()?)?;
         let refused = waiting.end()?.exits(5)?;
         refused.complains(&["1 attempt", "the head has died", "ctl start"])?;
+        cluster.start()?;
+        cluster.open_gate()?;
+        finish_once(cluster, &task)
+    })
+}
+
+fn stop_while_worker_is_away() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let task = long_task(cluster, &project)?;
+        kill_9(cluster.worker_pid()?)?;
+        let waiting = cluster.begin(project.dir(), &["stop"])?;
+        waiting.says("waiting for 1 task whose worker is away")?;
+        waiting.kill()?;
+        ensure!(alive(cluster.head_pid()?), "the head was ended");
+        // It ends when the worker has come back and the agent has ended.
+        let refused = cluster.ctl(&["start", "--detach"])?.exits(5)?;
+        refused.complains(&["stop"])?;
+        cluster.stop()?;
         cluster.start()?;
         cluster.open_gate()?;
         finish_once(cluster, &task)

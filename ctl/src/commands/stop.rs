@@ -7,6 +7,7 @@ use std::{
 
 use orchestra_proto::v1;
 use orchestra_types::{
+    TaskStatus,
     limits::{STOP_GRACE, STOP_WITHIN},
     time::parse_duration,
 };
@@ -191,12 +192,12 @@ async fn wait_for_head(app: &App, head: &Process, when: When) -> Result<Waited> 
         return Ok(Waited::Idle);
     };
     let deadline = within.map(|within| Instant::now() + within);
-    let mut said = 0;
+    let mut said = Busy::default();
     while !has_ended(head).await? {
         // No answer says nothing of what runs: the head may be about to end, or slow, or frozen.
         let answer = client.admin().get_status(v1::GetStatusRequest {}).await;
-        let busy = answer.ok().map(|answer| answer.into_inner().agents_busy);
-        if busy == Some(0) {
+        let busy = answer.ok().map(|answer| Busy::of(&answer.into_inner()));
+        if busy.is_some_and(|busy| busy == Busy::default()) {
             return Ok(Waited::Idle);
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -215,15 +216,42 @@ async fn has_ended(head: &Process) -> Result<bool> {
     ended.or_failed(|| "failed to wait for the head".to_owned())
 }
 
-fn waiting(busy: u32, within: Option<Duration>) -> String {
+/// What the head waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Busy {
+    /// Agents of workers that are there.
+    agents: u64,
+    /// Tasks that are held besides: their worker is away, or their agent has ended just now.
+    others: u64,
+}
+
+impl Busy {
+    fn of(status: &v1::ClusterStatus) -> Self {
+        let held = [TaskStatus::Assigned, TaskStatus::Running];
+        let count = |of: TaskStatus| status.by_status.get(of.as_str()).copied().unwrap_or(0);
+        let held: u64 = held.map(count).iter().sum();
+        let agents = u64::from(status.agents_busy);
+        Self {
+            agents,
+            others: held.saturating_sub(agents),
+        }
+    }
+}
+
+fn waiting(busy: Busy, within: Option<Duration>) -> String {
     let limit = match within {
         Some(within) => format!("for {} at most", time::duration(within)),
         None => "--now stops those of this machine".to_owned(),
     };
-    format!(
-        "waiting for {} to end ({limit})",
-        counted(busy.into(), "agent")
-    )
+    let agents = counted(busy.agents, "agent");
+    let others = counted(busy.others, "task");
+    let whose = "whose worker is away or whose result is put in place";
+    let what = match (busy.agents, busy.others) {
+        (_, 0) => format!("{agents} to end"),
+        (0, _) => format!("{others} {whose}"),
+        (_, _) => format!("{agents} to end, and {others} {whose}"),
+    };
+    format!("waiting for {what} ({limit})")
 }
 
 /// The worker of this machine.
