@@ -62,6 +62,10 @@ impl Suite {
     /// Runs them as the command line says.
     pub fn run(self) -> ExitCode {
         let arguments = Arguments::from_args();
+        if let Err(error) = hear_signals() {
+            eprintln!("error: signals that are ignored stay ignored: {error}");
+            return ExitCode::FAILURE;
+        }
         let skips = Skips::default();
         let trials = self
             .tests
@@ -73,6 +77,15 @@ impl Suite {
         processes::kill_this_run();
         conclusion.exit_code()
     }
+}
+
+/// Lets what the tests start hear Ctrl-C, also where a script runs them in its background.
+fn hear_signals() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let _entered = runtime.enter();
+    orchestra_config::signals::usual_for_children()
 }
 
 fn trial(test: Test, skips: &Skips) -> Trial {
