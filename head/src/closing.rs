@@ -11,7 +11,7 @@ use orchestra_core::Input;
 use orchestra_repo::{ApplyError, Change, Checkout, Error as RepoError, Others, Received, Told};
 use orchestra_types::{
     ApplyResult, Artifact, ArtifactKind, AttemptId, MachineId, Manifest, ManifestEntry, Outcome,
-    Place, ProjectRef, TaskId, TaskSpec, TaskStatus,
+    Place, ProjectRef, TaskId, TaskSpec, TaskStatus, Timestamp,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -23,6 +23,7 @@ use crate::{
     shutdown::Stop,
     store,
     subtask::queued_in,
+    traces::{Part, Traces},
 };
 
 /// Most attempts that are closed at once: each may run git.
@@ -42,6 +43,8 @@ pub struct Closer {
     pub context: Arc<context::Store>,
     /// Checkouts on this machine can be changed here.
     pub here: Here,
+    /// Where spans go to; none where none are sent.
+    pub traces: Option<Traces>,
 }
 
 /// This machine, where ctl may have submitted from.
@@ -56,6 +59,7 @@ pub struct Here {
 /// What is known of an attempt that is to be closed.
 struct Facts {
     spec: TaskSpec,
+    created_at: Timestamp,
     outcome: Outcome,
     /// How the task will end; none when another attempt follows.
     status: Option<TaskStatus>,
@@ -115,9 +119,19 @@ impl Closer {
         self.engine.read(move |view| facts(view, close)).await
     }
 
+    /// The span of the attempt.
+    fn traceparent(&self, facts: &Facts) -> String {
+        let Some(traces) = &self.traces else {
+            return String::new();
+        };
+        let AttemptId { task, number } = facts.attempt;
+        let trace = traces.of(task, facts.created_at, &facts.spec.traceparent);
+        orchestra_telemetry::write(&trace.context(Part::Attempt(number)))
+    }
+
     async fn put_in_place(&self, facts: Facts) -> ApplyResult {
         let span = tracing::info_span!("task.finish", attempt = %facts.attempt);
-        orchestra_telemetry::set_parent(&span, &facts.spec.traceparent);
+        orchestra_telemetry::set_parent(&span, &self.traceparent(&facts));
         let (blobs, here) = (self.blobs.clone(), self.here.clone());
         let context = Arc::clone(&self.context);
         let wants_apply = facts.wants_apply();
@@ -158,6 +172,10 @@ fn facts(view: &View<'_>, close: Close) -> store::Result<Option<Facts>> {
     let (Some(spec), Some(outcome), Some(attempt)) = (spec, outcome, attempt) else {
         return Ok(None);
     };
+    let created_at = view.core.task(attempt.id.task);
+    let created_at = created_at
+        .map(|view| view.row.created_at)
+        .unwrap_or_default();
     let task = attempt.id.task;
     let mut attempts = Vec::new();
     for number in 1..attempt.id.number {
@@ -173,6 +191,7 @@ fn facts(view: &View<'_>, close: Close) -> store::Result<Option<Facts>> {
     let sources = earlier::sources(view, &spec, &outcome.built_on, &earlier);
     Ok(Some(Facts {
         spec,
+        created_at,
         outcome: *outcome,
         status: close.status,
         attempt: attempt.id,

@@ -36,6 +36,7 @@ mod sparing;
 mod starting;
 pub mod store;
 mod subtask;
+pub mod traces;
 
 pub use args::Args;
 pub use run::run;

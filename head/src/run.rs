@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 use orchestra_config::{Config, StateDir, durable, open_files, signals};
-use orchestra_telemetry::{Format, Scrape, Setup, Telemetry};
+use orchestra_telemetry::{Format, Recorder, Scrape, Setup, Telemetry};
 use orchestra_types::{AttemptId, MachineId, Timestamp};
 use tokio::{
     net::TcpListener,
@@ -28,7 +28,7 @@ use crate::{
     context,
     disk::Disk,
     door::Places,
-    engine::{self, Clock, Engine},
+    engine::{self, Clock, Engine, Observed},
     events::{self, Events},
     grpc::{self, About, Addresses, Interims, Services, Sessions, Twins, Uploads, Watches},
     keeping::{self, FORGOTTEN_BOUND, Keeper},
@@ -40,6 +40,7 @@ use crate::{
     shutdown::Stop,
     starting::Starter,
     store::Store,
+    traces::Traces,
 };
 
 /// How long streams and calls may take to end.
@@ -104,6 +105,7 @@ async fn start_and_serve(args: &Args) -> anyhow::Result<()> {
         state,
         security,
         metrics: Arc::new(Metrics::new(&telemetry.meter(), head_dir.join("db"))),
+        recorder: telemetry.recorder(),
         scrape: telemetry.scrape(),
         started,
     };
@@ -191,6 +193,8 @@ struct Head<'a> {
     state: StateDir,
     security: Security,
     metrics: Arc<Metrics>,
+    /// None where no span is sent.
+    recorder: Option<Recorder>,
     scrape: Option<Scrape>,
     started: Instant,
 }
@@ -276,7 +280,12 @@ impl Head<'_> {
             blobs: blobs.clone(),
             disk: disk.clone(),
             security: self.security.clone(),
-            starter: Starter::new(engine.handle.clone(), blobs.clone(), Arc::clone(&context)),
+            starter: Starter::new(
+                engine.handle.clone(),
+                blobs.clone(),
+                Arc::clone(&context),
+                self.traces(),
+            ),
             context: Arc::clone(&context),
             metrics: Arc::clone(&self.metrics),
             about: About {
@@ -307,6 +316,7 @@ impl Head<'_> {
                 machine,
                 state: self.state.clone(),
             },
+            traces: self.traces(),
         };
         let mut closers = JoinSet::new();
         closers.spawn(closer.run(closes, stop.clone()));
@@ -366,13 +376,21 @@ impl Head<'_> {
         let disk = disk.clone();
         let config = self.core_config();
         let runtime = tokio::runtime::Handle::current();
-        let metrics = Arc::clone(&self.metrics);
+        let observed = Observed {
+            metrics: Arc::clone(&self.metrics),
+            traces: self.traces(),
+        };
         // Opening reads everything, and may wait for a lock.
         let started = tokio::task::spawn_blocking(move || {
             let store = Store::open(&path, blobs)?.on(disk);
-            engine::start(store, config, closes, forgotten, metrics, runtime)
+            engine::start(store, config, closes, forgotten, observed, runtime)
         });
         Ok(started.await.context("failed to open the store")??)
+    }
+
+    fn traces(&self) -> Option<Traces> {
+        let recorder = self.recorder.clone()?;
+        Some(Traces::new(self.security.cluster(), recorder))
     }
 
     fn core_config(&self) -> orchestra_core::Config {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use orchestra_proto::v1;
-use orchestra_types::{Artifact, ArtifactKind, Digest, Outcome, TaskId, TaskSpec, limits};
+use orchestra_types::{
+    Artifact, ArtifactKind, AttemptId, Digest, Outcome, TaskId, TaskSpec, limits,
+};
 use tracing::Instrument;
 
 use crate::{
@@ -11,6 +13,7 @@ use crate::{
     context, earlier,
     engine::{Handle, Start, View},
     store,
+    traces::{Part, Traces},
 };
 
 /// Longest text of one document; the rest is cut, and the text says so.
@@ -24,6 +27,7 @@ pub struct Starter {
     engine: Handle,
     blobs: Blobs,
     context: Arc<context::Store>,
+    traces: Option<Traces>,
 }
 
 /// What the tasks have left that one comes after.
@@ -44,11 +48,17 @@ struct Output {
 impl Starter {
     /// A starter that reads from these.
     #[must_use]
-    pub fn new(engine: Handle, blobs: Blobs, context: Arc<context::Store>) -> Self {
+    pub fn new(
+        engine: Handle,
+        blobs: Blobs,
+        context: Arc<context::Store>,
+        traces: Option<Traces>,
+    ) -> Self {
         Self {
             engine,
             blobs,
             context,
+            traces,
         }
     }
 
@@ -60,9 +70,13 @@ impl Starter {
             spec,
             before,
         } = start;
+        let traceparent = match &self.traces {
+            Some(traces) => Box::pin(self.traceparent(traces, attempt, &spec)).await,
+            // The submitter's goes through.
+            None => spec.traceparent.clone(),
+        };
         let span = tracing::info_span!("task.assign", %attempt, %runner);
-        orchestra_telemetry::set_parent(&span, &spec.traceparent);
-        let traceparent = orchestra_telemetry::traceparent(&span);
+        orchestra_telemetry::set_parent(&span, &traceparent);
         let before_it = self.before(&spec).await;
         let completed = self.with_context(spec, before_it.outputs);
         let (mut spec, mut context) = completed.instrument(span).await;
@@ -79,17 +93,29 @@ impl Starter {
         v1::Start {
             resume,
             attempt: Some(attempt.into()),
-            // Without tracing here, the submitter's goes through.
-            traceparent: if traceparent.is_empty() {
-                spec.traceparent.clone()
-            } else {
-                traceparent
-            },
+            traceparent,
             spec: Some(spec.into()),
             context,
             runner: runner.to_string(),
             predecessors: before_it.predecessors,
             below: before_it.below,
+        }
+    }
+
+    /// The span of the attempt, which its worker's and its agent's are parts of.
+    async fn traceparent(&self, traces: &Traces, attempt: AttemptId, spec: &TaskSpec) -> String {
+        let task = attempt.task;
+        let created_at = self
+            .engine
+            .read(move |view| Ok(view.core.task(task).map(|view| view.row.created_at)))
+            .await;
+        match created_at {
+            Ok(Some(created_at)) => {
+                let trace = traces.of(task, created_at, &spec.traceparent);
+                orchestra_telemetry::write(&trace.context(Part::Attempt(attempt.number)))
+            }
+            // It is forgotten, or the head stops.
+            Ok(None) | Err(_) => spec.traceparent.clone(),
         }
     }
 

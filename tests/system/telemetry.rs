@@ -10,7 +10,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 use orchestra_tests::{
-    Cluster, Collector, Deadline, Need, Setup, Sink, Span, Test, run, scene, tool, until,
+    Cluster, Collector, Deadline, GATE, Need, Setup, Sink, Span, Test, alive, kill_9, run, scene,
+    tool, until,
 };
 
 pub fn tests() -> Vec<Test> {
@@ -26,6 +27,10 @@ pub fn tests() -> Vec<Test> {
             one_trace(&collector.endpoint(), || collector.spans())
         })
         .needs(&[Need::Tool(Collector::PROGRAM)]),
+        Test::new(
+            "a_submitters_trace_goes_on_over_a_head_that_is_killed",
+            submitters_trace,
+        ),
         Test::new(
             "a_collector_that_is_away_costs_one_line_and_one_when_it_is_back",
             away,
@@ -59,8 +64,8 @@ fn one_trace(endpoint: &str, arrived: impl Fn() -> Vec<Span>) -> anyhow::Result<
             Deadline::SOON,
             || {
                 let spans = of_task(&arrived(), &task);
-                let from = |service: &str| spans.iter().any(|span| span.service == service);
-                Ok((from("orchestra-head") && from("orchestra-worker")).then_some(()))
+                let worker = spans.iter().any(|span| span.service == "orchestra-worker");
+                Ok((worker && of_head(&spans, "task").is_some()).then_some(()))
             },
         )
         .with_context(|| format!("spans: {:#?}", arrived()))?;
@@ -71,8 +76,76 @@ fn one_trace(endpoint: &str, arrived: impl Fn() -> Vec<Span>) -> anyhow::Result<
             "{task} has {} traces: {spans:#?}",
             traces.len()
         );
-        let roots = spans.iter().filter(|span| span.parent.is_empty()).count();
-        ensure!(roots <= 1, "{task} has {roots} roots: {spans:#?}");
+        let roots: Vec<&Span> = spans.iter().filter(|s| s.parent.is_empty()).collect();
+        let whole = of_head(&spans, "task").context("the whole is there")?;
+        ensure!(
+            roots.len() == 1 && roots[0].id == whole.id,
+            "its roots are {roots:#?}"
+        );
+        let attempt = of_head(&spans, "task.attempt").context("its attempt is there")?;
+        let queue = of_head(&spans, "task.queue").context("its wait is there")?;
+        let mut workers = spans.iter().filter(|s| s.service == "orchestra-worker");
+        let worker = workers.find(|span| span.name == "attempt");
+        let worker = worker.context("the worker's attempt is there")?;
+        ensure!(
+            attempt.parent == whole.id && queue.parent == whole.id && worker.parent == attempt.id,
+            "not one below the other: {spans:#?}"
+        );
+        let says =
+            |name: &str, value: &str| attempt.attributes.get(name).is_some_and(|v| v == value);
+        ensure!(
+            says("result", "succeeded") && says("runner", "agent"),
+            "{attempt:#?}"
+        );
+        Ok(())
+    })
+}
+
+/// The head's span of this name.
+fn of_head<'a>(spans: &'a [Span], name: &str) -> Option<&'a Span> {
+    let mut head = spans.iter().filter(|s| s.service == "orchestra-head");
+    head.find(|span| span.name == name)
+}
+
+/// The one who submits has a trace, and the head is another process half-way.
+fn submitters_trace() -> anyhow::Result<()> {
+    let sink = Sink::start()?;
+    let setup = Setup::new()
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &sink.endpoint())
+        .env("OTEL_BSP_SCHEDULE_DELAY", "100");
+    scene(setup, |cluster| {
+        let project = cluster.repository("project")?;
+        let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+        let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
+        let args = ["add", &gate, "--agent", "shell", "--json"];
+        let mut add = cluster.command(project.dir(), &args);
+        add.env("TRACEPARENT", format!("00-{trace}-{parent}-01"));
+        let added = run(add, b"")?.ok()?.json()?;
+        let task = added["tasks"][0]["id"].as_str().context("it has an id")?;
+        cluster.wait_for(task, &["running"], Deadline::SOON)?;
+        until("the span of its wait has arrived", Deadline::SOON, || {
+            Ok(of_head(&of_task(&sink.spans(), task), "task.queue").map(drop))
+        })?;
+        let head = cluster.head_pid()?;
+        kill_9(head)?;
+        until("it is dead", Deadline::SOON, || {
+            Ok((!alive(head)).then_some(()))
+        })?;
+        cluster.start()?;
+        cluster.open_gate()?;
+        cluster.succeeded(task, Deadline::SOON)?;
+        until("the span of the whole has arrived", Deadline::SOON, || {
+            Ok(of_head(&of_task(&sink.spans(), task), "task").map(drop))
+        })?;
+        let spans = of_task(&sink.spans(), task);
+        ensure!(spans.iter().all(|span| span.trace == trace), "{spans:#?}");
+        let whole = of_head(&spans, "task").context("the whole is there")?;
+        let queue = of_head(&spans, "task.queue").context("its wait is there")?;
+        let attempt = of_head(&spans, "task.attempt").context("its attempt is there")?;
+        ensure!(
+            whole.parent == parent && queue.parent == whole.id && attempt.parent == whole.id,
+            "{spans:#?}"
+        );
         Ok(())
     })
 }

@@ -218,7 +218,11 @@ impl Draft {
             apply: self.apply.unwrap_or(false),
             command: self.command.clone(),
             submitter: submitter(),
-            traceparent: String::new(),
+            traceparent: match self.every {
+                None => std::env::var("TRACEPARENT").unwrap_or_default(),
+                // Each run is a trace of its own.
+                Some(_) => String::new(),
+            },
             fallback: self.fallback.clone(),
             budget: self.budget.unwrap_or_default(),
             parent: self.parent,

@@ -142,6 +142,7 @@ fn facts(dir: &Path, base: String, commit: String, bundle: Digest, apply: bool) 
         earlier: Vec::new(),
         sources: Some(Vec::new()),
         spec,
+        created_at: Timestamp(0),
         outcome,
         status: Some(TaskStatus::Succeeded),
         attempt: AttemptId {

@@ -29,6 +29,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::{
     metrics::Metrics,
     store::{self, Store},
+    traces::Traces,
 };
 
 pub use clock::Clock;
@@ -63,6 +64,21 @@ pub struct Close {
     pub status: Option<TaskStatus>,
 }
 
+/// Who is told of what was committed.
+pub struct Observed {
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where spans go to; none where none are sent.
+    pub traces: Option<Traces>,
+}
+
+impl From<Arc<Metrics>> for Observed {
+    fn from(metrics: Arc<Metrics>) -> Self {
+        let traces = None;
+        Self { metrics, traces }
+    }
+}
+
 /// The running engine, as its owner sees it.
 pub struct Engine {
     /// For everybody.
@@ -82,7 +98,7 @@ pub fn start(
     config: orchestra_core::Config,
     closes: mpsc::Sender<Close>,
     forgotten: mpsc::Sender<AttemptId>,
-    metrics: Arc<Metrics>,
+    observed: impl Into<Observed>,
     runtime: tokio::runtime::Handle,
 ) -> Result<Engine, Failed> {
     start_by(
@@ -91,7 +107,7 @@ pub fn start(
         config,
         closes,
         forgotten,
-        metrics,
+        observed,
         runtime,
     )
 }
@@ -103,12 +119,12 @@ pub(crate) fn start_by(
     config: orchestra_core::Config,
     closes: mpsc::Sender<Close>,
     forgotten: mpsc::Sender<AttemptId>,
-    metrics: Arc<Metrics>,
+    observed: impl Into<Observed>,
     runtime: tokio::runtime::Handle,
 ) -> Result<Engine, Failed> {
     let disk = store.disk();
     let rows = store.load()?;
-    let observer = observer::Observer::new(metrics, &rows);
+    let observer = observer::Observer::new(observed.into(), &rows);
     let (core, step) = Core::restore(config, clock.now(), rows);
     let doubt = core.doubt();
     let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);

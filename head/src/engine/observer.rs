@@ -3,6 +3,7 @@
 
 mod lines;
 mod open;
+mod spans;
 
 #[cfg(test)]
 mod tests;
@@ -19,9 +20,11 @@ use orchestra_core::{
 };
 use orchestra_types::{AttemptId, FailureCode, RunnerName, TaskId, TaskStatus, Timestamp};
 
+use super::Observed;
 use crate::{metrics::Metrics, store::Store};
 use lines::{Line, Parked};
 use open::OpenTasks;
+use spans::{Seen, Spans};
 
 pub(super) struct Observer {
     metrics: Arc<Metrics>,
@@ -30,11 +33,15 @@ pub(super) struct Observer {
     /// The row of an ended task is written again now and then; its end counts once.
     open: OpenTasks,
     parked: Parked,
+    /// None where no span is sent.
+    spans: Option<Spans>,
 }
 
 impl Observer {
     /// At a start, before the core does anything with these rows.
-    pub fn new(metrics: Arc<Metrics>, rows: &Rows) -> Self {
+    pub fn new(observed: Observed, rows: &Rows) -> Self {
+        let Observed { metrics, traces } = observed;
+        let spans = traces.map(|traces| Spans::new(traces, &rows.tasks));
         let parked = Parked::new(rows.accounts.iter());
         let rows = &rows.tasks;
         // Both times are the same at a start.
@@ -49,6 +56,7 @@ impl Observer {
             runnable: runnable.collect(),
             open,
             parked,
+            spans,
         }
     }
 
@@ -67,10 +75,26 @@ impl Observer {
         for step in steps {
             lines.extend(lost(step, core));
             for (place, change) in step.iter().enumerate() {
+                self.trace(change, &step[place..], core, store);
                 lines.extend(self.change(change, &step[place..], core, store));
             }
         }
         lines
+    }
+
+    /// IMPORTANT: before the change is counted, which forgets since when its task waited.
+    fn trace(&mut self, change: &Change, rest: &[Change], core: &Core, store: &Store) {
+        let Some(spans) = &mut self.spans else {
+            return;
+        };
+        let open = |row: &TaskRow| self.open.contains(row.id);
+        let ends = matches!(change, Change::Task(row) if is_ended(row) && open(row));
+        let seen = Seen {
+            core,
+            store,
+            runnable: &self.runnable,
+        };
+        spans.note(change, rest, ends, &seen);
     }
 
     /// Sets the levels as they are.

@@ -8,7 +8,6 @@ use orchestra_types::{ContextFile, Digest, Place, TaskSpec, limits};
 
 use prost::Message;
 use tonic::Streaming;
-use tracing::Span;
 
 use super::{
     Services,
@@ -70,12 +69,8 @@ async fn queue(
 ) -> Result<v1::SubmitResponse> {
     check_stored(services, tasks.iter().map(|task| &*task.spec))
         .map_err(|e| status::refused(&e))?;
-    let (tasks, spans) = traced(tasks);
     let reply = services.engine.submit(key, tasks).await;
     let (ids, duplicate) = status::submitted(reply.map_err(status::asked)?)?;
-    for (id, span) in ids.iter().zip(&spans) {
-        span.record("task", tracing::field::display(id));
-    }
     if let (Some(first), Some(last)) = (ids.first(), ids.last()) {
         tracing::info!(%first, %last, duplicate, "tasks submitted");
     }
@@ -84,23 +79,6 @@ async fn queue(
         duplicate,
         stopping: services.stop.waits_since().is_some(),
     })
-}
-
-/// Begins a trace for each task, or goes on with the submitter's. The spans end with the call.
-/// Without tracing there are none.
-fn traced(mut tasks: Vec<NewTask>) -> (Vec<NewTask>, Vec<Span>) {
-    let mut spans = Vec::new();
-    for task in &mut tasks {
-        let span = tracing::info_span!("task.submit", task = tracing::field::Empty);
-        orchestra_telemetry::set_parent(&span, &task.spec.traceparent);
-        let traceparent = orchestra_telemetry::traceparent(&span);
-        if traceparent.is_empty() {
-            break;
-        }
-        task.spec.traceparent = traceparent;
-        spans.push(span);
-    }
-    (tasks, spans)
 }
 
 pub(super) fn key(key: String) -> std::result::Result<String, Refused> {

@@ -17,6 +17,7 @@ mod logs;
 mod otlp;
 mod outage;
 mod propagation;
+mod recorder;
 mod scrape;
 
 use std::{path::Path, sync::Arc};
@@ -25,7 +26,8 @@ use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry_sdk::{metrics::SdkMeterProvider, trace::SdkTracerProvider};
 
 pub use logs::Format;
-pub use propagation::{set_parent, traceparent};
+pub use propagation::{parse, set_parent, traceparent, write};
+pub use recorder::{Finished, Recorder};
 pub use scrape::Scrape;
 
 use outage::Outage;
@@ -130,6 +132,12 @@ impl Telemetry {
     #[must_use]
     pub fn scrape(&self) -> Option<Scrape> {
         self.scrape.clone()
+    }
+
+    /// Takes spans of what is over; none where nothing is sent.
+    #[must_use]
+    pub fn recorder(&self) -> Option<Recorder> {
+        self.tracer.as_ref().map(Recorder::new)
     }
 
     /// Sends what has not been sent, and ends.

@@ -9,7 +9,7 @@ use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider, trace::SdkTracerProvider};
 
 use crate::{
-    Error, Scrape, Setup,
+    Error, Recorder, Scrape, Setup,
     endpoint::Endpoint,
     outage::{Outage, Watched},
 };
@@ -51,7 +51,7 @@ pub(crate) fn tracer(outage: &Arc<Outage>, resource: Resource) -> Result<SdkTrac
         .with_timeout(SEND_TIMEOUT)
         .build()
         .map_err(failed(outage.endpoint()))?;
-    Ok(SdkTracerProvider::builder()
+    Ok(Recorder::provider()
         .with_batch_exporter(Watched::new(exporter, outage))
         .with_resource(resource)
         .build())

@@ -12,7 +12,12 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 pub fn traceparent(span: &Span) -> String {
     let context = span.context();
     let span = context.span();
-    let span = span.span_context();
+    write(span.span_context())
+}
+
+/// A context as text; empty when it is not valid.
+#[must_use]
+pub fn write(span: &SpanContext) -> String {
     if !span.is_valid() {
         return String::new();
     }
@@ -35,7 +40,9 @@ pub fn set_parent(span: &Span, traceparent: &str) {
     }
 }
 
-fn parse(text: &str) -> Option<SpanContext> {
+/// Reads a context; none where the text has the wrong form.
+#[must_use]
+pub fn parse(text: &str) -> Option<SpanContext> {
     let mut parts = text.split('-');
     let (version, trace, span, flags) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

@@ -17,6 +17,11 @@ impl OpenTasks {
         *self.words.entry(word).or_default() |= bit;
     }
 
+    pub fn contains(&self, id: TaskId) -> bool {
+        let (word, bit) = place(id);
+        self.words.get(&word).is_some_and(|bits| bits & bit != 0)
+    }
+
     /// Whether it was there.
     pub fn remove(&mut self, id: TaskId) -> bool {
         let (word, bit) = place(id);

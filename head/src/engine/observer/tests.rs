@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use opentelemetry::trace::{SpanContext, Status};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData};
 use orchestra_core::{
     Config, ConnectionId, Held, Input, NewTask, Report, ReportBody, RequestId, Rows,
 };
+use orchestra_telemetry::Recorder;
 use orchestra_types::{
     Exit, Failure, Outcome, TaskSpec,
     runner::{RunnerInfo, WorkerInfo},
 };
 
 use super::*;
-use crate::{blobs::Blobs, metrics::tests::Shown};
+use crate::{blobs::Blobs, metrics::tests::Shown, traces::Traces};
 
 /// Longer than a lease and its grace, and shorter than the delay of the retry after it.
 const AWAY: Duration = Duration::from_secs(46);
@@ -25,19 +28,27 @@ struct World {
     observer: Observer,
     reports: u64,
     lines: Vec<Line>,
+    sent: InMemorySpanExporter,
 }
 
 impl World {
     fn new() -> Self {
-        Self::open(tempfile::tempdir().unwrap(), Timestamp(1_000_000_000))
+        let sent = InMemorySpanExporter::default();
+        Self::open(tempfile::tempdir().unwrap(), Timestamp(1_000_000_000), sent)
     }
 
-    fn open(dir: tempfile::TempDir, now: Timestamp) -> Self {
+    fn open(dir: tempfile::TempDir, now: Timestamp, sent: InMemorySpanExporter) -> Self {
         let blobs = Blobs::open(&dir.path().join("blobs")).unwrap();
         let store = Store::open(&dir.path().join("db"), blobs).unwrap();
         let rows: Rows = store.load().unwrap();
         let shown = Shown::new();
-        let observer = Observer::new(Arc::clone(&shown.metrics), &rows);
+        let provider = Recorder::provider().with_simple_exporter(sent.clone());
+        let traces = Traces::new("cluster", Recorder::new(&provider.build()));
+        let observed = Observed {
+            metrics: Arc::clone(&shown.metrics),
+            traces: Some(traces),
+        };
+        let observer = Observer::new(observed, &rows);
         let (core, step) = Core::restore(Config::default(), now, rows);
         assert_eq!(step.changes, []);
         Self {
@@ -49,12 +60,17 @@ impl World {
             observer,
             reports: 0,
             lines: Vec::new(),
+            sent,
         }
     }
 
     fn restarted(self) -> Self {
         self.store.close().unwrap();
-        Self::open(self.dir, self.now)
+        Self {
+            // Workers go on counting.
+            reports: self.reports,
+            ..Self::open(self.dir, self.now, self.sent)
+        }
     }
 
     fn give(&mut self, input: Input) {
@@ -117,6 +133,13 @@ impl World {
         let attempt = first(self.submit(spec));
         self.report(1, attempt, ReportBody::Started);
         attempt
+    }
+
+    /// The spans that were sent so far, which are taken out.
+    fn spans(&mut self) -> Vec<SpanData> {
+        let spans = self.sent.get_finished_spans().unwrap();
+        self.sent.reset();
+        spans
     }
 
     fn has(&self, line: &str) {
@@ -330,4 +353,127 @@ fn a_worker_that_comes_back_without_its_attempt_is_not_lost() {
         code: FailureCode::WorkerLost,
     };
     assert_eq!(world.lines, [given_up]);
+}
+
+/// A span's name, with its result where it has one.
+fn told(span: &SpanData) -> String {
+    let result = span
+        .attributes
+        .iter()
+        .find(|pair| pair.key.as_str() == "result");
+    let result = result.map(|pair| format!(" {}", pair.value));
+    format!("{}{}", span.name, result.unwrap_or_default())
+}
+
+fn all_told(spans: &[SpanData]) -> Vec<String> {
+    spans.iter().map(told).collect()
+}
+
+fn took(span: &SpanData) -> Duration {
+    span.end_time.duration_since(span.start_time).unwrap()
+}
+
+#[test]
+fn a_tasks_life_is_one_trace_also_over_a_restart() {
+    let mut world = World::new();
+    let before = world.submit(task());
+    let after = TaskSpec {
+        after: vec![before],
+        ..task()
+    };
+    let id = world.submit(after);
+    assert_eq!(all_told(&world.spans()), [""; 0]);
+    world.attach("a", 1, &[]);
+    world.report(1, first(before), ReportBody::Started);
+    world.report(1, first(before), finished(None));
+    let spans = world.spans();
+    assert_eq!(
+        all_told(&spans),
+        [
+            "task.queue",
+            "task.attempt succeeded",
+            "task succeeded",
+            "task.queue"
+        ]
+    );
+    let earlier = spans[2].span_context.clone();
+    world = world.restarted();
+    world.attach(
+        "a",
+        2,
+        &[Held {
+            attempt: first(id),
+            started: true,
+        }],
+    );
+    world.later(Duration::from_secs(9));
+    world.report(2, first(id), finished(None));
+    let again = world.spans();
+    assert_eq!(
+        all_told(&again),
+        ["task.attempt succeeded", "task succeeded"]
+    );
+    let [attempt, whole] = &again[..] else {
+        panic!("{again:?}");
+    };
+    assert_eq!(whole.parent_span_id, opentelemetry::trace::SpanId::INVALID);
+    for child in [attempt, &spans[3]] {
+        assert_eq!(child.parent_span_id, whole.span_context.span_id());
+        let trace = child.span_context.trace_id();
+        assert_eq!(trace, whole.span_context.trace_id());
+    }
+    assert_ne!(earlier.trace_id(), whole.span_context.trace_id());
+    let links: Vec<&SpanContext> = whole.links.iter().map(|link| &link.span_context).collect();
+    assert_eq!(links, [&earlier]);
+    assert_eq!(
+        (took(attempt), took(whole)),
+        (took(whole), Duration::from_secs(9))
+    );
+    assert_eq!((&attempt.status, &whole.status), (&Status::Ok, &Status::Ok));
+}
+
+#[test]
+fn a_late_result_is_a_span_of_its_own() {
+    let mut world = World::new();
+    world.attach("a", 1, &[]);
+    let attempt = world.begun(task());
+    world.later(AWAY);
+    let spans = world.spans();
+    assert_eq!(all_told(&spans), ["task.queue", "task.attempt worker_lost"]);
+    assert_eq!(spans[1].status, Status::error("worker_lost"));
+    let given_up = spans[1].span_context.clone();
+    world = world.restarted();
+    world.attach("b", 2, &[]);
+    world.later(Duration::from_secs(20));
+    assert_eq!(all_told(&world.spans()), ["task.queue"]);
+    let held = Held {
+        attempt,
+        started: true,
+    };
+    world.attach("a", 3, &[held]);
+    world.report(3, attempt, finished(None));
+    let spans = world.spans();
+    assert_eq!(all_told(&spans), ["task.late_result succeeded"]);
+    assert_eq!(spans[0].parent_span_id, given_up.span_id());
+}
+
+#[test]
+fn a_task_that_nobody_took_has_its_wait_and_its_submitters_trace() {
+    let mut world = World::new();
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let id = world.submit(TaskSpec {
+        traceparent: format!("00-{trace}-b7ad6b7169203331-01"),
+        ..task()
+    });
+    world.now = world.now.plus(Duration::from_secs(3));
+    world.give(Input::Cancel {
+        request: RequestId(2),
+        task: id,
+    });
+    let spans = world.spans();
+    assert_eq!(all_told(&spans), ["task.queue", "task cancelled"]);
+    assert_eq!(took(&spans[0]), Duration::from_secs(3));
+    assert_eq!(spans[1].parent_span_id.to_string(), "b7ad6b7169203331");
+    assert_eq!(spans[1].span_context.trace_id().to_string(), trace);
+    assert_eq!(spans[1].status, Status::Unset);
 }
