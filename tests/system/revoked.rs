@@ -41,7 +41,7 @@ fn worker() -> anyhow::Result<()> {
         );
         connected(cluster, 1)?;
         until("the worker has ended", Deadline::SOON, || {
-            Ok(neighbour.log().contains("move the directory").then_some(()))
+            Ok(neighbour.log().contains("with a new token").then_some(()))
         })
         .with_context(|| neighbour.log())?;
         drop(neighbour);
@@ -54,10 +54,11 @@ fn worker() -> anyhow::Result<()> {
         drop(again);
         ensure!(known(cluster, "far")?["state"] != "connected", "it is back");
 
-        let far = cluster.path("far/state/worker/pki");
-        fs::rename(&far, cluster.path("far/old"))?;
+        let key = cluster.path("far/state/worker/pki/key.pem");
+        let old = fs::read(&key)?;
         let _back = joined(cluster, cable)?;
         ensure!(known(cluster, "far")?["availability"] == "open", "not open");
+        ensure!(fs::read(&key)? != old, "it has the key that was revoked");
         cluster.open_gate()?;
         // What it had done came back with it; whether the task began again is told by its status.
         cluster.wait_for(&task, &["failed"], Deadline::SOON)?;

@@ -223,6 +223,7 @@ async fn serve(
         }
         Ended::Refused(error @ session::Error::ShutOut(_)) => {
             tracing::error!("the worker is shut out; its agents are stopped, and it ends");
+            join::note_revoked(&home.dir().join("pki"));
             fleet.stop().await;
             Err(error.into())
         }

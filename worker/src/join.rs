@@ -23,6 +23,8 @@ use crate::{
 
 /// Holds the head's address, beside the certificate.
 const ENDPOINT_FILE: &str = "endpoint";
+/// Where it is noted that the head has revoked the key beside it.
+const REVOKED_FILE: &str = "revoked";
 /// What a member is told.
 const JOINED: &str = "This machine has joined the cluster already";
 /// How long the head may take to answer.
@@ -68,6 +70,14 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     let next = next(&me, state.path(), args.name.as_deref());
     eprintln!("Next: run the worker with `{next}`.");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Notes that the head has revoked this worker, so that it joins again with another key.
+pub fn note_revoked(pki: &Path) {
+    let noted = durable::write(&pki.join(REVOKED_FILE), b"", durable::Access::Private);
+    if let Err(error) = noted {
+        tracing::warn!(%error, "that this worker was revoked cannot be noted; move `{}` away before it joins again", pki.display());
+    }
 }
 
 /// What a person does about a certificate that has expired.
@@ -152,6 +162,8 @@ enum Standing {
     Due,
     /// It has ended.
     Over(Timestamp),
+    /// The head has said that it is revoked.
+    Revoked,
 }
 
 impl Standing {
@@ -185,6 +197,8 @@ fn plan(member: Option<Member>, head: Option<&str>, token: &str) -> anyhow::Resu
     }
     match (token, member.standing) {
         (Some(token), Standing::Due | Standing::Over(_)) => Ok(Plan::Again { token, member }),
+        // Not with the key that somebody may have a copy of.
+        (Some(token), Standing::Revoked) => Ok(Plan::Enrol(token)),
         (token, _) => Ok(as_member(
             member,
             head.or(token.as_ref().map(|token| token.head.as_str())),
@@ -215,7 +229,10 @@ fn member_of(pki: &Path, now: Timestamp) -> anyhow::Result<Option<Member>> {
         }
     };
     let credentials = Credentials::load(pki)?;
-    let standing = Standing::of(credentials.life(), now);
+    let standing = match pki.join(REVOKED_FILE).exists() {
+        true => Standing::Revoked,
+        false => Standing::of(credentials.life(), now),
+    };
     let ca = credentials.ca_fingerprint();
     Ok(ca.map(|ca| Member { ca, head, standing }))
 }
@@ -267,6 +284,13 @@ fn join(args: &JoinArgs, token: &JoinToken, dir: &Path) -> anyhow::Result<()> {
     let pki = dir.join("pki");
     let key = KeyPair::generate().context("failed to make a key")?;
     let cluster = runtime()?.block_on(enrol(key, token, &args.token, head, &worker, &pki))?;
+    let revoked = pki.join(REVOKED_FILE);
+    match fs::remove_file(&revoked) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("failed to remove `{}`", revoked.display()));
+        }
+        Ok(()) | Err(_) => {}
+    }
     eprintln!("Joined cluster {cluster} at {head} as worker {worker}.");
     Ok(())
 }
@@ -288,7 +312,7 @@ fn join_again(
     let cluster = runtime()?.block_on(enrolled)?;
     let was = match member.standing {
         Standing::Over(ended) => format!("had expired on {}", client::day(ended)),
-        Standing::Good | Standing::Due => "was about to expire".to_owned(),
+        Standing::Good | Standing::Due | Standing::Revoked => "was about to expire".to_owned(),
     };
     eprintln!("Worker {worker} of cluster {cluster} has a new certificate; the one before {was}.");
     Ok(())
@@ -446,6 +470,12 @@ mod tests {
 
     #[test]
     fn a_new_machine_joins_with_a_token() {
+        let revoked = || standing(Standing::Revoked);
+        assert!(matches!(
+            plan(revoked(), None, &token()),
+            Ok(Plan::Enrol(_))
+        ));
+        assert!(matches!(plan(revoked(), None, "none"), Ok(Plan::Member(_))));
         assert!(matches!(plan(None, None, &token()), Ok(Plan::Enrol(_))));
         assert!(plan(None, None, "").is_err());
         assert!(plan(member(7), None, "nonsense").is_err());

@@ -44,8 +44,8 @@ pub enum Error {
     Twin(String),
     /// The worker is nobody's any more, as the head says: it was revoked.
     #[error(
-        "the head refuses this worker: {0}; to let it join again, move the directory `worker/pki` of its state directory \
-         away, and join with a new token of `ctl token create`"
+        "the head refuses this worker: {0}; to let it join again, run `orchestra-worker join` with a new token of \
+         `ctl token create`"
     )]
     ShutOut(String),
     /// The head ended it in order.
