@@ -127,6 +127,7 @@ mod on {
         BudgetIgnored: "tasks are started although a budget is used up",
         BudgetNotEnforced: "what runs is not told that its budget is used up",
         BudgetOfOthersIgnored: "the end of an attempt does not stop others under its budget",
+        BacklogGoesLast: "a backlog that was cancelled pushes out what was done before it",
         CancelledTaskGrows: "a task that was cancelled takes new subtasks",
         BudgetOfParentIgnored: "what a subtask uses does not count for the task above it",
         UsedBeforeIgnored: "what a task used before it had a budget does not count",

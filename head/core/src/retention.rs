@@ -1,7 +1,8 @@
 //! What is over is forgotten, by age and by number, a few tasks at a time.
 //!
-//! A task goes when it has ended long enough ago, or when there are too many finished ones. It
-//! stays while a task that has not ended comes after it (its output is still to be read), while a
+//! A task goes when it has ended long enough ago, or when there are too many finished ones: then those
+//! that never began go first, for they hold nothing, and who cancels a backlog must not lose results by
+//! that. It stays while a task that has not ended comes after it (its output is still to be read), while a
 //! kept task is a part of it (its budget counts for everything below), while the runs of a schedule
 //! will come after it or be a part of it, and while a kept task would wait for it after a retry. A submission's key goes when all its tasks
 //! are gone and nobody will repeat it any more. The newest submission's key stays: ids count on
@@ -29,8 +30,10 @@ const PAUSE_MS: u64 = 5;
 pub(crate) struct Finished {
     /// Tasks by their end.
     by_end: BTreeSet<(Timestamp, TaskId)>,
+    /// Those of them that never began.
+    unbegun: BTreeSet<(Timestamp, TaskId)>,
     /// Those that were to go, but something still needs them.
-    pinned: BTreeMap<TaskId, Timestamp>,
+    pinned: BTreeMap<TaskId, Pinned>,
     /// How many tasks that have not ended, and schedules, come after a task, and how many tasks and
     /// schedules are a part of it.
     needed_by: BTreeMap<TaskId, u64>,
@@ -42,12 +45,19 @@ pub(crate) struct Finished {
     pub doubt: Option<Doubt>,
 }
 
+/// One that is passed over.
+#[derive(Clone, Copy, Debug)]
+struct Pinned {
+    at: Timestamp,
+    unbegun: bool,
+}
+
 impl Finished {
     /// A task has come into a state.
     pub fn enter(&mut self, row: &TaskRow) {
         match &row.state {
             State::Ended { at, .. } => {
-                self.by_end.insert((*at, row.id));
+                self.insert(*at, row.id, row.attempts == 0);
                 self.need(parent(row));
             }
             State::Blocked
@@ -65,6 +75,7 @@ impl Finished {
         match &row.state {
             State::Ended { at, .. } => {
                 self.by_end.remove(&(*at, row.id));
+                self.unbegun.remove(&(*at, row.id));
                 self.pinned.remove(&row.id);
                 self.release(parent(row));
             }
@@ -104,22 +115,42 @@ impl Finished {
         }
     }
 
+    fn insert(&mut self, at: Timestamp, id: TaskId, unbegun: bool) {
+        self.by_end.insert((at, id));
+        if unbegun {
+            self.unbegun.insert((at, id));
+        }
+    }
+
     fn unpin(&mut self, id: TaskId) {
-        if let Some(at) = self.pinned.remove(&id) {
-            self.by_end.insert((at, id));
+        if let Some(Pinned { at, unbegun }) = self.pinned.remove(&id) {
+            self.insert(at, id, unbegun);
         }
     }
 
     fn pin(&mut self, at: Timestamp, id: TaskId) {
         self.by_end.remove(&(at, id));
-        self.pinned.insert(id, at);
+        let unbegun = self.unbegun.remove(&(at, id));
+        self.pinned.insert(id, Pinned { at, unbegun });
+    }
+
+    /// How many there are.
+    fn count(&self) -> u64 {
+        (self.by_end.len() + self.pinned.len()) as u64
+    }
+
+    /// The next one to go.
+    fn first(&self, keep: &Retention) -> Option<(Timestamp, TaskId)> {
+        let unbegun = self.unbegun.first();
+        let unbegun = unbegun.filter(|_| self.count() > keep.finished_max);
+        let unbegun = unbegun.filter(|_| !mutated!(BacklogGoesLast));
+        unbegun.or_else(|| self.by_end.first()).copied()
     }
 
     /// When the first task goes.
     fn first_due(&self, keep: &Retention) -> Option<Timestamp> {
         let (at, _) = self.by_end.first()?;
-        let count = (self.by_end.len() + self.pinned.len()) as u64;
-        if count > keep.finished_max {
+        if self.count() > keep.finished_max {
             return Some(self.not_before);
         }
         if mutated!(KeptForEver) {
@@ -166,23 +197,28 @@ impl Core {
         self.finished.doubt
     }
 
-    /// The tasks that would be forgotten at `now` if everything due went at once, oldest end
-    /// first. What is still needed is passed over.
+    /// The tasks that would be forgotten at `now` if everything due went at once. What is still needed is
+    /// passed over.
     pub fn forgettable(&self, now: Timestamp) -> impl Iterator<Item = TaskId> {
         let keep = self.config.retention;
         let finished = &self.finished;
-        let count = (finished.by_end.len() + finished.pinned.len()) as u64;
         let doubted = finished.doubt.map_or(Timestamp(0), |doubt| doubt.until);
-        let surplus = usize::try_from(count.saturating_sub(keep.finished_max));
-        let surplus = surplus.unwrap_or(usize::MAX);
-        let free = finished
-            .by_end
+        let surplus = finished.count().saturating_sub(keep.finished_max);
+        let surplus = usize::try_from(surplus).unwrap_or(usize::MAX);
+        let begun = finished.by_end.iter();
+        let begun = begun.filter(|end| !finished.unbegun.contains(*end));
+        let free = |(_, id): &&(Timestamp, TaskId)| !self.is_needed(*id);
+        let too_many = finished
+            .unbegun
             .iter()
-            .filter(|(_, id)| !self.is_needed(*id));
-        let due = free.enumerate().take_while(move |(place, (at, _))| {
-            *place < surplus || (at.plus(keep.finished_for) <= now && doubted <= now)
-        });
-        due.map(|(_, (_, id))| *id)
+            .chain(begun)
+            .filter(free)
+            .take(surplus);
+        let too_many: BTreeSet<&(Timestamp, TaskId)> = too_many.collect();
+        let old = finished.by_end.iter().filter(free);
+        let old = old.take_while(|(at, _)| at.plus(keep.finished_for) <= now && doubted <= now);
+        let old: Vec<_> = old.filter(|end| !too_many.contains(*end)).collect();
+        too_many.into_iter().chain(old).map(|(_, id)| *id)
     }
 
     /// Forgets some of what is due.
@@ -190,7 +226,7 @@ impl Core {
         let keep = self.config.retention;
         let mut forgotten = 0;
         while forgotten < BATCH_MAX && self.finished.first_due(&keep).is_some_and(|at| at <= now) {
-            let Some((at, id)) = self.finished.by_end.first().copied() else {
+            let Some((at, id)) = self.finished.first(&keep) else {
                 break;
             };
             if self.is_needed(id) {

@@ -110,6 +110,35 @@ fn a_finished_task_is_forgotten_when_its_time_is_over_with_all_of_its_rows() {
 }
 
 #[test]
+fn a_backlog_that_is_cancelled_pushes_out_no_results() {
+    let mut bench = bench(Retention {
+        finished_max: 3,
+        ..Retention::default()
+    });
+    let done: Vec<TaskId> = (0..2).map(|_| ended(&mut bench, task(), None)).collect();
+    let mut later = task();
+    later.spec.start_at = Some(bench.now.plus(DAY));
+    let backlog: Vec<TaskId> = (0..4).map(|_| bench.add(later.clone())).collect();
+    let mut gone = Vec::new();
+    for id in &backlog {
+        let step = bench.give(Input::Cancel {
+            request: RequestId(1),
+            task: *id,
+        });
+        gone.extend(forgotten(&step));
+        gone.extend(forgotten(&bench.later(Duration::from_secs(1))));
+    }
+    assert_eq!(gone, backlog[..3]);
+    // What was done goes when there is nothing else.
+    for _ in 0..2 {
+        let id = bench.add(task());
+        gone.extend(forgotten(&end(&mut bench, id, None)));
+        gone.extend(forgotten(&bench.later(Duration::from_secs(1))));
+    }
+    assert_eq!(gone[3..], [backlog[3], done[0]]);
+}
+
+#[test]
 fn too_many_finished_tasks_are_forgotten_in_the_order_of_their_ends() {
     let mut bench = bench(Retention {
         finished_max: 3,

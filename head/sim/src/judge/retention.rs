@@ -23,7 +23,17 @@ impl Judge {
         hold!(Retention, needed_by.is_none(), "{needed_by:?} needs {id}");
         let runs = self.runs_need(id);
         hold!(Retention, !runs, "the runs of a schedule need {id}");
-        let first = self.may_go().map(|(_, other)| other.ended_at).min();
+        let unbegun = |shade: &Shade| shade.attempts == 0;
+        // Of too many, those that hold nothing go first.
+        let only_unbegun = self.is_full() && self.may_go().any(|(_, other)| unbegun(other));
+        hold!(
+            Retention,
+            !only_unbegun || unbegun(&shade),
+            "{id} goes before others that never began"
+        );
+        let alike = |other: &Shade| !only_unbegun || unbegun(other);
+        let alike = self.may_go().filter(|(_, other)| alike(other));
+        let first = alike.map(|(_, other)| other.ended_at).min();
         let first = first.is_some_and(|at| shade.ended_at <= at);
         hold!(
             Retention,
