@@ -81,7 +81,15 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     } else if let Some(text) = going_on(&answers) {
         app.ui.warn(text);
     }
-    let answers = answers.into_iter().map(|answer| answer.task);
+    let forgotten = answers.iter().filter(|answer| answer.forgotten).count();
+    if forgotten > 0 {
+        let tasks = counted(forgotten as u64, "task");
+        app.ui.warn(format!(
+            "of what was chosen {tasks} ended and went at once: `retention` of the configuration keeps no more"
+        ));
+    }
+    let answers = answers.into_iter().filter(|answer| !answer.forgotten);
+    let answers = answers.map(|answer| answer.task);
     show_answers(app, stream::iter(answers)).await
 }
 
@@ -114,6 +122,8 @@ struct Answer {
     task: Result<Task>,
     /// It had ended already.
     had_ended: bool,
+    /// It was only found by an option, and the head has none of that id any more.
+    forgotten: bool,
     /// Its subtasks that go on.
     below: Vec<TaskId>,
 }
@@ -124,6 +134,7 @@ impl Answer {
             id,
             task: Err(error),
             had_ended: false,
+            forgotten: false,
             below: Vec::new(),
         }
     }
@@ -206,6 +217,8 @@ async fn cancel(client: &Client, ids: &[TaskId], named: bool) -> Vec<Answer> {
     let mut tasks = Vec::with_capacity(ids.len());
     for (&id, cancelled) in ids.iter().zip(answers) {
         let had_ended = matches!(&cancelled.answer, Some(Changed::Refused(why)) if has_ended(why));
+        let forgotten = matches!(&cancelled.answer, Some(Changed::Refused(why))
+            if !named && Code::from_i32(why.code) == Code::NotFound);
         let task = match cancelled.answer {
             Some(Changed::Task(task)) => Task::read(task),
             Some(Changed::Refused(_)) if !named && had_ended => client.task(id).await,
@@ -216,6 +229,7 @@ async fn cancel(client: &Client, ids: &[TaskId], named: bool) -> Vec<Answer> {
             id,
             task,
             had_ended,
+            forgotten,
             below: cancelled.going_on.into_iter().map(TaskId).collect(),
         });
     }
