@@ -102,19 +102,18 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let named = key.is_some();
     let late = late(&drafts, now());
     let submitted = submit::submit(app, &client, drafts, &base, key.clone()).await?;
-    if !app.ui.is_json() {
-        if let Some(late) = late.filter(|_| !submitted.known) {
-            app.ui.warn(late);
-        }
-        if named && submitted.known && then != Then::Follow {
-            let known =
-                "this key was used before: nothing new is queued, these are the tasks of then";
-            app.ui.next(known);
-        }
-        // They are queued, whatever can be said of them.
-        if let Err(error) = advise(app, &client, &asked, &submitted).await {
-            app.ui.warn(error.chain());
-        }
+    if let Some(late) = late.filter(|_| !submitted.known) {
+        app.ui.warn(late);
+    }
+    if named && submitted.known && then != Then::Follow && !app.ui.is_json() {
+        let known = "this key was used before: nothing new is queued, these are the tasks of then";
+        app.ui.next(known);
+    }
+    // They are queued, whatever can be said of them.
+    if !submitted.known
+        && let Err(error) = advise(app, &client, &asked, &submitted).await
+    {
+        app.ui.warn(error.chain());
     }
     let ids = &submitted.ids;
     let ended = async {

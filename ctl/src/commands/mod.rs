@@ -54,7 +54,7 @@ use crate::{
     json::task::Task,
     ui::{
         queued,
-        status::{label, style, words},
+        status::{style, told, words},
         style::{Line, Style},
     },
     writing::CallOff,
@@ -252,8 +252,7 @@ fn in_words(tasks: &[Task]) -> String {
         return "nothing was changed".to_owned();
     }
     let each = |task: &Task| {
-        let asked = task.cancel_requested && !task.status.is_ended();
-        let status = if asked {
+        let status = if task.is_being_cancelled() {
             "cancel requested".to_owned()
         } else {
             words(task.status)
@@ -279,13 +278,7 @@ fn answer(app: &App, task: &Task) -> Result<()> {
 }
 
 fn in_short(task: &Task) -> Line {
-    let line = Line::of(Style::Bold, format!("{}  ", task.id))
-        .with(style(task.status), label(task.status));
-    if task.cancel_requested && !task.status.is_ended() {
-        line.with(Style::Dim, "  cancel requested")
-    } else {
-        line
-    }
+    Line::of(Style::Bold, format!("{}  ", task.id)).with(style(task.status), told(task))
 }
 
 #[cfg(test)]

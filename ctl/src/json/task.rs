@@ -279,6 +279,11 @@ impl From<Place> for Workplace {
 }
 
 impl Task {
+    /// Whether a cancel is on its way to its agent.
+    pub fn is_being_cancelled(&self) -> bool {
+        self.cancel_requested && !self.status.is_ended()
+    }
+
     /// Whether it goes no further without a person: it has ended, the task before it has failed, or its
     /// budget is used up.
     pub fn rests(&self) -> bool {

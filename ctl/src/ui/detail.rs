@@ -12,7 +12,7 @@ use super::{
     escape::{block, line},
     now,
     reason::split,
-    status::{label, style, words},
+    status::{style, told, words},
     style::{Line, Style},
     task::worker_name,
     time::{ago, duration, usage},
@@ -84,6 +84,9 @@ pub fn next_step(task: &Task) -> Option<String> {
         TaskStatus::Blocked | TaskStatus::Queued => {
             Some(format!("ctl wait {id}, or ctl cancel {id}"))
         }
+        TaskStatus::Assigned | TaskStatus::Running if task.is_being_cancelled() => Some(format!(
+            "ctl wait {id}; a worker that is away ends it when it is back"
+        )),
         TaskStatus::Assigned | TaskStatus::Running => Some(format!("ctl logs {id} -f")),
         TaskStatus::Succeeded if has_work(task) => {
             Some(format!("ctl diff {id}, then ctl apply {id}"))
@@ -118,7 +121,7 @@ fn has_work(task: &Task) -> bool {
 }
 
 fn title(task: &Task) -> Line {
-    Line::of(Style::Bold, format!("{}  ", task.id)).with(style(task.status), label(task.status))
+    Line::of(Style::Bold, format!("{}  ", task.id)).with(style(task.status), told(task))
 }
 
 /// Where a text that is shown in part is whole.

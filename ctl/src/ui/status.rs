@@ -4,6 +4,7 @@
 use orchestra_types::TaskStatus;
 
 use super::style::{Line, Style};
+use crate::json::task::Task;
 
 /// The symbol of a status.
 pub fn symbol(status: TaskStatus) -> &'static str {
@@ -39,6 +40,14 @@ pub fn words(status: TaskStatus) -> String {
 /// `✓ succeeded`.
 pub fn label(status: TaskStatus) -> String {
     format!("{} {}", symbol(status), words(status))
+}
+
+/// The same of a task, and whether a cancel is on its way: its agent ends, or its worker is away.
+pub fn told(task: &Task) -> String {
+    match task.is_being_cancelled() {
+        true => format!("{}, cancel requested", label(task.status)),
+        false => label(task.status),
+    }
 }
 
 /// `queued 3 · running 2`, only what is not zero.

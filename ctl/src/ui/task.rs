@@ -49,7 +49,7 @@ pub fn task_table(tasks: &[Task], names: &BTreeMap<String, String>) -> Table {
     for task in tasks {
         table.row(vec![
             Cell::new(task.id.to_string(), Style::Bold),
-            Cell::new(status::label(task.status), status::style(task.status)),
+            Cell::new(status::told(task), status::style(task.status)),
             Cell::new(task.priority.as_str(), priority_style(task)),
             line(task.runner.as_deref().unwrap_or("any"))
                 .into_owned()
