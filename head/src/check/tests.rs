@@ -14,7 +14,10 @@ use crate::{
     blobs::Blobs,
     events::{Events, Limits},
     progress::Progress,
-    store::{Idle, Store},
+    store::{
+        Idle, Store,
+        tests::lost::{damage_page, until_damaged},
+    },
 };
 
 /// How many bits are flipped, one at a time, unless the environment says another number.
@@ -195,10 +198,9 @@ fn what_is_missing_or_left_over_is_named_and_only_leftovers_are_removed() {
     assert_eq!(damage(&report), found, "damage is not repaired");
 }
 
-#[test]
-fn a_page_that_cannot_be_read_is_counted_and_makes_nothing_a_leftover() {
-    let dir = tempfile::tempdir().unwrap();
-    let state = StateDir::new(dir.path());
+/// Makes the store of a head of which one page among many cannot be read, if that can be.
+fn with_a_damaged_page(state: &Path) -> bool {
+    let state = StateDir::new(state);
     let db = state.head().join("db");
     let blobs = Blobs::open(&state.head().join("blobs")).unwrap();
     let open = || Store::open(&db, blobs.clone()).unwrap();
@@ -221,7 +223,16 @@ fn a_page_that_cannot_be_read_is_counted_and_makes_nothing_a_leftover() {
     store.commit(&[submit(2, large)]).unwrap();
     while store.idle().unwrap() != Idle::Nothing {}
     drop(store);
-    crate::store::tests::lost::damage_page(&db, TaskId(1000), &text(1000));
+    damage_page(&db, TaskId(1000), &text(1000))
+}
+
+#[test]
+fn a_page_that_cannot_be_read_is_counted_and_makes_nothing_a_leftover() {
+    let dir = until_damaged(with_a_damaged_page);
+    let state = StateDir::new(dir.path());
+    let db = state.head().join("db");
+    let blobs = Blobs::open(&state.head().join("blobs")).unwrap();
+    let open = || Store::open(&db, blobs.clone()).unwrap();
 
     let report = check(&state, Repair::Leftovers, &Progress::unwatched()).unwrap();
     let found = damage(&report);

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use orchestra_core::{Change, KeyRow};
 use orchestra_types::{TaskId, TaskSpec, Timestamp};
+use tempfile::TempDir;
 
 use super::{move_everything, open};
 use crate::{
@@ -23,7 +24,28 @@ fn commit(store: &mut Store, ids: impl Iterator<Item = u64>, text: &str) {
 }
 
 /// A store with one row after the other in its database, of which the pages with these are damaged.
-fn damaged(dir: &Path, ids: &[u64]) {
+fn damaged(ids: &[u64]) -> TempDir {
+    until_damaged(|dir| {
+        ordered(dir);
+        let mut ids = ids.iter();
+        ids.all(|id| damage_page(&dir.join("db"), TaskId(*id), &format!("row {id:06}")))
+    })
+}
+
+/// sled decides by its own clock in which segment a page comes to lie, and now and then that is the last one:
+/// then another store is made.
+pub(crate) fn until_damaged(mut make: impl FnMut(&Path) -> bool) -> TempDir {
+    const STORES: usize = 8;
+    for _ in 0..STORES {
+        let dir = tempfile::tempdir().unwrap();
+        if make(dir.path()) {
+            return dir;
+        }
+    }
+    panic!("of {STORES} stores none could be damaged so that it opens");
+}
+
+fn ordered(dir: &Path) {
     let mut store = open(dir);
     commit(&mut store, 1..=ROWS, "row");
     store.close().unwrap();
@@ -46,14 +68,12 @@ fn damaged(dir: &Path, ids: &[u64]) {
     });
     store.commit(&[gone.collect()]).unwrap();
     store.close().unwrap();
-    for id in ids {
-        damage_page(&dir.join("db"), TaskId(*id), &format!("row {id:06}"));
-    }
 }
 
-/// Damages the page of the specification that has this text, so that the store opens all the same.
+/// Damages the page of the specification that has this text, so that the store opens all the same; false
+/// where that cannot be.
 /// sled leaves former copies of a page behind: it is the one that counts that must be met.
-pub(crate) fn damage_page(db: &Path, id: TaskId, text: &str) {
+pub(crate) fn damage_page(db: &Path, id: TaskId, text: &str) -> bool {
     let open = |db: &Path| {
         let blobs = Blobs::open(&db.with_file_name("blobs")).unwrap();
         Store::open(db, blobs)
@@ -71,11 +91,12 @@ pub(crate) fn damage_page(db: &Path, id: TaskId, text: &str) {
         copy_all(db, &copy);
         fs::write(copy.join("db"), &bytes).unwrap();
         if open(&copy).is_ok_and(|store| store.spec(id).is_err()) {
-            return fs::write(db.join("db"), &bytes).unwrap();
+            fs::write(db.join("db"), &bytes).unwrap();
+            return true;
         }
         bytes[at] ^= 0xff;
     }
-    panic!("no place of `{text}` counts");
+    false
 }
 
 fn copy_all(from: &Path, to: &Path) {
@@ -112,8 +133,7 @@ fn read_all(store: &Store) -> (BTreeSet<u64>, Vec<Lost>) {
 
 #[test]
 fn a_check_goes_on_behind_pages_that_cannot_be_read() {
-    let dir = tempfile::tempdir().unwrap();
-    damaged(dir.path(), &[700, 2100]);
+    let dir = damaged(&[700, 2100]);
     let mut store = open(dir.path());
     let error = store.page(None, usize::MAX).unwrap_err();
     assert!(matches!(error, Error::Damaged { .. }), "{error}");
@@ -140,8 +160,7 @@ fn a_check_goes_on_behind_pages_that_cannot_be_read() {
 
 #[test]
 fn a_last_page_that_cannot_be_read_ends_the_reading() {
-    let dir = tempfile::tempdir().unwrap();
-    damaged(dir.path(), &[ROWS]);
+    let dir = damaged(&[ROWS]);
     let mut store = open(dir.path());
     commit(&mut store, [ROWS + 1].into_iter(), "new");
     let (ids, lost) = read_all(&store);
