@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_types::{
-    Exit, Failure, Outcome, RunnerName,
-    runner::{Readiness, RunnerInfo},
+    Exit, Failure, FailureCode, Outcome, RunnerName,
+    runner::{Readiness, RunnerInfo, SHELL},
 };
 use tokio::sync::watch;
 
@@ -53,6 +53,11 @@ fn rest(times: u32) -> Duration {
     }
 }
 
+/// Whether a program could not be started that the task brought: it says nothing of the next task's.
+fn is_of_the_task(runner: &RunnerName, why: &Failure) -> bool {
+    runner.as_str() == SHELL && why.code == FailureCode::SpawnFailed
+}
+
 /// All that stumble; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Stumbles {
@@ -63,6 +68,7 @@ impl Stumbles {
     /// An attempt of a runner has ended.
     pub fn ended(&self, runner: &RunnerName, outcome: &Outcome) {
         match outcome.untried() {
+            Some(why) if is_of_the_task(runner, why) => {}
             Some(why) => self.stumbled(clock::since_boot(), runner, why),
             None => self.walked(runner, &outcome.exit),
         }
@@ -171,7 +177,7 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use orchestra_types::FailureCode;
+    use orchestra_types::Timestamp;
 
     use super::*;
 
@@ -230,6 +236,26 @@ mod tests {
         let stumbles = Stumbles::default();
         (0..9).for_each(|_| stumble(&stumbles, 100));
         assert_eq!(rests(&stumbles, 130), "");
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_rests_nobody() {
+        let ended = |runner: &str, code| {
+            let stumbles = Stumbles::default();
+            for _ in 0..9 {
+                let reason = "not there".to_owned();
+                let outcome = Outcome {
+                    failure: Some(Failure::new(code, "not there")),
+                    ..Outcome::bare(Exit::NotStarted { reason }, Timestamp(0))
+                };
+                stumbles.ended(&runner.parse().unwrap(), &outcome);
+            }
+            let seen = stumbles.watch().limit(vec![self::runner(runner)]);
+            seen[0].readiness == Readiness::Ready
+        };
+        assert!(ended("shell", FailureCode::SpawnFailed));
+        assert!(!ended("shell", FailureCode::WorkspaceFailed));
+        assert!(!ended("claude", FailureCode::SpawnFailed));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use orchestra_proto::{
 };
 use orchestra_types::{
     Budget, OnDependencyFailure, Place, Priority, Recurrence, RunnerName, ShellCommand, TaskId,
-    TaskSpec, Timestamp, runner::KNOWN_RUNNERS,
+    TaskSpec, Timestamp,
+    runner::{KNOWN_RUNNERS, SHELL},
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -227,7 +228,7 @@ impl Draft {
             budget: self.budget.unwrap_or_default(),
             parent: self.parent,
         };
-        let is_for_shell = spec.runner.as_ref().is_some_and(|r| r.as_str() == "shell");
+        let is_for_shell = spec.runner.as_ref().is_some_and(|r| r.as_str() == SHELL);
         if is_for_shell && !self.context.is_empty() {
             // Before any of it is uploaded.
             return Err(Error::failed(format!(

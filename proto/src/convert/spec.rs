@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use orchestra_types::{
     ContextFile, CopiedFile, OnDependencyFailure, Place, Priority, ProjectRef, RunnerName,
-    ScheduleId, SetUp, ShellCommand, TaskId, TaskSpec, budget::NOTHING_RUNS, limits,
+    ScheduleId, SetUp, ShellCommand, TaskId, TaskSpec, budget::NOTHING_RUNS, limits, runner::SHELL,
 };
 
 use super::{
@@ -21,8 +21,6 @@ const BUNDLES_MAX: usize = 1024;
 const ARGS_MAX: usize = 4096;
 /// Most runners to fall back on.
 const FALLBACK_MAX: usize = 16;
-/// The one runner that takes a command.
-const SHELL: &str = "shell";
 /// Why a command is given no context files.
 pub const NO_READER: &str = "is for agents: a command would not see it";
 
@@ -41,11 +39,8 @@ pub fn submitted_spec(wire: v1::TaskSpec) -> Result<TaskSpec> {
     if spec.command.is_some() && !is_for_shell {
         return Err(Refused::new("command", "is for the runner `shell` only"));
     }
-    if let Some(ShellCommand::Argv(args)) = &spec.command
-        && args.iter().map(String::len).sum::<usize>() > limits::DESCRIPTION_BYTES_MAX
-    {
-        let why = "more than 256 KiB of arguments; put what is long into a file of the project";
-        return Err(Refused::new("command", why));
+    if is_for_shell {
+        can_be_started(&spec)?;
     }
     if is_for_shell && !spec.context_files.is_empty() {
         return Err(Refused::new("context", NO_READER));
@@ -61,6 +56,27 @@ pub fn submitted_spec(wire: v1::TaskSpec) -> Result<TaskSpec> {
         return Err(Refused::new("fallback", "names `shell`, which is no agent"));
     }
     Ok(spec)
+}
+
+/// A command that no kernel starts is refused at once, not on one worker after another.
+fn can_be_started(spec: &TaskSpec) -> Result<()> {
+    let words = match &spec.command {
+        Some(ShellCommand::Argv(words)) => words.as_slice(),
+        Some(ShellCommand::Line(line)) => std::slice::from_ref(line),
+        None => std::slice::from_ref(&spec.description),
+    };
+    if words
+        .iter()
+        .any(|word| word.len() > limits::ARGUMENT_BYTES_MAX)
+    {
+        let why = "an argument, or a command line, has 128 KiB or more, and no such program can be started; put what is long into a file of the project";
+        return Err(Refused::new("command", why));
+    }
+    if words.iter().map(String::len).sum::<usize>() > limits::DESCRIPTION_BYTES_MAX {
+        let why = "more than 256 KiB of arguments; put what is long into a file of the project";
+        return Err(Refused::new("command", why));
+    }
+    Ok(())
 }
 
 impl TryFrom<v1::TaskSpec> for TaskSpec {

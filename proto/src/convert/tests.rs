@@ -42,6 +42,35 @@ fn argv(args: Vec<String>) -> Option<v1::ShellCommand> {
     })
 }
 
+/// A task of the `shell` runner with this change, refused or not.
+fn refused_command(change: impl FnOnce(&mut v1::TaskSpec)) -> Option<&'static str> {
+    refused(|spec| {
+        spec.runner = "shell".to_owned();
+        change(spec);
+    })
+}
+
+#[test]
+fn a_command_that_no_kernel_starts_is_refused() {
+    let word = |bytes| "w".repeat(bytes);
+    let line = |bytes| {
+        Some(v1::ShellCommand {
+            command: Some(v1::shell_command::Command::Line(word(bytes))),
+        })
+    };
+    let most = limits::ARGUMENT_BYTES_MAX;
+    for (bytes, expected) in [(most, None), (most + 1, Some("command"))] {
+        let of_line = refused_command(|spec| spec.command = line(bytes));
+        let of_argv = refused_command(|spec| spec.command = argv(vec!["a".into(), word(bytes)]));
+        let described = refused_command(|spec| spec.description = word(bytes));
+        assert_eq!([of_line, of_argv, described], [expected; 3], "{bytes}");
+    }
+    let three = refused_command(|spec| spec.command = argv(vec![word(most); 3]));
+    assert_eq!(three, Some("command"), "more than 256 KiB together");
+    let agent = refused(|spec| spec.description = word(most + 1));
+    assert_eq!(agent, None, "an agent reads its prompt from elsewhere");
+}
+
 #[test]
 fn what_a_task_may_have_at_most_is_taken() {
     let at_most = refused(|spec| {

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// Longest task description: 256 KiB. Longer text goes into a context file.
 pub const DESCRIPTION_BYTES_MAX: usize = 256 * 1024;
+/// Longest argument of a command, a command line included: one byte less than the 128 KiB at which Linux
+/// refuses to start a program (`MAX_ARG_STRLEN`; the byte ends the text).
+pub const ARGUMENT_BYTES_MAX: usize = 128 * 1024 - 1;
 /// Longest name: runner, project, worker, label key.
 pub const NAME_BYTES_MAX: usize = 128;
 /// Longest label value.

@@ -168,9 +168,12 @@ impl WorkerInfo {
 /// task costs. Every worker has it.
 pub const NOOP: &str = "noop";
 
+/// The runner whose program is the task's own: it takes a command, and no prompt.
+pub const SHELL: &str = "shell";
+
 /// The runners that Orchestra knows by itself, in the order in which a task that names none
 /// prefers them. A configuration may add others.
 pub const KNOWN_RUNNERS: [&str; 12] = [
     "claude", "codex", "gemini", "opencode", "goose", "copilot", "cursor", "qwen", "cline",
-    "droid", "agent", "shell",
+    "droid", "agent", SHELL,
 ];

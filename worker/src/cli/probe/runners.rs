@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use orchestra_config::{AgentRunner, RunnerConfig};
 use orchestra_types::{
     RunnerName,
-    runner::{KNOWN_RUNNERS, Login, NOOP, Readiness, RunnerInfo},
+    runner::{KNOWN_RUNNERS, Login, NOOP, Readiness, RunnerInfo, SHELL},
 };
 
 use super::{package, program};
@@ -137,7 +137,7 @@ impl Probe<'_> {
         RunnerInfo {
             slots: config.and_then(|c| c.max_instances).unwrap_or(self.slots),
             prefetch: config.and_then(|c| c.prefetch).unwrap_or(0),
-            agentic: name.as_str() != "shell",
+            agentic: name.as_str() != SHELL,
             account: None,
             login: Login::Unknown,
             model: config.and_then(|c| c.model.clone()).unwrap_or_default(),
