@@ -152,10 +152,11 @@ rules:
             "its work is gone: {stopped:#}"
         );
 
-        // Queued again it waits for the same, and whoever did that is told.
-        let again = cluster.ctl(&["retry", &task])?.ok()?;
+        // Queued again it would wait for the same.
+        let again = cluster.ctl(&["retry", &task])?.exits(5)?;
         let raise = format!("`ctl budget {task} --tokens +100k`");
-        again.complains(&[&format!("{task} waits: the budget of {task}"), &raise])?;
+        again.complains(&[&format!("{task} would not start: the budget of {task}"), &raise])?;
+        ensure!(cluster.status(&task)? == "needs_review");
 
         cluster.ctl(&["budget", &task, "--tokens", "+100k"])?.ok()?;
         let done = cluster.succeeded(&task, Deadline::SOON)?;

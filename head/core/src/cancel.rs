@@ -132,6 +132,11 @@ impl Core {
         if let Some((before, status)) = behind {
             return Reply::RetryRefused(RetryRefused::Behind(id, before, status.status()));
         }
+        let used_up = self.task_hold(now, id);
+        if let Some(why) = used_up.filter(|_| !mutated!(UsedUpTriedAgain)) {
+            return Reply::RetryRefused(RetryRefused::UsedUp(id, Box::new(why)));
+        }
+        let task = self.tasks.get_mut(&id).expect("it was found above");
         let row = &mut task.row;
         (row.failures, row.losses, row.limited, row.cancel_requested) = (0, 0, 0, false);
         (row.reason, row.apply) = (None, None);

@@ -276,7 +276,7 @@ pub enum CancelRefused {
 }
 
 /// Why a task cannot be tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RetryRefused {
     /// It has not ended.
     NotEnded(TaskId, TaskStatus),
@@ -284,6 +284,8 @@ pub enum RetryRefused {
     Succeeded(TaskId),
     /// It would be cancelled again because of the second one, which ended so.
     Behind(TaskId, TaskId, TaskStatus),
+    /// Its budget, or that of a task above it, is used up: it would only be held.
+    UsedUp(TaskId, Box<Failure>),
 }
 
 /// Why a budget was not raised: it does not have a limit that was to be raised.

@@ -125,6 +125,7 @@ mod on {
         GivenBackLost: "an attempt that is given back stays where it was",
         GivenBackCancelForgotten: "a cancelled attempt that is given back is queued",
         BudgetIgnored: "tasks are started although a budget is used up",
+        UsedUpTriedAgain: "a task whose own budget is used up is taken for another try",
         BudgetNotEnforced: "what runs is not told that its budget is used up",
         BudgetOfOthersIgnored: "the end of an attempt does not stop others under its budget",
         BacklogGoesLast: "a backlog that was cancelled pushes out what was done before it",

@@ -460,6 +460,7 @@ fn retry_refused(why: RetryRefused) -> Status {
             "{id} is to be cancelled when {before} does not succeed, which is {status}; \
              `ctl retry {before}` first"
         ),
+        RetryRefused::UsedUp(id, why) => format!("{id} would not start: {}", why.message),
     })
 }
 

@@ -136,7 +136,7 @@ impl Core {
     }
 
     /// Why the budgets of a task and those above it, and not its project's, forbid its start.
-    pub(super) fn task_hold(&self, now: Timestamp, id: TaskId) -> Option<Failure> {
+    pub(crate) fn task_hold(&self, now: Timestamp, id: TaskId) -> Option<Failure> {
         let owners = self.owners(id).into_iter();
         let tasks = owners.filter(|owner| matches!(owner, Owner::Task(_)));
         self.budgets.hold(now, &tasks.collect::<Vec<_>>())

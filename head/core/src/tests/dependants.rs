@@ -25,7 +25,7 @@ impl Bench {
         second
     }
 
-    fn ask(&mut self, ask: impl FnOnce(RequestId) -> Input) -> Reply {
+    pub(super) fn ask(&mut self, ask: impl FnOnce(RequestId) -> Input) -> Reply {
         let step = self.give(ask(RequestId(1)));
         reply(&step)
     }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use orchestra_types::{ApplyResult, FailureCode, TaskStatus};
 
-use super::bench::{Bench, attempt, finished, reply, starts, task, worker};
+use super::{
+    bench::{Bench, attempt, finished, reply, starts, task, worker},
+    budgets,
+};
 use crate::{
     CancelRefused, Change, Input, Message, Reply, ReportBody, RequestId, Step, StopReason,
 };
@@ -172,6 +175,26 @@ fn a_person_can_retry_what_failed_but_not_what_succeeded() {
         reply(&step),
         Reply::RetryRefused(crate::RetryRefused::Succeeded(id))
     );
+}
+
+/// The projects' budgets are of a day, and so no reason to refuse.
+#[test]
+fn what_would_only_be_held_by_its_budget_is_not_tried_again() {
+    let mut bench = budgets::bench();
+    let id = bench.add(budgets::with("100tokens"));
+    let failed = Some(FailureCode::AgentFailed);
+    let _ = budgets::end(&mut bench, attempt(id, 1), 100, failed);
+    assert_eq!(bench.status(id), TaskStatus::Failed);
+    let retry = |request| Input::Retry { request, task: id };
+    let refused = match bench.ask(retry) {
+        Reply::RetryRefused(crate::RetryRefused::UsedUp(task, why)) => (task, why.code),
+        reply => panic!("{reply:?}"),
+    };
+    assert_eq!(refused, (id, FailureCode::BudgetExceeded));
+    assert_eq!(bench.status(id), TaskStatus::Failed);
+    let _ = budgets::raise(&mut bench, id, "100tokens");
+    assert_eq!(bench.ask(retry), Reply::Done(id));
+    assert_eq!(bench.core.task(id).unwrap().row.attempts, 2);
 }
 
 #[test]

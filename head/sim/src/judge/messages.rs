@@ -136,7 +136,7 @@ impl Judge {
             }
             (Ask::Retry(id), Reply::Done(done)) => {
                 let ended = shade.is_some_and(|s| matches!(s.at, At::Ended(_)));
-                (ended && id == done, Point::RetryDone)
+                (ended && !before.used_up && id == done, Point::RetryDone)
             }
             (Ask::Retry(_), Reply::RetryRefused(refused)) => {
                 let at = shade.map(|shade| shade.at);
@@ -144,6 +144,7 @@ impl Judge {
                     RetryRefused::NotEnded(..) => !matches!(at, Some(At::Ended(_))),
                     RetryRefused::Succeeded(_) => at == Some(At::Ended(EndStatus::Succeeded)),
                     RetryRefused::Behind(..) => before.doomed,
+                    RetryRefused::UsedUp(..) => before.used_up,
                 };
                 (right, Point::RetryRefused)
             }

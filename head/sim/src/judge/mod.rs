@@ -185,6 +185,7 @@ impl Judge {
                     let shade = self.shadow.task(*task);
                     before.shade = Some(shade);
                     before.doomed = self.shadow.is_doomed(&shade);
+                    before.used_up = self.used_up_by_tasks(*task, &shade).is_some();
                 }
             },
             Event::Attached { worker, .. } => {
@@ -342,6 +343,8 @@ struct Before {
     shade: Option<crate::shadow::Shade>,
     /// Whether it is cancelled with what it comes after, which may be forgotten with the same step.
     doomed: bool,
+    /// Whether a budget of its own, or of a task above it, is used up.
+    used_up: bool,
     schedule: Option<crate::shadow::Recurring>,
     /// Whether there is a project to have a budget.
     project: bool,
