@@ -16,6 +16,7 @@ mod interrupt;
 mod keeping;
 mod life;
 mod limits;
+mod moved;
 mod others;
 mod output;
 mod queue;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         .with("keeping", keeping::tests())
         .with("life", life::tests())
         .with("limits", limits::tests())
+        .with("moved", moved::tests())
         .with("others", others::tests())
         .with("output", output::tests())
         .with("queue", queue::tests())

@@ -33,6 +33,14 @@ const ISOLATION: &str = "none";
 /// How often it is tried meanwhile.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
+/// A worker runs on this directory.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another worker already uses `{}`; stop it (SIGHUP to it leaves its agents to the next worker), or choose another \
+     directory with `--state`", .0.display()
+)]
+pub struct InUse(PathBuf);
+
 /// The worker's own directory, locked for this process.
 #[derive(Debug)]
 pub struct Home {
@@ -71,11 +79,9 @@ impl Home {
                 Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < give_up => {
                     thread::sleep(LOCK_RETRY);
                 }
-                Err(rustix::io::Errno::WOULDBLOCK) => anyhow::bail!(
-                    "another worker already uses `{}`; stop it, or choose another directory with \
-                     `--state`",
-                    dir.display()
-                ),
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(InUse(dir.to_owned()).into());
+                }
                 Err(e) => {
                     return Err(e).with_context(|| format!("failed to lock `{}`", path.display()));
                 }

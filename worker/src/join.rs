@@ -6,20 +6,24 @@ use std::{fs, io, path::Path, process::ExitCode, time::Duration};
 use anyhow::Context;
 use orchestra_config::durable;
 use orchestra_proto::{
-    client::{self, Credentials, Life},
+    client::{self, Credentials},
     token::JoinToken,
     v1::{self, join_client::JoinClient},
 };
-use orchestra_types::{Digest, Timestamp, WorkerId, shell};
+use orchestra_types::{Timestamp, WorkerId, shell};
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::{
     args::{JoinArgs, RunArgs},
     clock,
-    identity::Home,
+    identity::{Home, InUse},
     self_command::SelfCommand,
     setup,
 };
+
+mod plan;
+
+use self::plan::{Member, Plan, Standing, as_member, plan};
 
 /// Holds the head's address, beside the certificate.
 const ENDPOINT_FILE: &str = "endpoint";
@@ -39,8 +43,12 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     state
         .make()
         .with_context(|| format!("failed to make `{}`", state.path().display()))?;
-    let home = Home::lock(&dir)?;
     let pki = dir.join("pki");
+    let home = match Home::lock(&dir) {
+        Ok(home) => home,
+        Err(error) if error.is::<InUse>() => return beside(&args, &pki, error),
+        Err(error) => return Err(error),
+    };
     let plan = plan(
         member_of(&pki, clock::now())?,
         args.head.as_deref(),
@@ -70,6 +78,30 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     let next = next(&me, state.path(), args.name.as_deref());
     eprintln!("Next: run the worker with `{next}`.");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What can be done while the worker runs here: it reads the head's address anew each time that it dials.
+fn beside(args: &JoinArgs, pki: &Path, in_use: anyhow::Error) -> anyhow::Result<ExitCode> {
+    let plan = plan(
+        member_of(pki, clock::now())?,
+        args.head.as_deref(),
+        &args.token,
+    )?;
+    match plan {
+        Plan::Elsewhere { member, head } => {
+            move_to(&member, &head, pki)?;
+            eprintln!(
+                "The worker that runs here looks for it there when its connection ends, and its agents go on."
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Plan::Member(_) if args.only => {
+            eprintln!("{JOINED}, and its worker runs.");
+            Ok(ExitCode::SUCCESS)
+        }
+        Plan::OtherCluster { member } => Err(belongs_elsewhere(&member, pki)),
+        Plan::Member(_) | Plan::Enrol(_) | Plan::Again { .. } | Plan::Done => Err(in_use),
+    }
 }
 
 /// Notes that the head has revoked this worker, so that it joins again with another key.
@@ -118,103 +150,6 @@ fn next(me: &SelfCommand, state: &Path, name: Option<&str>) -> String {
     );
     let words: Vec<_> = words.iter().map(|word| shell::word(word)).collect();
     words.join(" ")
-}
-
-/// What is left to do.
-#[derive(Debug)]
-enum Plan {
-    Enrol(JoinToken),
-    /// It is a member whose certificate has ended, or ends before long: it gets another one for its key.
-    Again {
-        token: JoinToken,
-        member: Member,
-    },
-    /// It is a member of the cluster that is meant, whose head is where it is said to be.
-    Member(Member),
-    /// It has been done.
-    Done,
-    /// It is a member, and the head is said to be here now.
-    Elsewhere {
-        member: Member,
-        head: String,
-    },
-    /// It is a member of another cluster than the token's.
-    OtherCluster {
-        member: Member,
-    },
-}
-
-/// The cluster that this machine belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Member {
-    /// Its CA.
-    ca: Digest,
-    /// Where its head is.
-    head: String,
-    standing: Standing,
-}
-
-/// How long a certificate is good yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Good,
-    /// It is to be renewed.
-    Due,
-    /// It has ended.
-    Over(Timestamp),
-    /// The head has said that it is revoked.
-    Revoked,
-}
-
-impl Standing {
-    /// Of a certificate of this life. One that cannot be read is as good as none.
-    fn of(life: Option<Life>, now: Timestamp) -> Self {
-        match life {
-            Some(life) if life.is_over(now) => Self::Over(life.ends),
-            Some(life) if life.is_due(now) => Self::Due,
-            Some(_) => Self::Good,
-            None => Self::Over(Timestamp(0)),
-        }
-    }
-}
-
-fn plan(member: Option<Member>, head: Option<&str>, token: &str) -> anyhow::Result<Plan> {
-    let token: Option<JoinToken> = match token.trim() {
-        // A compose file must name some default.
-        "" | "none" => None,
-        token => Some(token.parse()?),
-    };
-    let Some(member) = member else {
-        let none = "this machine has not joined a cluster, and there is no token: `ctl token create` where the head \
-                    runs makes one, for `--token` or ORCHESTRA_TOKEN";
-        return token.map(Plan::Enrol).context(none);
-    };
-    if token
-        .as_ref()
-        .is_some_and(|token| token.ca_fingerprint != member.ca)
-    {
-        return Ok(Plan::OtherCluster { member });
-    }
-    match (token, member.standing) {
-        (Some(token), Standing::Due | Standing::Over(_)) => Ok(Plan::Again { token, member }),
-        // Not with the key that somebody may have a copy of.
-        (Some(token), Standing::Revoked) => Ok(Plan::Enrol(token)),
-        (token, _) => Ok(as_member(
-            member,
-            head.or(token.as_ref().map(|token| token.head.as_str())),
-        )),
-    }
-}
-
-/// What is left to do for a member whose head is said to be here.
-fn as_member(member: Member, head: Option<&str>) -> Plan {
-    match head {
-        Some(head) if head != member.head => Plan::Elsewhere {
-            head: head.to_owned(),
-            member,
-        },
-        Some(_) | None => Plan::Member(member),
-    }
 }
 
 /// The cluster that this machine belongs to, if it has joined one.
@@ -322,7 +257,8 @@ fn run_args(args: JoinArgs) -> RunArgs {
     RunArgs {
         place: args.place,
         config: None,
-        head: args.head,
+        // It was noted, and may be noted anew while the worker runs.
+        head: None,
         credentials: None,
         capacity: args.capacity,
         stop_within: args.stop_within,
@@ -374,18 +310,9 @@ async fn enrol(
 
 #[cfg(test)]
 mod tests {
-    use orchestra_proto::token::Secret;
+    use orchestra_types::Digest;
 
     use super::*;
-
-    fn token() -> String {
-        let token = JoinToken {
-            head: "10.0.0.1:7117".to_owned(),
-            ca_fingerprint: Digest([7; 32]),
-            secret: Secret([9; 32]),
-        };
-        token.encode()
-    }
 
     #[test]
     fn the_command_line_to_go_on_with_may_be_pasted() {
@@ -403,54 +330,6 @@ mod tests {
         );
     }
 
-    fn member(ca: u8) -> Option<Member> {
-        Some(Member {
-            ca: Digest([ca; 32]),
-            head: "10.0.0.1:7117".to_owned(),
-            standing: Standing::Good,
-        })
-    }
-
-    fn standing(standing: Standing) -> Option<Member> {
-        member(7).map(|member| Member { standing, ..member })
-    }
-
-    #[test]
-    fn a_member_whose_certificate_ends_gets_another_one_for_a_token_of_its_cluster() {
-        for left in [Standing::Due, Standing::Over(Timestamp(1))] {
-            let again = plan(standing(left), None, &token());
-            assert!(matches!(again, Ok(Plan::Again { .. })), "{again:?}");
-            let none = plan(standing(left), None, "none");
-            assert!(matches!(none, Ok(Plan::Member(_))), "{none:?}");
-            let other = Member {
-                ca: Digest([1; 32]),
-                ..standing(left).unwrap()
-            };
-            let other = plan(Some(other), None, &token());
-            assert!(matches!(other, Ok(Plan::OtherCluster { .. })), "{other:?}");
-        }
-    }
-
-    #[test]
-    fn a_certificate_stands_by_what_is_left_of_its_life() {
-        let life = Life {
-            begins: Timestamp(0),
-            ends: Timestamp(300),
-        };
-        for (now, standing) in [
-            (199, Standing::Good),
-            (200, Standing::Due),
-            (300, Standing::Due),
-            (301, Standing::Over(Timestamp(300))),
-        ] {
-            assert_eq!(Standing::of(Some(life), Timestamp(now)), standing, "{now}");
-        }
-        assert!(matches!(
-            Standing::of(None, Timestamp(0)),
-            Standing::Over(_)
-        ));
-    }
-
     #[test]
     fn what_mends_an_expired_certificate_may_be_pasted() {
         let told = rejoin(Path::new("/path with space"));
@@ -459,44 +338,11 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_has_joined_needs_no_token_and_uses_up_none() {
-        for token in [String::new(), "none".to_owned(), token()] {
-            for head in [None, Some("10.0.0.1:7117")] {
-                let plan = plan(member(7), head, &token);
-                assert!(matches!(plan, Ok(Plan::Member(_))), "{plan:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_new_machine_joins_with_a_token() {
-        let revoked = || standing(Standing::Revoked);
-        assert!(matches!(
-            plan(revoked(), None, &token()),
-            Ok(Plan::Enrol(_))
-        ));
-        assert!(matches!(plan(revoked(), None, "none"), Ok(Plan::Member(_))));
-        assert!(matches!(plan(None, None, &token()), Ok(Plan::Enrol(_))));
-        assert!(plan(None, None, "").is_err());
-        assert!(plan(member(7), None, "nonsense").is_err());
-    }
-
-    #[test]
-    fn a_head_at_another_address_must_be_found_there() {
-        for token in [String::new(), token()] {
-            let plan = plan(member(7), Some("10.0.0.2:7117"), &token);
-            let Ok(Plan::Elsewhere { head, .. }) = plan else {
-                panic!("{plan:?}");
-            };
-            assert_eq!(head, "10.0.0.2:7117");
-        }
-    }
-
-    #[test]
-    fn a_member_of_another_cluster_is_refused_with_what_it_belongs_to_and_what_to_do() {
-        let plan = plan(member(1), Some("10.0.0.2:7117"), &token());
-        let Ok(Plan::OtherCluster { member }) = plan else {
-            panic!("{plan:?}");
+    fn a_member_of_another_cluster_is_told_what_it_belongs_to_and_what_to_do() {
+        let member = Member {
+            ca: Digest([1; 32]),
+            head: "10.0.0.1:7117".to_owned(),
+            standing: Standing::Good,
         };
         let error = belongs_elsewhere(&member, Path::new("/s/worker/pki")).to_string();
         assert!(error.contains("10.0.0.1:7117"), "{error}");

@@ -14,6 +14,7 @@ mod stream;
 
 use std::{sync::Arc, thread, time::Duration};
 
+use orchestra_proto::client::ConnectError;
 use orchestra_types::runner::WorkerInfo;
 use tokio::{
     sync::{Notify, oneshot, watch},
@@ -23,8 +24,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::{
-    bulk::Target, clock, fleet, housekeeping, installation::Installation, interim::Interims,
-    meter::Meters, spool,
+    bulk::{DialError, Target},
+    clock, fleet, housekeeping,
+    installation::Installation,
+    interim::Interims,
+    meter::Meters,
+    spool,
 };
 use absence::{Absence, Away, GOOD_AFTER};
 use backoff::Backoff;
@@ -174,6 +179,7 @@ impl Session {
 
 impl Session {
     fn warn(&self, error: Error, expired: bool, away: Away, now: Duration) {
+        let next = next_step(&error);
         let error = format!("{:#}", anyhow::Error::new(error));
         let (away_s, dials) = (away.lasted(now).as_secs(), away.dials);
         match expired {
@@ -188,9 +194,30 @@ impl Session {
                 error,
                 away_s,
                 dials,
-                "no session with the head; the worker goes on dialling, and says when it is back; if it is at another address now, say so with `orchestra-worker join --head HOST:PORT`"
+                "no session with the head; the worker goes on dialling, and says when it is back; {next}"
             ),
         }
+    }
+}
+
+/// What a person can do about a head that is not reached.
+fn next_step(error: &Error) -> &'static str {
+    let elsewhere =
+        "if it is at another address now, say so with `orchestra-worker join --head HOST:PORT`";
+    let Error::Dial(DialError::Connect(error)) = error else {
+        return elsewhere;
+    };
+    match error {
+        ConnectError::Endpoint { .. }
+        | ConnectError::NotRunning { .. }
+        | ConnectError::Unreachable { .. }
+        | ConnectError::Timeout { .. }
+        | ConnectError::WrongHead { .. }
+        | ConnectError::Broken { .. } => elsewhere,
+        ConnectError::Credentials { .. }
+        | ConnectError::HeadOutOfDate { .. }
+        | ConnectError::Expired { .. }
+        | ConnectError::CertificateRefused { .. } => error.advice(),
     }
 }
 
