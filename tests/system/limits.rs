@@ -155,7 +155,10 @@ rules:
         // Queued again it would wait for the same.
         let again = cluster.ctl(&["retry", &task])?.exits(5)?;
         let raise = format!("`ctl budget {task} --tokens +100k`");
-        again.complains(&[&format!("{task} would not start: the budget of {task}"), &raise])?;
+        again.complains(&[
+            &format!("{task} would not start: the budget of {task}"),
+            &raise,
+        ])?;
         ensure!(cluster.status(&task)? == "needs_review");
 
         cluster.ctl(&["budget", &task, "--tokens", "+100k"])?.ok()?;

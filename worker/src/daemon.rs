@@ -321,6 +321,7 @@ fn shared(
         bulk: Bulk::new(setup.target.clone()),
         blobs,
         attempts,
+        name: identity.name.clone(),
         aside: home.aside(),
         workspaces,
         repositories: home.cache().join("repositories"),

@@ -390,6 +390,11 @@ async fn what_was_put_aside_by_a_worker_that_was_killed_is_reported_by_the_next_
     assert_eq!(code(&outcome), "result_failed", "{outcome:?}");
     let message = outcome.failure.unwrap().message;
     assert!(message.ends_with("aside/task_001.1`"), "{message}");
+    let name = head.seen().hellos[0].worker.clone().unwrap().name;
+    assert!(
+        message.contains(&format!("on worker {name}, in `")),
+        "{message}"
+    );
     let kept = || worker.file("aside/task_001.1/order").exists().then_some(());
     wait_for("its files are kept", kept, || worker.log()).await;
     assert!(!unreported.exists());

@@ -93,7 +93,8 @@ async fn report(
     place: Option<PathBuf>,
 ) -> Result<(), Error> {
     if let (Some(place), Some(failure)) = (&place, &mut outcome.failure) {
-        let place = format!("; its files are in `{}`", place.display());
+        let (worker, place) = (&shared.name, place.display());
+        let place = format!("; its files are on worker {worker}, in `{place}`");
         failure.message.push_str(&place);
     }
     let body = v1::report::Body::Finished(outcome.into());

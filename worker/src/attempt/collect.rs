@@ -42,6 +42,8 @@ pub(super) struct Job {
     context: String,
     secret: Vec<String>,
     aside: PathBuf,
+    /// The worker's name, for who reads elsewhere where files are.
+    worker: String,
     message: String,
     /// The number of the attempt.
     attempt: u32,
@@ -93,6 +95,7 @@ impl Attempt {
             context: self.context_directory(),
             secret: self.secret(),
             aside: self.shared.aside.clone(),
+            worker: self.shared.name.clone(),
             message: message(&self.order.spec.description, self.id),
             attempt: self.id.number,
         }
@@ -278,7 +281,8 @@ impl Job {
         written.map_err(not_written(path))?;
         let to = aside::workspace_after(&self.files, &self.aside);
         Ok(format!(
-            "the agent's files are kept on this worker, in `{}`",
+            "the agent's files are kept on worker {}, in `{}`",
+            self.worker,
             to.display()
         ))
     }

@@ -53,6 +53,8 @@ pub struct Shared {
     pub blobs: blobs::Cache,
     /// The attempts' own directories.
     pub attempts: PathBuf,
+    /// The worker's name.
+    pub name: String,
     /// Where attempts go that cannot go on.
     pub aside: PathBuf,
     /// The agents' directories.
