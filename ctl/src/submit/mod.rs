@@ -4,6 +4,7 @@
 //! arguments or a file -> Draft -> checked spec -> place (snapshot) -> uploads -> one Submit
 //! ```
 
+mod chain;
 mod directory;
 pub mod draft;
 pub mod file;

@@ -11,10 +11,10 @@ use orchestra_repo::{Checkout, project_ref};
 use orchestra_types::{AttemptId, MachineId, Place, ProjectRef, SetUp, TaskId, TaskSpec};
 
 use super::{
+    chain::Chain,
     directory,
     draft::Draft,
-    set_up,
-    source::{self, Chain},
+    set_up, source,
     upload::{Uploads, missing},
 };
 use crate::{
@@ -182,9 +182,7 @@ impl<'a> Places<'a> {
             .join("sources")
             .join(format!("{}.json", project.id));
         let mut chain = Chain::load(memory);
-        if !missing(self.client, &chain.bundles()).await?.is_empty() {
-            chain.forget();
-        }
+        chain.forget(&missing(self.client, &chain.bundles()).await?);
         let taken = source::take(checkout).await?;
         for warning in &taken.snapshot.warnings {
             self.app.ui.warn(crate::ui::escape::line(warning));

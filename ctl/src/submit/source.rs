@@ -1,101 +1,14 @@
 //! The repository on its way to the head: bundles, each on top of the ones before it, so that a
-//! large history is sent once.
-//!
-//! `STATE/client/sources/PROJECT.json` remembers which bundles of a project the head was sent, and
-//! which commit each of them reaches. It is only a memory: when it is lost, everything is sent
-//! again.
-
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+//! large history, or a large file that is not committed, is sent once.
 
 use orchestra_repo::{Bundled, Checkout, Snapshot};
-use orchestra_types::{Artifact, ArtifactKind, Digest};
-use serde::{Deserialize, Serialize};
+use orchestra_types::{ArtifactKind, Digest};
 
-use super::upload::Uploads;
+use super::{chain::Chain, upload::Uploads};
 use crate::{
     blocking::blocking,
     error::{OrFailed, Result},
-    ui::Ui,
 };
-
-/// A chain that is longer than this is begun anew.
-const CHAIN_MAX: usize = 64;
-
-/// One bundle that the head was sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Link {
-    digest: Digest,
-    size: u64,
-    /// A commit of the user's repository that the bundle reaches.
-    commit: String,
-}
-
-/// What is remembered of a project, together with where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chain {
-    path: PathBuf,
-    links: Vec<Link>,
-}
-
-impl Chain {
-    /// What is remembered in `path`. What cannot be read is forgotten.
-    pub fn load(path: PathBuf) -> Self {
-        let links = fs::read(&path)
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok());
-        Self {
-            path,
-            links: links.unwrap_or_default(),
-        }
-    }
-
-    /// The bundles, in order.
-    pub fn bundles(&self) -> Vec<Artifact> {
-        let of = |link: &Link| Artifact {
-            kind: ArtifactKind::Source,
-            digest: link.digest,
-            size: link.size,
-        };
-        self.links.iter().map(of).collect()
-    }
-
-    /// Forgets everything, because the head does not have it or it has become long.
-    pub fn forget(&mut self) {
-        self.links.clear();
-    }
-
-    fn commits(&self) -> Vec<String> {
-        self.links.iter().map(|link| link.commit.clone()).collect()
-    }
-
-    /// Remembers a bundle that the head has.
-    fn add(&mut self, bundle: Artifact, commit: String) {
-        self.links.push(Link {
-            digest: bundle.digest,
-            size: bundle.size,
-            commit,
-        });
-    }
-
-    /// Keeps it. That it cannot be kept costs a warning and time, not the task.
-    pub fn save(&self, ui: &Ui) {
-        if let Err(e) = self.write() {
-            ui.warn(format!("failed to write `{}`: {e}", self.path.display()));
-        }
-    }
-
-    fn write(&self) -> io::Result<()> {
-        let dir = self.path.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(dir)?;
-        let temp = tempfile::NamedTempFile::new_in(dir)?;
-        serde_json::to_writer(&temp, &self.links)?;
-        temp.persist(&self.path)?;
-        Ok(())
-    }
-}
 
 /// A snapshot of a checkout.
 pub struct Taken {
@@ -124,38 +37,71 @@ pub async fn bundle(
     chain: &mut Chain,
     uploads: &mut Uploads,
 ) -> Result<(Snapshot, Vec<Digest>)> {
-    if chain.links.len() >= CHAIN_MAX {
-        chain.forget();
-    }
-    let have = chain.commits();
+    let (have, sent) = (chain.commits(), chain.large_files());
     let file = uploads.scratch()?;
     let to = file.clone();
-    let (taken, made) = blocking(move || {
-        let made = taken
-            .snapshot
-            .bundle(&have, &to)
-            .or_failed(|| "failed to bundle the repository".to_owned())?;
-        Ok((taken, made))
+    let made = blocking(move || {
+        Made::of(taken, &have, &sent, &to)
+            .or_failed(|| "failed to bundle the repository".to_owned())
     })
     .await?;
-    let mut digests: Vec<Digest> = chain.links.iter().map(|link| link.digest).collect();
-    if made == Bundled::Written {
+    let Made {
+        taken,
+        bundled,
+        without,
+        large_files,
+    } = made;
+    let mut digests = chain.below(&without);
+    if bundled == Bundled::Written {
         let bundle = uploads.add(ArtifactKind::Source, file).await?;
         digests.push(bundle.digest);
-        // The objects of an uncommitted snapshot are nowhere else: only a commit of the user's
-        // can be built upon later.
+        // Only a commit of the user's can be built upon later: the others are nowhere else.
         let head = taken
             .head
             .filter(|head| *head == taken.snapshot.commit || *head == taken.snapshot.head);
-        if let Some(head) = head.filter(|head| !chain.commits().contains(head)) {
-            chain.add(bundle, head);
+        let head = head.filter(|head| !chain.commits().contains(head));
+        if head.is_some() || !large_files.is_empty() {
+            chain.add(bundle, head, large_files, &without);
         }
     }
     Ok((taken.snapshot, digests))
 }
 
+/// A bundle, and what it is about.
+struct Made {
+    taken: Taken,
+    bundled: Bundled,
+    /// The large files that it was made without.
+    without: Vec<String>,
+    /// The others that are not committed.
+    large_files: Vec<String>,
+}
+
+impl Made {
+    /// Of a snapshot, for a head that has these commits and was `sent` these files.
+    fn of(
+        taken: Taken,
+        have: &[String],
+        sent: &[String],
+        to: &std::path::Path,
+    ) -> orchestra_repo::Result<Self> {
+        let without = taken.snapshot.would_send(have, sent)?;
+        let bundled = taken.snapshot.bundle_without(have, &without, to)?;
+        let mut large_files = taken.snapshot.large_files()?;
+        large_files.retain(|file| !without.contains(file));
+        Ok(Self {
+            taken,
+            bundled,
+            without,
+            large_files,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
 
     fn git(dir: &Path, args: &[&str]) {
@@ -195,21 +141,51 @@ mod tests {
         let (dirty, with_edit, chain) = send(&dir, &memory).await;
         assert!(dirty.dirty);
         assert_eq!(
-            (with_edit.len(), chain.links.len()),
+            (with_edit.len(), chain.bundles().len()),
             (2, 1),
-            "an uncommitted snapshot is no base for later"
+            "a small uncommitted snapshot is no base for later"
         );
         git(&dir, &["add", "."]);
         git(&dir, &["commit", "-qm", "two"]);
         let (_, second, chain) = send(&dir, &memory).await;
-        assert_eq!((second.len(), chain.links.len()), (2, 2));
+        assert_eq!((second.len(), chain.bundles().len()), (2, 2));
         assert_eq!(second[0], first[0]);
     }
 
-    #[test]
-    fn a_damaged_memory_is_forgotten() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("p.json"), "{").unwrap();
-        assert!(Chain::load(dir.path().join("p.json")).links.is_empty());
+    #[tokio::test]
+    async fn a_large_file_that_is_not_committed_is_sent_once() {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, memory) = (home.path().join("repo"), home.path().join("memory/p.json"));
+        fs::create_dir(&dir).unwrap();
+        git(&dir, &["init", "-q"]);
+        fs::write(dir.join("a"), "one\n").unwrap();
+        git(&dir, &["add", "."]);
+        git(&dir, &["commit", "-qm", "one"]);
+        let (_, history, _) = send(&dir, &memory).await;
+        let noise: String = (0..40_000_u64)
+            .map(|n| format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+            .collect();
+        fs::write(dir.join("large"), noise).unwrap();
+        let (_, first, chain) = send(&dir, &memory).await;
+        let size = |chain: &Chain| chain.bundles().iter().map(|b| b.size).sum::<u64>();
+        let (sent, links) = (size(&chain), chain.bundles().len());
+        assert_eq!((first.len(), links), (2, 2));
+
+        fs::write(dir.join("a"), "two\n").unwrap();
+        let (dirty, second, chain) = send(&dir, &memory).await;
+        assert!(dirty.dirty);
+        assert_eq!(second[..2], first[..], "on top of it");
+        assert_eq!((second.len(), chain.bundles().len()), (3, 2));
+
+        git(&dir, &["add", "."]);
+        git(&dir, &["commit", "-qm", "two"]);
+        let (_, committed, chain) = send(&dir, &memory).await;
+        assert_eq!(committed[..2], first[..]);
+        assert!(size(&chain) < sent + sent / 10, "it was sent again");
+
+        fs::remove_file(dir.join("large")).unwrap();
+        git(&dir, &["reset", "-q", "--hard", "HEAD~1"]);
+        let (_, without, _) = send(&dir, &memory).await;
+        assert_eq!(without[0], history[0]);
     }
 }

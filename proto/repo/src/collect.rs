@@ -357,7 +357,7 @@ impl Workspace {
             };
         }
         let have: Vec<String> = self.head.iter().cloned().collect();
-        match bundle(git, &refs, &have, &to)? {
+        match bundle(git, &refs, &have, &[], &to)? {
             Bundled::Written => Ok(Some(to)),
             Bundled::Nothing => Ok(None),
         }

@@ -53,6 +53,7 @@ mod stage;
 mod submodules;
 mod temporary;
 mod told;
+mod uncommitted;
 mod workspace;
 
 pub use apply::{Applied, ApplyError, Change, apply, apply_if};

@@ -36,7 +36,7 @@ pub struct Snapshot {
     pub warnings: Vec<String>,
     quarantine: Quarantine,
     /// Objects may be missing in the checkout.
-    is_partial: bool,
+    pub(crate) is_partial: bool,
 }
 
 /// What bundling did.
@@ -155,15 +155,34 @@ impl Snapshot {
     /// # Errors
     /// When the bundle cannot be written.
     pub fn bundle(&self, have: &[String], to: &Path) -> Result<Bundled> {
-        match bundle(self.quarantine.git(), &[SOURCE_REF], have, to) {
+        self.bundle_without(have, &[], to)
+    }
+
+    /// The same without these files, which the receiver has too: of those that [`Self::would_send`] names.
+    ///
+    /// # Errors
+    /// When the bundle cannot be written.
+    pub fn bundle_without(&self, have: &[String], files: &[String], to: &Path) -> Result<Bundled> {
+        match bundle(self.git(), &[SOURCE_REF], have, files, to) {
             Err(Error::Git { .. }) if self.is_partial => Err(Error::PartialClone),
             bundled => bundled,
         }
     }
+
+    /// git that has its objects.
+    pub(crate) fn git(&self) -> &Git {
+        self.quarantine.git()
+    }
 }
 
-/// Writes these refs as a bundle without what is reachable from `have`.
-pub(crate) fn bundle(git: &Git, names: &[&str], have: &[String], to: &Path) -> Result<Bundled> {
+/// Writes these refs as a bundle without what is reachable from `have`, and without these `files`.
+pub(crate) fn bundle(
+    git: &Git,
+    names: &[&str],
+    have: &[String],
+    files: &[String],
+    to: &Path,
+) -> Result<Bundled> {
     let mut revisions = names.join("\n");
     revisions.push('\n');
     for commit in have {
@@ -171,6 +190,10 @@ pub(crate) fn bundle(git: &Git, names: &[&str], have: &[String], to: &Path) -> R
         if has_commit(git, commit)? {
             revisions.push_str(&format!("^{commit}\n"));
         }
+    }
+    for file in files {
+        check_commit(file)?;
+        revisions.push_str(&format!("^{file}\n"));
     }
     bundle_of(git, &revisions, to)
 }

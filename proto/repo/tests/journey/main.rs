@@ -21,4 +21,5 @@ mod same_second;
 mod spare;
 mod submodules;
 mod trees;
+mod uncommitted;
 mod way;
