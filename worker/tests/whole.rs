@@ -13,6 +13,8 @@ mod harness;
 mod joins;
 #[path = "whole/salvage.rs"]
 mod salvage;
+#[path = "whole/taken.rs"]
+mod taken;
 
 use std::{path::Path, time::Duration};
 

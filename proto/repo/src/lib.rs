@@ -51,6 +51,7 @@ mod spare;
 mod spread;
 mod stage;
 mod submodules;
+mod taken;
 mod temporary;
 mod told;
 mod uncommitted;

@@ -278,21 +278,25 @@ pub(super) fn failed_by(error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::new(code, chain(error))
 }
 
-/// The files of the bundles; none when the cache has the commit already. Waits for a head that is
-/// away.
+/// The files of the bundles that the cache has not taken yet; none when it has the commit already. Waits for a head
+/// that is away.
 async fn fetch(
     blobs: &blobs::Cache,
     bulk: &bulk::Bulk,
     cache: Cache,
     source: &Source,
 ) -> Result<Vec<PathBuf>, Unmade> {
-    let commit = source.commit.clone();
-    if blocking(move || cache.has(&commit)).await? {
-        return Ok(Vec::new());
-    }
+    let (commit, bundles) = (source.commit.clone(), source.bundles.clone());
+    let wanted = move || {
+        let has = cache.has(&commit)?;
+        Ok::<_, orchestra_repo::Error>(match has {
+            true => Vec::new(),
+            false => cache.not_taken(&bundles),
+        })
+    };
     let mut paths = Vec::new();
-    for digest in &source.bundles {
-        paths.push(fetch_one(blobs, bulk, *digest).await?);
+    for digest in blocking(wanted).await? {
+        paths.push(fetch_one(blobs, bulk, digest).await?);
     }
     Ok(paths)
 }
@@ -325,6 +329,7 @@ fn clone(
 ) -> orchestra_repo::Result<(Workspace, Earlier)> {
     if !cache.has(&source.commit)? {
         cache.fetch_bundles(bundles, &source.commit)?;
+        cache.note_taken(&source.bundles)?;
     }
     let earlier = earlier::build(cache, &source.commit, before, &source.below)?;
     let others: Vec<(String, String)> = before

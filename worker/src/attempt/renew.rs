@@ -10,9 +10,18 @@ use super::{
 
 impl Attempt {
     /// Looks at the cache and the bundles that a workspace could not be made from, and has those fetched anew
-    /// that are damaged. Whether there are any, so that it is worth to try again.
+    /// that are damaged, or that the cache seemed to have taken. Whether there are any, so that it is worth to try again.
     pub(super) async fn renew(&mut self, cache: Cache, source: &Source) -> Result<bool, Error> {
         let bundles = self.remove_damaged_bundles(source).await;
+        let noted = cache.clone();
+        let forgot = blocking(move || noted.forget_taken()).await;
+        let forgot = forgot.unwrap_or_else(|error| {
+            tracing::error!(
+                error = chain(&error),
+                "what a cache has taken cannot be forgotten"
+            );
+            false
+        });
         let (dir, commit) = (cache.path().display().to_string(), source.commit.clone());
         let looked = blocking(move || cache.replace_if_damaged(&commit));
         let damage = match self.unless_stopped(looked).await? {
@@ -34,7 +43,7 @@ impl Attempt {
             let text = format!("`{dir}` is damaged ({damage}); the project is fetched anew");
             self.tell("cache_replaced", text)?;
         }
-        Ok(damage.is_some() || bundles > 0)
+        Ok(damage.is_some() || bundles > 0 || forgot)
     }
 
     async fn remove_damaged_bundles(&self, source: &Source) -> usize {
