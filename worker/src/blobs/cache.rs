@@ -82,6 +82,8 @@ impl Cache {
 
     async fn download(&self, bulk: &Bulk, digest: Digest, path: &Path) -> Result<(), Error> {
         let mut client = bulk.client().await?;
+        // Somebody may have removed the whole cache.
+        durable::create_private_dir(&self.dir).map_err(failed("make", &self.dir))?;
         let mut part = Part::open(path.with_extension("part"))?;
         if part.size > 0 {
             tracing::debug!(%digest, offset = part.size, "a transfer goes on");
