@@ -1,4 +1,4 @@
-//! The branches and stashes of an agent, read from its `.git` as data: no link is followed, and the text
+//! The branches, stashes and tags of an agent, read from its `.git` as data: no link is followed, and the text
 //! of each file is bounded.
 
 use std::{
@@ -28,6 +28,7 @@ const LOOSE_BYTES_MAX: u64 = 1024;
 const NO_DIRECTORY: &str = "the agent's `.git` is no directory: commits on branches of its own, stashes and further \
      work trees are not looked for";
 const HEADS: &[u8] = b"refs/heads/";
+const TAGS: &[u8] = b"refs/tags/";
 const STASH: &[u8] = b"refs/stash";
 
 /// Something of the agent's that is a commit.
@@ -58,12 +59,14 @@ pub(crate) enum What {
     Stash(usize),
     /// The work tree of this name, which is on no branch.
     Tree(String),
+    /// The tag of this name. Its commit may be an object that names one.
+    Tag(String),
 }
 
 /// What was found, and what could not be read.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// Branches by name, then stashes, the latest first.
+    /// Branches by name, then stashes, the latest first, then tags by name.
     pub refs: Vec<AgentRef>,
     /// Sentences for people.
     pub unread: Vec<String>,
@@ -84,26 +87,39 @@ pub(crate) fn read(root: &OwnedFd) -> Found {
     // A loose one stands above a packed one.
     loose(root, &mut names, &mut found);
     let stash = names.remove(STASH);
-    for (name, text) in names {
-        let name = shown(name.strip_prefix(HEADS).unwrap_or(&name));
-        match check_commit(&text) {
-            Ok(()) => found.refs.push(AgentRef {
-                what: What::Branch(name),
-                commit: text,
-                holds: Holds::Commits,
-            }),
-            // Another name of a branch that is here too.
-            Err(_) if text.starts_with("ref: ") => {}
-            Err(_) => found
-                .unread
-                .push(format!("the agent's branch `{name}` names no commit")),
-        }
-    }
+    let tags = names.split_off(TAGS);
+    named(names, HEADS, &mut found);
     stashes(root, stash, &mut found);
+    named(tags, TAGS, &mut found);
     found
 }
 
-/// Branches and the stash in the file that git packs refs into.
+/// Those of a kind, without what they all begin with.
+fn named(names: BTreeMap<Vec<u8>, String>, kind: &[u8], found: &mut Found) {
+    for (name, text) in names {
+        let name = shown(name.strip_prefix(kind).unwrap_or(&name));
+        let is_tag = kind == TAGS;
+        match check_commit(&text) {
+            Ok(()) => found.refs.push(AgentRef {
+                what: match is_tag {
+                    true => What::Tag(name),
+                    false => What::Branch(name),
+                },
+                commit: text,
+                holds: Holds::Commits,
+            }),
+            // Another name of one that is here too.
+            Err(_) if text.starts_with("ref: ") => {}
+            Err(_) => {
+                let kind = if is_tag { "tag" } else { "branch" };
+                let said = format!("the agent's {kind} `{name}` names no commit");
+                found.unread.push(said);
+            }
+        }
+    }
+}
+
+/// Branches, tags and the stash in the file that git packs refs into.
 fn packed(root: &OwnedFd, found: &mut Found) -> BTreeMap<Vec<u8>, String> {
     let text = text(root, b".git/packed-refs", REF_BYTES_MAX).unwrap_or_else(|error| {
         let said = format!("the agent's packed branches cannot be read: {error}");
@@ -116,7 +132,7 @@ fn packed(root: &OwnedFd, found: &mut Found) -> BTreeMap<Vec<u8>, String> {
             continue;
         };
         let (commit, name) = (&line[..space], &line[space + 1..]);
-        if !name.starts_with(HEADS) && name != STASH {
+        if !name.starts_with(HEADS) && !name.starts_with(TAGS) && name != STASH {
             continue;
         }
         if names.len() == REFS_MAX {
@@ -134,7 +150,8 @@ fn loose(root: &OwnedFd, names: &mut BTreeMap<Vec<u8>, String>, found: &mut Foun
         names.insert(STASH.to_vec(), text);
     }
     let mut seen = 0;
-    let mut dirs = vec![(HEADS[..HEADS.len() - 1].to_vec(), 0)];
+    let roots = [TAGS, HEADS].map(|kind| (kind[..kind.len() - 1].to_vec(), 0));
+    let mut dirs = Vec::from(roots);
     while let Some((dir, depth)) = dirs.pop() {
         let mut entries = match beneath::list(root, &[b".git/", &dir[..]].concat()) {
             Ok(entries) => entries,
@@ -227,7 +244,7 @@ pub(crate) fn is_put_there(root: &OwnedFd, of: &AgentRef) -> bool {
 }
 
 fn too_many() -> String {
-    format!("the agent has more than {REFS_MAX} branches; the others were not looked at")
+    format!("the agent has more than {REFS_MAX} branches and tags; the others were not looked at")
 }
 
 /// The beginning of a file; none where there is none.

@@ -1,4 +1,4 @@
-//! What an agent left beside its result: commits on other branches and in stashes, and what further work
+//! What an agent left beside its result: commits on other branches, in stashes and below tags, and what further work
 //! trees of its own hold. It is kept as branches of Orchestra, each named in a warning.
 
 use std::{collections::BTreeSet, path::PathBuf, time::Instant};
@@ -60,12 +60,46 @@ impl Workspace {
         found.unread.into_iter().for_each(|text| warnings.add(text));
         let places = self.take_trees(&mut found.refs, tip, how, warnings)?;
         found.refs.retain(|r| !agent_refs::is_put_there(&root, r));
+        self.peel_tags(&mut found.refs, warnings)?;
         // Of more than are kept, those first that are in no other form anywhere.
         found.refs.sort_by_key(|r| r.holds == Holds::Commits);
         Ok(Beside {
             refs: self.take_refs(&found.refs, tip, how, warnings)?,
             apart: self.apart(&places)?,
         })
+    }
+
+    /// Replaces tags by the commits that they name. Those of commits that the agent made are told: no tag is made
+    /// in the user's repository.
+    fn peel_tags(&self, refs: &mut [AgentRef], warnings: &mut Warnings) -> Result<()> {
+        let is_tag = |r: &&mut AgentRef| matches!(r.what, What::Tag(_));
+        let tags: Vec<&mut AgentRef> = refs.iter_mut().filter(is_tag).take(LOOKED_AT_MAX).collect();
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let Ok(lent) = self.lent() else {
+            return Ok(()); // It is said elsewhere.
+        };
+        let mut told = Vec::new();
+        for tag in tags {
+            let first = ["rev-list", "--max-count=1", &tag.commit];
+            // Of one that names nothing sound it is said later that it is not kept.
+            let Ok(commit) = lent.line(&first) else {
+                continue;
+            };
+            let new = lent.line(&["rev-list", "--max-count=1", &commit, "--not", &self.base]);
+            if new.is_ok_and(|new| !new.is_empty()) {
+                told.push(agents_name(tag));
+            }
+            tag.commit = commit;
+        }
+        if !told.is_empty() {
+            warnings.add(format!(
+                "the agent's tags are not made in your repository: {}",
+                listed(&told)
+            ));
+        }
+        Ok(())
     }
 
     /// Puts what is not committed in the agent's further work trees on top of its branches. Where they
@@ -311,13 +345,16 @@ fn place(other: &AgentRef) -> String {
         What::Branch(_) => format!("on the agent's branch `{name}`"),
         What::Stash(_) => format!("in the agent's stash `{name}`"),
         What::Tree(_) => format!("in the agent's work tree `{name}`"),
+        What::Tag(_) => format!("below the agent's tag `{name}`"),
     }
 }
 
 /// As the agent calls it.
 fn agents_name(other: &AgentRef) -> String {
     match &other.what {
-        What::Branch(name) | What::Tree(name) => name.chars().take(SHOWN_MAX).collect(),
+        What::Branch(name) | What::Tree(name) | What::Tag(name) => {
+            name.chars().take(SHOWN_MAX).collect()
+        }
         What::Stash(number) => format!("stash@{{{number}}}"),
     }
 }
@@ -330,7 +367,9 @@ fn plain(what: &What) -> String {
         _ => '-',
     };
     match what {
-        What::Branch(name) | What::Tree(name) => name.chars().take(NAME_MAX).map(plain).collect(),
+        What::Branch(name) | What::Tree(name) | What::Tag(name) => {
+            name.chars().take(NAME_MAX).map(plain).collect()
+        }
         What::Stash(0) => "stash".to_owned(),
         What::Stash(number) => format!("stash-{number}"),
     }

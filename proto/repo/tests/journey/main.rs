@@ -20,6 +20,7 @@ mod overlooked;
 mod same_second;
 mod spare;
 mod submodules;
+mod tags;
 mod trees;
 mod uncommitted;
 mod way;
