@@ -134,7 +134,7 @@ pub(crate) struct Capacity {
 pub(crate) struct JoinArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
-    /// The head's address [default: the one in the token]. A machine that has joined takes another one
+    /// The head's address [default: the one in the token]. A machine that has joined, its worker running or not, takes another one
     /// when it reaches its head there.
     #[arg(long, value_name = "HOST:PORT")]
     pub head: Option<String>,

@@ -227,7 +227,9 @@ impl FailureCode {
             Self::Protocol => {
                 "`ctl logs TASK --raw` has what the CLI printed; check its version with `ctl workers -v`"
             }
-            Self::SpawnFailed => "check that the CLI is installed on the worker: `ctl workers -v`",
+            Self::SpawnFailed => {
+                "check that the CLI, or the program of the command, is installed on the worker: `ctl workers -v`"
+            }
             Self::Auth => "log the CLI in on the worker, or set its key, then `ctl retry TASK`",
             Self::RateLimited => "it waits for the limit by itself; `ctl accounts` says until when",
             Self::QuotaExhausted => {

@@ -178,8 +178,14 @@ impl Asker {
                 ));
             }
         }
-        if self.result(&outcome).await? != Some(Sha256::digest(&said.out).to_vec()) {
-            found.push(format!("its {RESULT} is another one"));
+        let files = self.files(&outcome).await?;
+        let wrote = Sha256::digest(&said.out).to_vec();
+        match files.as_slice() {
+            [entry] if entry.path == RESULT && entry.sha256 == wrote => {}
+            _ => found.push(format!(
+                "its {RESULT} is another one: {files:?}, {:?}",
+                outcome.exit
+            )),
         }
         Ok(found)
     }
@@ -223,10 +229,10 @@ impl Asker {
         Ok(found)
     }
 
-    /// The hash of the file that the agent made, as the manifest has it.
-    async fn result(&mut self, outcome: &v1::Outcome) -> anyhow::Result<Option<Vec<u8>>> {
+    /// The files that the agent made, as the manifest has them.
+    async fn files(&mut self, outcome: &v1::Outcome) -> anyhow::Result<Vec<v1::ManifestEntry>> {
         let Some(artifact) = artifact(outcome, "manifest") else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         let request = v1::DownloadRequest {
             digest: artifact.digest.clone(),
@@ -237,11 +243,7 @@ impl Asker {
         while let Some(chunk) = stream.message().await? {
             bytes.extend_from_slice(&chunk.data);
         }
-        let manifest = v1::Manifest::decode(bytes.as_slice())?;
-        Ok(match manifest.entries.as_slice() {
-            [entry] if entry.path == RESULT => Some(entry.sha256.clone()),
-            _ => None,
-        })
+        Ok(v1::Manifest::decode(bytes.as_slice())?.entries)
     }
 
     async fn events(&mut self, task: u64, attempt: u32) -> Result<Heard, Status> {
