@@ -20,6 +20,7 @@ use crate::{
     others::Beside,
     quarantine::{Format, Quarantine},
     snapshot::{Bundled, bundle},
+    special,
     stage::{Conflicts, Nested, Sizes, Stage, Warnings, is_below},
     workspace::{HEAD_REF, Workspace},
 };
@@ -100,6 +101,8 @@ impl Workspace {
     /// is named in the manifest's warnings.
     pub fn collect(&self, how: &Collect<'_>) -> Result<Collected> {
         let mut warnings = Warnings::default();
+        let root = beneath::root(&self.dir).at("open", &self.dir)?;
+        special::remove(&root, &mut warnings);
         let history = self.take_history(how.secret);
         let went_back = history.is_err() && self.went_back();
         let tip = history.unwrap_or_else(|why| {

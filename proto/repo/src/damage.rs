@@ -34,6 +34,7 @@ impl Error {
             | Self::OldGit { .. }
             | Self::Long { .. }
             | Self::LargeDirectory { .. }
+            | Self::Special { .. }
             | Self::NotEmpty { .. }
             | Self::BadBranch { .. }
             | Self::BranchMoved { .. }

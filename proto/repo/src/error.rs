@@ -66,6 +66,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A pipe or a device has a name that git opens.
+    #[error("`{path}` is no file, and git would wait for it")]
+    Special {
+        /// Which.
+        path: String,
+    },
     /// A commit that is needed is not there.
     #[error("commit {commit} is not in `{}`", path.display())]
     MissingCommit {

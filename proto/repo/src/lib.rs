@@ -48,6 +48,7 @@ pub mod scan;
 mod scratch;
 mod snapshot;
 mod spare;
+mod special;
 mod spread;
 mod stage;
 mod submodules;

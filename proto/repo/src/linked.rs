@@ -18,6 +18,7 @@ use crate::{
     names::{listed, shown},
     places::{Places, TEXT_BYTES_MAX, plain},
     snapshot::commit_tree,
+    special,
     stage::{Conflicts, Nested, Sizes, Stage, Warnings},
     workspace::Workspace,
 };
@@ -204,12 +205,14 @@ impl Workspace {
         how: &Collect<'_>,
         warnings: &mut Warnings,
     ) -> Result<String> {
+        let mut own = Warnings::default();
+        let root = beneath::root(&tree.dir).at("open", &tree.dir)?;
+        special::remove(&root, &mut own);
         let index = index::Copy::of(self)?;
         let git = index.git(self.bare().work_tree(&tree.dir).option("core.bare=false"));
         index::settle(&git, commit)?;
         let mut skip = self.skipped(&git, how.exclude, how.secret)?;
         skip.extend_from_slice(&tree.nested);
-        let mut own = Warnings::default();
         Stage {
             git: &git,
             root: &tree.dir,

@@ -1,13 +1,17 @@
 //! What a running agent has changed so far: a look that leaves nothing behind.
 
+use std::time::Duration;
+
 use orchestra_types::Manifest;
 
 use crate::{
-    error::Result,
+    beneath,
+    error::{Error, IoContext, Result},
     git::Git,
     index,
     manifest::{Sides, manifest},
     quarantine::lend,
+    special,
     stage::{Conflicts, Nested, Sizes, Stage, Warnings},
     workspace::Workspace,
 };
@@ -17,6 +21,9 @@ const SIZES: Sizes = Sizes {
     file: 16 * 1024 * 1024,
     total: 256 * 1024 * 1024,
 };
+
+/// Longest time for one call of git: the agent may make a pipe where it looks for a file.
+const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// What changed becomes one file, not one for each, which has a directory of its own in most cases:
 /// making and removing those would take longer than all else.
@@ -34,11 +41,18 @@ impl Workspace {
     /// # Errors
     /// When git or the disk fails.
     pub fn look(&self, exclude: &[String], secret: &[String]) -> Result<Manifest> {
+        let root = beneath::root(&self.dir).at("open", &self.dir)?;
+        if let Some(path) = special::any(&root) {
+            return Err(Error::Special { path });
+        }
         // Beside the index and the objects that are there: they are left as they are.
         let index = index::Copy::of(self)?;
         lend(index.dir(), &[self.git_dir.join("objects")])?;
         let objects = index.dir().join("objects");
-        let beside = |git: Git| index.git(git).env("GIT_OBJECT_DIRECTORY", &objects);
+        let beside = |git: Git| {
+            let git = index.git(git).env("GIT_OBJECT_DIRECTORY", &objects);
+            git.time_limit(TIME_MAX)
+        };
         let git = AS_ONE_PACK
             .iter()
             .fold(beside(self.git()), |git, option| git.option(*option));

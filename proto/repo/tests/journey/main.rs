@@ -19,6 +19,7 @@ mod others;
 mod overlooked;
 mod same_second;
 mod spare;
+mod special;
 mod submodules;
 mod tags;
 mod trees;
