@@ -107,6 +107,12 @@ impl Warnings {
         self.add(format!("`{}` was left out: {why}", names::shown(path)));
     }
 
+    /// As [`Self::path`], of a file whose content is nowhere but in the agent's directory.
+    pub fn left_out(&mut self, path: &[u8], why: impl std::fmt::Display) {
+        self.only_there = true;
+        self.path(path, why);
+    }
+
     /// As [`Self::add`], of what is nowhere but in the agent's directory.
     pub fn only_there(&mut self, text: String) {
         self.only_there = true;
@@ -153,7 +159,7 @@ impl Stage<'_> {
         let (wanted, gone) = self.told_apart(&root, &paths, warnings);
         self.remove(&gone)?;
         for path in wanted.iter().skip(FILES_MAX) {
-            warnings.path(path, format_args!("more than {FILES_MAX} files changed"));
+            warnings.left_out(path, format_args!("more than {FILES_MAX} files changed"));
         }
         let mut refused = 0;
         self.update(
@@ -248,7 +254,8 @@ impl Stage<'_> {
             match fate(root, path, self.sizes, &mut total) {
                 Fate::Update => wanted.push(path.as_slice()),
                 Fate::Remove => gone.push(path.as_slice()),
-                Fate::LeaveOut(why) => warnings.path(path, why),
+                Fate::LeaveOut(why) => warnings.left_out(path, why),
+                Fate::NoFile => warnings.path(path, "it is neither a file nor a link"),
             }
         }
         (wanted, gone)
@@ -274,7 +281,7 @@ impl Stage<'_> {
         if ended.code == 0 {
             for line in ended.stderr.lines() {
                 if let Some(path) = line.strip_prefix("Ignoring path ") {
-                    warnings.path(path.as_bytes(), "git takes no such file there");
+                    warnings.left_out(path.as_bytes(), "git takes no such file there");
                 }
             }
             return Ok(());
@@ -290,7 +297,7 @@ impl Stage<'_> {
             });
         }
         if let [path] = paths {
-            warnings.path(
+            warnings.left_out(
                 path,
                 ended.stderr.lines().last().unwrap_or("git refused it"),
             );
@@ -339,7 +346,7 @@ impl Others {
         for line in self.complaints.lines() {
             let why = line.strip_prefix("warning: ").unwrap_or(line);
             let why = limits::cut(why, COMPLAINT_BYTES_MAX);
-            warnings.add(format!("something was left out, git says: {why}"));
+            warnings.only_there(format!("something was left out, git says: {why}"));
         }
         self.names
     }
@@ -368,6 +375,8 @@ enum Fate {
     Remove,
     /// It cannot be taken, for this reason.
     LeaveOut(String),
+    /// It is a pipe, a socket or a device.
+    NoFile,
 }
 
 fn fate(root: &OwnedFd, path: &[u8], sizes: Sizes, total: &mut u64) -> Fate {
@@ -375,9 +384,14 @@ fn fate(root: &OwnedFd, path: &[u8], sizes: Sizes, total: &mut u64) -> Fate {
         return Fate::LeaveOut(format!("its name {why}"));
     }
     match beneath::lstat(root, path) {
-        Ok(Some(stat)) => match reason_against(root, path, &stat, sizes, total) {
-            Some(why) => Fate::LeaveOut(why),
-            None => Fate::Update,
+        Ok(Some(stat)) => match beneath::kind(&stat) {
+            // A directory in the place of a file: its files have names of their own in the list.
+            FileType::Symlink | FileType::Directory => Fate::Update,
+            FileType::RegularFile => match reason_against(root, path, &stat, sizes, total) {
+                Some(why) => Fate::LeaveOut(why),
+                None => Fate::Update,
+            },
+            _ => Fate::NoFile,
         },
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Fate::Remove,
         Ok(None) | Err(_) => Fate::Update,
@@ -391,22 +405,15 @@ fn reason_against(
     sizes: Sizes,
     total: &mut u64,
 ) -> Option<String> {
-    match beneath::kind(stat) {
-        // A directory in the place of a file: its files have names of their own in the list.
-        FileType::Symlink | FileType::Directory => None,
-        FileType::RegularFile => {
-            let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
-            if size > sizes.file {
-                return Some(format!("it has {size} bytes, more than {}", sizes.file));
-            }
-            *total = total.saturating_add(size);
-            if *total > sizes.total {
-                return Some(format!("more than {} bytes changed", sizes.total));
-            }
-            beneath::open_regular(root, path)
-                .err()
-                .map(|e| format!("it cannot be read: {e}"))
-        }
-        _ => Some("it is neither a file nor a link".to_owned()),
+    let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+    if size > sizes.file {
+        return Some(format!("it has {size} bytes, more than {}", sizes.file));
     }
+    *total = total.saturating_add(size);
+    if *total > sizes.total {
+        return Some(format!("more than {} bytes changed", sizes.total));
+    }
+    beneath::open_regular(root, path)
+        .err()
+        .map(|e| format!("it cannot be read: {e}"))
 }

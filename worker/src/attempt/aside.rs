@@ -196,8 +196,12 @@ pub(super) fn workspace_after(files: &Files, aside: &Path) -> PathBuf {
     }
     let below = files.workspace().strip_prefix(files.area());
     let area = free_place(aside, name).join("workspace");
-    // Joined to nothing, a path would end with a slash.
-    match below.ok().filter(|below| !below.as_os_str().is_empty()) {
+    // Joined to nothing, a path would end with a slash. What the agent has moved lies beside it.
+    let is_there = files.workspace().symlink_metadata().is_ok();
+    match below
+        .ok()
+        .filter(|below| is_there && !below.as_os_str().is_empty())
+    {
         Some(below) => area.join(below),
         None => area,
     }

@@ -1,6 +1,10 @@
 //! Gathers what an agent has done, whatever ended it: partial results are results.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{Metadata, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use orchestra_config::durable;
 use orchestra_proto::v1;
@@ -19,6 +23,9 @@ use super::{
     run::{Attempt, Error, Stage, blocking, chain, make_dir},
 };
 use crate::{blobs, clock, disk, room};
+
+/// All that the worker's user may do with a directory.
+const OWN: u32 = 0o700;
 
 /// What the files tell.
 #[derive(Default)]
@@ -132,7 +139,7 @@ impl Job {
             Ok(mut changes) => {
                 self.was_collected()?;
                 if changes.has_more {
-                    let place = self.keep_directory("files inside a submodule")?;
+                    let place = self.keep_directory("files that are in no result")?;
                     changes.manifest.warnings.push(place);
                 }
                 (changes, None)
@@ -144,6 +151,7 @@ impl Job {
     }
 
     fn changes(&self) -> Result<Result<Changes, Failure>, Error> {
+        self.open_own();
         if let Err(failure) = self.require_own() {
             return Ok(Err(failure));
         }
@@ -168,6 +176,25 @@ impl Job {
                 })
                 .map_err(|error| failed(chain(&error))),
             Place::InPlace { .. } | Place::Empty => Ok(self.scanned()?.manifest),
+        }
+    }
+
+    /// Takes back the right to look into its directory, which the agent may have taken from everybody. What
+    /// stands in the way is said by who looks.
+    fn open_own(&self) {
+        if matches!(self.place, Place::InPlace { .. }) {
+            return;
+        }
+        for dir in [self.files.area(), &self.directory] {
+            // Never behind a link.
+            let Some(meta) = dir.symlink_metadata().ok().filter(Metadata::is_dir) else {
+                return;
+            };
+            let mode = meta.permissions().mode();
+            if mode & OWN != OWN {
+                let opened = Permissions::from_mode(mode | OWN);
+                let _said_by_who_looks = std::fs::set_permissions(dir, opened);
+            }
         }
     }
 
@@ -266,12 +293,20 @@ impl Job {
 
     /// What could not be collected is not removed; the failure says where it will be.
     fn keep(&self, failure: Failure) -> Result<Failure, Error> {
-        if matches!(self.place, Place::InPlace { .. }) || !self.directory.exists() {
+        if matches!(self.place, Place::InPlace { .. }) || !self.left_anything() {
             return Ok(failure);
         }
         let place = self.keep_directory(&failure.message)?;
         let message = format!("{}; {place}", failure.message);
         Ok(Failure::new(failure.code, message))
+    }
+
+    /// Whether there is its directory, or what it has made of it: it may lie under another name beside it.
+    fn left_anything(&self) -> bool {
+        let area = self.files.area();
+        let is_own = area.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+        let has_any = |mut entries: std::fs::ReadDir| entries.next().is_some();
+        is_own && std::fs::read_dir(area).map_or(true, has_any)
     }
 
     /// Has the agent's directory put aside instead of removed. Where it will be, as a sentence.

@@ -142,6 +142,39 @@ async fn a_link_in_the_place_of_a_workspace_is_never_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_that_the_agent_moved_is_put_aside_and_named() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let outcome = run(&head, 1, "echo work > kept.txt; mv \"$PWD\" ../moved").await;
+    assert_eq!(code(&outcome), "result_failed", "{outcome:?}");
+    let message = outcome.failure.unwrap().message;
+    let area = worker.file("aside/task_001.1/workspace");
+    let told = format!("in `{}`", area.display());
+    assert!(
+        message.contains("is gone") && message.ends_with(&told),
+        "{message}"
+    );
+    let kept = || std::fs::read_to_string(area.join("moved/kept.txt")).ok();
+    super::wait_for("it is put aside", kept, || worker.log()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_for_a_result_is_put_aside() {
+    let head = FakeHead::start().await;
+    let worker = Worker::start(&head);
+    let user = tempfile::tempdir().unwrap();
+    let line = "echo x > small; truncate -s 300M big.bin";
+    let start = shell(1, line, place(&head, user.path()), LONG);
+    head.order(order::Body::Start(start)).await;
+    let outcome = head.finished(1).await;
+    assert_eq!(code(&outcome), "", "{outcome:?}");
+    assert_eq!(paths(&head, &outcome), ["small"]);
+    let kept = worker.file("aside/task_001.1/workspace/task_001.1/big.bin");
+    let kept = || kept.metadata().ok();
+    super::wait_for("it is put aside", kept, || worker.log()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_workspace_that_was_moved_is_not_looked_for_after_a_restart_either() {
     let head = FakeHead::start().await;
     let mut worker = Worker::start(&head);
