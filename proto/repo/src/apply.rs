@@ -183,13 +183,17 @@ fn apply_unless(
     };
     if let Some(branch) = work.within()? {
         return Ok(Applied {
-            files: 0,
-            already: true,
-            was_in: vec![true; change.earlier.len()],
             within: Some(branch),
+            ..work.there_already()
         });
     }
-    let (aim, todo) = work.plan()?;
+    let (aim, todo) = match work.plan() {
+        // What a merge by hand has made of it is in the way of nothing.
+        Err(ApplyError::Conflict { .. } | ApplyError::InTheWay { .. }) if work.is_merged()? => {
+            return Ok(work.there_already());
+        }
+        plan => plan?,
+    };
     if !may_write() {
         return Err(ApplyError::CalledOff);
     }
@@ -231,6 +235,16 @@ struct Aim<'a> {
 }
 
 impl<'a> Work<'a> {
+    /// The change is there as a whole.
+    fn there_already(&self) -> Applied {
+        Applied {
+            files: 0,
+            already: true,
+            was_in: vec![true; self.change.earlier.len()],
+            within: None,
+        }
+    }
+
     /// What the work tree shall become, and what is to be done for that. Where the change does not fit, what
     /// was applied before is looked at as well: a file may have another name since.
     fn plan(&self) -> Result<(Aim<'a>, Vec<Todo>), ApplyError> {

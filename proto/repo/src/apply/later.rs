@@ -30,6 +30,14 @@ impl Work<'_> {
         Ok(None)
     }
 
+    /// Whether a person has merged the change into what is checked out, and has settled what conflicted.
+    pub(super) fn is_merged(&self) -> Result<bool> {
+        match self.checkout.head() {
+            Some(head) => contains(self.quarantine.git(), head, self.change.commit),
+            None => Ok(false),
+        }
+    }
+
     /// Whether a later change is in the files.
     fn has(&self, commit: String) -> Result<bool> {
         let (git, start) = (self.quarantine.git(), self.change.start);

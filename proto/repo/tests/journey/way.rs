@@ -281,6 +281,32 @@ fn a_conflict_names_the_file_and_touches_nothing() {
 }
 
 #[test]
+fn a_change_that_was_merged_by_hand_is_there_however_the_conflict_was_settled() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let task = user.start();
+    task.write("a.txt", "agent\n");
+    let collected = task.collect();
+    user.write("a.txt", "user\n");
+    user.commit("later");
+    let change = task.change(&collected);
+    apply(&user.checkout(), &change).unwrap_err();
+    import_branch(&user.checkout(), &change, &[]).unwrap();
+    let merge = ["merge", "-q", "-s", "ours", "--no-edit", BRANCH];
+    git(&user.user(), &merge);
+    user.write("a.txt", "both\n");
+    user.commit("settled");
+    for edited in [false, true] {
+        if edited {
+            user.write("a.txt", "and more\n");
+        }
+        let applied = apply(&user.checkout(), &change).unwrap();
+        assert!(applied.already && applied.files == 0, "{applied:?}");
+    }
+    let text = fs::read_to_string(user.user().join("a.txt")).unwrap();
+    assert_eq!(text, "and more\n");
+}
+
+#[test]
 fn nothing_is_written_over_what_is_not_committed() {
     type Spoil = fn(&World);
     let spoils: [(&str, Spoil); 5] = [
