@@ -404,6 +404,22 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_long_output_is_not_said_again_whatever_stood_in_between() {
+        let last = |text: &str| EventKind::Final { text: text.into() };
+        let lines = [
+            delta("one\n"),
+            call("1", "x"),
+            delta("two\n"),
+            delta("three\n"),
+        ];
+        for text in ["one\ntwo\nthree", "[cut]…\ntwo\nthree"] {
+            let kinds = lines.clone().into_iter().chain([last(text)]);
+            let said = shown(None, kinds);
+            assert_eq!(said.matches("three").count(), 1, "{text}: {said}");
+        }
+    }
+
+    #[test]
     fn a_snapshot_after_its_pieces_is_not_said_twice() {
         let pieces = [
             delta("Hello "),

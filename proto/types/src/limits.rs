@@ -122,9 +122,42 @@ pub fn cut(text: &str, max: usize) -> String {
     format!("{}{CUT_MARK}", &text[..keep])
 }
 
+/// The beginning of a text of which only the end is left.
+pub const CUT_FRONT_MARK: &str = "[cut]…\n";
+/// How far behind the cut the next line may begin.
+const LINE_BYTES_MAX: usize = 1024;
+
+/// The last `max` bytes of `text` at most, from the beginning of a line where one is near, with a mark where it
+/// was cut.
+#[must_use]
+pub fn cut_front(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let from = text.len() - max.saturating_sub(CUT_FRONT_MARK.len()).min(text.len());
+    let mut rest = &text[text.ceil_char_boundary(from)..];
+    let line = rest.find('\n').filter(|end| *end < LINE_BYTES_MAX);
+    if let Some(end) = line.filter(|end| end + 1 < rest.len()) {
+        rest = &rest[end + 1..];
+    }
+    format!("{CUT_FRONT_MARK}{rest}")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::cut;
+    use super::{cut, cut_front};
+
+    #[test]
+    fn the_end_of_a_text_begins_with_a_line_and_says_that_it_is_the_end() {
+        let lines: String = (0..1000).map(|n| format!("line {n}\n")).collect();
+        let end = cut_front(&lines, 100);
+        assert!(end.len() <= 100 && end.ends_with("line 999\n"), "{end}");
+        assert!(end.starts_with("[cut]…\nline 9"), "{end}");
+        assert_eq!(cut_front(&end, 100), end);
+        let one = cut_front(&"é".repeat(100), 50);
+        assert!(one.len() <= 50 && one.ends_with('é'), "{one}");
+        assert_eq!(cut_front("short", 50), "short");
+    }
 
     #[test]
     fn a_cut_text_is_within_the_limit_and_whole_characters() {

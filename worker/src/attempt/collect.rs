@@ -78,7 +78,7 @@ impl Attempt {
         self.store(Outcome {
             exit: ended.exit,
             failure,
-            text: limits::cut(&ended.text, limits::OUTCOME_TEXT_BYTES_MAX),
+            text: ended.kept.of(&ended.text, limits::OUTCOME_TEXT_BYTES_MAX),
             usage: ended.usage,
             session: ended.session,
             model: ended.model,

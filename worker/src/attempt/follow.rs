@@ -419,6 +419,7 @@ impl Attempt {
             exit,
             failure,
             text: verdict.text,
+            kept: verdict.kept,
             usage: verdict.usage,
             session: verdict.session,
             model: verdict.model,

@@ -7,7 +7,7 @@ use super::{
     files::Files,
     record::{self, Ended, Phase},
 };
-use crate::blobs;
+use crate::{blobs, cli::Kept};
 
 /// The phase to go on with, instead of the one that was reached in another boot.
 ///
@@ -42,6 +42,7 @@ fn ended(started_at: Timestamp) -> Phase {
         exit: Exit::Unknown,
         failure: Some(Failure::new(FailureCode::WorkerLost, why)),
         text: String::new(),
+        kept: Kept::default(),
         usage: Default::default(),
         session: String::new(),
         model: String::new(),

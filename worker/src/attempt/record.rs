@@ -18,7 +18,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::files::Files;
-use crate::room::Full;
+use crate::{cli::Kept, room::Full};
 
 /// Version of the file's format.
 const FORMAT: u32 = 1;
@@ -105,6 +105,9 @@ pub struct Ended {
     pub failure: Option<Failure>,
     /// The final text.
     pub text: String,
+    /// What is kept of that where it is long.
+    #[serde(default)]
+    pub kept: Kept,
     /// What it used.
     pub usage: Usage,
     /// The CLI's session.
@@ -268,6 +271,7 @@ mod tests {
                 exit: Exit::Code(1),
                 failure: Some(Failure::new(FailureCode::AgentFailed, "no")),
                 text: "text".to_owned(),
+                kept: Kept::default(),
                 usage: Usage::default(),
                 session: String::new(),
                 model: String::new(),

@@ -6,7 +6,8 @@ use std::{
 };
 
 use orchestra_config::RunnerConfig;
-use orchestra_types::{AttemptId, EventKind, Exit, Failure, ShellCommand, Usage};
+use orchestra_types::{AttemptId, EventKind, Exit, Failure, ShellCommand, Usage, limits};
+use serde::{Deserialize, Serialize};
 
 /// What an attempt is started with.
 #[derive(Clone, Debug)]
@@ -71,6 +72,28 @@ pub enum Action {
     TurnEnded,
 }
 
+/// What is kept of a text that is too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// Its beginning, as of an answer.
+    #[default]
+    Beginning,
+    /// Its end, as of a program's output.
+    End,
+}
+
+impl Kept {
+    /// At most `max` bytes of `text`.
+    #[must_use]
+    pub fn of(self, text: &str, max: usize) -> String {
+        match self {
+            Self::Beginning => limits::cut(text, max),
+            Self::End => limits::cut_front(text, max),
+        }
+    }
+}
+
 /// What became of an attempt, as far as the CLI's output and exit tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -78,6 +101,8 @@ pub struct Verdict {
     pub failure: Option<Failure>,
     /// The agent's final text.
     pub text: String,
+    /// What is kept of that where it is long.
+    pub kept: Kept,
     /// What it used.
     pub usage: Usage,
     /// The CLI's own session; empty when unknown.

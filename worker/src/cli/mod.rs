@@ -21,6 +21,6 @@ mod story;
 mod text;
 mod title;
 
-pub use adapter::{Action, Adapter, CommandLine, Launch, Stream, Verdict};
+pub use adapter::{Action, Adapter, CommandLine, Kept, Launch, Stream, Verdict};
 pub use probe::{Glance, Probe, glance, probe};
 pub use registry::adapter_for;

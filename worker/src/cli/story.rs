@@ -13,7 +13,7 @@ use orchestra_types::{
 };
 
 use super::{
-    adapter::{Action, Verdict},
+    adapter::{Action, Kept, Verdict},
     plain,
 };
 
@@ -345,13 +345,23 @@ impl Story {
 
     /// The verdict when `failure` is known already.
     pub(super) fn close(&mut self, failure: Option<Failure>) -> Verdict {
+        self.close_keeping(Kept::Beginning, failure)
+    }
+
+    /// The same, where the end of the final text is what counts.
+    pub(super) fn close_with_end(&mut self, failure: Option<Failure>) -> Verdict {
+        self.close_keeping(Kept::End, failure)
+    }
+
+    fn close_keeping(&mut self, kept: Kept, failure: Option<Failure>) -> Verdict {
         self.close_open_calls();
         if !self.text.is_empty() {
-            let text = cut(&self.text);
+            let text = kept.of(&self.text, limits::EVENT_TEXT_BYTES_MAX);
             self.emit("", EventKind::Final { text });
         }
         Verdict {
             failure,
+            kept,
             text: std::mem::take(&mut self.text),
             usage: self.usage,
             session: std::mem::take(&mut self.session),

@@ -66,8 +66,8 @@ impl Plain {
 
     /// Exit code 0 is success.
     pub(super) fn finish(&mut self, exit: &Exit) -> Verdict {
-        self.cut_tail();
-        self.story.set_text(self.tail.trim_end());
+        let tail = limits::cut_front(&self.tail, TAIL_BYTES_MAX);
+        self.story.set_text(tail.trim_end());
         let failure = match exit {
             Exit::Code(0) => None,
             Exit::NotStarted { reason } => {
@@ -77,7 +77,7 @@ impl Plain {
             Exit::Code(_) => Some(self.failed(FailureCode::AgentFailed, exit)),
             Exit::Signal(_) | Exit::Unknown => Some(self.failed(FailureCode::AgentCrashed, exit)),
         };
-        self.story.close(failure)
+        self.story.close_with_end(failure)
     }
 
     fn said(&mut self, line: &str) {
@@ -98,14 +98,8 @@ impl Plain {
     fn keep(&mut self, text: &str) {
         self.tail.push_str(text);
         if self.tail.len() > 2 * TAIL_BYTES_MAX {
-            self.cut_tail();
+            self.tail = limits::cut_front(&self.tail, TAIL_BYTES_MAX);
         }
-    }
-
-    fn cut_tail(&mut self) {
-        let from = self.tail.len().saturating_sub(TAIL_BYTES_MAX);
-        let from = self.tail.ceil_char_boundary(from);
-        self.tail.drain(..from);
     }
 
     fn failed(&self, code: FailureCode, exit: &Exit) -> Failure {

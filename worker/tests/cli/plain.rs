@@ -73,6 +73,10 @@ fn the_end_of_a_long_output_is_the_final_text() {
     }
     let verdict = run.end_text();
     assert!(verdict.ends_with("line 199999"), "{}", verdict.len());
+    assert!(
+        verdict.starts_with("[cut]…\nline 1"),
+        "it begins within a line"
+    );
     assert!(verdict.len() <= 256 * 1024, "{}", verdict.len());
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use orchestra_types::event::TextForm;
+use orchestra_types::{event::TextForm, limits};
 
 use crate::ui::{
     escape::{block, line},
@@ -63,6 +63,8 @@ pub struct Speech {
     open: Option<Open>,
     /// Id and text of the latest messages.
     said: VecDeque<(String, String)>,
+    /// The end of all that was said aloud, whatever stood in between.
+    aloud: String,
 }
 
 impl Speech {
@@ -141,6 +143,9 @@ impl Speech {
         } else {
             vec![block(&open.rest).into_owned()]
         };
+        if open.voice == Voice::Message {
+            self.remember_aloud(&open.text);
+        }
         self.said.push_back((open.id, open.text));
         if self.said.len() > REMEMBERED {
             self.said.pop_front();
@@ -155,11 +160,24 @@ impl Speech {
             .map(|o| (o.voice, o.agent.as_str(), o.rest.as_str()))
     }
 
-    /// Whether one of the latest messages was this, or ended with it.
+    fn remember_aloud(&mut self, text: &str) {
+        self.aloud.push_str(text);
+        let more = self
+            .aloud
+            .len()
+            .saturating_sub(2 * limits::EVENT_TEXT_BYTES_MAX);
+        self.aloud.drain(..self.aloud.ceil_char_boundary(more));
+    }
+
+    /// Whether one of the latest messages was this, or ended with it; or whether it is the last lines of all.
     pub fn has_said(&self, text: &str) -> bool {
-        self.said
-            .iter()
-            .any(|(_, said)| said.trim().ends_with(text.trim()))
+        let text = text.strip_prefix(limits::CUT_FRONT_MARK).unwrap_or(text);
+        let text = text.trim();
+        let before = self.aloud.trim_end().strip_suffix(text);
+        let are_last_lines =
+            before.is_some_and(|before| before.is_empty() || before.ends_with('\n'));
+        let mut said = self.said.iter();
+        are_last_lines || said.any(|(_, said)| said.trim().ends_with(text))
     }
 }
 
