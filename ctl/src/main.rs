@@ -25,6 +25,8 @@ mod writing;
 
 use std::{process::ExitCode, time::Duration};
 
+use clap::error::ErrorKind;
+
 use crate::{
     app::App,
     cli::{Cli, Command, Global},
@@ -97,9 +99,9 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return Exit::Ok.into();
     }
+    let text = error.render().to_string();
     // The arguments could not be read, but whether JSON is wanted is plain to see.
     if std::env::args_os().any(|argument| argument == "--json") {
-        let text = error.render().to_string();
         let (message, hint) = text.split_once("\n\n").unwrap_or((text.as_str(), ""));
         let error = Error::usage(message.trim_start_matches("error: ")).hint(hint.trim());
         let global = Global {
@@ -107,8 +109,13 @@ fn usage(error: &clap::Error) -> ExitCode {
             ..Global::default()
         };
         Ui::of_process(&global).error(&error);
-    } else {
+    } else if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Our own text, in clap's colours.
         let _ = error.print();
+    } else {
+        let ui = Ui::of_process(&Global::default());
+        let lines = ui::mistake::lines(&text);
+        lines.iter().for_each(|line| ui.note(line));
     }
     Exit::Usage.into()
 }

@@ -5,6 +5,7 @@
 
 mod absence;
 mod acceptance;
+mod advice;
 mod after;
 mod applied;
 mod bad_input;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     Suite::default()
         .with("absence", absence::tests())
         .with("acceptance", acceptance::tests())
+        .with("advice", advice::tests())
         .with("after", after::tests())
         .with("applied", applied::tests())
         .with("bad_input", bad_input::tests())

@@ -9,6 +9,7 @@ pub mod changes;
 pub mod detail;
 pub mod escape;
 pub mod live;
+pub mod mistake;
 pub mod queued;
 pub mod reason;
 pub mod status;
