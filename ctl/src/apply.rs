@@ -138,8 +138,9 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
         (_, _) => return Err(nothing("it did not work on a repository".to_owned())),
     };
     if !task.status.is_ended() {
-        return Err(Error::new(Exit::Refused, format!("{id} has not ended yet"))
-            .hint(format!("`ctl wait {id} && ctl apply {id}`")));
+        let why = format!("{id} has not ended yet{}", task.kept_by());
+        let hint = task.until_it_ends(|id| format!("`ctl wait {id} && ctl apply {id}`"));
+        return Err(Error::new(Exit::Refused, why).hint(hint));
     }
     let attempt = task.attempt_of_result()?;
     match (attempt.artifact(ArtifactKind::Bundle), &attempt.tip) {

@@ -16,7 +16,7 @@ use crate::{
         manifest::{Files, files},
         task::Task,
     },
-    ui::Ui,
+    ui::{Ui, reason::split},
 };
 
 /// Questions that are asked at once.
@@ -186,10 +186,29 @@ impl Task {
             .hint(format!("`ctl retry {}` runs it", self.id)),
             None => Error::new(
                 Exit::NotFound,
-                format!("{} has not been started yet", self.id),
+                format!("{} has not been started yet{}", self.id, self.kept_by()),
             )
-            .hint(format!("`ctl wait {}` waits for it", self.id)),
+            .hint(self.until_it_ends(|id| format!("`ctl wait {id}` waits for it"))),
         })
+    }
+
+    /// What somebody does who wants more of it than there is yet. To `wait` is no help where it does not
+    /// go on by itself.
+    pub fn until_it_ends(&self, wait: impl FnOnce(TaskId) -> String) -> String {
+        match &self.reason {
+            Some(reason) if self.is_stuck() || self.asks_for_more() => reason.advice.clone(),
+            Some(_) | None => wait(self.id),
+        }
+    }
+
+    /// Why it does not go on, for the end of a sentence; nothing where it does.
+    pub fn kept_by(&self) -> String {
+        match &self.reason {
+            Some(reason) if self.is_stuck() || self.asks_for_more() => {
+                format!(": {}", split(&reason.message).0)
+            }
+            Some(_) | None => String::new(),
+        }
     }
 }
 
@@ -226,4 +245,47 @@ fn forgotten(id: TaskId) -> Error {
 pub fn names_of(workers: &[Worker]) -> BTreeMap<String, String> {
     let names = workers.iter();
     names.map(|w| (w.id.to_string(), w.name.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_types::{Failure, FailureCode, Place, TaskStatus};
+
+    use super::*;
+    use crate::{json::task::Reason, ui::again::Again};
+
+    #[test]
+    fn of_a_task_that_does_not_go_on_the_way_out_is_named_and_no_wait() {
+        let spec = v1::TaskSpec {
+            description: "x".into(),
+            timeout_ms: 1,
+            place: Some(Place::Empty.into()),
+            ..Default::default()
+        };
+        let mut task = Task::read(v1::Task {
+            id: 3,
+            spec: Some(spec),
+            status: v1::TaskStatus::from(TaskStatus::Blocked).into(),
+            ..Default::default()
+        })
+        .unwrap();
+        let said = |task: &Task| {
+            let error = task.attempt(None).unwrap_err();
+            let hint = error.next_step(Again::default()).unwrap().into_owned();
+            (error.to_string(), hint)
+        };
+        let waits = (
+            "task_003 has not been started yet".to_owned(),
+            "`ctl wait task_003` waits for it".to_owned(),
+        );
+        assert_eq!(said(&task), waits);
+        let why = Failure::new(FailureCode::DependencyFailed, "task_001 ended as failed");
+        task.reason = Some(Reason::of(task.id, why));
+        let (error, hint) = said(&task);
+        assert_eq!(
+            error,
+            "task_003 has not been started yet: task_001 ended as failed"
+        );
+        assert!(hint.starts_with("`ctl retry task_001` first"), "{hint}");
+    }
 }

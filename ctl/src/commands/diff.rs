@@ -127,9 +127,9 @@ fn no_patch(task: &Task) -> Error {
     match (task.status.is_ended(), &task.place) {
         (false, _) => Error::new(
             Exit::NotFound,
-            format!("{id} has no diff yet: it has not ended"),
+            format!("{id} has no diff yet: it has not ended{}", task.kept_by()),
         )
-        .hint(format!("`ctl wait {id}` waits for it")),
+        .hint(task.until_it_ends(|id| format!("`ctl wait {id}` waits for it"))),
         (true, Workplace::Repository { .. }) => {
             Error::new(Exit::NotFound, format!("{id} has no diff"))
                 .hint(format!("`ctl show {id}` says how it ended"))
