@@ -345,8 +345,9 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// How many files of the change are other than in HEAD now, and how many went of which HEAD knows
-    /// nothing; those of earlier changes that were there before it do not count.
+    /// How many files of the change are other than in HEAD now, or were other than they are now: also those
+    /// that went, and those that are as in HEAD again. Of earlier changes that were there before it none
+    /// counts.
     fn changed(&self, aim: &Aim<'_>) -> Result<u64, Error> {
         let git = self.quarantine.git();
         let differs = |from: &str, to: &str| diff(git, from, to, Renames::Find);
@@ -362,10 +363,10 @@ impl<'a> Work<'a> {
                 files.remove(&path);
             }
         }
-        let mut gone = differs(&aim.here.tree, &aim.new)?;
+        let mut written = differs(&aim.here.tree, &aim.new)?;
         let renamed: BTreeSet<_> = since_head.iter().filter_map(|f| f.from.as_ref()).collect();
-        gone.retain(|file| file.is_deleted() && !renamed.contains(&file.path));
-        files.extend(paths(&gone));
+        written.retain(|file| !(file.is_deleted() && renamed.contains(&file.path)));
+        files.extend(paths(&written));
         Ok(files.len() as u64)
     }
 }

@@ -52,6 +52,22 @@ fn files_that_git_did_not_know_count_when_they_go() {
 }
 
 #[test]
+fn files_that_become_as_in_head_again_count_when_they_are_written() {
+    let user = World::with(&[("a.txt", "one\n"), ("b.txt", "two\n"), ("c.txt", "three\n")]);
+    user.write("a.txt", "mine\n");
+    fs::remove_file(user.user().join("b.txt")).unwrap();
+    let task = user.start();
+    for (name, text) in [("a.txt", "one\n"), ("b.txt", "two\n"), ("c.txt", "new\n")] {
+        task.write(name, text);
+    }
+    let collected = task.collect();
+    let put = || apply(&user.checkout(), &task.change(&collected)).unwrap();
+    assert_eq!(put().files, 3, "two are as in HEAD again");
+    assert_eq!(read(&user, "a.txt"), "one\n");
+    assert!(put().already);
+}
+
+#[test]
 fn what_was_edited_since_is_not() {
     let user = World::with(&[("a.txt", "one\n2\n3\n4\nfive\n")]);
     user.write("a.txt", "mine\n2\n3\n4\nfive\n");
