@@ -57,6 +57,8 @@ pub struct Done {
     pub within: Option<String>,
     /// Earlier tasks whose changes came along, because they were not there.
     pub with: Vec<TaskId>,
+    /// Whether something that is not committed keeps git from merging the branch.
+    pub unmergeable: bool,
     /// What came beside the change.
     pub beside: Beside,
 }
@@ -335,6 +337,9 @@ fn put(
         How::Branch if may_write() => None,
         How::Branch => return Err(called_off()),
     };
+    // Only for advice: the branch is made all the same.
+    let unmergeable = how == How::Branch
+        && orchestra_repo::keeps_from_merging(checkout, &received).unwrap_or(false);
     let imported = import_branch(checkout, &received, &work.attempts);
     // In a repository of ours it tells only what is there.
     let imported = has_branches.then_some(imported).transpose();
@@ -357,6 +362,7 @@ fn put(
         with: applied.map_or(Vec::new(), |applied| {
             brought(&work.earlier, &applied.was_in)
         }),
+        unmergeable,
         beside,
     })
 }

@@ -1,7 +1,7 @@
 //! What `ctl` advises where something is not as it was wanted, and what it says of what it changed.
 
 use anyhow::ensure;
-use orchestra_tests::{Cluster, Project, Setup, Test, scene};
+use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, scene};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -9,6 +9,10 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "of_a_task_behind_one_that_failed_that_one_is_named",
             behind_a_failure,
+        ),
+        Test::new(
+            "a_branch_over_uncommitted_work_is_not_said_to_merge",
+            unmerged_branch,
         ),
     ]
 }
@@ -48,6 +52,35 @@ fn behind_a_failure() -> anyhow::Result<()> {
             let said = refused.complains(&[&why, &format!("`ctl retry {first}` first")])?;
             ensure!(!said.stderr.contains("ctl wait"), "{said}");
         }
+        Ok(())
+    })
+}
+
+fn unmerged_branch() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        project.write("README.md", "mine, not committed\n")?;
+        let task = shell(cluster, &project, &["echo new > new.txt"])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        let shown = cluster.ctl(&["show", &task])?.ok()?.stdout;
+        let made = format!("branch      orchestra/{task}, made by `ctl apply {task}`");
+        ensure!(shown.contains(&made), "{shown}");
+        let branch = ["apply", &task, "--branch"];
+        let said = cluster.ctl_in(project.dir(), &branch)?.ok()?;
+        let merge = format!("git merge orchestra/{task}\n");
+        said.complains(&[&format!(
+            "next: commit or stash what is not committed, then {merge}"
+        )])?;
+        let refused = project.git(&["merge", &format!("orchestra/{task}")]);
+        ensure!(refused.is_err(), "git merges over what is not committed");
+        project.git(&["stash"])?;
+        project.git(&["merge", &format!("orchestra/{task}")])?;
+        ensure!(project.read("new.txt")? == "new\n");
+        let applied = cluster.ctl_in(project.dir(), &["apply", &task])?.ok()?;
+        ensure!(applied.stdout.contains("there already"), "{applied}");
+        let shown = cluster.ctl(&["show", &task])?.ok()?.stdout;
+        let there = format!("branch      orchestra/{task}\n");
+        ensure!(shown.contains(&there), "{shown}");
         Ok(())
     })
 }

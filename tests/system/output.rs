@@ -285,7 +285,17 @@ fn after_apply() -> anyhow::Result<()> {
         let elsewhere = cluster.ctl(&["apply", &new])?.ok()?;
         elsewhere.complains(&[&format!("next: {git} status\n")])?;
         let branch = cluster.ctl(&["apply", &new, "--branch"])?.ok()?;
-        branch.complains(&[&format!("next: {git} merge orchestra/{new}\n")])?;
+        let merge = format!("merge orchestra/{new}");
+        let first = "next: commit or stash what is not committed, then";
+        branch.complains(&[&format!("{first} {git} {merge}\n")])?;
+        ensure!(
+            project
+                .git(&["merge", &format!("orchestra/{new}")])
+                .is_err()
+        );
+        project.git(&["stash", "-u"])?;
+        let branch = cluster.ctl(&["apply", &new, "--branch"])?.ok()?;
+        branch.complains(&[&format!("next: {git} {merge}\n")])?;
         Ok(())
     })
 }

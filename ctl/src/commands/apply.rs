@@ -113,8 +113,12 @@ async fn show(
             tell_with(&app.ui, task.id, &done.with)?;
             tell_beside(&app.ui, &done.beside)?;
             if let Some(next) = next(&done, makes_files(client, task.id, number).await) {
-                let git = git_for(done.checkout).await?;
-                app.ui.next(format!("next: {git} {next}"));
+                let git = git_for(done.checkout.clone()).await?;
+                let first = match done.unmergeable {
+                    true => "commit or stash what is not committed, then ",
+                    false => "",
+                };
+                app.ui.next(format!("next: {first}{git} {next}"));
             }
         }
         (Applied::Nothing(beside), false) => {
@@ -137,6 +141,7 @@ fn document(id: TaskId, applied: Applied, left_out: &[TaskId]) -> Value {
             with,
             beside,
             left_alone: _,
+            unmergeable: _,
         }) => {
             json!({ "id": id, "checkout": checkout, "branch": branch, "files": files, "already": already,
                 "with": with, "left_out": left_out, "within": within, "also": beside.branches })
@@ -257,6 +262,7 @@ mod tests {
             already: false,
             within: None,
             with: Vec::new(),
+            unmergeable: false,
             beside: Beside::default(),
         };
         let branch = Some("orchestra/task_001");

@@ -232,8 +232,10 @@ pub fn closing(task: &Task, again: Again) -> Vec<Line> {
         crate::ui::changes::NAMED_MAX,
     ));
     lines.extend(put_in_place(task, again));
-    if let Some(branch) = task.branch_to_apply() {
-        lines.push(Line::of(Style::Dim, format!("  branch {}", line(branch))));
+    let branch = detail::branch(task);
+    if !branch.is_empty() {
+        let branch = again.spell(&branch);
+        lines.push(Line::of(Style::Dim, format!("  branch {branch}")));
     }
     lines
 }

@@ -271,12 +271,7 @@ fn facts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Lin
         "ports",
         task.ports.map(|p| p.to_string()).unwrap_or_default(),
     );
-    fact(
-        "branch",
-        task.branch_to_apply()
-            .map(|b| line(b).into_owned())
-            .unwrap_or_default(),
-    );
+    fact("branch", again.spell(&branch(task)).into_owned());
     fact("applied", again.spell(&applied(task)).into_owned());
     lines
 }
@@ -357,6 +352,17 @@ fn set_up(set_up: &SetUpDocument) -> String {
     let names: Vec<_> = set_up.files.iter().map(|f| line(f)).collect();
     let copies = (!names.is_empty()).then(|| format!("copies {}", names.join(", ")));
     run.into_iter().chain(copies).collect::<Vec<_>>().join("; ")
+}
+
+/// The branch of its result, which is in no repository of the user's before it is applied.
+pub fn branch(task: &Task) -> String {
+    let Some(branch) = task.branch_to_apply().map(line) else {
+        return String::new();
+    };
+    match task.apply.result.as_deref() {
+        Some("applied") => branch.into_owned(),
+        Some(_) | None => format!("{branch}, made by `ctl apply {}`", task.id),
+    }
 }
 
 fn applied(task: &Task) -> String {

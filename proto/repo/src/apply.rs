@@ -7,7 +7,10 @@ mod filtered;
 mod here;
 mod later;
 mod record;
+mod unmerged;
 mod write;
+
+pub use unmerged::keeps_from_merging;
 
 use std::{collections::BTreeSet, path::Path};
 

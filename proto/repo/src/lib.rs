@@ -58,7 +58,7 @@ mod told;
 mod uncommitted;
 mod workspace;
 
-pub use apply::{Applied, ApplyError, Change, apply, apply_if};
+pub use apply::{Applied, ApplyError, Change, apply, apply_if, keeps_from_merging};
 pub use base::{Base, Predecessor};
 pub use cache::Cache;
 pub use checkout::{Checkout, project_ref, project_ref_without_commit};

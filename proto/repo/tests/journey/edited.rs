@@ -1,9 +1,9 @@
 //! Changes to files that the user has not committed.
 
-use std::fs;
+use std::{fs, process::Command};
 
-use crate::common::{World, apply, git, rows};
-use orchestra_repo::{ApplyError, Received, apply_if};
+use crate::common::{BRANCH, Task, World, apply, git, import_branch, rows};
+use orchestra_repo::{ApplyError, Received, apply_if, keeps_from_merging};
 
 fn read(user: &World, name: &str) -> String {
     fs::read_to_string(user.user().join(name)).unwrap()
@@ -65,6 +65,62 @@ fn files_that_become_as_in_head_again_count_when_they_are_written() {
     assert_eq!(put().files, 3, "two are as in HEAD again");
     assert_eq!(read(&user, "a.txt"), "one\n");
     assert!(put().already);
+}
+
+#[test]
+fn what_keeps_git_from_merging_is_what_it_would_refuse() {
+    // What git does is what was said.
+    let tried = |user: &World, task: &Task| {
+        let collected = task.collect();
+        let change = task.change(&collected);
+        let checkout = user.checkout();
+        let received = Received::take(&checkout, &change).unwrap();
+        let keeps = keeps_from_merging(&checkout, &received).unwrap();
+        import_branch(&checkout, &change, &[]).unwrap();
+        let tried = Command::new("git")
+            .args(["-c", "user.name=x", "-c", "user.email=x@x"])
+            .args(["merge", "-q", "--no-edit", BRANCH])
+            .current_dir(user.user())
+            .output()
+            .unwrap();
+        assert_eq!(keeps, !tried.status.success(), "{tried:?}");
+        !keeps
+    };
+    let merges = |user: &World, changed: &str| {
+        let task = user.start();
+        task.write(changed, "the agent's\n");
+        tried(user, &task)
+    };
+    let files = [("a.txt", "one\n"), ("b.txt", "two\n")];
+    assert!(merges(&World::with(&files), "a.txt"));
+    let edited = World::with(&files);
+    edited.write("a.txt", "mine\n");
+    assert!(!merges(&edited, "b.txt"), "the snapshot has the edit");
+    let untracked = World::with(&files);
+    untracked.write("new.txt", "mine\n");
+    assert!(!merges(&untracked, "b.txt"), "and the new file");
+    let staged = World::with(&files);
+    staged.write("a.txt", "mine\n");
+    git(&staged.user(), &["add", "a.txt"]);
+    assert!(merges(&staged, "b.txt"), "as the branch has it");
+    let changed = World::with(&files);
+    changed.write("a.txt", "mine\n");
+    git(&changed.user(), &["add", "a.txt"]);
+    assert!(!merges(&changed, "a.txt"));
+    let behind = World::with(&files);
+    let task = behind.start();
+    task.write("a.txt", "the agent's\n");
+    behind.write("c.txt", "committed since\n");
+    behind.commit("second");
+    assert!(tried(&behind, &task), "nothing is staged");
+    let behind = World::with(&files);
+    let task = behind.start();
+    task.write("a.txt", "the agent's\n");
+    behind.write("c.txt", "committed since\n");
+    behind.commit("second");
+    behind.write("b.txt", "staged\n");
+    git(&behind.user(), &["add", "b.txt"]);
+    assert!(!tried(&behind, &task));
 }
 
 #[test]
