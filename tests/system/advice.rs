@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Test> {
             "a_branch_over_uncommitted_work_is_not_said_to_merge",
             unmerged_branch,
         ),
+        Test::new("whoever_cancels_all_hears_of_schedules", schedules_go_on),
     ]
 }
 
@@ -81,6 +82,26 @@ fn unmerged_branch() -> anyhow::Result<()> {
         let shown = cluster.ctl(&["show", &task])?.ok()?.stdout;
         let there = format!("branch      orchestra/{task}\n");
         ensure!(shown.contains(&there), "{shown}");
+        Ok(())
+    })
+}
+
+fn schedules_go_on() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let recurring = ["add", "true", "--agent", "shell", "--every", "6h"];
+        cluster.ctl_in(project.dir(), &recurring)?.ok()?;
+        shell(cluster, &project, &["sleep 60", "--at", "+9h"])?;
+        let goes_on = "schedule_001 goes on and makes new tasks";
+        let some = cluster.ctl(&["cancel", "--all", "--status", "queued"])?;
+        ensure!(!some.stderr.contains(goes_on), "{some}");
+        let all = cluster.ctl(&["cancel", "--all"])?.ok()?;
+        all.complains(&[goes_on, "`ctl schedules pause schedule_001`"])?;
+        let json = cluster.ctl(&["cancel", "--all", "--json"])?.ok()?;
+        json.complains(&[goes_on])?;
+        cluster.ctl(&["schedules", "pause", "1"])?.ok()?;
+        let all = cluster.ctl(&["cancel", "--all"])?.ok()?;
+        ensure!(!all.stderr.contains(goes_on), "{all}");
         Ok(())
     })
 }

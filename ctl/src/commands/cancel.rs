@@ -7,7 +7,7 @@ use orchestra_proto::{
     Refused,
     v1::{self, cancelled::Answer as Changed},
 };
-use orchestra_types::{TaskId, TaskStatus, limits};
+use orchestra_types::{ScheduleId, TaskId, TaskStatus, limits};
 use tonic::Code;
 
 use crate::{
@@ -38,7 +38,8 @@ Examples:
 
 The subtasks of a cancelled task, those that its agent has queued, are cancelled too: not with --only, and
 with --status those alone that have such a status. What goes on is said. What its agent has queued with
---every is paused, and an agent that is being stopped can queue nothing more.")]
+--every is paused, and an agent that is being stopped can queue nothing more. Other schedules go on and
+make new tasks; with --all that is said.")]
 #[command(mut_arg("all", |arg| arg.help("Every task that has not ended")))]
 #[command(mut_arg("label", |arg| arg.help("Every one with this label that has not ended; repeat it for more")))]
 #[command(mut_arg("status", |arg| arg.help("Every one with this status: active, pending, or an exact status; repeat it or use commas")))]
@@ -64,6 +65,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     let named = args.which.are_named();
     let with_subtasks = args.with_subtasks();
+    let everything = args.which.are_all();
     let tasks = args.which.find(&client, cancellable).await?;
     if tasks.is_empty() && !app.ui.is_json() {
         app.ui.next("no such task; nothing was cancelled");
@@ -90,7 +92,47 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     }
     let answers = answers.into_iter().filter(|answer| !answer.forgotten);
     let answers = answers.map(|answer| answer.task);
-    show_answers(app, stream::iter(answers)).await
+    let shown = show_answers(app, stream::iter(answers)).await;
+    if everything {
+        warn_of_schedules(app, &client).await;
+    }
+    shown
+}
+
+/// Says what recurs all the same: whoever cancels everything may want nothing new either.
+async fn warn_of_schedules(app: &App, client: &Client) {
+    match schedules::going_on(client).await {
+        Ok(ids) => {
+            if let Some(text) = bring_more(&ids) {
+                app.ui.warn(text);
+            }
+        }
+        Err(error) => app.ui.warn(format!(
+            "whether recurring tasks go on is not known: {}; see `ctl schedules`",
+            error.chain()
+        )),
+    }
+}
+
+/// Says which schedules go on, and how they are paused.
+fn bring_more(ids: &[ScheduleId]) -> Option<String> {
+    let named: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    match &named[..] {
+        [] => None,
+        [id] => Some(format!(
+            "{id} goes on and makes new tasks; `ctl schedules pause {id}` pauses it"
+        )),
+        [first, .., last] if named.len() > NAMED_MAX => Some(format!(
+            "{} schedules go on and make new tasks, {first} to {last}; `ctl schedules pause ID ...` pauses \
+             those that are named, `ctl schedules` lists them",
+            named.len()
+        )),
+        _ => Some(format!(
+            "{} schedules go on and make new tasks; `ctl schedules pause {}` pauses them",
+            named.len(),
+            named.join(" ")
+        )),
+    }
 }
 
 /// Pauses what agents of the cancelled tasks have asked to recur, and says so.
@@ -252,6 +294,23 @@ fn cancellable(filters: &[StatusFilter]) -> Result<Vec<TaskStatus>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn schedules_that_go_on_are_named_with_the_command_that_pauses_them() {
+        let said = |count: u64| bring_more(&(1..=count).map(ScheduleId).collect::<Vec<_>>());
+        assert_eq!(said(0), None);
+        let one = "schedule_001 goes on and makes new tasks; `ctl schedules pause schedule_001` pauses it";
+        assert_eq!(said(1).as_deref(), Some(one));
+        let two = "2 schedules go on and make new tasks; `ctl schedules pause schedule_001 schedule_002` pauses them";
+        assert_eq!(said(2).as_deref(), Some(two));
+        let many = said(30).unwrap();
+        assert!(
+            many.starts_with(
+                "30 schedules go on and make new tasks, schedule_001 to schedule_030;"
+            ),
+            "{many}"
+        );
+    }
 
     #[test]
     fn what_goes_on_is_named_with_the_command_that_cancels_it() {

@@ -143,6 +143,14 @@ pub async fn pause_those_of(client: &Client, tasks: &BTreeSet<TaskId>) -> Result
     Ok(paused)
 }
 
+/// Those that make tasks, by id.
+pub async fn going_on(client: &Client) -> Result<Vec<ScheduleId>> {
+    let request = v1::ListSchedulesRequest {};
+    let answer = patiently(async || client.admin().list_schedules(request).await).await?;
+    let open = answer.schedules.iter().filter(|schedule| !schedule.paused);
+    Ok(open.map(|schedule| ScheduleId(schedule.id)).collect())
+}
+
 /// Lists or changes schedules.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;

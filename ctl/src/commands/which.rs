@@ -46,6 +46,11 @@ impl Which {
         !self.tasks.is_empty()
     }
 
+    /// Whether every task is meant, whatever it is of.
+    pub fn are_all(&self) -> bool {
+        self.all && self.label.is_empty() && self.status.is_empty() && self.project.is_none()
+    }
+
     /// Refuses a command line that means no tasks.
     pub fn require_some(&self) -> Result<()> {
         let chosen = self.all || !self.label.is_empty() || !self.status.is_empty();
