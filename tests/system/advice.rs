@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Test> {
             unmerged_branch,
         ),
         Test::new("whoever_cancels_all_hears_of_schedules", schedules_go_on),
+        Test::new("a_change_of_a_task_is_told_with_what_was_before", changes),
     ]
 }
 
@@ -103,5 +104,24 @@ fn schedules_go_on() -> anyhow::Result<()> {
         let all = cluster.ctl(&["cancel", "--all"])?.ok()?;
         ensure!(!all.stderr.contains(goes_on), "{all}");
         Ok(())
+    })
+}
+
+fn changes() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let task = shell(cluster, &project, &["true", "--at", "+9h"])?;
+        let says = |args: &[&str], words: &str| -> anyhow::Result<()> {
+            let said = cluster.ctl(args)?.ok()?;
+            ensure!(said.stdout.contains(words), "{said}");
+            Ok(())
+        };
+        let high = ["priority", &task, "high"];
+        says(&high, "queued  priority: high, before normal\n")?;
+        says(&high, "queued  priority: high, as before\n")?;
+        let set = ["budget", &task, "--attempts", "3"];
+        says(&set, "queued  budget: 3 attempts, before unlimited\n")?;
+        let raise = ["budget", &task, "--attempts", "+2"];
+        says(&raise, "queued  budget: 5 attempts, before 3 attempts\n")
     })
 }

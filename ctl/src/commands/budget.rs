@@ -187,20 +187,21 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     match (args.task, args.project, wanted) {
         (Some(id), _, Some(change)) => {
+            let before = client.task(id).await?;
             let task = set_task(&client, id, change).await?;
+            let changed = super::change("budget", Some(words(&before)), &words(&task));
             let done = || format!("the budget of {id} is changed");
             app.show_done(&Tasks { tasks: [task] }, done, |Tasks { tasks: [task] }| {
-                answer(app, task)
+                answer(app, task, &changed)
             })
         }
         (Some(id), _, None) => {
             let task = client.task(id).await?;
             app.show(&Tasks { tasks: [task] }, |Tasks { tasks: [task] }| {
-                let budget = task.budget.map(|b| b.words());
                 let spent = task.spent.map(|s| s.words());
                 app.ui.print(format!(
                     "{id}  budget: {}; used: {}\n",
-                    budget.as_deref().unwrap_or("unlimited"),
+                    words(task),
                     spent.as_deref().unwrap_or("nothing yet"),
                 ))
             })
@@ -248,6 +249,12 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             Err(Error::usage("whose budget?").hint("name a task, or a project with --project"))
         }
     }
+}
+
+/// What a task may use, in words.
+fn words(task: &Task) -> String {
+    let budget = task.budget.map(|budget| budget.words());
+    budget.unwrap_or_else(|| "unlimited".to_owned())
 }
 
 /// Whether a person who says `wanted` may mean this project, as the head takes it.

@@ -210,14 +210,33 @@ async fn each_task(
     order: Order,
     act: impl AsyncFn(TaskId) -> Result<Task>,
 ) -> Result<Exit> {
+    each_task_changed(app, ids, order, act, |_| String::new()).await
+}
+
+/// The same, where `change` says of each task what is other than before.
+async fn each_task_changed(
+    app: &App,
+    ids: Vec<TaskId>,
+    order: Order,
+    act: impl AsyncFn(TaskId) -> Result<Task>,
+    change: impl Fn(&Task) -> String,
+) -> Result<Exit> {
     let answers = stream::iter(each_once(ids))
         .map(|id| act(id))
         .buffered(order.at_once());
-    show_answers(app, answers).await
+    show_changes(app, answers, change).await
 }
 
 /// Shows what became of each task. Goes on after a refusal, and then ends with the first one.
 async fn show_answers(app: &App, answers: impl Stream<Item = Result<Task>>) -> Result<Exit> {
+    show_changes(app, answers, |_| String::new()).await
+}
+
+async fn show_changes(
+    app: &App,
+    answers: impl Stream<Item = Result<Task>>,
+    change: impl Fn(&Task) -> String,
+) -> Result<Exit> {
     let mut tasks = Vec::new();
     let mut refused: Option<Error> = None;
     let mut answers = pin!(answers);
@@ -228,7 +247,7 @@ async fn show_answers(app: &App, answers: impl Stream<Item = Result<Task>>) -> R
             Err(e) => refused = Some(e),
         }
     }
-    match or_untold(show_all(app, &tasks), || in_words(&tasks)) {
+    match or_untold(show_all(app, &tasks, change), || in_words(&tasks)) {
         Ok(()) => refused.map_or(Ok(Exit::Ok), Err),
         // What was done matters more than what was not.
         Err(error) if error.exit() == Exit::Untold => {
@@ -239,10 +258,12 @@ async fn show_answers(app: &App, answers: impl Stream<Item = Result<Task>>) -> R
     }
 }
 
-fn show_all(app: &App, tasks: &[Task]) -> Result<()> {
+fn show_all(app: &App, tasks: &[Task], change: impl Fn(&Task) -> String) -> Result<()> {
     match app.ui.is_json() {
         true => app.ui.document(&json!({ "tasks": tasks })),
-        false => tasks.iter().try_for_each(|task| answer(app, task)),
+        false => tasks
+            .iter()
+            .try_for_each(|task| answer(app, task, &change(task))),
     }
 }
 
@@ -268,13 +289,27 @@ fn refusal(why: v1::Refusal) -> Error {
     status_error(&Status::new(Code::from_i32(why.code), why.message))
 }
 
-/// Says what became of a task, and of one that is queued again what it waits for.
-fn answer(app: &App, task: &Task) -> Result<()> {
-    app.ui.line(&in_short(task))?;
+/// Says what became of a task, with the `change` of it where there is one, and of one that is queued again
+/// what it waits for.
+fn answer(app: &App, task: &Task, change: &str) -> Result<()> {
+    let line = match change {
+        "" => in_short(task),
+        change => in_short(task).with(Style::Plain, format!("  {change}")),
+    };
+    app.ui.line(&line)?;
     if let Some(held) = queued::held(task) {
         app.ui.warn(held);
     }
     Ok(())
+}
+
+/// `priority: high, before low`; no `before` where nobody knows it.
+fn change(what: &str, before: Option<String>, now: &str) -> String {
+    match before {
+        Some(before) if before == now => format!("{what}: {now}, as before"),
+        Some(before) => format!("{what}: {now}, before {before}"),
+        None => format!("{what}: {now}"),
+    }
 }
 
 fn in_short(task: &Task) -> Line {
@@ -284,6 +319,14 @@ fn in_short(task: &Task) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_told_with_what_was_before() {
+        let said = |before: Option<&str>| change("priority", before.map(str::to_owned), "high");
+        assert_eq!(said(Some("low")), "priority: high, before low");
+        assert_eq!(said(Some("high")), "priority: high, as before");
+        assert_eq!(said(None), "priority: high");
+    }
 
     #[test]
     fn an_interrupted_submission_claims_no_more_than_is_known() {

@@ -1,12 +1,14 @@
 //! `ctl priority`.
 
+use std::{cell::RefCell, collections::BTreeMap};
+
 use orchestra_proto::v1;
 use orchestra_types::{Priority, TaskId};
 
 use crate::{
     app::App,
     client::patiently,
-    commands::{Order, each_task},
+    commands::{Order, change, each_task_changed},
     error::Result,
     exit::Exit,
     json::task::Task,
@@ -34,12 +36,20 @@ pub struct Args {
 /// Changes the priority of the tasks.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
-    each_task(app, args.tasks, Order::Any, async |id| {
+    let before = RefCell::new(BTreeMap::new());
+    let set = async |id: TaskId| {
+        // Another person may change it in between: what is told is how it was a moment ago.
+        let known = client.task(id).await?.priority;
+        before.borrow_mut().insert(id, known);
         let request = v1::SetPriorityRequest {
             id: id.0,
             priority: v1::Priority::from(args.priority).into(),
         };
         Task::read(patiently(async || client.admin().set_priority(request).await).await?)
+    };
+    each_task_changed(app, args.tasks, Order::Any, set, |task| {
+        let before = before.borrow().get(&task.id).map(Priority::to_string);
+        change("priority", before, task.priority.as_str())
     })
     .await
 }
