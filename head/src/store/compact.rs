@@ -38,14 +38,22 @@ pub struct Compacted {
     pub before: u64,
     /// What it takes now.
     pub after: u64,
+    /// What the whole store took on disk, with its journal, before the first step.
+    pub disk_before: u64,
+    /// What that takes now.
+    pub disk_after: u64,
 }
 
 /// Writes the database in `path` anew. The caller holds the head's lock. Until it has succeeded
 /// nothing has changed.
 pub fn compact(path: &Path, blobs: Blobs, progress: &Progress) -> Result<Compacted> {
+    let measured =
+        |bytes: io::Result<u64>| bytes.map_err(|source| io_error("measure", path, source));
+    // What waits in the journal moves into the database first, which makes that larger.
+    let disk_before = measured(bytes_of_all(path))?;
     let mut store = Store::open(path, blobs)?;
     store.move_all()?;
-    let before = bytes_of_database(path).map_err(|source| io_error("measure", path, source))?;
+    let before = measured(bytes_of_database(path))?;
     let beside = beside(path);
     let copied = copy(&store.database, &beside, progress);
     drop(store);
@@ -55,12 +63,13 @@ pub fn compact(path: &Path, blobs: Blobs, progress: &Progress) -> Result<Compact
         let _ = fs::remove_dir_all(&beside);
     })?;
     remove_left_over(path)?;
-    let after = bytes_of_database(path).map_err(|source| io_error("measure", path, source))?;
     Ok(Compacted {
         rows,
         live,
         before,
-        after,
+        after: measured(bytes_of_database(path))?,
+        disk_before,
+        disk_after: measured(bytes_of_all(path))?,
     })
 }
 
@@ -192,10 +201,22 @@ fn beside(path: &Path) -> PathBuf {
 
 /// Without the journal, whose files are of one size whatever is in them.
 fn bytes_of_database(path: &Path) -> io::Result<u64> {
+    bytes_in(path, |_| Ok(0))
+}
+
+/// With the journal: rows may be in either.
+fn bytes_of_all(path: &Path) -> io::Result<u64> {
+    bytes_in(path, bytes_of_all)
+}
+
+fn bytes_in(path: &Path, of_directory: impl Fn(&Path) -> io::Result<u64>) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(path)? {
-        let meta = entry?.metadata()?;
-        if meta.is_file() {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        if meta.is_dir() {
+            bytes += of_directory(&entry.path())?;
+        } else if meta.is_file() {
             bytes += std::os::unix::fs::MetadataExt::blocks(&meta) * 512;
         }
     }

@@ -58,6 +58,9 @@ fn a_store_of_which_much_is_gone_becomes_small_and_keeps_the_rest() {
     // How much of the old rows the database gave back by itself before is up to its own threads.
     assert!(done.after < done.before / 4, "{done:?}");
     assert!(done.after < 3 * done.live, "{done:?}");
+    // Both have a journal beside the database.
+    assert!(done.disk_before > done.disk_after, "{done:?}");
+    assert!(done.disk_after > done.after, "{done:?}");
     assert!(!dir.path().join("db.compacting").exists());
     let mut store = open(dir.path());
     assert_eq!(held(&store), before);
