@@ -15,6 +15,7 @@ use crate::{
         status::counts,
         style::{Line, Style},
         task::{step, task_table},
+        time::counted,
     },
 };
 
@@ -38,11 +39,15 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let live = Live::plain(app.ui);
     let mut changes = Changes::open(&client, &args.tasks, live.voice()).await?;
     let names = client.worker_names().await?;
+    let none = match args.tasks.is_empty() {
+        true => none_open(&client.status().await?.tasks),
+        false => String::new(),
+    };
     let mut known = BTreeMap::new();
     let mut second = tokio::time::interval(Duration::from_secs(1));
     loop {
         if live.is_seen() && !app.ui.is_json() {
-            live.show(&picture(app, &known, &names));
+            live.show(&picture(app, &known, &names, &none));
         }
         let news = tokio::select! {
             news = changes.next() => news?,
@@ -69,6 +74,7 @@ fn picture(
     app: &App,
     known: &BTreeMap<TaskId, Task>,
     names: &BTreeMap<String, String>,
+    none: &str,
 ) -> Vec<Line> {
     let mut by_status: BTreeMap<TaskStatus, u64> = BTreeMap::new();
     for task in known.values() {
@@ -81,8 +87,26 @@ fn picture(
         .map(|row| Line::of(Style::Plain, row))
         .collect();
     lines.push(Line::default());
-    lines.push(counts(by_status).with(Style::Dim, "   Ctrl-C ends the watch, not the tasks"));
+    let counts = match known.is_empty() {
+        true => Line::of(Style::Dim, none),
+        false => counts(by_status),
+    };
+    lines.push(counts.with(Style::Dim, "   Ctrl-C ends the watch, not the tasks"));
     lines
+}
+
+/// What is said while no task is shown, where there were so many of each status; nothing while those that are
+/// open are on their way.
+fn none_open(by_status: &BTreeMap<String, u64>) -> String {
+    let of = |ended: bool| -> u64 {
+        let statuses = TaskStatus::ALL.iter().filter(|s| s.is_ended() == ended);
+        statuses.filter_map(|s| by_status.get(s.as_str())).sum()
+    };
+    match (of(false), of(true)) {
+        (0, 0) => "no tasks yet".to_owned(),
+        (0, ended) => format!("no task is open; {} ended before", counted(ended, "task")),
+        (_, _) => String::new(),
+    }
 }
 
 /// The tasks that matter most in as many rows as there are: those that have not ended, then the
@@ -93,4 +117,20 @@ fn latest(known: &BTreeMap<TaskId, Task>) -> Vec<Task> {
     tasks.truncate(SHOWN_MAX);
     tasks.sort_by_key(|task| task.id);
     tasks.into_iter().cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_tasks_where_all_have_ended() {
+        let said = |queued, succeeded| {
+            let counts = [("queued", queued), ("succeeded", succeeded)];
+            none_open(&counts.map(|(status, n)| (status.to_owned(), n)).into())
+        };
+        assert_eq!(said(0, 0), "no tasks yet");
+        assert_eq!(said(0, 1), "no task is open; 1 task ended before");
+        assert_eq!(said(2, 1), "", "those come at once");
+    }
 }
