@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Test> {
         ),
         Test::new("whoever_cancels_all_hears_of_schedules", schedules_go_on),
         Test::new("a_change_of_a_task_is_told_with_what_was_before", changes),
+        Test::new("where_no_worker_has_been_that_is_said", no_worker),
     ]
 }
 
@@ -124,4 +125,14 @@ fn changes() -> anyhow::Result<()> {
         let raise = ["budget", &task, "--attempts", "+2"];
         says(&raise, "queued  budget: 5 attempts, before 3 attempts\n")
     })
+}
+
+fn no_worker() -> anyhow::Result<()> {
+    let cluster = Cluster::new(Setup::new())?;
+    let empty = cluster.path("empty");
+    std::fs::create_dir(&empty)?;
+    let state = empty.to_string_lossy();
+    let said = cluster.ctl(&["--state", &state, "workers", "gc"])?.ok()?;
+    said.complains(&["no worker has been started here", "workers gc WORKER`"])?;
+    cluster.expect_no_process()
 }

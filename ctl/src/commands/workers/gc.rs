@@ -1,6 +1,6 @@
 //! `ctl workers gc`.
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use orchestra_proto::v1;
 use orchestra_worker::gc::{self, Places};
@@ -115,8 +115,10 @@ fn show(app: &App, document: &Document) -> Result<()> {
             .next(format!("the damaged `{path}` ({size}) stays: {why}"));
     }
     if document.removals.is_empty() {
-        let place = name.as_deref().unwrap_or("this machine");
-        app.ui.next(format!("nothing to remove on {place}"));
+        app.ui.next(match name {
+            Some(name) => format!("nothing to remove on {name}"),
+            None => nothing_here(&app.state.worker()),
+        });
         return Ok(());
     }
     app.ui.table(&table(&document.removals))?;
@@ -130,6 +132,19 @@ fn show(app: &App, document: &Document) -> Result<()> {
         false => format!("{size} are free again"),
     });
     Ok(())
+}
+
+/// Where no worker has been, the one that was meant is on another machine, or of another state directory.
+fn nothing_here(dir: &Path) -> String {
+    match dir.exists() {
+        true => "nothing to remove of the worker of this machine; `ctl workers gc WORKER` asks another one"
+            .to_owned(),
+        false => format!(
+            "no worker has been started here: there is no `{}`; `ctl workers gc WORKER` asks one elsewhere, \
+             `ctl workers` lists them",
+            line(&dir.to_string_lossy())
+        ),
+    }
 }
 
 fn row(removal: v1::Removal) -> Row {
@@ -158,4 +173,25 @@ fn table(rows: &[Row]) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_worker_has_been_another_one_can_be_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = nothing_here(dir.path());
+        assert!(
+            here.starts_with("nothing to remove of the worker of this machine;"),
+            "{here}"
+        );
+        let none = nothing_here(&dir.path().join("worker"));
+        assert!(
+            none.starts_with("no worker has been started here: "),
+            "{none}"
+        );
+        assert!(none.contains("`ctl workers gc WORKER`"), "{none}");
+    }
 }
