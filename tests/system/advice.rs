@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("whoever_cancels_all_hears_of_schedules", schedules_go_on),
         Test::new("a_change_of_a_task_is_told_with_what_was_before", changes),
         Test::new("where_no_worker_has_been_that_is_said", no_worker),
+        Test::new("a_token_is_for_no_machine_by_name", token),
     ]
 }
 
@@ -134,5 +135,14 @@ fn no_worker() -> anyhow::Result<()> {
     let state = empty.to_string_lossy();
     let said = cluster.ctl(&["--state", &state, "workers", "gc"])?.ok()?;
     said.complains(&["no worker has been started here", "workers gc WORKER`"])?;
+    cluster.expect_no_process()
+}
+
+fn token() -> anyhow::Result<()> {
+    let cluster = Cluster::new(Setup::new())?;
+    for named in ["buildbox", "buildbox:7117"] {
+        let refused = cluster.ctl(&["token", "create", named])?.exits(2)?;
+        refused.complains(&["a token names no machine", named, "head.advertise"])?;
+    }
     cluster.expect_no_process()
 }

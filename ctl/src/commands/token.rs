@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     app::App,
     client::status_error,
-    error::Result,
+    error::{Error, Result},
     exit::Exit,
     json::time::Time,
     ui::{now, time::duration},
@@ -37,6 +37,9 @@ struct Create {
     /// How long the token may be used, at most 7 days. Default: 1h
     #[arg(long, value_name = "DURATION", value_parser = ttl)]
     ttl: Option<Duration>,
+    /// The machine that shall join, which no token names
+    #[arg(value_name = "MACHINE", hide = true)]
+    machine: Option<String>,
 }
 
 /// `ctl token create --json`.
@@ -50,7 +53,10 @@ struct Token {
 
 /// Makes a token.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
-    let Command::Create(Create { ttl }) = args.command;
+    let Command::Create(Create { ttl, machine }) = args.command;
+    if let Some(machine) = machine {
+        return Err(names_no_machine(&machine));
+    }
     let ttl_ms = ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
     let client = app.connect().await?;
     let answer = client
@@ -82,6 +88,17 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         }
         Ok(())
     })
+}
+
+/// Who names the machine that shall join, or the head's address, can leave it out.
+fn names_no_machine(named: &str) -> Error {
+    Error::usage(format!(
+        "a token names no machine, and no address, as `{named}`: whichever uses it first has joined"
+    ))
+    .hint(
+        "`ctl token create` prints the command to run there, with the head's address, which head.advertise in \
+         orchestra.yaml sets as HOST:PORT",
+    )
 }
 
 /// What joins. The token is in the environment: the arguments of a process are for all users of its machine
