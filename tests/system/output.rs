@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Test> {
         )
         .needs(&[Need::Program("script")]),
         Test::new("json_documents_keep_their_names", names),
+        Test::new("json_documents_mean_what_the_page_says", meanings),
         Test::new(
             "without_a_terminal_there_is_no_escape_code",
             no_escape_codes,
@@ -77,6 +78,42 @@ fn names() -> anyhow::Result<()> {
                 ensure!(keys.contains(name), "an event has no {name}: {event}");
             }
         }
+        Ok(())
+    })
+}
+
+fn meanings() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let add = |args: &[&str]| cluster.add(&project, &[&["--agent", "shell"], args].concat());
+        let failed = add(&["exit 1"])?;
+        cluster.wait_for(&failed, &["failed"], Deadline::SOON)?;
+        let blocked = add(&["true", "--after", &failed])?;
+        let open = add(&["true", "--at", "+9h"])?;
+        let run = ["true", "--on-dependency-failure", "run"];
+        let runs = add(&[&run[..], &["--after", &failed, "--after", &open]].concat())?;
+        ensure!(cluster.show(&blocked)?["waits_for"] == json!([failed]));
+        ensure!(cluster.show(&runs)?["waits_for"] == json!([open]));
+        let status = cluster.json(&["status"])?;
+        let priorities = json!({"high": 0, "normal": 3, "low": 0});
+        ensure!(status["priorities"] == priorities, "{status}");
+        for args in [
+            &["logs", &failed, "--raw", "--json"][..],
+            &["logs", &failed, "--stderr", "--json"],
+            &["backup", "-", "--json"],
+        ] {
+            cluster.ctl(args)?.exits(2)?.complains(&["--json"])?;
+        }
+        let day = ["budget", "--project", "project", "--attempts"];
+        cluster.ctl(&[&day[..], &["10"]].concat())?.ok()?;
+        let added = cluster.json(&[&day[..], &["+5"]].concat())?;
+        let added = &added["projects"][0];
+        expect(added, "budget name project spent today until")?;
+        ensure!(added["budget"]["attempts"] == 10, "{added}");
+        ensure!(added["today"]["attempts"] == 15, "{added}");
+        let purge = cluster.json(&["purge", "--dry-run"])?;
+        expect(&purge, "bytes dry_run events_of files task_ids tasks")?;
+        ensure!(purge["events_of"] == 0, "{purge}");
         Ok(())
     })
 }
