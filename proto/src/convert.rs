@@ -19,7 +19,7 @@ use orchestra_types::{
 };
 
 use crate::v1;
-pub use budget::{budget_change, budget_to_wire, known_budget};
+pub use budget::{budget_change, budget_to_wire, known_budget, new_project};
 pub use schedule::{recurrence, recurrence_to_wire};
 pub use spec::{
     NO_READER, millis, on_dependency_failure, optional_duration, priority, submitted_spec,

@@ -43,6 +43,7 @@ pub fn tests() -> Vec<Test> {
             raise_without_limit,
         ),
         Test::new("a_name_that_two_projects_have_sets_no_budget", shared_name),
+        Test::new("a_project_has_a_budget_before_its_first_task", first_budget),
     ]
 }
 
@@ -283,6 +284,32 @@ fn raise_without_limit() -> anyhow::Result<()> {
         ensure!(set["tasks"][0]["budget"]["tokens"] == 5000, "{set}");
         let lifted = cluster.json(&["budget", &task, "--tokens", "none", "--time", "none"])?;
         ensure!(lifted["tasks"][0]["budget"].is_null(), "{lifted}");
+        Ok(())
+    })
+}
+
+fn first_budget() -> anyhow::Result<()> {
+    scene(Setup::new().agents("shell:1"), |cluster| {
+        let project = cluster.repository("website")?;
+        let set = ["budget", "--project", "website", "--attempts", "1"];
+        let elsewhere = cluster.ctl(&set)?.exits(4)?;
+        elsewhere.complains(&["no project `website`", "in that directory"])?;
+        let typo = ["budget", "--project", "websit", "--attempts", "1"];
+        cluster.ctl_in(project.dir(), &typo)?.exits(4)?;
+        let raise = ["budget", "--project", "website", "--attempts", "+1"];
+        cluster.ctl_in(project.dir(), &raise)?.exits(5)?;
+        let here = cluster.ctl_in(project.dir(), &set)?.ok()?;
+        ensure!(here.stdout.contains("website"), "{here}");
+        let first = cluster.add(&project, &["true", "--agent", "shell"])?;
+        cluster.succeeded(&first, Deadline::SOON)?;
+        let second = cluster.add(&project, &["true", "--agent", "shell"])?;
+        let reason = cluster.show(&second)?["reason"].clone();
+        ensure!(reason["code"] == "budget_exceeded", "{reason}");
+        let known = cluster.json(&["budget"])?;
+        let known = &known["projects"][0];
+        ensure!(known["budget"]["attempts"] == 1, "{known}");
+        ensure!(known["until"].is_string(), "{known}");
+        ensure!(cluster.status(&second)? == "queued");
         Ok(())
     })
 }

@@ -1,8 +1,9 @@
 //! `ctl budget`.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use orchestra_proto::v1;
+use orchestra_repo::project_ref;
 use orchestra_types::{
     Budget, BudgetChange, Measure, TaskId,
     budget::{self, NOTHING_RUNS},
@@ -13,9 +14,10 @@ use serde::Serialize;
 
 use crate::{
     app::App,
+    blocking::blocking,
     client::{Client, patiently, status_error},
     commands::{accounts::until_when, answer, tasks::unknown},
-    error::{Error, Result, or_untold},
+    error::{Error, OrFailed, Result, or_untold},
     exit::Exit,
     json::{budget::ProjectBudget, task::Task},
     ui::{
@@ -47,7 +49,7 @@ pub struct Args {
     #[arg(value_name = "TASK", conflicts_with = "project")]
     task: Option<TaskId>,
     /// The project, by its name, its id, or the first 8 characters of that or more, as `ctl show` names
-    /// them
+    /// them. One without tasks so far only in its directory
     #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
     #[command(flatten)]
@@ -208,11 +210,15 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         }
         (None, Some(project), Some(change)) => {
             let (budget, add, none) = wire(change);
+            let here = this_project(app, &project).await?;
+            let (new_id, new_name) = here.unwrap_or_default();
             let request = v1::SetProjectBudgetRequest {
                 project,
                 budget,
                 add,
                 none,
+                new_id,
+                new_name,
             };
             // Not repeated by itself: it would add twice.
             let wanted = request.project.clone();
@@ -221,8 +227,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                 Ok(answer) => answer.into_inner(),
                 // The head names none that may be meant.
                 Err(error) if error.exit() == Exit::NotFound => {
-                    unknown::project(&client, &wanted).await?;
-                    return Err(error);
+                    let unknown = unknown::project(&client, &wanted).await;
+                    return Err(unknown.map_or_else(before_first_task, |()| error));
                 }
                 Err(error) => return Err(error),
             };
@@ -259,8 +265,33 @@ fn words(task: &Task) -> String {
 
 /// Whether a person who says `wanted` may mean this project, as the head takes it.
 fn may_mean(wanted: &str, project: &ProjectBudget) -> bool {
-    let begins = wanted.len() >= limits::PROJECT_PREFIX_MIN && project.project.starts_with(wanted);
-    project.name == wanted || project.project == wanted || begins
+    is_called(wanted, &project.project, &project.name)
+}
+
+fn is_called(wanted: &str, id: &str, name: &str) -> bool {
+    let begins = wanted.len() >= limits::PROJECT_PREFIX_MIN && id.starts_with(wanted);
+    name == wanted || id == wanted || begins
+}
+
+/// Id and name of the project of the current directory, where a person who says `wanted` may mean it: the
+/// head may not know it yet.
+async fn this_project(app: &App, wanted: &str) -> Result<Option<(String, String)>> {
+    let machine = app.machine()?;
+    let project = blocking(move || {
+        let here = || "failed to look at the current directory".to_owned();
+        project_ref(Path::new("."), &machine).or_failed(here)
+    })
+    .await?;
+    let (id, name) = (project.id.to_string(), project.name);
+    Ok(is_called(wanted, &id, &name).then_some((id, name)))
+}
+
+/// What else there is to do for a project that is no typo.
+fn before_first_task(error: Error) -> Error {
+    error.hint(
+        "a project is called as its directory, and known from its first task on; before that its budget is \
+         set in that directory, by the same command",
+    )
 }
 
 /// Changes the budget of a task.

@@ -215,9 +215,11 @@ impl Core {
             Input::SetProjectBudget {
                 request,
                 project,
+                new,
                 change,
             } => {
-                let reply = self.set_project_budget(now, &project, &change, &mut step);
+                let found = self.find_project_or(&project, new);
+                let reply = self.set_project_budget(now, found, &change, &mut step);
                 step.messages.push(Message::Reply { request, reply });
             }
             Input::Closed { attempt, apply } => self.on_closed(now, attempt, apply, &mut step),

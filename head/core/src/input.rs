@@ -1,8 +1,8 @@
 //! What the core is told.
 
 use orchestra_types::{
-    AccountName, ApplyResult, AttemptId, BudgetChange, Limited, Outcome, Priority, ScheduleId,
-    TaskId, TaskSpec, Usage, WorkerId, runner::WorkerInfo,
+    AccountName, ApplyResult, AttemptId, BudgetChange, Limited, Outcome, Priority, ProjectId,
+    ScheduleId, TaskId, TaskSpec, Usage, WorkerId, runner::WorkerInfo,
 };
 
 use crate::{ConnectionId, RequestId, row::Availability, schedule::NewSchedule};
@@ -177,6 +177,8 @@ pub enum Input {
         request: RequestId,
         /// Its name, its id, or the beginning of that.
         project: String,
+        /// Id and name of the project that is meant where none is known by that: one without tasks so far.
+        new: Option<(ProjectId, String)>,
         /// How it changes.
         change: BudgetChange,
     },

@@ -136,6 +136,7 @@ mod on {
         UseForgottenByStart: "a restart forgets what was used",
         BudgetStopNotRepeated: "a worker that comes back is not told of a budget",
         OverBudgetCharged: "an attempt that a budget stopped is charged as a failure",
+        NewProjectRefused: "a project has no budget before its first task",
         RaiseLimits: "a raise begins a limit where there was none",
     RaiseForgotten: "what stopped at a budget does not go on after a raise",
         HeldForEver: "what a budget held is not released by a raise",

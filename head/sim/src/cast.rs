@@ -353,7 +353,8 @@ fn worker(n: usize, runners: &[RunnerName]) -> WorkerInfo {
     }
 }
 
-fn project() -> ProjectRef {
+/// The project of all tasks that have one.
+pub fn project() -> ProjectRef {
     ProjectRef {
         id: PROJECT.parse().expect("a constant name"),
         name: String::new(),

@@ -10,7 +10,7 @@ use orchestra_types::{
 };
 
 use crate::{
-    cast::{Cast, PROJECT, RUNNERS, Said, Want, tokens, usage},
+    cast::{Cast, PROJECT, RUNNERS, Said, Want, project, tokens, usage},
     shadow::Shadow,
 };
 
@@ -25,6 +25,15 @@ pub struct Look {
     pub prefetch: [u8; RUNNERS.len()],
     /// Grows with each start of the machine.
     pub boot: u32,
+}
+
+/// Which project is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The one of that name, if it is known.
+    Named,
+    /// The same, also when it is not known yet.
+    OfHere,
 }
 
 /// How a limit of tokens changes.
@@ -88,7 +97,7 @@ pub enum Ask {
     /// Set how many tokens a task and its subtasks may use, or add some.
     Limit(TaskId, Amount),
     /// Set what the project may use in a day, or add to today's.
-    Day(Amount),
+    Day(Amount, Whose),
     /// Make a task come again and again.
     Recur {
         /// The number of the request: its key.
@@ -319,9 +328,13 @@ fn question(request: RequestId, ask: &Ask, cast: &Cast) -> Input {
             task: *task,
             change: amount.change(),
         },
-        Ask::Day(amount) => Input::SetProjectBudget {
+        Ask::Day(amount, whose) => Input::SetProjectBudget {
             request,
             project: PROJECT.to_owned(),
+            new: match whose {
+                Whose::Named => None,
+                Whose::OfHere => Some((project().id, project().name)),
+            },
             change: amount.change(),
         },
         Ask::Recur {

@@ -7,8 +7,8 @@ use orchestra_core::{
     StopReason, Welcome,
 };
 use orchestra_types::{
-    AccountName, ApplyResult, AttemptId, BudgetChange, Outcome, Priority, RunnerName, ScheduleId,
-    TaskId, TaskSpec, Timestamp, WorkerId,
+    AccountName, ApplyResult, AttemptId, BudgetChange, Outcome, Priority, ProjectId, RunnerName,
+    ScheduleId, TaskId, TaskSpec, Timestamp, WorkerId,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -88,6 +88,7 @@ pub(super) enum Ask {
     },
     SetProjectBudget {
         project: String,
+        new: Option<(ProjectId, String)>,
         change: BudgetChange,
     },
 }

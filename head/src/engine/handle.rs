@@ -9,8 +9,8 @@ use orchestra_core::{
     Availability, ConnectionId, Held, Input, NewSchedule, NewTask, Reply, ScheduleChange,
 };
 use orchestra_types::{
-    AccountName, ApplyResult, BudgetChange, Priority, ScheduleId, TaskId, Timestamp, WorkerId,
-    runner::WorkerInfo,
+    AccountName, ApplyResult, BudgetChange, Priority, ProjectId, ScheduleId, TaskId, Timestamp,
+    WorkerId, runner::WorkerInfo,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -178,13 +178,19 @@ impl Handle {
         self.ask(Ask::SetTaskBudget { task, change }).await
     }
 
-    /// Changes what a project may use in a day, or adds to today's.
+    /// Changes what a project may use in a day, or adds to today's; `new` is meant where none is known.
     pub async fn set_project_budget(
         &self,
         project: String,
+        new: Option<(ProjectId, String)>,
         change: BudgetChange,
     ) -> Result<Reply, AskError> {
-        self.ask(Ask::SetProjectBudget { project, change }).await
+        let ask = Ask::SetProjectBudget {
+            project,
+            new,
+            change,
+        };
+        self.ask(ask).await
     }
 
     /// Tells what happened. Waits while too much waits already.

@@ -393,9 +393,14 @@ impl Ask {
                 task,
                 change,
             },
-            Self::SetProjectBudget { project, change } => Input::SetProjectBudget {
+            Self::SetProjectBudget {
+                project,
+                new,
+                change,
+            } => Input::SetProjectBudget {
                 request,
                 project,
+                new,
                 change,
             },
             Self::RecordApply { task, result } => Input::ApplyRecorded {

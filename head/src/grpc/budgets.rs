@@ -39,9 +39,11 @@ pub(super) async fn set_project(
     let wanted = wanted.map_err(|e| status::refused(&e))?;
     let change = convert::budget_change(request.budget, request.add, &request.none);
     let change = change.map_err(|e| status::refused(&e))?;
+    let new = convert::new_project(&request.new_id, request.new_name);
+    let new = new.map_err(|e| status::refused(&e))?;
     let reply = services
         .engine
-        .set_project_budget(wanted.clone(), change)
+        .set_project_budget(wanted.clone(), new, change)
         .await;
     let id = match reply.map_err(status::asked)? {
         Reply::SeveralProjects(projects) => return Err(several(services, &wanted, projects).await),

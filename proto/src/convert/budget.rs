@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use orchestra_types::{Budget, BudgetChange, Measure, Spent, budget::NOTHING_RUNS};
+use orchestra_types::{
+    Budget, BudgetChange, Measure, ProjectId, Spent, budget::NOTHING_RUNS, limits,
+};
 
 use super::{Refused, Result};
 use crate::v1;
@@ -46,6 +48,21 @@ pub fn budget_change(wire: Option<v1::Budget>, add: bool, none: &[i32]) -> Resul
         true => BudgetChange::Add(limits),
         false => BudgetChange::Set { limits, none },
     })
+}
+
+/// A project that the head may not know yet, by its id and name; none where nothing is said.
+///
+/// # Errors
+/// Only one of them is said, or one is not sound.
+pub fn new_project(id: &str, name: String) -> Result<Option<(ProjectId, String)>> {
+    match (id, name.as_str()) {
+        ("", "") => Ok(None),
+        ("", _) | (_, "") => Err(Refused::new("new_id", "is there only with new_name")),
+        (_, _) => {
+            let name = super::text("new_name", name, limits::NAME_BYTES_MAX)?;
+            Ok(Some((super::name("new_id", id)?, name)))
+        }
+    }
 }
 
 fn measure(wire: i32) -> Result<Measure> {

@@ -4,7 +4,7 @@
 //! with a raise would stop what nobody wanted to stop. So such a raise is refused as a whole, and
 //! the refusal names the budget that does stand in the way, if one does.
 
-use orchestra_types::{Budget, BudgetChange, FailureCode, Measure, TaskId, Timestamp};
+use orchestra_types::{Budget, BudgetChange, FailureCode, Measure, ProjectId, TaskId, Timestamp};
 
 use super::{Owner, finding::Found};
 use crate::{
@@ -80,18 +80,33 @@ impl Core {
         }
     }
 
+    /// The project that a person means by `wanted`; `new` where none is known by that, for a budget may be
+    /// there before the first task.
+    pub(crate) fn find_project_or(
+        &self,
+        wanted: &str,
+        new: Option<(ProjectId, String)>,
+    ) -> Result<(ProjectId, String), Reply> {
+        match self.find_project(wanted) {
+            Found::One(project) => Ok((project.id, project.name)),
+            Found::None => new
+                .filter(|_| !mutated!(NewProjectRefused))
+                .ok_or_else(|| Reply::NoProject(wanted.to_owned())),
+            Found::Several(projects) => Err(Reply::SeveralProjects(projects)),
+        }
+    }
+
     /// A person sets the daily budget of a project, or adds to today's.
     pub(crate) fn set_project_budget(
         &mut self,
         now: Timestamp,
-        wanted: &str,
+        found: Result<(ProjectId, String), Reply>,
         change: &BudgetChange,
         step: &mut Step,
     ) -> Reply {
-        let (id, name) = match self.find_project(wanted) {
-            Found::One(project) => (project.id, project.name),
-            Found::None => return Reply::NoProject(wanted.to_owned()),
-            Found::Several(projects) => return Reply::SeveralProjects(projects),
+        let (id, name) = match found {
+            Ok(project) => project,
+            Err(reply) => return reply,
         };
         let known = self.budgets.projects.get(&id);
         let today = known.map_or_else(

@@ -470,6 +470,7 @@ fn adding_to_a_projects_day_frees_its_tasks_at_once_and_counts_for_today_only() 
         bench.give(Input::SetProjectBudget {
             request: RequestId(1),
             project: "p-name".to_owned(),
+            new: None,
             change: match add {
                 true => BudgetChange::Add(budget(text)),
                 false => to(text),
@@ -491,6 +492,7 @@ fn adding_to_a_projects_day_frees_its_tasks_at_once_and_counts_for_today_only() 
     let step = bench.give(Input::SetProjectBudget {
         request: RequestId(1),
         project: "nobody".to_owned(),
+        new: None,
         change: to("1tokens"),
     });
     assert_eq!(reply(&step), Reply::NoProject("nobody".to_owned()));

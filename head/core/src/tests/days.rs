@@ -23,6 +23,7 @@ fn set(bench: &mut Bench, text: &str, add: bool) -> Step {
     bench.give(Input::SetProjectBudget {
         request: RequestId(1),
         project: "p".to_owned(),
+        new: None,
         change: match add {
             true => BudgetChange::Add(budget(text)),
             false => to(text),
@@ -108,6 +109,7 @@ fn a_days_limit_that_is_taken_away_is_gone_with_what_was_added_and_as_configured
     let _ = bench.give(Input::SetProjectBudget {
         request: RequestId(1),
         project: "p".to_owned(),
+        new: None,
         change: without_tokens(),
     });
     assert_eq!(stops(&meter(&mut bench, attempt(id, 1), 900)), []);
@@ -131,6 +133,7 @@ fn a_name_that_two_projects_have_is_refused_and_an_id_is_not() {
         let step = bench.give(Input::SetProjectBudget {
             request: RequestId(1),
             project: wanted.to_owned(),
+            new: None,
             change: to("100tokens"),
         });
         reply(&step)
@@ -149,6 +152,35 @@ fn a_name_that_two_projects_have_is_refused_and_an_id_is_not() {
     let no = |wanted: &str| Reply::NoProject(wanted.to_owned());
     assert_eq!(ask("git-000"), no("git-000"), "too short to be an id");
     assert_eq!(ask("git-0002cd"), no("git-0002cd"));
+}
+
+#[test]
+fn a_budget_may_be_set_before_the_first_task_where_it_is_said_which_project_is_meant() {
+    let mut bench = bench();
+    let ask = |bench: &mut Bench, wanted: &str, new: Option<&str>| {
+        let step = bench.give(Input::SetProjectBudget {
+            request: RequestId(1),
+            project: wanted.to_owned(),
+            new: new.map(|id| (id.parse().unwrap(), "p-name".to_owned())),
+            change: to("100tokens"),
+        });
+        reply(&step)
+    };
+    assert_eq!(
+        ask(&mut bench, "p-name", None),
+        Reply::NoProject("p-name".to_owned())
+    );
+    let done = Reply::ProjectDone("p".parse().unwrap());
+    assert_eq!(ask(&mut bench, "p-name", Some("p")), done);
+    assert_eq!(ask(&mut bench, "p-name", None), done, "it is known since");
+    let other = ask(&mut bench, "p-name", Some("q"));
+    assert_eq!(other, done, "what is known by that name is meant");
+    let id = bench.add(in_project("p"));
+    let step = meter(&mut bench, attempt(id, 1), 100);
+    assert_eq!(stops(&step).len(), 1, "its first task is limited");
+    let _ = bench.restart();
+    let view = &bench.core.project_budgets(bench.now)[0];
+    assert_eq!((view.name, view.budget), ("p-name", budget("100tokens")));
 }
 
 #[test]

@@ -195,7 +195,7 @@ impl Judge {
     /// What a person says about the day.
     pub(super) fn note_day(&mut self, event: &Event, before: &Before) {
         let Event::Asked {
-            ask: Ask::Day(amount),
+            ask: Ask::Day(amount, _),
             ..
         } = event
         else {

@@ -194,13 +194,13 @@ impl Judge {
             (Ask::Limit(id, _), Reply::Done(done)) => {
                 (id == done && !self.refused, Point::BudgetRaised)
             }
-            (Ask::Limit(..) | Ask::Day(_), Reply::RaiseRefused(_)) => {
+            (Ask::Limit(..) | Ask::Day(..), Reply::RaiseRefused(_)) => {
                 (self.refused, Point::RaiseRefused)
             }
-            (Ask::Day(_), Reply::ProjectDone(_)) => {
+            (Ask::Day(..), Reply::ProjectDone(_)) => {
                 (before.project && !self.refused, Point::DaySet)
             }
-            (Ask::Day(_), Reply::NoProject(_)) => (!before.project, Point::NoProject),
+            (Ask::Day(..), Reply::NoProject(_)) => (!before.project, Point::NoProject),
             (Ask::Applied(id), Reply::Done(done)) => (id == done, Point::RetryDone),
             (ask, reply) => self.schedule_reply(ask, reply, before),
         };

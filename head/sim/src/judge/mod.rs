@@ -30,7 +30,7 @@ use orchestra_types::{AttemptId, TaskId, Timestamp};
 use crate::{
     cast::{Cast, WORKERS_MAX},
     cover::{Coverage, Point},
-    event::{Ask, Event, Look},
+    event::{Ask, Event, Look, Whose},
     rule::{Checked, hold},
     shadow::{Shadow, bit},
 };
@@ -175,7 +175,9 @@ impl Judge {
                     before.schedule = known.find(|known| known.key == *key).copied();
                 }
                 Ask::ChangeSchedule(id, _) => before.schedule = self.shadow.schedule(*id),
-                Ask::Day(_) => before.project = self.knows_project(),
+                Ask::Day(_, whose) => {
+                    before.project = self.knows_project() || *whose == Whose::OfHere;
+                }
                 Ask::Cordon(..) | Ask::Remove(_) => {}
                 Ask::Cancel(task)
                 | Ask::Retry(task)
@@ -247,7 +249,7 @@ impl Judge {
             | Ask::Cordon(..)
             | Ask::Remove(_)
             | Ask::Limit(..)
-            | Ask::Day(_)
+            | Ask::Day(..)
             | Ask::Recur { .. }
             | Ask::ChangeSchedule(..)
             | Ask::Prioritise(..) => {}

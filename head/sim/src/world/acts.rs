@@ -9,7 +9,7 @@ use super::{World, net::Up, worker::Worker};
 use crate::{
     cast::{Result as Ended, Want},
     cover::Point,
-    event::{Amount, Ask, Event},
+    event::{Amount, Ask, Event, Whose},
     plan::{MINUTE_MS, Switch},
     rule::Checked,
     shadow::At,
@@ -124,7 +124,13 @@ impl World<'_> {
         }
         let ask = match self.random.below(8) {
             5 if self.has(Switch::Budgets) => self.limits(),
-            6 if self.has(Switch::DailyBudgets) => Some(Ask::Day(self.amount())),
+            6 if self.has(Switch::DailyBudgets) => {
+                let whose = match self.random.once_in(4) {
+                    true => Whose::OfHere,
+                    false => Whose::Named,
+                };
+                Some(Ask::Day(self.amount(), whose))
+            }
             0 if self.has(Switch::Cancels) => self.cancel_target().map(Ask::Cancel),
             1 if self.has(Switch::Retries) => self.known_task().map(Ask::Retry),
             2 if self.has(Switch::Projects) => self.conflicted().map(Ask::Applied),

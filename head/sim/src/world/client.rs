@@ -71,7 +71,7 @@ impl Clients {
                     Ask::Submit { .. }
                     | Ask::Cordon(..)
                     | Ask::Remove(_)
-                    | Ask::Day(_)
+                    | Ask::Day(..)
                     | Ask::Recur { .. }
                     | Ask::ChangeSchedule(..) => return Ok(()),
                 };

@@ -7,7 +7,7 @@ use super::World;
 use crate::{
     cast::{Result as Ended, bits},
     cover::Point,
-    event::{Amount, Ask},
+    event::{Amount, Ask, Whose},
     judge::Owner,
     plan::Switch,
     rule::{Checked, hold},
@@ -109,7 +109,9 @@ impl World<'_> {
                 Some(Owner::Task(owner)) => {
                     self.clients.send(Ask::Limit(owner, Amount::Add(1000)));
                 }
-                Some(Owner::Project) => self.clients.send(Ask::Day(Amount::Add(1000))),
+                Some(Owner::Project) => {
+                    self.clients.send(Ask::Day(Amount::Add(1000), Whose::Named))
+                }
                 None => {}
             }
         }
