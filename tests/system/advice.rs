@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("a_change_of_a_task_is_told_with_what_was_before", changes),
         Test::new("where_no_worker_has_been_that_is_said", no_worker),
         Test::new("a_token_is_for_no_machine_by_name", token),
+        Test::new("tasks_are_listed_by_who_submitted_them", submitters),
     ]
 }
 
@@ -145,4 +146,34 @@ fn token() -> anyhow::Result<()> {
         refused.complains(&["a token names no machine", named, "head.advertise"])?;
     }
     cluster.expect_no_process()
+}
+
+fn submitters() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        for user in ["ana", "bob", "ana"] {
+            let add = ["add", "true", "--agent", "shell", "--at", "+9h"];
+            let mut command = cluster.command(project.dir(), &add);
+            command.env("USER", user);
+            orchestra_tests::run(command, b"")?.ok()?;
+        }
+        let ids = |args: &[&str]| -> anyhow::Result<Vec<String>> {
+            let document = cluster.json(&[&["tasks"], args].concat())?;
+            let tasks = document["tasks"].as_array().cloned().unwrap_or_default();
+            let ids = tasks.iter().filter_map(|task| task["id"].as_str());
+            Ok(ids.map(str::to_owned).collect())
+        };
+        ensure!(ids(&["--submitter", "ana"])? == ["task_001", "task_003"]);
+        ensure!(ids(&["--submitter", "ana", "-n", "1"])? == ["task_003"]);
+        let whole = cluster.show("task_002")?["submitter"].clone();
+        let whole = whole.as_str().unwrap_or_default();
+        ensure!(whole.starts_with("bob@"), "{whole}");
+        ensure!(ids(&["--submitter", whole])? == ["task_002"]);
+        let shown = cluster.ctl(&["show", "task_002"])?.ok()?;
+        let line = format!("submitter   {whole}\n");
+        ensure!(shown.stdout.contains(&line), "{shown}");
+        let nobody = cluster.ctl(&["tasks", "--submitter", "jo"])?.ok()?;
+        nobody.complains(&["no such tasks of jo; the latest tasks are of ana@", whole])?;
+        Ok(())
+    })
 }

@@ -29,6 +29,7 @@ Examples:
   ctl tasks --status active                     what is being worked on
   ctl tasks --status failed,needs_review        what wants a look
   ctl tasks --label area=auth --runner claude
+  ctl tasks --submitter $USER                   your own, on a shared cluster
   ctl tasks --after-id 0 --limit 1000 --json    page through all of them by `next_after_id`")]
 pub struct Args {
     /// Only these: active, pending, completed, failed, or an exact status; repeat it or use commas
@@ -44,6 +45,9 @@ pub struct Args {
     /// Only of this project, by name or id
     #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
+    /// Only of this submitter: user@host, or the user on whatever machine
+    #[arg(long, value_name = "NAME")]
+    submitter: Option<String>,
     /// At most this many, as many as you like. Default: 50, also with --json
     #[arg(long, short = 'n', value_name = "N", default_value_t = 50, hide_default_value = true,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -150,6 +154,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         limit: 0,
         after_id: args.after_id.unwrap_or(0),
         newest_first: latest,
+        submitter: args.submitter.unwrap_or_default(),
     };
     let client = app.connect().await?;
     let (mut tasks, next) = first(&client, request.clone(), args.limit).await?;
@@ -157,6 +162,10 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if tasks.is_empty() {
         unknown::refuse(&client, &request).await?;
     }
+    let none = match (tasks.is_empty(), request.submitter.as_str()) {
+        (true, wanted) if !wanted.is_empty() => unknown::submitter(&client, wanted).await?,
+        (_, _) => "no tasks".to_owned(),
+    };
     queued::explain(&client, &mut tasks).await?;
     let more = next.is_some();
     let next_after_id = next.filter(|_| !latest);
@@ -176,7 +185,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         },
         |document| {
             if document.tasks.is_empty() {
-                app.ui.next("no tasks");
+                app.ui.next(none);
                 return Ok(());
             }
             app.ui.table(&task_table(&document.tasks, &names))?;
@@ -206,16 +215,25 @@ async fn first(
     loop {
         request.limit = left.min(LIMIT_MAX);
         let page = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
-        left = left.saturating_sub(u32::try_from(page.tasks.len()).unwrap_or(u32::MAX));
-        for task in page.tasks {
-            tasks.push(Task::read(task)?);
-        }
+        let read = page.tasks.into_iter().map(Task::read);
+        let mut read = read.collect::<Result<Vec<_>>>()?;
+        // A head that does not know this filter yet gives all.
+        read.retain(|task| is_of(task.submitter.as_deref(), &request.submitter));
+        left = left.saturating_sub(u32::try_from(read.len()).unwrap_or(u32::MAX));
+        tasks.extend(read);
         let next = Some(page.next_after_id).filter(|next| *next != 0);
         if next.is_none() || left == 0 {
             return Ok((tasks, next.map(TaskId)));
         }
         request.after_id = page.next_after_id;
     }
+}
+
+/// Whether a person who says `wanted` means this submitter, as the head takes it.
+fn is_of(submitter: Option<&str>, wanted: &str) -> bool {
+    let submitter = submitter.unwrap_or_default();
+    let user = submitter.rsplit_once('@').map(|(user, _)| user);
+    wanted.is_empty() || submitter == wanted || user == Some(wanted)
 }
 
 /// All tasks of these, by id.
@@ -302,6 +320,13 @@ mod tests {
         let named = [TaskStatus::Cancelled, TaskStatus::NeedsReview];
         assert_eq!(of(&["needs-review", "cancelled", "running"]), named);
         assert_eq!(of(&["succeeded"]), []);
+    }
+
+    #[test]
+    fn a_submitter_is_named_whole_or_by_the_user() {
+        let of = |wanted| is_of(Some("jo@corp@vm"), wanted);
+        assert!(of("") && of("jo@corp@vm") && of("jo@corp"));
+        assert!(!of("jo") && !of("vm") && !is_of(None, "jo"));
     }
 
     #[test]

@@ -183,6 +183,8 @@ fn facts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Lin
     };
     fact("runner", runner(task, names));
     fact("priority", task.priority.to_string());
+    let submitter = task.submitter.as_deref().map(line);
+    fact("submitter", submitter.unwrap_or_default().into_owned());
     fact("created", moment(task.created_at, now));
     fact(
         "started",

@@ -83,6 +83,8 @@ pub struct Filter {
     pub runner: Option<RunnerName>,
     /// Project id or name.
     pub project: Option<String>,
+    /// Who submitted it: `user@host`, or the user on whatever machine.
+    pub submitter: Option<String>,
     /// At most this many.
     pub limit: usize,
     /// Start behind this one.
@@ -318,7 +320,11 @@ impl Filter {
             let project = row.facts.project.as_ref();
             project.is_some_and(|(id, name)| id.as_str() == wanted || name == wanted)
         });
-        status && labels && runner && project
+        let submitter = self.submitter.as_ref().is_none_or(|wanted| {
+            let is = row.facts.submitter.as_str();
+            is == wanted || is.rsplit_once('@').is_some_and(|(user, _)| user == wanted)
+        });
+        status && labels && runner && project && submitter
     }
 }
 

@@ -84,6 +84,7 @@ fn filter(wire: v1::ListTasksRequest) -> std::result::Result<Filter, Refused> {
         labels: convert::labels("labels", wire.labels)?,
         runner: convert::optional_name("runner", &wire.runner)?,
         project: (!wire.project.is_empty()).then_some(wire.project),
+        submitter: (!wire.submitter.is_empty()).then_some(wire.submitter),
         limit: limit as usize,
         after: (wire.after_id > 0).then_some(TaskId(wire.after_id)),
         newest_first: wire.newest_first,

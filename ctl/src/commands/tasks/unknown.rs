@@ -1,5 +1,7 @@
 //! Whether an empty list is empty because nothing is known of what it was asked for.
 
+use std::collections::BTreeSet;
+
 use orchestra_proto::v1;
 use orchestra_types::{limits, runner::KNOWN_RUNNERS};
 
@@ -7,8 +9,11 @@ use crate::{
     client::{Client, patiently},
     error::{Error, Result},
     exit::Exit,
-    ui::suggest::did_you_mean,
+    ui::{escape::line, suggest::did_you_mean},
 };
+
+/// How many submitters are named.
+const SUBMITTERS_MAX: usize = 8;
 
 /// Refuses a runner or a project of which the head knows nothing.
 pub async fn refuse(client: &Client, asked: &v1::ListTasksRequest) -> Result<()> {
@@ -61,6 +66,33 @@ pub async fn project(client: &Client, wanted: &str) -> Result<()> {
     Err(error.hint("a project is called as its directory; `ctl show TASK` names a task's"))
 }
 
+/// That nobody of this name has such tasks, and who has the latest ones: it may be another name.
+pub async fn submitter(client: &Client, wanted: &str) -> Result<String> {
+    let request = v1::ListTasksRequest {
+        newest_first: true,
+        ..Default::default()
+    };
+    let tasks = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
+    let specs = tasks.tasks.into_iter().filter_map(|task| task.spec);
+    let others: BTreeSet<String> = specs
+        .map(|spec| line(&spec.submitter).into_owned())
+        .collect();
+    Ok(no_tasks_of(wanted, others))
+}
+
+fn no_tasks_of(wanted: &str, mut others: BTreeSet<String>) -> String {
+    others.retain(|other| !other.is_empty());
+    let mut named: Vec<String> = others.into_iter().take(SUBMITTERS_MAX + 1).collect();
+    if named.len() > SUBMITTERS_MAX {
+        named[SUBMITTERS_MAX] = "others".to_owned();
+    }
+    let of = format!("no such tasks of {}", line(wanted));
+    match named.is_empty() {
+        true => of,
+        false => format!("{of}; the latest tasks are of {}", named.join(", ")),
+    }
+}
+
 /// Whether there is any such task.
 async fn any(client: &Client, mut request: v1::ListTasksRequest) -> Result<bool> {
     request.limit = 1;
@@ -108,4 +140,24 @@ async fn projects(client: &Client) -> Result<Vec<Known>> {
         id: known.id,
     });
     Ok(of_budgets.chain(of_specs).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_tasks_is_named_where_a_submitter_has_none() {
+        let said = |names: &[&str]| {
+            no_tasks_of("jo", names.iter().map(|name| (*name).to_owned()).collect())
+        };
+        assert_eq!(said(&[""]), "no such tasks of jo");
+        assert_eq!(
+            said(&["ana@vm", "bob@vm"]),
+            "no such tasks of jo; the latest tasks are of ana@vm, bob@vm"
+        );
+        let many: Vec<String> = (0..20).map(|n| format!("u{n:02}@vm")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(said(&many).ends_with("u06@vm, u07@vm, others"));
+    }
 }
