@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use orchestra_types::shell;
+
 use super::ApplyError;
 use crate::{
     checkout::Checkout,
@@ -12,6 +14,9 @@ use crate::{
     manifest::Raw,
     names,
 };
+
+/// How many files are named.
+const NAMED_MAX: usize = 8;
 
 /// The paths of files that the user's filters are to make: the agent has moved or copied them, and what
 /// git keeps of them is the user's own. Any other that is new is written as the agent made it.
@@ -37,26 +42,39 @@ pub(super) fn unchanged(
     }
     let before = places(git, start)?;
     let mut through = BTreeSet::new();
+    let mut edited = Vec::new();
     for file in filtered {
         let was = before.get(file.new_id.as_bytes());
         let was: Vec<&[u8]> = was.into_iter().flatten().map(Vec::as_slice).collect();
         if !filters::filtered(&user, &set_up, &was)?.is_empty() {
             through.insert(file.path.clone());
         } else if file.status != b'A' {
-            return Err(edited(&file.path, branch));
+            edited.push(names::shown(&file.path));
         }
     }
-    Ok(through)
+    match edited.first() {
+        None => Ok(through),
+        Some(path) => Err(ApplyError::Unsafe {
+            path: path.clone(),
+            why: without(&edited, branch),
+        }),
+    }
 }
 
-fn edited(path: &[u8], branch: &str) -> ApplyError {
-    let path = names::shown(path);
-    let why = format!(
+/// Why such files are not written, and how the rest of the change comes without them.
+fn without(edited: &[String], branch: &str) -> String {
+    let task = branch.rsplit('/').next().unwrap_or_default();
+    let exclude = |path: &String| format!(" --exclude={}", shell::word(path));
+    let others: String = edited.iter().take(NAMED_MAX).map(exclude).collect();
+    let more = match edited.len() {
+        0..=NAMED_MAX => String::new(),
+        all => format!(" and {} more", all - NAMED_MAX),
+    };
+    format!(
         "git filters it, the agent had it as git keeps it, and the filter is not given what an agent wrote; \
-         see what that is with `git show {branch}:{path}`, take the other files with `git restore \
-         --source={branch} -- FILES`"
-    );
-    ApplyError::Unsafe { path, why }
+         `ctl diff {task} | git apply{others}`{more}, at the top of the repository, takes the rest of the \
+         change, and an apply with `--branch` makes a branch with all of it"
+    )
 }
 
 /// Where each content is in a tree.

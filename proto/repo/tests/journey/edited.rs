@@ -230,6 +230,7 @@ fn a_file_that_git_filters_is_not_written_as_git_keeps_it() {
     set("filter.upper.smudge", "tr A-Z a-z");
     user.write(".gitattributes", "*.up filter=upper\n");
     user.write("word.up", "hello\n");
+    user.write("a b.up", "one\n");
     user.commit("filtered");
     let snapshot = user.checkout().snapshot().unwrap();
     let warned = snapshot.warnings.join("\n");
@@ -243,14 +244,24 @@ fn a_file_that_git_filters_is_not_written_as_git_keeps_it() {
         "HELLO\n"
     );
     task.write("word.up", "HELLO\nMORE\n");
-    let refused = apply(&user.checkout(), &task.change(&task.collect())).unwrap_err();
+    task.write("a b.up", "ONE\nMORE\n");
+    task.write("a.txt", "one\ntwo\n");
+    let collected = task.collect();
+    let refused = apply(&user.checkout(), &task.change(&collected)).unwrap_err();
     let refused = refused.to_string();
     assert!(refused.contains("git filters it"), "{refused}");
-    assert!(
-        refused.contains("git show orchestra/task_001:word.up"),
-        "{refused}"
-    );
+    let rest = "`ctl diff task_001 | git apply --exclude='a b.up' --exclude=word.up`";
+    assert!(refused.contains(rest), "{refused}");
     assert_eq!(read(&user, "word.up"), "hello\n");
+    let patch = collected.patch.to_string_lossy().into_owned();
+    let exclude = ["--exclude=a b.up", "--exclude=word.up"];
+    git(
+        &user.user(),
+        &[&["apply"], &exclude[..], &[&patch]].concat(),
+    );
+    assert_eq!(read(&user, "a.txt"), "one\ntwo\n");
+    assert_eq!(read(&user, "word.up"), "hello\n");
+    user.write("a.txt", "one\n");
     // One that the agent made is as it made it.
     let other = user.start_after(&snapshot, 2, &[]);
     other.write("new.up", "fresh\n");
