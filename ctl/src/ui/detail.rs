@@ -3,13 +3,16 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_types::{
-    ArtifactKind, FailureCode, OnDependencyFailure, TaskStatus, Timestamp, limits::CUT_MARK,
+    ArtifactKind, FailureCode, OnDependencyFailure, TaskStatus, Timestamp,
+    limits::{CUT_FRONT_MARK, CUT_MARK},
+    runner::SHELL,
 };
 
 use super::{
     again::Again,
     changes,
-    escape::{block, line},
+    escape::line,
+    excerpt::{ALL_IN_JSON, Part, text},
     now,
     reason::split,
     status::{style, told, words},
@@ -24,8 +27,6 @@ use crate::json::{
     time::Time,
 };
 
-/// Lines of a description or result that are shown.
-const TEXT_LINES: usize = 40;
 /// How wide the names of facts are, with the space after them.
 const NAME: usize = 12;
 
@@ -37,7 +38,7 @@ pub fn lines(
     width: Option<usize>,
 ) -> Vec<Line> {
     let mut lines = vec![title(task)];
-    lines.extend(text(&task.description, width, ALL_IN_JSON));
+    lines.extend(text(&task.description, Part::First, width, ALL_IN_JSON));
     lines.push(Line::default());
     lines.extend(reason(task, again, width));
     for fact in facts(task, names, again) {
@@ -55,12 +56,17 @@ pub fn lines(
         lines.push(Line::default());
         lines.push(Line::of(Style::Bold, "result"));
         let in_logs = format!("`ctl logs {}` has all of it", task.id);
-        let whole = if result.ends_with(CUT_MARK) {
-            &in_logs
-        } else {
-            ALL_IN_JSON
+        let is_end = result.starts_with(CUT_FRONT_MARK);
+        let whole = match is_end || result.ends_with(CUT_MARK) {
+            true => &*in_logs,
+            false => ALL_IN_JSON,
         };
-        lines.extend(text(result, width, whole));
+        // What a command has to say stands at the end of its output.
+        let part = match is_end || task.runner.as_deref() == Some(SHELL) {
+            true => Part::Last,
+            false => Part::First,
+        };
+        lines.extend(text(result, part, width, whole));
     }
     lines
 }
@@ -122,30 +128,6 @@ fn has_work(task: &Task) -> bool {
 
 fn title(task: &Task) -> Line {
     Line::of(Style::Bold, format!("{}  ", task.id)).with(style(task.status), told(task))
-}
-
-/// Where a text that is shown in part is whole.
-const ALL_IN_JSON: &str = "--json has all of it";
-
-fn text(text: &str, width: Option<usize>, whole: &str) -> Vec<Line> {
-    let shown = block(text.trim_end());
-    let all: Vec<&str> = shown.lines().collect();
-    let mut lines: Vec<Line> = all
-        .iter()
-        .take(TEXT_LINES)
-        .flat_map(|l| {
-            let line = Line::of(Style::Plain, format!("  {l}").trim_end());
-            let indent = 2 + l.len() - l.trim_start_matches(' ').len();
-            line.wrapped(width, indent, At::Words)
-        })
-        .collect();
-    if all.len() > TEXT_LINES {
-        lines.push(Line::of(
-            Style::Dim,
-            format!("  … {} more lines ({whole})", all.len() - TEXT_LINES),
-        ));
-    }
-    lines
 }
 
 /// Why it is as it is. Where that takes several lines, what can be typed is one of them and not
@@ -505,6 +487,37 @@ mod tests {
             ..Default::default()
         })
         .unwrap()
+    }
+
+    #[test]
+    fn of_a_commands_output_the_end_is_shown_and_of_an_answer_the_beginning() {
+        let output: String = (1..=100).map(|n| format!("line {n}\n")).collect();
+        let result = |runner: &str, result: String| {
+            let task = Task {
+                runner: Some(runner.to_owned()),
+                result: Some(result),
+                ..task("d", "m")
+            };
+            let shown = shown(&task, None);
+            let at = shown.iter().position(|line| line == "result").unwrap();
+            (shown[at + 1].clone(), shown.last().unwrap().clone())
+        };
+        let pair = |first: &str, last: &str| (first.to_owned(), last.to_owned());
+        assert_eq!(
+            result("claude", output.clone()),
+            pair("  line 1", "  … 60 more lines (--json has all of it)")
+        );
+        assert_eq!(
+            result("shell", output.clone()),
+            pair("  … 60 earlier lines (--json has all of it)", "  line 100")
+        );
+        assert_eq!(
+            result("mine", format!("{CUT_FRONT_MARK}{output}")),
+            pair(
+                "  … 61 earlier lines (`ctl logs task_001` has all of it)",
+                "  line 100"
+            )
+        );
     }
 
     fn shown(task: &Task, width: Option<usize>) -> Vec<String> {

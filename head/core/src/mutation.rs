@@ -138,7 +138,7 @@ mod on {
         OverBudgetCharged: "an attempt that a budget stopped is charged as a failure",
         NewProjectRefused: "a project has no budget before its first task",
         RaiseLimits: "a raise begins a limit where there was none",
-    RaiseForgotten: "what stopped at a budget does not go on after a raise",
+        RaiseForgotten: "what stopped at a budget does not go on after a raise",
         HeldForEver: "what a budget held is not released by a raise",
         DayAfterInput: "the first input of a day counts for the day before",
         DayAgain: "a clock that was set back gives a day's budget again",
