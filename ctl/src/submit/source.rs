@@ -100,7 +100,10 @@ impl Made {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
 
     use super::*;
 
@@ -112,6 +115,17 @@ mod tests {
             .output()
             .unwrap();
         assert!(status.status.success(), "{status:?}");
+    }
+
+    /// A repository with one commit, and where it is remembered what was sent of it.
+    fn repository(home: &Path) -> (PathBuf, PathBuf) {
+        let dir = home.join("repo");
+        fs::create_dir(&dir).unwrap();
+        git(&dir, &["init", "-q"]);
+        fs::write(dir.join("a"), "one\n").unwrap();
+        git(&dir, &["add", "."]);
+        git(&dir, &["commit", "-qm", "one"]);
+        (dir, home.join("memory/p.json"))
     }
 
     async fn send(dir: &Path, memory: &Path) -> (Snapshot, Vec<Digest>, Chain) {
@@ -127,12 +141,7 @@ mod tests {
     #[tokio::test]
     async fn what_the_head_has_is_not_sent_again() {
         let home = tempfile::tempdir().unwrap();
-        let (dir, memory) = (home.path().join("repo"), home.path().join("memory/p.json"));
-        fs::create_dir(&dir).unwrap();
-        git(&dir, &["init", "-q"]);
-        fs::write(dir.join("a"), "one\n").unwrap();
-        git(&dir, &["add", "."]);
-        git(&dir, &["commit", "-qm", "one"]);
+        let (dir, memory) = repository(home.path());
         let (_, first, _) = send(&dir, &memory).await;
         assert_eq!(first.len(), 1);
         let (_, again, _) = send(&dir, &memory).await;
@@ -155,12 +164,7 @@ mod tests {
     #[tokio::test]
     async fn a_large_file_that_is_not_committed_is_sent_once() {
         let home = tempfile::tempdir().unwrap();
-        let (dir, memory) = (home.path().join("repo"), home.path().join("memory/p.json"));
-        fs::create_dir(&dir).unwrap();
-        git(&dir, &["init", "-q"]);
-        fs::write(dir.join("a"), "one\n").unwrap();
-        git(&dir, &["add", "."]);
-        git(&dir, &["commit", "-qm", "one"]);
+        let (dir, memory) = repository(home.path());
         let (_, history, _) = send(&dir, &memory).await;
         let noise: String = (0..40_000_u64)
             .map(|n| format!("{:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
