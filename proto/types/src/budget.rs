@@ -135,17 +135,6 @@ impl Measure {
             Self::Attempts => "--attempts 3",
         }
     }
-
-    /// The option of `ctl budget` that raises a limit of it, as `--attempts +1`.
-    #[must_use]
-    pub fn raise(self) -> &'static str {
-        match self {
-            Self::Tokens => "--tokens +100k",
-            Self::Cost => "--usd +1",
-            Self::Time => "--time +1h",
-            Self::Attempts => "--attempts +1",
-        }
-    }
 }
 
 /// In words: `tokens`.
@@ -164,18 +153,26 @@ impl fmt::Display for Measure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     words: String,
+    /// How much more than it is used: in tokens, millionths of a dollar, seconds or attempts.
+    over: u64,
     of: Measure,
 }
 
 impl Limit {
-    fn new(words: String, of: Measure) -> Self {
-        Self { words, of }
+    fn new(words: String, of: Measure, over: u64) -> Self {
+        Self { words, of, over }
     }
 
-    /// The option of `ctl budget` that raises it, as `--attempts +1`.
+    /// The option of `ctl budget` that raises it beyond what is used, as `--attempts +1`.
     #[must_use]
-    pub fn raise(&self) -> &'static str {
-        self.of.raise()
+    pub fn raise(&self) -> String {
+        let steps = |step: u64| self.over / step + 1;
+        match self.of {
+            Measure::Tokens => format!("--tokens +{}k", 100 * steps(100_000)),
+            Measure::Cost => format!("--usd +{}", steps(1_000_000)),
+            Measure::Time => format!("--time +{}h", steps(3600)),
+            Measure::Attempts => format!("--attempts +{}", steps(1)),
+        }
     }
 }
 
@@ -197,20 +194,34 @@ impl Budget {
     #[must_use]
     pub fn reached(&self, spent: &Spent) -> Option<Limit> {
         if let Some(limit) = self.tokens.filter(|limit| spent.tokens >= *limit) {
-            return Some(Limit::new(format!("{limit} tokens"), Measure::Tokens));
+            return Some(Limit::new(
+                format!("{limit} tokens"),
+                Measure::Tokens,
+                spent.tokens - limit,
+            ));
         }
         if let Some(limit) = self.cost_microusd.filter(|l| spent.cost_microusd >= *l) {
-            return Some(Limit::new(Usd(limit).to_string(), Measure::Cost));
+            return Some(Limit::new(
+                Usd(limit).to_string(),
+                Measure::Cost,
+                spent.cost_microusd - limit,
+            ));
         }
         let time = self.time.filter(|limit| spent.time >= *limit);
-        time.map(|limit| Limit::new(format!("{} of running", Words(limit)), Measure::Time))
+        time.map(|limit| {
+            let over = (spent.time - limit).as_secs();
+            Limit::new(format!("{} of running", Words(limit)), Measure::Time, over)
+        })
     }
 
     /// The first limit that stands against another attempt.
     #[must_use]
     pub fn forbids_start(&self, spent: &Spent) -> Option<Limit> {
         let no_more = self.attempts.filter(|limit| spent.attempts >= *limit);
-        let no_more = no_more.map(|limit| Limit::new(attempts(limit), Measure::Attempts));
+        let no_more = no_more.map(|limit| {
+            let over = u64::from(spent.attempts - limit);
+            Limit::new(attempts(limit), Measure::Attempts, over)
+        });
         self.reached(spent).or(no_more)
     }
 
@@ -517,6 +528,28 @@ mod tests {
         assert_eq!(unknown, "10 tokens, cost unknown, 0 s, 0 attempts");
         assert!(spent(10, 30_000).to_string().contains(", 0.03 USD,"));
         assert!(spent(0, 0).to_string().contains(", 0 USD,"));
+    }
+
+    #[test]
+    fn the_raise_that_is_advised_is_enough() {
+        let used = Spent {
+            tokens: 350_000,
+            cost_microusd: 4_500_000,
+            time: Duration::from_secs(3 * 3600),
+            attempts: 6,
+        };
+        for (limit, advised, more) in [
+            ("100k-tokens", "--tokens +300k", "300k-tokens"),
+            ("350k-tokens", "--tokens +100k", "100k-tokens"),
+            ("1usd", "--usd +4", "4usd"),
+            ("1h", "--time +3h", "3h"),
+            ("2-attempts", "--attempts +5", "5-attempts"),
+        ] {
+            let limited = budget(limit);
+            assert_eq!(limited.forbids_start(&used).unwrap().raise(), advised);
+            let raised = limited.raised(budget(more));
+            assert_eq!(raised.forbids_start(&used), None, "{limit}");
+        }
     }
 
     #[test]
