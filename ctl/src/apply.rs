@@ -393,6 +393,15 @@ fn not_received(work: &Work, how: How, error: RepoError) -> Error {
                 .because(error)
                 .hint(hint)
         }
+        (error @ RepoError::LacksCommit { .. }, _) => {
+            let hint = format!(
+                "nothing was touched; `git fetch` where the commit was pushed, or apply in the checkout that the task \
+                 was submitted from: `ctl show {id}` names it"
+            );
+            Error::new(Exit::Refused, format!("the change of {id} was not taken"))
+                .because(error)
+                .hint(hint)
+        }
         (error, How::WorkTree) => refusal(id, error.into()),
         (error, How::Branch) => not_branched(&work.branch, error),
     }

@@ -35,6 +35,7 @@ impl Error {
             | Self::Long { .. }
             | Self::LargeDirectory { .. }
             | Self::Special { .. }
+            | Self::LacksCommit { .. }
             | Self::NotEmpty { .. }
             | Self::BadBranch { .. }
             | Self::BranchMoved { .. }

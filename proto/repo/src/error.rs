@@ -72,6 +72,12 @@ pub enum Error {
         /// Which.
         path: String,
     },
+    /// The repository does not have the commits that a change was built on.
+    #[error("this repository does not have commit {commit}, from which the task started")]
+    LacksCommit {
+        /// The user's commit below the snapshot.
+        commit: String,
+    },
     /// A commit that is needed is not there.
     #[error("commit {commit} is not in `{}`", path.display())]
     MissingCommit {

@@ -33,7 +33,8 @@ impl<'a> Received<'a> {
         check_commit(change.start)?;
         let quarantine = Quarantine::new(checkout.format(), &[checkout.objects()])?;
         let branch = format!("refs/heads/{}", change.branch);
-        quarantine.take(change.bundle, &branch, CHANGE_REF)?;
+        let taken = quarantine.take(change.bundle, &branch, CHANGE_REF);
+        taken.map_err(|error| lacking(&error).unwrap_or(error))?;
         require_tip(&quarantine, change)?;
         told::require(&quarantine, change.start, change.commit, &change.told)?;
         Ok(Self {
@@ -41,6 +42,19 @@ impl<'a> Received<'a> {
             quarantine,
         })
     }
+}
+
+/// What git says of a bundle that is for another clone than this one: its first line, then the commits.
+const LACKS: &str = "lacks these prerequisite commits";
+
+fn lacking(error: &Error) -> Option<Error> {
+    let Error::Git { stderr, .. } = error else {
+        return None;
+    };
+    let (_, commits) = stderr.split_once(LACKS)?;
+    let mut words = commits.split_whitespace();
+    let commit = words.find(|word| check_commit(word).is_ok())?.to_owned();
+    Some(Error::LacksCommit { commit })
 }
 
 /// The branch is the commit of the result, and that comes after the snapshot.

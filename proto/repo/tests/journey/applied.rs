@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::common::{Done, LINES, Task, World, git, import_branch, lines};
+use crate::common::{Done, LINES, Task, World, apply, git, import_branch, lines};
 use orchestra_repo::{Applied, ApplyError, Checkout, Received, apply_if};
 
 type Put = Result<Applied, ApplyError>;
@@ -544,4 +544,26 @@ fn a_record_that_is_damaged_lets_nothing_be_written_over() {
     }
     fs::write(&file, &sound).unwrap();
     all(&user, &[second, third]);
+}
+
+#[test]
+fn a_clone_without_the_commit_below_a_change_is_told_which_one_it_lacks() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let other = user.tmp.path().join("other");
+    let (from, to) = (user.user(), other.to_str().unwrap().to_owned());
+    git(&from, &["clone", "-q", ".", &to]);
+    user.write("a.txt", "two\n");
+    user.commit("later");
+    let lacks = git(&from, &["rev-parse", "HEAD"]);
+    let task = user.start();
+    task.write("b.txt", "agent\n");
+    let collected = task.collect();
+    let checkout = Checkout::discover(&other).unwrap().unwrap();
+    let error = apply(&checkout, &task.change(&collected)).unwrap_err();
+    let said = format!("this repository does not have commit {lacks}, from which the task started");
+    assert_eq!(error.to_string(), said);
+    git(&other, &["fetch", "-q"]);
+    let checkout = Checkout::discover(&other).unwrap().unwrap();
+    apply(&checkout, &task.change(&collected)).unwrap();
+    assert!(other.join("b.txt").exists());
 }
