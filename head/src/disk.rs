@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -27,8 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// There is too little room.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the head's disk is full: free {} MB in `{}`; what was acknowledged is safe, and the head goes \
-     on by itself when there is room", needed.div_ceil(1_000_000), dir.display()
+    "the head's disk is full: make {} MB free in `{}`; what was acknowledged is safe, and the head goes \
+     on by itself when there is room; tasks can be cancelled meanwhile", needed.div_ceil(1_000_000), dir.display()
 )]
 pub struct Full {
     /// Where.
@@ -50,6 +50,8 @@ struct Inner {
     reserve: AtomicU64,
     ballast: Ballast,
     seen: Mutex<Seen>,
+    /// Whether what is small can be written on a full disk, too.
+    for_little: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +85,7 @@ impl Disk {
             reserve: reserve.unwrap_or(RESERVE_BYTES.min(total / 10)).into(),
             ballast,
             seen: Mutex::default(),
+            for_little: AtomicBool::new(false),
         };
         let disk = Self {
             inner: Arc::new(inner),
@@ -114,6 +117,20 @@ impl Disk {
             return Err(self.full(free, bytes));
         }
         Ok(())
+    }
+
+    /// Whether there is room for something small that matters the more when the disk is full: to end a task, or
+    /// to hear that a worker's disk is full.
+    pub fn room_for_little(&self) -> Result<(), Full> {
+        match self.inner.for_little.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => self.room(),
+        }
+    }
+
+    /// The store says whether it can write such without more of the disk.
+    pub fn note_room_for_little(&self, is_there: bool) {
+        self.inner.for_little.store(is_there, Ordering::Relaxed);
     }
 
     /// Whether there is room at this moment.
@@ -230,7 +247,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::watch(dir.path(), Some(u64::MAX / 4));
         let text = disk.room().unwrap_err().to_string();
-        assert!(text.contains("the head's disk is full: free "), "{text}");
+        assert!(text.contains("the head's disk is full: make "), "{text}");
         assert!(text.contains(dir.path().to_str().unwrap()), "{text}");
         let disk = Disk::watch(dir.path(), Some(0));
         assert_eq!(disk.room(), Ok(()));

@@ -168,13 +168,13 @@ mod tests {
     #[test]
     fn a_head_that_lacks_room_says_so() {
         let full = Status {
-            disk_full: Some("the head's disk is full: free 9 MB in `/s`".to_owned()),
+            disk_full: Some("the head's disk is full: make 9 MB free in `/s`".to_owned()),
             ..status()
         };
         let shown: Vec<String> = lines(&full).iter().map(|l| l.render(false)).collect();
         assert_eq!(
             shown[3],
-            "  disk     the head's disk is full: free 9 MB in `/s`"
+            "  disk     the head's disk is full: make 9 MB free in `/s`"
         );
     }
 

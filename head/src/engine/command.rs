@@ -102,6 +102,12 @@ impl Ask {
         let text: usize = tasks.iter().map(|t| t.spec.description.len()).sum();
         2 * (text + tasks.len() * TASK_BYTES) as u64
     }
+
+    /// Whether it is taken while the disk is full, as long as the journal has room: what fills the disk may
+    /// be the very task that is to end.
+    pub fn ends_work(&self) -> bool {
+        matches!(self, Self::Cancel(_))
+    }
 }
 
 /// Reads, and answers by itself.

@@ -257,7 +257,10 @@ impl Handle {
 
     async fn ask(&self, ask: Ask) -> Result<Reply, AskError> {
         if let Some(disk) = &self.disk {
-            disk.room_for(ask.bytes())?;
+            match ask.ends_work() {
+                true => disk.room_for_little()?,
+                false => disk.room_for(ask.bytes())?,
+            }
         }
         let (reply, replied) = oneshot::channel();
         let at = self.now();

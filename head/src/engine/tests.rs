@@ -4,13 +4,16 @@ use orchestra_core::{NewTask, Reply};
 use orchestra_types::{TaskId, TaskSpec, TaskStatus};
 use tokio::sync::mpsc;
 
-use super::{AskError, Close, Engine, ReadError, start};
+use super::{AskError, Close, Engine, ReadError, View, start};
 use crate::{
     blobs::Blobs,
     disk::Disk,
     metrics::Metrics,
     store::{self, Store},
 };
+
+/// More than the journal takes on a full disk.
+const CANCELLED: u64 = 20_000;
 
 fn engine(dir: &Path) -> (Engine, mpsc::Receiver<Close>) {
     engine_on(dir, None)
@@ -163,7 +166,7 @@ async fn while_the_disk_is_full_changes_are_refused_and_reads_go_on() {
     disk.set_reserve(u64::MAX / 4);
     let refused = handle.submit("b".to_owned(), vec![task("b")]).await;
     assert!(matches!(refused, Err(AskError::Full(_))), "{refused:?}");
-    let refused = handle.cancel(TaskId(1)).await;
+    let refused = handle.retry(TaskId(1)).await;
     assert!(matches!(refused, Err(AskError::Full(_))), "{refused:?}");
     let read = handle.read(|view| view.store.spec(TaskId(1))).await;
     assert!(read.unwrap().is_some());
@@ -172,7 +175,36 @@ async fn while_the_disk_is_full_changes_are_refused_and_reads_go_on() {
         .submit("b".to_owned(), vec![task("b")])
         .await
         .unwrap();
-    let done = handle.cancel(TaskId(1)).await;
-    assert_eq!(done, Ok(Reply::Done(TaskId(1))));
     stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_tasks_can_be_cancelled_and_that_lasts() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::watch(dir.path(), Some(0));
+    let (running, closes) = engine_on(dir.path(), Some(disk.clone()));
+    let handle = &running.handle;
+    let tasks = (0..CANCELLED + 1).map(|_| task("a")).collect();
+    handle.submit("a".to_owned(), tasks).await.unwrap();
+    disk.set_reserve(u64::MAX / 4);
+    let mut taken = 0;
+    let refused = loop {
+        match handle.cancel(TaskId(taken + 1)).await {
+            Ok(Reply::Done(_)) => taken += 1,
+            other => break other,
+        }
+        assert!(taken <= CANCELLED, "the core's own room is taken");
+    };
+    assert!(matches!(refused, Err(AskError::Full(_))), "{refused:?}");
+    assert!(taken > 100, "{taken}");
+    stop(running).await;
+    drop(closes);
+    let (again, _closes) = engine(dir.path());
+    let is_cancelled = move |view: &View<'_>| {
+        let status = |id| view.core.task(TaskId(id)).unwrap().status;
+        Ok((1..=taken).all(|id| status(id) == TaskStatus::Cancelled)
+            && status(taken + 1) == TaskStatus::Queued)
+    };
+    assert!(again.handle.read(is_cancelled).await.unwrap());
+    stop(again).await;
 }

@@ -367,7 +367,7 @@ impl Reader<'_> {
     /// Without room on the disk it waits.
     async fn tell_capacity(&mut self) -> Result<()> {
         let now = Instant::now();
-        if self.services.disk.room().is_err() {
+        if self.services.disk.room_for_little().is_err() {
             self.said.put_off(now);
             return Ok(());
         }

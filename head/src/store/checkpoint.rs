@@ -102,6 +102,7 @@ impl Store {
     /// never idle moves them all the same, and its journal stays bounded. To be called after a
     /// commit's messages are sent.
     pub fn keep_pace(&mut self) -> Result<()> {
+        self.note_room_for_little();
         if !self.may_grow()? {
             return Ok(());
         }

@@ -105,6 +105,7 @@ impl Store {
     #[must_use]
     pub fn on(mut self, disk: Disk) -> Self {
         self.disk = Some(disk);
+        self.note_room_for_little();
         self
     }
 
@@ -128,5 +129,12 @@ impl Store {
     #[must_use]
     pub fn has_own_room(&self) -> bool {
         self.journal.room() > OWN_ROOM_BYTES
+    }
+
+    /// Says whether the journal has room for what is small and matters on a full disk, beside that.
+    fn note_room_for_little(&self) {
+        if let Some(disk) = &self.disk {
+            disk.note_room_for_little(self.journal.room() > 2 * OWN_ROOM_BYTES);
+        }
     }
 }
