@@ -43,6 +43,7 @@ mod others;
 mod places;
 mod quarantine;
 mod received;
+mod reclaim;
 mod rewound;
 pub mod scan;
 mod scratch;

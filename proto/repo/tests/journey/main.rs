@@ -17,6 +17,7 @@ mod look;
 mod mirror;
 mod others;
 mod overlooked;
+mod reclaim;
 mod same_second;
 mod spare;
 mod special;
