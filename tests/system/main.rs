@@ -26,6 +26,7 @@ mod remote;
 mod renewal;
 mod resources;
 mod revoked;
+mod room;
 mod security;
 mod setup;
 mod subtasks;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         .with("renewal", renewal::tests())
         .with("resources", resources::tests())
         .with("revoked", revoked::tests())
+        .with("room", room::tests())
         .with("security", security::tests())
         .with("setup", setup::tests())
         .with("subtasks", subtasks::tests())

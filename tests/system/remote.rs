@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 use orchestra_tests::{
-    Binaries, Cable, Cluster, Deadline, GATE, Mount, Need, Neighbour, Output, Project, Setup, Test,
-    run, scene, until,
+    Binaries, Cable, Cluster, Deadline, GATE, Need, Neighbour, Output, Project, Setup, Test, run,
+    scene, until,
 };
 use serde_json::Value;
 
@@ -38,11 +38,6 @@ pub fn tests() -> Vec<Test> {
             cannot_begin,
         )
         .needs(&[Need::Isolation]),
-        Test::new(
-            "what_a_worker_has_no_room_for_is_done_by_another_one",
-            no_room,
-        )
-        .needs(&[Need::Isolation, Need::Root, Need::Program("mount")]),
         Test::new("a_join_token_works_once", token_once).needs(&[Need::Isolation]),
         Test::new(
             "a_submitter_on_another_machine_applies_and_carries_the_context",
@@ -147,41 +142,7 @@ fn cannot_begin() -> anyhow::Result<()> {
     })
 }
 
-/// A worker is given tasks at the moment at which its disk becomes full. It can write nothing down.
-fn no_room() -> anyhow::Result<()> {
-    with_head(|cluster, cable| {
-        let project = cluster.repository("project")?;
-        let home = cluster.path("far");
-        fs::create_dir_all(&home)?;
-        let disk = Mount::tmpfs(&home, 16)?;
-        let neighbour = joined(cluster, cable)?;
-        let dir = cluster.path("");
-        let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
-        let filler = home.join("filler");
-        shell(&home, "cat /dev/zero > filler 2>&1 || true")?;
-        let add = |number: u32| {
-            let command = format!("{gate}; echo {number} > {number}.txt");
-            cluster.add(&project, &[&command, "--agent", "shell"])
-        };
-        let tasks: Vec<String> = (0..8).map(add).collect::<anyhow::Result<_>>()?;
-        let reason = until("it says so", Deadline::SOON, || {
-            let far = runner_of(cluster, "far", "shell")?;
-            Ok(far["reason"].as_str().map(str::to_owned))
-        })?;
-        ensure!(reason.contains("disk is full"), "{reason}");
-        cluster.open_gate()?;
-        for task in tasks {
-            cluster
-                .succeeded(&task, Deadline::SOON)
-                .with_context(|| neighbour.log())?;
-        }
-        ensure!(filler.metadata()?.len() > 8 << 20, "its disk was not full");
-        drop((neighbour, disk));
-        Ok(())
-    })
-}
-
-fn runner_of(cluster: &Cluster, worker: &str, runner: &str) -> anyhow::Result<Value> {
+pub fn runner_of(cluster: &Cluster, worker: &str, runner: &str) -> anyhow::Result<Value> {
     let document = cluster.json(&["workers"])?;
     let workers = document["workers"].as_array().context("no workers")?;
     let worker = workers.iter().find(|known| known["name"] == worker);
@@ -330,7 +291,7 @@ fn picture(dir: &Path) -> anyhow::Result<String> {
     Ok(run(sh, b"")?.ok()?.stdout)
 }
 
-fn shell(dir: &Path, line: &str) -> anyhow::Result<()> {
+pub fn shell(dir: &Path, line: &str) -> anyhow::Result<()> {
     let mut sh = Command::new("sh");
     sh.args(["-c", line]).current_dir(dir);
     run(sh, b"")?.ok().map(drop)

@@ -178,6 +178,7 @@ impl Bench {
             keep_stdin: false,
             limits: Limits::default(),
             log_bytes_max: u64::MAX,
+            ballast: PathBuf::new(),
         })
     }
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     attempt::Shared,
+    ballast::Ballast,
     blobs,
     bulk::{Bulk, Target},
     fleet::Fleet,
@@ -157,11 +158,18 @@ async fn serve(
         },
     );
     let standing = Arc::clone(&ground);
+    let ballast = Ballast::new(home.ballast(), setup.slots);
     // In one task: they look at the same moments, and so that is one wake-up of one thread.
     tasks.spawn(async move {
-        tokio::join!(room::keep(disks, room, standing), registry.keep(runners));
+        tokio::join!(
+            room::keep(disks, ballast, room, standing),
+            registry.keep(runners)
+        );
     });
-    let places = Places::below(&setup.state.worker());
+    let places = Places::below(
+        &setup.state.worker(),
+        setup.config.worker.workspaces.clone(),
+    );
     let (housekeeper, housekeeping) =
         Housekeeper::new(places, setup.config.worker.keep, space.clone());
     tasks.spawn(housekeeper.run());
@@ -323,6 +331,7 @@ fn shared(
         attempts,
         name: identity.name.clone(),
         aside: home.aside(),
+        ballast: home.ballast(),
         workspaces,
         repositories: home.cache().join("repositories"),
         config: setup.config.clone(),

@@ -107,6 +107,12 @@ impl Home {
         self.dir.join("attempts")
     }
 
+    /// Files that only take up room.
+    #[must_use]
+    pub fn ballast(&self) -> PathBuf {
+        self.dir.join("ballast")
+    }
+
     /// Attempts whose files could not be used, for a person to look at.
     #[must_use]
     pub fn aside(&self) -> PathBuf {

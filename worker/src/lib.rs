@@ -13,6 +13,7 @@
 mod account;
 mod args;
 mod attempt;
+mod ballast;
 mod blobs;
 mod board;
 mod bulk;

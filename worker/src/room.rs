@@ -5,16 +5,20 @@
 //! person reads why.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use orchestra_types::runner::{Readiness, RunnerInfo};
+use orchestra_types::{
+    AttemptId,
+    runner::{Readiness, RunnerInfo},
+};
 use tokio::sync::watch;
 
-use crate::{clock, frames, ground::Ground};
+use crate::{ballast::Ballast, clock, frames, ground::Ground};
 
 /// 64 MiB, or a tenth of a small disk.
 const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
@@ -34,6 +38,8 @@ pub struct Room {
     pub total: u64,
     /// What the worker may still write.
     pub free: u64,
+    /// Attempts whose result cannot be gathered for want of room, and where their agents' files are.
+    pub waiting: BTreeMap<AttemptId, PathBuf>,
 }
 
 /// What a failed write says of the disk.
@@ -80,6 +86,12 @@ impl Room {
             .map_or(0, |lacking| lacking.saturating_add(self.reserve()))
     }
 
+    /// The disk was looked at again. Who waits is another matter.
+    pub fn is_now(&mut self, seen: Self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        *self = Self { waiting, ..seen };
+    }
+
     /// How much must be free for anything new.
     fn reserve(&self) -> u64 {
         RESERVE_BYTES.min(self.total / 10)
@@ -92,10 +104,11 @@ impl Room {
             return runners;
         };
         let reason = format!(
-            "the worker's disk is full: free {} MB in `{}`; what runs there goes on and waits for room \
-             where it must write",
+            "the worker's disk is full: make {} MB free in `{}`; what runs there goes on and waits for room \
+             where it must write{}",
             lacking.div_ceil(1_000_000),
-            self.dir.display()
+            self.dir.display(),
+            self.who_waits()
         );
         for runner in &mut runners {
             if runner.readiness == Readiness::Ready {
@@ -105,6 +118,21 @@ impl Room {
             }
         }
         runners
+    }
+
+    /// What a person may look through who knows what is not needed.
+    fn who_waits(&self) -> String {
+        let Some((attempt, dir)) = self.waiting.first_key_value() else {
+            return String::new();
+        };
+        let more = match self.waiting.len() - 1 {
+            0 => String::new(),
+            more => format!(", and so do {more} more"),
+        };
+        let dir = dir.display();
+        format!(
+            "; {attempt} has ended and its result waits, its agent's files are in `{dir}`{more}"
+        )
     }
 
     /// Whether it differs so much from what was told that it is worth a message.
@@ -121,26 +149,42 @@ fn of(dir: &Path) -> io::Result<Room> {
         dir: dir.to_owned(),
         total: found.f_blocks.saturating_mul(found.f_frsize),
         free: found.f_bavail.saturating_mul(found.f_frsize),
+        waiting: BTreeMap::new(),
     })
 }
 
-/// Keeps `room` true, until the worker has lost its ground, which is looked at too.
-pub async fn keep(dirs: Vec<PathBuf>, room: watch::Sender<Room>, ground: Arc<Ground>) {
+/// Keeps `room` true, and the ballast, until the worker has lost its ground, which is looked at too.
+pub async fn keep(
+    dirs: Vec<PathBuf>,
+    ballast: Ballast,
+    room: watch::Sender<Room>,
+    ground: Arc<Ground>,
+) {
+    ballast.keep();
     loop {
         clock::beat(LOOK_EVERY).await;
         if !ground.is_there() {
             return;
         }
+        ballast.keep();
         let now = Room::look(&dirs);
         room.send_if_modified(|told| {
             let news = now.is_news(told);
             if news {
                 say(&now);
-                *told = now;
+                told.is_now(now);
             }
             news
         });
     }
+}
+
+/// Notes that an attempt waits for room with its agent's files there, or no longer.
+pub fn note_waiting(room: &watch::Sender<Room>, attempt: AttemptId, dir: Option<PathBuf>) {
+    room.send_if_modified(|room| match dir {
+        Some(dir) => room.waiting.insert(attempt, dir).is_none(),
+        None => room.waiting.remove(&attempt).is_some(),
+    });
 }
 
 fn say(room: &Room) {
@@ -161,6 +205,7 @@ mod tests {
             dir: PathBuf::from("/w"),
             total,
             free,
+            ..Room::default()
         }
     }
 
@@ -178,10 +223,30 @@ mod tests {
         let Readiness::NotReady { reason } = &limited[0].readiness else {
             panic!("{limited:?}");
         };
-        assert!(reason.contains("free 15 MB in `/w`"), "{reason}");
+        assert!(reason.contains("make 15 MB free in `/w`"), "{reason}");
+        assert!(reason.ends_with("where it must write"), "{reason}");
         assert_eq!(limited[1].readiness, Readiness::Missing);
         let ready = vec![runner(Readiness::Ready)];
         assert_eq!(room(10_000_000_000, 1 << 30).limit(ready.clone()), ready);
+    }
+
+    #[test]
+    fn who_waits_for_room_is_named_with_its_files_and_outlasts_a_look_at_the_disk() {
+        let mut full = room(1000, 1);
+        full.waiting = (1..4)
+            .map(|number| {
+                let id = format!("task_00{number}.1").parse().unwrap();
+                (id, PathBuf::from(format!("/w/{number}")))
+            })
+            .collect();
+        full.is_now(room(1000, 2));
+        let limited = full.limit(vec![runner(Readiness::Ready)]);
+        let Readiness::NotReady { reason } = &limited[0].readiness else {
+            panic!("{limited:?}");
+        };
+        let said = "; task_001.1 has ended and its result waits, its agent's files are in `/w/1`, and so do 2 more";
+        assert!(reason.ends_with(said), "{reason}");
+        assert_eq!(full.free, 2);
     }
 
     #[test]

@@ -25,7 +25,8 @@ const IGNORE: &str = "# Orchestra's own: keys, the queue, workspaces. Git leaves
 /// STATE/head/                   the head's own
 ///       db/  blobs/  events/  context/  pki/  head.json  head.log  lock
 /// STATE/worker/                 the local worker's own
-///       id  pki/  spool  attempts/  workspaces/  cache/  worker.json  worker.log  lock
+///       id  pki/  spool  attempts/  workspaces/  aside/  cache/  ballast/  worker.json
+///       worker.log  lock
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDir(PathBuf);

@@ -63,15 +63,23 @@ impl Attempt {
         self.tell("collecting", "gathering the changed files")?;
         let job = self.job();
         let text = ended.text.clone();
-        let (changes, failure, artifacts) = loop {
+        let mut reclaimed = false;
+        let collected = loop {
             let (job, text) = (job.clone(), text.clone());
             let collected = blocking(move || job.collect(&text)).await;
             // What a full disk does not take is not given up: the work is only here.
             if !self.wants_room(&collected) {
-                break collected?;
+                break collected;
             }
+            if !std::mem::replace(&mut reclaimed, true) {
+                self.reclaim().await?;
+                continue;
+            }
+            self.waits_for_room(true);
             sleep(room::RETRY_AFTER).await;
         };
+        self.waits_for_room(false);
+        let (changes, failure, artifacts) = collected?;
         // A result that could not be collected is no success; another failure stands above it.
         let failure = ended.failure.or(failure);
         self.tell_end(&changes.manifest, failure.as_ref())?;
@@ -220,7 +228,7 @@ impl Job {
         Ok(())
     }
 
-    fn workspace(&self) -> orchestra_repo::Result<Workspace> {
+    pub(super) fn workspace(&self) -> orchestra_repo::Result<Workspace> {
         Workspace::open(&self.directory, &self.files.git())
     }
 

@@ -217,7 +217,14 @@ impl Attempt {
     /// Waits while the journal's disk is full; the agent runs on, and waits by itself when its output
     /// cannot be kept. One that is to stop is killed: the ladder would have to be written down.
     async fn settle_beside(&mut self, running: &mut Running) -> Result<(), Error> {
+        let mut reclaimed = false;
         while !self.journal.settle()? {
+            if !reclaimed && running.process.has_ended() {
+                reclaimed = true;
+                self.reclaim().await?;
+                self.waits_for_room(true);
+                continue;
+            }
             let stop = *self.control.stop.borrow();
             if stop.is_some_and(|reason| running.machine.heeds(reason)) {
                 running.process.kill().await;

@@ -101,6 +101,7 @@ impl Attempt {
                 .limits
                 .output
                 .unwrap_or(LOG_BYTES_MAX),
+            ballast: self.shared.ballast.clone(),
         }
     }
 }

@@ -23,6 +23,7 @@ mod order;
 mod ports;
 mod prepare;
 mod reboot;
+mod reclaim;
 mod record;
 mod renew;
 mod replay;

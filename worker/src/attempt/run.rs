@@ -57,6 +57,8 @@ pub struct Shared {
     pub name: String,
     /// Where attempts go that cannot go on.
     pub aside: PathBuf,
+    /// Room for ends on a full disk.
+    pub ballast: PathBuf,
     /// The agents' directories.
     pub workspaces: PathBuf,
     /// One bare repository for each project.
@@ -254,9 +256,11 @@ pub async fn run(
     };
     let span = info_span!("attempt", attempt = %id, runner = %order.runner);
     orchestra_telemetry::set_parent(&span, &order.traceparent);
-    let mut attempt = Attempt::open(shared, id, files, order, control)?;
+    let mut attempt = Attempt::open(Arc::clone(&shared), id, files, order, control)?;
     attempt.ports = ports;
-    attempt.finish_phases(phase).instrument(span).await
+    let done = attempt.finish_phases(phase).instrument(span).await;
+    room::note_waiting(&shared.room, id, None);
+    done
 }
 
 /// Waits until what was found is known to be this worker's: it may be a copy of what another one has, and
@@ -274,7 +278,8 @@ async fn ours(shared: &Shared, control: &mut Control) -> Result<(), Error> {
 /// Gives an attempt back for which there is no room here. The head hears first that there is none, or it
 /// would order it here again.
 pub async fn give_back_for_room(shared: Arc<Shared>, id: AttemptId) -> Result<(), Error> {
-    shared.room.send_replace(shared.look_for_room());
+    let seen = shared.look_for_room();
+    shared.room.send_modify(|room| room.is_now(seen));
     if let Err(error) = remove(&shared.files_begun(id)).await {
         // The next start finds it, and the head has it removed.
         tracing::error!(attempt = %id, error = chain(&error), "what there is of it stays");
@@ -490,6 +495,10 @@ impl Attempt {
                     return self.leave().await;
                 }
             };
+            if matches!(phase, Phase::Ended(_)) {
+                // Writing down that it has ended needs room, too.
+                self.reclaim().await?;
+            }
             self.settle().await?;
             self.save(&phase).await?;
         }

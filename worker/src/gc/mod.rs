@@ -8,7 +8,7 @@ mod plan;
 mod remove;
 mod survey;
 
-use std::slice;
+use std::path::{Path, PathBuf};
 
 use orchestra_config::KeepConfig;
 use orchestra_proto::v1;
@@ -23,7 +23,7 @@ use crate::room::Room;
 /// blocking thread.
 #[must_use]
 pub fn collect(places: &Places, keep: &KeepConfig, dry_run: bool) -> v1::Garbage {
-    let room = Room::look(slice::from_ref(&places.attempts));
+    let room = Room::look(&[places.attempts.clone(), places.workspaces.clone()]);
     let mut items = survey::items(places);
     // IMPORTANT: before anything goes that is nowhere else: else a wrong clock takes it.
     let evenly = clock::evenly_for(&places.clock, !dry_run);
@@ -31,7 +31,14 @@ pub fn collect(places: &Places, keep: &KeepConfig, dry_run: bool) -> v1::Garbage
         item.idle = item.idle.min(evenly);
     }
     let mut removals = plan(items.clone(), keep, room.wanting());
-    let kept = plan::damaged_that_stay(&items, &removals);
+    let mut kept: Vec<v1::Removal> = plan::damaged_that_stay(&items, &removals)
+        .iter()
+        .map(stays)
+        .collect();
+    if room.lacking().is_some() {
+        kept.extend(survey::workspaces(places).iter().map(undelivered));
+    }
+    kept.truncate(limits::REMOVALS_MAX);
     if !dry_run {
         removals.retain(sweep);
     }
@@ -41,7 +48,7 @@ pub fn collect(places: &Places, keep: &KeepConfig, dry_run: bool) -> v1::Garbage
         removals: listed.map(gone).collect(),
         bytes: removals.iter().map(|removal| removal.item.bytes).sum(),
         unlisted: u64::try_from(unlisted).unwrap_or(u64::MAX),
-        kept: kept.iter().take(limits::REMOVALS_MAX).map(stays).collect(),
+        kept,
     }
 }
 
@@ -53,9 +60,23 @@ fn stays((item, why): &(Item, String)) -> v1::Removal {
     in_words(item, why.clone())
 }
 
+/// What may be what fills the disk, and is removed by nobody but a person.
+fn undelivered((path, bytes): &(PathBuf, u64)) -> v1::Removal {
+    v1::Removal {
+        path: shown(path),
+        kind: "workspace".to_owned(),
+        bytes: *bytes,
+        why: "its attempt runs, or its result waits; files in it that nobody needs can be removed by hand".to_owned(),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    limits::cut(&path.to_string_lossy(), limits::REMOVAL_PATH_BYTES_MAX)
+}
+
 fn in_words(item: &Item, why: String) -> v1::Removal {
     v1::Removal {
-        path: limits::cut(&item.path.to_string_lossy(), limits::REMOVAL_PATH_BYTES_MAX),
+        path: shown(&item.path),
         kind: item.kind.as_str().to_owned(),
         bytes: item.bytes,
         why,

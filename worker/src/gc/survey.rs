@@ -22,6 +22,8 @@ pub struct Places {
     pub repositories: PathBuf,
     /// The attempts' own directories.
     pub attempts: PathBuf,
+    /// The agents' directories.
+    pub workspaces: PathBuf,
     /// Attempts that were put aside.
     pub aside: PathBuf,
     /// What is known of the clock.
@@ -29,18 +31,29 @@ pub struct Places {
 }
 
 impl Places {
-    /// Those below a worker's directory.
+    /// Those below a worker's directory. Its workspaces may lie elsewhere.
     #[must_use]
-    pub fn below(worker: &Path) -> Self {
+    pub fn below(worker: &Path, workspaces: Option<PathBuf>) -> Self {
         let cache = worker.join("cache");
         Self {
             bundles: cache.join("bundles"),
             repositories: cache.join("repositories"),
             attempts: worker.join("attempts"),
+            workspaces: workspaces.unwrap_or_else(|| worker.join("workspaces")),
             aside: worker.join("aside"),
             clock: worker.join("clock"),
         }
     }
+}
+
+/// The directories of attempts that have not been delivered, and how large each is.
+pub fn workspaces(places: &Places) -> Vec<(PathBuf, u64)> {
+    let mut found: Vec<_> = entries(&places.workspaces)
+        .filter_map(|path| Some((size(&path).ok()?, path)))
+        .map(|(bytes, path)| (path, bytes))
+        .collect();
+    found.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    found
 }
 
 /// Everything that could be removed. What cannot be read is left out: it stays.

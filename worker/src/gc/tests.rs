@@ -28,7 +28,7 @@ impl World {
     }
 
     fn places(&self) -> Places {
-        Places::below(self.dir.path())
+        Places::below(self.dir.path(), None)
     }
 
     fn repository(&self) -> PathBuf {

@@ -12,7 +12,7 @@ use rustix::net::{SendFlags, send};
 use tokio::{net::UnixStream, task::coop::consume_budget, time::Instant};
 
 use super::{
-    files::{ExitRecord, Running},
+    files::{EXIT, ExitRecord, Running},
     follow::{Follower, Line, Offsets, Writer},
     insist::{Insistence, blocking, bury},
     link::{Frame, PAYLOAD_BYTES_MAX},
@@ -190,6 +190,12 @@ impl Process {
             stdout: self.stdout.offset(),
             stderr: self.stderr.offset(),
         }
+    }
+
+    /// Whether nothing of it is left, which may be so before [`Process::next`] says it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.dir.join(EXIT).exists()
     }
 
     /// The attempt's directory.

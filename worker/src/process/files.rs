@@ -55,6 +55,8 @@ pub struct Spawn {
     pub limits: Limits,
     /// Most bytes of each of its streams that are kept, beside the last ones.
     pub log_bytes_max: u64,
+    /// Files of which one may be removed when the disk has no room for its end.
+    pub ballast: PathBuf,
 }
 
 /// What stands in `spawn.json`.
@@ -68,6 +70,8 @@ pub(super) struct SpawnFile {
     pub log_bytes_max: u64,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub ballast: OsString,
 }
 
 impl Spawn {
@@ -84,6 +88,7 @@ impl Spawn {
             keep_stdin: self.keep_stdin,
             log_bytes_max: self.log_bytes_max,
             limits: self.limits,
+            ballast: self.ballast.clone().into(),
         };
         write_private(&self.dir.join(SPAWN), &serde_json::to_vec(&file)?)
     }

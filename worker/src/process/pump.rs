@@ -20,6 +20,17 @@ const LAST_BYTES: usize = 256 * 1024;
 /// How long to wait before writing again to a disk that refused. The CLI waits meanwhile.
 const DISK_RETRY: Duration = Duration::from_millis(500);
 
+/// How often a disk may refuse before more must be done than wait.
+const REFUSALS_MAX: u32 = 10;
+
+/// What a pump tells of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct News {
+    pub record: StreamRecord,
+    /// Whether the disk has refused for long, so that the CLI is likely to wait.
+    pub is_stuck: bool,
+}
+
 /// One stream on its way into its log.
 pub(super) struct Pump<'a> {
     path: PathBuf,
@@ -48,7 +59,7 @@ impl<'a> Pump<'a> {
 
     /// Takes everything until the end of the stream; says `news` after each part, and whenever the disk
     /// refuses one.
-    pub fn run(mut self, from: impl Read, news: impl Fn(StreamRecord)) -> StreamRecord {
+    pub fn run(mut self, from: impl Read, news: impl Fn(News)) -> StreamRecord {
         // Of its memory only what is printed at once is ever touched.
         let mut from = BufReader::with_capacity(CHUNK_BYTES, from);
         loop {
@@ -62,13 +73,13 @@ impl<'a> Pump<'a> {
                 Err(_) => break,
             };
             from.consume(count);
-            news(self.record);
+            news(self.news(false));
         }
         self.finish(&news);
         self.record
     }
 
-    fn take(&mut self, bytes: &[u8], news: &impl Fn(StreamRecord)) {
+    fn take(&mut self, bytes: &[u8], news: &impl Fn(News)) {
         let room = usize::try_from(self.max - self.record.kept.min(self.max)).unwrap_or(usize::MAX);
         let (kept, over) = bytes.split_at(bytes.len().min(room));
         self.write(kept, news);
@@ -90,8 +101,15 @@ impl<'a> Pump<'a> {
         }
     }
 
+    fn news(&self, is_stuck: bool) -> News {
+        News {
+            record: self.record,
+            is_stuck,
+        }
+    }
+
     /// Puts the last whole lines behind a log that was full.
-    fn finish(&mut self, news: &impl Fn(StreamRecord)) {
+    fn finish(&mut self, news: &impl Fn(News)) {
         let Some(last) = self.last.take() else { return };
         let from = last.len().saturating_sub(LAST_BYTES);
         let newline = last[from..].iter().position(|byte| *byte == b'\n');
@@ -121,7 +139,8 @@ impl<'a> Pump<'a> {
         Ok(self.log.insert(log))
     }
 
-    fn write(&mut self, mut bytes: &[u8], news: &impl Fn(StreamRecord)) {
+    fn write(&mut self, mut bytes: &[u8], news: &impl Fn(News)) {
+        let mut refusals = 0;
         while !bytes.is_empty() {
             match self.log().and_then(|log| log.write(bytes)) {
                 Ok(count @ 1..) => {
@@ -133,7 +152,8 @@ impl<'a> Pump<'a> {
                     self.record.disk_full |= refused.is_err_and(|error| error.is_full());
                     // Opened again the next time: it may be another one by then.
                     self.log = None;
-                    news(self.record);
+                    refusals += 1;
+                    news(self.news(refusals % REFUSALS_MAX == 0));
                     if self.given_up.load(Ordering::Relaxed) {
                         self.record.dropped += bytes.len() as u64;
                         return;

@@ -4,6 +4,7 @@ use std::{
     io::BufReader,
     net::Shutdown,
     os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -21,15 +22,21 @@ use super::{
     cage::Cage,
     link::{Frame, GREW},
 };
+use crate::ballast;
 
 /// Most workers that are told of new output; there is one, and another after a restart.
 const LISTENERS_MAX: usize = 8;
+
+/// How many files of ballast one attempt may take: one while it runs, the others for its end.
+const BALLAST_FILES: u32 = 2;
 
 /// What the threads of a supervisor share.
 pub(super) struct Shared {
     pub cage: Cage,
     /// A worker wants the end of everything: no last output is waited for.
     killed: AtomicBool,
+    /// How many files of ballast may still be removed, and where they are.
+    ballast: Mutex<(u32, PathBuf)>,
     /// The CLI's process group; none once the CLI was reaped and its pid may be another's.
     group: Mutex<Option<Pid>>,
     listeners: Mutex<Vec<UnixStream>>,
@@ -46,12 +53,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub fn new(cage: Cage) -> Self {
+    pub fn new(cage: Cage, ballast: PathBuf) -> Self {
         Self {
             cage,
             killed: AtomicBool::new(false),
+            ballast: Mutex::new((BALLAST_FILES, ballast)),
             group: Mutex::new(None),
             listeners: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The disk has no room for output, and the CLI waits with it: it may know what to remove.
+    pub fn make_room_to_go_on(&self) {
+        self.release(BALLAST_FILES - 1);
+    }
+
+    /// The disk has no room for the end, and nothing runs any more that would take it.
+    pub fn make_room_to_end(&self) {
+        self.release(0);
+    }
+
+    /// Removes a file of ballast, unless no more than these may be removed later.
+    fn release(&self, left: u32) {
+        let (files, dir) = &mut *lock(&self.ballast);
+        // Where there is none, room is waited for.
+        if *files > left && ballast::release(dir) {
+            *files -= 1;
         }
     }
 

@@ -34,7 +34,7 @@ use super::{
     files::{self, EXIT, ExitRecord, RUNNING, Running, SPAWN, SpawnFile, StreamRecord},
     identity::Identity,
     keeper, link,
-    pump::Pump,
+    pump::{News, Pump},
     serve::{Input, Shared, serve},
     set_up::why_not_started,
     signals,
@@ -100,7 +100,7 @@ pub(super) fn supervise(args: &[OsString]) -> io::Result<()> {
         return keeper::keep(dir, args);
     }
     let listener = link::listen(dir)?;
-    let shared = Arc::new(Shared::new(cage));
+    let shared = Arc::new(Shared::new(cage, spawn.ballast.clone().into()));
     if !claim(dir, &shared.cage)? {
         shared.cage.clear();
         return Err(io::Error::other("the worker does not want it any more"));
@@ -164,8 +164,13 @@ fn follow(
 fn write_exit(dir: &Path, record: &ExitRecord, shared: &Shared) -> io::Result<()> {
     let deadline = Instant::now() + DISK_MAX;
     loop {
-        match files::write_json(dir, EXIT, record) {
-            Err(error) if error.is_full() && !shared.is_killed() => {}
+        let written = files::write_json(dir, EXIT, record);
+        let full = written.as_ref().is_err_and(Full::is_full);
+        if full {
+            shared.make_room_to_end();
+        }
+        match written {
+            Err(_) if full && !shared.is_killed() => {}
             // The directory is gone, and nobody will look for it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
             Err(_) if Instant::now() < deadline => {}
@@ -280,8 +285,11 @@ impl Streams {
             let set = |record| {
                 records.lock().unwrap_or_else(PoisonError::into_inner)[which] = record;
             };
-            let record = pump.run(from, |record| {
+            let record = pump.run(from, |News { record, is_stuck }| {
                 set(record);
+                if is_stuck {
+                    shared.make_room_to_go_on();
+                }
                 shared.tell();
             });
             set(record);
@@ -307,13 +315,13 @@ impl Streams {
     fn finish(&self, shared: &Shared, gone: bool) {
         let deadline = Instant::now() + DRAIN_MAX;
         let left = || deadline.saturating_duration_since(Instant::now());
-        let waits = || {
-            let full = self.records().iter().any(|stream| stream.disk_full);
-            !shared.is_killed() && (gone && full || !left().is_zero())
-        };
-        while waits() {
+        let lacks_room = || gone && self.records().iter().any(|stream| stream.disk_full);
+        while !shared.is_killed() && (lacks_room() || !left().is_zero()) {
             if self.drain(DISK_RETRY) {
                 return;
+            }
+            if lacks_room() {
+                shared.make_room_to_end();
             }
         }
         GIVEN_UP.store(true, Ordering::Relaxed);

@@ -1,7 +1,10 @@
 //! What outlives a worker, and what a late supervisor does.
 
 use std::{
-    collections::BTreeMap, fs, path::Path, process::Command, process::ExitCode, process::Stdio,
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
     time::Duration,
 };
 
@@ -36,6 +39,7 @@ pub fn worker(dir: &Path) -> ExitCode {
         keep_stdin: true,
         limits: Limits::default(),
         log_bytes_max: LOG_BYTES_MAX,
+        ballast: PathBuf::new(),
     };
     run(async {
         let mut process = start(&spawn).await;

@@ -52,6 +52,7 @@ impl Place {
             keep_stdin: false,
             limits: Limits::default(),
             log_bytes_max: LOG_BYTES_MAX,
+            ballast: PathBuf::new(),
         }
     }
 

@@ -21,7 +21,8 @@ use crate::{
 /// Caches go when they were not used for long, when there is more than 20 GiB, or when the disk is
 /// full; attempts whose files could not be collected go after 14 days. `worker.keep` in the worker's
 /// configuration sets other limits. What a running attempt needs stays. A project's repository that was found
-/// damaged, and replaced, goes as soon as no attempt borrows from it; one that stays is named. A worker does the same by itself:
+/// damaged, and replaced, goes as soon as no attempt borrows from it; one that stays is named, and on a full disk
+/// the workspaces of attempts are. A worker does the same by itself:
 /// at its start, every six hours, and when its disk becomes full.
 ///
 /// Without a name it is about the worker of this machine, which need not run.
@@ -44,7 +45,7 @@ struct Document {
     removals: Vec<Row>,
     /// Removals beside those listed.
     unlisted: u64,
-    /// Damaged repositories that stay, and why.
+    /// Damaged repositories that stay, and on a full disk workspaces, and why.
     kept: Vec<Row>,
 }
 
@@ -89,8 +90,8 @@ async fn here(app: &App, dry_run: bool) -> Result<v1::Garbage> {
         }
         Ok(_) | Err(_) => {}
     }
-    let places = Places::below(&dir);
-    let keep = app.config()?.worker.keep;
+    let config = app.config()?.worker;
+    let (places, keep) = (Places::below(&dir, config.workspaces), config.keep);
     blocking(move || Ok(gc::collect(&places, &keep, dry_run))).await
 }
 
@@ -111,8 +112,9 @@ fn show(app: &App, document: &Document) -> Result<()> {
     let name = document.worker.as_deref().map(line);
     for kept in &document.kept {
         let (path, why, size) = (line(&kept.path), line(&kept.why), bytes(kept.bytes));
+        let what = line(&kept.kind);
         app.ui
-            .next(format!("the damaged `{path}` ({size}) stays: {why}"));
+            .next(format!("the {what} `{path}` ({size}) stays: {why}"));
     }
     if document.removals.is_empty() {
         app.ui.next(match name {

@@ -1,0 +1,41 @@
+//! An attempt whose agent has ended on a full disk: what makes room for its result, and who is told.
+
+use orchestra_types::Place;
+
+use super::run::{Attempt, Error, blocking, chain};
+use crate::room;
+
+impl Attempt {
+    /// Takes back what no result has, when the disk is full and the agent has ended: what it built may be
+    /// what filled it.
+    pub(super) async fn reclaim(&mut self) -> Result<(), Error> {
+        if !self.lacks_room() || !matches!(self.order.spec.place, Place::Repository { .. }) {
+            return Ok(());
+        }
+        let job = self.job();
+        let reclaimed = blocking(move || job.workspace()?.reclaim()).await;
+        match reclaimed {
+            Ok(0) => Ok(()),
+            Ok(files) => {
+                let what = match files {
+                    1 => "1 file that git ignores was removed, it is".to_owned(),
+                    files => format!("{files} files that git ignores were removed, they are"),
+                };
+                self.tell(
+                    "collecting",
+                    format!("the disk is full: {what} in no result"),
+                )
+            }
+            Err(error) => {
+                tracing::warn!(attempt = %self.id, error = chain(&error), "nothing of it makes room");
+                Ok(())
+            }
+        }
+    }
+
+    /// Has a person told of it, or no longer.
+    pub(super) fn waits_for_room(&self, waits: bool) {
+        let dir = waits.then(|| self.directory());
+        room::note_waiting(&self.shared.room, self.id, dir);
+    }
+}
