@@ -41,6 +41,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             return Ok(Exit::Ok);
         }
     }
+    if let Some(text) = queued::runs_on(&task, &workers) {
+        app.ui.warn(text);
+    }
     match queued::why(&task, &workers) {
         Some(why) => app.ui.next(format!("\nit waits: {why}")),
         None => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use orchestra_types::{FailureCode, TaskStatus};
 
-use super::escape::line;
+use super::{escape::line, now};
 use crate::{
     client::Client,
     error::Result,
@@ -16,6 +16,9 @@ use crate::{
 
 /// How many of those that take all slots are named.
 const TAKERS_MAX: usize = 8;
+
+/// How many of those that are away are named.
+const AWAY_MAX: usize = 4;
 
 /// What a task needs of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,33 +80,80 @@ impl<'a> Need<'a> {
             let text = format!("no worker is connected; {how}");
             return Err(Obstacle::NoWorker(text));
         }
-        if let Some((machine, dir)) = self.place {
-            left.retain(|worker| worker.machine == machine);
-            if left.is_empty() {
-                let dir = line(dir);
-                return Err(Obstacle::Unfit(format!(
-                    "no worker of the machine that has `{dir}` is connected"
-                )));
-            }
-        }
-        left.retain(|worker| self.requires.iter().all(|label| has(worker, label)));
-        if left.is_empty() {
-            let labels = self.requires.iter();
-            let labels = labels.map(|(name, value)| format!("{name}={value}"));
-            let labels = labels.collect::<Vec<_>>().join(", ");
-            let labels = line(&labels);
+        left.retain(|worker| self.is_there(worker));
+        if let (true, Some((_, dir))) = (left.is_empty(), self.place) {
+            let dir = line(dir);
             return Err(Obstacle::Unfit(format!(
-                "no worker has {labels}; `ctl workers -v` shows their labels"
+                "no worker of the machine that has `{dir}` is connected"
             )));
+        }
+        left.retain(|worker| self.is_labelled(worker));
+        if left.is_empty() {
+            return Err(Obstacle::Unfit(self.unlabelled(workers)));
         }
         let ready = |worker: &&Worker| worker.runners.iter().any(|runner| self.does(runner));
         if !left.iter().any(ready) {
-            return Err(Obstacle::NotReady(self.not_ready(&left)));
+            let away = self.away(workers, |worker| ready(&worker));
+            let not_ready = self.not_ready(&left);
+            return Err(Obstacle::NotReady(match away {
+                Some(away) => format!("{not_ready}; {away}"),
+                None => not_ready,
+            }));
         }
         left.retain(ready);
         match closed(&left) {
             Some(text) => Err(Obstacle::Unfit(text)),
             None => Ok(left),
+        }
+    }
+
+    fn is_there(&self, worker: &Worker) -> bool {
+        self.place
+            .is_none_or(|(machine, _)| worker.machine == machine)
+    }
+
+    fn is_labelled(&self, worker: &Worker) -> bool {
+        self.requires.iter().all(|label| has(worker, label))
+    }
+
+    /// Why no connected worker has its labels.
+    fn unlabelled(&self, workers: &[Worker]) -> String {
+        let labels = self.requires.iter();
+        let labels = labels.map(|(name, value)| format!("{name}={value}"));
+        let labels = labels.collect::<Vec<_>>().join(", ");
+        let labels = line(&labels);
+        match self.away(workers, |_| true) {
+            Some(away) => format!("no connected worker has {labels}; {away}"),
+            None => format!("no worker has {labels}; `ctl workers -v` shows their labels"),
+        }
+    }
+
+    /// The workers that are not connected and would do, of those that `also` holds for.
+    fn away(&self, workers: &[Worker], also: impl Fn(&Worker) -> bool) -> Option<String> {
+        let would = |worker: &&Worker| {
+            worker.state != "connected"
+                && worker.availability != "revoked"
+                && self.is_there(worker)
+                && self.is_labelled(worker)
+                && also(worker)
+        };
+        let names: Vec<_> = workers
+            .iter()
+            .filter(would)
+            .map(|w| line(&w.name))
+            .collect();
+        let named = names[..names.len().min(AWAY_MAX)].join(", ");
+        match names.len().checked_sub(AWAY_MAX) {
+            _ if names.is_empty() => None,
+            None | Some(0) if names.len() == 1 => Some(format!(
+                "{named} has it and is not connected, `ctl workers` says since when"
+            )),
+            None | Some(0) => Some(format!(
+                "{named} have it and are not connected, `ctl workers` says since when"
+            )),
+            Some(more) => Some(format!(
+                "{named} and {more} more have it and are not connected, `ctl workers` says since when"
+            )),
         }
     }
 
@@ -186,9 +236,43 @@ fn taken_by_parent(task: &Task, workers: &[&Worker]) -> Option<String> {
     ))
 }
 
-/// Whether it waits in the queue for a worker alone.
+/// Whether it waits in the queue for a worker alone. What it failed by before is no reason to wait.
 pub fn waits(task: &Task) -> bool {
-    task.status == TaskStatus::Queued && task.reason.is_none() && task.not_before.is_none()
+    let is_due = task.not_before.is_none_or(|at| at.0 <= now());
+    let is_held = task.reason.as_ref().is_some_and(|why| holds(why.code));
+    task.status == TaskStatus::Queued && is_due && !is_held
+}
+
+/// Whether a queued task that has this reason waits for something else than a worker: a budget, or an account.
+fn holds(code: FailureCode) -> bool {
+    matches!(
+        code,
+        FailureCode::BudgetExceeded | FailureCode::RateLimited | FailureCode::QuotaExhausted
+    )
+}
+
+/// What a person should know of the worker that a task runs on; none where all is well.
+pub fn runs_on(task: &Task, workers: &[Worker]) -> Option<String> {
+    let runs = matches!(task.status, TaskStatus::Assigned | TaskStatus::Running);
+    let id = task.worker.as_deref().filter(|_| runs)?;
+    let worker = workers.iter().find(|worker| worker.id.as_str() == id)?;
+    let name = line(&worker.name);
+    if worker.state != "connected" {
+        return Some(format!(
+            "{name}, where it runs, is not connected: an agent goes on there, and its result comes when the \
+             worker is back; `ctl workers` says since when"
+        ));
+    }
+    let of_it = |runner: &&Runner| Some(&runner.name) == task.runner.as_ref();
+    let runner = worker.runners.iter().find(of_it)?;
+    let why = runner
+        .reason
+        .as_deref()
+        .filter(|_| runner.state == "not_ready")?;
+    Some(format!(
+        "{name}, where it runs, takes nothing new: {}",
+        line(why)
+    ))
 }
 
 /// Writes into the tasks why no worker can begin them. The workers are asked for only where one waits.
@@ -223,10 +307,12 @@ fn has(worker: &Worker, (name, value): (&String, &String)) -> bool {
 #[cfg(test)]
 mod tests {
     use orchestra_proto::v1;
+    use std::time::Duration;
+
     use orchestra_types::Place;
 
     use super::*;
-    use crate::json::task::Reason;
+    use crate::json::{task::Reason, time::Time};
 
     fn task(runner: &str, label: Option<&str>) -> Task {
         let label = label.map(|value| ("os".to_owned(), value.to_owned()));
@@ -245,6 +331,17 @@ mod tests {
             ..Default::default()
         })
         .unwrap()
+    }
+
+    fn reason(task: &Task, code: FailureCode) -> Reason {
+        Reason {
+            code,
+            message: String::new(),
+            retryable: code.is_retryable(),
+            fault: code.fault(),
+            advice: code.advice_for(task.id),
+            resets_at: None,
+        }
     }
 
     fn worker(state: &str, availability: &str) -> Worker {
@@ -292,6 +389,74 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_would_do_and_is_away_is_named() {
+        let mut away = worker("lost", "open");
+        away.name = "far".to_owned();
+        away.labels = [("os".to_owned(), "win".to_owned())].into();
+        away.runners[0].name = "codex".to_owned();
+        let mut workers = vec![worker("connected", "open"), away];
+        let says = |task: Task, workers: &[Worker]| why(&task, workers).unwrap_or_default();
+        let not_there = "far has it and is not connected, `ctl workers` says since when";
+        assert_eq!(
+            says(task("codex", Some("win")), &workers),
+            format!("no connected worker has os=win; {not_there}")
+        );
+        let said = says(task("codex", None), &workers);
+        assert!(said.ends_with(not_there), "{said}");
+        let said = says(task("claude", None), &workers);
+        assert!(!said.contains("far"), "{said}");
+        for n in 0..AWAY_MAX {
+            let mut more = workers[1].clone();
+            more.name = format!("more{n}");
+            workers.push(more);
+        }
+        let said = says(task("codex", Some("win")), &workers);
+        assert!(
+            said.contains("; far, more0, more1, more2 and 1 more have it"),
+            "{said}"
+        );
+        workers[1].availability = "revoked".to_owned();
+        let said = says(task("codex", Some("win")), &workers[..2]);
+        assert!(said.starts_with("no worker has os=win"), "{said}");
+    }
+
+    #[test]
+    fn a_task_that_is_tried_again_waits_for_a_worker_like_one_that_is_new() {
+        let mut again = task("shell", None);
+        again.reason = Some(reason(&again, FailureCode::WorkerLost));
+        again.not_before = Some(Time::from_ms(1));
+        assert!(why(&again, &[]).is_some());
+        again.not_before = Some(Time(now().plus(Duration::from_secs(60))));
+        assert_eq!(why(&again, &[]), None, "it is not due");
+        let mut held = task("shell", None);
+        held.reason = Some(reason(&held, FailureCode::BudgetExceeded));
+        assert_eq!(why(&held, &[]), None);
+    }
+
+    #[test]
+    fn what_is_the_matter_with_the_worker_that_it_runs_on_is_said() {
+        let mut running = task("shell", None);
+        running.status = TaskStatus::Running;
+        running.worker = Some("w-1".to_owned());
+        let mut on = worker("connected", "open");
+        assert_eq!(runs_on(&running, std::slice::from_ref(&on)), None);
+        on.runners[0].state = "not_ready";
+        on.runners[0].reason = Some("its disk is full".to_owned());
+        assert_eq!(
+            runs_on(&running, std::slice::from_ref(&on)).unwrap_or_default(),
+            "vm, where it runs, takes nothing new: its disk is full"
+        );
+        on.state = "lost".to_owned();
+        let said = runs_on(&running, std::slice::from_ref(&on)).unwrap_or_default();
+        assert!(
+            said.starts_with("vm, where it runs, is not connected"),
+            "{said}"
+        );
+        running.status = TaskStatus::Queued;
+        assert_eq!(runs_on(&running, &[on]), None);
+    }
+
+    #[test]
     fn a_parent_that_takes_the_last_slot_of_its_own_part_is_named() {
         let id = |text: &str| text.parse().unwrap();
         let mut full = worker("connected", "open");
@@ -326,12 +491,8 @@ mod tests {
     fn a_budget_that_holds_a_task_is_named_with_the_command_that_raises_it() {
         let mut of_parent = task("shell", None);
         of_parent.reason = Some(Reason {
-            code: FailureCode::BudgetExceeded,
             message: "the budget of task_007 is used up".to_owned(),
-            retryable: FailureCode::BudgetExceeded.is_retryable(),
-            fault: FailureCode::BudgetExceeded.fault(),
-            advice: FailureCode::BudgetExceeded.advice_for(of_parent.id),
-            resets_at: None,
+            ..reason(&of_parent, FailureCode::BudgetExceeded)
         });
         let said = held(&of_parent).unwrap();
         assert!(said.starts_with("task_001 waits: the budget of task_007 is used up\n"));
