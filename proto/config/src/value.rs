@@ -8,7 +8,12 @@ use std::{
     time::Duration,
 };
 
-use orchestra_types::{RunnerName, id::is_name, limits, runner::KNOWN_RUNNERS};
+use orchestra_types::{
+    RunnerName,
+    id::is_name,
+    limits,
+    runner::{FURTHER_RUNNERS, KNOWN_RUNNERS},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor},
@@ -436,10 +441,11 @@ pub(crate) fn runners<'de, D: Deserializer<'de>>(
 }
 
 fn check_runner(name: &RunnerName, runner: &RunnerConfig) -> Result<(), String> {
-    if KNOWN_RUNNERS.contains(&name.as_str()) || runner.protocol.is_some() {
+    let known: Vec<&str> = KNOWN_RUNNERS.into_iter().chain(FURTHER_RUNNERS).collect();
+    if known.contains(&name.as_str()) || runner.protocol.is_some() {
         return Ok(());
     }
-    let unknown = message::unknown("runner", name.as_str(), &KNOWN_RUNNERS);
+    let unknown = message::unknown("runner", name.as_str(), &known);
     Err(format!("{unknown} (a runner of your own needs `protocol`)"))
 }
 

@@ -112,6 +112,18 @@ fn an_unknown_name_is_answered_with_the_nearest_one() {
 }
 
 #[test]
+fn a_runner_that_is_offered_only_when_it_is_named_needs_no_protocol() {
+    for name in orchestra_types::runner::FURTHER_RUNNERS {
+        let text = format!("runners: {{{name}: {{}}}}\n");
+        let config = parse(&text, Path::new("o.yaml")).unwrap();
+        assert!(
+            config.runners.contains_key(&name.parse().unwrap()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn a_wrong_type_or_range_is_named_with_its_place() {
     let rows = [
         ("- 1", "1:1: `key: value` lines"),

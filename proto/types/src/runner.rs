@@ -177,3 +177,6 @@ pub const KNOWN_RUNNERS: [&str; 12] = [
     "claude", "codex", "gemini", "opencode", "goose", "copilot", "cursor", "qwen", "cline",
     "droid", "agent", SHELL,
 ];
+
+/// Runners that Orchestra can drive and that are offered only where the configuration names them.
+pub const FURTHER_RUNNERS: [&str; 2] = ["kimi", "vibe"];

@@ -47,14 +47,14 @@ pub(super) fn program_of(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use orchestra_types::runner::KNOWN_RUNNERS;
+    use orchestra_types::runner::{FURTHER_RUNNERS, KNOWN_RUNNERS};
 
     use super::*;
 
     #[test]
     fn every_known_runner_has_an_adapter_and_a_stranger_needs_a_protocol() {
         let driven = |name: &str, config| adapter_for(&name.parse().unwrap(), config).is_some();
-        for name in KNOWN_RUNNERS {
+        for name in KNOWN_RUNNERS.into_iter().chain(FURTHER_RUNNERS) {
             assert!(driven(name, None), "{name}");
         }
         assert!(!driven("stranger", None));
