@@ -133,6 +133,13 @@ fn refused() -> anyhow::Result<()> {
         cluster
             .ctl_in(&above, &add)?
             .complains(&["is not copied", "--in-place"])?;
+        for own in ["", "head/pki", "client"] {
+            for how in [&[][..], &["--in-place"]] {
+                let dir = cluster.state().join(own);
+                let said = cluster.ctl_in(&dir, &[&add, how].concat())?;
+                said.exits(5)?.complains(&["an agent would get its keys"])?;
+            }
+        }
         let home = cluster.path("home");
         fs::create_dir_all(home.join(".ssh"))?;
         let mut command = cluster.command(&home, &add);

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use orchestra_config::{ProjectConfig, load_project};
+use orchestra_config::{ProjectConfig, StateDir, load_project};
 use orchestra_proto::Refused;
 use orchestra_repo::{Checkout, project_ref};
 use orchestra_types::{AttemptId, MachineId, Place, ProjectRef, SetUp, TaskId, TaskSpec};
@@ -137,6 +137,9 @@ impl<'a> Places<'a> {
             if Checkout::is_git_directory(&path).or_failed(failed)? {
                 return Err(git_directory(&path));
             }
+            if let Some(state) = StateDir::around(&path) {
+                return Err(of_state(&path, &state));
+            }
             let checkout = Checkout::discover(&path).or_failed(failed)?;
             let own = checkout.map(|checkout| checkout.without_mirror(&mirror));
             let checkout = own.transpose().or_failed(failed)?;
@@ -224,6 +227,22 @@ fn git_directory(dir: &Path) -> Error {
         "go into a work tree of it (the directory above `.git`, or what `git clone` or `git worktree add` \
          makes of it); `--no-repo` works without one",
     )
+}
+
+fn of_state(dir: &Path, state: &Path) -> Error {
+    let message = match dir == state {
+        true => format!("`{}` is a state directory of Orchestra", dir.display()),
+        false => format!(
+            "`{}` is in `{}`, a state directory of Orchestra",
+            dir.display(),
+            state.display()
+        ),
+    };
+    Error::new(
+        Exit::Refused,
+        format!("{message}: an agent would get its keys"),
+    )
+    .hint("go into the project's own directory; `--no-repo` works without one")
 }
 
 /// The directory that the task is about.

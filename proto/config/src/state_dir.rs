@@ -15,6 +15,9 @@ use crate::{
 /// that know such files read them from within a workspace as well.
 const IGNORE: &str = "# Orchestra's own: keys, the queue, workspaces. Git leaves it alone.\n/*\n";
 
+/// How it begins, in earlier versions too: by this a state directory is known.
+const OWN: &str = "# Orchestra's own:";
+
 /// The state directory. Everything that Orchestra keeps on a machine is below it.
 ///
 /// ```text
@@ -35,6 +38,25 @@ impl StateDir {
     /// The state directory at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
+    }
+
+    /// The state directory that `dir` is in, or is, of this cluster or another one; none for what an agent
+    /// works in there, and for what was put aside of that.
+    #[must_use]
+    pub fn around(dir: &Path) -> Option<PathBuf> {
+        let is_state = |dir: &&Path| {
+            fs::read(dir.join(".gitignore")).is_ok_and(|text| text.starts_with(OWN.as_bytes()))
+        };
+        let state = dir.ancestors().find(is_state)?;
+        let rest = dir.strip_prefix(state).ok()?;
+        let mut names = rest.iter().filter_map(|name| name.to_str());
+        let names = [names.next(), names.next(), names.next(), names.next()];
+        let is_agents = matches!(
+            names,
+            [Some("worker"), Some("workspaces"), Some(_), _]
+                | [Some("worker"), Some("aside"), Some(_), Some("workspace")]
+        );
+        (!is_agents).then(|| state.to_owned())
     }
 
     /// The default: `$XDG_STATE_HOME/orchestra`, else `$HOME/.local/state/orchestra`.
@@ -154,6 +176,31 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn what_is_in_a_state_directory_is_known_but_for_what_agents_work_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path().join("state"));
+        state.make().unwrap();
+        let around = |below: &str| StateDir::around(&state.path().join(below));
+        for own in [
+            "",
+            "head",
+            "head/pki",
+            "client",
+            "worker/workspaces",
+            "worker/aside/task_001.1",
+        ] {
+            assert_eq!(around(own).as_deref(), Some(state.path()), "{own}");
+        }
+        for agents in [
+            "worker/workspaces/task_001.1",
+            "worker/aside/task_001.1/workspace/src",
+        ] {
+            assert_eq!(around(agents), None, "{agents}");
+        }
+        assert_eq!(StateDir::around(dir.path()), None);
+    }
 
     #[test]
     fn a_directory_in_which_others_may_write_is_told() {
