@@ -17,10 +17,10 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-/// `ctl ARGS` as an agent calls it, whose environment names no state directory.
-fn ctl(cluster: &Cluster, args: &str) -> String {
-    let (ctl, state) = (Binaries::get().ctl(), cluster.state());
-    format!("{} --state {} {args}", ctl.display(), state.display())
+/// `ctl ARGS` as an agent calls it, where nothing but the worker says which cluster it works for.
+fn ctl(args: &str) -> String {
+    let ctl = Binaries::get().ctl();
+    format!("env -u HOME -u XDG_STATE_HOME {} {args}", ctl.display())
 }
 
 /// The subtask of a task that is there already.
@@ -35,7 +35,7 @@ fn project() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
         let project = cluster.repository("api")?;
         let add = "add --agent shell --apply --wait 'echo inner > inner.txt'";
-        let command = format!("{} && test -e inner.txt", ctl(cluster, add));
+        let command = format!("{} && test -e inner.txt", ctl(add));
         let parent = cluster.add(&project, &["--agent", "shell", &command])?;
         let end = cluster.succeeded(&parent, Deadline::SOON)?;
         ensure!(end["files"][0]["path"] == "inner.txt", "{end:#}");
@@ -57,7 +57,7 @@ fn outlives() -> anyhow::Result<()> {
         let script = cluster.path("late.sh");
         std::fs::write(&script, format!("{gate} && echo late > late.txt"))?;
         let add = format!("add --agent shell --apply 'sh {}'", script.display());
-        let parent = cluster.add(&project, &["--agent", "shell", &ctl(cluster, &add)])?;
+        let parent = cluster.add(&project, &["--agent", "shell", &ctl(&add)])?;
         cluster.succeeded(&parent, Deadline::SOON)?;
         let sub = subtask(cluster, &parent)?;
         let dir = sub["project"]["dir"].as_str().context("a directory")?;
@@ -84,8 +84,8 @@ fn cancelled() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
         let project = cluster.repository("api")?;
         let dir = cluster.path("");
-        let recurs = ctl(cluster, "add --agent shell --every 1h true");
-        let more = ctl(cluster, "add --agent shell true");
+        let recurs = ctl("add --agent shell --every 1h true");
+        let more = ctl("add --agent shell true");
         let script = format!(
             "trap '{more} 2> {0}/refused; exit 1' INT TERM; {recurs}; touch {0}/ready; \
              while true; do sleep 0.05; done",

@@ -328,6 +328,8 @@ fn shared(
         interims: Interims::default(),
         bulk: Bulk::new(setup.target.clone()),
         blobs,
+        state: std::path::absolute(setup.state.path())
+            .context("failed to find the state directory")?,
         attempts,
         name: identity.name.clone(),
         aside: home.aside(),

@@ -1,6 +1,6 @@
 //! The environment of a CLI. Pure: the worker's own environment is passed in.
 
-use std::{collections::BTreeMap, ffi::OsString};
+use std::{collections::BTreeMap, ffi::OsString, path::Path};
 
 use orchestra_types::AttemptId;
 
@@ -11,16 +11,33 @@ fn is_ours(name: &str) -> bool {
     prefixes.iter().any(|prefix| name.starts_with(prefix)) || name == "TRACEPARENT"
 }
 
-/// What the CLI is started with: the worker's environment without what misleads, who it works
-/// for, which ports are its own, and what its command line asks for. What is not UTF-8 cannot be passed on.
+/// What is an attempt's own in its environment.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    /// Who it is.
+    pub attempt: AttemptId,
+    /// The state directory of its cluster on this machine: its `ctl` would ask another one.
+    pub state: &'a Path,
+    /// The span that its own spans belong to; empty where there is none.
+    pub traceparent: &'a str,
+    /// Its ports.
+    pub ports: &'a [u16],
+}
+
+/// What the CLI is started with: the worker's environment without what misleads, what is the attempt's
+/// own, and what its command line asks for. What is not UTF-8 cannot be passed on.
 #[must_use]
 pub fn compose(
     worker: impl IntoIterator<Item = (OsString, OsString)>,
-    attempt: AttemptId,
-    traceparent: &str,
-    ports: &[u16],
+    own: Own<'_>,
     command: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
+    let Own {
+        attempt,
+        state,
+        traceparent,
+        ports,
+    } = own;
     let text = |(name, value): (OsString, OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
@@ -28,6 +45,9 @@ pub fn compose(
     let mut all: BTreeMap<_, _> = inherited.filter(|(name, _)| !is_ours(name)).collect();
     all.insert("ORCHESTRA_TASK".to_owned(), attempt.task.to_string());
     all.insert("ORCHESTRA_ATTEMPT".to_owned(), attempt.to_string());
+    if let Some(state) = state.to_str() {
+        all.insert("ORCHESTRA_STATE".to_owned(), state.to_owned());
+    }
     if !traceparent.is_empty() {
         all.insert("TRACEPARENT".to_owned(), traceparent.to_owned());
     }
@@ -63,7 +83,13 @@ mod tests {
             number: 2,
         };
         let command = [("LANG".to_owned(), "C.UTF-8".to_owned())].into();
-        let all = compose(worker, attempt, "new", &[20_000, 20_007], &command);
+        let own = Own {
+            attempt,
+            state: Path::new("/own"),
+            traceparent: "new",
+            ports: &[20_000, 20_007],
+        };
+        let all = compose(worker, own, &command);
         let all: Vec<_> = all.iter().map(|(n, v)| format!("{n}={v}")).collect();
         assert_eq!(
             all,
@@ -73,6 +99,7 @@ mod tests {
                 "ORCHESTRA_PORT=20000",
                 "ORCHESTRA_PORT_1=20000",
                 "ORCHESTRA_PORT_2=20007",
+                "ORCHESTRA_STATE=/own",
                 "ORCHESTRA_TASK=task_003",
                 "PATH=/bin",
                 "TRACEPARENT=new"

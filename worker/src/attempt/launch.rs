@@ -84,12 +84,17 @@ impl Attempt {
             Some(set_up) => set_up.before(&self.shared.me.words(), &line.program, line.args),
             None => (line.program, line.args),
         };
-        let ports = self.ports.as_ref().map_or(&[][..], Lease::ports);
+        let own = environment::Own {
+            attempt: self.id,
+            state: &self.shared.state,
+            traceparent: &traceparent,
+            ports: self.ports.as_ref().map_or(&[][..], Lease::ports),
+        };
         Spawn {
             dir: self.files.process(),
             program,
             args,
-            env: environment::compose(inherited, self.id, &traceparent, ports, &line.env),
+            env: environment::compose(inherited, own, &line.env),
             cwd: self.directory(),
             stdin: line.stdin,
             keep_stdin: line.keep_stdin,

@@ -51,6 +51,8 @@ pub struct Shared {
     pub bulk: Bulk,
     /// Bundles.
     pub blobs: blobs::Cache,
+    /// The state directory, in which all of it lies.
+    pub state: PathBuf,
     /// The attempts' own directories.
     pub attempts: PathBuf,
     /// The worker's name.
