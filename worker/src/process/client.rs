@@ -15,6 +15,7 @@ use super::{
     files::{EXIT, ExitRecord, Running},
     follow::{Follower, Line, Offsets, Writer},
     insist::{Insistence, blocking, bury},
+    keeper,
     link::{Frame, PAYLOAD_BYTES_MAX},
 };
 use error::{Result, at};
@@ -296,7 +297,12 @@ impl Process {
             State::Ended(_) => None,
         };
         let mut record = match read_exit(&self.dir)? {
-            Some(record) => record,
+            Some(record) => {
+                if let State::Running { who, .. } = &self.state {
+                    keeper::let_end(who);
+                }
+                record
+            }
             None => {
                 let dir = self.dir.clone();
                 match blocking(move || find_buried(&dir)).await {

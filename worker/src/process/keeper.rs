@@ -66,6 +66,14 @@ pub(super) fn keep(dir: &Path, args: &[OsString]) -> io::Result<()> {
     }
 }
 
+/// The supervisor has ended as it should, and so will its keeper, unless an agent has stopped that: nobody would
+/// ever look after it.
+pub(super) fn let_end(running: &Running) {
+    if let Some(keeper) = &running.keeper {
+        keeper.wake();
+    }
+}
+
 /// Waits until the keeper of a supervisor that is gone has ended what that has left.
 pub(super) fn wait_for(running: &Running) {
     if let Some(keeper) = &running.keeper {

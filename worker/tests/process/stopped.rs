@@ -26,6 +26,7 @@ pub const TESTS: &[Test] = tests![
     a_supervisor_that_nobody_can_reach_holds_up_no_worker,
     nothing_survives_a_supervisor_that_stays_stopped,
     nothing_survives_a_keeper_that_is_stopped_too,
+    a_keeper_that_its_agent_has_stopped_ends_with_the_rest,
     whose_files_are_gone_is_ended_with_a_stopped_supervisor,
     a_stopped_nursery_goes_on,
     a_nursery_that_stays_stopped_is_replaced,
@@ -219,6 +220,36 @@ fn nothing_survives_a_keeper_that_is_stopped_too() {
         let all = pids.into_iter().chain([supervisor, keeper]);
         assert!(living(all).is_empty());
     });
+}
+
+fn a_keeper_that_its_agent_has_stopped_ends_with_the_rest() {
+    let Some(hidden) = without_cgroups() else {
+        return;
+    };
+    // Before a worker hears of the end, and before the next worker does.
+    for is_followed in [true, false] {
+        run(async {
+            let place = Place::new();
+            let script = "echo $$ > p0; while ! test -e stopped; do sleep 0.01; done";
+            let nursery = Nursery::new(hidden.clone());
+            let spawn = place.shell(script);
+            let mut process = Process::start(&nursery, &spawn).await.unwrap();
+            let supervisor = parent(place.pid("p0")).unwrap();
+            let keeper = parent(supervisor).unwrap();
+            stop(keeper);
+            fs::write(place.tmp.path().join("stopped"), "").unwrap();
+            if is_followed {
+                let (_, record) = finish(&mut process).await;
+                assert_eq!(record.exit, Exit::Code(0));
+            } else {
+                let exit = place.dir().join("exit.json");
+                eventually("it has ended", || exit.exists().then_some(()));
+                let found = Process::reattach(&place.dir(), Offsets::default());
+                assert!(matches!(found, Ok(Reattach::Ended(_))), "{found:?}");
+            }
+            eventually("the keeper ends", || (!is_alive(keeper)).then_some(()));
+        });
+    }
 }
 
 fn whose_files_are_gone_is_ended_with_a_stopped_supervisor() {

@@ -32,6 +32,9 @@ impl Process {
             pending: Vec::new(),
         };
         if let Some(record) = read_exit(dir)? {
+            if let Ok(Some(running)) = read_running(dir) {
+                keeper::let_end(&running);
+            }
             return Ok(Reattach::Ended(make(State::Ended(record))));
         }
         let running = match read_running(dir)? {
