@@ -154,6 +154,7 @@ impl From<v1::Usage> for Usage {
             cost_microusd: wire.cost_microusd,
             turns: wire.turns,
         }
+        .with_known_cost()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a peer may send at most: each thing that is too much is refused with its name.
 
-use orchestra_types::{Budget, BudgetChange, Measure, limits, runner::WorkerInfo};
+use orchestra_types::{Budget, BudgetChange, Measure, Usage, limits, runner::WorkerInfo};
 
 use super::{Refused, budget_change, submitted_spec};
 use crate::v1;
@@ -202,4 +202,19 @@ fn a_budget_that_lets_nothing_run_is_refused() {
         none: vec![Measure::Tokens],
     };
     assert_eq!(budget_change(None, false, &[tokens]), Ok(change));
+}
+
+#[test]
+fn a_cost_of_0_for_tokens_that_were_used_is_not_known() {
+    let cost = |input_tokens, cost_microusd| {
+        let wire = v1::Usage {
+            input_tokens,
+            cost_microusd,
+            ..v1::Usage::default()
+        };
+        Usage::from(wire).cost_microusd
+    };
+    assert_eq!(cost(150, Some(0)), None);
+    assert_eq!(cost(150, Some(7)), Some(7));
+    assert_eq!(cost(0, Some(0)), Some(0), "nothing costs nothing");
 }

@@ -36,6 +36,15 @@ impl Usage {
             turns: self.turns.saturating_add(other.turns),
         }
     }
+
+    /// The same without a cost of 0 for tokens that were used: a CLI that was stopped within an
+    /// answer says that, and what the provider charges is then unknown.
+    #[must_use]
+    pub fn with_known_cost(mut self) -> Self {
+        let has_tokens = self.input_tokens > 0 || self.output_tokens > 0;
+        self.cost_microusd = self.cost_microusd.filter(|cost| *cost > 0 || !has_tokens);
+        self
+    }
 }
 
 /// Whether a text is a piece to append or the whole so far.

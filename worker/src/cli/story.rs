@@ -236,6 +236,7 @@ impl Story {
 
     /// What was used in all. Told when it changed.
     pub(super) fn used(&mut self, usage: Usage) {
+        let usage = usage.with_known_cost();
         if self.usage != usage {
             self.usage = usage;
             self.emit("", EventKind::Usage(usage));

@@ -136,7 +136,7 @@ fn an_interrupted_text_is_kept_with_what_it_cost() {
     same(
         &verdict,
         "verdict cancelled: it was interrupted | chunk0 chunk1 chunk2 chunk3  \
-         | in 150 out 1 cached 30 cost 0 turns 2 | 4c908ae5-7ac0-4f71-8247-65dd22fa27b2 | claude-opus-4-8",
+         | in 150 out 1 cached 30 cost - turns 2 | 4c908ae5-7ac0-4f71-8247-65dd22fa27b2 | claude-opus-4-8",
     );
 }
 

@@ -80,8 +80,8 @@ fn own_failure(subtype: &str, result: &Value) -> Failure {
     }
 }
 
-/// What the run used: sub-agents are in `modelUsage` only. An interrupted stream reports 0, then
-/// `so_far` is what is known.
+/// What the run used: sub-agents are in `modelUsage` only. An interrupted stream reports 0 tokens,
+/// then `so_far` is what is known, and a cost of 0, which is none that is known.
 pub(super) fn usage(result: &Value, so_far: Usage) -> Usage {
     let by_model = at(result, "/modelUsage").as_object();
     let of_models = by_model
@@ -95,7 +95,7 @@ pub(super) fn usage(result: &Value, so_far: Usage) -> Usage {
         .find(|u| u.input_tokens + u.output_tokens > 0)
         .unwrap_or_default();
     Usage {
-        cost_microusd: microusd(result, "/total_cost_usd"),
+        cost_microusd: microusd(result, "/total_cost_usd").filter(|&cost| cost > 0),
         turns: number(result, "/num_turns"),
         ..tokens
     }
