@@ -6,7 +6,7 @@ use crate::{
     app::App,
     client::Client,
     json::{attempt::Attempt, task::Task},
-    ui::{detail::ids, escape::line, time::counted},
+    ui::{detail::ids, escape::naming, time::counted},
 };
 
 /// How many are shown.
@@ -30,7 +30,7 @@ pub async fn say(app: &App, client: &Client, task: &Task) {
         Err(_) => Vec::new(),
     };
     for text in said(&warnings, count, &task.id.to_string()) {
-        app.ui.warn(line(&text));
+        app.ui.warn(naming(&text));
     }
 }
 

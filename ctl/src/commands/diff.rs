@@ -18,7 +18,7 @@ use crate::{
     stored,
     ui::{
         Ui,
-        escape::{block, line},
+        escape::{block, naming},
         style::{Line, Style},
         time::counted,
     },
@@ -89,7 +89,7 @@ async fn show_stat(app: &App, client: &Client, task: &Task, attempt: Option<u32>
     let stat = Stat::of(client.files(task.id, attempt.number).await?);
     app.show(&stat, |stat| {
         let warnings = stat.warnings().iter();
-        warnings.for_each(|warning| app.ui.warn(line(warning)));
+        warnings.for_each(|warning| app.ui.warn(naming(warning)));
         if stat.is_empty() {
             app.ui.next(unchanged(task));
             return Ok(());

@@ -6,7 +6,7 @@ use crate::{
     app::App,
     error::Result,
     exit::Exit,
-    ui::{self, changes, escape::line, time::ago},
+    ui::{self, changes, escape::naming, time::ago},
 };
 
 /// List the files that a task changed, or has changed so far
@@ -33,7 +33,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         document
             .warnings
             .iter()
-            .for_each(|warning| app.ui.warn(line(warning)));
+            .for_each(|warning| app.ui.warn(naming(warning)));
         match document.interim_at {
             Some(at) => {
                 let seen = ago(at.0, ui::now());

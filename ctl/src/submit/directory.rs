@@ -35,7 +35,7 @@ pub async fn take(app: &App, dir: &Path, project: &ProjectId, mirror: &str) -> R
     .await?;
     let (checkout, warnings) = taken.map_err(failed)?;
     for warning in warnings {
-        app.ui.warn(escape::line(&warning));
+        app.ui.warn(escape::naming(&warning));
     }
     Ok(checkout)
 }

@@ -188,7 +188,7 @@ impl<'a> Places<'a> {
         chain.forget(&missing(self.client, &chain.bundles()).await?);
         let taken = source::take(checkout).await?;
         for warning in &taken.snapshot.warnings {
-            self.app.ui.warn(crate::ui::escape::line(warning));
+            self.app.ui.warn(crate::ui::escape::naming(warning));
         }
         let (snapshot, bundles) = source::bundle(taken, &mut chain, uploads).await?;
         self.chains.push(chain);

@@ -36,7 +36,7 @@ pub async fn gather(
         })
         .await?;
         for warning in warnings {
-            ui.warn(format!("{PROJECT_FILE}: {}", escape::line(&warning)));
+            ui.warn(format!("{PROJECT_FILE}: {}", escape::naming(&warning)));
         }
         for file in copied {
             let content = uploads.add(ArtifactKind::Context, file.copy).await?;
@@ -51,7 +51,7 @@ pub async fn gather(
         let paths: Vec<_> = set_up
             .files
             .iter()
-            .map(|file| escape::line(&file.path))
+            .map(|file| escape::path(&file.path))
             .collect();
         ui.next(format!("{PROJECT_FILE}: agents get {}", paths.join(", ")));
     }

@@ -1,7 +1,7 @@
 //! The files that an attempt changed.
 
 use super::{
-    escape::line,
+    escape::path,
     style::{Line, Style},
     time::counted,
     width::{columns, pad},
@@ -78,8 +78,8 @@ fn trimmed(mut line: Line) -> Line {
 
 fn name(file: &File) -> String {
     match &file.renamed_from {
-        Some(from) => format!("{} → {}", line(from), line(&file.path)),
-        None => line(&file.path).into_owned(),
+        Some(from) => format!("{} → {}", path(from), path(&file.path)),
+        None => path(&file.path).into_owned(),
     }
 }
 
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn files_are_listed_with_letter_and_lines_and_the_rest_is_counted() {
         let renamed = File {
-            renamed_from: Some("a\x1b[0m".into()),
+            renamed_from: Some("a\x1b[0m\t".into()),
             lines_removed: Some(1),
             ..file("b", "renamed")
         };
@@ -123,9 +123,9 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "  A README.md     +3",
-                "  R a\\x1b[0m → b  +3  −1",
-                "  M x.png         binary",
+                "  A README.md         +3",
+                "  R \"a\\x1b[0m\\t\" → b  +3  −1",
+                "  M x.png             binary",
                 "  … 1 more file"
             ]
         );

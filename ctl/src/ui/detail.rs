@@ -11,7 +11,7 @@ use orchestra_types::{
 use super::{
     again::Again,
     changes,
-    escape::line,
+    escape::{line, path},
     excerpt::{ALL_IN_JSON, Part, text},
     now,
     reason::split,
@@ -241,7 +241,7 @@ fn facts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Lin
         "project",
         task.project
             .as_ref()
-            .map(|p| format!("{} ({})", line(&p.name), line(&p.dir)))
+            .map(|p| format!("{} ({})", line(&p.name), path(&p.dir)))
             .unwrap_or_default(),
     );
     let project_id = task.project.as_ref().map(|p| line(&p.id).into_owned());
@@ -323,7 +323,7 @@ fn place(task: &Task) -> String {
                 .unwrap_or_default();
             format!("snapshot {}{branch}", &line(commit)[..commit.len().min(10)])
         }
-        Workplace::InPlace { dir, .. } => format!("in place: {}", line(dir)),
+        Workplace::InPlace { dir, .. } => format!("in place: {}", path(dir)),
         Workplace::Empty => "an empty directory".to_owned(),
     }
 }
@@ -333,7 +333,7 @@ fn set_up(set_up: &SetUpDocument) -> String {
         let limit = duration(Duration::from_secs_f64(set_up.timeout_seconds));
         format!("{} (limit {limit})", line(command))
     });
-    let names: Vec<_> = set_up.files.iter().map(|f| line(f)).collect();
+    let names: Vec<_> = set_up.files.iter().map(|f| path(f)).collect();
     let copies = (!names.is_empty()).then(|| format!("copies {}", names.join(", ")));
     run.into_iter().chain(copies).collect::<Vec<_>>().join("; ")
 }

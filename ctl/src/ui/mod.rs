@@ -211,7 +211,10 @@ impl Ui {
             }
             Form::Json => {
                 let document = crate::json::error(error, self.again);
-                self.note(&Line::of(Style::Plain, document.to_string()));
+                // JSON has escapes of its own.
+                let _ = io::stderr()
+                    .lock()
+                    .write_all(format!("{document}\n").as_bytes());
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Colours, which only ever repeat what words already say.
 
+use super::escape::block;
+
 /// How a piece of text looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Style {
@@ -33,10 +35,12 @@ impl Style {
         }
     }
 
-    /// `text` in this style where `colour` allows it.
+    /// `text` in this style where `colour` allows it. All that people read passes here, so that what
+    /// nobody escaped before steers no terminal either.
     pub fn paint(self, text: &str, colour: bool) -> String {
+        let text = block(text);
         if !colour || self == Self::Plain || text.is_empty() {
-            return text.to_owned();
+            return text.into_owned();
         }
         format!("\x1b[{}m{text}\x1b[0m", self.code())
     }
@@ -83,6 +87,16 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_escaped_steers_no_terminal() {
+        for colour in [false, true] {
+            let line = Line::of(Style::Bad, "a\x1b[2J").with(Style::Plain, "\u{202e}b\u{200c}");
+            let shown = line.render(colour);
+            assert!(shown.contains("a\\x1b[2J"), "{shown:?}");
+            assert!(shown.ends_with("\\u{202e}b\\u{200c}"), "{shown:?}");
+        }
+    }
 
     #[test]
     fn without_colour_there_is_no_escape_code() {

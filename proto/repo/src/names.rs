@@ -75,13 +75,19 @@ pub(crate) fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
+/// The name with its line breaks and tabs shown, which would break the sentence that it is in.
+fn one_line(path: &str) -> String {
+    let shown = path.replace('\n', "\\n").replace('\r', "\\r");
+    shown.replace('\t', "\\t")
+}
+
 /// Paths for a sentence; of many, the first ones.
 #[must_use]
 pub fn listed(paths: &[String]) -> String {
     let named = paths
         .iter()
         .take(LISTED_MAX)
-        .map(|path| format!("`{path}`"));
+        .map(|path| format!("`{}`", one_line(path)));
     let mut text = named.collect::<Vec<_>>().join(", ");
     if paths.len() > LISTED_MAX {
         text.push_str(&format!(" and {} more", paths.len() - LISTED_MAX));
@@ -92,6 +98,12 @@ pub fn listed(paths: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_of_names_is_one_line() {
+        let names = ["a\tb\n".to_owned(), "ü x".to_owned()];
+        assert_eq!(listed(&names), r"`a\tb\n`, `ü x`");
+    }
 
     #[test]
     fn every_disguise_of_dot_git_is_refused() {

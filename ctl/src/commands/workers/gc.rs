@@ -13,7 +13,11 @@ use crate::{
     client::patiently,
     error::{Error, Result},
     exit::Exit,
-    ui::{escape::line, table::Table, time::bytes},
+    ui::{
+        escape::{line, path},
+        table::Table,
+        time::bytes,
+    },
 };
 
 /// Remove what a worker keeps and nobody needs any more
@@ -111,7 +115,7 @@ async fn there(app: &App, name: &str, dry_run: bool) -> Result<(Option<String>, 
 fn show(app: &App, document: &Document) -> Result<()> {
     let name = document.worker.as_deref().map(line);
     for kept in &document.kept {
-        let (path, why, size) = (line(&kept.path), line(&kept.why), bytes(kept.bytes));
+        let (path, why, size) = (path(&kept.path), line(&kept.why), bytes(kept.bytes));
         let what = line(&kept.kind);
         app.ui
             .next(format!("the {what} `{path}` ({size}) stays: {why}"));
@@ -144,7 +148,7 @@ fn nothing_here(dir: &Path) -> String {
         false => format!(
             "no worker has been started here: there is no `{}`; `ctl workers gc WORKER` asks one elsewhere, \
              `ctl workers` lists them",
-            line(&dir.to_string_lossy())
+            path(&dir.to_string_lossy())
         ),
     }
 }
@@ -171,7 +175,7 @@ fn table(rows: &[Row]) -> Table {
             line(&row.kind).into_owned().into(),
             bytes(row.bytes).into(),
             line(&row.why).into_owned().into(),
-            line(&row.path).into_owned().into(),
+            path(&row.path).into_owned().into(),
         ]);
     }
     table
