@@ -23,6 +23,11 @@ impl<T> Named<T> {
             value: PhantomData,
         }
     }
+
+    /// The words.
+    pub fn into_words(self) -> Vec<&'static str> {
+        self.words
+    }
 }
 
 /// A priority.

@@ -42,7 +42,8 @@ with --status those alone that have such a status. What goes on is said. What it
 make new tasks; with --all that is said.")]
 #[command(mut_arg("all", |arg| arg.help("Every task that has not ended")))]
 #[command(mut_arg("label", |arg| arg.help("Every one with this label that has not ended; repeat it for more")))]
-#[command(mut_arg("status", |arg| arg.help("Every one with this status: active, pending, or an exact status; repeat it or use commas")))]
+#[command(mut_arg("status", |arg| arg.help("Every one with this status: active, pending, or an exact status; repeat it or use commas")
+    .value_parser(StatusFilter::named_for(StatusFilter::cancellable))))]
 #[command(mut_arg("project", |arg| arg.help("Every one of this project, by name or id, that has not ended")))]
 pub struct Args {
     #[command(flatten)]

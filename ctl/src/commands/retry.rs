@@ -29,7 +29,8 @@ Examples:
   ctl retry task_007 --budget 2usd        and first raise what it may use")]
 #[command(mut_arg("all", |arg| arg.help("Every task that has failed")))]
 #[command(mut_arg("label", |arg| arg.help("Every one with this label that has failed; repeat it for more")))]
-#[command(mut_arg("status", |arg| arg.help("Every one with this status: failed, cancelled or needs_review; repeat it or use commas")))]
+#[command(mut_arg("status", |arg| arg.help("Every one with this status: failed, cancelled or needs_review; repeat it or use commas")
+    .value_parser(StatusFilter::named_for(StatusFilter::retryable))))]
 #[command(mut_arg("project", |arg| arg.help("Every one of this project, by name or id, that has failed")))]
 pub struct Args {
     #[command(flatten)]

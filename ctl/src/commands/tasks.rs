@@ -84,6 +84,13 @@ impl StatusFilter {
         Named::new(words.chain(TaskStatus::ALL.map(TaskStatus::as_str)))
     }
 
+    /// Reads any, and knows the words of which `chosen` takes something: shells offer no others.
+    pub fn named_for(chosen: fn(&[Self]) -> Vec<TaskStatus>) -> Named<Self> {
+        let all = Self::named().into_words();
+        let is_taken = |word: &&str| word.parse().is_ok_and(|one| !chosen(&[one]).is_empty());
+        Named::new(all.into_iter().filter(is_taken))
+    }
+
     /// The statuses of tasks that can be cancelled: of all that have not ended, or of the ones that are
     /// named. One that waits for a person must be named: it may be the last that knows of some work.
     pub fn cancellable(filters: &[Self]) -> Vec<TaskStatus> {
@@ -320,6 +327,34 @@ mod tests {
         let named = [TaskStatus::Cancelled, TaskStatus::NeedsReview];
         assert_eq!(of(&["needs-review", "cancelled", "running"]), named);
         assert_eq!(of(&["succeeded"]), []);
+    }
+
+    #[test]
+    fn the_statuses_that_shells_offer_are_those_that_the_command_takes() {
+        let offered = |command: &str| {
+            let mut ctl = crate::cli::for_people();
+            ctl.build();
+            let command = ctl.find_subcommand(command).unwrap();
+            let status = command.get_arguments().find(|arg| arg.get_id() == "status");
+            let words = status.unwrap().get_possible_values();
+            let words = words.iter().map(|word| word.get_name().to_owned());
+            words.collect::<Vec<_>>()
+        };
+        assert_eq!(offered("retry"), ["failed", "cancelled", "needs_review"]);
+        assert_eq!(
+            offered("cancel"),
+            [
+                "active",
+                "pending",
+                "blocked",
+                "queued",
+                "assigned",
+                "running",
+                "needs_review"
+            ]
+        );
+        let all = StatusFilter::named().into_words();
+        assert_eq!(offered("tasks"), all);
     }
 
     #[test]
