@@ -174,6 +174,15 @@ fn submitters() -> anyhow::Result<()> {
         ensure!(shown.stdout.contains(&line), "{shown}");
         let nobody = cluster.ctl(&["tasks", "--submitter", "jo"])?.ok()?;
         nobody.complains(&["no such tasks of jo; the latest tasks are of ana@", whole])?;
+        let nobody = cluster.ctl(&["cancel", "--submitter", "jo"])?.ok()?;
+        nobody.complains(&["no such tasks of jo", "nothing was cancelled"])?;
+        cluster.ctl(&["cancel", "--submitter", "ana"])?.ok()?;
+        ensure!(ids(&["--status", "cancelled"])? == ["task_001", "task_003"]);
+        let again = ["retry", "--status", "cancelled", "--submitter"];
+        cluster.ctl(&[&again[..], &[whole]].concat())?.ok()?;
+        ensure!(ids(&["--status", "cancelled"])? == ["task_001", "task_003"]);
+        cluster.ctl(&[&again[..], &["ana"]].concat())?.ok()?;
+        ensure!(ids(&["--status", "cancelled"])?.is_empty());
         Ok(())
     })
 }

@@ -13,7 +13,11 @@ use tonic::Code;
 use crate::{
     app::App,
     client::{Client, patiently},
-    commands::{refusal, schedules, show_answers, tasks::StatusFilter, which::Which},
+    commands::{
+        refusal, schedules, show_answers,
+        tasks::StatusFilter,
+        which::{Found, Which},
+    },
     error::{Error, Result},
     exit::Exit,
     json::{refused, task::Task},
@@ -34,6 +38,7 @@ Examples:
   ctl cancel --label area=docs          every task with this label that has not ended
   ctl cancel --status queued            everything that has not been given to a worker
   ctl cancel --status needs_review      everything that waits for a person: nothing more is wanted of it
+  ctl cancel --submitter $USER          your own, on a shared cluster
   ctl cancel --all
 
 The subtasks of a cancelled task, those that its agent has queued, are cancelled too: not with --only, and
@@ -44,6 +49,7 @@ make new tasks; with --all that is said.")]
 #[command(mut_arg("label", |arg| arg.help("Every one with this label that has not ended; repeat it for more")))]
 #[command(mut_arg("status", |arg| arg.help("Every one with this status: active, pending, or an exact status; repeat it or use commas")
     .value_parser(StatusFilter::named_for(StatusFilter::cancellable))))]
+#[command(mut_arg("submitter", |arg| arg.help("Every one of this submitter that has not ended: user@host, or the user on whatever machine")))]
 #[command(mut_arg("project", |arg| arg.help("Every one of this project, by name or id, that has not ended")))]
 pub struct Args {
     #[command(flatten)]
@@ -67,9 +73,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let named = args.which.are_named();
     let with_subtasks = args.with_subtasks();
     let everything = args.which.are_all();
-    let tasks = args.which.find(&client, cancellable).await?;
+    let Found { tasks, none } = args.which.find(&client, cancellable).await?;
     if tasks.is_empty() && !app.ui.is_json() {
-        app.ui.next("no such task; nothing was cancelled");
+        app.ui.next(format!("{none}; nothing was cancelled"));
     }
     let mut answers = cancel_all(&client, &tasks, named).await;
     if with_subtasks {

@@ -11,7 +11,11 @@ use crate::{
     app::App,
     client::{Client, status_error},
     commands::budget::set_task,
-    commands::{Order, each_task, refusal, show_answers, tasks::StatusFilter, which::Which},
+    commands::{
+        Order, each_task, refusal, show_answers,
+        tasks::StatusFilter,
+        which::{Found, Which},
+    },
     error::{Error, Result},
     exit::Exit,
     json::{refused, task::Task},
@@ -25,12 +29,14 @@ Examples:
   ctl retry task_007 8
   ctl retry --label area=docs             every failed task with this label
   ctl retry --status cancelled --project shop
+  ctl retry --submitter $USER             your own failed tasks, on a shared cluster
   ctl retry --all                         every failed task
   ctl retry task_007 --budget 2usd        and first raise what it may use")]
 #[command(mut_arg("all", |arg| arg.help("Every task that has failed")))]
 #[command(mut_arg("label", |arg| arg.help("Every one with this label that has failed; repeat it for more")))]
 #[command(mut_arg("status", |arg| arg.help("Every one with this status: failed, cancelled or needs_review; repeat it or use commas")
     .value_parser(StatusFilter::named_for(StatusFilter::retryable))))]
+#[command(mut_arg("submitter", |arg| arg.help("Every one of this submitter that has failed: user@host, or the user on whatever machine")))]
 #[command(mut_arg("project", |arg| arg.help("Every one of this project, by name or id, that has failed")))]
 pub struct Args {
     #[command(flatten)]
@@ -46,9 +52,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     args.which.require_some()?;
     let client = app.connect().await?;
     let (named, budget) = (args.which.are_named(), args.budget);
-    let tasks = args.which.find(&client, retryable).await?;
+    let Found { tasks, none } = args.which.find(&client, retryable).await?;
     if tasks.is_empty() && !app.ui.is_json() {
-        app.ui.next("no such task; nothing is tried again");
+        app.ui.next(format!("{none}; nothing is tried again"));
     }
     if let Some(budget) = budget {
         return each_task(app, tasks, Order::AsNamed, async |id| {

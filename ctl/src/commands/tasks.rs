@@ -243,25 +243,13 @@ fn is_of(submitter: Option<&str>, wanted: &str) -> bool {
     wanted.is_empty() || submitter == wanted || user == Some(wanted)
 }
 
-/// All tasks of these, by id.
-pub async fn find(
-    client: &Client,
-    statuses: Vec<TaskStatus>,
-    labels: Vec<(String, String)>,
-    project: Option<String>,
-) -> Result<Vec<TaskId>> {
-    let statuses = statuses.into_iter();
-    let mut request = v1::ListTasksRequest {
-        statuses: statuses.map(|s| v1::TaskStatus::from(s).into()).collect(),
-        labels: labels.into_iter().collect(),
-        project: project.unwrap_or_default(),
-        limit: LIMIT_MAX,
-        ..Default::default()
-    };
+/// All tasks that are asked for, by id.
+pub async fn find(client: &Client, mut request: v1::ListTasksRequest) -> Result<Vec<TaskId>> {
+    request.limit = LIMIT_MAX;
     let mut ids = Vec::new();
     loop {
         let page = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
-        ids.extend(page.tasks.iter().map(|task| TaskId(task.id)));
+        ids.extend(meant(&page.tasks, &request.submitter));
         if page.next_after_id == 0 {
             break;
         }
@@ -271,6 +259,14 @@ pub async fn find(
         unknown::refuse(client, &request).await?;
     }
     Ok(ids)
+}
+
+/// Those of the submitter: a head that does not know this filter yet gives all, and those of others
+/// are not to be cancelled for that.
+fn meant(tasks: &[v1::Task], submitter: &str) -> impl Iterator<Item = TaskId> {
+    let who = |task: &v1::Task| task.spec.as_ref().map(|spec| spec.submitter.clone());
+    let is_meant = move |task: &&v1::Task| is_of(who(task).as_deref(), submitter);
+    tasks.iter().filter(is_meant).map(|task| TaskId(task.id))
 }
 
 /// Says that there are more, and how to see them.
@@ -355,6 +351,22 @@ mod tests {
         );
         let all = StatusFilter::named().into_words();
         assert_eq!(offered("tasks"), all);
+    }
+
+    #[test]
+    fn a_head_that_gives_the_tasks_of_all_cancels_those_of_one() {
+        let of = |id, submitter: &str| v1::Task {
+            id,
+            spec: Some(v1::TaskSpec {
+                submitter: submitter.to_owned(),
+                ..v1::TaskSpec::default()
+            }),
+            ..v1::Task::default()
+        };
+        let all = [of(1, "ana@vm"), of(2, "bob@vm"), v1::Task::default()];
+        let meant = |who| meant(&all, who).collect::<Vec<_>>();
+        assert_eq!(meant("ana"), [TaskId(1)]);
+        assert_eq!(meant("").len(), 3);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The tasks that a command is for: named, or chosen by what they are.
 
+use orchestra_proto::v1;
 use orchestra_types::{TaskId, TaskStatus};
 
 use crate::{
@@ -7,7 +8,7 @@ use crate::{
     commands::{
         add::pair,
         each_once,
-        tasks::{StatusFilter, find},
+        tasks::{StatusFilter, find, unknown},
     },
     error::{Error, Result},
 };
@@ -38,6 +39,18 @@ pub struct Which {
     /// Of them, every one of this project, by name or id
     #[arg(long, value_name = "PROJECT", conflicts_with = "tasks")]
     project: Option<String>,
+    /// Of them, every one of this submitter: user@host, or the user on whatever machine
+    #[arg(long, value_name = "NAME", conflicts_with = "tasks")]
+    submitter: Option<String>,
+}
+
+/// The tasks that are meant.
+#[derive(Debug)]
+pub struct Found {
+    /// Each once.
+    pub tasks: Vec<TaskId>,
+    /// What is said where there are none.
+    pub none: String,
 }
 
 impl Which {
@@ -48,17 +61,23 @@ impl Which {
 
     /// Whether every task is meant, whatever it is of.
     pub fn are_all(&self) -> bool {
-        self.all && self.label.is_empty() && self.status.is_empty() && self.project.is_none()
+        self.all && !self.are_chosen()
+    }
+
+    /// Whether an option chooses some.
+    fn are_chosen(&self) -> bool {
+        let by_name = self.project.is_some() || self.submitter.is_some();
+        by_name || !self.label.is_empty() || !self.status.is_empty()
     }
 
     /// Refuses a command line that means no tasks.
     pub fn require_some(&self) -> Result<()> {
-        let chosen = self.all || !self.label.is_empty() || !self.status.is_empty();
-        if self.are_named() || chosen || self.project.is_some() {
+        if self.are_named() || self.all || self.are_chosen() {
             return Ok(());
         }
         Err(Error::usage("which tasks?").hint(
-            "name them, or choose with --label KEY=VALUE, --status STATUS, --project PROJECT or --all",
+            "name them, or choose with --label KEY=VALUE, --status STATUS, --project PROJECT, \
+             --submitter NAME or --all",
         ))
     }
 
@@ -67,10 +86,24 @@ impl Which {
         self,
         client: &Client,
         statuses: impl FnOnce(&[StatusFilter]) -> Result<Vec<TaskStatus>>,
-    ) -> Result<Vec<TaskId>> {
+    ) -> Result<Found> {
         if self.are_named() {
-            return Ok(each_once(self.tasks));
+            let (tasks, none) = (each_once(self.tasks), String::new());
+            return Ok(Found { tasks, none });
         }
-        find(client, statuses(&self.status)?, self.label, self.project).await
+        let statuses = statuses(&self.status)?.into_iter();
+        let request = v1::ListTasksRequest {
+            statuses: statuses.map(|s| v1::TaskStatus::from(s).into()).collect(),
+            labels: self.label.into_iter().collect(),
+            project: self.project.unwrap_or_default(),
+            submitter: self.submitter.unwrap_or_default(),
+            ..Default::default()
+        };
+        let tasks = find(client, request.clone()).await?;
+        let none = match (tasks.is_empty(), request.submitter.as_str()) {
+            (true, wanted) if !wanted.is_empty() => unknown::submitter(client, wanted).await?,
+            (_, _) => "no such task".to_owned(),
+        };
+        Ok(Found { tasks, none })
     }
 }
