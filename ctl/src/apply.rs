@@ -53,6 +53,8 @@ pub struct Done {
     pub files: Option<u64>,
     /// Whether they all were so before, so that no file changed now.
     pub already: bool,
+    /// Some of what was written is in no index, so that `git diff` does not show it.
+    pub unknown: bool,
     /// The branch of a later task whose change is there and holds this one.
     pub within: Option<String>,
     /// Earlier tasks whose changes came along, because they were not there.
@@ -358,6 +360,7 @@ fn put(
             false => applied.files,
         }),
         already: applied.as_ref().is_some_and(|applied| applied.already),
+        unknown: applied.as_ref().is_some_and(|applied| applied.unknown),
         within: applied.as_ref().and_then(|applied| applied.within.clone()),
         with: applied.map_or(Vec::new(), |applied| {
             brought(&work.earlier, &applied.was_in)

@@ -333,6 +333,12 @@ fn after_apply() -> anyhow::Result<()> {
         project.git(&["stash", "-u"])?;
         let branch = cluster.ctl(&["apply", &new, "--branch"])?.ok()?;
         branch.complains(&[&format!("next: {git} {merge}\n")])?;
+        let before = add("echo made > made.txt")?;
+        let text = "echo three >> README.md";
+        let after = cluster.add(&project, &[text, "--agent", "shell", "--after", &before])?;
+        cluster.succeeded(&after, Deadline::SOON)?;
+        let both = cluster.ctl_in(project.dir(), &["apply", &after])?.ok()?;
+        both.complains(&["next: git status\n"])?;
         Ok(())
     })
 }

@@ -10,10 +10,9 @@ use crate::{
     app::App,
     apply::{self, Applied, Beside, Done, How},
     blocking::blocking,
-    client::Client,
     error::{Result, or_untold},
     exit::Exit,
-    json::{manifest::File, task::Task},
+    json::task::Task,
     ui::{
         Ui,
         style::{Line, Style},
@@ -62,7 +61,6 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         How::WorkTree
     };
     let applied = apply::apply(app, &client, &task, args.repo.as_deref(), how).await?;
-    let number = task.meant(&app.ui, None)?.number;
     if let Applied::Change(Done {
         left_alone: Some(why),
         ..
@@ -79,7 +77,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         .iter()
         .for_each(|why| app.ui.warn(why.clone()));
     let done = in_words(task.id, &applied);
-    or_untold(show(app, &client, &task, number, applied).await, || done)?;
+    or_untold(show(app, &task, applied).await, || done)?;
     warned::say(app, &client, &task).await;
     Ok(Exit::Ok)
 }
@@ -95,13 +93,7 @@ fn in_words(id: TaskId, applied: &Applied) -> String {
     }
 }
 
-async fn show(
-    app: &App,
-    client: &Client,
-    task: &Task,
-    number: u32,
-    applied: Applied,
-) -> Result<()> {
+async fn show(app: &App, task: &Task, applied: Applied) -> Result<()> {
     match (applied, app.ui.is_json()) {
         (applied, true) => {
             let left_out = task.of_result().map(|attempt| attempt.left_out.as_slice());
@@ -112,7 +104,7 @@ async fn show(
             tell(&app.ui, &done)?;
             tell_with(&app.ui, task.id, &done.with)?;
             tell_beside(&app.ui, &done.beside)?;
-            if let Some(next) = next(&done, makes_files(client, task.id, number).await) {
+            if let Some(next) = next(&done) {
                 let git = git_for(done.checkout.clone()).await?;
                 let first = match done.unmergeable {
                     true => "commit or stash what is not committed, then ",
@@ -137,6 +129,7 @@ fn document(id: TaskId, applied: Applied, left_out: &[TaskId]) -> Value {
             branch,
             files,
             already,
+            unknown: _,
             within,
             with,
             beside,
@@ -216,22 +209,15 @@ fn unchanged(id: TaskId, beside: &Beside) -> String {
     format!("{id} changed no files; {what}")
 }
 
-/// What git shows of it, or merges. Its diff has no file that it does not know yet.
-fn next(done: &Done, makes_files: bool) -> Option<String> {
+/// What git shows of it, or merges. Its diff has no file that its index lacks.
+fn next(done: &Done) -> Option<String> {
     match (done.files, &done.branch) {
         (Some(0), _) | (None, None) => None,
         (Some(_), None) if done.left_alone.is_none() => None,
-        (Some(_), _) if makes_files => Some("status".to_owned()),
+        (Some(_), _) if done.unknown => Some("status".to_owned()),
         (Some(_), _) => Some("diff".to_owned()),
         (None, Some(branch)) => Some(format!("merge {branch}")),
     }
-}
-
-/// Whether the change has files that git does not know yet; so too when nobody can tell.
-async fn makes_files(client: &Client, id: TaskId, attempt: u32) -> bool {
-    let is_new = |file: &File| matches!(file.change, "added" | "renamed");
-    let files = client.files(id, attempt).await;
-    files.map_or(true, |files| files.files.iter().any(is_new))
 }
 
 /// Git as it is called from the current directory for the checkout at `top`.
@@ -254,23 +240,28 @@ mod tests {
 
     #[test]
     fn the_next_step_shows_all_that_was_applied() {
-        let done = |files, branch: Option<&str>| Done {
+        let done = |files, branch: Option<&str>, unknown| Done {
             checkout: PathBuf::from("/project"),
             branch: branch.map(str::to_owned),
             left_alone: None,
             files,
             already: false,
+            unknown,
             within: None,
             with: Vec::new(),
             unmergeable: false,
             beside: Beside::default(),
         };
         let branch = Some("orchestra/task_001");
-        let says = |done, makes_files| next(&done, makes_files).unwrap_or_default();
-        assert_eq!(says(done(Some(2), branch), true), "status");
-        assert_eq!(says(done(Some(2), branch), false), "diff");
-        assert_eq!(says(done(None, branch), true), "merge orchestra/task_001");
-        assert_eq!(says(done(Some(0), branch), true), "", "it was there before");
-        assert_eq!(says(done(Some(2), None), true), "", "there is no git");
+        let says = |done| next(&done).unwrap_or_default();
+        assert_eq!(says(done(Some(2), branch, true)), "status");
+        assert_eq!(says(done(Some(2), branch, false)), "diff");
+        assert_eq!(says(done(None, branch, false)), "merge orchestra/task_001");
+        assert_eq!(
+            says(done(Some(0), branch, false)),
+            "",
+            "it was there before"
+        );
+        assert_eq!(says(done(Some(2), None, true)), "", "there is no git");
     }
 }

@@ -58,6 +58,8 @@ pub struct Applied {
     pub files: u64,
     /// Whether they all were so before: nothing was written.
     pub already: bool,
+    /// Whether the user's index lacks some of those that were written: git's diff does not show them.
+    pub unknown: bool,
     /// For each of the earlier changes whether it was in the work tree already.
     pub was_in: Vec<bool>,
     /// The branch of a later change that is in the work tree and holds this one: nothing was done.
@@ -204,6 +206,7 @@ fn apply_unless(
     Ok(Applied {
         files: work.changed(&aim)?,
         already: todo.is_empty(),
+        unknown: aim.makes_unknown(),
         was_in: aim.was_in,
         within: None,
     })
@@ -237,12 +240,21 @@ struct Aim<'a> {
     own: BTreeSet<Vec<u8>>,
 }
 
+impl Aim<'_> {
+    /// Whether files are written that the user's index lacks, be they new or another task's before.
+    fn makes_unknown(&self) -> bool {
+        let mut written = self.files.iter().filter(|file| !file.is_deleted());
+        written.any(|file| !self.here.index.contains_key(&file.path))
+    }
+}
+
 impl<'a> Work<'a> {
     /// The change is there as a whole.
     fn there_already(&self) -> Applied {
         Applied {
             files: 0,
             already: true,
+            unknown: false,
             was_in: vec![true; self.change.earlier.len()],
             within: None,
         }

@@ -75,6 +75,20 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
+fn what_the_index_lacks_is_told_for_gits_diff_does_not_show_it() {
+    let user = World::with(&[("f", LINES)]);
+    let tracked = writes(&user, 1, "f", &lines(&[(1, "one")]));
+    assert!(!put(&user, &tracked).unwrap().unknown);
+    let new = writes(&user, 2, "new", "new\n");
+    assert!(put(&user, &new).unwrap().unknown);
+    let edited = writes(&user, 3, "new", "new\nedited\n");
+    assert!(put(&user, &edited).unwrap().unknown, "it came before");
+    git(&user.user(), &["add", "-N", "new"]);
+    let again = writes(&user, 4, "new", "new\nedited\nagain\n");
+    assert!(!put(&user, &again).unwrap().unknown);
+}
+
+#[test]
 fn tasks_that_ran_side_by_side_are_applied_one_upon_the_other() {
     let user = World::with(&[("f", LINES), ("other", "x\n")]);
     user.write("other", "mine, not committed\n");
