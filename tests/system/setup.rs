@@ -59,7 +59,10 @@ fn at_once() -> anyhow::Result<()> {
             let diff = cluster.ctl(&["diff", task])?.ok()?.stdout;
             ensure!(diff.contains("out.txt") && !diff.contains("hush"), "{diff}");
             let logs = cluster.ctl(&["logs", task])?.ok()?.stdout;
-            ensure!(logs.contains("preparing"), "{logs}");
+            let prepared = logs.find("preparing").context("it was set up")?;
+            let started = logs.find("shell started").context("it was started")?;
+            ensure!(prepared < started, "{logs}");
+            ensure!(logs.find("set-up command runs") < Some(prepared), "{logs}");
         }
         let branch = format!("orchestra/{}", tasks[0]);
         let known = project.git(&["log", "--name-only", "--format=", &branch])?;
@@ -158,6 +161,8 @@ fn killed() -> anyhow::Result<()> {
         ensure!(document["attempt"] == 1, "{}", document["attempt"]);
         let logs = cluster.ctl(&["logs", &task])?.ok()?.stdout;
         ensure!(logs.contains("ready") && logs.contains("done"), "{logs}");
+        ensure!(logs.find("ready") < logs.find("shell started"), "{logs}");
+        ensure!(logs.matches("shell started").count() == 1, "{logs}");
         Ok(())
     })
 }

@@ -1,6 +1,6 @@
 //! Follows a running CLI: lines become events, the stop ladder is climbed, the end is judged.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_proto::v1;
 use orchestra_types::{ArtifactKind, EventKind, Exit, Failure, FailureCode};
@@ -20,6 +20,7 @@ use crate::{
     events::Cause,
     process::{
         self, ExitRecord, Process, ProcessError, ProcessEvent, Reattach, SetUpOutput, Silence,
+        Whose,
     },
     room,
 };
@@ -89,10 +90,12 @@ impl Attempt {
         };
         let set_up = self.set_up_output();
         match set_up {
-            SetUpOutput::Pending => self.tell("setup", "the project's set-up command runs")?,
-            SetUpOutput::Over => {}
+            // The CLI is told to have started when the command has ended.
+            SetUpOutput::Pending | SetUpOutput::Behind => {
+                self.tell("setup", "the project's set-up command runs")?;
+            }
+            SetUpOutput::Over => self.tell("started", self.started_words())?,
         }
-        self.tell("started", format!("{} started", self.order.runner))?;
         let running = Running {
             process,
             adapter,
@@ -239,6 +242,7 @@ impl Attempt {
         let left = deadline.map(|at| at.saturating_sub(elapsed(running.started)));
         let tick = passed(left);
         let heard = running.heard;
+        running.process.read_first(running.set_up.first());
         let Control { stop, grace, .. } = &mut self.control;
         let known = running.grace;
         let paced = async {
@@ -290,15 +294,36 @@ impl Attempt {
                 },
             ),
         };
-        if stream == Stream::Stderr && running.set_up.takes(&line.bytes) {
-            let event = set_up::event_of(&line.bytes);
-            let happened = event.into_iter().map(|kind| (String::new(), kind));
-            let (now, happened) = (clock::now(), happened.collect());
-            self.journal.record(cause, now, &line.bytes, happened)?;
-            return Ok(Vec::new());
+        let mut actions = Vec::new();
+        let whose = match stream {
+            Stream::Stdout => {
+                let begins = running.set_up.begins();
+                actions.extend(begins.then(|| emit(self.started())));
+                Whose::Cli
+            }
+            Stream::Stderr => running.set_up.takes(&line.bytes),
+        };
+        // IMPORTANT: in one step with the line, so that a crash tells none of it twice.
+        match whose {
+            Whose::Cli => actions.extend(running.adapter.on_line(stream, &line.bytes)),
+            Whose::SetUp => actions.extend(set_up::event_of(&line.bytes).map(emit)),
+            Whose::Mark => actions.push(emit(self.started())),
+            Whose::LateMark => {}
         }
-        let actions = running.adapter.on_line(stream, &line.bytes);
         self.apply(running, cause, &line.bytes, actions)
+    }
+
+    /// That the CLI has begun.
+    fn started(&self) -> EventKind {
+        EventKind::Status {
+            phase: "started".to_owned(),
+            text: self.started_words(),
+            fields: BTreeMap::new(),
+        }
+    }
+
+    fn started_words(&self) -> String {
+        format!("{} started", self.order.runner)
     }
 
     /// Does what the adapter wants, then writes the step down: a line whose answer may not have
@@ -500,6 +525,12 @@ fn words(reason: StopReason) -> &'static str {
         StopReason::Shutdown => "the worker stops",
         StopReason::Groundless => "the worker's directories are gone",
     }
+}
+
+/// As an adapter says it, of the attempt itself.
+fn emit(kind: EventKind) -> Action {
+    let agent = String::new();
+    Action::Emit { agent, kind }
 }
 
 #[cfg(test)]

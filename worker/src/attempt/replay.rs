@@ -8,7 +8,7 @@ use super::{files::Files, record, run::Error};
 use crate::{
     cli::{Action, Adapter, Stream},
     events::{Cause, Journal},
-    process::{Offsets, SetUpOutput},
+    process::{Offsets, SetUpOutput, Whose},
 };
 
 /// Where the adapter stands.
@@ -48,6 +48,7 @@ pub fn run(
                 next,
             } => {
                 replayed.offsets.stdout = next;
+                replayed.set_up.begins();
                 adapter.on_line(Stream::Stdout, &stdout.read(offset, length)?)
             }
             Cause::Stderr {
@@ -58,8 +59,8 @@ pub fn run(
                 replayed.offsets.stderr = next;
                 let line = stderr.read(offset, length)?;
                 match replayed.set_up.takes(&line) {
-                    true => Vec::new(),
-                    false => adapter.on_line(Stream::Stderr, &line),
+                    Whose::SetUp | Whose::Mark | Whose::LateMark => Vec::new(),
+                    Whose::Cli => adapter.on_line(Stream::Stderr, &line),
                 }
             }
         };

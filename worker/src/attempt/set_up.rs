@@ -105,7 +105,7 @@ impl Attempt {
 /// A line of a set-up command as an event.
 pub fn event_of(line: &[u8]) -> Option<EventKind> {
     let text = String::from_utf8_lossy(line.trim_ascii());
-    if text.is_empty() || process::is_end_mark(line) {
+    if text.is_empty() {
         return None;
     }
     Some(EventKind::Status {

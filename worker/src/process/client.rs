@@ -13,7 +13,7 @@ use tokio::{net::UnixStream, task::coop::consume_budget, time::Instant};
 
 use super::{
     files::{EXIT, ExitRecord, Running},
-    follow::{Follower, Line, Offsets, Writer},
+    follow::{Follower, Line, Offsets, Stream, Writer},
     insist::{Insistence, blocking, bury},
     keeper,
     link::{Frame, PAYLOAD_BYTES_MAX},
@@ -65,6 +65,7 @@ pub struct Process {
     dir: PathBuf,
     stdout: Follower,
     stderr: Follower,
+    first: Stream,
     state: State,
     /// Input that the supervisor has not taken yet.
     pending: Vec<u8>,
@@ -85,6 +86,11 @@ enum State {
 }
 
 impl Process {
+    /// Which output comes first where both have something. Standard output does, unless told.
+    pub fn read_first(&mut self, first: Stream) {
+        self.first = first;
+    }
+
     /// The next thing that it did. This may be dropped at any time without losing anything; input
     /// goes on its way while this is awaited.
     ///
@@ -211,9 +217,13 @@ impl Process {
             State::Ended(_) => Writer::Ended,
         };
         let failed = at("read the output", &self.dir);
-        match self.stdout.next(writer) {
+        let (first, second) = match self.first {
+            Stream::Stdout => (&mut self.stdout, &mut self.stderr),
+            Stream::Stderr => (&mut self.stderr, &mut self.stdout),
+        };
+        match first.next(writer) {
             Ok(Some(line)) => Ok(Some(line)),
-            Ok(None) => self.stderr.next(writer).map_err(failed),
+            Ok(None) => second.next(writer).map_err(failed),
             Err(error) => Err(failed(error)),
         }
     }
@@ -331,7 +341,7 @@ mod tests {
     use std::io;
 
     use super::{
-        super::{files, follow::Stream, identity::Identity, link},
+        super::{files, identity::Identity, link},
         find::connect,
         *,
     };
@@ -353,6 +363,7 @@ mod tests {
             dir: dir.to_owned(),
             stdout: Follower::new(Stream::Stdout, dir.join(files::STDOUT), 0),
             stderr: Follower::new(Stream::Stderr, dir.join(files::STDERR), 0),
+            first: Stream::Stdout,
             state: connect(dir, &nobody()).unwrap(),
             pending: Vec::new(),
         }

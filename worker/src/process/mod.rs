@@ -47,5 +47,5 @@ pub use insist::Silence;
 pub use limits::{Limits, Met, failure as limit_failure};
 pub use nursery::{Nursery, nursery_main};
 pub use orphans::end_orphans;
-pub use set_up::{NotReady, SetUp, SetUpOutput, is_end_mark, set_up_main};
+pub use set_up::{NotReady, SetUp, SetUpOutput, Whose, set_up_main};
 pub use supervisor::supervise_main;

@@ -24,6 +24,8 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::follow::Stream;
+
 /// Stands in a line of its own on standard error, behind the output of the command.
 const END: &str = "{\"orchestra\":\"set_up_ended\"}";
 /// Most bytes of a record that are read.
@@ -91,24 +93,65 @@ impl SetUp {
 pub enum SetUpOutput {
     /// The command runs.
     Pending,
+    /// The CLI has been heard on standard output, while output of the command is still to be read.
+    Behind,
     /// It has ended, or there is none.
     Over,
 }
 
+/// Whose a line of standard error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The command's.
+    SetUp,
+    /// The mark behind the command's output: the CLI begins.
+    Mark,
+    /// The same, of a CLI that has been heard already.
+    LateMark,
+    /// The CLI's.
+    Cli,
+}
+
 impl SetUpOutput {
-    /// Whether a line of standard error is none of the CLI's.
-    pub fn takes(&mut self, line: &[u8]) -> bool {
-        let taken = *self == Self::Pending;
-        if is_end_mark(line) {
-            *self = Self::Over;
+    /// Takes a line of standard output, which only the CLI writes to. Whether it is the first that is
+    /// heard of it.
+    pub fn begins(&mut self) -> bool {
+        match self {
+            Self::Pending => {
+                *self = Self::Behind;
+                true
+            }
+            Self::Behind | Self::Over => false,
         }
-        taken
+    }
+
+    /// Takes a line of standard error.
+    pub fn takes(&mut self, line: &[u8]) -> Whose {
+        let whose = match (*self, is_end_mark(line)) {
+            (Self::Over, _) => Whose::Cli,
+            (Self::Pending | Self::Behind, false) => Whose::SetUp,
+            (Self::Pending, true) => Whose::Mark,
+            (Self::Behind, true) => Whose::LateMark,
+        };
+        match whose {
+            Whose::Mark | Whose::LateMark => *self = Self::Over,
+            Whose::SetUp | Whose::Cli => {}
+        }
+        whose
+    }
+
+    /// Which output is to be read first where both have something: the command speaks before the CLI.
+    #[must_use]
+    pub fn first(self) -> Stream {
+        match self {
+            Self::Pending | Self::Behind => Stream::Stderr,
+            Self::Over => Stream::Stdout,
+        }
     }
 }
 
 /// Whether a line is the mark behind the output of a set-up command.
-#[must_use]
-pub fn is_end_mark(line: &[u8]) -> bool {
+fn is_end_mark(line: &[u8]) -> bool {
     line.trim_ascii() == END.as_bytes()
 }
 
@@ -245,10 +288,23 @@ mod tests {
 
     #[test]
     fn lines_are_the_set_ups_until_its_mark() {
+        let mark = format!("{END}\n");
         let mut output = SetUpOutput::Pending;
-        assert!(output.takes(b"added 12 packages\n"));
-        assert!(output.takes(format!("{END}\n").as_bytes()));
-        assert!(!output.takes(b"a line of the CLI\n"));
-        assert!(!SetUpOutput::Over.takes(b"a line of the CLI\n"));
+        assert_eq!(output.takes(b"added 12 packages\n"), Whose::SetUp);
+        assert_eq!(output.takes(mark.as_bytes()), Whose::Mark);
+        assert_eq!(output.takes(b"a line of the CLI\n"), Whose::Cli);
+        assert_eq!(output.takes(mark.as_bytes()), Whose::Cli);
+        assert!(!output.begins());
+    }
+
+    #[test]
+    fn a_cli_that_is_heard_before_the_mark_begins_once() {
+        let mut output = SetUpOutput::Pending;
+        assert_eq!(output.first(), Stream::Stderr);
+        assert!(output.begins());
+        assert!(!output.begins());
+        assert_eq!(output.takes(b"added 12 packages\n"), Whose::SetUp);
+        assert_eq!(output.takes(END.as_bytes()), Whose::LateMark);
+        assert_eq!(output.first(), Stream::Stdout);
     }
 }

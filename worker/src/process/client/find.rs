@@ -28,6 +28,7 @@ impl Process {
             dir: dir.to_owned(),
             stdout: Follower::new(Stream::Stdout, dir.join(files::STDOUT), from.stdout),
             stderr: Follower::new(Stream::Stderr, dir.join(files::STDERR), from.stderr),
+            first: Stream::Stdout,
             state,
             pending: Vec::new(),
         };
