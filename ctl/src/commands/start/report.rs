@@ -14,6 +14,13 @@ use crate::{
     },
 };
 
+/// What is typed next where an agent can do it.
+const NEXT_TASK: &str = "next: ctl add \"Create README.md with project description\" --follow";
+/// The same where there is no agent.
+const NEXT_COMMAND: &str = "next: ctl add --agent shell --follow -- COMMAND   needs no such CLI";
+/// The runner that is part of Orchestra: nobody installs it.
+const BUILT_IN: &str = "agent";
+
 /// A cluster that runs.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -52,7 +59,13 @@ impl Report {
             ui.line(&missing)?;
         }
         ui.next("");
-        ui.next("next: ctl add \"Create README.md with project description\" --follow");
+        let path = std::env::var("PATH").ok().filter(|_| !self.worker_ran);
+        if let Some(lacking) = lacking(&self.worker, path.as_deref()) {
+            ui.warn(lacking);
+            ui.next(NEXT_COMMAND);
+        } else {
+            ui.next(NEXT_TASK);
+        }
         if detached || self.was_running() {
             ui.next("stop: ctl stop");
         } else {
@@ -110,6 +123,32 @@ fn runners(worker: &Worker) -> Table {
     table
 }
 
+/// That no agent can work here, why, and what helps; none where one can. `path` is where the worker has
+/// looked, where that is known.
+fn lacking(worker: &Worker, path: Option<&str>) -> Option<String> {
+    let agents = || worker.runners.iter().filter(|runner| runner.agentic);
+    if agents().any(|runner| runner.state == "ready") {
+        return None;
+    }
+    let installed = agents().filter(|r| r.state != "missing" && r.name != BUILT_IN);
+    let installed: Vec<String> = installed.map(|r| line(&r.name).into_owned()).collect();
+    let after = "a task for an agent waits until then; no restart is needed";
+    Some(match (installed.as_slice(), path) {
+        ([], Some(path)) => format!(
+            "no AI coding CLI was found on PATH ({}); install one of those above in such a directory: {after}",
+            line(path)
+        ),
+        ([], None) => format!(
+            "no AI coding CLI was found on the PATH that the worker was started with; install one of those \
+             above there: {after}"
+        ),
+        (names, _) => format!(
+            "no AI coding CLI can work yet: {}; the reason stands above. Mend it: {after}",
+            names.join(", ")
+        ),
+    })
+}
+
 /// The runners that are not installed.
 fn missing(worker: &Worker) -> Option<Line> {
     let names: Vec<&str> = worker
@@ -124,4 +163,61 @@ fn missing(worker: &Worker) -> Option<Line> {
             format!("  not found on PATH: {}", names.join(", ")),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_proto::v1;
+
+    use super::*;
+
+    fn worker(runners: &[(&str, &str)]) -> Worker {
+        let runner = |(name, readiness): &(&str, &str)| v1::RunnerInfo {
+            name: (*name).to_owned(),
+            readiness: (*readiness).to_owned(),
+            agentic: *name != "shell",
+            slots: 1,
+            ..Default::default()
+        };
+        let info = v1::WorkerInfo {
+            id: "w-1".into(),
+            machine: "m".into(),
+            runners: runners.iter().map(runner).collect(),
+            ..Default::default()
+        };
+        Worker::read(v1::Worker {
+            info: Some(info),
+            state: "connected".into(),
+            ..Default::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn who_has_no_agent_is_told_so_and_where_it_was_looked_for() {
+        let said = |runners: &[(&str, &str)], path| lacking(&worker(runners), path);
+        let none = [
+            ("claude", "missing"),
+            ("agent", "not_ready"),
+            ("shell", "ready"),
+        ];
+        let text = said(&none, Some("/usr/bin:/bin")).unwrap();
+        assert!(
+            text.starts_with("no AI coding CLI was found on PATH (/usr/bin:/bin); install"),
+            "{text}"
+        );
+        let text = said(&none, None).unwrap();
+        assert!(text.contains("that the worker was started with"), "{text}");
+        let broken = [("claude", "not_ready"), ("shell", "ready")];
+        let text = said(&broken, Some("/bin")).unwrap();
+        assert!(
+            text.starts_with("no AI coding CLI can work yet: claude;"),
+            "{text}"
+        );
+        assert_eq!(
+            said(&[("claude", "missing"), ("codex", "ready")], None),
+            None
+        );
+        assert_eq!(said(&[("agent", "ready")], None), None);
+    }
 }
