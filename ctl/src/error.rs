@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
+use orchestra_config::open_files;
+
 use crate::{exit::Exit, ui::again::Again};
 
 /// What every fallible function here gives.
@@ -144,6 +146,11 @@ impl Error {
 
     /// The next step, if one is known, with the options that its commands repeat.
     pub fn next_step(&self, again: Again) -> Option<Cow<'_, str>> {
+        // Whatever else could be done would fail for the same.
+        let lack = self.source.as_deref().and_then(|s| open_files::advice(s));
+        if let Some(advice) = lack {
+            return Some(Cow::Owned(advice));
+        }
         self.hint.as_ref().map(|hint| match hint {
             Hint::Here(text) => again.spell(text),
             Hint::Elsewhere(text) => Cow::Borrowed(text.as_str()),
@@ -221,6 +228,16 @@ mod tests {
         let repeated =
             Error::failed("it broke: disk on fire").because(std::io::Error::other("disk on fire"));
         assert_eq!(repeated.chain(), "it broke: disk on fire");
+    }
+
+    #[test]
+    fn who_has_too_few_open_files_is_told_that_before_anything_else() {
+        let lack = std::io::Error::from_raw_os_error(24);
+        let error = Error::failed("it broke")
+            .because(lack)
+            .hint("start it with `ctl start`");
+        let hint = error.next_step(Again::default()).unwrap();
+        assert!(hint.contains("`ulimit -n 1024`"), "{hint}");
     }
 
     #[test]

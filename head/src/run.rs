@@ -57,6 +57,7 @@ const CERTIFICATES_EVERY: Duration = Duration::from_secs(6 * 3600);
 /// Runs the head until it is told to stop.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     open_files::raise();
+    open_files::require()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("head")

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Deadline, Mount, Need, Project, Setup, Test, run, scene};
+use orchestra_tests::{Cluster, Deadline, Mount, Need, Output, Project, Setup, Test, run, scene};
 use serde_json::Value;
 
 /// Where version 1 of cgroups has a controller, on machines that have both versions.
@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("a_flood_of_output_is_bounded_and_costs_nothing_else", flood),
         Test::new("a_limit_that_cannot_be_kept_is_named", refused)
             .needs(&[Need::Root, Need::Program("unshare")]),
+        Test::new("too_few_open_files_are_named_with_what_raises_them", files),
     ]
 }
 
@@ -160,8 +161,25 @@ fn in_own_cgroup(
     told.and(stopped.map(drop)).and(left)
 }
 
-/// `ctl start --detach` from a shell that runs `before` first.
+fn files() -> anyhow::Result<()> {
+    let cluster = Cluster::new(Setup::new())?;
+    let refused = started(&cluster, "ulimit -n 32", &[])?.exits(1)?;
+    refused.complains(&["too few open files", "`ulimit -Hn` is 32", "LimitNOFILE"])?;
+    let refused = started(&cluster, "ulimit -n 8", &[])?.exits(1)?;
+    refused.complains(&["hint: `ulimit -Hn` is 8"])?;
+    // Up to the hard limit nobody has to do anything.
+    started(&cluster, "ulimit -Sn 32", &[])?.ok()?;
+    cluster.stop()?;
+    cluster.expect_no_process()
+}
+
+/// `ctl start --detach` from a shell that runs `before` first, which works.
 fn start(cluster: &Cluster, before: &str, around: &[&str]) -> anyhow::Result<()> {
+    started(cluster, before, around)?.ok().map(drop)
+}
+
+/// The same, whatever comes of it.
+fn started(cluster: &Cluster, before: &str, around: &[&str]) -> anyhow::Result<Output> {
     let start = cluster.command(&cluster.path(""), &["start", "--detach"]);
     let script = format!("{before} && exec \"$0\" \"$@\"");
     let mut words = around.iter().copied().chain(["sh", "-c", &script]);
@@ -175,7 +193,7 @@ fn start(cluster: &Cluster, before: &str, around: &[&str]) -> anyhow::Result<()>
     for (name, value) in start.get_envs() {
         command.env(name, value.unwrap_or_default());
     }
-    run(command, b"")?.ok().map(drop)
+    run(command, b"")
 }
 
 /// Runs a command line that must fail; the reason.

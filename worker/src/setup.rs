@@ -59,6 +59,7 @@ pub fn run(args: RunArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
         })?;
     let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
     open_files::raise();
+    open_files::require()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
