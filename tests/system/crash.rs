@@ -42,6 +42,10 @@ pub fn tests() -> Vec<Test> {
             stop_whose_head_dies,
         ),
         Test::new(
+            "what_is_frozen_goes_on_to_be_stopped_in_order",
+            stop_of_the_frozen,
+        ),
+        Test::new(
             "a_start_beside_a_head_that_does_not_answer_says_what_to_do",
             start_beside_frozen_head,
         ),
@@ -229,6 +233,26 @@ fn stop_without_head() -> anyhow::Result<()> {
         refused.complains(&["the head does not answer", "1 attempt", "--now"])?;
         cluster.open_gate()?;
         finish_once(cluster, &task)
+    })
+}
+
+fn stop_of_the_frozen() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let task = long_task(cluster, &project)?;
+        let (head, worker) = (cluster.head_pid()?, cluster.worker_pid()?);
+        freeze(head)?;
+        freeze(worker)?;
+        let stopped = cluster.stop()?;
+        let frozen = |name, pid| format!("the {name} (process {pid}) was frozen");
+        let stopped = stopped.complains(&[&frozen("head", head), &frozen("worker", worker)])?;
+        ensure!(!stopped.stderr.contains("by force"), "{stopped}");
+        ensure!(!stopped.stderr.contains("does not answer"), "{stopped}");
+        // The head heard of the agent's end before its own.
+        cluster.start()?;
+        let document = cluster.show(&task)?;
+        ensure!(document["reason"]["code"] == "worker_lost", "{document:#}");
+        Ok(())
     })
 }
 

@@ -39,7 +39,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 Waiting tasks stay in the queue and go on after the next `ctl start`. The wait may be interrupted: the head still
 begins nothing new and ends by itself when what runs has ended; `ctl status` says so. With --now, or when --within is
 over, agents that run are stopped; their work so far is kept. With --leave-agents they run on without
-a worker, and the next `ctl start`, of a newer version too, finds them again: for an upgrade.
+a worker, and the next `ctl start`, of a newer version too, finds them again: for an upgrade. A head or a
+worker that a signal has frozen goes on first, so that it ends in order.
 
 Examples:
   ctl stop                     nothing new is started; when what runs has ended, all stops
@@ -98,6 +99,12 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
     let head = record::head(&app.state)?;
     let mut worker = LocalWorker::find(app)?;
     let running = head.is_some() || worker.is_some();
+    if let Some(head) = &head {
+        thaw(&app.ui, "head", head)?;
+    }
+    if let Some(worker) = &worker {
+        thaw(&app.ui, "worker", &worker.process)?;
+    }
     // One that waits for the last agents ends as soon as the worker has stopped them.
     let ends_by_itself = head.is_some() && is_stopping(app).await;
     if head.is_none() && worker.is_some() && matches!(when, When::Idle(_)) {
@@ -126,6 +133,19 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
     }
     stop_worker(&app.ui, worker, when).await?;
     Ok(running)
+}
+
+/// One that a signal has stopped would hear nothing, and its agents and files would be left as they are.
+fn thaw(ui: &Ui, name: &str, process: &Process) -> Result<()> {
+    if !process.is_stopped() {
+        return Ok(());
+    }
+    ui.warn(format!(
+        "the {name} (process {}) was frozen by a signal; it goes on, so that it can end in order",
+        process.pid()
+    ));
+    let went_on = process.go_on();
+    went_on.or_failed(|| format!("failed to let the {name} go on"))
 }
 
 /// Only a head knows when agents have ended, and takes what they have done.

@@ -63,6 +63,11 @@ impl Process {
         }
     }
 
+    /// Lets one that a signal has stopped go on.
+    pub fn go_on(&self) -> io::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
     /// Ends it.
     pub fn kill(&self) -> io::Result<()> {
         self.signal(Signal::KILL)
