@@ -2,8 +2,11 @@
 //! Ctrl-C before that calls it off.
 //!
 //! ```text
-//! NotYet -- begin --> Begun        call_off: too late, as long as the command runs
-//!    `----- call_off --> CalledOff    begin: nothing may be written
+//! NotYet -- begin --> Begun -- end_part --> Between       of several tasks, one after the other
+//!    |                  |  `<---- begin ------'  |
+//! call_off           call_off                call_off
+//!    v                  v                       v
+//! CalledOff <-end_part- Last                 CalledOff       nothing more may be written
 //! ```
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +19,10 @@ enum State {
     NotYet,
     /// Something is, or was.
     Begun,
+    /// A part is written, and the next one not begun.
+    Between,
+    /// Something is, and is the last part: it was called off meanwhile.
+    Last,
     /// Nothing is, and nothing will be.
     CalledOff,
 }
@@ -34,6 +41,8 @@ pub enum Begin {
 pub enum CallOff {
     /// Nothing was written, and nothing will be.
     InTime,
+    /// A part had been written, and the next one will not be.
+    Between,
     /// It had begun.
     TooLate,
 }
@@ -47,27 +56,43 @@ pub struct Writing {
 impl Writing {
     /// Asked right before the first thing is written or sent.
     pub fn begin(&self) -> Begin {
-        match self.passed_to(State::Begun) {
-            State::NotYet | State::Begun => Begin::Now,
+        let before = self.pass(|state| match state {
+            State::NotYet | State::Begun | State::Between => State::Begun,
+            State::Last | State::CalledOff => state,
+        });
+        match before {
+            State::NotYet | State::Begun | State::Between | State::Last => Begin::Now,
             State::CalledOff => Begin::Never,
         }
     }
 
+    /// One of several parts is written: before the next one it can be called off.
+    pub fn end_part(&self) {
+        self.pass(|state| match state {
+            State::Begun => State::Between,
+            State::Last => State::CalledOff,
+            State::NotYet | State::Between | State::CalledOff => state,
+        });
+    }
+
     /// Calls it off, where it has not begun.
     pub fn call_off(&self) -> CallOff {
-        match self.passed_to(State::CalledOff) {
+        let before = self.pass(|state| match state {
+            State::NotYet | State::Between | State::CalledOff => State::CalledOff,
+            State::Begun | State::Last => State::Last,
+        });
+        match before {
             State::NotYet | State::CalledOff => CallOff::InTime,
-            State::Begun => CallOff::TooLate,
+            State::Between => CallOff::Between,
+            State::Begun | State::Last => CallOff::TooLate,
         }
     }
 
-    /// The first one decides; gives what held before.
-    fn passed_to(&self, next: State) -> State {
+    /// Passes on to the next state; gives what held before.
+    fn pass(&self, next: impl FnOnce(State) -> State) -> State {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *state;
-        if before == State::NotYet {
-            *state = next;
-        }
+        *state = next(before);
         before
     }
 }
@@ -86,5 +111,20 @@ mod tests {
         assert_eq!(writing.clone().call_off(), CallOff::InTime);
         assert_eq!(writing.begin(), Begin::Never);
         assert_eq!(writing.call_off(), CallOff::InTime);
+    }
+
+    #[test]
+    fn between_two_parts_the_next_one_is_called_off() {
+        let writing = Writing::default();
+        assert_eq!(writing.begin(), Begin::Now);
+        writing.end_part();
+        assert_eq!(writing.call_off(), CallOff::Between);
+        assert_eq!(writing.begin(), Begin::Never);
+        let writing = Writing::default();
+        assert_eq!(writing.begin(), Begin::Now);
+        assert_eq!(writing.call_off(), CallOff::TooLate);
+        assert_eq!(writing.begin(), Begin::Now, "of the same part");
+        writing.end_part();
+        assert_eq!(writing.begin(), Begin::Never);
     }
 }

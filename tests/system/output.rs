@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::ensure;
-use orchestra_tests::{Cluster, Deadline, Need, Setup, Test, scene};
+use orchestra_tests::{Cluster, Deadline, Need, Project, Setup, Test, scene};
 use serde_json::{Value, json};
 
 pub fn tests() -> Vec<Test> {
@@ -339,8 +339,47 @@ fn after_apply() -> anyhow::Result<()> {
         cluster.succeeded(&after, Deadline::SOON)?;
         let both = cluster.ctl_in(project.dir(), &["apply", &after])?.ok()?;
         both.complains(&["next: git status\n"])?;
-        Ok(())
+        several(cluster, &project)
     })
+}
+
+/// Tasks of which the second conflicts with the first.
+fn several(cluster: &Cluster, project: &Project) -> anyhow::Result<()> {
+    project.git(&["add", "-A"])?;
+    project.git(&["commit", "-qm", "all"])?;
+    let add = |text: &str| cluster.add(project, &[text, "--agent", "shell"]);
+    let first = add("echo first > README.md")?;
+    let second = add("echo second > README.md")?;
+    let third = add("echo third > third.txt")?;
+    for task in [&first, &second, &third] {
+        cluster.succeeded(task, Deadline::SOON)?;
+    }
+    let apply = ["apply", &first, &second, &third];
+    let stopped = cluster.ctl_in(project.dir(), &apply)?.exits(5)?;
+    let text = format!("{second} is not applied; applied before it: {first}; not tried: {third}");
+    let stopped = stopped.complains(&[&text, "next: git diff\n"])?;
+    ensure!(
+        stopped
+            .stdout
+            .contains(&format!("{first}:\n✓ applied 1 file")),
+        "{stopped}"
+    );
+    ensure!(!project.has("third.txt"), "it went on");
+    let json = [&["--json"], &apply[..]].concat();
+    let stopped = cluster.ctl_in(project.dir(), &json)?.exits(5)?;
+    let document: Value = serde_json::from_str(&stopped.stdout)?;
+    ensure!(document["tasks"][0]["id"] == *first, "{document}");
+    ensure!(
+        document["not_applied"] == json!([second, third]),
+        "{document}"
+    );
+    let both = cluster
+        .ctl_in(project.dir(), &["apply", &first, &third])?
+        .ok()?;
+    let both = both.complains(&["next: git status\n"])?;
+    ensure!(both.stdout.contains("there already"), "{both}");
+    ensure!(project.has("third.txt"), "it is not applied");
+    Ok(())
 }
 
 fn hints_of_a_list() -> anyhow::Result<()> {

@@ -10,18 +10,21 @@ use crate::{
     app::App,
     apply::{self, Applied, Beside, Done, How},
     blocking::blocking,
-    error::{Result, or_untold},
+    client::Client,
+    commands::each_once,
+    error::{Result, heard_or_not, or_untold},
     exit::Exit,
     json::task::Task,
     ui::{
         Ui,
+        detail::ids,
         style::{Line, Style},
         time::counted,
     },
     warned,
 };
 
-/// Put a task's change into your checkout
+/// Put the changes of tasks into your checkout
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Three-way where your files have changed since. Uncommitted edits that the task did not start from are
@@ -35,13 +38,13 @@ in a work tree or in a stash of its own is a branch orchestra/TASK-ATTEMPT-NAME.
 
 Examples:
   ctl diff task_001 && ctl apply task_001
-  for task in 1 2 3; do ctl apply $task; done
+  ctl apply task_001 2 3             # in this order, up to the first conflict
   ctl diff task_002 | git apply -R   # takes one of them back, at the top of the repository
   ctl apply task_001 --branch && git merge orchestra/task_001")]
 pub struct Args {
-    /// The task, as task_001 or 1
-    #[arg(value_name = "TASK")]
-    task: TaskId,
+    /// The tasks, as task_001 or 1: one after the other, up to the first that cannot be applied
+    #[arg(value_name = "TASK", required = true)]
+    tasks: Vec<TaskId>,
     /// Only make the branch orchestra/TASK; no file changes
     #[arg(long)]
     branch: bool,
@@ -51,16 +54,51 @@ pub struct Args {
     repo: Option<PathBuf>,
 }
 
-/// Applies the change.
+/// Applies the changes.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
-    let task = client.task(args.task).await?;
+    let named = each_once(args.tasks.clone());
+    let mut done = Vec::new();
+    let mut stopped = None;
+    for id in &named {
+        match one(app, &client, *id, &args).await {
+            Ok(made) => done.push(made),
+            // It was applied, and nobody can be told what of the others would be.
+            Err(error) if error.exit() == Exit::Untold => return Err(error),
+            Err(error) => {
+                stopped = Some(error);
+                break;
+            }
+        }
+        app.writing.end_part();
+    }
+    let left = &named[done.len()..];
+    if app.ui.is_json() {
+        let words = done.iter().map(|(task, made)| in_words(task.id, made));
+        let words = words.collect::<Vec<_>>().join("; ");
+        if let Some(document) = documents(&done, left, named.len()) {
+            or_untold(heard_or_not(app.ui.document(&document)), || words)?;
+        }
+    } else {
+        for next in steps(done.iter().map(|(_, applied)| applied)).await? {
+            app.ui.next(format!("next: {next}"));
+        }
+        if let (Some(text), true) = (stopped_at(&named, done.len()), stopped.is_some()) {
+            app.ui.warn(text);
+        }
+    }
+    stopped.map_or(Ok(Exit::Ok), Err)
+}
+
+/// Applies the change of one task, and says so to a person.
+async fn one(app: &App, client: &Client, id: TaskId, args: &Args) -> Result<(Task, Applied)> {
+    let task = client.task(id).await?;
     let how = if args.branch {
         How::Branch
     } else {
         How::WorkTree
     };
-    let applied = apply::apply(app, &client, &task, args.repo.as_deref(), how).await?;
+    let applied = apply::apply(app, client, &task, args.repo.as_deref(), how).await?;
     if let Applied::Change(Done {
         left_alone: Some(why),
         ..
@@ -76,10 +114,33 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         .left_alone
         .iter()
         .for_each(|why| app.ui.warn(why.clone()));
-    let done = in_words(task.id, &applied);
-    or_untold(show(app, &task, applied).await, || done)?;
-    warned::say(app, &client, &task).await;
-    Ok(Exit::Ok)
+    if !app.ui.is_json() {
+        if args.tasks.len() > 1 {
+            heard_or_not(app.ui.line(&Line::of(Style::Bold, format!("{id}:"))))?;
+        }
+        let told = heard_or_not(show(&app.ui, &task, &applied));
+        or_untold(told, || in_words(task.id, &applied))?;
+    }
+    warned::say(app, client, &task).await;
+    Ok((task, applied))
+}
+
+/// Which of several were applied, and which were not.
+fn stopped_at(named: &[TaskId], done: usize) -> Option<String> {
+    let (before, left) = named.split_at(done);
+    let (at, after) = left.split_first()?;
+    let before = match before {
+        [] => "none of them is applied".to_owned(),
+        before => format!("applied before it: {}", ids(before)),
+    };
+    match (named, after) {
+        ([_], _) => None,
+        (_, []) => Some(format!("{at} is not applied; {before}")),
+        (_, after) => Some(format!(
+            "{at} is not applied; {before}; not tried: {}",
+            ids(after)
+        )),
+    }
 }
 
 /// What was done.
@@ -93,35 +154,72 @@ fn in_words(id: TaskId, applied: &Applied) -> String {
     }
 }
 
-async fn show(app: &App, task: &Task, applied: Applied) -> Result<()> {
-    match (applied, app.ui.is_json()) {
-        (applied, true) => {
-            let left_out = task.of_result().map(|attempt| attempt.left_out.as_slice());
-            let document = document(task.id, applied, left_out.unwrap_or_default());
-            app.ui.document(&document)?;
+fn show(ui: &Ui, task: &Task, applied: &Applied) -> Result<()> {
+    match applied {
+        Applied::Change(done) => {
+            tell(ui, done)?;
+            tell_with(ui, task.id, &done.with)?;
+            tell_beside(ui, &done.beside)
         }
-        (Applied::Change(done), false) => {
-            tell(&app.ui, &done)?;
-            tell_with(&app.ui, task.id, &done.with)?;
-            tell_beside(&app.ui, &done.beside)?;
-            if let Some(next) = next(&done) {
-                let git = git_for(done.checkout.clone()).await?;
-                let first = match done.unmergeable {
-                    true => "commit or stash what is not committed, then ",
-                    false => "",
-                };
-                app.ui.next(format!("next: {first}{git} {next}"));
-            }
-        }
-        (Applied::Nothing(beside), false) => {
-            tell_beside(&app.ui, &beside)?;
-            app.ui.next(unchanged(task.id, &beside));
+        Applied::Nothing(beside) => {
+            tell_beside(ui, beside)?;
+            ui.next(unchanged(task.id, beside));
+            Ok(())
         }
     }
-    Ok(())
 }
 
-/// `ctl apply --json`.
+/// The commands that go on from there, each once. Where git's status is looked at, its diff adds nothing.
+async fn steps(applied: impl Iterator<Item = &Applied>) -> Result<Vec<String>> {
+    let mut steps: Vec<String> = Vec::new();
+    for applied in applied {
+        let Applied::Change(done) = applied else {
+            continue;
+        };
+        let Some(next) = next(done) else {
+            continue;
+        };
+        let git = git_for(done.checkout.clone()).await?;
+        let first = match done.unmergeable {
+            true => "commit or stash what is not committed, then ",
+            false => "",
+        };
+        steps.push(format!("{first}{git} {next}"));
+    }
+    Ok(each_step_once(steps))
+}
+
+fn each_step_once(steps: Vec<String>) -> Vec<String> {
+    let mut once: Vec<String> = Vec::new();
+    for step in &steps {
+        let whole = step
+            .strip_suffix(" diff")
+            .map(|git| format!("{git} status"));
+        let is_said = once.contains(step) || whole.is_some_and(|whole| steps.contains(&whole));
+        if !is_said {
+            once.push(step.clone());
+        }
+    }
+    once
+}
+
+/// `ctl apply --json`: of one task what became of it, if it was applied; of several those that were and those
+/// that were not.
+fn documents(done: &[(Task, Applied)], left: &[TaskId], named: usize) -> Option<Value> {
+    let of = |(task, applied): &(Task, Applied)| {
+        let left_out = task.of_result().map(|attempt| attempt.left_out.as_slice());
+        document(task.id, applied.clone(), left_out.unwrap_or_default())
+    };
+    match (named, done) {
+        (1, done) => done.first().map(of),
+        (_, done) => {
+            let tasks: Vec<Value> = done.iter().map(of).collect();
+            Some(json!({ "tasks": tasks, "not_applied": left }))
+        }
+    }
+}
+
+/// What became of a task.
 fn document(id: TaskId, applied: Applied, left_out: &[TaskId]) -> Value {
     match applied {
         Applied::Change(Done {
@@ -263,5 +361,27 @@ mod tests {
             "it was there before"
         );
         assert_eq!(says(done(Some(2), None, true)), "", "there is no git");
+    }
+
+    #[test]
+    fn where_several_stop_it_is_said_which_are_applied_and_which_not() {
+        let named: Vec<TaskId> = (1..=4).map(TaskId).collect();
+        assert_eq!(
+            stopped_at(&named, 2).unwrap(),
+            "task_003 is not applied; applied before it: task_001, task_002; not tried: task_004"
+        );
+        assert_eq!(
+            stopped_at(&named[..2], 0).unwrap(),
+            "task_001 is not applied; none of them is applied; not tried: task_002"
+        );
+        assert_eq!(stopped_at(&named[..1], 0), None, "its error says it");
+        assert_eq!(stopped_at(&named, 4), None);
+    }
+
+    #[test]
+    fn the_steps_after_several_are_each_said_once() {
+        let steps = ["git diff", "git -C x diff", "git status", "git -C x diff"];
+        let once = each_step_once(steps.map(str::to_owned).to_vec());
+        assert_eq!(once, ["git -C x diff", "git status"]);
     }
 }

@@ -76,6 +76,10 @@ pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
         ended = &mut ended => ended,
         () = interrupt.recv() => match app.writing.call_off() {
             CallOff::InTime => return Err(interrupted(rest, app.submitting.call_off())),
+            CallOff::Between => return Err(Error::new(
+                Exit::Interrupted,
+                "interrupted; the tasks that came before are applied, the others are not",
+            )),
             CallOff::TooLate => {
                 app.ui.warn("the interrupt came too late: the checkout is being written to, up to the end");
                 ended.await
@@ -127,7 +131,7 @@ fn interrupted(rest: Rest, submission: CallOff) -> Error {
     let goes_on = match rest {
         Rest::Submits => match submission {
             CallOff::InTime => "interrupted; nothing was queued",
-            CallOff::TooLate => {
+            CallOff::Between | CallOff::TooLate => {
                 "interrupted before the head has answered; the tasks may be queued: `ctl tasks` lists them"
             }
         },
