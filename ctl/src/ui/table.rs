@@ -13,6 +13,8 @@ const GAP: usize = 2;
 const FLEXIBLE_MIN: usize = 16;
 /// The narrowest that columns become before the first one, which has the names, does.
 const OTHERS_MIN: usize = 6;
+/// The same where the names are short, as ids are: half of one cannot be typed.
+const OTHERS_MIN_BESIDE_IDS: usize = 3;
 /// Words up to this length, such as a moment, stay whole while another column can give way.
 const WORD_MAX: usize = 24;
 
@@ -151,6 +153,9 @@ impl Table {
             limit,
         );
         narrow(&mut widths, |at| others(at, OTHERS_MIN), limit);
+        if full[0] * 2 <= limit {
+            narrow(&mut widths, |at| others(at, OTHERS_MIN_BESIDE_IDS), limit);
+        }
         narrow(&mut widths, |_| OTHERS_MIN, limit);
         narrow(&mut widths, |_| 1, limit);
         widths
@@ -350,6 +355,21 @@ mod tests {
             let words = shown.split_whitespace().filter(|w| w.starts_with("(in"));
             assert_eq!(words.count(), 1, "{width}: {shown}");
         }
+    }
+
+    #[test]
+    fn ids_stay_whole_on_the_narrowest_terminal() {
+        let mut table = Table::new(&["ID", "STATUS", "DESCRIPTION…"]);
+        table.row(
+            ["task_001", "✓ succeeded", "Create README.md"]
+                .map(Cell::from)
+                .into(),
+        );
+        assert_eq!(
+            table.render(Some(20), false),
+            "ID        STA…  DES…\n\
+             task_001  ✓ s…  Cre…\n"
+        );
     }
 
     #[test]
