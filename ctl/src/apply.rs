@@ -82,6 +82,8 @@ struct Work {
     commit: String,
     /// The commits of all attempts.
     attempts: Vec<String>,
+    /// Which attempts these are.
+    numbers: Vec<u32>,
     start: String,
     /// Changes of earlier tasks that it builds on.
     earlier: Vec<Earlier>,
@@ -147,13 +149,15 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
         return Err(Error::new(Exit::Refused, why).hint(hint));
     }
     let attempt = task.attempt_of_result()?;
+    let (attempts, numbers) = task.commits();
     match (attempt.artifact(ArtifactKind::Bundle), &attempt.tip) {
         (Some(bundle), Some((branch, commit))) => Ok(Some(Work {
             task: id,
             bundle,
             branch: branch.clone(),
             commit: commit.clone(),
-            attempts: task.commits(),
+            attempts,
+            numbers,
             told: Stored::of(task, attempt, &start),
             worker: attempt.worker.clone(),
             start,
@@ -319,6 +323,7 @@ fn put(
         commit: &work.commit,
         start: &work.start,
         earlier: &earlier,
+        attempts: &work.attempts,
         applied: work.applied,
         told: told.as_told(),
     };
@@ -334,7 +339,7 @@ fn put(
     let applied = match how {
         How::WorkTree => Some(
             orchestra_repo::apply_if(checkout, &received, may_write)
-                .map_err(|error| refusal(work.task, error))?,
+                .map_err(|error| refusal(&work, error))?,
         ),
         How::Branch if may_write() => None,
         How::Branch => return Err(called_off()),
@@ -342,7 +347,7 @@ fn put(
     // Only for advice: the branch is made all the same.
     let unmergeable = how == How::Branch
         && orchestra_repo::keeps_from_merging(checkout, &received).unwrap_or(false);
-    let imported = import_branch(checkout, &received, &work.attempts);
+    let imported = import_branch(checkout, &received);
     // In a repository of ours it tells only what is there.
     let imported = has_branches.then_some(imported).transpose();
     let beside = put_beside(checkout, bundle, work.task);
@@ -405,7 +410,7 @@ fn not_received(work: &Work, how: How, error: RepoError) -> Error {
                 .because(error)
                 .hint(hint)
         }
-        (error, How::WorkTree) => refusal(id, error.into()),
+        (error, How::WorkTree) => refusal(work, error.into()),
         (error, How::Branch) => not_branched(&work.branch, error),
     }
 }
@@ -424,9 +429,14 @@ fn called_off() -> Error {
     Error::new(Exit::Interrupted, "interrupted; nothing was applied")
 }
 
-fn refusal(task: TaskId, error: ApplyError) -> Error {
+fn refusal(work: &Work, error: ApplyError) -> Error {
+    let task = work.task;
     let (exit, hint) = match &error {
         ApplyError::CalledOff => return called_off(),
+        ApplyError::Conflict {
+            attempt: Some(commit),
+            ..
+        } => (Exit::Refused, take_it_back(work, commit)),
         ApplyError::Conflict {
             branch: Some(_),
             uncommitted,
@@ -435,7 +445,12 @@ fn refusal(task: TaskId, error: ApplyError) -> Error {
         ApplyError::InTheWay { .. } | ApplyError::InTheWayOfDirectory { .. } => {
             (Exit::Refused, "nothing was touched".to_owned())
         }
-        ApplyError::Conflict { branch: None, .. } | ApplyError::Unsafe { .. } => (
+        ApplyError::Conflict {
+            branch: None,
+            attempt: None,
+            ..
+        }
+        | ApplyError::Unsafe { .. } => (
             Exit::Refused,
             format!("nothing was touched; look at the change with `ctl diff {task}`"),
         ),
@@ -447,6 +462,17 @@ fn refusal(task: TaskId, error: ApplyError) -> Error {
     Error::new(exit, "the change was not applied")
         .because(error)
         .hint(hint)
+}
+
+/// What helps where an earlier attempt is there in part, so that this one cannot take its place.
+fn take_it_back(work: &Work, commit: &str) -> String {
+    let mut each = work.attempts.iter().zip(&work.numbers);
+    let number = each.find_map(|(other, number)| (other == commit).then_some(*number));
+    let (task, number) = (work.task, number.unwrap_or_default());
+    format!(
+        "nothing was touched; `ctl diff {task} --attempt {number} | git apply -R` at the top of the checkout takes back \
+         what is there of attempt {number}, then apply again"
+    )
 }
 
 /// What helps where a change conflicts. Git merges nothing over what is not committed.

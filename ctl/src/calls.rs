@@ -128,12 +128,12 @@ impl Client {
 }
 
 impl Task {
-    /// The commits that its attempts left.
-    pub fn commits(&self) -> Vec<String> {
+    /// The commits that its attempts left, and which attempts these are.
+    pub fn commits(&self) -> (Vec<String>, Vec<u32>) {
         let attempts = self.attempts.iter().flatten();
         attempts
-            .filter_map(|attempt| Some(attempt.tip.as_ref()?.1.clone()))
-            .collect()
+            .filter_map(|attempt| Some((attempt.tip.as_ref()?.1.clone(), attempt.number)))
+            .unzip()
     }
 
     /// Whether its result has a change: its own, or those that it is built on.

@@ -289,6 +289,7 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
         commit: &facts.outcome.commit,
         start,
         earlier: &facts.earlier,
+        attempts: &facts.attempts,
         applied: false,
         told: Told {
             base: facts.outcome.built_on.base(start),
@@ -297,7 +298,7 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
             patch: patch.as_deref(),
         },
     };
-    let put = into_repository(here, project, &change, &facts.attempts, wants_apply);
+    let put = into_repository(here, project, &change, wants_apply);
     put.unwrap_or_else(|why| not_put(facts, workspace_is_gone(facts, project).unwrap_or(why)))
 }
 
@@ -358,7 +359,6 @@ fn into_repository(
     here: &Here,
     project: &ProjectRef,
     change: &Change<'_>,
-    attempts: &[String],
     wants_apply: bool,
 ) -> Result<ApplyResult, String> {
     let failed = |error: RepoError| match error {
@@ -373,7 +373,7 @@ fn into_repository(
     // Before anything of the user's changes.
     let received = Received::take(&checkout, change).map_err(failed)?;
     if checkout.has_own_repository()
-        && let Err(error) = orchestra_repo::import_branch(&checkout, &received, attempts)
+        && let Err(error) = orchestra_repo::import_branch(&checkout, &received)
     {
         // It is the same change: the files can have it all the same.
         tracing::warn!(branch = change.branch, %error, "the branch stays as it is");

@@ -200,6 +200,8 @@ fn never_began() -> anyhow::Result<()> {
         let which = format!("attempt 2 of {task} left no change; this is of attempt 1");
         diff.complains(&[&which])?;
 
+        // What the next attempt goes on from is there already when it ends.
+        cluster.ctl_in(project.dir(), &["apply", &task])?.ok()?;
         write("")?;
         cluster.ctl(&["retry", &task])?.ok()?;
         cluster.succeeded(&task, Deadline::SOON)?;

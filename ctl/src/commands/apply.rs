@@ -30,9 +30,10 @@ use crate::{
 Three-way where your files have changed since. Uncommitted edits that the task did not start from are
 never written over: then nothing is touched, the files are named, and the exit code is 5. What earlier
 applies left in a file, and nobody edited since, is merged with: tasks that ran side by side can be
-applied one after the other, with no commit between. Where they conflict, the task is named. Index, HEAD
-and your branches stay as they are; the change is also the branch orchestra/TASK. A bundle that is not
-what `ctl diff` and `ctl files` show is refused, and nothing is touched (exit code 5). Changes of earlier
+applied one after the other, with no commit between. Where they conflict, the task is named. What an
+earlier attempt of the task left there becomes what the later one made of it. Index, HEAD and your
+branches stay as they are; the change is also the branch orchestra/TASK. A bundle that is not what
+`ctl diff` and `ctl files` show is refused, and nothing is touched (exit code 5). Changes of earlier
 tasks that this one is built on come along where they are not there yet. What the agent left on a branch,
 in a work tree or in a stash of its own is a branch orchestra/TASK-ATTEMPT-NAME.
 

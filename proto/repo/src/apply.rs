@@ -1,6 +1,7 @@
 //! Puts a change into the user's work tree: all of it or nothing, and never over anything that
 //! is not committed, unless the attempt started from just that.
 
+mod attempts;
 mod check;
 mod conflict;
 mod filtered;
@@ -14,6 +15,7 @@ pub use unmerged::keeps_from_merging;
 
 use std::{collections::BTreeSet, path::Path};
 
+use attempts::Attempts;
 use here::Here;
 use record::{By, Record};
 
@@ -45,6 +47,9 @@ pub struct Change<'a> {
     pub start: &'a str,
     /// Changes of earlier tasks that it builds on. Those that are not in the work tree come with it.
     pub earlier: &'a [Earlier],
+    /// The commits of the task's attempts, the earliest one first. Where one is in the work tree, this
+    /// change takes its place; and so does its branch.
+    pub attempts: &'a [String],
     /// Whether it is known to have been applied, by itself or as a part of a later one.
     pub applied: bool,
     /// What was told of it. It is taken only if it is that.
@@ -74,7 +79,7 @@ pub enum ApplyError {
         "the change conflicts with what the {} has now in {}{}",
         place(branch),
         listed(paths),
-        made_by(makers)
+        made_by(attempt.is_some(), makers)
     )]
     Conflict {
         /// The files.
@@ -83,6 +88,9 @@ pub enum ApplyError {
         branch: Option<String>,
         /// The tasks that were applied before and changed the same; none where nobody knows.
         makers: Vec<String>,
+        /// The commit of an earlier attempt of the same task that was applied before, conflicts with this
+        /// one, and is not there as a whole.
+        attempt: Option<String>,
         /// Whether some of that is not committed yet, so that no branch can be merged.
         uncommitted: bool,
     },
@@ -129,8 +137,13 @@ fn place(branch: &Option<String>) -> &'static str {
     }
 }
 
-fn made_by(makers: &[String]) -> String {
-    match makers {
+fn made_by(attempt: bool, makers: &[String]) -> String {
+    let attempt = attempt.then_some("an earlier attempt of the same task");
+    let makers: Vec<&str> = attempt
+        .into_iter()
+        .chain(makers.iter().map(String::as_str))
+        .collect();
+    match makers.as_slice() {
         [] => String::new(),
         makers => format!(": {}, applied before, changed the same", makers.join(", ")),
     }
@@ -172,7 +185,16 @@ fn apply_unless(
     // One at a time: another change must not be written between the check and the moves.
     let _lock = lock::exclusive(&checkout.git_dir().join("orchestra-apply.lock"))?;
     write::remove_left(checkout);
+    let record = Record::read(checkout)?;
+    let earlier_attempts = change.attempts.iter().filter(|a| *a != change.commit);
     let work = Work {
+        attempts: Attempts::read(
+            checkout,
+            quarantine.git(),
+            change.start,
+            earlier_attempts.map(String::as_str),
+            |commit| record.has(commit),
+        )?,
         head: head_tree(checkout, quarantine)?,
         earlier: earlier::read(quarantine.git(), change.earlier)?,
         whole: diff(
@@ -181,7 +203,7 @@ fn apply_unless(
             change.commit,
             Renames::Ignore,
         )?,
-        record: Record::read(checkout)?,
+        record,
         checkout,
         quarantine,
         change,
@@ -220,6 +242,8 @@ struct Work<'a> {
     /// HEAD's tree.
     head: String,
     earlier: Vec<earlier::Read>,
+    /// Attempts of the same task that may be there.
+    attempts: Attempts<'a>,
     /// The change since the snapshot.
     whole: Vec<Raw>,
     /// What was applied before.
@@ -307,14 +331,17 @@ impl<'a> Work<'a> {
         applied: &BTreeSet<Vec<u8>>,
     ) -> Result<Aim<'a>, ApplyError> {
         let (git, change) = (self.quarantine.git(), self.change);
-        let touched = own | applied;
+        let mut touched = own | applied;
+        touched.extend(self.attempts.paths());
         let here = Here::read(self.checkout, self.quarantine, &self.head, &touched)?;
         let head = self.checkout.head();
         let was_in = earlier::are_in(git, head, &here.tree, change.earlier, &self.earlier)?;
         let mut bases = vec![change.start];
         let present = change.earlier.iter().zip(&was_in).filter(|(_, is)| **is);
         bases.extend(present.map(|(earlier, _)| earlier.commit.as_str()));
-        let new = self.merged(&here, &bases)?;
+        let replaced = self.replaced(&here)?;
+        bases.extend(replaced);
+        let new = self.merged(&here, &bases, replaced)?;
         let files = diff(git, &here.tree, &new, Renames::Ignore)?;
         Ok(Aim {
             here,
@@ -326,8 +353,14 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// The tree that the work tree shall have: the change's own, or merged with what is there.
-    fn merged(&self, here: &Here, bases: &[&str]) -> Result<String, ApplyError> {
+    /// The tree that the work tree shall have: the change's own, or merged with what is there. An earlier
+    /// attempt that is `replaced` is what both sides come from.
+    fn merged(
+        &self,
+        here: &Here,
+        bases: &[&str],
+        replaced: Option<&str>,
+    ) -> Result<String, ApplyError> {
         let (git, change) = (self.quarantine.git(), self.change);
         let tree = |commit: &str| git.line(&["rev-parse", &format!("{commit}^{{tree}}")]);
         if bases == [change.start] && tree(change.start)? == here.tree {
@@ -335,7 +368,16 @@ impl<'a> Work<'a> {
         }
         // What is there on top of the bases, so that they are what both sides started from.
         let ours = commit_tree(git, &here.tree, bases, b"work tree\n")?;
-        match merge(git, &ours, change.commit)? {
+        let theirs = match replaced {
+            Some(attempt) => commit_tree(
+                git,
+                &tree(change.commit)?,
+                &[change.commit, attempt],
+                b"attempt\n",
+            )?,
+            None => change.commit.to_owned(),
+        };
+        match merge(git, &ours, &theirs)? {
             Merge::Tree(tree) => Ok(tree),
             Merge::Conflict(paths) => Err(self.conflict(here, bases, &paths)?),
         }

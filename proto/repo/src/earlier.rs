@@ -49,7 +49,8 @@ pub(crate) fn read(git: &Git, earlier: &[Earlier]) -> Result<Vec<Read>> {
         .collect()
 }
 
-fn read_one(git: &Git, earlier: &Earlier) -> Result<Read> {
+/// Reads what one of them did.
+pub(crate) fn read_one(git: &Git, earlier: &Earlier) -> Result<Read> {
     check_commit(&earlier.start)?;
     check_commit(&earlier.base)?;
     check_commit(&earlier.commit)?;
@@ -80,6 +81,11 @@ pub(crate) fn are_in(
         (true, Some(_) | None) => has_its_files(git, here, earlier, &read.files),
     };
     earlier.iter().zip(read).map(is_in).collect()
+}
+
+/// Whether the files of the tree `here` have a change, whatever the commit below them has.
+pub(crate) fn is_in_files(git: &Git, here: &str, change: &Earlier, read: &Read) -> Result<bool> {
+    Ok(read.is_here && has_its_files(git, here, change, &read.files)?)
 }
 
 /// Whether each of its files is as the change has it or, if it is known to have been applied, was edited

@@ -30,17 +30,12 @@ pub fn task_branch(task: TaskId) -> String {
 pub(crate) const ACTION: &str = "orchestra";
 
 /// Puts the branch of a change into the user's repository under the same name, in place of what an
-/// earlier attempt left there: `earlier` are the commits of this task's attempts. Only names below
-/// `orchestra/` are ever written. A branch that somebody went on with stays as it is, and so does one of
+/// earlier attempt of the task left there. Only names below `orchestra/` are ever written. A branch that somebody went on with stays as it is, and so does one of
 /// the same name that another cluster made: that is no error where it has the change's commits.
 ///
 /// # Errors
 /// When the branch is checked out, or has commits that are not of this task, or git fails.
-pub fn import_branch(
-    checkout: &Checkout,
-    received: &Received<'_>,
-    earlier: &[String],
-) -> Result<()> {
+pub fn import_branch(checkout: &Checkout, received: &Received<'_>) -> Result<()> {
     let (branch, commit) = (received.change.branch, received.change.commit);
     let full = format!("refs/heads/{branch}");
     let git = writer(checkout);
@@ -48,7 +43,7 @@ pub fn import_branch(
         if has_commit(&git, commit)? && contains(&git, &tip, commit)? {
             return Ok(());
         }
-        if !earlier.contains(&tip) {
+        if !received.change.attempts.contains(&tip) {
             return Err(Error::BranchMoved {
                 branch: branch.to_owned(),
             });

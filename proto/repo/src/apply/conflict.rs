@@ -29,17 +29,31 @@ impl Work<'_> {
         if !in_the_way.is_empty() {
             return Ok(ApplyError::InTheWay { paths: in_the_way });
         }
+        let makers = self.makers(here, bases, paths)?;
+        let (own, others): (Vec<&By>, Vec<&By>) =
+            makers.into_iter().partition(|by| self.is_of_task(by));
         let has_own = self.checkout.has_own_repository();
         Ok(ApplyError::Conflict {
             paths: paths.iter().map(named).collect(),
             branch: has_own.then(|| self.change.branch.to_owned()),
-            makers: self.makers(here, paths)?,
+            makers: tasks(&others),
+            attempt: own.last().map(|by| by.commit.clone()),
             uncommitted: edited.iter().any(|path| place(paths, path).is_some()),
         })
     }
 
-    /// The tasks whose changes, applied before, are what is at these paths now, and conflict with this one.
-    fn makers(&self, here: &Here, paths: &BTreeSet<Vec<u8>>) -> Result<Vec<String>, Error> {
+    fn is_of_task(&self, by: &By) -> bool {
+        self.change.attempts.contains(&by.commit)
+    }
+
+    /// Those whose changes, applied before, are what is at these paths now, and conflict with this one; none
+    /// that the change is built on, or takes the place of.
+    fn makers(
+        &self,
+        here: &Here,
+        bases: &[&str],
+        paths: &BTreeSet<Vec<u8>>,
+    ) -> Result<Vec<&By>, Error> {
         let since = diff(
             self.quarantine.git(),
             self.change.start,
@@ -58,13 +72,10 @@ impl Work<'_> {
         }
         let mut makers = Vec::new();
         for (by, places) in places.into_values() {
-            if self.collides(by, &places)? {
-                let task = by.branch.rsplit('/').next().unwrap_or_default();
-                makers.push(task.to_owned());
+            if !bases.contains(&&*by.commit) && self.collides(by, &places)? {
+                makers.push(by);
             }
         }
-        makers.sort_unstable();
-        makers.dedup();
         Ok(makers)
     }
 
@@ -72,7 +83,8 @@ impl Work<'_> {
     fn collides(&self, by: &By, places: &BTreeSet<&[u8]>) -> Result<bool, Error> {
         let git = self.quarantine.git();
         if !has_commit(git, &by.commit)? {
-            return Ok(false);
+            // An attempt changes what another one of the same task changed, wherever its commit is.
+            return Ok(self.is_of_task(by));
         }
         // One of another history cannot be merged.
         Ok(match merge(git, &by.commit, self.change.commit) {
@@ -80,6 +92,15 @@ impl Work<'_> {
             Ok(Merge::Tree(_)) | Err(_) => false,
         })
     }
+}
+
+/// The names of the tasks that these are.
+fn tasks(makers: &[&By]) -> Vec<String> {
+    let task = |by: &&By| by.branch.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut tasks: Vec<String> = makers.iter().map(task).collect();
+    tasks.sort_unstable();
+    tasks.dedup();
+    tasks
 }
 
 /// Of these paths the one that is `path`, or a directory that it lies in.

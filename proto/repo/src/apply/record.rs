@@ -88,6 +88,11 @@ impl Record {
         differences.filter(is_known).map(|file| &file.path)
     }
 
+    /// Whether something of this result was left here.
+    pub fn has(&self, commit: &str) -> bool {
+        self.entries.iter().any(|entry| entry.by.commit == commit)
+    }
+
     /// Every path that is in it.
     pub fn paths(&self) -> impl Iterator<Item = &Vec<u8>> {
         self.entries.iter().map(|entry| &entry.path)

@@ -182,6 +182,7 @@ impl Done {
             commit: &self.commit,
             start: &self.start,
             earlier,
+            attempts: &[],
             applied: false,
             told: Told {
                 base: &self.base,
@@ -235,6 +236,7 @@ impl Task {
             commit: &collected.commit,
             start: &self.start,
             earlier: &[],
+            attempts: &[],
             applied: false,
             told: Told {
                 base: self.workspace.base(),
@@ -279,7 +281,11 @@ pub fn import_branch(
     change: &Change<'_>,
     attempts: &[String],
 ) -> orchestra_repo::Result<()> {
-    orchestra_repo::import_branch(checkout, &Received::take(checkout, change)?, attempts)
+    let change = Change {
+        attempts,
+        ..*change
+    };
+    orchestra_repo::import_branch(checkout, &Received::take(checkout, &change)?)
 }
 
 pub fn write(dir: &Path, name: &str, text: &str) {

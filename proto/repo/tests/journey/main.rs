@@ -4,6 +4,7 @@
 mod after;
 mod agents_git;
 mod applied;
+mod attempts;
 mod canary;
 mod common;
 mod damage;

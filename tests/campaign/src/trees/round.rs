@@ -237,6 +237,7 @@ impl Round<'_> {
             commit: &collected.commit,
             start: workspace.base(),
             earlier: &[],
+            attempts: &[],
             applied: false,
             told: Told {
                 base: workspace.base(),
@@ -245,7 +246,7 @@ impl Round<'_> {
                 patch: Some(&collected.patch),
             },
         };
-        import_branch(checkout, &Received::take(checkout, &change)?, &[])?;
+        import_branch(checkout, &Received::take(checkout, &change)?)?;
         let branched = self.dir.join("branched");
         init(&branched, &self.format()?, true)?;
         let user = self.user();
