@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use orchestra_proto::v1;
 use orchestra_repo::{
-    ApplyError, Change, Checkout, Error as RepoError, Others, Received, Temporary, import_branch,
-    import_others, project_ref, project_ref_without_commit,
+    ApplyError, Change, Checkout, Error as RepoError, Others, Received, Temporary, has_branch,
+    import_branch, import_others, project_ref, project_ref_without_commit,
 };
 use orchestra_types::{Artifact, ArtifactKind, TaskId};
 
@@ -172,6 +172,25 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
             How::Branch => Err(nothing("it changed no files".to_owned())),
         },
     }
+}
+
+/// Looks whether the branch of the task's result is in the repository that `ctl apply` would put it into.
+/// Where that cannot be told, nothing is noted.
+pub async fn look_for_branch(app: &App, task: &mut Task) {
+    let tip = task.of_result().and_then(|attempt| attempt.tip.clone());
+    let (Some((branch, commit)), Some(project), Workplace::Repository { commit: start, .. }) =
+        (tip, &task.project, &task.place)
+    else {
+        return;
+    };
+    let Ok(checkout) = checkout(app, project, start, None).await else {
+        return;
+    };
+    let look = move || {
+        let failed = || format!("failed to look for the branch `{branch}`");
+        has_branch(&checkout, &branch, &commit).or_failed(failed)
+    };
+    task.branch_is_there = blocking(look).await.ok();
 }
 
 /// The branches beside the result of a task that changed no files.
@@ -419,6 +438,7 @@ fn not_branched(branch: &str, error: RepoError) -> Error {
     let exit = match error {
         RepoError::BranchMoved { .. }
         | RepoError::BranchAbove { .. }
+        | RepoError::BranchBelow { .. }
         | RepoError::BranchInUse { .. } => Exit::Refused,
         _ => Exit::Failed,
     };

@@ -68,6 +68,11 @@ fn unmerged_branch() -> anyhow::Result<()> {
         let task = shell(cluster, &project, &["echo new > new.txt"])?;
         cluster.succeeded(&task, Deadline::SOON)?;
         let shown = cluster.ctl(&["show", &task])?.ok()?.stdout;
+        // The head has made it.
+        let there = format!("branch      orchestra/{task}\n");
+        ensure!(shown.contains(&there), "{shown}");
+        project.git(&["branch", "-D", &format!("orchestra/{task}")])?;
+        let shown = cluster.ctl(&["show", &task])?.ok()?.stdout;
         let made = format!("branch      orchestra/{task}, made by `ctl apply {task}`");
         ensure!(shown.contains(&made), "{shown}");
         let branch = ["apply", &task, "--branch"];
@@ -84,8 +89,12 @@ fn unmerged_branch() -> anyhow::Result<()> {
         let applied = cluster.ctl_in(project.dir(), &["apply", &task])?.ok()?;
         ensure!(applied.stdout.contains("there already"), "{applied}");
         let shown = cluster.ctl(&["show", &task])?.ok()?.stdout;
-        let there = format!("branch      orchestra/{task}\n");
         ensure!(shown.contains(&there), "{shown}");
+        // It is said to be there only where it is.
+        project.git(&["branch", "-D", &format!("orchestra/{task}")])?;
+        let shown = cluster.ctl(&["show", &task])?.ok()?.stdout;
+        let made = format!("orchestra/{task}, not there; made by `ctl apply {task} --branch`");
+        ensure!(shown.contains(&made), "{shown}");
         Ok(())
     })
 }

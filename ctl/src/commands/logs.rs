@@ -6,6 +6,7 @@ use orchestra_types::{AttemptId, TaskId};
 
 use crate::{
     app::App,
+    apply,
     client::Client,
     error::Result,
     exit::Exit,
@@ -62,8 +63,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         )
         .await;
     }
-    let task = follow(app, &client, task, Until::FromLatest).await?;
+    let mut task = follow(app, &client, task, Until::FromLatest).await?;
     if !app.ui.is_json() {
+        apply::look_for_branch(app, &mut task).await;
         let lines = closing(&task, app.ui.again);
         lines.iter().for_each(|line| app.ui.note(line));
     }

@@ -4,6 +4,7 @@ use orchestra_types::{TaskId, TaskStatus};
 
 use crate::{
     app::App,
+    apply,
     calls::names_of,
     error::Result,
     exit::Exit,
@@ -28,6 +29,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         app.ui.document(&task)?;
         return Ok(Exit::Ok);
     }
+    apply::look_for_branch(app, &mut task).await;
     let workers = client.workers().await?;
     let ui = &app.ui;
     detail::lines(&task, &names_of(&workers), ui.again, ui.stdout.width)

@@ -117,6 +117,9 @@ pub struct Task {
     /// Changes of earlier tasks that its result builds on.
     #[serde(skip)]
     pub earlier: Vec<Earlier>,
+    /// Whether the branch of its result is in the repository here; none where nobody has looked.
+    #[serde(skip)]
+    pub branch_is_there: Option<bool>,
 }
 
 /// A change that a result builds on.
@@ -394,6 +397,7 @@ impl Task {
             description: spec.description,
             attempts,
             earlier: wire.earlier.into_iter().map(Into::into).collect(),
+            branch_is_there: None,
         })
     }
 

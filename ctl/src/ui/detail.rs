@@ -338,14 +338,17 @@ fn set_up(set_up: &SetUpDocument) -> String {
     run.into_iter().chain(copies).collect::<Vec<_>>().join("; ")
 }
 
-/// The branch of its result, which is in no repository of the user's before it is applied.
+/// The branch of its result, and what makes it where it is not there. Without a look, it is there once it
+/// was applied.
 pub fn branch(task: &Task) -> String {
     let Some(branch) = task.branch_to_apply().map(line) else {
         return String::new();
     };
-    match task.apply.result.as_deref() {
-        Some("applied") => branch.into_owned(),
-        Some(_) | None => format!("{branch}, made by `ctl apply {}`", task.id),
+    let (id, was_applied) = (task.id, task.apply.result.as_deref() == Some("applied"));
+    match (task.branch_is_there, was_applied) {
+        (Some(true), _) | (None, true) => branch.into_owned(),
+        (Some(false), true) => format!("{branch}, not there; made by `ctl apply {id} --branch`"),
+        (Some(false) | None, false) => format!("{branch}, made by `ctl apply {id}`"),
     }
 }
 

@@ -40,6 +40,7 @@ impl Error {
             | Self::BadBranch { .. }
             | Self::BranchMoved { .. }
             | Self::BranchAbove { .. }
+            | Self::BranchBelow { .. }
             | Self::BranchInUse { .. }
             | Self::Conflict { .. }
             | Self::BadCommit { .. }

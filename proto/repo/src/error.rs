@@ -129,9 +129,22 @@ pub enum Error {
         /// Ours.
         branch: String,
     },
+    /// A branch of the user's below the name of one of ours, which git would keep as a directory then.
+    #[error(
+        "a branch `{taken}` is in the way of `{branch}`, so that it cannot be made; give it another name \
+         (`git branch --move {taken} NAME`)"
+    )]
+    BranchBelow {
+        /// The user's.
+        taken: String,
+        /// Ours.
+        branch: String,
+    },
     /// A branch that cannot change under somebody's feet.
-    #[error("the branch `{branch}` is checked out; switch to another one")]
+    #[error("the branch `{branch}` is checked out in `{dir}`; switch to another one there")]
     BranchInUse {
+        /// The work tree.
+        dir: String,
         /// The branch.
         branch: String,
     },

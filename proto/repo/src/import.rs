@@ -48,23 +48,59 @@ pub fn import_branch(checkout: &Checkout, received: &Received<'_>) -> Result<()>
                 branch: branch.to_owned(),
             });
         }
-        if checkout.branch() == Some(branch) {
-            return Err(Error::BranchInUse {
-                branch: branch.to_owned(),
-            });
-        }
+        refuse_in_use(&git, branch)?;
     }
-    refuse_above(&git, branch)?;
+    refuse_taken(&git, branch)?;
     fetch(&git, received.change.bundle, &full, &full)
 }
 
-/// Refuses where a branch has the name of the directory in which ours would be.
-fn refuse_above(git: &Git, branch: &str) -> Result<()> {
-    let taken = PREFIX.trim_end_matches('/');
-    match tip(git, &format!("refs/heads/{taken}"))? {
+/// Whether the branch of a change is in the user's repository, with the change's commit.
+///
+/// # Errors
+/// When git fails.
+pub fn has_branch(checkout: &Checkout, branch: &str, commit: &str) -> Result<bool> {
+    check_branch(branch)?;
+    check_commit(commit)?;
+    let git = checkout.git();
+    match tip(&git, &format!("refs/heads/{branch}"))? {
+        Some(tip) => Ok(has_commit(&git, commit)? && contains(&git, &tip, commit)?),
+        None => Ok(false),
+    }
+}
+
+/// Refuses where a work tree has the branch checked out.
+fn refuse_in_use(git: &Git, branch: &str) -> Result<()> {
+    let full = format!("refs/heads/{branch}");
+    let found = git.output(&["for-each-ref", "--format=%(worktreepath)", &full])?;
+    let found = String::from_utf8_lossy(&found);
+    match found.lines().find(|line| !line.is_empty()) {
         None => Ok(()),
-        Some(_) => Err(Error::BranchAbove {
-            taken: taken.to_owned(),
+        Some(dir) => Err(Error::BranchInUse {
+            dir: dir.to_owned(),
+            branch: branch.to_owned(),
+        }),
+    }
+}
+
+/// Refuses where a branch has the name of the directory in which ours would be, or lies in one that has the
+/// name of ours.
+fn refuse_taken(git: &Git, branch: &str) -> Result<()> {
+    let above = PREFIX.trim_end_matches('/');
+    if tip(git, &format!("refs/heads/{above}"))?.is_some() {
+        return Err(Error::BranchAbove {
+            taken: above.to_owned(),
+            branch: branch.to_owned(),
+        });
+    }
+    let inside = format!("refs/heads/{branch}/");
+    let found = git.output(&["for-each-ref", "--count=1", "--format=%(refname)", &inside])?;
+    match String::from_utf8_lossy(&found)
+        .trim_end()
+        .strip_prefix("refs/heads/")
+    {
+        None => Ok(()),
+        Some(below) => Err(Error::BranchBelow {
+            taken: below.to_owned(),
             branch: branch.to_owned(),
         }),
     }
@@ -120,7 +156,10 @@ pub fn import_others(checkout: &Checkout, bundle: &Path, task: TaskId) -> Result
                 continue;
             }
             Some(_) => {}
-            None => fetch(&git, bundle, &full, &full)?,
+            None => {
+                refuse_taken(&git, &branch)?;
+                fetch(&git, bundle, &full, &full)?;
+            }
         }
         others.made.push(branch);
     }

@@ -70,7 +70,7 @@ pub use error::{Error, GIT_MIN, Result, says_full};
 pub use generation::Generation;
 pub use git::{find_git, look_for_git};
 pub use ignored::{Ignored, Put, put_ignored};
-pub use import::{Others, import_branch, import_others, others_in, task_branch};
+pub use import::{Others, has_branch, import_branch, import_others, others_in, task_branch};
 pub use mirror::{may_mirror, mirror_paths, mirrored_in};
 pub use names::listed;
 pub use received::Received;

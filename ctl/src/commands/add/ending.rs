@@ -123,14 +123,14 @@ pub async fn end(
             Err(e) => refused = Some(e),
         }
     }
-    heard_or_not(show_ends(app, client, &tasks, then, known).await)?;
+    heard_or_not(show_ends(app, client, &mut tasks, then, known).await)?;
     refused.map_or_else(|| Ok(ended_well(&tasks)), Err)
 }
 
 async fn show_ends(
     app: &App,
     client: &Client,
-    tasks: &[Task],
+    tasks: &mut [Task],
     then: Then,
     known: bool,
 ) -> Result<()> {
@@ -139,6 +139,7 @@ async fn show_ends(
         (true, _) => app.ui.document(&json!({ "tasks": tasks, "known": known })),
         (false, _) => {
             for task in tasks {
+                apply::look_for_branch(app, task).await;
                 show_end(app, task)?;
                 warned::say(app, client, task).await;
             }

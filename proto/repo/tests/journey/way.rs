@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::common::{BRANCH, World, apply, git, import_branch, rows};
-use orchestra_repo::{ApplyError, Bundled, Checkout, project_ref};
+use orchestra_repo::{ApplyError, Bundled, Checkout, has_branch, project_ref};
 
 #[test]
 fn a_change_comes_back_as_manifest_patch_branch_and_files() {
@@ -98,6 +98,17 @@ fn a_later_attempt_takes_the_branch_of_an_earlier_one_but_nobodys_own_commits() 
     git(&user.user(), &["checkout", "-q", BRANCH]);
     let in_use = put(&first).unwrap_err();
     assert!(in_use.to_string().contains("is checked out"), "{in_use}");
+    // In another work tree as well.
+    git(&user.user(), &["checkout", "-q", &home]);
+    let tree = user.tmp.path().join("tree").to_string_lossy().into_owned();
+    git(&user.user(), &["worktree", "add", "-q", &tree, BRANCH]);
+    let in_use = put(&first).unwrap_err().to_string();
+    assert!(
+        in_use.contains(&format!("is checked out in `{tree}`")),
+        "{in_use}"
+    );
+    git(&user.user(), &["worktree", "remove", &tree]);
+    git(&user.user(), &["checkout", "-q", BRANCH]);
     git(
         &user.user(),
         &["commit", "-q", "--allow-empty", "-m", "mine"],
@@ -131,8 +142,20 @@ fn a_branch_in_the_place_of_ours_is_named_with_a_way_out() {
         "{refused}"
     );
     git(&user.user(), &["branch", "--move", "orchestra", "mine"]);
+    let below = format!("{BRANCH}/mine");
+    git(&user.user(), &["branch", &below]);
+    let refused = put().unwrap_err().to_string();
+    let way_out = format!("git branch --move {below} NAME");
+    assert!(refused.contains(&way_out), "{refused}");
+    git(&user.user(), &["branch", "--move", &below, "mine-2"]);
+    let is_there = || has_branch(&user.checkout(), BRANCH, &collected.commit).unwrap();
+    assert!(!is_there());
     put().unwrap();
     put().unwrap();
+    assert!(is_there());
+    // Of another commit it is another one.
+    git(&user.user(), &["branch", "-f", BRANCH, "main"]);
+    assert!(!is_there());
 }
 
 #[test]
