@@ -37,6 +37,8 @@ const LEASE_MAX: Duration = Duration::from_secs(24 * 3600);
 const STOP_WITHIN_MIN: Duration = Duration::from_secs(1);
 /// Longest time for agents to end: a service manager has given the worker up long before.
 const STOP_WITHIN_MAX: Duration = Duration::from_secs(3600);
+/// Largest size, 1024TiB: more than any machine has, and far from where sums of sizes end.
+const SIZE_MAX: u64 = 1 << 50;
 /// Longest short text.
 const TEXT_BYTES_MAX: usize = 4096;
 
@@ -174,13 +176,14 @@ fn size<'de, D: Deserializer<'de>>(d: D, min: u64, too_small: &str) -> Result<u6
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
     let bytes = units.into_iter().find_map(|(unit, shift)| {
         let number: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
-        number.checked_mul(1 << shift)
+        Some(number.saturating_mul(1 << shift))
     });
     match bytes {
         None => Err(D::Error::custom(
             "must be a whole number with KiB, MiB, GiB or TiB, as 512MiB",
         )),
         Some(bytes) if bytes < min => Err(D::Error::custom(too_small)),
+        Some(bytes) if bytes > SIZE_MAX => Err(D::Error::custom("must be at most 1024TiB")),
         Some(bytes) => Ok(bytes),
     }
 }

@@ -271,6 +271,8 @@ fn a_bomb_is_refused_and_costs_neither_time_nor_memory() {
 
 #[test]
 fn limits_of_attempts_are_sizes_and_numbers_within_reason() {
+    let most = good("worker: {limits: {memory: 1024TiB}}").worker.limits;
+    assert_eq!(most.memory, Some(1 << 50));
     let limits = good("worker: {limits: {memory: 8GiB, processes: 512, processors: 1.5}}");
     let limits = limits.worker.limits;
     assert_eq!(
@@ -288,6 +290,8 @@ fn limits_of_attempts_are_sizes_and_numbers_within_reason() {
         ("memory: 8GB", "KiB, MiB, GiB or TiB"),
         ("memory: 1MiB", "at least 16MiB"),
         ("output: 1KiB", "at least 1MiB"),
+        ("memory: 1025TiB", "at most 1024TiB"),
+        ("memory: 99999999TiB", "at most 1024TiB"),
         ("processes: 3", "16 to 4000000"),
         ("processors: 0", "0.01 to 10000"),
         ("processors: .nan", "0.01 to 10000"),

@@ -71,7 +71,6 @@ impl Controller {
 
     /// What is written where; the first must be there, the rest need not.
     fn settings(self, version: Version, limit: u64) -> Vec<(&'static str, String)> {
-        let quota = limit * CPU_PERIOD / 1000;
         match (self, version) {
             (Self::Memory, Version::Second) => vec![
                 ("memory.max", limit.to_string()),
@@ -84,8 +83,10 @@ impl Controller {
             (Self::Processes, Version::First | Version::Second) => {
                 vec![("pids.max", limit.to_string())]
             }
-            (Self::Cpu, Version::Second) => vec![("cpu.max", format!("{quota} {CPU_PERIOD}"))],
-            (Self::Cpu, Version::First) => vec![("cpu.cfs_quota_us", quota.to_string())],
+            (Self::Cpu, Version::Second) => {
+                vec![("cpu.max", format!("{} {CPU_PERIOD}", cpu_quota(limit)))]
+            }
+            (Self::Cpu, Version::First) => vec![("cpu.cfs_quota_us", cpu_quota(limit).to_string())],
         }
     }
 
@@ -184,6 +185,11 @@ impl Bound {
         let text = fs::read_to_string(self.dir.join(file)).unwrap_or_default();
         count(&text, word)
     }
+}
+
+/// Microseconds of each period that so many thousandths of a processor are.
+fn cpu_quota(millis: u64) -> u64 {
+    millis.saturating_mul(CPU_PERIOD / 1000)
 }
 
 /// The number behind a word, one of each on a line.
@@ -320,5 +326,16 @@ mod tests {
         assert_eq!(read("cpu.max"), "150000 100000");
         fs::write(dir.path().join("memory.events"), "oom 1\noom_kill 2\n").unwrap();
         assert_eq!(bounds.met().oom_kills, 2);
+    }
+
+    #[test]
+    fn a_limit_beyond_all_machines_is_written_as_it_is() {
+        for controller in Controller::ALL {
+            for version in [Version::First, Version::Second] {
+                let settings = controller.settings(version, u64::MAX);
+                let (_, value) = &settings[0];
+                assert!(value.starts_with(&u64::MAX.to_string()), "{settings:?}");
+            }
+        }
     }
 }
