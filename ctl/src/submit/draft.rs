@@ -471,6 +471,29 @@ mod tests {
     }
 
     #[test]
+    fn a_time_of_zero_is_refused_in_one_way() {
+        let refused = |draft: Draft| draft.spec(&Config::default()).unwrap_err().to_string();
+        let zero = Some(Duration::ZERO);
+        let attempt = Draft {
+            timeout: zero,
+            ..draft("x")
+        };
+        let queue = Draft {
+            queue_timeout: zero,
+            ..draft("x")
+        };
+        let words = "must be more than zero and at most";
+        assert_eq!(
+            refused(attempt),
+            format!("the task's timeout: {words} 30 days")
+        );
+        assert_eq!(
+            refused(queue),
+            format!("the task's queue_timeout: {words} 366 days")
+        );
+    }
+
+    #[test]
     fn a_command_without_an_agent_is_for_the_shell_and_describes_itself() {
         let command = ShellCommand::Argv(vec!["cargo".into(), "test".into()]);
         let spec = Draft {

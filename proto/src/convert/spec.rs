@@ -94,8 +94,8 @@ impl TryFrom<v1::TaskSpec> for TaskSpec {
             on_dependency_failure: on_dependency_failure(wire.on_dependency_failure)?,
             start_at: wire.start_at_ms.map(timestamp),
             schedule: (wire.schedule > 0).then_some(ScheduleId(wire.schedule)),
-            queue_timeout: queue_timeout(wire.queue_timeout_ms)?,
-            stall_timeout: stall_timeout(wire.stall_timeout_ms)?,
+            queue_timeout: wire.queue_timeout_ms.map(queue_timeout).transpose()?,
+            stall_timeout: wire.stall_timeout_ms.map(stall_timeout).transpose()?,
             timeout: timeout(wire.timeout_ms)?,
             retries: retries(wire.retries)?,
             ports: wire.ports.map(ports).transpose()?,
@@ -127,8 +127,8 @@ impl From<TaskSpec> for v1::TaskSpec {
             on_dependency_failure: v1::OnDependencyFailure::from(spec.on_dependency_failure).into(),
             start_at_ms: spec.start_at.map(|at| at.0),
             schedule: spec.schedule.map_or(0, |id| id.0),
-            queue_timeout_ms: spec.queue_timeout.map_or(0, millis),
-            stall_timeout_ms: spec.stall_timeout.map_or(0, millis),
+            queue_timeout_ms: spec.queue_timeout.map(millis),
+            stall_timeout_ms: spec.stall_timeout.map(millis),
             timeout_ms: millis(spec.timeout),
             retries: spec.retries,
             ports: spec.ports,
@@ -175,7 +175,7 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A duration that may be absent, which the wire and the store say by 0.
+/// A duration that may be absent, which the store says by 0.
 #[must_use]
 pub fn optional_duration(wire_ms: u64) -> Option<Duration> {
     (wire_ms > 0).then_some(Duration::from_millis(wire_ms))
@@ -314,18 +314,21 @@ pub fn on_dependency_failure(wire: i32) -> Result<OnDependencyFailure> {
     )
 }
 
-fn queue_timeout(wire_ms: u64) -> Result<Option<Duration>> {
-    let timeout = optional_duration(wire_ms);
-    if timeout.is_some_and(|timeout| timeout > limits::QUEUE_TIMEOUT_MAX) {
-        return Err(Refused::new("queue_timeout", "must be at most 366 days"));
+fn queue_timeout(wire_ms: u64) -> Result<Duration> {
+    let timeout = Duration::from_millis(wire_ms);
+    if timeout.is_zero() || timeout > limits::QUEUE_TIMEOUT_MAX {
+        return Err(Refused::new(
+            "queue_timeout",
+            "must be more than zero and at most 366 days",
+        ));
     }
     Ok(timeout)
 }
 
-fn stall_timeout(wire_ms: u64) -> Result<Option<Duration>> {
+fn stall_timeout(wire_ms: u64) -> Result<Duration> {
     let allowed = limits::STALL_TIMEOUT_MIN..=limits::TIMEOUT_MAX;
-    let timeout = optional_duration(wire_ms);
-    if timeout.is_some_and(|timeout| !allowed.contains(&timeout)) {
+    let timeout = Duration::from_millis(wire_ms);
+    if !allowed.contains(&timeout) {
         return Err(Refused::new("stall_timeout", "must be 10 s to 30 days"));
     }
     Ok(timeout)

@@ -85,6 +85,19 @@ fn what_a_task_may_have_at_most_is_taken() {
 }
 
 #[test]
+fn a_time_of_zero_is_refused_and_is_not_none() {
+    assert_eq!(refused(|s| s.timeout_ms = 0), Some("timeout"));
+    let queue = refused(|s| s.queue_timeout_ms = Some(0));
+    assert_eq!(queue, Some("queue_timeout"));
+    let stall = refused(|s| s.stall_timeout_ms = Some(0));
+    assert_eq!(stall, Some("stall_timeout"));
+    let none = submitted_spec(spec()).unwrap();
+    assert_eq!((none.queue_timeout, none.stall_timeout), (None, None));
+    let short = refused(|s| s.queue_timeout_ms = Some(1));
+    assert_eq!(short, None);
+}
+
+#[test]
 fn what_is_too_much_in_a_task_is_refused_by_name() {
     let long = |max: usize| "x".repeat(max + 1);
     let description = refused(|s| s.description = long(limits::DESCRIPTION_BYTES_MAX));
