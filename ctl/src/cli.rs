@@ -4,11 +4,12 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{
-    Args, CommandFactory, Parser, Subcommand, ValueHint,
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint,
     builder::{PathBufValueParser, Resettable, TypedValueParser},
+    error::ErrorKind,
 };
 
-use crate::{commands, parts, ui::ColourChoice};
+use crate::{commands, help, parts, ui::ColourChoice};
 
 /// Run AI coding agents as a fleet: queue tasks, watch them, get their changes back
 #[derive(Debug, Parser)]
@@ -34,7 +35,7 @@ impl Cli {
     /// The command line of this process.
     pub fn read() -> Result<Self, clap::Error> {
         let words: Vec<OsString> = std::env::args_os().collect();
-        Self::try_parse_from(&words).map_err(|error| as_typed(error, &words))
+        read(&words).map_err(|error| as_typed(error, &words))
     }
 
     /// A command line that asks for a part, and for nothing else.
@@ -141,11 +142,28 @@ pub enum CtlCommand {
     Man(commands::man::Args),
 }
 
+/// All that can be typed, with help that fits the terminal.
+pub fn command() -> clap::Command {
+    help::flowing(Cli::command())
+}
+
+fn read(words: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
 /// The error without what the environment says: clap's usage line takes every option that is set
-/// there for a required one.
+/// there for a required one. Help names the variables, and stays as it is.
 fn as_typed(error: clap::Error, words: &[OsString]) -> clap::Error {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            return error;
+        }
+        _ => {}
+    }
     let global = ["state", "config", "head"];
-    let typed = global.into_iter().fold(Cli::command(), |command, option| {
+    let typed = global.into_iter().fold(command(), |command, option| {
         command.mut_arg(option, |option| option.env(Resettable::Reset))
     });
     match typed.try_get_matches_from(words) {
@@ -197,6 +215,18 @@ mod tests {
                 .for_each(check);
         }
         check(&Cli::command());
+    }
+
+    #[test]
+    fn help_names_the_variables_of_the_environment_and_no_value() {
+        for line in [&["ctl", "--help"][..], &["ctl", "add", "--help"]] {
+            let words: Vec<OsString> = line.iter().map(Into::into).collect();
+            let help = read(&words).map_err(|error| as_typed(error, &words));
+            let help = help.unwrap_err().to_string();
+            for name in ["STATE", "CONFIG", "HEAD"] {
+                assert!(help.contains(&format!("[env: ORCHESTRA_{name}]")), "{help}");
+            }
+        }
     }
 
     #[test]

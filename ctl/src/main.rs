@@ -11,6 +11,7 @@ mod commands;
 mod error;
 mod exit;
 mod follow;
+mod help;
 mod json;
 mod local;
 mod parts;
