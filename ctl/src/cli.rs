@@ -230,6 +230,37 @@ mod tests {
     }
 
     #[test]
+    fn a_number_below_zero_is_refused_by_what_reads_it() {
+        let rows = [
+            "add x --retries -1",
+            "add x --ports -1",
+            "add x --at -2h",
+            "add x --every -2h",
+            "add x --timeout -1s",
+            "add x --budget-tokens -1",
+            "add x --budget-usd -0.5",
+            "budget 1 --time -1s",
+            "budget 1 --usd -1",
+            "budget 1 --attempts -1",
+            "accounts set a --max -1",
+            "tasks --limit -1",
+            "logs 1 --attempt -1",
+            "wait 1 --timeout -1s",
+            "token create --ttl -1h",
+            "start --slots -1",
+            "start --stop-within -1s",
+            "stop --within -1s",
+        ];
+        for row in rows {
+            let words = ["ctl"].into_iter().chain(row.split(' '));
+            let words: Vec<OsString> = words.map(Into::into).collect();
+            let error = read(&words).unwrap_err().to_string();
+            assert!(error.contains("invalid value '-"), "{row}: {error}");
+            assert!(!error.contains("to pass"), "{row}: {error}");
+        }
+    }
+
+    #[test]
     fn people_see_every_command_and_none_of_the_hidden_parts() {
         let names: Vec<String> = for_people()
             .get_subcommands()

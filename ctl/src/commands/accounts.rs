@@ -47,7 +47,7 @@ struct Set {
     /// The account, as `ctl accounts` shows it
     account: AccountName,
     /// How many; `config` goes back to what orchestra.yaml says
-    #[arg(long, value_name = "N", value_parser = max)]
+    #[arg(long, value_name = "N", value_parser = max, allow_negative_numbers = true)]
     max: Max,
 }
 

@@ -63,13 +63,13 @@ struct Limits {
     #[arg(long, value_name = "[+]N|none", value_parser = tokens, allow_hyphen_values = true)]
     tokens: Option<Amount<u64>>,
     /// Cost in US dollars: 5, +2.50, none
-    #[arg(long, value_name = "[+]USD|none", value_parser = usd)]
+    #[arg(long, value_name = "[+]USD|none", value_parser = usd, allow_hyphen_values = true)]
     usd: Option<Amount<u64>>,
     /// Wall time of agents: 2h, +30m, none
-    #[arg(long, value_name = "[+]DURATION|none", value_parser = time)]
+    #[arg(long, value_name = "[+]DURATION|none", value_parser = time, allow_hyphen_values = true)]
     time: Option<Amount<Duration>>,
     /// Attempts: 3, +1, none
-    #[arg(long, value_name = "[+]N|none", value_parser = attempts)]
+    #[arg(long, value_name = "[+]N|none", value_parser = attempts, allow_hyphen_values = true)]
     attempts: Option<Amount<u32>>,
 }
 

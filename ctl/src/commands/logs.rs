@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["json", "raw", "follow"])]
     stderr: bool,
     /// Which attempt. Default: the latest
-    #[arg(long, value_name = "N", conflicts_with = "follow", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "follow", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     attempt: Option<u32>,
 }
 

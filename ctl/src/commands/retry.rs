@@ -43,7 +43,7 @@ pub struct Args {
     which: Which,
     /// First add this to the limits that each of them has, as 100k-tokens,2usd,30m. One that lacks such a
     /// limit is not tried again, and ctl says which budget holds it
-    #[arg(long, value_name = "BUDGET")]
+    #[arg(long, value_name = "BUDGET", allow_hyphen_values = true)]
     budget: Option<Budget>,
 }
 

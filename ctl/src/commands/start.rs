@@ -52,11 +52,11 @@ pub struct Args {
     #[arg(long, value_name = "NAME:N,…", value_delimiter = ',')]
     pub agents: Vec<AgentCount>,
     /// How many agents may run at once in all. Default: 4, or the sum of --agents
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub slots: Option<u32>,
     /// How long running agents may take to end when the worker is stopped; then they are killed.
     /// Default: as configured, else 15s
-    #[arg(long, value_name = "TIME", env = "ORCHESTRA_STOP_WITHIN", value_parser = orchestra_config::stop_within)]
+    #[arg(long, value_name = "TIME", env = "ORCHESTRA_STOP_WITHIN", value_parser = orchestra_config::stop_within, allow_hyphen_values = true)]
     pub stop_within: Option<Duration>,
     /// Return as soon as both serve; they go on in the background
     #[arg(long, short)]

@@ -51,7 +51,7 @@ pub struct Args {
     #[arg(long)]
     pub now: bool,
     /// Wait at most so long for what runs, as 30s, 10m or 2h; then stop it as --now does
-    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "now")]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, conflicts_with = "now")]
     pub within: Option<Duration>,
     /// Stop at once; running agents run on, and the next start finds them again
     #[arg(long, conflicts_with_all = ["now", "within"])]

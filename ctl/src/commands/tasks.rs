@@ -50,7 +50,7 @@ pub struct Args {
     submitter: Option<String>,
     /// At most this many, as many as you like. Default: 50, also with --json
     #[arg(long, short = 'n', value_name = "N", default_value_t = 50, hide_default_value = true,
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     limit: u32,
     /// Only the first ones after this task, instead of the latest; 0 begins with the first
     #[arg(long, value_name = "TASK", value_parser = after_id)]

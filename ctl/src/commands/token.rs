@@ -35,7 +35,7 @@ The head must listen where the other machine can reach it: `ctl start --listen 0
 another address. A head that a service manager runs takes its address from `head.listen` there.")]
 struct Create {
     /// How long the token may be used, at most 7 days. Default: 1h
-    #[arg(long, value_name = "DURATION", value_parser = ttl)]
+    #[arg(long, value_name = "DURATION", value_parser = ttl, allow_hyphen_values = true)]
     ttl: Option<Duration>,
     /// The machine that shall join, which no token names
     #[arg(value_name = "MACHINE", hide = true)]

@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(value_name = "TASK", required = true)]
     tasks: Vec<TaskId>,
     /// Give up after this long, as 90s or 10m; the tasks go on. Default: never
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     timeout: Option<Duration>,
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use clap::ValueHint;
 use orchestra_types::{
     Budget, OnDependencyFailure, Priority, Recurrence, RunnerName, TaskId, Timestamp, budget,
-    time::parse_duration,
+    limits, time::parse_duration,
 };
 
 use crate::{
@@ -43,39 +43,39 @@ pub struct Options {
     pub on_dependency_failure: Option<OnDependencyFailure>,
     /// Not before this time: +2h, 18:30, "2026-11-21 18:30" or RFC 3339. One in the past is no reason to
     /// wait, which is said
-    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
     pub at: Option<Timestamp>,
     /// Again and again: each 90s, 6h, 1d, or daily at a time as 18:30; see `ctl schedules`
-    #[arg(long, value_name = "RULE", value_parser = parse_rule, conflicts_with = "after")]
+    #[arg(long, value_name = "RULE", value_parser = parse_rule, allow_hyphen_values = true, conflicts_with = "after")]
     pub every: Option<Recurrence>,
     /// How long it may wait for a worker before it fails. Default: for ever
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     pub queue_timeout: Option<std::time::Duration>,
     /// Stop an attempt after which nothing is heard of its agent for this long. Default: only note it
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     pub stall_timeout: Option<std::time::Duration>,
     /// How long one attempt may run, as 90s, 30m, 1h30m. Default: 30m
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     pub timeout: Option<std::time::Duration>,
     /// How often a failure that can pass is tried again. Default: 0
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=limits::RETRIES_MAX.into()), allow_negative_numbers = true)]
     pub retries: Option<u32>,
     /// How many ports of its own an attempt must have, for servers that it starts: in its environment as
     /// ORCHESTRA_PORT, ORCHESTRA_PORT_1, ... Default: one, where there is one
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=16))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=16), allow_negative_numbers = true)]
     pub ports: Option<u32>,
     /// What it and its subtasks may use, as 200k-tokens,5usd,1h,3-attempts. At the limit it stops,
     /// keeps its work and asks
-    #[arg(long, value_name = "BUDGET")]
+    #[arg(long, value_name = "BUDGET", allow_hyphen_values = true)]
     pub budget: Option<Budget>,
     /// The tokens of the budget, as 5000, 200k, 1.5m
-    #[arg(long, value_name = "N", value_parser = budget::tokens)]
+    #[arg(long, value_name = "N", value_parser = budget::tokens, allow_hyphen_values = true)]
     pub budget_tokens: Option<u64>,
     /// The cost of the budget in US dollars, where the CLI or the configuration tells it
-    #[arg(long, value_name = "USD", value_parser = budget::usd)]
+    #[arg(long, value_name = "USD", value_parser = budget::usd, allow_hyphen_values = true)]
     pub budget_usd: Option<u64>,
     /// The wall time of the budget, as 30m, 2h
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     pub budget_time: Option<std::time::Duration>,
     /// The task that this one is a part of: what it uses counts there too. Default inside an agent:
     /// the task that the agent works on
