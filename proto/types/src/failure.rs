@@ -243,7 +243,7 @@ impl FailureCode {
             Self::Refused => "reword the description",
             Self::Timeout => "submit it with a longer `--timeout`, or split the task",
             Self::WorkspaceFailed => {
-                "check disk space and git on the worker, then `ctl retry TASK`"
+                "mend what the message names; where it names nothing, check disk space and git on the worker; then `ctl retry TASK`"
             }
             Self::ResultFailed => {
                 "the message says what stood in the way, and where the agent's files are if they are kept; where it is the disk, check disk space on the worker and the head; then `ctl retry TASK`"

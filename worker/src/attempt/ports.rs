@@ -61,6 +61,10 @@ impl Attempt {
 }
 
 fn none_left(count: u32) -> Failure {
-    let why = format!("this worker has no {count} free ports any more (`worker.ports`)");
+    let ports = if count == 1 { "port" } else { "ports" };
+    let why = format!(
+        "this worker has no {count} {ports} left to give: widen `worker.ports` in its configuration, or have fewer \
+         attempts at once (`worker.slots`) or fewer `ports` of each"
+    );
     Failure::new(FailureCode::WorkspaceFailed, why)
 }
