@@ -114,6 +114,12 @@ fn own_worker() -> anyhow::Result<()> {
             .ok()?
             .complains(&["start", "new key"])?;
         connected(cluster, 0)?;
+        let log = cluster.state().join("worker/worker.log");
+        until("it says how it comes back", Deadline::SOON, || {
+            let log = fs::read_to_string(&log)?;
+            ensure!(!log.contains("with a new token"), "{log}");
+            Ok(log.contains("run `ctl start`").then_some(()))
+        })?;
         cluster.start()?;
         connected(cluster, 1)?;
         ensure!(key()? != before, "the key is the same");

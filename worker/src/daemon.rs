@@ -233,7 +233,10 @@ async fn serve(
             tracing::error!("the worker is shut out; its agents are stopped, and it ends");
             join::note_revoked(&home.dir().join("pki"));
             fleet.stop().await;
-            Err(error.into())
+            Err(anyhow::anyhow!(
+                "{error}; {}",
+                join::readmission(&setup.state)
+            ))
         }
         Ended::Refused(error) => {
             fleet.leave().await;

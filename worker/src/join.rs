@@ -4,7 +4,7 @@
 use std::{fs, io, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use orchestra_config::durable;
+use orchestra_config::{StateDir, durable};
 use orchestra_proto::{
     client::{self, Credentials},
     token::JoinToken,
@@ -109,6 +109,17 @@ pub fn note_revoked(pki: &Path) {
     let noted = durable::write(&pki.join(REVOKED_FILE), b"", durable::Access::Private);
     if let Err(error) = noted {
         tracing::warn!(%error, "that this worker was revoked cannot be noted; move `{}` away before it joins again", pki.display());
+    }
+}
+
+/// What a person does so that a worker that was revoked is let in again. The one of the head's state
+/// directory needs no token: the head gives it a new key when both are started.
+pub fn readmission(state: &StateDir) -> &'static str {
+    match state.head().exists() {
+        true => "to let it in again, run `ctl start`, which starts it with a new key",
+        false => {
+            "to let it join again, run `orchestra-worker join` with a new token of `ctl token create`"
+        }
     }
 }
 
@@ -335,6 +346,16 @@ mod tests {
         let told = rejoin(Path::new("/path with space"));
         let command = "`orchestra-worker join --state '/path with space' --token TOKEN`";
         assert!(told.ends_with(command), "{told}");
+    }
+
+    #[test]
+    fn a_revoked_worker_of_the_head_s_directory_needs_no_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path());
+        assert!(readmission(&state).contains("with a new token of `ctl token create`"));
+        std::fs::create_dir(state.head()).unwrap();
+        assert!(readmission(&state).contains("run `ctl start`"));
+        assert!(!readmission(&state).contains("token"));
     }
 
     #[test]

@@ -48,10 +48,7 @@ pub enum Error {
     #[error("the head refused this worker: {0}")]
     Twin(String),
     /// The worker is nobody's any more, as the head says: it was revoked.
-    #[error(
-        "the head refuses this worker: {0}; to let it join again, run `orchestra-worker join` with a new token of \
-         `ctl token create`"
-    )]
+    #[error("the head refuses this worker: {0}")]
     ShutOut(String),
     /// The head ended it in order.
     #[error("the head ended the control stream")]
