@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use nix::unistd::{Uid, User};
 use orchestra_config::Config;
 use orchestra_proto::{
     convert::{NO_READER, submitted_spec},
@@ -308,14 +309,22 @@ fn command_line(command: &ShellCommand) -> String {
 }
 
 fn submitter() -> String {
-    let user = std::env::var("USER")
-        .or_else(|_| std::env::var("LOGNAME"))
-        .unwrap_or_else(|_| "user".to_owned());
+    let named = ["USER", "LOGNAME"].map(|name| std::env::var(name).ok());
+    let user = user(named.into_iter().flatten(), Uid::effective());
     let host = hostname::get()
         .map(|h| h.to_string_lossy().into_owned())
         .unwrap_or_default();
     let text = format!("{user}@{host}");
     text.chars().filter(|c| !c.is_control()).take(256).collect()
+}
+
+/// Who submits: the first name that is one, else the one that the system has for the user, else its number.
+fn user(mut named: impl Iterator<Item = String>, uid: Uid) -> String {
+    let of_system = || User::from_uid(uid).ok().flatten().map(|user| user.name);
+    named
+        .find(|name| !name.trim().is_empty())
+        .or_else(of_system)
+        .unwrap_or_else(|| format!("uid{uid}"))
 }
 
 /// One word of a file, as YAML and JSON have it. `y`, `yes`, `on` and their opposites are no texts
@@ -468,6 +477,17 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("256 KiB"), "{error}");
+    }
+
+    #[test]
+    fn a_submitter_without_a_name_in_the_environment_is_named_by_the_system() {
+        let user = |named: &[&str], uid| {
+            let named = named.iter().map(ToString::to_string);
+            super::user(named, Uid::from_raw(uid))
+        };
+        assert_eq!(user(&["", "ada"], 0), "ada");
+        assert_eq!(user(&[], 0), "root");
+        assert_eq!(user(&[""], 4_000_000_001), "uid4000000001");
     }
 
     #[test]
