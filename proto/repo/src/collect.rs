@@ -22,6 +22,7 @@ use crate::{
     snapshot::{Bundled, bundle},
     special,
     stage::{Conflicts, Nested, Sizes, Stage, Warnings, is_below},
+    unfinished,
     workspace::{HEAD_REF, Workspace},
 };
 
@@ -124,6 +125,9 @@ impl Workspace {
             result = self.result(tip, &tree, &before, how)?;
         }
         self.submodules(&tree, &mut warnings)?;
+        if let Some(text) = unfinished::warning(&root, &result.listed.files, &result.patch) {
+            warnings.first(text);
+        }
         let only_there = warnings.are_of_the_only_copy();
         let mut manifest = result.listed.manifest;
         manifest.warnings.extend(warnings.into_list());

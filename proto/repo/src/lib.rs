@@ -57,6 +57,7 @@ mod taken;
 mod temporary;
 mod told;
 mod uncommitted;
+mod unfinished;
 mod workspace;
 
 pub use apply::{Applied, ApplyError, Change, apply, apply_if, keeps_from_merging};

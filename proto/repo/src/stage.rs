@@ -103,6 +103,11 @@ impl Warnings {
         }
     }
 
+    /// Before all others: what people should see of the result as a whole.
+    pub fn first(&mut self, text: String) {
+        self.list.insert(0, text);
+    }
+
     pub fn path(&mut self, path: &[u8], why: impl std::fmt::Display) {
         self.add(format!("`{}` was left out: {why}", names::shown(path)));
     }

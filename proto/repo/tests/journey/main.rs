@@ -26,4 +26,5 @@ mod submodules;
 mod tags;
 mod trees;
 mod uncommitted;
+mod unfinished;
 mod way;
