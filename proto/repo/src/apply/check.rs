@@ -175,10 +175,10 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Whether nothing else is staged.
+    /// Whether nothing else is staged. After `git rm --cached` nothing is: HEAD has what is there.
     fn is_in_index(&self, file: &Raw) -> bool {
         let tracked = self.here.index.get(&file.path);
-        tracked.is_some_and(|(mode, id)| (*mode, id) == (file.old_mode, &file.old_id))
+        tracked.is_none_or(|(mode, id)| (*mode, id) == (file.old_mode, &file.old_id))
             && !self.here.modified.contains(&file.path)
     }
 

@@ -134,8 +134,11 @@ fn now(
     found: &BTreeMap<Vec<u8>, Found>,
 ) -> Result<Now> {
     let mut input = Vec::new();
+    // A directory is none of git's, unless it is a repository of its own.
+    let is_submodule = |path: &Vec<u8>| matches!(index.get(path), Some((SUBMODULE, _)));
     for (path, found) in found {
-        if matches!(found, Found::Plain(_)) {
+        let is_other = matches!(found, Found::Other);
+        if matches!(found, Found::Plain(_)) || is_other && is_submodule(path) {
             input.extend_from_slice(path);
             input.push(0);
         }
@@ -146,11 +149,9 @@ fn now(
         Found::Nothing if apart.contains(path) => index.get(path).cloned(),
         Found::Nothing => None,
         Found::Plain(_) => read.get(path).cloned(),
-        // A directory is none of git's, unless it is a repository of its own.
-        Found::Other => index
-            .get(path)
-            .filter(|(mode, _)| *mode == SUBMODULE)
-            .cloned(),
+        // With the commit that is checked out there.
+        Found::Other if is_submodule(path) => read.get(path).cloned(),
+        Found::Other => None,
     };
     let each = found
         .iter()

@@ -20,6 +20,7 @@ mod others;
 mod overlooked;
 mod reclaim;
 mod same_second;
+mod same_state;
 mod spare;
 mod special;
 mod submodules;
