@@ -11,7 +11,7 @@ use std::{
 use orchestra_types::Manifest;
 
 use crate::{
-    beneath,
+    bare, beneath,
     error::{Error, IoContext, Result},
     git::{Git, Input, records},
     index,
@@ -125,6 +125,9 @@ impl Workspace {
             result = self.result(tip, &tree, &before, how)?;
         }
         self.submodules(&tree, &mut warnings)?;
+        if let Some(text) = bare::warning(&root, &result.listed.files) {
+            warnings.first(text);
+        }
         if let Some(text) = unfinished::warning(&root, &result.listed.files, &result.patch) {
             warnings.first(text);
         }

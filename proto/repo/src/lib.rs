@@ -13,6 +13,7 @@
 mod absent;
 mod agent_refs;
 mod apply;
+mod bare;
 mod base;
 mod beneath;
 mod cache;

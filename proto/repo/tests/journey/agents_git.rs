@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::common::{World, git, rows};
+use crate::common::{World, apply, git, rows};
 
 /// git as an agent runs it, for whom the configuration of its user counts.
 fn agents(dir: &Path, config: &Path, args: &[&str]) -> bool {
@@ -86,4 +86,22 @@ fn a_repository_that_an_agent_made_is_named_and_kept_with_its_history() {
         "{warned}"
     );
     assert!(collected.only_there);
+}
+
+#[test]
+fn a_bare_repository_comes_with_the_change_and_with_a_warning() {
+    let user = World::with(&[("a.txt", "one\n"), ("docs/HEAD", "no repository\n")]);
+    let task = user.start();
+    task.write("docs/HEAD", "still none\n");
+    let dir = task.dir().join("sub/mirror.git");
+    let to = dir.to_str().unwrap();
+    git(task.dir(), &["clone", "-q", "--bare", ".", to]);
+    let collected = task.collect();
+    let warnings = &collected.manifest.warnings;
+    let [said] = &warnings[..] else {
+        panic!("{warnings:?}");
+    };
+    assert!(said.contains("look at `sub/mirror.git` before"), "{said}");
+    apply(&user.checkout(), &task.change(&collected)).unwrap();
+    assert!(user.user().join("sub/mirror.git/HEAD").exists());
 }
