@@ -61,6 +61,8 @@ pub struct Done {
     pub with: Vec<TaskId>,
     /// Whether something that is not committed keeps git from merging the branch.
     pub unmergeable: bool,
+    /// Whether git keeps only some of the files in the work tree.
+    pub sparse: bool,
     /// What came beside the change.
     pub beside: Beside,
 }
@@ -390,6 +392,7 @@ fn put(
             brought(&work.earlier, &applied.was_in)
         }),
         unmergeable,
+        sparse: checkout.is_sparse().unwrap_or(false),
         beside,
     })
 }

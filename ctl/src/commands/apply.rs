@@ -234,6 +234,7 @@ fn document(id: TaskId, applied: Applied, left_out: &[TaskId]) -> Value {
             beside,
             left_alone: _,
             unmergeable: _,
+            sparse: _,
         }) => {
             json!({ "id": id, "checkout": checkout, "branch": branch, "files": files, "already": already,
                 "with": with, "left_out": left_out, "within": within, "also": beside.branches })
@@ -313,6 +314,9 @@ fn next(done: &Done) -> Option<String> {
     match (done.files, &done.branch) {
         (Some(0), _) | (None, None) => None,
         (Some(_), None) if done.left_alone.is_none() => None,
+        (Some(_), _) if done.unknown && done.sparse => Some(
+            "status; what is outside of the sparse checkout, `git add --sparse` takes".to_owned(),
+        ),
         (Some(_), _) if done.unknown => Some("status".to_owned()),
         (Some(_), _) => Some("diff".to_owned()),
         (None, Some(branch)) => Some(format!("merge {branch}")),
@@ -349,12 +353,18 @@ mod tests {
             within: None,
             with: Vec::new(),
             unmergeable: false,
+            sparse: false,
             beside: Beside::default(),
         };
         let branch = Some("orchestra/task_001");
         let says = |done| next(&done).unwrap_or_default();
         assert_eq!(says(done(Some(2), branch, true)), "status");
         assert_eq!(says(done(Some(2), branch, false)), "diff");
+        let sparse = Done {
+            sparse: true,
+            ..done(Some(2), branch, true)
+        };
+        assert!(says(sparse).ends_with("`git add --sparse` takes"));
         assert_eq!(says(done(None, branch, false)), "merge orchestra/task_001");
         assert_eq!(
             says(done(Some(0), branch, false)),

@@ -270,6 +270,15 @@ impl Checkout {
         self.is_partial().then_some("partial")
     }
 
+    /// Whether git keeps only some of the files in the work tree. It adds no others without `--sparse`.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn is_sparse(&self) -> Result<bool> {
+        let asked = ["config", "--type=bool", "--get", "core.sparseCheckout"];
+        Ok(self.git().ended(&asked, Input::Nothing)?.value.trim_ascii() == b"true")
+    }
+
     /// Whether it was cloned with `--filter`: git fetches objects when it first wants them.
     pub(crate) fn is_partial(&self) -> bool {
         let packs = fs::read_dir(self.common_dir.join("objects/pack"));

@@ -184,7 +184,9 @@ fn files_outside_of_a_sparse_checkout_are_left_to_git() {
     let task = user.start();
     task.write("out/b.txt", "two\n");
     let collected = task.collect();
+    assert!(!user.checkout().is_sparse().unwrap());
     git(&user.user(), &["sparse-checkout", "set", "in"]);
+    assert!(user.checkout().is_sparse().unwrap());
     let refused = apply(&user.checkout(), &task.change(&collected)).unwrap_err();
     let said = refused.to_string();
     assert!(
