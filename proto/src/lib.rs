@@ -28,3 +28,5 @@ pub use convert::Refused;
 /// The kind of what the head does not know, in the details (`google.rpc.ResourceInfo`) of a refusal, where
 /// that is a runner: the text beside it is for people.
 pub const RUNNER: &str = "runner";
+/// The same of a task.
+pub const TASK: &str = "task";

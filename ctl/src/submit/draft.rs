@@ -264,6 +264,12 @@ impl Draft {
         all.any(|runner| runner.as_str() == name)
     }
 
+    /// Whether it comes after this task of the head's, or is a part of it.
+    pub fn names_task(&self, id: TaskId) -> bool {
+        let mut after = self.after.iter();
+        self.parent == Some(id) || after.any(|text| text.parse() == Ok(id))
+    }
+
     /// Whether it works for no project.
     pub fn is_without_repo(&self) -> Result<bool> {
         let no_repo = self.no_repo.unwrap_or(false);

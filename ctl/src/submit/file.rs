@@ -118,9 +118,23 @@ fn yaml(text: &str, name: &str) -> Result<Vec<Draft>> {
         })
         .map_err(|e| {
             let (line, column) = e.location().map_or((1, 1), |l| (l.line(), l.column()));
+            if !is_list(text) && e.to_string().starts_with("expected sequence start") {
+                return wrong(name, line, column, None, LIST_EXPECTED);
+            }
             let key = orchestra_config::key_at(text, line, column, &KEYS);
             wrong(name, line, column, key, &e.to_string())
         })
+}
+
+/// What is said of a YAML file that is something else.
+const LIST_EXPECTED: &str =
+    "a list of tasks is expected, each with a dash in front: `- description: …`";
+
+/// Whether what stands first is a list.
+fn is_list(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim);
+    let first = lines.find(|line| !(line.is_empty() || line.starts_with('#') || *line == "---"));
+    first.is_some_and(|line| line.starts_with(['-', '[']))
 }
 
 fn json_lines(text: &str, name: &str) -> Result<Vec<Draft>> {
@@ -132,11 +146,18 @@ fn json_lines(text: &str, name: &str) -> Result<Vec<Draft>> {
             let draft = serde_json::from_str::<Draft>(line);
             draft.map(|d| d.standing_at(name, number)).map_err(|e| {
                 let key = wrong_key(line);
-                wrong(name, number, e.column() as u64, key, &e.to_string())
+                let message = match e.is_eof() {
+                    true => UNFINISHED.to_owned(),
+                    false => e.to_string(),
+                };
+                wrong(name, number, e.column() as u64, key, &message)
             })
         })
         .collect()
 }
+
+/// What is said of an object that goes on in the next line.
+const UNFINISHED: &str = "the object does not end on this line; write one object a line, or a list of them: `[{…}, {…}]`";
 
 /// The key of a task in JSON whose value is none of its own.
 fn wrong_key(line: &str) -> Option<&'static str> {
@@ -230,7 +251,14 @@ fn allowed(key: &str) -> Option<&'static str> {
     })
 }
 
+/// A key that stands twice; for the parser, its other name is the same.
 fn twice(key: &str) -> String {
+    let pairs = [("agent", "runner"), ("require", "requires")];
+    if let Some((name, other)) = pairs.into_iter().find(|(name, _)| *name == key) {
+        return format!(
+            "`{name}` and `{other}` are the same key, and it stands here for the second time"
+        );
+    }
     format!("key `{key}` stands here for the second time")
 }
 
@@ -360,7 +388,28 @@ mod tests {
         );
         let number = error("- description: a\n  retries: many\n");
         assert_eq!(number, "t:2:12: `retries` is a whole number, 0 to 100");
-        assert_eq!(error("tasks:\n  - a\n"), "t:1:1: a list is expected here");
+        let list =
+            "t:1:1: a list of tasks is expected, each with a dash in front: `- description: …`";
+        for text in [
+            "tasks:\n  - a\n",
+            "description: x\n",
+            "description: [x\n  , y]\n",
+        ] {
+            assert_eq!(error(text), list);
+        }
+        let comment = error("# tasks\n---\ndescription: x\n");
+        assert!(
+            comment.starts_with("t:3:1: a list of tasks is expected"),
+            "{comment}"
+        );
+        let pretty = error("{\n  \"description\": \"a\"\n}\n");
+        assert!(pretty.contains("one object a line"), "{pretty}");
+        for (first, second) in [("agent", "runner"), ("require", "requires")] {
+            let value = if first == "agent" { "shell" } else { "{a: b}" };
+            let both = error(&format!("- {first}: {value}\n  {second}: {value}\n"));
+            let same = format!(": `{first}` and `{second}` are the same key");
+            assert!(both.starts_with("t:") && both.contains(&same), "{both}");
+        }
         let second = error("- description: a\n---\n- description: b\n");
         assert!(
             second.starts_with("t:3:") && second.contains(": a second YAML document begins here"),
@@ -461,6 +510,26 @@ mod tests {
                 "docs/task-file.md lacks `{key}`"
             );
         }
+    }
+
+    #[test]
+    fn the_examples_of_the_page_need_nothing_but_themselves() {
+        let page = include_str!("../../../docs/task-file.md");
+        let blocks = page.split("```").skip(1).step_by(2);
+        let mut files = 0;
+        for block in blocks {
+            let (_, text) = block.split_once('\n').unwrap();
+            let drafts = parse(text, "t").unwrap_or_else(|e| panic!("{e}\n{text}"));
+            for after in super::super::order::resolve(&drafts).unwrap() {
+                assert_eq!(after.ids, [], "a new cluster has no such task\n{text}");
+            }
+            for draft in &drafts {
+                draft.spec(&orchestra_config::Config::default()).unwrap();
+                assert_eq!(draft.parent, None, "{text}");
+            }
+            files += 1;
+        }
+        assert_eq!(files, 2);
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod upload;
 use std::path::Path;
 
 use futures::stream;
-use orchestra_proto::{RUNNER, convert::recurrence_to_wire, v1};
+use orchestra_proto::{RUNNER, TASK, convert::recurrence_to_wire, v1};
 use orchestra_types::{ContextFile, ScheduleId, TaskId, TaskSpec, limits};
 use prost::Message;
 use uuid::Uuid;
@@ -101,9 +101,9 @@ pub async fn submit(
         }
     }
     let tasks = send_tasks(client, &key, tasks).await;
-    let tasks = tasks.map_err(|e| blame_runner(&drafts, e))?;
+    let tasks = tasks.map_err(|e| blame_missing(&drafts, e))?;
     let schedules = send_schedules(client, key, schedules).await;
-    let schedules = schedules.map_err(|e| blame_runner(&drafts, e))?;
+    let schedules = schedules.map_err(|e| blame_missing(&drafts, e))?;
     Ok(Submitted {
         ids: tasks.ids.into_iter().map(TaskId).collect(),
         schedules: schedules.ids.into_iter().map(ScheduleId).collect(),
@@ -112,10 +112,14 @@ pub async fn submit(
     })
 }
 
-/// The head's answer that a runner is unknown, with the place of the first task that names it.
-fn blame_runner(drafts: &[Draft], error: Error) -> Error {
-    let name = error.missing(RUNNER);
-    let of_it = name.and_then(|name| drafts.iter().find(|draft| draft.names_runner(name)));
+/// The head's answer that a runner or a task is unknown, with the place of the first task that names it.
+fn blame_missing(drafts: &[Draft], error: Error) -> Error {
+    let runner = error.missing(RUNNER);
+    let task = error.missing(TASK).and_then(|id| id.parse().ok());
+    let of_it = drafts.iter().find(|draft| {
+        runner.is_some_and(|name| draft.names_runner(name))
+            || task.is_some_and(|id| draft.names_task(id))
+    });
     match of_it {
         Some(draft) => draft.blame(error),
         None => error,
@@ -231,13 +235,39 @@ mod tests {
         let error = unknown(RUNNER);
         assert_eq!(error.exit(), Exit::NotFound);
         assert_eq!(
-            blame_runner(&drafts, error).to_string(),
+            blame_missing(&drafts, error).to_string(),
             "t:4: there is no `cluade`"
         );
-        let other = blame_runner(&drafts, unknown("label"));
+        let other = blame_missing(&drafts, unknown("label"));
         assert_eq!(other.to_string(), "there is no `cluade`");
-        let other = blame_runner(&drafts, Error::failed("the disk is full"));
+        let other = blame_missing(&drafts, Error::failed("the disk is full"));
         assert_eq!(other.to_string(), "the disk is full");
+    }
+
+    #[test]
+    fn an_unknown_task_is_told_with_the_place_of_who_names_it() {
+        let draft = |line, after: &[&str], parent| {
+            let after = after.iter().map(ToString::to_string).collect();
+            let draft = Draft {
+                after,
+                parent,
+                ..Draft::default()
+            };
+            draft.standing_at("t", line)
+        };
+        let drafts = [
+            draft(1, &["plan"], None),
+            draft(4, &["plan", "7"], None),
+            draft(9, &[], Some(TaskId(8))),
+        ];
+        let unknown = |id: TaskId| {
+            let details = ErrorDetails::with_resource_info(TASK, id.to_string(), "", "");
+            let status = Status::with_error_details(Code::NotFound, "no such task", details);
+            blame_missing(&drafts, status_error(&status)).to_string()
+        };
+        assert_eq!(unknown(TaskId(7)), "t:4: no such task");
+        assert_eq!(unknown(TaskId(8)), "t:9: no such task");
+        assert_eq!(unknown(TaskId(9)), "no such task");
     }
 
     #[test]

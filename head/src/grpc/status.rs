@@ -7,7 +7,7 @@ use orchestra_core::{
     CancelRefused, NotFound, PriorityRefused, RaiseRefused, RemoveRefused, Reply, RetryRefused,
     SubmitRefused,
 };
-use orchestra_proto::{RUNNER, Refused};
+use orchestra_proto::{RUNNER, Refused, TASK};
 use orchestra_types::{
     AccountName, AttemptId, ProjectId, RunnerName, ScheduleId, TaskId, TaskStatus, WorkerId, shell,
 };
@@ -512,19 +512,25 @@ fn submit_refused(why: SubmitRefused) -> Status {
             "tasks would require more than {limit} different combinations of runner, machine and \
              labels of a worker; require fewer different labels, or make room with `ctl purge`"
         )),
-        SubmitRefused::UnknownTask { index, after } => Status::not_found(format!(
-            "task {} of the submission comes after {after}, which does not exist; `ctl tasks` lists all tasks",
-            index + 1
-        )),
+        SubmitRefused::UnknownTask { index, after } => {
+            let text = format!(
+                "task {} of the submission comes after {after}, which does not exist; `ctl tasks` lists all tasks",
+                index + 1
+            );
+            unknown_task(after, text)
+        }
         SubmitRefused::UnknownIndex { index, after } => Status::invalid_argument(format!(
             "task {} comes after place {}, which the submission does not have",
             index + 1,
             u64::from(after) + 1
         )),
-        SubmitRefused::UnknownParent { index, parent } => Status::not_found(format!(
-            "task {} is a part of {parent}, which does not exist; `ctl tasks` lists all tasks",
-            index + 1
-        )),
+        SubmitRefused::UnknownParent { index, parent } => {
+            let text = format!(
+                "task {} is a part of {parent}, which does not exist; `ctl tasks` lists all tasks",
+                index + 1
+            );
+            unknown_task(parent, text)
+        }
         SubmitRefused::CancelledParent { index, parent } => Status::failed_precondition(format!(
             "task {} is a part of {parent}, which was cancelled; `ctl retry {parent}` takes that back",
             index + 1
@@ -543,6 +549,12 @@ fn submit_refused(why: SubmitRefused) -> Status {
             Status::with_error_details(Code::NotFound, text, details)
         }
     }
+}
+
+/// A task that another one names, for a client that knows where that one stands.
+fn unknown_task(id: TaskId, text: String) -> Status {
+    let details = ErrorDetails::with_resource_info(TASK, id.to_string(), "", "");
+    Status::with_error_details(Code::NotFound, text, details)
 }
 
 fn circle(indices: &[usize]) -> String {
