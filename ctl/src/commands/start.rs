@@ -63,7 +63,7 @@ pub struct Args {
     pub detach: bool,
     /// Address of the head's services. Default: that of the last start, else 127.0.0.1:7117, or a free port
     /// when that is taken
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = orchestra_config::listen_address)]
     pub listen: Option<SocketAddr>,
 }
 

@@ -497,7 +497,11 @@ fn submit_refused(why: SubmitRefused) -> Status {
             "there may be at most {limit} recurring tasks; `ctl schedules delete` ends some"
         )),
         SubmitRefused::QueueFull { limit } => Status::resource_exhausted(format!(
-            "there is no room for as many: at most {limit} tasks may wait (`head.queue_max`); submit fewer, or later, or raise it"
+            "there is no room for as many: at most {} may wait (`head.queue_max`); submit fewer, or later, or raise it",
+            match limit {
+                1 => "1 task".to_owned(),
+                _ => format!("{limit} tasks"),
+            }
         )),
         SubmitRefused::TooMuchText { limit } => Status::resource_exhausted(format!(
             "labels and names of tasks, or the texts of recurring tasks, would take more than {} MiB; \

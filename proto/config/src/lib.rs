@@ -8,6 +8,7 @@ pub mod identity;
 mod load;
 mod message;
 mod model;
+mod number;
 pub mod open_files;
 pub mod owner;
 mod project;
@@ -24,4 +25,4 @@ pub use model::{
 };
 pub use project::{PROJECT_FILE, ProjectConfig, SetupConfig, load_project};
 pub use state_dir::StateDir;
-pub use value::{advertised, stop_within};
+pub use value::{advertised, listen_address, stop_within};

@@ -22,7 +22,10 @@ pub(crate) fn of(error: &Error) -> String {
         Error::Unexpected { expected, .. } => match *expected {
             "mapping start" => "`key: value` lines are expected here".to_owned(),
             "sequence start" => "a list is expected here, as `[a, b]`".to_owned(),
-            "string scalar" => "a text is expected here".to_owned(),
+            "string scalar" => {
+                "a text is expected here (or a number, `true` or `false`), no list and no mapping"
+                    .to_owned()
+            }
             other => format!("{other} is expected here"),
         },
         Error::InvalidScalar { ty, .. } => wrong_type(ty),
@@ -120,6 +123,8 @@ fn without_place(error: &Error) -> String {
     let text = text.split(" at line ").next().unwrap_or_default();
     if text.contains("tabs") {
         "a tab stands here; YAML indents with spaces".to_owned()
+    } else if text.contains("non-finite") {
+        "a number is expected here".to_owned()
     } else {
         text.to_owned()
     }

@@ -105,7 +105,7 @@ fn with_key(error: Error, text: &str) -> Error {
     .any(|begin| message.starts_with(begin));
     let key = key_at(text, line, column, &KEYS).filter(|_| is_of_a_value);
     let message = match key {
-        Some("ports") if message.ends_with(" is expected here") => {
+        Some("ports") if message.contains(" is expected here") => {
             "`ports`: must be a whole number, 0 to 16".to_owned()
         }
         Some(key) => format!("`{key}`: {message}"),

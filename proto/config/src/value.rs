@@ -19,7 +19,7 @@ use serde::{
     de::{Error, MapAccess, Visitor},
 };
 
-use crate::{RunnerConfig, message};
+use crate::{RunnerConfig, message, number};
 
 /// Most agents at once.
 const SLOTS_MAX: u32 = 100_000;
@@ -119,11 +119,7 @@ fn kept_for<'de, D: Deserializer<'de>>(
 
 /// 0 to 10,000,000 finished tasks.
 pub(crate) fn finished_max<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
-    let tasks = u64::deserialize(d)?;
-    if tasks > QUEUE_MAX {
-        return Err(D::Error::custom("must be 0 to 10000000"));
-    }
-    Ok(tasks)
+    number::whole(d, 0..=QUEUE_MAX)?.ok_or_else(missing)
 }
 
 /// At least `64MiB`: a few segments.
@@ -148,9 +144,7 @@ pub(crate) fn optional_output<'de, D: Deserializer<'de>>(d: D) -> Result<Option<
 
 /// 16 to 4,000,000 processes.
 pub(crate) fn processes<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
-    let processes = Option::<u64>::deserialize(d)?;
-    let fits = |n: &u64| (16..=4_000_000).contains(n);
-    checked(processes, fits, "must be 16 to 4000000")
+    number::whole(d, 16..=4_000_000)
 }
 
 /// Processors, in thousandths: 0.01 to 10,000 of them.
@@ -219,51 +213,47 @@ pub(crate) fn optional_usd<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64
 
 /// 1 to 100,000 agents.
 pub(crate) fn slots<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
-    let slots = Option::<u32>::deserialize(d)?;
-    checked(
-        slots,
-        |n| (1..=SLOTS_MAX).contains(n),
-        "must be 1 to 100000",
-    )
+    number::narrow(d, 1..=SLOTS_MAX)
 }
 
 /// 1 to 10,000,000 tasks.
 pub(crate) fn queue_max<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
-    let tasks = Option::<u64>::deserialize(d)?;
-    let fits = |n: &u64| (1..=QUEUE_MAX).contains(n);
-    checked(tasks, fits, "must be 1 to 10000000")
+    number::whole(d, 1..=QUEUE_MAX)
 }
 
 /// 0 to 1,000,000 megabytes.
 pub(crate) fn megabytes<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
-    let megabytes = Option::<u64>::deserialize(d)?;
-    checked(megabytes, |n| *n <= 1_000_000, "must be 0 to 1000000")
+    number::whole(d, 0..=1_000_000)
 }
 
 /// 0 to `RETRIES_MAX` retries.
 pub(crate) fn retries<'de, D: Deserializer<'de>>(d: D) -> Result<u32, D::Error> {
-    let retries = u32::deserialize(d)?;
-    if retries > limits::RETRIES_MAX {
-        return Err(D::Error::custom(format!(
-            "must be 0 to {}",
-            limits::RETRIES_MAX
-        )));
-    }
-    Ok(retries)
+    number::narrow(d, 0..=limits::RETRIES_MAX)?.ok_or_else(missing)
+}
+
+/// What is said of a key without its value.
+fn missing<E: Error>() -> E {
+    E::custom("the value is missing")
 }
 
 /// `IP:PORT`; the port may be 0.
 pub(crate) fn listen<'de, D: Deserializer<'de>>(d: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = Option::<String>::deserialize(d)?;
-    text.map(|text| {
-        text.parse().map_err(|_| {
-            D::Error::custom(format!(
-                "`{}` is not an address of the form IP:PORT, as 127.0.0.1:7117 or [::]:7117",
-                limits::cut(&text, 64)
-            ))
-        })
+    text.map(|text| listen_address(&text).map_err(D::Error::custom))
+        .transpose()
+}
+
+/// `IP:PORT` to listen on.
+///
+/// # Errors
+/// When it is something else; the text has examples.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "`{}` is not an address of the form IP:PORT, as 127.0.0.1:7117 or [::]:7117",
+            limits::cut(text, 64)
+        )
     })
-    .transpose()
 }
 
 /// `HOST:PORT`.

@@ -8,12 +8,20 @@ use crate::limits;
 
 /// Why a text is not an identifier of the wanted kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a {wanted}")]
+#[error("`{text}` is not {} {wanted}", article(.wanted))]
 pub struct ParseIdError {
     /// What was given.
     pub text: String,
     /// What it should have been, with the expected form.
     pub wanted: &'static str,
+}
+
+/// `an` before a vowel, as it is written; no kind is one in which it sounds otherwise.
+fn article(word: &str) -> &'static str {
+    match word.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        true => "an",
+        false => "a",
+    }
 }
 
 /// A task, counted by the head from 1. Shown as `task_001`.

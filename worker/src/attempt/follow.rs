@@ -403,11 +403,16 @@ impl Attempt {
         }
         let met = record.met;
         if met.oom_kills > 0 {
-            let text = format!("{} processes ended for lack of memory", met.oom_kills);
+            let processes = if met.oom_kills == 1 {
+                "process"
+            } else {
+                "processes"
+            };
+            let text = format!("{} {processes} ended for lack of memory", met.oom_kills);
             self.tell("oom", text)?;
         }
         if met.forks_refused > 0 {
-            let text = format!("{} processes could not be started", met.forks_refused);
+            let text = process::refused_forks(met.forks_refused);
             self.tell("pids", text)?;
         }
         let dropped = record.stdout.dropped + record.stderr.dropped;

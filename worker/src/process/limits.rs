@@ -96,7 +96,7 @@ pub fn failure(met: Met, limits: Limits, exit: &Exit, said: &Failure) -> Option<
         let most = limits.processes.map_or_else(String::new, |count| {
             format!("; an attempt may have {count} processes")
         });
-        let why = format!("{} processes could not be started{most}", met.forks_refused);
+        let why = format!("{}{most}", refused_forks(met.forks_refused));
         (FailureCode::Pids, why)
     } else if met.disk_full {
         let why = "the disk of its workspace is full, or its quota is used up";
@@ -110,6 +110,15 @@ pub fn failure(met: Met, limits: Limits, exit: &Exit, said: &Failure) -> Option<
 /// What the provider said is the reason, whatever else was short.
 fn is_of_the_provider(code: FailureCode) -> bool {
     code.fault() == orchestra_types::Fault::Provider
+}
+
+/// How many processes could not be started, in words.
+#[must_use]
+pub fn refused_forks(count: u64) -> String {
+    match count {
+        1 => "1 process could not be started".to_owned(),
+        _ => format!("{count} processes could not be started"),
+    }
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub use files::{ExitRecord, LOG_BYTES_MAX, Spawn, StreamRecord};
 pub use follow::{Line, Offsets, Stream};
 pub use inherited::inherit_nothing;
 pub use insist::Silence;
-pub use limits::{Limits, Met, failure as limit_failure};
+pub use limits::{Limits, Met, failure as limit_failure, refused_forks};
 pub use nursery::{Nursery, nursery_main};
 pub use orphans::end_orphans;
 pub use set_up::{NotReady, SetUp, SetUpOutput, Whose, set_up_main};
