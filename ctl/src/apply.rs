@@ -493,8 +493,8 @@ fn take_it_back(work: &Work, commit: &str) -> String {
     let number = each.find_map(|(other, number)| (other == commit).then_some(*number));
     let (task, number) = (work.task, number.unwrap_or_default());
     format!(
-        "nothing was touched; `ctl diff {task} --attempt {number} | git apply -R` at the top of the checkout takes back \
-         what is there of attempt {number}, then apply again"
+        "nothing was touched; `ctl diff {task} --attempt {number} | git apply -R --reject` at the top of the checkout \
+         takes back what is there of attempt {number}, and says what is not; then apply again"
     )
 }
 

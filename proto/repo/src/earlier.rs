@@ -78,40 +78,60 @@ pub(crate) fn are_in(
     let is_in = |(earlier, read): (&Earlier, &Read)| match (read.is_here, head) {
         (false, _) => Ok(false),
         (true, Some(head)) if contains(git, head, &earlier.commit)? => Ok(true),
-        (true, Some(_) | None) => has_its_files(git, here, earlier, &read.files),
+        (true, Some(_) | None) => Ok(has_its_files(git, here, earlier, &read.files)?.is_likely()),
     };
     earlier.iter().zip(read).map(is_in).collect()
 }
 
-/// Whether the files of the tree `here` have a change, whatever the commit below them has.
+/// Whether the files of the tree `here` have a change as a whole, whatever the commit below them has.
 pub(crate) fn is_in_files(git: &Git, here: &str, change: &Earlier, read: &Read) -> Result<bool> {
-    Ok(read.is_here && has_its_files(git, here, change, &read.files)?)
+    Ok(read.is_here && has_its_files(git, here, change, &read.files)? == There::Whole)
+}
+
+/// How much of a change is in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum There {
+    /// All of it: merged with what is there, it changes nothing.
+    Whole,
+    /// Each of its files is other than before it, and some of that does not go together with it: it was
+    /// edited since, or it was taken back and something else came to its place.
+    Edited,
+    /// Not, or not all of it.
+    No,
+}
+
+impl There {
+    /// Whether it is taken to be there, where it is known to have been applied.
+    fn is_likely(self) -> bool {
+        matches!(self, Self::Whole | Self::Edited)
+    }
 }
 
 /// Whether each of its files is as the change has it or, if it is known to have been applied, was edited
-/// since: merged with what is there, it changes nothing, or only what is other than before it anyway.
-fn has_its_files(git: &Git, here: &str, earlier: &Earlier, files: &[Raw]) -> Result<bool> {
+/// since.
+fn has_its_files(git: &Git, here: &str, earlier: &Earlier, files: &[Raw]) -> Result<There> {
     let differs = |from: &str| -> Result<BTreeSet<Vec<u8>>, Error> {
         let files = diff(git, from, here, Renames::Ignore)?;
         Ok(files.into_iter().map(|file| file.path).collect())
     };
     let since = differs(&earlier.commit)?;
     if files.iter().all(|file| !since.contains(&file.path)) {
-        return Ok(true);
+        return Ok(There::Whole);
     }
     if !earlier.applied {
-        return Ok(false);
+        return Ok(There::No);
     }
     let (before, base) = (differs(&earlier.start)?, differs(&earlier.base)?);
     let is_edited = |path: &[u8]| before.contains(path) && base.contains(path);
     let is_in = |file: &Raw| !since.contains(&file.path) || is_edited(&file.path);
     if !files.iter().all(is_in) {
-        return Ok(false);
+        return Ok(There::No);
     }
     // It may be the user's edits alone: of another clone, or of files that were taken back before.
     let ours = commit_tree(git, here, &[&earlier.start], b"work tree\n")?;
     Ok(match merge(git, &ours, &earlier.commit)? {
-        Merge::Tree(tree) => tree == here,
-        Merge::Conflict(_) => true,
+        Merge::Tree(tree) if tree == here => There::Whole,
+        Merge::Tree(_) => There::No,
+        Merge::Conflict(_) => There::Edited,
     })
 }

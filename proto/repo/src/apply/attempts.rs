@@ -54,8 +54,9 @@ impl<'a> Attempts<'a> {
 }
 
 impl<'a> Work<'a> {
-    /// The latest earlier attempt that is in the files. What was taken back of one, also by a commit that
-    /// reverts it, is not there.
+    /// The latest earlier attempt that is in the files as a whole. What was taken back of one, also by a commit
+    /// that reverts it, is not there, whatever came to its place: as a base of the merge it would take that
+    /// out of the change.
     pub(super) fn replaced(&self, here: &Here) -> Result<Option<&'a str>> {
         for (commit, attempt, read) in &self.attempts.all {
             if earlier::is_in_files(self.quarantine.git(), &here.tree, attempt, read)? {

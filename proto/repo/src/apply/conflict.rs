@@ -37,9 +37,15 @@ impl Work<'_> {
             paths: paths.iter().map(named).collect(),
             branch: has_own.then(|| self.change.branch.to_owned()),
             makers: tasks(&others),
-            attempt: own.last().map(|by| by.commit.clone()),
+            attempt: self.latest(&own),
             uncommitted: edited.iter().any(|path| place(paths, path).is_some()),
         })
+    }
+
+    /// The commit of the latest of these attempts: those before it are no longer there.
+    fn latest(&self, own: &[&By]) -> Option<String> {
+        let is_own = |commit: &&String| own.iter().any(|by| by.commit == **commit);
+        self.change.attempts.iter().rfind(is_own).cloned()
     }
 
     fn is_of_task(&self, by: &By) -> bool {

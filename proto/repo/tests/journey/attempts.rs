@@ -126,6 +126,33 @@ fn an_attempt_that_is_there_in_part_is_named_where_the_later_one_conflicts() {
         other => panic!("{other:?}"),
     }
     assert_eq!(read(&user, "new"), "half\n");
+    // What is advised then. It says that `scratch` is not there.
+    let mut back = std::process::Command::new("git");
+    back.args(["apply", "-R", "--reject"]).arg(&first.patch);
+    assert!(!back.current_dir(user.user()).status().unwrap().success());
+    put(&user, &second, &attempts).unwrap();
+    is_whole(&user, "9");
+}
+
+#[test]
+fn an_attempt_that_was_taken_back_for_something_else_takes_nothing_out_of_the_later_one() {
+    let user = World::with(&[("f", LINES)]);
+    let task = user.start();
+    task.write("f", &lines(&[(2, "two"), (6, "six")]));
+    let first = attempt(&user, &task, 1);
+    task.write("f", &lines(&[(2, "two"), (6, "six"), (9, "nine")]));
+    let second = attempt(&user, &task, 2);
+    let attempts = commits(&[&first, &second]);
+    put(&user, &first, &attempts).unwrap();
+    let mine = lines(&[(2, "mine")]);
+    user.write("f", &mine);
+    user.commit("mine");
+    let refused = put(&user, &second, &attempts);
+    assert!(
+        matches!(refused, Err(ApplyError::Conflict { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(read(&user, "f"), mine);
 }
 
 #[test]
