@@ -2,6 +2,7 @@
 //! moved in, and moved out again when one of them cannot be.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     fs, io,
     os::{
@@ -208,6 +209,30 @@ enum Done {
     PutAside(Vec<u8>, String),
 }
 
+/// Where files are brought to, without the case of letters: a file system may make no difference.
+struct Places(BTreeSet<Vec<u8>>);
+
+impl Places {
+    fn of(brought: &[&Todo]) -> Self {
+        let paths = brought
+            .iter()
+            .map(|item| item.file.path.to_ascii_lowercase());
+        Self(paths.collect())
+    }
+
+    /// Whether this file is where one of them comes, or a directory above one, or is below one.
+    fn are_behind(&self, item: &Todo) -> bool {
+        let path = item.file.path.to_ascii_lowercase();
+        let below = [&path, &b"/"[..]].concat();
+        let is_above = self.0.range(below.clone()..).next();
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let mut above = slashes.map(|(at, _)| &path[..at]);
+        self.0.contains(&path)
+            || is_above.is_some_and(|place| place.starts_with(&below))
+            || above.any(|dir| self.0.contains(dir))
+    }
+}
+
 struct Moves {
     root: OwnedFd,
     new: OwnedFd,
@@ -217,14 +242,24 @@ struct Moves {
 
 impl Moves {
     fn all(&mut self, todo: &[Todo]) -> Result<(), ApplyError> {
-        // IMPORTANT: deletions first, so that a file can take the place of a directory.
         let (gone, here): (Vec<_>, Vec<_>) = todo.iter().partition(|t| t.file.is_deleted());
+        let places = Places::of(&here);
+        // IMPORTANT: what is in the way goes first, so that a file can take the place of a directory; all else
+        // goes last. An apply that is killed has then each file that was renamed at least once, and the
+        // next one goes on with it: to git it would have been deleted here and renamed there.
+        let (first, last): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|item| places.are_behind(item));
+        self.remove(&first)?;
+        for item in here {
+            self.bring(item)?;
+        }
+        self.remove(&last)
+    }
+
+    fn remove(&mut self, gone: &[&Todo]) -> Result<(), ApplyError> {
         for item in gone {
             self.put_aside(item)?;
             self.remove_empty_parents(&item.file.path);
-        }
-        for item in here {
-            self.bring(item)?;
         }
         Ok(())
     }

@@ -384,6 +384,41 @@ fn an_apply_that_was_killed_in_the_middle_is_gone_on_with() {
     }
 }
 
+/// Each file that has another name now is there at least once at any time.
+#[test]
+fn an_apply_of_renames_that_was_killed_is_gone_on_with() {
+    const NAMES: [&str; 4] = ["1", "2", "3", "4"];
+    let text = |name: &str| format!("the file {name}\n{LINES}");
+    // Whether the user has committed them, and how many of the old and the new ones are there.
+    for (is_committed, old, new) in [(true, 4, 2), (true, 2, 4), (false, 4, 2), (false, 2, 4)] {
+        let user = World::with(&[("f", LINES)]);
+        let write = |dir: &str, names: &[&str]| {
+            for name in names {
+                user.write(&format!("{dir}/{name}"), &text(name));
+            }
+        };
+        write("d", &NAMES);
+        if is_committed {
+            user.commit("files");
+        }
+        let task = task(&user, 1);
+        fs::rename(task.dir().join("d"), task.dir().join("e")).unwrap();
+        let done = task.done();
+        put(&user, &done).unwrap();
+        assert!(!user.user().join("d").exists());
+        // As if it had not come to the others.
+        write("d", &NAMES[NAMES.len() - old..]);
+        for name in &NAMES[new..] {
+            fs::remove_file(user.user().join("e").join(name)).unwrap();
+        }
+        put(&user, &done).unwrap();
+        assert!(!user.user().join("d").exists());
+        for name in NAMES {
+            assert_eq!(read(&user, &format!("e/{name}")), text(name));
+        }
+    }
+}
+
 #[test]
 fn modes_are_merged_too() {
     let user = World::with(&[("f", LINES), ("g", LINES)]);
