@@ -18,8 +18,10 @@ use crate::room::Room;
 const FILE_BYTES: u64 = 512 * 1024;
 /// On a small disk a file is this part of it.
 const DISK_PARTS: u64 = 200;
+/// Each attempt may take one while it runs and one for its end.
+const FILES_PER_SLOT: u32 = 2;
 /// Most files: so many attempts hardly end at once.
-const FILES_MAX: u32 = 16;
+const FILES_MAX: u32 = 32;
 
 /// The files of one worker.
 #[derive(Clone, Debug)]
@@ -34,7 +36,7 @@ impl Ballast {
     pub fn new(dir: PathBuf, slots: u32) -> Self {
         Self {
             dir,
-            files: slots.min(FILES_MAX),
+            files: slots.saturating_mul(FILES_PER_SLOT).min(FILES_MAX),
         }
     }
 
@@ -46,7 +48,9 @@ impl Ballast {
     }
 
     fn make(&self) -> io::Result<()> {
-        let missing = |number: &u32| !self.file(*number).exists();
+        // One that a worker was killed over is empty, and gives nothing back.
+        let is_there = |path: PathBuf| path.metadata().is_ok_and(|meta| meta.len() > 0);
+        let missing = |number: &u32| !is_there(self.file(*number));
         let missing: Vec<u32> = (0..self.files).filter(missing).collect();
         if missing.is_empty() {
             return Ok(());
@@ -96,13 +100,14 @@ mod tests {
     #[test]
     fn each_release_gives_one_back_and_all_are_made_again() {
         let tmp = tempfile::tempdir().unwrap();
-        let ballast = Ballast::new(tmp.path().join("ballast"), 2);
+        let ballast = Ballast::new(tmp.path().join("ballast"), 1);
         assert!(!release(&ballast.dir), "it was never made");
         ballast.keep();
         let blocks = |number| ballast.file(number).metadata().unwrap().blocks() * 512;
         assert_eq!((blocks(0), blocks(1)), (FILE_BYTES, FILE_BYTES));
         assert!(release(&ballast.dir) && release(&ballast.dir));
         assert!(!release(&ballast.dir));
+        fs::write(ballast.file(1), "").unwrap();
         ballast.keep();
         assert_eq!((blocks(0), blocks(1)), (FILE_BYTES, FILE_BYTES));
         assert!(!ballast.file(2).exists());

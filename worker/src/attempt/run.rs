@@ -500,6 +500,7 @@ impl Attempt {
             if matches!(phase, Phase::Ended(_)) {
                 // Writing down that it has ended needs room, too.
                 self.reclaim().await?;
+                self.waits_for_room(self.lacks_room());
             }
             self.settle().await?;
             self.save(&phase).await?;

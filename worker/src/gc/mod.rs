@@ -8,7 +8,10 @@ mod plan;
 mod remove;
 mod survey;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    slice,
+};
 
 use orchestra_config::KeepConfig;
 use orchestra_proto::v1;
@@ -23,7 +26,9 @@ use crate::room::Room;
 /// blocking thread.
 #[must_use]
 pub fn collect(places: &Places, keep: &KeepConfig, dry_run: bool) -> v1::Garbage {
-    let room = Room::look(&[places.attempts.clone(), places.workspaces.clone()]);
+    // Where all lies that may be removed. Workspaces may lie elsewhere.
+    let [room, work] =
+        [&places.attempts, &places.workspaces].map(|dir| Room::look(slice::from_ref(dir)));
     let mut items = survey::items(places);
     // IMPORTANT: before anything goes that is nowhere else: else a wrong clock takes it.
     let evenly = clock::evenly_for(&places.clock, !dry_run);
@@ -35,7 +40,7 @@ pub fn collect(places: &Places, keep: &KeepConfig, dry_run: bool) -> v1::Garbage
         .iter()
         .map(stays)
         .collect();
-    if room.lacking().is_some() {
+    if room.lacking().or(work.lacking()).is_some() {
         kept.extend(survey::workspaces(places).iter().map(undelivered));
     }
     kept.truncate(limits::REMOVALS_MAX);

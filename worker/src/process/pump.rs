@@ -27,7 +27,7 @@ const REFUSALS_MAX: u32 = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct News {
     pub record: StreamRecord,
-    /// Whether the disk has refused for long, so that the CLI is likely to wait.
+    /// Whether the disk has been full for long, so that the CLI is likely to wait.
     pub is_stuck: bool,
 }
 
@@ -149,11 +149,12 @@ impl<'a> Pump<'a> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 refused => {
-                    self.record.disk_full |= refused.is_err_and(|error| error.is_full());
+                    let full = refused.is_err_and(|error| error.is_full());
+                    self.record.disk_full |= full;
                     // Opened again the next time: it may be another one by then.
                     self.log = None;
-                    refusals += 1;
-                    news(self.news(refusals % REFUSALS_MAX == 0));
+                    refusals += u32::from(full);
+                    news(self.news(full && refusals % REFUSALS_MAX == 0));
                     if self.given_up.load(Ordering::Relaxed) {
                         self.record.dropped += bytes.len() as u64;
                         return;
