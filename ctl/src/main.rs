@@ -12,6 +12,7 @@ mod error;
 mod exit;
 mod follow;
 mod help;
+mod interrupt;
 mod json;
 mod local;
 mod parts;

@@ -107,6 +107,11 @@ impl Background {
         signal(self.child.id(), Signal::INT)
     }
 
+    /// What `timeout` and service managers send.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        signal(self.child.id(), Signal::TERM)
+    }
+
     /// Kills it, and waits until it is dead.
     pub fn kill(mut self) -> anyhow::Result<Output> {
         self.child.kill().context("failed to kill a command")?;

@@ -19,7 +19,12 @@ pub fn tests() -> Vec<Test> {
         ),
         Test::new("ctrl_c_ends_what_waits_for_standard_input", typing),
         Test::new("ctrl_c_ends_an_apply_that_waits_for_another_one", in_line),
-        Test::new("ctrl_c_while_a_change_is_written_waits_for_its_end", within),
+        Test::new("ctrl_c_while_a_change_is_written_waits_for_its_end", || {
+            within(Background::interrupt)
+        }),
+        Test::new("sigterm_while_a_change_is_written_does_so_too", || {
+            within(Background::terminate)
+        }),
     ]
 }
 
@@ -67,7 +72,7 @@ fn in_line() -> anyhow::Result<()> {
         until("it waits for the lock", Deadline::SOON, || {
             Ok((!with_file(&path).is_empty()).then_some(()))
         })?;
-        ctl.interrupt()?;
+        ctl.terminate()?;
         let said = ctl.end()?.exits(130)?;
         said.complains(&["interrupted; nothing was applied"])?;
         ensure!(!project.dir().join("new.txt").exists());
@@ -90,7 +95,7 @@ fn interrupted(cluster: &Cluster, project: &Project, args: &[&str]) -> anyhow::R
     ctl.end()?.exits(130)
 }
 
-fn within() -> anyhow::Result<()> {
+fn within(end: impl Fn(&Background) -> anyhow::Result<()>) -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
         let (project, task) = made(cluster)?;
         // Git waits for whoever has the branch locked, which comes after the files.
@@ -101,7 +106,7 @@ fn within() -> anyhow::Result<()> {
         until("the file is written", Deadline::SOON, || {
             Ok(project.dir().join("new.txt").exists().then_some(()))
         })?;
-        ctl.interrupt()?;
+        end(&ctl)?;
         ctl.says("the interrupt came too late")?;
         fs::remove_file(project.dir().join(&lock))?;
         let said = ctl.end()?.ok()?;

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use orchestra_types::{ShellCommand, TaskId, limits};
 use serde_json::json;
 
-use super::listen;
 use crate::{
     app::App,
     blocking::blocking,
@@ -17,6 +16,7 @@ use crate::{
     error::{Error, Result, heard_or_not},
     exit::Exit,
     follow::{Until, follow, wait_for},
+    interrupt::Interrupt,
     json::task::Task,
     submit::{
         self, Submitted,
@@ -98,7 +98,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     let own = apply_here(app, &client, &mut drafts, then).await?;
     let asked = Asked::by(&drafts);
-    let mut interrupt = listen()?;
+    let mut interrupt = Interrupt::listen()?;
     let named = key.is_some();
     let late = late(&drafts, now());
     let submitted = submit::submit(app, &client, drafts, &base, key.clone()).await?;

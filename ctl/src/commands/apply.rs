@@ -12,7 +12,7 @@ use crate::{
     blocking::blocking,
     client::Client,
     commands::each_once,
-    error::{Result, heard_or_not, or_untold},
+    error::{Error, Result, heard_or_not, or_untold},
     exit::Exit,
     json::task::Task,
     ui::{
@@ -61,7 +61,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let named = each_once(args.tasks.clone());
     let mut done = Vec::new();
     let mut stopped = None;
-    for id in &named {
+    for (at, id) in named.iter().enumerate() {
         match one(app, &client, *id, &args).await {
             Ok(made) => done.push(made),
             // It was applied, and nobody can be told what of the others would be.
@@ -71,14 +71,20 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                 break;
             }
         }
-        app.writing.end_part();
+        if at + 1 < named.len() {
+            app.writing.end_part();
+        }
     }
     let left = &named[done.len()..];
     if app.ui.is_json() {
         let words = done.iter().map(|(task, made)| in_words(task.id, made));
         let words = words.collect::<Vec<_>>().join("; ");
         if let Some(document) = documents(&done, left, named.len()) {
-            or_untold(heard_or_not(app.ui.document(&document)), || words)?;
+            let told = heard_or_not(app.ui.document(&document));
+            // Where nothing was done, why not is what there is to say.
+            if !done.is_empty() {
+                or_untold(told, || words)?;
+            }
         }
     } else {
         for next in steps(done.iter().map(|(_, applied)| applied)).await? {
@@ -88,7 +94,19 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             app.ui.warn(text);
         }
     }
-    stopped.map_or(Ok(Exit::Ok), Err)
+    match stopped {
+        None => Ok(Exit::Ok),
+        Some(error) if error.exit() == Exit::Interrupted && !done.is_empty() => Err(interrupted()),
+        Some(error) => Err(error),
+    }
+}
+
+/// Between two of several tasks.
+pub fn interrupted() -> Error {
+    Error::new(
+        Exit::Interrupted,
+        "interrupted; the tasks that came before are applied, the others are not",
+    )
 }
 
 /// Applies the change of one task, and says so to a person.

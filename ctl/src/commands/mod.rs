@@ -35,22 +35,22 @@ pub mod watch;
 mod which;
 pub mod workers;
 
-use std::{collections::BTreeSet, pin::pin};
+use std::{collections::BTreeSet, pin::pin, time::Duration};
 
 use futures::{Stream, StreamExt, stream};
-use orchestra_config::signals::{self, Heard};
 use orchestra_proto::v1;
 use orchestra_types::TaskId;
 use serde_json::json;
-use tokio::signal::unix::SignalKind;
+use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use crate::{
     app::App,
     cli::CtlCommand,
     client::status_error,
-    error::{Error, OrFailed, Result, or_untold},
+    error::{Error, Result, or_untold},
     exit::Exit,
+    interrupt::Interrupt,
     json::task::Task,
     ui::{
         queued,
@@ -60,14 +60,14 @@ use crate::{
     writing::CallOff,
 };
 
-/// Runs a command. Ctrl-C ends the waiting, never the tasks, and what is written to a checkout comes to
+/// Runs a command. Ctrl-C, as other signals that end it, ends the waiting, never the tasks, and what is written to a checkout comes to
 /// its end; `start` and `demo` have their own use for it.
 pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
     if matches!(command, CtlCommand::Start(_) | CtlCommand::Demo(_)) {
         return dispatch(app, command).await;
     }
     // Heard from here on, before anything is asked of the head.
-    let mut interrupt = listen()?;
+    let mut interrupt = Interrupt::listen()?;
     let rest = Rest::of(&command);
     let mut ended = pin!(dispatch(app, command));
     let ended = tokio::select! {
@@ -76,10 +76,10 @@ pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
         ended = &mut ended => ended,
         () = interrupt.recv() => match app.writing.call_off() {
             CallOff::InTime => return Err(interrupted(rest, app.submitting.call_off())),
-            CallOff::Between => return Err(Error::new(
-                Exit::Interrupted,
-                "interrupted; the tasks that came before are applied, the others are not",
-            )),
+            // It says itself which were applied, as soon as it is to begin with the next one.
+            CallOff::Between => timeout(SAYS_WITHIN, ended)
+                .await
+                .unwrap_or_else(|_late| Err(apply::interrupted())),
             CallOff::TooLate => {
                 app.ui.warn("the interrupt came too late: the checkout is being written to, up to the end");
                 ended.await
@@ -98,10 +98,8 @@ pub fn lets_go(command: &CtlCommand) -> bool {
     }
 }
 
-/// Hears of Ctrl-C from now on, unless a shell wants it ignored for what runs in the background.
-fn listen() -> Result<Heard> {
-    signals::hear(SignalKind::interrupt()).or_failed(|| "failed to listen for Ctrl-C".to_owned())
-}
+/// How long a command may take to say what was done before it was interrupted.
+const SAYS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What there is to say of the rest of a command that was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! What `--wait` and `--follow` end with.
 
-use orchestra_config::signals::Heard;
 use orchestra_types::{TaskId, TaskStatus, Timestamp};
 use serde_json::json;
 
@@ -12,6 +11,7 @@ use crate::{
     error::{Error, Result, heard_or_not},
     exit::Exit,
     follow::{closing, ended_well},
+    interrupt::Interrupt,
     json::{task::Task, time::Time},
     submit::{Submitted, draft::Draft},
     ui::{detail, time::ago},
@@ -23,7 +23,7 @@ const NAMED_MAX: usize = 8;
 
 /// What `waits` gives. Ctrl-C ends only the waiting, and then it is said for what.
 pub async fn or_interrupted<T>(
-    interrupt: &mut Heard,
+    interrupt: &mut Interrupt,
     ids: &[TaskId],
     waits: impl Future<Output = Result<T>>,
 ) -> Result<T> {
