@@ -6,10 +6,10 @@ use super::run::{Attempt, Error, blocking, chain};
 use crate::room;
 
 impl Attempt {
-    /// Takes back what no result has, when the disk is full and the agent has ended: what it built may be
-    /// what filled it.
+    /// Takes back what no result has. For a full disk and an agent that has ended: what it built may be what
+    /// filled the disk.
     pub(super) async fn reclaim(&mut self) -> Result<(), Error> {
-        if !self.lacks_room() || !matches!(self.order.spec.place, Place::Repository { .. }) {
+        if !matches!(self.order.spec.place, Place::Repository { .. }) {
             return Ok(());
         }
         let job = self.job();

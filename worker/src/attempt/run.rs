@@ -497,7 +497,7 @@ impl Attempt {
                     return self.leave().await;
                 }
             };
-            if matches!(phase, Phase::Ended(_)) {
+            if matches!(phase, Phase::Ended(_)) && self.lacks_room() {
                 // Writing down that it has ended needs room, too.
                 self.reclaim().await?;
                 self.waits_for_room(self.lacks_room());
