@@ -5,6 +5,7 @@ mod after;
 mod agents_git;
 mod applied;
 mod attempts;
+mod branches;
 mod canary;
 mod common;
 mod damage;
