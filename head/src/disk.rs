@@ -2,7 +2,8 @@
 //!
 //! A full disk is no reason to lose anything, or to stop: while less than the reserve is free, what
 //! would change something is refused or waits, reads go on, and the rest goes on by itself when
-//! there is room again. A ballast file keeps the little that opening a database takes.
+//! there is room again. A ballast file keeps the little that opening a database takes, or the end of a
+//! chain of tasks.
 
 use std::{
     fs::{self, OpenOptions},

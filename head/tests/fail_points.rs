@@ -48,12 +48,12 @@ fn whatever_fails_wherever_nothing_acknowledged_is_lost() {
                 let dir = memory_dir().unwrap();
                 leave_former(dir.path()).unwrap();
                 let armed = format!("{point}={act}@{time}");
-                let first = child(dir.path(), &armed).unwrap();
+                let first = child(dir.path(), "body", &armed).unwrap();
                 let finished = first.contains_key("finished");
                 reached += usize::from(!finished);
                 check(dir.path(), &first).unwrap_or_else(|error| panic!("{armed}: {error:#}"));
                 // It opens, goes on, and keeps what it had.
-                let second = child(dir.path(), "").unwrap();
+                let second = child(dir.path(), "body", "").unwrap();
                 assert!(second.contains_key("finished"), "{armed}: does not go on");
                 check(dir.path(), &second)
                     .unwrap_or_else(|error| panic!("{armed}, second run: {error:#}"));
@@ -63,6 +63,20 @@ fn whatever_fails_wherever_nothing_acknowledged_is_lost() {
     }
     // A full disk in a background job is passed over, and some points are passed once only.
     assert!(reached > 40, "only {reached} runs met their point");
+}
+
+#[test]
+fn a_segment_that_finds_no_room_takes_the_ballasts() {
+    let dir = memory_dir().unwrap();
+    // The first one is made with the journal.
+    let acked = child(dir.path(), "commits_alone", "journal.make=full@2").unwrap();
+    assert_eq!(acked.get("finished"), Some(&1), "{acked:?}");
+    assert!(!dir.path().join("ballast").exists());
+    let store = open(dir.path()).unwrap();
+    for task in 1..=TASKS {
+        let number = number_of(&store, task).unwrap();
+        assert_eq!(Some(&number), acked.get(&task.to_string()), "task {task}");
+    }
 }
 
 /// The death of a process needs no real disk, and thousands of syncs are quick in memory.
@@ -94,9 +108,9 @@ fn leave_former(dir: &Path) -> anyhow::Result<()> {
 }
 
 /// What a child acknowledged: for each task the number in its description.
-fn child(dir: &Path, armed: &str) -> anyhow::Result<BTreeMap<String, u64>> {
+fn child(dir: &Path, body: &str, armed: &str) -> anyhow::Result<BTreeMap<String, u64>> {
     let output = Command::new(std::env::current_exe()?)
-        .args(["--exact", "body", "--nocapture", "--test-threads=1"])
+        .args(["--exact", body, "--nocapture", "--test-threads=1"])
         .env(DIR, dir)
         .env(POINTS, armed)
         .stderr(Stdio::null())
@@ -166,11 +180,7 @@ fn body() -> anyhow::Result<()> {
             pending.durable().await
         })?;
         writeln!(out, "acked {EVENTS} {}", appended.up_to)?;
-        let change = Change::Spec {
-            id: TaskId(task),
-            spec: Box::new(TaskSpec::new(format!("{number} {}", "x".repeat(length)))),
-        };
-        store.commit(&[vec![change]])?;
+        store.commit(&[vec![described(task, number, length)]])?;
         writeln!(out, "acked {task} {number}")?;
         out.flush()?;
         store.keep_pace()?;
@@ -181,6 +191,34 @@ fn body() -> anyhow::Result<()> {
     store::compact(&dir.join("db"), blobs, &Progress::unwatched())?;
     writeln!(out, "acked finished 1")?;
     Ok(())
+}
+
+/// Another child: commits only, so that no segment is made ahead. It has a ballast in the beginning.
+#[test]
+fn commits_alone() -> anyhow::Result<()> {
+    let Some(dir) = std::env::var_os(DIR) else {
+        return Ok(());
+    };
+    let dir = Path::new(&dir);
+    let mut store = open(dir)?;
+    anyhow::ensure!(dir.join("ballast").exists(), "there is no ballast");
+    let mut out = std::io::stdout();
+    for number in 1..=COMMITS {
+        let task = number % TASKS + 1;
+        store.commit(&[vec![described(task, number, 5_000)]])?;
+        writeln!(out, "acked {task} {number}")?;
+    }
+    writeln!(out, "acked finished 1")?;
+    Ok(out.flush()?)
+}
+
+/// The number and so many bytes, as a task's description.
+fn described(task: u64, number: u64, length: usize) -> Change {
+    let spec = TaskSpec::new(format!("{number} {}", "x".repeat(length)));
+    Change::Spec {
+        id: TaskId(task),
+        spec: Box::new(spec),
+    }
 }
 
 /// The number of the last event, with each before it looked at.

@@ -46,7 +46,13 @@ impl Store {
 
     /// Gives the number of rows.
     fn write_frame(&mut self, kind: Kind) -> Result<usize> {
-        let (segment, at) = self.journal.append(&mut self.frame, kind)?;
+        let make_room = || {
+            if let Some(disk) = &self.disk {
+                disk.release_ballast();
+            }
+        };
+        let appended = self.journal.append(&mut self.frame, kind, make_room);
+        let (segment, at) = appended?;
         for operation in self.frame.operations() {
             let place = operation.value.as_ref().map(|value| Place {
                 segment,

@@ -93,12 +93,18 @@ impl Journal {
     }
 
     /// Writes a frame of the open commit. Gives the segment and the offset where it begins.
-    /// Nothing is durable before `sync`.
-    pub fn append(&mut self, frame: &mut Frame, kind: Kind) -> Result<(u64, u32)> {
+    /// Nothing is durable before `sync`. Where the disk has no room for another segment, `make_room` is
+    /// called once.
+    pub fn append(
+        &mut self,
+        frame: &mut Frame,
+        kind: Kind,
+        make_room: impl FnOnce(),
+    ) -> Result<(u64, u32)> {
         // Behind each frame there is room for a seal.
         let needed = frame.length() + frame::HEADER_BYTES as u64;
         if self.active().end + needed > segment::BYTES {
-            self.rotate()?;
+            self.rotate(make_room)?;
         }
         let header = Header {
             number: self.number + 1,
@@ -228,19 +234,25 @@ impl Journal {
         self.live.back().expect("a segment is always open")
     }
 
-    fn rotate(&mut self) -> Result<()> {
+    fn rotate(&mut self, make_room: impl FnOnce()) -> Result<()> {
         if self.place > 0 {
             self.sync()?;
         } else {
             self.seal()?;
         }
-        let next = match (self.ahead.take(), self.making.take()) {
-            (Some(ahead), _) => ahead,
-            (None, Some(making)) => making.finish(&self.dir)?,
-            (None, None) => {
-                let (number, old) = (self.active().number + 1, self.spares.pop());
-                Segment::make(&self.dir, number, old, Fill::Reserved)?
+        let number = self.active().number + 1;
+        let made = match (self.ahead.take(), self.making.take()) {
+            (Some(ahead), _) => Ok(ahead),
+            (None, Some(making)) => making.finish(&self.dir),
+            (None, None) => Segment::make(&self.dir, number, self.spares.pop(), Fill::Reserved),
+        };
+        let next = match made {
+            // Nothing is in it yet: unlike a write, this may be tried again.
+            Err(error) if error.is_full() => {
+                make_room();
+                Segment::make(&self.dir, number, None, Fill::Reserved)?
             }
+            made => made?,
         };
         self.live.push_back(next);
         Ok(())

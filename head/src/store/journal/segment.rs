@@ -173,11 +173,18 @@ fn make(
 ) -> io::Result<File> {
     points::reach("journal.make")?;
     let dir = path.parent().expect("a segment lies in a directory");
-    if let Some(old) = old {
-        // IMPORTANT: the old name is gone for good before the new header is written: a file under
-        // a number always has the header of that number.
-        fs::rename(old, temporary)?;
-        sync_dir(dir)?;
+    match old {
+        Some(old) => {
+            // IMPORTANT: the old name is gone for good before the new header is written: a file
+            // under a number always has the header of that number.
+            fs::rename(old, temporary)?;
+            sync_dir(dir)?;
+        }
+        // A sync that failed on an earlier try says nothing of the next one of the same file.
+        None => match fs::remove_file(temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        },
     }
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
