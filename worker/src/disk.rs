@@ -82,6 +82,9 @@ mod tests {
         assert!(is_full(&io::Error::other(
             "git said: fatal: No space left on device"
         )));
+        assert!(is_full(&io::Error::other(
+            "fatal: sha1 file 'index.lock' write error. Out of diskspace"
+        )));
         assert!(!is_full(&io::Error::from(io::ErrorKind::PermissionDenied)));
         let dir = tempfile::tempdir().unwrap();
         assert!(!has_no_room(dir.path()) && !has_no_room(Path::new("/no/such/dir")));

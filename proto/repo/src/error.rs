@@ -201,6 +201,13 @@ impl<T> IoContext<T> for rustix::io::Result<T> {
 /// Whether a text says that a disk or a quota is full: git and other programs say so only in words.
 #[must_use]
 pub fn says_full(text: &str) -> bool {
-    let words = ["No space left on device", "Disk quota exceeded"];
+    let words = [
+        "No space left on device",
+        "Disk quota exceeded",
+        // Git without the system's words, each of a write into a lock file that it could make.
+        "Out of diskspace",
+        "couldn't write '",
+        "nable to write new index file",
+    ];
     words.iter().any(|words| text.contains(words))
 }

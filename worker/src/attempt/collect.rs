@@ -27,6 +27,12 @@ use crate::{blobs, clock, disk, room};
 /// All that the worker's user may do with a directory.
 const OWN: u32 = 0o700;
 
+/// How often it is tried again where the disk was found full and has room by now, or another one than is
+/// looked at is full.
+const TRIES_FOUND_FULL: u32 = 60;
+/// How often it is tried again where nothing says why it failed: git does not always say that a disk was full.
+const TRIES_UNCLEAR: u32 = 2;
+
 /// What the files tell.
 #[derive(Default)]
 struct Changes {
@@ -64,18 +70,20 @@ impl Attempt {
         let job = self.job();
         let text = ended.text.clone();
         let mut reclaimed = false;
+        let mut tried = 0;
         let collected = loop {
             let (job, text) = (job.clone(), text.clone());
             let collected = blocking(move || job.collect(&text)).await;
             // What a full disk does not take is not given up: the work is only here.
-            if !self.wants_room(&collected) {
-                break collected;
+            match why_again(&collected, self.lacks_room()) {
+                Some(Again::LacksRoom) if !std::mem::replace(&mut reclaimed, true) => {
+                    self.reclaim().await?;
+                    continue;
+                }
+                Some(Again::LacksRoom) => self.waits_for_room(true),
+                Some(Again::AtMost(tries)) if tried < tries => tried += 1,
+                Some(Again::AtMost(_)) | None => break collected,
             }
-            if !std::mem::replace(&mut reclaimed, true) {
-                self.reclaim().await?;
-                continue;
-            }
-            self.waits_for_room(true);
             sleep(room::RETRY_AFTER).await;
         };
         self.waits_for_room(false);
@@ -116,14 +124,6 @@ impl Attempt {
         }
     }
 
-    fn wants_room(&self, collected: &Result<Collected, Error>) -> bool {
-        let failed = match collected {
-            Ok((_, failure, _)) => failure.is_some(),
-            Err(_) => true,
-        };
-        failed && self.lacks_room()
-    }
-
     fn tell_end(&mut self, manifest: &Manifest, failure: Option<&Failure>) -> Result<(), Error> {
         let files = manifest.entries.len();
         match failure {
@@ -131,6 +131,28 @@ impl Attempt {
             None => self.tell("finished", format!("{files} files changed")),
             Some(failure) => self.tell("failed", failure.to_string()),
         }
+    }
+}
+
+/// Why a result is to be gathered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// The disk is full: until it has room.
+    LacksRoom,
+    /// It has room: so often.
+    AtMost(u32),
+}
+
+fn why_again(collected: &Result<Collected, Error>, lacks_room: bool) -> Option<Again> {
+    let found_full = match collected {
+        Ok((_, None, _)) => return None,
+        Ok((_, Some(failure), _)) => failure.code == FailureCode::DiskFull,
+        Err(error) => disk::is_full(error),
+    };
+    match (lacks_room, found_full) {
+        (true, _) => Some(Again::LacksRoom),
+        (false, true) => Some(Again::AtMost(TRIES_FOUND_FULL)),
+        (false, false) => Some(Again::AtMost(TRIES_UNCLEAR)),
     }
 }
 
@@ -403,7 +425,27 @@ fn failed_by(error: &(dyn std::error::Error + 'static)) -> Failure {
 mod tests {
     use orchestra_types::{AttemptId, TaskId};
 
-    use super::message;
+    use super::{
+        Again, Changes, Error, TRIES_FOUND_FULL, TRIES_UNCLEAR, failed, failed_by, message,
+        not_written, why_again,
+    };
+
+    #[test]
+    fn what_found_the_disk_full_is_done_again_also_when_there_is_room_by_now() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let gave = |failure| Ok((Changes::default(), failure, Vec::new()));
+        let erred = || Err::<_, Error>(not_written("/somewhere".into())(full()));
+        let many = Some(Again::AtMost(TRIES_FOUND_FULL));
+        assert_eq!(why_again(&erred(), false), many);
+        assert_eq!(why_again(&erred(), true), Some(Again::LacksRoom));
+        let found_full = gave(Some(failed_by(&full())));
+        assert_eq!(why_again(&found_full, false), many);
+        let other = gave(Some(failed("a link".to_owned())));
+        let few = Some(Again::AtMost(TRIES_UNCLEAR));
+        assert_eq!(why_again(&other, false), few);
+        assert_eq!(why_again(&other, true), Some(Again::LacksRoom));
+        assert_eq!(why_again(&gave(None), true), None);
+    }
 
     #[test]
     fn a_commit_says_what_was_asked_for_and_who_did_it() {

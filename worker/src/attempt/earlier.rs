@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     files::Files,
     order::Predecessor,
-    prepare::{Unmade, failed, fetch_one},
+    prepare::{Unmade, fetch_one, not_written},
     run::{Shared, blocking},
 };
 use crate::prompt::Document;
@@ -142,7 +142,7 @@ impl Earlier {
         let bytes = serde_json::to_vec(self).expect("it is JSON");
         let path = files.earlier();
         durable::replace(&path, &bytes, durable::Access::Private)
-            .map_err(|error| failed(format!("failed to write `{}`: {error}", path.display())))
+            .map_err(|error| not_written(&path, &error))
     }
 
     /// The commit to start from, if it is not the snapshot.

@@ -11,7 +11,7 @@ use super::{
     machine::{self, Act, Machine, Times},
     record::{Ended, Phase, Started},
     replay,
-    run::{Attempt, Control, Error, Stage, blocking, chain, make_dir, remove_dir},
+    run::{Attempt, Control, Error, Stage, blocking, chain, make_dir, remove_dir, with_room},
     set_up,
 };
 use crate::{
@@ -73,13 +73,16 @@ impl Attempt {
         // IMPORTANT: before the process, so that no crash can start a second one.
         self.save(&Phase::Started(started)).await?;
         // A start that was cut short may have left a part of it.
-        remove_dir(&self.files.process())?;
-        make_dir(&self.files.process())?;
+        with_room(self.id, || {
+            remove_dir(&self.files.process())?;
+            make_dir(&self.files.process())
+        })
+        .await?;
         let process = match Process::start(&self.shared.nursery, &self.spawn(line)).await {
             Ok(process) => process,
             // The supervisor could not write who it is, and started nothing: again when it can.
-            Err(ProcessError::EndedAtOnce { .. } | ProcessError::Io { .. })
-                if self.lacks_room() =>
+            Err(error @ (ProcessError::EndedAtOnce { .. } | ProcessError::Io { .. }))
+                if self.lacks_room() || disk::is_full(&error) =>
             {
                 return Ok(Phase::Prepared);
             }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use orchestra_config::durable;
 use orchestra_repo::{Cache, Plan, Workspace, mirrored_in, scan, task_branch};
 use orchestra_types::{Digest, Failure, FailureCode, Place};
+use tokio::time::sleep;
 
 use super::{
     earlier::{self, Earlier},
@@ -12,7 +13,7 @@ use super::{
     record::Phase,
     run::{Attempt, Error, blocking, chain, make_dir, remove_dir},
 };
-use crate::{blobs, bulk, disk};
+use crate::{blobs, bulk, disk, room};
 
 /// A repository as the order names it.
 #[derive(Clone)]
@@ -67,10 +68,18 @@ impl Attempt {
         // Whatever an earlier version has left of it is made anew.
         self.files = self.shared.files(self.id);
         self.tell("preparing", "making the workspace")?;
-        match self.make_place().await? {
-            Ok(()) => Ok(Phase::Prepared),
-            Err(_full) if self.lacks_room() => Err(Error::NoRoom),
-            Err(failure) => self.give_up(failure).await,
+        let mut is_second = false;
+        loop {
+            match self.make_place().await? {
+                Ok(()) => return Ok(Phase::Prepared),
+                Err(_full) if self.lacks_room() => return Err(Error::NoRoom),
+                // There is room again. What is larger than the disk fails once more.
+                Err(failure) if failure.code == FailureCode::DiskFull && !is_second => {
+                    is_second = true;
+                    sleep(room::RETRY_AFTER).await;
+                }
+                Err(failure) => return self.give_up(failure).await,
+            }
         }
     }
 
@@ -246,7 +255,7 @@ impl Attempt {
             let before = scanned.map_err(|error| failed_by(&error))?;
             let bytes = serde_json::to_vec(&before).expect("a look is JSON");
             durable::replace(&to, &bytes, durable::Access::Private)
-                .map_err(|error| failed(format!("failed to write `{}`: {error}", to.display())))
+                .map_err(|error| not_written(&to, &error))
         })
         .await
     }
@@ -267,6 +276,14 @@ impl Attempt {
 
 pub(super) fn failed(message: String) -> Failure {
     Failure::new(FailureCode::WorkspaceFailed, message)
+}
+
+/// The failure that a file is not written.
+pub(super) fn not_written(path: &Path, error: &std::io::Error) -> Failure {
+    Failure {
+        message: format!("failed to write `{}`: {error}", path.display()),
+        ..failed_by(error)
+    }
 }
 
 /// The failure that an error is: of the disk, when that is full.

@@ -243,7 +243,7 @@ pub async fn run(
     let (order, phase, ports) = match begin {
         Begin::Ordered(start) => {
             let order = match accept(&files, id, &shared.boot, *start) {
-                Err(error) if error.is_full() && shared.lacks_room() => return Err(Error::NoRoom),
+                Err(error) if error.is_full() => return Err(Error::NoRoom),
                 accepted => accepted?,
             };
             (order, Phase::Accepted, None)

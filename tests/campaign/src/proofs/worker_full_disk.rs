@@ -1,7 +1,8 @@
 //! Somebody else takes all space of the disk that a worker writes to, and later frees it, while agents
 //! work; or the disk takes nothing for a while. It takes longer than a lease: a worker that was silent
-//! meanwhile would lose its work. In every third round the worker is killed on the full disk, and comes
-//! back before there is room.
+//! meanwhile would lose its work. In some rounds the worker is killed on the full disk, and comes back
+//! before there is room; in others the disk is full for moments only, again and again, so that there is
+//! room when somebody asks why a write failed.
 
 use std::{
     fs,
@@ -55,6 +56,9 @@ const LEASE_SECS: u64 = 6;
 const TROUBLED: Duration = Duration::from_millis(LEASE_SECS * 1500 + 1000);
 /// How long a worker may take to notice, and to say so to the head.
 const SAID: Deadline = Deadline::secs(40);
+/// How often the disk is full for a moment, and how long one is at most, in milliseconds.
+const MOMENTS: usize = 30;
+const MOMENT_MS: u64 = 400;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long everything may take to end, when the disk has room.
 const ALL_ENDED: Deadline = Deadline::secs(180);
@@ -78,28 +82,31 @@ enum Trouble {
     Full,
     FullAndWorkerKilled,
     Frozen,
+    FullForMoments,
 }
 
 impl Trouble {
     fn of(round: u64) -> Self {
-        match round % 3 {
+        match round % 4 {
             0 => Self::Full,
             1 => Self::FullAndWorkerKilled,
-            _ => Self::Frozen,
+            2 => Self::Frozen,
+            _ => Self::FullForMoments,
         }
     }
 }
 
 fn run(campaign: &Campaign) -> anyhow::Result<Row> {
-    let mut row = campaign.row(PROOF.name, 3, 20);
+    let mut row = campaign.row(PROOF.name, 4, 20);
     let mut compared = Compared::default();
     let mut cluster = Cluster::start(campaign)?;
-    let (mut kills, mut frozen) = (0, 0);
+    let (mut kills, mut frozen, mut moments) = (0, 0, 0);
     while row.rounds < row.figure {
         let mut rng = campaign.rng(PROOF.name, row.rounds);
         let trouble = Trouble::of(row.rounds);
         kills += u64::from(trouble == Trouble::FullAndWorkerKilled);
         frozen += u64::from(trouble == Trouble::Frozen);
+        moments += u64::from(trouble == Trouble::FullForMoments) * MOMENTS as u64;
         let passed = cluster.round(campaign, &mut rng, trouble);
         passed.with_context(|| format!("round {}\n{}", row.rounds, cluster.post.log_tail()))?;
         row.round_ended();
@@ -107,7 +114,7 @@ fn run(campaign: &Campaign) -> anyhow::Result<Row> {
     row.violated(row.rounds, cluster.close(campaign, &mut compared)?);
     row.detail = format!(
         "{} tasks, {} events and {} bytes of output compared; {kills} kills on a full disk, {frozen} times a \
-         disk that took nothing",
+         disk that took nothing, {moments} moments of a full disk",
         compared.tasks, compared.events, compared.bytes
     );
     Ok(row)
@@ -163,6 +170,7 @@ impl Cluster {
                 self.is_heard(campaign)?;
                 drop(frozen);
             }
+            Trouble::FullForMoments => self.full_for_moments(rng)?,
         }
         self.ready_is(campaign, true)
     }
@@ -185,6 +193,16 @@ impl Cluster {
         self.ready_is(campaign, false)?;
         self.is_heard(campaign)?;
         Ok(fs::remove_file(&self.filler)?)
+    }
+
+    fn full_for_moments(&self, rng: &mut fastrand::Rng) -> anyhow::Result<()> {
+        for _ in 0..MOMENTS {
+            fill(&self.filler)?;
+            thread::sleep(Duration::from_millis(rng.u64(0..MOMENT_MS)));
+            fs::remove_file(&self.filler)?;
+            thread::sleep(Duration::from_millis(rng.u64(0..MOMENT_MS)));
+        }
+        Ok(())
     }
 
     /// The head hears from the worker all the time.
