@@ -8,10 +8,11 @@ use tokio::time::sleep;
 
 use super::{
     StopReason,
+    launch::began_nothing,
     machine::{self, Act, Machine, Times},
     record::{Ended, Phase, Started},
     replay,
-    run::{Attempt, Control, Error, Stage, blocking, chain, make_dir, remove_dir, with_room},
+    run::{Attempt, Control, Error, Stage, blocking, chain},
     set_up,
 };
 use crate::{
@@ -72,20 +73,10 @@ impl Attempt {
         self.control.stage.send_replace(Stage::Running);
         // IMPORTANT: before the process, so that no crash can start a second one.
         self.save(&Phase::Started(started)).await?;
-        // A start that was cut short may have left a part of it.
-        with_room(self.id, || {
-            remove_dir(&self.files.process())?;
-            make_dir(&self.files.process())
-        })
-        .await?;
-        let process = match Process::start(&self.shared.nursery, &self.spawn(line)).await {
+        let process = match self.start_process(line).await? {
             Ok(process) => process,
-            // The supervisor could not write who it is, and started nothing: again when it can.
-            Err(error @ (ProcessError::EndedAtOnce { .. } | ProcessError::Io { .. }))
-                if self.lacks_room() || disk::is_full(&error) =>
-            {
-                return Ok(Phase::Prepared);
-            }
+            // The supervisor could not write who it is: again when it can.
+            Err(error) if began_nothing(&error) && self.lacks_room() => return Ok(Phase::Prepared),
             Err(error) => {
                 let failure = Failure::new(FailureCode::SpawnFailed, chain(&error));
                 return self.give_up(failure).await;

@@ -1,14 +1,24 @@
-//! From the order to a command line.
+//! From the order to a process.
 
 use orchestra_types::{Failure, FailureCode, runner::Readiness};
+use tokio::time::sleep;
 
-use super::{earlier::Earlier, environment, run::Attempt};
+use super::{
+    earlier::Earlier,
+    environment,
+    run::{Attempt, Error, make_dir, remove_dir, with_room},
+};
 use crate::{
     cli::{self, Adapter, CommandLine, Launch},
     ports::Lease,
-    process::{LOG_BYTES_MAX, Spawn},
+    process::{LOG_BYTES_MAX, Process, ProcessError, Spawn},
     prompt::{self, Document},
+    room,
 };
+
+/// How often a supervisor that began nothing is started, where the disk has room: it may have been full, and the
+/// supervisor's log had no room for why.
+const STARTS_MAX: u32 = 10;
 
 impl Attempt {
     /// The adapter, told what it drives, and the command line it asks for.
@@ -73,6 +83,31 @@ impl Attempt {
             .cloned()
     }
 
+    /// Starts it. An error that says that nothing began on a full disk is not the last word.
+    pub async fn start_process(
+        &self,
+        line: CommandLine,
+    ) -> Result<Result<Process, ProcessError>, Error> {
+        let spawn = self.spawn(line);
+        let mut starts = 1;
+        loop {
+            // A start that was cut short may have left a part of it.
+            with_room(self.id, || {
+                remove_dir(&self.files.process())?;
+                make_dir(&self.files.process())
+            })
+            .await?;
+            let started = Process::start(&self.shared.nursery, &spawn).await;
+            match &started {
+                Err(error) if began_nothing(error) && !self.lacks_room() && starts < STARTS_MAX => {
+                    starts += 1;
+                    sleep(room::RETRY_AFTER).await;
+                }
+                Ok(_) | Err(_) => return Ok(started),
+            }
+        }
+    }
+
     /// What the supervisor is to start.
     pub fn spawn(&self, line: CommandLine) -> Spawn {
         let inherited = self.shared.environment.iter().cloned();
@@ -109,4 +144,12 @@ impl Attempt {
             ballast: self.shared.ballast.clone(),
         }
     }
+}
+
+/// Whether it may be started again.
+pub(super) fn began_nothing(error: &ProcessError) -> bool {
+    matches!(
+        error,
+        ProcessError::EndedAtOnce { began: false, .. } | ProcessError::Unordered { .. }
+    )
 }

@@ -5,7 +5,7 @@
 //! and input, once there is some, has another: an order never waits behind input that the CLI does not read.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     os::{
         fd::AsRawFd,
@@ -83,6 +83,12 @@ impl Frame {
 /// Waits for workers in `dir`.
 pub(super) fn listen(dir: &Path) -> io::Result<UnixListener> {
     short(dir, UnixListener::bind)
+}
+
+/// Makes room for another supervisor in `dir`, where one has ended that waited already.
+pub(super) fn unlisten(dir: &Path) {
+    // Whoever listens next says what is wrong with it.
+    let _is_never_there = fs::remove_file(dir.join(SOCKET));
 }
 
 /// Reaches the supervisor of `dir`, by a stream that never blocks. `WouldBlock` where too many wait for it.

@@ -101,8 +101,11 @@ pub(super) fn supervise(args: &[OsString]) -> io::Result<()> {
     }
     let listener = link::listen(dir)?;
     let shared = Arc::new(Shared::new(cage, spawn.ballast.clone().into()));
-    if !claim(dir, &shared.cage)? {
+    let claimed = claim(dir, &shared.cage);
+    if !matches!(claimed, Ok(true)) {
         shared.cage.clear();
+    }
+    if !claimed? {
         return Err(io::Error::other("the worker does not want it any more"));
     }
     let stdin = files::take_stdin(dir)?;

@@ -5,7 +5,7 @@ use std::{fs, process::Command, process::ExitCode, process::Stdio};
 use orchestra_types::Exit;
 use orchestra_worker::{
     SelfCommand,
-    process::{Nursery, Process, Stream},
+    process::{Nursery, Process, ProcessError, Stream},
 };
 
 use crate::{
@@ -22,6 +22,8 @@ pub const TESTS: &[Test] = tests![
     a_supervisor_has_nothing_of_an_earlier_attempt,
     a_killed_nursery_costs_nothing_and_is_replaced,
     a_nursery_that_cannot_start_is_done_without,
+    a_supervisor_that_ended_as_it_began_is_in_nobodys_way,
+    a_supervisor_that_cannot_listen_began_nothing,
 ];
 
 /// As a supervisor that comes late, with a nursery that has the order and is held up.
@@ -151,5 +153,32 @@ fn a_nursery_that_cannot_start_is_done_without() {
             .await
             .unwrap();
         assert_eq!(finish(&mut process).await.1.exit, Exit::Code(0));
+    });
+}
+
+/// It listened already, and found no room to write down who it is.
+fn a_supervisor_that_ended_as_it_began_is_in_nobodys_way() {
+    run(async {
+        let place = Place::new();
+        let nursery = Nursery::new(alone("", "sh"));
+        let spawn = place.shell("echo $PPID > p1");
+        // As if it were a socket: nobody can listen there.
+        fs::write(spawn.dir.join("control.sock"), "").unwrap();
+        let mut process = Process::start(&nursery, &spawn).await.unwrap();
+        assert_eq!(finish(&mut process).await.1.exit, Exit::Code(0));
+    });
+}
+
+fn a_supervisor_that_cannot_listen_began_nothing() {
+    run(async {
+        let place = Place::new();
+        let spawn = place.shell("echo ran > ran");
+        fs::create_dir(spawn.dir.join("control.sock")).unwrap();
+        let started = Process::start(&nursery(), &spawn).await;
+        let Err(ProcessError::EndedAtOnce { log, began }) = started else {
+            panic!("{started:?}");
+        };
+        assert!(log.contains("Address already in use") && !began, "{log}");
+        assert!(!place.tmp.path().join("ran").exists());
     });
 }

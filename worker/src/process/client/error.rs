@@ -17,11 +17,13 @@ pub enum ProcessError {
         #[source]
         source: io::Error,
     },
-    /// The supervisor ended before it had started anything.
+    /// The supervisor ended before it said that it runs something.
     #[error("the supervisor ended at once: {log}")]
     EndedAtOnce {
         /// The end of its log.
         log: String,
+        /// Whether it had taken its order: then something may have run.
+        began: bool,
     },
     /// There is no attempt in this directory.
     #[error("`{}` holds no started process", dir.display())]
@@ -34,6 +36,17 @@ pub enum ProcessError {
     InputFull {
         /// How much waits.
         pending: usize,
+    },
+    /// What to run could not be written: nothing was started.
+    #[error("failed to {what} in `{}`", dir.display())]
+    Unordered {
+        /// What was being done.
+        what: &'static str,
+        /// The attempt's directory.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
     },
     /// A file of the attempt could not be read or written.
     #[error("failed to {what} in `{}`", dir.display())]
@@ -58,6 +71,14 @@ pub(super) fn not_there(dir: &Path) -> ProcessError {
 
 pub(super) fn at(what: &'static str, dir: &Path) -> impl Fn(io::Error) -> ProcessError {
     move |source| ProcessError::Io {
+        what,
+        dir: dir.to_owned(),
+        source,
+    }
+}
+
+pub(super) fn unordered(what: &'static str, dir: &Path) -> impl Fn(io::Error) -> ProcessError {
+    move |source| ProcessError::Unordered {
         what,
         dir: dir.to_owned(),
         source,

@@ -15,11 +15,12 @@ use super::{
     super::{
         files::{self, SPAWN, SUPERVISOR_LOG, Spawn},
         follow::Offsets,
+        link,
         nursery::Nursery,
         supervisor::READY,
     },
     Process, ProcessError,
-    error::{Result, at},
+    error::{Result, at, unordered},
 };
 use crate::SelfCommand;
 
@@ -36,7 +37,7 @@ impl Process {
     /// When the supervisor itself cannot be started.
     pub async fn start(nursery: &Nursery, spawn: &Spawn) -> Result<Self> {
         let dir = spawn.dir.as_path();
-        spawn.write().map_err(at("write what to run", dir))?;
+        spawn.write().map_err(unordered("write what to run", dir))?;
         let failed = |source| ProcessError::Supervisor {
             program: nursery.me().exe.clone(),
             source,
@@ -47,14 +48,16 @@ impl Process {
         };
         // Nobody has taken the order, and who might have is gone.
         if heard == Heard::Nothing && dir.join(SPAWN).exists() {
+            link::unlisten(dir);
             let ready = start_alone(nursery.me(), dir).map_err(failed)?;
             heard = Ready::of(ready).listen(START_MAX).await;
         }
+        let began = !dir.join(SPAWN).exists();
         let found = Self::reattach(dir, Offsets::default());
         if heard == Heard::Nothing {
             let log = std::fs::read(dir.join(SUPERVISOR_LOG)).unwrap_or_default();
             let log = String::from_utf8_lossy(&log).trim().to_owned();
-            return Err(ProcessError::EndedAtOnce { log });
+            return Err(ProcessError::EndedAtOnce { log, began });
         }
         match found {
             Err(ProcessError::NotThere { .. }) => Err(failed(io::ErrorKind::TimedOut.into())),
@@ -106,9 +109,9 @@ async fn listen_to_nursery(nursery: &Nursery, spawn: &Spawn, ready: OwnedFd) -> 
     }
     tracing::warn!("the process that makes supervisors does not; another one takes its place");
     nursery.end();
-    std::fs::remove_dir_all(dir).map_err(at("make room for another start", dir))?;
-    durable::create_private_dir(dir).map_err(at("make another start", dir))?;
-    spawn.write().map_err(at("write what to run", dir))?;
+    std::fs::remove_dir_all(dir).map_err(unordered("make room for another start", dir))?;
+    durable::create_private_dir(dir).map_err(unordered("make another start", dir))?;
+    spawn.write().map_err(unordered("write what to run", dir))?;
     Ok(Heard::Nothing)
 }
 
