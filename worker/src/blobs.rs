@@ -2,7 +2,7 @@
 
 mod cache;
 
-pub use cache::Cache;
+pub use cache::{Cache, Held, remove_unused};
 
 use std::{
     fs::File,

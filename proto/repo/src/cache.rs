@@ -128,10 +128,15 @@ impl Cache {
     ///
     /// # Errors
     /// When a bundle is damaged, hostile, or builds on something that is missing.
-    pub fn fetch_bundles(&self, bundles: &[PathBuf], commit: &str) -> Result<()> {
+    pub fn fetch_bundles(&self, bundles: &[impl AsRef<Path>], commit: &str) -> Result<()> {
         let _lock = self.lock()?;
         for bundle in bundles {
-            fetch(&self.git, bundle, "refs/*", "refs/cache/incoming/*")?;
+            fetch(
+                &self.git,
+                bundle.as_ref(),
+                "refs/*",
+                "refs/cache/incoming/*",
+            )?;
         }
         if !self.has(commit)? {
             return Err(Error::MissingCommit {

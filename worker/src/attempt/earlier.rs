@@ -1,7 +1,5 @@
 //! The changes of the tasks that one comes after: in the files from the beginning, or at hand.
 
-use std::path::PathBuf;
-
 use orchestra_config::durable;
 use orchestra_repo::{Base, Cache, listed, task_branch};
 use orchestra_types::{BuiltOn, Digest, Failure, TaskId};
@@ -13,7 +11,7 @@ use super::{
     prepare::{Unmade, fetch_one, not_written},
     run::{Shared, blocking},
 };
-use crate::prompt::Document;
+use crate::{blobs::Held, prompt::Document};
 
 /// The document that tells the agent of it.
 const DOCUMENT: &str = "earlier_changes.md";
@@ -33,7 +31,7 @@ pub(super) struct Earlier {
 }
 
 /// Predecessors, and the bundles of each that the cache needs.
-pub(super) type Fetched = Vec<(Predecessor, Vec<PathBuf>)>;
+pub(super) type Fetched = Vec<(Predecessor, Vec<Held>)>;
 
 /// Brings what the predecessors have left, as far as the cache of the project does not have it. Waits for a head that is away. One that did not succeed and cannot be fetched is passed over:
 /// nothing is built on it.
@@ -74,7 +72,7 @@ fn needed(
     Ok(all)
 }
 
-async fn fetch_all(shared: &Shared, digests: &[Digest]) -> Result<Vec<PathBuf>, Failure> {
+async fn fetch_all(shared: &Shared, digests: &[Digest]) -> Result<Vec<Held>, Failure> {
     let mut paths = Vec::new();
     for digest in digests {
         paths.push(fetch_one(&shared.blobs, &shared.bulk, *digest).await?);

@@ -302,7 +302,7 @@ async fn fetch(
     bulk: &bulk::Bulk,
     cache: Cache,
     source: &Source,
-) -> Result<Vec<PathBuf>, Unmade> {
+) -> Result<Vec<blobs::Held>, Unmade> {
     let (commit, bundles) = (source.commit.clone(), source.bundles.clone());
     let wanted = move || {
         let has = cache.has(&commit)?;
@@ -322,7 +322,7 @@ pub(super) async fn fetch_one(
     blobs: &blobs::Cache,
     bulk: &bulk::Bulk,
     digest: Digest,
-) -> Result<PathBuf, Failure> {
+) -> Result<blobs::Held, Failure> {
     loop {
         match blobs.fetch(bulk, digest).await {
             Ok(path) => return Ok(path),
@@ -338,7 +338,7 @@ pub(super) async fn fetch_one(
 fn clone(
     cache: &Cache,
     source: &Source,
-    bundles: &[PathBuf],
+    bundles: &[blobs::Held],
     before: &earlier::Fetched,
     branch: &str,
     dir: &Path,
@@ -372,7 +372,7 @@ fn clone(
 fn carry_on(
     cache: &Cache,
     workspace: &Workspace,
-    bundle: PathBuf,
+    bundle: blobs::Held,
     commit: &str,
 ) -> orchestra_repo::Result<()> {
     if !cache.has(commit)? {

@@ -32,7 +32,8 @@ impl Attempt {
                 Err(failure) => return Ok(Err(failure)),
             };
             let (dir, path) = (self.directory(), file.path.clone());
-            let put = blocking(move || put_ignored(&dir, &path, file.executable, &from)).await;
+            let put = move || put_ignored(&dir, &path, file.executable, from.as_ref());
+            let put = blocking(put).await;
             match put {
                 Ok(Put::Written) => {}
                 Ok(Put::Exists) => taken.push(file.path),

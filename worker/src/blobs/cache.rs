@@ -2,8 +2,9 @@
 //! stopped, after a restart as well.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -48,20 +49,20 @@ impl Cache {
     }
 
     /// The file with these bytes, fetched when it is not there.
-    pub async fn fetch(&self, bulk: &Bulk, digest: Digest) -> Result<PathBuf, Error> {
+    pub async fn fetch(&self, bulk: &Bulk, digest: Digest) -> Result<Held, Error> {
         let path = self.dir.join(digest.to_string());
-        if touch(&path) {
-            return Ok(path);
+        if let Some(held) = Held::take(&path) {
+            return Ok(held);
         }
         let _alone = self.transfer.lock().await;
-        if touch(&path) {
-            return Ok(path);
+        if let Some(held) = Held::take(&path) {
+            return Ok(held);
         }
-        let done = self.download(bulk, digest, &path).await;
+        let done = self.download(bulk, digest, path).await;
         if let Err(Error::Call(_)) = &done {
             bulk.forget().await;
         }
-        done.map(|()| path)
+        done
     }
 
     /// Removes the file with these bytes when it has others, so that it is fetched again. Whether that was so.
@@ -80,7 +81,7 @@ impl Cache {
         }
     }
 
-    async fn download(&self, bulk: &Bulk, digest: Digest, path: &Path) -> Result<(), Error> {
+    async fn download(&self, bulk: &Bulk, digest: Digest, path: PathBuf) -> Result<Held, Error> {
         let mut client = bulk.client().await?;
         // Somebody may have removed the whole cache.
         durable::create_private_dir(&self.dir).map_err(failed("make", &self.dir))?;
@@ -103,14 +104,50 @@ impl Cache {
     }
 }
 
-/// Whether it is there; then it was used now, which the housekeeping looks at.
-fn touch(path: &Path) -> bool {
-    let file = File::options().write(true).open(path);
-    file.and_then(|file| file.set_modified(SystemTime::now()))
-        .is_ok()
+/// A file of the cache that stays while this lives.
+#[derive(Debug)]
+pub struct Held {
+    path: PathBuf,
+    /// Locked for others.
+    _file: File,
 }
 
-/// What has come so far.
+impl Held {
+    /// It is used now, which the housekeeping looks at; none where it is not there, or goes right now.
+    fn take(path: &Path) -> Option<Self> {
+        let file = File::options().write(true).open(path).ok()?;
+        file.try_lock_shared().ok()?;
+        file.set_modified(SystemTime::now()).ok()?;
+        // It may have gone between the two.
+        let is_there = file.metadata().is_ok_and(|meta| meta.nlink() > 0);
+        is_there.then(|| Self {
+            path: path.to_owned(),
+            _file: file,
+        })
+    }
+}
+
+impl AsRef<Path> for Held {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Removes a file that was not used for so long, unless somebody uses it; whether it is gone.
+pub fn remove_unused(path: &Path, idle: Duration) -> io::Result<bool> {
+    let file = File::open(path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    if file.metadata()?.modified()?.elapsed().unwrap_or_default() < idle {
+        return Ok(false);
+    }
+    fs::remove_file(path).map(|()| true)
+}
+
+/// What has come so far. It stays while this lives.
 struct Part {
     path: PathBuf,
     file: File,
@@ -122,13 +159,7 @@ impl Part {
     /// What has come before is read once more, since it is a part of the hash; the file then stands at
     /// its end.
     fn open(path: PathBuf) -> Result<Self, Error> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed("open", &path))?;
+        let mut file = open_held(&path).map_err(failed("open", &path))?;
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; limits::CHUNK_BYTES];
         let mut size = 0;
@@ -157,19 +188,35 @@ impl Part {
     }
 
     /// Gives the bytes their name, when they are those of it.
-    fn finish(mut self, digest: Digest, path: &Path) -> Result<(), Error> {
+    fn finish(mut self, digest: Digest, path: PathBuf) -> Result<Held, Error> {
         let hasher = std::mem::take(&mut self.hasher);
         if Digest(hasher.finalize().into()) != digest {
             return self.refuse(digest);
         }
         self.file.sync_all().map_err(failed("sync", &self.path))?;
-        fs::rename(&self.path, path).map_err(failed("keep", path))
+        fs::rename(&self.path, &path).map_err(failed("keep", &path))?;
+        let _file = self.file;
+        Ok(Held { path, _file })
     }
 
     /// The next transfer begins anew.
-    fn refuse(self, digest: Digest) -> Result<(), Error> {
+    fn refuse(self, digest: Digest) -> Result<Held, Error> {
         fs::remove_file(&self.path).map_err(failed("remove", &self.path))?;
         Err(Error::WrongBytes(digest))
+    }
+}
+
+/// Opens a file, made when it is not there, that nobody removes.
+fn open_held(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    loop {
+        let file = options.open(path)?;
+        file.lock_shared()?;
+        // It may have gone between the two.
+        if file.metadata()?.nlink() > 0 {
+            return Ok(file);
+        }
     }
 }
 
@@ -179,5 +226,29 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error +
         doing,
         path,
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_stays_and_goes_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bundle");
+        assert!(Held::take(&path).is_none());
+        fs::write(&path, "bytes").unwrap();
+        let held = (Held::take(&path).unwrap(), Held::take(&path).unwrap());
+        assert!(!remove_unused(&path, Duration::ZERO).unwrap());
+        assert_eq!(fs::read(held.1.as_ref()).unwrap(), b"bytes");
+        drop(held);
+        assert!(!remove_unused(&path, Duration::from_secs(60)).unwrap());
+        assert!(remove_unused(&path, Duration::ZERO).unwrap());
+        assert!(Held::take(&path).is_none());
+        let part = Part::open(path.clone()).unwrap();
+        assert!(!remove_unused(&path, Duration::ZERO).unwrap());
+        drop(part);
+        assert!(remove_unused(&path, Duration::ZERO).unwrap());
     }
 }

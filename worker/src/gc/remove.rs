@@ -1,17 +1,17 @@
 //! The removal of one thing, unless somebody has begun to use it.
 
-use std::{fs, io, time::Duration};
+use std::{io, time::Duration};
 
 use orchestra_repo::Cache;
 
 use super::plan::{Item, Kind};
-use crate::disk;
+use crate::{blobs, disk};
 
 /// Whether it is gone; false when it is in use again.
 pub fn remove(item: &Item) -> io::Result<bool> {
     match item.kind {
         Kind::BuildOutput | Kind::Aside => disk::remove_dir(&item.path).map(|()| true),
-        Kind::Bundle => remove_file(item),
+        Kind::Bundle => blobs::remove_unused(&item.path, item.idle),
         Kind::Spare => {
             let repository = item.path.ancestors().nth(2).unwrap_or(&item.path);
             Cache::remove_spare(repository).map_err(io::Error::other)
@@ -22,12 +22,4 @@ pub fn remove(item: &Item) -> io::Result<bool> {
             Cache::remove_unused(&item.path, idle).map_err(io::Error::other)
         }
     }
-}
-
-fn remove_file(item: &Item) -> io::Result<bool> {
-    let modified = fs::metadata(&item.path)?.modified()?;
-    if modified.elapsed().unwrap_or_default() < item.idle {
-        return Ok(false);
-    }
-    fs::remove_file(&item.path).map(|()| true)
 }
