@@ -1,11 +1,13 @@
 //! Somebody else fills the disk below the head, and later frees it.
 //!
 //! While it is full, what would write is refused with a clear error and what reads is answered.
-//! When there is space again the head goes on by itself.
+//! When there is space again the head goes on by itself. Before that it is full for moments only, so that
+//! there is room when somebody asks why a write failed.
 
 use std::{
     fs::{self, File},
     path::PathBuf,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -44,6 +46,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The filler grows by this much, then by half, …
 const FILL_BYTES: u64 = 64 << 20;
 const FILL_BYTES_MIN: u64 = 4096;
+/// So often it is full for a moment before, and one is at most so long.
+const MOMENTS: usize = 20;
+const MOMENT_MS: u64 = 60;
 /// One round of this many kills the head while the disk is full.
 const ONE_KILLS_IN: u64 = 3;
 /// More violations say nothing new.
@@ -80,7 +85,8 @@ fn run(campaign: &Campaign) -> anyhow::Result<Row> {
         let kills = round % ONE_KILLS_IN == ONE_KILLS_IN - 1;
         killed += u64::from(kills);
         let mut found = Vec::new();
-        let took = machine.round(campaign, kills, &mut found)?;
+        let mut rng = campaign.rng(PROOF.name, round);
+        let took = machine.round(campaign, kills, &mut rng, &mut found)?;
         slowest = slowest.max(took);
         row.violated(round, found);
         row.round_ended();
@@ -131,10 +137,12 @@ impl Machine {
         &mut self,
         campaign: &Campaign,
         kills: bool,
+        rng: &mut fastrand::Rng,
         found: &mut Vec<String>,
     ) -> anyhow::Result<Duration> {
         // The load goes on meanwhile.
-        std::thread::sleep(LOAD);
+        thread::sleep(LOAD);
+        self.full_for_moments(rng)?;
         fill(&self.filler)?;
         campaign.runtime.block_on(self.while_full(found))?;
         if kills {
@@ -164,6 +172,16 @@ impl Machine {
         })?;
         self.start_if_ended(campaign)?;
         Ok(took)
+    }
+
+    fn full_for_moments(&self, rng: &mut fastrand::Rng) -> anyhow::Result<()> {
+        for _ in 0..MOMENTS {
+            fill(&self.filler)?;
+            thread::sleep(Duration::from_millis(rng.u64(0..MOMENT_MS)));
+            fs::remove_file(&self.filler)?;
+            thread::sleep(Duration::from_millis(rng.u64(0..MOMENT_MS)));
+        }
+        Ok(())
     }
 
     /// So that the next round is one again.
