@@ -14,8 +14,12 @@ pub(super) const HEAD: &str = "backup.json";
 pub(super) const END: &str = "end.json";
 pub(super) const ROWS: &str = "rows";
 pub(super) const BLOBS: &str = "blobs";
-/// Directories of the head that are copied as they are.
-pub(super) const TREES: [&str; 2] = ["events", "context"];
+/// What attempts did.
+pub(super) const EVENTS: &str = "events";
+/// The shared context of projects.
+pub(super) const CONTEXT: &str = "context";
+/// Directories of the head whose files are copied.
+pub(super) const TREES: [&str; 2] = [EVENTS, CONTEXT];
 /// The directory of certificates and secret keys.
 pub(super) const KEYS: &str = "pki";
 /// A part of the rows is closed when it is so large.

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     blobs::Blobs,
     engine::Handle,
+    events::{Events, Share},
     store::{self, Row},
 };
 
@@ -37,6 +38,8 @@ pub struct Source {
     pub runtime: tokio::runtime::Handle,
     /// Stored bytes.
     pub blobs: Blobs,
+    /// What attempts did.
+    pub events: Events,
     /// The head's directory.
     pub dir: PathBuf,
     /// What the backup says of itself.
@@ -71,13 +74,23 @@ impl Source {
         copy.small(format::HEAD, &head)?;
         self.copy_rows(&mut copy)?;
         copy.copy_blobs(&self.blobs)?;
-        for tree in format::TREES {
-            self.copy_changing(&mut copy, Path::new(tree))?;
-        }
+        self.copy_events(&mut copy)?;
+        self.copy_changing(&mut copy, Path::new(format::CONTEXT))?;
         if self.head.keys {
-            copy.copy_tree(&self.dir, Path::new(format::KEYS))?;
+            copy.copy_tree(&self.dir, Path::new(format::KEYS), &whole)?;
         }
         copy.end()
+    }
+
+    /// The events as they are at one moment, while more come.
+    fn copy_events<W: Write>(&self, copy: &mut Copy<W>) -> anyhow::Result<()> {
+        let root = Path::new(format::EVENTS);
+        let reached = self.events.reached();
+        let share = |path: &Path| match path.strip_prefix(root) {
+            Ok(below) => reached.share_of(below),
+            Err(_) => Share::Whole,
+        };
+        copy.copy_tree(&self.dir, root, &share)
     }
 
     /// A file that takes the place of another one while these are copied must not be missed.
@@ -88,7 +101,7 @@ impl Source {
                 break;
             }
             before = copy.summary.files;
-            copy.copy_tree(&self.dir, tree)?;
+            copy.copy_tree(&self.dir, tree, &whole)?;
         }
         Ok(())
     }
@@ -148,6 +161,11 @@ impl Source {
             }
         }
     }
+}
+
+/// What nothing is appended to is copied as it is.
+fn whole(_: &Path) -> Share {
+    Share::Whole
 }
 
 fn bytes_below(dir: &Path) -> u64 {
@@ -221,7 +239,7 @@ impl<W: Write> Copy<W> {
         for digest in std::mem::take(&mut self.references) {
             match File::open(blobs.path(&digest)) {
                 Ok(file) => {
-                    self.file(format!("{}/{digest}", format::BLOBS), file)?;
+                    self.file(format!("{}/{digest}", format::BLOBS), file, &Share::Whole)?;
                     self.summary.blobs += 1;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -234,9 +252,14 @@ impl<W: Write> Copy<W> {
         Ok(())
     }
 
-    /// Copies the regular files below `path`, which is relative to `dir`. What goes meanwhile is
-    /// not copied.
-    fn copy_tree(&mut self, dir: &Path, path: &Path) -> anyhow::Result<()> {
+    /// Copies the regular files below `path`, which is relative to `dir`, as far as `share` says. What
+    /// goes meanwhile is not copied.
+    fn copy_tree(
+        &mut self,
+        dir: &Path,
+        path: &Path,
+        share: &impl Fn(&Path) -> Share,
+    ) -> anyhow::Result<()> {
         let below = dir.join(path);
         let failed = || format!("failed to read `{}`", below.display());
         let entries = match fs::read_dir(&below) {
@@ -249,29 +272,37 @@ impl<W: Write> Copy<W> {
             let path = path.join(entry.file_name());
             let kind = entry.file_type().with_context(failed)?;
             if kind.is_dir() {
-                self.copy_tree(dir, &path)?;
-            } else if kind.is_file() && self.copied.insert(path.clone()) {
-                match File::open(dir.join(&path)) {
-                    Ok(file) => {
-                        self.file(&path, file)?;
-                        self.summary.files += 1;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error).with_context(failed),
+                self.copy_tree(dir, &path, share)?;
+                continue;
+            }
+            let share = share(&path);
+            if !kind.is_file() || share == Share::Nothing || !self.copied.insert(path.clone()) {
+                continue;
+            }
+            match File::open(dir.join(&path)) {
+                Ok(file) => {
+                    self.file(&path, file, &share)?;
+                    self.summary.files += 1;
                 }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(failed),
             }
         }
         Ok(())
     }
 
-    /// A file that grows meanwhile is copied up to where it was; one that shrinks, because a torn
-    /// end is cut off, is filled up with zeros, which every reader takes for a torn end.
-    fn file(&mut self, path: impl AsRef<Path>, file: File) -> anyhow::Result<()> {
+    /// A file that grows meanwhile is copied up to where it was, or as far as its share says. One
+    /// that is shorter is filled up with zeros: a check tells of it.
+    fn file(&mut self, path: impl AsRef<Path>, file: File, share: &Share) -> anyhow::Result<()> {
         let path = path.as_ref();
         let failed = || format!("failed to copy `{}`", path.display());
-        let size = file.metadata().with_context(failed)?.len();
-        let bytes = file.chain(io::repeat(0)).take(size);
-        let mut header = self.header(size);
+        let (size, end) = match share {
+            Share::Whole => (file.metadata().with_context(failed)?.len(), [].as_slice()),
+            Share::Begin { bytes, seal } => (u64::from(*bytes), seal.as_slice()),
+            Share::Nothing => return Ok(()),
+        };
+        let bytes = file.chain(io::repeat(0)).take(size).chain(end);
+        let mut header = self.header(size + end.len() as u64);
         self.tar
             .append_data(&mut header, path, bytes)
             .with_context(failed)

@@ -14,7 +14,8 @@
 //!
 //! The rows are those of one moment between two commits: the moment at which no row that was
 //! copied before had changed since. What lies in files was stored before a row refers to it, so it
-//! is copied after the rows, while nothing is removed.
+//! is copied after the rows, while nothing is removed. Events are those of one later moment, at
+//! which all of what is copied was durable.
 
 mod format;
 mod make;

@@ -1,5 +1,6 @@
 use std::{
     fs,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -8,14 +9,16 @@ use std::{
 use orchestra_config::StateDir;
 use orchestra_core::{NewSchedule, NewTask, Reply};
 use orchestra_types::{
-    Artifact, ArtifactKind, ContextFile, Recurrence, ScheduleId, TaskId, TaskSpec,
+    Artifact, ArtifactKind, AttemptId, ContextFile, Recurrence, ScheduleId, TaskId, TaskSpec,
 };
 use tokio::sync::mpsc;
 
 use super::{Error, FORMAT, Head, Options, Source, Summary, restore, verify};
 use crate::{
     blobs::Blobs,
+    check::{Repair, Report, check},
     engine::{self, Engine},
+    events::{Events, Limits, Piece},
     metrics::Metrics,
     progress::{self, Progress},
     store::Store,
@@ -26,10 +29,18 @@ const PLAIN: Options = Options {
     skip_ids: 0,
 };
 
+/// How long a seal behind the last event is.
+const SEAL_BYTES: u64 = 49;
+const ATTEMPT: AttemptId = AttemptId {
+    task: TaskId(1),
+    number: 1,
+};
+
 struct World {
     dir: tempfile::TempDir,
     engine: Engine,
     blobs: Blobs,
+    events: Events,
 }
 
 impl World {
@@ -47,7 +58,13 @@ impl World {
             tokio::runtime::Handle::current(),
         );
         let engine = engine.unwrap();
-        Self { dir, engine, blobs }
+        let (events, _) = Events::start(&head.join("events"), Limits::default()).unwrap();
+        Self {
+            dir,
+            engine,
+            blobs,
+            events,
+        }
     }
 
     fn new() -> Self {
@@ -82,6 +99,7 @@ impl World {
             engine: self.engine.handle.clone(),
             runtime: tokio::runtime::Handle::current(),
             blobs: self.blobs.clone(),
+            events: self.events.clone(),
             dir: self.head(),
             head: Head {
                 format: FORMAT,
@@ -91,9 +109,30 @@ impl World {
                 keys: false,
             },
         };
+        let _hold = self.events.hold().await.unwrap();
         let file = fs::File::create(to).unwrap();
         let made = tokio::task::spawn_blocking(move || source.copy_to(file));
         made.await.unwrap().unwrap()
+    }
+
+    /// An event of the first attempt.
+    async fn say(&self, number: u64, event: &'static str) {
+        let events = vec![event.as_bytes().into()];
+        let pending = self.events.append(ATTEMPT, number, events).await.unwrap();
+        assert_eq!(pending.durable().await.unwrap().up_to, number);
+    }
+
+    /// The events of the first attempt.
+    async fn said(&self) -> Vec<bytes::Bytes> {
+        let mut reader = self.events.read(ATTEMPT, 0).await.unwrap();
+        let mut said = Vec::new();
+        while let Some(piece) = reader.next().await.unwrap() {
+            let Piece::Events { events, .. } = piece else {
+                panic!("{piece:?}");
+            };
+            said.extend(events);
+        }
+        said
     }
 
     async fn description(&self, id: TaskId) -> Option<String> {
@@ -142,14 +181,10 @@ async fn what_is_backed_up_comes_back_with_bytes_events_and_context() {
         },
     });
     world.submit("k", vec![with_file, task("short")]).await;
-    for (name, text) in [
-        ("events/0/task_001.1.log", "events"),
-        ("context/p/a.md", "a"),
-    ] {
-        let path = world.head().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
+    world.say(1, "hello").await;
+    let path = world.head().join("context/p/a.md");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, "a").unwrap();
     let file = world.dir.path().join("backup");
     let summary = world.back_up(&file).await;
     assert_eq!((summary.blobs, summary.missing, summary.files), (1, 0, 2));
@@ -164,9 +199,9 @@ async fn what_is_backed_up_comes_back_with_bytes_events_and_context() {
     );
     assert_eq!((done.tasks, done.next), (2, TaskId(13)));
     let read = |name: &str| fs::read_to_string(dir.path().join("head").join(name)).unwrap();
-    assert_eq!(read("events/0/task_001.1.log"), "events");
     assert_eq!(read("context/p/a.md"), "a");
     let again = World::open(dir);
+    assert_eq!(again.said().await, [b"hello".as_slice()]);
     assert_eq!(again.blobs.read(&digest, 100).unwrap(), b"notes");
     assert!(!again.blobs.path(&unused).exists());
     assert_eq!(
@@ -255,6 +290,55 @@ async fn a_backup_under_load_is_of_one_moment() {
     );
     again.end().await;
     world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_come_meanwhile_are_left_out_to_the_byte() {
+    let world = World::new();
+    world.submit("k", vec![task("a")]).await;
+    world.say(1, "one").await;
+    world.say(2, "two").await;
+    // A write that is not whole, in the place of the seal, and a segment that is begun.
+    let events = world.head().join("events");
+    let segment = fs::File::options()
+        .write(true)
+        .open(events.join("0000000001.seg"));
+    let durable = segment.as_ref().unwrap().metadata().unwrap().len() - SEAL_BYTES;
+    let half = [&200_u32.to_le_bytes()[..], &[7; 100]].concat();
+    segment.unwrap().write_all_at(&half, durable).unwrap();
+    fs::write(events.join("0000000001.idx"), "half an index").unwrap();
+    fs::write(events.join("0000000002.seg"), b"ORCHEVS\x01").unwrap();
+    let file = world.dir.path().join("backup");
+    world.back_up(&file).await;
+
+    let (dir, _) = restored(&file, PLAIN);
+    let events = StateDir::new(dir.path()).head().join("events");
+    let names = fs::read_dir(&events).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["0000000001.seg"]);
+    assert_eq!(checked(&dir).findings, []);
+    // Its last batch is known as durable: a bit that flips there is no torn end.
+    let segment = events.join("0000000001.seg");
+    let whole = fs::read(&segment).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() - usize::try_from(SEAL_BYTES).unwrap() - 1] ^= 1;
+    fs::write(&segment, flipped).unwrap();
+    let report = checked(&dir);
+    assert!(
+        report.findings[0].problem.contains("damaged at byte"),
+        "{report:?}"
+    );
+    fs::write(&segment, whole).unwrap();
+    let again = World::open(dir);
+    assert_eq!(again.said().await, [b"one".as_slice(), b"two"]);
+    again.say(3, "three").await;
+    again.end().await;
+    world.end().await;
+}
+
+fn checked(dir: &tempfile::TempDir) -> Report {
+    let state = StateDir::new(dir.path());
+    check(&state, Repair::No, &Progress::unwatched()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

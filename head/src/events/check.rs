@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use orchestra_types::Timestamp;
+
 use super::{
     Error,
     catalog::Catalog,
@@ -18,8 +20,10 @@ use crate::progress::Progress;
 /// How far the events of a head that serves are durable.
 #[derive(Clone, Copy, Debug)]
 pub struct Reached {
-    number: u64,
-    bytes: u32,
+    pub(super) number: u64,
+    pub(super) bytes: u32,
+    /// When the last of them came.
+    pub(super) newest: Timestamp,
 }
 
 impl Reached {
@@ -28,6 +32,7 @@ impl Reached {
         Self {
             number: open.name.number,
             bytes: open.bytes,
+            newest: open.newest,
         }
     }
 }

@@ -21,6 +21,7 @@ mod reader;
 mod recover;
 mod retention;
 mod segment;
+mod share;
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use check::{Checked, Reached, check};
 pub use orchestra_types::event::{Gap, GapReason};
 pub use reader::Reader;
 pub use retention::Limits;
+pub use share::Share;
 
 use crate::engine::Clock;
 

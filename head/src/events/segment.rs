@@ -298,7 +298,15 @@ pub(super) struct Name {
 impl Name {
     /// The name that a file's name says; none for files of others and for indexes.
     pub fn parse(name: &str) -> Option<Self> {
-        let name = name.strip_suffix(".seg")?;
+        Self::parse_stem(name.strip_suffix(".seg")?)
+    }
+
+    /// The name of the segment that an index is of.
+    pub fn parse_index(name: &str) -> Option<Self> {
+        Self::parse_stem(name.strip_suffix(".idx")?)
+    }
+
+    fn parse_stem(name: &str) -> Option<Self> {
         let (number, generation) = match name.split_once('.') {
             None => (name, 0),
             Some((number, generation)) => (number, generation.parse().ok()?),

@@ -30,6 +30,7 @@ pub(super) fn start(services: &Services, request: v1::BackupRequest) -> Stream<v
         engine: services.engine.clone(),
         runtime: tokio::runtime::Handle::current(),
         blobs: services.blobs.clone(),
+        events: services.events.clone(),
         dir: orchestra_config::StateDir::new(&services.about.state_dir).head(),
         head,
     };
