@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Deadline, GATE, Need, Output, Project, Setup, Test, scene, until};
+use orchestra_tests::{
+    Cluster, Deadline, GATE, Need, Output, Project, Setup, Test, run, scene, until,
+};
 use serde_json::Value;
 
 pub fn tests() -> Vec<Test> {
@@ -188,6 +190,14 @@ fn bad_backups() -> anyhow::Result<()> {
         ensure!(!new.join("head/db").exists(), "something was restored");
         // The same place takes the whole one.
         let restored = restore("whole.tar", Some(&bytes))?.ok()?;
+        ensure!(restored.stdout.contains("restored 1 task"), "{restored}");
+        let piped = |bytes: &[u8]| -> anyhow::Result<Output> {
+            let state = cluster.path("piped");
+            let args = ["--state", text(&state)?, "restore", "-"];
+            run(cluster.command(&cluster.path("."), &args), bytes)
+        };
+        clear(piped(&bytes[..bytes.len() / 2])?, 1, &["damaged", hint])?;
+        let restored = piped(&bytes)?.ok()?;
         ensure!(restored.stdout.contains("restored 1 task"), "{restored}");
         Ok(())
     })

@@ -1,8 +1,11 @@
 //! `ctl restore`.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
 
-use orchestra_head::backup::{self, Options, Restored};
+use orchestra_head::backup::{self, Input, Options, Restored};
 use serde_json::json;
 
 use crate::{
@@ -34,9 +37,13 @@ The backup is verified before anything is written, and nothing is in place befor
 Tasks that ran at the time of the backup are taken up again by their workers, or lost and retried.
 Ids of tasks that were submitted after the backup shall not be given again: --skip-ids passes over
 as many. Without keys in the backup the head is a new cluster: other machines join it anew. With them,
-what was revoked or rotated since the backup is let in again, until it is revoked anew.")]
+what was revoked or rotated since the backup is let in again, until it is revoked anew.
+
+Examples:
+  ctl restore orchestra-2026-11-28.tar
+  ssh there 'cat orchestra.tar' | ctl restore -     needs room for it beside the state directory, too")]
 pub struct Args {
-    /// The file that `ctl backup` made
+    /// The file that `ctl backup` made. `-` is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -59,8 +66,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         skip_ids: args.skip_ids.into(),
     };
     app.refuse_foreign_state()?;
+    let input = input(args.file)?;
     let done = watched(app, "restoring", move |progress| {
-        let restored = backup::restore(&state, &args.file, options, progress);
+        let restored = backup::restore(&state, &input, options, progress);
         restored.map_err(|error| refusal(&error))
     });
     let done = done.await?;
@@ -79,6 +87,17 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     });
     let restored = || format!("{} restored", counted(done.tasks, "task"));
     app.show_done(&document, restored, |_| say(app, &done))
+}
+
+fn input(file: PathBuf) -> Result<Input> {
+    if file.as_os_str() != "-" {
+        return Ok(Input::File(file));
+    }
+    if io::stdin().is_terminal() {
+        return Err(Error::usage("a backup does not come from a terminal")
+            .hint("name a file, or let a program or a file be standard input"));
+    }
+    Ok(Input::Stdin)
 }
 
 fn say(app: &App, done: &Restored) -> Result<()> {

@@ -18,6 +18,7 @@
 //! which all of what is copied was durable.
 
 mod format;
+mod input;
 mod make;
 mod restore;
 mod touched;
@@ -27,6 +28,7 @@ mod verify;
 mod tests;
 
 pub use format::{FORMAT, Head, Summary};
+pub use input::Input;
 pub use make::Source;
 pub use restore::{Options, Restored, restore};
 pub use touched::Touched;

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
     path::{Component, Path, PathBuf},
     time::SystemTime,
 };
@@ -20,9 +20,9 @@ use orchestra_core::{Change, KeyRow};
 use orchestra_types::{ScheduleId, TaskId, Timestamp};
 
 use super::{
-    Error,
+    Error, Input,
     format::{self, Head, PartRow, Summary},
-    verify::{self, verify},
+    verify,
 };
 use crate::{
     blobs::Blobs,
@@ -62,29 +62,37 @@ pub struct Restored {
     pub port_kept: bool,
 }
 
-/// Restores `file` into the state directory. Blocks for as long as it takes.
+/// Restores `input` into the state directory. Blocks for as long as it takes.
 ///
 /// When nobody waits for it any more before all of it is made, nothing is changed.
 pub fn restore(
     state: &StateDir,
-    file: &Path,
+    input: &Input,
     options: Options,
     progress: &Progress,
 ) -> Result<Restored, Error> {
-    let bytes = fs::metadata(file).map_or(0, |meta| meta.len());
-    progress.expect(2 * bytes);
-    let (head, summary) = verify(file, progress)?;
     let dir = state.head();
-    let made = state
-        .make()
-        .and_then(|()| durable::create_private_dir(&dir));
-    made.with_context(|| format!("failed to make `{}`", dir.display()))?;
-    let _lock = Lock::take(&dir)?;
-    if !is_new(&dir)? && !options.force {
-        return Err(Error::NotEmpty { dir });
-    }
+    // Who is refused anyway shall not have to read all of the backup first.
+    let early = match dir.is_dir() {
+        true => Some(claim(&dir, options)?),
+        false => None,
+    };
+    let file = input.open(state.path(), progress)?;
+    let bytes = file.metadata().map_or(0, |meta| meta.len());
+    progress.expect(2 * bytes);
+    let (head, summary) = verify(&file, progress)?;
+    let _lock = match early {
+        Some(lock) => lock,
+        None => {
+            let made = state
+                .make()
+                .and_then(|()| durable::create_private_dir(&dir));
+            made.with_context(|| format!("failed to make `{}`", dir.display()))?;
+            claim(&dir, options)?
+        }
+    };
     let beside = state.path().join("head.restoring");
-    let filled = fill(&beside, file, options, progress).inspect_err(|_| {
+    let filled = fill(&beside, &file, options, progress).inspect_err(|_| {
         // The error that is told is the first one; the next restore removes what is left.
         let _ = fs::remove_dir_all(&beside);
     })?;
@@ -98,6 +106,16 @@ pub fn restore(
         aside,
         port_kept,
     })
+}
+
+/// Takes the place of a head, unless one runs there or may not be moved aside.
+fn claim(dir: &Path, options: Options) -> Result<Lock, Error> {
+    let lock = Lock::take(dir)?;
+    if !is_new(dir)? && !options.force {
+        let dir = dir.to_owned();
+        return Err(Error::NotEmpty { dir });
+    }
+    Ok(lock)
 }
 
 /// The new head listens where the earlier one did: workers that joined look for it there. Whether there
@@ -135,7 +153,12 @@ struct Filled {
     next: TaskId,
 }
 
-fn fill(dir: &Path, file: &Path, options: Options, progress: &Progress) -> Result<Filled, Error> {
+fn fill(
+    dir: &Path,
+    mut file: &File,
+    options: Options,
+    progress: &Progress,
+) -> Result<Filled, Error> {
     let failed = || format!("failed to prepare `{}`", dir.display());
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -154,7 +177,8 @@ fn fill(dir: &Path, file: &Path, options: Options, progress: &Progress) -> Resul
         gone: BTreeSet::new(),
         last: TaskId(0),
     };
-    let file = progress.counting(verify::open(file)?);
+    file.rewind().context("failed to read the backup")?;
+    let file = progress.counting(file);
     let mut archive = tar::Archive::new(io::BufReader::with_capacity(1 << 20, file));
     for entry in archive.entries().context("failed to read the backup")? {
         target.take(entry.context("failed to read the backup")?)?;

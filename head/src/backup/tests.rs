@@ -1,3 +1,5 @@
+mod restoring;
+
 use std::{
     fs,
     os::unix::fs::FileExt,
@@ -13,14 +15,14 @@ use orchestra_types::{
 };
 use tokio::sync::mpsc;
 
-use super::{Error, FORMAT, Head, Options, Source, Summary, restore, verify};
+use super::{FORMAT, Head, Input, Options, Source, Summary, restore, verify};
 use crate::{
     blobs::Blobs,
     check::{Repair, Report, check},
     engine::{self, Engine},
     events::{Events, Limits, Piece},
     metrics::Metrics,
-    progress::{self, Progress},
+    progress::Progress,
     store::Store,
 };
 
@@ -156,14 +158,13 @@ fn task(description: &str) -> NewTask {
 
 fn restored(file: &Path, options: Options) -> (tempfile::TempDir, super::Restored) {
     let dir = tempfile::tempdir().unwrap();
-    let done = restore(
-        &StateDir::new(dir.path()),
-        file,
-        options,
-        &Progress::unwatched(),
-    )
-    .unwrap();
+    let state = StateDir::new(dir.path());
+    let done = restore(&state, &of(file), options, &Progress::unwatched()).unwrap();
     (dir, done)
+}
+
+fn of(file: &Path) -> Input {
+    Input::File(file.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,7 +189,12 @@ async fn what_is_backed_up_comes_back_with_bytes_events_and_context() {
     let file = world.dir.path().join("backup");
     let summary = world.back_up(&file).await;
     assert_eq!((summary.blobs, summary.missing, summary.files), (1, 0, 2));
-    assert_eq!(verify(&file, &Progress::unwatched()).unwrap().1, summary);
+    assert_eq!(
+        verify(&fs::File::open(&file).unwrap(), &Progress::unwatched())
+            .unwrap()
+            .1,
+        summary
+    );
 
     let (dir, done) = restored(
         &file,
@@ -389,128 +395,4 @@ fn with_part(file: &Path, part: &[u8]) -> PathBuf {
     }
     tar.finish().unwrap();
     path
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_backup_that_is_not_whole_is_refused_before_anything_is_written() {
-    let world = World::new();
-    world.submit("k", vec![task("a"), task("b")]).await;
-    let file = world.dir.path().join("backup");
-    let summary = world.back_up(&file).await;
-    world.engine.handle.stop().await.unwrap();
-    let whole = fs::read(&file).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let bad = dir.path().join("bad");
-    let refused = |bytes: &[u8], what: &str| {
-        fs::write(&bad, bytes).unwrap();
-        let state = dir.path().join("state");
-        let refused = restore(&StateDir::new(&state), &bad, PLAIN, &Progress::unwatched());
-        assert!(
-            matches!(refused, Err(Error::Damaged { .. } | Error::Newer { .. })),
-            "{what}: {refused:?}"
-        );
-        assert!(!state.exists(), "{what}");
-    };
-    let before_end = usize::try_from(summary.bytes).unwrap();
-    for at in 0..before_end {
-        let mut flipped = whole.clone();
-        flipped[at] ^= 1 << (at % 8);
-        refused(&flipped, &format!("bit in byte {at}"));
-    }
-    for length in [0, 100, 512, before_end / 2, before_end, before_end + 100] {
-        refused(&whole[..length], &format!("cut to {length}"));
-    }
-    refused(b"something else", "no backup");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restore_never_overwrites_and_moves_aside_only_when_told() {
-    let world = World::new();
-    world.submit("k", vec![task("a")]).await;
-    let file = world.dir.path().join("backup");
-    world.back_up(&file).await;
-    let (dir, _) = restored(&file, PLAIN);
-    let state = StateDir::new(dir.path());
-    let refused = restore(&state, &file, PLAIN, &Progress::unwatched());
-    assert!(
-        matches!(refused, Err(Error::NotEmpty { .. })),
-        "{refused:?}"
-    );
-    let force = Options {
-        force: true,
-        ..PLAIN
-    };
-    let port = state.head().join("port");
-    std::fs::write(&port, "39873\n").unwrap();
-    let done = restore(&state, &file, force, &Progress::unwatched()).unwrap();
-    let aside = done.aside.unwrap();
-    assert!(aside.join("db").is_dir() && state.head().join("db").is_dir());
-    assert!(done.port_kept);
-    let kept = std::fs::read_to_string(&port).unwrap();
-    assert_eq!(kept, "39873\n", "workers that joined find it there");
-
-    let lock = crate::lock::Lock::take(&state.head()).unwrap();
-    let refused = restore(&state, &file, force, &Progress::unwatched());
-    assert!(matches!(refused, Err(Error::Running(_))), "{refused:?}");
-    drop(lock);
-    world.end().await;
-}
-
-#[test]
-fn a_newer_format_is_refused_by_its_number() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("newer");
-    let mut tar = tar::Builder::new(fs::File::create(&path).unwrap());
-    let json = br#"{"format":99,"everything":"else"}"#;
-    let mut header = tar::Header::new_gnu();
-    header.set_size(json.len() as u64);
-    tar.append_data(&mut header, "backup.json", json.as_slice())
-        .unwrap();
-    tar.finish().unwrap();
-    let refused = restore(
-        &StateDir::new(dir.path().join("state")),
-        &path,
-        PLAIN,
-        &Progress::unwatched(),
-    );
-    assert!(
-        matches!(refused, Err(Error::Newer { found: 99 })),
-        "{refused:?}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restore_that_nobody_waits_for_any_more_leaves_nothing() {
-    let world = World::new();
-    world.submit("k", vec![task(&"x".repeat(100_000))]).await;
-    let file = world.dir.path().join("backup");
-    world.back_up(&file).await;
-    let length = fs::metadata(&file).unwrap().len();
-    // Before the first byte, while it is verified, and while it is put in place.
-    for after in [0, length / 2, length + length / 2] {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::new(dir.path());
-        let (progress, reached) = Progress::watched();
-        let waiting = std::thread::spawn(move || {
-            while reached.borrow().done < after && reached.has_changed().is_ok() {
-                std::thread::yield_now();
-            }
-        });
-        if after == 0 {
-            waiting.join().unwrap();
-            let given_up = restore(&state, &file, PLAIN, &progress).unwrap_err();
-            let Error::Failed(error) = given_up else {
-                panic!("{given_up}");
-            };
-            assert!(progress::is_cancelled(&error), "{error:#}");
-        } else {
-            // It may be over before the other thread goes; then it is whole.
-            let done = restore(&state, &file, PLAIN, &progress);
-            drop(progress);
-            waiting.join().unwrap();
-            assert_eq!(done.is_ok(), state.head().join("db").exists(), "{done:?}");
-        }
-        assert!(!dir.path().join("head.restoring").exists());
-    }
-    world.end().await;
 }

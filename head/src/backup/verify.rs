@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::{self, BufReader, Read, Seek},
-    path::Path,
 };
 
 use anyhow::Context;
@@ -18,10 +17,9 @@ use crate::progress::Progress;
 const JSON_BYTES_MAX: u64 = 64 * 1024;
 
 /// Reads a backup whole. What it says of itself is true when this gives it.
-pub fn verify(path: &Path, progress: &Progress) -> Result<(Head, Summary), Error> {
-    let mut file = open(path)?;
-    let head = read_head(&file)?;
-    let (position, summary) = find_end(&file)?;
+pub fn verify(mut file: &File, progress: &Progress) -> Result<(Head, Summary), Error> {
+    let head = read_head(file)?;
+    let (position, summary) = find_end(file)?;
     if position != summary.bytes {
         return Err(Error::damaged("it has more or less bytes than it says"));
     }
@@ -33,15 +31,6 @@ pub fn verify(path: &Path, progress: &Progress) -> Result<(Head, Summary), Error
         return Err(Error::damaged("its SHA-256 is another one than it says"));
     }
     Ok((head, summary))
-}
-
-pub(super) fn open(path: &Path) -> Result<File, Error> {
-    match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoFile {
-            file: path.to_owned(),
-        }),
-        file => Ok(file.with_context(|| format!("failed to open `{}`", path.display()))?),
-    }
 }
 
 fn read_head(mut file: &File) -> Result<Head, Error> {
