@@ -65,13 +65,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if args.file.as_os_str() == "-" {
         return to_stdout(app, args.keys).await;
     }
-    if args.file.exists() {
-        let why = format!("`{}` is there already", args.file.display());
-        return Err(Error::new(Exit::Refused, why).hint("name another file"));
+    if args.file.symlink_metadata().is_ok() {
+        return Err(there_already(&args.file));
     }
     let part = part::Part::of(&args.file)?;
     let (bytes, summary) = to_file(app, &part, args.keys).await?;
-    put_in_place(part.path(), &args.file).await?;
     let made = Made {
         file: args.file,
         bytes,
@@ -130,14 +128,22 @@ fn in_words(what: &str, bytes: u64, rows: u64, files: u64) -> String {
 }
 
 async fn to_file(app: &App, part: &part::Part, keys: bool) -> Result<(u64, v1::BackupSummary)> {
-    let failed = || format!("failed to write `{}`", part.path().display());
+    let failed = || format!("failed to write `{}`", part.to().display());
     let open = || {
         let opened = part.open().or_failed(failed);
         opened.map_err(|e| e.hint("name a file in a directory that you may write to"))
     };
     let (file, bytes, summary) = write(app, open, failed, keys).await?;
     file.sync_all().await.or_failed(failed)?;
-    Ok((bytes, summary))
+    match part.put_in_place(&file) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(there_already(part.to())),
+        put => put.or_failed(failed).map(|()| (bytes, summary)),
+    }
+}
+
+fn there_already(file: &Path) -> Error {
+    let why = format!("`{}` is there already", file.display());
+    Error::new(Exit::Refused, why).hint("name another file")
 }
 
 /// Writes to what `open` gives, once the head has answered.
@@ -165,12 +171,4 @@ async fn write(
     })?;
     out.flush().await.or_failed(&failed)?;
     Ok((out, bytes, summary))
-}
-
-async fn put_in_place(part: &Path, file: &Path) -> Result<()> {
-    let failed = || format!("failed to write `{}`", file.display());
-    tokio::fs::rename(part, file).await.or_failed(failed)?;
-    let above = file.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let dir = File::open(above.unwrap_or(Path::new("."))).await;
-    dir.or_failed(failed)?.sync_all().await.or_failed(failed)
 }
