@@ -1,12 +1,13 @@
 //! Temporary directories that nobody else on the machine can look into, whatever the umask: what comes
 //! into them is of a repository that may be closed to others.
 //!
-//! One that a killed process left is removed by a later one: nobody holds its lock, and it is old.
+//! One that a killed process left is removed by the next one, which sees that nobody holds its lock.
+//! Between its making and its lock a directory is nobody's: who finds its own removed makes another.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Once,
     time::{Duration, SystemTime},
 };
@@ -19,12 +20,14 @@ use crate::{
 };
 
 const PREFIX: &str = "orchestra-tmp-";
-/// How names begin that are ours; the second is of earlier versions.
-const OURS: [&str; 2] = [PREFIX, "orchestra-git-"];
+/// How names of earlier versions begin, which held no lock.
+const FORMER: &str = "orchestra-git-";
 /// How many random letters and digits end a name.
 const RANDOM: usize = 6;
-/// Between its making and its lock a directory is nobody's; in an earlier version it was so always.
+/// What has no lock is left when it is so old.
 const LEFT_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often another one is made when somebody took one for left.
+const TRIES_MAX: usize = 32;
 /// At most so many names are looked at, and so many directories removed, by one process.
 const LOOKED_AT_MAX: usize = 10_000;
 const REMOVED_MAX: usize = 32;
@@ -50,10 +53,23 @@ impl Temporary {
     }
 
     fn new_in(place: &Path) -> Result<Self> {
-        let dir = private_in(PREFIX, place)?;
-        // Where there are no locks, nothing is removed either.
-        let held = lock::try_directory(dir.path()).ok().flatten();
-        Ok(Self { dir, _held: held })
+        for _ in 0..TRIES_MAX {
+            if let Some(made) = Self::kept(private_in(PREFIX, place)?) {
+                return Ok(made);
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::NotFound)).at("keep a directory in", place)
+    }
+
+    /// None when another process took it for left before it was locked.
+    fn kept(dir: TempDir) -> Option<Self> {
+        let held = match lock::try_directory(dir.path()) {
+            Ok(Some(held)) => Some(held),
+            Ok(None) => return None,
+            // Where there are no locks, nothing is removed either.
+            Err(_) => None,
+        };
+        dir.path().is_dir().then_some(Self { dir, _held: held })
     }
 
     /// Where it is.
@@ -79,37 +95,45 @@ fn remove_left(place: &Path, now: SystemTime) {
         return;
     };
     let names = entries.take(LOOKED_AT_MAX).flatten();
-    let ours = names.filter(|entry| entry.file_name().to_str().is_some_and(is_ours));
-    let old = ours
-        .map(|entry| entry.path())
-        .filter(|dir| is_old(dir, now));
-    for dir in old.take(REMOVED_MAX) {
-        remove_unless_held(dir);
-    }
+    let left = names.filter_map(|entry| {
+        let age = after(entry.file_name().to_str()?)?;
+        let dir = entry.path();
+        is_own(&dir, now, age).then_some(dir)
+    });
+    let removed = left.filter(|dir| remove_unless_held(dir));
+    let _ = removed.take(REMOVED_MAX).count();
 }
 
-fn is_ours(name: &str) -> bool {
-    let random = OURS.iter().find_map(|prefix| name.strip_prefix(prefix));
-    random.is_some_and(|random| {
+/// How old a directory of this name must be to be left; none when it is not ours.
+fn after(name: &str) -> Option<Duration> {
+    let is_random = |random: &str| {
         random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    })
+    };
+    let begins = [(PREFIX, Duration::ZERO), (FORMER, LEFT_AFTER)];
+    let found = begins.into_iter().find(|(begin, _)| {
+        let random = name.strip_prefix(begin);
+        random.is_some_and(is_random)
+    });
+    found.map(|(_, age)| age)
 }
 
-/// Whether it is a directory of this user's, and nothing came or went in it for long.
-fn is_old(dir: &Path, now: SystemTime) -> bool {
+/// Whether it is a directory of this user's, and nothing came or went in it for so long.
+fn is_own(dir: &Path, now: SystemTime, least: Duration) -> bool {
     let own = rustix::process::geteuid().as_raw();
     fs::symlink_metadata(dir).is_ok_and(|meta| {
-        let age = meta
-            .modified()
-            .ok()
-            .and_then(|at| now.duration_since(at).ok());
-        meta.is_dir() && meta.uid() == own && age.is_some_and(|age| age >= LEFT_AFTER)
+        let at = meta.modified().ok();
+        let age = at.and_then(|at| now.duration_since(at).ok());
+        // A clock that was set back makes nothing young whose lock is enough.
+        let old = least.is_zero() || age.is_some_and(|age| age >= least);
+        meta.is_dir() && meta.uid() == own && old
     })
 }
 
-fn remove_unless_held(dir: PathBuf) {
-    if let Ok(Some(_held)) = lock::try_directory(&dir) {
-        let _ = fs::remove_dir_all(dir);
+/// False when it is held or stays.
+fn remove_unless_held(dir: &Path) -> bool {
+    match lock::try_directory(dir) {
+        Ok(Some(_held)) => fs::remove_dir_all(dir).is_ok(),
+        Ok(None) | Err(_) => false,
     }
 }
 
@@ -133,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_is_removed_when_it_is_ours_old_and_not_held() {
+    fn what_was_left_is_removed_when_it_is_ours_and_not_held() {
         let place = tempfile::tempdir().unwrap();
         let make = |name: &str| {
             let dir = place.path().join(name);
@@ -141,7 +165,8 @@ mod tests {
             fs::write(dir.join("objects/a"), "a").unwrap();
             dir
         };
-        let left = [make("orchestra-tmp-abc123"), make("orchestra-git-ABC123")];
+        let left = make("orchestra-tmp-abc123");
+        let former = make("orchestra-git-ABC123");
         let others = [
             make("orchestra-tmp-"),
             make("orchestra-tmp-of.me"),
@@ -153,11 +178,38 @@ mod tests {
         let held = Temporary::new_in(place.path()).unwrap();
 
         remove_left(place.path(), SystemTime::now());
-        assert!(left.iter().all(|dir| dir.exists()), "they are new");
+        assert!(!left.exists());
+        assert!(former.exists(), "it has no lock, and is new");
 
         remove_left(place.path(), SystemTime::now() + LEFT_AFTER * 2);
-        assert!(left.iter().all(|dir| !dir.exists()));
+        assert!(!former.exists());
         assert!(others.iter().all(|dir| dir.join("objects/a").exists()));
         assert!(link.is_symlink() && held.path().exists());
+    }
+
+    #[test]
+    fn one_that_was_taken_for_left_before_it_was_locked_is_not_used() {
+        let place = tempfile::tempdir().unwrap();
+        let gone = private_in(PREFIX, place.path()).unwrap();
+        remove_left(place.path(), SystemTime::now());
+        assert!(Temporary::kept(gone).is_none());
+        let going = private_in(PREFIX, place.path()).unwrap();
+        let remover = lock::try_directory(going.path()).unwrap();
+        assert!(Temporary::kept(going).is_none());
+        drop(remover);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    remove_left(place.path(), SystemTime::now());
+                }
+            });
+            for _ in 0..200 {
+                let made = Temporary::new_in(place.path()).unwrap();
+                fs::write(made.path().join("a"), "a").unwrap();
+                assert!(made.path().join("a").exists());
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 }
