@@ -169,19 +169,23 @@ fn bad_backups() -> anyhow::Result<()> {
         clear(
             restore("cut.tar", Some(&bytes[..bytes.len() / 2]))?,
             1,
-            &["damaged", hint],
+            &["damaged", "cut off", hint],
         )?;
         clear(
             restore("flipped.tar", Some(&flipped))?,
             1,
             &["damaged", hint],
         )?;
+        let unpack = "unpack it first";
         clear(
             restore("text.tar", Some(b"no backup"))?,
             1,
-            &["damaged", hint],
+            &["does not begin as a backup", hint, unpack],
         )?;
-        clear(restore("empty.tar", Some(b""))?, 1, &["damaged", hint])?;
+        let empty = restore("empty.tar", Some(b""))?;
+        clear(empty, 1, &["it is empty", hint, unpack])?;
+        let directory = cluster.ctl(&["--state", text(&new)?, "restore", "."])?;
+        clear(directory, 1, &["it is a directory", hint, unpack])?;
         clear(
             restore("nowhere.tar", None)?,
             1,

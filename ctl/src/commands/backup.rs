@@ -161,7 +161,8 @@ async fn write(
     let mut bytes = 0;
     let mut summary = None;
     while let Some(chunk) = chunks.message().await.map_err(|s| status_error(&s))? {
-        out.write_all(&chunk.data).await.or_failed(&failed)?;
+        let written = out.write_all(&chunk.data).await;
+        written.map_err(|error| unwritten(error, &failed))?;
         bytes += chunk.data.len() as u64;
         bar.show(bytes, chunk.about_bytes);
         summary = chunk.summary;
@@ -169,6 +170,20 @@ async fn write(
     let summary = summary.ok_or_else(|| {
         Error::failed("the head ended before the backup was whole").hint("try again")
     })?;
-    out.flush().await.or_failed(&failed)?;
+    let flushed = out.flush().await;
+    flushed.map_err(|error| unwritten(error, &failed))?;
     Ok((out, bytes, summary))
+}
+
+/// Half a backup is none; there may be another place for a whole one.
+fn unwritten(error: io::Error, failed: impl Fn() -> String) -> Error {
+    let is_full = matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    );
+    let error = Error::failed(failed()).because(error);
+    match is_full {
+        true => error.hint("free space there, or write it elsewhere: `ctl backup - | ssh there 'cat > orchestra.tar'`"),
+        false => error,
+    }
 }

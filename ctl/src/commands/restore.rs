@@ -135,8 +135,31 @@ fn refusal(error: &backup::Error) -> Error {
         backup::Error::Damaged { .. } => {
             Error::failed(error.to_string()).hint("nothing was changed; restore another backup")
         }
+        backup::Error::Foreign { .. } => Error::failed(error.to_string()).hint(
+            "nothing was changed; name a file that `ctl backup` made, and unpack it first where it was compressed",
+        ),
         backup::Error::Failed(error) => {
-            Error::failed(format!("{error:#}")).hint("nothing is in place yet; try again")
+            Error::failed(format!("{error:#}")).hint(after_failure(error))
         }
     }
+}
+
+/// What to do where the machine did not let it be done.
+fn after_failure(error: &anyhow::Error) -> &'static str {
+    let kinds = error.chain().filter_map(|cause| {
+        let io = cause.downcast_ref::<io::Error>()?;
+        Some(io.kind())
+    });
+    for kind in kinds {
+        if matches!(
+            kind,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        ) {
+            return "nothing is in place yet; free space there, or name a state directory on another disk with --state";
+        }
+        if kind == io::ErrorKind::PermissionDenied {
+            return "nothing is in place yet; run it as the user who may read that, or write there";
+        }
+    }
+    "nothing is in place yet; try again"
 }

@@ -40,10 +40,7 @@ impl Input {
         let file = self.opened()?;
         let kind = file.metadata().context("failed to look at the backup")?;
         if kind.is_dir() {
-            let error = io::Error::from(io::ErrorKind::IsADirectory);
-            return Err(anyhow::Error::from(error)
-                .context("failed to read the backup")
-                .into());
+            return Err(Error::foreign("it is a directory"));
         }
         if kind.is_file() {
             return Ok(file);

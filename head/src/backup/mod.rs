@@ -54,13 +54,19 @@ pub enum Error {
         /// Its path.
         file: std::path::PathBuf,
     },
+    /// It is something else.
+    #[error("{why}")]
+    Foreign {
+        /// What it is, or is not.
+        why: String,
+    },
     /// It was made by a newer version.
     #[error("the backup has format {found}, this version knows {FORMAT}; use a newer orchestra")]
     Newer {
         /// Its format.
         found: u32,
     },
-    /// It is not whole, or not a backup.
+    /// It is not whole, or not what was written.
     #[error("the backup is damaged: {why}")]
     Damaged {
         /// What is wrong.
@@ -72,6 +78,10 @@ pub enum Error {
 }
 
 impl Error {
+    fn foreign(why: impl Into<String>) -> Self {
+        Self::Foreign { why: why.into() }
+    }
+
     fn damaged(why: impl Into<String>) -> Self {
         Self::Damaged { why: why.into() }
     }

@@ -34,15 +34,17 @@ pub fn verify(mut file: &File, progress: &Progress) -> Result<(Head, Summary), E
 }
 
 fn read_head(mut file: &File) -> Result<Head, Error> {
-    let strange = |_| Error::damaged("it is no backup of Orchestra");
+    let strange = |_| Error::foreign("it does not begin as a backup of Orchestra does");
     file.rewind().context("failed to read the backup")?;
     let mut archive = tar::Archive::new(file);
     let entry = archive.entries().map_err(strange)?.next();
     let Some(entry) = entry.transpose().map_err(strange)? else {
-        return Err(Error::damaged("it is empty"));
+        return Err(Error::foreign("it is empty"));
     };
     if entry.path().map_err(strange)?.as_os_str() != format::HEAD {
-        return Err(Error::damaged("it is no backup of Orchestra"));
+        return Err(Error::foreign(
+            "it does not begin as a backup of Orchestra does",
+        ));
     }
     let mut json = Vec::new();
     let read = entry.take(JSON_BYTES_MAX).read_to_end(&mut json);
@@ -77,7 +79,7 @@ fn find_end(mut file: &File) -> Result<(u64, Summary), Error> {
         read.map_err(cut)?;
         return Ok((position, from_json(&json)?));
     }
-    Err(Error::damaged("its end is missing"))
+    Err(Error::damaged("it is cut off: its end is missing"))
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
