@@ -156,11 +156,22 @@ fn follow(
     let pid = cli.pid;
     shared.set_group(pid);
     let running = running(Some(Identity::of(pid)?), &shared.cage)?;
-    files::add_json(dir, RUNNING, &running)?;
     let streams = Streams::start(dir, cli, stdin, spawn, listener, shared)?;
+    write_running(dir, &running, shared)?;
     say_ready();
     let status = wait_for(pid, shared);
     Ok(end(exit(status), running.started_at, shared, streams))
+}
+
+/// Writes who the CLI is, as soon as there is room for it: it runs already.
+fn write_running(dir: &Path, running: &Running, shared: &Shared) -> io::Result<()> {
+    loop {
+        match files::add_json(dir, RUNNING, running) {
+            Err(error) if error.is_full() && !shared.is_killed() => shared.make_room_to_go_on(),
+            written => return written,
+        }
+        thread::sleep(DISK_RETRY);
+    }
 }
 
 /// Writes how it ended, as soon as there is room for it.
@@ -229,7 +240,7 @@ fn not_started(
     let method = shared.cage.method();
     shared.cage.clear();
     let record = ExitRecord::bare(Exit::NotStarted { reason }, files::now(), method);
-    files::write_json(dir, EXIT, &record)?;
+    write_exit(dir, &record, shared)?;
     say_ready();
     Ok(())
 }
