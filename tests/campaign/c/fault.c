@@ -1,13 +1,14 @@
 /*
- * Preloaded into a head: makes one system call fail, or every call that waits for the disk lie.
+ * Preloaded into a head or a worker: makes one system call fail, or every call that waits for the disk lie.
  *
  *   FAULT_PATH   only files whose path contains this
- *   FAULT_OPS    which calls, as ",write,sync,range,rename,truncate,open,"
+ *   FAULT_OPS    which calls, as ",write,sync,range,rename,truncate,open,mkdir,"
  *   FAULT_AT     the first of them that is hit, counted from 1
  *   FAULT_COUNT  how many are hit; 0 for all from then on
  *   FAULT_ERR    the errno; 0 answers success and does nothing
  *   FAULT_LOG    a line is appended here for each of the first hits
- *   FAULT_CALLS  a file of numbers: how often each kind of call was made, in the order of `kinds`
+ *   FAULT_CALLS  a file of numbers: how often each kind of call was made, in the order of `kinds`, and then
+ *                how often those of FAULT_OPS, which all processes with this file count together
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,20 +21,21 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #define LOGGED_MAX 4
-#define KINDS 6
+#define KINDS 7
 
-static const char *const kinds[KINDS] = { "write", "sync", "range", "rename", "truncate", "open" };
-static atomic_long unshared[KINDS], *made = unshared;
+static const char *const kinds[KINDS] = { "write", "sync", "range", "rename", "truncate", "open", "mkdir" };
+static atomic_long unshared[KINDS + 1], *made = unshared;
 
 static const char *path_part, *ops, *log_path;
 static long first, count;
 static int error;
-static atomic_long calls, logged;
+static atomic_long logged;
 
 /* The counts outlive a killed process. */
 static void share_counts(const char *path)
@@ -121,7 +123,7 @@ static int is_hit(const char *op, const char *path)
 	snprintf(wanted, sizeof wanted, ",%s,", op);
 	if (!strstr(ops, wanted))
 		return 0;
-	call = atomic_fetch_add(&calls, 1) + 1;
+	call = atomic_fetch_add(&made[KINDS], 1) + 1;
 	if (is_owed(op, path)) {
 		log_hit(op, path);
 		return 1;
@@ -174,6 +176,8 @@ CALL(int, ftruncate64, (int fd, off64_t n), (fd, n), is_hit_fd("truncate", fd), 
 CALL(int, fallocate, (int fd, int how, off_t at, off_t n), (fd, how, at, n), is_hit_fd("truncate", fd), 0)
 CALL(int, fallocate64, (int fd, int how, off64_t at, off64_t n), (fd, how, at, n), is_hit_fd("truncate", fd), 0)
 CALL(int, rename, (const char *from, const char *to), (from, to), is_hit("rename", to), 0)
+
+CALL(int, mkdir, (const char *path, mode_t mode), (path, mode), is_hit("mkdir", path), 0)
 
 /* Only those that make a file or write to one. */
 #define OPEN(name) \

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
 use anyhow::{Context, ensure};
@@ -44,6 +44,11 @@ impl Post {
 
     /// Starts a worker, without waiting for anything.
     pub fn start(&self) -> anyhow::Result<Daemon> {
+        self.start_with(&[])
+    }
+
+    /// The same, with more environment, as `LD_PRELOAD`.
+    pub fn start_with(&self, env: &[(String, String)]) -> anyhow::Result<Daemon> {
         let log = File::options().create(true).append(true).open(&self.log);
         let child = Command::new(&self.binary)
             .arg("--state")
@@ -53,6 +58,7 @@ impl Post {
             .env("PATH", PROGRAMS)
             .env("HOME", &self.state)
             .envs(self.marker.environment())
+            .envs(env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.context("failed to open the worker's log")?)
@@ -89,6 +95,11 @@ impl Daemon {
     /// The process.
     pub fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// How it ended by itself, if it has.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        self.0.try_wait().context("failed to look at the worker")
     }
 
     /// Kills it with SIGKILL and waits for its end. Says so when it had ended by itself.

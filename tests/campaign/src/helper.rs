@@ -62,30 +62,32 @@ pub struct Fault<'a> {
     pub errno: i32,
     /// Where a line is written for each hit.
     pub log: &'a Path,
-    /// Where calls are counted, hit or not: see [`CALLS`].
+    /// Where calls are counted, hit or not: see [`CALLS`]. All processes with this file count together.
     pub counts: Option<&'a Path>,
 }
 
 /// The kinds of calls that can be hit, in the order in which they are counted.
-pub const CALLS: [&str; 6] = ["write", "sync", "range", "rename", "truncate", "open"];
+pub const CALLS: [&str; 7] = [
+    "write", "sync", "range", "rename", "truncate", "open", "mkdir",
+];
 
 /// Makes an empty file of counts.
 pub fn new_counts(path: &Path) -> anyhow::Result<()> {
-    fs::write(path, [0; CALLS.len() * 8]).context("failed to make the file of counts")
+    fs::write(path, [0; (CALLS.len() + 1) * 8]).context("failed to make the file of counts")
 }
 
 /// How often each kind of call was made.
 pub fn counts(path: &Path) -> anyhow::Result<Vec<u64>> {
     let bytes = fs::read(path).context("failed to read the file of counts")?;
     let (numbers, _) = bytes.as_chunks::<8>();
-    Ok(numbers
+    Ok(numbers[..CALLS.len()]
         .iter()
         .map(|number| u64::from_ne_bytes(*number))
         .collect())
 }
 
 impl Fault<'_> {
-    /// The environment of a head that is hit.
+    /// The environment of a process that is hit.
     pub fn environment(&self, library: &Path) -> Vec<(String, String)> {
         let counts = self.counts.map(|path| ("FAULT_CALLS", text(path)));
         let settings = [

@@ -5,17 +5,20 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitStatus,
     time::{Duration, Instant},
 };
 
-use super::{Campaign, Proof};
+use super::{
+    Campaign, Proof,
+    faults::{self, Case, EIO, Faults},
+};
 use crate::{
     Row,
     client::Clients,
     head::{Head, Site},
-    helper::{self, CALLS, Fault},
+    helper,
     ledger::Shared,
     load::{self, Load},
     verify::{self, Scope},
@@ -29,11 +32,6 @@ pub(super) const PROOF: Proof = Proof {
     run,
 };
 
-const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
-const ERRORS: [(i32, &str); 2] = [(EIO, "EIO"), (ENOSPC, "ENOSPC")];
-/// Each kind of call fails at so many places at most, spread over all that one round makes.
-const PLACES_MAX: u64 = 60;
 /// The load runs this long for the calls of a round to be counted.
 const COUNTED_FOR: Duration = Duration::from_millis(250);
 /// The load runs this long when nothing was hit: a slower round than the counted one comes as far.
@@ -49,15 +47,6 @@ const ROUNDS_OF_STORE: u64 = 6;
 const TRIES_OF_ROUND: u64 = 4;
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// What fails.
-#[derive(Clone, Copy, Debug)]
-struct Case {
-    calls: &'static str,
-    errno: i32,
-    error: &'static str,
-    at: u64,
-}
-
 /// How a head took it.
 enum Took {
     /// Nothing was hit.
@@ -69,7 +58,7 @@ enum Took {
 }
 
 fn run(campaign: &Campaign) -> anyhow::Result<Row> {
-    let mut cases = cases(&calls_of_a_round(campaign)?);
+    let mut cases = faults::cases(&calls_of_a_round(campaign)?);
     campaign.rng(PROOF.name, 0).shuffle(&mut cases);
     let mut row = campaign.row(PROOF.name, 24, 400);
     let (mut stopped, mut went_on, mut quiet) = (0, 0, 0);
@@ -105,53 +94,25 @@ fn run(campaign: &Campaign) -> anyhow::Result<Row> {
 /// How often each kind of call is made by a head on a new store, its load and its end.
 fn calls_of_a_round(campaign: &Campaign) -> anyhow::Result<Vec<u64>> {
     let mut store = Store::new(campaign, u64::MAX)?;
-    helper::new_counts(&store.counts)?;
-    let nothing = Case {
-        calls: "",
-        errno: 0,
-        error: "nothing",
-        at: 0,
-    };
-    store.hit(campaign, nothing, u64::MAX, &mut Vec::new())?;
-    helper::counts(&store.counts)
-}
-
-fn cases(calls: &[u64]) -> Vec<Case> {
-    let mut cases = Vec::new();
-    for (kind, made) in CALLS.into_iter().zip(calls) {
-        let places = PLACES_MAX.min(*made);
-        for place in 1..=places {
-            cases.extend(ERRORS.map(|(errno, error)| Case {
-                calls: kind,
-                errno,
-                error,
-                at: place * made / places,
-            }));
-        }
-    }
-    cases
+    store.hit(campaign, Case::NONE, u64::MAX, &mut Vec::new())?;
+    store.faults.counts()
 }
 
 struct Store {
     site: Site,
     ledger: Shared,
     load: Option<Load>,
-    library: PathBuf,
-    hits: PathBuf,
-    counts: PathBuf,
+    faults: Faults,
 }
 
 impl Store {
     fn new(campaign: &Campaign, number: u64) -> anyhow::Result<Self> {
-        let tools = campaign.dir("tools")?;
         let dir = campaign.dir(&format!("io-errors-{number}"))?;
         Ok(Self {
             site: campaign.site(&dir).with_long_leases()?,
             ledger: Shared::default(),
             load: None,
-            library: helper::fault_library(&tools)?,
-            hits: tools.join("hits"),
-            counts: tools.join("counts"),
+            faults: Faults::new(campaign)?,
         })
     }
 
@@ -163,18 +124,8 @@ impl Store {
         round: u64,
         found: &mut Vec<String>,
     ) -> anyhow::Result<Took> {
-        drop(fs::remove_file(&self.hits));
-        let fault = Fault {
-            path: &self.site.state,
-            calls: &format!(",{},", case.calls),
-            at: case.at,
-            count: 1,
-            errno: case.errno,
-            log: &self.hits,
-            counts: Some(&self.counts),
-        };
         let mut site = self.site.clone();
-        site.env = fault.environment(&self.library);
+        site.env = self.faults.environment(case, &self.site.state)?;
         let mut head = site.spawn()?;
         let ended = match head.wait_until_ready() {
             Ok(()) => campaign
@@ -183,7 +134,7 @@ impl Store {
             Err(_) => head.ended()?,
         };
         drop(head);
-        let hit = self.hit_log();
+        let hit = self.faults.hits();
         found.append(&mut self.ledger.lock().broken);
         Ok(match (hit.is_empty(), ended) {
             (true, None) => Took::Nothing,
@@ -225,12 +176,12 @@ impl Store {
             HIT_WITHIN
         };
         wait(load_for, || {
-            let over = head.ended()?.is_some() || !self.hit_log().is_empty();
+            let over = head.ended()?.is_some() || !self.faults.hits().is_empty();
             Ok(over.then_some(()))
         })
         .await?;
         let mut ended = head.ended()?;
-        let hit = self.hit_log();
+        let hit = self.faults.hits();
         if ended.is_none() && !hit.is_empty() {
             let within = if must_stop(case, &hit, &self.site.state) {
                 END_WITHIN
@@ -246,16 +197,9 @@ impl Store {
         self.load = Some(running.ended().await?);
         if hit.is_empty() && ended.is_none() {
             // An error that hit between the look and the kill had no time to show what it does.
-            if self.hits.exists() {
-                fs::remove_file(&self.hits)?;
-            }
+            self.faults.forget_hits()?;
         }
         Ok(ended)
-    }
-
-    /// What was hit; empty when nothing was.
-    fn hit_log(&self) -> String {
-        fs::read_to_string(&self.hits).unwrap_or_default()
     }
 
     /// A head that nothing hits opens the store and has everything.

@@ -1,5 +1,6 @@
 //! One file for each way to break a head, a worker or the network between them.
 
+mod faults;
 mod flips;
 mod full_disk;
 mod hostile;
@@ -9,6 +10,7 @@ mod network;
 mod power;
 mod trees;
 mod worker_full_disk;
+mod worker_io_errors;
 mod worker_kill;
 
 use std::{
@@ -47,6 +49,7 @@ pub const PROOFS: &[Proof] = &[
     worker_kill::PROOF,
     network::PROOF,
     worker_full_disk::PROOF,
+    worker_io_errors::PROOF,
     hostile::PROOF,
     hostile::CONTROL,
 ];
