@@ -12,7 +12,8 @@ use orchestra_types::{Artifact, ArtifactKind, TaskId};
 use crate::{
     app::App,
     blocking::blocking,
-    client::{Client, patiently},
+    changing,
+    client::Client,
     error::{Error, OrFailed, Result},
     exit::Exit,
     json::task::{Earlier, Project, Task, Workplace},
@@ -537,7 +538,7 @@ async fn note_applied(client: &Client, task: TaskId, files: u64) -> Result<()> {
 }
 
 async fn note(client: &Client, request: v1::RecordApplyRequest) -> Result<()> {
-    patiently(async || client.admin().record_apply(request.clone()).await)
+    changing::patiently(async || client.admin().record_apply(request.clone()).await)
         .await
         .map(drop)
 }

@@ -100,23 +100,69 @@ impl Client {
 }
 
 /// Runs `call` until it is answered: again while the head is away, for `RETRY_FOR` at most. Only
-/// for calls that may be repeated.
-pub async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T>
+/// for calls that change nothing; `changing` has those for the others.
+pub async fn patiently<T, F>(call: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = std::result::Result<tonic::Response<T>, Status>>,
+{
+    let answer = until_answered(call).await;
+    answer.map_err(|failed| status_error(&failed.status))
+}
+
+/// How a call ended that was made again and again.
+#[derive(Debug)]
+pub struct Failed {
+    /// What came of it the last time.
+    pub status: Status,
+    /// Whether the head may have done what it was asked for, this time or an earlier one.
+    pub may_be_done: bool,
+}
+
+impl Failed {
+    /// Of a call that was made once.
+    pub fn of_one(status: Status) -> Self {
+        let may_be_done = may_have_arrived(&status);
+        Self {
+            status,
+            may_be_done,
+        }
+    }
+}
+
+/// Runs `call` again while the head is away, for `RETRY_FOR` at most.
+pub async fn until_answered<T, F>(mut call: impl FnMut() -> F) -> std::result::Result<T, Failed>
 where
     F: Future<Output = std::result::Result<tonic::Response<T>, Status>>,
 {
     let deadline = tokio::time::Instant::now() + RETRY_FOR;
     let mut delay = RETRY_DELAY;
+    let mut may_be_done = false;
     loop {
-        match call().await {
+        let status = match call().await {
             Ok(answer) => return Ok(answer.into_inner()),
-            Err(status) if is_away(&status) && tokio::time::Instant::now() + delay < deadline => {
-                tokio::time::sleep(delay).await;
-                delay = (delay * 2).min(RETRY_DELAY_MAX);
-            }
-            Err(status) => return Err(status_error(&status)),
+            Err(status) => status,
+        };
+        may_be_done |= may_have_arrived(&status);
+        if !is_away(&status) || tokio::time::Instant::now() + delay >= deadline {
+            let may_be_done = may_be_done && is_no_answer(&status);
+            return Err(Failed {
+                status,
+                may_be_done,
+            });
         }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(RETRY_DELAY_MAX);
     }
+}
+
+/// Whether the request may have reached a head that did not answer it: no connection, no request.
+fn may_have_arrived(status: &Status) -> bool {
+    is_away(status) && ConnectError::below(status).is_none()
+}
+
+/// Whether the head has said nothing to the request.
+fn is_no_answer(status: &Status) -> bool {
+    is_away(status) || ConnectError::below(status).is_some()
 }
 
 /// Whether the head is away for a moment, so that the same call may work later.
@@ -298,6 +344,37 @@ mod tests {
         let error = connected.unwrap_err();
         let hint = error.next_step(Again::default()).unwrap();
         assert!(hint.starts_with("copy the directory `client`"), "{hint}");
+    }
+
+    fn refused() -> Status {
+        let source = std::io::ErrorKind::ConnectionRefused.into();
+        let endpoint = "h:1".to_owned();
+        Status::from_error(Box::new(ConnectError::NotRunning { endpoint, source }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_have_reached_the_head_once_may_be_done() {
+        let broken = || Status::from_error(Box::new(std::io::Error::other("cut")));
+        let failed = async |first: fn() -> Status, then: fn() -> Status| {
+            let mut calls = 0;
+            let call = || {
+                calls += 1;
+                let status = if calls == 1 { first() } else { then() };
+                async move { Err::<tonic::Response<()>, _>(status) }
+            };
+            until_answered(call).await.unwrap_err()
+        };
+        assert!(!failed(refused, refused).await.may_be_done, "never sent");
+        assert!(failed(broken, refused).await.may_be_done);
+        assert!(
+            failed(|| Status::unavailable("stops"), refused)
+                .await
+                .may_be_done
+        );
+        let known = failed(broken, || Status::not_found("no such task")).await;
+        assert!(!known.may_be_done, "the head has said what came of it");
+        assert!(Failed::of_one(broken()).may_be_done);
+        assert!(!Failed::of_one(refused()).may_be_done);
     }
 
     #[tokio::test(start_paused = true)]

@@ -109,6 +109,13 @@ impl Error {
         self
     }
 
+    /// With other words for the same.
+    #[must_use]
+    pub fn saying(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
     /// With the place in a file that it is about.
     #[must_use]
     pub fn at(mut self, place: &str) -> Self {

@@ -25,6 +25,8 @@ pub enum Exit {
     Damaged,
     /// It was done, and could not be printed.
     Untold,
+    /// The head went away before it answered: it was done, or it was not.
+    Unanswered,
     /// The time given to wait is over.
     TimedOut,
     /// Ctrl-C.
@@ -36,7 +38,7 @@ pub enum Exit {
 impl Exit {
     /// All of them, by number.
     #[cfg(test)]
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -47,6 +49,7 @@ impl Exit {
         Self::NeedsReview,
         Self::Damaged,
         Self::Untold,
+        Self::Unanswered,
         Self::TimedOut,
         Self::Interrupted,
         Self::Bug,
@@ -65,6 +68,7 @@ impl Exit {
             Self::NeedsReview => 7,
             Self::Damaged => 8,
             Self::Untold => 9,
+            Self::Unanswered => 10,
             Self::TimedOut => 124,
             Self::Interrupted => 130,
             Self::Bug => 255,
@@ -84,6 +88,7 @@ impl Exit {
             Self::NeedsReview => "needs_review",
             Self::Damaged => "damaged",
             Self::Untold => "untold",
+            Self::Unanswered => "unanswered",
             Self::TimedOut => "timed_out",
             Self::Interrupted => "interrupted",
             Self::Bug => "bug",

@@ -5,6 +5,7 @@ mod app;
 mod apply;
 mod blocking;
 mod calls;
+mod changing;
 mod cli;
 mod client;
 mod commands;

@@ -31,6 +31,7 @@ mod security;
 mod setup;
 mod subtasks;
 mod telemetry;
+mod unanswered;
 mod untold;
 mod upgrade;
 
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         .with("setup", setup::tests())
         .with("subtasks", subtasks::tests())
         .with("telemetry", telemetry::tests())
+        .with("unanswered", unanswered::tests())
         .with("untold", untold::tests())
         .with("upgrade", upgrade::tests())
         .run()

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     app::App,
+    changing,
     client::patiently,
     error::{Result, or_untold},
     exit::Exit,
@@ -104,12 +105,18 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                     Max::AtMost(number) => Some(number),
                 },
             };
-            vec![patiently(async || client.admin().set_account(request.clone()).await).await?]
+            vec![
+                changing::patiently(async || client.admin().set_account(request.clone()).await)
+                    .await?,
+            ]
         }
         Some(Command::Resume(resume)) => {
             let name = resume.account.to_string();
             let request = v1::ResumeAccountRequest { name };
-            vec![patiently(async || client.admin().resume_account(request.clone()).await).await?]
+            vec![
+                changing::patiently(async || client.admin().resume_account(request.clone()).await)
+                    .await?,
+            ]
         }
     };
     let accounts = answer.into_iter().map(Account::read).collect();

@@ -15,7 +15,8 @@ use serde::Serialize;
 use crate::{
     app::App,
     blocking::blocking,
-    client::{Client, patiently, status_error},
+    changing,
+    client::{Client, patiently},
     commands::{accounts::until_when, answer, tasks::unknown},
     error::{Error, OrFailed, Result, or_untold},
     exit::Exit,
@@ -183,6 +184,10 @@ struct Projects {
     projects: Vec<ProjectBudget>,
 }
 
+/// Whoever has no answer sees by it what a budget is now.
+const LOOK: &str =
+    "look first, `ctl budget` with the task, or without it, shows it: a + would be added twice";
+
 /// Lists or changes budgets.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let wanted = args.limits.change()?;
@@ -220,11 +225,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                 new_id,
                 new_name,
             };
-            // Not repeated by itself: it would add twice.
+            // It would add twice.
             let wanted = request.project.clone();
-            let answer = client.admin().set_project_budget(request).await;
-            let answer = match answer.map_err(|s| status_error(&s)) {
-                Ok(answer) => answer.into_inner(),
+            let call = async { client.admin().set_project_budget(request).await };
+            let answer = match changing::once(call, LOOK).await {
+                Ok(answer) => answer,
                 // The head names none that may be meant.
                 Err(error) if error.exit() == Exit::NotFound => {
                     let unknown = unknown::project(&client, &wanted).await;
@@ -303,9 +308,9 @@ pub async fn set_task(client: &Client, id: TaskId, change: BudgetChange) -> Resu
         add,
         none,
     };
-    // Not repeated by itself: it would add twice.
-    let answer = client.admin().set_task_budget(request).await;
-    Task::read(answer.map_err(|s| status_error(&s))?.into_inner())
+    // It would add twice.
+    let call = async { client.admin().set_task_budget(request).await };
+    Task::read(changing::once(call, LOOK).await?)
 }
 
 /// Limits, whether they are added, and what is not limited any more.

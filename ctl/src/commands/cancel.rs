@@ -12,7 +12,8 @@ use tonic::Code;
 
 use crate::{
     app::App,
-    client::{Client, patiently},
+    changing,
+    client::Client,
     commands::{
         refusal, schedules, show_answers,
         tasks::StatusFilter,
@@ -254,7 +255,8 @@ async fn cancel(client: &Client, ids: &[TaskId], named: bool) -> Vec<Answer> {
     let request = v1::CancelTasksRequest {
         ids: ids.iter().map(|id| id.0).collect(),
     };
-    let call = patiently(async || client.admin().cancel_tasks(request.clone()).await).await;
+    let call =
+        changing::patiently(async || client.admin().cancel_tasks(request.clone()).await).await;
     let answers = match call {
         Ok(response) if response.answers.len() == ids.len() => response.answers,
         Ok(_) => {

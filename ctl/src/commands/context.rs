@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::{
     app::App,
     blocking::blocking,
+    changing,
     client::patiently,
     error::{Error, OrFailed, Result},
     exit::Exit,
@@ -173,7 +174,7 @@ async fn push(app: &App, whose: Whose) -> Result<Exit> {
         project: project.id.to_string(),
         documents,
     };
-    patiently(async || client.admin().put_context(request.clone()).await).await?;
+    changing::patiently(async || client.admin().put_context(request.clone()).await).await?;
     app.show(
         &json!({ "project": project.id, "directory": dir, "documents": names }),
         |_| {

@@ -7,7 +7,7 @@ use orchestra_types::{Priority, TaskId};
 
 use crate::{
     app::App,
-    client::patiently,
+    changing,
     commands::{Order, change, each_task_changed},
     error::Result,
     exit::Exit,
@@ -45,7 +45,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             id: id.0,
             priority: v1::Priority::from(args.priority).into(),
         };
-        Task::read(patiently(async || client.admin().set_priority(request).await).await?)
+        Task::read(changing::patiently(async || client.admin().set_priority(request).await).await?)
     };
     each_task_changed(app, args.tasks, Order::Any, set, |task| {
         let before = before.borrow().get(&task.id).map(Priority::to_string);

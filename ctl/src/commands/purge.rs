@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     app::App,
-    client::status_error,
+    changing,
     error::{Result, or_untold},
     exit::Exit,
     ui::{
@@ -43,8 +43,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let request = v1::PurgeRequest {
         dry_run: args.dry_run,
     };
-    let answer = client.admin().purge(request).await;
-    let answer = answer.map_err(|s| status_error(&s))?.into_inner();
+    let call = async { client.admin().purge(request).await };
+    let answer = changing::once(call, "say it again: what is removed already stays so").await?;
     let purged = Purged {
         dry_run: args.dry_run,
         tasks: answer.tasks,

@@ -9,7 +9,8 @@ use orchestra_types::{Budget, BudgetChange, TaskId, TaskStatus, limits};
 
 use crate::{
     app::App,
-    client::{Client, status_error},
+    changing,
+    client::Client,
     commands::budget::set_task,
     commands::{
         Order, each_task, refusal, show_answers,
@@ -46,6 +47,10 @@ pub struct Args {
     #[arg(long, value_name = "BUDGET", allow_hyphen_values = true)]
     budget: Option<Budget>,
 }
+
+/// Whoever has no answer sees by it what is tried again.
+const LOOK: &str =
+    "look first, `ctl tasks` shows what is tried again: to say it twice could be two attempts";
 
 /// Retries the tasks.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
@@ -103,9 +108,9 @@ async fn retry_some(client: &Client, ids: &[TaskId]) -> Result<Vec<Result<Task>>
     let request = v1::RetryTasksRequest {
         ids: ids.iter().map(|id| id.0).collect(),
     };
-    // Not repeated by itself: a second retry could be another attempt.
-    let answer = client.admin().retry_tasks(request).await;
-    let answers = answer.map_err(|s| status_error(&s))?.into_inner().answers;
+    // A second retry could be another attempt.
+    let call = async { client.admin().retry_tasks(request).await };
+    let answers = changing::once(call, LOOK).await?.answers;
     if answers.len() != ids.len() {
         return Err(refused(Refused::new("answers", "not one for each task")));
     }
@@ -124,8 +129,7 @@ async fn raise_and_retry(client: &Client, id: TaskId, budget: Budget) -> Result<
         return Ok(task); // It goes on by that alone.
     }
     let request = v1::RetryTaskRequest { id: id.0 };
-    let answer = client.admin().retry_task(request).await;
-    Task::read(answer.map_err(|s| status_error(&s))?.into_inner())
+    Task::read(changing::once(async { client.admin().retry_task(request).await }, LOOK).await?)
 }
 
 fn not_raised(error: Error, id: TaskId) -> Error {

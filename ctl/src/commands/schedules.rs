@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     app::App,
+    changing,
     client::{Client, patiently},
     commands::each_once,
     error::{Error, Result, or_untold},
@@ -137,7 +138,7 @@ pub async fn pause_those_of(client: &Client, tasks: &BTreeSet<TaskId>) -> Result
             id: schedule.id,
             action: v1::ScheduleAction::Pause.into(),
         };
-        patiently(async || client.admin().change_schedule(request).await).await?;
+        changing::patiently(async || client.admin().change_schedule(request).await).await?;
         paused.push(ScheduleId(schedule.id));
     }
     Ok(paused)
@@ -175,7 +176,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                     id: id.0,
                     action: action.into(),
                 };
-                let answer = patiently(async || client.admin().change_schedule(request).await);
+                let answer =
+                    changing::patiently(async || client.admin().change_schedule(request).await);
                 changed.extend(answer.await?.schedule);
             }
             changed

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     app::App,
-    client::status_error,
+    changing,
     error::{Error, Result},
     exit::Exit,
     json::time::Time,
@@ -59,11 +59,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     }
     let ttl_ms = ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
     let client = app.connect().await?;
-    let answer = client
-        .admin()
-        .create_token(v1::CreateTokenRequest { ttl_ms })
-        .await;
-    let answer = answer.map_err(|s| status_error(&s))?.into_inner();
+    let request = v1::CreateTokenRequest { ttl_ms };
+    let call = async { client.admin().create_token(request).await };
+    let answer = changing::once(call, "make another one: nobody knows this one").await?;
     let command = command(&answer.head, &answer.token);
     let expires_at = Time::from_ms(answer.expires_at_ms);
     let token = Token {

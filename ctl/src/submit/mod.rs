@@ -25,7 +25,8 @@ use uuid::Uuid;
 
 use crate::{
     app::App,
-    client::{Client, patiently},
+    changing,
+    client::Client,
     error::{Error, OrFailed, Result},
     exit::Exit,
     writing::Begin,
@@ -100,10 +101,10 @@ pub async fn submit(
             ));
         }
     }
-    let tasks = send_tasks(client, &key, tasks).await;
-    let tasks = tasks.map_err(|e| blame_missing(&drafts, e))?;
-    let schedules = send_schedules(client, key, schedules).await;
-    let schedules = schedules.map_err(|e| blame_missing(&drafts, e))?;
+    let told = |error| unanswered(blame_missing(&drafts, error), &key);
+    let tasks = send_tasks(client, &key, tasks).await.map_err(told)?;
+    let schedules = send_schedules(client, &key, schedules).await;
+    let schedules = schedules.map_err(told)?;
     Ok(Submitted {
         ids: tasks.ids.into_iter().map(TaskId).collect(),
         schedules: schedules.ids.into_iter().map(ScheduleId).collect(),
@@ -126,6 +127,20 @@ fn blame_missing(drafts: &[Draft], error: Error) -> Error {
     }
 }
 
+/// Says of a submission that was not answered how it is said again: the key is told also where nobody
+/// gave one.
+fn unanswered(error: Error, key: &str) -> Error {
+    match error.exit() {
+        Exit::Unanswered => error
+            .saying("the head went away before it answered; the tasks may be queued")
+            .hint(format!(
+                "when it is back, the same command with `--key {key}` prints their ids, and queues only what is \
+                 not queued; without that key look at `ctl tasks` first"
+            )),
+        _ => error,
+    }
+}
+
 /// All of them in one call: all are queued, or none.
 async fn send_tasks(
     client: &Client,
@@ -136,7 +151,7 @@ async fn send_tasks(
         return Ok(v1::SubmitResponse::default());
     }
     let parts = parts(key, tasks);
-    let answer = patiently(async || {
+    let answer = changing::patiently(async || {
         let parts = stream::iter(parts.clone());
         client.admin().submit_many(parts).await
     });
@@ -166,17 +181,17 @@ fn parts(key: &str, tasks: Vec<v1::NewTask>) -> Vec<v1::SubmitPart> {
 
 async fn send_schedules(
     client: &Client,
-    key: String,
+    key: &str,
     schedules: Vec<v1::NewSchedule>,
 ) -> Result<v1::AddSchedulesResponse> {
     if schedules.is_empty() {
         return Ok(v1::AddSchedulesResponse::default());
     }
     let request = v1::AddSchedulesRequest {
-        idempotency_key: key,
+        idempotency_key: key.to_owned(),
         schedules,
     };
-    patiently(async || client.admin().add_schedules(request.clone()).await).await
+    changing::patiently(async || client.admin().add_schedules(request.clone()).await).await
 }
 
 async fn add_context(
@@ -214,7 +229,21 @@ mod tests {
     use tonic_types::{ErrorDetails, StatusExt};
 
     use super::*;
-    use crate::client::status_error;
+    use crate::{client::status_error, ui::again::Again};
+
+    #[test]
+    fn a_submission_without_an_answer_is_told_with_the_key_that_repeats_it() {
+        let refused = unanswered(Error::failed("bad input"), "k1");
+        assert_eq!(refused.exit(), Exit::Failed);
+        let error = unanswered(Error::new(Exit::Unanswered, "not known"), "k1");
+        assert_eq!(error.exit(), Exit::Unanswered);
+        assert!(error.to_string().ends_with("the tasks may be queued"));
+        let hint = error.next_step(Again::default()).unwrap();
+        assert!(
+            hint.contains("`--key k1`") && hint.contains("`ctl tasks`"),
+            "{hint}"
+        );
+    }
 
     #[test]
     fn an_unknown_runner_is_told_with_the_place_of_its_task() {

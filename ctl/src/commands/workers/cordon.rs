@@ -3,13 +3,7 @@
 use orchestra_proto::v1;
 
 use super::{Named, Workers, in_words, table};
-use crate::{
-    app::App,
-    client::{Client, patiently},
-    error::Result,
-    exit::Exit,
-    json::fleet::Worker,
-};
+use crate::{app::App, changing, client::Client, error::Result, exit::Exit, json::fleet::Worker};
 
 /// What is done to workers.
 #[derive(Debug, clap::Subcommand)]
@@ -57,6 +51,7 @@ async fn set(client: &Client, worker: String, availability: &str) -> Result<Work
         worker,
         availability: availability.to_owned(),
     };
-    let answer = patiently(async || client.admin().set_availability(request.clone()).await);
+    let answer =
+        changing::patiently(async || client.admin().set_availability(request.clone()).await);
     Worker::read(answer.await?)
 }

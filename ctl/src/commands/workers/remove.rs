@@ -5,7 +5,7 @@ use orchestra_proto::v1;
 use super::{Named, Workers, in_words};
 use crate::{
     app::App,
-    client::patiently,
+    changing,
     error::Result,
     exit::Exit,
     ui::{
@@ -24,7 +24,8 @@ pub async fn run(app: &App, named: Named) -> Result<Exit> {
         let request = v1::RemoveWorkerRequest {
             worker: worker.id.to_string(),
         };
-        let done = patiently(async || client.admin().remove_worker(request.clone()).await).await;
+        let done =
+            changing::patiently(async || client.admin().remove_worker(request.clone()).await).await;
         match done {
             // An answer may have been lost.
             Err(error) if error.exit() != Exit::NotFound => {

@@ -5,7 +5,8 @@ use orchestra_proto::v1;
 use super::{Named, Workers, table};
 use crate::{
     app::App,
-    client::{Client, patiently},
+    changing,
+    client::Client,
     error::{Error, Result},
     exit::Exit,
     json::fleet::Worker,
@@ -57,6 +58,6 @@ async fn revoke(client: &Client, id: &str) -> Result<()> {
     let request = v1::RevokeWorkerRequest {
         worker: id.to_owned(),
     };
-    let answer = patiently(async || client.admin().revoke_worker(request.clone()).await);
+    let answer = changing::patiently(async || client.admin().revoke_worker(request.clone()).await);
     answer.await.map(drop)
 }
