@@ -33,6 +33,10 @@ pub fn tests() -> Vec<Test> {
         Test::new("a_task_that_takes_too_long_is_stopped", timeout),
         Test::new("a_submission_with_a_key_is_made_once", with_a_key),
         Test::new("ctrl_c_ends_the_waiting_and_says_for_what", interrupted),
+        Test::new(
+            "a_script_that_is_killed_while_it_waits_knows_for_what",
+            killed,
+        ),
     ]
 }
 
@@ -322,6 +326,35 @@ fn interrupted() -> anyhow::Result<()> {
         let goes_on = ["interrupted; task_001 goes on", "`ctl wait task_001`"];
         waits.end()?.exits(130)?.complains(&goes_on)?;
         cluster.open_gate()?;
+        cluster.succeeded("task_001", Deadline::SOON)?;
+        Ok(())
+    })
+}
+
+/// With `--json` the ids are there before the end too, and standard output has one document all the same.
+fn killed() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let gated = gate(cluster);
+        let waits = |how| {
+            let args = ["add", "--json", "--agent", "shell", how, &gated];
+            cluster.begin(project.dir(), &args)
+        };
+        let queued =
+            |id: &str| format!(r#"{{"queued":{{"tasks":[{{"id":"{id}"}}],"known":false}}}}"#);
+        let killed = waits("--wait")?;
+        killed.says(&queued("task_001"))?;
+        let said = killed.kill()?;
+        ensure!(said.stdout.is_empty(), "{said}");
+        let first = waits("--wait")?;
+        first.says(&queued("task_002"))?;
+        let mut waits = [first, waits("--follow")?];
+        waits[1].says(&queued("task_003"))?;
+        cluster.open_gate()?;
+        let [waited, followed] = &mut waits;
+        let document = waited.end()?.ok()?.json()?;
+        ensure!(document["tasks"][0]["id"] == "task_002", "{document}");
+        followed.end()?.ok()?;
         cluster.succeeded("task_001", Deadline::SOON)?;
         Ok(())
     })

@@ -7,7 +7,7 @@ mod runners;
 use std::path::PathBuf;
 
 use orchestra_types::{ShellCommand, TaskId, limits};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     app::App,
@@ -23,7 +23,11 @@ use crate::{
         draft::Draft,
         file::{self, Source},
     },
-    ui::{now, status::words},
+    ui::{
+        now,
+        status::words,
+        style::{Line, Style},
+    },
 };
 use ending::{end, late, or_interrupted, untold};
 use options::Options;
@@ -120,12 +124,16 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         let tasks = match then {
             Then::Return => return queued(app, &submitted).map(|()| Exit::Ok),
             Then::Wait => {
-                heard_or_not(announce(app, ids))?;
+                tell_first(app, &submitted)?;
                 let wait =
                     async { wait_for(&app.ui, &client, all_queued(&client, ids).await?).await };
                 or_interrupted(&mut interrupt, ids, wait).await?
             }
             Then::Follow => {
+                // To a person it is said once more is known of the task.
+                if app.ui.is_json() {
+                    tell_first(app, &submitted)?;
+                }
                 let follow = async {
                     let task = client.queued(ids[0]).await?;
                     if !app.ui.is_json() {
@@ -245,13 +253,7 @@ fn drafts(args: Args) -> Result<(Vec<Draft>, PathBuf)> {
 fn queued(app: &App, submitted: &Submitted) -> Result<()> {
     let Submitted { ids, schedules, .. } = submitted;
     if app.ui.is_json() {
-        let tasks: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
-        let mut document = json!({ "tasks": tasks, "known": submitted.known });
-        if !schedules.is_empty() {
-            let schedules: Vec<_> = schedules.iter().map(|id| json!({ "id": id })).collect();
-            document["schedules"] = json!(schedules);
-        }
-        return app.ui.document(&document);
+        return app.ui.document(&document(submitted));
     }
     announce(app, ids)?;
     app.ui.print(
@@ -266,6 +268,29 @@ fn queued(app: &App, submitted: &Submitted) -> Result<()> {
     Ok(())
 }
 
+/// What `ctl add --json` says is queued.
+fn document(submitted: &Submitted) -> Value {
+    let Submitted { ids, schedules, .. } = submitted;
+    let tasks: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
+    let mut document = json!({ "tasks": tasks, "known": submitted.known });
+    if !schedules.is_empty() {
+        let schedules: Vec<_> = schedules.iter().map(|id| json!({ "id": id })).collect();
+        document["schedules"] = json!(schedules);
+    }
+    document
+}
+
+/// Says what is queued before its end is waited for: whoever is killed meanwhile, and starts anew, goes on
+/// with it. With `--json` on standard error, since standard output has only the document of the end.
+fn tell_first(app: &App, submitted: &Submitted) -> Result<()> {
+    if app.ui.is_json() {
+        let queued = json!({ "queued": document(submitted) });
+        app.ui.note(&Line::of(Style::Plain, queued.to_string()));
+        return Ok(());
+    }
+    heard_or_not(announce(app, &submitted.ids))
+}
+
 /// What is said of the task that is followed.
 fn begun(task: &Task, known: bool) -> String {
     match known {
@@ -275,9 +300,6 @@ fn begun(task: &Task, known: bool) -> String {
 }
 
 fn announce(app: &App, ids: &[TaskId]) -> Result<()> {
-    if app.ui.is_json() {
-        return Ok(());
-    }
     app.ui
         .print(ids.iter().map(|id| format!("{id}\n")).collect::<String>())
 }
