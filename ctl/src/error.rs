@@ -4,7 +4,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use orchestra_config::open_files;
 
-use crate::{exit::Exit, ui::again::Again};
+use crate::{exit::Exit, surroundings, ui::again::Again};
 
 /// What every fallible function here gives.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -154,7 +154,9 @@ impl Error {
     /// The next step, if one is known, with the options that its commands repeat.
     pub fn next_step(&self, again: Again) -> Option<Cow<'_, str>> {
         // Whatever else could be done would fail for the same.
-        let lack = self.source.as_deref().and_then(|s| open_files::advice(s));
+        let lack = self.source.as_deref().and_then(|source| {
+            open_files::advice(source).or_else(|| surroundings::advice(source, &self.chain()))
+        });
         if let Some(advice) = lack {
             return Some(Cow::Owned(advice));
         }

@@ -20,6 +20,7 @@ mod parts;
 mod renewal;
 mod stored;
 mod submit;
+mod surroundings;
 mod told;
 mod ui;
 mod values;

@@ -1,6 +1,6 @@
 //! Bad input gets a clear error, the right exit code and a next step, and nothing is lost.
 
-use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, process::Command};
 
 use anyhow::{Context, ensure};
 use orchestra_tests::{Binaries, Cluster, Output, Project, Setup, Test, run, scene};
@@ -23,6 +23,10 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "a_configuration_that_is_named_and_not_there_is_refused",
             no_config,
+        ),
+        Test::new(
+            "a_current_or_temporary_directory_that_is_not_there_is_named",
+            no_place,
         ),
         Test::new("a_time_in_the_past_is_said_to_be_over", late),
     ]
@@ -166,6 +170,37 @@ fn usage_lines() -> anyhow::Result<()> {
             "{refused}"
         );
         Ok(())
+    })
+}
+
+fn no_place() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let gone = cluster.path("gone");
+        fs::create_dir(&gone)?;
+        let add = cluster.command(&gone, &["add", "x", "--agent", "noop"]);
+        let mut command = Command::new("sh");
+        command.args(["-c", "rmdir \"$PWD\" && exec \"$@\"", "sh"]);
+        command.arg(add.get_program()).args(add.get_args());
+        command.envs(
+            add.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        command.current_dir(&gone);
+        clear(
+            run(command, b"")?,
+            1,
+            &["the current directory was removed"],
+        )?;
+        let project = cluster.repository("project")?;
+        let mut command = cluster.command(project.dir(), &["add", "x", "--agent", "noop"]);
+        let nowhere = cluster.path("nowhere");
+        command.env("TMPDIR", &nowhere);
+        clear(
+            run(command, b"")?,
+            1,
+            &["TMPDIR", &nowhere.to_string_lossy()],
+        )?;
+        nothing_was_queued(cluster)
     })
 }
 

@@ -284,10 +284,11 @@ impl Git {
         }
     }
 
-    /// A directory that is gone gives the same error as a program that is not there.
+    /// A directory that is gone, or that nobody lets in, gives the same error as a program that is not there.
     fn not_spawned(&self, source: io::Error) -> Error {
         let dir = Path::new(&self.dir);
-        match fs::metadata(dir) {
+        // Whatever may be asked of it from outside, only who may enter it finds itself in there.
+        match fs::metadata(dir.join(".")) {
             Ok(_) => Error::NoGit { source },
             Err(source) => Error::Io {
                 what: "work in",
@@ -585,6 +586,18 @@ mod tests {
         let text = dir.path().join("git");
         fs::write(&text, "").unwrap();
         assert!(!is_program(&text), "a file that nobody may run");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_entered_is_no_lack_of_git() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        for place in [file, dir.path().join("gone")] {
+            let error = Git::user(&place).output(&["version"]).unwrap_err();
+            let said = format!("failed to work in `{}`", place.display());
+            assert_eq!(error.to_string(), said);
+        }
     }
 
     #[test]

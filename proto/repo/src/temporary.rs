@@ -5,6 +5,7 @@
 //! Between its making and its lock a directory is nobody's: who finds its own removed makes another.
 
 use std::{
+    ffi::OsString,
     fs, io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
@@ -53,8 +54,9 @@ impl Temporary {
     }
 
     fn new_in(place: &Path) -> Result<Self> {
+        let doing = named_by(std::env::var_os("TMPDIR"));
         for _ in 0..TRIES_MAX {
-            if let Some(made) = Self::kept(private_in(PREFIX, place)?) {
+            if let Some(made) = Self::kept(make(PREFIX, place).at(doing, place)?) {
                 return Ok(made);
             }
         }
@@ -81,12 +83,23 @@ impl Temporary {
 
 /// A directory in `place` that this user alone can look into, from its making on.
 pub(crate) fn private_in(prefix: &str, place: &Path) -> Result<TempDir> {
+    make(prefix, place).at("create a directory in", place)
+}
+
+fn make(prefix: &str, place: &Path) -> io::Result<TempDir> {
     tempfile::Builder::new()
         .prefix(prefix)
         .rand_bytes(RANDOM)
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir_in(place)
-        .at("create a directory in", place)
+}
+
+/// What is tried, so that whoever has named a place that is no good knows where.
+fn named_by(tmpdir: Option<OsString>) -> &'static str {
+    match tmpdir {
+        Some(_) => "create a directory where TMPDIR says, in",
+        None => "create a temporary directory in",
+    }
 }
 
 /// Removes what is left of processes that were killed. It is only for order: what fails is left.
@@ -154,6 +167,15 @@ mod tests {
         let path = made.path().to_owned();
         drop(made);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_place_that_is_not_there_is_told_with_the_variable_that_names_it() {
+        assert!(named_by(Some("/x".into())).contains("TMPDIR"));
+        assert!(!named_by(None).contains("TMPDIR"));
+        let place = tempfile::tempdir().unwrap();
+        let error = Temporary::new_in(&place.path().join("none")).unwrap_err();
+        assert!(error.to_string().ends_with("none`"), "{error}");
     }
 
     #[test]

@@ -130,7 +130,13 @@ fn make_dir(wanted: Option<PathBuf>) -> Result<PathBuf> {
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir()
             .map(tempfile::TempDir::keep)
-            .or_failed(|| "failed to make a temporary directory".to_owned());
+            .or_failed(|| {
+                let place = std::env::temp_dir();
+                format!(
+                    "failed to make a temporary directory in `{}`",
+                    place.display()
+                )
+            });
     };
     if dir.exists() {
         return Err(Error::failed(format!("`{}` exists already", dir.display()))
