@@ -80,11 +80,19 @@ impl Error {
         }
     }
 
-    /// Standard output could not be written.
+    /// Standard output could not be written, and that is all that failed.
     pub fn unwritten(source: std::io::Error) -> Self {
         Self {
             unprinted: Some(Unprinted::Unwritten),
-            ..Self::failed("failed to write to standard output").because(source)
+            ..Self::new(Exit::Untold, "failed to write to standard output").because(source)
+        }
+    }
+
+    /// What came of writing to standard output.
+    pub fn of_stdout(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::reader_gone(),
+            _ => Self::unwritten(error),
         }
     }
 

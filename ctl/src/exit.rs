@@ -23,7 +23,7 @@ pub enum Exit {
     NeedsReview,
     /// `ctl check` found damage.
     Damaged,
-    /// It was done, and could not be printed.
+    /// It was done or found out, and could not be printed.
     Untold,
     /// The head went away before it answered: it was done, or it was not.
     Unanswered,

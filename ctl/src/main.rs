@@ -63,13 +63,16 @@ fn start() -> ExitCode {
     let ui = Ui::of_process(&cli.global);
     match dispatch(ui, cli) {
         Ok(code) => code,
-        Err(e) => {
-            if !e.is_reader_gone() {
-                ui.error(&e);
-            }
-            e.exit().into()
-        }
+        Err(e) => failed(ui, &e),
     }
+}
+
+/// Says why; nothing where nobody reads any more.
+fn failed(ui: Ui, error: &Error) -> ExitCode {
+    if !error.is_reader_gone() {
+        ui.error(error);
+    }
+    error.exit().into()
 }
 
 fn dispatch(ui: Ui, cli: Cli) -> Result<ExitCode> {
@@ -99,9 +102,10 @@ fn dispatch(ui: Ui, cli: Cli) -> Result<ExitCode> {
 /// Help goes to standard output and is no error; the rest is.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // Nobody listening is no failure.
-        let _ = error.print();
-        return Exit::Ok.into();
+        return match error.print().map_err(Error::of_stdout) {
+            Ok(()) => Exit::Ok.into(),
+            Err(e) => failed(Ui::of_process(&Global::default()), &e),
+        };
     }
     let text = error.render().to_string();
     // The arguments could not be read, but whether JSON is wanted is plain to see.

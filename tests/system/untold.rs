@@ -70,7 +70,8 @@ fn of_add() -> anyhow::Result<()> {
 fn of_others() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
         let project = cluster.repository("p")?;
-        let shell = ["--agent", "shell", "--", "sh", "-c", "echo new > new.txt"];
+        let change = "echo new > new.txt; echo said";
+        let shell = ["--agent", "shell", "--", "sh", "-c", change];
         let add = |more: &[&'static str]| [&["add"], more, &shell].concat();
         // Whatever is waited for, the ids are told.
         let queued = |id| [id, "has been queued", "do not add"];
@@ -168,9 +169,46 @@ fn of_others() -> anyhow::Result<()> {
             b"",
             &["the change of task_002"],
         )?;
-        // What only asks has done nothing.
-        let asked = full(cluster, &project, &["tasks"], b"")?;
-        ensure!(asked.status.code() == Some(1), "{asked:?}");
+        cluster.ctl(&[
+            "add",
+            "--wait",
+            "--agent",
+            "shell",
+            "--no-repo",
+            "--",
+            "false",
+        ])?;
+        let of_8 = "the waiting is over: task_001 is succeeded, task_008 is failed";
+        untold(cluster, &project, &["wait", "1", "8"], b"", &[of_8])?;
+        untold(
+            cluster,
+            &project,
+            &["wait", "8", "--json"],
+            b"",
+            &["\"code\":\"untold\"", "task_008"],
+        )?;
+        // What only asks has done nothing, and is no failure of what it asks about.
+        let unwritten = ["failed to write to standard output"];
+        for asks in [
+            &["tasks"][..],
+            &["tasks", "--json"],
+            &["status"],
+            &["show", "1"],
+            &["show", "1", "--json"],
+            &["logs", "1"],
+            &["logs", "1", "--raw"],
+            &["diff", "1"],
+            &["files", "1"],
+            &["workers"],
+            &["schedules", "--json"],
+            &["backup", "-"],
+            &["man"],
+            &["completions", "bash"],
+            &["--version"],
+            &["add", "--help"],
+        ] {
+            untold(cluster, &project, asks, b"", &unwritten)?;
+        }
         Ok(())
     })
 }

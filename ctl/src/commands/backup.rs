@@ -100,9 +100,10 @@ async fn to_stdout(app: &App, keys: bool) -> Result<Exit> {
         return Err(Error::usage("a backup is nothing for a terminal")
             .hint("name a file, or send standard output to one or to a program"));
     }
-    let failed = || "failed to write to standard output".to_owned();
-    let open = || io::stdout().as_fd().try_clone_to_owned().or_failed(failed);
-    let (_, bytes, summary) = write(app, || Ok(open()?.into()), failed, keys).await?;
+    let open = || io::stdout().as_fd().try_clone_to_owned();
+    // Also where its reader went away: it is not whole.
+    let open = || Ok(open().map_err(Error::unwritten)?.into());
+    let (_, bytes, summary) = write(app, open, Error::unwritten, keys).await?;
     warn_of_missing(app, summary.missing);
     let files = summary.blobs + summary.files;
     app.ui.say(in_words("backup", bytes, summary.rows, files));
@@ -133,7 +134,8 @@ async fn to_file(app: &App, part: &part::Part, keys: bool) -> Result<(u64, v1::B
         let opened = part.open().or_failed(failed);
         opened.map_err(|e| e.hint("name a file in a directory that you may write to"))
     };
-    let (file, bytes, summary) = write(app, open, failed, keys).await?;
+    let unwritten = |error| unwritten(error, failed());
+    let (file, bytes, summary) = write(app, open, unwritten, keys).await?;
     file.sync_all().await.or_failed(failed)?;
     match part.put_in_place(&file) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(there_already(part.to())),
@@ -150,7 +152,7 @@ fn there_already(file: &Path) -> Error {
 async fn write(
     app: &App,
     open: impl FnOnce() -> Result<std::fs::File>,
-    failed: impl Fn() -> String,
+    unwritten: impl Fn(io::Error) -> Error,
     keys: bool,
 ) -> Result<(File, u64, v1::BackupSummary)> {
     let client = app.connect().await?;
@@ -161,8 +163,7 @@ async fn write(
     let mut bytes = 0;
     let mut summary = None;
     while let Some(chunk) = chunks.message().await.map_err(|s| status_error(&s))? {
-        let written = out.write_all(&chunk.data).await;
-        written.map_err(|error| unwritten(error, &failed))?;
+        out.write_all(&chunk.data).await.map_err(&unwritten)?;
         bytes += chunk.data.len() as u64;
         bar.show(bytes, chunk.about_bytes);
         summary = chunk.summary;
@@ -170,18 +171,17 @@ async fn write(
     let summary = summary.ok_or_else(|| {
         Error::failed("the head ended before the backup was whole").hint("try again")
     })?;
-    let flushed = out.flush().await;
-    flushed.map_err(|error| unwritten(error, &failed))?;
+    out.flush().await.map_err(unwritten)?;
     Ok((out, bytes, summary))
 }
 
 /// Half a backup is none; there may be another place for a whole one.
-fn unwritten(error: io::Error, failed: impl Fn() -> String) -> Error {
+fn unwritten(error: io::Error, failed: String) -> Error {
     let is_full = matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     );
-    let error = Error::failed(failed()).because(error);
+    let error = Error::failed(failed).because(error);
     match is_full {
         true => error.hint("free space there, or write it elsewhere: `ctl backup - | ssh there 'cat > orchestra.tar'`"),
         false => error,

@@ -10,23 +10,26 @@ use crate::{
     calls::ASKED_AT_ONCE,
     client::Client,
     commands::each_once,
-    error::{Error, Result, heard_or_not},
+    error::{Error, Result, heard_or_not, or_untold},
     exit::Exit,
     follow::{ended_well, wait_for},
     json::task::Task,
     ui::{
         reason::Why,
-        status::{label, style},
+        status::{label, style, words},
         style::{Line, Style},
     },
 };
+
+/// Most tasks whose ends are told where they cannot be printed.
+const NAMED_MAX: usize = 8;
 
 /// Wait until tasks have ended, or wait for a person
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit code: 0 when all succeeded, 6 when one failed or was cancelled, 7 when one waits for a person,
 124 when the time is over,
-3 when it is over and the head cannot be reached.
+3 when it is over and the head cannot be reached, 9 when how they ended could not be printed.
 
 Examples:
   ctl wait task_001 task_002
@@ -55,8 +58,20 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             Err(_) => over(&client, &ids, limit).await?,
         },
     };
-    heard_or_not(show(app, &tasks))?;
+    or_untold(heard_or_not(show(app, &tasks)), || in_words(&tasks))?;
     Ok(ended_well(&tasks))
+}
+
+/// How they ended: whoever cannot be told by standard output is not to take that for a task that failed.
+fn in_words(tasks: &[Task]) -> String {
+    if let [first, .., last] = tasks
+        && tasks.len() > NAMED_MAX
+    {
+        return format!("the waiting for {} to {} is over", first.id, last.id);
+    }
+    let each = |task: &Task| format!("{} is {}", task.id, words(task.status));
+    let each: Vec<String> = tasks.iter().map(each).collect();
+    format!("the waiting is over: {}", each.join(", "))
 }
 
 fn show(app: &App, tasks: &[Task]) -> Result<()> {

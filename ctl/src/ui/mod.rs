@@ -124,10 +124,7 @@ impl Ui {
     pub fn print(&self, text: impl AsRef<[u8]>) -> Result<()> {
         let mut out = io::stdout().lock();
         let written = out.write_all(text.as_ref()).and_then(|()| out.flush());
-        written.map_err(|e| match e.kind() {
-            io::ErrorKind::BrokenPipe => Error::reader_gone(),
-            _ => Error::unwritten(e),
-        })
+        written.map_err(Error::of_stdout)
     }
 
     /// Prints one line of data.
