@@ -32,7 +32,8 @@ impl Client {
     /// The task with its attempts.
     pub async fn task(&self, id: TaskId) -> Result<Task> {
         let request = v1::GetTaskRequest { id: id.0 };
-        Task::read(patiently(async || self.admin().get_task(request).await).await?)
+        let task = patiently(async || self.admin().get_task(request).await).await;
+        Task::read(task.map_err(|e| e.about(id))?)
     }
 
     /// The task with its attempts and the files of its result.

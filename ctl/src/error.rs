@@ -3,6 +3,7 @@
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use orchestra_config::open_files;
+use orchestra_types::TaskId;
 
 use crate::{exit::Exit, surroundings, ui::again::Again};
 
@@ -20,6 +21,7 @@ pub struct Error {
     source: Option<Source>,
     unprinted: Option<Unprinted>,
     missing: Option<Box<Missing>>,
+    task: Option<TaskId>,
 }
 
 /// What the head does not know, by its kind and name.
@@ -59,6 +61,7 @@ impl Error {
             source: None,
             unprinted: None,
             missing: None,
+            task: None,
         }
     }
 
@@ -134,8 +137,38 @@ impl Error {
     /// With what the head does not know.
     #[must_use]
     pub fn of_missing(mut self, missing: Option<Missing>) -> Self {
+        let is_task = |missing: &&Missing| missing.kind == orchestra_proto::TASK;
+        let task = missing.as_ref().filter(is_task);
+        self.task = task.and_then(|task| task.name.parse().ok());
         self.missing = missing.map(Box::new);
         self
+    }
+
+    /// With the task that it is about, where none is known yet. A head that is away is away for all.
+    #[must_use]
+    pub fn about(mut self, task: TaskId) -> Self {
+        let is_of_one = match self.exit {
+            Exit::Failed | Exit::NotFound | Exit::Refused | Exit::Untold => true,
+            Exit::Ok
+            | Exit::Usage
+            | Exit::HeadNotRunning
+            | Exit::TaskFailed
+            | Exit::NeedsReview
+            | Exit::Damaged
+            | Exit::Unanswered
+            | Exit::TimedOut
+            | Exit::Interrupted
+            | Exit::Bug => false,
+        };
+        if is_of_one {
+            self.task.get_or_insert(task);
+        }
+        self
+    }
+
+    /// The one task that it is about.
+    pub fn task(&self) -> Option<TaskId> {
+        self.task
     }
 
     /// The name of what the head does not know, where it is of that kind.

@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Test> {
             "what_can_be_typed_stands_whole_below_a_list_of_tasks",
             hints_of_a_list,
         ),
+        Test::new("each_refusal_names_its_task", refusals),
         Test::new("a_reader_that_goes_away_is_no_error", closed_pipe),
         Test::new(
             "whoever_waits_exits_as_the_task_though_nobody_reads",
@@ -399,6 +400,43 @@ fn hints_of_a_list() -> anyhow::Result<()> {
         let message = document["tasks"][0]["reason"]["message"].as_str();
         let plain = format!("`ctl budget {task} --time +1h`");
         ensure!(message.is_some_and(|m| m.contains(&plain)), "{document}");
+        Ok(())
+    })
+}
+
+/// A script need not read words to know which of several tasks was refused.
+fn refusals() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        for _ in 0..2 {
+            let add = ["add", "--wait", "--agent", "noop", "--no-repo", "x"];
+            cluster.ctl(&add)?.ok()?;
+        }
+        let refused = |args: &[&str], code, tasks: &[Value]| {
+            let said = cluster.ctl(&[&["--json"], args].concat())?.exits(code)?;
+            let lines = said.stderr.lines().map(serde_json::from_str::<Value>);
+            let errors = lines.collect::<Result<Vec<_>, _>>()?;
+            let about: Vec<_> = errors
+                .iter()
+                .map(|line| line["error"]["task"].clone())
+                .collect();
+            ensure!(about == tasks, "{args:?} is about {tasks:?}\n{said}");
+            let last = errors.last().map(|line| line["error"]["exit_code"].clone());
+            ensure!(last == Some(code.into()), "{said}");
+            anyhow::Ok(said)
+        };
+        let [first, second, none] = ["task_001", "task_002", "task_009"].map(Value::from);
+        let several = ["cancel", "1", "9", "2"];
+        let said = refused(&several, 5, &[none.clone(), second, first.clone()])?;
+        ensure!(said.json()?["tasks"] == json!([]), "{said}");
+        refused(&["retry", "9", "1"], 4, &[first.clone(), none.clone()])?;
+        for command in ["show", "wait", "diff", "files", "logs", "apply", "budget"] {
+            refused(&[command, "9"], 4, std::slice::from_ref(&none))?;
+        }
+        refused(&["apply", "1", "2"], 4, std::slice::from_ref(&first))?;
+        refused(&["priority", "9", "high"], 4, std::slice::from_ref(&none))?;
+        let after = ["add", "x", "--agent", "noop", "--no-repo", "--after", "9"];
+        refused(&after, 4, &[none])?;
+        refused(&["tasks", "--project", "none"], 4, &[Value::Null])?;
         Ok(())
     })
 }

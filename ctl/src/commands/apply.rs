@@ -65,9 +65,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         match one(app, &client, *id, &args).await {
             Ok(made) => done.push(made),
             // It was applied, and nobody can be told what of the others would be.
-            Err(error) if error.exit() == Exit::Untold => return Err(error),
+            Err(error) if error.exit() == Exit::Untold => return Err(error.about(*id)),
             Err(error) => {
-                stopped = Some(error);
+                stopped = Some(error.about(*id));
                 break;
             }
         }

@@ -48,7 +48,7 @@ Examples:
 pub struct Args {
     /// The task, as task_001 or 1
     #[arg(value_name = "TASK", conflicts_with = "project")]
-    task: Option<TaskId>,
+    pub(super) task: Option<TaskId>,
     /// The project, by its name, its id, or the first 8 characters of that or more, as `ctl show` names
     /// them. One without tasks so far only in its directory
     #[arg(long, value_name = "PROJECT")]

@@ -278,7 +278,7 @@ async fn cancel(client: &Client, ids: &[TaskId], named: bool) -> Vec<Answer> {
         };
         tasks.push(Answer {
             id,
-            task,
+            task: task.map_err(|e| e.about(id)),
             had_ended,
             forgotten,
             below: cancelled.going_on.into_iter().map(TaskId).collect(),

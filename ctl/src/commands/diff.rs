@@ -37,7 +37,7 @@ Examples:
 pub struct Args {
     /// The task, as task_001 or 1
     #[arg(value_name = "TASK")]
-    task: TaskId,
+    pub(super) task: TaskId,
     /// Which attempt. Default: the latest that has left anything
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,

@@ -14,7 +14,7 @@ use crate::{
 pub struct Args {
     /// The task, as task_001 or 1
     #[arg(value_name = "TASK")]
-    task: TaskId,
+    pub(super) task: TaskId,
     /// Which attempt. Default: the latest that has left anything
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,

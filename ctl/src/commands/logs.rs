@@ -26,7 +26,7 @@ Examples:
 pub struct Args {
     /// The task, as task_001 or 1
     #[arg(value_name = "TASK")]
-    task: TaskId,
+    pub(super) task: TaskId,
     /// Go on as it happens, until the task has ended
     #[arg(long, short)]
     follow: bool,

@@ -69,6 +69,7 @@ pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
     // Heard from here on, before anything is asked of the head.
     let mut interrupt = Interrupt::listen()?;
     let rest = Rest::of(&command);
+    let only = only_task(&command);
     let mut ended = pin!(dispatch(app, command));
     let ended = tokio::select! {
         // A command that has more to say of Ctrl-C goes first.
@@ -86,7 +87,25 @@ pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
             }
         },
     };
-    ended.map_err(|error| app.about_named_head(error))
+    ended.map_err(|error| {
+        let error = app.about_named_head(error);
+        match only {
+            Some(task) => error.about(task),
+            None => error,
+        }
+    })
+}
+
+/// The task that the command is about, where it names one and no other.
+fn only_task(command: &CtlCommand) -> Option<TaskId> {
+    match command {
+        CtlCommand::Show(args) => Some(args.task),
+        CtlCommand::Logs(args) => Some(args.task),
+        CtlCommand::Diff(args) => Some(args.task),
+        CtlCommand::Files(args) => Some(args.task),
+        CtlCommand::Budget(args) => args.task,
+        _ => None,
+    }
 }
 
 /// Whether a command that was interrupted in time may leave what it has begun on other threads: nothing of
@@ -224,7 +243,7 @@ async fn each_task_changed(
     change: impl Fn(&Task) -> String,
 ) -> Result<Exit> {
     let answers = stream::iter(each_once(ids))
-        .map(|id| act(id))
+        .map(async |id| act(id).await.map_err(|e| e.about(id)))
         .buffered(order.at_once());
     show_changes(app, answers, change).await
 }

@@ -119,7 +119,10 @@ async fn retry_some(client: &Client, ids: &[TaskId]) -> Result<Vec<Result<Task>>
         Some(Answer::Refused(why)) => Err(refusal(why)),
         None => Err(refused(Refused::new("answer", "is missing"))),
     });
-    Ok(answers.collect())
+    let each = ids.iter().zip(answers);
+    Ok(each
+        .map(|(id, answer)| answer.map_err(|e| e.about(*id)))
+        .collect())
 }
 
 async fn raise_and_retry(client: &Client, id: TaskId, budget: Budget) -> Result<Task> {

@@ -17,7 +17,7 @@ use crate::{
 pub struct Args {
     /// The task, as task_001 or 1
     #[arg(value_name = "TASK")]
-    task: TaskId,
+    pub(super) task: TaskId,
 }
 
 /// Shows a task.

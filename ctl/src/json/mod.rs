@@ -20,6 +20,7 @@ pub fn error(error: &Error, again: Again) -> Value {
         "error": {
             "code": error.exit().as_str(),
             "exit_code": error.exit().code(),
+            "task": error.task(),
             "message": again.spell(&error.chain()),
             "hint": error.next_step(again),
         }
@@ -42,16 +43,21 @@ pub fn refused(refused: orchestra_proto::Refused) -> Error {
 mod tests {
     use super::*;
     use crate::exit::Exit;
+    use orchestra_types::TaskId;
 
     #[test]
-    fn an_error_document_has_code_number_message_and_hint() {
+    fn an_error_document_has_code_number_task_message_and_hint() {
+        let none =
+            Error::new(Exit::NotFound, "there is no task_009").hint("`ctl tasks` lists them");
         let shown = error(
-            &Error::new(Exit::NotFound, "there is no task_009").hint("`ctl tasks` lists them"),
+            &none.about(TaskId(9)).about(TaskId(1)),
             Again::in_state("/s".as_ref()),
         );
         assert_eq!(
             shown.to_string(),
-            r#"{"error":{"code":"not_found","exit_code":4,"message":"there is no task_009","hint":"`ctl --state /s tasks` lists them"}}"#
+            r#"{"error":{"code":"not_found","exit_code":4,"task":"task_009","message":"there is no task_009","hint":"`ctl --state /s tasks` lists them"}}"#
         );
+        let away = Error::new(Exit::HeadNotRunning, "it is away").about(TaskId(9));
+        assert!(error(&away, Again::default())["error"]["task"].is_null());
     }
 }
