@@ -5,12 +5,13 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Deadline, Setup, Test, scene};
+use orchestra_tests::{Cluster, Deadline, GATE, Setup, Test, run, scene};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -20,6 +21,10 @@ pub fn tests() -> Vec<Test> {
             foreign_credentials,
         ),
         Test::new("keys_are_readable_by_their_owner_only", key_files),
+        Test::new(
+            "whatever_the_umask_nobody_else_may_write_to_what_orchestra_keeps",
+            open_umask,
+        ),
         Test::new(
             "an_open_file_of_whoever_starts_it_goes_to_no_agent",
             inherited,
@@ -89,6 +94,61 @@ fn copy_credentials(
         let source = from.state().join("client").join(name);
         fs::copy(&source, client.join(name))
             .with_context(|| format!("failed to copy `{}`", source.display()))?;
+    }
+    Ok(())
+}
+
+/// Not that anybody gets into the directories above. Files of a project, and of git, are as the umask says.
+fn open_umask() -> anyhow::Result<()> {
+    let cluster = Cluster::new(Setup::new())?;
+    let project = cluster.repository("project")?;
+    let open = |args: &[&str]| {
+        let ctl = cluster.command(project.dir(), args);
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask 000 && exec \"$@\"", "sh"]);
+        command.arg(ctl.get_program()).args(ctl.get_args());
+        command.envs(
+            ctl.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        command.current_dir(project.dir());
+        run(command, b"")?.ok()
+    };
+    open(&["start", "--detach"])?;
+    let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
+    for script in ["echo new >> new.txt; echo said >&2", &gate] {
+        open(&["add", "--agent", "shell", script])?;
+    }
+    cluster.succeeded("task_001", Deadline::SOON)?;
+    cluster.wait_for("task_002", &["running"], Deadline::SOON)?;
+    let mut wide = Vec::new();
+    look(&cluster.state(), &mut wide)?;
+    cluster.open_gate()?;
+    cluster.succeeded("task_002", Deadline::SOON)?;
+    look(&cluster.state(), &mut wide)?;
+    cluster.stop()?;
+    ensure!(wide.is_empty(), "others may use {wide:#?}");
+    cluster.expect_no_process()
+}
+
+/// What is there that others may do anything with.
+fn look(dir: &Path, wide: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        // It may be over meanwhile.
+        let Ok(found) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        let is_of_git = path.ends_with("git") || path.join("HEAD").exists();
+        let is_of_project = path
+            .parent()
+            .is_some_and(|above| above.ends_with("workspaces"));
+        if found.permissions().mode() & 0o077 != 0 && !path.ends_with("orchestra.yaml") {
+            wide.push(path.clone());
+        }
+        if found.is_dir() && !is_of_git && !is_of_project {
+            look(&path, wide)?;
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 
+use orchestra_config::durable;
 use orchestra_proto::v1;
 use orchestra_types::{AttemptId, runner::NOOP};
 use tokio::{
@@ -338,7 +339,7 @@ impl Fleet {
     /// Has an attempt's files put aside instead of removed.
     fn keep(&self, attempt: AttemptId) {
         let mark = self.shared.files_begun(attempt).unknown();
-        if let Err(error) = fs::write(&mark, "") {
+        if let Err(error) = durable::create_private(&mark) {
             tracing::warn!(%attempt, %error, "what the head does not know is not kept");
         }
     }

@@ -6,7 +6,7 @@ mod report;
 
 use std::{ffi::OsString, fs::File, net::SocketAddr, time::Duration};
 
-use orchestra_config::signals;
+use orchestra_config::{durable, signals};
 
 use crate::{
     app::App,
@@ -303,8 +303,8 @@ fn config_option(app: &App) -> Vec<OsString> {
 async fn lock(app: &App) -> Result<File> {
     use rustix::fs::{FlockOperation, flock};
     let path = app.state.path().join("start.lock");
-    let file =
-        File::create(&path).or_failed(|| format!("failed to create `{}`", path.display()))?;
+    let file = durable::create_private(&path)
+        .or_failed(|| format!("failed to create `{}`", path.display()))?;
     let deadline = tokio::time::Instant::now() + LOCK_LIMIT;
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use orchestra_config::durable;
 use orchestra_types::{Artifact, ArtifactKind, Digest};
 use serde::{Deserialize, Serialize};
 
@@ -150,7 +151,7 @@ impl Chain {
 
     pub(super) fn write(&self) -> io::Result<()> {
         let dir = self.path.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(dir)?;
+        durable::create_private_dir(dir)?;
         let temp = tempfile::NamedTempFile::new_in(dir)?;
         serde_json::to_writer(&temp, &self.links)?;
         temp.persist(&self.path)?;

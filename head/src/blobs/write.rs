@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::DirBuilderExt,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::atomic::Ordering,
@@ -146,7 +147,7 @@ impl TempFile {
         points::reach("blob.sync")?;
         self.file.sync_all()?;
         let dir = path.parent().expect("a blob lies in a fan-out directory");
-        match fs::create_dir(dir) {
+        match fs::DirBuilder::new().mode(0o700).create(dir) {
             Ok(()) => sync_dir(&blobs.inner.root)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),

@@ -87,11 +87,11 @@ impl Folder {
     }
 
     /// Replaces the file `name` whole: temporary file, fsync, rename, fsync of the directory.
-    /// A link of that name is replaced, never followed.
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    /// A link of that name is replaced, never followed. It has this mode, less the umask.
+    pub(super) fn write(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let temporary = format!(".{name}.{}.{number}.tmp", std::process::id());
-        let written = self.write_and_rename(&temporary, name, bytes);
+        let written = self.write_and_rename(&temporary, name, bytes, mode);
         if written.is_err() {
             // The first error is the one to report; what stays is litter.
             let _ = rustix::fs::unlinkat(&self.handle, &temporary, AtFlags::empty());
@@ -99,14 +99,19 @@ impl Folder {
         written
     }
 
-    fn write_and_rename(&self, temporary: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fn write_and_rename(
+        &self,
+        temporary: &str,
+        name: &str,
+        bytes: &[u8],
+        mode: u32,
+    ) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.handle, temporary, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let handle =
-            rustix::fs::openat(&self.handle, temporary, flags, Mode::from_raw_mode(0o666))?;
+        let handle = rustix::fs::openat(&self.handle, temporary, flags, Mode::from_raw_mode(mode))?;
         let mut file = File::from(handle);
         file.write_all(bytes)?;
         file.sync_all()?;

@@ -166,7 +166,7 @@ fn write_changed(folder: &Folder, name: &str, text: &str) -> io::Result<()> {
     if same {
         Ok(())
     } else {
-        folder.write(name, text.as_bytes())
+        folder.write(name, text.as_bytes(), 0o666)
     }
 }
 

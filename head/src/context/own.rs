@@ -38,7 +38,8 @@ impl Own {
         if let Some(outputs) = self.folder.existing(OUTPUTS)? {
             give_sums(&outputs)?;
         }
-        self.folder.write(FORMAT, &sum::with_sum(FORMAT_TEXT))
+        self.folder
+            .write(FORMAT, &sum::with_sum(FORMAT_TEXT), 0o600)
     }
 
     /// The directory `name` in this one; made when it is not there.
@@ -72,7 +73,7 @@ impl Own {
 
     /// Replaces a file whole, durably.
     pub(super) fn write(&self, name: &str, text: &[u8]) -> io::Result<()> {
-        self.folder.write(name, &sum::with_sum(text))
+        self.folder.write(name, &sum::with_sum(text), 0o600)
     }
 
     /// Keeps a damaged file for a person, under another name.
@@ -99,7 +100,7 @@ fn give_sums(folder: &Folder) -> io::Result<()> {
             continue;
         };
         if sum::text_of(&bytes).is_none() {
-            folder.write(&name, &sum::with_sum(&bytes))?;
+            folder.write(&name, &sum::with_sum(&bytes), 0o600)?;
         }
     }
     Ok(())

@@ -10,11 +10,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Read, Seek, SeekFrom},
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
+use orchestra_config::durable;
 use orchestra_types::{AttemptId, TaskId, Timestamp};
 
 use super::{
@@ -65,7 +66,9 @@ impl Summary {
             entries: u32::try_from(entries.len() / ENTRY_BYTES).unwrap_or(u32::MAX),
             entries_crc: crc32c::crc32c(&entries),
         };
-        if let Err(error) = fs::write(path, summary.file(&entries)) {
+        let made = durable::create_private(path);
+        let written = made.and_then(|mut file| file.write_all(&summary.file(&entries)));
+        if let Err(error) = written {
             tracing::warn!(path = %path.display(), %error, "failed to write an index");
         }
         summary
@@ -190,6 +193,8 @@ fn read_entry(bytes: &[u8]) -> (AttemptId, Place) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

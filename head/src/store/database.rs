@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
+    os::unix::fs::PermissionsExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -194,12 +195,32 @@ fn open_once(path: &Path) -> Result<sled::Db> {
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(Some(BACKGROUND_FLUSH_MS));
     match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(Ok(db)) => Ok(db),
+        Ok(Ok(db)) => {
+            close_to_others(path);
+            Ok(db)
+        }
         Ok(Err(error)) if is_locked(&error) => Err(Error::InUse {
             path: path.to_owned(),
         }),
         Ok(Err(error)) => Err(database_error(path, error)),
         Err(panic) => Err(damaged(path, panic_text(panic.as_ref()))),
+    }
+}
+
+/// sled makes its files as the umask says. Nobody else gets into the directory anyway: where a mode cannot be
+/// set, nothing is lost.
+fn close_to_others(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        let Ok(found) = entry.metadata() else {
+            continue;
+        };
+        let own = match found.is_dir() {
+            true => 0o700,
+            false => 0o600,
+        };
+        if found.permissions().mode() & 0o777 != own {
+            let _stays = fs::set_permissions(entry.path(), fs::Permissions::from_mode(own));
+        }
     }
 }
 

@@ -70,6 +70,13 @@ fn write_with(path: &Path, bytes: &[u8], access: Access, sync: Sync) -> io::Resu
     written
 }
 
+/// Makes the file, or empties it, readable by the owner only (0600) where it is new. Nothing is made durable.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    options.mode(mode(Access::Private)).open(path)
+}
+
 /// Makes `dir` and what is missing above it, readable by the owner only (0700).
 pub fn create_private_dir(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new()

@@ -1,7 +1,8 @@
 //! Where things lie below the state directory.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -80,7 +81,8 @@ impl StateDir {
         if ignore.exists() {
             return Ok(());
         }
-        match fs::write(ignore, IGNORE) {
+        let made = durable::create_private(&ignore);
+        match made.and_then(|mut file| file.write_all(IGNORE.as_bytes())) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
             written => written,
         }

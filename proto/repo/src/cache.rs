@@ -13,6 +13,7 @@ use crate::{
     git::Git,
     lock::{self, Lock},
     quarantine::{Format, fetch, has_commit, init_bare},
+    temporary::make_private,
 };
 
 /// There as soon as the repository is whole; written to whenever it is opened.
@@ -40,7 +41,7 @@ impl Cache {
         crate::git::check_commit(commit)?;
         let first = std::path::absolute(first).at("find", first)?;
         let all = first.parent().unwrap_or(&first);
-        fs::create_dir_all(all).at("create the directory", all)?;
+        make_private(all)?;
         match Self::open_newest(&first, commit) {
             // Something is there that is no repository and cannot become one.
             Err((Some(dir), error)) if error.may_be_damage() => {
@@ -63,9 +64,7 @@ impl Cache {
                 dir,
             };
             let failed = |error| (Some(cache.dir.clone()), error);
-            let made = fs::create_dir_all(&cache.dir);
-            let made = made.at("create the directory", &cache.dir);
-            made.map_err(failed)?;
+            make_private(&cache.dir).map_err(failed)?;
             let _lock = cache.lock().map_err(failed)?;
             dir = newest()?;
             if dir == cache.dir {

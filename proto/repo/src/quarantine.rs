@@ -8,7 +8,7 @@ use std::{
 use crate::{
     error::{IoContext, Result},
     git::{Git, quoted},
-    temporary::Temporary,
+    temporary::{Temporary, make_private},
 };
 
 /// How a repository names its objects.
@@ -43,7 +43,7 @@ pub(crate) fn init_bare(
     format: Format,
     lenders: &[PathBuf],
 ) -> Result<Git> {
-    fs::create_dir_all(dir).at("create the directory", dir)?;
+    make_private(dir)?;
     let git = Git::private(dir);
     git.output(&[
         "init",

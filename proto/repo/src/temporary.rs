@@ -7,7 +7,7 @@
 use std::{
     ffi::OsString,
     fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::Path,
     sync::Once,
     time::{Duration, SystemTime},
@@ -84,6 +84,14 @@ impl Temporary {
 /// A directory in `place` that this user alone can look into, from its making on.
 pub(crate) fn private_in(prefix: &str, place: &Path) -> Result<TempDir> {
     make(prefix, place).at("create a directory in", place)
+}
+
+/// Makes a directory, and what is missing above it, that this user alone can look into. Git makes what is in
+/// it as the umask says.
+pub(crate) fn make_private(dir: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(dir);
+    made.at("create the directory", dir)
 }
 
 fn make(prefix: &str, place: &Path) -> io::Result<TempDir> {

@@ -9,7 +9,10 @@ use std::{
     io::{self, Read},
     os::{
         fd::AsRawFd,
-        unix::net::{UnixListener, UnixStream},
+        unix::{
+            fs::PermissionsExt,
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
 };
@@ -82,7 +85,12 @@ impl Frame {
 
 /// Waits for workers in `dir`.
 pub(super) fn listen(dir: &Path) -> io::Result<UnixListener> {
-    short(dir, UnixListener::bind)
+    short(dir, |path| {
+        let listener = UnixListener::bind(&path)?;
+        // Nobody else gets into the directory in between.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        Ok(listener)
+    })
 }
 
 /// Makes room for another supervisor in `dir`, where one has ended that waited already.

@@ -1,6 +1,6 @@
 //! A supervisor is started, by the nursery or by ourselves.
 
-use std::{fs::File, io, os::fd::OwnedFd, path::Path, process::Stdio, time::Duration};
+use std::{io, os::fd::OwnedFd, path::Path, process::Stdio, time::Duration};
 
 use orchestra_config::{durable, open_files};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -78,7 +78,7 @@ enum Heard {
 
 /// Starts a supervisor as a child of our own.
 fn start_alone(me: &SelfCommand, dir: &Path) -> io::Result<OwnedFd> {
-    let log = File::create(dir.join(SUPERVISOR_LOG))?;
+    let log = durable::create_private(&dir.join(SUPERVISOR_LOG))?;
     let (ready, tell) = pipe_with(PipeFlags::CLOEXEC)?;
     // tokio takes the exit of a child that is dropped.
     Command::new(&me.exe)
