@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Test> {
             "what_can_be_typed_stands_whole_below_a_list_of_tasks",
             hints_of_a_list,
         ),
+        Test::new("an_empty_list_is_no_failure", empty_lists),
         Test::new("each_refusal_names_its_task", refusals),
         Test::new("a_reader_that_goes_away_is_no_error", closed_pipe),
         Test::new(
@@ -400,6 +401,27 @@ fn hints_of_a_list() -> anyhow::Result<()> {
         let message = document["tasks"][0]["reason"]["message"].as_str();
         let plain = format!("`ctl budget {task} --time +1h`");
         ensure!(message.is_some_and(|m| m.contains(&plain)), "{document}");
+        Ok(())
+    })
+}
+
+/// As with other programs that list: a script asks for failed tasks and goes on.
+fn empty_lists() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let nothing: [&[&str]; 5] = [
+            &["tasks"],
+            &["tasks", "--status", "failed"],
+            &["tasks", "--label", "a=b", "--runner", "shell"],
+            &["tasks", "--submitter", "nobody"],
+            &["schedules"],
+        ];
+        for args in nothing {
+            let said = cluster.ctl(args)?.ok()?.complains(&["no "])?;
+            ensure!(said.stdout.is_empty(), "{said}");
+        }
+        let document = cluster.json(&["tasks", "--status", "failed"])?;
+        ensure!(document["tasks"] == json!([]), "{document}");
+        cluster.ctl(&["tasks", "--project", "none"])?.exits(4)?;
         Ok(())
     })
 }
