@@ -1,6 +1,11 @@
 //! Puts a task's change into a checkout on this machine.
 
-use std::path::{Path, PathBuf};
+mod attempts;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use orchestra_proto::v1;
 use orchestra_repo::{
@@ -8,6 +13,8 @@ use orchestra_repo::{
     import_branch, import_others, project_ref, project_ref_without_commit,
 };
 use orchestra_types::{Artifact, ArtifactKind, TaskId};
+
+use attempts::{Fetched, Other, fetch, others};
 
 use crate::{
     app::App,
@@ -87,6 +94,8 @@ struct Work {
     attempts: Vec<String>,
     /// Which attempts these are.
     numbers: Vec<u32>,
+    /// The others of them, as they are stored.
+    others: Vec<Other>,
     start: String,
     /// Changes of earlier tasks that it builds on.
     earlier: Vec<Earlier>,
@@ -116,8 +125,15 @@ pub async fn apply(
     let bundle = dir.path().join("bundle");
     stored::save(client, work.bundle, &bundle).await?;
     let told = work.told.clone().fetch(client, dir.path()).await?;
-    let writing = app.writing.clone();
-    let done = blocking(move || put(&checkout, &bundle, work, &told, how, &writing)).await;
+    let to = Arc::new(To {
+        checkout,
+        bundle,
+        work,
+        told,
+        how,
+        writing: app.writing.clone(),
+    });
+    let done = put_alone_or_with(client, &to, dir.path()).await;
     drop(dir);
     if how == How::WorkTree {
         record(client, task, &done).await?;
@@ -126,6 +142,36 @@ pub async fn apply(
         note_applied(client, *task, 0).await?;
     }
     done.map(Applied::Change)
+}
+
+/// What is to be done, and where.
+struct To {
+    checkout: Checkout,
+    bundle: PathBuf,
+    work: Work,
+    told: Told,
+    how: How,
+    writing: Writing,
+}
+
+/// Puts the change there. Only where it does not fit, other attempts are fetched: one of them may be there
+/// although nobody knows of it here, as after `ctl diff TASK | git apply`.
+async fn put_alone_or_with(client: &Client, to: &Arc<To>, dir: &Path) -> Result<Done> {
+    let alone = Arc::clone(to);
+    let done = blocking(move || put(&alone, &[])).await;
+    let others = &to.work.others;
+    if to.how == How::Branch || others.is_empty() || !is_refused(&done) {
+        return done;
+    }
+    let Ok(fetched) = fetch(client, others, dir).await else {
+        return done;
+    };
+    let with = Arc::clone(to);
+    blocking(move || put(&with, &fetched)).await
+}
+
+fn is_refused(done: &Result<Done>) -> bool {
+    matches!(done, Err(error) if error.exit() == Exit::Refused)
 }
 
 /// What there is to apply: its change with those that it is built on, also where it changed nothing itself
@@ -161,6 +207,7 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
             commit: commit.clone(),
             attempts,
             numbers,
+            others: others(task, commit, &start),
             told: Stored::of(task, attempt, &start),
             worker: attempt.worker.clone(),
             start,
@@ -330,14 +377,17 @@ fn elsewhere(project: &Project, looked_at: &str) -> Error {
     .hint("go into a checkout of it, or name one with `--repo DIR`")
 }
 
-fn put(
-    checkout: &Checkout,
-    bundle: &Path,
-    work: Work,
-    told: &Told,
-    how: How,
-    writing: &Writing,
-) -> Result<Done> {
+/// Puts the change there; `others` are attempts that may be there.
+fn put(to: &To, others: &[Fetched]) -> Result<Done> {
+    let To {
+        checkout,
+        bundle,
+        work,
+        told,
+        how,
+        writing,
+    } = to;
+    let how = *how;
     let earlier: Vec<_> = work.earlier.iter().map(|e| e.change.clone()).collect();
     let change = Change {
         bundle,
@@ -356,12 +406,15 @@ fn put(
         return Err(Error::new(Exit::Refused, why).hint("leave out --branch"));
     }
     let received =
-        Received::take(checkout, &change).map_err(|error| not_received(&work, how, error))?;
+        Received::take(checkout, &change).map_err(|error| not_received(work, how, error))?;
+    for other in others {
+        other.look_for(&received, &change);
+    }
     let may_write = || writing.begin() == Begin::Now;
     let applied = match how {
         How::WorkTree => Some(
             orchestra_repo::apply_if(checkout, &received, may_write)
-                .map_err(|error| refusal(&work, error))?,
+                .map_err(|error| refusal(work, error))?,
         ),
         How::Branch if may_write() => None,
         How::Branch => return Err(called_off()),
@@ -458,9 +511,9 @@ fn refusal(work: &Work, error: ApplyError) -> Error {
     let (exit, hint) = match &error {
         ApplyError::CalledOff => return called_off(),
         ApplyError::Conflict {
-            attempt: Some(commit),
+            attempt: Some(attempt),
             ..
-        } => (Exit::Refused, take_it_back(work, commit)),
+        } => (Exit::Refused, take_it_back(work, &attempt.commit)),
         ApplyError::Conflict {
             branch: Some(_),
             uncommitted,

@@ -11,6 +11,10 @@ pub fn tests() -> Vec<Test> {
         Test::new("an_edit_after_an_apply_is_never_written_over", edited),
         Test::new("the_head_applies_tasks_that_ran_side_by_side", by_the_head),
         Test::new(
+            "an_attempt_that_came_by_hand_is_known_by_its_files",
+            by_hand,
+        ),
+        Test::new(
             "another_task_is_applied_upon_what_a_killed_apply_left",
             killed,
         ),
@@ -108,6 +112,42 @@ fn edited() -> anyhow::Result<()> {
         project.git(&["stash", "pop", "-q"])?;
         cluster.ctl_in(project.dir(), &["apply", &tasks[1]])?.ok()?;
         ensure!(project.read("f")? == lines(&each));
+        Ok(())
+    })
+}
+
+/// In another clone, where the first attempt's commit never came.
+fn by_hand() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = project(cluster)?;
+        let clone = cluster.path("clone");
+        project.git(&["clone", "-q", ".", &clone.to_string_lossy()])?;
+        let command = format!(
+            "if test -e {}/gate; then sed -i 's/^5$/whole/' f; else sed -i 's/^5$/half/' f; echo > scratch; exit 1; fi",
+            cluster.path("").display()
+        );
+        let task = cluster.add(&project, &[&command, "--agent", "shell"])?;
+        cluster.wait_for(&task, &["failed"], Deadline::SOON)?;
+        let patch = cluster.ctl(&["diff", &task])?.ok()?.stdout;
+        fs::write(cluster.path("patch"), patch)?;
+        project.git(&["-C", &clone.to_string_lossy(), "apply", "../patch"])?;
+        cluster.open_gate()?;
+        cluster.ctl(&["retry", &task])?.ok()?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        let read = || fs::read_to_string(clone.join("f"));
+        // One that is there in part.
+        fs::remove_file(clone.join("scratch"))?;
+        let apply = ["apply", task.as_str()];
+        let refused = cluster.ctl_in(&clone, &apply)?.exits(5)?;
+        refused.complains(&[
+            "not as it made them: `scratch`",
+            "--attempt 1 | git apply -R",
+        ])?;
+        ensure!(read()? == lines(&[(5, "half")]));
+        fs::write(clone.join("scratch"), "\n")?;
+        cluster.ctl_in(&clone, &apply)?.ok()?;
+        ensure!(read()? == lines(&[(5, "whole")]));
+        ensure!(!clone.join("scratch").exists());
         Ok(())
     })
 }

@@ -2,6 +2,7 @@
 //! is not committed, unless the attempt started from just that.
 
 mod attempts;
+mod by_hand;
 mod check;
 mod conflict;
 mod filtered;
@@ -76,10 +77,11 @@ pub struct Applied {
 pub enum ApplyError {
     /// What is there contradicts the change: something that came since, or another form of the same.
     #[error(
-        "the change conflicts with what the {} has now in {}{}",
+        "the change conflicts with what the {} has now in {}{}{}",
         place(branch),
         listed(paths),
-        made_by(attempt.is_some(), makers)
+        made_by(attempt.is_some(), makers),
+        not_as_made(attempt.as_deref())
     )]
     Conflict {
         /// The files.
@@ -88,9 +90,9 @@ pub enum ApplyError {
         branch: Option<String>,
         /// The tasks that were applied before and changed the same; none where nobody knows.
         makers: Vec<String>,
-        /// The commit of an earlier attempt of the same task that was applied before, conflicts with this
-        /// one, and is not there as a whole.
-        attempt: Option<String>,
+        /// An earlier attempt of the same task that was applied before, conflicts with this one, and is not
+        /// there as a whole.
+        attempt: Option<Box<Attempted>>,
         /// Whether some of that is not committed yet, so that no branch can be merged.
         uncommitted: bool,
     },
@@ -130,6 +132,15 @@ pub enum ApplyError {
     Repo(#[from] Error),
 }
 
+/// An attempt of which some is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempted {
+    /// Its commit.
+    pub commit: String,
+    /// Those of its files that are other than it made them.
+    pub differ: Vec<String>,
+}
+
 fn place(branch: &Option<String>) -> &'static str {
     match branch {
         Some(_) => "checkout",
@@ -146,6 +157,16 @@ fn made_by(attempt: bool, makers: &[String]) -> String {
     match makers.as_slice() {
         [] => String::new(),
         makers => format!(": {}, applied before, changed the same", makers.join(", ")),
+    }
+}
+
+fn not_as_made(attempt: Option<&Attempted>) -> String {
+    match attempt.map(|attempt| attempt.differ.as_slice()) {
+        None | Some([]) => String::new(),
+        Some(differ) => format!(
+            "; of its files these are not as it made them: {}",
+            listed(differ)
+        ),
     }
 }
 
@@ -216,7 +237,7 @@ fn apply_unless(
     }
     let (aim, todo) = match work.plan() {
         // What a merge by hand has made of it is in the way of nothing.
-        Err(ApplyError::Conflict { .. } | ApplyError::InTheWay { .. }) if work.is_merged()? => {
+        plan if does_not_fit(&plan) && (work.is_merged()? || work.is_there()?) => {
             return Ok(work.there_already());
         }
         plan => plan?,
@@ -224,7 +245,10 @@ fn apply_unless(
     if !may_write() {
         return Err(ApplyError::CalledOff);
     }
-    work.write(&aim, &todo)?;
+    match todo.is_empty() {
+        true => work.note(&aim.here)?,
+        false => work.write(&aim, &todo)?,
+    }
     Ok(Applied {
         files: work.changed(&aim)?,
         already: todo.is_empty(),
@@ -272,6 +296,23 @@ impl Aim<'_> {
     }
 }
 
+/// What is looked at besides the change.
+#[derive(Debug, Default)]
+struct Look {
+    /// The paths at which something was applied.
+    applied: BTreeSet<Vec<u8>>,
+    /// Whether attempts count that nobody knows to be there.
+    by_hand: bool,
+}
+
+/// Whether a change is refused for what is there.
+fn does_not_fit<T>(plan: &Result<T, ApplyError>) -> bool {
+    matches!(
+        plan,
+        Err(ApplyError::Conflict { .. } | ApplyError::InTheWay { .. })
+    )
+}
+
 impl<'a> Work<'a> {
     /// The change is there as a whole.
     fn there_already(&self) -> Applied {
@@ -285,23 +326,29 @@ impl<'a> Work<'a> {
     }
 
     /// What the work tree shall become, and what is to be done for that. Where the change does not fit, what
-    /// was applied before is looked at as well: a file may have another name since.
+    /// was applied before is looked at as well: a file may have another name since. Then attempts that nobody
+    /// knows of are, too.
     fn plan(&self) -> Result<(Aim<'a>, Vec<Todo>), ApplyError> {
-        match self.plan_with(&BTreeSet::new()) {
-            Err(ApplyError::Conflict { .. } | ApplyError::InTheWay { .. }) => {
-                self.plan_with(&self.record.paths().cloned().collect())
-            }
-            other => other,
+        let mut look = Look::default();
+        let mut plan = self.plan_with(&look);
+        if does_not_fit(&plan) {
+            look.applied = self.record.paths().cloned().collect();
+            plan = self.plan_with(&look);
         }
+        if does_not_fit(&plan) && self.attempts.are_by_hand() {
+            look.by_hand = true;
+            plan = self.plan_with(&look);
+        }
+        plan
     }
 
-    /// The same, if what is at the `applied` paths is looked at, too.
-    fn plan_with(&self, applied: &BTreeSet<Vec<u8>>) -> Result<(Aim<'a>, Vec<Todo>), ApplyError> {
-        let aim = self.aim(applied)?;
+    /// The same for one such look.
+    fn plan_with(&self, look: &Look) -> Result<(Aim<'a>, Vec<Todo>), ApplyError> {
+        let aim = self.aim(look)?;
         check::refuse_unsafe(self.quarantine, &aim.files)?;
         check::refuse_apart(&aim.here, &aim.files)?;
         let git = self.quarantine.git();
-        let known = check::known(git, &aim.here, &aim.bases, &self.record)?;
+        let known = self.known(&aim.here, &aim.bases, look.by_hand)?;
         let mut todo = check::require_clean(&aim.here, &aim.files, &known)?;
         let (start, branch) = (self.change.start, self.change.branch);
         let unchanged = filtered::unchanged(self.checkout, git, start, branch, &aim.files)?;
@@ -313,33 +360,29 @@ impl<'a> Work<'a> {
 
     /// Merges what is there with the change. A merge may lead to other paths, where files were renamed:
     /// then what is there is looked at as well.
-    fn aim(&self, applied: &BTreeSet<Vec<u8>>) -> Result<Aim<'a>, ApplyError> {
+    fn aim(&self, look: &Look) -> Result<Aim<'a>, ApplyError> {
         let earlier = self.earlier.iter().flat_map(|e| paths(&e.files));
         let mut own: BTreeSet<Vec<u8>> = paths(&self.whole).chain(earlier).collect();
-        let aim = self.aim_at(&own, applied)?;
+        let aim = self.aim_at(&own, look)?;
         let before = own.len();
         own.extend(paths(&aim.files));
         match own.len() == before {
             true => Ok(aim),
-            false => self.aim_at(&own, applied),
+            false => self.aim_at(&own, look),
         }
     }
 
-    fn aim_at(
-        &self,
-        own: &BTreeSet<Vec<u8>>,
-        applied: &BTreeSet<Vec<u8>>,
-    ) -> Result<Aim<'a>, ApplyError> {
+    fn aim_at(&self, own: &BTreeSet<Vec<u8>>, look: &Look) -> Result<Aim<'a>, ApplyError> {
         let (git, change) = (self.quarantine.git(), self.change);
-        let mut touched = own | applied;
-        touched.extend(self.attempts.paths());
+        let mut touched = own | &look.applied;
+        touched.extend(self.attempts.paths(look.by_hand));
         let here = Here::read(self.checkout, self.quarantine, &self.head, &touched)?;
         let head = self.checkout.head();
         let was_in = earlier::are_in(git, head, &here.tree, change.earlier, &self.earlier)?;
         let mut bases = vec![change.start];
         let present = change.earlier.iter().zip(&was_in).filter(|(_, is)| **is);
         bases.extend(present.map(|(earlier, _)| earlier.commit.as_str()));
-        let replaced = self.replaced(&here)?;
+        let replaced = self.replaced(&here, look.by_hand)?;
         bases.extend(replaced);
         let new = self.merged(&here, &bases, replaced)?;
         let files = diff(git, &here.tree, &new, Renames::Ignore)?;
@@ -391,11 +434,7 @@ impl<'a> Work<'a> {
         let left = diff(self.quarantine.git(), &self.head, &aim.new, Renames::Ignore)?;
         let written: BTreeSet<&[u8]> = todo.iter().map(|todo| &*todo.file.path).collect();
         let left = left.iter().filter(|file| written.contains(&*file.path));
-        let by = By {
-            commit: self.change.commit.to_owned(),
-            branch: self.change.branch.to_owned(),
-        };
-        self.record.with(left, &by).save()?;
+        self.record.with(left, &By::of(self.change)).save()?;
         write::write(self.checkout, self.quarantine, &aim.new, todo).inspect_err(|_| {
             // Else what the user comes to write there could be taken for ours.
             let _ = self.record.save();

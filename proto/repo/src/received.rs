@@ -12,6 +12,7 @@ use crate::{
 };
 
 const CHANGE_REF: &str = "refs/orchestra/change";
+const ATTEMPT_REF: &str = "refs/orchestra/attempt";
 
 /// A change that is in a repository of its own, its objects checked, and that is what was told of it.
 /// Nothing of the user's was touched.
@@ -28,20 +29,34 @@ impl<'a> Received<'a> {
     /// When the bundle is not sound, or not for this checkout; [`Error::NotAsTold`] when it holds another
     /// change than list of files and patch say.
     pub fn take(checkout: &Checkout, change: &Change<'a>) -> Result<Self> {
-        check_branch(change.branch)?;
-        check_commit(change.commit)?;
-        check_commit(change.start)?;
         let quarantine = Quarantine::new(checkout.format(), &[checkout.objects()])?;
-        let branch = format!("refs/heads/{}", change.branch);
-        let taken = quarantine.take(change.bundle, &branch, CHANGE_REF);
-        taken.map_err(|error| lacking(&error).unwrap_or(error))?;
-        require_tip(&quarantine, change)?;
-        told::require(&quarantine, change.start, change.commit, &change.told)?;
+        receive(&quarantine, change, CHANGE_REF)?;
         Ok(Self {
             change: *change,
             quarantine,
         })
     }
+
+    /// Takes another attempt of the same task beside it, out of a bundle of its own, so that an apply can tell
+    /// whether that one is in the work tree.
+    ///
+    /// # Errors
+    /// As [`Received::take`].
+    pub fn take_attempt(&self, attempt: &Change<'_>) -> Result<()> {
+        receive(&self.quarantine, attempt, ATTEMPT_REF)
+    }
+}
+
+/// Takes a change out of its bundle, as `name`, if it is what was told of it.
+fn receive(quarantine: &Quarantine, change: &Change<'_>, name: &str) -> Result<()> {
+    check_branch(change.branch)?;
+    check_commit(change.commit)?;
+    check_commit(change.start)?;
+    let branch = format!("refs/heads/{}", change.branch);
+    let taken = quarantine.take(change.bundle, &branch, name);
+    taken.map_err(|error| lacking(&error).unwrap_or(error))?;
+    require_tip(quarantine, change, name)?;
+    told::require(quarantine, change.start, change.commit, &change.told)
 }
 
 /// What git says of a bundle that is for another clone than this one: its first line, then the commits.
@@ -58,9 +73,9 @@ fn lacking(error: &Error) -> Option<Error> {
 }
 
 /// The branch is the commit of the result, and that comes after the snapshot.
-fn require_tip(quarantine: &Quarantine, change: &Change<'_>) -> Result<()> {
+fn require_tip(quarantine: &Quarantine, change: &Change<'_>, name: &str) -> Result<()> {
     let (git, commit) = (quarantine.git(), change.commit);
-    let tip = git.line(&["rev-parse", CHANGE_REF])?;
+    let tip = git.line(&["rev-parse", name])?;
     if tip != commit {
         let what = format!("its branch is the commit {tip}, and the result is {commit}");
         return Err(Error::NotAsTold { what });

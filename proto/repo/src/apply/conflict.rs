@@ -22,7 +22,7 @@ impl Work<'_> {
     ) -> Result<ApplyError, Error> {
         let mut edited = check::uncommitted(self.checkout)?;
         edited.extend(here.uncommitted.keys().cloned());
-        let known = check::known(self.quarantine.git(), here, bases, &self.record)?;
+        let known = self.known(here, bases, true)?;
         let named = |path: &Vec<u8>| shown(path);
         let not_committed = paths & &edited;
         let in_the_way: Vec<String> = not_committed.difference(&known).map(named).collect();
@@ -33,11 +33,14 @@ impl Work<'_> {
         let (own, others): (Vec<&By>, Vec<&By>) =
             makers.into_iter().partition(|by| self.is_of_task(by));
         let has_own = self.checkout.has_own_repository();
+        let by_hand = self.at_hand(here, paths)?;
+        let attempt = self.latest(&own).or(by_hand);
+        let attempt = attempt.map(|commit| self.attempted(here, commit));
         Ok(ApplyError::Conflict {
             paths: paths.iter().map(named).collect(),
             branch: has_own.then(|| self.change.branch.to_owned()),
             makers: tasks(&others),
-            attempt: self.latest(&own),
+            attempt: attempt.transpose()?,
             uncommitted: edited.iter().any(|path| place(paths, path).is_some()),
         })
     }

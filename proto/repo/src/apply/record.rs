@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::Change;
 use crate::{
     checkout::Checkout,
     error::{IoContext, Result},
@@ -47,6 +48,15 @@ pub(super) struct By {
     pub commit: String,
     /// Its branch.
     pub branch: String,
+}
+
+impl By {
+    pub fn of(change: &Change<'_>) -> Self {
+        Self {
+            commit: change.commit.to_owned(),
+            branch: change.branch.to_owned(),
+        }
+    }
 }
 
 /// The record of a work tree. Read and write it with the lock of the apply.

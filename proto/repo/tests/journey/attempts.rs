@@ -5,10 +5,10 @@ use std::fs;
 use crate::common::{Done, LINES, Task, World, apply, git, import_branch, lines};
 use orchestra_repo::{Applied, ApplyError, Change};
 
-type Put = Result<Applied, ApplyError>;
+pub type Put = Result<Applied, ApplyError>;
 
 /// What the task has left by now; the next attempt starts from the same snapshot.
-fn attempt(user: &World, task: &Task, number: u32) -> Done {
+pub fn attempt(user: &World, task: &Task, number: u32) -> Done {
     let mut done = task.done();
     let keep = |from: &std::path::Path, kind: &str| {
         let to = user.tmp.path().join(format!("{number}.{kind}"));
@@ -21,7 +21,7 @@ fn attempt(user: &World, task: &Task, number: u32) -> Done {
 }
 
 /// As `ctl apply` does it: with its branch.
-fn put(user: &World, done: &Done, attempts: &[String]) -> Put {
+pub fn put(user: &World, done: &Done, attempts: &[String]) -> Put {
     let change = Change {
         attempts,
         ..done.change(&[])
@@ -31,16 +31,16 @@ fn put(user: &World, done: &Done, attempts: &[String]) -> Put {
     Ok(applied)
 }
 
-fn read(user: &World, name: &str) -> String {
+pub fn read(user: &World, name: &str) -> String {
     fs::read_to_string(user.user().join(name)).unwrap()
 }
 
-fn commits(dones: &[&Done]) -> Vec<String> {
+pub fn commits(dones: &[&Done]) -> Vec<String> {
     dones.iter().map(|done| done.commit.clone()).collect()
 }
 
 /// One that stops half way, and one that goes on from there and thinks better of some of it.
-fn halves(user: &World) -> (Done, Done, Vec<String>) {
+pub fn halves(user: &World) -> (Done, Done, Vec<String>) {
     let task = user.start();
     task.write("f", &lines(&[(2, "two"), (3, "half")]));
     task.write("new", "half\n");
@@ -55,7 +55,7 @@ fn halves(user: &World) -> (Done, Done, Vec<String>) {
 }
 
 /// The files of the second one, with this line of the user's.
-fn is_whole(user: &World, ninth: &str) {
+pub fn is_whole(user: &World, ninth: &str) {
     let whole = lines(&[(2, "two"), (3, "whole"), (4, "four"), (9, ninth)]);
     assert_eq!(read(user, "f"), whole);
     assert_eq!(read(user, "new"), "half\nand half\n");
@@ -121,7 +121,9 @@ fn an_attempt_that_is_there_in_part_is_named_where_the_later_one_conflicts() {
         ApplyError::Conflict {
             attempt, makers, ..
         } => {
-            assert_eq!((attempt, makers), (Some(first.commit), Vec::new()));
+            let attempt = attempt.expect("it is named");
+            assert_eq!((attempt.commit, makers), (first.commit, Vec::new()));
+            assert_eq!(attempt.differ, ["scratch"]);
         }
         other => panic!("{other:?}"),
     }
