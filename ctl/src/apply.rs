@@ -519,9 +519,9 @@ fn refusal(work: &Work, error: ApplyError) -> Error {
             uncommitted,
             ..
         } => (Exit::Refused, merge_it(*uncommitted)),
-        ApplyError::InTheWay { .. } | ApplyError::InTheWayOfDirectory { .. } => {
-            (Exit::Refused, "nothing was touched".to_owned())
-        }
+        ApplyError::InTheWay { .. }
+        | ApplyError::InTheWayOfDirectory { .. }
+        | ApplyError::Unmerged { .. } => (Exit::Refused, "nothing was touched".to_owned()),
         ApplyError::Conflict {
             branch: None,
             attempt: None,

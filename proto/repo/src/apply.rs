@@ -116,6 +116,16 @@ pub enum ApplyError {
         /// The files.
         paths: Vec<String>,
     },
+    /// Files that a merge, a rebase or the like of the user's has left in conflict. They may be without marks.
+    #[error(
+        "conflicts of your own that are not settled are in the way in {}; settle them, `git add` or `git rm` \
+         each, then apply again",
+        listed(paths)
+    )]
+    Unmerged {
+        /// The files.
+        paths: Vec<String>,
+    },
     /// The change would write where no change may write.
     #[error("the change is refused because of `{path}`: {why}")]
     Unsafe {
@@ -309,7 +319,9 @@ struct Look {
 fn does_not_fit<T>(plan: &Result<T, ApplyError>) -> bool {
     matches!(
         plan,
-        Err(ApplyError::Conflict { .. } | ApplyError::InTheWay { .. })
+        Err(ApplyError::Conflict { .. }
+            | ApplyError::InTheWay { .. }
+            | ApplyError::Unmerged { .. })
     )
 }
 

@@ -58,6 +58,19 @@ pub(super) fn refuse_apart(here: &Here, files: &[Raw]) -> Result<(), ApplyError>
     }
 }
 
+/// Refuses files that are in conflict in the user's index: whatever is there, the user is to settle it.
+pub(super) fn refuse_unmerged<'a>(
+    here: &Here,
+    paths: impl Iterator<Item = &'a Vec<u8>>,
+) -> Result<(), ApplyError> {
+    let unmerged = paths.filter(|path| here.unmerged.contains(*path));
+    let paths: Vec<String> = unmerged.map(|path| names::shown(path)).collect();
+    match paths.is_empty() {
+        true => Ok(()),
+        false => Err(ApplyError::Unmerged { paths }),
+    }
+}
+
 /// Requires that every file that is to change is as HEAD has it, or one of those that are `known`, and
 /// returns what is to be done.
 pub(super) fn require_clean(
@@ -65,6 +78,7 @@ pub(super) fn require_clean(
     files: &[Raw],
     known: &BTreeSet<Vec<u8>>,
 ) -> Result<Vec<Todo>, ApplyError> {
+    refuse_unmerged(here, files.iter().map(|file| &file.path))?;
     let tree = Tree::of(here, files);
     let mut todo = Vec::new();
     let mut in_the_way = Vec::new();

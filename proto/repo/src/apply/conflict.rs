@@ -20,12 +20,19 @@ impl Work<'_> {
         bases: &[&str],
         paths: &BTreeSet<Vec<u8>>,
     ) -> Result<ApplyError, Error> {
+        if let Err(unmerged) = check::refuse_unmerged(here, paths.iter()) {
+            return Ok(unmerged);
+        }
         let mut edited = check::uncommitted(self.checkout)?;
         edited.extend(here.uncommitted.keys().cloned());
         let known = self.known(here, bases, true)?;
         let named = |path: &Vec<u8>| shown(path);
         let not_committed = paths & &edited;
-        let in_the_way: Vec<String> = not_committed.difference(&known).map(named).collect();
+        let not_known = not_committed.difference(&known);
+        let in_the_way: Vec<String> = not_known
+            .filter(|path| !is_let_go(here, path))
+            .map(named)
+            .collect();
         if !in_the_way.is_empty() {
             return Ok(ApplyError::InTheWay { paths: in_the_way });
         }
@@ -101,6 +108,12 @@ impl Work<'_> {
             Ok(Merge::Tree(_)) | Err(_) => false,
         })
     }
+}
+
+/// Whether only the index has let a file go, as after `git rm --cached`: HEAD has what is there.
+fn is_let_go(here: &Here, path: &Vec<u8>) -> bool {
+    let is_there = here.stamps.contains_key(path);
+    is_there && !here.uncommitted.contains_key(path) && !here.index.contains_key(path)
 }
 
 /// The names of the tasks that these are.

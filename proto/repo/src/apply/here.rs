@@ -33,6 +33,8 @@ pub(super) struct Here {
     pub uncommitted: BTreeMap<Vec<u8>, Raw>,
     /// The user's index.
     pub index: Entries,
+    /// Files that are in conflict there.
+    pub unmerged: BTreeSet<Vec<u8>>,
     /// Files that git keeps out of the work tree: it is sparse.
     pub apart: BTreeSet<Vec<u8>>,
     /// Files that are other than in the user's index.
@@ -69,6 +71,7 @@ impl Here {
         hidden::show(&git, &root)?;
         let modified = git.output(&["ls-files", "-z", "--modified"])?;
         let index = entries(&git)?;
+        let unmerged = unmerged(&git)?;
         let apart = apart(&git)?;
         let found: BTreeMap<_, _> = paths
             .iter()
@@ -85,6 +88,7 @@ impl Here {
                 .into_iter()
                 .map(|file| (file.path.clone(), file))
                 .collect(),
+            unmerged,
             index,
             apart,
             modified: records(&modified).map(<[u8]>::to_vec).collect(),
@@ -188,9 +192,18 @@ fn apart(git: &Git) -> Result<BTreeSet<Vec<u8>>> {
     Ok(tagged.map(<[u8]>::to_vec).collect())
 }
 
+/// The files in conflict.
+fn unmerged(git: &Git) -> Result<BTreeSet<Vec<u8>>> {
+    Ok(listed(git, "--unmerged")?.into_keys().collect())
+}
+
 /// The index; of a file in conflict, the last of its stages.
 fn entries(git: &Git) -> Result<Entries> {
-    let output = git.output(&["ls-files", "-z", "--stage"])?;
+    listed(git, "--stage")
+}
+
+fn listed(git: &Git, which: &str) -> Result<Entries> {
+    let output = git.output(&["ls-files", "-z", which])?;
     let parse = |record: &[u8]| {
         let tab = record.iter().position(|b| *b == b'\t')?;
         let head = std::str::from_utf8(&record[..tab]).ok()?;

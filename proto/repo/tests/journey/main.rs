@@ -30,4 +30,5 @@ mod tags;
 mod trees;
 mod uncommitted;
 mod unfinished;
+mod unmerged;
 mod way;
