@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
+use crate::in_use::Held;
+
 /// Oldest git that has everything that is needed here (`merge-tree --write-tree`).
 pub const GIT_MIN: (u32, u32) = (2, 38);
 
@@ -141,12 +143,14 @@ pub enum Error {
         branch: String,
     },
     /// A branch that cannot change under somebody's feet.
-    #[error("the branch `{branch}` is checked out in `{dir}`; switch to another one there")]
+    #[error("the branch `{branch}` {} in `{dir}`; {}", held.words(), held.way_out())]
     BranchInUse {
         /// The work tree.
         dir: String,
         /// The branch.
         branch: String,
+        /// How.
+        held: Held,
     },
     /// A worker told one change and sent another.
     #[error("the bundle is not what its worker told of it: {what}")]

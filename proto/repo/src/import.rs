@@ -12,6 +12,7 @@ use crate::{
     checkout::Checkout,
     error::{Error, IoContext, Result},
     git::{Git, check_commit},
+    in_use::refuse_in_use,
     merge::contains,
     others::OTHERS_MAX,
     quarantine::{fetch, has_commit},
@@ -48,8 +49,8 @@ pub fn import_branch(checkout: &Checkout, received: &Received<'_>) -> Result<()>
                 branch: branch.to_owned(),
             });
         }
-        refuse_in_use(&git, branch)?;
     }
+    refuse_in_use(checkout, branch)?;
     refuse_taken(&git, branch)?;
     fetch(&git, received.change.bundle, &full, &full)
 }
@@ -65,20 +66,6 @@ pub fn has_branch(checkout: &Checkout, branch: &str, commit: &str) -> Result<boo
     match tip(&git, &format!("refs/heads/{branch}"))? {
         Some(tip) => Ok(has_commit(&git, commit)? && contains(&git, &tip, commit)?),
         None => Ok(false),
-    }
-}
-
-/// Refuses where a work tree has the branch checked out.
-fn refuse_in_use(git: &Git, branch: &str) -> Result<()> {
-    let full = format!("refs/heads/{branch}");
-    let found = git.output(&["for-each-ref", "--format=%(worktreepath)", &full])?;
-    let found = String::from_utf8_lossy(&found);
-    match found.lines().find(|line| !line.is_empty()) {
-        None => Ok(()),
-        Some(dir) => Err(Error::BranchInUse {
-            dir: dir.to_owned(),
-            branch: branch.to_owned(),
-        }),
     }
 }
 
@@ -157,6 +144,7 @@ pub fn import_others(checkout: &Checkout, bundle: &Path, task: TaskId) -> Result
             }
             Some(_) => {}
             None => {
+                refuse_in_use(checkout, &branch)?;
                 refuse_taken(&git, &branch)?;
                 fetch(&git, bundle, &full, &full)?;
             }

@@ -14,6 +14,7 @@ mod directory;
 mod edited;
 mod hostile;
 mod ignored;
+mod in_use;
 mod liar;
 mod linked;
 mod look;

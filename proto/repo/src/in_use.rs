@@ -1,0 +1,141 @@
+//! Work trees of the user's that are at work on a branch: it is checked out there, or it will be moved when
+//! what git is at there ends. A branch that changes meanwhile would lose what is done there, or be lost.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    checkout::Checkout,
+    error::{Error, Result},
+};
+
+/// How a work tree has a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It is checked out.
+    CheckedOut,
+    /// It is being rebased, alone or below another branch.
+    Rebased,
+    /// A bisection began on it, and goes back to it.
+    Bisected,
+    /// The work tree is gone, and git keeps it in mind.
+    Gone,
+}
+
+impl Held {
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::CheckedOut => "is checked out",
+            Self::Rebased => "is being rebased",
+            Self::Bisected => "is being bisected",
+            Self::Gone => "is checked out",
+        }
+    }
+
+    pub(crate) fn way_out(self) -> &'static str {
+        match self {
+            Self::CheckedOut => "switch to another one there",
+            Self::Rebased => {
+                "end that there (`git rebase --continue`, or `git rebase --abort` to take it back), and \
+                 switch to another one"
+            }
+            Self::Bisected => "end that there (`git bisect reset`), and switch to another one",
+            Self::Gone => "that is no longer there: `git worktree prune` has git forget it",
+        }
+    }
+}
+
+/// Refuses where a work tree is at work on the branch.
+pub(crate) fn refuse_in_use(checkout: &Checkout, branch: &str) -> Result<()> {
+    let found = match holder(checkout, branch) {
+        None => checked_out(checkout, branch)?,
+        held => held,
+    };
+    match found {
+        None => Ok(()),
+        Some((held, dir)) => Err(Error::BranchInUse {
+            dir: dir.to_string_lossy().into_owned(),
+            branch: branch.to_owned(),
+            held,
+        }),
+    }
+}
+
+/// The first work tree that has it. What cannot be read has none: then git itself refuses.
+fn holder(checkout: &Checkout, branch: &str) -> Option<(Held, PathBuf)> {
+    let full = format!("refs/heads/{branch}");
+    let mut trees = trees(checkout).into_iter();
+    trees.find_map(|tree| match held(&tree.git_dir, branch, &full)? {
+        _ if !tree.dir.exists() => Some((Held::Gone, tree.dir)),
+        held => Some((held, tree.dir)),
+    })
+}
+
+/// The one that git itself names: it need not keep HEAD as a file.
+fn checked_out(checkout: &Checkout, branch: &str) -> Result<Option<(Held, PathBuf)>> {
+    let full = format!("refs/heads/{branch}");
+    let args = ["for-each-ref", "--format=%(worktreepath)", &full];
+    let found = checkout.git().output(&args)?;
+    let found = String::from_utf8_lossy(&found);
+    let dir = found.lines().find(|line| !line.is_empty());
+    Ok(dir.map(|dir| (Held::CheckedOut, PathBuf::from(dir))))
+}
+
+/// A work tree, and what git keeps of it.
+struct Tree {
+    git_dir: PathBuf,
+    dir: PathBuf,
+}
+
+/// All of the repository.
+fn trees(checkout: &Checkout) -> Vec<Tree> {
+    let common = checkout.common_dir();
+    let own = checkout.git_dir();
+    let main = match (own == common, common.file_name()) {
+        (true, _) => checkout.top(),
+        (false, Some(name)) if name == ".git" => common.parent().unwrap_or(common),
+        (false, _) => common,
+    };
+    let mut trees = vec![Tree {
+        git_dir: common.to_owned(),
+        dir: main.to_owned(),
+    }];
+    let entries = fs::read_dir(common.join("worktrees"));
+    for entry in entries.into_iter().flatten().flatten() {
+        let git_dir = entry.path();
+        // The path of its `.git`.
+        let Some(link) = text(&git_dir, "gitdir") else {
+            continue;
+        };
+        let link = git_dir.join(link.trim_end());
+        let dir = link.parent().unwrap_or(&link).to_owned();
+        trees.push(Tree { git_dir, dir });
+    }
+    trees
+}
+
+fn held(git_dir: &Path, branch: &str, full: &str) -> Option<Held> {
+    let is = |file: &str, what: &str| text(git_dir, file).is_some_and(|text| text.trim() == what);
+    let is_along = || {
+        let refs = text(git_dir, "rebase-merge/update-refs");
+        refs.is_some_and(|refs| refs.lines().any(|line| line == full))
+    };
+    let is_rebased = ["rebase-merge/head-name", "rebase-apply/head-name"]
+        .iter()
+        .any(|file| is(file, full));
+    if is_rebased || is_along() {
+        Some(Held::Rebased)
+    } else if is("BISECT_START", branch) {
+        Some(Held::Bisected)
+    } else if is("HEAD", &format!("ref: {full}")) {
+        Some(Held::CheckedOut)
+    } else {
+        None
+    }
+}
+
+fn text(git_dir: &Path, file: &str) -> Option<String> {
+    fs::read_to_string(git_dir.join(file)).ok()
+}
