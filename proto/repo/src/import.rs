@@ -15,7 +15,7 @@ use crate::{
     in_use::refuse_in_use,
     merge::contains,
     others::OTHERS_MAX,
-    quarantine::{fetch, has_commit},
+    quarantine::{fetch_objects, has_commit},
     received::Received,
 };
 
@@ -40,19 +40,53 @@ pub fn import_branch(checkout: &Checkout, received: &Received<'_>) -> Result<()>
     let (branch, commit) = (received.change.branch, received.change.commit);
     let full = format!("refs/heads/{branch}");
     let git = writer(checkout);
-    if let Some(tip) = tip(&git, &full)? {
-        if has_commit(&git, commit)? && contains(&git, &tip, commit)? {
+    let old = tip(&git, &full)?;
+    if let Some(tip) = &old {
+        if has_commit(&git, commit)? && contains(&git, tip, commit)? {
             return Ok(());
         }
-        if !received.change.attempts.contains(&tip) {
-            return Err(Error::BranchMoved {
-                branch: branch.to_owned(),
-            });
+        if !received.change.attempts.contains(tip) {
+            return Err(moved(branch));
         }
     }
     refuse_in_use(checkout, branch)?;
     refuse_taken(&git, branch)?;
-    fetch(&git, received.change.bundle, &full, &full)
+    let bundle = received.change.bundle;
+    match replace(&git, bundle, &full, old.as_deref(), commit)? {
+        true => Ok(()),
+        false => Err(moved(branch)),
+    }
+}
+
+fn moved(branch: &str) -> Error {
+    Error::BranchMoved {
+        branch: branch.to_owned(),
+    }
+}
+
+/// Puts a branch of a bundle into the repository, as `commit`, if the branch is what it was: `old`, or
+/// nothing. Another cluster may be about to make one of this name, and a person may have gone on with it.
+/// Whether the branch is that commit now.
+fn replace(git: &Git, bundle: &Path, full: &str, old: Option<&str>, commit: &str) -> Result<bool> {
+    fetch_objects(git, bundle, full)?;
+    let none = "0".repeat(commit.len());
+    let message = format!("{ACTION}: as the task left it");
+    let args = [
+        "update-ref",
+        "-m",
+        &message,
+        full,
+        commit,
+        old.unwrap_or(&none),
+    ];
+    match git.output(&args) {
+        Ok(_) => Ok(true),
+        Err(error) => match tip(git, full)? {
+            Some(tip) if tip == commit => Ok(true),
+            tip if tip.as_deref() == old => Err(error),
+            Some(_) | None => Ok(false),
+        },
+    }
 }
 
 /// Whether the branch of a change is in the user's repository, with the change's commit.
@@ -146,7 +180,10 @@ pub fn import_others(checkout: &Checkout, bundle: &Path, task: TaskId) -> Result
             None => {
                 refuse_in_use(checkout, &branch)?;
                 refuse_taken(&git, &branch)?;
-                fetch(&git, bundle, &full, &full)?;
+                if !replace(&git, bundle, &full, None, &commit)? {
+                    others.left_alone.push(branch);
+                    continue;
+                }
             }
         }
         others.made.push(branch);
@@ -172,10 +209,7 @@ fn list_of(bundle: &Path) -> io::Result<Vec<String>> {
 
 /// git that writes reflogs, also where they are off: a person finds what was there before.
 fn writer(checkout: &Checkout) -> Git {
-    checkout
-        .git()
-        .env("GIT_REFLOG_ACTION", ACTION)
-        .option("core.logAllRefUpdates=always")
+    checkout.git().option("core.logAllRefUpdates=always")
 }
 
 /// The commit that a branch is; none where there is no such branch.

@@ -123,8 +123,16 @@ impl Quarantine {
 
 /// Fetches `from_ref` of `bundle` into `to_ref`, whatever that was, with its objects checked.
 pub(crate) fn fetch(git: &Git, bundle: &Path, from_ref: &str, to_ref: &str) -> Result<()> {
+    fetch_as(git, bundle, &format!("+{from_ref}:{to_ref}"))
+}
+
+/// Fetches what `from_ref` of `bundle` is, its objects checked, and names it nothing.
+pub(crate) fn fetch_objects(git: &Git, bundle: &Path, from_ref: &str) -> Result<()> {
+    fetch_as(git, bundle, from_ref)
+}
+
+fn fetch_as(git: &Git, bundle: &Path, refspec: &str) -> Result<()> {
     let bundle = std::path::absolute(bundle).at("find", bundle)?;
-    let refspec = format!("+{from_ref}:{to_ref}");
     let mut args: Vec<&std::ffi::OsStr> = [
         "fetch",
         "--quiet",

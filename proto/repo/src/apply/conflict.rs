@@ -46,7 +46,7 @@ impl Work<'_> {
         Ok(ApplyError::Conflict {
             paths: paths.iter().map(named).collect(),
             branch: has_own.then(|| self.change.branch.to_owned()),
-            makers: tasks(&others),
+            makers: self.tasks(&others),
             attempt: attempt.transpose()?,
             uncommitted: edited.iter().any(|path| place(paths, path).is_some()),
         })
@@ -56,6 +56,22 @@ impl Work<'_> {
     fn latest(&self, own: &[&By]) -> Option<String> {
         let is_own = |commit: &&String| own.iter().any(|by| by.commit == **commit);
         self.change.attempts.iter().rfind(is_own).cloned()
+    }
+
+    /// The names of the tasks that these are. One of the change's own name that is not of its task is of
+    /// another cluster, which works on the same repository.
+    fn tasks(&self, makers: &[&By]) -> Vec<String> {
+        let task = |by: &&By| {
+            let task = by.branch.rsplit('/').next().unwrap_or_default();
+            match by.branch == self.change.branch {
+                true => format!("another cluster's {task}"),
+                false => task.to_owned(),
+            }
+        };
+        let mut tasks: Vec<String> = makers.iter().map(task).collect();
+        tasks.sort_unstable();
+        tasks.dedup();
+        tasks
     }
 
     fn is_of_task(&self, by: &By) -> bool {
@@ -114,15 +130,6 @@ impl Work<'_> {
 fn is_let_go(here: &Here, path: &Vec<u8>) -> bool {
     let is_there = here.stamps.contains_key(path);
     is_there && !here.uncommitted.contains_key(path) && !here.index.contains_key(path)
-}
-
-/// The names of the tasks that these are.
-fn tasks(makers: &[&By]) -> Vec<String> {
-    let task = |by: &&By| by.branch.rsplit('/').next().unwrap_or_default().to_owned();
-    let mut tasks: Vec<String> = makers.iter().map(task).collect();
-    tasks.sort_unstable();
-    tasks.dedup();
-    tasks
 }
 
 /// Of these paths the one that is `path`, or a directory that it lies in.

@@ -29,6 +29,7 @@ mod special;
 mod submodules;
 mod tags;
 mod trees;
+mod two_clusters;
 mod uncommitted;
 mod unfinished;
 mod unmerged;
