@@ -1,6 +1,7 @@
 //! Puts a task's change into a checkout on this machine.
 
 mod attempts;
+pub mod bits;
 
 use std::{
     path::{Path, PathBuf},
@@ -9,7 +10,7 @@ use std::{
 
 use orchestra_proto::v1;
 use orchestra_repo::{
-    ApplyError, Change, Checkout, Error as RepoError, Others, Received, Temporary, has_branch,
+    ApplyError, Bit, Change, Checkout, Error as RepoError, Others, Received, Temporary, has_branch,
     import_branch, import_others, project_ref, project_ref_without_commit,
 };
 use orchestra_types::{Artifact, ArtifactKind, TaskId};
@@ -63,6 +64,8 @@ pub struct Done {
     pub already: bool,
     /// Some of what was written is in no index, so that `git diff` does not show it.
     pub unknown: bool,
+    /// Executable bits that it has and git does not see there.
+    pub unseen: Vec<Bit>,
     /// The branch of a later task whose change is there and holds this one.
     pub within: Option<String>,
     /// Earlier tasks whose changes came along, because they were not there.
@@ -441,6 +444,9 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
         }),
         already: applied.as_ref().is_some_and(|applied| applied.already),
         unknown: applied.as_ref().is_some_and(|applied| applied.unknown),
+        unseen: applied
+            .as_ref()
+            .map_or(Vec::new(), |applied| applied.unseen.clone()),
         within: applied.as_ref().and_then(|applied| applied.within.clone()),
         with: applied.map_or(Vec::new(), |applied| {
             brought(&work.earlier, &applied.was_in)

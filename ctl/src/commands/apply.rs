@@ -125,6 +125,11 @@ async fn one(app: &App, client: &Client, id: TaskId, args: &Args) -> Result<(Tas
     {
         app.ui.warn(format!("there is no branch of it: {why}"));
     }
+    if let Applied::Change(done) = &applied
+        && let Some(words) = apply::bits::words(&done.unseen)
+    {
+        app.ui.warn(words);
+    }
     let beside = match &applied {
         Applied::Change(done) => &done.beside,
         Applied::Nothing(beside) => beside,
@@ -247,6 +252,7 @@ fn document(id: TaskId, applied: Applied, left_out: &[TaskId]) -> Value {
             files,
             already,
             unknown: _,
+            unseen: _,
             within,
             with,
             beside,
@@ -368,6 +374,7 @@ mod tests {
             files,
             already: false,
             unknown,
+            unseen: Vec::new(),
             within: None,
             with: Vec::new(),
             unmergeable: false,

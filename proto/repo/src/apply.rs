@@ -11,8 +11,10 @@ mod later;
 mod record;
 mod unmerged;
 mod write;
+mod written;
 
 pub use unmerged::keeps_from_merging;
+pub use written::Bit;
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -66,6 +68,8 @@ pub struct Applied {
     pub already: bool,
     /// Whether the user's index lacks some of those that were written: git's diff does not show them.
     pub unknown: bool,
+    /// Executable bits that it has and the user's git does not see.
+    pub unseen: Vec<Bit>,
     /// For each of the earlier changes whether it was in the work tree already.
     pub was_in: Vec<bool>,
     /// The branch of a later change that is in the work tree and holds this one: nothing was done.
@@ -263,6 +267,7 @@ fn apply_unless(
         files: work.changed(&aim)?,
         already: todo.is_empty(),
         unknown: aim.makes_unknown(),
+        unseen: work.unseen(&aim.here.index)?,
         was_in: aim.was_in,
         within: None,
     })
@@ -332,9 +337,16 @@ impl<'a> Work<'a> {
             files: 0,
             already: true,
             unknown: false,
+            unseen: Vec::new(),
             was_in: vec![true; self.change.earlier.len()],
             within: None,
         }
+    }
+
+    /// What is at these paths.
+    fn read(&self, paths: &BTreeSet<Vec<u8>>) -> Result<Here, Error> {
+        let written = |heads: &here::Entries| self.written(heads);
+        Here::read(self.checkout, self.quarantine, &self.head, paths, written)
     }
 
     /// What the work tree shall become, and what is to be done for that. Where the change does not fit, what
@@ -388,7 +400,7 @@ impl<'a> Work<'a> {
         let (git, change) = (self.quarantine.git(), self.change);
         let mut touched = own | &look.applied;
         touched.extend(self.attempts.paths(look.by_hand));
-        let here = Here::read(self.checkout, self.quarantine, &self.head, &touched)?;
+        let here = self.read(&touched)?;
         let head = self.checkout.head();
         let was_in = earlier::are_in(git, head, &here.tree, change.earlier, &self.earlier)?;
         let mut bases = vec![change.start];

@@ -62,7 +62,7 @@ mod uncommitted;
 mod unfinished;
 mod workspace;
 
-pub use apply::{Applied, ApplyError, Attempted, Change, apply, apply_if, keeps_from_merging};
+pub use apply::{Applied, ApplyError, Attempted, Bit, Change, apply, apply_if, keeps_from_merging};
 pub use base::{Base, Predecessor};
 pub use cache::Cache;
 pub use checkout::{Checkout, project_ref, project_ref_without_commit};

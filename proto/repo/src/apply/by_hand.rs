@@ -14,7 +14,7 @@ impl Work<'_> {
     /// Whether each file of the change is as the change has it, whatever git makes of the others.
     pub(super) fn is_there(&self) -> Result<bool, ApplyError> {
         let own: BTreeSet<Vec<u8>> = paths(&self.whole).collect();
-        let here = Here::read(self.checkout, self.quarantine, &self.head, &own)?;
+        let here = self.read(&own)?;
         let git = self.quarantine.git();
         let since = diff(git, self.change.commit, &here.tree, Renames::Ignore)?;
         let is_there = paths(&since).all(|path| !own.contains(&path));

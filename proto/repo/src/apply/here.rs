@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::FileType;
 
-use super::Stamp;
+use super::{Stamp, written::Written};
 use crate::{
     beneath,
     checkout::Checkout,
@@ -57,12 +57,14 @@ enum Found {
 }
 
 impl Here {
-    /// Reads what is at `paths`; `head` is HEAD's tree.
+    /// Reads what is at `paths`; `head` is HEAD's tree. From its entries `written` tells what may be there though
+    /// git reads something else.
     pub fn read(
         checkout: &Checkout,
         quarantine: &Quarantine,
         head: &str,
         paths: &BTreeSet<Vec<u8>>,
+        written: impl FnOnce(&Entries) -> Written,
     ) -> Result<Self> {
         let root = beneath::root(checkout.top()).at("open", checkout.top())?;
         let copy = quarantine.path().join("check-index");
@@ -77,9 +79,14 @@ impl Here {
             .iter()
             .map(|path| (path.clone(), look(&root, path)))
             .collect();
-        let now = now(&git, &index, &apart, &found)?;
-        let beside = quarantine.path().join("here-index");
-        let tree = tree(&on(checkout, quarantine, &beside), head, &now)?;
+        let mut now = now(&git, &index, &apart, &found)?;
+        let beside = on(checkout, quarantine, &quarantine.path().join("here-index"));
+        beside.output(&["read-tree", head])?;
+        let mut there = now.clone();
+        there.retain(|path, _| matches!(found.get(path), Some(Found::Plain(_))));
+        written(&entries(&beside)?).restore(checkout, &git, &mut there)?;
+        now.extend(there);
+        let tree = tree(&beside, head, &now)?;
         let differs = diff(quarantine.git(), head, &tree, Renames::Ignore)?;
         Ok(Self {
             root,
@@ -163,9 +170,8 @@ fn now(
     Ok(each.collect())
 }
 
-/// The tree `head` with these entries.
+/// The tree of git's index, which is that of `head`, with these entries.
 fn tree(git: &Git, head: &str, now: &Now) -> Result<String> {
-    git.output(&["read-tree", head])?;
     let mut input = Vec::new();
     let mut line = |text: String, path: &[u8]| {
         input.extend_from_slice(text.as_bytes());

@@ -1,6 +1,6 @@
 //! Whether a change is in the work tree as a part of a later one, which may have undone some of it.
 
-use super::{ApplyError, Here, Work, paths};
+use super::{ApplyError, Work, paths};
 use crate::{
     earlier::{self, Earlier},
     error::Result,
@@ -49,7 +49,7 @@ impl Work<'_> {
         }];
         let read = earlier::read(git, &later)?;
         let touched = read.iter().flat_map(|read| paths(&read.files)).collect();
-        let here = Here::read(self.checkout, self.quarantine, &self.head, &touched)?;
+        let here = self.read(&touched)?;
         let head = self.checkout.head();
         Ok(earlier::are_in(git, head, &here.tree, &later, &read)? == [true])
     }

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Change;
+use super::{Change, here::Entries};
 use crate::{
     checkout::Checkout,
     error::{IoContext, Result},
@@ -101,6 +101,18 @@ impl Record {
     /// Whether something of this result was left here.
     pub fn has(&self, commit: &str) -> bool {
         self.entries.iter().any(|entry| entry.by.commit == commit)
+    }
+
+    /// What was left last at each path where HEAD has still what it had then.
+    pub fn left(&self, heads: &Entries) -> impl Iterator<Item = (&Vec<u8>, &Version)> {
+        let is_current = move |entry: &&Entry| match heads.get(&entry.path) {
+            Some(head) => entry.head == *head,
+            None => entry.head.0 == 0,
+        };
+        self.entries
+            .iter()
+            .filter(is_current)
+            .map(|entry| (&entry.path, &entry.left))
     }
 
     /// Every path that is in it.

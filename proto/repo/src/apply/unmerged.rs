@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{head_tree, here::Here, paths};
+use super::{head_tree, here::Here, paths, written::Written};
 use crate::{
     checkout::Checkout,
     error::Result,
@@ -30,7 +30,7 @@ pub fn keeps_from_merging(checkout: &Checkout, received: &Received<'_>) -> Resul
     let tree = head_tree(checkout, quarantine)?;
     let merged = diff(quarantine.git(), &tree, change.commit, Renames::Ignore)?;
     let at: BTreeSet<Vec<u8>> = paths(&merged).collect();
-    let here = Here::read(checkout, quarantine, &tree, &at)?;
+    let here = Here::read(checkout, quarantine, &tree, &at, |_| Written::default())?;
     let is_edited = |file: &&Raw| here.uncommitted.contains_key(&file.path);
     let mut edited = merged.iter().filter(is_edited);
     Ok(edited.any(|file| !(moves_on && is_staged(&here, file))))

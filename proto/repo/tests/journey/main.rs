@@ -24,6 +24,7 @@ mod overlooked;
 mod reclaim;
 mod same_second;
 mod same_state;
+mod settings;
 mod spare;
 mod special;
 mod submodules;
