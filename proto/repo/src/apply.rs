@@ -5,6 +5,7 @@ mod attempts;
 mod by_hand;
 mod check;
 mod conflict;
+mod drivers;
 mod filtered;
 mod here;
 mod later;
@@ -445,7 +446,13 @@ impl<'a> Work<'a> {
             None => change.commit.to_owned(),
         };
         match merge(git, &ours, &theirs)? {
-            Merge::Tree(tree) => Ok(tree),
+            Merge::Tree(tree) => {
+                let otherwise = self.merged_otherwise(&here.tree, &tree)?;
+                match otherwise.is_empty() {
+                    true => Ok(tree),
+                    false => Err(self.conflict(here, bases, &otherwise)?),
+                }
+            }
             Merge::Conflict(paths) => Err(self.conflict(here, bases, &paths)?),
         }
     }

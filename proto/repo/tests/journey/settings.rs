@@ -84,3 +84,52 @@ fn line_ends_that_git_would_write_anew_are_as_the_change_has_them() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn files_that_git_is_not_to_merge_by_lines_are_not() {
+    let program = "merge.mine.driver=touch ran; cp %B %A";
+    for (attribute, is_merged) in [
+        ("-merge", false),
+        ("binary", false),
+        ("merge=binary", false),
+        ("merge=mine", false),
+        ("merge=nobodys", true),
+        ("merge=union", true),
+        ("merge", true),
+    ] {
+        let user = World::with(&[("f", LINES), ("g", LINES)]);
+        let (key, value) = program.split_once('=').unwrap();
+        git(&user.user(), &["config", key, value]);
+        let task = user.start();
+        task.write("f", &lines(&[(2, "two")]));
+        task.write("g", &lines(&[(2, "two")]));
+        let done = task.done();
+        user.write("f", &lines(&[(9, "mine")]));
+        user.write(".gitattributes", &format!("f {attribute}\n"));
+        user.commit("mine");
+        let put = put(&user, &done, &commits(&[&done]));
+        match is_merged {
+            true => assert_eq!(put.unwrap().files, 2, "{attribute}"),
+            false => {
+                let named =
+                    matches!(&put, Err(ApplyError::Conflict { paths, .. }) if paths == &["f"]);
+                assert!(named, "{attribute}: {put:?}");
+                assert_eq!(read(&user, "g"), LINES);
+            }
+        }
+        assert!(!user.user().join("ran").exists());
+    }
+}
+
+#[test]
+fn a_file_that_only_one_side_has_edited_needs_no_merge() {
+    let user = World::with(&[("f", LINES), ("g", LINES)]);
+    let task = user.start();
+    task.write("f", &lines(&[(2, "two")]));
+    let done = task.done();
+    user.write("g", &lines(&[(9, "mine")]));
+    user.write(".gitattributes", "* -merge\n");
+    user.commit("mine");
+    put(&user, &done, &commits(&[&done])).unwrap();
+    assert_eq!(read(&user, "f"), lines(&[(2, "two")]));
+}
