@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Test> {
             "a_file_of_tasks_is_submitted_in_one_call_in_order",
             task_file,
         ),
+        Test::new("the_first_of_several_ends_the_waiting_for_any", wait_any),
         Test::new(
             "a_running_task_can_be_cancelled_and_leaves_no_process",
             cancel,
@@ -152,6 +153,28 @@ fn task_file() -> anyhow::Result<()> {
             "it said {}",
             last["result"]
         );
+        Ok(())
+    })
+}
+
+fn wait_any() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let gate = cluster.path("gate");
+        let waits = format!("until [ -e {} ]; do sleep 0.1; done", gate.display());
+        let first = add_shell(cluster, &project, &waits, &[])?;
+        let second = add_shell(cluster, &project, "exit 3", &[])?;
+        let late = cluster.ctl(&["wait", "--any", &first, "--timeout", "0s"])?;
+        let said = late.exits(124)?.stderr;
+        ensure!(said.contains("no task has ended within"), "{said}");
+        let waited = cluster.ctl(&["wait", "--any", &first, &second, "--json"])?;
+        let waited = waited.exits(6)?.json()?;
+        let ids: Vec<_> = waited["tasks"].as_array().into_iter().flatten().collect();
+        ensure!(ids.len() == 1 && ids[0]["id"] == *second, "{waited}");
+        std::fs::write(&gate, "")?;
+        cluster.ctl(&["wait", &first])?.ok()?;
+        let both = cluster.ctl(&["wait", "--any", &first, &second])?.exits(6)?;
+        ensure!(both.stdout.contains(&first) && both.stdout.contains(&second));
         Ok(())
     })
 }

@@ -15,7 +15,7 @@ use crate::{
     client::Client,
     error::{Error, Result, heard_or_not},
     exit::Exit,
-    follow::{Until, follow, wait_for},
+    follow::{Until, Which, follow, wait_for},
     interrupt::Interrupt,
     json::task::Task,
     submit::{
@@ -125,8 +125,15 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             Then::Return => return queued(app, &submitted).map(|()| Exit::Ok),
             Then::Wait => {
                 tell_first(app, &submitted)?;
-                let wait =
-                    async { wait_for(&app.ui, &client, all_queued(&client, ids).await?).await };
+                let wait = async {
+                    wait_for(
+                        &app.ui,
+                        &client,
+                        all_queued(&client, ids).await?,
+                        Which::All,
+                    )
+                    .await
+                };
                 or_interrupted(&mut interrupt, ids, wait).await?
             }
             Then::Follow => {

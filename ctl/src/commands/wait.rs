@@ -12,7 +12,7 @@ use crate::{
     commands::each_once,
     error::{Error, Result, heard_or_not, or_untold},
     exit::Exit,
-    follow::{ended_well, wait_for},
+    follow::{Which, ended_well, wait_for},
     json::task::Task,
     ui::{
         reason::Why,
@@ -33,11 +33,15 @@ Exit code: 0 when all succeeded, 6 when one failed or was cancelled, 7 when one 
 
 Examples:
   ctl wait task_001 task_002
+  ctl wait --any 4 5 6 --json | jq -r '.tasks[].id'     those that have ended, as soon as one has
   ctl wait 3 --timeout 10m && ctl apply 3")]
 pub struct Args {
     /// The tasks, as task_001 or 1
     #[arg(value_name = "TASK", required = true)]
     tasks: Vec<TaskId>,
+    /// Until the first of them has ended: those that have are printed, and the exit code is theirs
+    #[arg(long)]
+    any: bool,
     /// Give up after this long, as 90s or 10m; the tasks go on. Default: never
     #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     timeout: Option<Duration>,
@@ -47,15 +51,19 @@ pub struct Args {
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     let ids = each_once(args.tasks);
+    let which = match args.any {
+        true => Which::Any,
+        false => Which::All,
+    };
     let wait = async {
         let tasks = client.tasks(&ids).await?;
-        wait_for(&app.ui, &client, tasks).await
+        wait_for(&app.ui, &client, tasks, which).await
     };
     let tasks = match args.timeout {
         None => wait.await?,
         Some(limit) => match tokio::time::timeout(limit, wait).await {
             Ok(tasks) => tasks?,
-            Err(_) => over(&client, &ids, limit).await?,
+            Err(_) => over(&client, &ids, limit, which).await?,
         },
     };
     or_untold(heard_or_not(show(app, &tasks)), || in_words(&tasks))?;
@@ -93,20 +101,27 @@ fn show(app: &App, tasks: &[Task]) -> Result<()> {
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
 /// The tasks, if they have ended in spite of a limit that is too short to see it.
-async fn over(client: &Client, ids: &[TaskId], limit: Duration) -> Result<Vec<Task>> {
+async fn over(client: &Client, ids: &[TaskId], limit: Duration, which: Which) -> Result<Vec<Task>> {
     let ended = async {
-        // One that does not rest is enough to know.
+        let mut ended = Vec::new();
         for some in ids.chunks(ASKED_AT_ONCE) {
-            if !client.tasks(some).await?.iter().all(Task::rests) {
-                return Err(not_yet(limit));
+            let tasks = client.tasks(some).await?;
+            let rest = tasks.iter().filter(|task| task.rests());
+            ended.extend(rest.map(|task| task.id));
+            // One that does not rest is enough to know.
+            if which == Which::All && !tasks.iter().all(Task::rests) {
+                break;
             }
         }
-        client.whole_tasks(ids).await
+        if !which.is_over(ended.len(), ids.len() - ended.len()) {
+            return Err(not_yet(limit, which));
+        }
+        client.whole_tasks(&ended).await
     };
     match tokio::time::timeout(LAST_LOOK, ended).await {
         Ok(looked) => looked,
         Err(_) if client.is_gone(LAST_LOOK).await => Err(unknown(limit, &client.head().now())),
-        Err(_) => Err(not_yet(limit)),
+        Err(_) => Err(not_yet(limit, which)),
     }
 }
 
@@ -120,13 +135,14 @@ fn unknown(limit: Duration, head: &str) -> Error {
     .hint("what runs goes on without it; `ctl start` starts it, and `ctl wait` can be run again")
 }
 
-fn not_yet(limit: Duration) -> Error {
+fn not_yet(limit: Duration, which: Which) -> Error {
     let limit = crate::ui::time::duration(limit);
-    Error::new(
-        Exit::TimedOut,
-        format!("not all tasks have ended within {limit}"),
-    )
-    .hint("they go on; `ctl tasks --status active,pending` shows them")
+    let which = match which {
+        Which::All => "not all tasks have",
+        Which::Any => "no task has",
+    };
+    Error::new(Exit::TimedOut, format!("{which} ended within {limit}"))
+        .hint("they go on; `ctl tasks --status active,pending` shows them")
 }
 
 fn duration(text: &str) -> std::result::Result<Duration, String> {

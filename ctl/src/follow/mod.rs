@@ -10,4 +10,4 @@ mod wait;
 pub use changes::Changes;
 pub use events::{Events, Piece};
 pub use task::{Until, closing, follow};
-pub use wait::{ended_well, wait_for};
+pub use wait::{Which, ended_well, wait_for};

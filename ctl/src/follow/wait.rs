@@ -32,8 +32,32 @@ const NEXT_LOOK: Duration = Duration::from_secs(30);
 /// Most tasks that the live display names.
 const NAMED_MAX: usize = 8;
 
-/// Waits until all tasks have ended, or wait for a person.
-pub async fn wait_for(ui: &Ui, client: &Client, tasks: Vec<Task>) -> Result<Vec<Task>> {
+/// How many are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All of them.
+    All,
+    /// The first, and those that have ended with it.
+    Any,
+}
+
+impl Which {
+    /// Whether the waiting is over with so many that have ended, and so many that have not.
+    pub fn is_over(self, ended: usize, open: usize) -> bool {
+        match self {
+            Self::All => open == 0,
+            Self::Any => ended > 0 || open == 0,
+        }
+    }
+}
+
+/// Waits until tasks have ended, or wait for a person; gives those that have.
+pub async fn wait_for(
+    ui: &Ui,
+    client: &Client,
+    tasks: Vec<Task>,
+    which: Which,
+) -> Result<Vec<Task>> {
     let live = Live::new(*ui);
     let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
     let mut known: BTreeMap<TaskId, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
@@ -44,9 +68,12 @@ pub async fn wait_for(ui: &Ui, client: &Client, tasks: Vec<Task>) -> Result<Vec<
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut said = BTreeSet::new();
     let mut forgotten: BTreeSet<TaskId> = BTreeSet::new();
-    let open =
-        |task: &Task, forgotten: &BTreeSet<TaskId>| !task.rests() && !forgotten.contains(&task.id);
-    while known.values().any(|task| open(task, &forgotten)) {
+    let is_over = |known: &BTreeMap<TaskId, Task>, forgotten: &BTreeSet<TaskId>| {
+        let is_open = |task: &&Task| !task.rests() && !forgotten.contains(&task.id);
+        let open = known.values().filter(is_open).count();
+        which.is_over(known.len() - open, open)
+    };
+    while !is_over(&known, &forgotten) {
         live.show(&picture(&known));
         let news = tokio::select! {
             news = changes.next() => news?,
@@ -65,6 +92,10 @@ pub async fn wait_for(ui: &Ui, client: &Client, tasks: Vec<Task>) -> Result<Vec<
         }
     }
     drop(live);
+    let mut ids = ids;
+    if which == Which::Any {
+        ids.retain(|id| known[id].rests() || forgotten.contains(id));
+    }
     each_of(&ids, async |id| client.whole_or(known[&id].clone()).await).await
 }
 
@@ -217,6 +248,13 @@ mod tests {
         assert_eq!(said.len(), 1);
         assert_eq!(said[0].0, "task_001, like 1 more,");
         assert!(kept(&of(tasks(&[TaskStatus::Running])), &[]).is_empty());
+    }
+
+    #[test]
+    fn the_first_end_is_enough_for_who_waits_for_any() {
+        let over = |which: Which| [(0, 2), (1, 1), (2, 0)].map(|(a, b)| which.is_over(a, b));
+        assert_eq!(over(Which::All), [false, false, true]);
+        assert_eq!(over(Which::Any), [false, true, true]);
     }
 
     #[test]
