@@ -99,7 +99,12 @@ impl Attempt {
             .await?;
             let started = Process::start(&self.shared.nursery, &spawn).await;
             match &started {
-                Err(error) if began_nothing(error) && !self.lacks_room() && starts < STARTS_MAX => {
+                Err(error)
+                    if began_nothing(error)
+                        && !self.lacks_room()
+                        && self.control.stop.borrow().is_none()
+                        && starts < STARTS_MAX =>
+                {
                     starts += 1;
                     sleep(room::RETRY_AFTER).await;
                 }
@@ -150,6 +155,6 @@ impl Attempt {
 pub(super) fn began_nothing(error: &ProcessError) -> bool {
     matches!(
         error,
-        ProcessError::EndedAtOnce { began: false, .. } | ProcessError::Unordered { .. }
+        ProcessError::EndedAtOnce { .. } | ProcessError::Unordered { .. }
     )
 }

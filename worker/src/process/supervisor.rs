@@ -157,21 +157,31 @@ fn follow(
     shared.set_group(pid);
     let running = running(Some(Identity::of(pid)?), &shared.cage)?;
     let streams = Streams::start(dir, cli, stdin, spawn, listener, shared)?;
-    write_running(dir, &running, shared)?;
+    write_running(dir, &running, pid, shared)?;
     say_ready();
     let status = wait_for(pid, shared);
     Ok(end(exit(status), running.started_at, shared, streams))
 }
 
-/// Writes who the CLI is, as soon as there is room for it: it runs already.
-fn write_running(dir: &Path, running: &Running, shared: &Shared) -> io::Result<()> {
+/// Writes who the CLI is, as soon as there is room for it: it runs already. Once it has ended, or is to,
+/// its end is what there is to write.
+fn write_running(dir: &Path, running: &Running, pid: Pid, shared: &Shared) -> io::Result<()> {
     loop {
         match files::add_json(dir, RUNNING, running) {
-            Err(error) if error.is_full() && !shared.is_killed() => shared.make_room_to_go_on(),
+            Err(error) if error.is_full() => shared.make_room_to_go_on(),
             written => return written,
+        }
+        if shared.is_killed() || has_ended(pid) {
+            return Ok(());
         }
         thread::sleep(DISK_RETRY);
     }
+}
+
+/// Whether a child has ended, which is left to be reaped.
+fn has_ended(pid: Pid) -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    !matches!(waitid(WaitId::Pid(pid), look), Ok(None))
 }
 
 /// Writes how it ended, as soon as there is room for it.

@@ -5,7 +5,7 @@ use std::{fs, process::Command, time::Duration, time::Instant};
 use orchestra_types::Exit;
 use orchestra_worker::{
     SelfCommand,
-    process::{KillMethod, Nursery, Offsets, Process, ProcessError, Reattach, Stream},
+    process::{KillMethod, Nursery, Offsets, Process, Reattach, Stream},
 };
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::sync::Mutex;
@@ -154,14 +154,12 @@ fn a_cli_that_kills_its_supervisor_at_once_is_found_and_ended() {
             // It does so before it is written down that it runs, and escapes first.
             let script = "setsid sh -c 'echo $$ > p1; exec sleep 1000' & \
                           while ! [ -s p1 ]; do :; done; echo $$ > p2; kill -9 $PPID; exec sleep 1000";
-            // The worker may or may not have heard that it runs.
-            let ended =
-                match Process::start(&Nursery::new(command.clone()), &place.shell(script)).await {
-                    Ok(mut process) => finish(&mut process).await.1.exit,
-                    Err(ProcessError::EndedAtOnce { .. }) => Exit::Unknown,
-                    Err(error) => panic!("{error}"),
-                };
-            assert_eq!(ended, Exit::Unknown);
+            // The worker may or may not have heard that it runs: it did.
+            let nursery = Nursery::new(command.clone());
+            let mut process = Process::start(&nursery, &place.shell(script))
+                .await
+                .unwrap();
+            assert_eq!(finish(&mut process).await.1.exit, Exit::Unknown);
             let pids = ["p1", "p2"].map(|name| place.pid(name));
             assert!(pids.iter().all(|pid| !is_alive(*pid)), "{command:?}");
         });

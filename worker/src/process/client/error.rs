@@ -17,13 +17,11 @@ pub enum ProcessError {
         #[source]
         source: io::Error,
     },
-    /// The supervisor ended before it said that it runs something.
+    /// The supervisor ended before it had begun anything.
     #[error("the supervisor ended at once: {log}")]
     EndedAtOnce {
         /// The end of its log.
         log: String,
-        /// Whether it had taken its order: then something may have run.
-        began: bool,
     },
     /// There is no attempt in this directory.
     #[error("`{}` holds no started process", dir.display())]

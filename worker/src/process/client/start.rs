@@ -52,15 +52,17 @@ impl Process {
             let ready = start_alone(nursery.me(), dir).map_err(failed)?;
             heard = Ready::of(ready).listen(START_MAX).await;
         }
+        // Nothing was begun as long as the order is there.
         let began = !dir.join(SPAWN).exists();
         let found = Self::reattach(dir, Offsets::default());
-        if heard == Heard::Nothing {
+        if heard == Heard::Nothing && !began {
             let log = std::fs::read(dir.join(SUPERVISOR_LOG)).unwrap_or_default();
             let log = String::from_utf8_lossy(&log).trim().to_owned();
-            return Err(ProcessError::EndedAtOnce { log, began });
+            return Err(ProcessError::EndedAtOnce { log });
         }
         match found {
             Err(ProcessError::NotThere { .. }) => Err(failed(io::ErrorKind::TimedOut.into())),
+            // Also one that was lost as soon as it ran: what it did is gathered.
             found => Ok(found?.process()),
         }
     }
