@@ -95,7 +95,8 @@ struct Forms {
 
 impl Workspace {
     /// Collects what changed since the base: the agent's own commits where they are sound, and
-    /// one more for what was not committed. It may be called again and gives the same.
+    /// one more for what was not committed. It may be called again and gives the same, but for the
+    /// warnings of pipes and devices, which are gone then.
     ///
     /// # Errors
     /// When git or the disk fails. No file that the agent made is a reason: what cannot be taken

@@ -208,10 +208,15 @@ pub fn says_full(text: &str) -> bool {
     let words = [
         "No space left on device",
         "Disk quota exceeded",
-        // Git without the system's words, each of a write into a lock file that it could make.
+        // Git, of a write that stopped short.
         "Out of diskspace",
-        "couldn't write '",
-        "nable to write new index file",
     ];
     words.iter().any(|words| text.contains(words))
+}
+
+/// Whether git says that it could not write a file of its own, and not why: the files that it was given have
+/// no fault.
+pub(crate) fn says_unwritten(stderr: &str) -> bool {
+    let words = ["couldn't write '", "nable to write new index file"];
+    words.iter().any(|words| stderr.contains(words))
 }

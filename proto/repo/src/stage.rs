@@ -15,7 +15,7 @@ use rustix::fs::{FileType, Stat};
 
 use crate::{
     beneath,
-    error::{Error, IoContext, Result, says_full},
+    error::{Error, IoContext, Result, says_full, says_unwritten},
     git::{Git, Input, records},
     index::ADD_NAMED,
     names,
@@ -292,7 +292,7 @@ impl Stage<'_> {
             return Ok(());
         }
         // IMPORTANT: a disk that is full is no fault of a file's: whoever makes room stages again.
-        let is_general = says_full(&ended.stderr);
+        let is_general = says_full(&ended.stderr) || says_unwritten(&ended.stderr);
         *refused += usize::from(paths.len() == 1);
         if is_general || *refused > REFUSED_MAX {
             return Err(Error::Git {

@@ -4,6 +4,7 @@ use std::{
     fs::{Metadata, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use orchestra_config::durable;
@@ -27,11 +28,11 @@ use crate::{blobs, clock, disk, room};
 /// All that the worker's user may do with a directory.
 const OWN: u32 = 0o700;
 
-/// How often it is tried again where the disk was found full and has room by now, or another one than is
-/// looked at is full.
-const TRIES_FOUND_FULL: u32 = 60;
-/// How often it is tried again where nothing says why it failed: git does not always say that a disk was full.
-const TRIES_UNCLEAR: u32 = 2;
+/// For how long it is tried again, once at least, where the disk was found full and has room by now, or another
+/// one than is looked at is full.
+const FOUND_FULL_FOR: Duration = Duration::from_secs(60);
+/// The same where nothing says why it failed: git does not always say that a disk was full.
+const UNCLEAR_FOR: Duration = Duration::from_secs(2);
 
 /// What the files tell.
 #[derive(Default)]
@@ -70,20 +71,26 @@ impl Attempt {
         let job = self.job();
         let text = ended.text.clone();
         let mut reclaimed = false;
-        let mut tried = 0;
+        let mut failed_at: Option<Instant> = None;
         let collected = loop {
             let (job, text) = (job.clone(), text.clone());
             let collected = blocking(move || job.collect(&text)).await;
             // What a full disk does not take is not given up: the work is only here.
-            match why_again(&collected, self.lacks_room()) {
-                Some(Again::LacksRoom) if !std::mem::replace(&mut reclaimed, true) => {
-                    self.reclaim().await?;
-                    continue;
-                }
-                Some(Again::LacksRoom) => self.waits_for_room(true),
-                Some(Again::AtMost(tries)) if tried < tries => tried += 1,
-                Some(Again::AtMost(_)) | None => break collected,
+            let Some(again) = why_again(&collected, self.lacks_room()) else {
+                break collected;
+            };
+            if again == Again::LacksRoom && !std::mem::replace(&mut reclaimed, true) {
+                self.reclaim().await?;
+                continue;
             }
+            match (again, failed_at) {
+                (Again::LacksRoom, _) => self.waits_for_room(true),
+                (Again::For(_), None) => self.tell("collecting", said(&collected))?,
+                (Again::For(limit), Some(at)) if at.elapsed() < limit => {}
+                (Again::For(_), Some(_)) => break collected,
+            }
+            failed_at.get_or_insert_with(Instant::now);
+            tracing::warn!(attempt = %self.id, said = said(&collected), "the result is gathered again");
             sleep(room::RETRY_AFTER).await;
         };
         self.waits_for_room(false);
@@ -139,8 +146,8 @@ impl Attempt {
 enum Again {
     /// The disk is full: until it has room.
     LacksRoom,
-    /// It has room: so often.
-    AtMost(u32),
+    /// It has room: for so long.
+    For(Duration),
 }
 
 fn why_again(collected: &Result<Collected, Error>, lacks_room: bool) -> Option<Again> {
@@ -151,9 +158,21 @@ fn why_again(collected: &Result<Collected, Error>, lacks_room: bool) -> Option<A
     };
     match (lacks_room, found_full) {
         (true, _) => Some(Again::LacksRoom),
-        (false, true) => Some(Again::AtMost(TRIES_FOUND_FULL)),
-        (false, false) => Some(Again::AtMost(TRIES_UNCLEAR)),
+        (false, true) => Some(Again::For(FOUND_FULL_FOR)),
+        (false, false) => Some(Again::For(UNCLEAR_FOR)),
     }
+}
+
+/// Why it failed, in words.
+fn said(collected: &Result<Collected, Error>) -> String {
+    let why = match collected {
+        Ok((_, failure, _)) => failure
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        Err(error) => chain(error),
+    };
+    format!("gathering the changed files failed, and is tried again: {why}")
 }
 
 /// The message of the commit that holds what the agent left uncommitted.
@@ -426,7 +445,7 @@ mod tests {
     use orchestra_types::{AttemptId, TaskId};
 
     use super::{
-        Again, Changes, Error, TRIES_FOUND_FULL, TRIES_UNCLEAR, failed, failed_by, message,
+        Again, Changes, Error, FOUND_FULL_FOR, UNCLEAR_FOR, failed, failed_by, message,
         not_written, why_again,
     };
 
@@ -435,13 +454,13 @@ mod tests {
         let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
         let gave = |failure| Ok((Changes::default(), failure, Vec::new()));
         let erred = || Err::<_, Error>(not_written("/somewhere".into())(full()));
-        let many = Some(Again::AtMost(TRIES_FOUND_FULL));
+        let many = Some(Again::For(FOUND_FULL_FOR));
         assert_eq!(why_again(&erred(), false), many);
         assert_eq!(why_again(&erred(), true), Some(Again::LacksRoom));
         let found_full = gave(Some(failed_by(&full())));
         assert_eq!(why_again(&found_full, false), many);
         let other = gave(Some(failed("a link".to_owned())));
-        let few = Some(Again::AtMost(TRIES_UNCLEAR));
+        let few = Some(Again::For(UNCLEAR_FOR));
         assert_eq!(why_again(&other, false), few);
         assert_eq!(why_again(&other, true), Some(Again::LacksRoom));
         assert_eq!(why_again(&gave(None), true), None);
