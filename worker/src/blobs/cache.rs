@@ -104,22 +104,34 @@ impl Cache {
     }
 }
 
+/// A file with a lock, which ends with this: a child that another thread has just made may have the file
+/// open a little longer.
+#[derive(Debug)]
+struct Locked(File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Else it ends when nobody has it open any more.
+        let _later = self.0.unlock();
+    }
+}
+
 /// A file of the cache that stays while this lives.
 #[derive(Debug)]
 pub struct Held {
     path: PathBuf,
-    /// Locked for others.
-    _file: File,
+    _file: Locked,
 }
 
 impl Held {
     /// It is used now, which the housekeeping looks at; none where it is not there, or goes right now.
     fn take(path: &Path) -> Option<Self> {
         let file = File::options().write(true).open(path).ok()?;
-        file.try_lock_shared().ok()?;
-        file.set_modified(SystemTime::now()).ok()?;
+        file.lock_shared().ok()?;
+        let file = Locked(file);
+        file.0.set_modified(SystemTime::now()).ok()?;
         // It may have gone between the two.
-        let is_there = file.metadata().is_ok_and(|meta| meta.nlink() > 0);
+        let is_there = file.0.metadata().is_ok_and(|meta| meta.nlink() > 0);
         is_there.then(|| Self {
             path: path.to_owned(),
             _file: file,
@@ -141,7 +153,8 @@ pub fn remove_unused(path: &Path, idle: Duration) -> io::Result<bool> {
         Err(TryLockError::WouldBlock) => return Ok(false),
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    if file.metadata()?.modified()?.elapsed().unwrap_or_default() < idle {
+    let file = Locked(file);
+    if file.0.metadata()?.modified()?.elapsed().unwrap_or_default() < idle {
         return Ok(false);
     }
     fs::remove_file(path).map(|()| true)
@@ -150,7 +163,7 @@ pub fn remove_unused(path: &Path, idle: Duration) -> io::Result<bool> {
 /// What has come so far. It stays while this lives.
 struct Part {
     path: PathBuf,
-    file: File,
+    file: Locked,
     hasher: Sha256,
     size: u64,
 }
@@ -164,7 +177,7 @@ impl Part {
         let mut buffer = vec![0; limits::CHUNK_BYTES];
         let mut size = 0;
         loop {
-            let read = file.read(&mut buffer).map_err(failed("read", &path))?;
+            let read = file.0.read(&mut buffer).map_err(failed("read", &path))?;
             if read == 0 {
                 break;
             }
@@ -180,7 +193,7 @@ impl Part {
     }
 
     fn add(&mut self, data: &[u8]) -> Result<(), Error> {
-        let wrote = self.file.write_all(data);
+        let wrote = self.file.0.write_all(data);
         wrote.map_err(failed("write", &self.path))?;
         self.hasher.update(data);
         self.size += data.len() as u64;
@@ -193,7 +206,7 @@ impl Part {
         if Digest(hasher.finalize().into()) != digest {
             return self.refuse(digest);
         }
-        self.file.sync_all().map_err(failed("sync", &self.path))?;
+        self.file.0.sync_all().map_err(failed("sync", &self.path))?;
         fs::rename(&self.path, &path).map_err(failed("keep", &path))?;
         let _file = self.file;
         Ok(Held { path, _file })
@@ -207,7 +220,7 @@ impl Part {
 }
 
 /// Opens a file, made when it is not there, that nobody removes.
-fn open_held(path: &Path) -> io::Result<File> {
+fn open_held(path: &Path) -> io::Result<Locked> {
     let mut options = OpenOptions::new();
     options
         .read(true)
@@ -218,8 +231,9 @@ fn open_held(path: &Path) -> io::Result<File> {
     loop {
         let file = options.open(path)?;
         file.lock_shared()?;
+        let file = Locked(file);
         // It may have gone between the two.
-        if file.metadata()?.nlink() > 0 {
+        if file.0.metadata()?.nlink() > 0 {
             return Ok(file);
         }
     }
