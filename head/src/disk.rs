@@ -169,6 +169,8 @@ impl Disk {
     /// Gives the ballast's room to who needs it now.
     pub fn release_ballast(&self) {
         self.inner.ballast.release();
+        // Whoever sees room next makes it anew.
+        self.seen().full = true;
     }
 
     /// What is said when a write found no room.

@@ -130,7 +130,10 @@ impl Error {
     /// Whether there was no room for a write.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+        let full = |error: &io::Error| {
+            use io::ErrorKind::{QuotaExceeded, StorageFull};
+            matches!(error.kind(), StorageFull | QuotaExceeded)
+        };
         match self {
             Self::Database(sled::Error::Io(source)) | Self::Io { source, .. } => full(source),
             Self::Full(_) => true,
