@@ -2,13 +2,13 @@
 //! what git is at there ends. A branch that changes meanwhile would lose what is done there, or be lost.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use crate::{
     checkout::Checkout,
-    error::{Error, Result},
+    error::{Error, IoContext, Result},
 };
 
 /// How a work tree has a branch.
@@ -49,7 +49,7 @@ impl Held {
 
 /// Refuses where a work tree is at work on the branch.
 pub(crate) fn refuse_in_use(checkout: &Checkout, branch: &str) -> Result<()> {
-    let found = match holder(checkout, branch) {
+    let found = match holder(checkout, branch)? {
         None => checked_out(checkout, branch)?,
         held => held,
     };
@@ -63,14 +63,17 @@ pub(crate) fn refuse_in_use(checkout: &Checkout, branch: &str) -> Result<()> {
     }
 }
 
-/// The first work tree that has it. What cannot be read has none: then git itself refuses.
-fn holder(checkout: &Checkout, branch: &str) -> Option<(Held, PathBuf)> {
+/// The first work tree that has it.
+fn holder(checkout: &Checkout, branch: &str) -> Result<Option<(Held, PathBuf)>> {
     let full = format!("refs/heads/{branch}");
-    let mut trees = trees(checkout).into_iter();
-    trees.find_map(|tree| match held(&tree.git_dir, branch, &full)? {
-        _ if !tree.dir.exists() => Some((Held::Gone, tree.dir)),
-        held => Some((held, tree.dir)),
-    })
+    for tree in trees(checkout)? {
+        match held(&tree.git_dir, branch, &full)? {
+            None => {}
+            Some(_) if !tree.dir.exists() => return Ok(Some((Held::Gone, tree.dir))),
+            Some(held) => return Ok(Some((held, tree.dir))),
+        }
+    }
+    Ok(None)
 }
 
 /// The one that git itself names: it need not keep HEAD as a file.
@@ -90,7 +93,7 @@ struct Tree {
 }
 
 /// All of the repository.
-fn trees(checkout: &Checkout) -> Vec<Tree> {
+fn trees(checkout: &Checkout) -> Result<Vec<Tree>> {
     let common = checkout.common_dir();
     let own = checkout.git_dir();
     let main = match (own == common, common.file_name()) {
@@ -106,36 +109,48 @@ fn trees(checkout: &Checkout) -> Vec<Tree> {
     for entry in entries.into_iter().flatten().flatten() {
         let git_dir = entry.path();
         // The path of its `.git`.
-        let Some(link) = text(&git_dir, "gitdir") else {
+        let Some(link) = text(&git_dir, "gitdir")? else {
             continue;
         };
         let link = git_dir.join(link.trim_end());
         let dir = link.parent().unwrap_or(&link).to_owned();
         trees.push(Tree { git_dir, dir });
     }
-    trees
+    Ok(trees)
 }
 
-fn held(git_dir: &Path, branch: &str, full: &str) -> Option<Held> {
-    let is = |file: &str, what: &str| text(git_dir, file).is_some_and(|text| text.trim() == what);
-    let is_along = || {
-        let refs = text(git_dir, "rebase-merge/update-refs");
-        refs.is_some_and(|refs| refs.lines().any(|line| line == full))
+fn held(git_dir: &Path, branch: &str, full: &str) -> Result<Option<Held>> {
+    let is = |file: &str, what: &str| {
+        let text = text(git_dir, file)?;
+        Ok::<_, Error>(text.is_some_and(|text| text.trim() == what))
     };
-    let is_rebased = ["rebase-merge/head-name", "rebase-apply/head-name"]
-        .iter()
-        .any(|file| is(file, full));
-    if is_rebased || is_along() {
+    let along = text(git_dir, "rebase-merge/update-refs")?;
+    let is_along = along.is_some_and(|refs| refs.lines().any(|line| line == full));
+    let is_rebased = is("rebase-merge/head-name", full)? || is("rebase-apply/head-name", full)?;
+    Ok(if is_rebased || is_along {
         Some(Held::Rebased)
-    } else if is("BISECT_START", branch) {
+    } else if is("BISECT_START", branch)? {
         Some(Held::Bisected)
-    } else if is("HEAD", &format!("ref: {full}")) {
+    } else if is("HEAD", &format!("ref: {full}"))? {
         Some(Held::CheckedOut)
     } else {
         None
-    }
+    })
 }
 
-fn text(git_dir: &Path, file: &str) -> Option<String> {
-    fs::read_to_string(git_dir.join(file)).ok()
+/// None where it is not there. What cannot be read is refused: the branch may be at work there.
+fn text(git_dir: &Path, file: &str) -> Result<Option<String>> {
+    let path = git_dir.join(file);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error).at("read", &path),
+    }
 }

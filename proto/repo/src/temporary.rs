@@ -13,10 +13,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 use crate::{
-    error::{IoContext, Result},
+    error::{Error, IoContext, Result},
     lock::{self, Lock},
 };
 
@@ -56,7 +57,7 @@ impl Temporary {
     fn new_in(place: &Path) -> Result<Self> {
         let doing = named_by(std::env::var_os("TMPDIR"));
         for _ in 0..TRIES_MAX {
-            if let Some(made) = Self::kept(make(PREFIX, place).at(doing, place)?) {
+            if let Some(made) = Self::kept(make(PREFIX, place).at(doing, place)?)? {
                 return Ok(made);
             }
         }
@@ -64,14 +65,17 @@ impl Temporary {
     }
 
     /// None when another process took it for left before it was locked.
-    fn kept(dir: TempDir) -> Option<Self> {
+    fn kept(dir: TempDir) -> Result<Option<Self>> {
         let held = match lock::try_directory(dir.path()) {
             Ok(Some(held)) => Some(held),
-            Ok(None) => return None,
+            Ok(None) => return Ok(None),
+            Err(_) if !dir.path().is_dir() => return Ok(None),
             // Where there are no locks, nothing is removed either.
-            Err(_) => None,
+            Err(error) if has_no_locks(&error) => None,
+            Err(error) => return Err(error),
         };
-        dir.path().is_dir().then_some(Self { dir, _held: held })
+        let is_there = dir.path().is_dir();
+        Ok(is_there.then_some(Self { dir, _held: held }))
     }
 
     /// Where it is.
@@ -108,6 +112,18 @@ fn named_by(tmpdir: Option<OsString>) -> &'static str {
         Some(_) => "create a directory where TMPDIR says, in",
         None => "create a temporary directory in",
     }
+}
+
+/// Whether the file system cannot lock.
+fn has_no_locks(error: &Error) -> bool {
+    let cannot = [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS];
+    let said = match error {
+        Error::Io { source, .. } => source.raw_os_error(),
+        _ => None,
+    };
+    cannot
+        .iter()
+        .any(|errno| said == Some(errno.raw_os_error()))
 }
 
 /// Removes what is left of processes that were killed. It is only for order: what fails is left.
@@ -222,10 +238,10 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let gone = private_in(PREFIX, place.path()).unwrap();
         remove_left(place.path(), SystemTime::now());
-        assert!(Temporary::kept(gone).is_none());
+        assert!(Temporary::kept(gone).unwrap().is_none());
         let going = private_in(PREFIX, place.path()).unwrap();
         let remover = lock::try_directory(going.path()).unwrap();
-        assert!(Temporary::kept(going).is_none());
+        assert!(Temporary::kept(going).unwrap().is_none());
         drop(remover);
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {

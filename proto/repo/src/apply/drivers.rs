@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{Work, paths};
 use crate::{
     error::Result,
-    git::{Input, records},
+    git::Input,
     manifest::{Renames, diff},
 };
 
@@ -32,13 +32,14 @@ impl Work<'_> {
         let user = self.checkout.git();
         let args = ["check-attr", "-z", "--stdin", "merge"];
         let output = user.output_of(&args, Input::Bytes(&input))?;
-        let fields: Vec<&[u8]> = records(&output).collect();
+        // A value may be empty: not as other records.
+        let fields: Vec<&[u8]> = output.split(|byte| *byte == 0).collect();
         let mut otherwise = BTreeSet::new();
         for of in fields.chunks_exact(3) {
             let is_otherwise = match of[2] {
                 b"unset" | b"binary" => true,
                 b"unspecified" | b"set" => false,
-                name if BUILT_IN.contains(&name) => false,
+                name if name.is_empty() || BUILT_IN.contains(&name) => false,
                 name => self.has_driver(&String::from_utf8_lossy(name))?,
             };
             if is_otherwise {
