@@ -116,6 +116,8 @@ fn open_umask() -> anyhow::Result<()> {
     };
     open(&["start", "--detach"])?;
     let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
+    // What it says is there while it waits.
+    let gate = format!("echo said; echo aside >&2; {gate}");
     for script in ["echo new >> new.txt; echo said >&2", &gate] {
         open(&["add", "--agent", "shell", script])?;
     }

@@ -15,6 +15,7 @@ use crate::{
     quarantine::Format,
     snapshot::{EMAIL, commit_tree},
     stage::{Conflicts, Nested, Sizes, Stage, Warnings},
+    temporary::make_private,
 };
 
 /// Most files of a directory that were not taken before. One with more is probably not a project.
@@ -40,7 +41,7 @@ impl Checkout {
     /// When there is more that is new than `DIRECTORY_FILES_MAX` and `DIRECTORY_BYTES_MAX` allow, when
     /// it cannot be read, or git fails.
     pub fn of_directory(dir: &Path, keep: &Path, excluded: &[&str]) -> Result<(Self, Vec<String>)> {
-        fs::create_dir_all(keep).at("create the directory", keep)?;
+        make_private(keep)?;
         let kept = Kept::lock(dir, keep)?;
         kept.prepare(excluded)?;
         kept.take()

@@ -9,6 +9,7 @@
 use std::{
     ffi::OsStr,
     fs, io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -60,7 +61,7 @@ pub(crate) fn newest(first: &Path) -> Result<PathBuf> {
 /// Makes place for the one after `dir`, unless it is there already.
 pub(crate) fn make_next(first: &Path, dir: &Path) -> Result<PathBuf> {
     let next = place(first, Generation::of(&name(dir)).number + 1);
-    match fs::create_dir(&next) {
+    match fs::DirBuilder::new().mode(0o700).create(&next) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made.at("create the directory", &next)?,
     }

@@ -17,7 +17,10 @@ use std::{
     mem::MaybeUninit,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            fs::OpenOptionsExt,
+        },
     },
     panic,
     path::Path,
@@ -309,6 +312,7 @@ fn log(text: &str) {
     let file = OpenOptions::new()
         .append(true)
         .create(true)
+        .mode(0o600)
         .open(SUPERVISOR_LOG);
     // When even that fails, nobody is left to tell.
     let _unheard = file.and_then(|mut file| writeln!(file, "supervisor: {text}"));

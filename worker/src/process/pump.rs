@@ -4,6 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -134,6 +135,7 @@ impl<'a> Pump<'a> {
             None => OpenOptions::new()
                 .create(true)
                 .append(true)
+                .mode(0o600)
                 .open(&self.path)?,
         };
         Ok(self.log.insert(log))
