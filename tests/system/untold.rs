@@ -201,7 +201,6 @@ fn of_others() -> anyhow::Result<()> {
             &["files", "1"],
             &["workers"],
             &["schedules", "--json"],
-            &["backup", "-"],
             &["man"],
             &["completions", "bash"],
             &["--version"],
@@ -209,6 +208,14 @@ fn of_others() -> anyhow::Result<()> {
         ] {
             untold(cluster, &project, asks, b"", &unwritten)?;
         }
+        // Half a backup is none: it was not done.
+        let backup = full(cluster, &project, &["backup", "-"], b"")?;
+        ensure!(backup.status.code() == Some(1), "{backup:?}");
+        let said = String::from_utf8_lossy(&backup.stderr);
+        ensure!(
+            said.contains("failed to write the backup to standard output"),
+            "{said}"
+        );
         Ok(())
     })
 }

@@ -101,9 +101,11 @@ async fn to_stdout(app: &App, keys: bool) -> Result<Exit> {
             .hint("name a file, or send standard output to one or to a program"));
     }
     let open = || io::stdout().as_fd().try_clone_to_owned();
+    let failed = || "failed to write the backup to standard output".to_owned();
     // Also where its reader went away: it is not whole.
-    let open = || Ok(open().map_err(Error::unwritten)?.into());
-    let (_, bytes, summary) = write(app, open, Error::unwritten, keys).await?;
+    let unwritten = |error| unwritten(error, failed());
+    let open = || Ok(open().or_failed(failed)?.into());
+    let (_, bytes, summary) = write(app, open, unwritten, keys).await?;
     warn_of_missing(app, summary.missing);
     let files = summary.blobs + summary.files;
     app.ui.say(in_words("backup", bytes, summary.rows, files));
