@@ -2,13 +2,13 @@
 
 mod attempts;
 pub mod bits;
+mod tell;
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use orchestra_proto::v1;
 use orchestra_repo::{
     ApplyError, Bit, Change, Checkout, Error as RepoError, Others, Received, Temporary, has_branch,
     import_branch, import_others, project_ref, project_ref_without_commit,
@@ -20,7 +20,6 @@ use attempts::{Fetched, Other, fetch, others};
 use crate::{
     app::App,
     blocking::blocking,
-    changing,
     client::Client,
     error::{Error, OrFailed, Result},
     exit::Exit,
@@ -68,6 +67,8 @@ pub struct Done {
     pub unseen: Vec<Bit>,
     /// The branch of a later task whose change is there and holds this one.
     pub within: Option<String>,
+    /// The attempt that was there, as nobody knew, and whose place it took.
+    pub replaced: Option<u32>,
     /// Earlier tasks whose changes came along, because they were not there.
     pub with: Vec<TaskId>,
     /// Whether something that is not committed keeps git from merging the branch.
@@ -138,13 +139,15 @@ pub async fn apply(
     });
     let done = put_alone_or_with(client, &to, dir.path()).await;
     drop(dir);
-    if how == How::WorkTree {
-        record(client, task, &done).await?;
+    let told = tell::tell(client, task.id, how, &done).await;
+    // What became of it is the answer, whether or not the head has heard of it.
+    let done = done?;
+    if let Err(error) = told {
+        let why = error.chain();
+        let what = "it was done, and the head could not be told: it does not count it as applied";
+        app.ui.warn(format!("{what}: {why}"));
     }
-    for task in done.iter().flat_map(|done| &done.with) {
-        note_applied(client, *task, 0).await?;
-    }
-    done.map(Applied::Change)
+    Ok(Applied::Change(done))
 }
 
 /// What is to be done, and where.
@@ -399,6 +402,7 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
         start: &work.start,
         earlier: &earlier,
         attempts: &work.attempts,
+        attended: true,
         applied: work.applied,
         told: told.as_told(),
     };
@@ -448,6 +452,10 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
             .as_ref()
             .map_or(Vec::new(), |applied| applied.unseen.clone()),
         within: applied.as_ref().and_then(|applied| applied.within.clone()),
+        replaced: applied.as_ref().and_then(|applied| {
+            let commit = applied.replaced.as_deref()?;
+            Some(number_of(work, commit))
+        }),
         with: applied.map_or(Vec::new(), |applied| {
             brought(&work.earlier, &applied.was_in)
         }),
@@ -548,10 +556,15 @@ fn refusal(work: &Work, error: ApplyError) -> Error {
 }
 
 /// What helps where an earlier attempt is there in part, so that this one cannot take its place.
-fn take_it_back(work: &Work, commit: &str) -> String {
+/// Which attempt a commit is of.
+fn number_of(work: &Work, commit: &str) -> u32 {
     let mut each = work.attempts.iter().zip(&work.numbers);
     let number = each.find_map(|(other, number)| (other == commit).then_some(*number));
-    let (task, number) = (work.task, number.unwrap_or_default());
+    number.unwrap_or_default()
+}
+
+fn take_it_back(work: &Work, commit: &str) -> String {
+    let (task, number) = (work.task, number_of(work, commit));
     format!(
         "nothing was touched; `ctl diff {task} --attempt {number} | git apply -R --reject` at the top of the checkout \
          takes back what is there of attempt {number}, and says what is not; then apply again"
@@ -567,37 +580,4 @@ fn merge_it(uncommitted: bool) -> String {
     format!(
         "nothing was touched; {first}the same with `--branch` makes the branch, so that you can merge it"
     )
-}
-
-/// Tells the head. That it cannot be told is no reason to say that nothing was done.
-async fn record(client: &Client, task: &Task, done: &Result<Done>) -> Result<()> {
-    match done {
-        Ok(done) => note_applied(client, task.id, done.files.unwrap_or(0)).await,
-        Err(e) if e.exit() == Exit::Refused => {
-            let request = v1::RecordApplyRequest {
-                id: task.id.0,
-                applied: false,
-                message: e.chain(),
-                files: 0,
-            };
-            note(client, request).await
-        }
-        Err(_) => Ok(()),
-    }
-}
-
-async fn note_applied(client: &Client, task: TaskId, files: u64) -> Result<()> {
-    let request = v1::RecordApplyRequest {
-        id: task.0,
-        applied: true,
-        message: String::new(),
-        files,
-    };
-    note(client, request).await
-}
-
-async fn note(client: &Client, request: v1::RecordApplyRequest) -> Result<()> {
-    changing::patiently(async || client.admin().record_apply(request.clone()).await)
-        .await
-        .map(drop)
 }

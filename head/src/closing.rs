@@ -290,6 +290,7 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
         start,
         earlier: &facts.earlier,
         attempts: &facts.attempts,
+        attended: false,
         applied: false,
         told: Told {
             base: facts.outcome.built_on.base(start),

@@ -130,6 +130,13 @@ async fn one(app: &App, client: &Client, id: TaskId, args: &Args) -> Result<(Tas
     {
         app.ui.warn(words);
     }
+    if let Applied::Change(done) = &applied
+        && let Some(number) = done.replaced
+    {
+        app.ui.warn(format!(
+            "attempt {number} of {id} was there, though nothing had applied it: this one took its place"
+        ));
+    }
     let beside = match &applied {
         Applied::Change(done) => &done.beside,
         Applied::Nothing(beside) => beside,
@@ -253,6 +260,7 @@ fn document(id: TaskId, applied: Applied, left_out: &[TaskId]) -> Value {
             already,
             unknown: _,
             unseen: _,
+            replaced: _,
             within,
             with,
             beside,
@@ -375,6 +383,7 @@ mod tests {
             already: false,
             unknown,
             unseen: Vec::new(),
+            replaced: None,
             within: None,
             with: Vec::new(),
             unmergeable: false,

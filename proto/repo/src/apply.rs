@@ -55,6 +55,9 @@ pub struct Change<'a> {
     /// The commits of the task's attempts, the earliest one first. Where one is in the work tree, this
     /// change takes its place; and so does its branch.
     pub attempts: &'a [String],
+    /// Whether a person looks on: then attempts count, too, that nobody knows to have been applied, and that are in
+    /// the files as a whole, where the change does not fit otherwise.
+    pub attended: bool,
     /// Whether it is known to have been applied, by itself or as a part of a later one.
     pub applied: bool,
     /// What was told of it. It is taken only if it is that.
@@ -76,6 +79,8 @@ pub struct Applied {
     pub was_in: Vec<bool>,
     /// The branch of a later change that is in the work tree and holds this one: nothing was done.
     pub within: Option<String>,
+    /// The commit of an earlier attempt that was there, as nobody knew, and whose place it took.
+    pub replaced: Option<String>,
 }
 
 /// Puts the change into the user's work tree. The index, HEAD and all branches stay as they are.
@@ -164,6 +169,7 @@ fn apply_unless(
         unseen: work.unseen(&aim.here.index)?,
         was_in: aim.was_in,
         within: None,
+        replaced: aim.replaced.map(str::to_owned),
     })
 }
 
@@ -187,6 +193,8 @@ struct Work<'a> {
 struct Aim<'a> {
     here: Here,
     was_in: Vec<bool>,
+    /// An attempt that nobody knew to be there.
+    replaced: Option<&'a str>,
     /// The commits that what is there and the change both began from.
     bases: Vec<&'a str>,
     /// The tree.
@@ -234,6 +242,7 @@ impl<'a> Work<'a> {
             unseen: Vec::new(),
             was_in: vec![true; self.change.earlier.len()],
             within: None,
+            replaced: None,
         }
     }
 
@@ -253,7 +262,7 @@ impl<'a> Work<'a> {
             look.applied = self.record.paths().cloned().collect();
             plan = self.plan_with(&look);
         }
-        if does_not_fit(&plan) && self.attempts.are_by_hand() {
+        if does_not_fit(&plan) && self.change.attended && self.attempts.are_by_hand() {
             look.by_hand = true;
             plan = self.plan_with(&look);
         }
@@ -307,6 +316,7 @@ impl<'a> Work<'a> {
         Ok(Aim {
             here,
             was_in,
+            replaced: replaced.filter(|commit| self.attempts.is_by_hand(commit)),
             bases,
             new,
             files,
@@ -358,6 +368,8 @@ impl<'a> Work<'a> {
         let left = diff(self.quarantine.git(), &self.head, &aim.new, Renames::Ignore)?;
         let written: BTreeSet<&[u8]> = todo.iter().map(|todo| &*todo.file.path).collect();
         let left = left.iter().filter(|file| written.contains(&*file.path));
+        // With what was there already, as if it had been written.
+        let left = left.chain(self.unrecorded(&aim.here));
         self.record.with(left, &By::of(self.change)).save()?;
         write::write(self.checkout, self.quarantine, &aim.new, todo).inspect_err(|_| {
             // Else what the user comes to write there could be taken for ours.

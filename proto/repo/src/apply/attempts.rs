@@ -79,6 +79,11 @@ impl<'a> Attempts<'a> {
             .filter(|attempt| attempt.came == Came::ByHand)
     }
 
+    /// Whether nobody knows that this one is in the work tree.
+    pub fn is_by_hand(&self, commit: &str) -> bool {
+        self.by_hand().any(|attempt| attempt.commit == commit)
+    }
+
     /// The one that is this commit.
     pub fn find(&self, commit: &str) -> Option<&Attempt<'a>> {
         self.all.iter().find(|attempt| attempt.commit == commit)

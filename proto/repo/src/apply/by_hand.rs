@@ -27,21 +27,21 @@ impl Work<'_> {
     /// Puts files into the record that are as the change has them and not committed: whoever applies it says
     /// that they are its. So a later change can be merged with them.
     pub(super) fn note(&self, here: &Here) -> Result<()> {
-        let known: BTreeSet<&Vec<u8>> = self.record.known(here.uncommitted.values()).collect();
-        let is_new = |file: &&Raw| {
-            let left = here.uncommitted.get(&file.path);
-            let is_it = |left: &Raw| (left.new_mode, &left.new_id) == (file.new_mode, &file.new_id);
-            left.is_some_and(is_it) && !known.contains(&file.path)
-        };
-        let new: Vec<&Raw> = self.whole.iter().filter(is_new).collect();
-        let left = new
-            .iter()
-            .filter_map(|file| here.uncommitted.get(&file.path));
-        let by = By::of(self.change);
-        match new.is_empty() {
-            true => Ok(()),
-            false => self.record.with(left, &by).save(),
+        let mut new = self.unrecorded(here).peekable();
+        match new.peek() {
+            None => Ok(()),
+            Some(_) => self.record.with(new, &By::of(self.change)).save(),
         }
+    }
+
+    /// The differences from HEAD that are as the change has them, and in no record.
+    pub(super) fn unrecorded<'h>(&'h self, here: &'h Here) -> impl Iterator<Item = &'h Raw> {
+        let known: BTreeSet<&Vec<u8>> = self.record.known(here.uncommitted.values()).collect();
+        self.whole.iter().filter_map(move |file| {
+            let left = here.uncommitted.get(&file.path)?;
+            let is_it = (left.new_mode, &left.new_id) == (file.new_mode, &file.new_id);
+            (is_it && !known.contains(&file.path)).then_some(left)
+        })
     }
 
     /// Of the uncommitted files, those that are no edits of the user's. Attempts count that came by hand, if

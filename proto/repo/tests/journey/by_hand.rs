@@ -16,8 +16,14 @@ fn by_hand(user: &World, done: &Done) {
 
 /// As `ctl apply` does it where the change alone was refused: with the first attempt at hand.
 fn put_with(user: &World, done: &Done, first: &Done, attempts: &[String]) -> Put {
+    put_for(user, done, first, attempts, true)
+}
+
+/// The same, `attended` by a person or not.
+fn put_for(user: &World, done: &Done, first: &Done, attempts: &[String], attended: bool) -> Put {
     let change = Change {
         attempts,
+        attended,
         ..done.change(&[])
     };
     let received = Received::take(&user.checkout(), &change)?;
@@ -124,4 +130,42 @@ fn what_a_person_has_that_an_attempt_also_made_stays_where_the_change_fits_besid
     let attempts = commits(&[&first, &second]);
     put_with(&user, &second, &first, &attempts).unwrap();
     assert!(!user.user().join("old").exists());
+}
+
+/// A person has done the same as the first attempt, and committed it: who takes that for the attempt says so.
+#[test]
+fn the_place_of_what_a_person_may_have_done_is_taken_under_the_persons_eyes_alone() {
+    let user = World::with(&[("f", LINES), ("old", "o\n")]);
+    let task = user.start();
+    fs::remove_file(task.dir().join("old")).unwrap();
+    let first = attempt(&user, &task, 1);
+    task.write("old", "edited\n");
+    let second = attempt(&user, &task, 2);
+    fs::remove_file(user.user().join("old")).unwrap();
+    user.commit("mine");
+    let attempts = commits(&[&first, &second]);
+    let unattended = put_for(&user, &second, &first, &attempts, false);
+    let refused = matches!(unattended, Err(ApplyError::Conflict { .. }));
+    assert!(refused && !user.user().join("old").exists());
+    let applied = put_with(&user, &second, &first, &attempts).unwrap();
+    assert_eq!(applied.replaced, Some(first.commit));
+    assert_eq!(read(&user, "old"), "edited\n");
+}
+
+#[test]
+fn what_was_there_of_a_change_that_was_written_is_known_too() {
+    let user = World::with(&[("f", LINES)]);
+    let snapshot = user.checkout().snapshot().unwrap();
+    let task = user.start_from(&snapshot);
+    let other = user.start_after(&snapshot, 2, &[]);
+    task.write("f", &lines(&[(2, "two")]));
+    task.write("new", "n\n");
+    let done = task.done();
+    user.write("f", &lines(&[(2, "two")]));
+    let applied = put(&user, &done, &commits(&[&done])).unwrap();
+    assert!(!applied.already && applied.replaced.is_none());
+    other.write("f", &lines(&[(9, "nine")]));
+    let other = other.done();
+    put(&user, &other, &commits(&[&other])).unwrap();
+    assert_eq!(read(&user, "f"), lines(&[(2, "two"), (9, "nine")]));
 }

@@ -183,6 +183,7 @@ impl Done {
             start: &self.start,
             earlier,
             attempts: &[],
+            attended: true,
             applied: false,
             told: Told {
                 base: &self.base,
@@ -237,6 +238,7 @@ impl Task {
             start: &self.start,
             earlier: &[],
             attempts: &[],
+            attended: true,
             applied: false,
             told: Told {
                 base: self.workspace.base(),

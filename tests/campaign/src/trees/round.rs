@@ -238,6 +238,7 @@ impl Round<'_> {
             start: workspace.base(),
             earlier: &[],
             attempts: &[],
+            attended: true,
             applied: false,
             told: Told {
                 base: workspace.base(),
