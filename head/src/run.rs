@@ -250,7 +250,9 @@ impl Head<'_> {
     ) -> anyhow::Result<Running> {
         let head_dir = self.state.head();
         let listen = listener.local_addr()?;
-        let door = self.security.door(listener, Places::of_this_process())?;
+        let metrics = Arc::clone(&self.metrics);
+        let places = Places::of_this_process();
+        let door = self.security.door(listener, places, metrics)?;
         let machine = orchestra_config::machine_id(&self.state)?;
         let disk = self.disk();
         let blobs = Blobs::open(&head_dir.join("blobs"))?;

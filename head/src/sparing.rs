@@ -5,10 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Lines in one stretch of time.
+/// Lines in one stretch of time, where nothing else is said.
 const LINES_MAX: u32 = 10;
 /// How long such a stretch is.
 const STRETCH: Duration = Duration::from_secs(10);
+/// How long one is of which a single line is left.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Decides what is logged. Clones share what they have let through.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +19,19 @@ pub struct Sparing {
 }
 
 impl Sparing {
+    /// One line a minute: for what need not be told apart.
+    #[must_use]
+    pub fn one_a_minute() -> Self {
+        let limiter = Limiter {
+            lines_max: 1,
+            stretch: MINUTE,
+            ..Limiter::default()
+        };
+        Self {
+            inner: Arc::new(Mutex::new(limiter)),
+        }
+    }
+
     /// Whether a line may be written now; then, how many were left out before it.
     #[must_use]
     pub fn may(&self) -> Option<u64> {
@@ -25,21 +40,35 @@ impl Sparing {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Limiter {
+    lines_max: u32,
+    stretch: Duration,
     begun: Option<Instant>,
     lines: u32,
     left_out: u64,
 }
 
+impl Default for Limiter {
+    fn default() -> Self {
+        Self {
+            lines_max: LINES_MAX,
+            stretch: STRETCH,
+            begun: None,
+            lines: 0,
+            left_out: 0,
+        }
+    }
+}
+
 impl Limiter {
     fn may(&mut self, now: Instant) -> Option<u64> {
         let begun = *self.begun.get_or_insert(now);
-        if now.duration_since(begun) >= STRETCH {
+        if now.duration_since(begun) >= self.stretch {
             self.begun = Some(now);
             self.lines = 0;
         }
-        if self.lines >= LINES_MAX {
+        if self.lines >= self.lines_max {
             self.left_out += 1;
             return None;
         }

@@ -14,14 +14,18 @@ use tokio::{
 };
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use super::places::Place;
+use super::{
+    places::Place,
+    refused::{Knock, Reason},
+};
 
 /// A peer's connection.
-#[derive(Debug)]
 pub struct Peer {
     tcp: TcpStream,
     quiet: Quiet,
     place: Place,
+    /// As long as it is a stranger's, and was not refused.
+    knock: Option<Knock>,
 }
 
 /// How long nothing was read.
@@ -36,17 +40,28 @@ struct Quiet {
 }
 
 impl Peer {
-    pub(super) fn new(tcp: TcpStream, within: Duration, place: Place) -> Self {
+    pub(super) fn new(tcp: TcpStream, within: Duration, place: Place, knock: Knock) -> Self {
         Self {
             tcp,
             quiet: Quiet::new(within),
             place,
+            knock: Some(knock),
         }
+    }
+
+    /// Why it has to end now, for a task that is woken when it has to.
+    fn must_end(&mut self, context: &mut Context<'_>, waits: bool) -> Option<Reason> {
+        let ended = self.quiet.end.is_some_and(|end| end <= Instant::now());
+        if ended || (waits && self.quiet.is_over(context)) {
+            return Some(Reason::NoCertificate);
+        }
+        (waits && self.place.must_go(context)).then_some(Reason::GaveWay)
     }
 
     /// Its peer has shown a certificate of the cluster.
     pub(super) fn belongs_here(&mut self) {
         self.place.is_known();
+        self.knock = None;
     }
 
     /// It ends after this time, whatever is heard.
@@ -103,9 +118,10 @@ impl AsyncRead for Peer {
         if buffer.filled().len() > before {
             this.quiet.heard = Instant::now();
         }
-        let ended = this.quiet.end.is_some_and(|end| end <= Instant::now());
-        let waits = read.is_pending();
-        if ended || (waits && (this.quiet.is_over(context) || this.place.must_go(context))) {
+        if let Some(reason) = this.must_end(context, read.is_pending()) {
+            if let Some(knock) = this.knock.take() {
+                knock.refuse(reason);
+            }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read

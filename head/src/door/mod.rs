@@ -11,6 +11,7 @@
 
 mod idle;
 mod places;
+mod refused;
 
 #[cfg(test)]
 mod tests;
@@ -35,9 +36,10 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 
 pub use idle::Peer;
 pub use places::Places;
+pub use refused::Reason;
 
-use crate::sparing::Sparing;
-use places::Place;
+use crate::{metrics::Metrics, sparing::Sparing};
+use refused::Refused;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -56,19 +58,21 @@ pub struct Door {
     listener: TcpListener,
     acceptor: TlsAcceptor,
     places: Places,
-    handshakes: JoinSet<io::Result<TlsStream<Peer>>>,
+    /// Who was refused is noted where that happens.
+    handshakes: JoinSet<Option<TlsStream<Peer>>>,
     pause: Option<Pin<Box<Sleep>>>,
-    refused: Sparing,
+    refused: Refused,
+    failures: Sparing,
 }
 
 impl Door {
-    /// Opens the door. Who has no place is logged by way of `refused`.
+    /// Opens the door. Who is refused is counted in `metrics`.
     #[must_use]
     pub fn new(
         listener: TcpListener,
         tls: Arc<ServerConfig>,
         places: Places,
-        refused: Sparing,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             listener,
@@ -76,23 +80,37 @@ impl Door {
             places,
             handshakes: JoinSet::new(),
             pause: None,
-            refused,
+            refused: Refused::new(metrics),
+            failures: Sparing::default(),
         }
     }
 
     fn admit(&mut self, tcp: TcpStream, from: SocketAddr) {
         let Some(place) = self.places.take() else {
-            if let Some(left_out) = self.refused.may() {
-                tracing::warn!(%from, left_out, "connection refused: there are too many");
-            }
+            self.refused.note(Reason::Full, from, None);
             return;
         };
         if let Err(error) = prepare(&tcp) {
-            tracing::debug!(%from, %error, "a connection was gone at once");
+            self.refused.note(Reason::Closed, from, Some(&error));
             return;
         }
         let acceptor = self.acceptor.clone();
-        self.handshakes.spawn(shake(acceptor, tcp, place));
+        let (refused, knock) = (self.refused.clone(), self.refused.knock(from));
+        self.handshakes.spawn(async move {
+            let peer = Peer::new(tcp, HEARD_WITHIN, place, knock);
+            match shake(acceptor, peer).await {
+                Ok(stream) => Some(stream),
+                Err(Failed::Noted) => None,
+                Err(Failed::Tls(error)) => {
+                    refused.note(Reason::of(&error), from, Some(&error));
+                    None
+                }
+                Err(Failed::Late) => {
+                    refused.note(Reason::Handshake, from, None);
+                    None
+                }
+            }
+        });
     }
 
     /// After a failure that concerns all connections nothing is accepted for a moment.
@@ -104,7 +122,7 @@ impl Door {
         ) {
             return;
         }
-        if let Some(left_out) = self.refused.may() {
+        if let Some(left_out) = self.failures.may() {
             tracing::warn!(%error, left_out, "failed to accept a connection");
         }
         self.pause = Some(Box::pin(sleep(PAUSE)));
@@ -112,9 +130,10 @@ impl Door {
 
     fn poll_handshakes(&mut self, context: &mut Context<'_>) -> Option<TlsStream<Peer>> {
         while let Poll::Ready(Some(done)) = self.handshakes.poll_join_next(context) {
-            match done.map_err(io::Error::other).flatten() {
-                Ok(stream) => return Some(stream),
-                Err(error) => tracing::debug!(%error, "no TLS with a peer"),
+            match done {
+                Ok(Some(stream)) => return Some(stream),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "the TLS handshake of a peer broke"),
             }
         }
         None
@@ -152,9 +171,28 @@ fn prepare(tcp: &TcpStream) -> io::Result<()> {
     )?)
 }
 
-async fn shake(acceptor: TlsAcceptor, tcp: TcpStream, place: Place) -> io::Result<TlsStream<Peer>> {
-    let peer = Peer::new(tcp, HEARD_WITHIN, place);
-    let mut stream = timeout(HANDSHAKE_WITHIN, acceptor.accept(peer)).await??;
+/// Why a peer did not get in.
+enum Failed {
+    /// The peer's connection has ended itself and said why.
+    Noted,
+    Tls(io::Error),
+    Late,
+}
+
+impl Failed {
+    fn of(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::TimedOut {
+            Self::Noted
+        } else {
+            Self::Tls(error)
+        }
+    }
+}
+
+async fn shake(acceptor: TlsAcceptor, peer: Peer) -> Result<TlsStream<Peer>, Failed> {
+    let shaking = timeout(HANDSHAKE_WITHIN, acceptor.accept(peer));
+    let shaken = shaking.await.map_err(|_| Failed::Late)?;
+    let mut stream = shaken.map_err(Failed::of)?;
     let (peer, session) = stream.get_mut();
     if session.peer_certificates().is_some() {
         peer.belongs_here();

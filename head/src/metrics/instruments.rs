@@ -12,6 +12,7 @@ use super::{
     ends::{self, Ends},
     levels::{self, Levels},
 };
+use crate::door::Reason;
 
 /// Bounds for what takes from milliseconds to days.
 const WAIT_BOUNDS: [f64; 16] = [
@@ -30,6 +31,7 @@ pub struct Metrics {
     ends: Ends,
     submitted: Counter<u64>,
     events: Counter<u64>,
+    refused: Counter<u64>,
     queue_wait: Histogram<f64>,
     attempt: Histogram<f64>,
     commit: Histogram<f64>,
@@ -62,6 +64,11 @@ impl Metrics {
                 "{event}",
                 "Events of attempts that were made durable.",
             ),
+            refused: count(
+                "orchestra.connections.refused",
+                "{connection}",
+                "Connections that ended before their peer was known to belong to the cluster.",
+            ),
             queue_wait: seconds(
                 "orchestra.queue.wait",
                 "Time from when a task could run until it was given to a worker.",
@@ -89,6 +96,9 @@ impl Metrics {
             self.submitted.add(0, &of_priority(priority));
         }
         self.events.add(0, &[]);
+        for reason in Reason::ALL {
+            self.refused.add(0, &of_reason(reason));
+        }
     }
 
     /// The levels that the engine keeps up to date.
@@ -105,6 +115,11 @@ impl Metrics {
     /// Events were made durable.
     pub fn events_received(&self, count: u64) {
         self.events.add(count, &[]);
+    }
+
+    /// A stranger was turned away.
+    pub fn connection_refused(&self, reason: Reason) {
+        self.refused.add(1, &of_reason(reason));
     }
 
     /// A task was given to a worker after it could have run for `waited`.
@@ -139,6 +154,10 @@ impl Metrics {
 
 fn of_priority(priority: Priority) -> [KeyValue; 1] {
     [KeyValue::new("priority", priority.as_str())]
+}
+
+fn of_reason(reason: Reason) -> [KeyValue; 1] {
+    [KeyValue::new("reason", reason.as_str())]
 }
 
 /// Registers what is read when someone looks. The meter keeps the callbacks.

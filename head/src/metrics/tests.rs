@@ -57,6 +57,7 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
     metrics.levels().set_accounts_parked(4);
     metrics.task_submitted(Priority::High);
     metrics.events_received(5);
+    metrics.connection_refused(crate::door::Reason::NotTls);
     metrics.task_assigned(Priority::High, Duration::from_millis(20));
     metrics.attempt_ended("agent", None, Duration::from_secs(7));
     metrics.attempt_given_up(FailureCode::WorkerLost);
@@ -77,6 +78,8 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
         "orchestra_accounts_parked 4\n",
         "orchestra_tasks_submitted_total{priority=\"high\"} 1\n",
         "orchestra_events_received_total 5\n",
+        "orchestra_connections_refused_total{reason=\"not_tls\"} 1\n",
+        "orchestra_connections_refused_total{reason=\"full\"} 0\n",
         "orchestra_attempts_ended_total{result=\"succeeded\"} 1\n",
         "orchestra_attempts_given_up_total{result=\"worker_lost\"} 1\n",
         "orchestra_tasks_ended_total{result=\"queue_timeout\",status=\"failed\"} 1\n",

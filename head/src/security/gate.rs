@@ -6,6 +6,7 @@
 
 use std::{
     future::{Future, Ready, ready},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -144,16 +145,25 @@ impl<S> Gate<S> {
     }
 
     /// Anybody can be refused, as often as he likes.
-    fn log_refused(&self, path: &str, denied: &Denied) {
+    fn log_refused(&self, path: &str, from: Option<SocketAddr>, denied: &Denied) {
         if let Some(left_out) = self.refused.may() {
             let path = shown(path, PATH_BYTES_MAX);
-            tracing::warn!(%path, reason = %denied, left_out, "call refused");
+            let from = from.map(tracing::field::display);
+            tracing::warn!(%path, from, reason = %denied, left_out, "call refused");
         }
     }
 }
 
 /// How a call that passed ends.
 type Answer<E> = Pin<Box<dyn Future<Output = Result<http::Response<Body>, E>> + Send>>;
+
+/// Who is at the other end of the connection.
+fn from<B>(request: &http::Request<B>) -> Option<SocketAddr> {
+    let connection = request
+        .extensions()
+        .get::<TlsConnectInfo<TcpConnectInfo>>()?;
+    connection.get_ref().remote_addr()
+}
 
 /// `orchestra.v1.Admin` of `/orchestra.v1.Admin/GetStatus`.
 fn service_of(path: &str) -> &str {
@@ -176,6 +186,7 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let from = from(&request);
         match self.admit(&request) {
             Ok(caller) => {
                 // A peer cannot set extensions, but a layer before this one could have.
@@ -185,10 +196,10 @@ where
                 };
                 request.extensions_mut().insert(caller.identity.clone());
                 let answer = self.inner.call(request);
-                Either::Left(Box::pin(guard(answer, self.refusals.clone(), caller)))
+                Either::Left(Box::pin(guard(answer, self.refusals.clone(), caller, from)))
             }
             Err(denied) => {
-                self.log_refused(request.uri().path(), &denied);
+                self.log_refused(request.uri().path(), from, &denied);
                 Either::Right(ready(Ok(Status::from(denied).into_http())))
             }
         }

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -35,21 +36,27 @@ pub(super) async fn guard<E>(
     answer: impl Future<Output = Result<http::Response<Body>, E>>,
     watch: Watch,
     holder: Holder,
+    from: Option<SocketAddr>,
 ) -> Result<http::Response<Body>, E> {
     let mut refused: Pin<Box<dyn Future<Output = Denied> + Send>> =
         Box::pin(refused(watch, holder));
     tokio::select! {
         biased;
-        denied = &mut refused => Ok(told(denied).into_http()),
+        denied = &mut refused => Ok(told(denied, from).into_http()),
         answer = answer => Ok(answer?.map(|inner| {
             let refused = Some(refused);
-            Body::new(Guarded { inner, refused })
+            Body::new(Guarded {
+                inner,
+                refused,
+                from,
+            })
         })),
     }
 }
 
-fn told(denied: Denied) -> Status {
-    tracing::warn!(reason = %denied, "call ended");
+fn told(denied: Denied, from: Option<SocketAddr>) -> Status {
+    let from = from.map(tracing::field::display);
+    tracing::warn!(from, reason = %denied, "call ended");
     denied.into()
 }
 
@@ -58,6 +65,7 @@ struct Guarded {
     inner: Body,
     /// None when that was told.
     refused: Option<Pin<Box<dyn Future<Output = Denied> + Send>>>,
+    from: Option<SocketAddr>,
 }
 
 impl http_body::Body for Guarded {
@@ -76,7 +84,7 @@ impl http_body::Body for Guarded {
             // Whoever produces for this caller is told that nobody reads.
             self.inner = Body::empty();
             let mut trailers = http::HeaderMap::new();
-            told(denied).add_header(&mut trailers)?;
+            told(denied, self.from).add_header(&mut trailers)?;
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         Pin::new(&mut self.inner).poll_frame(context)
@@ -147,7 +155,7 @@ mod tests {
         let (refusals, watch) = watch::channel(Arc::default());
         let (gone, is_gone) = tokio::sync::oneshot::channel();
         let answer = http::Response::new(Body::new(Open(Some(gone))));
-        let answer = guard(ready(Ok::<_, Infallible>(answer)), watch, worker()).await;
+        let answer = guard(ready(Ok::<_, Infallible>(answer)), watch, worker(), None).await;
         let mut body = answer.unwrap().into_body();
         let mut next = poll_fn(|context| Pin::new(&mut body).poll_frame(context));
         refusals.send_replace(revoked("another"));
@@ -166,7 +174,7 @@ mod tests {
     async fn a_call_that_was_not_answered_yet_is_refused() {
         let (refusals, watch) = watch::channel(Arc::default());
         let answer = pending::<Result<http::Response<Body>, Infallible>>();
-        let mut answer = Box::pin(guard(answer, watch, worker()));
+        let mut answer = Box::pin(guard(answer, watch, worker(), None));
         assert!(futures::poll!(&mut answer).is_pending());
         refusals.send_replace(revoked("w1"));
         let answer = answer.await.unwrap();

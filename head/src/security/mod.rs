@@ -57,6 +57,7 @@ use pki::Pki;
 
 use crate::{
     door::{Door, Places},
+    metrics::Metrics,
     sparing::Sparing,
 };
 
@@ -121,9 +122,14 @@ impl Security {
     }
 
     /// The door for a server's connections; `gate` must stand before its services.
-    pub fn door(&self, listener: TcpListener, places: Places) -> Result<Door, Error> {
+    pub fn door(
+        &self,
+        listener: TcpListener,
+        places: Places,
+        metrics: Arc<Metrics>,
+    ) -> Result<Door, Error> {
         let tls = tls::server_config(Arc::clone(&self.shown))?;
-        Ok(Door::new(listener, tls, places, self.refused.clone()))
+        Ok(Door::new(listener, tls, places, metrics))
     }
 
     /// The layer that lets nobody pass to a service that is not meant for them.

@@ -21,6 +21,7 @@ use tonic::{
 };
 
 use super::{Door, Identity, Places, Security, authorise_worker, issue, tls};
+use crate::metrics::tests::Shown;
 
 /// A head's gate with the Join service; every other service is known to the gate only, so that a
 /// call that passes it ends with `Unimplemented`.
@@ -28,6 +29,7 @@ pub(crate) struct Head {
     dir: tempfile::TempDir,
     pub security: Security,
     pub address: SocketAddr,
+    pub metrics: Shown,
     _server: JoinSet<()>,
 }
 
@@ -47,7 +49,8 @@ async fn head_in(dir: tempfile::TempDir, places: usize) -> Head {
 /// One that was started at this time.
 async fn head_at(dir: tempfile::TempDir, places: usize, at: Timestamp) -> Head {
     let security = Security::open(&dir.path().join("pki"), at).unwrap();
-    let (door, address) = door(&security, places).await;
+    let metrics = Shown::new();
+    let (door, address) = door(&security, places, &metrics).await;
     let router = Server::builder()
         .layer(security.gate())
         .add_service(security.join_service())
@@ -58,17 +61,17 @@ async fn head_at(dir: tempfile::TempDir, places: usize, at: Timestamp) -> Head {
         dir,
         security,
         address,
+        metrics,
         _server: server,
     }
 }
 
-async fn door(security: &Security, places: usize) -> (Door, SocketAddr) {
+async fn door(security: &Security, places: usize, metrics: &Shown) -> (Door, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    (
-        security.door(listener, Places::of(places)).unwrap(),
-        address,
-    )
+    let metrics = Arc::clone(&metrics.metrics);
+    let door = security.door(listener, Places::of(places), metrics);
+    (door.unwrap(), address)
 }
 
 impl Head {
@@ -278,7 +281,7 @@ async fn a_worker_cannot_play_the_head() {
     let head = head().await;
     let mut impostor = head.security.clone();
     impostor.shown = Arc::new(tls::Shown::new(&head.worker()).unwrap());
-    let (door, address) = door(&impostor, 64).await;
+    let (door, address) = door(&impostor, 64, &Shown::new()).await;
     let router = Server::builder().add_service(impostor.join_service());
     let mut server = JoinSet::new();
     server.spawn(async move { router.serve_with_incoming(door).await.unwrap() });
