@@ -96,14 +96,24 @@ impl Client {
 
     /// All workers.
     pub async fn workers(&self) -> Result<Vec<Worker>> {
-        let request = v1::ListWorkersRequest {};
-        let answer = patiently(async || self.admin().list_workers(request).await).await?;
-        answer.workers.into_iter().map(Worker::read).collect()
+        Ok(self.workers_and_names().await?.0)
     }
 
-    /// The names that people know the workers by, by id.
+    /// The names that people know the workers by, by id; also of those that were removed.
     pub async fn worker_names(&self) -> Result<BTreeMap<String, String>> {
-        Ok(names_of(&self.workers().await?))
+        Ok(self.workers_and_names().await?.1)
+    }
+
+    /// Both.
+    pub async fn workers_and_names(&self) -> Result<(Vec<Worker>, BTreeMap<String, String>)> {
+        let request = v1::ListWorkersRequest {};
+        let answer = patiently(async || self.admin().list_workers(request).await).await?;
+        let workers = answer.workers.into_iter().map(Worker::read);
+        let workers = workers.collect::<Result<Vec<_>>>()?;
+        let mut names: BTreeMap<_, _> = answer.removed.into_iter().collect();
+        // One that came back may have another name.
+        names.extend(names_of(&workers));
+        Ok((workers, names))
     }
 
     /// The cluster.
@@ -243,7 +253,7 @@ fn forgotten(id: TaskId) -> Error {
 }
 
 /// The names of workers, by their ids.
-pub fn names_of(workers: &[Worker]) -> BTreeMap<String, String> {
+fn names_of(workers: &[Worker]) -> BTreeMap<String, String> {
     let names = workers.iter();
     names.map(|w| (w.id.to_string(), w.name.clone())).collect()
 }

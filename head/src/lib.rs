@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod points;
 pub mod progress;
 mod ready;
+mod removed;
 mod run;
 pub mod security;
 mod shutdown;

@@ -36,6 +36,7 @@ use crate::{
     lock::Lock,
     metrics::{self, Metrics},
     ready,
+    removed::Removed,
     security::Security,
     shutdown::Stop,
     starting::Starter,
@@ -308,6 +309,7 @@ impl Head<'_> {
             interims: Interims::default(),
             sessions: Sessions::new(uuid::Uuid::new_v4().as_u64_pair().0 / 2),
             twins,
+            removed: Removed::open(&head_dir.join("removed.json")),
             watches: Watches::default(),
             uploads: Uploads::default(),
         });

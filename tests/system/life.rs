@@ -123,6 +123,11 @@ fn removed() -> anyhow::Result<()> {
         let left = cluster.json(&["workers"])?;
         ensure!(left["workers"] == json!([]), "{left:#}");
         ensure!(cluster.status(&task)? == "succeeded");
+        // What it did is kept, under the name that it had.
+        for words in [&["tasks"][..], &["show", &task]] {
+            let said = cluster.ctl(words)?.ok()?;
+            ensure!(said.stdout.contains(&name), "{}", said.stdout);
+        }
         let unknown = cluster.ctl(&["workers", "remove", &name])?;
         unknown.complains(&["there is no worker"])?;
         cluster.start()?;

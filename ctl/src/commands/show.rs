@@ -5,7 +5,6 @@ use orchestra_types::{TaskId, TaskStatus};
 use crate::{
     app::App,
     apply,
-    calls::names_of,
     error::Result,
     exit::Exit,
     ui::{detail, queued},
@@ -30,9 +29,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     apply::look_for_branch(app, &mut task).await;
-    let workers = client.workers().await?;
+    let (workers, names) = client.workers_and_names().await?;
     let ui = &app.ui;
-    detail::lines(&task, &names_of(&workers), ui.again, ui.stdout.width)
+    detail::lines(&task, &names, ui.again, ui.stdout.width)
         .iter()
         .try_for_each(|line| app.ui.line(line))?;
     warned::say(app, &client, &task).await;

@@ -17,7 +17,7 @@ use super::{
     reason::split,
     status::{style, told, words},
     style::{Line, Style},
-    task::worker_name,
+    task::{worker_called, worker_name},
     time::{ago, duration, usage},
     wrap::At,
 };
@@ -391,12 +391,11 @@ fn one_attempt(
     let worker = attempt
         .worker
         .as_ref()
-        .map(|id| names.get(id).unwrap_or(id).as_str())
-        .unwrap_or("-");
+        .map_or("-".to_owned(), |id| worker_called(id, names));
     let who = format!(
         "{} on {}",
         line(attempt.runner.as_deref().unwrap_or("-")),
-        line(worker)
+        worker
     );
     let line_so_far = Line::of(Style::Dim, format!("  {} ", attempt.number))
         .with(Style::Plain, format!("{who}  "));

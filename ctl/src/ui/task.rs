@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use orchestra_types::{Priority, TaskStatus, Timestamp};
+use orchestra_types::{Priority, TaskStatus, Timestamp, limits::cut};
 
 use super::{
     again::Again,
@@ -16,6 +16,9 @@ use super::{
     width::fit,
 };
 use crate::json::task::Task;
+
+/// How much is shown of the id of a worker that has no name.
+const ID_BYTES_SHOWN: usize = 8;
 
 /// The description in one line of at most `max` columns.
 pub fn summary(task: &Task, max: usize) -> String {
@@ -67,7 +70,13 @@ pub fn worker_name(task: &Task, names: &BTreeMap<String, String>) -> String {
     let Some(id) = &task.worker else {
         return "-".to_owned();
     };
-    line(names.get(id).unwrap_or(id)).into_owned()
+    worker_called(id, names)
+}
+
+/// What people call a worker. The id of one whose name nobody knows any more says little, and is long.
+pub fn worker_called(id: &str, names: &BTreeMap<String, String>) -> String {
+    let unnamed = || cut(id, ID_BYTES_SHOWN);
+    line(&names.get(id).cloned().unwrap_or_else(unnamed)).into_owned()
 }
 
 /// How long it has been in its present state, about.

@@ -80,7 +80,8 @@ pub(super) async fn workers(services: &Services) -> Result<v1::ListWorkersRespon
         let until = services.security.certificate_of(&id);
         worker.certificate_expires_at_ms = until.map(|until| until.0);
     }
-    Ok(v1::ListWorkersResponse { workers })
+    let removed = services.removed.names().into_iter().collect();
+    Ok(v1::ListWorkersResponse { workers, removed })
 }
 
 fn worker(
@@ -144,6 +145,16 @@ pub(super) async fn called(services: &Services, id: &WorkerId) -> String {
     read.await.unwrap_or_else(|_| id.to_string())
 }
 
+/// What is known of a worker, if it is.
+async fn info_of(services: &Services, id: &WorkerId) -> Option<WorkerInfo> {
+    let wanted = id.clone();
+    let read = services.engine.read(move |view| {
+        let mut known = view.core.workers().map(|worker| worker.info);
+        Ok(known.find(|info| info.id == wanted).cloned())
+    });
+    read.await.ok().flatten()
+}
+
 fn name_among(id: &WorkerId, known: &[&WorkerInfo]) -> String {
     let Some(found) = known.iter().find(|info| info.id == *id) else {
         return id.to_string();
@@ -160,6 +171,7 @@ pub(super) async fn remove_worker(
     request: v1::RemoveWorkerRequest,
 ) -> Result<v1::RemoveWorkerResponse> {
     let id: WorkerId = convert::name("worker", &request.worker).map_err(|e| status::refused(&e))?;
+    let name = info_of(services, &id).await.map(|info| info.name);
     let reply = services.engine.remove_worker(id.clone()).await;
     let id = match reply.map_err(status::asked)? {
         Reply::RemoveRefused(why) => {
@@ -168,6 +180,14 @@ pub(super) async fn remove_worker(
         reply => status::worker_done(reply)?,
     };
     tracing::info!(worker = %id, "worker removed");
+    if let Some(name) = name {
+        let (removed, id) = (services.removed.clone(), id);
+        // The file is written to disk, which may wait.
+        let noted = tokio::task::spawn_blocking(move || removed.note(&id, &name));
+        noted
+            .await
+            .map_err(|_| status::internal("failed to note the name of the worker"))?;
+    }
     Ok(v1::RemoveWorkerResponse {})
 }
 

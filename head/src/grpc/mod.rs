@@ -51,7 +51,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     blobs::Blobs, context as shared, disk::Disk, engine::Handle, events::Events, keeping::Keeper,
-    metrics::Metrics, security::Security, shutdown::Stop, starting::Starter,
+    metrics::Metrics, removed::Removed, security::Security, shutdown::Stop, starting::Starter,
 };
 
 pub use flood::Room;
@@ -98,6 +98,8 @@ pub struct Services {
     pub sessions: Sessions,
     /// Which installations the attached workers are.
     pub twins: Twins,
+    /// What workers were called that were removed.
+    pub removed: Removed,
     /// How many streams may be watched.
     pub watches: Watches,
     /// How many uploads may be open, and write.
