@@ -62,6 +62,16 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let request = v1::CreateTokenRequest { ttl_ms };
     let call = async { client.admin().create_token(request).await };
     let answer = changing::once(call, "make another one: nobody knows this one").await?;
+    let out_of_reach = match is_loopback(&answer.head) {
+        // The token is made, and is shown whatever the head says now.
+        true => Some(
+            client
+                .status()
+                .await
+                .map_or_else(|_| answer.head.clone(), |s| s.listen),
+        ),
+        false => None,
+    };
     let command = command(&answer.head, &answer.token);
     let expires_at = Time::from_ms(answer.expires_at_ms);
     let token = Token {
@@ -77,12 +87,10 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         app.ui.next(format!(
             "run it on the machine that shall join; it works once, within {left}"
         ));
-        if is_loopback(&token.head) {
-            app.ui.warn(format!(
-                "the head listens on {} only, which no other machine reaches",
-                token.head
-            ));
-            app.ui.next(restart(&token.head));
+        if let Some(listen) = &out_of_reach {
+            let (warning, next) = unreachable(&token.head, listen);
+            app.ui.warn(warning);
+            app.ui.next(next);
         }
         Ok(())
     })
@@ -103,6 +111,25 @@ fn names_no_machine(named: &str) -> Error {
 /// to see.
 fn command(head: &str, token: &str) -> String {
     format!("ORCHESTRA_TOKEN={token} orchestra-worker join --head {head}")
+}
+
+/// What is wrong with a token that names loopback, and what to do: nobody else can dial it, wherever the head listens.
+fn unreachable(named: &str, listen: &str) -> (String, String) {
+    if is_loopback(listen) {
+        let why = format!("the head listens on {listen} only, which no other machine reaches");
+        return (why, restart(listen));
+    }
+    let port = listen.rsplit_once(':').map_or("7117", |(_, port)| port);
+    (
+        format!(
+            "the token names {named}, which no other machine reaches: the head listens on {listen}, but head.advertise \
+             in orchestra.yaml says so"
+        ),
+        format!(
+            "next: set head.advertise to what other machines reach this one by, as head.example:{port}, or remove it \
+             for the host name; restart the head, and make a new token, since this one names the old address"
+        ),
+    )
 }
 
 /// How a head on loopback comes to listen for other machines: a start alone leaves it as it is.
@@ -148,6 +175,17 @@ mod tests {
         assert!(said[stop..].contains(start), "{said}");
         let service = "head.listen to 0.0.0.0:40197 in orchestra.yaml";
         assert!(said.contains(service), "{said}");
+    }
+
+    #[test]
+    fn what_makes_a_token_useless_elsewhere_is_named() {
+        let (why, next) = unreachable("127.0.0.1:7117", "127.0.0.1:7117");
+        assert!(why.starts_with("the head listens on 127.0.0.1:7117 only"));
+        assert_eq!(next, restart("127.0.0.1:7117"));
+        let (why, next) = unreachable("localhost:7117", "0.0.0.0:7200");
+        assert!(why.contains("listens on 0.0.0.0:7200, but head.advertise"));
+        assert!(next.contains("set head.advertise to"), "{next}");
+        assert!(next.contains("head.example:7200"), "{next}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Component, Path, PathBuf},
     time::Duration,
 };
@@ -25,6 +25,9 @@ use crate::{RunnerConfig, message, number};
 const SLOTS_MAX: u32 = 100_000;
 /// What a host with its port is refused with.
 const HOST_AND_PORT: &str = "must be of the form HOST:PORT, as head.example:7117";
+/// What is wrong with one that means every address.
+const NOT_ALL: &str = "must be what other machines reach this one by, as head.example:7117; 0.0.0.0 and [::] mean \
+     every address, which only head.listen can";
 /// Most tasks that may wait.
 const QUEUE_MAX: u64 = 10_000_000;
 /// Longest time that anything is kept for.
@@ -259,13 +262,26 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
 /// `HOST:PORT`.
 pub(crate) fn host_and_port<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(d)?;
-    checked(text, |text| is_host_and_port(text), HOST_AND_PORT)
+    text.map(|text| advertised(&text).map_err(D::Error::custom))
+        .transpose()
 }
 
 /// `HOST:PORT` that is named on a command line.
 pub fn advertised(text: &str) -> Result<String, &'static str> {
-    let accepted = is_host_and_port(text).then(|| text.to_owned());
-    accepted.ok_or(HOST_AND_PORT)
+    if !is_host_and_port(text) {
+        return Err(HOST_AND_PORT);
+    }
+    if means_all(text) {
+        return Err(NOT_ALL);
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether the host is an address that can only be listened on.
+fn means_all(text: &str) -> bool {
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    ip.is_ok_and(|ip| ip.is_unspecified())
 }
 
 fn is_host_and_port(text: &str) -> bool {

@@ -162,6 +162,14 @@ fn a_wrong_type_or_range_is_named_with_its_place() {
             "head:\n  advertise: nope",
             "2:14: must be of the form HOST:PORT",
         ),
+        (
+            "head:\n  advertise: 0.0.0.0:7117",
+            "2:14: must be what other machines reach this one by, as head.example:7117",
+        ),
+        (
+            "head:\n  advertise: '[::]:7117'",
+            "2:14: must be what other machines reach this one by",
+        ),
         ("head:\n  metrics: 7", "2:12: `true` or `false`"),
         ("head:\n  queue_max: 0", "2:14: must be 1 to 10000000"),
         ("queue:\n  retries: 101", "2:12: must be 0 to 100"),
