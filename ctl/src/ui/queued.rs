@@ -257,6 +257,12 @@ pub fn runs_on(task: &Task, workers: &[Worker]) -> Option<String> {
     let id = task.worker.as_deref().filter(|_| runs)?;
     let worker = workers.iter().find(|worker| worker.id.as_str() == id)?;
     let name = line(&worker.name);
+    if worker.availability == "revoked" {
+        return Some(format!(
+            "{name}, where it runs, was revoked: its agent is being stopped there, and when the worker's lease ends \
+             the attempt is lost and the task may go to another worker"
+        ));
+    }
     if worker.state != "connected" {
         return Some(format!(
             "{name}, where it runs, is not connected: an agent goes on there, and its result comes when the \
@@ -450,6 +456,12 @@ mod tests {
         let said = runs_on(&running, std::slice::from_ref(&on)).unwrap_or_default();
         assert!(
             said.starts_with("vm, where it runs, is not connected"),
+            "{said}"
+        );
+        on.availability = "revoked".to_owned();
+        let said = runs_on(&running, std::slice::from_ref(&on)).unwrap_or_default();
+        assert!(
+            said.starts_with("vm, where it runs, was revoked: its agent is being stopped"),
             "{said}"
         );
         running.status = TaskStatus::Queued;
