@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use orchestra_proto::v1;
-use orchestra_types::{limits::TOKEN_TTL_MAX, time::parse_duration};
+use orchestra_types::{
+    limits::{TOKEN_TTL, TOKEN_TTL_MAX},
+    time::parse_duration,
+};
 use serde::Serialize;
 
 use crate::{
@@ -12,7 +15,7 @@ use crate::{
     error::{Error, Result},
     exit::Exit,
     json::time::Time,
-    ui::{now, time::duration},
+    ui::time::duration,
 };
 
 /// Make tokens that let another machine join the cluster
@@ -83,10 +86,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let done = || "a token is made".to_owned();
     app.show_done(&token, done, |token| {
         app.ui.print(format!("{}\n", token.command))?;
-        let left = duration(token.expires_at.0.since(now()));
-        app.ui.next(format!(
-            "run it on the machine that shall join; it works once, within {left}"
-        ));
+        app.ui.next(once(ttl));
         if let Some(listen) = &out_of_reach {
             let (warning, next) = unreachable(&token.head, listen);
             app.ui.warn(warning);
@@ -111,6 +111,12 @@ fn names_no_machine(named: &str) -> Error {
 /// to see.
 fn command(head: &str, token: &str) -> String {
     format!("ORCHESTRA_TOKEN={token} orchestra-worker join --head {head}")
+}
+
+/// How long it works. Not by `expires_at`, which the head's clock has made: the one here may be another.
+fn once(ttl: Option<Duration>) -> String {
+    let left = duration(ttl.unwrap_or(TOKEN_TTL));
+    format!("run it on the machine that shall join; it works once, within {left}")
 }
 
 /// What is wrong with a token that names loopback, and what to do: nobody else can dial it, wherever the head listens.
@@ -186,6 +192,13 @@ mod tests {
         assert!(why.contains("listens on 0.0.0.0:7200, but head.advertise"));
         assert!(next.contains("set head.advertise to"), "{next}");
         assert!(next.contains("head.example:7200"), "{next}");
+    }
+
+    #[test]
+    fn how_long_it_works_is_said_without_a_clock() {
+        assert!(once(None).ends_with("once, within 1h"), "{}", once(None));
+        let two = once(Some(Duration::from_secs(120)));
+        assert!(two.ends_with("once, within 2m"), "{two}");
     }
 
     #[test]

@@ -10,15 +10,15 @@ use orchestra_proto::{
 };
 use orchestra_types::{
     Budget, OnDependencyFailure, Place, Priority, Recurrence, RunnerName, ShellCommand, TaskId,
-    TaskSpec, Timestamp,
+    TaskSpec,
     runner::{KNOWN_RUNNERS, SHELL},
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::moment::{parse_moment, parse_rule};
+use super::moment::{Start, parse_moment, parse_rule};
 use crate::{
     error::{Error, Result},
-    ui::suggest::did_you_mean,
+    ui::{now, suggest::did_you_mean},
 };
 
 /// The keys of a task in a file, `runner` and `requires` being other names for two of them.
@@ -78,7 +78,7 @@ pub struct Draft {
     pub on_dependency_failure: Option<OnDependencyFailure>,
     /// It is not started before this moment.
     #[serde(rename = "at", deserialize_with = "moment")]
-    pub start_at: Option<Timestamp>,
+    pub start_at: Option<Start>,
     /// It comes again and again.
     #[serde(deserialize_with = "rule")]
     pub every: Option<Recurrence>,
@@ -201,7 +201,8 @@ impl Draft {
             model: self.model.clone(),
             after: Vec::new(),
             on_dependency_failure: self.on_dependency_failure.unwrap_or_default(),
-            start_at: self.start_at,
+            // For a head that cannot be told that it is relative.
+            start_at: self.start_at.map(|start| start.by(now())),
             schedule: None,
             queue_timeout: self.queue_timeout,
             stall_timeout: self.stall_timeout,
@@ -400,7 +401,7 @@ fn rule<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Recurrenc
     parse_rule(&text).map(Some).map_err(D::Error::custom)
 }
 
-fn moment<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Timestamp>, D::Error> {
+fn moment<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Start>, D::Error> {
     let text = String::deserialize(d)?;
     parse_moment(&text).map(Some).map_err(D::Error::custom)
 }

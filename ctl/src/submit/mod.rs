@@ -32,6 +32,7 @@ use crate::{
     writing::Begin,
 };
 use draft::Draft;
+use moment::Start;
 use place::Places;
 use upload::Uploads;
 
@@ -77,17 +78,20 @@ pub async fn submit(
     let all = drafts.iter().zip(specs).zip(afters);
     let (mut tasks, mut schedules) = (Vec::new(), Vec::new());
     for ((draft, mut spec), after) in all {
+        let start_in_ms = draft.start_at.and_then(Start::in_ms);
         if let Some(every) = draft.every {
             schedules.push(v1::NewSchedule {
                 first_ms: spec.start_at.map(|at| at.0),
                 spec: Some(spec.into()),
                 every: Some(recurrence_to_wire(every)),
+                first_in_ms: start_in_ms,
             });
         } else {
             spec.after = after.ids;
             tasks.push(v1::NewTask {
                 spec: Some(spec.into()),
                 after_index: after.indexes,
+                start_in_ms,
             });
         }
     }
@@ -303,7 +307,7 @@ mod tests {
     fn a_large_submission_goes_in_parts_that_fit_into_messages() {
         let task = v1::NewTask {
             spec: Some(TaskSpec::new("x".repeat(200_000)).into()),
-            after_index: vec![],
+            ..v1::NewTask::default()
         };
         let parts = parts("key", vec![task; 20]);
         assert_eq!(parts[0].idempotency_key, "key");

@@ -1,5 +1,7 @@
 //! Moments as people write them, in the time zone of the machine that `ctl` runs on.
 
+use std::time::Duration;
+
 use jiff::{Zoned, civil};
 use orchestra_types::{Recurrence, Timestamp, time::parse_duration};
 
@@ -14,17 +16,52 @@ pub fn parse_rule(text: &str) -> Result<Recurrence, String> {
     Recurrence::parse(text.trim(), ahead).map_err(|e| e.to_string())
 }
 
-/// Reads a moment: `+2h` from now, `18:30` (the next one), `2026-11-21 18:30` here, or RFC 3339.
-pub fn parse_moment(text: &str) -> Result<Timestamp, String> {
-    parse_at(text, &Zoned::now())
+/// When a task may begin, as it was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At this moment.
+    At(Timestamp),
+    /// That long from when the head has it: the clock of this machine is not asked, which may be wrong.
+    In(Duration),
 }
 
-fn parse_at(text: &str, now: &Zoned) -> Result<Timestamp, String> {
+impl Start {
+    /// The moment, by the clock that says `now`.
+    pub fn by(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::In(later) => now.plus(later),
+        }
+    }
+
+    /// The moment that was named, if it was.
+    pub fn at(self) -> Option<Timestamp> {
+        match self {
+            Self::At(at) => Some(at),
+            Self::In(_) => None,
+        }
+    }
+
+    /// How much later in milliseconds, if that was named.
+    pub fn in_ms(self) -> Option<u64> {
+        match self {
+            Self::At(_) => None,
+            Self::In(later) => Some(u64::try_from(later.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+/// Reads a moment: `+2h` from now, `18:30` (the next one), `2026-11-21 18:30` here, or RFC 3339.
+pub fn parse_moment(text: &str) -> Result<Start, String> {
     let text = text.trim();
     if let Some(later) = text.strip_prefix('+') {
         let later = parse_duration(later).map_err(|e| e.to_string())?;
-        return Ok(moment(now.timestamp()).plus(later));
+        return Ok(Start::In(later));
     }
+    parse_at(text, &Zoned::now()).map(Start::At)
+}
+
+fn parse_at(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     if let Ok(instant) = text.parse::<jiff::Timestamp>() {
         return Ok(moment(instant));
     }
@@ -80,7 +117,6 @@ mod tests {
     #[test]
     fn a_moment_reads_as_people_write_it() {
         for (text, utc) in [
-            ("+2h", "2026-11-21T18:00:00.000Z"),
             ("18:30", "2026-11-21T17:30:00.000Z"),
             ("9:05", "2026-11-22T08:05:00.000Z"),
             ("2026-11-30 18:30", "2026-11-30T17:30:00.000Z"),
@@ -93,9 +129,19 @@ mod tests {
     }
 
     #[test]
+    fn a_relative_one_stays_relative() {
+        let later = parse_moment(" +2h ").unwrap();
+        assert_eq!(later, Start::In(Duration::from_secs(7200)));
+        assert_eq!((later.at(), later.in_ms()), (None, Some(7_200_000)));
+        assert_eq!(later.by(Timestamp(5)), Timestamp(7_200_005));
+        let named = parse_moment("1970-01-01T00:00:01Z").unwrap();
+        assert_eq!((named.at(), named.in_ms()), (Some(Timestamp(1000)), None));
+    }
+
+    #[test]
     fn what_is_no_moment_is_refused_with_examples() {
         for text in ["", "soon", "25:00", "18:7", "+2", "tomorrow", "18:30:"] {
-            let error = read(text).unwrap_err();
+            let error = parse_moment(text).unwrap_err();
             assert!(error.contains("2h"), "{text}: {error}");
         }
     }

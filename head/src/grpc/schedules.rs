@@ -15,7 +15,9 @@ pub(super) async fn add(
     request: v1::AddSchedulesRequest,
 ) -> Result<v1::AddSchedulesResponse> {
     let key = submit::key(request.idempotency_key).map_err(|e| status::refused(&e))?;
-    let new = request.schedules.into_iter().map(new_schedule);
+    let now = services.engine.wall_now();
+    let new = request.schedules.into_iter();
+    let new = new.map(|new| new_schedule(new, now));
     let new: Vec<NewSchedule> = new
         .collect::<std::result::Result<_, _>>()
         .map_err(|e| status::refused(&e))?;
@@ -30,7 +32,10 @@ pub(super) async fn add(
     })
 }
 
-fn new_schedule(wire: v1::NewSchedule) -> std::result::Result<NewSchedule, Refused> {
+fn new_schedule(
+    wire: v1::NewSchedule,
+    now: Timestamp,
+) -> std::result::Result<NewSchedule, Refused> {
     let spec = wire
         .spec
         .ok_or_else(|| Refused::new("spec", "is missing"))?;
@@ -42,7 +47,7 @@ fn new_schedule(wire: v1::NewSchedule) -> std::result::Result<NewSchedule, Refus
     Ok(NewSchedule {
         spec,
         every: convert::recurrence(wire.every)?,
-        first: wire.first_ms.map(Timestamp),
+        first: submit::moment(now, wire.first_in_ms, wire.first_ms.map(Timestamp)),
     })
 }
 

@@ -1,10 +1,10 @@
 //! Submissions.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use orchestra_core::NewTask;
 use orchestra_proto::{Refused, convert::submitted_spec, v1};
-use orchestra_types::{ContextFile, Digest, Place, TaskSpec, limits};
+use orchestra_types::{ContextFile, Digest, Place, TaskSpec, Timestamp, limits};
 
 use prost::Message;
 use tonic::Streaming;
@@ -24,7 +24,7 @@ pub(super) async fn submit(
     room.map_err(|NoRoom| status::flood())?;
     let key = key(request.idempotency_key).map_err(|e| status::refused(&e))?;
     let mut tasks = Vec::new();
-    read_tasks(request.tasks, &mut tasks)?;
+    read_tasks(request.tasks, &mut tasks, services.engine.wall_now())?;
     queue(services, key, tasks).await
 }
 
@@ -45,19 +45,19 @@ pub(super) async fn submit_many(
         let room = services.room.take(&mut held, more).await;
         room.map_err(|NoRoom| status::flood())?;
         first_key.get_or_insert(part.idempotency_key);
-        read_tasks(part.tasks, &mut tasks)?;
+        read_tasks(part.tasks, &mut tasks, services.engine.wall_now())?;
     }
     let key = key(first_key.unwrap_or_default()).map_err(|e| status::refused(&e))?;
     queue(services, key, tasks).await
 }
 
-fn read_tasks(wire: Vec<v1::NewTask>, tasks: &mut Vec<NewTask>) -> Result<()> {
+fn read_tasks(wire: Vec<v1::NewTask>, tasks: &mut Vec<NewTask>, now: Timestamp) -> Result<()> {
     if tasks.len() + wire.len() > limits::SUBMIT_TASKS_MAX {
         let why = format!("more than {}; send them in parts", limits::SUBMIT_TASKS_MAX);
         return Err(status::refused(&Refused::new("tasks", why)));
     }
     for task in wire {
-        tasks.push(new_task(task).map_err(|e| status::refused(&e))?);
+        tasks.push(new_task(task, now).map_err(|e| status::refused(&e))?);
     }
     Ok(())
 }
@@ -90,11 +90,12 @@ pub(super) fn key(key: String) -> std::result::Result<String, Refused> {
     Err(Refused::new("idempotency_key", why))
 }
 
-fn new_task(wire: v1::NewTask) -> std::result::Result<NewTask, Refused> {
+fn new_task(wire: v1::NewTask, now: Timestamp) -> std::result::Result<NewTask, Refused> {
     let spec = wire
         .spec
         .ok_or_else(|| Refused::new("spec", "is missing"))?;
-    let spec = submitted_spec(spec)?;
+    let mut spec = submitted_spec(spec)?;
+    spec.start_at = moment(now, wire.start_in_ms, spec.start_at);
     if spec.after.len() + wire.after_index.len() > limits::AFTER_MAX {
         let why = format!("more than {} tasks", limits::AFTER_MAX);
         return Err(Refused::new("after", why));
@@ -103,6 +104,15 @@ fn new_task(wire: v1::NewTask) -> std::result::Result<NewTask, Refused> {
         spec: Box::new(spec),
         after_index: wire.after_index,
     })
+}
+
+/// A moment that was named: as a time from now, or by the clock of who names it.
+pub(super) fn moment(
+    now: Timestamp,
+    in_ms: Option<u64>,
+    at: Option<Timestamp>,
+) -> Option<Timestamp> {
+    in_ms.map_or(at, |ms| Some(now.plus(Duration::from_millis(ms))))
 }
 
 /// What a task names by its digest must be here already: found out now, not when it is started.
@@ -128,4 +138,29 @@ fn digests(spec: &TaskSpec) -> Vec<Digest> {
         Place::InPlace { .. } | Place::Empty => {}
     }
     digests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_time_counts_by_the_heads_clock() {
+        // By the clock of the client, which is an hour slow.
+        let mut spec = TaskSpec::new("x");
+        let now = Timestamp(7_200_000);
+        spec.start_at = Some(Timestamp(3_700_000));
+        let mut wire = v1::NewTask {
+            spec: Some(spec.into()),
+            ..v1::NewTask::default()
+        };
+        let absolute = new_task(wire.clone(), now).unwrap().spec.start_at;
+        assert_eq!(absolute, Some(Timestamp(3_700_000)));
+        wire.start_in_ms = Some(100_000);
+        let relative = new_task(wire.clone(), now).unwrap().spec.start_at;
+        assert_eq!(relative, Some(Timestamp(7_300_000)));
+        wire.start_in_ms = Some(u64::MAX);
+        let never = new_task(wire, now).unwrap().spec.start_at;
+        assert_eq!(never, Some(Timestamp(u64::MAX)));
+    }
 }

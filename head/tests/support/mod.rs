@@ -280,7 +280,7 @@ pub fn new_task(description: &str) -> v1::NewTask {
             }),
             ..v1::TaskSpec::default()
         }),
-        after_index: Vec::new(),
+        ..v1::NewTask::default()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     follow::{closing, ended_well},
     interrupt::Interrupt,
     json::{task::Task, time::Time},
-    submit::{Submitted, draft::Draft},
+    submit::{Submitted, draft::Draft, moment::Start},
     ui::{detail, time::ago},
     warned,
 };
@@ -66,10 +66,11 @@ pub fn untold(error: Error, submitted: &Submitted, key: Option<&str>) -> Error {
 
 /// That a task was to start at a time that is over; the first of them, where there are several.
 pub fn late(drafts: &[Draft], now: Timestamp) -> Option<String> {
-    let is_late = |draft: &&Draft| draft.start_at.is_some_and(|at| at < now);
+    let named = |draft: &Draft| draft.start_at.and_then(Start::at);
+    let is_late = |draft: &&Draft| named(draft).is_some_and(|at| at < now);
     let late: Vec<&Draft> = drafts.iter().filter(is_late).collect();
     let first = late.first()?;
-    let at = first.start_at?;
+    let at = named(first)?;
     let whose = match &first.at {
         Some(place) => format!("{place}: `at`"),
         None => "--at".to_owned(),
@@ -199,7 +200,7 @@ mod tests {
     #[test]
     fn a_time_that_is_over_is_told() {
         let at = |ms: Option<u64>| Draft {
-            start_at: ms.map(Timestamp),
+            start_at: ms.map(Timestamp).map(Start::At),
             ..Draft::default()
         };
         let now = Timestamp(7_200_000);

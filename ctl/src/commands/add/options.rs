@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::ValueHint;
 use orchestra_types::{
-    Budget, OnDependencyFailure, Priority, Recurrence, RunnerName, TaskId, Timestamp, budget,
-    limits, time::parse_duration,
+    Budget, OnDependencyFailure, Priority, Recurrence, RunnerName, TaskId, budget, limits,
+    time::parse_duration,
 };
 
 use crate::{
     error::{Error, Result},
     submit::{
         draft::Draft,
-        moment::{parse_moment, parse_rule},
+        moment::{Start, parse_moment, parse_rule},
     },
     values,
 };
@@ -41,10 +41,10 @@ pub struct Options {
     /// anyway. Default: block
     #[arg(long, alias = "on-failure", value_name = "CHOICE", value_parser = values::on_dependency_failure(), hide_possible_values = true)]
     pub on_dependency_failure: Option<OnDependencyFailure>,
-    /// Not before this time: +2h, 18:30, "2026-11-21 18:30" or RFC 3339. One in the past is no reason to
+    /// Not before this time: +2h by the head's clock, 18:30, "2026-11-21 18:30" or RFC 3339. One in the past is no reason to
     /// wait, which is said
     #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
-    pub at: Option<Timestamp>,
+    pub at: Option<Start>,
     /// Again and again: each 90s, 6h, 1d, or daily at a time as 18:30; see `ctl schedules`
     #[arg(long, value_name = "RULE", value_parser = parse_rule, allow_hyphen_values = true, conflicts_with = "after")]
     pub every: Option<Recurrence>,
