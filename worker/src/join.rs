@@ -10,7 +10,7 @@ use orchestra_proto::{
     token::JoinToken,
     v1::{self, join_client::JoinClient},
 };
-use orchestra_types::{Timestamp, WorkerId, shell};
+use orchestra_types::{Timestamp, WorkerId, shell, time::write_duration};
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::{
@@ -57,6 +57,9 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     match tried(plan, &args, &dir)? {
         Plan::Enrol(token) => join(&args, &token, &dir)?,
         Plan::Again { token, member } => join_again(&args, &token, &member, &dir)?,
+        Plan::Member(member) if member.standing == Standing::Revoked => {
+            anyhow::bail!("this worker was revoked; {}", readmission(&state));
+        }
         Plan::Member(member) => {
             eprintln!("{JOINED}.");
             if let Standing::Over(ended) = member.standing {
@@ -75,7 +78,7 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     if !args.only {
         return setup::run(run_args(args), me);
     }
-    let next = next(&me, state.path(), args.name.as_deref());
+    let next = next(&me, state.path(), &options(&args));
     eprintln!("Next: run the worker with `{next}`.");
     Ok(ExitCode::SUCCESS)
 }
@@ -151,14 +154,32 @@ fn tried(plan: Plan, args: &JoinArgs, dir: &Path) -> anyhow::Result<Plan> {
     }
 }
 
+/// What was said of the worker when it joined, which the command that runs it has to say again.
+fn options(args: &JoinArgs) -> Vec<String> {
+    let agents = args.capacity.agents.iter();
+    let agents: Vec<String> = agents
+        .map(|agent| format!("{}:{}", agent.runner, agent.count))
+        .collect();
+    let all = [
+        ("--name", args.name.clone()),
+        (
+            "--slots",
+            args.capacity.slots.map(|slots| slots.to_string()),
+        ),
+        ("--agents", (!agents.is_empty()).then(|| agents.join(","))),
+        ("--stop-within", args.stop_within.map(write_duration)),
+    ];
+    let said = all
+        .into_iter()
+        .filter_map(|(name, value)| Some([name.to_owned(), value?]));
+    said.flatten().collect()
+}
+
 /// The command line that runs the worker, for a shell.
-fn next(me: &SelfCommand, state: &Path, name: Option<&str>) -> String {
+fn next(me: &SelfCommand, state: &Path, options: &[String]) -> String {
     let mut words = me.words();
     words.extend(["--state".to_owned(), state.display().to_string()]);
-    words.extend(
-        name.iter()
-            .flat_map(|name| ["--name".to_owned(), (*name).to_owned()]),
-    );
+    words.extend_from_slice(options);
     let words: Vec<_> = words.iter().map(|word| shell::word(word)).collect();
     words.join(" ")
 }
@@ -332,11 +353,15 @@ mod tests {
             prefix: vec!["run".to_owned()],
         };
         assert_eq!(
-            next(&me, Path::new("/path with space"), Some("we ird")),
+            next(
+                &me,
+                Path::new("/path with space"),
+                &["--name".to_owned(), "we ird".to_owned()]
+            ),
             "'/opt/my tools/orchestra-worker' run --state '/path with space' --name 'we ird'"
         );
         assert_eq!(
-            next(&me, Path::new("/s"), None),
+            next(&me, Path::new("/s"), &[]),
             "'/opt/my tools/orchestra-worker' run --state /s"
         );
     }
