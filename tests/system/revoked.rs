@@ -48,7 +48,10 @@ fn worker() -> anyhow::Result<()> {
         // Whoever has the directory may start it again: it is not let in.
         let again = join(cluster, cable, "none", "far")?;
         until("it is refused again", Deadline::SOON, || {
-            Ok(again.log().contains("were revoked").then_some(()))
+            Ok(again
+                .log()
+                .contains("this worker was revoked")
+                .then_some(()))
         })
         .with_context(|| again.log())?;
         drop(again);
@@ -82,6 +85,13 @@ fn admin() -> anyhow::Result<()> {
         let copy = copy.to_string_lossy();
         let with_copy = || cluster.ctl(&["--state", &copy, "status"]);
         with_copy()?.ok()?;
+        // Nobody is shut out by who would not have the new key.
+        let from_elsewhere = ["--state", &copy, "credentials", "rotate"];
+        let refused = cluster.ctl(&from_elsewhere)?.exits(5)?;
+        refused.complains(&["no head runs in", "on the head's machine"])?;
+        with_copy()?.ok()?;
+        let named = cluster.ctl(&["--head", "127.0.0.1:1", "stop"])?.exits(2)?;
+        named.complains(&["on this machine", "--head"])?;
         let rotated = cluster.json(&["credentials", "rotate"])?;
         ensure!(
             rotated["directory"] == *cluster.state().join("client").to_string_lossy(),

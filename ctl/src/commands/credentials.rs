@@ -8,6 +8,7 @@ use crate::{
     client::{Client, patiently, status_error},
     error::{Error, Result},
     exit::Exit,
+    local::record,
 };
 
 /// The key with which `ctl` may call the head: who has a copy of it may do everything
@@ -40,6 +41,9 @@ struct Rotated {
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let Command::Rotate(Rotate {}) = args.command;
     let dir = app.state.client();
+    if record::head(&app.state)?.is_none() {
+        return Err(not_here(app));
+    }
     let before = key(app);
     let client = app.connect().await?;
     let answer = client
@@ -78,6 +82,15 @@ async fn prove(client: &Client) -> Result<()> {
 fn key(app: &App) -> Option<String> {
     let stored = Credentials::load(&app.state.client());
     stored.ok().map(|credentials| credentials.key_pem)
+}
+
+/// The new key comes into the state directory of the head alone: whoever asks from elsewhere has none afterwards.
+fn not_here(app: &App) -> Error {
+    Error::new(
+        Exit::Refused,
+        format!("no head runs in `{}`, which would get the new key", app.state.path().display()),
+    )
+    .hint("run this on the head's machine, with its --state; all copies of `client` elsewhere are refused afterwards")
 }
 
 fn elsewhere(app: &App) -> Error {

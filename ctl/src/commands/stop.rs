@@ -82,6 +82,11 @@ fn duration(text: &str) -> std::result::Result<Duration, String> {
 
 /// Stops the local cluster.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    if app.names_head() {
+        let why = "`ctl stop` stops the head and the worker of a state directory on this machine, not one that is named";
+        return Err(Error::usage(why)
+            .hint("leave out --head and ORCHESTRA_HEAD, or run it on the head's machine"));
+    }
     let when = match (args.now, args.leave_agents) {
         (_, true) => When::Leave,
         (true, false) => When::Now,
