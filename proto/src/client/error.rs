@@ -94,6 +94,11 @@ pub enum ConnectError {
     },
 }
 
+/// The system tells it in words alone.
+fn is_unknown_name(source: &io::Error) -> bool {
+    source.to_string().contains("failed to lookup address")
+}
+
 impl ConnectError {
     /// What a person can do about it; fits after "hint:".
     #[must_use]
@@ -105,6 +110,9 @@ impl ConnectError {
             }
             Self::NotRunning { .. } => {
                 "start it with `ctl start`, or name the address of one on another machine with `--head HOST:PORT`"
+            }
+            Self::Unreachable { source, .. } if is_unknown_name(source) => {
+                "nobody knows that name here: give the address as `--head IP:PORT`, or have the head say one that                  other machines know (`head.advertise`)"
             }
             Self::Unreachable { .. } => "check the address and the network",
             Self::Timeout { .. } => "check that the address is right and no firewall is between",
@@ -119,7 +127,7 @@ impl ConnectError {
                  a restart of the head makes it anew); a worker joins again with a new token of `ctl token create`"
             }
             Self::CertificateRefused { .. } => {
-                "the certificate is of another cluster, or not valid by the head's clock; join with a new token"
+                "the certificate is of another cluster, or not valid by the head's clock: for `ctl`, copy the directory                  `client` of the head's state directory anew; a worker joins with a new token of `ctl token create`"
             }
             Self::Broken { .. } => "check that an Orchestra head listens at this address",
         }
@@ -220,4 +228,21 @@ fn is_about_certificate(alert: rustls::AlertDescription) -> bool {
             | Alert::DecryptError
             | Alert::CertificateRequired
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_nobody_knows_is_told_from_a_network_that_is_down() {
+        let advice = |source: io::Error| {
+            let endpoint = "h:7117".to_owned();
+            ConnectError::Unreachable { endpoint, source }.advice()
+        };
+        let unknown = io::Error::other("failed to lookup address information: Name or service");
+        assert!(advice(unknown).contains("--head IP:PORT"));
+        let down = io::Error::from(io::ErrorKind::NetworkUnreachable);
+        assert_eq!(advice(down), "check the address and the network");
+    }
 }

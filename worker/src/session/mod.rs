@@ -50,6 +50,11 @@ pub enum Error {
     /// The worker is nobody's any more, as the head says: it was revoked.
     #[error("the head refuses this worker: {0}")]
     ShutOut(String),
+    /// The credentials are somebody else's, as a client's: no later dial is heard either.
+    #[error(
+        "these are no worker's credentials: {0}; a worker gets its own by `orchestra-worker join`"
+    )]
+    NoWorker(String),
     /// The head ended it in order.
     #[error("the head ended the control stream")]
     Ended,
@@ -68,6 +73,9 @@ impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
         match status.code() {
             Code::Unauthenticated => Self::ShutOut(status.message().to_owned()),
+            Code::PermissionDenied if status.message().contains("may not call") => {
+                Self::NoWorker(status.message().to_owned())
+            }
             _ => Self::Stream(Box::new(status)),
         }
     }
@@ -157,7 +165,7 @@ impl Session {
                 Error::Stopping => return Ok(()),
                 // One that was welcomed before is no copy: it waits until the other one has gone.
                 Error::Twin(_) if !self.welcomed => return Err(error),
-                Error::ShutOut(_) => return Err(error),
+                Error::ShutOut(_) | Error::NoWorker(_) => return Err(error),
                 _ => {}
             }
             let now = clock::since_boot();
@@ -222,4 +230,23 @@ fn next_step(error: &Error) -> &'static str {
 fn jitter() -> f64 {
     let (bits, _) = uuid::Uuid::new_v4().as_u64_pair();
     f64::from(u32::try_from(bits >> 32).expect("32 bits are left")) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_of_no_worker_end_it_and_other_refusals_are_waited_over() {
+        let of = |status: tonic::Status| Error::from(status);
+        let client = of(tonic::Status::permission_denied(
+            "admin/root may not call orchestra.v1.Fleet",
+        ));
+        assert!(matches!(&client, Error::NoWorker(_)), "{client}");
+        assert!(client.to_string().contains("`orchestra-worker join`"));
+        let revoked = of(tonic::Status::unauthenticated("revoked"));
+        assert!(matches!(revoked, Error::ShutOut(_)));
+        let other = of(tonic::Status::permission_denied("not now"));
+        assert!(matches!(other, Error::Stream(_)));
+    }
 }
