@@ -142,7 +142,7 @@ impl Machine {
     ) -> anyhow::Result<Duration> {
         // The load goes on meanwhile.
         thread::sleep(LOAD);
-        self.full_for_moments(rng)?;
+        fill_for_moments(&self.filler, MOMENTS, MOMENT_MS, rng)?;
         fill(&self.filler)?;
         campaign.runtime.block_on(self.while_full(found))?;
         if kills {
@@ -172,16 +172,6 @@ impl Machine {
         })?;
         self.start_if_ended(campaign)?;
         Ok(took)
-    }
-
-    fn full_for_moments(&self, rng: &mut fastrand::Rng) -> anyhow::Result<()> {
-        for _ in 0..MOMENTS {
-            fill(&self.filler)?;
-            thread::sleep(Duration::from_millis(rng.u64(0..MOMENT_MS)));
-            fs::remove_file(&self.filler)?;
-            thread::sleep(Duration::from_millis(rng.u64(0..MOMENT_MS)));
-        }
-        Ok(())
     }
 
     /// So that the next round is one again.
@@ -280,6 +270,22 @@ impl Machine {
             Ok(())
         })
     }
+}
+
+/// Fills and frees a disk so often, each for as many milliseconds at most.
+pub(super) fn fill_for_moments(
+    filler: &std::path::Path,
+    moments: usize,
+    moment_ms: u64,
+    rng: &mut fastrand::Rng,
+) -> anyhow::Result<()> {
+    for _ in 0..moments {
+        fill(filler)?;
+        thread::sleep(Duration::from_millis(rng.u64(0..moment_ms)));
+        fs::remove_file(filler)?;
+        thread::sleep(Duration::from_millis(rng.u64(0..moment_ms)));
+    }
+    Ok(())
 }
 
 /// Whether an error says that the disk is full, and what to do.

@@ -16,7 +16,10 @@ use orchestra_proto::v1::{self, admin_client::AdminClient};
 use orchestra_tests::{Deadline, Marker, Need, until};
 use serde_json::json;
 
-use super::{Campaign, Proof, full_disk::fill};
+use super::{
+    Campaign, Proof,
+    full_disk::{fill, fill_for_moments},
+};
 use crate::{
     Row,
     agents::{Agents, Work},
@@ -170,7 +173,9 @@ impl Cluster {
                 self.is_heard(campaign)?;
                 drop(frozen);
             }
-            Trouble::FullForMoments => self.full_for_moments(rng)?,
+            Trouble::FullForMoments => {
+                fill_for_moments(&self.filler, MOMENTS, MOMENT_MS, rng)?;
+            }
         }
         self.ready_is(campaign, true)
     }
@@ -193,16 +198,6 @@ impl Cluster {
         self.ready_is(campaign, false)?;
         self.is_heard(campaign)?;
         Ok(fs::remove_file(&self.filler)?)
-    }
-
-    fn full_for_moments(&self, rng: &mut fastrand::Rng) -> anyhow::Result<()> {
-        for _ in 0..MOMENTS {
-            fill(&self.filler)?;
-            thread::sleep(Duration::from_millis(rng.u64(0..MOMENT_MS)));
-            fs::remove_file(&self.filler)?;
-            thread::sleep(Duration::from_millis(rng.u64(0..MOMENT_MS)));
-        }
-        Ok(())
     }
 
     /// The head hears from the worker all the time.

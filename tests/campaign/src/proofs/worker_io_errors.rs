@@ -155,7 +155,8 @@ impl Cluster {
                 found.push(format!("ended with {status} and without an error:\n{log}"));
             }
             worker = self.post.start()?;
-            self.until_ended(campaign, &mut worker)?;
+            let again = self.until_ended(campaign, &mut worker)?;
+            found.extend(again.map(|status| format!("ended again, with {status} and no fault")));
         }
         match self.faults.hits().is_empty() {
             true => seen.quiet += 1,
