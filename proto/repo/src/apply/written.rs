@@ -1,7 +1,11 @@
 //! Files that are as an apply left them although the user's git reads something else there: it makes other
 //! line ends of them, or sees no executable bits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+};
 
 use super::{Work, here::Entries};
 use crate::{
@@ -15,6 +19,8 @@ use crate::{
 const KIND: u32 = 0o170_000;
 const REGULAR: u32 = 0o100_000;
 const EXECUTABLE: u32 = 0o111;
+/// How many names one command line has.
+const HASHED_AT_ONCE: usize = 256;
 
 /// Mode and object id.
 type Version = (u32, String);
@@ -111,29 +117,24 @@ impl Written {
         git: &Git,
         files: &[(Vec<u8>, Version)],
     ) -> Result<BTreeSet<Vec<u8>>> {
-        // Git reads a name in quotes, or to the end of the line.
-        let is_plain = |path: &[u8]| !path.starts_with(b"\"") && !path.contains(&b'\n');
         let differs = |path: &Vec<u8>, id: &String| self.versions[path].1 != *id;
         let files = files.iter().filter(|(path, (_, id))| differs(path, id));
-        let paths: Vec<&Vec<u8>> = files
-            .map(|(path, _)| path)
-            .filter(|p| is_plain(p))
-            .collect();
-        if paths.is_empty() {
-            return Ok(BTreeSet::new());
+        let paths: Vec<&Vec<u8>> = files.map(|(path, _)| path).collect();
+        let mut same = BTreeSet::new();
+        for paths in paths.chunks(HASHED_AT_ONCE) {
+            // As arguments: a line of input would end at a line end in a name.
+            let options = ["hash-object", "--no-filters", "--"].map(OsStr::new);
+            let names = paths.iter().map(|path| OsStr::from_bytes(path));
+            let args: Vec<&OsStr> = options.into_iter().chain(names).collect();
+            let output = git.output(&args)?;
+            let ids = output.split(|byte| *byte == b'\n');
+            let found = paths
+                .iter()
+                .zip(ids)
+                .filter(|(path, id)| self.versions[**path].1.as_bytes() == *id);
+            same.extend(found.map(|(path, _)| (*path).clone()));
         }
-        let input: Vec<u8> = paths
-            .iter()
-            .flat_map(|path| [path.as_slice(), b"\n"].concat())
-            .collect();
-        let args = ["hash-object", "--no-filters", "--stdin-paths"];
-        let output = git.output_of(&args, Input::Bytes(&input))?;
-        let ids = output.split(|byte| *byte == b'\n');
-        let same = paths
-            .into_iter()
-            .zip(ids)
-            .filter(|(path, id)| self.versions[*path].1.as_bytes() == *id);
-        Ok(same.map(|(path, _)| path.clone()).collect())
+        Ok(same)
     }
 }
 

@@ -66,6 +66,9 @@ fn line_ends_that_git_would_write_anew_are_as_the_change_has_them() {
     let task = user.start();
     task.write("f", &lines(&[(2, "two")]));
     task.write("crlf", "a\r\nb\r\n");
+    for odd in ["cr\r", "line\nend", "\"quoted\""] {
+        task.write(odd, "a\r\n");
+    }
     let first = attempt(&user, &task, 1);
     task.write("crlf", "a\r\nb\r\nc\r\n");
     let second = attempt(&user, &task, 2);
