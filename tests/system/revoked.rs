@@ -90,8 +90,9 @@ fn admin() -> anyhow::Result<()> {
         let refused = cluster.ctl(&from_elsewhere)?.exits(5)?;
         refused.complains(&["no head runs in", "on the head's machine"])?;
         with_copy()?.ok()?;
-        let named = cluster.ctl(&["--head", "127.0.0.1:1", "stop"])?.exits(2)?;
-        named.complains(&["on this machine", "--head"])?;
+        let stop = ["--state", &copy, "--head", "127.0.0.1:1", "stop"];
+        let named = cluster.ctl(&stop)?.exits(5)?;
+        named.complains(&["no head or worker runs in", "on another machine"])?;
         let rotated = cluster.json(&["credentials", "rotate"])?;
         ensure!(
             rotated["directory"] == *cluster.state().join("client").to_string_lossy(),

@@ -82,21 +82,31 @@ fn duration(text: &str) -> std::result::Result<Duration, String> {
 
 /// Stops the local cluster.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
-    if app.names_head() {
-        let why = "`ctl stop` stops the head and the worker of a state directory on this machine, not one that is named";
-        return Err(Error::usage(why)
-            .hint("leave out --head and ORCHESTRA_HEAD, or run it on the head's machine"));
-    }
     let when = match (args.now, args.leave_agents) {
         (_, true) => When::Leave,
         (true, false) => When::Now,
         (false, false) => When::Idle(args.within),
     };
     let stopped = stop(app, when).await?;
+    if !stopped && app.names_head() {
+        return Err(elsewhere(app));
+    }
     let text = if stopped { "stopped" } else { "not running" };
     let document = json!({ "stopped": stopped, "state_dir": app.state.path() });
     let say = |_: &_| app.ui.line(&Line::of(Style::Plain, text));
     app.show_done(&document, || text.to_owned(), say)
+}
+
+/// Nothing runs here, and what was named may run well.
+fn elsewhere(app: &App) -> Error {
+    let state = app.state.path().display();
+    Error::new(
+        Exit::Refused,
+        format!(
+            "no head or worker runs in `{state}`, and `ctl stop` stops none on another machine"
+        ),
+    )
+    .hint("run it on the head's machine, without --head and ORCHESTRA_HEAD")
 }
 
 /// Stops head and worker; false if neither was running.
