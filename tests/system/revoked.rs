@@ -98,6 +98,11 @@ fn admin() -> anyhow::Result<()> {
             rotated["directory"] == *cluster.state().join("client").to_string_lossy(),
             "{rotated}"
         );
+        let log = cluster.state().join("head/head.log");
+        until("the head's log says so", Deadline::SOON, || {
+            let log = fs::read_to_string(&log)?;
+            Ok(log.contains("have new credentials").then_some(()))
+        })?;
         for restarts in [true, false] {
             cluster.ctl(&["status"])?.ok()?;
             with_copy()?

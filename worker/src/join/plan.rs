@@ -15,6 +15,8 @@ pub(super) enum Plan {
     },
     /// It is a member of the cluster that is meant, whose head is where it is said to be.
     Member(Member),
+    /// It was a member until its head revoked it, and only a token would let it in again.
+    Revoked,
     /// It has been done.
     Done,
     /// It is a member, and the head is said to be here now.
@@ -87,7 +89,8 @@ pub(super) fn plan(
         (Some(token), Standing::Due | Standing::Over(_)) => Ok(Plan::Again { token, member }),
         // Not with the key that somebody may have a copy of.
         (Some(token), Standing::Revoked) => Ok(Plan::Enrol(token)),
-        (token, _) => Ok(as_member(
+        (None, Standing::Revoked) => Ok(Plan::Revoked),
+        (token, Standing::Good | Standing::Due | Standing::Over(_)) => Ok(as_member(
             member,
             head.or(token.as_ref().map(|token| token.head.as_str())),
         )),
@@ -185,7 +188,10 @@ mod tests {
             plan(revoked(), None, &token()),
             Ok(Plan::Enrol(_))
         ));
-        assert!(matches!(plan(revoked(), None, "none"), Ok(Plan::Member(_))));
+        for head in [None, Some("10.0.0.2:7117")] {
+            let none = plan(revoked(), head, "none");
+            assert!(matches!(none, Ok(Plan::Revoked)), "{none:?}");
+        }
         assert!(matches!(plan(None, None, &token()), Ok(Plan::Enrol(_))));
         assert!(plan(None, None, "").is_err());
         assert!(plan(member(7), None, "nonsense").is_err());

@@ -66,3 +66,19 @@ fn a_member_stays_where_it_is_and_says_joined_only_of_the_cluster_that_is_meant(
     let kept = Credentials::load(&pki).unwrap();
     assert_eq!(kept.cert_pem, joined.cert_pem);
 }
+
+#[test]
+fn a_revoked_worker_without_a_token_is_told_that_it_needs_one() {
+    let state = tempfile::tempdir().unwrap();
+    let pki = state.path().join("worker/pki");
+    Pki::new().worker.save(&pki).unwrap();
+    fs::write(pki.join("endpoint"), format!("{HEAD}\n")).unwrap();
+    fs::write(pki.join("revoked"), "").unwrap();
+    for head in [HEAD, DEAD] {
+        let (code, said) = join(state.path(), head, "none");
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("this worker was revoked"), "{said}");
+        assert!(said.contains("a new token"), "{said}");
+        assert!(!said.contains("has joined"), "{said}");
+    }
+}
