@@ -57,9 +57,9 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     match tried(plan, &args, &dir)? {
         Plan::Enrol(token) => join(&args, &token, &dir)?,
         Plan::Again { token, member } => join_again(&args, &token, &member, &dir)?,
-        Plan::Member(member) if member.standing == Standing::Revoked => {
-            anyhow::bail!("this worker was revoked; {}", readmission(&state));
-        }
+        // The one of the head's directory has had a new key since, or gets it by a start.
+        Plan::Revoked if state.head().exists() => eprintln!("{JOINED}."),
+        Plan::Revoked => anyhow::bail!("this worker was revoked; {}", readmission(&state)),
         Plan::Member(member) => {
             eprintln!("{JOINED}.");
             if let Standing::Over(ended) = member.standing {
@@ -98,12 +98,15 @@ fn beside(args: &JoinArgs, pki: &Path, in_use: anyhow::Error) -> anyhow::Result<
             );
             Ok(ExitCode::SUCCESS)
         }
-        Plan::Member(_) if args.only => {
+        // One that runs has had a new key since.
+        Plan::Member(_) | Plan::Revoked if args.only => {
             eprintln!("{JOINED}, and its worker runs.");
             Ok(ExitCode::SUCCESS)
         }
         Plan::OtherCluster { member } => Err(belongs_elsewhere(&member, pki)),
-        Plan::Member(_) | Plan::Enrol(_) | Plan::Again { .. } | Plan::Done => Err(in_use),
+        Plan::Member(_) | Plan::Revoked | Plan::Enrol(_) | Plan::Again { .. } | Plan::Done => {
+            Err(in_use)
+        }
     }
 }
 

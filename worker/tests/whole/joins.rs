@@ -81,4 +81,8 @@ fn a_revoked_worker_without_a_token_is_told_that_it_needs_one() {
         assert!(said.contains("a new token"), "{said}");
         assert!(!said.contains("has joined"), "{said}");
     }
+    // The head of this directory has given its worker a new key.
+    fs::create_dir(state.path().join("head")).unwrap();
+    let (code, said) = join(state.path(), HEAD, "none");
+    assert_eq!(code, Some(0), "{said}");
 }
