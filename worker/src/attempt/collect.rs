@@ -4,7 +4,7 @@ use std::{
     fs::{Metadata, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use orchestra_config::durable;
@@ -71,7 +71,7 @@ impl Attempt {
         let job = self.job();
         let text = ended.text.clone();
         let mut reclaimed = false;
-        let mut failed_at: Option<Instant> = None;
+        let mut failing_since = None;
         let collected = loop {
             let (job, text) = (job.clone(), text.clone());
             let collected = blocking(move || job.collect(&text)).await;
@@ -83,14 +83,16 @@ impl Attempt {
                 self.reclaim().await?;
                 continue;
             }
-            match (again, failed_at) {
-                (Again::LacksRoom, _) => self.waits_for_room(true),
-                (Again::For(_), None) => self.tell("collecting", said(&collected))?,
-                (Again::For(limit), Some(at)) if at.elapsed() < limit => {}
-                (Again::For(_), Some(_)) => break collected,
+            match next(again, &mut failing_since, clock::since_boot()) {
+                Next::WaitForRoom => self.waits_for_room(true),
+                Next::Tell => {
+                    let said = said(&collected);
+                    tracing::warn!(attempt = %self.id, said, "the result is gathered again");
+                    self.tell("collecting", said)?;
+                }
+                Next::Wait => {}
+                Next::GiveUp => break collected,
             }
-            failed_at.get_or_insert_with(Instant::now);
-            tracing::warn!(attempt = %self.id, said = said(&collected), "the result is gathered again");
             sleep(room::RETRY_AFTER).await;
         };
         self.waits_for_room(false);
@@ -160,6 +162,32 @@ fn why_again(collected: &Result<Collected, Error>, lacks_room: bool) -> Option<A
         (true, _) => Some(Again::LacksRoom),
         (false, true) => Some(Again::For(FOUND_FULL_FOR)),
         (false, false) => Some(Again::For(UNCLEAR_FOR)),
+    }
+}
+
+/// What is done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    WaitForRoom,
+    /// It is told, once, and tried again.
+    Tell,
+    Wait,
+    GiveUp,
+}
+
+/// `since` is when it failed first although there was room; however long it waited for room before does not count.
+fn next(again: Again, since: &mut Option<Duration>, now: Duration) -> Next {
+    match (again, *since) {
+        (Again::LacksRoom, _) => {
+            *since = None;
+            Next::WaitForRoom
+        }
+        (Again::For(_), None) => {
+            *since = Some(now);
+            Next::Tell
+        }
+        (Again::For(limit), Some(at)) if now.saturating_sub(at) < limit => Next::Wait,
+        (Again::For(_), Some(_)) => Next::GiveUp,
     }
 }
 
@@ -442,12 +470,33 @@ fn failed_by(error: &(dyn std::error::Error + 'static)) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use orchestra_types::{AttemptId, TaskId};
 
     use super::{
-        Again, Changes, Error, FOUND_FULL_FOR, UNCLEAR_FOR, failed, failed_by, message,
+        Again, Changes, Error, FOUND_FULL_FOR, Next, UNCLEAR_FOR, failed, failed_by, message, next,
         not_written, why_again,
     };
+
+    #[test]
+    fn however_long_the_disk_was_full_what_found_it_so_is_tried_again() {
+        let (mut since, at) = (None, Duration::from_secs);
+        let found_full = Again::For(FOUND_FULL_FOR);
+        assert_eq!(next(found_full, &mut since, at(0)), Next::Tell);
+        assert_eq!(next(found_full, &mut since, at(59)), Next::Wait);
+        assert_eq!(next(found_full, &mut since, at(60)), Next::GiveUp);
+        assert_eq!(
+            next(Again::LacksRoom, &mut since, at(61)),
+            Next::WaitForRoom
+        );
+        assert_eq!(
+            next(Again::LacksRoom, &mut since, at(9000)),
+            Next::WaitForRoom
+        );
+        assert_eq!(next(found_full, &mut since, at(9001)), Next::Tell);
+        assert_eq!(next(found_full, &mut since, at(9060)), Next::Wait);
+    }
 
     #[test]
     fn what_found_the_disk_full_is_done_again_also_when_there_is_room_by_now() {
