@@ -60,8 +60,9 @@ pub fn run(args: RunArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
     open_files::raise();
     open_files::require()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread for all attempts: they mostly wait, and each word from one thread to another costs more
+    // than what is done then. What takes long is done on threads of its own, and so are the session and the spool.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("failed to start the async runtime")?;

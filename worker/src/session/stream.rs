@@ -94,7 +94,7 @@ async fn hello(session: &mut Session) -> Result<v1::Hello, Error> {
     let progress = *session.spool.progress().borrow();
     let held = session.fleet.held().await?;
     // IMPORTANT: asked after the fleet, which lets an attempt go only when its last report is here.
-    let ending = session.spool.waiting().ending(progress.acked);
+    let ending = session.spool.waiting().ending();
     let held = holding(held, ending).into_iter();
     Ok(v1::Hello {
         worker: Some(session.info.borrow_and_update().clone().into()),

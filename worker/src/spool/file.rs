@@ -81,9 +81,6 @@ pub struct Spool {
     /// Room is taken up to here.
     reserved: u64,
     waiting: Waiting,
-    /// What the waiting reports take in the file.
-    waiting_bytes: u64,
-    acked: u64,
     last: u64,
 }
 
@@ -106,9 +103,7 @@ impl Spool {
             path: path.to_owned(),
             file,
             reserved: 0,
-            waiting: Waiting::default(),
-            waiting_bytes: 0,
-            acked: header.acked,
+            waiting: Waiting::after_all(header.acked),
             last: header.acked,
         };
         spool.reserve();
@@ -125,8 +120,6 @@ impl Spool {
             file: frames::replace(path, [header.as_slice()])?,
             reserved: 0,
             waiting: Waiting::default(),
-            waiting_bytes: 0,
-            acked: 0,
             last: 0,
         };
         spool.reserve();
@@ -156,7 +149,6 @@ impl Spool {
 
     fn keep(&mut self, report: v1::Report) {
         self.last = report.seq;
-        self.waiting_bytes += frames::bytes_of(report.encoded_len());
         self.waiting.push(report);
     }
 
@@ -195,20 +187,16 @@ impl Spool {
         }
     }
 
-    /// The head has made durable all reports up to this one.
-    pub fn acknowledge(&mut self, up_to: u64) -> Result<(), Error> {
-        if up_to <= self.acked {
-            return Ok(());
-        }
-        self.acked = up_to;
-        self.waiting_bytes -= self.waiting.forget(up_to);
+    /// Makes the file smaller where it has become worth it, by what was acknowledged meanwhile.
+    pub fn tidy(&mut self) -> Result<(), Error> {
+        let acked = self.waiting.acked();
         // The head knows more reports than this spool: its file was lost. Their numbers are used
         // up, which must outlive this process.
-        let lost = up_to > self.last;
-        self.last = self.last.max(up_to);
+        let lost = acked > self.last;
+        self.last = self.last.max(acked);
         if lost || self.is_worth_compacting() {
             match self.compact() {
-                // Only a larger file than need be; the next acknowledgement tries again.
+                // Only a larger file than need be; the next time tries again.
                 Err(Error::File(error)) if error.is_full() && !lost => {}
                 done => done?,
             }
@@ -219,18 +207,18 @@ impl Spool {
     /// A file that is never without a waiting report must not grow for ever: what a rewrite copies
     /// is at most as much as it drops.
     fn is_worth_compacting(&self) -> bool {
-        let dropped = self.file.size() - self.waiting_bytes;
+        let waiting = self.waiting.bytes();
+        let dropped = self.file.size() - waiting;
         let enough = match self.waiting.is_empty() {
             true => COMPACT_IDLE_BYTES,
-            false => COMPACT_BYTES.max(self.waiting_bytes),
+            false => COMPACT_BYTES.max(waiting),
         };
         dropped > enough
     }
 
     fn compact(&mut self) -> Result<(), Error> {
-        let frames: Vec<Vec<u8>> = std::iter::once(header(self.acked))
-            .chain(self.waiting.payloads())
-            .collect();
+        let (acked, payloads) = self.waiting.payloads();
+        let frames: Vec<Vec<u8>> = std::iter::once(header(acked)).chain(payloads).collect();
         self.file = frames::replace(&self.path, frames.iter().map(Vec::as_slice))?;
         self.reserved = 0;
         self.reserve();
@@ -247,12 +235,6 @@ impl Spool {
     #[must_use]
     pub fn last(&self) -> u64 {
         self.last
-    }
-
-    /// The head's last acknowledgement.
-    #[must_use]
-    pub fn acked(&self) -> u64 {
-        self.acked
     }
 }
 
@@ -279,6 +261,11 @@ mod tests {
             time: Timestamp(5),
             body: v1::report::Body::Accepted(v1::report::Accepted {}),
         }
+    }
+
+    fn acknowledge(spool: &mut Spool, up_to: u64) {
+        spool.waiting().acknowledge(up_to);
+        spool.tidy().unwrap();
     }
 
     fn numbers(spool: &Spool) -> Vec<u64> {
@@ -323,9 +310,9 @@ mod tests {
         let mut spool = Spool::open(&path).unwrap();
         let many = COMPACT_IDLE_BYTES / 8;
         spool.append((1..=many).map(report).collect()).unwrap();
-        spool.acknowledge(many - 1).unwrap();
+        acknowledge(&mut spool, many - 1);
         assert_eq!(numbers(&spool), [many]);
-        spool.acknowledge(many).unwrap();
+        acknowledge(&mut spool, many);
         assert!(std::fs::metadata(&path).unwrap().len() < 100);
         let mut again = Spool::open(&path).unwrap();
         again.append(vec![report(1)]).unwrap();
@@ -343,7 +330,7 @@ mod tests {
             spool
                 .append((from + 1..=from + batch).map(report).collect())
                 .unwrap();
-            spool.acknowledge(from + batch - 1).unwrap();
+            acknowledge(&mut spool, from + batch - 1);
             assert_eq!(numbers(&spool), [from + batch]);
         }
         let size = std::fs::metadata(&path).unwrap().len();
@@ -366,19 +353,40 @@ mod tests {
         let ending = given_back.attempt;
         spool.append(vec![report(1), given_back]).unwrap();
         let mut again = Spool::open(&path).unwrap();
-        assert_eq!(again.waiting().ending(0), [ending]);
-        again.acknowledge(2).unwrap();
-        assert_eq!(again.waiting().ending(0), []);
+        assert_eq!(again.waiting().ending(), [ending]);
+        acknowledge(&mut again, 2);
+        assert_eq!(again.waiting().ending(), []);
     }
 
     #[test]
     fn an_acknowledgement_beyond_the_end_moves_the_numbers_for_good() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spool");
-        Spool::open(&path).unwrap().acknowledge(41).unwrap();
+        acknowledge(&mut Spool::open(&path).unwrap(), 41);
         let mut again = Spool::open(&path).unwrap();
         again.append(vec![report(1)]).unwrap();
         assert_eq!(numbers(&again), [42]);
+    }
+
+    #[test]
+    fn what_is_acknowledged_beside_is_forgotten_at_once_and_the_file_stays_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool");
+        let mut spool = Spool::open(&path).unwrap();
+        spool.append((1..=3).map(report).collect()).unwrap();
+        spool.waiting().acknowledge(2);
+        assert_eq!(numbers(&spool), [3], "no thread was asked");
+        assert_eq!(numbers(&Spool::open(&path).unwrap()), [1, 2, 3]);
+        spool.compact().unwrap();
+        let mut again = Spool::open(&path).unwrap();
+        assert_eq!((again.waiting().acked(), numbers(&again)), (2, vec![3]));
+        // The head is beyond a report that is on its way to the disk.
+        again.waiting().acknowledge(9);
+        again.append(vec![report(4)]).unwrap();
+        assert_eq!(numbers(&again), Vec::<u64>::new());
+        again.tidy().unwrap();
+        again.append(vec![report(5)]).unwrap();
+        assert_eq!(numbers(&Spool::open(&path).unwrap()), [10]);
     }
 
     #[test]
@@ -386,9 +394,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(&dir.path().join("spool")).unwrap();
         spool.append(vec![report(1), report(2)]).unwrap();
-        spool.acknowledge(2).unwrap();
-        spool.acknowledge(1).unwrap();
-        assert_eq!((spool.acked(), numbers(&spool)), (2, vec![]));
+        acknowledge(&mut spool, 2);
+        acknowledge(&mut spool, 1);
+        assert_eq!((spool.waiting().acked(), numbers(&spool)), (2, vec![]));
     }
 
     #[test]

@@ -30,8 +30,8 @@ pub struct Closed;
 enum Command {
     /// Answered with the number of the last one.
     Record(Vec<NewReport>, oneshot::Sender<u64>),
-    /// The head has acknowledged more.
-    Acknowledged,
+    /// The head has acknowledged more than there is: the file was lost.
+    Beyond,
 }
 
 /// Reaches the spool; cheap to clone.
@@ -78,12 +78,16 @@ impl Handle {
         number.await.map_err(|_| Closed)
     }
 
-    /// Passes on the head's cumulative acknowledgement. Waits for nothing.
+    /// Passes on the head's cumulative acknowledgement. Waits for nothing, and wakes nobody without need: a
+    /// thread costs more to wake than all that there is to do. The next report makes the file smaller.
     pub fn acknowledged(&self, up_to: u64) {
+        self.waiting.acknowledge(up_to);
         self.progress
             .send_if_modified(|progress| raise(&mut progress.acked, up_to));
-        // The thread looks at it after all that it has to do; one that has ended needs nothing.
-        let _ = self.commands.try_send(Command::Acknowledged);
+        if up_to > self.progress.borrow().last {
+            // The thread looks at it after all that it has to do; one that has ended needs nothing.
+            let _ = self.commands.try_send(Command::Beyond);
+        }
     }
 
     /// The durable reports that the head has not acknowledged.
@@ -116,9 +120,8 @@ fn serve(
 ) -> Result<(), Error> {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while inbox.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        spool.tidy()?;
         record(&mut spool, batch.drain(..))?;
-        let acked = progress.borrow().acked;
-        spool.acknowledge(acked)?;
         // Those who follow are woken only when there is something new.
         progress.send_if_modified(|progress| raise(&mut progress.last, spool.last()));
     }
@@ -142,7 +145,7 @@ fn record(spool: &mut Spool, batch: impl Iterator<Item = Command>) -> Result<(),
                 reports.extend(new);
                 waiters.push((spool.last() + reports.len() as u64, done));
             }
-            Command::Acknowledged => {}
+            Command::Beyond => {}
         }
     }
     if !reports.is_empty() {
@@ -158,6 +161,6 @@ fn record(spool: &mut Spool, batch: impl Iterator<Item = Command>) -> Result<(),
 fn progress_of(spool: &Spool) -> Progress {
     Progress {
         last: spool.last(),
-        acked: spool.acked(),
+        acked: spool.waiting().acked(),
     }
 }
