@@ -72,7 +72,7 @@ impl Attempt {
         // From here on a stop waits for the process.
         self.control.stage.send_replace(Stage::Running);
         // IMPORTANT: before the process, so that no crash can start a second one.
-        self.save(&Phase::Started(started)).await?;
+        self.save_unless_stopped(&Phase::Started(started)).await?;
         let process = match self.start_process(line).await? {
             Ok(process) => process,
             // The supervisor could not write who it is: again when it can.

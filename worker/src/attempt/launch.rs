@@ -6,7 +6,8 @@ use tokio::time::sleep;
 use super::{
     earlier::Earlier,
     environment,
-    run::{Attempt, Error, make_dir, remove_dir, with_room},
+    run::{Attempt, Error, make_dir, remove_dir},
+    until_room::with_room_unless_stopped,
 };
 use crate::{
     cli::{self, Adapter, CommandLine, Launch},
@@ -92,7 +93,7 @@ impl Attempt {
         let mut starts = 1;
         loop {
             // A start that was cut short may have left a part of it.
-            with_room(self.id, || {
+            with_room_unless_stopped(self.id, self.control.stop.clone(), || {
                 remove_dir(&self.files.process())?;
                 make_dir(&self.files.process())
             })

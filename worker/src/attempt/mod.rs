@@ -29,6 +29,7 @@ mod renew;
 mod replay;
 mod run;
 mod set_up;
+mod until_room;
 
 pub use aside::{fail, report_late, unreported};
 pub use machine::StopReason;

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     files::Files,
     record,
-    run::{Attempt, Error, with_room},
+    run::{Attempt, Error},
+    until_room::with_room_unless_stopped,
 };
 use crate::ports::{Lease, Ports};
 
@@ -49,7 +50,8 @@ impl Attempt {
         };
         let ports = lease.ports().to_vec();
         let given = Given { ports };
-        with_room(self.id, || record::add(&self.files, &given)).await?;
+        let write = || Ok(record::add(&self.files, &given)?);
+        with_room_unless_stopped(self.id, self.control.stop.clone(), write).await?;
         if wanted.is_some() {
             let list: Vec<_> = given.ports.iter().map(ToString::to_string).collect();
             let word = if list.len() == 1 { "port" } else { "ports" };

@@ -18,6 +18,7 @@ use super::{
     order::Order,
     reboot,
     record::{self, Found, Phase},
+    until_room::{with_room, with_room_unless_stopped},
 };
 use crate::{
     blobs,
@@ -399,26 +400,6 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     }
 }
 
-/// Writes a little, again and again as long as the disk is full. As with the journal, it is done at
-/// once: a thread for it would cost several times what it takes.
-pub(super) async fn with_room<T, E: Full>(
-    attempt: AttemptId,
-    work: impl Fn() -> Result<T, E>,
-) -> Result<T, E> {
-    let mut told = false;
-    loop {
-        match work() {
-            Err(error) if error.is_full() => {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(%attempt, "the disk is full; the attempt waits for room");
-                }
-                sleep(room::RETRY_AFTER).await;
-            }
-            done => return done,
-        }
-    }
-}
-
 pub(super) async fn record_report(
     spool: &spool::Handle,
     attempt: AttemptId,
@@ -545,6 +526,19 @@ impl Attempt {
     pub async fn save(&self, phase: &Phase) -> Result<(), Error> {
         let save = || record::save(&self.files, self.id, &self.shared.boot, phase);
         Ok(with_room(self.id, save).await?)
+    }
+
+    /// The same before anything of it runs; one that is to stop is not held by a full disk.
+    pub async fn save_unless_stopped(&self, phase: &Phase) -> Result<(), Error> {
+        let save = || {
+            Ok(record::save(
+                &self.files,
+                self.id,
+                &self.shared.boot,
+                phase,
+            )?)
+        };
+        with_room_unless_stopped(self.id, self.control.stop.clone(), save).await
     }
 
     /// Makes a report durable; its number.
