@@ -18,6 +18,7 @@ use tonic_types::StatusExt;
 use crate::{
     error::{Error, Missing, Result},
     exit::Exit,
+    local::record,
     renewal,
     ui::now,
 };
@@ -258,7 +259,7 @@ fn written(dir: &Path) -> Result<Whereabouts> {
     match Whereabouts::written_in(path.clone()) {
         Ok(head) => Ok(head),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(not_running()),
-        Err(e) => Err(Error::failed(format!("failed to read `{}`", path.display())).because(e)),
+        Err(e) => Err(record::unreadable(&path, e)),
     }
 }
 

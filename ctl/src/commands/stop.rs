@@ -18,7 +18,7 @@ use crate::{
     client::status_error,
     error::{Error, OrFailed, Result},
     exit::Exit,
-    local::{process::Process, record},
+    local::{joined, process::Process, record},
     ui::{
         Ui,
         style::{Line, Style},
@@ -88,7 +88,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         (false, false) => When::Idle(args.within),
     };
     let stopped = stop(app, when).await?;
-    if !stopped && app.names_head() {
+    if !stopped && (app.names_head() || joined::is_of_client_only(&app.state)) {
         return Err(elsewhere(app));
     }
     let text = if stopped { "stopped" } else { "not running" };

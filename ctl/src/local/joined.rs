@@ -1,4 +1,5 @@
-//! A state directory that `orchestra-worker join` has made: its worker belongs to a head elsewhere.
+//! A state directory of a head elsewhere: `orchestra-worker join` has made it for a worker, or a person
+//! has copied that head's `client` directory there.
 
 use orchestra_config::StateDir;
 
@@ -20,6 +21,11 @@ pub fn refuse(state: &StateDir, exit: Exit) -> Result<()> {
     )))
 }
 
+/// Whether it has what reaches a head and never had one itself.
+pub fn is_of_client_only(state: &StateDir) -> bool {
+    state.client().join("endpoint").exists() && !state.head().exists()
+}
+
 /// The head that the worker of this directory has joined; none where a head was started here.
 fn head_of(state: &StateDir) -> Option<String> {
     if state.head().exists() {
@@ -33,6 +39,18 @@ fn head_of(state: &StateDir) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copied_client_directory_is_of_a_head_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path());
+        assert!(!is_of_client_only(&state));
+        std::fs::create_dir_all(state.client()).unwrap();
+        std::fs::write(state.client().join("endpoint"), "h:7117\n").unwrap();
+        assert!(is_of_client_only(&state));
+        std::fs::create_dir(state.head()).unwrap();
+        assert!(!is_of_client_only(&state));
+    }
 
     #[test]
     fn only_a_directory_with_a_worker_and_no_head_is_refused() {

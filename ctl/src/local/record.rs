@@ -86,11 +86,43 @@ fn read(path: &Path) -> Result<Option<Record>> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => {
-            return Err(Error::failed(format!("failed to read `{}`", path.display())).because(e));
-        }
+        Err(e) => return Err(unreadable(path, e)),
     };
     serde_json::from_slice(&text)
         .map(Some)
         .or_failed(|| format!("`{}` is not what a head or worker writes", path.display()))
+}
+
+/// A file of the state directory that is there and cannot be read.
+pub fn unreadable(path: &Path, error: io::Error) -> Error {
+    let is_closed = error.kind() == io::ErrorKind::PermissionDenied;
+    let failed = Error::failed(format!("failed to read `{}`", path.display())).because(error);
+    match is_closed {
+        true => failed.hint(
+            "this state directory is another user's: run `ctl` as that user, or copy its `client` directory into a state \
+             directory of your own and name that with `--state DIR`",
+        ),
+        false => failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::again::Again;
+
+    #[test]
+    fn another_users_directory_is_told_as_that() {
+        let of = |kind| unreadable(Path::new("/s/client/endpoint"), io::Error::from(kind));
+        let closed = of(io::ErrorKind::PermissionDenied);
+        let next = closed.next_step(Again::default()).unwrap();
+        assert!(
+            next.contains("another user's") && next.contains("--state DIR"),
+            "{next}"
+        );
+        assert_eq!(
+            of(io::ErrorKind::IsADirectory).next_step(Again::default()),
+            None
+        );
+    }
 }
