@@ -15,6 +15,7 @@ mod args;
 mod attempt;
 mod ballast;
 mod blobs;
+mod blocking;
 mod board;
 mod bulk;
 pub mod cli;

@@ -15,9 +15,10 @@ use orchestra_types::{AttemptId, Exit, Failure, FailureCode, Outcome};
 use super::{
     files::Files,
     record,
-    run::{Error, Shared, blocking, chain, nothing, record_report},
+    run::{Error, Shared, chain, nothing, record_report},
 };
 use crate::{
+    blocking::blocking,
     clock, disk,
     process::{Offsets, Process, Reattach},
 };

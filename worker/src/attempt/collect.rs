@@ -21,9 +21,9 @@ use super::{
     earlier::Earlier,
     files::Files,
     record::{Ended, Phase},
-    run::{Attempt, Error, Stage, blocking, chain, make_dir},
+    run::{Attempt, Error, Stage, chain, make_dir},
 };
-use crate::{blobs, clock, disk, room};
+use crate::{blobs, blocking::blocking, clock, disk, room};
 
 /// All that the worker's user may do with a directory.
 const OWN: u32 = 0o700;

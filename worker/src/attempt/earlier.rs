@@ -9,9 +9,9 @@ use super::{
     files::Files,
     order::Predecessor,
     prepare::{Unmade, fetch_one, not_written},
-    run::{Shared, blocking},
+    run::Shared,
 };
-use crate::{blobs::Held, prompt::Document};
+use crate::{blobs::Held, blocking::blocking, prompt::Document};
 
 /// The document that tells the agent of it.
 const DOCUMENT: &str = "earlier_changes.md";

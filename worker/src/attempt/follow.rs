@@ -12,10 +12,11 @@ use super::{
     machine::{self, Act, Machine, Times},
     record::{Ended, Phase, Started},
     replay,
-    run::{Attempt, Control, Error, Stage, blocking, chain},
+    run::{Attempt, Control, Error, Stage, chain},
     set_up,
 };
 use crate::{
+    blocking::blocking,
     cli::{Action, Adapter, Stream, Verdict},
     clock, disk,
     events::Cause,
@@ -109,7 +110,13 @@ impl Attempt {
             Ok(launched) => launched,
             Err(failure) => return self.give_up(failure).await,
         };
-        let replayed = replay::run(&self.files, adapter.as_mut(), self.set_up_output())?;
+        let (files, set_up) = (self.files.clone(), self.set_up_output());
+        let (adapter, replayed) = blocking(move || {
+            let replayed = replay::run(&files, adapter.as_mut(), set_up);
+            (adapter, replayed)
+        })
+        .await;
+        let replayed = replayed?;
         let mut machine = Machine::new(self.order.spec.timeout);
         if replayed.turn_ended {
             machine.on_turn_ended(elapsed(started));

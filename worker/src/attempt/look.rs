@@ -9,11 +9,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{
-    collect::Job,
-    run::{Attempt, blocking},
-};
-use crate::{clock, interim::Interims};
+use super::{collect::Job, run::Attempt};
+use crate::{blocking::blocking, clock, interim::Interims};
 
 /// The shortest and the longest time from one look to the next.
 const WAIT_MIN: Duration = Duration::from_secs(1);

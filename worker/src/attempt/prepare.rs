@@ -11,9 +11,9 @@ use super::{
     earlier::{self, Earlier},
     order::Resume,
     record::Phase,
-    run::{Attempt, Error, blocking, chain, make_dir, remove_dir},
+    run::{Attempt, Error, chain, make_dir, remove_dir},
 };
-use crate::{blobs, bulk, disk, room};
+use crate::{blobs, blocking::blocking, bulk, disk, room};
 
 /// A repository as the order names it.
 #[derive(Clone)]

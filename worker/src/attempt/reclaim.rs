@@ -2,8 +2,8 @@
 
 use orchestra_types::Place;
 
-use super::run::{Attempt, Error, blocking, chain};
-use crate::room;
+use super::run::{Attempt, Error, chain};
+use crate::{blocking::blocking, room};
 
 impl Attempt {
     /// Takes back what no result has. For a full disk and an agent that has ended: what it built may be what

@@ -5,8 +5,9 @@ use orchestra_repo::Cache;
 
 use super::{
     prepare::Source,
-    run::{Attempt, Error, blocking, chain},
+    run::{Attempt, Error, chain},
 };
+use crate::blocking::blocking;
 
 impl Attempt {
     /// Looks at the cache and the bundles that a workspace could not be made from, and has those fetched anew

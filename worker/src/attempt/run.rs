@@ -1,6 +1,6 @@
 //! The owner of one attempt: takes it from phase to phase.
 
-use std::{ffi::OsString, panic::resume_unwind, path::PathBuf, sync::Arc, time::Duration};
+use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
 use orchestra_config::Config;
 use orchestra_proto::{Refused, v1};
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     blobs,
+    blocking::blocking,
     bulk::Bulk,
     clock, disk,
     events::{self, Cause, Journal, Pushed},
@@ -241,25 +242,28 @@ pub async fn run(
     if let Begin::Found(_) = begin {
         ours(&shared, &mut control).await?;
     }
-    let (order, phase, ports) = match begin {
+    let events = files.events();
+    let open = move || Journal::open(&events, |_| {});
+    let (order, phase, ports, journal) = match begin {
         Begin::Ordered(start) => {
             let order = match accept(&files, id, &shared.boot, *start) {
                 Err(error) if error.is_full() => return Err(Error::NoRoom),
                 accepted => accepted?,
             };
-            (order, Phase::Accepted, None)
+            (order, Phase::Accepted, None, open()?)
         }
         Begin::Found(ports) => match find(&files, &shared.boot).await? {
             Some((order, phase)) => {
                 end_orphans(&files, &phase).await;
-                (order, phase, ports)
+                // It may be long.
+                (order, phase, ports, blocking(open).await?)
             }
             None => return remove(&files).await,
         },
     };
     let span = info_span!("attempt", attempt = %id, runner = %order.runner);
     orchestra_telemetry::set_parent(&span, &order.traceparent);
-    let mut attempt = Attempt::open(Arc::clone(&shared), id, files, order, control)?;
+    let mut attempt = Attempt::new(Arc::clone(&shared), id, files, order, control, journal);
     attempt.ports = ports;
     let done = attempt.finish_phases(phase).instrument(span).await;
     room::note_waiting(&shared.room, id, None);
@@ -388,18 +392,6 @@ pub(super) fn remove_dir(path: &std::path::Path) -> Result<(), Error> {
     })
 }
 
-/// Does disk or processor work where it may block.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            // The runtime is shutting down, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
-}
-
 pub(super) async fn record_report(
     spool: &spool::Handle,
     attempt: AttemptId,
@@ -424,14 +416,14 @@ pub(super) async fn acknowledged(spool: &spool::Handle, seq: u64) -> Result<(), 
 }
 
 impl Attempt {
-    fn open(
+    fn new(
         shared: Arc<Shared>,
         id: AttemptId,
         files: Files,
         order: Order,
         control: Control,
-    ) -> Result<Self, Error> {
-        let journal = Journal::open(&files.events(), |_| {})?;
+        journal: Journal,
+    ) -> Self {
         let (progress, pushed) = watch::channel(Pushed::default());
         let mut background = JoinSet::new();
         let hurry = CancellationToken::new();
@@ -442,7 +434,7 @@ impl Attempt {
             hurry: hurry.clone(),
         };
         background.spawn(events::push(shared.bulk.clone(), source, progress));
-        Ok(Self {
+        Self {
             shared,
             id,
             files,
@@ -453,7 +445,7 @@ impl Attempt {
             hurry,
             ports: None,
             background,
-        })
+        }
     }
 
     async fn finish_phases(mut self, mut phase: Phase) -> Result<(), Error> {

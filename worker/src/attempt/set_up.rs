@@ -8,9 +8,12 @@ use orchestra_types::{ArtifactKind, EventKind, Failure, FailureCode, Place, limi
 
 use super::{
     prepare::{failed_by, fetch_one},
-    run::{Attempt, Error, blocking},
+    run::{Attempt, Error},
 };
-use crate::process::{self, NotReady, SetUpOutput};
+use crate::{
+    blocking::blocking,
+    process::{self, NotReady, SetUpOutput},
+};
 
 /// Longest line of a set-up command that an event carries; the raw log has all of it.
 const LINE_BYTES_MAX: usize = 8 * 1024;

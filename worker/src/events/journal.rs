@@ -243,14 +243,32 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens a journal for the events behind `after`.
+    /// Opens a journal for the events behind `after`, and reads up to there.
     pub fn open(path: &Path, after: u64) -> Result<Self, Error> {
-        Ok(Self {
+        let mut reader = Self {
             file: frames::Reader::open(path, 0)?,
             path: path.to_owned(),
             rest: Vec::new().into_iter(),
             after,
-        })
+        };
+        reader.skip()?;
+        Ok(reader)
+    }
+
+    /// Comes to the first event behind `after`, or to the end.
+    fn skip(&mut self) -> Result<(), Error> {
+        while self.after > 0 {
+            while let Some(event) = self.rest.as_slice().first() {
+                if event.seq > self.after {
+                    return Ok(());
+                }
+                self.rest.next();
+            }
+            if !self.read_step()? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The next events, at most `max` and about `bytes` of them; none when there are no more yet.
@@ -270,14 +288,22 @@ impl Reader {
             if let Some(event) = self.rest.find(|event| event.seq > self.after) {
                 return Ok(Some(event));
             }
-            let Some(payload) = self.file.next()? else {
+            if !self.read_step()? {
                 return Ok(None);
-            };
-            let step = Step::decode(payload.as_slice()).map_err(|_| Error::Malformed {
-                path: self.path.clone(),
-            })?;
-            self.rest = step.events.into_iter();
+            }
         }
+    }
+
+    /// Takes the next step up; false where there is none yet.
+    fn read_step(&mut self) -> Result<bool, Error> {
+        let Some(payload) = self.file.next()? else {
+            return Ok(false);
+        };
+        let step = Step::decode(payload.as_slice()).map_err(|_| Error::Malformed {
+            path: self.path.clone(),
+        })?;
+        self.rest = step.events.into_iter();
+        Ok(true)
     }
 }
 

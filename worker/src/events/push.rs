@@ -15,7 +15,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::journal::{self, Reader};
-use crate::bulk::{Bulk, DialError, RETRY_AFTER};
+use crate::{
+    blocking::blocking,
+    bulk::{Bulk, DialError, RETRY_AFTER},
+};
 
 /// How long the first event of a batch waits for company.
 const BATCH_DELAY: Duration = Duration::from_millis(50);
@@ -103,7 +106,12 @@ async fn one_stream(
     pushed: &watch::Sender<Pushed>,
 ) -> Result<(), Error> {
     let attempt = source.attempt;
-    let reader = Reader::open(&source.journal, pushed.borrow().up_to)?;
+    let (journal, after) = (source.journal.clone(), pushed.borrow().up_to);
+    let reader = match after {
+        0 => Reader::open(&journal, after)?,
+        // What lies before may be long.
+        _ => blocking(move || Reader::open(&journal, after)).await?,
+    };
     let (batches, outgoing) = mpsc::channel(BATCHES_BOUND);
     tokio::select! {
         error = feed(source, reader, batches) => Err(error),

@@ -14,10 +14,11 @@ use tokio::{net::UnixStream, task::coop::consume_budget, time::Instant};
 use super::{
     files::{EXIT, ExitRecord, Running},
     follow::{Follower, Line, Offsets, Stream, Writer},
-    insist::{Insistence, blocking, bury},
+    insist::{Insistence, bury},
     keeper,
     link::{Frame, PAYLOAD_BYTES_MAX},
 };
+use crate::blocking::blocking_unless_stopping;
 use error::{Result, at};
 use find::{find_buried, read_exit, read_running};
 use talk::{Word, flush, is_gone, listen, stream, unless_due};
@@ -182,7 +183,7 @@ impl Process {
             if let Some(Word::Closed) = unless_due(due, heard).await {
                 let of = who.clone();
                 if insistence.as_ref().is_some_and(|i| i.silence().is_some()) {
-                    blocking(move || bury(&of)).await;
+                    blocking_unless_stopping(move || bury(&of)).await;
                 }
                 return;
             }
@@ -292,7 +293,7 @@ impl Process {
         }
         if !insistence.look(who).await {
             let (of, silence) = (who.clone(), insistence.silence());
-            let Some(mut record) = blocking(move || bury(&of)).await else {
+            let Some(mut record) = blocking_unless_stopping(move || bury(&of)).await else {
                 return;
             };
             record.silence = silence;
@@ -315,7 +316,7 @@ impl Process {
             }
             None => {
                 let dir = self.dir.clone();
-                match blocking(move || find_buried(&dir)).await {
+                match blocking_unless_stopping(move || find_buried(&dir)).await {
                     Some(buried) => buried?,
                     // The worker is stopping.
                     None => return std::future::pending().await,

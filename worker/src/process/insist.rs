@@ -8,7 +8,7 @@
 //! To end the processes twice does no harm, so that comes soon. A supervisor that runs is ended late: it may have
 //! to wait for a disk before it can say how its CLI ended.
 
-use std::{panic::resume_unwind, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use orchestra_types::Exit;
 use rustix::process::Signal;
@@ -22,6 +22,7 @@ use super::{
     identity::Identity,
     supervisor::END_MAX,
 };
+use crate::blocking::blocking_unless_stopping;
 
 /// How long a supervisor has to itself, and how often it is looked at then.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -90,13 +91,15 @@ impl Insistence {
     pub async fn look(&mut self, running: &Running) -> bool {
         self.next = Instant::now() + LOOK_EVERY;
         let of = running.clone();
-        let stopped = blocking(move || press(&of)).await.unwrap_or(false);
+        let stopped = blocking_unless_stopping(move || press(&of))
+            .await
+            .unwrap_or(false);
         match self.judge(Instant::now(), stopped) {
             Next::Wait => true,
             Next::Leave => false,
             Next::End(_) => {
                 let of = running.clone();
-                blocking(move || end_supervisor(&of)).await;
+                blocking_unless_stopping(move || end_supervisor(&of)).await;
                 true
             }
         }
@@ -197,19 +200,6 @@ fn end_orphans(running: &Running) -> Option<Vec<i32>> {
     let _gone = keeper.signal(Signal::KILL);
     cage::until(GONE_MAX, || !keeper.is_alive());
     (!is_all || !left.is_empty()).then_some(left)
-}
-
-/// Does what takes time where it may; none when the worker is stopping.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => Some(value),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            Err(_) => None,
-        },
-    }
 }
 
 #[cfg(test)]
