@@ -1,6 +1,12 @@
 //! Workers change while agents work: another version, another program on PATH.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use orchestra_tests::{Binaries, Cluster, Deadline, GATE, Setup, Test, alive, run, scene, until};
@@ -11,6 +17,10 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "an_upgrade_leaves_agents_running_and_the_new_version_finds_them",
             upgrade,
+        ),
+        Test::new(
+            "an_agent_that_ended_while_no_worker_ran_has_not_used_the_time_since",
+            ended_meanwhile,
         ),
         Test::new(
             "a_drained_worker_lets_its_agent_end_and_takes_nothing_new",
@@ -37,7 +47,7 @@ pub fn tests() -> Vec<Test> {
 fn upgrade() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
         let project = cluster.repository("project")?;
-        let task = gated(cluster, &project)?;
+        let task = gated(cluster, &project, &[])?;
         let agent = agent_pid(cluster)?;
         let old = cluster.worker_pid()?;
         cluster.ctl(&["stop", "--leave-agents"])?.ok()?;
@@ -72,10 +82,43 @@ fn upgrade() -> anyhow::Result<()> {
     })
 }
 
+fn ended_meanwhile() -> anyhow::Result<()> {
+    const TIMEOUT: Duration = Duration::from_secs(8);
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let timeout = format!("{}s", TIMEOUT.as_secs());
+        let task = gated(cluster, &project, &["--timeout", &timeout])?;
+        let began = Instant::now();
+        let agent = agent_pid(cluster)?;
+        cluster.ctl(&["stop", "--leave-agents"])?.ok()?;
+        cluster.open_gate()?;
+        until("the agent has ended", Deadline::SOON, || {
+            Ok((!alive(agent)).then_some(()))
+        })?;
+        until("its time is over", Deadline::SOON, || {
+            Ok((began.elapsed() > TIMEOUT).then_some(()))
+        })?;
+        cluster.ctl(&["start", "--detach"])?.ok()?;
+        let document = cluster.succeeded(&task, Deadline::SOON)?;
+        ensure!(document["attempt"] == 1, "it was run again: {document:#}");
+        let spent = &document["attempts"][0];
+        let at = |key: &str| -> anyhow::Result<_> {
+            let text = spent[key].as_str().context("a time")?;
+            Ok(text.parse::<jiff::Timestamp>()?)
+        };
+        let ran = at("finished_at")?.duration_since(at("started_at")?);
+        ensure!(
+            ran.unsigned_abs() < TIMEOUT,
+            "it is said to have worked for {ran}"
+        );
+        Ok(())
+    })
+}
+
 fn drain() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
         let project = cluster.repository("project")?;
-        let task = gated(cluster, &project)?;
+        let task = gated(cluster, &project, &[])?;
         let name = worker(cluster)?["name"]
             .as_str()
             .context("a name")?
@@ -163,7 +206,7 @@ fn described() -> anyhow::Result<()> {
 fn stop_within() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
         let project = cluster.repository("project")?;
-        let task = gated(cluster, &project)?;
+        let task = gated(cluster, &project, &[])?;
         let agent = agent_pid(cluster)?;
         let stopped = cluster.ctl(&["stop", "--within", "1s"])?.ok()?;
         stopped.complains(&["at most", "time is over"])?;
@@ -191,7 +234,7 @@ fn stop_within() -> anyhow::Result<()> {
 fn interrupted() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
         let project = cluster.repository("project")?;
-        let running = gated(cluster, &project)?;
+        let running = gated(cluster, &project, &[])?;
         let agent = agent_pid(cluster)?;
         let status = cluster.json(&["status"])?;
         ensure!(status["stopping_since"].is_null(), "{status}");
@@ -278,14 +321,19 @@ fn wrong_time() -> anyhow::Result<()> {
     })
 }
 
-fn gated(cluster: &Cluster, project: &orchestra_tests::Project) -> anyhow::Result<String> {
+fn gated(
+    cluster: &Cluster,
+    project: &orchestra_tests::Project,
+    more: &[&str],
+) -> anyhow::Result<String> {
     let dir = cluster.path("");
     let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
     let command = format!(
         "echo $$ > {0}/pid; echo ran >> {0}/ran; {gate}; echo done > file.txt",
         dir.display()
     );
-    let task = cluster.add(project, &[command.as_str(), "--agent", "shell"])?;
+    let args = [&[command.as_str(), "--agent", "shell"], more].concat();
+    let task = cluster.add(project, &args)?;
     cluster.wait_for(&task, &["running"], Deadline::SOON)?;
     until("it works", Deadline::SOON, || {
         Ok(fs::exists(dir.join("ran"))?.then_some(()))

@@ -307,13 +307,16 @@ impl Fleet {
             return;
         }
         // One that is found on disk takes a slot too, of a runner that is not asked for here.
-        let (again, runner) = match &begin {
-            Begin::Ordered(start) => (false, start.runner.clone()),
-            Begin::Found(_) => (true, String::new()),
+        let (again, runner, reached) = match &begin {
+            Begin::Ordered(start) => (false, start.runner.clone(), Stage::Preparing),
+            Begin::Found(_) => {
+                let reached = attempt::stage(&self.shared.files_begun(attempt));
+                (true, String::new(), reached)
+            }
         };
         tracing::info!(%attempt, again, "attempt taken");
         let (stop, stop_wanted) = watch::channel(None);
-        let (stage_now, stage) = watch::channel(Stage::Preparing);
+        let (stage_now, stage) = watch::channel(reached);
         let control = Control {
             stop: stop_wanted,
             grace: self.grace.subscribe(),

@@ -113,7 +113,7 @@ impl Attempt {
             built_on: Earlier::load(&self.files).into(),
             artifacts,
             started_at: ended.started_at,
-            finished_at: clock::now(),
+            finished_at: ended.ended_at.unwrap_or_else(clock::now),
         })
         .await
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_proto::v1;
-use orchestra_types::{ArtifactKind, EventKind, Exit, Failure, FailureCode};
+use orchestra_types::{ArtifactKind, EventKind, Exit, Failure, FailureCode, Timestamp};
 use tokio::time::sleep;
 
 use super::{
@@ -38,6 +38,9 @@ struct Running {
     grace: Option<Duration>,
     /// The last stop that was heard of.
     heard: Option<StopReason>,
+    /// Whether it has ended, so that neither a stop nor its times mean anything any more: only what it said
+    /// is left to be read. A worker that was away finds such, whose time is long over by now.
+    over: bool,
 }
 
 /// What may happen next.
@@ -99,6 +102,7 @@ impl Attempt {
             set_up,
             grace: None,
             heard: None,
+            over: false,
         };
         self.follow(running).await
     }
@@ -140,6 +144,7 @@ impl Attempt {
             set_up: replayed.set_up,
             grace: None,
             heard: None,
+            over: false,
         };
         self.follow(running).await
     }
@@ -168,7 +173,7 @@ impl Attempt {
         if let Some(said) = verdict.failure.take() {
             verdict.failure = Some(self.for_a_limit(&record, &exit, said).await);
         }
-        Ok(self.ended(&running.machine, running.started, exit, verdict))
+        Ok(self.ended(&running, exit, verdict, record.ended_at))
     }
 
     /// Why it really failed: a CLI knows nothing of limits, and of what was cut off.
@@ -199,6 +204,10 @@ impl Attempt {
                     return Ok((exit, verdict, record));
                 }
                 Happened::Stop(StopReason::Groundless) => return Err(Error::Groundless),
+                Happened::Stop(_) | Happened::Tick if running.process.has_ended() => {
+                    running.over = true;
+                    Vec::new()
+                }
                 Happened::Stop(reason) => {
                     running.heard = Some(reason);
                     let machine = &mut running.machine;
@@ -239,11 +248,14 @@ impl Attempt {
     }
 
     async fn next(&mut self, running: &mut Running) -> Result<Happened, Error> {
+        running.process.read_first(running.set_up.first());
+        if running.over {
+            return Ok(Happened::Process(running.process.next().await?));
+        }
         let deadline = running.machine.deadline();
         let left = deadline.map(|at| at.saturating_sub(elapsed(running.started)));
         let tick = passed(left);
         let heard = running.heard;
-        running.process.read_first(running.set_up.first());
         let Control { stop, grace, .. } = &mut self.control;
         let known = running.grace;
         let paced = async {
@@ -441,7 +453,10 @@ impl Attempt {
         Ok(verdict)
     }
 
-    fn ended(&self, machine: &Machine, started: Started, exit: Exit, verdict: Verdict) -> Phase {
+    fn ended(&self, running: &Running, exit: Exit, verdict: Verdict, ended_at: Timestamp) -> Phase {
+        let Running {
+            machine, started, ..
+        } = running;
         self.control.stage.send_replace(Stage::Delivering);
         self.shared.meters.end(self.id);
         let lost = exit == Exit::Unknown && machine.reason().is_none();
@@ -452,8 +467,9 @@ impl Attempt {
         };
         let times = Times::of(&self.order.spec);
         let failure = machine::failure(machine.reason(), times, said);
-        Phase::Ended(Ended {
+        Phase::Ended(Box::new(Ended {
             started_at: started.at,
+            ended_at: Some(ended_at),
             exit,
             failure,
             text: verdict.text,
@@ -461,7 +477,7 @@ impl Attempt {
             usage: verdict.usage,
             session: verdict.session,
             model: verdict.model,
-        })
+        }))
     }
 }
 

@@ -35,4 +35,5 @@ pub use aside::{fail, report_late, unreported};
 pub use machine::StopReason;
 pub use noop::Noops;
 pub use ports::keep as keep_ports;
+pub use record::stage;
 pub use run::{Begin, Control, Error, Shared, Stage, chain, give_back, give_back_for_room, run};

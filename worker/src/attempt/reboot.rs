@@ -37,8 +37,9 @@ fn is_whole(files: &Files) -> bool {
 
 fn ended(started_at: Timestamp) -> Phase {
     let why = "the machine was started anew while it ran; what it had done is kept";
-    Phase::Ended(Ended {
+    Phase::Ended(Box::new(Ended {
         started_at,
+        ended_at: None,
         exit: Exit::Unknown,
         failure: Some(Failure::new(FailureCode::WorkerLost, why)),
         text: String::new(),
@@ -46,7 +47,7 @@ fn ended(started_at: Timestamp) -> Phase {
         usage: Default::default(),
         session: String::new(),
         model: String::new(),
-    })
+    }))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use orchestra_types::{AttemptId, Exit, Failure, Timestamp, Usage};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
-use super::files::Files;
+use super::{files::Files, run::Stage};
 use crate::{cli::Kept, room::Full};
 
 /// Version of the file's format.
@@ -64,7 +64,7 @@ pub enum Phase {
     /// The CLI was started, or is being started.
     Started(Started),
     /// Its process has ended.
-    Ended(Ended),
+    Ended(Box<Ended>),
     /// The result lies in `results/`, and the outcome in `outcome`.
     Collected,
     /// The final report is in the spool.
@@ -83,6 +83,26 @@ impl Phase {
             Self::Ended(_) | Self::Collected | Self::Reported { .. } => true,
         }
     }
+
+    /// As others need to know it.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Accepted | Self::Prepared => Stage::Preparing,
+            Self::Started(_) => Stage::Running,
+            Self::Ended(_) | Self::Collected | Self::Reported { .. } => Stage::Delivering,
+        }
+    }
+}
+
+/// How far an attempt is that an earlier worker process has left. The head is told before its owner has
+/// looked: one that was begun must not be ordered anew.
+#[must_use]
+pub fn stage(files: &Files) -> Stage {
+    match load(files) {
+        Ok(Some(found)) => found.phase.stage(),
+        Ok(None) | Err(_) => Stage::Preparing,
+    }
 }
 
 /// When a CLI was started.
@@ -99,6 +119,10 @@ pub struct Started {
 pub struct Ended {
     /// When it was started.
     pub started_at: Timestamp,
+    /// When its process had ended, which may be long before it was seen; none where nobody saw it, or
+    /// an earlier version wrote this.
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
     /// How its process ended.
     pub exit: Exit,
     /// Why it is not a success.
@@ -266,8 +290,9 @@ mod tests {
                 at: Timestamp(5),
                 since_boot_ms: 6,
             }),
-            Phase::Ended(Ended {
+            Phase::Ended(Box::new(Ended {
                 started_at: Timestamp(5),
+                ended_at: Some(Timestamp(6)),
                 exit: Exit::Code(1),
                 failure: Some(Failure::new(FailureCode::AgentFailed, "no")),
                 text: "text".to_owned(),
@@ -275,12 +300,13 @@ mod tests {
                 usage: Usage::default(),
                 session: String::new(),
                 model: String::new(),
-            }),
+            })),
             Phase::Collected,
             Phase::Reported { seq: 7 },
         ];
         for phase in phases {
             save(&files, attempt, "boot", &phase).unwrap();
+            assert_eq!(stage(&files), phase.stage());
             let found = Found {
                 phase,
                 boot: Some("boot".to_owned()),

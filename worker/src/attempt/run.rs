@@ -460,7 +460,7 @@ impl Attempt {
                     self.resume(started).instrument(info_span!("run")).await?
                 }
                 Phase::Ended(ended) => {
-                    self.collect(ended)
+                    self.collect(*ended)
                         .instrument(info_span!("collect"))
                         .await?
                 }

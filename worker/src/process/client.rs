@@ -203,7 +203,7 @@ impl Process {
     /// Whether nothing of it is left, which may be so before [`Process::next`] says it.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.dir.join(EXIT).exists()
+        matches!(self.state, State::Ended(_)) || self.dir.join(EXIT).exists()
     }
 
     /// The attempt's directory.
