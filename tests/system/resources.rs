@@ -68,7 +68,12 @@ fn disk() -> anyhow::Result<()> {
         )?;
         let reason = failed(cluster, &task)?;
         ensure!(reason["code"] == "disk_full", "{reason}");
-        Ok(())
+        // One that does not look whether it could write is no success either.
+        let script = "head -c 100M /dev/zero > big; true";
+        let careless = cluster.add(&project, &[script, "--agent", "shell"])?;
+        let reason = failed(cluster, &careless)?;
+        ensure!(reason["code"] == "disk_full", "{reason}");
+        says(&reason, "it ended without an error")
     });
     drop(mount);
     told

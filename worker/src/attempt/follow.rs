@@ -24,7 +24,7 @@ use crate::{
         self, ExitRecord, Process, ProcessError, ProcessEvent, Reattach, SetUpOutput, Silence,
         Whose,
     },
-    room,
+    room::{self, Room},
 };
 
 /// A CLI that runs.
@@ -170,9 +170,10 @@ impl Attempt {
         if let Some(not_ready) = self.not_ready().await {
             verdict.failure = Some(not_ready);
         }
-        if let Some(said) = verdict.failure.take() {
-            verdict.failure = Some(self.for_a_limit(&record, &exit, said).await);
-        }
+        verdict.failure = match verdict.failure.take() {
+            Some(said) => Some(self.for_a_limit(&record, &exit, said).await),
+            None => self.cut_short().await?,
+        };
         Ok(self.ended(&running, exit, verdict, record.ended_at))
     }
 
@@ -188,6 +189,21 @@ impl Attempt {
         met.disk_full |=
             blocking(move || disk::has_no_room(&dir) || disk::ends_with_full(&log)).await;
         process::limit_failure(met, self.shared.limits, exit, &said).unwrap_or(said)
+    }
+
+    /// A success on a disk that is full at its end: what was written last may be cut short. It is none where the
+    /// CLI says so itself; else that is told, since it may have gone on when there was room.
+    async fn cut_short(&mut self) -> Result<Option<Failure>, Error> {
+        let (dir, log) = (self.directory(), self.files.artifact(ArtifactKind::Stderr));
+        if Room::look(std::slice::from_ref(&dir)).lacking().is_none() {
+            return Ok(None);
+        }
+        let (full, said) =
+            blocking(move || (disk::has_no_room(&dir), disk::ends_with_full(&log))).await;
+        if full && !said {
+            self.tell("disk_full", FULL_AT_END)?;
+        }
+        Ok((full && said).then(|| Failure::new(FailureCode::DiskFull, CUT_SHORT)))
     }
 
     async fn until_end(
@@ -480,6 +496,11 @@ impl Attempt {
         }))
     }
 }
+
+const FULL_AT_END: &str =
+    "the disk of its workspace is full at its end: what it wrote last may be cut short";
+const CUT_SHORT: &str = "it ended without an error, but its last words are that the disk is full, and it is: what it \
+                         wrote last may be cut short";
 
 /// Resolves when `left` has passed; never when there is no such moment.
 async fn passed(left: Option<Duration>) {
