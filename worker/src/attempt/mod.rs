@@ -9,6 +9,7 @@
 //! ```
 
 mod aside;
+mod begin;
 mod collect;
 mod deliver;
 mod earlier;

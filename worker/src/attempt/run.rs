@@ -13,11 +13,11 @@ use tracing::{Instrument, info_span};
 
 use super::{
     aside,
+    begin::{accept, end_orphans, find, reopen},
     files::Files,
     machine::{self, StopReason, Times},
     order::Order,
-    reboot,
-    record::{self, Found, Phase},
+    record::{self, Phase},
     until_room::{with_room, with_room_unless_stopped},
 };
 use crate::{
@@ -197,8 +197,8 @@ impl Full for Error {
         match self {
             Self::Record(error) => error.is_full(),
             Self::Dir { source, .. } => source.is_full(),
-            Self::Journal(_)
-            | Self::Process(_)
+            Self::Journal(error) => error.is_full(),
+            Self::Process(_)
             | Self::Stopping(_)
             | Self::NoRoom
             | Self::Left
@@ -246,17 +246,18 @@ pub async fn run(
     let open = move || Journal::open(&events, |_| {});
     let (order, phase, ports, journal) = match begin {
         Begin::Ordered(start) => {
-            let order = match accept(&files, id, &shared.boot, *start) {
+            let accepted = accept(&files, id, &shared.boot, *start);
+            let accepted = accepted.and_then(|order| Ok((order, open()?)));
+            let (order, journal) = match accepted {
                 Err(error) if error.is_full() => return Err(Error::NoRoom),
                 accepted => accepted?,
             };
-            (order, Phase::Accepted, None, open()?)
+            (order, Phase::Accepted, None, journal)
         }
         Begin::Found(ports) => match find(&files, &shared.boot).await? {
             Some((order, phase)) => {
                 end_orphans(&files, &phase).await;
-                // It may be long.
-                (order, phase, ports, blocking(open).await?)
+                (order, phase, ports, reopen(open).await?)
             }
             None => return remove(&files).await,
         },
@@ -317,53 +318,6 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |e| e.source());
     let texts: Vec<_> = causes.map(ToString::to_string).collect();
     texts.join(": ")
-}
-
-/// Writes a new order down.
-fn accept(files: &Files, id: AttemptId, boot: &str, start: v1::Start) -> Result<Order, Error> {
-    let order = Order::try_from(start.clone())?;
-    make_dir(files.dir())?;
-    record::save_message(files.order(), &start)?;
-    record::save(files, id, boot, &Phase::Accepted)?;
-    Ok(order)
-}
-
-/// What is on disk of an attempt; none where its order was never accepted.
-async fn find(files: &Files, boot: &str) -> Result<Option<(Order, Phase)>, Error> {
-    let (files, boot) = (files.clone(), boot.to_owned());
-    blocking(move || {
-        let Some(Found {
-            phase,
-            boot: of,
-            has_area: _,
-        }) = record::load(&files)?
-        else {
-            return Ok(None);
-        };
-        let order = record::load_order(&files)?.try_into()?;
-        let phase = match of {
-            Some(of) if of != boot => reboot::phase(&files, phase, clock::now()),
-            Some(_) | None => phase,
-        };
-        Ok(Some((order, phase)))
-    })
-    .await
-}
-
-/// Ends what a worker that was killed had started for itself: it would write into what is made
-/// again here.
-async fn end_orphans(files: &Files, phase: &Phase) {
-    if matches!(phase, Phase::Started(_)) {
-        // The agent runs, and may call git itself.
-        return;
-    }
-    let files = files.clone();
-    blocking(move || {
-        if !process::end_orphans(&[files.dir(), files.area()]) {
-            tracing::error!(dir = %files.dir().display(), "an orphaned git cannot be ended");
-        }
-    })
-    .await;
 }
 
 async fn remove(files: &Files) -> Result<(), Error> {

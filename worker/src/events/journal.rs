@@ -35,6 +35,15 @@ pub enum Error {
     },
 }
 
+impl Full for Error {
+    fn is_full(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_full(),
+            Self::Malformed { .. } => false,
+        }
+    }
+}
+
 /// What made the adapter act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
