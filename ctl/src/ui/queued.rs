@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use orchestra_types::{FailureCode, TaskStatus};
 
-use super::{escape::line, now};
+use super::{escape::line, now, time::counted};
 use crate::{
     client::Client,
     error::Result,
@@ -100,8 +100,13 @@ impl<'a> Need<'a> {
                 None => not_ready,
             }));
         }
-        left.retain(ready);
+        let (left, unready): (Vec<_>, Vec<_>) = left.into_iter().partition(ready);
         match closed(&left) {
+            // Who opens one again may rather want what is broken mended.
+            Some(text) if !unready.is_empty() => Err(Obstacle::Unfit(format!(
+                "{text}; {}",
+                self.neither_ready(&unready)
+            ))),
             Some(text) => Err(Obstacle::Unfit(text)),
             None => Ok(left),
         }
@@ -157,20 +162,38 @@ impl<'a> Need<'a> {
         }
     }
 
-    /// The reason of the runner that it names, where just one worker has one.
+    /// Why none of them is ready.
     fn not_ready(&self, workers: &[&Worker]) -> String {
-        let runner = line(self.runner.unwrap_or("an AI CLI"));
+        self.one_reason(workers).unwrap_or_else(|| {
+            let runner = self.runner_name();
+            format!("{runner} is ready on no worker; `ctl workers -v` says why")
+        })
+    }
+
+    /// Why these are not ready either, beside others that are and take nothing.
+    fn neither_ready(&self, workers: &[&Worker]) -> String {
+        self.one_reason(workers).unwrap_or_else(|| {
+            let (runner, count) = (self.runner_name(), workers.len() as u64);
+            let others = counted(count, "other worker");
+            format!("{runner} is not ready on {others}; `ctl workers -v` says why")
+        })
+    }
+
+    /// The reason of the runner that it names, where just one of them has one.
+    fn one_reason(&self, workers: &[&Worker]) -> Option<String> {
         let mut told = workers.iter().filter_map(|worker| {
             let mut runners = worker.runners.iter();
             let named = runners.find(|known| Some(known.name.as_str()) == self.runner);
             Some((&worker.name, named?.reason.as_deref()?))
         });
-        match (told.next(), told.next()) {
-            (Some((worker, why)), None) => {
-                format!("{runner} is not ready on {}: {}", line(worker), line(why))
-            }
-            _ => format!("{runner} is ready on no worker; `ctl workers -v` says why"),
-        }
+        let (worker, why) = told.next()?;
+        let (runner, worker) = (self.runner_name(), line(worker));
+        let only = told.next().is_none();
+        only.then(|| format!("{runner} is not ready on {worker}: {}", line(why)))
+    }
+
+    fn runner_name(&self) -> String {
+        line(self.runner.unwrap_or("an AI CLI")).into_owned()
     }
 
     fn does(&self, runner: &Runner) -> bool {
@@ -182,20 +205,38 @@ impl<'a> Need<'a> {
     }
 }
 
-/// Which of these is given nothing, and what ends that; none where one of them is open.
+/// Which of these are given nothing, and what ends that; none where one of them is open.
 fn closed(workers: &[&Worker]) -> Option<String> {
     if workers.iter().any(|worker| worker.availability == "open") {
         return None;
     }
-    let closed = workers.first()?;
-    let (name, state) = (line(&closed.name), line(&closed.availability));
-    if closed.availability == "revoked" {
+    let (revoked, closed): (Vec<&Worker>, Vec<&Worker>) = workers
+        .iter()
+        .partition(|worker| worker.availability == "revoked");
+    let Some(first) = closed.first() else {
+        let name = line(&revoked.first()?.name);
         return Some(format!(
             "{name} is revoked; `ctl token create` lets it join again"
         ));
+    };
+    let (name, state) = (line(&first.name), line(&first.availability));
+    if closed.len() == 1 {
+        return Some(format!(
+            "{name} is {state}; `ctl workers uncordon {name}` ends that"
+        ));
     }
+    let named: Vec<_> = closed
+        .iter()
+        .take(AWAY_MAX)
+        .map(|w| line(&w.name))
+        .collect();
+    let named = named.join(", ");
+    let more = match closed.len().saturating_sub(AWAY_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
     Some(format!(
-        "{name} is {state}; `ctl workers uncordon {name}` ends that"
+        "{named}{more} take nothing new, `ctl workers` says why; `ctl workers uncordon {name}` opens {name} again"
     ))
 }
 
@@ -392,6 +433,46 @@ mod tests {
         assert_eq!(why(&task("shell", Some("linux")), &open), None);
         let both = [worker("connected", "cordoned"), worker("connected", "open")];
         assert_eq!(why(&task("shell", None), &both), None);
+    }
+
+    #[test]
+    fn all_that_take_nothing_are_named_and_what_is_broken_beside_them() {
+        let named = |name: &str, availability: &str| {
+            let mut worker = worker("connected", availability);
+            worker.name = name.to_owned();
+            worker
+        };
+        let mut full = named("w3", "open");
+        full.runners[0].state = "not_ready";
+        full.runners[0].reason = Some("its disk is full".to_owned());
+        let workers = [
+            named("gone", "revoked"),
+            named("vm", "cordoned"),
+            named("w2", "draining"),
+            full,
+        ];
+        let said = why(&task("shell", None), &workers).unwrap_or_default();
+        assert!(said.starts_with("vm, w2 take nothing new"), "{said}");
+        assert!(
+            said.ends_with("; shell is not ready on w3: its disk is full"),
+            "{said}"
+        );
+        let mut unknown = workers.clone();
+        unknown[3].runners[0].reason = None;
+        let said = why(&task("shell", None), &unknown[2..]).unwrap_or_default();
+        assert!(
+            said.starts_with("w2 is draining; `ctl workers uncordon w2`"),
+            "{said}"
+        );
+        assert!(
+            said.contains("shell is not ready on 1 other worker"),
+            "{said}"
+        );
+        let said = why(&task("shell", None), &workers[..1]).unwrap_or_default();
+        assert!(
+            said.contains("`ctl token create` lets it join again"),
+            "{said}"
+        );
     }
 
     #[test]
