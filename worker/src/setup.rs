@@ -60,8 +60,9 @@ pub fn run(args: RunArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     let environment: Vec<(OsString, OsString)> = env::vars_os().collect();
     open_files::raise();
     open_files::require()?;
-    // One thread for all attempts, beside this one, which has their fleet: they mostly wait, and each word from
-    // one thread to another costs more than what is done then. What takes long is done on others.
+    // One thread for all attempts, and for timers and signals, beside this one, which has their fleet: they mostly
+    // wait, and each word from one thread to another costs more than what is done then. What takes long is done
+    // on others.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -106,7 +106,10 @@ fn elsewhere(app: &App) -> Error {
             "no head or worker runs in `{state}`, and `ctl stop` stops none on another machine"
         ),
     )
-    .hint("run it on the head's machine, without --head and ORCHESTRA_HEAD")
+    .hint(match app.names_head() {
+        true => "run it on the head's machine, without --head and ORCHESTRA_HEAD",
+        false => "run it on the head's machine: this directory has a client's credentials alone",
+    })
 }
 
 /// Stops head and worker; false if neither was running.

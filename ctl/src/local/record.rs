@@ -99,8 +99,8 @@ pub fn unreadable(path: &Path, error: io::Error) -> Error {
     let failed = Error::failed(format!("failed to read `{}`", path.display())).because(error);
     match is_closed {
         true => failed.hint(
-            "this state directory is another user's: run `ctl` as that user, or copy its `client` directory into a state \
-             directory of your own and name that with `--state DIR`",
+            "you may not read it; where this state directory is another user's, run `ctl` as that user, or copy its \
+             `client` directory into a state directory of your own and name that with `--state DIR`",
         ),
         false => failed,
     }

@@ -100,7 +100,8 @@ impl<'a> Need<'a> {
                 None => not_ready,
             }));
         }
-        let (left, unready): (Vec<_>, Vec<_>) = left.into_iter().partition(ready);
+        let (left, mut unready): (Vec<_>, Vec<_>) = left.into_iter().partition(ready);
+        unready.retain(|worker| worker.availability == "open");
         match closed(&left) {
             // Who opens one again may rather want what is broken mended.
             Some(text) if !unready.is_empty() => Err(Obstacle::Unfit(format!(

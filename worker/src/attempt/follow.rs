@@ -55,11 +55,11 @@ impl Attempt {
     /// From a prepared directory to the CLI's end.
     pub async fn start(&mut self) -> Result<Phase, Error> {
         let stopped = self.unless_stopped(std::future::ready(())).await?;
-        if let Err(failure) = stopped {
-            return self.give_up(failure).await;
-        }
         if self.lacks_room() {
             return Err(Error::NoRoom);
+        }
+        if let Err(failure) = stopped {
+            return self.give_up(failure).await;
         }
         let launched = self.check_runner().and_then(|()| self.adapter());
         let (adapter, line) = match launched {
@@ -73,10 +73,10 @@ impl Attempt {
             at: clock::now(),
             since_boot_ms: ms(clock::since_boot()),
         };
-        // From here on a stop waits for the process.
-        self.control.stage.send_replace(Stage::Running);
         // IMPORTANT: before the process, so that no crash can start a second one.
         self.save_unless_stopped(&Phase::Started(started)).await?;
+        // From here on a stop waits for the process.
+        self.control.stage.send_replace(Stage::Running);
         let process = match self.start_process(line).await? {
             Ok(process) => process,
             // The supervisor could not write who it is: again when it can.
@@ -174,7 +174,9 @@ impl Attempt {
             Some(said) => Some(self.for_a_limit(&record, &exit, said).await),
             None => self.cut_short().await?,
         };
-        Ok(self.ended(&running, exit, verdict, record.ended_at))
+        // Of one that was lost nobody knows when it ended.
+        let ended_at = (record.exit != Exit::Unknown).then_some(record.ended_at);
+        Ok(self.ended(&running, exit, verdict, ended_at))
     }
 
     /// Why it really failed: a CLI knows nothing of limits, and of what was cut off.
@@ -194,12 +196,12 @@ impl Attempt {
     /// A success on a disk that is full at its end: what was written last may be cut short. It is none where the
     /// CLI says so itself; else that is told, since it may have gone on when there was room.
     async fn cut_short(&mut self) -> Result<Option<Failure>, Error> {
-        let (dir, log) = (self.directory(), self.files.artifact(ArtifactKind::Stderr));
-        if Room::look(std::slice::from_ref(&dir)).lacking().is_none() {
+        let dir = self.directory();
+        let said = disk::ends_with_full(&self.files.artifact(ArtifactKind::Stderr));
+        if !said && Room::look(std::slice::from_ref(&dir)).lacking().is_none() {
             return Ok(None);
         }
-        let (full, said) =
-            blocking(move || (disk::has_no_room(&dir), disk::ends_with_full(&log))).await;
+        let full = blocking(move || disk::has_no_room(&dir)).await;
         if full && !said {
             self.tell("disk_full", FULL_AT_END)?;
         }
@@ -222,6 +224,8 @@ impl Attempt {
                 Happened::Stop(StopReason::Groundless) => return Err(Error::Groundless),
                 Happened::Stop(_) | Happened::Tick if running.process.has_ended() => {
                     running.over = true;
+                    // Nothing of it is left but a supervisor that is about to end, unless somebody has stopped it.
+                    running.process.kill().await;
                     Vec::new()
                 }
                 Happened::Stop(reason) => {
@@ -469,7 +473,13 @@ impl Attempt {
         Ok(verdict)
     }
 
-    fn ended(&self, running: &Running, exit: Exit, verdict: Verdict, ended_at: Timestamp) -> Phase {
+    fn ended(
+        &self,
+        running: &Running,
+        exit: Exit,
+        verdict: Verdict,
+        ended_at: Option<Timestamp>,
+    ) -> Phase {
         let Running {
             machine, started, ..
         } = running;
@@ -485,7 +495,7 @@ impl Attempt {
         let failure = machine::failure(machine.reason(), times, said);
         Phase::Ended(Box::new(Ended {
             started_at: started.at,
-            ended_at: Some(ended_at),
+            ended_at,
             exit,
             failure,
             text: verdict.text,

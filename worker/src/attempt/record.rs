@@ -101,7 +101,9 @@ impl Phase {
 pub fn stage(files: &Files) -> Stage {
     match load(files) {
         Ok(Some(found)) => found.phase.stage(),
-        Ok(None) | Err(_) => Stage::Preparing,
+        Ok(None) => Stage::Preparing,
+        // Nobody knows; an agent may run.
+        Err(_) => Stage::Running,
     }
 }
 
@@ -282,31 +284,38 @@ mod tests {
         };
         let files = Files::new(dir.path(), dir.path(), attempt);
         assert_eq!(load(&files).unwrap(), None);
+        assert_eq!(stage(&files), Stage::Preparing);
         std::fs::create_dir(files.dir()).unwrap();
         let phases = [
-            Phase::Accepted,
-            Phase::Prepared,
-            Phase::Started(Started {
-                at: Timestamp(5),
-                since_boot_ms: 6,
-            }),
-            Phase::Ended(Box::new(Ended {
-                started_at: Timestamp(5),
-                ended_at: Some(Timestamp(6)),
-                exit: Exit::Code(1),
-                failure: Some(Failure::new(FailureCode::AgentFailed, "no")),
-                text: "text".to_owned(),
-                kept: Kept::default(),
-                usage: Usage::default(),
-                session: String::new(),
-                model: String::new(),
-            })),
-            Phase::Collected,
-            Phase::Reported { seq: 7 },
+            (Phase::Accepted, Stage::Preparing),
+            (Phase::Prepared, Stage::Preparing),
+            (
+                Phase::Started(Started {
+                    at: Timestamp(5),
+                    since_boot_ms: 6,
+                }),
+                Stage::Running,
+            ),
+            (
+                Phase::Ended(Box::new(Ended {
+                    started_at: Timestamp(5),
+                    ended_at: Some(Timestamp(6)),
+                    exit: Exit::Code(1),
+                    failure: Some(Failure::new(FailureCode::AgentFailed, "no")),
+                    text: "text".to_owned(),
+                    kept: Kept::default(),
+                    usage: Usage::default(),
+                    session: String::new(),
+                    model: String::new(),
+                })),
+                Stage::Delivering,
+            ),
+            (Phase::Collected, Stage::Delivering),
+            (Phase::Reported { seq: 7 }, Stage::Delivering),
         ];
-        for phase in phases {
+        for (phase, reached) in phases {
             save(&files, attempt, "boot", &phase).unwrap();
-            assert_eq!(stage(&files), phase.stage());
+            assert_eq!(stage(&files), reached);
             let found = Found {
                 phase,
                 boot: Some("boot".to_owned()),

@@ -18,7 +18,7 @@ use super::{
     machine::{self, StopReason, Times},
     order::Order,
     record::{self, Phase},
-    until_room::{with_room, with_room_unless_stopped},
+    until_room::{or_given_back, with_room, with_room_unless_stopped},
 };
 use crate::{
     blobs,
@@ -429,8 +429,21 @@ impl Attempt {
                 self.reclaim().await?;
                 self.waits_for_room(self.lacks_room());
             }
-            self.settle().await?;
-            self.save(&phase).await?;
+            match phase {
+                Phase::Prepared => {
+                    let stop = self.control.stop.clone();
+                    or_given_back(stop, self.settle()).await?;
+                    self.save_unless_stopped(&phase).await?;
+                }
+                Phase::Accepted
+                | Phase::Started(_)
+                | Phase::Ended(_)
+                | Phase::Collected
+                | Phase::Reported { .. } => {
+                    self.settle().await?;
+                    self.save(&phase).await?;
+                }
+            }
         }
     }
 

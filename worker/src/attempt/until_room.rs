@@ -29,14 +29,22 @@ pub(super) async fn with_room<T, E: Full>(
 /// The same for an attempt of which nothing runs yet: one that is to stop is not held by a full disk.
 pub(super) async fn with_room_unless_stopped<T>(
     attempt: AttemptId,
-    mut stop: watch::Receiver<Option<StopReason>>,
+    stop: watch::Receiver<Option<StopReason>>,
     work: impl Fn() -> Result<T, Error>,
+) -> Result<T, Error> {
+    or_given_back(stop, with_room(attempt, work)).await
+}
+
+/// Does work of an attempt of which nothing runs yet, and that may wait for room.
+pub(super) async fn or_given_back<T>(
+    mut stop: watch::Receiver<Option<StopReason>>,
+    work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     let stopped = async { stop.wait_for(Option::is_some).await.ok().and_then(|r| *r) };
     tokio::select! {
         biased;
         // First, so that a stop changes nothing where there is room.
-        done = with_room(attempt, work) => done,
+        done = work => done,
         reason = stopped => Err(match reason {
             // Without a fleet there is nobody to work for.
             Some(StopReason::Shutdown) | None => Error::Left,

@@ -130,7 +130,7 @@ pub struct ExitRecord {
     pub exit: Exit,
     /// When it was started, by this machine's clock.
     pub started_at: Timestamp,
-    /// When nothing of it was left.
+    /// When the CLI's own process had ended.
     pub ended_at: Timestamp,
     /// How its processes were held together.
     pub kill_method: KillMethod,

@@ -218,6 +218,8 @@ impl Spool {
 
     fn compact(&mut self) -> Result<(), Error> {
         let (acked, payloads) = self.waiting.payloads();
+        // The header names it, and the next report follows that.
+        self.last = self.last.max(acked);
         let frames: Vec<Vec<u8>> = std::iter::once(header(acked)).chain(payloads).collect();
         self.file = frames::replace(&self.path, frames.iter().map(Vec::as_slice))?;
         self.reserved = 0;

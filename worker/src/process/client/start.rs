@@ -22,7 +22,7 @@ use super::{
     Process, ProcessError,
     error::{Result, at, unordered},
 };
-use crate::SelfCommand;
+use crate::{SelfCommand, blocking::blocking};
 
 /// How long a supervisor may take to start the CLI.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -54,7 +54,9 @@ impl Process {
         }
         // Nothing was begun as long as the order is there.
         let began = !dir.join(SPAWN).exists();
-        let found = Self::reattach(dir, Offsets::default());
+        let place = dir.to_owned();
+        // It takes long where the supervisor is gone, or stopped.
+        let found = blocking(move || Self::reattach(&place, Offsets::default())).await;
         if heard == Heard::Nothing && !began {
             let log = std::fs::read(dir.join(SUPERVISOR_LOG)).unwrap_or_default();
             let log = String::from_utf8_lossy(&log).trim().to_owned();
