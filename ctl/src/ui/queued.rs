@@ -17,8 +17,8 @@ use crate::{
 /// How many of those that take all slots are named.
 const TAKERS_MAX: usize = 8;
 
-/// How many of those that are away are named.
-const AWAY_MAX: usize = 4;
+/// How many workers are named.
+const NAMED_MAX: usize = 4;
 
 /// What a task needs of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,19 +148,15 @@ impl<'a> Need<'a> {
             .filter(would)
             .map(|w| line(&w.name))
             .collect();
-        let named = names[..names.len().min(AWAY_MAX)].join(", ");
-        match names.len().checked_sub(AWAY_MAX) {
-            _ if names.is_empty() => None,
-            None | Some(0) if names.len() == 1 => Some(format!(
-                "{named} has it and is not connected, `ctl workers` says since when"
-            )),
-            None | Some(0) => Some(format!(
-                "{named} have it and are not connected, `ctl workers` says since when"
-            )),
-            Some(more) => Some(format!(
-                "{named} and {more} more have it and are not connected, `ctl workers` says since when"
-            )),
-        }
+        let verb = match names.len() {
+            0 => return None,
+            1 => "has it and is",
+            _ => "have it and are",
+        };
+        let named = listed(&names, NAMED_MAX);
+        Some(format!(
+            "{named} {verb} not connected, `ctl workers` says since when"
+        ))
     }
 
     /// Why none of them is ready.
@@ -226,19 +222,21 @@ fn closed(workers: &[&Worker]) -> Option<String> {
             "{name} is {state}; `ctl workers uncordon {name}` ends that"
         ));
     }
-    let named: Vec<_> = closed
-        .iter()
-        .take(AWAY_MAX)
-        .map(|w| line(&w.name))
-        .collect();
-    let named = named.join(", ");
-    let more = match closed.len().saturating_sub(AWAY_MAX) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let names: Vec<_> = closed.iter().map(|w| line(&w.name)).collect();
+    let named = listed(&names, NAMED_MAX);
     Some(format!(
-        "{named}{more} take nothing new, `ctl workers` says why; `ctl workers uncordon {name}` opens {name} again"
+        "{named} take nothing new, `ctl workers` says why; `ctl workers uncordon {name}` opens {name} again"
     ))
+}
+
+/// The first of these names, and how many more there are.
+fn listed(names: &[impl AsRef<str>], max: usize) -> String {
+    let first: Vec<&str> = names.iter().take(max).map(AsRef::as_ref).collect();
+    let first = first.join(", ");
+    match names.len().saturating_sub(max) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 /// What keeps every worker from it; none where one has only to become free, or where something else
@@ -267,11 +265,8 @@ fn taken_by_parent(task: &Task, workers: &[&Worker]) -> Option<String> {
     if !takers.contains(&parent) {
         return None;
     }
-    let named = takers.iter().take(TAKERS_MAX).map(ToString::to_string);
-    let mut named = named.collect::<Vec<_>>().join(", ");
-    if let Some(more) = takers.len().checked_sub(TAKERS_MAX).filter(|n| *n > 0) {
-        named += &format!(" and {more} more");
-    }
+    let takers: Vec<String> = takers.iter().map(ToString::to_string).collect();
+    let named = listed(&takers, TAKERS_MAX);
     Some(format!(
         "all slots are taken by {named}, among them its parent {parent}, which may wait for it; more \
          slots or another worker let it begin, `ctl cancel TASK` frees one"
@@ -493,7 +488,7 @@ mod tests {
         assert!(said.ends_with(not_there), "{said}");
         let said = says(task("claude", None), &workers);
         assert!(!said.contains("far"), "{said}");
-        for n in 0..AWAY_MAX {
+        for n in 0..NAMED_MAX {
             let mut more = workers[1].clone();
             more.name = format!("more{n}");
             workers.push(more);
