@@ -35,6 +35,10 @@ const LITTER: &[&str] = &[
     ".aider.tags.cache.v4",
 ];
 
+/// The patch and the bundle in the directory that they are written to.
+pub(crate) const PATCH: &str = "change.patch";
+pub(crate) const BUNDLE: &str = "change.bundle";
+
 /// How to collect.
 #[derive(Clone, Copy, Debug)]
 pub struct Collect<'a> {
@@ -199,7 +203,7 @@ impl Workspace {
     fn tell(&self, tree: &str, out: &Path) -> Result<(Listed, PathBuf)> {
         let (bare, old) = (self.bare(), &self.base);
         let listed = manifest(&bare, Sides::Trees { old, new: tree })?;
-        let patch = out.join("change.patch");
+        let patch = out.join(PATCH);
         let renames = renames_in_patch(&listed.manifest);
         write_patch(&bare, old, tree, renames, &patch)?;
         Ok((listed, patch))
@@ -356,7 +360,7 @@ impl Workspace {
         others: &[String],
         out: &Path,
     ) -> Result<Option<PathBuf>> {
-        let to = out.join("change.bundle");
+        let to = out.join(BUNDLE);
         let own = (commit != self.start).then(|| self.full_branch());
         let refs: Vec<&str> = own.iter().chain(others).map(String::as_str).collect();
         if refs.is_empty() {

@@ -22,6 +22,7 @@ mod collect;
 mod converted;
 mod damage;
 mod directory;
+mod discard;
 mod earlier;
 mod error;
 mod filters;

@@ -172,15 +172,23 @@ impl Workspace {
     /// Files that are new in the commit that was gone on from: they are wanted, whether they are ignored
     /// or not.
     pub(crate) fn carried_new(&self) -> Result<Vec<Vec<u8>>> {
-        let path = self.carried();
-        let commit = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            read => read.at("read", &path)?,
+        let Some(commit) = self.carried_files()? else {
+            return Ok(Vec::new());
         };
-        check_commit(&commit)?;
         let mut files = diff(&self.bare(), &self.base, &commit, Renames::Ignore)?;
         files.retain(|file| !file.is_deleted() && !file.is_submodule());
         Ok(files.into_iter().map(|file| file.path).collect())
+    }
+
+    /// The commit or the tree whose files it was given in place of those of the base, if it was.
+    pub(crate) fn carried_files(&self) -> Result<Option<String>> {
+        let path = self.carried();
+        let files = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.at("read", &path)?,
+        };
+        check_commit(&files)?;
+        Ok(Some(files))
     }
 
     fn carried(&self) -> PathBuf {

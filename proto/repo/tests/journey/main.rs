@@ -11,6 +11,7 @@ mod canary;
 mod common;
 mod damage;
 mod directory;
+mod discard;
 mod edited;
 mod hostile;
 mod ignored;
