@@ -35,6 +35,11 @@ pub fn tests() -> Vec<Test> {
             waits_for_a_person,
         )
         .needs(NEEDS),
+        Test::new(
+            "results_that_find_room_one_after_another_are_all_gathered",
+            one_after_another,
+        )
+        .needs(NEEDS),
     ]
 }
 
@@ -42,10 +47,17 @@ pub fn tests() -> Vec<Test> {
 fn on_a_small_disk(
     body: impl FnOnce(&Cluster, &Path, &Neighbour) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    on_a_disk(DISK_MB, body)
+}
+
+fn on_a_disk(
+    mib: u32,
+    body: impl FnOnce(&Cluster, &Path, &Neighbour) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     with_head(|cluster, cable| {
         let home = cluster.path("far");
         fs::create_dir_all(&home)?;
-        let disk = Mount::tmpfs(&home, DISK_MB)?;
+        let disk = Mount::tmpfs(&home, mib)?;
         let neighbour = joined(cluster, cable)?;
         body(cluster, &home, &neighbour).with_context(|| neighbour.log())?;
         drop((neighbour, disk));
@@ -145,5 +157,43 @@ fn waits_for_a_person() -> anyhow::Result<()> {
             let far = runner_of(cluster, "far", "shell")?;
             Ok((far["state"] == "ready").then_some(()))
         })
+    })
+}
+
+/// Four agents have each made a file whose result takes three times as much, and there is room for one such result.
+fn one_after_another() -> anyhow::Result<()> {
+    const EACH: u64 = 4_000_000;
+    const FREE: u64 = 5 * EACH;
+    on_a_disk(64, |cluster, home, _| {
+        let project = cluster.repository("project")?;
+        let dir = cluster.path("");
+        let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
+        let add = |number: u32| {
+            let made = dir.join(format!("made.{number}"));
+            let command = format!(
+                "head -c {EACH} /dev/urandom > big; touch '{}'; {gate}",
+                made.display()
+            );
+            let far = [&command, "--agent", "shell", "--require", "where=far"];
+            cluster.add(&project, &far)
+        };
+        let tasks: Vec<String> = (0..4).map(add).collect::<anyhow::Result<_>>()?;
+        until("the agents have made their files", Deadline::SOON, || {
+            let made = |number| dir.join(format!("made.{number}")).exists();
+            Ok((0..4).all(made).then_some(()))
+        })?;
+        let disk = rustix::fs::statvfs(home)?;
+        let filler = (disk.f_bavail * disk.f_frsize).saturating_sub(FREE);
+        shell(home, &format!("head -c {filler} /dev/zero > filler"))?;
+        cluster.open_gate()?;
+        for task in tasks {
+            let document = cluster.succeeded(&task, Deadline::SOON)?;
+            ensure!(
+                document["files"][0]["path"] == "big",
+                "the files are {}",
+                document["files"]
+            );
+        }
+        Ok(())
     })
 }

@@ -11,7 +11,7 @@ use orchestra_telemetry::{Format, Telemetry};
 use orchestra_types::runner::{RunnerInfo, WorkerInfo};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{Notify, oneshot, watch},
+    sync::{Notify, Semaphore, oneshot, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -344,6 +344,7 @@ fn shared(
         stumbles: Stumbles::default(),
         slots: setup.slots,
         room,
+        gathering: Arc::new(Semaphore::new(1)),
         limits,
         ports: Ports::new(
             setup.config.worker.ports.0.clone(),

@@ -116,8 +116,9 @@ impl Housekeeper {
     }
 
     async fn collect(&self, dry_run: bool) -> Result<v1::Garbage, JoinError> {
-        let (places, keep) = (self.places.clone(), self.keep);
-        let collected = spawn_blocking(move || gc::collect(&places, &keep, dry_run)).await;
+        let (places, keep, told) = (self.places.clone(), self.keep, self.room.borrow().clone());
+        let collected =
+            spawn_blocking(move || gc::collect_for(&places, &keep, &told, dry_run)).await;
         match &collected {
             Ok(garbage) if dry_run || garbage.removals.is_empty() => {}
             Ok(garbage) => tracing::info!(bytes = garbage.bytes, "housekeeping is done"),

@@ -38,8 +38,17 @@ pub struct Room {
     pub total: u64,
     /// What the worker may still write.
     pub free: u64,
-    /// Attempts whose result cannot be gathered for want of room, and where their agents' files are.
-    pub waiting: BTreeMap<AttemptId, PathBuf>,
+    /// Attempts whose result cannot be gathered for want of room.
+    pub waiting: BTreeMap<AttemptId, Waiting>,
+}
+
+/// A result that waits for room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Where its agent's files are.
+    pub dir: PathBuf,
+    /// So many bytes were not enough for it; zero where nothing is known.
+    pub had: u64,
 }
 
 /// What a failed write says of the disk.
@@ -71,11 +80,13 @@ impl Room {
         rooms.min_by_key(|room| room.free).unwrap_or_default()
     }
 
-    /// How much must be freed before anything new comes; none while there is room.
+    /// How much must be freed at least before anything new comes; none while there is room. The largest result that
+    /// waits has to find more than it had.
     #[must_use]
     pub fn lacking(&self) -> Option<u64> {
-        let reserve = self.reserve();
-        (self.free < reserve).then(|| reserve - self.free)
+        let had = self.waiting.values().map(|waiting| waiting.had).max();
+        let wanted = self.reserve().saturating_add(had.unwrap_or(0));
+        (self.free < wanted).then(|| wanted - self.free)
     }
 
     /// How much housekeeping is to free: nothing while there is room, else what is lacking, and as much
@@ -88,8 +99,14 @@ impl Room {
 
     /// The disk was looked at again. Who waits is another matter.
     pub fn is_now(&mut self, seen: Self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        *self = Self { waiting, ..seen };
+        *self = self.seen_again(seen);
+    }
+
+    /// What was seen, with those who wait here.
+    #[must_use]
+    pub fn seen_again(&self, seen: Self) -> Self {
+        let waiting = self.waiting.clone();
+        Self { waiting, ..seen }
     }
 
     /// How much must be free for anything new.
@@ -104,7 +121,7 @@ impl Room {
             return runners;
         };
         let reason = format!(
-            "the worker's disk is full: make {} MB free in `{}`; what runs there goes on and waits for room \
+            "the worker's disk is full: make at least {} MB free in `{}`; what runs there goes on and waits for room \
              where it must write{}",
             lacking.div_ceil(1_000_000),
             self.dir.display(),
@@ -122,7 +139,7 @@ impl Room {
 
     /// What a person may look through who knows what is not needed.
     fn who_waits(&self) -> String {
-        let Some((attempt, dir)) = self.waiting.first_key_value() else {
+        let Some((attempt, Waiting { dir, .. })) = self.waiting.first_key_value() else {
             return String::new();
         };
         let more = match self.waiting.len() - 1 {
@@ -169,21 +186,25 @@ pub async fn keep(
         ballast.keep();
         let now = Room::look(&dirs);
         room.send_if_modified(|told| {
+            let now = told.seen_again(now);
             let news = now.is_news(told);
             if news {
                 say(&now);
-                told.is_now(now);
+                *told = now;
             }
             news
         });
     }
 }
 
-/// Notes that an attempt waits for room with its agent's files there, or no longer.
-pub fn note_waiting(room: &watch::Sender<Room>, attempt: AttemptId, dir: Option<PathBuf>) {
-    room.send_if_modified(|room| match dir {
-        Some(dir) => room.waiting.insert(attempt, dir).is_none(),
-        None => room.waiting.remove(&attempt).is_some(),
+/// Notes that an attempt waits for room, or no longer.
+pub fn note_waiting(room: &watch::Sender<Room>, attempt: AttemptId, waiting: Option<Waiting>) {
+    room.send_if_modified(|room| {
+        let before = match &waiting {
+            Some(waiting) => room.waiting.insert(attempt, waiting.clone()),
+            None => room.waiting.remove(&attempt),
+        };
+        before != waiting
     });
 }
 
@@ -223,7 +244,10 @@ mod tests {
         let Readiness::NotReady { reason } = &limited[0].readiness else {
             panic!("{limited:?}");
         };
-        assert!(reason.contains("make 15 MB free in `/w`"), "{reason}");
+        assert!(
+            reason.contains("make at least 15 MB free in `/w`"),
+            "{reason}"
+        );
         assert!(reason.ends_with("where it must write"), "{reason}");
         assert_eq!(limited[1].readiness, Readiness::Missing);
         let ready = vec![runner(Readiness::Ready)];
@@ -236,7 +260,8 @@ mod tests {
         full.waiting = (1..4)
             .map(|number| {
                 let id = format!("task_00{number}.1").parse().unwrap();
-                (id, PathBuf::from(format!("/w/{number}")))
+                let dir = PathBuf::from(format!("/w/{number}"));
+                (id, Waiting { dir, had: 0 })
             })
             .collect();
         full.is_now(room(1000, 2));
@@ -254,6 +279,27 @@ mod tests {
         assert_eq!(room(1000, 100).lacking(), None);
         assert_eq!(room(1000, 99).lacking(), Some(1));
         assert_eq!(Room::default().lacking(), None);
+    }
+
+    #[test]
+    fn a_result_that_waits_wants_more_than_it_had() {
+        let mut waits = room(1000, 400);
+        let (channel, _) = watch::channel(waits.clone());
+        let waiting = |had| {
+            let dir = PathBuf::from("/w/1");
+            Some(Waiting { dir, had })
+        };
+        let [first, second] = ["task_001.1", "task_002.1"].map(|id| id.parse().unwrap());
+        note_waiting(&channel, first, waiting(400));
+        note_waiting(&channel, second, waiting(200));
+        waits.clone_from(&channel.borrow());
+        assert_eq!(waits.lacking(), Some(100));
+        assert!(!waits.seen_again(room(1000, 405)).is_news(&waits));
+        let enough = waits.seen_again(room(1000, 500));
+        assert_eq!(enough.lacking(), None);
+        assert!(enough.is_news(&waits));
+        note_waiting(&channel, first, None);
+        assert_eq!(channel.borrow().lacking(), None);
     }
 
     #[test]

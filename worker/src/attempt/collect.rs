@@ -4,7 +4,6 @@ use std::{
     fs::{Metadata, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use orchestra_config::durable;
@@ -14,7 +13,6 @@ use orchestra_types::{
     Artifact, ArtifactKind, Failure, FailureCode, Manifest, Outcome, Place, limits,
 };
 use prost::Message;
-use tokio::time::sleep;
 
 use super::{
     aside,
@@ -23,20 +21,14 @@ use super::{
     record::{Ended, Phase},
     run::{Attempt, Error, Stage, chain, make_dir},
 };
-use crate::{blobs, blocking::blocking, clock, disk, room};
+use crate::{blobs, clock, disk};
 
 /// All that the worker's user may do with a directory.
 const OWN: u32 = 0o700;
 
-/// For how long it is tried again, once at least, where the disk was found full and has room by now, or another
-/// one than is looked at is full.
-const FOUND_FULL_FOR: Duration = Duration::from_secs(60);
-/// The same where nothing says why it failed: git does not always say that a disk was full.
-const UNCLEAR_FOR: Duration = Duration::from_secs(2);
-
 /// What the files tell.
 #[derive(Default)]
-struct Changes {
+pub(super) struct Changes {
     manifest: Manifest,
     branch: String,
     commit: String,
@@ -45,7 +37,7 @@ struct Changes {
 }
 
 /// What the files tell, why they do not, and what is there to be sent.
-type Collected = (Changes, Option<Failure>, Vec<Artifact>);
+pub(super) type Collected = (Changes, Option<Failure>, Vec<Artifact>);
 
 /// What the collecting thread needs to know.
 #[derive(Clone)]
@@ -68,35 +60,7 @@ impl Attempt {
     pub async fn collect(&mut self, ended: Ended) -> Result<Phase, Error> {
         self.control.stage.send_replace(Stage::Delivering);
         self.tell("collecting", "gathering the changed files")?;
-        let job = self.job();
-        let text = ended.text.clone();
-        let mut reclaimed = false;
-        let mut failing_since = None;
-        let collected = loop {
-            let (job, text) = (job.clone(), text.clone());
-            let collected = blocking(move || job.collect(&text)).await;
-            // What a full disk does not take is not given up: the work is only here.
-            let Some(again) = why_again(&collected, self.lacks_room()) else {
-                break collected;
-            };
-            if again == Again::LacksRoom && !std::mem::replace(&mut reclaimed, true) {
-                self.reclaim().await?;
-                continue;
-            }
-            match next(again, &mut failing_since, clock::since_boot()) {
-                Next::WaitForRoom => self.waits_for_room(true),
-                Next::Tell => {
-                    let said = said(&collected);
-                    tracing::warn!(attempt = %self.id, said, "the result is gathered again");
-                    self.tell("collecting", said)?;
-                }
-                Next::Wait => {}
-                Next::GiveUp => break collected,
-            }
-            sleep(room::RETRY_AFTER).await;
-        };
-        self.waits_for_room(false);
-        let (changes, failure, artifacts) = collected?;
+        let (changes, failure, artifacts) = self.gather(&ended.text).await?;
         // A result that could not be collected is no success; another failure stands above it.
         let failure = ended.failure.or(failure);
         self.tell_end(&changes.manifest, failure.as_ref())?;
@@ -143,66 +107,6 @@ impl Attempt {
     }
 }
 
-/// Why a result is to be gathered again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Again {
-    /// The disk is full: until it has room.
-    LacksRoom,
-    /// It has room: for so long.
-    For(Duration),
-}
-
-fn why_again(collected: &Result<Collected, Error>, lacks_room: bool) -> Option<Again> {
-    let found_full = match collected {
-        Ok((_, None, _)) => return None,
-        Ok((_, Some(failure), _)) => failure.code == FailureCode::DiskFull,
-        Err(error) => disk::is_full(error),
-    };
-    match (lacks_room, found_full) {
-        (true, _) => Some(Again::LacksRoom),
-        (false, true) => Some(Again::For(FOUND_FULL_FOR)),
-        (false, false) => Some(Again::For(UNCLEAR_FOR)),
-    }
-}
-
-/// What is done about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    WaitForRoom,
-    /// It is told, once, and tried again.
-    Tell,
-    Wait,
-    GiveUp,
-}
-
-/// `since` is when it failed first although there was room; however long it waited for room before does not count.
-fn next(again: Again, since: &mut Option<Duration>, now: Duration) -> Next {
-    match (again, *since) {
-        (Again::LacksRoom, _) => {
-            *since = None;
-            Next::WaitForRoom
-        }
-        (Again::For(_), None) => {
-            *since = Some(now);
-            Next::Tell
-        }
-        (Again::For(limit), Some(at)) if now.saturating_sub(at) < limit => Next::Wait,
-        (Again::For(_), Some(_)) => Next::GiveUp,
-    }
-}
-
-/// Why it failed, in words.
-fn said(collected: &Result<Collected, Error>) -> String {
-    let why = match collected {
-        Ok((_, failure, _)) => failure
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        Err(error) => chain(error),
-    };
-    format!("gathering the changed files failed, and is tried again: {why}")
-}
-
 /// The message of the commit that holds what the agent left uncommitted.
 fn message(description: &str, attempt: orchestra_types::AttemptId) -> String {
     let first = description.lines().find(|line| !line.trim().is_empty());
@@ -211,7 +115,7 @@ fn message(description: &str, attempt: orchestra_types::AttemptId) -> String {
 }
 
 impl Job {
-    fn collect(&self, text: &str) -> Result<Collected, Error> {
+    pub(super) fn collect(&self, text: &str) -> Result<Collected, Error> {
         let (changes, failure) = match self.changes()? {
             Ok(mut changes) => {
                 self.was_collected()?;
@@ -224,7 +128,21 @@ impl Job {
             Err(failure) => (Changes::default(), Some(self.keep(failure)?)),
         };
         self.write(&changes.manifest, text)?;
-        Ok((changes, failure, self.artifacts()))
+        let mut artifacts = self.artifacts();
+        if failure.is_some() {
+            // They may be halves.
+            let is_whole = |kind| !matches!(kind, ArtifactKind::Patch | ArtifactKind::Bundle);
+            artifacts.retain(|artifact| is_whole(artifact.kind));
+        }
+        Ok((changes, failure, artifacts))
+    }
+
+    /// Removes what `collect` has made of the agent's files. How many bytes that had.
+    pub(super) fn discard(&self) -> orchestra_repo::Result<u64> {
+        match &self.place {
+            Place::Repository { .. } => self.workspace()?.discard(&self.files.results()),
+            Place::InPlace { .. } | Place::Empty => Ok(0),
+        }
     }
 
     fn changes(&self) -> Result<Result<Changes, Failure>, Error> {
@@ -433,7 +351,7 @@ impl Job {
     }
 }
 
-fn not_written(path: PathBuf) -> impl FnOnce(std::io::Error) -> Error {
+pub(super) fn not_written(path: PathBuf) -> impl FnOnce(std::io::Error) -> Error {
     move |source| {
         let error = super::record::Error::File {
             doing: "write",
@@ -455,12 +373,12 @@ fn describe(kind: ArtifactKind, path: &Path) -> Option<Artifact> {
     }
 }
 
-fn failed(message: String) -> Failure {
+pub(super) fn failed(message: String) -> Failure {
     Failure::new(FailureCode::ResultFailed, message)
 }
 
 /// The failure that an error is: of the disk, when that is full.
-fn failed_by(error: &(dyn std::error::Error + 'static)) -> Failure {
+pub(super) fn failed_by(error: &(dyn std::error::Error + 'static)) -> Failure {
     let code = match disk::is_full(error) {
         true => FailureCode::DiskFull,
         false => FailureCode::ResultFailed,
@@ -470,50 +388,9 @@ fn failed_by(error: &(dyn std::error::Error + 'static)) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use orchestra_types::{AttemptId, TaskId};
 
-    use super::{
-        Again, Changes, Error, FOUND_FULL_FOR, Next, UNCLEAR_FOR, failed, failed_by, message, next,
-        not_written, why_again,
-    };
-
-    #[test]
-    fn however_long_the_disk_was_full_what_found_it_so_is_tried_again() {
-        let (mut since, at) = (None, Duration::from_secs);
-        let found_full = Again::For(FOUND_FULL_FOR);
-        assert_eq!(next(found_full, &mut since, at(0)), Next::Tell);
-        assert_eq!(next(found_full, &mut since, at(59)), Next::Wait);
-        assert_eq!(next(found_full, &mut since, at(60)), Next::GiveUp);
-        assert_eq!(
-            next(Again::LacksRoom, &mut since, at(61)),
-            Next::WaitForRoom
-        );
-        assert_eq!(
-            next(Again::LacksRoom, &mut since, at(9000)),
-            Next::WaitForRoom
-        );
-        assert_eq!(next(found_full, &mut since, at(9001)), Next::Tell);
-        assert_eq!(next(found_full, &mut since, at(9060)), Next::Wait);
-    }
-
-    #[test]
-    fn what_found_the_disk_full_is_done_again_also_when_there_is_room_by_now() {
-        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
-        let gave = |failure| Ok((Changes::default(), failure, Vec::new()));
-        let erred = || Err::<_, Error>(not_written("/somewhere".into())(full()));
-        let many = Some(Again::For(FOUND_FULL_FOR));
-        assert_eq!(why_again(&erred(), false), many);
-        assert_eq!(why_again(&erred(), true), Some(Again::LacksRoom));
-        let found_full = gave(Some(failed_by(&full())));
-        assert_eq!(why_again(&found_full, false), many);
-        let other = gave(Some(failed("a link".to_owned())));
-        let few = Some(Again::For(UNCLEAR_FOR));
-        assert_eq!(why_again(&other, false), few);
-        assert_eq!(why_again(&other, true), Some(Again::LacksRoom));
-        assert_eq!(why_again(&gave(None), true), None);
-    }
+    use super::message;
 
     #[test]
     fn a_commit_says_what_was_asked_for_and_who_did_it() {

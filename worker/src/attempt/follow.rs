@@ -255,7 +255,7 @@ impl Attempt {
             if !reclaimed && running.process.has_ended() {
                 reclaimed = true;
                 self.reclaim().await?;
-                self.waits_for_room(true);
+                self.waits_for_room(0);
                 continue;
             }
             let stop = *self.control.stop.borrow();

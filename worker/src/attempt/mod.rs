@@ -8,6 +8,7 @@
 //!     `------------ could not ---------------^
 //! ```
 
+mod again;
 mod aside;
 mod begin;
 mod collect;

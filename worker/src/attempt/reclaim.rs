@@ -3,7 +3,10 @@
 use orchestra_types::Place;
 
 use super::run::{Attempt, Error, chain};
-use crate::{blocking::blocking, room};
+use crate::{
+    blocking::blocking,
+    room::{self, Waiting},
+};
 
 impl Attempt {
     /// Takes back what no result has. For a full disk and an agent that has ended: what it built may be what
@@ -33,9 +36,17 @@ impl Attempt {
         }
     }
 
-    /// Has a person told of it, or no longer.
-    pub(super) fn waits_for_room(&self, waits: bool) {
-        let dir = waits.then(|| self.directory());
-        room::note_waiting(&self.shared.room, self.id, dir);
+    /// Has a person told of it: so many bytes were not enough, where that is known.
+    pub(super) fn waits_for_room(&self, had: u64) {
+        let waiting = Waiting {
+            dir: self.directory(),
+            had,
+        };
+        room::note_waiting(&self.shared.room, self.id, Some(waiting));
+    }
+
+    /// It has what it waited for.
+    pub(super) fn waits_no_longer(&self) {
+        room::note_waiting(&self.shared.room, self.id, None);
     }
 }

@@ -7,7 +7,11 @@ use orchestra_proto::{Refused, v1};
 use orchestra_types::{
     AttemptId, EventKind, Exit, Failure, MachineId, Outcome, Timestamp, runner::RunnerInfo,
 };
-use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
@@ -77,6 +81,8 @@ pub struct Shared {
     pub slots: u32,
     /// Room on the disks.
     pub room: watch::Sender<Room>,
+    /// One permit: on a full disk results are gathered one after another.
+    pub gathering: Arc<Semaphore>,
     /// What each attempt may use.
     pub limits: Limits,
     /// The ports that attempts get.
@@ -103,7 +109,7 @@ impl Shared {
     }
 
     /// The fullest of the disks that attempts write to.
-    fn look_for_room(&self) -> Room {
+    pub(super) fn look_for_room(&self) -> Room {
         Room::look(&[self.attempts.clone(), self.workspaces.clone()])
     }
 
@@ -427,7 +433,10 @@ impl Attempt {
             if matches!(phase, Phase::Ended(_)) && self.lacks_room() {
                 // Writing down that it has ended needs room, too.
                 self.reclaim().await?;
-                self.waits_for_room(self.lacks_room());
+                match self.lacks_room() {
+                    true => self.waits_for_room(0),
+                    false => self.waits_no_longer(),
+                }
             }
             match phase {
                 Phase::Prepared => {

@@ -26,9 +26,19 @@ use crate::room::Room;
 /// blocking thread.
 #[must_use]
 pub fn collect(places: &Places, keep: &KeepConfig, dry_run: bool) -> v1::Garbage {
+    collect_for(places, keep, &Room::default(), dry_run)
+}
+
+/// The same for a worker that knows which results wait for room.
+pub(crate) fn collect_for(
+    places: &Places,
+    keep: &KeepConfig,
+    told: &Room,
+    dry_run: bool,
+) -> v1::Garbage {
     // Where all lies that may be removed. Workspaces may lie elsewhere.
-    let [room, work] =
-        [&places.attempts, &places.workspaces].map(|dir| Room::look(slice::from_ref(dir)));
+    let [room, work] = [&places.attempts, &places.workspaces]
+        .map(|dir| told.seen_again(Room::look(slice::from_ref(dir))));
     let mut items = survey::items(places);
     // IMPORTANT: before anything goes that is nowhere else: else a wrong clock takes it.
     let evenly = clock::evenly_for(&places.clock, !dry_run);

@@ -1,0 +1,228 @@
+//! Gathers a result until it is whole. On a full disk that is done for one attempt after another, and what was
+//! half gathered is taken back first: side by side each would hold the room that one of them needs.
+
+use std::{mem, time::Duration};
+
+use orchestra_types::FailureCode;
+use tokio::{sync::OwnedSemaphorePermit, time::sleep};
+
+use super::{
+    collect::Collected,
+    run::{Attempt, Error, chain},
+};
+use crate::{blocking::blocking, clock, disk, room};
+
+/// For how long it is tried again, once at least, where the disk was found full and has room by now, or another
+/// one than is looked at is full.
+const FOUND_FULL_FOR: Duration = Duration::from_secs(60);
+/// The same where nothing says why it failed: git does not always say that a disk was full.
+const UNCLEAR_FOR: Duration = Duration::from_secs(2);
+/// How much more room is worth another try: 64 KiB.
+const MORE_BYTES: u64 = 64 * 1024;
+/// How often it is looked whether there is more before it is tried again in any case: what a quota leaves is not seen.
+const LOOKS_MAX: u32 = 20;
+
+/// What came of gathering a result once.
+enum Tried {
+    Done(Result<Collected, Error>),
+    /// It is to be done again, for that reason. What it had made is gone.
+    Failed {
+        collected: Result<Collected, Error>,
+        again: Again,
+        /// How many bytes it had for all that it made: it needs more.
+        had: u64,
+    },
+}
+
+/// Why a result is to be gathered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// The disk is full: until it has room.
+    LacksRoom,
+    /// It has room: for so long.
+    For(Duration),
+}
+
+/// What is done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    WaitForRoom,
+    /// It is told, once, and tried again.
+    Tell,
+    Wait,
+    GiveUp,
+}
+
+impl Attempt {
+    /// What the agent has done, as files to be sent. What a full disk does not take is not given up: the work is
+    /// only here.
+    pub(super) async fn gather(&mut self, text: &str) -> Result<Collected, Error> {
+        let (mut reclaimed, mut failing_since, mut found_full) = (false, None, false);
+        let collected = loop {
+            let turn = self.turn(found_full).await;
+            let tried = self.try_to_gather(text).await;
+            drop(turn);
+            let (collected, again, had) = match tried {
+                Tried::Done(collected) => break collected,
+                Tried::Failed {
+                    collected,
+                    again,
+                    had,
+                } => (collected, again, had),
+            };
+            found_full |= again != Again::For(UNCLEAR_FOR);
+            if again == Again::LacksRoom && !mem::replace(&mut reclaimed, true) {
+                self.reclaim().await?;
+                continue;
+            }
+            match next(again, &mut failing_since, clock::since_boot()) {
+                Next::WaitForRoom => {
+                    self.until_there_is_more(had).await;
+                    continue;
+                }
+                Next::Tell => {
+                    let said = said(&collected);
+                    tracing::warn!(attempt = %self.id, said, "the result is gathered again");
+                    self.tell("collecting", said)?;
+                }
+                Next::Wait => {}
+                Next::GiveUp => break collected,
+            }
+            sleep(room::RETRY_AFTER).await;
+        };
+        self.waits_no_longer();
+        collected
+    }
+
+    /// Waits until no other attempt gathers, where room is short. While there is enough, all gather at once.
+    async fn turn(&self, found_full: bool) -> Option<OwnedSemaphorePermit> {
+        if !found_full && !self.lacks_room() {
+            return None;
+        }
+        let turns = self.shared.gathering.clone().acquire_owned();
+        Some(turns.await.expect("the semaphore is never closed"))
+    }
+
+    async fn try_to_gather(&self, text: &str) -> Tried {
+        let (job, text, shared) = (self.job(), text.to_owned(), self.shared.clone());
+        let id = self.id;
+        blocking(move || {
+            let collected = job.collect(&text);
+            // Before it is taken back what fills the disk.
+            let room = shared.look_for_room();
+            let Some(again) = why_again(&collected, room.lacking().is_some()) else {
+                return Tried::Done(collected);
+            };
+            let made = job.discard().unwrap_or_else(|error| {
+                tracing::warn!(attempt = %id, error = chain(&error), "what was half gathered takes room");
+                0
+            });
+            Tried::Failed {
+                collected,
+                again,
+                had: room.free.saturating_add(made),
+            }
+        })
+        .await
+    }
+
+    /// Waits until there is more room than it has `had`, a while at most. Whoever reads why the worker takes nothing
+    /// new reads how much is wanted.
+    async fn until_there_is_more(&self, had: u64) {
+        self.waits_for_room(had);
+        let enough = had.saturating_add(MORE_BYTES);
+        for _ in 0..LOOKS_MAX {
+            sleep(room::RETRY_AFTER).await;
+            if self.shared.look_for_room().free >= enough {
+                return;
+            }
+        }
+    }
+}
+
+fn why_again(collected: &Result<Collected, Error>, lacks_room: bool) -> Option<Again> {
+    let found_full = match collected {
+        Ok((_, None, _)) => return None,
+        Ok((_, Some(failure), _)) => failure.code == FailureCode::DiskFull,
+        Err(error) => disk::is_full(error),
+    };
+    match (lacks_room, found_full) {
+        (true, _) => Some(Again::LacksRoom),
+        (false, true) => Some(Again::For(FOUND_FULL_FOR)),
+        (false, false) => Some(Again::For(UNCLEAR_FOR)),
+    }
+}
+
+/// `since` is when it failed first although there was room; however long it waited for room before does not count.
+fn next(again: Again, since: &mut Option<Duration>, now: Duration) -> Next {
+    match (again, *since) {
+        (Again::LacksRoom, _) => {
+            *since = None;
+            Next::WaitForRoom
+        }
+        (Again::For(_), None) => {
+            *since = Some(now);
+            Next::Tell
+        }
+        (Again::For(limit), Some(at)) if now.saturating_sub(at) < limit => Next::Wait,
+        (Again::For(_), Some(_)) => Next::GiveUp,
+    }
+}
+
+/// Why it failed, in words.
+fn said(collected: &Result<Collected, Error>) -> String {
+    let why = match collected {
+        Ok((_, failure, _)) => failure
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        Err(error) => chain(error),
+    };
+    format!("gathering the changed files failed, and is tried again: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{
+        super::collect::{Changes, failed, failed_by, not_written},
+        *,
+    };
+
+    #[test]
+    fn however_long_the_disk_was_full_what_found_it_so_is_tried_again() {
+        let (mut since, at) = (None, Duration::from_secs);
+        let found_full = Again::For(FOUND_FULL_FOR);
+        assert_eq!(next(found_full, &mut since, at(0)), Next::Tell);
+        assert_eq!(next(found_full, &mut since, at(59)), Next::Wait);
+        assert_eq!(next(found_full, &mut since, at(60)), Next::GiveUp);
+        assert_eq!(
+            next(Again::LacksRoom, &mut since, at(61)),
+            Next::WaitForRoom
+        );
+        assert_eq!(
+            next(Again::LacksRoom, &mut since, at(9000)),
+            Next::WaitForRoom
+        );
+        assert_eq!(next(found_full, &mut since, at(9001)), Next::Tell);
+        assert_eq!(next(found_full, &mut since, at(9060)), Next::Wait);
+    }
+
+    #[test]
+    fn what_found_the_disk_full_is_done_again_also_when_there_is_room_by_now() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let gave = |failure| Ok((Changes::default(), failure, Vec::new()));
+        let erred = || Err::<_, Error>(not_written("/somewhere".into())(full()));
+        let many = Some(Again::For(FOUND_FULL_FOR));
+        assert_eq!(why_again(&erred(), false), many);
+        assert_eq!(why_again(&erred(), true), Some(Again::LacksRoom));
+        let found_full = gave(Some(failed_by(&full())));
+        assert_eq!(why_again(&found_full, false), many);
+        let other = gave(Some(failed("a link".to_owned())));
+        let few = Some(Again::For(UNCLEAR_FOR));
+        assert_eq!(why_again(&other, false), few);
+        assert_eq!(why_again(&other, true), Some(Again::LacksRoom));
+        assert_eq!(why_again(&gave(None), true), None);
+    }
+}
