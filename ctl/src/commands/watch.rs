@@ -47,7 +47,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     loop {
         if live.is_seen() && !app.ui.is_json() {
-            live.show(&picture(app, &known, &names, &none));
+            live.show(&picture(app.ui.stderr.width, &known, &names, &none));
         }
         let news = tokio::select! {
             news = changes.next() => news?,
@@ -71,7 +71,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 }
 
 fn picture(
-    app: &App,
+    width: Option<usize>,
     known: &BTreeMap<TaskId, Task>,
     names: &BTreeMap<String, String>,
     none: &str,
@@ -81,11 +81,7 @@ fn picture(
         *by_status.entry(task.status).or_default() += 1;
     }
     let shown = latest(known);
-    let table = task_table(&shown, names).render(app.ui.stderr.width, app.ui.stderr.colour);
-    let mut lines: Vec<Line> = table
-        .lines()
-        .map(|row| Line::of(Style::Plain, row))
-        .collect();
+    let mut lines = task_table(&shown, names).lines(width);
     lines.push(Line::default());
     let counts = match known.is_empty() {
         true => Line::of(Style::Dim, none),
@@ -122,6 +118,14 @@ fn latest(known: &BTreeMap<TaskId, Task>) -> Vec<Task> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_has_its_colours_on_a_terminal() {
+        let lines = picture(None, &BTreeMap::new(), &BTreeMap::new(), "no tasks yet");
+        let titles = lines[0].render(true);
+        assert!(titles.starts_with("\x1b[2mID\x1b[0m  "), "{titles:?}");
+        assert!(!titles.contains("\\x1b"), "{titles:?}");
+    }
 
     #[test]
     fn there_are_tasks_where_all_have_ended() {

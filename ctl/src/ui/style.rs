@@ -75,6 +75,19 @@ impl Line {
         Self::default().with(style, text)
     }
 
+    /// The same without space at its end, unless that has a style.
+    #[must_use]
+    pub fn trimmed(mut self) -> Self {
+        while let Some(last) = self.0.last_mut().filter(|span| span.style == Style::Plain) {
+            last.text.truncate(last.text.trim_end().len());
+            if !last.text.is_empty() {
+                break;
+            }
+            self.0.pop();
+        }
+        self
+    }
+
     /// The text for a terminal, or plain.
     pub fn render(&self, colour: bool) -> String {
         self.0

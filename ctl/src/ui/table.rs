@@ -3,8 +3,8 @@
 //! the names. A line that the terminal wraps is no table.
 
 use super::{
-    style::Style,
-    width::{columns, fit, pad, pad_start, wrap},
+    style::{Line, Style},
+    width::{columns, fit, wrap},
 };
 
 /// Space between columns.
@@ -111,18 +111,19 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The lines of the table. `width` is the terminal's; none means as wide as it wants.
+    /// The text of the table. `width` is the terminal's; none means as wide as it wants.
     pub fn render(&self, width: Option<usize>, colour: bool) -> String {
+        let lines = self.lines(width).into_iter();
+        lines.map(|line| line.render(colour) + "\n").collect()
+    }
+
+    /// The lines of the table, as for [`render`](Self::render).
+    pub fn lines(&self, width: Option<usize>) -> Vec<Line> {
         let widths = self.widths(width);
-        let titles = self
-            .titles
-            .iter()
-            .map(|(title, _)| Cell::new(*title, Style::Dim));
-        let mut out = self.line(&titles.collect::<Vec<_>>(), &widths, colour);
-        for row in &self.rows {
-            out.push_str(&self.line(row, &widths, colour));
-        }
-        out
+        let title = |(title, _): &(&'static str, Kind)| Cell::new(*title, Style::Dim);
+        let titles: Vec<Cell> = self.titles.iter().map(title).collect();
+        let rows = std::iter::once(&titles).chain(&self.rows);
+        rows.flat_map(|row| self.row_lines(row, &widths)).collect()
     }
 
     /// The width of each column; none for those that are left out.
@@ -208,7 +209,7 @@ impl Table {
     }
 
     /// The line of a row, or the lines where cells go on.
-    fn line(&self, cells: &[Cell], widths: &[Option<usize>], colour: bool) -> String {
+    fn row_lines(&self, cells: &[Cell], widths: &[Option<usize>]) -> Vec<Line> {
         let texts: Vec<Vec<String>> = cells
             .iter()
             .zip(widths)
@@ -225,13 +226,13 @@ impl Table {
                     let text = texts.get(nth).cloned().unwrap_or_default();
                     Cell::new(text, cell.style)
                 });
-                self.one_line(&cells.collect::<Vec<_>>(), widths, colour)
+                self.one_line(&cells.collect::<Vec<_>>(), widths)
             })
             .collect()
     }
 
-    fn one_line(&self, cells: &[Cell], widths: &[Option<usize>], colour: bool) -> String {
-        let mut out = String::new();
+    fn one_line(&self, cells: &[Cell], widths: &[Option<usize>]) -> Line {
+        let mut line = Line::default();
         let last = widths.iter().rposition(Option::is_some).unwrap_or_default();
         for (at, ((cell, (_, kind)), width)) in
             cells.iter().zip(&self.titles).zip(widths).enumerate()
@@ -239,20 +240,20 @@ impl Table {
             let Some(width) = *width else {
                 continue;
             };
-            let text = &cell.text;
-            let filled = match kind {
-                Kind::Right => pad_start(text, width),
-                Kind::Left | Kind::Flexible if at == last => text.clone(),
-                Kind::Left | Kind::Flexible => pad(text, width),
+            let space = " ".repeat(width.saturating_sub(columns(&cell.text)));
+            let (before, after) = match kind {
+                Kind::Right => (space, String::new()),
+                Kind::Left | Kind::Flexible => (String::new(), space),
             };
-            out.push_str(&filled.replacen(text, &cell.style.paint(text, colour), 1));
+            line = line
+                .with(Style::Plain, before)
+                .with(cell.style, cell.text.as_str())
+                .with(Style::Plain, after);
             if at < last {
-                out.push_str(&" ".repeat(GAP));
+                line = line.with(Style::Plain, " ".repeat(GAP));
             }
         }
-        out.truncate(out.trim_end().len());
-        out.push('\n');
-        out
+        line.trimmed()
     }
 }
 

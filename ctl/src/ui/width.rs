@@ -35,11 +35,6 @@ pub fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
 }
 
-/// `text` filled with spaces on its left to `width` columns.
-pub fn pad_start(text: &str, width: usize) -> String {
-    format!("{}{text}", " ".repeat(width.saturating_sub(columns(text))))
-}
-
 /// Breaks one line at spaces so that each part fits into `max` columns; a word that is longer
 /// than that is broken inside.
 pub fn wrap(text: &str, max: usize) -> Vec<String> {
