@@ -225,7 +225,7 @@ fn closed(workers: &[&Worker]) -> Option<String> {
     let names: Vec<_> = closed.iter().map(|w| line(&w.name)).collect();
     let named = listed(&names, NAMED_MAX);
     Some(format!(
-        "{named} take nothing new, `ctl workers` says why; `ctl workers uncordon {name}` opens {name} again"
+        "{named} take nothing new; `ctl workers` says why, and `ctl workers uncordon {name}` opens {name} again"
     ))
 }
 

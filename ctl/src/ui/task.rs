@@ -93,7 +93,8 @@ fn described(task: &Task) -> String {
     let description = line(&task.description);
     match Why::of(task) {
         Some(Why { what, .. })
-            if !matches!(task.status, TaskStatus::Succeeded | TaskStatus::Cancelled) =>
+            if !what.is_empty()
+                && !matches!(task.status, TaskStatus::Succeeded | TaskStatus::Cancelled) =>
         {
             format!("{}  ({what})", fit(&description, 48))
         }
