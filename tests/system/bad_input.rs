@@ -129,6 +129,13 @@ fn missing_things() -> anyhow::Result<()> {
             1,
             &["nowhere.md"],
         )?;
+        for none in [".", "/dev/zero"] {
+            clear(
+                ctl(&["add", "x", "--context", none])?,
+                1,
+                &[none, "no file"],
+            )?;
+        }
         clear(ctl(&["add", "-f", "nowhere.yaml"])?, 1, &["nowhere.yaml"])?;
         clear(ctl(&["add", "x", "--after", "task_999"])?, 4, &["task_999"])?;
         clear(ctl(&["show", "task_999"])?, 4, &["task_999"])?;

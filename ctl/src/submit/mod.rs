@@ -206,10 +206,16 @@ async fn add_context(
 ) -> Result<()> {
     for given in &draft.context {
         let path = base.join(given);
-        let size = std::fs::metadata(&path)
-            .or_failed(|| format!("failed to read the context file `{}`", given.display()))?
-            .len();
-        if size > limits::CONTEXT_FILE_BYTES_MAX {
+        let meta = std::fs::metadata(&path)
+            .or_failed(|| format!("failed to read the context file `{}`", given.display()))?;
+        if !meta.is_file() {
+            // A pipe may have no end, and is read once.
+            return Err(
+                Error::failed(format!("the context `{}` is no file", given.display()))
+                    .hint("name files; what a command prints has to be written into one first"),
+            );
+        }
+        if meta.len() > limits::CONTEXT_FILE_BYTES_MAX {
             return Err(Error::failed(format!(
                 "the context file `{}` is larger than 16 MiB",
                 given.display()

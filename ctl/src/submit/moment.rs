@@ -51,12 +51,18 @@ impl Start {
     }
 }
 
+/// 100 years: more is a mistake, and soon beyond what a date can say.
+const LATER_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
 /// Reads a moment: `+2h` from now, `18:30` (the next one), `2026-11-21 18:30` here, or RFC 3339.
 pub fn parse_moment(text: &str) -> Result<Start, String> {
     let text = text.trim();
     if let Some(later) = text.strip_prefix('+') {
         let later = parse_duration(later).map_err(|e| e.to_string())?;
-        return Ok(Start::In(later));
+        return match later <= LATER_MAX {
+            true => Ok(Start::In(later)),
+            false => Err(format!("`{text}` is more than 100 years away")),
+        };
     }
     parse_at(text, &Zoned::now()).map(Start::At)
 }
@@ -133,6 +139,8 @@ mod tests {
         let later = parse_moment(" +2h ").unwrap();
         assert_eq!(later, Start::In(Duration::from_secs(7200)));
         assert_eq!((later.at(), later.in_ms()), (None, Some(7_200_000)));
+        let never = parse_moment("+9999999d").unwrap_err();
+        assert_eq!(never, "`+9999999d` is more than 100 years away");
         assert_eq!(later.by(Timestamp(5)), Timestamp(7_200_005));
         let named = parse_moment("1970-01-01T00:00:01Z").unwrap();
         assert_eq!((named.at(), named.in_ms()), (Some(Timestamp(1000)), None));
