@@ -36,6 +36,11 @@ pub fn tests() -> Vec<Test> {
         )
         .needs(NEEDS),
         Test::new(
+            "a_cancel_ends_what_waits_for_room_and_its_files_are_kept",
+            cancelled,
+        )
+        .needs(NEEDS),
+        Test::new(
             "results_that_find_room_one_after_another_are_all_gathered",
             one_after_another,
         )
@@ -157,6 +162,26 @@ fn waits_for_a_person() -> anyhow::Result<()> {
             let far = runner_of(cluster, "far", "shell")?;
             Ok((far["state"] == "ready").then_some(()))
         })
+    })
+}
+
+/// Nobody has to make room for a result that nobody wants.
+fn cancelled() -> anyhow::Result<()> {
+    on_a_small_disk(|cluster, home, _| {
+        let project = cluster.repository("project")?;
+        let command = "echo work > work.txt; cat /dev/urandom > big";
+        let far = [command, "--agent", "shell", "--require", "where=far"];
+        let task = cluster.add(&project, &far)?;
+        reason(cluster, &format!("{task}.1 has ended and its result waits"))?;
+        cluster.ctl(&["cancel", &task])?.ok()?;
+        cluster.wait_for(&task, &["cancelled"], Deadline::SOON)?;
+        let logs = cluster.ctl(&["logs", &task])?.ok()?.stdout;
+        ensure!(logs.contains("are kept on worker far"), "{logs}");
+        let place = logs.split('`').find(|part| part.contains("/aside/"));
+        let big = PathBuf::from(place.context("no place in it")?).join("big");
+        ensure!(big.starts_with(home), "{}", big.display());
+        ensure!(big.metadata()?.len() > TAKEN, "its disk was not full");
+        Ok(())
     })
 }
 

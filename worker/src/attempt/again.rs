@@ -8,6 +8,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 
 use super::{
     collect::Collected,
+    machine::StopReason,
     run::{Attempt, Error, chain},
 };
 use crate::{blocking::blocking, clock, disk, room};
@@ -57,7 +58,8 @@ impl Attempt {
     /// What the agent has done, as files to be sent. What a full disk does not take is not given up: the work is
     /// only here.
     pub(super) async fn gather(&mut self, text: &str) -> Result<Collected, Error> {
-        let (mut reclaimed, mut failing_since, mut found_full) = (false, None, false);
+        let (mut reclaimed, mut found_full, mut waited) = (false, false, false);
+        let mut failing_since = None;
         let collected = loop {
             let turn = self.turn(found_full).await;
             let tried = self.try_to_gather(text).await;
@@ -76,8 +78,14 @@ impl Attempt {
                 continue;
             }
             match next(again, &mut failing_since, clock::since_boot()) {
+                Next::WaitForRoom if waited && self.is_cancelled() => {
+                    if let Some(left) = self.leave_ungathered().await? {
+                        break Ok(left);
+                    }
+                }
                 Next::WaitForRoom => {
                     self.until_there_is_more(had).await;
+                    waited = true;
                     continue;
                 }
                 Next::Tell => {
@@ -124,6 +132,28 @@ impl Attempt {
             }
         })
         .await
+    }
+
+    fn is_cancelled(&self) -> bool {
+        *self.control.stop.borrow() == Some(StopReason::Cancelled)
+    }
+
+    /// Leaves the agent's files to a person, and says so: nobody waits for the result of a task that was cancelled.
+    /// Nothing, where there is no room to write down even that.
+    async fn leave_ungathered(&mut self) -> Result<Option<Collected>, Error> {
+        let job = self.job();
+        match blocking(move || job.leave()).await {
+            Ok(left) => {
+                if let Some(failure) = &left.1 {
+                    self.tell("collecting", failure.to_string())?;
+                }
+                Ok(Some(left))
+            }
+            Err(error) => {
+                tracing::warn!(attempt = %self.id, error = chain(&error), "it waits for room, though it is cancelled");
+                Ok(None)
+            }
+        }
     }
 
     /// Waits until there is more room than it has `had`, a while at most. Whoever reads why the worker takes nothing

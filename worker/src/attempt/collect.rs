@@ -128,13 +128,24 @@ impl Job {
             Err(failure) => (Changes::default(), Some(self.keep(failure)?)),
         };
         self.write(&changes.manifest, text)?;
+        Ok(self.sent(changes, failure))
+    }
+
+    /// Gives up what no room was found for: the agent's files are kept.
+    pub(super) fn leave(&self) -> Result<Collected, Error> {
+        let why = "the disk had no room for the result, and the task was cancelled";
+        let failure = self.keep(Failure::new(FailureCode::DiskFull, why))?;
+        Ok(self.sent(Changes::default(), Some(failure)))
+    }
+
+    fn sent(&self, changes: Changes, failure: Option<Failure>) -> Collected {
         let mut artifacts = self.artifacts();
         if failure.is_some() {
             // They may be halves.
             let is_whole = |kind| !matches!(kind, ArtifactKind::Patch | ArtifactKind::Bundle);
             artifacts.retain(|artifact| is_whole(artifact.kind));
         }
-        Ok((changes, failure, artifacts))
+        (changes, failure, artifacts)
     }
 
     /// Removes what `collect` has made of the agent's files. How many bytes that had.
