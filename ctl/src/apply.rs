@@ -73,6 +73,9 @@ pub struct Done {
     pub with: Vec<TaskId>,
     /// Whether something that is not committed keeps git from merging the branch.
     pub unmergeable: bool,
+    /// The commit after which those of the branch are to be picked: where the clone lacks history, the two have
+    /// none in common, and git merges nothing.
+    pub picked_after: Option<String>,
     /// Whether git keeps only some of the files in the work tree.
     pub sparse: bool,
     /// What came beside the change.
@@ -460,6 +463,7 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
             brought(&work.earlier, &applied.was_in)
         }),
         unmergeable,
+        picked_after: checkout.lacks_history().map(|_| work.start.clone()),
         sparse: checkout.is_sparse().unwrap_or(false),
         beside,
     })

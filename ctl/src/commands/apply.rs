@@ -266,6 +266,7 @@ fn document(id: TaskId, applied: Applied, left_out: &[TaskId]) -> Value {
             beside,
             left_alone: _,
             unmergeable: _,
+            picked_after: _,
             sparse: _,
         }) => {
             json!({ "id": id, "checkout": checkout, "branch": branch, "files": files, "already": already,
@@ -351,7 +352,10 @@ fn next(done: &Done) -> Option<String> {
         ),
         (Some(_), _) if done.unknown => Some("status".to_owned()),
         (Some(_), _) => Some("diff".to_owned()),
-        (None, Some(branch)) => Some(format!("merge {branch}")),
+        (None, Some(branch)) => Some(match &done.picked_after {
+            Some(commit) => format!("cherry-pick {commit}..{branch}"),
+            None => format!("merge {branch}"),
+        }),
     }
 }
 
@@ -387,6 +391,7 @@ mod tests {
             within: None,
             with: Vec::new(),
             unmergeable: false,
+            picked_after: None,
             sparse: false,
             beside: Beside::default(),
         };
@@ -400,6 +405,11 @@ mod tests {
         };
         assert!(says(sparse).ends_with("`git add --sparse` takes"));
         assert_eq!(says(done(None, branch, false)), "merge orchestra/task_001");
+        let shallow = Done {
+            picked_after: Some("c0ffee".to_owned()),
+            ..done(None, branch, false)
+        };
+        assert_eq!(says(shallow), "cherry-pick c0ffee..orchestra/task_001");
         assert_eq!(
             says(done(Some(0), branch, false)),
             "",

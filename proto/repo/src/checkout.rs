@@ -263,7 +263,8 @@ impl Checkout {
 
     /// Whether not all of the history is here, so that nothing can be said relative to it: what kind of
     /// clone it is then.
-    pub(crate) fn lacks_history(&self) -> Option<&'static str> {
+    #[must_use]
+    pub fn lacks_history(&self) -> Option<&'static str> {
         if self.common_dir.join("shallow").exists() {
             return Some("shallow");
         }

@@ -510,6 +510,16 @@ fn a_shallow_clone_gives_its_files_and_takes_the_change() {
         fs::read_to_string(user.user().join("a.txt")).unwrap(),
         "three\n"
     );
+    // The branch has no history in common with the user's: its commits are picked, not merged.
+    assert_eq!(checkout.lacks_history(), Some("shallow"));
+    import_branch(&checkout, &task.change(&collected), &[]).unwrap();
+    git(&user.user(), &["reset", "-q", "--hard"]);
+    let range = format!("{}..{BRANCH}", snapshot.commit);
+    git(&user.user(), &["cherry-pick", &range]);
+    assert_eq!(
+        fs::read_to_string(user.user().join("a.txt")).unwrap(),
+        "three\n"
+    );
 }
 
 #[test]
