@@ -10,6 +10,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("agents_work_on_a_copy_without_what_is_ignored", copy),
         Test::new("changes_of_several_agents_are_merged_or_refused", merge),
         Test::new("the_head_applies_where_it_is_asked_to", applied),
+        Test::new("what_is_left_out_of_a_copy_is_named_once", left_out),
         Test::new("a_home_or_state_directory_is_not_copied", refused),
         Test::new("a_git_directory_is_nothing_to_work_in", git_directories),
     ]
@@ -23,6 +24,17 @@ fn plain(cluster: &Cluster) -> anyhow::Result<Project> {
 
 fn shell(cluster: &Cluster, project: &Project, more: &[&str]) -> anyhow::Result<String> {
     cluster.add(project, &[&["--agent", "shell"], more].concat())
+}
+
+fn left_out() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = plain(cluster)?;
+        Project::plain(&project.dir().join("inner"))?.git(&["init", "-q"])?;
+        let add = ["add", "--agent", "shell", "true"];
+        let said = cluster.ctl_in(project.dir(), &add)?.ok()?.stderr;
+        ensure!(said.matches("`inner` was left out").count() == 1, "{said}");
+        Ok(())
+    })
 }
 
 fn copy() -> anyhow::Result<()> {

@@ -10,7 +10,6 @@ use crate::{
     blocking::blocking,
     error::{Error, Result},
     exit::Exit,
-    ui::escape,
 };
 
 const OTHER_WAYS: &str = "go into the project's own directory; or `git init` and a `.gitignore` here, \
@@ -33,10 +32,8 @@ pub async fn take(app: &App, dir: &Path, project: &ProjectId, mirror: &str) -> R
         Ok(Checkout::of_directory(&dir, &keep, &ours))
     })
     .await?;
-    let (checkout, warnings) = taken.map_err(failed)?;
-    for warning in warnings {
-        app.ui.warn(escape::naming(&warning));
-    }
+    // What could not be taken is named when the snapshot is made of it.
+    let (checkout, _said_later) = taken.map_err(failed)?;
     Ok(checkout)
 }
 
