@@ -153,6 +153,10 @@ fn missing_things() -> anyhow::Result<()> {
         for args in [["tasks", "-a", "claude"], ["tasks", "-s", "failed"]] {
             ctl(&args)?.ok()?.complains(&["no tasks"])?;
         }
+        for command in ["tasks", "cancel"] {
+            let twice = ctl(&[command, "-l", "team=a", "-l", "team=b"])?;
+            clear(twice, 2, &["--label names `team` twice"])?;
+        }
         let choose = ["--label", "--status", "--all", "--project"];
         clear(ctl(&["cancel"])?, 2, &choose)?;
         nothing_was_queued(cluster)

@@ -33,7 +33,7 @@ use ending::{end, late, or_interrupted, untold};
 use options::Options;
 use runners::{Asked, warn_of_workers};
 
-pub use options::pair;
+pub use options::{mapping, pair};
 
 /// Queue a task, or many from a file; prints their ids in order
 #[derive(Debug, clap::Args)]

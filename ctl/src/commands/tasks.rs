@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     app::App,
     client::{Client, patiently},
-    commands::add::pair,
+    commands::add::{mapping, pair},
     error::Result,
     exit::Exit,
     json::task::Task,
@@ -155,7 +155,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         .collect();
     let request = v1::ListTasksRequest {
         statuses,
-        labels: args.label.into_iter().collect(),
+        labels: mapping("--label", args.label)?,
         runner: args.runner.map(|r| r.to_string()).unwrap_or_default(),
         project: args.project.unwrap_or_default(),
         limit: 0,

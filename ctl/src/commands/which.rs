@@ -6,7 +6,7 @@ use orchestra_types::{TaskId, TaskStatus};
 use crate::{
     client::Client,
     commands::{
-        add::pair,
+        add::{mapping, pair},
         each_once,
         tasks::{StatusFilter, find, unknown},
     },
@@ -94,7 +94,7 @@ impl Which {
         let statuses = statuses(&self.status)?.into_iter();
         let request = v1::ListTasksRequest {
             statuses: statuses.map(|s| v1::TaskStatus::from(s).into()).collect(),
-            labels: self.label.into_iter().collect(),
+            labels: mapping("--label", self.label)?,
             project: self.project.unwrap_or_default(),
             submitter: self.submitter.unwrap_or_default(),
             ..Default::default()

@@ -152,7 +152,8 @@ impl Options {
 }
 
 /// A mapping in which no key stands twice.
-fn mapping(option: &str, pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>> {
+/// Pairs of an option, of which none may name a key again.
+pub fn mapping(option: &str, pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>> {
     let mut mapping = BTreeMap::new();
     for (key, value) in pairs {
         if mapping.insert(key.clone(), value).is_some() {
