@@ -100,7 +100,8 @@ fn name_of(fact: &str) -> String {
 fn tasks(status: &Status) -> Line {
     let of = |s: TaskStatus| (s, status.tasks.get(s.as_str()).copied().unwrap_or(0));
     let mut line = Line::of(Style::Dim, name_of("tasks"));
-    line.0.extend(counts(TaskStatus::ALL.map(of)).0);
+    line.0
+        .extend(counts(TaskStatus::ALL.map(of), status.finishing).0);
     line
 }
 
@@ -176,6 +177,20 @@ mod tests {
             shown[3],
             "  disk     the head's disk is full: make 9 MB free in `/s`"
         );
+    }
+
+    #[test]
+    fn what_takes_no_slot_any_more_does_not_run() {
+        let told = |finishing| {
+            let status = Status {
+                finishing,
+                ..status()
+            };
+            tasks(&status).render(false)
+        };
+        let both = "  tasks    ● 1 running · ◕ 1 finishing · ✗ 1 failed";
+        assert_eq!(told(1), both);
+        assert_eq!(told(2), "  tasks    ◕ 2 finishing · ✗ 1 failed");
     }
 
     #[test]

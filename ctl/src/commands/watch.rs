@@ -85,7 +85,10 @@ fn picture(
     lines.push(Line::default());
     let counts = match known.is_empty() {
         true => Line::of(Style::Dim, none),
-        false => counts(by_status),
+        false => {
+            let finishing = known.values().filter(|task| task.finishing);
+            counts(by_status, finishing.count() as u64)
+        }
     };
     lines.push(counts.with(Style::Dim, "   Ctrl-C ends the watch, not the tasks"));
     lines

@@ -33,6 +33,8 @@ pub struct Status {
     pub machine: String,
     /// Tasks by status, also with 0.
     pub tasks: BTreeMap<String, u64>,
+    /// Those of the running ones that take no slot any more: their result is being put in place.
+    pub finishing: u64,
     /// Tasks that have not ended, by priority, also with 0.
     pub priorities: BTreeMap<String, u64>,
     /// Workers.
@@ -78,6 +80,7 @@ impl Status {
             metrics: some(wire.metrics),
             machine: wire.machine,
             tasks: wire.by_status,
+            finishing: wire.finishing,
             priorities: wire.by_priority,
             workers: WorkerCounts {
                 connected: wire.workers_connected,

@@ -108,6 +108,8 @@ pub struct Task {
     pub submitter: Option<String>,
     /// Whether a cancel is on its way.
     pub cancel_requested: bool,
+    /// Whether its attempt has ended, and its result is being put in place.
+    pub finishing: bool,
     /// Nothing was heard of its agent since then, and that is worth a notice.
     pub silent_since: Option<Time>,
     /// It waits until then.
@@ -392,6 +394,7 @@ impl Task {
             set_up: spec.set_up.map(Into::into),
             submitter: some(spec.submitter),
             cancel_requested: wire.cancel_requested,
+            finishing: wire.finishing,
             silent_since: wire.silent_since_ms.map(Time::from_ms),
             not_before: wire.not_before_ms.map(Time::from_ms),
             description: spec.description,
@@ -500,7 +503,7 @@ mod tests {
                 r#""fallback":[],"budget":null,"spent":null,"parent":null,"model":null,"after":[],"waits_for":[],"on_dependency_failure":"block","start_at":null,"schedule":null,"labels":{"area":"docs"},"requires":{},"#,
                 r#""timeout_seconds":90.5,"queue_timeout_seconds":null,"stall_timeout_seconds":null,"retries":0,"context":[],"project":null,"#,
                 r#""place":{"type":"empty"},"command":null,"ports":null,"set_up":null,"submitter":null,"#,
-                r#""cancel_requested":false,"silent_since":null,"not_before":null,"attempts":null}"#
+                r#""cancel_requested":false,"finishing":false,"silent_since":null,"not_before":null,"attempts":null}"#
             )
         );
     }

@@ -42,25 +42,39 @@ pub fn label(status: TaskStatus) -> String {
     format!("{} {}", symbol(status), words(status))
 }
 
-/// The same of a task, and whether a cancel is on its way: its agent ends, or its worker is away.
+/// The same of a task, where it runs with what there is to know: that only its result is put in place, or that
+/// a cancel is on its way, because its agent ends or its worker is away.
 pub fn told(task: &Task) -> String {
+    if task.finishing {
+        return FINISHING.to_owned();
+    }
     match task.is_being_cancelled() {
         true => format!("{}, cancel requested", label(task.status)),
         false => label(task.status),
     }
 }
 
-/// `queued 3 · running 2`, only what is not zero.
-pub fn counts(counts: impl IntoIterator<Item = (TaskStatus, u64)>) -> Line {
+/// What is said of a running task whose attempt has ended.
+const FINISHING: &str = "◕ finishing";
+
+/// `○ 3 queued · ● 2 running · ◕ 1 finishing`, only what is not zero. Those that are finishing are counted
+/// among the running ones, and told apart: they take no slot.
+pub fn counts(counts: impl IntoIterator<Item = (TaskStatus, u64)>, finishing: u64) -> Line {
+    let mut parts = Vec::new();
+    for (status, count) in counts {
+        let finishing = match status {
+            TaskStatus::Running => finishing.min(count),
+            _ => 0,
+        };
+        parts.push((status, label(status), count - finishing));
+        parts.push((status, FINISHING.to_owned(), finishing));
+    }
     let mut line = Line::default();
-    for (status, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+    for (status, label, count) in parts.into_iter().filter(|(_, _, count)| *count > 0) {
         if !line.0.is_empty() {
             line = line.with(Style::Dim, " · ");
         }
-        line = line.with(
-            style(status),
-            format!("{} {count} {}", symbol(status), words(status)),
-        );
+        line = line.with(style(status), label.replacen(' ', &format!(" {count} "), 1));
     }
     if line.0.is_empty() {
         Line::of(Style::Dim, "no tasks yet")

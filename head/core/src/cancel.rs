@@ -200,14 +200,16 @@ impl Core {
             self.leave_state(id);
         }
         let task = self.tasks.get_mut(&id).expect("it was found above");
+        if !moves {
+            self.counts.remove(task);
+        }
         let old = std::mem::replace(&mut task.row.facts, facts);
         self.facts.release(&old);
         if moves {
             self.enter_state(now, id);
             self.overdue.set_wait(id, waits);
         } else {
-            self.counts.remove(status, before);
-            self.counts.add(status, priority);
+            self.counts.add(task);
             if status == TaskStatus::Assigned {
                 self.given.remove(before);
                 self.given.add(priority);

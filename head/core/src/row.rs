@@ -216,6 +216,21 @@ pub enum State {
     },
 }
 
+impl State {
+    /// Whether its attempt has ended and nothing of it is left but to put its result in place.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        match self {
+            Self::Closing { .. } => true,
+            Self::Blocked
+            | Self::Queued { .. }
+            | Self::Assigned { .. }
+            | Self::Running { .. }
+            | Self::Ended { .. } => false,
+        }
+    }
+}
+
 /// A task, as it is kept.
 ///
 /// A million of these are in memory: what equal tasks have in common belongs into the facts, and

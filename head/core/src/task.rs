@@ -196,7 +196,7 @@ impl Core {
         let task = self.tasks.get(&id).expect("the caller looked the task up");
         self.finished.enter(&task.row);
         let status = task.status();
-        self.counts.add(status, task.row.facts.priority);
+        self.counts.add(task);
         match &task.row.state {
             State::Queued { .. } => {
                 self.drop_run(task.attempt());
@@ -256,7 +256,7 @@ impl Core {
         self.finished.leave(&task.row);
         let status = task.status();
         if !(mutated!(CountsOff) && status == TaskStatus::Queued) {
-            self.counts.remove(status, task.row.facts.priority);
+            self.counts.remove(task);
         }
         match &task.row.state {
             State::Queued { .. } => {

@@ -21,6 +21,7 @@ use crate::{
 pub struct Counts {
     by_status: [u64; TaskStatus::ALL.len()],
     open_by_priority: [u64; Priority::ALL.len()],
+    finishing: u64,
 }
 
 impl Counts {
@@ -42,18 +43,29 @@ impl Counts {
         self.open_by_priority.iter().sum()
     }
 
-    pub(crate) fn add(&mut self, status: TaskStatus, priority: Priority) {
+    /// Those of the running ones whose attempt has ended: they hold no slot, and their result is being put
+    /// in place.
+    #[must_use]
+    pub fn finishing(&self) -> u64 {
+        self.finishing
+    }
+
+    pub(crate) fn add(&mut self, task: &Task) {
+        let (status, priority) = (task.status(), task.row.facts.priority);
         self.by_status[status as usize] += 1;
         if !status.is_ended() {
             self.open_by_priority[priority as usize] += 1;
         }
+        self.finishing += u64::from(task.row.state.is_closing());
     }
 
-    pub(crate) fn remove(&mut self, status: TaskStatus, priority: Priority) {
+    pub(crate) fn remove(&mut self, task: &Task) {
+        let (status, priority) = (task.status(), task.row.facts.priority);
         self.by_status[status as usize] -= 1;
         if !status.is_ended() {
             self.open_by_priority[priority as usize] -= 1;
         }
+        self.finishing -= u64::from(task.row.state.is_closing());
     }
 }
 

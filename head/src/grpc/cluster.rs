@@ -52,6 +52,7 @@ fn counts(view: &View<'_>) -> v1::ClusterStatus {
     v1::ClusterStatus {
         by_status: by_status.into(),
         by_priority: by_priority.into(),
+        finishing: counts.finishing(),
         workers_connected: count(workers.iter().filter(|w| connected(w)).count()),
         workers_known: count(workers.len()),
         agents_busy: count(agents.iter().filter(busy).count()),

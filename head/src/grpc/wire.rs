@@ -76,6 +76,7 @@ fn with_spec(calendar: Calendar, view: &TaskView<'_>, mut spec: TaskSpec) -> v1:
         attempts: Vec::new(),
         waits_for: view.waits_for.iter().map(|id| id.0).collect(),
         cancel_requested: row.cancel_requested,
+        finishing: row.state.is_closing(),
         apply: apply.to_owned(),
         apply_message,
         silent_since_ms: view.silent_since.map(|at| calendar.wall(at).0),

@@ -35,6 +35,30 @@ fn a_task_succeeds_only_after_its_result_was_put_in_place() {
 }
 
 #[test]
+fn what_is_put_in_place_is_told_from_what_takes_a_slot() {
+    let mut bench = busy_bench();
+    let [first, second] = [(); 2].map(|()| bench.add(task()));
+    let _ = bench.report("w", 1, attempt(first, 1), ReportBody::Started);
+    let _ = bench.finish("w", 1, attempt(first, 1), None);
+    let _ = bench.report("w", 1, attempt(second, 1), ReportBody::Started);
+    let counted = |bench: &Bench| {
+        let counts = bench.core.counts();
+        (counts.with_status(TaskStatus::Running), counts.finishing())
+    };
+    assert_eq!(counted(&bench), (2, 1), "one slot, one that runs");
+    let _ = bench.give(Input::Prioritise {
+        request: RequestId(9),
+        task: first,
+        priority: orchestra_types::Priority::High,
+    });
+    assert_eq!(counted(&bench), (2, 1));
+    let _ = bench.restart();
+    assert_eq!(counted(&bench), (2, 1));
+    let _ = bench.close(attempt(first, 1));
+    assert_eq!(counted(&bench), (1, 0));
+}
+
+#[test]
 fn a_task_without_a_project_has_no_place_for_a_result_and_ends_with_its_report() {
     let mut bench = busy_bench();
     let mut stray = task();

@@ -101,6 +101,16 @@ impl Judge {
             }
         }
         let counts = core.counts();
+        let closing = |(_, shade): &(_, &Shade)| matches!(shade.at, At::Closing { .. });
+        let (counted, there) = (
+            counts.finishing(),
+            self.shadow.tasks().filter(closing).count(),
+        );
+        hold!(
+            Counts,
+            counted == there as u64,
+            "{counted} finishing, not {there}"
+        );
         for status in TaskStatus::ALL {
             let (counted, there) = (counts.with_status(status), by_status[status as usize]);
             hold!(Counts, counted == there, "{counted} {status}, not {there}");
