@@ -401,6 +401,17 @@ fn hints_of_a_list() -> anyhow::Result<()> {
         let message = document["tasks"][0]["reason"]["message"].as_str();
         let plain = format!("`ctl budget {task} --time +1h`");
         ensure!(message.is_some_and(|m| m.contains(&plain)), "{document}");
+        // It is not open, and who cancels everything is told.
+        let stays = format!("{task} waits for a person and stays; `ctl cancel {task}` cancels");
+        cluster
+            .ctl(&["cancel", "--all"])?
+            .ok()?
+            .complains(&[&stays])?;
+        ensure!(cluster.status(&task)? == "needs_review");
+        let open = cluster.json(&["tasks", "--status", "open"])?;
+        ensure!(open["tasks"] == serde_json::json!([]), "{open}");
+        cluster.ctl(&["cancel", "--status", "needs_review"])?.ok()?;
+        ensure!(cluster.status(&task)? == "cancelled");
         Ok(())
     })
 }

@@ -16,7 +16,7 @@ use crate::{
     client::Client,
     commands::{
         refusal, schedules, show_answers,
-        tasks::StatusFilter,
+        tasks::{StatusFilter, find},
         which::{Found, Which},
     },
     error::{Error, Result},
@@ -36,7 +36,7 @@ const NAMED_MAX: usize = 8;
 Examples:
   ctl cancel task_007 8
   ctl cancel task_007 --only            its subtasks go on
-  ctl cancel --label area=docs          every task with this label that has not ended
+  ctl cancel --label area=docs          every open task with this label
   ctl cancel --status queued            everything that has not been given to a worker
   ctl cancel --status needs_review      everything that waits for a person: nothing more is wanted of it
   ctl cancel --submitter $USER          your own, on a shared cluster
@@ -45,13 +45,14 @@ Examples:
 The subtasks of a cancelled task, those that its agent has queued, are cancelled too: not with --only, and
 with --status those alone that have such a status. What goes on is said. What its agent has queued with
 --every is paused, and an agent that is being stopped can queue nothing more. Other schedules go on and
-make new tasks; with --all that is said.")]
-#[command(mut_arg("all", |arg| arg.help("Every task that has not ended")))]
-#[command(mut_arg("label", |arg| arg.help("Every one with this label that has not ended; repeat it for more")))]
-#[command(mut_arg("status", |arg| arg.help("Every one with this status: active, pending, or an exact status; repeat it or use commas")
+make new tasks; with --all that is said. Tasks that need review are not open: they stay, and are named, unless
+--status or a TASK asks for them.")]
+#[command(mut_arg("all", |arg| arg.help("Every open task")))]
+#[command(mut_arg("label", |arg| arg.help("Every open one with this label; repeat it for more")))]
+#[command(mut_arg("status", |arg| arg.help("Every one with this status: open, active, pending, or an exact status; repeat it or use commas")
     .value_parser(StatusFilter::named_for(StatusFilter::cancellable))))]
-#[command(mut_arg("submitter", |arg| arg.help("Every one of this submitter that has not ended: user@host, or the user on whatever machine")))]
-#[command(mut_arg("project", |arg| arg.help("Every one of this project, by name or id, that has not ended")))]
+#[command(mut_arg("submitter", |arg| arg.help("Every open one of this submitter: user@host, or the user on whatever machine")))]
+#[command(mut_arg("project", |arg| arg.help("Every open one of this project, by name or id")))]
 pub struct Args {
     #[command(flatten)]
     which: Which,
@@ -74,6 +75,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let named = args.which.are_named();
     let with_subtasks = args.with_subtasks();
     let everything = args.which.are_all();
+    let waits = args.which.with_status(TaskStatus::NeedsReview);
     let Found { tasks, none } = args.which.find(&client, cancellable).await?;
     if tasks.is_empty() && !app.ui.is_json() {
         app.ui.next(format!("{none}; nothing was cancelled"));
@@ -91,6 +93,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     } else if let Some(text) = going_on(&answers) {
         app.ui.warn(text);
     }
+    if let Some(waits) = waits.filter(|_| !app.ui.is_json()) {
+        say_what_stays(app, &client, waits).await;
+    }
     let forgotten = answers.iter().filter(|answer| answer.forgotten).count();
     if forgotten > 0 {
         let tasks = counted(forgotten as u64, "task");
@@ -105,6 +110,39 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         warn_of_schedules(app, &client).await;
     }
     shown
+}
+
+/// Says which tasks wait for a person: whoever chose some by anything but their status may think of them too.
+async fn say_what_stays(app: &App, client: &Client, waits: v1::ListTasksRequest) {
+    match find(client, waits).await {
+        Ok(ids) => stays(&ids).into_iter().for_each(|text| app.ui.next(text)),
+        // What was asked for is done.
+        Err(error) => app.ui.warn(format!(
+            "whether tasks that wait for a person stay is not known: {}; see `ctl tasks --status needs_review`",
+            error.chain()
+        )),
+    }
+}
+
+/// Says which of what was chosen stay as they are, and how they are cancelled.
+fn stays(ids: &[TaskId]) -> Option<String> {
+    let named: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    match &named[..] {
+        [] => None,
+        [id] => Some(format!(
+            "{id} waits for a person and stays; `ctl cancel {id}` cancels it too"
+        )),
+        [first, .., last] if named.len() > NAMED_MAX => Some(format!(
+            "{} tasks wait for a person and stay, {first} to {last}; `ctl cancel --status needs_review` cancels \
+             all that do",
+            named.len()
+        )),
+        _ => Some(format!(
+            "{} wait for a person and stay; `ctl cancel {}` cancels them too",
+            named.join(", "),
+            named.join(" ")
+        )),
+    }
 }
 
 /// Says what recurs all the same: whoever cancels everything may want nothing new either.
@@ -317,6 +355,21 @@ mod tests {
             many.starts_with(
                 "30 schedules go on and make new tasks, schedule_001 to schedule_030;"
             ),
+            "{many}"
+        );
+    }
+
+    #[test]
+    fn what_waits_for_a_person_is_named_with_the_command_that_cancels_it() {
+        let said = |count: u64| stays(&(1..=count).map(TaskId).collect::<Vec<_>>());
+        assert_eq!(said(0), None);
+        let one = "task_001 waits for a person and stays; `ctl cancel task_001` cancels it too";
+        assert_eq!(said(1).as_deref(), Some(one));
+        let two = "task_001, task_002 wait for a person and stay; `ctl cancel task_001 task_002` cancels them too";
+        assert_eq!(said(2).as_deref(), Some(two));
+        let many = said(30).unwrap();
+        assert!(
+            many.contains("`ctl cancel --status needs_review`"),
             "{many}"
         );
     }

@@ -15,11 +15,12 @@ use crate::{
     values,
 };
 
-/// Give tasks that have not ended another priority: high, normal or low
+/// Give open tasks another priority: high, normal or low
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A waiting task takes its place among those of its new priority at once, as if it had been submitted
-with it. One that runs keeps running; its next attempt counts with the new priority.
+with it. One that runs keeps running; its next attempt counts with the new priority. One that needs review
+is not open: first try it again.
 
 Examples:
   ctl priority task_007 high

@@ -25,6 +25,9 @@ const NAME: usize = 9;
 
 /// Show the cluster: the head, its workers and agents, and how many tasks are where
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Open are the tasks that have not ended: `ctl tasks --status open` lists them. One that needs review has: it
+waits for a person.")]
 pub struct Args {}
 
 /// Shows the cluster.
@@ -77,7 +80,7 @@ fn lines(status: &Status) -> Vec<Line> {
         fact("agents", &agents),
         tasks(status),
     ]);
-    lines.extend(waiting(status));
+    lines.extend(open(status));
     lines.extend(status.parked_accounts.iter().map(parked));
     lines
 }
@@ -105,8 +108,8 @@ fn tasks(status: &Status) -> Line {
     line
 }
 
-/// What has not ended, by priority, where there is something.
-fn waiting(status: &Status) -> Option<Line> {
+/// What is open, by priority, where there is something.
+fn open(status: &Status) -> Option<Line> {
     let of = |p: Priority| (p, status.priorities.get(p.as_str()).copied().unwrap_or(0));
     let some: Vec<String> = Priority::ALL
         .map(of)

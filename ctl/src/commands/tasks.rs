@@ -27,12 +27,13 @@ const LIMIT_MAX: u32 = 1000;
 #[command(after_help = "\
 Examples:
   ctl tasks --status active                     what is being worked on
+  ctl tasks --status open                       with it what waits by itself; needs_review waits for a person
   ctl tasks --status failed,needs_review        what wants a look
   ctl tasks --label area=auth --runner claude
   ctl tasks --submitter $USER                   your own, on a shared cluster
   ctl tasks --after-id 0 --limit 1000 --json    page through all of them by `next_after_id`")]
 pub struct Args {
-    /// Only these: active, pending, completed, failed, or an exact status; repeat it or use commas
+    /// Only these: open, active, pending, completed, failed, or an exact status; repeat it or use commas
     #[arg(long, short, value_name = "STATUS", value_delimiter = ',', value_parser = StatusFilter::named(),
           hide_possible_values = true)]
     status: Vec<StatusFilter>,
@@ -71,7 +72,16 @@ struct Tasks {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusFilter(Vec<TaskStatus>);
 
-const WORDS: [(&str, &[TaskStatus]); 3] = [
+const WORDS: [(&str, &[TaskStatus]); 4] = [
+    (
+        "open",
+        &[
+            TaskStatus::Blocked,
+            TaskStatus::Queued,
+            TaskStatus::Assigned,
+            TaskStatus::Running,
+        ],
+    ),
     ("active", &[TaskStatus::Assigned, TaskStatus::Running]),
     ("pending", &[TaskStatus::Blocked, TaskStatus::Queued]),
     ("completed", &[TaskStatus::Succeeded]),
@@ -91,7 +101,7 @@ impl StatusFilter {
         Named::new(all.into_iter().filter(is_taken))
     }
 
-    /// The statuses of tasks that can be cancelled: of all that have not ended, or of the ones that are
+    /// The statuses of tasks that can be cancelled: of all that are open, or of the ones that are
     /// named. One that waits for a person must be named: it may be the last that knows of some work.
     pub fn cancellable(filters: &[Self]) -> Vec<TaskStatus> {
         let named = |s: TaskStatus| filters.iter().any(|f| f.0.contains(&s));
@@ -340,6 +350,7 @@ mod tests {
         assert_eq!(
             offered("cancel"),
             [
+                "open",
                 "active",
                 "pending",
                 "blocked",
@@ -383,6 +394,8 @@ mod tests {
             read("active"),
             Ok(vec![TaskStatus::Assigned, TaskStatus::Running])
         );
+        let open = TaskStatus::ALL.into_iter().filter(|s| !s.is_ended());
+        assert_eq!(read("open"), Ok(open.collect()), "as `ctl status` counts");
         assert_eq!(read("needs-review"), Ok(vec![TaskStatus::NeedsReview]));
         assert_eq!(read("failed"), Ok(vec![TaskStatus::Failed]));
         let error = read("faild").unwrap_err();

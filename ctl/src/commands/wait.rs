@@ -142,7 +142,7 @@ fn not_yet(limit: Duration, which: Which) -> Error {
         Which::Any => "no task has",
     };
     Error::new(Exit::TimedOut, format!("{which} ended within {limit}"))
-        .hint("they go on; `ctl tasks --status active,pending` shows them")
+        .hint("they go on; `ctl tasks --status open` shows them")
 }
 
 fn duration(text: &str) -> std::result::Result<Duration, String> {

@@ -28,7 +28,7 @@ const SHOWN_MAX: usize = 30;
 On a terminal a table that is always up to date; elsewhere, and with --json, one line for each
 change.")]
 pub struct Args {
-    /// Only these tasks, as task_001 or 1. Default: all that have not ended, and new ones
+    /// Only these tasks, as task_001 or 1. Default: all that are open, and new ones
     #[arg(value_name = "TASK")]
     tasks: Vec<TaskId>,
 }

@@ -70,8 +70,9 @@ impl Which {
         by_name || !self.label.is_empty() || !self.status.is_empty()
     }
 
-    /// Refuses a command line that means no tasks.
+    /// Refuses a command line that means no tasks, or a label of two values.
     pub fn require_some(&self) -> Result<()> {
+        mapping("--label", self.label.clone())?;
         if self.are_named() || self.all || self.are_chosen() {
             return Ok(());
         }
@@ -79,6 +80,23 @@ impl Which {
             "name them, or choose with --label KEY=VALUE, --status STATUS, --project PROJECT, \
              --submitter NAME or --all",
         ))
+    }
+
+    /// What finds the tasks that the options other than a status choose among those with this one; none where
+    /// tasks are named, or a status chooses.
+    pub fn with_status(&self, status: TaskStatus) -> Option<v1::ListTasksRequest> {
+        (!self.are_named() && self.status.is_empty()).then(|| self.request([status]))
+    }
+
+    fn request(&self, statuses: impl IntoIterator<Item = TaskStatus>) -> v1::ListTasksRequest {
+        let statuses = statuses.into_iter();
+        v1::ListTasksRequest {
+            statuses: statuses.map(|s| v1::TaskStatus::from(s).into()).collect(),
+            labels: self.label.iter().cloned().collect(),
+            project: self.project.clone().unwrap_or_default(),
+            submitter: self.submitter.clone().unwrap_or_default(),
+            ..Default::default()
+        }
     }
 
     /// The named tasks, each once, or those that the options choose among the ones with these `statuses`.
@@ -91,14 +109,7 @@ impl Which {
             let (tasks, none) = (each_once(self.tasks), String::new());
             return Ok(Found { tasks, none });
         }
-        let statuses = statuses(&self.status)?.into_iter();
-        let request = v1::ListTasksRequest {
-            statuses: statuses.map(|s| v1::TaskStatus::from(s).into()).collect(),
-            labels: mapping("--label", self.label)?,
-            project: self.project.unwrap_or_default(),
-            submitter: self.submitter.unwrap_or_default(),
-            ..Default::default()
-        };
+        let request = self.request(statuses(&self.status)?);
         let tasks = find(client, request.clone()).await?;
         let none = match (tasks.is_empty(), request.submitter.as_str()) {
             (true, wanted) if !wanted.is_empty() => unknown::submitter(client, wanted).await?,
