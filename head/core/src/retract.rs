@@ -189,24 +189,33 @@ impl Core {
         }
         // Nothing was used.
         self.drop_run(attempt);
-        let message = "called back before it began: another worker takes the task";
-        let row = OutcomeRow {
-            id: attempt,
-            at: now,
-            result: Err(Failure::new(FailureCode::Cancelled, message)),
-        };
-        step.changes.push(Change::Outcome(Box::new(row)));
         let task = self
             .tasks
             .get_mut(&attempt.task)
             .expect("the attempt is held");
+        let cancelled = task.row.cancel_requested && !mutated!(GivenBackCancelForgotten);
+        let row = OutcomeRow {
+            id: attempt,
+            at: now,
+            result: Err(Failure::new(FailureCode::Cancelled, words(cancelled))),
+        };
+        step.changes.push(Change::Outcome(Box::new(row)));
         task.row.failures += u32::from(mutated!(GivenBackCharged));
-        if task.row.cancel_requested && !mutated!(GivenBackCancelForgotten) {
+        if cancelled {
             let reason = crate::cancel::before_start(task.row.reason.as_deref());
             let ended = crate::EndStatus::Cancelled;
             return self.end(now, attempt.task, ended, Some(reason), step);
         }
         let queued = State::queued(self.calendar, now, task.row.created_at, &task.row.facts);
         self.set_state(now, attempt.task, queued, step);
+    }
+}
+
+/// What is said of an attempt that was given back: because it was called back, its task was cancelled, or its
+/// worker had no room for it. Which worker the task goes to is not known yet.
+fn words(cancelled: bool) -> &'static str {
+    match cancelled {
+        true => "given back before it began: the task was cancelled",
+        false => "given back before it began: the task is queued again",
     }
 }

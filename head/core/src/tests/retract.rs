@@ -3,7 +3,7 @@
 use orchestra_types::{AttemptId, TaskId, TaskStatus, runner::WorkerInfo};
 
 use super::bench::{Bench, attempt, starts, task, worker};
-use crate::{Availability, Input, Message, ReportBody, RequestId, Step};
+use crate::{Availability, Change, Input, Message, ReportBody, RequestId, Step};
 
 /// A worker that runs one `shell` task and lets two more wait.
 pub(super) fn ahead(id: &str) -> WorkerInfo {
@@ -47,6 +47,36 @@ fn a_worker_with_nothing_to_do_gets_what_waits_elsewhere() {
     let row = bench.core.task(ids[2]).unwrap().row;
     assert_eq!((row.failures, row.losses), (0, 0), "nobody is charged");
     assert_eq!(called_back(&step), [], "both have work");
+}
+
+#[test]
+fn what_is_given_back_says_what_becomes_of_its_task() {
+    let words = |cancelled: bool| {
+        let (mut bench, ids) = three_at_a();
+        if cancelled {
+            let _ = bench.give(Input::Cancel {
+                request: RequestId(1),
+                task: ids[2],
+            });
+        }
+        let step = bench.report("a", 1, attempt(ids[2], 1), ReportBody::GivenBack);
+        let why = |change: &Change| match change {
+            Change::Outcome(row) => row.result.clone().err().map(|why| why.message),
+            _ => None,
+        };
+        let said = step.changes.iter().find_map(why).unwrap();
+        (said, bench.status(ids[2]))
+    };
+    let (said, status) = words(true);
+    assert_eq!(status, TaskStatus::Cancelled);
+    assert_eq!(said, "given back before it began: the task was cancelled");
+    let (said, status) = words(false);
+    assert_eq!(
+        status,
+        TaskStatus::Assigned,
+        "to the same worker: it has room"
+    );
+    assert_eq!(said, "given back before it began: the task is queued again");
 }
 
 #[test]
