@@ -124,6 +124,7 @@ pub enum CtlCommand {
     Files(commands::files::Args),
     Diff(commands::diff::Args),
     Apply(commands::apply::Args),
+    Branches(commands::branches::Args),
     Cancel(Box<commands::cancel::Args>),
     Priority(commands::priority::Args),
     Retry(Box<commands::retry::Args>),

@@ -9,6 +9,7 @@ mod advice;
 mod after;
 mod applied;
 mod bad_input;
+mod branches;
 mod crash;
 mod directory;
 mod ignored;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         .with("after", after::tests())
         .with("applied", applied::tests())
         .with("bad_input", bad_input::tests())
+        .with("branches", branches::tests())
         .with("crash", crash::tests())
         .with("directory", directory::tests())
         .with("ignored", ignored::tests())

@@ -5,6 +5,7 @@ pub mod add;
 pub mod agents;
 pub mod apply;
 pub mod backup;
+pub mod branches;
 pub mod budget;
 pub mod cancel;
 pub mod check;
@@ -181,6 +182,7 @@ async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
         CtlCommand::Diff(args) => diff::run(app, args).await,
         CtlCommand::Files(args) => files::run(app, args).await,
         CtlCommand::Apply(args) => apply::run(app, args).await,
+        CtlCommand::Branches(args) => branches::run(app, args).await,
         CtlCommand::Schedules(args) => schedules::run(app, args).await,
         CtlCommand::Context(args) => context::run(app, args).await,
         CtlCommand::Cancel(args) => cancel::run(app, *args).await,

@@ -19,7 +19,8 @@ use crate::{
     received::Received,
 };
 
-const PREFIX: &str = "orchestra/";
+/// Below which all of them are.
+pub(crate) const PREFIX: &str = "orchestra/";
 
 /// The branch that holds the work on a task.
 #[must_use]
@@ -213,7 +214,7 @@ fn writer(checkout: &Checkout) -> Git {
 }
 
 /// The commit that a branch is; none where there is no such branch.
-fn tip(git: &Git, full: &str) -> Result<Option<String>> {
+pub(crate) fn tip(git: &Git, full: &str) -> Result<Option<String>> {
     // It names what lies below the name as well.
     let found = git.output(&["for-each-ref", "--format=%(objectname) %(refname)", full])?;
     let found = String::from_utf8_lossy(&found);

@@ -47,13 +47,17 @@ impl Held {
     }
 }
 
+/// The work tree that is at work on the branch.
+pub(crate) fn in_use(checkout: &Checkout, branch: &str) -> Result<Option<(Held, PathBuf)>> {
+    match holder(checkout, branch)? {
+        None => checked_out(checkout, branch),
+        held => Ok(held),
+    }
+}
+
 /// Refuses where a work tree is at work on the branch.
 pub(crate) fn refuse_in_use(checkout: &Checkout, branch: &str) -> Result<()> {
-    let found = match holder(checkout, branch)? {
-        None => checked_out(checkout, branch)?,
-        held => held,
-    };
-    match found {
+    match in_use(checkout, branch)? {
         None => Ok(()),
         Some((held, dir)) => Err(Error::BranchInUse {
             dir: dir.to_string_lossy().into_owned(),

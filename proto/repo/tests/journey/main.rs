@@ -22,6 +22,7 @@ mod look;
 mod mirror;
 mod others;
 mod overlooked;
+mod pruned;
 mod reclaim;
 mod same_second;
 mod same_state;

@@ -1,0 +1,287 @@
+//! `ctl branches`.
+
+mod fate;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use orchestra_repo::{
+    Checkout, TaskBranch, project_ref, project_ref_without_commit, remove_branch, task_branches,
+};
+use orchestra_types::{TaskId, TaskStatus, Timestamp};
+use serde::Serialize;
+
+use self::fate::{Fate, Known, fate, is_applied};
+use crate::{
+    app::App,
+    blocking::blocking,
+    calls::each_of,
+    error::{Error, OrFailed, Result},
+    exit::Exit,
+    json::{task::Task, time::Time},
+    ui::{
+        escape::{line, path},
+        now, status,
+        style::Style,
+        table::{Cell, Table},
+        time::ago,
+    },
+};
+
+/// How many digits of a commit people see.
+const DIGITS_SHOWN: usize = 12;
+
+/// List the branches that tasks have left in this repository, and remove those that nobody needs
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A branch goes with --prune where nothing is lost with it: another branch or a remote-tracking one, and none of
+Orchestra's, has all of its commits; or the task's change was applied, and the branch is just that result. HEAD
+counts as the branch that it is on. A branch that is checked out, rebased or bisected in any work tree stays. So
+does one with commits that are nowhere else, as of somebody who went on with it. Without a head nobody knows
+what was applied, and only the other branches count.
+
+Examples:
+  ctl branches                       the branches of the repository here, and what --prune would do
+  ctl branches --prune
+  git branch NAME COMMIT             brings one back, with the commit that is shown")]
+pub struct Args {
+    /// Remove those that nobody needs
+    #[arg(long)]
+    prune: bool,
+    /// Only say what --prune would remove, and why the others stay
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// `ctl branches --json`.
+#[derive(Debug, Serialize)]
+struct Document {
+    repository: String,
+    /// Whether the head could be asked for the tasks.
+    head_asked: bool,
+    branches: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    task: TaskId,
+    /// The attempt that left it beside its result.
+    beside_attempt: Option<u32>,
+    commit: String,
+    committed_at: Time,
+    status: Option<TaskStatus>,
+    applied: Option<bool>,
+    /// Another branch that has all of its commits.
+    within: Option<String>,
+    removable: bool,
+    removed: bool,
+    why: String,
+    #[serde(skip)]
+    told: String,
+}
+
+/// Lists them, or removes some.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let prunes = args.prune && !args.dry_run;
+    let (checkout, branches) = here().await?;
+    let checkout = Arc::new(checkout);
+    let tasks = known(app, &checkout, &branches).await;
+    let head_asked = tasks.is_some();
+    let (mut rows, mut failed) = (Vec::with_capacity(branches.len()), None);
+    for branch in branches {
+        let known = match &tasks {
+            None => Known::Unasked,
+            Some(tasks) => tasks.get(&branch.task).map_or(Known::Nothing, Known::Task),
+        };
+        let mut row = row(&branch, known);
+        if prunes && row.removable {
+            let from = Arc::clone(&checkout);
+            remove(&mut row, from, branch)
+                .await
+                .unwrap_or_else(|error| {
+                    (row.removable, row.why) = (false, error.chain());
+                    failed.get_or_insert(error);
+                });
+        }
+        rows.push(row);
+    }
+    let document = Document {
+        repository: checkout.top().to_string_lossy().into_owned(),
+        head_asked,
+        branches: rows,
+    };
+    let shown = match prunes {
+        true => {
+            let done = || format!("{} removed", removed(&document));
+            app.show_done(&document, done, |document| show(app, document, true))
+        }
+        false => app.show(&document, |document| show(app, document, false)),
+    };
+    // What was done matters more than what was not.
+    shown.and_then(|exit| failed.map_or(Ok(exit), Err))
+}
+
+/// The repository here, and the branches of tasks in it.
+async fn here() -> Result<(Checkout, Vec<TaskBranch>)> {
+    let dir = std::env::current_dir().or_failed(|| "failed to find this directory".to_owned())?;
+    let found = move || {
+        let shown = path(&dir.to_string_lossy()).into_owned();
+        let failed = || format!("failed to read the repository of `{shown}`");
+        let Some(checkout) = Checkout::discover(&dir).or_failed(failed)? else {
+            let why = format!("`{shown}` is in no work tree of a git repository");
+            let error = Error::new(Exit::NotFound, why);
+            return Err(error.hint("go to the repository that tasks have worked on"));
+        };
+        let branches = task_branches(&checkout).or_failed(failed)?;
+        Ok((checkout, branches))
+    };
+    blocking(found).await
+}
+
+/// The tasks of the branches, as far as the head knows them; none where it cannot be asked, which is said.
+async fn known(
+    app: &App,
+    checkout: &Arc<Checkout>,
+    branches: &[TaskBranch],
+) -> Option<BTreeMap<TaskId, Task>> {
+    match ask(app, checkout, branches).await {
+        Ok(tasks) => Some(tasks),
+        Err(error) => {
+            if !branches.is_empty() {
+                app.ui.warn(format!(
+                    "{}: nobody knows which tasks were applied, and only commits that other branches have count",
+                    error.chain()
+                ));
+            }
+            None
+        }
+    }
+}
+
+async fn ask(
+    app: &App,
+    checkout: &Arc<Checkout>,
+    branches: &[TaskBranch],
+) -> Result<BTreeMap<TaskId, Task>> {
+    let client = app.connect().await?;
+    let machine = app.machine()?;
+    let of = Arc::clone(checkout);
+    let projects = blocking(move || {
+        let failed = || "failed to find the project".to_owned();
+        let now = project_ref(of.top(), &machine).or_failed(failed)?;
+        // Of tasks that were queued before the first commit.
+        let then = project_ref_without_commit(of.top(), &machine).or_failed(failed)?;
+        Ok([now.id.to_string(), then.id.to_string()])
+    });
+    let projects = projects.await?;
+    let ids: BTreeSet<TaskId> = branches.iter().map(|branch| branch.task).collect();
+    let ids: Vec<TaskId> = ids.into_iter().collect();
+    let found = each_of(&ids, async |id| match client.task(id).await {
+        Ok(task) => Ok(Some(task)),
+        Err(error) if error.exit() == Exit::NotFound => Ok(None),
+        Err(error) => Err(error),
+    });
+    // Ids are a cluster's, and the repository may have worked with several.
+    let is_of_here = |task: &Task| {
+        let project = task.project.as_ref();
+        project.is_some_and(|project| projects.contains(&project.id))
+    };
+    let found = found.await?.into_iter().flatten().filter(is_of_here);
+    Ok(found.map(|task| (task.id, task)).collect())
+}
+
+fn row(branch: &TaskBranch, known: Known<'_>) -> Row {
+    let (removable, why) = match fate(branch, known) {
+        Fate::Goes(why) => (true, why),
+        Fate::Stays(why) => (false, why),
+    };
+    let task = match known {
+        Known::Task(task) => Some(task),
+        Known::Nothing | Known::Unasked => None,
+    };
+    Row {
+        name: branch.name.clone(),
+        task: branch.task,
+        beside_attempt: branch.beside,
+        commit: branch.commit.clone(),
+        committed_at: Time(Timestamp(branch.committed_at.saturating_mul(1000))),
+        status: task.map(|task| task.status),
+        applied: task.map(is_applied),
+        within: branch.within.clone(),
+        removable,
+        removed: false,
+        why,
+        told: task.map_or_else(|| "-".to_owned(), status::told),
+    }
+}
+
+async fn remove(row: &mut Row, from: Arc<Checkout>, branch: TaskBranch) -> Result<()> {
+    let removed = blocking(move || {
+        let failed = || format!("failed to remove the branch `{}`", branch.name);
+        remove_branch(&from, &branch).or_failed(failed)
+    });
+    row.removed = removed.await?;
+    if !row.removed {
+        row.removable = false;
+        "somebody changed it meanwhile".clone_into(&mut row.why);
+    }
+    Ok(())
+}
+
+fn removed(document: &Document) -> String {
+    let removed = document.branches.iter().filter(|row| row.removed);
+    in_words(removed.count())
+}
+
+fn in_words(branches: usize) -> String {
+    match branches {
+        1 => "1 branch".to_owned(),
+        n => format!("{n} branches"),
+    }
+}
+
+fn show(app: &App, document: &Document, prunes: bool) -> Result<()> {
+    if document.branches.is_empty() {
+        let place = path(&document.repository).into_owned();
+        app.ui.next(format!("no branches of tasks in `{place}`"));
+        return Ok(());
+    }
+    app.ui.table(&table(&document.branches))?;
+    let removable = document.branches.iter().filter(|row| row.removable).count();
+    app.ui.next(match (prunes, removable) {
+        (true, _) => format!(
+            "{} removed; `git branch NAME COMMIT` brings one back",
+            removed(document)
+        ),
+        (false, 0) => "`ctl branches --prune` would remove none".to_owned(),
+        (false, n) => format!("{} would go with `ctl branches --prune`", in_words(n)),
+    });
+    Ok(())
+}
+
+fn table(rows: &[Row]) -> Table {
+    let now = now();
+    let mut table = Table::new(&["BRANCH", "COMMIT", "STATUS", ">AGE", "PRUNE…"])
+        .sparing(&["COMMIT", "AGE", "STATUS"]);
+    for row in rows {
+        let (what, style) = match (row.removed, row.removable) {
+            (true, _) => ("removed", Style::Good),
+            (false, true) => ("goes", Style::Attention),
+            (false, false) => ("stays", Style::Dim),
+        };
+        table.row(vec![
+            Cell::new(row.name.as_str(), Style::Bold),
+            Cell::new(
+                row.commit.get(..DIGITS_SHOWN).unwrap_or(&row.commit),
+                Style::Dim,
+            ),
+            row.told.clone().into(),
+            Cell::new(ago(row.committed_at.0, now), Style::Dim),
+            Cell::new(format!("{what}: {}", line(&row.why)), style),
+        ]);
+    }
+    table
+}

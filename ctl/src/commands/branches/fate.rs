@@ -1,0 +1,146 @@
+//! Whether a branch of Orchestra's may go: where nothing is lost with it.
+
+use orchestra_repo::TaskBranch;
+
+use crate::json::task::Task;
+
+/// What the head says of a branch's task.
+#[derive(Clone, Copy, Debug)]
+pub enum Known<'a> {
+    /// How it is.
+    Task(&'a Task),
+    /// It knows none of that id, or one of another project: ids are a cluster's.
+    Nothing,
+    /// It could not be asked.
+    Unasked,
+}
+
+/// What becomes of a branch, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It can go.
+    Goes(String),
+    /// It stays.
+    Stays(String),
+}
+
+/// Decides about one.
+pub fn fate(branch: &TaskBranch, known: Known<'_>) -> Fate {
+    if let Some(why) = branch.in_use() {
+        return Fate::Stays(why);
+    }
+    if let Some(within) = &branch.within {
+        return Fate::Goes(format!("`{within}` has its commits"));
+    }
+    let alone = |why: &str| Fate::Stays(format!("no other branch has its commits{why}"));
+    match known {
+        _ if branch.beside.is_some() => alone(""),
+        Known::Unasked => alone(", and whether they were applied only the head knows"),
+        Known::Nothing => alone(", and the head does not know its task"),
+        Known::Task(task) if !task.status.is_ended() => alone(", and its task has not ended"),
+        Known::Task(task) if !is_applied(task) => alone(", and they are not applied"),
+        Known::Task(task) if task.commit.as_deref() == Some(&*branch.commit) => {
+            Fate::Goes("its change is applied, and it holds nothing else".to_owned())
+        }
+        Known::Task(_) => alone(", and it is not the result that was applied"),
+    }
+}
+
+/// Whether the task's change was put into a checkout.
+pub fn is_applied(task: &Task) -> bool {
+    task.apply.result.as_deref() == Some("applied")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use orchestra_proto::v1;
+    use orchestra_repo::Held;
+    use orchestra_types::{Place, TaskId};
+
+    use super::*;
+
+    const TIP: &str = "1111111111111111111111111111111111111111";
+
+    fn branch() -> TaskBranch {
+        TaskBranch {
+            name: "orchestra/task_001".to_owned(),
+            task: TaskId(1),
+            beside: None,
+            commit: TIP.to_owned(),
+            committed_at: 0,
+            within: None,
+            held: None,
+            alias: None,
+        }
+    }
+
+    fn task(status: v1::TaskStatus, apply: &str, commit: &str) -> Task {
+        let spec = v1::TaskSpec {
+            description: "x".to_owned(),
+            timeout_ms: 1_000,
+            place: Some(Place::Empty.into()),
+            ..Default::default()
+        };
+        let mut task = Task::read(v1::Task {
+            id: 1,
+            spec: Some(spec),
+            status: status.into(),
+            apply: apply.to_owned(),
+            ..Default::default()
+        })
+        .unwrap();
+        task.commit = Some(commit.to_owned());
+        task
+    }
+
+    fn goes(branch: &TaskBranch, known: Known<'_>) -> bool {
+        matches!(fate(branch, known), Fate::Goes(_))
+    }
+
+    #[test]
+    fn a_branch_goes_where_another_one_has_its_commits_whatever_the_head_says() {
+        let within = TaskBranch {
+            within: Some("main".to_owned()),
+            ..branch()
+        };
+        assert!(goes(&within, Known::Unasked) && goes(&within, Known::Nothing));
+        let beside = TaskBranch {
+            beside: Some(1),
+            ..within.clone()
+        };
+        assert!(goes(&beside, Known::Nothing));
+        let held = TaskBranch {
+            held: Some((Held::CheckedOut, PathBuf::from("/tree"))),
+            ..within.clone()
+        };
+        let why = Fate::Stays("it is checked out in `/tree`".to_owned());
+        assert_eq!(fate(&held, Known::Unasked), why);
+        let alias = TaskBranch {
+            alias: Some("trunk".to_owned()),
+            ..within
+        };
+        assert!(!goes(&alias, Known::Unasked));
+    }
+
+    #[test]
+    fn one_that_is_nothing_but_an_applied_result_goes() {
+        let of = |branch: &TaskBranch, status, apply, commit| {
+            goes(branch, Known::Task(&task(status, apply, commit)))
+        };
+        let succeeded = v1::TaskStatus::Succeeded;
+        let other = "2".repeat(40);
+        assert!(of(&branch(), succeeded, "applied", TIP));
+        assert!(of(&branch(), v1::TaskStatus::Failed, "applied", TIP));
+        assert!(!of(&branch(), succeeded, "applied", &other));
+        assert!(!of(&branch(), succeeded, "not_requested", TIP));
+        assert!(!of(&branch(), v1::TaskStatus::Queued, "applied", TIP));
+        let beside = TaskBranch {
+            beside: Some(1),
+            ..branch()
+        };
+        assert!(!of(&beside, succeeded, "applied", TIP));
+        assert!(!goes(&branch(), Known::Unasked) && !goes(&branch(), Known::Nothing));
+    }
+}

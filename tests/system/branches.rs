@@ -1,0 +1,101 @@
+//! Branches that tasks have left in a repository, and which of them go.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, scene};
+use serde_json::Value;
+
+pub fn tests() -> Vec<Test> {
+    vec![Test::new(
+        "only_branches_with_which_nothing_is_lost_are_pruned",
+        prune,
+    )]
+}
+
+/// A task that writes a file of this name, whose branch is in the repository.
+fn task(cluster: &Cluster, project: &Project, name: &str) -> anyhow::Result<String> {
+    let command = format!("echo {name} > {name}.txt");
+    let task = cluster.add(project, &[&command, "--agent", "shell"])?;
+    cluster.succeeded(&task, Deadline::SOON)?;
+    Ok(format!("orchestra/{task}"))
+}
+
+fn list(cluster: &Cluster, project: &Project, args: &[&str]) -> anyhow::Result<Value> {
+    let args = [&["--json", "branches"], args].concat();
+    cluster.ctl_in(project.dir(), &args)?.ok()?.json()
+}
+
+/// What is said of each branch under this name.
+fn of(document: &Value, name: &str) -> anyhow::Result<BTreeMap<String, bool>> {
+    let rows = document["branches"].as_array().context("a list")?;
+    let one = |row: &Value| {
+        let branch = row["name"].as_str().context("a name")?.to_owned();
+        Ok((branch, row[name].as_bool().context("yes or no")?))
+    };
+    rows.iter().map(one).collect()
+}
+
+fn there(project: &Project) -> anyhow::Result<Vec<String>> {
+    let format = "--format=%(refname:short)";
+    let said = project.git(&["for-each-ref", format, "refs/heads/orchestra/"])?;
+    Ok(said.lines().map(str::to_owned).collect())
+}
+
+fn prune() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let none = cluster.ctl_in(project.dir(), &["branches"])?.ok()?;
+        none.complains(&["no branches of tasks"])?;
+        let [applied, alone, merged, went_on] = ["a", "b", "c", "d"];
+        let applied = task(cluster, &project, applied)?;
+        let alone = task(cluster, &project, alone)?;
+        let merged = task(cluster, &project, merged)?;
+        let went_on = task(cluster, &project, went_on)?;
+        for branch in [&applied, &went_on] {
+            let task = branch.trim_start_matches("orchestra/");
+            cluster.ctl_in(project.dir(), &["apply", task])?.ok()?;
+        }
+        project.git(&["merge", "-q", "--no-edit", &merged])?;
+        // Somebody goes on with a branch whose change was applied.
+        let tree = format!("{went_on}^{{tree}}");
+        let tree = project.git(&["rev-parse", &tree])?;
+        let mine = ["commit-tree", "-p", &went_on, "-m", "mine", tree.trim()];
+        let mine = project.git(&mine)?;
+        let full = format!("refs/heads/{went_on}");
+        project.git(&["update-ref", &full, mine.trim()])?;
+        let all = there(&project)?;
+
+        let listed = list(cluster, &project, &["--prune", "--dry-run"])?;
+        let goes = [
+            (applied.clone(), true),
+            (alone.clone(), false),
+            (merged.clone(), true),
+            (went_on.clone(), false),
+        ];
+        ensure!(of(&listed, "removable")? == goes.into(), "{listed:#}");
+        ensure!(of(&listed, "applied")?[&applied], "{listed:#}");
+        ensure!(of(&listed, "removed")?.values().all(|gone| !gone));
+        ensure!(listed["head_asked"] == true && listed["branches"][2]["within"] == "main");
+        ensure!(there(&project)? == all, "a dry run removed something");
+
+        // Without the head only the other branches count.
+        cluster.stop()?;
+        let unasked = cluster.ctl_in(project.dir(), &["branches"])?.ok()?;
+        unasked.complains(&["nobody knows which tasks were applied", "1 branch would go"])?;
+        let pruned = list(cluster, &project, &["--prune"])?;
+        ensure!(pruned["head_asked"] == false, "{pruned:#}");
+        ensure!(there(&project)? == [&*applied, &*alone, &*went_on]);
+        cluster.start()?;
+
+        let pruned = cluster
+            .ctl_in(project.dir(), &["branches", "--prune"])?
+            .ok()?;
+        let pruned = pruned.complains(&["1 branch removed"])?;
+        let stays = "stays: no other branch has its commits";
+        ensure!(pruned.stdout.contains(stays), "{pruned}");
+        ensure!(there(&project)? == [&*alone, &*went_on]);
+        cluster.ctl_in(&cluster.path(""), &["branches"])?.exits(4)?;
+        Ok(())
+    })
+}
