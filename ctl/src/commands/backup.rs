@@ -54,6 +54,7 @@ struct Made {
     rows: u64,
     blobs: u64,
     missing: u64,
+    damaged: u64,
     files: u64,
     cluster: String,
     created_at: Time,
@@ -76,12 +77,13 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         rows: summary.rows,
         blobs: summary.blobs,
         missing: summary.missing,
+        damaged: summary.damaged,
         files: summary.files,
         cluster: summary.cluster,
         created_at: Time::from_ms(summary.created_at_ms),
         keys: args.keys,
     };
-    warn_of_missing(app, made.missing);
+    warn_of_loss(app, made.missing, made.damaged);
     let done = || format!("the backup `{}` is made", made.file.display());
     app.show_done(&made, done, |made| {
         let what = format!("{}", made.file.display());
@@ -106,17 +108,21 @@ async fn to_stdout(app: &App, keys: bool) -> Result<Exit> {
     let unwritten = |error| unwritten(error, failed());
     let open = || Ok(open().or_failed(failed)?.into());
     let (_, bytes, summary) = write(app, open, unwritten, keys).await?;
-    warn_of_missing(app, summary.missing);
+    warn_of_loss(app, summary.missing, summary.damaged);
     let files = summary.blobs + summary.files;
     app.ui.say(in_words("backup", bytes, summary.rows, files));
     Ok(Exit::Ok)
 }
 
-fn warn_of_missing(app: &App, missing: u64) {
-    if missing > 0 {
-        let files = counted(missing, "stored file");
+fn warn_of_loss(app: &App, missing: u64, damaged: u64) {
+    let lost = [
+        (missing, "not there"),
+        (damaged, "damaged, so that a restore leaves them out"),
+    ];
+    for (count, what) in lost.into_iter().filter(|(count, _)| *count > 0) {
+        let files = counted(count, "stored file");
         app.ui.warn(format!(
-            "{files} that tasks refer to were not there; `ctl check` names them"
+            "not all is in the backup: {files} that tasks refer to: {what}; `ctl check` names them"
         ));
     }
 }

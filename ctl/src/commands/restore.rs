@@ -75,9 +75,17 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if done.head.keys {
         app.ui.warn(REVIVED);
     }
+    if done.missing > 0 {
+        let files = counted(done.missing, "stored file");
+        app.ui.warn(format!(
+            "{files} that tasks refer to were missing or damaged when the backup was made; everything else is restored, \
+             and `ctl check` names them"
+        ));
+    }
     let document = json!({
         "state_dir": app.state.path(),
         "tasks": done.tasks,
+        "missing": done.missing,
         "next_id": done.next,
         "cluster": done.head.cluster,
         "created_at": Time::from_ms(done.head.created_at_ms),

@@ -53,6 +53,9 @@ pub struct Summary {
     pub blobs: u64,
     /// Stored files that rows refer to and that are not there.
     pub missing: u64,
+    /// Stored files that are not what was stored; their bytes are in it as they were read.
+    #[serde(default)]
+    pub damaged: u64,
     /// Other files.
     pub files: u64,
     /// Bytes before this entry.

@@ -25,7 +25,7 @@ use super::{
     verify,
 };
 use crate::{
-    blobs::Blobs,
+    blobs::{self, Blobs},
     lock::Lock,
     progress::Progress,
     store::{self, Store},
@@ -54,6 +54,8 @@ pub struct Restored {
     pub summary: Summary,
     /// Tasks that are there now.
     pub tasks: u64,
+    /// Stored files that tasks refer to and that the backup does not have, or has damaged.
+    pub missing: u64,
     /// The next task's id.
     pub next: TaskId,
     /// Where the earlier state lies, when there was any.
@@ -100,8 +102,9 @@ pub fn restore(
     let aside = swap(state, &beside)?;
     Ok(Restored {
         head,
-        summary,
         tasks: filled.tasks,
+        missing: summary.missing.saturating_add(filled.damaged),
+        summary,
         next: filled.next,
         aside,
         port_kept,
@@ -150,6 +153,7 @@ fn is_new(dir: &Path) -> anyhow::Result<bool> {
 
 struct Filled {
     tasks: u64,
+    damaged: u64,
     next: TaskId,
 }
 
@@ -175,6 +179,7 @@ fn fill(
         store,
         waiting: Vec::new(),
         gone: BTreeSet::new(),
+        damaged: 0,
         last: TaskId(0),
     };
     file.rewind().context("failed to read the backup")?;
@@ -194,6 +199,8 @@ struct Target<'a> {
     waiting: Vec<Change>,
     /// Rows that were copied and have gone since.
     gone: BTreeSet<Vec<u8>>,
+    /// How many stored files were not what they were named by.
+    damaged: u64,
     last: TaskId,
 }
 
@@ -273,8 +280,9 @@ impl Target<'_> {
         self.store.keep_pace()
     }
 
+    /// What was damaged already when the backup was made costs itself alone: all else is there.
     fn blob(
-        &self,
+        &mut self,
         digest: orchestra_types::Digest,
         mut entry: tar::Entry<'_, impl Read>,
     ) -> anyhow::Result<()> {
@@ -285,9 +293,17 @@ impl Target<'_> {
                 .read(&mut chunk)
                 .context("failed to read the backup")?
             {
-                0 => return Ok(writer.finish()?),
+                0 => break,
                 read => writer.write(&chunk[..read])?,
             }
+        }
+        match writer.finish() {
+            Err(blobs::Error::WrongHash { .. }) => {
+                tracing::warn!(%digest, "stored bytes of the backup are damaged; they are left out");
+                self.damaged += 1;
+                Ok(())
+            }
+            done => Ok(done?),
         }
     }
 
@@ -334,7 +350,12 @@ impl Target<'_> {
         let dir = self.dir;
         self.store.close().context("failed to write the store")?;
         sync_dirs(dir).with_context(|| format!("failed to sync `{}`", dir.display()))?;
-        Ok(Filled { tasks, next })
+        let damaged = self.damaged;
+        Ok(Filled {
+            tasks,
+            damaged,
+            next,
+        })
     }
 }
 

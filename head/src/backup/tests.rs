@@ -168,6 +168,33 @@ fn of(file: &Path) -> Input {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stored_file_that_is_damaged_is_told_and_costs_itself_alone() {
+    let world = World::new();
+    let mut tasks = vec![task("both")];
+    let files = [b"whole", b"flips"].map(|bytes| world.blobs.put(bytes).unwrap());
+    for digest in files {
+        tasks[0].spec.context_files.push(ContextFile {
+            name: digest.to_string(),
+            content: Artifact {
+                kind: ArtifactKind::Context,
+                digest,
+                size: 5,
+            },
+        });
+    }
+    world.submit("k", tasks).await;
+    fs::write(world.blobs.path(&files[1]), b"flipt").unwrap();
+    let file = world.dir.path().join("backup");
+    let summary = world.back_up(&file).await;
+    assert_eq!((summary.blobs, summary.missing, summary.damaged), (2, 0, 1));
+    let (dir, done) = restored(&file, PLAIN);
+    assert_eq!((done.tasks, done.missing), (1, 1));
+    let again = World::open(dir);
+    assert_eq!(again.blobs.read(&files[0], 100).unwrap(), b"whole");
+    assert!(again.blobs.lacks(&files[1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_backed_up_comes_back_with_bytes_events_and_context() {
     let world = World::new();
     let digest = world.blobs.put(b"notes").unwrap();

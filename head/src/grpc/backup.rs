@@ -73,6 +73,7 @@ async fn make(source: backup::Source, answers: Answers<v1::BackupChunk>) -> Resu
         rows: made.rows,
         blobs: made.blobs,
         missing: made.missing,
+        damaged: made.damaged,
         files: made.files,
         created_at_ms: head.created_at_ms,
         cluster: head.cluster,
