@@ -111,7 +111,7 @@ fn merge() -> anyhow::Result<()> {
         let reason = &document["reason"];
         let advice = reason["advice"].as_str().unwrap_or_default();
         ensure!(
-            advice.starts_with("undo your edits of the named files"),
+            advice.contains("edits of yours that are in the way: undo them"),
             "{reason}"
         );
         project.write("notes.txt", "1\ntwo\nthree\n")?;

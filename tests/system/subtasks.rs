@@ -72,7 +72,7 @@ fn outlives() -> anyhow::Result<()> {
         ensure!(says(reason, &format!("{parent}.1, whose agent")), "{end:#}");
         let apply = format!("`ctl apply {id}`");
         ensure!(says(reason, &apply) && says(advice, &apply), "{end:#}");
-        ensure!(!says(advice, "undo your edits"), "{end:#}");
+        ensure!(!says(advice, "edits of yours"), "{end:#}");
         cluster.ctl_in(project.dir(), &["apply", id])?.ok()?;
         ensure!(project.read("late.txt")? == "late\n");
         Ok(())

@@ -274,7 +274,7 @@ impl FailureCode {
                 "raise the limit that is used up: `ctl budget` with the task or the project that the message names, and --tokens +100k, --usd +1, --time +1h or --attempts +1; it goes on from its kept work"
             }
             Self::ApplyConflict => {
-                "undo your edits of the named files, or commit them where there is a git repository, then `ctl apply TASK`; where another task is named, merge the branch `orchestra/TASK`; `ctl diff TASK` shows the change"
+                "what the reason says; edits of yours that are in the way: undo them, or commit them where there is a git repository, then `ctl apply TASK`; where another task is named, merge the branch `orchestra/TASK`; `ctl diff TASK` shows the change"
             }
             Self::DependencyFailed => {
                 "`ctl retry` the task that it comes after; `ctl show TASK` names it"

@@ -37,7 +37,10 @@ pub(super) fn refuse_unsafe(quarantine: &Quarantine, files: &[Raw]) -> Result<()
                 .git()
                 .output(&["cat-file", "blob", &file.new_id])?;
             if !names::link_stays_inside(&file.path, &target) {
-                return refuse(file, "it is a link that leads out of the repository");
+                return refuse(
+                    file,
+                    "it is a link that leads out of the repository; merge the branch if it is meant",
+                );
             }
         }
     }
