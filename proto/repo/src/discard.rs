@@ -13,19 +13,25 @@ use crate::{
 impl Workspace {
     /// Takes back all that [`collect`](Self::collect) has made, whole or half: the patch and the bundle in `out`, the
     /// commits on the attempt's branch and beside it, and their objects. The agent's own files and commits are
-    /// as they were, so that collecting gives the same again. How many bytes its objects had: what collecting
-    /// takes at least.
+    /// as they were, so that collecting gives the same again, but for the time of a commit. How many bytes its objects
+    /// had: what collecting takes at least.
     ///
     /// # Errors
     /// When git or the disk fails. It may be called again.
     pub fn discard(&self, out: &Path) -> Result<u64> {
-        for name in [PATCH, BUNDLE] {
+        // A git that was killed leaves its locks.
+        let lock = |name: &str| format!("{name}.lock");
+        for name in [PATCH, BUNDLE, &lock(BUNDLE)] {
             remove(&out.join(name))?;
         }
-        // IMPORTANT: before the objects, so that no ref is ever without what it names.
-        self.take_branches_back()?;
+        remove(&self.git_dir.join(lock(&self.full_branch())))?;
         let kept = self.objects_carried()?;
-        remove_objects(&self.git_dir.join("objects"), &kept)
+        // To write a ref takes room that may only be there without the objects. A branch without what it names, left
+        // by a crash in between, is taken back by the next discard.
+        let done = self.take_branches_back();
+        let bytes = remove_objects(&self.git_dir.join("objects"), &kept)?;
+        done.or_else(|_| self.take_branches_back())?;
+        Ok(bytes)
     }
 
     /// Has the attempt's branch at the base again, and no other one. Nothing is written where that is so.
@@ -58,10 +64,11 @@ impl Workspace {
         let Some(carried) = self.carried_files()? else {
             return Ok(BTreeSet::new());
         };
-        let new = ["rev-list", "--objects", &carried, "--not", &self.base];
-        let new = self.bare().line(&new)?;
-        let ids = new.lines().filter_map(|line| line.split(' ').next());
-        Ok(ids.map(str::to_owned).collect())
+        let base = format!("{}^{{tree}}", self.base);
+        let new = ["rev-list", "--objects", "--no-object-names", &carried];
+        let but = ["--not", &self.base, &base];
+        let new = self.bare().line(&[&new[..], &but].concat())?;
+        Ok(new.lines().map(str::to_owned).collect())
     }
 }
 
