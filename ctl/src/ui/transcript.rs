@@ -17,6 +17,7 @@ use super::{
     style::{Line, Style},
     time::counted,
     width::fit,
+    wrap::At,
 };
 use crate::follow::Piece;
 use speech::{Speech, Voice};
@@ -25,6 +26,8 @@ use speech::{Speech, Voice};
 const BRIEF: usize = 100;
 /// Lines of a failed tool's output that are shown.
 const ERROR_LINES: usize = 4;
+/// Longest sentence about what goes on, in columns.
+const STATUS_MAX: usize = 600;
 
 /// What kind of lines came last: a change of it is a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,10 +270,11 @@ impl Transcript {
         } else {
             text.to_owned()
         };
-        self.note(
-            agent,
-            Line::of(style, format!("· {}", fit(&line(&text), self.room(2)))),
-        );
+        // Whole, as long as a sentence may be: it says what to do, and where files are.
+        let whole = Line::of(style, format!("· {}", fit(&line(&text), STATUS_MAX)));
+        let mut lines = whole.wrapped(self.width, 2, At::Words).into_iter();
+        self.note(agent, lines.next().unwrap_or_default());
+        self.lines.extend(lines);
     }
 
     fn note(&mut self, agent: &str, text: Line) {

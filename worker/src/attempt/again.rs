@@ -58,10 +58,14 @@ impl Attempt {
     /// What the agent has done, as files to be sent. What a full disk does not take is not given up: the work is
     /// only here.
     pub(super) async fn gather(&mut self, text: &str) -> Result<Collected, Error> {
-        let (mut reclaimed, mut found_full, mut waited) = (false, false, false);
+        let (mut reclaimed, mut has_failed, mut waited) = (false, false, false);
         let mut failing_since = None;
         let collected = loop {
-            let turn = self.turn(found_full).await;
+            let asked = clock::since_boot();
+            let turn = self.turn(has_failed).await;
+            // To wait for others is no part of the time for which it is tried.
+            let others = clock::since_boot().saturating_sub(asked);
+            failing_since = failing_since.map(|since: Duration| since.saturating_add(others));
             let tried = self.try_to_gather(text).await;
             drop(turn);
             let (collected, again, had) = match tried {
@@ -72,14 +76,14 @@ impl Attempt {
                     had,
                 } => (collected, again, had),
             };
-            found_full |= again != Again::For(UNCLEAR_FOR);
+            has_failed = true;
             if again == Again::LacksRoom && !mem::replace(&mut reclaimed, true) {
                 self.reclaim().await?;
                 continue;
             }
             match next(again, &mut failing_since, clock::since_boot()) {
                 Next::WaitForRoom if waited && self.is_cancelled() => {
-                    if let Some(left) = self.leave_ungathered().await? {
+                    if let Some(left) = self.leave_ungathered(text).await {
                         break Ok(left);
                     }
                 }
@@ -103,8 +107,8 @@ impl Attempt {
     }
 
     /// Waits until no other attempt gathers, where room is short. While there is enough, all gather at once.
-    async fn turn(&self, found_full: bool) -> Option<OwnedSemaphorePermit> {
-        if !found_full && !self.lacks_room() {
+    async fn turn(&self, has_failed: bool) -> Option<OwnedSemaphorePermit> {
+        if !has_failed && !self.lacks_room() {
             return None;
         }
         let turns = self.shared.gathering.clone().acquire_owned();
@@ -138,20 +142,15 @@ impl Attempt {
         *self.control.stop.borrow() == Some(StopReason::Cancelled)
     }
 
-    /// Leaves the agent's files to a person, and says so: nobody waits for the result of a task that was cancelled.
-    /// Nothing, where there is no room to write down even that.
-    async fn leave_ungathered(&mut self) -> Result<Option<Collected>, Error> {
-        let job = self.job();
-        match blocking(move || job.leave()).await {
-            Ok(left) => {
-                if let Some(failure) = &left.1 {
-                    self.tell("collecting", failure.to_string())?;
-                }
-                Ok(Some(left))
-            }
+    /// Leaves the agent's files to a person: nobody waits for the result of a task that was cancelled. Nothing, where
+    /// there is no room to write down even that.
+    async fn leave_ungathered(&self, text: &str) -> Option<Collected> {
+        let (job, text) = (self.job(), text.to_owned());
+        match blocking(move || job.leave(&text)).await {
+            Ok(left) => Some(left),
             Err(error) => {
                 tracing::warn!(attempt = %self.id, error = chain(&error), "it waits for room, though it is cancelled");
-                Ok(None)
+                None
             }
         }
     }

@@ -62,6 +62,9 @@ impl Attempt {
         self.tell("collecting", "gathering the changed files")?;
         let (changes, failure, artifacts) = self.gather(&ended.text).await?;
         // A result that could not be collected is no success; another failure stands above it.
+        if let Some(second) = failure.as_ref().filter(|_| ended.failure.is_some()) {
+            self.tell("collecting", second.message.as_str())?;
+        }
         let failure = ended.failure.or(failure);
         self.tell_end(&changes.manifest, failure.as_ref())?;
         self.store(Outcome {
@@ -132,9 +135,17 @@ impl Job {
     }
 
     /// Gives up what no room was found for: the agent's files are kept.
-    pub(super) fn leave(&self) -> Result<Collected, Error> {
+    pub(super) fn leave(&self, text: &str) -> Result<Collected, Error> {
         let why = "the disk had no room for the result, and the task was cancelled";
         let failure = self.keep(Failure::new(FailureCode::DiskFull, why))?;
+        // An earlier try may have had one.
+        self.put(ArtifactKind::Manifest, &[])?;
+        if let Err(error) = self.put(ArtifactKind::Output, text.as_bytes()) {
+            tracing::warn!(
+                error = chain(&error),
+                "what the agent said is only in its log"
+            );
+        }
         Ok(self.sent(Changes::default(), Some(failure)))
     }
 
