@@ -73,8 +73,9 @@ pub struct Done {
     pub with: Vec<TaskId>,
     /// Whether something that is not committed keeps git from merging the branch.
     pub unmergeable: bool,
-    /// The commit after which those of the branch are to be picked: where the clone lacks history, the two have
-    /// none in common, and git merges nothing.
+    /// Whether the clone lacks history, so that the branch has none in common with it, and git merges nothing.
+    pub lacks_history: bool,
+    /// The commit after which those of the branch are to be picked then, if they can be: merges among them cannot.
     pub picked_after: Option<String>,
     /// Whether git keeps only some of the files in the work tree.
     pub sparse: bool,
@@ -463,7 +464,11 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
             brought(&work.earlier, &applied.was_in)
         }),
         unmergeable,
-        picked_after: checkout.lacks_history().map(|_| work.start.clone()),
+        lacks_history: checkout.lacks_history().is_some(),
+        picked_after: checkout
+            .lacks_history()
+            .filter(|_| received.is_linear().unwrap_or(false))
+            .map(|_| work.start.clone()),
         sparse: checkout.is_sparse().unwrap_or(false),
         beside,
     })

@@ -266,6 +266,7 @@ fn document(id: TaskId, applied: Applied, left_out: &[TaskId]) -> Value {
             beside,
             left_alone: _,
             unmergeable: _,
+            lacks_history: _,
             picked_after: _,
             sparse: _,
         }) => {
@@ -352,10 +353,11 @@ fn next(done: &Done) -> Option<String> {
         ),
         (Some(_), _) if done.unknown => Some("status".to_owned()),
         (Some(_), _) => Some("diff".to_owned()),
-        (None, Some(branch)) => Some(match &done.picked_after {
-            Some(commit) => format!("cherry-pick {commit}..{branch}"),
-            None => format!("merge {branch}"),
-        }),
+        (None, Some(branch)) => match (&done.picked_after, done.lacks_history) {
+            (Some(commit), _) => Some(format!("cherry-pick {commit}..{branch}")),
+            (None, true) => None,
+            (None, false) => Some(format!("merge {branch}")),
+        },
     }
 }
 
@@ -391,6 +393,7 @@ mod tests {
             within: None,
             with: Vec::new(),
             unmergeable: false,
+            lacks_history: false,
             picked_after: None,
             sparse: false,
             beside: Beside::default(),
@@ -410,6 +413,11 @@ mod tests {
             ..done(None, branch, false)
         };
         assert_eq!(says(shallow), "cherry-pick c0ffee..orchestra/task_001");
+        let with_merges = Done {
+            lacks_history: true,
+            ..done(None, branch, false)
+        };
+        assert_eq!(says(with_merges), "", "git would stop at the merge");
         assert_eq!(
             says(done(Some(0), branch, false)),
             "",

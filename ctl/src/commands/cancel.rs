@@ -133,8 +133,8 @@ fn stays(ids: &[TaskId]) -> Option<String> {
             "{id} waits for a person and stays; `ctl cancel {id}` cancels it too"
         )),
         [first, .., last] if named.len() > NAMED_MAX => Some(format!(
-            "{} tasks wait for a person and stay, {first} to {last}; `ctl cancel --status needs_review` cancels \
-             all that do",
+            "{} tasks wait for a person and stay, {first} to {last}; the same with `--status needs_review` \
+             cancels them too",
             named.len()
         )),
         _ => Some(format!(

@@ -90,6 +90,9 @@ pub fn next_step(task: &Task) -> Option<String> {
         TaskStatus::Blocked | TaskStatus::Queued => {
             Some(format!("ctl wait {id}, or ctl cancel {id}"))
         }
+        TaskStatus::Assigned | TaskStatus::Running if task.finishing => {
+            Some(format!("ctl wait {id}"))
+        }
         TaskStatus::Assigned | TaskStatus::Running if task.is_being_cancelled() => Some(format!(
             "ctl wait {id}; a worker that is away ends it when it is back"
         )),

@@ -223,7 +223,7 @@ impl Observer {
             Err(failure) if task.is_some_and(|task| is_given_up(task, row.id)) => {
                 self.metrics.attempt_given_up(failure.code);
             }
-            // It was called back before it began: its task waits on.
+            // It was given back before it began.
             Err(_) => {}
         }
         lines::of_outcome(row, task)

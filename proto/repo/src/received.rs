@@ -37,6 +37,16 @@ impl<'a> Received<'a> {
         })
     }
 
+    /// Whether no merge is among its commits since its start.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn is_linear(&self) -> Result<bool> {
+        let range = format!("{}..{}", self.change.start, self.change.commit);
+        let first = ["rev-list", "--merges", "--max-count=1", &range];
+        Ok(self.quarantine.git().line(&first)?.is_empty())
+    }
+
     /// Takes another attempt of the same task beside it, out of a bundle of its own, so that an apply can tell
     /// whether that one is in the work tree.
     ///

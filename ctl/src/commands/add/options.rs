@@ -151,7 +151,6 @@ impl Options {
     }
 }
 
-/// A mapping in which no key stands twice.
 /// Pairs of an option, of which none may name a key again.
 pub fn mapping(option: &str, pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>> {
     let mut mapping = BTreeMap::new();
