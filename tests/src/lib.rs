@@ -35,7 +35,7 @@ pub use machine::{Need, tool};
 pub use model::Model;
 pub use mount::Mount;
 pub use neighbour::{Cable, Neighbour};
-pub use processes::{Marker, alive, freeze, hang_up, kill_9, thaw, with_file};
+pub use processes::{Marker, alive, freeze, hang_up, kill_9, terminate, thaw, with_file};
 pub use project::Project;
 pub use setup::{GATE, Setup};
 pub use sink::{Sink, Span};

@@ -167,6 +167,11 @@ pub fn alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists() && !is_zombie(pid)
 }
 
+/// Sends SIGTERM to one process.
+pub fn terminate(pid: u32) -> anyhow::Result<()> {
+    signal(pid, Signal::TERM)
+}
+
 /// Sends SIGKILL to one process.
 pub fn kill_9(pid: u32) -> anyhow::Result<()> {
     signal(pid, Signal::KILL)

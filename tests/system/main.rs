@@ -12,6 +12,7 @@ mod bad_input;
 mod branches;
 mod crash;
 mod directory;
+mod ending;
 mod ignored;
 mod interim;
 mod interrupt;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         .with("branches", branches::tests())
         .with("crash", crash::tests())
         .with("directory", directory::tests())
+        .with("ending", ending::tests())
         .with("ignored", ignored::tests())
         .with("interim", interim::tests())
         .with("interrupt", interrupt::tests())

@@ -211,6 +211,10 @@ async fn serve(
         // Last: the fleet ends with the session, which says first why it does.
         () = fleet.serve() => Ended::Told(End::Stop),
     };
+    // Where the directory is another one, it is not ours to write to.
+    if ground.is_there() {
+        home.announce_end(&identity, stops_within);
+    }
     let done = match ended {
         Ended::Told(End::Stop) => {
             tracing::info!("worker stops; agents are stopped too");

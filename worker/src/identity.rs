@@ -140,7 +140,7 @@ impl Home {
     ) -> anyhow::Result<()> {
         let mut told = false;
         loop {
-            match self.write_who(identity, stops_within) {
+            match self.write_who(identity, stops_within, false) {
                 Err(error) if is_full(&error) => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::error!(%error, "the disk is full; other programs do not see this worker yet");
@@ -152,7 +152,20 @@ impl Home {
         }
     }
 
-    fn write_who(&self, identity: &Identity, stops_within: Duration) -> anyhow::Result<()> {
+    /// Tells them that it is ending and takes nothing new: who wants a worker here waits for its end, and
+    /// starts another one.
+    pub fn announce_end(&self, identity: &Identity, stops_within: Duration) {
+        if let Err(error) = self.write_who(identity, stops_within, true) {
+            tracing::warn!(%error, "other programs do not see that this worker is ending");
+        }
+    }
+
+    fn write_who(
+        &self,
+        identity: &Identity,
+        stops_within: Duration,
+        ending: bool,
+    ) -> anyhow::Result<()> {
         let path = self.dir.join("worker.json");
         let document = serde_json::json!({
             "pid": identity.pid,
@@ -161,6 +174,7 @@ impl Home {
             "name": identity.name,
             "version": env!("CARGO_PKG_VERSION"),
             "stop_within_ms": u64::try_from(stops_within.as_millis()).unwrap_or(u64::MAX),
+            "ending": ending,
         });
         let text = format!("{document:#}\n");
         durable::write(&path, text.as_bytes(), durable::Access::Private)

@@ -1,6 +1,7 @@
 //! `ctl start`: head and local worker in one command.
 
 mod agents;
+mod ending;
 mod feed;
 mod report;
 
@@ -39,7 +40,8 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The worker takes the AI coding CLIs that it finds on PATH. Without --detach, ctl shows what
-happens until Ctrl-C, then stops both. If they run already, ctl says so. With `nohup ctl start &` it
+happens until Ctrl-C, then stops both. If they run already, ctl says so; one that is ending is waited for, and
+started anew. With `nohup ctl start &` it
 outlives the terminal, and SIGTERM or `ctl stop` ends it.
 
 Examples:
@@ -136,23 +138,14 @@ pub async fn stop_signal() -> std::io::Result<()> {
 /// Starts the head and the worker, each unless it runs.
 pub async fn bring_up(app: &App, args: &Args) -> Result<Report> {
     app.refuse_foreign_state()?;
-    let head_ran = match record::head(&app.state)? {
-        None => false,
-        Some(head) => serves(app, &head).await?,
-    };
+    let head_ran = head_serves(app).await?;
     let head = if head_ran {
         None
     } else {
         Some(start_head(app, args).await?)
     };
-    let worker_ran = record::worker(&app.state)?.is_some();
-    let started = if worker_ran {
-        running_worker(app).await
-    } else {
-        start_worker(app, args).await
-    };
-    match started {
-        Ok(worker) => {
+    match bring_up_worker(app, args).await {
+        Ok((worker, worker_ran)) => {
             let client = app.connect().await?;
             let status = client.status().await?;
             Ok(Report {
@@ -170,20 +163,40 @@ pub async fn bring_up(app: &App, args: &Args) -> Result<Report> {
     }
 }
 
+/// Whether a head serves, and goes on to: nobody is about to stop it.
+async fn head_serves(app: &App) -> Result<bool> {
+    loop {
+        let serves = match record::head(&app.state)? {
+            None => false,
+            Some(head) => serves(app, &head).await?,
+        };
+        // What was there while a stop was at work may have ended since.
+        if !ending::stop(app).await? {
+            return Ok(serves);
+        }
+    }
+}
+
 /// Whether the head that is there serves; false once it has ended. One that does neither is given time:
 /// it may be about to end, or busy.
 async fn serves(app: &App, head: &Process) -> Result<bool> {
     let answers = tokio::time::timeout(ANSWER_LIMIT, answer_of(app));
-    tokio::select! {
+    let status = tokio::select! {
         answer = answers => match answer {
-            Ok(status) => refuse_while_stopping(&status?).map(|()| true),
-            Err(_) => Err(silent(app, head)),
+            Ok(status) => status?,
+            Err(_) => return Err(silent(app, head)),
         },
-        ended = head.ended() => match ended {
+        ended = head.ended() => return match ended {
             Ok(()) => Ok(false),
             Err(e) => Err(silent(app, head).because(e)),
         },
+    };
+    refuse_while_tasks_hold(&status)?;
+    if status.stopping_since.is_some() {
+        ending::process(app, Role::Head, head).await?;
+        return Ok(false);
     }
+    Ok(true)
 }
 
 /// What it answers, however long that takes.
@@ -203,9 +216,11 @@ fn silent(app: &App, head: &Process) -> Error {
     Error::new(Exit::HeadNotRunning, text).hint(silent::hint(&app.state, head))
 }
 
-/// A head that was asked to stop begins nothing: a start beside it would look as if it did.
-fn refuse_while_stopping(status: &Status) -> Result<()> {
-    match stopping::words(status, now()) {
+/// A head that was asked to stop begins nothing: a start beside it would look as if it did. While tasks run
+/// nobody knows when it ends, so that this is not waited for.
+fn refuse_while_tasks_hold(status: &Status) -> Result<()> {
+    let words = stopping::words(status, now());
+    match words.filter(|_| stopping::running(status) > 0) {
         Some(words) => Err(Error::new(Exit::Refused, words).hint(stopping::NEXT)),
         None => Ok(()),
     }
@@ -232,6 +247,17 @@ async fn start_head(app: &App, args: &Args) -> Result<Starting> {
             Err(e)
         }
     }
+}
+
+/// The local worker, and whether it ran before. One that is ending is waited for.
+async fn bring_up_worker(app: &App, args: &Args) -> Result<(Worker, bool)> {
+    if let Some(process) = record::worker(&app.state)? {
+        if let Some(worker) = running_worker(app, &process).await? {
+            return Ok((worker, true));
+        }
+        ending::process(app, Role::Worker, &process).await?;
+    }
+    Ok((start_worker(app, args).await?, false))
 }
 
 async fn start_worker(app: &App, args: &Args) -> Result<Worker> {
@@ -264,21 +290,26 @@ async fn start_worker(app: &App, args: &Args) -> Result<Worker> {
     }
 }
 
-/// The local worker that ran before, as the head knows it. It may still be connecting.
-async fn running_worker(app: &App) -> Result<Worker> {
+/// The local worker that ran before, as the head knows it; none where it is ending or has ended. It may
+/// still be connecting.
+async fn running_worker(app: &App, process: &Process) -> Result<Option<Worker>> {
     let client = app.connect().await?;
-    let id = record::worker_record(&app.state)?
-        .map(|r| r.id)
-        .unwrap_or_default();
     let deadline = tokio::time::Instant::now() + crate::local::daemon::START_LIMIT;
+    let mut id = String::new();
     loop {
+        // IMPORTANT: before the head is asked, which hears of one that is ending for a while.
+        match record::worker_record(&app.state)? {
+            Some(record) if record.ending => return Ok(None),
+            Some(record) => id = record.id,
+            None => {}
+        }
         let known = client
             .workers()
             .await?
             .into_iter()
             .find(|w| w.id.as_str() == id && w.state == "connected");
         if let Some(worker) = known {
-            return Ok(worker);
+            return Ok(Some(worker));
         }
         if tokio::time::Instant::now() > deadline {
             return Err(
@@ -287,7 +318,10 @@ async fn running_worker(app: &App) -> Result<Worker> {
                 ),
             );
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let ended = process.ended_within(ASK_EVERY).await;
+        if ended.or_failed(|| "failed to look for the worker".to_owned())? {
+            return Ok(None);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     client::status_error,
     error::{Error, OrFailed, Result},
     exit::Exit,
-    local::{joined, process::Process, record},
+    local::{joined, process::Process, record, stop_lock},
     ui::{
         Ui,
         style::{Line, Style},
@@ -114,6 +114,7 @@ fn elsewhere(app: &App) -> Error {
 
 /// Stops head and worker; false if neither was running.
 pub async fn stop(app: &App, when: When) -> Result<bool> {
+    let _at_work = stop_lock::set(&app.state);
     let head = record::head(&app.state)?;
     let mut worker = LocalWorker::find(app)?;
     let running = head.is_some() || worker.is_some();

@@ -6,3 +6,4 @@ pub mod joined;
 pub mod process;
 pub mod record;
 pub mod silent;
+pub mod stop_lock;

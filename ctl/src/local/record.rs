@@ -36,6 +36,9 @@ pub struct Record {
     /// How long the worker's agents may take to end when it is stopped; the head has none.
     #[serde(default)]
     pub stop_within_ms: Option<u64>,
+    /// Whether the worker is ending: it takes nothing new. The head does not say so here.
+    #[serde(default)]
+    pub ending: bool,
 }
 
 /// The head's process, if it lives and serves.

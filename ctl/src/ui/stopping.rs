@@ -5,6 +5,12 @@ use orchestra_types::{TaskStatus, Timestamp};
 use super::time::{ago, counted};
 use crate::json::fleet::Status;
 
+/// How many tasks it waits for.
+pub fn running(status: &Status) -> u64 {
+    let of = |status_of: TaskStatus| status.tasks.get(status_of.as_str()).copied().unwrap_or(0);
+    of(TaskStatus::Assigned) + of(TaskStatus::Running)
+}
+
 /// What to do about it.
 pub const NEXT: &str =
     "`ctl stop --now` stops what runs and ends it at once; `ctl start` starts it again after that";
@@ -12,8 +18,7 @@ pub const NEXT: &str =
 /// That it is stopping, since when, and when it ends; none where it is not.
 pub fn words(status: &Status, now: Timestamp) -> Option<String> {
     let since = ago(status.stopping_since?.0, now);
-    let of = |status_of: TaskStatus| status.tasks.get(status_of.as_str()).copied().unwrap_or(0);
-    let running = of(TaskStatus::Assigned) + of(TaskStatus::Running);
+    let running = running(status);
     let have = if running == 1 { "has" } else { "have" };
     Some(format!(
         "the head is stopping (asked to {since}): it begins no task, and ends when {} {have} ended",

@@ -24,6 +24,7 @@ const OWN: &str = "# Orchestra's own:";
 /// ```text
 /// STATE/orchestra.yaml          the configuration, optional
 /// STATE/.gitignore              keeps git away from all of it
+/// STATE/start.lock  stop.lock   held by a `ctl start` and by each `ctl stop` at work
 /// STATE/client/                 ctl's credentials and the head's address
 ///       endpoint  ca.pem  cert.pem  key.pem
 /// STATE/head/                   the head's own
