@@ -123,6 +123,10 @@ fn own_worker() -> anyhow::Result<()> {
         connected(cluster, 1)?;
         let key = || fs::read_to_string(cluster.state().join("worker/pki/key.pem"));
         let before = key()?;
+        let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
+        let project = cluster.repository("project")?;
+        let task = cluster.add(&project, &[gate.as_str(), "--agent", "shell"])?;
+        cluster.wait_for(&task, &["running"], Deadline::SOON)?;
         let name = cluster.json(&["workers"])?["workers"][0]["name"].clone();
         let revoke = ["workers", "revoke", name.as_str().context("a name")?];
         cluster
@@ -130,6 +134,10 @@ fn own_worker() -> anyhow::Result<()> {
             .ok()?
             .complains(&["start", "new key"])?;
         connected(cluster, 0)?;
+        let own = || Ok::<_, anyhow::Error>(cluster.json(&["workers"])?["workers"][0].clone());
+        ensure!(own()?["availability"] == "revoked", "{:#}", own()?);
+        let shown = cluster.ctl(&["show", &task])?.ok()?;
+        shown.complains(&["was revoked: its agent is being stopped there"])?;
         let log = cluster.state().join("worker/worker.log");
         until("it says how it comes back", Deadline::SOON, || {
             let log = fs::read_to_string(&log)?;
@@ -138,6 +146,7 @@ fn own_worker() -> anyhow::Result<()> {
         })?;
         cluster.start()?;
         connected(cluster, 1)?;
+        ensure!(own()?["availability"] == "open", "{:#}", own()?);
         ensure!(key()? != before, "the key is the same");
         Ok(())
     })

@@ -213,7 +213,7 @@ fn closed(workers: &[&Worker]) -> Option<String> {
     let Some(first) = closed.first() else {
         let name = line(&revoked.first()?.name);
         return Some(format!(
-            "{name} is revoked; `ctl token create` lets it join again"
+            "{name} is revoked; `ctl token create` lets it join again, `ctl start` where it is the worker of the head's machine"
         ));
     };
     let (name, state) = (line(&first.name), line(&first.availability));

@@ -75,7 +75,7 @@ pub(super) async fn workers(services: &Services) -> Result<v1::ListWorkersRespon
         let Some(id) = id else {
             continue;
         };
-        if services.security.shuts_out(&id) {
+        if services.security.is_revoked(&id) {
             "revoked".clone_into(&mut worker.availability);
         }
         let until = services.security.certificate_of(&id);

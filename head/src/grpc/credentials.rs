@@ -53,13 +53,13 @@ pub(super) async fn revoke_worker(
         match orchestra_config::worker_id(&dir) {
             Ok(own) if own == worker => security
                 .ensure_worker(&dir.join("pki"), &own, now)
-                .map(drop),
-            Ok(_) | Err(_) => Ok(()),
+                .map(|_| true),
+            Ok(_) | Err(_) => Ok(false),
         }
     };
-    change(revoke).await?;
+    let has_new_key = change(revoke).await?;
     tracing::info!(worker = %id, "worker revoked");
-    Ok(v1::RevokeWorkerResponse {})
+    Ok(v1::RevokeWorkerResponse { has_new_key })
 }
 
 /// New credentials for administrators, beside the head's own files.
@@ -84,9 +84,9 @@ pub(super) async fn rotate(
 }
 
 /// Changes files of certificates, which may wait for the disk.
-async fn change(
-    change: impl FnOnce() -> std::result::Result<(), security::Error> + Send + 'static,
-) -> Result<()> {
+async fn change<T: Send + 'static>(
+    change: impl FnOnce() -> std::result::Result<T, security::Error> + Send + 'static,
+) -> Result<T> {
     let changed = tokio::task::spawn_blocking(change).await;
     let changed = changed.map_err(|_| status::internal("failed to change who may call"))?;
     changed.map_err(|error| status::credentials(&error))

@@ -1,7 +1,8 @@
-//! Until when the certificates of workers are good, for people: nothing is decided by it.
+//! Until when the certificates of workers are good, and who was revoked and has not come since, for people: nothing
+//! is decided by it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,6 +18,8 @@ use super::issue;
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
     until: Mutex<BTreeMap<WorkerId, Timestamp>>,
+    /// Who was revoked and has not come since.
+    awaited: Mutex<BTreeSet<WorkerId>>,
 }
 
 impl Certificates {
@@ -29,6 +32,25 @@ impl Certificates {
 
     pub fn of(&self, worker: &WorkerId) -> Option<Timestamp> {
         self.until().get(worker).copied()
+    }
+
+    /// A worker was revoked.
+    pub fn await_another(&self, worker: &WorkerId) {
+        self.awaited().insert(worker.clone());
+    }
+
+    /// A worker has come, and was let in.
+    pub fn note_come(&self, worker: &WorkerId) {
+        self.awaited().remove(worker);
+    }
+
+    /// Whether a worker was revoked and has not come since.
+    pub fn awaits(&self, worker: &WorkerId) -> bool {
+        self.awaited().contains(worker)
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, BTreeSet<WorkerId>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn until(&self) -> MutexGuard<'_, BTreeMap<WorkerId, Timestamp>> {

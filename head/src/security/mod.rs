@@ -191,15 +191,18 @@ impl Security {
         let credentials = self.ensure(dir, &identity, now)?;
         let key = issue::key_of_certificate(&credentials.cert_pem)?;
         self.enrolment.reserve(worker, key)?;
-        let until = credentials.life().map(|life| life.ends);
-        self.note_certificate(worker, until);
+        if let Some(life) = credentials.life() {
+            self.certificates.note(worker, life.ends);
+        }
         Ok(credentials)
     }
 
     /// Shuts a worker out: its key is refused from now on, and what it calls ends. It may join again with
     /// a new token and a new key.
     pub fn revoke_worker(&self, worker: &WorkerId, now: Timestamp) -> Result<(), Error> {
-        self.enrolment.revoke_worker(worker, now)
+        self.enrolment.revoke_worker(worker, now)?;
+        self.certificates.await_another(worker);
+        Ok(())
     }
 
     /// Whether a worker has joined, or is this machine's, and was not revoked.
@@ -214,8 +217,16 @@ impl Security {
         self.enrolment.shuts_out(worker)
     }
 
+    /// Whether a worker was revoked and has not come since: the one of this machine has a new key at once, and is
+    /// told as the others are until it has come with it, or the head was started anew.
+    #[must_use]
+    pub fn is_revoked(&self, worker: &WorkerId) -> bool {
+        self.shuts_out(worker) || self.certificates.awaits(worker)
+    }
+
     /// A worker has come with a certificate that is good until then.
     pub fn note_certificate(&self, worker: &WorkerId, until: Option<Timestamp>) {
+        self.certificates.note_come(worker);
         if let Some(until) = until {
             self.certificates.note(worker, until);
         }

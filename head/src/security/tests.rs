@@ -410,11 +410,14 @@ async fn a_revoked_worker_reaches_nothing_and_comes_back_with_a_new_key_only() {
 async fn this_machines_worker_gets_a_new_key_after_it_was_revoked() {
     let head = head().await;
     let stolen = head.worker();
-    head.security
-        .revoke_worker(&"w1".parse().unwrap(), now())
-        .unwrap();
+    let id = "w1".parse().unwrap();
+    assert!(!head.security.is_revoked(&id));
+    head.security.revoke_worker(&id, now()).unwrap();
     let fresh = head.worker();
     assert_ne!(fresh.key_pem, stolen.key_pem);
+    assert!(head.security.is_revoked(&id), "it has not come yet");
+    head.security.note_certificate(&id, None);
+    assert!(!head.security.is_revoked(&id));
     for (credentials, code) in [
         (&fresh, Code::Unimplemented),
         (&stolen, Code::Unauthenticated),

@@ -20,8 +20,9 @@ pub async fn run(app: &App, named: Named) -> Result<Exit> {
         Ok(workers) => workers.iter().map(|w| w.id.to_string()).collect(),
         Err(error) => removed(&client, &named, error).await?,
     };
+    let mut with_new_key = 0;
     for id in &ids {
-        revoke(&client, id).await?;
+        with_new_key += usize::from(revoke(&client, id).await?);
     }
     let mut workers: Vec<Worker> = client.workers().await?;
     workers.retain(|worker| ids.iter().any(|id| id == worker.id.as_str()));
@@ -34,11 +35,14 @@ pub async fn run(app: &App, named: Named) -> Result<Exit> {
             app.ui
                 .next("what ran there goes to other workers when its lease ends");
         }
-        let has_new_key = |worker: &Worker| worker.availability != "revoked";
-        app.ui.next(match document.workers.iter().any(has_new_key) {
-            true => "`ctl start` starts the worker of the head's machine again, with a new key",
-            false => "`ctl token create` lets such a machine join again, with a new key",
-        });
+        if with_new_key > 0 {
+            app.ui
+                .next("`ctl start` starts the worker of the head's machine again, with a new key");
+        }
+        if with_new_key < ids.len() {
+            app.ui
+                .next("`ctl token create` lets such a machine join again, with a new key");
+        }
         Ok(())
     })
 }
@@ -49,15 +53,16 @@ async fn removed(client: &Client, named: &Named, error: Error) -> Result<Vec<Str
         return Err(error);
     };
     match revoke(client, id).await {
-        Ok(()) => Ok(vec![id.clone()]),
+        Ok(_) => Ok(vec![id.clone()]),
         Err(_) => Err(error),
     }
 }
 
-async fn revoke(client: &Client, id: &str) -> Result<()> {
+/// Whether it has a new key already: the worker of the head's machine has.
+async fn revoke(client: &Client, id: &str) -> Result<bool> {
     let request = v1::RevokeWorkerRequest {
         worker: id.to_owned(),
     };
     let answer = changing::patiently(async || client.admin().revoke_worker(request.clone()).await);
-    answer.await.map(drop)
+    answer.await.map(|revoked| revoked.has_new_key)
 }
