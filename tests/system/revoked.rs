@@ -27,7 +27,7 @@ fn worker() -> anyhow::Result<()> {
     with_head(|cluster, cable| {
         let project = cluster.repository("project")?;
         let neighbour = joined(cluster, cable)?;
-        let command = format!("echo here > far.txt; {GATE}");
+        let command = format!("echo here > far.txt; {}", gate(cluster));
         let task = cluster.add(
             &project,
             &[&command, "--agent", "shell", "--require", "where=far"],
@@ -63,12 +63,23 @@ fn worker() -> anyhow::Result<()> {
         ensure!(known(cluster, "far")?["availability"] == "open", "not open");
         ensure!(fs::read(&key)? != old, "it has the key that was revoked");
         cluster.open_gate()?;
-        // What it had done came back with it; whether the task began again is told by its status.
-        cluster.wait_for(&task, &["failed"], Deadline::SOON)?;
-        let files = cluster.show(&task)?["files"].clone();
-        ensure!(files[0]["path"] == "far.txt", "the work is lost: {files}");
+        // Nobody has stopped the task: it is tried again, and what was done came back with the worker.
+        let document = cluster.succeeded(&task, Deadline::secs(60))?;
+        ensure!(document["attempt"] == 2, "{document:#}");
+        let first = &document["attempts"][0];
+        ensure!(first["reason"]["code"] == "worker_revoked", "{first:#}");
+        let kept = first["artifacts"].as_array().context("a list")?;
+        ensure!(
+            kept.iter().any(|artifact| artifact["kind"] == "bundle"),
+            "the work is lost: {first:#}"
+        );
         Ok(())
     })
+}
+
+/// Ends when the gate is open.
+fn gate(cluster: &Cluster) -> String {
+    GATE.replace("@DIR@", &cluster.path("").to_string_lossy())
 }
 
 fn known(cluster: &Cluster, name: &str) -> anyhow::Result<Value> {
@@ -123,7 +134,7 @@ fn own_worker() -> anyhow::Result<()> {
         connected(cluster, 1)?;
         let key = || fs::read_to_string(cluster.state().join("worker/pki/key.pem"));
         let before = key()?;
-        let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
+        let gate = gate(cluster);
         let project = cluster.repository("project")?;
         let task = cluster.add(&project, &[gate.as_str(), "--agent", "shell"])?;
         cluster.wait_for(&task, &["running"], Deadline::SOON)?;
@@ -148,6 +159,9 @@ fn own_worker() -> anyhow::Result<()> {
         connected(cluster, 1)?;
         ensure!(own()?["availability"] == "open", "{:#}", own()?);
         ensure!(key()? != before, "the key is the same");
+        cluster.open_gate()?;
+        let document = cluster.succeeded(&task, Deadline::secs(60))?;
+        ensure!(document["attempt"] == 2, "{document:#}");
         Ok(())
     })
 }

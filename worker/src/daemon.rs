@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    attempt::Shared,
+    attempt::{Shared, StopReason},
     ballast::Ballast,
     blobs,
     bulk::{Bulk, Target},
@@ -218,7 +218,7 @@ async fn serve(
     let done = match ended {
         Ended::Told(End::Stop) => {
             tracing::info!("worker stops; agents are stopped too");
-            fleet.stop().await;
+            fleet.stop(StopReason::Shutdown).await;
             Ok(())
         }
         Ended::Told(End::Leave) => {
@@ -236,7 +236,7 @@ async fn serve(
         Ended::Refused(error @ session::Error::ShutOut(_)) => {
             tracing::error!("the worker is shut out; its agents are stopped, and it ends");
             join::note_revoked(&home.dir().join("pki"));
-            fleet.stop().await;
+            fleet.stop(StopReason::Revoked).await;
             Err(anyhow::anyhow!(
                 "{error}; {}",
                 join::readmission(&setup.state)

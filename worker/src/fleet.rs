@@ -165,13 +165,13 @@ impl Fleet {
         }
     }
 
-    /// Stops every agent by the ladder and lets results reach the head, both within limits. What
-    /// is not delivered then stays on disk for the next start.
-    pub async fn stop(&mut self) {
+    /// Stops every agent by the ladder, for this reason, and lets results reach the head, both within limits.
+    /// What is not delivered then stays on disk for the next start.
+    pub async fn stop(&mut self, reason: StopReason) {
         let within = self.shared.config.worker.stops_within();
         self.grace.send_replace(Some(within / RUNGS));
         for entry in self.entries.values() {
-            request(entry, StopReason::Shutdown);
+            request(entry, reason);
         }
         let deadline = Instant::now() + within + KILL_WITHIN;
         for (attempt, entry) in &mut self.entries {

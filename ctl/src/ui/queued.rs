@@ -296,8 +296,8 @@ pub fn runs_on(task: &Task, workers: &[Worker]) -> Option<String> {
     let name = line(&worker.name);
     if worker.availability == "revoked" {
         return Some(format!(
-            "{name}, where it runs, was revoked: its agent is being stopped there, and when the worker's lease ends \
-             the attempt is lost and the task may go to another worker"
+            "{name}, where it runs, was revoked: its agent is being stopped there, and when the worker's lease ends, \
+             or it has joined again, the task is tried again"
         ));
     }
     if worker.state != "connected" {

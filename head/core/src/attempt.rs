@@ -30,6 +30,9 @@ pub(crate) struct Reporter<'a> {
 /// Why an attempt is lost that has a result and no bytes of it.
 const UNSTORED: &str = "bytes of its result are not stored here: a head that was restored from a backup lacks what came later";
 
+/// Why an attempt is lost whose worker was revoked.
+const SHUT_OUT: &str = "its worker was shut out while it ran (`ctl workers revoke`)";
+
 impl Core {
     pub(crate) fn on_reported(
         &mut self,
@@ -88,6 +91,11 @@ impl Core {
             ReportBody::Started => {}
             ReportBody::GivenBack if held => self.on_given_back(now, attempt, step),
             ReportBody::GivenBack => {}
+            ReportBody::Finished(outcome) if held && is_shut_out(&outcome) => {
+                // Nobody has told the task to end: it is tried again, and what the agent did is kept.
+                self.lose(now, attempt, SHUT_OUT, step);
+                self.keep_late(now, from, attempt, outcome, step);
+            }
             ReportBody::Finished(outcome) if held => self.on_finished(now, attempt, outcome, step),
             // Stale: it changes no state, but the agent's work is kept.
             ReportBody::Finished(outcome) => self.keep_late(now, from, attempt, outcome, step),
@@ -351,6 +359,11 @@ impl Core {
             self.write(attempt.task, step);
         }
     }
+}
+
+fn is_shut_out(outcome: &Outcome) -> bool {
+    let failure = outcome.failure.as_ref();
+    failure.is_some_and(|failure| failure.code == FailureCode::WorkerRevoked)
 }
 
 fn is_budget(failure: Option<&Failure>) -> bool {

@@ -40,6 +40,8 @@ pub enum FailureCode {
     ResultFailed,
     /// The worker was lost while the attempt ran.
     WorkerLost,
+    /// The worker was shut out while the attempt ran, and has stopped it.
+    WorkerRevoked,
     /// No event came from the agent for longer than the task allows.
     Stalled,
     /// It waited longer for a worker than it may.
@@ -84,7 +86,7 @@ pub enum Fault {
 
 impl FailureCode {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::AgentFailed,
         Self::AgentCrashed,
         Self::Protocol,
@@ -100,6 +102,7 @@ impl FailureCode {
         Self::WorkspaceFailed,
         Self::ResultFailed,
         Self::WorkerLost,
+        Self::WorkerRevoked,
         Self::Stalled,
         Self::QueueTimeout,
         Self::Quarantined,
@@ -133,6 +136,7 @@ impl FailureCode {
             Self::WorkspaceFailed => "workspace_failed",
             Self::ResultFailed => "result_failed",
             Self::WorkerLost => "worker_lost",
+            Self::WorkerRevoked => "worker_revoked",
             Self::Stalled => "stalled",
             Self::QueueTimeout => "queue_timeout",
             Self::Quarantined => "quarantined",
@@ -161,6 +165,7 @@ impl FailureCode {
             | Self::WorkspaceFailed
             | Self::ResultFailed
             | Self::WorkerLost
+            | Self::WorkerRevoked
             | Self::Stalled
             | Self::Oom
             | Self::DiskFull
@@ -210,7 +215,7 @@ impl FailureCode {
             | Self::WorkerLost
             | Self::DiskFull
             | Self::QueueTimeout => Fault::Worker,
-            Self::Cancelled | Self::BudgetExceeded => Fault::Person,
+            Self::Cancelled | Self::BudgetExceeded | Self::WorkerRevoked => Fault::Person,
             Self::Internal => Fault::Orchestra,
         }
     }
@@ -250,6 +255,9 @@ impl FailureCode {
             }
             Self::WorkerLost => {
                 "`ctl retry TASK` runs it again; where nobody stopped the worker, check its machine: `ctl workers` shows when it was last seen"
+            }
+            Self::WorkerRevoked => {
+                "it is tried again by itself; `ctl workers` shows who can take it"
             }
             Self::Stalled => {
                 "read the end of `ctl logs TASK`; give it a longer `--stall-timeout`, or `ctl retry TASK`"

@@ -576,6 +576,7 @@ fn words(reason: StopReason) -> &'static str {
         StopReason::Stalled => "nothing was heard of it for too long",
         StopReason::Lost => "the head has given this attempt up",
         StopReason::Shutdown => "the worker stops",
+        StopReason::Revoked => "the worker was revoked, and ends",
         StopReason::Groundless => "the worker's directories are gone",
     }
 }

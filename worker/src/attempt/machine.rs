@@ -31,6 +31,8 @@ pub enum StopReason {
     Lost,
     /// The worker stops.
     Shutdown,
+    /// The worker was revoked: it is shut out, and ends.
+    Revoked,
     /// The worker's directories are gone, and with them all that could be kept of it.
     Groundless,
 }
@@ -46,9 +48,12 @@ impl StopReason {
     fn is_limit(self) -> bool {
         match self {
             Self::Budget | Self::Stalled => true,
-            Self::Cancelled | Self::Timeout | Self::Lost | Self::Shutdown | Self::Groundless => {
-                false
-            }
+            Self::Cancelled
+            | Self::Timeout
+            | Self::Lost
+            | Self::Shutdown
+            | Self::Revoked
+            | Self::Groundless => false,
         }
     }
 }
@@ -286,6 +291,10 @@ pub fn failure(
             FailureCode::WorkerLost,
             "its worker was told to stop while it ran (`ctl stop`, or a signal); what it did so far is kept".to_owned(),
         ),
+        StopReason::Revoked => {
+            let message = "its worker was shut out while it ran (`ctl workers revoke`); what it did so far is kept";
+            (FailureCode::WorkerRevoked, message.to_owned())
+        }
         StopReason::Groundless => {
             let message = "the directories of its worker were removed while it ran";
             (FailureCode::WorkerLost, message.to_owned())
@@ -401,6 +410,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn who_stops_a_worker_is_told_from_who_shuts_it_out() {
+        let of = |reason| failure(Some(reason), TIMES, None).unwrap();
+        let (stopped, revoked) = (of(StopReason::Shutdown), of(StopReason::Revoked));
+        assert_eq!(stopped.code, FailureCode::WorkerLost);
+        assert!(stopped.message.contains("`ctl stop`, or a signal"));
+        assert_eq!(revoked.code, FailureCode::WorkerRevoked);
+        assert!(revoked.message.contains("`ctl workers revoke`"));
     }
 
     #[test]

@@ -281,7 +281,10 @@ pub async fn run(
 /// its agent would run twice.
 async fn ours(shared: &Shared, control: &mut Control) -> Result<(), Error> {
     let ends = |reason: &Option<StopReason>| {
-        matches!(reason, Some(StopReason::Shutdown | StopReason::Groundless))
+        matches!(
+            reason,
+            Some(StopReason::Shutdown | StopReason::Revoked | StopReason::Groundless)
+        )
     };
     tokio::select! {
         () = shared.installation.admitted() => Ok(()),
@@ -562,7 +565,7 @@ impl Attempt {
         };
         match reason {
             // Without a fleet there is nobody to work for.
-            Some(StopReason::Shutdown) | None => Err(Error::Left),
+            Some(StopReason::Shutdown | StopReason::Revoked) | None => Err(Error::Left),
             Some(StopReason::Groundless) => Err(Error::Groundless),
             Some(reason) => Ok(Err(self.stop_failure(reason))),
         }

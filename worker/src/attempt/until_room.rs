@@ -47,7 +47,7 @@ pub(super) async fn or_given_back<T>(
         done = work => done,
         reason = stopped => Err(match reason {
             // Without a fleet there is nobody to work for.
-            Some(StopReason::Shutdown) | None => Error::Left,
+            Some(StopReason::Shutdown | StopReason::Revoked) | None => Error::Left,
             Some(StopReason::Groundless) => Error::Groundless,
             // What it came to cannot be written down; that it was given back can.
             Some(

@@ -33,7 +33,7 @@ pub async fn run(app: &App, named: Named) -> Result<Exit> {
         }
         if document.workers.iter().any(|w| !w.attempts.is_empty()) {
             app.ui
-                .next("what ran there goes to other workers when its lease ends");
+                .next("what ran there is tried again: by other workers when its lease ends, or once it has joined again");
         }
         if with_new_key > 0 {
             app.ui

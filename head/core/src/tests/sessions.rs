@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use orchestra_types::{TaskId, TaskStatus, runner::WorkerInfo};
+use orchestra_types::{FailureCode, TaskId, TaskStatus, runner::WorkerInfo};
 
-use super::bench::{Bench, attempt, held, rows, starts, task, worker};
+use super::bench::{Bench, attempt, finished, held, rows, starts, task, worker};
 use crate::{Change, ConnectionId, Input, Message, NewTask, ReportBody, RequestId, Step, Welcome};
 
 fn welcome(step: &Step) -> Welcome {
@@ -143,6 +143,25 @@ fn an_attempt_whose_result_is_not_stored_is_lost_and_a_stale_one_changes_nothing
     let acks = |change: &Change| matches!(change, Change::Acked { .. });
     assert!(stale.changes.iter().all(acks), "{stale:?}");
     assert_eq!(bench.status(id), TaskStatus::Assigned);
+}
+
+#[test]
+fn what_a_revoked_worker_has_stopped_is_tried_again_and_its_work_is_kept() {
+    let (mut bench, info, id) = running();
+    let _ = bench.detach("w", 1);
+    let _ = bench.attach(&info, 2, &held(id, 1, true));
+    let revoked = finished(Some(FailureCode::WorkerRevoked));
+    let step = bench.report("w", 2, attempt(id, 1), revoked);
+    assert_eq!(bench.status(id), TaskStatus::Queued);
+    let row = bench.core.task(id).unwrap().row.clone();
+    assert_eq!((row.losses, row.failures), (1, 0));
+    let mut ends = step.changes.iter().filter_map(|change| match change {
+        Change::Outcome(row) => Some(row.result.is_ok()),
+        _ => None,
+    });
+    assert_eq!(ends.next_back(), Some(true), "its result is kept: {step:?}");
+    let step = bench.later(Duration::from_secs(20));
+    assert_eq!(starts(&step), [(attempt(id, 2), 2, "claude".to_owned())]);
 }
 
 #[test]
