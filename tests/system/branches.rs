@@ -8,7 +8,7 @@ use serde_json::Value;
 
 pub fn tests() -> Vec<Test> {
     vec![Test::new(
-        "only_branches_with_which_nothing_is_lost_are_pruned",
+        "only_branches_that_are_kept_elsewhere_are_pruned",
         prune,
     )]
 }
@@ -88,13 +88,22 @@ fn prune() -> anyhow::Result<()> {
         ensure!(there(&project)? == [&*applied, &*alone, &*went_on]);
         cluster.start()?;
 
+        let commit = project.git(&["rev-parse", &applied])?;
         let pruned = cluster
             .ctl_in(project.dir(), &["branches", "--prune"])?
             .ok()?;
         let pruned = pruned.complains(&["1 branch removed"])?;
         let stays = "stays: no other branch has its commits";
         ensure!(pruned.stdout.contains(stays), "{pruned}");
+        let commit = commit.trim();
+        let told = format!("removed {applied}, which was {commit}: its change was applied");
+        ensure!(pruned.stdout.contains(&told), "{pruned}");
         ensure!(there(&project)? == [&*alone, &*went_on]);
+        // The head has the result.
+        let task = applied.trim_start_matches("orchestra/");
+        let again = ["apply", task, "--branch"];
+        cluster.ctl_in(project.dir(), &again)?.ok()?;
+        ensure!(project.git(&["rev-parse", &applied])?.trim() == commit);
         cluster.ctl_in(&cluster.path(""), &["branches"])?.exits(4)?;
         Ok(())
     })

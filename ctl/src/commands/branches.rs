@@ -1,6 +1,7 @@
 //! `ctl branches`.
 
 mod fate;
+mod prune;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,12 +9,15 @@ use std::{
 };
 
 use orchestra_repo::{
-    Checkout, TaskBranch, project_ref, project_ref_without_commit, remove_branch, task_branches,
+    Checkout, TaskBranch, project_ref, project_ref_without_commit, task_branches,
 };
 use orchestra_types::{TaskId, TaskStatus, Timestamp};
 use serde::Serialize;
 
-use self::fate::{Fate, Known, fate, is_applied};
+use self::{
+    fate::{Fate, Known, fate, is_applied},
+    prune::prune,
+};
 use crate::{
     app::App,
     blocking::blocking,
@@ -33,21 +37,24 @@ use crate::{
 /// How many digits of a commit people see.
 const DIGITS_SHOWN: usize = 12;
 
-/// List the branches that tasks have left in this repository, and remove those that nobody needs
+/// List the branches that tasks have left in this repository, and remove those that are kept elsewhere
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A branch goes with --prune where nothing is lost with it: another branch or a remote-tracking one, and none of
-Orchestra's, has all of its commits; or the task's change was applied, and the branch is just that result. HEAD
-counts as the branch that it is on. A branch that is checked out, rebased or bisected in any work tree stays. So
-does one with commits that are nowhere else, as of somebody who went on with it. Without a head nobody knows
-what was applied, and only the other branches count.
+A branch goes with --prune where another branch or a remote-tracking one, and none of Orchestra's, has all of its
+commits; or where the task's change was applied once, here or in another clone, and the branch is just that
+result. The change may have been taken back since: the head has the result until retention forgets the task, and
+until then `ctl apply TASK --branch` makes the branch again. HEAD counts as the branch that it is on.
+
+A branch that is checked out, rebased or bisected in any work tree stays. So does one with commits that are
+nowhere else, as of somebody who went on with it. Without a head nobody knows what was applied, and only the other
+branches count. Each removal is told as it happens, with the commit.
 
 Examples:
   ctl branches                       the branches of the repository here, and what --prune would do
   ctl branches --prune
-  git branch NAME COMMIT             brings one back, with the commit that is shown")]
+  git branch NAME COMMIT             brings one back, as long as git has the commit that was told")]
 pub struct Args {
-    /// Remove those that nobody needs
+    /// Remove those that are kept elsewhere
     #[arg(long)]
     prune: bool,
     /// Only say what --prune would remove, and why the others stay
@@ -81,6 +88,9 @@ struct Row {
     why: String,
     #[serde(skip)]
     told: String,
+    /// Somebody else removed it.
+    #[serde(skip)]
+    gone: bool,
 }
 
 /// Lists them, or removes some.
@@ -90,35 +100,33 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let checkout = Arc::new(checkout);
     let tasks = known(app, &checkout, &branches).await;
     let head_asked = tasks.is_some();
-    let (mut rows, mut failed) = (Vec::with_capacity(branches.len()), None);
-    for branch in branches {
+    let of = |branch: &TaskBranch| {
         let known = match &tasks {
             None => Known::Unasked,
             Some(tasks) => tasks.get(&branch.task).map_or(Known::Nothing, Known::Task),
         };
-        let mut row = row(&branch, known);
-        if prunes && row.removable {
-            let from = Arc::clone(&checkout);
-            remove(&mut row, from, branch)
-                .await
-                .unwrap_or_else(|error| {
-                    (row.removable, row.why) = (false, error.chain());
-                    failed.get_or_insert(error);
-                });
-        }
-        rows.push(row);
-    }
+        row(branch, known)
+    };
+    let mut rows: Vec<Row> = branches.iter().map(of).collect();
+    let failed = match prunes {
+        true => prune(app, &checkout, branches, &mut rows).await?,
+        false => None,
+    };
     let document = Document {
         repository: checkout.top().to_string_lossy().into_owned(),
         head_asked,
         branches: rows,
     };
-    let shown = match prunes {
-        true => {
-            let done = || format!("{} removed", removed(&document));
+    let shown = match (prunes, &failed) {
+        // What was removed has been told, and of the others nothing was decided.
+        (true, Some(error)) if error.exit() == Exit::Interrupted && !app.ui.is_json() => {
+            Ok(Exit::Ok)
+        }
+        (true, _) => {
+            let done = || format!("{} removed", removed(&document.branches));
             app.show_done(&document, done, |document| show(app, document, true))
         }
-        false => app.show(&document, |document| show(app, document, false)),
+        (false, _) => app.show(&document, |document| show(app, document, false)),
     };
     // What was done matters more than what was not.
     shown.and_then(|exit| failed.map_or(Ok(exit), Err))
@@ -210,30 +218,20 @@ fn row(branch: &TaskBranch, known: Known<'_>) -> Row {
         committed_at: Time(Timestamp(branch.committed_at.saturating_mul(1000))),
         status: task.map(|task| task.status),
         applied: task.map(is_applied),
-        within: branch.within.clone(),
+        within: branch
+            .within
+            .as_ref()
+            .map(|keeper| keeper.name().to_owned()),
         removable,
         removed: false,
         why,
         told: task.map_or_else(|| "-".to_owned(), status::told),
+        gone: false,
     }
 }
 
-async fn remove(row: &mut Row, from: Arc<Checkout>, branch: TaskBranch) -> Result<()> {
-    let removed = blocking(move || {
-        let failed = || format!("failed to remove the branch `{}`", branch.name);
-        remove_branch(&from, &branch).or_failed(failed)
-    });
-    row.removed = removed.await?;
-    if !row.removed {
-        row.removable = false;
-        "somebody changed it meanwhile".clone_into(&mut row.why);
-    }
-    Ok(())
-}
-
-fn removed(document: &Document) -> String {
-    let removed = document.branches.iter().filter(|row| row.removed);
-    in_words(removed.count())
+fn removed(rows: &[Row]) -> String {
+    in_words(rows.iter().filter(|row| row.removed).count())
 }
 
 fn in_words(branches: usize) -> String {
@@ -249,12 +247,17 @@ fn show(app: &App, document: &Document, prunes: bool) -> Result<()> {
         app.ui.next(format!("no branches of tasks in `{place}`"));
         return Ok(());
     }
-    app.ui.table(&table(&document.branches))?;
+    // Those that are removed have been told.
+    let rest = document.branches.iter().filter(|row| !row.removed);
+    let rest: Vec<&Row> = rest.collect();
+    if !rest.is_empty() {
+        app.ui.table(&table(&rest))?;
+    }
     let removable = document.branches.iter().filter(|row| row.removable).count();
     app.ui.next(match (prunes, removable) {
         (true, _) => format!(
-            "{} removed; `git branch NAME COMMIT` brings one back",
-            removed(document)
+            "{} removed; `git branch NAME COMMIT` brings one back, as long as git has the commit",
+            removed(&document.branches)
         ),
         (false, 0) => "`ctl branches --prune` would remove none".to_owned(),
         (false, n) => format!("{} would go with `ctl branches --prune`", in_words(n)),
@@ -262,13 +265,13 @@ fn show(app: &App, document: &Document, prunes: bool) -> Result<()> {
     Ok(())
 }
 
-fn table(rows: &[Row]) -> Table {
+fn table(rows: &[&Row]) -> Table {
     let now = now();
     let mut table = Table::new(&["BRANCH", "COMMIT", "STATUS", ">AGE", "PRUNE…"])
         .sparing(&["COMMIT", "AGE", "STATUS"]);
     for row in rows {
-        let (what, style) = match (row.removed, row.removable) {
-            (true, _) => ("removed", Style::Good),
+        let (what, style) = match (row.gone, row.removable) {
+            (true, _) => ("gone", Style::Dim),
             (false, true) => ("goes", Style::Attention),
             (false, false) => ("stays", Style::Dim),
         };

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     git::{Git, Input},
     import::{PREFIX, check_branch, tip},
-    in_use::{Held, in_use, refuse_in_use},
+    in_use::{AtWork, Held, refuse_in_use},
 };
 
 const HEADS: &str = "refs/heads/";
@@ -29,12 +29,42 @@ pub struct TaskBranch {
     pub commit: String,
     /// When that commit was made, in seconds since 1970.
     pub committed_at: u64,
-    /// A branch that has all of its commits, and is none of ours: `main`, or the remote-tracking `origin/main`.
-    pub within: Option<String>,
+    /// A branch that has all of its commits, and is none of ours nor a copy of one.
+    pub within: Option<Keeper>,
     /// The work tree that is at work on it.
     pub held: Option<(Held, PathBuf)>,
     /// A ref that is only another name of it.
     pub alias: Option<String>,
+}
+
+/// A branch, or a remote-tracking one, as it was when it had all commits of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keeper {
+    /// `refs/heads/main` or `refs/remotes/origin/main`.
+    pub full: String,
+    /// What it was.
+    pub commit: String,
+}
+
+impl Keeper {
+    /// As people call it: `main` or `origin/main`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        short(&self.full)
+    }
+}
+
+/// What came of the removal of a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// It is removed.
+    Done,
+    /// Somebody had removed it.
+    Gone,
+    /// It is another commit by now, and stays.
+    Changed,
+    /// The branch that had its commits is gone or another commit by now, and it stays.
+    KeeperChanged,
 }
 
 impl TaskBranch {
@@ -42,7 +72,15 @@ impl TaskBranch {
     #[must_use]
     pub fn in_use(&self) -> Option<String> {
         match (&self.held, &self.alias) {
-            (Some((held, dir)), _) => Some(format!("it {} in `{}`", held.words(), dir.display())),
+            (Some((Held::Gone, dir)), _) => Some(format!(
+                "it {} in `{}`; {}",
+                Held::Gone.words(),
+                dir.display(),
+                Held::Gone.way_out()
+            )),
+            (Some((held @ (Held::CheckedOut | Held::Rebased | Held::Bisected), dir)), _) => {
+                Some(format!("it {} in `{}`", held.words(), dir.display()))
+            }
             (None, Some(alias)) => Some(format!("`{alias}` is another name of it")),
             (None, None) => None,
         }
@@ -64,36 +102,45 @@ struct Ref {
 pub fn task_branches(checkout: &Checkout) -> Result<Vec<TaskBranch>> {
     let git = checkout.git();
     let mut ours = own(&git)?;
+    if ours.is_empty() {
+        return Ok(ours);
+    }
     let refs = refs(&git)?;
-    // One that is another name of a branch keeps nothing by itself.
-    let keeps = |r: &&Ref| r.symref.is_empty() && task_of(short(&r.full)).is_none();
-    let kept: Vec<&Ref> = refs.iter().filter(keeps).collect();
+    let kept = keepers(&git, &refs)?;
     let alone = alone(&git, &ours, &kept)?;
-    let in_head = match checkout.branch().filter(|name| task_of(name).is_none()) {
-        Some(name) => Some((name, merged(&git, name)?)),
-        None => None,
+    // None of them where HEAD is a branch without a commit yet.
+    let head = head(&git)?.and_then(|full| kept.iter().find(|r| r.full == full));
+    let in_head = match head {
+        Some(head) => merged(&git, &head.commit)?,
+        None => BTreeSet::new(),
     };
+    let at_work = AtWork::read(checkout)?;
     for branch in &mut ours {
         let full = format!("{HEADS}{}", branch.name);
-        branch.held = in_use(checkout, &branch.name)?;
+        // Git itself need not keep HEAD as a file.
+        branch.held = at_work.on(&branch.name).or(branch.held.take());
         let alias = refs.iter().find(|r| r.symref == full);
         branch.alias = alias.map(|r| short(&r.full).to_owned());
-        branch.within = match &in_head {
+        let within = match head {
             _ if alone.contains(&branch.commit) => None,
-            Some((name, merged)) if merged.contains(&full) => Some((*name).to_owned()),
+            Some(head) if in_head.contains(&full) => Some(*head),
             Some(_) | None => first_with(&git, &branch.commit, &kept)?,
         };
+        branch.within = within.map(|r| Keeper {
+            full: r.full.clone(),
+            commit: r.commit.clone(),
+        });
     }
     ours.sort_by(|a, b| (a.task, a.beside, &a.name).cmp(&(b.task, b.beside, &b.name)));
     Ok(ours)
 }
 
-/// Removes the branch if it is the same commit still. Whether it did: somebody may have gone on with it, or
-/// removed it.
+/// Removes the branch if it is the same commit still, and so is the one that has its commits: somebody may
+/// have gone on with either, or removed it.
 ///
 /// # Errors
 /// When a work tree is at work on it by now, or git fails.
-pub fn remove_branch(checkout: &Checkout, branch: &TaskBranch) -> Result<bool> {
+pub fn remove_branch(checkout: &Checkout, branch: &TaskBranch) -> Result<Removal> {
     if task_of(&branch.name).is_none() {
         return Err(Error::BadBranch {
             branch: branch.name.clone(),
@@ -102,15 +149,31 @@ pub fn remove_branch(checkout: &Checkout, branch: &TaskBranch) -> Result<bool> {
     refuse_in_use(checkout, &branch.name)?;
     let git = checkout.git();
     let full = format!("{HEADS}{}", branch.name);
+    let verify = branch.within.as_ref();
+    // A keeper that has become another name of the branch is refused, as nothing else is done to it.
+    let verify = verify.map(|keeper| format!("verify {} {}\n", keeper.full, keeper.commit));
     // Whatever the name has become meanwhile, what that points to stays.
-    let args = ["update-ref", "--no-deref", "-d", &full, &branch.commit];
-    match git.output(&args) {
-        Ok(_) => Ok(true),
+    let delete = format!("option no-deref\ndelete {full} {}\n", branch.commit);
+    let both = verify.unwrap_or_default() + &delete;
+    match git.output_of(&["update-ref", "--stdin"], Input::Bytes(both.as_bytes())) {
+        Ok(_) => Ok(Removal::Done),
         Err(error) => match tip(&git, &full)? {
-            Some(tip) if tip == branch.commit => Err(error),
-            Some(_) | None => Ok(false),
+            None => Ok(Removal::Gone),
+            Some(tip) if tip != branch.commit => Ok(Removal::Changed),
+            Some(_) if keeps_no_more(&git, branch)? => Ok(Removal::KeeperChanged),
+            Some(_) => Err(error),
         },
     }
+}
+
+/// Whether the branch that had its commits is not what it was.
+fn keeps_no_more(git: &Git, branch: &TaskBranch) -> Result<bool> {
+    let Some(keeper) = &branch.within else {
+        return Ok(false);
+    };
+    let refs = refs(git)?;
+    let mut now = refs.iter().filter(|r| r.symref.is_empty());
+    Ok(!now.any(|r| r.full == keeper.full && r.commit == keeper.commit))
 }
 
 /// The task and, of a branch beside its result, the attempt that the name of a branch says; none of any
@@ -140,14 +203,28 @@ fn short(full: &str) -> &str {
     local.or(full.strip_prefix(REMOTES)).unwrap_or(full)
 }
 
-/// Those with the name of a task's, of which nothing more is known yet.
+/// Whether it is one of ours, or a remote's copy of one.
+fn is_ours(full: &str) -> bool {
+    let Some(name) = full.strip_prefix(REMOTES) else {
+        return task_of(short(full)).is_some();
+    };
+    // What a remote is called may have slashes, and what a task's branch is called has one.
+    let at = name.rmatch_indices('/').nth(1);
+    let name = at.map_or(name, |(at, _)| &name[at + 1..]);
+    task_of(name).is_some()
+}
+
+/// Those with the name of a task's, of which nothing more is known yet than where git says that each is
+/// checked out.
 fn own(git: &Git) -> Result<Vec<TaskBranch>> {
-    let format = "--format=%(objectname) %(committerdate:unix) %(refname) %(symref)";
+    let format =
+        "--format=%(objectname) %(committerdate:unix) %(refname) %(symref) %(worktreepath)";
     let found = git.output(&["for-each-ref", format, &format!("{HEADS}{PREFIX}")])?;
     let found = String::from_utf8_lossy(&found);
     let branch = |line: &str| {
         // One that is another name of something is not as Orchestra makes them.
-        let [commit, at, full, ""] = words(line)? else {
+        let words: Vec<&str> = line.splitn(5, ' ').collect();
+        let [commit, at, full, "", dir] = words[..] else {
             return None;
         };
         let name = full.strip_prefix(HEADS)?;
@@ -159,7 +236,7 @@ fn own(git: &Git) -> Result<Vec<TaskBranch>> {
             commit: commit.to_owned(),
             committed_at: at.parse().unwrap_or(0),
             within: None,
-            held: None,
+            held: (!dir.is_empty()).then(|| (Held::CheckedOut, PathBuf::from(dir))),
             alias: None,
         })
     };
@@ -186,11 +263,33 @@ fn refs(git: &Git) -> Result<Vec<Ref>> {
     Ok(found.lines().filter_map(one).collect())
 }
 
+/// Those that can keep the commits of ours: none of ours, no other name of a branch, which keeps nothing by
+/// itself, and none whose commit is not here.
+fn keepers<'a>(git: &Git, refs: &'a [Ref]) -> Result<Vec<&'a Ref>> {
+    let others = |r: &&Ref| r.symref.is_empty() && !is_ours(&r.full);
+    let others: Vec<&Ref> = refs.iter().filter(others).collect();
+    let asked: String = others.iter().map(|r| format!("{}\n", r.commit)).collect();
+    let args = ["cat-file", "--batch-check=%(objecttype) %(objectname)"];
+    let found = git.output_of(&args, Input::Bytes(asked.as_bytes()))?;
+    let found = String::from_utf8_lossy(&found);
+    let commits = found
+        .lines()
+        .filter_map(|line| line.strip_prefix("commit "));
+    let commits: BTreeSet<&str> = commits.collect();
+    let is_here = |r: &&Ref| commits.contains(&*r.commit);
+    Ok(others.into_iter().filter(is_here).collect())
+}
+
+/// The ref that HEAD stands for, whether it is there or not; none where it is detached. Its short name
+/// would be another one where a tag has the same.
+fn head(git: &Git) -> Result<Option<String>> {
+    let said = git.ended(&["symbolic-ref", "--quiet", "HEAD"], Input::Nothing)?;
+    let full = String::from_utf8_lossy(said.value.trim_ascii_end()).into_owned();
+    Ok((said.code == 0 && !full.is_empty()).then_some(full))
+}
+
 /// The tips of ours that none of the others has.
 fn alone(git: &Git, ours: &[TaskBranch], kept: &[&Ref]) -> Result<BTreeSet<String>> {
-    if ours.is_empty() {
-        return Ok(BTreeSet::new());
-    }
     let tips = ours.iter().map(|branch| format!("{}\n", branch.commit));
     let others = kept.iter().map(|r| format!("^{}\n", r.commit));
     let input: String = tips.chain(others).collect();
@@ -201,9 +300,9 @@ fn alone(git: &Git, ours: &[TaskBranch], kept: &[&Ref]) -> Result<BTreeSet<Strin
     Ok(alone.map(str::to_owned).collect())
 }
 
-/// The refs of ours whose commits this branch has.
-fn merged(git: &Git, branch: &str) -> Result<BTreeSet<String>> {
-    let merged = format!("--merged={HEADS}{branch}");
+/// The refs of ours whose commits this one has.
+fn merged(git: &Git, commit: &str) -> Result<BTreeSet<String>> {
+    let merged = format!("--merged={commit}");
     let below = format!("{HEADS}{PREFIX}");
     let found = git.output(&["for-each-ref", "--format=%(refname)", &merged, &below])?;
     let found = String::from_utf8_lossy(&found);
@@ -211,7 +310,7 @@ fn merged(git: &Git, branch: &str) -> Result<BTreeSet<String>> {
 }
 
 /// The first of the others that has this commit.
-fn first_with(git: &Git, commit: &str, kept: &[&Ref]) -> Result<Option<String>> {
+fn first_with<'a>(git: &Git, commit: &str, kept: &[&'a Ref]) -> Result<Option<&'a Ref>> {
     let contains = format!("--contains={commit}");
     let args = [
         "for-each-ref",
@@ -222,15 +321,35 @@ fn first_with(git: &Git, commit: &str, kept: &[&Ref]) -> Result<Option<String>> 
     ];
     let found = git.output(&args)?;
     let found = String::from_utf8_lossy(&found);
-    let mut found = found
-        .lines()
-        .filter(|full| kept.iter().any(|r| r.full == *full));
-    Ok(found.next().map(|full| short(full).to_owned()))
+    let kept = |full: &str| kept.iter().copied().find(|r| r.full == full);
+    Ok(found.lines().find_map(kept))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_of_ours_in_a_remote_is_ours_whatever_the_remote_is_called() {
+        for ours in [
+            "refs/heads/orchestra/task_007",
+            "refs/remotes/origin/orchestra/task_007",
+            "refs/remotes/origin/orchestra/task_007-2-fix-it",
+            "refs/remotes/team/one/orchestra/task_007",
+        ] {
+            assert!(is_ours(ours), "{ours}");
+        }
+        for other in [
+            "refs/heads/main",
+            "refs/heads/mine/orchestra/task_007",
+            "refs/remotes/origin/main",
+            "refs/remotes/origin/orchestra/mine",
+            "refs/remotes/origin/task_007",
+            "refs/remotes/main",
+        ] {
+            assert!(!is_ours(other), "{other}");
+        }
+    }
 
     #[test]
     fn only_names_that_orchestra_gives_are_ours() {

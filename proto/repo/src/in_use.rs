@@ -48,8 +48,8 @@ impl Held {
 }
 
 /// The work tree that is at work on the branch.
-pub(crate) fn in_use(checkout: &Checkout, branch: &str) -> Result<Option<(Held, PathBuf)>> {
-    match holder(checkout, branch)? {
+fn in_use(checkout: &Checkout, branch: &str) -> Result<Option<(Held, PathBuf)>> {
+    match AtWork::read(checkout)?.on(branch) {
         None => checked_out(checkout, branch),
         held => Ok(held),
     }
@@ -67,19 +67,6 @@ pub(crate) fn refuse_in_use(checkout: &Checkout, branch: &str) -> Result<()> {
     }
 }
 
-/// The first work tree that has it.
-fn holder(checkout: &Checkout, branch: &str) -> Result<Option<(Held, PathBuf)>> {
-    let full = format!("refs/heads/{branch}");
-    for tree in trees(checkout)? {
-        match held(&tree.git_dir, branch, &full)? {
-            None => {}
-            Some(_) if !tree.dir.exists() => return Ok(Some((Held::Gone, tree.dir))),
-            Some(held) => return Ok(Some((held, tree.dir))),
-        }
-    }
-    Ok(None)
-}
-
 /// The one that git itself names: it need not keep HEAD as a file.
 fn checked_out(checkout: &Checkout, branch: &str) -> Result<Option<(Held, PathBuf)>> {
     let full = format!("refs/heads/{branch}");
@@ -88,6 +75,32 @@ fn checked_out(checkout: &Checkout, branch: &str) -> Result<Option<(Held, PathBu
     let found = String::from_utf8_lossy(&found);
     let dir = found.lines().find(|line| !line.is_empty());
     Ok(dir.map(|dir| (Held::CheckedOut, PathBuf::from(dir))))
+}
+
+/// What the work trees of a repository are at.
+pub(crate) struct AtWork {
+    trees: Vec<(PathBuf, At)>,
+}
+
+impl AtWork {
+    /// # Errors
+    /// When what one is at cannot be read.
+    pub fn read(checkout: &Checkout) -> Result<Self> {
+        let trees = trees(checkout)?.into_iter();
+        let read = |tree: Tree| Ok((tree.dir, At::read(&tree.git_dir)?));
+        Ok(Self {
+            trees: trees.map(read).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The first work tree that has the branch.
+    pub fn on(&self, branch: &str) -> Option<(Held, PathBuf)> {
+        self.trees.iter().find_map(|(dir, at)| {
+            let held = at.held(branch)?;
+            let held = if dir.exists() { held } else { Held::Gone };
+            Some((held, dir.clone()))
+        })
+    }
 }
 
 /// A work tree, and what git keeps of it.
@@ -123,23 +136,48 @@ fn trees(checkout: &Checkout) -> Result<Vec<Tree>> {
     Ok(trees)
 }
 
-fn held(git_dir: &Path, branch: &str, full: &str) -> Result<Option<Held>> {
-    let is = |file: &str, what: &str| {
-        let text = text(git_dir, file)?;
-        Ok::<_, Error>(text.is_some_and(|text| text.trim() == what))
-    };
-    let along = text(git_dir, "rebase-merge/update-refs")?;
-    let is_along = along.is_some_and(|refs| refs.lines().any(|line| line == full));
-    let is_rebased = is("rebase-merge/head-name", full)? || is("rebase-apply/head-name", full)?;
-    Ok(if is_rebased || is_along {
-        Some(Held::Rebased)
-    } else if is("BISECT_START", branch)? {
-        Some(Held::Bisected)
-    } else if is("HEAD", &format!("ref: {full}"))? {
-        Some(Held::CheckedOut)
-    } else {
-        None
-    })
+/// What a work tree is at.
+struct At {
+    head: Option<String>,
+    /// In full, alone or below another branch.
+    rebased: Vec<String>,
+    /// Where a bisection began: a branch, not in full, or a commit.
+    bisected: Option<String>,
+}
+
+impl At {
+    fn read(git_dir: &Path) -> Result<Self> {
+        let mut rebased = Vec::new();
+        // Those that are rebased along are one a line, between commits.
+        for file in ["head-name", "update-refs"].map(|file| format!("rebase-merge/{file}")) {
+            let text = text(git_dir, &file)?.unwrap_or_default();
+            rebased.extend(text.lines().map(|line| line.trim().to_owned()));
+        }
+        let name = text(git_dir, "rebase-apply/head-name")?;
+        rebased.extend(name.map(|name| name.trim().to_owned()));
+        Ok(Self {
+            head: text(git_dir, "HEAD")?,
+            rebased,
+            bisected: text(git_dir, "BISECT_START")?,
+        })
+    }
+
+    fn held(&self, branch: &str) -> Option<Held> {
+        let full = format!("refs/heads/{branch}");
+        let is = |text: &Option<String>, what: &str| {
+            let text = text.as_deref();
+            text.is_some_and(|text| text.trim() == what)
+        };
+        if self.rebased.contains(&full) {
+            Some(Held::Rebased)
+        } else if is(&self.bisected, branch) {
+            Some(Held::Bisected)
+        } else if is(&self.head, &format!("ref: {full}")) {
+            Some(Held::CheckedOut)
+        } else {
+            None
+        }
+    }
 }
 
 /// None where it is not there. What cannot be read is refused: the branch may be at work there.

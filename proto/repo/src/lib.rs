@@ -66,7 +66,7 @@ mod workspace;
 
 pub use apply::{Applied, ApplyError, Attempted, Bit, Change, apply, apply_if, keeps_from_merging};
 pub use base::{Base, Predecessor};
-pub use branches::{TaskBranch, remove_branch, task_branches};
+pub use branches::{Keeper, Removal, TaskBranch, remove_branch, task_branches};
 pub use cache::Cache;
 pub use checkout::{Checkout, project_ref, project_ref_without_commit};
 pub use collect::{Collect, Collected};

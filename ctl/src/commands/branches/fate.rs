@@ -1,4 +1,5 @@
-//! Whether a branch of Orchestra's may go: where nothing is lost with it.
+//! Whether a branch of Orchestra's may go: where another branch has its commits, or the head the result of a
+//! task that was applied. Whether somebody took the change back since is not known.
 
 use orchestra_repo::TaskBranch;
 
@@ -30,7 +31,7 @@ pub fn fate(branch: &TaskBranch, known: Known<'_>) -> Fate {
         return Fate::Stays(why);
     }
     if let Some(within) = &branch.within {
-        return Fate::Goes(format!("`{within}` has its commits"));
+        return Fate::Goes(format!("`{}` has its commits", within.name()));
     }
     let alone = |why: &str| Fate::Stays(format!("no other branch has its commits{why}"));
     match known {
@@ -39,14 +40,15 @@ pub fn fate(branch: &TaskBranch, known: Known<'_>) -> Fate {
         Known::Nothing => alone(", and the head does not know its task"),
         Known::Task(task) if !task.status.is_ended() => alone(", and its task has not ended"),
         Known::Task(task) if !is_applied(task) => alone(", and they are not applied"),
-        Known::Task(task) if task.commit.as_deref() == Some(&*branch.commit) => {
-            Fate::Goes("its change is applied, and it holds nothing else".to_owned())
-        }
+        Known::Task(task) if task.commit.as_deref() == Some(&*branch.commit) => Fate::Goes(
+            "its change was applied, and the head has its result until retention forgets it"
+                .to_owned(),
+        ),
         Known::Task(_) => alone(", and it is not the result that was applied"),
     }
 }
 
-/// Whether the task's change was put into a checkout.
+/// Whether the task's change was put into a checkout, here or elsewhere; not whether it is there still.
 pub fn is_applied(task: &Task) -> bool {
     task.apply.result.as_deref() == Some("applied")
 }
@@ -56,7 +58,7 @@ mod tests {
     use std::path::PathBuf;
 
     use orchestra_proto::v1;
-    use orchestra_repo::Held;
+    use orchestra_repo::{Held, Keeper};
     use orchestra_types::{Place, TaskId};
 
     use super::*;
@@ -102,10 +104,15 @@ mod tests {
     #[test]
     fn a_branch_goes_where_another_one_has_its_commits_whatever_the_head_says() {
         let within = TaskBranch {
-            within: Some("main".to_owned()),
+            within: Some(Keeper {
+                full: "refs/heads/main".to_owned(),
+                commit: "2".repeat(40),
+            }),
             ..branch()
         };
         assert!(goes(&within, Known::Unasked) && goes(&within, Known::Nothing));
+        let why = Fate::Goes("`main` has its commits".to_owned());
+        assert_eq!(fate(&within, Known::Nothing), why);
         let beside = TaskBranch {
             beside: Some(1),
             ..within.clone()

@@ -1,8 +1,8 @@
 //! Branches of tasks in the user's repository: which another branch has too, and their removal.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
-use orchestra_repo::{Held, TaskBranch, remove_branch, task_branches};
+use orchestra_repo::{Held, Keeper, Removal, TaskBranch, remove_branch, task_branches};
 use orchestra_types::TaskId;
 
 use crate::common::{BRANCH, World, git};
@@ -27,6 +27,14 @@ fn make(dir: &Path, branch: &str) -> String {
         &["update-ref", &format!("refs/heads/{branch}"), &commit],
     );
     commit
+}
+
+fn within(branch: &TaskBranch) -> Option<&str> {
+    branch.within.as_ref().map(Keeper::name)
+}
+
+fn remove(user: &World, seen: &TaskBranch) -> Removal {
+    remove_branch(&user.checkout(), seen).unwrap()
 }
 
 fn exists(user: &World, branch: &str) -> bool {
@@ -58,20 +66,21 @@ fn each_says_whose_it_is_and_which_other_branch_has_its_commits() {
             ("orchestra/task_010", TaskId(10), None, &*ten),
         ]
     );
-    let within = |user: &World| {
-        let known = branches(user).into_iter();
-        known
-            .map(|b| b.within.unwrap_or_default())
-            .collect::<Vec<_>>()
+    let all_within = |user: &World| {
+        let known = branches(user);
+        let known = known.iter().map(|b| within(b).unwrap_or("").to_owned());
+        known.collect::<Vec<_>>()
     };
-    assert_eq!(within(&user), ["", "", ""]);
+    assert_eq!(all_within(&user), ["", "", ""]);
     git(&dir, &["merge", "-q", "--no-edit", BRANCH]);
     git(&dir, &["branch", "-q", "topic", &beside]);
     git(&dir, &["update-ref", "refs/remotes/origin/x", &ten]);
-    assert_eq!(within(&user), ["main", "topic", "origin/x"]);
-    // A branch of ours keeps no other, and of a mere name only what it means does.
+    assert_eq!(all_within(&user), ["main", "topic", "origin/x"]);
+    // A branch of ours keeps no other, nor does a remote's copy of one, and of a mere name only what it means does.
     git(&dir, &["update-ref", "-d", "refs/remotes/origin/x"]);
     git(&dir, &["update-ref", "refs/heads/orchestra/task_011", &ten]);
+    let copy = "refs/remotes/origin/orchestra/task_010";
+    git(&dir, &["update-ref", copy, &ten]);
     git(
         &dir,
         &[
@@ -80,7 +89,7 @@ fn each_says_whose_it_is_and_which_other_branch_has_its_commits() {
             "refs/heads/orchestra/task_010",
         ],
     );
-    assert_eq!(within(&user), ["main", "topic", "", ""]);
+    assert_eq!(all_within(&user), ["main", "topic", "", ""]);
     let known = branches(&user);
     assert_eq!(known[2].alias.as_deref(), Some("alias"));
     assert_eq!(
@@ -95,11 +104,11 @@ fn a_commit_that_only_a_head_without_a_branch_has_is_nowhere_else() {
     let user = World::with(&[("a.txt", "one\n")]);
     make(&user.user(), BRANCH);
     git(&user.user(), &["checkout", "-q", "--detach", BRANCH]);
-    assert_eq!(only(&user).within, None);
+    assert_eq!(within(&only(&user)), None);
     git(&user.user(), &["checkout", "-q", "main"]);
     git(&user.user(), &["merge", "-q", "--ff-only", BRANCH]);
     git(&user.user(), &["checkout", "-q", "--detach"]);
-    assert_eq!(only(&user).within.as_deref(), Some("main"));
+    assert_eq!(within(&only(&user)), Some("main"));
 }
 
 #[test]
@@ -113,7 +122,7 @@ fn one_goes_as_it_was_seen_and_not_otherwise() {
     user.commit("mine");
     let mine = git(&dir, &["rev-parse", "HEAD"]);
     git(&dir, &["checkout", "-q", "main"]);
-    assert!(!remove_branch(&user.checkout(), &seen).unwrap());
+    assert_eq!(remove(&user, &seen), Removal::Changed);
     assert_eq!(git(&dir, &["rev-parse", BRANCH]), mine);
     // And has it checked out, in any work tree.
     git(&dir, &["branch", "-q", "-f", BRANCH, &first]);
@@ -130,12 +139,9 @@ fn one_goes_as_it_was_seen_and_not_otherwise() {
     assert!(refused.contains("is checked out in"), "{refused}");
     assert!(exists(&user, BRANCH));
     git(&dir, &["worktree", "remove", &tree]);
-    assert!(remove_branch(&user.checkout(), &seen).unwrap());
+    assert_eq!(remove(&user, &seen), Removal::Done);
     assert!(!exists(&user, BRANCH));
-    assert!(
-        !remove_branch(&user.checkout(), &seen).unwrap(),
-        "it is gone"
-    );
+    assert_eq!(remove(&user, &seen), Removal::Gone);
     assert_eq!(branches(&user), []);
     // Nothing else is ever removed.
     let main = TaskBranch {
@@ -159,4 +165,87 @@ fn a_name_that_became_another_name_of_something_takes_nothing_with_it() {
     assert_eq!(branches(&user), []);
     let _ = remove_branch(&user.checkout(), &seen);
     assert!(exists(&user, "topic"));
+}
+
+#[test]
+fn a_head_without_a_commit_has_nothing_and_stops_nothing() {
+    let user = World::without_commit();
+    assert_eq!(branches(&user), []);
+    user.commit("first");
+    let dir = user.user();
+    make(&dir, BRANCH);
+    git(&dir, &["checkout", "-q", "--orphan", "new"]);
+    assert_eq!(within(&only(&user)), None);
+    git(&dir, &["update-ref", "refs/heads/main", BRANCH]);
+    assert_eq!(within(&only(&user)), Some("main"));
+}
+
+#[test]
+fn the_branch_of_head_is_known_where_a_tag_has_its_name() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let dir = user.user();
+    git(&dir, &["tag", "main"]);
+    make(&dir, BRANCH);
+    git(&dir, &["merge", "-q", "--ff-only", BRANCH]);
+    // Which would come first.
+    git(&dir, &["branch", "-q", "earlier", BRANCH]);
+    assert_eq!(within(&only(&user)), Some("main"));
+}
+
+#[test]
+fn a_branch_stays_where_the_one_that_had_its_commits_is_another_by_now() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let dir = user.user();
+    let commit = make(&dir, BRANCH);
+    let topic = "refs/heads/topic";
+    let full = format!("refs/heads/{BRANCH}");
+    let back = ["update-ref", "--no-deref", topic, &commit];
+    git(&dir, &back);
+    let seen = only(&user);
+    assert_eq!(within(&seen), Some("topic"));
+    let changes: [&[&str]; 3] = [
+        &["update-ref", "-d", topic],
+        &["update-ref", topic, "main"],
+        &["symbolic-ref", topic, &full],
+    ];
+    for change in changes {
+        git(&dir, change);
+        assert_eq!(remove(&user, &seen), Removal::KeeperChanged, "{change:?}");
+        assert_eq!(git(&dir, &["rev-parse", BRANCH]), commit);
+        git(&dir, &back);
+    }
+    assert_eq!(remove(&user, &seen), Removal::Done);
+    assert!(!exists(&user, BRANCH) && exists(&user, "topic"));
+}
+
+#[test]
+fn a_ref_whose_commit_is_not_there_keeps_nothing_and_stops_nothing() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let dir = user.user();
+    let commit = make(&dir, BRANCH);
+    let remote = dir.join(".git/refs/remotes/origin");
+    fs::create_dir_all(&remote).unwrap();
+    let gone = "1".repeat(commit.len());
+    fs::write(remote.join("broken"), format!("{gone}\n")).unwrap();
+    fs::write(remote.join("HEAD"), "ref: refs/remotes/origin/none\n").unwrap();
+    assert_eq!(within(&only(&user)), None);
+    git(&dir, &["branch", "-q", "topic", &commit]);
+    let seen = only(&user);
+    assert_eq!(within(&seen), Some("topic"));
+    assert_eq!(remove(&user, &seen), Removal::Done);
+}
+
+#[test]
+fn one_of_a_work_tree_that_is_gone_says_how_git_forgets_it() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let dir = user.user();
+    make(&dir, BRANCH);
+    let tree = user.tmp.path().join("tree");
+    let place = tree.to_string_lossy().into_owned();
+    git(&dir, &["worktree", "add", "-q", &place, BRANCH]);
+    fs::remove_dir_all(&tree).unwrap();
+    let said = only(&user).in_use().unwrap();
+    assert!(said.contains(&place) && said.contains("`git worktree prune`"));
+    git(&dir, &["worktree", "prune"]);
+    assert_eq!(only(&user).in_use(), None);
 }
