@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(said(2).as_deref(), Some(two));
         let many = said(30).unwrap();
         assert!(
-            many.contains("`ctl cancel --status needs_review`"),
+            many.contains("the same with `--status needs_review`"),
             "{many}"
         );
     }
