@@ -7,6 +7,7 @@
 mod large_pages;
 
 use large_pages::Plan;
+use orchestra_config::program;
 
 /// After so many changes there is something to tidy up.
 const CHURN_MAX: usize = 20_000;
@@ -39,6 +40,7 @@ impl Keeper {
         if self.churn >= CHURN_MAX {
             self.churn = 0;
             give_back();
+            program::let_go();
             self.plan = Plan::make();
         } else {
             self.plan.go_on();

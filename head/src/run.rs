@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use orchestra_config::{Config, StateDir, durable, open_files, signals};
+use orchestra_config::{Config, StateDir, durable, open_files, program, signals};
 use orchestra_telemetry::{Format, Recorder, Scrape, Setup, Telemetry};
 use orchestra_types::{AttemptId, MachineId, Timestamp};
 use tokio::{
@@ -156,6 +156,14 @@ fn make_local(security: &Security, state: &StateDir, now: Timestamp) -> anyhow::
     let worker = orchestra_config::worker_id(&state.worker())?;
     security.ensure_worker(&state.worker().join("pki"), &worker, now)?;
     Ok(())
+}
+
+/// Lets go of what only the start needed.
+async fn settle(stop: Stop) {
+    tokio::select! {
+        () = stop.wished() => {}
+        () = program::settle() => {}
+    }
 }
 
 /// Renews the head's own certificate, and those of this machine, when they are due: a head may run for
@@ -326,6 +334,7 @@ impl Head<'_> {
         let mut closers = JoinSet::new();
         closers.spawn(closer.run(closes, stop.clone()));
         closers.spawn(keeper.run(forgotten, stop.clone()));
+        closers.spawn(settle(stop.clone()));
         closers.spawn(renew_certificates(
             self.security.clone(),
             self.state.clone(),

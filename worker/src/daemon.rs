@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use orchestra_config::{
-    Config, StateDir, durable,
+    Config, StateDir, durable, program,
     signals::{self, Heard},
 };
 use orchestra_telemetry::{Format, Telemetry};
@@ -173,6 +173,7 @@ async fn serve(
     let (housekeeper, housekeeping) =
         Housekeeper::new(places, setup.config.worker.keep, space.clone());
     tasks.spawn(housekeeper.run());
+    tasks.spawn(program::settle());
     let found = Arc::new(Notify::new());
     tasks.spawn(renewal::keep(setup.target.clone(), Arc::clone(&found)));
     let stop = CancellationToken::new();

@@ -11,6 +11,7 @@ mod model;
 mod number;
 pub mod open_files;
 pub mod owner;
+pub mod program;
 mod project;
 pub mod signals;
 mod state_dir;

@@ -28,7 +28,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use orchestra_config::open_files;
+use orchestra_config::{open_files, program};
 use rustix::{
     cmsg_space,
     event::{PollFd, PollFlags, poll},
@@ -219,6 +219,7 @@ fn serve() -> io::Result<()> {
     let _leader = setsid();
     cage::try_births();
     let _known_to_all = identity::boot();
+    program::let_go();
     let orders = rustix::stdio::stdin();
     let mut children = Vec::new();
     loop {
