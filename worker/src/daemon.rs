@@ -31,6 +31,7 @@ use crate::{
     join,
     meter::Meters,
     ports::Ports,
+    prefetch::{self, Prefetch},
     process::{Abilities, Limits, Nursery, abilities},
     registry::{self, Registry},
     renewal,
@@ -140,6 +141,7 @@ async fn serve(
     shared.nursery.open();
     let ground = Arc::clone(&shared.ground);
     let stumbles = shared.stumbles.clone();
+    let granted = shared.prefetch.watch();
     let (meters, interims) = (shared.meters.clone(), shared.interims.clone());
     let (mut fleet, orders) = Fleet::load(Arc::new(shared)).context("failed to read attempts")?;
 
@@ -155,6 +157,7 @@ async fn serve(
             room: space.clone(),
             resting: stumbles.watch(),
             stumbles,
+            granted,
         },
     );
     let standing = Arc::clone(&ground);
@@ -347,6 +350,7 @@ fn shared(
         config: setup.config.clone(),
         runners,
         stumbles: Stumbles::default(),
+        prefetch: Prefetch::default(),
         slots: setup.slots,
         room,
         gathering: Arc::new(Semaphore::new(1)),
@@ -370,6 +374,7 @@ struct Seen {
     room: watch::Receiver<Room>,
     stumbles: Stumbles,
     resting: stumbles::Watch,
+    granted: prefetch::Watch,
 }
 
 impl Seen {
@@ -377,6 +382,7 @@ impl Seen {
     fn look(&mut self) -> (Vec<RunnerInfo>, Room) {
         let room = self.room.borrow_and_update().clone();
         let runners = self.resting.limit(self.runners.borrow_and_update().clone());
+        let runners = self.granted.grant(runners);
         (room.limit(runners), room)
     }
 
@@ -390,6 +396,7 @@ impl Seen {
             }
             changed = self.room.changed() => changed.is_ok(),
             () = self.resting.changed() => true,
+            () = self.granted.changed() => true,
         }
     }
 }

@@ -107,6 +107,8 @@ pub struct Fleet {
     tasks: JoinSet<Ended>,
     /// Orders given ahead.
     waiting: Waiting,
+    /// Whether some waited when that was noted last.
+    waited: bool,
     /// Each ends when an attempt gives its slot free.
     slots: JoinSet<()>,
     /// How long a rung of the stop ladder may take, once the worker stops.
@@ -130,6 +132,7 @@ impl Fleet {
             entries: BTreeMap::new(),
             tasks: JoinSet::new(),
             waiting: Waiting::default(),
+            waited: false,
             slots: JoinSet::new(),
             grace: watch::channel(None).0,
         };
@@ -161,6 +164,23 @@ impl Fleet {
                     self.begin_waiting();
                 }
                 never = self.noops.advance() => match never {},
+            }
+            self.note_waiting();
+        }
+    }
+
+    /// Keeps a prefetch that is to go for as long as an order waits.
+    fn note_waiting(&mut self) {
+        let waits = !self.waiting.is_empty();
+        if !waits && !self.waited {
+            return;
+        }
+        self.waited = waits;
+        for info in self.shared.runners.borrow().iter() {
+            // What is configured stays.
+            if info.prefetch == 0 {
+                let waits = self.waiting.has_of(info.name.as_str());
+                self.shared.prefetch.waits(&info.name, waits);
             }
         }
     }
@@ -261,7 +281,10 @@ impl Fleet {
             return tracing::warn!(%attempt, "an order is not taken: the worker's directories are gone");
         }
         let known = self.shared.runners.borrow().clone();
-        if self.busy().has_slot(&start.runner, &known) {
+        if self
+            .busy()
+            .has_slot(&start.runner, &known, &self.shared.prefetch)
+        {
             self.run_attempt(attempt, Begin::Ordered(start));
         } else {
             tracing::debug!(%attempt, "attempt waits for a slot");
@@ -275,7 +298,8 @@ impl Fleet {
             return;
         }
         let known = self.shared.runners.borrow().clone();
-        while let Some((attempt, start)) = self.waiting.next(&self.busy(), &known) {
+        let granted = self.shared.prefetch.clone();
+        while let Some((attempt, start)) = self.waiting.next(&self.busy(), &known, &granted) {
             self.run_attempt(attempt, Begin::Ordered(start));
         }
     }

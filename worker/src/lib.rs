@@ -35,6 +35,7 @@ mod interim;
 mod join;
 mod meter;
 mod ports;
+mod prefetch;
 pub mod process;
 mod prompt;
 mod registry;

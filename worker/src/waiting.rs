@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use orchestra_proto::v1;
 use orchestra_types::{AttemptId, runner::RunnerInfo};
 
+use crate::prefetch::Prefetch;
+
 /// An order to start.
 pub type Start = (AttemptId, Box<v1::Start>);
 
@@ -24,13 +26,13 @@ pub struct Busy {
 impl Busy {
     /// Whether an order may begin. Only runners with a prefetch ever wait: for all others the head
     /// counts the slots alone.
-    pub fn has_slot(&self, runner: &str, known: &[RunnerInfo]) -> bool {
+    pub fn has_slot(&self, runner: &str, known: &[RunnerInfo], prefetch: &Prefetch) -> bool {
         let Some(info) = known.iter().find(|info| info.name.as_str() == runner) else {
             return true;
         };
         let of_runner = self.runners.iter().filter(|name| *name == runner).count();
         let full = of_runner >= info.slots as usize || self.runners.len() >= self.slots as usize;
-        info.prefetch == 0 || !full
+        !full || !(info.prefetch > 0 || prefetch.is_granted(&info.name))
     }
 }
 
@@ -47,10 +49,20 @@ impl Waiting {
     }
 
     /// Takes the first order out that may begin.
-    pub fn next(&mut self, busy: &Busy, known: &[RunnerInfo]) -> Option<Start> {
+    pub fn next(
+        &mut self,
+        busy: &Busy,
+        known: &[RunnerInfo],
+        prefetch: &Prefetch,
+    ) -> Option<Start> {
         let mut orders = self.0.iter();
-        let place = orders.position(|(_, start)| busy.has_slot(&start.runner, known))?;
+        let place = orders.position(|(_, start)| busy.has_slot(&start.runner, known, prefetch))?;
         self.0.remove(place)
+    }
+
+    /// Whether an order of a runner waits.
+    pub fn has_of(&self, runner: &str) -> bool {
+        self.0.iter().any(|(_, start)| start.runner == runner)
     }
 
     /// Whether none waits.
@@ -93,16 +105,19 @@ mod tests {
 
     #[test]
     fn only_what_may_be_given_ahead_waits_for_a_slot() {
-        let known = [runner("claude", 1, 0), runner("shell", 2, 4)];
-        assert!(busy(&["claude", "claude", "claude"]).has_slot("claude", &known));
-        assert!(busy(&["shell", "claude"]).has_slot("shell", &known));
-        assert!(!busy(&["shell", "shell"]).has_slot("shell", &known));
-        assert!(!busy(&["claude", "claude", "shell"]).has_slot("shell", &known));
+        let (known, none) = (
+            [runner("claude", 1, 0), runner("shell", 2, 4)],
+            Prefetch::default(),
+        );
+        assert!(busy(&["claude", "claude", "claude"]).has_slot("claude", &known, &none));
+        assert!(busy(&["shell", "claude"]).has_slot("shell", &known, &none));
+        assert!(!busy(&["shell", "shell"]).has_slot("shell", &known, &none));
+        assert!(!busy(&["claude", "claude", "shell"]).has_slot("shell", &known, &none));
     }
 
     #[test]
     fn orders_begin_in_their_order_and_can_be_taken_out() {
-        let known = [runner("shell", 1, 4)];
+        let (known, none) = ([runner("shell", 1, 4)], Prefetch::default());
         let id = |n| AttemptId {
             task: TaskId(n),
             number: 1,
@@ -118,9 +133,9 @@ mod tests {
                 }),
             ));
         }
-        assert!(waiting.next(&busy(&["shell"]), &known).is_none());
+        assert!(waiting.next(&busy(&["shell"]), &known, &none).is_none());
         assert!(waiting.take(id(1)).is_some() && waiting.take(id(1)).is_none());
-        let next = waiting.next(&busy(&[]), &known).map(|(id, _)| id);
+        let next = waiting.next(&busy(&[]), &known, &none).map(|(id, _)| id);
         assert_eq!(next, Some(id(2)));
         assert_eq!(waiting.ids().collect::<Vec<_>>(), [id(3)]);
     }

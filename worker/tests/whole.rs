@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "whole/ahead.rs"]
+mod ahead;
 #[path = "whole/copies.rs"]
 mod copies;
 #[path = "whole/damage.rs"]
@@ -423,50 +425,6 @@ async fn an_attempt_of_which_only_its_last_report_is_left_is_held_until_that_is_
     let attempts: Vec<_> = held.iter().filter_map(|held| held.attempt).collect();
     assert_eq!(attempts, [v1::AttemptId { task: 1, number: 1 }]);
     assert_eq!(code(&head.finished(1).await), "internal");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_given_ahead_waits_for_its_slot_or_is_given_back() {
-    let head = FakeHead::start().await;
-    let config = "worker: {slots: 1}\nrunners:\n  shell: {prefetch: 2}\n";
-    let worker = Worker::start_with(&head, config);
-    let line = "echo first; while [ ! -e go ]; do sleep 0.01; done";
-    head.order(order::Body::Start(shell(1, line, Place::Empty, LONG)))
-        .await;
-    head.said(1, "first").await;
-    for task in [2, 3] {
-        let order = shell(task, "echo later", Place::Empty, LONG);
-        head.order(order::Body::Start(order)).await;
-    }
-    let retract = |task| {
-        order::Body::Retract(v1::Retract {
-            attempt: Some(v1::AttemptId { task, number: 1 }),
-        })
-    };
-    // The first has begun and goes on; the second waits.
-    head.order(retract(1)).await;
-    head.order(retract(2)).await;
-    let given_back = || {
-        let seen = head.seen();
-        let mut reports = seen.reports.iter();
-        reports.find_map(|r| match &r.body {
-            Some(v1::report::Body::GivenBack(_)) => r.attempt.map(|attempt| attempt.task),
-            _ => None,
-        })
-    };
-    let given_back = wait_for("an attempt given back", given_back, || head.picture()).await;
-    assert_eq!(given_back, 2);
-    assert_eq!(
-        head.messages(3),
-        Vec::<String>::new(),
-        "it waits for the slot"
-    );
-
-    head.order(cancel(1)).await;
-    assert_eq!(code(&head.finished(1).await), "cancelled");
-    assert_eq!(code(&head.finished(3).await), "");
-    assert_eq!(head.messages(3), ["later"]);
-    cleaned(&worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -191,8 +191,8 @@ pub struct RunnerConfig {
     #[serde(deserialize_with = "crate::value::slots")]
     pub max_instances: Option<u32>,
     /// How many more attempts may wait at a worker, so that the next one is there when one ends; a
-    /// worker with nothing to do calls them back. Default: 0.
-    #[serde(deserialize_with = "crate::value::slots")]
+    /// worker with nothing to do calls them back. Default: as many as end while the head hears of an end.
+    #[serde(deserialize_with = "crate::value::prefetch")]
     pub prefetch: Option<u32>,
     /// The model. Default: the CLI's own.
     #[serde(deserialize_with = "crate::value::text")]

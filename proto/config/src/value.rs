@@ -219,6 +219,11 @@ pub(crate) fn slots<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::E
     number::narrow(d, 1..=SLOTS_MAX)
 }
 
+/// 0 to 100,000 attempts.
+pub(crate) fn prefetch<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+    number::narrow(d, 0..=SLOTS_MAX)
+}
+
 /// 1 to 10,000,000 tasks.
 pub(crate) fn queue_max<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
     number::whole(d, 1..=QUEUE_MAX)

@@ -19,7 +19,7 @@ use super::{
     earlier::Earlier,
     files::Files,
     record::{Ended, Phase},
-    run::{Attempt, Error, Stage, chain, make_dir},
+    run::{Attempt, Error, chain, make_dir},
 };
 use crate::{blobs, clock, disk};
 
@@ -58,7 +58,7 @@ pub(super) struct Job {
 impl Attempt {
     /// From an ended CLI to an outcome and its artifacts.
     pub async fn collect(&mut self, ended: Ended) -> Result<Phase, Error> {
-        self.control.stage.send_replace(Stage::Delivering);
+        self.free_slot();
         self.tell("collecting", "gathering the changed files")?;
         let (changes, failure, artifacts) = self.gather(&ended.text).await?;
         // A result that could not be collected is no success; another failure stands above it.

@@ -9,14 +9,14 @@ use tokio::time::sleep;
 
 use super::{
     record::{self, Phase},
-    run::{Attempt, Error, Stage, chain},
+    run::{Attempt, Error, chain},
 };
 use crate::{blobs, bulk::RETRY_AFTER};
 
 impl Attempt {
     /// From a collected result to a final report in the spool. Waits for a head that is away.
     pub async fn deliver(&mut self) -> Result<Phase, Error> {
-        self.control.stage.send_replace(Stage::Delivering);
+        self.free_slot();
         self.hurry.cancel();
         let mut outcome = Outcome::try_from(record::load_outcome(&self.files)?)?;
         let artifacts = std::mem::take(&mut outcome.artifacts);
@@ -29,6 +29,7 @@ impl Attempt {
         }
         self.settle().await?;
         self.events_delivered().await;
+        self.judge_turn(outcome.failure.is_none());
         let seq = self
             .report(v1::report::Body::Finished(outcome.into()))
             .await?;

@@ -483,7 +483,7 @@ impl Attempt {
         let Running {
             machine, started, ..
         } = running;
-        self.control.stage.send_replace(Stage::Delivering);
+        self.free_slot();
         self.shared.meters.end(self.id);
         let lost = exit == Exit::Unknown && machine.reason().is_none();
         let said = if lost {

@@ -22,6 +22,7 @@ use super::{
     machine::{self, StopReason, Times},
     order::Order,
     record::{self, Phase},
+    turn::Turn,
     until_room::{or_given_back, with_room, with_room_unless_stopped},
 };
 use crate::{
@@ -35,6 +36,7 @@ use crate::{
     interim::Interims,
     meter::Meters,
     ports::{Lease, Ports},
+    prefetch::Prefetch,
     process::{self, Limits, Nursery},
     room::{self, Full, Room},
     self_command::SelfCommand,
@@ -77,6 +79,8 @@ pub struct Shared {
     pub runners: watch::Receiver<Vec<RunnerInfo>>,
     /// Those that cannot begin anything.
     pub stumbles: Stumbles,
+    /// What may wait here for a slot.
+    pub prefetch: Prefetch,
     /// How many agents may run at once in all.
     pub slots: u32,
     /// Room on the disks.
@@ -228,6 +232,8 @@ pub(super) struct Attempt {
     pub hurry: CancellationToken,
     /// Its ports, until its CLI has ended.
     pub ports: Option<Lease>,
+    /// For how long it has its slot; none where another process began it.
+    pub turn: Option<Turn>,
     /// What goes on beside: events are pushed, a spare work tree is made. Ends with the owner.
     pub background: JoinSet<()>,
 }
@@ -241,9 +247,9 @@ pub async fn run(
     begin: Begin,
     mut control: Control,
 ) -> Result<(), Error> {
-    let files = match &begin {
-        Begin::Ordered(_) => shared.files(id),
-        Begin::Found(_) => shared.files_begun(id),
+    let (files, turn) = match &begin {
+        Begin::Ordered(_) => (shared.files(id), Some(Turn::begins())),
+        Begin::Found(_) => (shared.files_begun(id), None),
     };
     if let Begin::Found(_) = begin {
         ours(&shared, &mut control).await?;
@@ -272,6 +278,7 @@ pub async fn run(
     orchestra_telemetry::set_parent(&span, &order.traceparent);
     let mut attempt = Attempt::new(Arc::clone(&shared), id, files, order, control, journal);
     attempt.ports = ports;
+    attempt.turn = turn;
     let done = attempt.finish_phases(phase).instrument(span).await;
     room::note_waiting(&shared.room, id, None);
     done
@@ -407,6 +414,7 @@ impl Attempt {
             pushed,
             hurry,
             ports: None,
+            turn: None,
             background,
         }
     }
@@ -430,6 +438,7 @@ impl Attempt {
                 Phase::Collected => self.deliver().instrument(info_span!("deliver")).await?,
                 Phase::Reported { seq } => {
                     acknowledged(&self.shared.spool, seq).await?;
+                    self.note_turn();
                     return self.leave().await;
                 }
             };

@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use orchestra_proto::v1::{
@@ -38,6 +39,10 @@ type Key = (u64, u32);
 #[derive(Default)]
 pub struct Seen {
     pub hellos: Vec<v1::Hello>,
+    /// The worker as it described itself last.
+    pub worker: Option<v1::WorkerInfo>,
+    /// How long a report is on its way.
+    pub distance: Duration,
     pub reports: Vec<v1::Report>,
     pub events: BTreeMap<Key, Vec<v1::Event>>,
     pub blobs: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -268,12 +273,18 @@ impl Fleet for Service {
             while let Ok(Some(message)) = incoming.message().await {
                 let answer = match message.body {
                     Some(worker_message::Body::Reports(reports)) => {
+                        let distance = service.seen.lock().unwrap().distance;
+                        tokio::time::sleep(distance).await;
                         let up_to = service.record(reports.reports);
                         head_message::Body::ReportAck(v1::ReportAck { up_to })
                     }
                     Some(worker_message::Body::Heartbeat(beat)) => {
                         let time_ms = beat.time_ms;
                         head_message::Body::HeartbeatAck(v1::HeartbeatAck { time_ms })
+                    }
+                    Some(worker_message::Body::Capacity(worker)) => {
+                        service.seen.lock().unwrap().worker = Some(worker);
+                        continue;
                     }
                     _ => continue,
                 };
