@@ -115,16 +115,34 @@ async fn to_stdout(app: &App, keys: bool) -> Result<Exit> {
 }
 
 fn warn_of_loss(app: &App, missing: u64, damaged: u64) {
-    let lost = [
-        (missing, "not there"),
-        (damaged, "damaged, so that a restore leaves them out"),
-    ];
-    for (count, what) in lost.into_iter().filter(|(count, _)| *count > 0) {
-        let files = counted(count, "stored file");
-        app.ui.warn(format!(
-            "not all is in the backup: {files} that tasks refer to: {what}; `ctl check` names them"
-        ));
+    for told in lost(missing, damaged) {
+        app.ui.warn(format!("not all is in the backup: {told}"));
     }
+}
+
+/// What is not in the backup, in words.
+fn lost(missing: u64, damaged: u64) -> Vec<String> {
+    let lost = [
+        (
+            missing,
+            "is not there; `ctl check` names it",
+            "are not there; `ctl check` names them",
+        ),
+        (
+            damaged,
+            "is damaged, so that a restore leaves it out; `ctl check` names it",
+            "are damaged, so that a restore leaves them out; `ctl check` names them",
+        ),
+    ];
+    let lost = lost.into_iter().filter(|(count, ..)| *count > 0);
+    let told = lost.map(|(count, one, many)| {
+        let rest = if count == 1 { one } else { many };
+        format!(
+            "{} that tasks refer to {rest}",
+            counted(count, "stored file")
+        )
+    });
+    told.collect()
 }
 
 fn in_words(what: &str, bytes: u64, rows: u64, files: u64) -> String {
@@ -193,5 +211,28 @@ fn unwritten(error: io::Error, failed: String) -> Error {
     match is_full {
         true => error.hint("free space there, or write it elsewhere: `ctl backup - | ssh there 'cat > orchestra.tar'`"),
         false => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_is_told_of_one_and_of_many() {
+        assert!(lost(0, 0).is_empty());
+        assert_eq!(
+            lost(1, 2),
+            [
+                "1 stored file that tasks refer to is not there; `ctl check` names it",
+                "2 stored files that tasks refer to are damaged, so that a restore leaves them out; `ctl check` names them",
+            ]
+        );
+        assert_eq!(
+            lost(0, 1),
+            [
+                "1 stored file that tasks refer to is damaged, so that a restore leaves it out; `ctl check` names it"
+            ]
+        );
     }
 }

@@ -76,11 +76,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         app.ui.warn(REVIVED);
     }
     if done.missing > 0 {
-        let files = counted(done.missing, "stored file");
-        app.ui.warn(format!(
-            "{files} that tasks refer to were missing or damaged when the backup was made; everything else is restored, \
-             and `ctl check` names them"
-        ));
+        app.ui.warn(lost(done.missing));
     }
     let document = json!({
         "state_dir": app.state.path(),
@@ -95,6 +91,19 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     });
     let restored = || format!("{} restored", counted(done.tasks, "task"));
     app.show_done(&document, restored, |_| say(app, &done))
+}
+
+/// What the backup did not have, in words.
+fn lost(missing: u64) -> String {
+    let files = counted(missing, "stored file");
+    let (were, them) = match missing {
+        1 => ("was", "it"),
+        _ => ("were", "them"),
+    };
+    format!(
+        "{files} that tasks refer to {were} missing or damaged when the backup was made; everything else is restored, \
+         and `ctl check` names {them}"
+    )
 }
 
 fn input(file: PathBuf) -> Result<Input> {
@@ -170,4 +179,19 @@ fn after_failure(error: &anyhow::Error) -> &'static str {
         }
     }
     "nothing is in place yet; try again"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_is_told_of_one_and_of_many() {
+        let one = lost(1);
+        assert!(one.starts_with("1 stored file that tasks refer to was missing or damaged"));
+        assert!(one.ends_with("`ctl check` names it"), "{one}");
+        let many = lost(2);
+        assert!(many.starts_with("2 stored files that tasks refer to were missing or damaged"));
+        assert!(many.ends_with("`ctl check` names them"), "{many}");
+    }
 }
