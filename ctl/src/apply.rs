@@ -73,14 +73,24 @@ pub struct Done {
     pub with: Vec<TaskId>,
     /// Whether something that is not committed keeps git from merging the branch.
     pub unmergeable: bool,
-    /// Whether the clone lacks history, so that the branch has none in common with it, and git merges nothing.
-    pub lacks_history: bool,
-    /// The commit after which those of the branch are to be picked then, if they can be: merges among them cannot.
-    pub picked_after: Option<String>,
+    /// How git can join the branch with what is checked out.
+    pub joining: Joining,
     /// Whether git keeps only some of the files in the work tree.
     pub sparse: bool,
     /// What came beside the change.
     pub beside: Beside,
+}
+
+/// How git can join a branch with what is checked out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joining {
+    /// By a merge.
+    Merge,
+    /// The clone lacks history, so that the branch has none in common with it, and git merges nothing: its
+    /// commits after this one can be picked.
+    PickAfter(String),
+    /// The same, and there are merges among its commits, which cannot be picked.
+    Neither,
 }
 
 /// Branches of what the agent left beside its result: on branches of its own, and in stashes.
@@ -464,11 +474,13 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
             brought(&work.earlier, &applied.was_in)
         }),
         unmergeable,
-        lacks_history: checkout.lacks_history().is_some(),
-        picked_after: checkout
-            .lacks_history()
-            .filter(|_| received.is_linear().unwrap_or(false))
-            .map(|_| work.start.clone()),
+        joining: match checkout.lacks_history() {
+            None => Joining::Merge,
+            Some(_) if received.is_linear().unwrap_or(false) => {
+                Joining::PickAfter(work.start.clone())
+            }
+            Some(_) => Joining::Neither,
+        },
         sparse: checkout.is_sparse().unwrap_or(false),
         beside,
     })

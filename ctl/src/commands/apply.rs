@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::App,
-    apply::{self, Applied, Beside, Done, How},
+    apply::{self, Applied, Beside, Done, How, Joining},
     blocking::blocking,
     client::Client,
     commands::each_once,
@@ -266,8 +266,7 @@ fn document(id: TaskId, applied: Applied, left_out: &[TaskId]) -> Value {
             beside,
             left_alone: _,
             unmergeable: _,
-            lacks_history: _,
-            picked_after: _,
+            joining: _,
             sparse: _,
         }) => {
             json!({ "id": id, "checkout": checkout, "branch": branch, "files": files, "already": already,
@@ -353,10 +352,10 @@ fn next(done: &Done) -> Option<String> {
         ),
         (Some(_), _) if done.unknown => Some("status".to_owned()),
         (Some(_), _) => Some("diff".to_owned()),
-        (None, Some(branch)) => match (&done.picked_after, done.lacks_history) {
-            (Some(commit), _) => Some(format!("cherry-pick {commit}..{branch}")),
-            (None, true) => None,
-            (None, false) => Some(format!("merge {branch}")),
+        (None, Some(branch)) => match &done.joining {
+            Joining::Merge => Some(format!("merge {branch}")),
+            Joining::PickAfter(commit) => Some(format!("cherry-pick {commit}..{branch}")),
+            Joining::Neither => None,
         },
     }
 }
@@ -393,8 +392,7 @@ mod tests {
             within: None,
             with: Vec::new(),
             unmergeable: false,
-            lacks_history: false,
-            picked_after: None,
+            joining: Joining::Merge,
             sparse: false,
             beside: Beside::default(),
         };
@@ -409,12 +407,12 @@ mod tests {
         assert!(says(sparse).ends_with("`git add --sparse` takes"));
         assert_eq!(says(done(None, branch, false)), "merge orchestra/task_001");
         let shallow = Done {
-            picked_after: Some("c0ffee".to_owned()),
+            joining: Joining::PickAfter("c0ffee".to_owned()),
             ..done(None, branch, false)
         };
         assert_eq!(says(shallow), "cherry-pick c0ffee..orchestra/task_001");
         let with_merges = Done {
-            lacks_history: true,
+            joining: Joining::Neither,
             ..done(None, branch, false)
         };
         assert_eq!(says(with_merges), "", "git would stop at the merge");
