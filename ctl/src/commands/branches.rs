@@ -3,6 +3,8 @@
 mod fate;
 mod prune;
 
+pub use prune::interrupted_between as interrupted;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -78,7 +80,8 @@ struct Row {
     /// The attempt that left it beside its result.
     beside_attempt: Option<u32>,
     commit: String,
-    committed_at: Time,
+    /// None where the repository lacks the commit.
+    committed_at: Option<Time>,
     status: Option<TaskStatus>,
     applied: Option<bool>,
     /// Another branch that has all of its commits.
@@ -215,7 +218,9 @@ fn row(branch: &TaskBranch, known: Known<'_>) -> Row {
         task: branch.task,
         beside_attempt: branch.beside,
         commit: branch.commit.clone(),
-        committed_at: Time(Timestamp(branch.committed_at.saturating_mul(1000))),
+        committed_at: branch
+            .committed_at
+            .map(|seconds| Time(Timestamp(seconds.saturating_mul(1000)))),
         status: task.map(|task| task.status),
         applied: task.map(is_applied),
         within: branch
@@ -270,6 +275,8 @@ fn table(rows: &[&Row]) -> Table {
     let mut table = Table::new(&["BRANCH", "COMMIT", "STATUS", ">AGE", "PRUNE…"])
         .sparing(&["COMMIT", "AGE", "STATUS"]);
     for row in rows {
+        let age = row.committed_at.as_ref();
+        let age = age.map_or_else(|| "-".to_owned(), |at| ago(at.0, now));
         let (what, style) = match (row.gone, row.removable) {
             (true, _) => ("gone", Style::Dim),
             (false, true) => ("goes", Style::Attention),
@@ -282,9 +289,35 @@ fn table(rows: &[&Row]) -> Table {
                 Style::Dim,
             ),
             row.told.clone().into(),
-            Cell::new(ago(row.committed_at.0, now), Style::Dim),
+            Cell::new(age, Style::Dim),
             Cell::new(format!("{what}: {}", line(&row.why)), style),
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::undocumented;
+
+    #[test]
+    fn every_name_of_a_branch_is_documented_where_branches_are() {
+        let branch = TaskBranch {
+            name: "orchestra/task_001".to_owned(),
+            task: TaskId(1),
+            beside: None,
+            commit: "1".repeat(40),
+            committed_at: None,
+            within: None,
+            held: None,
+            alias: None,
+        };
+        let document = serde_json::to_value(row(&branch, Known::Nothing)).unwrap();
+        let page = include_str!("../../../docs/json.md");
+        let mut paragraphs = page.split("\n\n");
+        let of_branches = paragraphs.find(|text| text.starts_with("**Task branch**"));
+        let lacks = undocumented(of_branches.unwrap(), &document);
+        assert!(lacks.is_empty(), "docs/json.md lacks {lacks:?}");
+    }
 }

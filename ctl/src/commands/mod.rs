@@ -78,12 +78,12 @@ pub async fn run(app: &App, command: CtlCommand) -> Result<Exit> {
         ended = &mut ended => ended,
         () = interrupt.recv() => match app.writing.call_off() {
             CallOff::InTime => return Err(interrupted(rest, app.submitting.call_off())),
-            // It says itself which were applied, as soon as it is to begin with the next one.
+            // It says itself what was done, as soon as it is to begin with the next one.
             CallOff::Between => timeout(SAYS_WITHIN, ended)
                 .await
-                .unwrap_or_else(|_late| Err(apply::interrupted())),
+                .unwrap_or_else(|_late| Err(between(rest))),
             CallOff::TooLate => {
-                app.ui.warn("the interrupt came too late: the checkout is being written to, up to the end");
+                app.ui.warn(format!("the interrupt came too late: {}", up_to_the_end(rest)));
                 ended.await
             }
         },
@@ -113,7 +113,7 @@ fn only_task(command: &CtlCommand) -> Option<TaskId> {
 /// it is written anywhere but to temporary files.
 pub fn lets_go(command: &CtlCommand) -> bool {
     match Rest::of(command) {
-        Rest::Submits | Rest::Unwritten => true,
+        Rest::Submits | Rest::Unwritten | Rest::Removes => true,
         Rest::GoesOn | Rest::Stops => false,
     }
 }
@@ -130,6 +130,8 @@ enum Rest {
     Stops,
     /// It had not begun to write.
     Unwritten,
+    /// It removes branches, one after the other.
+    Removes,
     /// Tasks are made, and sent when they are whole.
     Submits,
 }
@@ -139,6 +141,7 @@ impl Rest {
         match command {
             CtlCommand::Stop(_) => Self::Stops,
             CtlCommand::Apply(_) => Self::Unwritten,
+            CtlCommand::Branches(_) => Self::Removes,
             CtlCommand::Add(_) => Self::Submits,
             _ => Self::GoesOn,
         }
@@ -155,12 +158,31 @@ fn interrupted(rest: Rest, submission: CallOff) -> Error {
         },
         Rest::GoesOn => "interrupted; what is queued or running goes on",
         Rest::Unwritten => "interrupted; nothing was applied",
+        Rest::Removes => "interrupted; no branch was removed",
         Rest::Stops => {
             "interrupted; the stop goes on: nothing new begins, and the head ends when nothing \
              runs. The worker of this machine stays: `ctl stop` again waits for both, `ctl stop --now` ends them"
         }
     };
     Error::new(Exit::Interrupted, goes_on)
+}
+
+/// What is said where some of it was done, and the command does not say it itself in time.
+fn between(rest: Rest) -> Error {
+    match rest {
+        Rest::Removes => branches::interrupted(),
+        Rest::Unwritten | Rest::GoesOn | Rest::Stops | Rest::Submits => apply::interrupted(),
+    }
+}
+
+/// What goes on after an interrupt that came too late.
+fn up_to_the_end(rest: Rest) -> &'static str {
+    match rest {
+        Rest::Removes => "the branch that is being removed goes, and the others stay",
+        Rest::Unwritten | Rest::GoesOn | Rest::Stops | Rest::Submits => {
+            "the checkout is being written to, up to the end"
+        }
+    }
 }
 
 async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
@@ -349,6 +371,17 @@ mod tests {
         assert_eq!(said(Some("low")), "priority: high, before low");
         assert_eq!(said(Some("high")), "priority: high, as before");
         assert_eq!(said(None), "priority: high");
+    }
+
+    #[test]
+    fn what_removes_branches_speaks_of_branches_where_it_is_interrupted() {
+        let said = [
+            interrupted(Rest::Removes, CallOff::InTime).to_string(),
+            between(Rest::Removes).to_string(),
+            up_to_the_end(Rest::Removes).to_owned(),
+        ];
+        assert!(said.iter().all(|said| said.contains("branch")), "{said:?}");
+        assert!(up_to_the_end(Rest::Unwritten).contains("checkout"));
     }
 
     #[test]

@@ -39,6 +39,18 @@ pub fn refused(refused: orchestra_proto::Refused) -> Error {
         .hint("ctl and head may have different versions: compare `ctl --version` and `ctl status`")
 }
 
+/// The names of an object that no code in this text of `docs/json.md` has.
+#[cfg(test)]
+pub fn undocumented(text: &str, object: &Value) -> Vec<String> {
+    let code = text
+        .lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    let named: std::collections::BTreeSet<&str> = code.flat_map(|code| code.split(' ')).collect();
+    let names = object.as_object().into_iter().flatten();
+    let lacking = names.filter(|(name, _)| !named.contains(&***name));
+    lacking.map(|(name, _)| name.clone()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -448,7 +448,7 @@ mod tests {
     use orchestra_types::{Artifact, ArtifactKind, CopiedFile, Digest};
 
     use super::*;
-    use crate::ui::again::Again;
+    use crate::{json::undocumented, ui::again::Again};
 
     fn wire() -> v1::Task {
         let spec = v1::TaskSpec {
@@ -654,15 +654,8 @@ mod tests {
     fn every_name_of_a_task_is_documented() {
         let page = include_str!("../../../docs/json.md");
         let document = serde_json::to_value(Task::read(wire()).unwrap()).unwrap();
-        for name in document.as_object().unwrap().keys() {
-            let named = |l: &str| {
-                l.split('`')
-                    .skip(1)
-                    .step_by(2)
-                    .any(|c| c.split(' ').any(|w| w == name))
-            };
-            assert!(page.lines().any(named), "docs/json.md lacks `{name}`");
-        }
+        let lacks = undocumented(page, &document);
+        assert!(lacks.is_empty(), "docs/json.md lacks {lacks:?}");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Branches of Orchestra that lie in the user's repository: whose they are, which other branch has their
 //! commits too, and the removal of one.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use orchestra_types::TaskId;
 
@@ -27,8 +30,8 @@ pub struct TaskBranch {
     pub beside: Option<u32>,
     /// What it is.
     pub commit: String,
-    /// When that commit was made, in seconds since 1970.
-    pub committed_at: u64,
+    /// When that commit was made, in seconds since 1970; none where the repository lacks it.
+    pub committed_at: Option<u64>,
     /// A branch that has all of its commits, and is none of ours nor a copy of one.
     pub within: Option<Keeper>,
     /// The work tree that is at work on it.
@@ -107,6 +110,7 @@ pub fn task_branches(checkout: &Checkout) -> Result<Vec<TaskBranch>> {
     }
     let refs = refs(&git)?;
     let kept = keepers(&git, &refs)?;
+    date(&git, &mut ours)?;
     let alone = alone(&git, &ours, &kept)?;
     // None of them where HEAD is a branch without a commit yet.
     let head = head(&git)?.and_then(|full| kept.iter().find(|r| r.full == full));
@@ -122,7 +126,7 @@ pub fn task_branches(checkout: &Checkout) -> Result<Vec<TaskBranch>> {
         let alias = refs.iter().find(|r| r.symref == full);
         branch.alias = alias.map(|r| short(&r.full).to_owned());
         let within = match head {
-            _ if alone.contains(&branch.commit) => None,
+            _ if branch.committed_at.is_none() || alone.contains(&branch.commit) => None,
             Some(head) if in_head.contains(&full) => Some(*head),
             Some(_) | None => first_with(&git, &branch.commit, &kept)?,
         };
@@ -156,7 +160,10 @@ pub fn remove_branch(checkout: &Checkout, branch: &TaskBranch) -> Result<Removal
     let delete = format!("option no-deref\ndelete {full} {}\n", branch.commit);
     let both = verify.unwrap_or_default() + &delete;
     match git.output_of(&["update-ref", "--stdin"], Input::Bytes(both.as_bytes())) {
-        Ok(_) => Ok(Removal::Done),
+        Ok(_) => {
+            forget_settings(&git, &branch.name)?;
+            Ok(Removal::Done)
+        }
         Err(error) => match tip(&git, &full)? {
             None => Ok(Removal::Gone),
             Some(tip) if tip != branch.commit => Ok(Removal::Changed),
@@ -164,6 +171,14 @@ pub fn remove_branch(checkout: &Checkout, branch: &TaskBranch) -> Result<Removal
             Some(_) => Err(error),
         },
     }
+}
+
+/// Removes what the repository's config says of the branch, as `git branch -D` does. That is not there as a
+/// rule, and where it cannot be removed it harms nothing.
+fn forget_settings(git: &Git, branch: &str) -> Result<()> {
+    let section = format!("branch.{branch}");
+    let args = ["config", "--local", "--remove-section", &section];
+    git.ended(&args, Input::Nothing).map(|_| ())
 }
 
 /// Whether the branch that had its commits is not what it was.
@@ -217,14 +232,14 @@ fn is_ours(full: &str) -> bool {
 /// Those with the name of a task's, of which nothing more is known yet than where git says that each is
 /// checked out.
 fn own(git: &Git) -> Result<Vec<TaskBranch>> {
-    let format =
-        "--format=%(objectname) %(committerdate:unix) %(refname) %(symref) %(worktreepath)";
+    // Nothing of the commit itself: one that is missing would stop all.
+    let format = "--format=%(objectname) %(refname) %(symref) %(worktreepath)";
     let found = git.output(&["for-each-ref", format, &format!("{HEADS}{PREFIX}")])?;
     let found = String::from_utf8_lossy(&found);
     let branch = |line: &str| {
         // One that is another name of something is not as Orchestra makes them.
-        let words: Vec<&str> = line.splitn(5, ' ').collect();
-        let [commit, at, full, "", dir] = words[..] else {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        let [commit, full, "", dir] = words[..] else {
             return None;
         };
         let name = full.strip_prefix(HEADS)?;
@@ -234,13 +249,46 @@ fn own(git: &Git) -> Result<Vec<TaskBranch>> {
             task,
             beside,
             commit: commit.to_owned(),
-            committed_at: at.parse().unwrap_or(0),
+            committed_at: None,
             within: None,
             held: (!dir.is_empty()).then(|| (Held::CheckedOut, PathBuf::from(dir))),
             alias: None,
         })
     };
     Ok(found.lines().filter_map(branch).collect())
+}
+
+/// Notes when their commits were made.
+fn date(git: &Git, ours: &mut [TaskBranch]) -> Result<()> {
+    let here = commits(git, ours.iter().map(|branch| &*branch.commit))?;
+    if here.is_empty() {
+        return Ok(());
+    }
+    let asked: String = here.iter().map(|commit| format!("{commit}\n")).collect();
+    let args = ["rev-list", "--no-walk=unsorted", "--timestamp", "--stdin"];
+    let found = git.output_of(&args, Input::Bytes(asked.as_bytes()))?;
+    let found = String::from_utf8_lossy(&found);
+    let dated = found.lines().filter_map(|line| {
+        let [at, commit] = words(line)?;
+        Some((commit, at.parse().ok()?))
+    });
+    let dated: BTreeMap<&str, u64> = dated.collect();
+    for branch in ours {
+        branch.committed_at = dated.get(&*branch.commit).copied();
+    }
+    Ok(())
+}
+
+/// Those that the repository has as commits.
+fn commits<'a>(git: &Git, named: impl Iterator<Item = &'a str>) -> Result<BTreeSet<String>> {
+    let asked: String = named.map(|commit| format!("{commit}\n")).collect();
+    let args = ["cat-file", "--batch-check=%(objecttype) %(objectname)"];
+    let found = git.output_of(&args, Input::Bytes(asked.as_bytes()))?;
+    let found = String::from_utf8_lossy(&found);
+    let found = found
+        .lines()
+        .filter_map(|line| line.strip_prefix("commit "));
+    Ok(found.map(str::to_owned).collect())
 }
 
 fn words<const N: usize>(line: &str) -> Option<[&str; N]> {
@@ -268,14 +316,7 @@ fn refs(git: &Git) -> Result<Vec<Ref>> {
 fn keepers<'a>(git: &Git, refs: &'a [Ref]) -> Result<Vec<&'a Ref>> {
     let others = |r: &&Ref| r.symref.is_empty() && !is_ours(&r.full);
     let others: Vec<&Ref> = refs.iter().filter(others).collect();
-    let asked: String = others.iter().map(|r| format!("{}\n", r.commit)).collect();
-    let args = ["cat-file", "--batch-check=%(objecttype) %(objectname)"];
-    let found = git.output_of(&args, Input::Bytes(asked.as_bytes()))?;
-    let found = String::from_utf8_lossy(&found);
-    let commits = found
-        .lines()
-        .filter_map(|line| line.strip_prefix("commit "));
-    let commits: BTreeSet<&str> = commits.collect();
+    let commits = commits(git, others.iter().map(|r| &*r.commit))?;
     let is_here = |r: &&Ref| commits.contains(&*r.commit);
     Ok(others.into_iter().filter(is_here).collect())
 }
@@ -290,12 +331,16 @@ fn head(git: &Git) -> Result<Option<String>> {
 
 /// The tips of ours that none of the others has.
 fn alone(git: &Git, ours: &[TaskBranch], kept: &[&Ref]) -> Result<BTreeSet<String>> {
-    let tips = ours.iter().map(|branch| format!("{}\n", branch.commit));
+    let here = ours.iter().filter(|branch| branch.committed_at.is_some());
+    let tips: BTreeSet<&str> = here.map(|branch| &*branch.commit).collect();
+    if tips.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let asked = tips.iter().map(|commit| format!("{commit}\n"));
     let others = kept.iter().map(|r| format!("^{}\n", r.commit));
-    let input: String = tips.chain(others).collect();
+    let input: String = asked.chain(others).collect();
     let found = git.output_of(&["rev-list", "--stdin"], Input::Bytes(input.as_bytes()))?;
     let found = String::from_utf8_lossy(&found);
-    let tips: BTreeSet<&str> = ours.iter().map(|branch| &*branch.commit).collect();
     let alone = found.lines().filter(|commit| tips.contains(commit));
     Ok(alone.map(str::to_owned).collect())
 }

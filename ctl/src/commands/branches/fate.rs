@@ -27,6 +27,13 @@ pub enum Fate {
 
 /// Decides about one.
 pub fn fate(branch: &TaskBranch, known: Known<'_>) -> Fate {
+    if branch.committed_at.is_none() {
+        return Fate::Stays(
+            "the repository lacks its commit, so that it is damaged: `git fsck` says where, and \
+             `git branch -D` removes the branch"
+                .to_owned(),
+        );
+    }
     if let Some(why) = branch.in_use() {
         return Fate::Stays(why);
     }
@@ -71,7 +78,7 @@ mod tests {
             task: TaskId(1),
             beside: None,
             commit: TIP.to_owned(),
-            committed_at: 0,
+            committed_at: Some(0),
             within: None,
             held: None,
             alias: None,
@@ -129,6 +136,19 @@ mod tests {
             ..within
         };
         assert!(!goes(&alias, Known::Unasked));
+    }
+
+    #[test]
+    fn one_without_its_commit_stays_whatever_the_head_says() {
+        let damaged = TaskBranch {
+            committed_at: None,
+            ..branch()
+        };
+        let applied = task(v1::TaskStatus::Succeeded, "applied", TIP);
+        let Fate::Stays(why) = fate(&damaged, Known::Task(&applied)) else {
+            panic!("it is kept");
+        };
+        assert!(why.contains("lacks its commit"), "{why}");
     }
 
     #[test]

@@ -92,6 +92,12 @@ fn told(row: &Row) -> Line {
         .with(Style::Plain, rest)
 }
 
+/// What is said where the removals that were told so far are all that is known.
+pub fn interrupted_between() -> Error {
+    let message = "interrupted; the branches that were told are removed, the others stay";
+    Error::new(Exit::Interrupted, message)
+}
+
 fn interrupted(rows: &[Row]) -> Error {
     let done = removed(rows);
     let message = format!("interrupted; {done} removed, the others stay");

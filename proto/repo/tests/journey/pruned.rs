@@ -249,3 +249,51 @@ fn one_of_a_work_tree_that_is_gone_says_how_git_forgets_it() {
     git(&dir, &["worktree", "prune"]);
     assert_eq!(only(&user).in_use(), None);
 }
+
+#[test]
+fn a_branch_whose_own_commit_is_not_there_is_told_and_stops_nothing() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let dir = user.user();
+    let broken = make(&dir, BRANCH);
+    let (at, rest) = broken.split_at(2);
+    let object = dir.join(".git/objects").join(at).join(rest);
+    let kept = fs::read(&object).unwrap();
+    fs::remove_file(&object).unwrap();
+    let seen = only(&user);
+    assert_eq!((&*seen.commit, seen.committed_at), (&*broken, None));
+    assert_eq!(within(&seen), None);
+    let ten = make(&dir, "orchestra/task_010");
+    git(&dir, &["branch", "-q", "topic", &ten]);
+    let [first, second] = &branches(&user)[..] else {
+        panic!("there are two");
+    };
+    assert_eq!((first, within(second)), (&seen, Some("topic")));
+    assert!(second.committed_at.is_some());
+    assert_eq!(remove(&user, second), Removal::Done);
+    fs::write(&object, kept).unwrap();
+    assert!(only(&user).committed_at.is_some());
+}
+
+#[test]
+fn with_a_branch_goes_what_the_config_says_of_it() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let dir = user.user();
+    let beside = "orchestra/task_001-1-fix";
+    for branch in [BRANCH, beside] {
+        make(&dir, branch);
+        let name = format!("branch.{branch}.description");
+        git(&dir, &["config", &name, "mine"]);
+    }
+    let of = |user: &World| {
+        git(
+            &user.user(),
+            &["config", "--list", "--local", "--name-only"],
+        )
+    };
+    let gone = branches(&user);
+    assert_eq!(remove(&user, &gone[1]), Removal::Done);
+    assert!(!of(&user).contains(beside), "{}", of(&user));
+    assert!(of(&user).contains(BRANCH), "that of another one stays");
+    assert_eq!(remove(&user, &gone[0]), Removal::Done);
+    assert!(!of(&user).contains("branch."), "{}", of(&user));
+}
