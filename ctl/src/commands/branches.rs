@@ -47,6 +47,9 @@ commits; or where the task's change was applied once, here or in another clone, 
 result. The change may have been taken back since: the head has the result until retention forgets the task, and
 until then `ctl apply TASK --branch` makes the branch again. HEAD counts as the branch that it is on.
 
+Without its branch nobody knows that a change is there that builds on an earlier one: `ctl apply` of the earlier
+task then brings back what the later one undid of it.
+
 A branch that is checked out, rebased or bisected in any work tree stays. So does one with commits that are
 nowhere else, as of somebody who went on with it. Without a head nobody knows what was applied, and only the other
 branches count. Each removal is told as it happens, with the commit.

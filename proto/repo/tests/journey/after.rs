@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::common::{Done, LINES, Task, World, git, import_branch, lines};
-use orchestra_repo::{ApplyError, Earlier};
+use orchestra_repo::{ApplyError, Earlier, Removal, remove_branch, task_branches};
 
 fn read(dir: &Path, name: &str) -> String {
     fs::read_to_string(dir.join(name)).unwrap()
@@ -321,4 +321,28 @@ fn a_change_that_was_taken_back_comes_again_with_what_builds_on_it() {
     let applied = third.apply(&user, &earlier).unwrap();
     assert_eq!(applied.was_in, [false, false, true]);
     assert_eq!(read(&user.user(), "new.txt"), lines(&[(5, "five")]));
+}
+
+/// What the help of `ctl branches` says of it.
+#[test]
+fn without_the_branch_of_a_later_change_what_that_undid_comes_back() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let first = done(&user, 1, &[], "old.txt", LINES);
+    let task = task(&user, 2, &[&first], "new.txt", LINES);
+    fs::remove_file(task.dir().join("old.txt")).unwrap();
+    let second = task.done();
+    second
+        .apply(&user, &before(&second, &first, false))
+        .unwrap();
+    import_branch(&user.checkout(), &second.change(&[]), &[]).unwrap();
+    let seen = task_branches(&user.checkout()).unwrap();
+    let [later] = &seen[..] else {
+        panic!("there is one");
+    };
+    let removed = remove_branch(&user.checkout(), later).unwrap();
+    assert_eq!(removed, Removal::Done);
+    let again = first.apply_again(&user, &[]).unwrap();
+    assert_eq!((again.within, again.files), (None, 1));
+    assert!(user.user().join("old.txt").exists());
+    assert!(user.user().join("new.txt").exists());
 }
