@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// List agents: each slot of a runner on a worker, and what it works on
+/// List agents: each slot of a runner on a worker, and what it works on or what waits there for it
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
@@ -64,6 +64,7 @@ fn table(agents: &[Agent]) -> Table {
         let (symbol, style) = match agent.state.as_str() {
             "busy" => ("●", Style::Active),
             "idle" => ("○", Style::Plain),
+            "waiting" => ("◔", Style::Dim),
             _ => ("◌", Style::Dim),
         };
         table.row(vec![
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_agent_has_no_task() {
+    fn an_idle_agent_has_no_task_and_one_that_waits_is_not_busy() {
         let wire = |state: &str, attempt| v1::Agent {
             worker_name: "devbox".into(),
             runner: "claude".into(),
@@ -101,12 +102,14 @@ mod tests {
             ..Default::default()
         };
         let busy = wire("busy", Some(v1::AttemptId { task: 3, number: 1 }));
-        let agents = [busy, wire("idle", None)].map(|wire| Agent::read(wire).unwrap());
+        let ahead = wire("waiting", Some(v1::AttemptId { task: 4, number: 1 }));
+        let agents = [busy, ahead, wire("idle", None)].map(|wire| Agent::read(wire).unwrap());
         assert_eq!(
             table(&agents).render(None, false),
-            "RUNNER  WORKER  STATE   SINCE  TASK        DESCRIPTION\n\
-             claude  devbox  ● busy         task_003.1\n\
-             claude  devbox  ○ idle         -\n"
+            "RUNNER  WORKER  STATE      SINCE  TASK        DESCRIPTION\n\
+             claude  devbox  ● busy            task_003.1\n\
+             claude  devbox  ◔ waiting         task_004.1\n\
+             claude  devbox  ○ idle            -\n"
         );
     }
 }

@@ -260,7 +260,8 @@ async fn has_ended(head: &Process) -> Result<bool> {
 struct Busy {
     /// Agents of workers that are there.
     agents: u64,
-    /// Tasks that are held besides: their worker is away, or their agent has ended just now.
+    /// Tasks that are held besides: they wait at a worker, their worker is away, or their agent has ended
+    /// just now.
     others: u64,
 }
 
@@ -284,7 +285,7 @@ fn waiting(busy: Busy, within: Option<Duration>) -> String {
     };
     let agents = counted(busy.agents, "agent");
     let others = counted(busy.others, "task");
-    let whose = "whose worker is away or whose result is put in place";
+    let whose = "that wait at a worker, whose worker is away or whose result is put in place";
     let what = match (busy.agents, busy.others) {
         (_, 0) => format!("{agents} to end"),
         (0, _) => format!("{others} {whose}"),

@@ -119,13 +119,23 @@ fn table(workers: &[Worker]) -> Table {
             Cell::new(line(&worker.name), Style::Bold),
             state(worker),
             Cell::new(ago(worker.last_seen.0, now), Style::Dim),
-            format!("{} of {}", worker.attempts.len(), worker.slots).into(),
+            busy(worker).into(),
             line(&worker.kill_method).into_owned().into(),
             line(&worker.version).into_owned().into(),
             ready(worker).into(),
         ]);
     }
     table
+}
+
+/// How many of its slots are taken, and what waits there for one: `2 of 2, 1 waiting`.
+fn busy(worker: &Worker) -> String {
+    let (held, waiting) = (worker.attempts.len(), worker.waiting as usize);
+    let busy = format!("{} of {}", held.saturating_sub(waiting), worker.slots);
+    match waiting {
+        0 => busy,
+        _ => format!("{busy}, {waiting} waiting"),
+    }
 }
 
 /// That a worker's certificate ends soon: by then it has had months to renew it.
@@ -273,6 +283,31 @@ mod tests {
     use orchestra_proto::v1;
 
     use super::*;
+
+    #[test]
+    fn what_only_waits_at_a_worker_takes_no_slot() {
+        let said = |waiting| {
+            let info = v1::WorkerInfo {
+                id: "w-1".into(),
+                name: "builder".into(),
+                machine: "m".into(),
+                slots: 2,
+                ..Default::default()
+            };
+            let held = |task| v1::AttemptId { task, number: 1 };
+            busy(
+                &Worker::read(v1::Worker {
+                    info: Some(info),
+                    attempts: [1, 2, 3].map(held).to_vec(),
+                    waiting,
+                    ..Default::default()
+                })
+                .unwrap(),
+            )
+        };
+        assert_eq!(said(1), "2 of 2, 1 waiting");
+        assert_eq!(said(0), "3 of 2");
+    }
 
     #[test]
     fn a_certificate_is_spoken_of_in_its_last_month() {

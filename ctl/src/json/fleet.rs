@@ -124,8 +124,10 @@ pub struct Worker {
     pub pid: u32,
     /// How many attempts may run at once.
     pub slots: u32,
-    /// What runs there.
+    /// What runs there, or waits there for a slot.
     pub attempts: Vec<AttemptId>,
+    /// How many of them only wait.
+    pub waiting: u32,
     /// Until when its certificate is good, as far as the head has seen it.
     pub certificate_expires_at: Option<Time>,
     /// Its labels.
@@ -224,6 +226,7 @@ impl Worker {
             pid: info.pid,
             slots: info.slots,
             attempts: attempts.collect::<Result<_>>()?,
+            waiting: wire.waiting,
             certificate_expires_at: wire.certificate_expires_at_ms.map(Time::from_ms),
             labels: info.labels,
             kill_method: info.kill_method,
@@ -238,7 +241,7 @@ impl Worker {
     }
 }
 
-/// An agent, in `ctl agents --json`: one slot of a runner on a worker.
+/// An agent, in `ctl agents --json`: one slot of a runner on a worker, or an attempt that waits for one there.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Agent {
     /// The runner.
@@ -247,7 +250,7 @@ pub struct Agent {
     pub worker: String,
     /// The worker's name.
     pub worker_name: String,
-    /// `idle`, `busy`, `offline`.
+    /// `idle`, `busy`, `waiting`, `offline`.
     pub state: String,
     /// What it works on.
     pub attempt: Option<AttemptId>,

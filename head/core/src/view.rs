@@ -14,6 +14,7 @@ use crate::{
     queue::Requirement,
     row::{Availability, State, TaskRow},
     task::Task,
+    worker::Worker,
 };
 
 /// How many tasks there are.
@@ -140,6 +141,8 @@ pub struct WorkerView<'a> {
     pub availability: Availability,
     /// The attempts that it holds.
     pub attempts: Vec<AttemptId>,
+    /// How many of them only wait there for a slot.
+    pub waiting: u32,
 }
 
 /// An account, to be read.
@@ -170,6 +173,8 @@ pub enum AgentState {
     Idle,
     /// It works on this attempt.
     Busy(AttemptId),
+    /// None: this attempt only waits there for one.
+    Waiting(AttemptId),
     /// Its worker is away; what it does is not known.
     Offline(Option<AttemptId>),
 }
@@ -239,13 +244,57 @@ impl Core {
             joined_at: w.row.joined_at,
             last_seen: w.last_seen,
             attempts: w.attempts.keys().copied().collect(),
+            waiting: u32::try_from(self.ahead_at(w).len()).unwrap_or(u32::MAX),
         })
     }
 
-    /// Reads all slots of ready runners: busy ones first, then as many idle ones as could start.
+    /// Reads all slots of ready runners: busy ones first, with what waits for one, then as many idle ones as
+    /// could start.
     #[must_use]
     pub fn agents(&self) -> Vec<AgentView<'_>> {
-        self.workers.values().flat_map(|w| w.agents()).collect()
+        let workers = self.workers.values();
+        workers.flat_map(|w| w.agents(&self.ahead_at(w))).collect()
+    }
+
+    /// The attempts that only wait at a worker for a slot: given ahead and not begun, those that were given
+    /// last.
+    fn ahead_at(&self, worker: &Worker) -> BTreeSet<AttemptId> {
+        if worker.waiting() == 0 {
+            return BTreeSet::new();
+        }
+        // When it was given, of one that may wait.
+        let given = |id: AttemptId, runner: &RunnerName| match &self.tasks.get(&id.task)?.row.state
+        {
+            State::Assigned { attempt, at, .. } if *attempt == id.number => {
+                worker.prefetches(runner).then_some(*at)
+            }
+            State::Assigned { .. }
+            | State::Blocked
+            | State::Queued { .. }
+            | State::Running { .. }
+            | State::Closing { .. }
+            | State::Ended { .. } => None,
+        };
+        let held = worker.attempts.iter();
+        let mut held: Vec<_> = held.map(|(id, r)| (given(*id, r), *id, r)).collect();
+        held.sort_unstable();
+        let mut begun: BTreeMap<&RunnerName, u32> = BTreeMap::new();
+        let mut ahead = BTreeSet::new();
+        for (given, id, runner) in held {
+            let in_all: u32 = begun.values().sum();
+            let of_runner = begun.entry(runner).or_default();
+            let slots = worker
+                .place_of(runner)
+                .map(|at| worker.row.info.runners[at].slots);
+            let is_full = in_all >= worker.row.info.slots || slots.is_some_and(|n| *of_runner >= n);
+            match given.is_some() && is_full {
+                true => {
+                    ahead.insert(id);
+                }
+                false => *of_runner += 1,
+            }
+        }
+        ahead
     }
 
     /// The worker that holds an attempt now.
@@ -340,14 +389,15 @@ impl Filter {
     }
 }
 
-impl crate::worker::Worker {
-    fn agents(&self) -> Vec<AgentView<'_>> {
+impl Worker {
+    fn agents(&self, ahead: &BTreeSet<AttemptId>) -> Vec<AgentView<'_>> {
         let mut agents = Vec::new();
         let mut free = self.free_slots();
         for runner in &self.row.info.runners {
             let busy: Vec<AttemptId> = self.attempts_of(&runner.name).collect();
             for attempt in &busy {
                 let state = match self.link {
+                    Link::Connected(_) if ahead.contains(attempt) => AgentState::Waiting(*attempt),
                     Link::Connected(_) => AgentState::Busy(*attempt),
                     Link::Disconnected | Link::Lost => AgentState::Offline(Some(*attempt)),
                 };

@@ -108,7 +108,7 @@ impl Observer {
         for worker in core.workers() {
             if matches!(worker.link, Link::Connected(_)) {
                 connected += 1;
-                busy += worker.attempts.len() as u64;
+                busy += (worker.attempts.len() as u64).saturating_sub(worker.waiting.into());
             }
         }
         levels.set_workers_connected(connected);

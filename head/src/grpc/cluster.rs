@@ -48,7 +48,10 @@ fn counts(view: &View<'_>) -> v1::ClusterStatus {
     let workers: Vec<WorkerView<'_>> = view.core.workers().collect();
     let agents = view.core.agents();
     let busy = |agent: &&AgentView<'_>| matches!(agent.state, AgentState::Busy(_));
-    let there = |agent: &&AgentView<'_>| !matches!(agent.state, AgentState::Offline(_));
+    let there = |agent: &&AgentView<'_>| match agent.state {
+        AgentState::Idle | AgentState::Busy(_) => true,
+        AgentState::Waiting(_) | AgentState::Offline(_) => false,
+    };
     v1::ClusterStatus {
         by_status: by_status.into(),
         by_priority: by_priority.into(),
@@ -102,6 +105,7 @@ fn worker(
         last_seen_ms: calendar.wall(view.last_seen).0,
         joined_at_ms: view.joined_at.0,
         attempts: view.attempts.iter().map(|id| (*id).into()).collect(),
+        waiting: view.waiting,
         address: address.map(ToString::to_string).unwrap_or_default(),
         availability: match view.availability {
             Availability::Draining if view.attempts.is_empty() => "drained".to_owned(),
@@ -205,6 +209,7 @@ fn agent(view: &View<'_>, agent: &AgentView<'_>) -> store::Result<v1::Agent> {
     let (state, attempt) = match agent.state {
         AgentState::Idle => ("idle", None),
         AgentState::Busy(attempt) => ("busy", Some(attempt)),
+        AgentState::Waiting(attempt) => ("waiting", Some(attempt)),
         AgentState::Offline(attempt) => ("offline", attempt),
     };
     Ok(v1::Agent {

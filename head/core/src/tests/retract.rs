@@ -3,7 +3,7 @@
 use orchestra_types::{AttemptId, TaskId, TaskStatus, runner::WorkerInfo};
 
 use super::bench::{Bench, attempt, starts, task, worker};
-use crate::{Availability, Change, Input, Message, ReportBody, RequestId, Step};
+use crate::{AgentState, Availability, Change, Input, Message, ReportBody, RequestId, Step};
 
 /// A worker that runs one `shell` task and lets two more wait.
 pub(super) fn ahead(id: &str) -> WorkerInfo {
@@ -31,6 +31,30 @@ pub(super) fn three_at_a() -> (Bench, [TaskId; 3]) {
     let step = bench.report("a", 1, attempt(ids[0], 1), ReportBody::Started);
     assert_eq!(called_back(&step), []);
     (bench, ids)
+}
+
+#[test]
+fn what_only_waits_at_a_worker_is_not_busy() {
+    let (mut bench, ids) = three_at_a();
+    let states = |bench: &Bench| {
+        let agents = bench.core.agents();
+        agents.iter().map(|agent| agent.state).collect::<Vec<_>>()
+    };
+    let [first, second, third] = ids.map(|id| attempt(id, 1));
+    let (busy, waiting) = (AgentState::Busy, AgentState::Waiting);
+    assert_eq!(
+        states(&bench),
+        [busy(first), waiting(second), waiting(third)]
+    );
+    let told = |bench: &Bench| {
+        let told = bench.core.workers().map(|w| (w.attempts.len(), w.waiting));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(told(&bench), [(3, 2)]);
+    // What has begun is at work, however few slots there are.
+    let _ = bench.report("a", 1, second, ReportBody::Started);
+    assert_eq!(states(&bench), [busy(first), busy(second), waiting(third)]);
+    assert_eq!(told(&bench), [(3, 1)]);
 }
 
 #[test]
