@@ -110,8 +110,36 @@ pub struct Options {
 }
 
 impl Options {
+    /// A part of the budget that has an option of its own, too: nobody could see which counts.
+    fn limit_given_twice(&self) -> Option<Error> {
+        let whole = self.budget.unwrap_or_default();
+        let given = [
+            (
+                "tokens",
+                "tokens",
+                whole.tokens.is_some() && self.budget_tokens.is_some(),
+            ),
+            (
+                "usd",
+                "cost",
+                whole.cost_microusd.is_some() && self.budget_usd.is_some(),
+            ),
+            (
+                "time",
+                "time",
+                whole.time.is_some() && self.budget_time.is_some(),
+            ),
+        ];
+        let (part, what, _) = given.into_iter().find(|(.., twice)| *twice)?;
+        let why = format!("--budget and --budget-{part} both say a limit of its {what}");
+        Some(Error::usage(why).hint("name that limit once"))
+    }
+
     /// A draft that says what the options say.
     pub fn draft(self) -> Result<Draft> {
+        if let Some(error) = self.limit_given_twice() {
+            return Err(error);
+        }
         let whole = self.budget.unwrap_or_default();
         let parts = Budget {
             tokens: self.budget_tokens,
@@ -188,7 +216,46 @@ pub fn pair(text: &str) -> std::result::Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn a_limit_that_two_options_name_is_refused() {
+        let draft = |line: &str| {
+            let line = Line::try_parse_from(line.split(' ')).unwrap();
+            line.options.draft()
+        };
+        for (line, option, what) in [
+            ("add --budget 2h --budget-time 1s", "--budget-time", "time"),
+            (
+                "add --budget 5usd,1h --budget-usd 2",
+                "--budget-usd",
+                "cost",
+            ),
+            (
+                "add --budget-tokens 5 --budget 9-tokens",
+                "--budget-tokens",
+                "tokens",
+            ),
+        ] {
+            let error = draft(line).unwrap_err();
+            let said = format!("--budget and {option} both say a limit of its {what}");
+            assert_eq!(error.to_string(), said);
+        }
+        let both = draft("add --budget 2h --budget-tokens 5").unwrap();
+        let budget = both.budget.unwrap();
+        assert_eq!(
+            (budget.tokens, budget.time.unwrap().as_secs()),
+            (Some(5), 7200)
+        );
+    }
 
     #[test]
     fn a_label_that_stands_twice_is_refused() {
