@@ -1,10 +1,13 @@
 //! Gathers a result until it is whole. On a full disk that is done for one attempt after another, and what was
 //! half gathered is taken back first: side by side each would hold the room that one of them needs.
 
-use std::{mem, time::Duration};
+use std::{future::pending, mem, sync::Arc, time::Duration};
 
 use orchestra_types::FailureCode;
-use tokio::{sync::OwnedSemaphorePermit, time::sleep};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::sleep,
+};
 
 use super::{
     collect::Collected,
@@ -35,6 +38,13 @@ enum Tried {
     },
 }
 
+/// That it may gather; alone for as long as it has this.
+#[derive(Debug)]
+enum Turn {
+    BesideOthers,
+    Alone(#[expect(dead_code, reason = "it ends the turn when it goes")] OwnedSemaphorePermit),
+}
+
 /// Why a result is to be gathered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Again {
@@ -62,7 +72,14 @@ impl Attempt {
         let mut failing_since = None;
         let collected = loop {
             let asked = clock::since_boot();
-            let turn = self.turn(has_failed).await;
+            let Some(turn) = self.turn(has_failed).await else {
+                let why = "the disk had no room to gather results side by side, and the task was cancelled while \
+                           this one waited for others";
+                match self.leave_ungathered(text, why).await {
+                    Some(left) => break Ok(left),
+                    None => continue,
+                }
+            };
             // To wait for others is no part of the time for which it is tried.
             let others = clock::since_boot().saturating_sub(asked);
             failing_since = failing_since.map(|since: Duration| since.saturating_add(others));
@@ -83,7 +100,8 @@ impl Attempt {
             }
             match next(again, &mut failing_since, clock::since_boot()) {
                 Next::WaitForRoom if waited && self.is_cancelled() => {
-                    if let Some(left) = self.leave_ungathered(text).await {
+                    let why = "the disk had no room for the result, and the task was cancelled";
+                    if let Some(left) = self.leave_ungathered(text, why).await {
                         break Ok(left);
                     }
                 }
@@ -107,12 +125,18 @@ impl Attempt {
     }
 
     /// Waits until no other attempt gathers, where room is short. While there is enough, all gather at once.
-    async fn turn(&self, has_failed: bool) -> Option<OwnedSemaphorePermit> {
+    /// None where it was cancelled before it had its turn.
+    async fn turn(&self, has_failed: bool) -> Option<Turn> {
         if !has_failed && !self.lacks_room() {
-            return None;
+            return Some(Turn::BesideOthers);
         }
-        let turns = self.shared.gathering.clone().acquire_owned();
-        Some(turns.await.expect("the semaphore is never closed"))
+        let as_for_room = room::RETRY_AFTER * LOOKS_MAX;
+        turn(
+            &self.shared.gathering,
+            self.control.stop.clone(),
+            as_for_room,
+        )
+        .await
     }
 
     async fn try_to_gather(&self, text: &str) -> Tried {
@@ -144,9 +168,9 @@ impl Attempt {
 
     /// Leaves the agent's files to a person: nobody waits for the result of a task that was cancelled. Nothing, where
     /// there is no room to write down even that.
-    async fn leave_ungathered(&self, text: &str) -> Option<Collected> {
+    async fn leave_ungathered(&self, text: &str, why: &'static str) -> Option<Collected> {
         let (job, text) = (self.job(), text.to_owned());
-        match blocking(move || job.leave(&text)).await {
+        match blocking(move || job.leave(&text, why)).await {
             Ok(left) => Some(left),
             Err(error) => {
                 tracing::warn!(attempt = %self.id, error = chain(&error), "it waits for room, though it is cancelled");
@@ -166,6 +190,29 @@ impl Attempt {
                 return;
             }
         }
+    }
+}
+
+/// Waits for the turn. A cancel ends that, so long after it: the turn may come at once.
+async fn turn(
+    turns: &Arc<Semaphore>,
+    mut stop: watch::Receiver<Option<StopReason>>,
+    grace: Duration,
+) -> Option<Turn> {
+    let cancelled = async {
+        let is_cancelled = |reason: &Option<StopReason>| *reason == Some(StopReason::Cancelled);
+        if stop.wait_for(is_cancelled).await.is_err() {
+            // Nobody is there who could.
+            pending::<()>().await;
+        }
+        sleep(grace).await;
+    };
+    tokio::select! {
+        biased;
+        turn = turns.clone().acquire_owned() => {
+            Some(Turn::Alone(turn.expect("the semaphore is never closed")))
+        }
+        () = cancelled => None,
     }
 }
 
@@ -212,12 +259,31 @@ fn said(collected: &Result<Collected, Error>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{pin::pin, time::Duration};
+
+    use futures::poll;
 
     use super::{
         super::collect::{Changes, failed, failed_by, not_written},
         *,
     };
+
+    #[tokio::test]
+    async fn a_cancel_ends_the_waiting_behind_another_one_that_gathers() {
+        let turns = Arc::new(Semaphore::new(1));
+        let (tell, stop) = watch::channel(None);
+        let wait = || turn(&turns, stop.clone(), Duration::ZERO);
+        let first = wait().await;
+        assert!(matches!(first, Some(Turn::Alone(_))));
+        let mut second = pin!(wait());
+        for _ in 0..100 {
+            assert!(poll!(&mut second).is_pending());
+        }
+        tell.send_replace(Some(StopReason::Cancelled));
+        assert!(second.await.is_none());
+        drop(first);
+        assert!(wait().await.is_some(), "there is nobody to wait for");
+    }
 
     #[test]
     fn however_long_the_disk_was_full_what_found_it_so_is_tried_again() {

@@ -135,8 +135,7 @@ impl Job {
     }
 
     /// Gives up what no room was found for: the agent's files are kept.
-    pub(super) fn leave(&self, text: &str) -> Result<Collected, Error> {
-        let why = "the disk had no room for the result, and the task was cancelled";
+    pub(super) fn leave(&self, text: &str, why: &str) -> Result<Collected, Error> {
         let failure = self.keep(Failure::new(FailureCode::DiskFull, why))?;
         // An earlier try may have had one.
         self.put(ArtifactKind::Manifest, &[])?;
