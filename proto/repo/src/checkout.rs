@@ -91,7 +91,9 @@ impl Checkout {
         let git_dir = path(&git, "--absolute-git-dir")?;
         let common_dir = top.join(path(&git, "--git-common-dir")?);
         let head = commit_of(&git, "HEAD")?;
-        let branch = optional_line(&git, &["symbolic-ref", "--quiet", "--short", "HEAD"])?;
+        // Git's own short name is a longer one where a tag has the same.
+        let on = optional_line(&git, &["symbolic-ref", "--quiet", "HEAD"])?;
+        let branch = on.map(|on| on.strip_prefix("refs/heads/").unwrap_or(&on).to_owned());
         let sha256 = git.line(&["rev-parse", "--show-object-format"])? == "sha256";
         let shallow = git.line(&["rev-parse", "--is-shallow-repository"])? == "true";
         let root = match (&head, shallow) {

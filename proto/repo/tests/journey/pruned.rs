@@ -190,6 +190,7 @@ fn the_branch_of_head_is_known_where_a_tag_has_its_name() {
     // Which would come first.
     git(&dir, &["branch", "-q", "earlier", BRANCH]);
     assert_eq!(within(&only(&user)), Some("main"));
+    assert_eq!(user.checkout().branch(), Some("main"));
 }
 
 #[test]
