@@ -5,8 +5,8 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint,
-    builder::{PathBufValueParser, Resettable, TypedValueParser},
-    error::ErrorKind,
+    builder::{NonEmptyStringValueParser, PathBufValueParser, Resettable, TypedValueParser},
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 
 use crate::{commands, help, parts, ui::ColourChoice};
@@ -82,7 +82,8 @@ pub struct Global {
         value_name = "HOST:PORT",
         global = true,
         env = "ORCHESTRA_HEAD",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = NonEmptyStringValueParser::new()
     )]
     pub head: Option<String>,
     /// When to colour. Default: on a terminal, unless NO_COLOR is set or TERM is dumb
@@ -162,6 +163,12 @@ fn as_typed(error: clap::Error, words: &[OsString]) -> clap::Error {
             return error;
         }
         _ => {}
+    }
+    if let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) {
+        let variable = |name: &str| std::env::var_os(name);
+        if let Some(why) = orchestra_config::empty_variable(option, words, variable) {
+            return clap::Error::raw(error.kind(), why);
+        }
     }
     let global = ["state", "config", "head"];
     let typed = global.into_iter().fold(command(), |command, option| {

@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("a_bad_task_file_is_refused_as_a_whole", task_files),
         Test::new("a_missing_file_or_task_is_named", missing_things),
         Test::new("a_usage_line_has_nothing_of_the_environment", usage_lines),
+        Test::new("a_variable_that_is_set_and_empty_is_named", empty_variables),
         Test::new("without_a_head_it_says_how_to_start_one", no_head),
         Test::new("a_wrong_head_is_no_reason_to_start_one", wrong_head),
         Test::new(
@@ -181,6 +182,33 @@ fn usage_lines() -> anyhow::Result<()> {
             "{refused}"
         );
         Ok(())
+    })
+}
+
+/// Nobody gave the option that it stands for.
+fn empty_variables() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let place = cluster.path("");
+        for (name, line) in [
+            ("ORCHESTRA_STATE", &["tasks"][..]),
+            ("ORCHESTRA_CONFIG", &["tasks"]),
+            ("ORCHESTRA_HEAD", &["tasks"]),
+            ("ORCHESTRA_STOP_WITHIN", &["start"]),
+            ("ORCHESTRA_TASK", &["add", "x"]),
+        ] {
+            let mut command = cluster.command(&place, line);
+            command.env(name, "");
+            let said = [&*format!("{name} is set and empty"), "unset"];
+            clear(run(command, b"")?, 2, &said)?;
+        }
+        let binaries = Binaries::get();
+        for program in [binaries.head(), binaries.worker()] {
+            let mut command = Command::new(program);
+            command.env("ORCHESTRA_STATE", "");
+            let refused = run(command, b"")?.exits(2)?;
+            refused.complains(&["ORCHESTRA_STATE is set and empty"])?;
+        }
+        nothing_was_queued(cluster)
     })
 }
 

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{
+    Parser,
+    error::{ContextKind, ContextValue},
+};
 use orchestra_worker::{Args, SelfCommand};
 
 #[derive(Parser)]
@@ -13,7 +16,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| told(error).exit());
     let done = SelfCommand::current(&[])
         .map_err(Into::into)
         .and_then(|me| orchestra_worker::run(cli.args, me));
@@ -21,4 +24,17 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// The error, with what is wrong where a variable is empty that stands for an option.
+fn told(error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let words: Vec<_> = std::env::args_os().collect();
+    let why = orchestra_config::empty_variable(option, &words, |name| std::env::var_os(name));
+    match why {
+        Some(why) => clap::Error::raw(error.kind(), why),
+        None => error,
+    }
 }

@@ -16,6 +16,7 @@ mod project;
 pub mod signals;
 mod state_dir;
 mod value;
+mod variable;
 
 pub use identity::{machine_id, worker_id};
 pub use load::{Error, load, named_file, parse};
@@ -27,3 +28,4 @@ pub use model::{
 pub use project::{PROJECT_FILE, ProjectConfig, SetupConfig, load_project};
 pub use state_dir::StateDir;
 pub use value::{advertised, listen_address, stop_within};
+pub use variable::empty_variable;
