@@ -7,10 +7,13 @@ use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, scene};
 use serde_json::Value;
 
 pub fn tests() -> Vec<Test> {
-    vec![Test::new(
-        "only_branches_that_are_kept_elsewhere_are_pruned",
-        prune,
-    )]
+    vec![
+        Test::new("only_branches_that_are_kept_elsewhere_are_pruned", prune),
+        Test::new(
+            "a_branch_in_the_place_of_all_of_a_tasks_is_told_when_a_task_is_added",
+            above,
+        ),
+    ]
 }
 
 /// A task that writes a file of this name, whose branch is in the repository.
@@ -40,6 +43,20 @@ fn there(project: &Project) -> anyhow::Result<Vec<String>> {
     let format = "--format=%(refname:short)";
     let said = project.git(&["for-each-ref", format, "refs/heads/orchestra/"])?;
     Ok(said.lines().map(str::to_owned).collect())
+}
+
+fn above() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let add = || {
+            let line = ["add", "true", "--agent", "shell"];
+            cluster.ctl_in(project.dir(), &line)?.ok()
+        };
+        ensure!(!add()?.stderr.contains("git branch --move"));
+        project.git(&["branch", "orchestra"])?;
+        add()?.complains(&["`orchestra`", "`git branch --move orchestra NAME`"])?;
+        Ok(())
+    })
 }
 
 fn prune() -> anyhow::Result<()> {
@@ -83,8 +100,11 @@ fn prune() -> anyhow::Result<()> {
         cluster.stop()?;
         let unasked = cluster.ctl_in(project.dir(), &["branches"])?.ok()?;
         unasked.complains(&["nobody knows which tasks were applied", "1 branch would go"])?;
+        project.git(&["config", &format!("branch.{merged}.description"), "mine"])?;
         let pruned = list(cluster, &project, &["--prune"])?;
         ensure!(pruned["head_asked"] == false, "{pruned:#}");
+        let config = project.git(&["config", "--list", "--local"])?;
+        ensure!(!config.contains(&merged), "{config}");
         ensure!(there(&project)? == [&*applied, &*alone, &*went_on]);
         cluster.start()?;
 

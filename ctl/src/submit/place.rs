@@ -7,7 +7,7 @@ use std::{
 
 use orchestra_config::{ProjectConfig, StateDir, load_project};
 use orchestra_proto::Refused;
-use orchestra_repo::{Checkout, project_ref};
+use orchestra_repo::{Checkout, branch_above_ours, project_ref};
 use orchestra_types::{AttemptId, MachineId, Place, ProjectRef, SetUp, TaskId, TaskSpec};
 
 use super::{
@@ -132,7 +132,7 @@ impl<'a> Places<'a> {
     ) -> Result<Found> {
         let (path, machine) = (dir.to_owned(), self.machine.clone());
         let mirror = self.mirror.clone();
-        let (checkout, project) = blocking(move || {
+        let (checkout, project, above) = blocking(move || {
             let failed = || format!("failed to look at `{}`", path.display());
             if Checkout::is_git_directory(&path).or_failed(failed)? {
                 return Err(git_directory(&path));
@@ -143,13 +143,19 @@ impl<'a> Places<'a> {
             let checkout = Checkout::discover(&path).or_failed(failed)?;
             let own = checkout.map(|checkout| checkout.without_mirror(&mirror));
             let checkout = own.transpose().or_failed(failed)?;
-            Ok((checkout, project_ref(&path, &machine).or_failed(failed)?))
+            let above = checkout.as_ref().map(branch_above_ours);
+            let above = above.transpose().or_failed(failed)?.flatten();
+            let project = project_ref(&path, &machine).or_failed(failed)?;
+            Ok((checkout, project, above))
         })
         .await?;
         let top = checkout.as_ref().map_or(dir, Checkout::top);
         let config =
             load_project(top).or_failed(|| "failed to read the project's file".to_owned())?;
         let ProjectConfig { setup, ports } = config.unwrap_or_default();
+        if let Some(taken) = above.filter(|_| !in_place) {
+            self.app.ui.warn(no_branches(&taken));
+        }
         let (place, set_up) = if in_place {
             let place = Place::InPlace {
                 dir: dir.to_owned(),
@@ -216,6 +222,14 @@ fn called_as(at: ProjectRef, project: &Project) -> Result<ProjectRef> {
         name: project.name.clone(),
         ..at
     })
+}
+
+/// That a branch of the user's keeps those of tasks from being made.
+fn no_branches(taken: &str) -> String {
+    format!(
+        "a branch `{taken}` is in the place of all `{taken}/…`, so that no task can have a branch here; give it \
+         another name: `git branch --move {taken} NAME`"
+    )
 }
 
 fn git_directory(dir: &Path) -> Error {

@@ -104,13 +104,27 @@ pub fn has_branch(checkout: &Checkout, branch: &str, commit: &str) -> Result<boo
     }
 }
 
+/// The branch of the user's, if there is one, that has the name of the directory in which all of ours would be:
+/// none of ours can be made beside it.
+///
+/// # Errors
+/// When git fails.
+pub fn branch_above_ours(checkout: &Checkout) -> Result<Option<String>> {
+    above(&checkout.git())
+}
+
+fn above(git: &Git) -> Result<Option<String>> {
+    let above = PREFIX.trim_end_matches('/');
+    let is_there = tip(git, &format!("refs/heads/{above}"))?.is_some();
+    Ok(is_there.then(|| above.to_owned()))
+}
+
 /// Refuses where a branch has the name of the directory in which ours would be, or lies in one that has the
 /// name of ours.
 fn refuse_taken(git: &Git, branch: &str) -> Result<()> {
-    let above = PREFIX.trim_end_matches('/');
-    if tip(git, &format!("refs/heads/{above}"))?.is_some() {
+    if let Some(taken) = above(git)? {
         return Err(Error::BranchAbove {
-            taken: above.to_owned(),
+            taken,
             branch: branch.to_owned(),
         });
     }

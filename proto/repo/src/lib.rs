@@ -76,7 +76,9 @@ pub use error::{Error, GIT_MIN, Result, says_full};
 pub use generation::Generation;
 pub use git::{find_git, look_for_git};
 pub use ignored::{Ignored, Put, put_ignored};
-pub use import::{Others, has_branch, import_branch, import_others, others_in, task_branch};
+pub use import::{
+    Others, branch_above_ours, has_branch, import_branch, import_others, others_in, task_branch,
+};
 pub use in_use::Held;
 pub use mirror::{may_mirror, mirror_paths, mirrored_in};
 pub use names::listed;
