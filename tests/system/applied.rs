@@ -11,6 +11,10 @@ pub fn tests() -> Vec<Test> {
         Test::new("an_edit_after_an_apply_is_never_written_over", edited),
         Test::new("the_head_applies_tasks_that_ran_side_by_side", by_the_head),
         Test::new(
+            "executable_bits_that_git_does_not_see_are_told_also_where_the_head_applies",
+            bits,
+        ),
+        Test::new(
             "an_attempt_that_came_by_hand_is_known_by_its_files",
             by_hand,
         ),
@@ -19,6 +23,22 @@ pub fn tests() -> Vec<Test> {
             killed,
         ),
     ]
+}
+
+fn bits() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = project(cluster)?;
+        let add = |command: &str| {
+            let line = ["add", command, "--agent", "shell", "--apply", "--wait"];
+            cluster.ctl_in(project.dir(), &line)?.ok()
+        };
+        let seen = add("echo 1 > seen; chmod +x seen")?;
+        ensure!(!seen.stderr.contains("core.fileMode"), "{seen}");
+        project.git(&["config", "core.fileMode", "false"])?;
+        add("echo 1 > run; chmod +x run")?
+            .complains(&["core.fileMode", "git add --chmod=+x run"])?;
+        Ok(())
+    })
 }
 
 /// Thirty lines.

@@ -1,7 +1,17 @@
 //! What is said of executable bits that the user's git does not see.
 
-use orchestra_repo::Bit;
+use std::path::PathBuf;
+
+use orchestra_repo::{Bit, Checkout, unseen_bits};
 use orchestra_types::shell;
+
+use crate::{
+    app::App,
+    blocking::blocking,
+    client::Client,
+    error::{OrFailed, Result},
+    json::{manifest::File, task::Task},
+};
 
 /// How many files are named.
 const NAMED_MAX: usize = 8;
@@ -23,6 +33,45 @@ pub fn words(unseen: &[Bit]) -> Option<String> {
             commands.join(" and ")
         )
     })
+}
+
+/// Says it of a task whose change the head has put into the checkout on this machine. Where that cannot be
+/// told, nothing is said: the change is there.
+pub async fn say(app: &App, client: &Client, task: &Task) {
+    if let Ok(unseen) = of(app, client, task).await
+        && let Some(words) = words(&unseen)
+    {
+        app.ui.warn(words);
+    }
+}
+
+async fn of(app: &App, client: &Client, task: &Task) -> Result<Vec<Bit>> {
+    let is_applied = task.apply.result.as_deref() == Some("applied");
+    let machine = app.machine()?;
+    let here = task
+        .project
+        .as_ref()
+        .filter(|p| p.machine == machine.as_str());
+    let (true, Some(project), Some(attempt)) = (is_applied, here, task.of_result()) else {
+        return Ok(Vec::new());
+    };
+    let files = client.files(task.id, attempt.number).await?.files;
+    let files: Vec<(String, u32)> = files.iter().filter_map(mode).collect();
+    let dir = PathBuf::from(&project.dir);
+    blocking(move || {
+        let failed = || format!("failed to look at `{}`", dir.display());
+        match Checkout::discover(&dir).or_failed(failed)? {
+            Some(checkout) => unseen_bits(&checkout, &files).or_failed(failed),
+            None => Ok(Vec::new()),
+        }
+    })
+    .await
+}
+
+/// The path and the mode of a file that is there now.
+fn mode(file: &File) -> Option<(String, u32)> {
+    let mode = u32::from_str_radix(&file.mode, 8).ok()?;
+    Some((file.path.clone(), mode))
 }
 
 fn add(paths: &[&str], chmod: &str) -> Option<String> {

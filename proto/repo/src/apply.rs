@@ -17,7 +17,7 @@ mod written;
 
 pub use refusal::{ApplyError, Attempted};
 pub use unmerged::keeps_from_merging;
-pub use written::Bit;
+pub use written::{Bit, unseen_bits};
 
 use std::{collections::BTreeSet, path::Path};
 

@@ -64,7 +64,9 @@ mod uncommitted;
 mod unfinished;
 mod workspace;
 
-pub use apply::{Applied, ApplyError, Attempted, Bit, Change, apply, apply_if, keeps_from_merging};
+pub use apply::{
+    Applied, ApplyError, Attempted, Bit, Change, apply, apply_if, keeps_from_merging, unseen_bits,
+};
 pub use base::{Base, Predecessor};
 pub use branches::{Keeper, Removal, TaskBranch, remove_branch, task_branches};
 pub use cache::Cache;

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::Then;
 use crate::{
     app::App,
-    apply::{self, How},
+    apply::{self, How, bits},
     client::Client,
     error::{Error, Result, heard_or_not},
     exit::Exit,
@@ -115,14 +115,17 @@ pub async fn end(
     known: bool,
 ) -> Result<Exit> {
     let mut refused = None;
-    for (task, _) in tasks.iter_mut().zip(own).filter(|(_, own)| **own) {
+    for (task, own) in tasks.iter_mut().zip(own) {
         if task.status != TaskStatus::Succeeded || !task.has_change_to_apply() {
             continue;
         }
-        match apply::apply(app, client, task, None, How::WorkTree).await {
-            Ok(_) => *task = client.whole_task(task.id).await?,
-            Err(e) => refused = Some(e),
+        if *own {
+            match apply::apply(app, client, task, None, How::WorkTree).await {
+                Ok(_) => *task = client.whole_task(task.id).await?,
+                Err(e) => refused = Some(e),
+            }
         }
+        bits::say(app, client, task).await;
     }
     heard_or_not(show_ends(app, client, &mut tasks, then, known).await)?;
     refused.map_or_else(|| Ok(ended_well(&tasks)), Err)

@@ -204,7 +204,7 @@ fn unmerged(git: &Git) -> Result<BTreeSet<Vec<u8>>> {
 }
 
 /// The index; of a file in conflict, the last of its stages.
-fn entries(git: &Git) -> Result<Entries> {
+pub(super) fn entries(git: &Git) -> Result<Entries> {
     listed(git, "--stage")
 }
 

@@ -7,7 +7,10 @@ use std::{
     os::unix::ffi::OsStrExt,
 };
 
-use super::{Work, here::Entries};
+use super::{
+    Work,
+    here::{Entries, entries},
+};
 use crate::{
     checkout::Checkout,
     error::Result,
@@ -78,6 +81,29 @@ impl Work<'_> {
         };
         Ok(other.iter().map(bit).collect())
     }
+}
+
+/// The executable bits of these files, each with its mode, that the user's index lacks where git does not see
+/// them: of a change that somebody else has applied.
+///
+/// # Errors
+/// When git fails.
+pub fn unseen_bits(checkout: &Checkout, files: &[(String, u32)]) -> Result<Vec<Bit>> {
+    if sees_modes(checkout)? {
+        return Ok(Vec::new());
+    }
+    let index = entries(&checkout.git())?;
+    let is_other = |(path, mode): &&(String, u32)| {
+        let there = index
+            .get(path.as_bytes())
+            .map_or(REGULAR, |(mode, _)| *mode);
+        is_regular(*mode) && is_regular(there) && is_executable(there) != is_executable(*mode)
+    };
+    let bit = |(path, mode): &(String, u32)| Bit {
+        path: path.clone(),
+        is_executable: is_executable(*mode),
+    };
+    Ok(files.iter().filter(is_other).map(bit).collect())
 }
 
 impl Written {

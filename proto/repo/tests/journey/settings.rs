@@ -6,7 +6,7 @@ use crate::{
     attempts::{attempt, commits, put, read},
     common::{LINES, Task, World, git, lines},
 };
-use orchestra_repo::{ApplyError, Bit};
+use orchestra_repo::{ApplyError, Bit, unseen_bits};
 
 fn make_executable(task: &Task, name: &str) {
     let path = task.dir().join(name);
@@ -43,6 +43,16 @@ fn executable_bits_that_git_does_not_see_are_there_and_are_named() {
     };
     assert_eq!((applied.files, applied.unseen), (2, bits(&["new", "run"])));
     assert!(is_executable(&user, "run") && is_executable(&user, "new"));
+    // As somebody else tells it who only knows the files.
+    let files = [
+        ("new", 0o100_755),
+        ("run", 0o100_755),
+        ("tool", 0o100_755),
+        ("f", 0o100_644),
+    ];
+    let files = files.map(|(path, mode)| (path.to_owned(), mode));
+    let told = || unseen_bits(&user.checkout(), &files).unwrap();
+    assert_eq!(told(), bits(&["new", "run"]));
     let twice = apply(&first);
     assert!(twice.already);
     assert_eq!(twice.unseen, bits(&["new", "run"]));
@@ -50,6 +60,7 @@ fn executable_bits_that_git_does_not_see_are_there_and_are_named() {
     git(&user.user(), &["add", "--chmod=+x", "new", "run"]);
     let thrice = apply(&first);
     assert!(thrice.already && thrice.unseen.is_empty());
+    assert_eq!(told(), []);
     // What a later attempt makes of it.
     apply(&second);
     assert_eq!(read(&user, "new"), "#!\n2\n");
