@@ -161,7 +161,7 @@ pub fn remove_branch(checkout: &Checkout, branch: &TaskBranch) -> Result<Removal
     let both = verify.unwrap_or_default() + &delete;
     match git.output_of(&["update-ref", "--stdin"], Input::Bytes(both.as_bytes())) {
         Ok(_) => {
-            forget_settings(&git, &branch.name)?;
+            forget_settings(&git, &branch.name);
             Ok(Removal::Done)
         }
         Err(error) => match tip(&git, &full)? {
@@ -174,11 +174,11 @@ pub fn remove_branch(checkout: &Checkout, branch: &TaskBranch) -> Result<Removal
 }
 
 /// Removes what the repository's config says of the branch, as `git branch -D` does. That is not there as a
-/// rule, and where it cannot be removed it harms nothing.
-fn forget_settings(git: &Git, branch: &str) -> Result<()> {
+/// rule, and where it stays it harms nothing: the branch is gone either way.
+fn forget_settings(git: &Git, branch: &str) {
     let section = format!("branch.{branch}");
     let args = ["config", "--local", "--remove-section", &section];
-    git.ended(&args, Input::Nothing).map(|_| ())
+    let _ = git.ended(&args, Input::Nothing);
 }
 
 /// Whether the branch that had its commits is not what it was.
