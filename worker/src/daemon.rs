@@ -188,6 +188,7 @@ async fn serve(
         info,
         installation,
         welcomed: false,
+        sent: spool.progress().borrow().last,
         found,
         rejoin: join::rejoin(setup.state.path()),
         spool,

@@ -38,6 +38,8 @@ pub enum Order {
     GiveUp(AttemptId),
     /// The same, of one that the head does not know: what it has done is kept.
     Disown(AttemptId),
+    /// What it does is kept here, whatever the head has of it.
+    Keep(AttemptId),
     /// Another worker could begin it.
     Retract(AttemptId),
 }
@@ -259,6 +261,11 @@ impl Fleet {
                 if self.waiting.take(attempt).is_none() && self.entries.contains_key(&attempt) {
                     self.keep(attempt);
                     self.request(attempt, StopReason::Lost);
+                }
+            }
+            Command::Order(Order::Keep(attempt)) => {
+                if self.entries.contains_key(&attempt) {
+                    self.keep(attempt);
                 }
             }
             Command::Order(Order::Retract(attempt)) => self.give_back(attempt),

@@ -497,7 +497,7 @@ impl Attempt {
         })?;
         if let Some(place) = place.filter(|_| unknown) {
             let (attempt, place) = (self.id, place.display());
-            tracing::warn!(%attempt, %place, "the head does not know this attempt; what it has done is kept here");
+            tracing::warn!(%attempt, %place, "the head may not have what this attempt has done; it is kept here");
         }
         Ok(())
     }

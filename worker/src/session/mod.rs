@@ -11,6 +11,7 @@ mod absence;
 mod backoff;
 mod pace;
 mod stream;
+mod usurped;
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -98,6 +99,8 @@ pub struct Session {
     pub installation: Arc<Installation>,
     /// Whether the head has welcomed this process before.
     pub welcomed: bool,
+    /// The last report that was ever sent.
+    pub sent: u64,
     /// Told of each welcome.
     pub found: Arc<Notify>,
     /// What a person does when the certificate has expired.

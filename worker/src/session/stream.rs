@@ -18,6 +18,7 @@ use super::{
     Error, Session,
     absence::{Absence, Over},
     pace::{Pace, UNANSWERED_MAX},
+    usurped,
 };
 use crate::{
     attempt::StopReason,
@@ -143,8 +144,8 @@ fn say_welcomed(welcome: &v1::Welcome, over: Over) {
     }
 }
 
-async fn on_welcome(session: &Session, welcome: v1::Welcome) -> Result<(), Error> {
-    session.spool.acknowledged(welcome.acked_up_to);
+async fn on_welcome(session: &mut Session, welcome: v1::Welcome) -> Result<(), Error> {
+    usurped::acknowledged(session, welcome.acked_up_to).await?;
     for attempt in welcome.kill {
         let unknown = welcome.unknown.contains(&attempt);
         match convert::attempt_id("kill", Some(attempt)) {
@@ -257,13 +258,19 @@ async fn send_interims(session: &Session, outgoing: &Outgoing) -> Result<(), Err
     Ok(())
 }
 
-async fn send_reports(session: &Session, outgoing: &Outgoing, sent: &mut u64) -> Result<(), Error> {
+async fn send_reports(
+    session: &mut Session,
+    outgoing: &Outgoing,
+    sent: &mut u64,
+) -> Result<(), Error> {
     loop {
         let reports = session.spool.waiting().after(*sent, REPORTS_MAX);
         let Some(last) = reports.last().map(|report| report.seq) else {
             return Ok(());
         };
         let reports = worker_message::Body::Reports(v1::Reports { reports });
+        // Also where sending fails: some of it may have arrived.
+        session.sent = session.sent.max(last);
         outgoing.send(reports).await?;
         *sent = last;
     }

@@ -54,6 +54,8 @@ pub struct Seen {
     pub downloads: Vec<u64>,
     /// How many of the next downloads break in the middle of what is left.
     pub cuts: usize,
+    /// Whether another process has the worker's identity now.
+    pub is_taken: bool,
     /// Whether it comes from a backup that knows nothing of what workers hold.
     pub knows_nothing: bool,
     orders: Option<mpsc::Sender<Result<v1::HeadMessage, Status>>>,
@@ -248,7 +250,8 @@ impl Fleet for Service {
             return Err(Status::invalid_argument("hello comes first"));
         };
         let known = self.seen().hellos.last().map(|h| h.installation.clone());
-        if known.is_some_and(|known| known != hello.installation) {
+        let is_another = known.is_some_and(|known| known != hello.installation);
+        if is_another || self.seen().is_taken {
             return Err(Status::already_exists("another worker uses this identity"));
         }
         let (orders, outgoing) = mpsc::channel(64);

@@ -89,7 +89,11 @@ async fn what_a_head_from_a_backup_does_not_know_is_put_aside() {
         let text = super::wait_for("it is put aside", kept, || worker.log()).await;
         assert_eq!(text, "hours");
     }
-    assert!(worker.log().contains("does not know this attempt"));
+    assert!(
+        worker
+            .log()
+            .contains("the head may not have what this attempt has done")
+    );
     cleaned(&worker).await;
     // Only their last reports may be left, of which there is nothing to keep.
     let attached = |log: &str| log.matches("attached to the head").count();
