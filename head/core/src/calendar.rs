@@ -89,7 +89,7 @@ impl Core {
     /// The machine was suspended: nobody could be heard of meanwhile, nor do what he was told.
     pub(crate) fn on_resumed(&mut self, now: Timestamp) {
         self.renew_leases(now);
-        self.overdue.excuse(now);
+        self.overdue.excuse(now, self.back_by(now));
     }
 
     fn set_tasks_back(&mut self, now: Timestamp, back: SetBack, step: &mut Step) {

@@ -93,8 +93,10 @@ impl Overdue {
         }
     }
 
-    /// The head was away: who was silent meanwhile is not, and who was to end has all his time again.
-    pub fn excuse(&mut self, now: Timestamp) {
+    /// The head was away: who was silent meanwhile is not, and who was to end has all his time again. No worker
+    /// that is `back_by` then could take what has waited too long meanwhile.
+    pub fn excuse(&mut self, now: Timestamp, back_by: Timestamp) {
+        self.excuse_waits(back_by);
         for watch in self.watches.values_mut() {
             watch.active = now;
             if let Some((_, asked)) = &mut watch.stopping
@@ -102,6 +104,18 @@ impl Overdue {
             {
                 *asked = now;
             }
+        }
+    }
+
+    /// No wait for a worker ends before this.
+    pub fn excuse_waits(&mut self, until: Timestamp) {
+        if mutated!(WaitEndsWhileAway) {
+            return;
+        }
+        let early = self.waits.iter().filter(|(_, due)| **due < until);
+        let early: Vec<TaskId> = early.map(|(id, _)| *id).collect();
+        for id in early {
+            self.set_wait(id, Some(until));
         }
     }
 
@@ -174,7 +188,7 @@ impl Core {
     /// Ends, stops or notes what has taken too long.
     pub(crate) fn end_overdue(&mut self, now: Timestamp, step: &mut Step) {
         if self.overdue.next().is_some_and(|at| now.since(at) > MISSED) {
-            self.overdue.excuse(now);
+            self.overdue.excuse(now, self.back_by(now));
         }
         while let Some((at, id)) = self.overdue.timers.first().copied() {
             if at > now {
@@ -188,6 +202,11 @@ impl Core {
                 self.end_waiting(now, id, step);
             }
         }
+    }
+
+    /// When workers that are there are back after the head was away: by then the others are lost.
+    pub(crate) fn back_by(&self, now: Timestamp) -> Timestamp {
+        now.plus(self.config.lease).plus(self.config.lease_grace)
     }
 
     /// The wall clock was set: tasks whose time is still to come by the earlier of both readings wait

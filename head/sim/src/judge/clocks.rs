@@ -35,6 +35,27 @@ struct Clock {
     told: Option<u64>,
 }
 
+/// When a task has waited too long for a worker, whatever the wall clock shows. After an absence of the head workers
+/// have the time of a lease to come back.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    id: TaskId,
+    /// Not before then.
+    from: u64,
+    /// Surely then.
+    by: u64,
+}
+
+impl Wait {
+    fn until(id: TaskId, at: u64) -> Self {
+        Self {
+            id,
+            from: at,
+            by: at,
+        }
+    }
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Clocks {
@@ -43,8 +64,9 @@ pub(super) struct Clocks {
     asked: Option<u64>,
     /// When a clock had something to say, at the latest.
     due: Option<u64>,
-    /// When tasks have waited too long for a worker, whatever the wall clock shows.
-    waits: Vec<(TaskId, u64)>,
+    waits: Vec<Wait>,
+    /// When the head may have noticed last that it was away.
+    excused: Option<u64>,
 }
 
 impl Judge {
@@ -58,8 +80,14 @@ impl Judge {
             asked: core.next_deadline().map(|at| at.0),
             due: None,
             waits: Vec::new(),
+            excused: None,
         };
         self.count_waits();
+        let back_by = self.lease_from(now);
+        for wait in &mut self.clocks.waits {
+            wait.from = wait.from.max(back_by);
+            wait.by = wait.by.max(back_by);
+        }
         self.clocks.due = self.clock_due();
     }
 
@@ -73,6 +101,9 @@ impl Judge {
             clock.surely_late = clock.surely_late.map(|_| now);
             // Who was to end meanwhile has all his time again.
             clock.late = clock.late.map(|late| if surely { now } else { late });
+        }
+        if maybe || surely {
+            self.clocks.excused = Some(now);
         }
         if let Event::Active(attempt) = event {
             let mut clocks = self.clocks.running.iter_mut();
@@ -94,28 +125,30 @@ impl Judge {
 
     /// Whether a task ends because nobody took it in time.
     pub(super) fn waited_too_long(&self, id: TaskId) -> bool {
-        self.wait_of(id).is_some_and(|at| at <= self.now)
+        self.wait_of(id).is_some_and(|wait| wait.from <= self.now)
     }
 
-    fn wait_of(&self, id: TaskId) -> Option<u64> {
-        let mut waits = self.clocks.waits.iter();
-        waits.find(|(known, _)| *known == id).map(|(_, at)| *at)
+    fn wait_of(&self, id: TaskId) -> Option<Wait> {
+        self.clocks.waits.iter().find(|wait| wait.id == id).copied()
     }
 
     /// A wait begins when the task's time comes by the wall clock, and is as long as it is from then on.
     fn count_waits(&mut self) {
         let set = self.set_with_event();
+        let excused = self.clocks.excused.filter(|at| *at == self.now);
+        let back_by = excused.map(|at| self.lease_from(at));
         let tasks = self.shadow.tasks();
         let waits = tasks.filter_map(|(id, shade)| {
             let (not_before, limit) = waits_for(shade)?;
             let begins = self.steady(not_before);
             let again = set.is_some_and(|earlier| not_before > earlier);
-            let ends = match self.wait_of(id) {
-                Some(_) if again => begins.max(self.now) + limit,
+            let wait = match self.wait_of(id) {
+                Some(_) if again => Wait::until(id, begins.max(self.now) + limit),
                 Some(known) => known,
-                None => begins + limit,
+                None => Wait::until(id, begins + limit),
             };
-            Some((id, ends))
+            let by = wait.by.max(back_by.unwrap_or(0));
+            Some(Wait { by, ..wait })
         });
         self.clocks.waits = waits.collect();
     }
@@ -171,7 +204,7 @@ impl Judge {
         self.clocks.asked = core.next_deadline().map(|at| at.0);
         self.count_waits();
         for (id, _) in self.shadow.tasks() {
-            let late = self.waited_too_long(id);
+            let late = self.wait_of(id).is_some_and(|wait| wait.by <= self.now);
             hold!(Clocks, !late, "{id} waits too long");
         }
         for place in 0..self.clocks.running.len() {
@@ -233,7 +266,7 @@ impl Judge {
 
     /// When a clock has something to say next.
     pub(super) fn clock_due(&self) -> Option<u64> {
-        let waits = self.clocks.waits.iter().map(|(_, at)| *at);
+        let waits = self.clocks.waits.iter().map(|wait| wait.by);
         let runs = self.clocks.running.iter().filter_map(|clock| {
             if let Some(since) = clock.surely_late {
                 return Some(since + self.give_up_ms());
