@@ -58,6 +58,13 @@ fn choices() -> anyhow::Result<()> {
         cluster.succeeded(&freed, Deadline::SOON)?;
         cluster.wait_for(&cancelled, &["cancelled"], Deadline::SOON)?;
         ensure!(cluster.status(&blocked)? == "blocked");
+        let late = |choice: &str| {
+            let choice = ["--on-dependency-failure", choice];
+            let line = ["add", "true", "--agent", "shell", "--after", &first];
+            cluster.ctl_in(project.dir(), &[&line[..], &choice].concat())
+        };
+        late("block")?.complains(&["waits", &first, "ctl retry"])?;
+        late("cancel")?.complains(&["was cancelled at once", &first])?;
         let stuck = cluster.ctl(&["wait", &blocked])?.exits(7)?;
         ensure!(stuck.stdout.contains("blocked"), "{stuck}");
         let shown = cluster.ctl(&["show", &blocked])?.ok()?;

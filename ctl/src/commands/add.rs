@@ -1,6 +1,7 @@
 //! `ctl add`.
 
 mod ending;
+mod held;
 mod options;
 mod runners;
 
@@ -30,6 +31,7 @@ use crate::{
     },
 };
 use ending::{end, late, or_interrupted, untold};
+use held::warn_of_held;
 use options::Options;
 use runners::{Asked, warn_of_workers};
 
@@ -161,6 +163,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 /// Says what keeps the tasks from beginning.
 async fn advise(app: &App, client: &Client, asked: &Asked, submitted: &Submitted) -> Result<()> {
     warn_of_workers(app, client, asked).await?;
+    warn_of_held(app, client, submitted).await?;
     if submitted.stopping {
         app.ui.warn_of_stop(&client.status().await?);
     }

@@ -124,14 +124,26 @@ impl<'a> Need<'a> {
 
     /// Why no connected worker has its labels.
     fn unlabelled(&self, workers: &[Worker]) -> String {
-        let labels = self.requires.iter();
-        let labels = labels.map(|(name, value)| format!("{name}={value}"));
-        let labels = labels.collect::<Vec<_>>().join(", ");
-        let labels = line(&labels);
-        match self.away(workers, |_| true) {
-            Some(away) => format!("no connected worker has {labels}; {away}"),
-            None => format!("no worker has {labels}; `ctl workers -v` shows their labels"),
+        let words = |labels: &[(&String, &String)]| {
+            let labels = labels.iter().map(|(name, value)| format!("{name}={value}"));
+            labels.collect::<Vec<_>>().join(", ")
+        };
+        let wanted: Vec<_> = self.requires.iter().collect();
+        if let Some(away) = self.away(workers, |_| true) {
+            let labels = words(&wanted);
+            return format!("no connected worker has {}; {away}", line(&labels));
         }
+        let nobody_has = |label: &(&String, &String)| !workers.iter().any(|w| has(w, *label));
+        let missing: Vec<_> = wanted.iter().copied().filter(nobody_has).collect();
+        let labels = match missing.is_empty() {
+            // Each is somewhere, and all of them nowhere.
+            true => format!("all of {}", words(&wanted)),
+            false => words(&missing),
+        };
+        format!(
+            "no worker has {}; `ctl workers -v` shows their labels",
+            line(&labels)
+        )
     }
 
     /// The workers that are not connected and would do, of those that `also` holds for.
@@ -429,6 +441,26 @@ mod tests {
         assert_eq!(why(&task("shell", Some("linux")), &open), None);
         let both = [worker("connected", "cordoned"), worker("connected", "open")];
         assert_eq!(why(&task("shell", None), &both), None);
+    }
+
+    #[test]
+    fn only_labels_that_nobody_has_are_named() {
+        let mut wants = task("shell", Some("linux"));
+        let labels = |labels: &[(&str, &str)]| {
+            let labels = labels.iter();
+            labels
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect()
+        };
+        wants.requires = labels(&[("os", "linux"), ("zone", "mars")]);
+        let open = [worker("connected", "open")];
+        let said = why(&wants, &open).unwrap();
+        assert!(said.contains("no worker has zone=mars;"), "{said}");
+        let mut other = worker("connected", "open");
+        other.labels = labels(&[("zone", "mars")]);
+        let said = why(&wants, &[worker("connected", "open"), other]).unwrap();
+        let both = "no worker has all of os=linux, zone=mars;";
+        assert!(said.contains(both), "{said}");
     }
 
     #[test]
