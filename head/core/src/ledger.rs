@@ -87,7 +87,7 @@ impl Ledger {
         }
     }
 
-    /// An attempt has ended. It counts as one unless it is not charged. It ran no longer than `ran` in all,
+    /// An attempt has ended. It counts as one unless it is not charged. It ran no longer than `ran`,
     /// where that is known: its end may be heard of late, by a head that was away. None when it did
     /// not run here.
     pub fn close(
@@ -101,8 +101,7 @@ impl Ledger {
         let run = self.runs.remove(&attempt)?;
         let mut used = run.used(now);
         used.attempts = u32::from(charged && !run.counted);
-        let more = ran.map(|ran| ran.saturating_sub(run.base.time));
-        used.time = more.map_or(used.time, |more| used.time.min(more));
+        used.time = ran.map_or(used.time, |ran| used.time.min(ran));
         self.spent = self.spent.plus(used);
         let freed = seemed && self.budget.reached(&self.total(now)).is_none();
         Some(Closed {

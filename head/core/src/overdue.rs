@@ -119,13 +119,6 @@ impl Overdue {
         }
     }
 
-    /// A clock that starts late says nothing of whether the head was away.
-    fn not_before(&mut self, now: Timestamp, id: TaskId) {
-        if self.watches.get(&id).is_some_and(|watch| watch.timer < now) {
-            self.set(id, now);
-        }
-    }
-
     fn set(&mut self, id: TaskId, timer: Timestamp) {
         if let Some(watch) = self.watches.get_mut(&id) {
             self.timers.remove(&(watch.timer, id));
@@ -158,7 +151,6 @@ impl Core {
                 };
                 self.overdue.watches.insert(id, watch);
                 self.rewind(id);
-                self.overdue.not_before(now, id);
             }
             State::Blocked
             | State::Assigned { .. }

@@ -317,8 +317,6 @@ pub struct Counted {
     pub number: u32,
     /// What it had used, as far as that was known.
     pub used: Spent,
-    /// Until when its time is in that. Not known of one that an earlier version gave up.
-    pub up_to: Option<Timestamp>,
     /// When it was ordered, if nobody had said yet that its agent runs.
     pub unstarted: Option<Timestamp>,
     /// Whether its worker came back and was told to end it. It is not taken back later.

@@ -98,10 +98,7 @@ impl Core {
         let task = self.tasks.get_mut(&attempt.task);
         let last = task.and_then(|task| task.row.last.as_mut());
         let mut counted = last.into_iter().flat_map(|last| &mut last.counted);
-        let mut counted = counted.find(|known| known.number == attempt.number);
-        // Its time goes on from where it was counted, as if nobody had been away.
-        let since = counted.as_ref().and_then(|known| known.up_to);
-        let counted = counted.as_mut();
+        let counted = counted.find(|known| known.number == attempt.number);
         // That its agent was started may be told by nobody again.
         if let Some(assigned_at) = counted.and_then(|known| known.unstarted.take()) {
             let row = AttemptRow {
@@ -117,7 +114,7 @@ impl Core {
             attempt: attempt.number,
             worker: id.clone(),
             runner,
-            at: since.unwrap_or(now),
+            at: now,
         };
         self.set_state(now, attempt.task, running, step);
         if !mutated!(TakenBackStaysLost) {

@@ -99,7 +99,6 @@ fn counted(counted: &Counted) -> stored::Counted {
         number: counted.number,
         used: Some(counted.used.into()),
         unstarted_ms: counted.unstarted.map(|at| at.0),
-        up_to_ms: counted.up_to.map(|at| at.0),
         told_to_end: counted.told_to_end,
     }
 }

@@ -238,7 +238,6 @@ impl Core {
             last.count(Counted {
                 number: attempt.number,
                 used: counted.unwrap_or_default().plus(run.spent),
-                up_to: Some(now),
                 unstarted,
                 told_to_end: false,
             });

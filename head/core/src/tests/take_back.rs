@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use orchestra_types::{FailureCode, TaskId, TaskStatus, Timestamp, Usage, runner::WorkerInfo};
+use orchestra_types::{FailureCode, TaskId, TaskStatus, Usage, runner::WorkerInfo};
 
 use super::bench::{Bench, attempt, finished, held, starts, task, worker};
 use super::budgets::{meter, with};
-use crate::{
-    Change, ConnectionId, Input, Link, Message, NewTask, ReportBody, RequestId, Step, StopReason,
-};
+use crate::{Change, ConnectionId, Input, Link, Message, NewTask, ReportBody, RequestId, Step};
 
 /// Longer than a lease and its grace, and shorter than the delay of the retry after it.
 const AWAY: Duration = Duration::from_secs(46);
@@ -252,68 +250,6 @@ fn what_it_uses_counts_once_whether_its_loss_was_counted_or_not() {
         let counted = row(&bench, id).last.map(|last| last.counted.len());
         assert_eq!(counted, Some(0));
     }
-}
-
-/// The time that a task has used, that of attempts that run left out.
-fn time(bench: &Bench, id: TaskId) -> Duration {
-    let (_, spent) = bench.core.budget(id).expect("it has a budget");
-    spent.time
-}
-
-/// A success of an attempt that says how long it ran; none where its clock was set back meanwhile.
-fn ran(time: Option<Duration>) -> ReportBody {
-    let ReportBody::Finished(mut outcome) = finished(None) else {
-        panic!("it is a result");
-    };
-    outcome.started_at = Timestamp(1_000_000);
-    outcome.finished_at = time.map_or(Timestamp(0), |time| outcome.started_at.plus(time));
-    ReportBody::Finished(outcome)
-}
-
-#[test]
-fn its_time_counts_while_its_worker_is_lost_as_if_nobody_had_been_away() {
-    for is_restarted in [false, true] {
-        let (mut bench, info) = alone();
-        let id = lost(&mut bench, with("1h"));
-        let _ = bench.later(Duration::from_secs(10));
-        if is_restarted {
-            let _ = bench.restart();
-        }
-        let _ = bench.attach(&info, 1, &held(id, 1, true));
-        let _ = bench.later(Duration::from_secs(4));
-        let _ = bench.report("a", 1, attempt(id, 1), ran(None));
-        assert_eq!(time(&bench, id), AWAY + Duration::from_secs(14));
-        assert_eq!(row(&bench, id).used().time, AWAY + Duration::from_secs(14));
-    }
-}
-
-#[test]
-fn time_that_was_used_up_while_its_worker_was_lost_ends_it_when_it_is_back() {
-    let (mut bench, info) = alone();
-    let id = lost(&mut bench, with("50s"));
-    let _ = bench.later(Duration::from_secs(10));
-    let step = bench.attach(&info, 1, &held(id, 1, true));
-    assert!(!killed(&step), "its work is not thrown away");
-    let told = |message: &Message| {
-        let Message::Stop { reason, .. } = message else {
-            return false;
-        };
-        *reason == StopReason::Budget
-    };
-    assert!(step.messages.iter().any(told), "{:?}", step.messages);
-}
-
-#[test]
-fn an_agent_that_ended_while_its_worker_was_lost_has_used_the_time_that_it_ran() {
-    let (mut bench, info) = alone();
-    let id = lost(&mut bench, with("50s"));
-    let _ = bench.later(Duration::from_secs(15));
-    let _ = bench.attach(&info, 1, &held(id, 1, true));
-    let most = AWAY + Duration::from_secs(3);
-    let _ = bench.report("a", 1, attempt(id, 1), ran(Some(most)));
-    assert_eq!(time(&bench, id), most);
-    assert_eq!(bench.status(id), TaskStatus::Running, "it is put in place");
-    assert_eq!(row(&bench, id).reason, None);
 }
 
 #[test]
