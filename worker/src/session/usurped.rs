@@ -5,13 +5,11 @@
 //! they say of the attempts here is not what these came to. What was not sent yet gets new numbers, and because the
 //! head may not want it any more, the files of all attempts stay here.
 //!
-//! What an earlier process has written down counts as sent by it.
-
-use orchestra_proto::{convert, v1};
-use orchestra_types::Timestamp;
+//! This process knows only what it has sent itself: what an earlier one has written down counts as sent, and of what was
+//! on its way when a connection broke nobody knows whether it came.
 
 use super::{Error, Session};
-use crate::{fleet::Order, spool::NewReport};
+use crate::fleet::Order;
 
 /// Takes the head's word that it has all reports up to a number.
 pub(super) async fn acknowledged(session: &mut Session, up_to: u64) -> Result<(), Error> {
@@ -23,7 +21,8 @@ pub(super) async fn acknowledged(session: &mut Session, up_to: u64) -> Result<()
         acknowledged = up_to,
         sent = session.sent,
         "the head has reports of this worker that it never sent: another process has spoken in its place, from a copy of \
-         its directory, or this one is an older copy; what the attempts here have done is kept here as well"
+         its directory, or this one is an older copy, or has lost its list of reports; what the attempts here have done is kept \
+         here as well"
     );
     // IMPORTANT: first, because an attempt goes when its last report counts as acknowledged.
     for held in session.fleet.held().await? {
@@ -31,23 +30,7 @@ pub(super) async fn acknowledged(session: &mut Session, up_to: u64) -> Result<()
     }
     // An answer comes behind all orders before it.
     session.fleet.held().await?;
-    let unsent = session.spool.waiting().after(session.sent, usize::MAX);
-    let taken = unsent.into_iter().filter(|report| report.seq <= up_to);
-    let again: Vec<NewReport> = taken.filter_map(anew).collect();
-    session.spool.acknowledged(up_to);
+    session.spool.claimed(session.sent, up_to);
     session.sent = up_to;
-    if !again.is_empty() {
-        let recorded = session.spool.record_all(again).await;
-        recorded.map_err(|_| Error::Stopping)?;
-    }
     Ok(())
-}
-
-/// A report without its number.
-fn anew(report: v1::Report) -> Option<NewReport> {
-    Some(NewReport {
-        attempt: convert::attempt_id("report", report.attempt).ok()?,
-        time: Timestamp(report.time_ms),
-        body: report.body?,
-    })
 }

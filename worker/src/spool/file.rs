@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use orchestra_proto::v1;
+use orchestra_proto::{convert, v1};
 use orchestra_types::{AttemptId, Timestamp};
 use prost::Message;
 
@@ -63,6 +63,17 @@ pub struct NewReport {
     pub time: Timestamp,
     /// What.
     pub body: v1::report::Body,
+}
+
+impl NewReport {
+    /// A report without its number.
+    pub(super) fn of(report: v1::Report) -> Option<Self> {
+        Some(Self {
+            attempt: convert::attempt_id("report", report.attempt).ok()?,
+            time: Timestamp(report.time_ms),
+            body: report.body?,
+        })
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -32,6 +32,35 @@ enum Command {
     Record(Vec<NewReport>, oneshot::Sender<u64>),
     /// The head has acknowledged more than there is: the file was lost.
     Beyond,
+    /// It has acknowledged reports that it never had: they are recorded again.
+    Anew(Claimed),
+}
+
+/// Reports that the head takes for others.
+struct Claimed {
+    reports: Vec<NewReport>,
+    /// The last of them, and the last number that is somebody else's.
+    after: u64,
+    up_to: u64,
+}
+
+impl Claimed {
+    fn new(waiting: &Waiting, after: u64, up_to: u64) -> Self {
+        let reports = waiting.after(after, usize::MAX).into_iter();
+        let reports: Vec<_> = reports.filter(|report| report.seq <= up_to).collect();
+        Self {
+            after: reports.last().map_or(after, |report| report.seq),
+            reports: reports.into_iter().filter_map(NewReport::of).collect(),
+            up_to,
+        }
+    }
+
+    /// The same with what was recorded since. The head has all of those numbers.
+    fn take(self, waiting: &Waiting) -> Vec<NewReport> {
+        let since = Self::new(waiting, self.after, self.up_to);
+        waiting.acknowledge(self.up_to);
+        self.reports.into_iter().chain(since.reports).collect()
+    }
 }
 
 /// Reaches the spool; cheap to clone.
@@ -90,6 +119,18 @@ impl Handle {
         }
     }
 
+    /// The head has all up to a number, and has those behind `after` from somebody else: ours are sent again, behind
+    /// them. Waits for nothing.
+    pub fn claimed(&self, after: u64, up_to: u64) {
+        let claimed = Claimed::new(&self.waiting, after, up_to);
+        if self.commands.try_send(Command::Anew(claimed)).is_err() {
+            tracing::error!(
+                "reports of this worker are not sent again: too many wait for the disk"
+            );
+            self.acknowledged(up_to);
+        }
+    }
+
     /// The durable reports that the head has not acknowledged.
     #[must_use]
     pub fn waiting(&self) -> &Waiting {
@@ -120,10 +161,22 @@ fn serve(
 ) -> Result<(), Error> {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while inbox.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        let mut commands = Vec::with_capacity(batch.len());
+        let mut again = Vec::new();
+        for command in batch.drain(..) {
+            match command {
+                Command::Anew(claimed) => again.extend(claimed.take(&spool.waiting())),
+                Command::Record(..) | Command::Beyond => commands.push(command),
+            }
+        }
         spool.tidy()?;
-        record(&mut spool, batch.drain(..))?;
+        record(&mut spool, again, commands.into_iter())?;
+        let acked = spool.waiting().acked();
         // Those who follow are woken only when there is something new.
-        progress.send_if_modified(|progress| raise(&mut progress.last, spool.last()));
+        progress.send_if_modified(|progress| {
+            let is_acked = raise(&mut progress.acked, acked);
+            raise(&mut progress.last, spool.last()) || is_acked
+        });
     }
     Ok(())
 }
@@ -135,9 +188,13 @@ fn raise(number: &mut u64, to: u64) -> bool {
     more
 }
 
-/// Makes all reports of a batch durable with one sync, in their order.
-fn record(spool: &mut Spool, batch: impl Iterator<Item = Command>) -> Result<(), Error> {
-    let mut reports = Vec::new();
+/// Makes all reports of a batch durable with one sync, in their order, behind those that come `again`.
+fn record(
+    spool: &mut Spool,
+    again: Vec<NewReport>,
+    batch: impl Iterator<Item = Command>,
+) -> Result<(), Error> {
+    let mut reports = again;
     let mut waiters = Vec::new();
     for command in batch {
         match command {
@@ -145,7 +202,7 @@ fn record(spool: &mut Spool, batch: impl Iterator<Item = Command>) -> Result<(),
                 reports.extend(new);
                 waiters.push((spool.last() + reports.len() as u64, done));
             }
-            Command::Beyond => {}
+            Command::Beyond | Command::Anew(_) => {}
         }
     }
     if !reports.is_empty() {

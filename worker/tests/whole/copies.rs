@@ -71,6 +71,12 @@ async fn what_a_copy_has_reported_in_the_place_of_a_worker_costs_none_of_its_wor
     head.order(order::Body::Start(shell(1, line, Place::Empty, LONG)))
         .await;
     head.said(1, "done").await;
+    let started = || {
+        let seen = head.seen();
+        let is_start = |r: &v1::Report| matches!(r.body, Some(report::Body::Started(_)));
+        seen.reports.iter().any(is_start).then_some(())
+    };
+    wait_for("the report of its start", started, || head.picture()).await;
     head.go_away().await;
     head.seen().is_taken = true;
     head.come_back().await;
