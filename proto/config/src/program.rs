@@ -21,16 +21,31 @@ pub async fn settle() {
 /// Lets go of all text of this process and its libraries. What is used comes back, sixteen pages at once, in
 /// some microseconds.
 pub fn let_go() {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    maps.lines().filter_map(text).for_each(kernel::let_go);
+    let maps = fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    untouched(&maps).into_iter().for_each(kernel::let_go);
 }
 
-/// The addresses of a line of `maps`, if it is text of a file.
+/// The addresses of text in `smaps` that is as it stands in its file: a loader, or who watches this process, may have
+/// written to some of it, which would be lost.
+fn untouched(smaps: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut place = None;
+    for line in smaps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        match words.next() {
+            Some("Anonymous:") if words.next() == Some("0") => found.extend(place.take()),
+            Some(word) if word.ends_with(':') => {}
+            Some(_) | None => place = text(line),
+        }
+    }
+    found
+}
+
+/// The addresses of the first line of a mapping, if it is text of a file.
 fn text(line: &str) -> Option<Range<usize>> {
     let mut words = line.split_ascii_whitespace();
     let (range, permissions) = (words.next()?, words.next()?);
     let (_offset, _device, inode) = (words.next()?, words.next()?, words.next()?);
-    // IMPORTANT: nobody can have written to it, or that would be lost.
     if permissions != "r-xp" || inode == "0" {
         return None;
     }
@@ -83,6 +98,18 @@ mod tests {
         );
         assert_eq!(line("r-xp", "00000000 00:00 0          [vdso]"), None);
         assert_eq!(text("nonsense"), None);
+    }
+
+    #[test]
+    fn text_that_was_written_to_is_left_alone() {
+        let mapping = |from: &str, anonymous: u32| {
+            format!(
+                "{from}000-{from}fff r-xp 00026000 fe:00 326279 /usr/lib/libc.so.6\nSize: 4 kB\n\
+                 Rss: 4 kB\nAnonymous: {anonymous} kB\nVmFlags: rd ex\n"
+            )
+        };
+        let smaps = [mapping("1", 0), mapping("2", 4), mapping("3", 0)].concat();
+        assert_eq!(untouched(&smaps), [0x1000..0x1fff, 0x3000..0x3fff]);
     }
 
     /// Kilobytes in memory of the mapping that a place is in.
