@@ -351,7 +351,7 @@ fn shared(
         config: setup.config.clone(),
         runners,
         stumbles: Stumbles::default(),
-        prefetch: Prefetch::default(),
+        prefetch: Prefetch::of(&setup.config.runners),
         slots: setup.slots,
         room,
         gathering: Arc::new(Semaphore::new(1)),

@@ -179,11 +179,8 @@ impl Fleet {
         }
         self.waited = waits;
         for info in self.shared.runners.borrow().iter() {
-            // What is configured stays.
-            if info.prefetch == 0 {
-                let waits = self.waiting.has_of(info.name.as_str());
-                self.shared.prefetch.waits(&info.name, waits);
-            }
+            let waits = self.waiting.has_of(info.name.as_str());
+            self.shared.prefetch.waits(&info.name, waits);
         }
     }
 

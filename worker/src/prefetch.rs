@@ -6,14 +6,16 @@
 //! ```
 //!
 //! Where attempts take minutes, the pause is nothing, and it is best that the head chooses as late as it can.
-//! Where they take milliseconds, or the head is far away, a slot would be empty for most of the time. So the worker
-//! looks at its latest attempts, and grants a runner a prefetch that fills the pause.
+//! Where they take milliseconds, or the head is far away, a slot would be empty for most of the time. So where
+//! `runners.NAME.prefetch` is `auto` the worker looks at the latest attempts, and grants a prefetch that fills the pause.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
+use orchestra_config::{self as config, RunnerConfig};
 use orchestra_types::{RunnerName, runner::RunnerInfo};
 use tokio::sync::watch;
 
@@ -41,6 +43,8 @@ struct Pace {
     /// Its latest attempts, the last one last.
     latest: VecDeque<Ran>,
     depth: u32,
+    /// How often in a row a smaller one would have done.
+    smaller: usize,
     /// Whether an order of it waits here.
     waits: bool,
 }
@@ -58,7 +62,19 @@ impl Pace {
                 all[all.len() / 2]
             };
             let (turn, pause) = (median(|ran| ran.turn), median(|ran| ran.pause));
-            self.depth = depth(Ran { turn, pause }, slots, self.depth);
+            self.follow(depth(Ran { turn, pause }, slots, self.depth));
+        }
+    }
+
+    /// Grows at once, and shrinks when a smaller one has done for a while: short and long attempts may take turns.
+    fn follow(&mut self, wanted: u32) {
+        self.smaller = if wanted < self.depth {
+            self.smaller + 1
+        } else {
+            0
+        };
+        if wanted > self.depth || self.smaller >= LOOKED_AT {
+            (self.depth, self.smaller) = (wanted, 0);
         }
     }
 
@@ -89,10 +105,22 @@ fn depth(ran: Ran, slots: u32, now: u32) -> u32 {
 /// What is granted to each runner; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Prefetch {
+    auto: Arc<BTreeSet<RunnerName>>,
     known: watch::Sender<BTreeMap<RunnerName, Pace>>,
 }
 
 impl Prefetch {
+    /// For these runners.
+    #[must_use]
+    pub fn of(runners: &BTreeMap<RunnerName, RunnerConfig>) -> Self {
+        let is_auto = |of: &&RunnerConfig| of.prefetch == Some(config::Prefetch::Auto);
+        let auto = runners.iter().filter(|(_, of)| is_auto(of));
+        Self {
+            auto: Arc::new(auto.map(|(name, _)| name.clone()).collect()),
+            known: watch::Sender::default(),
+        }
+    }
+
     /// An attempt of a runner that has so many slots has done its work. One that failed says nothing of the next.
     pub fn ran(&self, runner: &RunnerName, ran: Ran, slots: u32) {
         if ran.pause <= PAUSE_MAX {
@@ -102,15 +130,14 @@ impl Prefetch {
 
     /// An order of a runner waits, or none does any more.
     pub fn waits(&self, runner: &RunnerName, waits: bool) {
-        if self.of(runner).waits != waits {
-            self.change(runner, |pace| pace.waits = waits);
-        }
+        self.change(runner, |pace| pace.waits = waits);
     }
 
-    /// Whether orders of a runner may wait.
+    /// Whether a runner is granted what it needs. What finds no slot waits then, whatever was granted: the head
+    /// may have given it before it heard of less, or gives it again after a restart.
     #[must_use]
-    pub fn is_granted(&self, runner: &RunnerName) -> bool {
-        self.of(runner).granted() > 0
+    pub fn is_auto(&self, runner: &RunnerName) -> bool {
+        self.auto.contains(runner)
     }
 
     /// For whoever describes the runners.
@@ -121,11 +148,10 @@ impl Prefetch {
         }
     }
 
-    fn of(&self, runner: &RunnerName) -> Pace {
-        self.known.borrow().get(runner).cloned().unwrap_or_default()
-    }
-
     fn change(&self, runner: &RunnerName, change: impl FnOnce(&mut Pace)) {
+        if !self.is_auto(runner) {
+            return;
+        }
         self.known.send_if_modified(|known| {
             let pace = known.entry(runner.clone()).or_default();
             let before = pace.granted();
@@ -203,44 +229,61 @@ mod tests {
         "shell".parse().unwrap()
     }
 
-    fn granted(watch: &mut Watch, configured: u32) -> u32 {
-        let info = RunnerInfo {
-            prefetch: configured,
-            ..RunnerInfo::ready(shell())
+    fn configured(prefetch: config::Prefetch) -> Prefetch {
+        let runner = RunnerConfig {
+            prefetch: Some(prefetch),
+            ..RunnerConfig::default()
         };
-        watch.grant(vec![info])[0].prefetch
+        Prefetch::of(&[(shell(), runner)].into())
+    }
+
+    fn granted(watch: &mut Watch) -> u32 {
+        watch.grant(vec![RunnerInfo::ready(shell())])[0].prefetch
     }
 
     #[test]
     fn it_follows_the_latest_attempts_and_one_that_is_odd_changes_nothing() {
-        let prefetch = Prefetch::default();
+        let prefetch = configured(config::Prefetch::Auto);
         let mut watch = prefetch.watch();
         for _ in 1..LOOKED_AT {
             prefetch.ran(&shell(), ran(12, 100), 2);
         }
-        assert!(!prefetch.is_granted(&shell()), "too few");
+        assert_eq!(granted(&mut watch), 0, "too few");
         prefetch.ran(&shell(), ran(60_000, 100), 2);
-        assert_eq!(granted(&mut watch, 0), 32, "all but one");
+        assert_eq!(granted(&mut watch), 32, "all but one");
         for _ in 0..LOOKED_AT {
             prefetch.ran(&shell(), ran(12, 3_600_000), 2);
         }
-        assert_eq!(granted(&mut watch, 0), 32, "the head was away");
-        assert_eq!(granted(&mut watch, 99), 99, "what is configured stands");
+        assert_eq!(granted(&mut watch), 32, "the head was away");
         for _ in 0..LOOKED_AT {
             prefetch.ran(&shell(), ran(60_000, 100), 2);
         }
-        assert_eq!(granted(&mut watch, 0), 0);
+        assert_eq!(granted(&mut watch), 32, "for a while");
+        for _ in 0..LOOKED_AT {
+            prefetch.ran(&shell(), ran(60_000, 100), 2);
+        }
+        assert_eq!(granted(&mut watch), 0);
+    }
+
+    #[test]
+    fn what_is_configured_stands() {
+        let prefetch = configured(config::Prefetch::Fixed(3));
+        let mut watch = prefetch.watch();
+        for _ in 0..LOOKED_AT {
+            prefetch.ran(&shell(), ran(12, 100), 2);
+        }
+        prefetch.waits(&shell(), true);
+        assert_eq!(granted(&mut watch), 0);
     }
 
     #[test]
     fn it_stays_for_as_long_as_an_order_waits_that_could_not_be_called_back_else() {
-        let prefetch = Prefetch::default();
+        let prefetch = configured(config::Prefetch::Auto);
         let mut watch = prefetch.watch();
         prefetch.waits(&shell(), true);
-        assert_eq!(granted(&mut watch, 0), 1);
-        assert!(prefetch.is_granted(&shell()));
+        assert_eq!(granted(&mut watch), 1);
         prefetch.waits(&shell(), false);
-        assert_eq!(granted(&mut watch, 0), 0);
+        assert_eq!(granted(&mut watch), 0);
         prefetch.waits(&shell(), false);
         assert!(
             !watch.known.has_changed().unwrap(),

@@ -24,15 +24,15 @@ pub struct Busy {
 }
 
 impl Busy {
-    /// Whether an order may begin. Only runners with a prefetch ever wait: for all others the head
-    /// counts the slots alone.
+    /// Whether an order may begin. Only those of runners that may have a prefetch ever wait: for all others
+    /// the head counts the slots alone.
     pub fn has_slot(&self, runner: &str, known: &[RunnerInfo], prefetch: &Prefetch) -> bool {
         let Some(info) = known.iter().find(|info| info.name.as_str() == runner) else {
             return true;
         };
         let of_runner = self.runners.iter().filter(|name| *name == runner).count();
         let full = of_runner >= info.slots as usize || self.runners.len() >= self.slots as usize;
-        !full || !(info.prefetch > 0 || prefetch.is_granted(&info.name))
+        !full || !(info.prefetch > 0 || prefetch.is_auto(&info.name))
     }
 }
 

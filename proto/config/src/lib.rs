@@ -23,7 +23,8 @@ pub use load::{Error, load, named_file, parse};
 pub use message::key_at;
 pub use model::{
     AgentRunner, BudgetsConfig, Config, ContextConfig, EventsConfig, HeadConfig, KeepConfig,
-    LimitsConfig, Ports, Price, Protocol, QueueConfig, RunnerConfig, TelemetryConfig, WorkerConfig,
+    LimitsConfig, Ports, Prefetch, Price, Protocol, QueueConfig, RunnerConfig, TelemetryConfig,
+    WorkerConfig,
 };
 pub use project::{PROJECT_FILE, ProjectConfig, SetupConfig, load_project};
 pub use state_dir::StateDir;

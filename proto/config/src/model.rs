@@ -191,9 +191,9 @@ pub struct RunnerConfig {
     #[serde(deserialize_with = "crate::value::slots")]
     pub max_instances: Option<u32>,
     /// How many more attempts may wait at a worker, so that the next one is there when one ends; a
-    /// worker with nothing to do calls them back. Default: as many as end while the head hears of an end.
+    /// worker with nothing to do calls them back. Default: 0.
     #[serde(deserialize_with = "crate::value::prefetch")]
-    pub prefetch: Option<u32>,
+    pub prefetch: Option<Prefetch>,
     /// The model. Default: the CLI's own.
     #[serde(deserialize_with = "crate::value::text")]
     pub model: Option<String>,
@@ -260,6 +260,15 @@ pub struct Price {
     /// Tokens sent that were read from a cache. Default: as `input`.
     #[serde(default, deserialize_with = "crate::value::optional_usd")]
     pub cached: Option<u64>,
+}
+
+/// How many attempts may wait at a worker for a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefetch {
+    /// As many as end while the head hears of an end.
+    Auto,
+    /// So many.
+    Fixed(u32),
 }
 
 /// How to drive a program that has no adapter of its own.

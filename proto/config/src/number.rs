@@ -19,9 +19,26 @@ pub(crate) fn whole<'de, D: Deserializer<'de>>(
         Written::Number(_) | Written::Beyond => {
             Err(D::Error::custom(format!("must be {min} to {max}")))
         }
-        Written::Other => Err(D::Error::custom(format!(
+        Written::Word(_) | Written::Other => Err(D::Error::custom(format!(
             "a whole number, {min} to {max}, is expected here"
         ))),
+    }
+}
+
+/// A whole number of the range, or this word, which is none of them.
+pub(crate) fn whole_or_word<'de, D: Deserializer<'de>>(
+    d: D,
+    range: RangeInclusive<u64>,
+    word: &str,
+) -> Result<Option<Option<u64>>, D::Error> {
+    let (min, max) = (range.start(), range.end());
+    match d.deserialize_any(Whatever)? {
+        Written::Nothing => Ok(None),
+        Written::Number(number) if range.contains(&number) => Ok(Some(Some(number))),
+        Written::Word(written) if written == word => Ok(Some(None)),
+        Written::Number(_) | Written::Beyond | Written::Word(_) | Written::Other => Err(
+            D::Error::custom(format!("must be `{word}`, or {min} to {max}")),
+        ),
     }
 }
 
@@ -42,6 +59,7 @@ enum Written {
     Number(u64),
     /// A whole number below zero, or far too large.
     Beyond,
+    Word(String),
     Other,
 }
 
@@ -97,7 +115,8 @@ impl<'de> Visitor<'de> for Whatever {
 
     /// In quotes it is a number all the same.
     fn visit_str<E: Error>(self, text: &str) -> Result<Written, E> {
-        Ok(text.parse().map_or(Written::Other, Written::Number))
+        let number = text.parse().map(Written::Number);
+        Ok(number.unwrap_or_else(|_| Written::Word(text.to_owned())))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Written, A::Error> {

@@ -19,7 +19,7 @@ use serde::{
     de::{Error, MapAccess, Visitor},
 };
 
-use crate::{RunnerConfig, message, number};
+use crate::{Prefetch, RunnerConfig, message, number};
 
 /// Most agents at once.
 const SLOTS_MAX: u32 = 100_000;
@@ -219,9 +219,16 @@ pub(crate) fn slots<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::E
     number::narrow(d, 1..=SLOTS_MAX)
 }
 
-/// 0 to 100,000 attempts.
-pub(crate) fn prefetch<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
-    number::narrow(d, 0..=SLOTS_MAX)
+/// `auto`, or 0 to 100,000 attempts.
+pub(crate) fn prefetch<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Prefetch>, D::Error> {
+    let written = number::whole_or_word(d, 0..=u64::from(SLOTS_MAX), "auto")?;
+    let meant = written.map(|number| number.map(u32::try_from).transpose());
+    Ok(match meant {
+        None => None,
+        Some(Ok(None)) => Some(Prefetch::Auto),
+        Some(Ok(Some(number))) => Some(Prefetch::Fixed(number)),
+        Some(Err(_)) => return Err(D::Error::custom("the number is too large")),
+    })
 }
 
 /// 1 to 10,000,000 tasks.

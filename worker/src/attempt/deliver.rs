@@ -29,7 +29,7 @@ impl Attempt {
         }
         self.settle().await?;
         self.events_delivered().await;
-        self.judge_turn(outcome.failure.is_none());
+        self.judge_slot(outcome.failure.is_none());
         let seq = self
             .report(v1::report::Body::Finished(outcome.into()))
             .await?;

@@ -31,7 +31,7 @@ mod renew;
 mod replay;
 mod run;
 mod set_up;
-mod turn;
+mod slot;
 mod until_room;
 
 pub use aside::{fail, report_late, unreported};

@@ -22,7 +22,7 @@ use super::{
     machine::{self, StopReason, Times},
     order::Order,
     record::{self, Phase},
-    turn::Turn,
+    slot::Slot,
     until_room::{or_given_back, with_room, with_room_unless_stopped},
 };
 use crate::{
@@ -233,7 +233,7 @@ pub(super) struct Attempt {
     /// Its ports, until its CLI has ended.
     pub ports: Option<Lease>,
     /// For how long it has its slot; none where another process began it.
-    pub turn: Option<Turn>,
+    pub slot: Option<Slot>,
     /// What goes on beside: events are pushed, a spare work tree is made. Ends with the owner.
     pub background: JoinSet<()>,
 }
@@ -247,8 +247,8 @@ pub async fn run(
     begin: Begin,
     mut control: Control,
 ) -> Result<(), Error> {
-    let (files, turn) = match &begin {
-        Begin::Ordered(_) => (shared.files(id), Some(Turn::begins())),
+    let (files, slot) = match &begin {
+        Begin::Ordered(_) => (shared.files(id), Some(Slot::begins())),
         Begin::Found(_) => (shared.files_begun(id), None),
     };
     if let Begin::Found(_) = begin {
@@ -278,7 +278,7 @@ pub async fn run(
     orchestra_telemetry::set_parent(&span, &order.traceparent);
     let mut attempt = Attempt::new(Arc::clone(&shared), id, files, order, control, journal);
     attempt.ports = ports;
-    attempt.turn = turn;
+    attempt.slot = slot;
     let done = attempt.finish_phases(phase).instrument(span).await;
     room::note_waiting(&shared.room, id, None);
     done
@@ -414,7 +414,7 @@ impl Attempt {
             pushed,
             hurry,
             ports: None,
-            turn: None,
+            slot: None,
             background,
         }
     }
@@ -438,7 +438,7 @@ impl Attempt {
                 Phase::Collected => self.deliver().instrument(info_span!("deliver")).await?,
                 Phase::Reported { seq } => {
                     acknowledged(&self.shared.spool, seq).await?;
-                    self.note_turn();
+                    self.note_slot();
                     return self.leave().await;
                 }
             };

@@ -7,14 +7,14 @@ use crate::prefetch::Ran;
 
 /// An attempt's time in its slot.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct Slot {
     began: Instant,
     ended: OnceLock<Instant>,
     /// Whether it did what it was for.
     succeeded: bool,
 }
 
-impl Turn {
+impl Slot {
     pub fn begins() -> Self {
         Self {
             began: Instant::now(),
@@ -36,30 +36,28 @@ impl Turn {
 impl Attempt {
     /// Its CLI has ended, and another attempt may begin.
     pub fn free_slot(&self) {
-        if let Some(turn) = &self.turn {
-            turn.ended.get_or_init(Instant::now);
+        if let Some(slot) = &self.slot {
+            slot.ended.get_or_init(Instant::now);
         }
         self.control.stage.send_replace(Stage::Delivering);
     }
 
     /// Its outcome is known.
-    pub fn judge_turn(&mut self, succeeded: bool) {
-        if let Some(turn) = &mut self.turn {
-            turn.succeeded = succeeded;
+    pub fn judge_slot(&mut self, succeeded: bool) {
+        if let Some(slot) = &mut self.slot {
+            slot.succeeded = succeeded;
         }
     }
 
     /// The head has acknowledged its end.
-    pub fn note_turn(&self) {
+    pub fn note_slot(&self) {
         let runner = &self.order.runner;
         let known = self.shared.runners.borrow();
         let Some(info) = known.iter().find(|info| info.name == *runner) else {
             return;
         };
-        let configured = self.shared.config.runners.get(runner);
-        let is_configured = configured.is_some_and(|config| config.prefetch.is_some());
-        let ran = self.turn.as_ref().and_then(|turn| turn.ran(Instant::now()));
-        if let Some(ran) = ran.filter(|_| !is_configured) {
+        let ran = self.slot.as_ref().and_then(|slot| slot.ran(Instant::now()));
+        if let Some(ran) = ran {
             let slots = info.slots.min(self.shared.slots);
             self.shared.prefetch.ran(runner, ran, slots);
         }

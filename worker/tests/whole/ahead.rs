@@ -21,12 +21,28 @@ fn retract(task: u64) -> order::Body {
 }
 
 /// With one slot: the first of three orders has it, the second is called back, and the third begins after the first.
-async fn one_after_another(head: &FakeHead, [first, second, third]: [u64; 3]) {
+/// A worker that `is_restarted` meanwhile is given again what it has not begun.
+async fn one_after_another(
+    head: &FakeHead,
+    worker: &mut Worker,
+    [first, second, third]: [u64; 3],
+    is_restarted: bool,
+) {
     let line = "echo first; while [ ! -e go ]; do sleep 0.01; done";
     head.order(start(first, line)).await;
     head.said(first, "first").await;
     for task in [second, third] {
         head.order(start(task, "echo later")).await;
+    }
+    if is_restarted {
+        worker.crash();
+        let before = head.seen().hellos.len();
+        worker.start_again();
+        let back = || (head.seen().hellos.len() > before).then_some(());
+        wait_for("the worker's return", back, || head.picture()).await;
+        for task in [second, third] {
+            head.order(start(task, "echo later")).await;
+        }
     }
     // The first has begun and goes on; the second waits.
     head.order(retract(first)).await;
@@ -54,8 +70,8 @@ async fn one_after_another(head: &FakeHead, [first, second, third]: [u64; 3]) {
 async fn what_was_given_ahead_waits_for_its_slot_or_is_given_back() {
     let head = FakeHead::start().await;
     let config = "worker: {slots: 1}\nrunners:\n  shell: {prefetch: 2}\n";
-    let worker = Worker::start_with(&head, config);
-    one_after_another(&head, [1, 2, 3]).await;
+    let mut worker = Worker::start_with(&head, config);
+    one_after_another(&head, &mut worker, [1, 2, 3], true).await;
     cleaned(&worker).await;
 }
 
@@ -72,7 +88,8 @@ fn granted(head: &FakeHead) -> Option<u32> {
 async fn a_worker_far_from_its_head_has_orders_wait_when_its_attempts_are_short() {
     let head = FakeHead::start().await;
     head.seen().distance = Duration::from_millis(300);
-    let worker = Worker::start_with(&head, "worker: {slots: 1}\n");
+    let config = "worker: {slots: 1}\nrunners:\n  shell: {prefetch: auto}\n";
+    let mut worker = Worker::start_with(&head, config);
     let short = 1..=8;
     for task in short {
         assert_eq!(granted(&head).unwrap_or(0), 0, "{task} are too few");
@@ -81,16 +98,16 @@ async fn a_worker_far_from_its_head_has_orders_wait_when_its_attempts_are_short(
     }
     let grants = || granted(&head).filter(|prefetch| *prefetch > 0);
     wait_for("a prefetch", grants, || head.picture()).await;
-    one_after_another(&head, [9, 10, 11]).await;
+    // What is granted is not known any more after a restart, and what has no slot waits all the same.
+    one_after_another(&head, &mut worker, [9, 10, 11], true).await;
     cleaned(&worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_waits_where_the_configuration_says_so() {
+async fn nothing_is_granted_where_the_configuration_does_not_say_so() {
     let head = FakeHead::start().await;
     head.seen().distance = Duration::from_millis(300);
-    let config = "worker: {slots: 1}\nrunners:\n  shell: {prefetch: 0}\n";
-    let worker = Worker::start_with(&head, config);
+    let worker = Worker::start_with(&head, "worker: {slots: 1}\n");
     for task in 1..=10 {
         head.order(start(task, "true")).await;
         assert_eq!(code(&head.finished(task).await), "");

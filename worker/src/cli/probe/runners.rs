@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use orchestra_config::{AgentRunner, RunnerConfig};
+use orchestra_config::{AgentRunner, Prefetch, RunnerConfig};
 use orchestra_types::{
     RunnerName,
     runner::{KNOWN_RUNNERS, Login, NOOP, Readiness, RunnerInfo, SHELL},
@@ -136,7 +136,11 @@ impl Probe<'_> {
         };
         RunnerInfo {
             slots: config.and_then(|c| c.max_instances).unwrap_or(self.slots),
-            prefetch: config.and_then(|c| c.prefetch).unwrap_or(0),
+            prefetch: match config.and_then(|c| c.prefetch) {
+                Some(Prefetch::Fixed(prefetch)) => prefetch,
+                // What is granted follows what is seen.
+                Some(Prefetch::Auto) | None => 0,
+            },
             agentic: name.as_str() != SHELL,
             account: None,
             login: Login::Unknown,
