@@ -55,8 +55,13 @@ impl Registry {
     /// Who pays, and whether somebody is logged in.
     fn name_accounts(&self, runners: &mut [RunnerInfo]) {
         let surroundings = self.surroundings();
-        for info in runners.iter_mut().filter(|info| info.agentic) {
+        for info in runners {
             let config = self.runners.get(&info.name);
+            if !info.agentic {
+                // Nobody can tell what a command uses, unless it is said.
+                info.account = config.and_then(|config| config.account.clone());
+                continue;
+            }
             info.account = Some(surroundings.account(&info.name, config));
             info.login = surroundings.login(&info.name, config);
         }
@@ -210,6 +215,28 @@ mod tests {
         let found = registry.look().await;
         let runner = found.into_iter().find(|info| info.name.as_str() == name);
         runner.unwrap().readiness
+    }
+
+    #[tokio::test]
+    async fn an_account_that_is_named_counts_for_every_runner() {
+        let dir = tempfile::tempdir().unwrap();
+        install(dir.path(), "2.47.3");
+        let account = async |registry: &Registry, name: &str| {
+            let found = registry.look().await;
+            let runner = found.into_iter().find(|info| info.name.as_str() == name);
+            runner.unwrap().account.map(|name| name.to_string())
+        };
+        let mut registry = registry(dir.path());
+        assert_eq!(account(&registry, "shell").await, None);
+        for name in ["shell", "agent", "claude"] {
+            let config = RunnerConfig {
+                account: Some("mine".parse().unwrap()),
+                ..RunnerConfig::default()
+            };
+            registry.runners.insert(name.parse().unwrap(), config);
+            assert_eq!(account(&registry, name).await.as_deref(), Some("mine"));
+        }
+        assert_eq!(account(&registry, "noop").await, None);
     }
 
     #[tokio::test]
