@@ -52,6 +52,8 @@ pub struct Setup {
     pub state: StateDir,
     /// The configuration, command line included.
     pub config: Config,
+    /// The file that it is from, where one was named.
+    pub config_file: Option<PathBuf>,
     /// How many agents may run at once in all.
     pub slots: u32,
     /// Where the head is.
@@ -342,6 +344,7 @@ fn shared(
         blobs,
         state: std::path::absolute(setup.state.path())
             .context("failed to find the state directory")?,
+        config_file: setup.config_file.clone(),
         attempts,
         name: identity.name.clone(),
         aside: home.aside(),

@@ -35,6 +35,8 @@ pub fn run(args: RunArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
         .make()
         .with_context(|| format!("failed to make `{}`", state.path().display()))?;
     let mut config = load(&state, args.config.as_deref())?;
+    let config_file = args.config.map(std::path::absolute).transpose();
+    let config_file = config_file.context("failed to find the configuration file")?;
     if args.name.is_some() {
         config.worker.name.clone_from(&args.name);
     }
@@ -71,6 +73,7 @@ pub fn run(args: RunArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     let done = runtime.block_on(daemon::run(Setup {
         state,
         config,
+        config_file,
         slots,
         target,
         me,

@@ -18,6 +18,9 @@ pub struct Own<'a> {
     pub attempt: AttemptId,
     /// The state directory of its cluster on this machine: its `ctl` would ask another one.
     pub state: &'a Path,
+    /// The configuration file that its worker was started with, where that is not the one of the state
+    /// directory: its `ctl` would submit with other defaults.
+    pub config: Option<&'a Path>,
     /// The span that its own spans belong to; empty where there is none.
     pub traceparent: &'a str,
     /// Its ports.
@@ -35,6 +38,7 @@ pub fn compose(
     let Own {
         attempt,
         state,
+        config,
         traceparent,
         ports,
     } = own;
@@ -47,6 +51,9 @@ pub fn compose(
     all.insert("ORCHESTRA_ATTEMPT".to_owned(), attempt.to_string());
     if let Some(state) = state.to_str() {
         all.insert("ORCHESTRA_STATE".to_owned(), state.to_owned());
+    }
+    if let Some(config) = config.and_then(Path::to_str) {
+        all.insert("ORCHESTRA_CONFIG".to_owned(), config.to_owned());
     }
     if !traceparent.is_empty() {
         all.insert("TRACEPARENT".to_owned(), traceparent.to_owned());
@@ -74,6 +81,7 @@ mod tests {
             ("GIT_DIR", "/x"),
             ("CLAUDECODE", "1"),
             ("ORCHESTRA_STATE", "/y"),
+            ("ORCHESTRA_CONFIG", "z.yaml"),
             ("TRACEPARENT", "old"),
             ("LANG", "C"),
         ]
@@ -86,9 +94,16 @@ mod tests {
         let own = Own {
             attempt,
             state: Path::new("/own"),
+            config: Some(Path::new("/etc/own.yaml")),
             traceparent: "new",
             ports: &[20_000, 20_007],
         };
+        let without = Own {
+            config: None,
+            ..own
+        };
+        let without = compose(worker.clone(), without, &command);
+        assert_eq!(without.get("ORCHESTRA_CONFIG"), None);
         let all = compose(worker, own, &command);
         let all: Vec<_> = all.iter().map(|(n, v)| format!("{n}={v}")).collect();
         assert_eq!(
@@ -96,6 +111,7 @@ mod tests {
             [
                 "LANG=C.UTF-8",
                 "ORCHESTRA_ATTEMPT=task_003.2",
+                "ORCHESTRA_CONFIG=/etc/own.yaml",
                 "ORCHESTRA_PORT=20000",
                 "ORCHESTRA_PORT_1=20000",
                 "ORCHESTRA_PORT_2=20007",

@@ -128,6 +128,8 @@ impl Attempt {
         let own = environment::Own {
             attempt: self.id,
             state: &self.shared.state,
+            // One that is gone meanwhile would have each `ctl` refused.
+            config: self.shared.config_file.as_deref().filter(|f| f.is_file()),
             traceparent: &traceparent,
             ports: self.ports.as_ref().map_or(&[][..], Lease::ports),
         };

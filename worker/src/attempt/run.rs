@@ -61,6 +61,8 @@ pub struct Shared {
     pub blobs: blobs::Cache,
     /// The state directory, in which all of it lies.
     pub state: PathBuf,
+    /// The configuration file that was named at the start.
+    pub config_file: Option<PathBuf>,
     /// The attempts' own directories.
     pub attempts: PathBuf,
     /// The worker's name.
