@@ -161,6 +161,22 @@ rules:
             &raise,
         ])?;
         ensure!(cluster.status(&task)? == "needs_review");
+        // Nor without a raise of what it does not have.
+        let other = cluster
+            .ctl(&["retry", &task, "--budget", "1usd"])?
+            .exits(5)?;
+        let other = other.complains(&["no limit of", &raise])?;
+        ensure!(!other.stderr.contains("without a raise"), "{other}");
+        // One that is too small is told.
+        let still = cluster.ctl(&["budget", &task, "--tokens", "2"])?.ok()?;
+        still.complains(&[
+            &format!(
+                "the budget of {task} is still used up at 2 tokens, {} tokens more",
+                spent - 2
+            ),
+            &raise,
+        ])?;
+        ensure!(cluster.status(&task)? == "needs_review");
 
         cluster.ctl(&["budget", &task, "--tokens", "+100k"])?.ok()?;
         let done = cluster.succeeded(&task, Deadline::SOON)?;
@@ -238,6 +254,8 @@ rules:
         .config("budgets:\n  default: 200-tokens\n");
     scene(setup, |cluster| {
         let project = cluster.repository("website")?;
+        let unused = cluster.ctl(&["budget"])?.ok()?;
+        unused.complains(&["each project may use 200 tokens a day (`budgets.default`)"])?;
         let first = cluster.add(&project, &["short", "--agent", "agent"])?;
         cluster.succeeded(&first, Deadline::SOON)?;
         let second = cluster.add(&project, &["long", "--agent", "agent"])?;
@@ -293,6 +311,8 @@ fn raise_without_limit() -> anyhow::Result<()> {
 fn first_budget() -> anyhow::Result<()> {
     scene(Setup::new().agents("shell:1"), |cluster| {
         let project = cluster.repository("website")?;
+        let nameless = ["budget", "--project", "", "--attempts", "1"];
+        cluster.ctl_in(project.dir(), &nameless)?.exits(2)?;
         let set = ["budget", "--project", "website", "--attempts", "1"];
         let elsewhere = cluster.ctl(&set)?.exits(4)?;
         elsewhere.complains(&["no project `website`", "in that directory"])?;

@@ -2,10 +2,11 @@
 
 use std::{path::Path, time::Duration};
 
+use clap::builder::NonEmptyStringValueParser;
 use orchestra_proto::v1;
 use orchestra_repo::project_ref;
 use orchestra_types::{
-    Budget, BudgetChange, Measure, TaskId,
+    Budget, BudgetChange, FailureCode, Limit, Measure, TaskId, TaskStatus,
     budget::{self, NOTHING_RUNS},
     limits, shell,
     time::parse_duration,
@@ -20,7 +21,10 @@ use crate::{
     commands::{accounts::until_when, answer, tasks::unknown},
     error::{Error, OrFailed, Result, or_untold},
     exit::Exit,
-    json::{budget::ProjectBudget, task::Task},
+    json::{
+        budget::{BudgetDocument, ProjectBudget},
+        task::Task,
+    },
     ui::{
         escape::line,
         style::Style,
@@ -51,7 +55,7 @@ pub struct Args {
     pub(super) task: Option<TaskId>,
     /// The project, by its name, its id, or the first 8 characters of that or more, as `ctl show` names
     /// them. One without tasks so far only in its directory
-    #[arg(long, value_name = "PROJECT")]
+    #[arg(long, value_name = "PROJECT", value_parser = NonEmptyStringValueParser::new())]
     project: Option<String>,
     #[command(flatten)]
     limits: Limits,
@@ -199,7 +203,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             let changed = super::change("budget", Some(words(&before)), &words(&task));
             let done = || format!("the budget of {id} is changed");
             app.show_done(&Tasks { tasks: [task] }, done, |Tasks { tasks: [task] }| {
-                answer(app, task, &changed)
+                answer(app, task, &changed)?;
+                if let Some(still) = still_used_up(task) {
+                    app.ui.warn(still);
+                }
+                Ok(())
             })
         }
         (Some(id), _, None) => {
@@ -239,11 +247,12 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             };
             let project = ProjectBudget::read(answer);
             let done = format!("the budget of {} is changed", line(&project.name));
-            or_untold(show(app, vec![project]), || done)
+            or_untold(show_all(app, vec![project], None), || done)
         }
         (None, project, None) => {
             let request = v1::ListBudgetsRequest {};
             let answer = patiently(async || client.admin().list_budgets(request).await).await?;
+            let default = answer.default.map(BudgetDocument::from);
             let all = answer.projects.into_iter().map(ProjectBudget::read);
             let wanted =
                 |p: &ProjectBudget| project.as_deref().is_none_or(|wanted| may_mean(wanted, p));
@@ -251,9 +260,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             match project {
                 Some(project) if shown.is_empty() => {
                     unknown::project(&client, &project).await?;
-                    show_none(app, &project)
+                    show_none(app, &project, default)
                 }
-                Some(_) | None => show(app, shown),
+                Some(_) | None => show_all(app, shown, default),
             }
         }
         (None, None, Some(_)) => {
@@ -266,6 +275,39 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 fn words(task: &Task) -> String {
     let budget = task.budget.map(|budget| budget.words());
     budget.unwrap_or_else(|| "unlimited".to_owned())
+}
+
+/// The limit of its own that a task has used up: one that runs is stopped by it, and else it is not begun.
+pub fn used_up(task: &Task) -> Option<Limit> {
+    let (budget, spent) = (task.budget?.budget(), task.spent?.spent());
+    match task.status {
+        TaskStatus::Assigned | TaskStatus::Running => budget.reached(&spent),
+        TaskStatus::Blocked
+        | TaskStatus::Queued
+        | TaskStatus::Failed
+        | TaskStatus::Cancelled
+        | TaskStatus::NeedsReview => budget.forbids_start(&spent),
+        TaskStatus::Succeeded => None,
+    }
+}
+
+/// Why a task does not go on by its new budget. One that is held says so itself.
+fn still_used_up(task: &Task) -> Option<String> {
+    let reason = task.reason.as_ref();
+    let is_held = reason.is_some_and(|why| why.code == FailureCode::BudgetExceeded);
+    if task.status == TaskStatus::Queued && is_held {
+        return None;
+    }
+    let (limit, spent) = (used_up(task)?, task.spent?);
+    let excess = limit.excess();
+    let excess = excess.map(|more| format!(", {more} more than that"));
+    Some(format!(
+        "the budget of {id} is still used up at {limit}{}; used: {}\n`ctl budget {id} {}` allows more than that",
+        excess.unwrap_or_default(),
+        spent.words(),
+        limit.raise(),
+        id = task.id,
+    ))
 }
 
 /// Whether a person who says `wanted` may mean this project, as the head takes it.
@@ -328,35 +370,62 @@ fn wire(change: BudgetChange) -> (Option<v1::Budget>, bool, Vec<i32>) {
     }
 }
 
-/// A project that is known, without a budget and with nothing used.
-fn show_none(app: &App, project: &str) -> Result<Exit> {
+/// A project that is known, without a budget of its own and with nothing used.
+fn show_none(app: &App, project: &str, default: Option<BudgetDocument>) -> Result<Exit> {
     let projects = Vec::new();
     app.show(&Projects { projects }, |_| {
-        let (name, word) = (line(project), shell::word(project));
-        app.ui.next(format!(
-            "{name} has no daily budget, and has used nothing today; `ctl budget --project {word} --usd 20` sets one"
-        ));
+        app.ui.next(nothing_used(project, default));
         Ok(())
     })
 }
 
-fn show(app: &App, projects: Vec<ProjectBudget>) -> Result<Exit> {
+fn nothing_used(project: &str, default: Option<BudgetDocument>) -> String {
+    let (name, word) = (line(project), shell::word(project));
+    match default {
+        None => format!(
+            "{name} has no daily budget, and has used nothing today; `ctl budget --project {word} --usd 20` sets one"
+        ),
+        Some(budget) => format!(
+            "{name} may use {} a day, as every project (`budgets.default`), and has used nothing today; \
+             `ctl budget --project {word} --usd 20` sets another one",
+            budget.words()
+        ),
+    }
+}
+
+/// Projects, and what holds for those that have no budget of their own.
+fn show_all(
+    app: &App,
+    projects: Vec<ProjectBudget>,
+    default: Option<BudgetDocument>,
+) -> Result<Exit> {
     app.show(&Projects { projects }, |document| {
         if document.projects.is_empty() {
-            app.ui.next(
-                "no project has a daily budget; `ctl budget --project NAME --usd 20` sets one",
-            );
+            app.ui.next(no_projects(default));
             return Ok(());
         }
         app.ui.table(&table(&document.projects))
     })
 }
 
+/// Said where no project has a budget of its own and none has used anything today.
+fn no_projects(default: Option<BudgetDocument>) -> String {
+    match default {
+        None => "no project has a daily budget; `ctl budget --project NAME --usd 20` sets one"
+            .to_owned(),
+        Some(budget) => format!(
+            "each project may use {} a day (`budgets.default`), and none has used anything today; \
+             `ctl budget --project NAME --usd 20` sets another one",
+            budget.words()
+        ),
+    }
+}
+
 fn table(projects: &[ProjectBudget]) -> Table {
     let mut table = Table::new(&["PROJECT", "A DAY…", "TODAY…", "USED…", "STATE…"])
         .sparing(&["A DAY", "TODAY"])
         .wrapping();
-    let words = |budget: &Option<crate::json::budget::BudgetDocument>| {
+    let words = |budget: &Option<BudgetDocument>| {
         budget.map_or_else(|| "unlimited".to_owned(), |b| b.words())
     };
     for project in projects {
@@ -406,6 +475,22 @@ mod tests {
         assert!(limits("+5", "1").change().is_err());
         assert!(limits("+5", "none").change().is_err());
         assert!(tokens("-5").is_err() && attempts("+x").is_err());
+    }
+
+    #[test]
+    fn a_default_is_told_where_no_project_has_a_budget_of_its_own() {
+        let default = "20s".parse::<Budget>().unwrap();
+        let default = Some(BudgetDocument::from(v1::Budget::from(default)));
+        for (with, without) in [
+            (no_projects(default), no_projects(None)),
+            (nothing_used("web", default), nothing_used("web", None)),
+        ] {
+            assert!(
+                with.contains("may use 20 s") && !with.contains("no daily"),
+                "{with}"
+            );
+            assert!(without.contains("no daily budget") || without.contains("no project has"));
+        }
     }
 
     #[test]

@@ -5,13 +5,13 @@ use orchestra_proto::{
     Refused,
     v1::{self, retried::Answer},
 };
-use orchestra_types::{Budget, BudgetChange, TaskId, TaskStatus, limits};
+use orchestra_types::{Budget, BudgetChange, FailureCode, TaskId, TaskStatus, limits};
 
 use crate::{
     app::App,
     changing,
     client::Client,
-    commands::budget::set_task,
+    commands::budget::{set_task, used_up},
     commands::{
         Order, each_task, refusal, show_answers,
         tasks::StatusFilter,
@@ -126,8 +126,14 @@ async fn retry_some(client: &Client, ids: &[TaskId]) -> Result<Vec<Result<Task>>
 }
 
 async fn raise_and_retry(client: &Client, id: TaskId, budget: Budget) -> Result<Task> {
-    let raised = set_task(client, id, BudgetChange::Add(budget)).await;
-    let task = raised.map_err(|e| not_raised(e, id))?;
+    let task = match set_task(client, id, BudgetChange::Add(budget)).await {
+        Ok(task) => task,
+        Err(error) if error.exit() == Exit::Refused => {
+            let task = client.task(id).await.ok();
+            return Err(not_raised(error, task.as_ref()));
+        }
+        Err(error) => return Err(error),
+    };
     if !task.status.is_ended() {
         return Ok(task); // It goes on by that alone.
     }
@@ -135,9 +141,26 @@ async fn raise_and_retry(client: &Client, id: TaskId, budget: Budget) -> Result<
     Task::read(changing::once(async { client.admin().retry_task(request).await }, LOOK).await?)
 }
 
-fn not_raised(error: Error, id: TaskId) -> Error {
-    match error.exit() {
-        Exit::Refused => error.hint(format!("`ctl retry {id}` tries it again without a raise")),
-        _ => error,
+/// Without a raise it is tried again where no budget stands against that; the error itself says what else
+/// there is to do. What a task above it may use is not known here.
+fn not_raised(error: Error, task: Option<&Task>) -> Error {
+    let free = |task: &&Task| {
+        let may_be_retried = match task.status {
+            TaskStatus::Failed | TaskStatus::Cancelled | TaskStatus::NeedsReview => true,
+            TaskStatus::Blocked
+            | TaskStatus::Queued
+            | TaskStatus::Assigned
+            | TaskStatus::Running
+            | TaskStatus::Succeeded => false,
+        };
+        let stopped = task.reason.as_ref();
+        let stopped = stopped.is_some_and(|why| why.code == FailureCode::BudgetExceeded);
+        may_be_retried && !stopped && task.parent.is_none() && used_up(task).is_none()
+    };
+    match task.filter(free) {
+        Some(Task { id, .. }) => {
+            error.hint(format!("`ctl retry {id}` tries it again without a raise"))
+        }
+        None => error,
     }
 }

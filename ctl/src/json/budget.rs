@@ -34,13 +34,17 @@ impl From<v1::Budget> for BudgetDocument {
 impl BudgetDocument {
     /// In words: `200000 tokens, 5 USD`.
     pub fn words(&self) -> String {
-        let budget = Budget {
+        self.budget().to_string()
+    }
+
+    /// The limits themselves.
+    pub fn budget(&self) -> Budget {
+        Budget {
             tokens: self.tokens,
             cost_microusd: self.cost_microusd,
             time: self.time_seconds.map(std::time::Duration::from_secs_f64),
             attempts: self.attempts,
-        };
-        budget.to_string()
+        }
     }
 }
 
@@ -72,13 +76,17 @@ impl From<v1::Spent> for SpentDocument {
 impl SpentDocument {
     /// In words: `1200 tokens, 0.02 USD, 40 s, 1 attempt`.
     pub fn words(&self) -> String {
-        let spent = Spent {
+        self.spent().to_string()
+    }
+
+    /// The amounts themselves.
+    pub fn spent(&self) -> Spent {
+        Spent {
             tokens: self.tokens,
             cost_microusd: self.cost_microusd.unwrap_or(0),
             time: std::time::Duration::from_secs_f64(self.time_seconds),
             attempts: self.attempts,
-        };
-        spent.to_string()
+        }
     }
 }
 

@@ -25,10 +25,11 @@ pub(super) async fn list(services: &Services) -> Result<v1::ListBudgetsResponse>
     let now = services.engine.now();
     let read = services.engine.read(move |view| {
         let projects = view.core.project_budgets(now);
-        Ok(projects.iter().map(project).collect())
+        let projects = projects.iter().map(project).collect();
+        let default = convert::budget_to_wire(view.core.default_budget());
+        Ok(v1::ListBudgetsResponse { projects, default })
     });
-    let projects = read.await.map_err(status::read)?;
-    Ok(v1::ListBudgetsResponse { projects })
+    read.await.map_err(status::read)
 }
 
 pub(super) async fn set_project(

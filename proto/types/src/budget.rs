@@ -163,6 +163,19 @@ impl Limit {
         Self { words, of, over }
     }
 
+    /// How much more is used than it allows, in words: `400 tokens`. Nothing where it is used up and no more.
+    #[must_use]
+    pub fn excess(&self) -> Option<String> {
+        let over = self.over;
+        let words = match self.of {
+            Measure::Tokens => format!("{over} tokens"),
+            Measure::Cost => Usd(over).to_string(),
+            Measure::Time => Words(Duration::from_secs(over)).to_string(),
+            Measure::Attempts => attempts(u32::try_from(over).unwrap_or(u32::MAX)),
+        };
+        (over > 0).then_some(words)
+    }
+
     /// The option of `ctl budget` that raises it beyond what is used, as `--attempts +1`.
     #[must_use]
     pub fn raise(&self) -> String {
@@ -515,6 +528,8 @@ mod tests {
         assert!(spent.to_string().ends_with(", 1 attempt"), "{spent}");
         assert_eq!(budget("1-attempt").to_string(), "1 attempt");
         assert_eq!(budget("2-attempts").forbids_start(&spent), None);
+        let excess = |text: &str| budget(text).forbids_start(&spent).unwrap().excess();
+        assert_eq!(excess("1-attempt"), None);
     }
 
     #[test]

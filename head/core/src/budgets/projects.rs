@@ -144,6 +144,12 @@ impl Core {
         opened.expect("it was opened above")
     }
 
+    /// What a project may use in a day that has no budget of its own.
+    #[must_use]
+    pub fn default_budget(&self) -> Budget {
+        self.config.budget_default
+    }
+
     /// Reads the projects that have a daily budget.
     #[must_use]
     pub fn project_budgets(&self, now: Timestamp) -> Vec<ProjectView<'_>> {
