@@ -33,21 +33,22 @@ const WORKER_LIMIT: Duration = Duration::from_secs(15);
 /// How often the head is asked what still runs.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Stop the local head and worker, after what runs has ended
+/// Stop the local head and worker, after what runs on any machine has ended
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Waiting tasks stay in the queue and go on after the next `ctl start`. The wait may be interrupted: the head still
-begins nothing new and ends by itself when what runs has ended; `ctl status` says so. With --now, or when --within is
-over, agents that run are stopped; their work so far is kept. With --leave-agents they run on without
-a worker, and the next `ctl start`, of a newer version too, finds them again: for an upgrade. A head or a
-worker that a signal has frozen goes on first, so that it ends in order.
+begins nothing new and ends by itself when what runs has ended; `ctl status` says so. A head waits for the agents of
+all machines. With --now, or when --within is over, those of this machine are stopped, and their work so far is kept;
+those of other machines go on, and report to the next head. With --leave-agents all go on, those of this machine
+without a worker, and the next `ctl start`, of a newer version too, finds them again: for an upgrade. A head or
+a worker that a signal has frozen goes on first, so that it ends in order.
 
 Examples:
-  ctl stop                     nothing new is started; when what runs has ended, all stops
+  ctl stop                     nothing new is started; when what runs anywhere has ended, all stops
   ctl stop --within 10m        but after 10 minutes agents are stopped
   ctl stop --leave-agents && ctl start --detach")]
 pub struct Args {
-    /// Stop at once; running agents are stopped and their work so far is kept
+    /// Stop at once; running agents of this machine are stopped and their work so far is kept
     #[arg(long)]
     pub now: bool,
     /// Wait at most so long for what runs, as 30s, 10m or 2h; then stop it as --now does
