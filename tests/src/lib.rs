@@ -22,6 +22,8 @@ mod project;
 mod setup;
 mod sink;
 mod suite;
+#[cfg(test)]
+mod texts;
 mod wait;
 
 pub use background::Background;

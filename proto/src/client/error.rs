@@ -112,7 +112,8 @@ impl ConnectError {
                 "start it with `ctl start`, or name the address of one on another machine with `--head HOST:PORT`"
             }
             Self::Unreachable { source, .. } if is_unknown_name(source) => {
-                "nobody knows that name here: give the address as `--head IP:PORT`, or have the head say one that                  other machines know (`head.advertise`)"
+                "nobody knows that name here: give the address as `--head IP:PORT`, or have the head say one that \
+                 other machines know (`head.advertise`)"
             }
             Self::Unreachable { .. } => "check the address and the network",
             Self::Timeout { .. } => "check that the address is right and no firewall is between",
@@ -127,7 +128,8 @@ impl ConnectError {
                  a restart of the head makes it anew); a worker joins again with a new token of `ctl token create`"
             }
             Self::CertificateRefused { .. } => {
-                "the certificate is of another cluster, or not valid by the head's clock: for `ctl`, copy the directory                  `client` of the head's state directory anew; a worker joins with a new token of `ctl token create`"
+                "the certificate is of another cluster, or not valid by the head's clock: for `ctl`, copy the directory \
+                 `client` of the head's state directory anew; a worker joins with a new token of `ctl token create`"
             }
             Self::Broken { .. } => "check that an Orchestra head listens at this address",
         }
