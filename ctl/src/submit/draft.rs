@@ -186,6 +186,10 @@ impl Draft {
             .as_ref()
             .and_then(|name| config.runners.get(name))
             .and_then(|runner| runner.timeout);
+        if self.command.as_ref().is_some_and(is_empty) {
+            let why = "is empty; say what the shell shall run";
+            return Err(Error::failed(format!("{} command: {why}", self.what())));
+        }
         let description = match &self.command {
             Some(command) if self.description.trim().is_empty() => command_line(command),
             Some(_) | None => self.description.clone(),
@@ -305,6 +309,13 @@ impl Draft {
         self.name
             .as_ref()
             .map_or_else(|| "the task's".to_owned(), |name| format!("task `{name}`:"))
+    }
+}
+
+fn is_empty(command: &ShellCommand) -> bool {
+    match command {
+        ShellCommand::Line(line) => line.trim().is_empty(),
+        ShellCommand::Argv(args) => args.first().is_none_or(|program| program.is_empty()),
     }
 }
 
@@ -531,6 +542,25 @@ mod tests {
         .unwrap();
         assert_eq!(spec.description, "cargo test");
         assert_eq!(spec.runner.unwrap().as_str(), "shell");
+    }
+
+    #[test]
+    fn an_empty_command_is_told_as_that() {
+        for command in [
+            ShellCommand::Line(" ".into()),
+            ShellCommand::Argv(Vec::new()),
+            ShellCommand::Argv(vec![String::new(), "x".into()]),
+        ] {
+            let draft = Draft {
+                command: Some(command),
+                ..Draft::default()
+            };
+            let error = draft.spec(&Config::default()).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                "the task's command: is empty; say what the shell shall run"
+            );
+        }
     }
 
     #[test]

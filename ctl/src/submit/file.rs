@@ -121,7 +121,10 @@ fn yaml(text: &str, name: &str) -> Result<Vec<Draft>> {
             if !is_list(text) && e.to_string().starts_with("expected sequence start") {
                 return wrong(name, line, column, None, LIST_EXPECTED);
             }
-            let key = orchestra_config::key_at(text, line, column, &KEYS);
+            let key = match begins_task(text, line, column) {
+                true => None,
+                false => orchestra_config::key_at(text, line, column, &KEYS),
+            };
             wrong(name, line, column, key, &e.to_string())
         })
 }
@@ -132,9 +135,32 @@ const LIST_EXPECTED: &str =
 
 /// Whether what stands first is a list.
 fn is_list(text: &str) -> bool {
-    let mut lines = text.lines().map(str::trim);
-    let first = lines.find(|line| !(line.is_empty() || line.starts_with('#') || *line == "---"));
-    first.is_some_and(|line| line.starts_with(['-', '[']))
+    first_line(text).is_some_and(|line| line.trim().starts_with(['-', '[']))
+}
+
+fn first_line(text: &str) -> Option<&str> {
+    text.lines().find(|line| {
+        let line = line.trim();
+        !(line.is_empty() || line.starts_with('#') || line == "---")
+    })
+}
+
+/// Whether a place is right behind the dash of a task: what stands there is of no key.
+fn begins_task(text: &str, line: u64, column: u64) -> bool {
+    let (Ok(line), Ok(column)) = (usize::try_from(line), usize::try_from(column)) else {
+        return false;
+    };
+    let dash = |line: &str| line.trim_start().starts_with('-').then(|| indent(line));
+    let (first, this) = (first_line(text), text.lines().nth(line.saturating_sub(1)));
+    let (Some(first), Some(this)) = (first.and_then(dash), this) else {
+        return false;
+    };
+    let before: String = this.chars().take(column.saturating_sub(1)).collect();
+    dash(this) == Some(first) && before.trim() == "-"
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
 }
 
 fn json_lines(text: &str, name: &str) -> Result<Vec<Draft>> {
@@ -146,9 +172,13 @@ fn json_lines(text: &str, name: &str) -> Result<Vec<Draft>> {
             let draft = serde_json::from_str::<Draft>(line);
             draft.map(|d| d.standing_at(name, number)).map_err(|e| {
                 let key = wrong_key(line);
-                let message = match e.is_eof() {
-                    true => UNFINISHED.to_owned(),
-                    false => e.to_string(),
+                let message = match (e.is_eof(), line.trim_start().starts_with('{')) {
+                    (_, false) => NO_OBJECT.to_owned(),
+                    (true, true) => UNFINISHED.to_owned(),
+                    (false, true) if e.to_string().starts_with("trailing characters") => {
+                        MORE_BEHIND.to_owned()
+                    }
+                    (false, true) => e.to_string(),
                 };
                 wrong(name, number, e.column() as u64, key, &message)
             })
@@ -158,6 +188,12 @@ fn json_lines(text: &str, name: &str) -> Result<Vec<Draft>> {
 
 /// What is said of an object that goes on in the next line.
 const UNFINISHED: &str = "the object does not end on this line; write one object a line, or a list of them: `[{…}, {…}]`";
+
+/// What is said of a line that goes on behind its object.
+const MORE_BEHIND: &str = "something stands behind the object; write one object a line, without a comma behind it, or a list of them: `[{…}, {…}]`";
+
+/// What is said of a line that is no object, as of YAML behind JSON.
+const NO_OBJECT: &str = "this file began with a JSON object, and has one object on each line, or it is a YAML list and begins with a dash: both are not mixed";
 
 /// The key of a task in JSON whose value is none of its own.
 fn wrong_key(line: &str) -> Option<&'static str> {
@@ -410,12 +446,33 @@ mod tests {
             let same = format!(": `{first}` and `{second}` are the same key");
             assert!(both.starts_with("t:") && both.contains(&same), "{both}");
         }
+        for comma in [
+            "{\"description\":\"a\"},\n{\"description\":\"b\"}\n",
+            "{\"description\":\"a\"} {\"description\":\"b\"}\n",
+        ] {
+            let said = error(comma);
+            assert!(
+                said.contains("one object a line, without a comma"),
+                "{said}"
+            );
+        }
+        let mixed = error("{\"description\":\"a\"}\n- description: b\n");
+        assert!(
+            mixed.starts_with("t:2:") && mixed.ends_with("not mixed"),
+            "{mixed}"
+        );
         let second = error("- description: a\n---\n- description: b\n");
         assert!(
             second.starts_with("t:3:") && second.contains(": a second YAML document begins here"),
             "{second}"
         );
         assert_eq!(error("- do it\n"), "t:1:3: `key: value` is expected here");
+        for before in ["- {name: a, command: \"true\"}\n", "- command: x\n"] {
+            let second = error(&format!("{before}- do it\n"));
+            assert_eq!(second, "t:2:3: `key: value` is expected here");
+        }
+        let of_key = error("- after:\n  - {a: b}\n");
+        assert!(of_key.contains("`after` is a task"), "{of_key}");
     }
 
     #[test]
