@@ -57,6 +57,12 @@ fn behind_a_failure() -> anyhow::Result<()> {
             let said = refused.complains(&[&why, &format!("`ctl retry {first}` first")])?;
             ensure!(!said.stderr.contains("ctl wait"), "{said}");
         }
+        // Also for who waited for its end.
+        cluster.ctl(&["cancel", &third])?.ok()?;
+        for follow in [&["logs", &third][..], &["logs", &third, "-f"]] {
+            let refused = cluster.ctl(follow)?.exits(4)?;
+            refused.complains(&[&format!("{third} ended before it was started")])?;
+        }
         Ok(())
     })
 }

@@ -69,6 +69,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         let lines = closing(&task, app.ui.again);
         lines.iter().for_each(|line| app.ui.note(line));
     }
+    // One that ended before it was started has no log, as without --follow.
+    task.attempt(None)?;
     Ok(Exit::Ok)
 }
 

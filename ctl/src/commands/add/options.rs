@@ -1,6 +1,6 @@
 //! The options of a task, on the command line.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::ValueHint;
 use orchestra_types::{
@@ -49,14 +49,14 @@ pub struct Options {
     #[arg(long, value_name = "RULE", value_parser = parse_rule, allow_hyphen_values = true, conflicts_with = "after")]
     pub every: Option<Recurrence>,
     /// How long it may wait for a worker before it fails. Default: for ever
-    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
-    pub queue_timeout: Option<std::time::Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = queue_timeout, allow_hyphen_values = true)]
+    pub queue_timeout: Option<Duration>,
     /// Stop an attempt after which nothing is heard of its agent for this long. Default: only note it
-    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
-    pub stall_timeout: Option<std::time::Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = stall_timeout, allow_hyphen_values = true)]
+    pub stall_timeout: Option<Duration>,
     /// How long one attempt may run, as 90s, 30m, 1h30m. Default: 30m
-    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
-    pub timeout: Option<std::time::Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = timeout, allow_hyphen_values = true)]
+    pub timeout: Option<Duration>,
     /// How often a failure that can pass is tried again. Default: 0
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=limits::RETRIES_MAX.into()), allow_negative_numbers = true)]
     pub retries: Option<u32>,
@@ -76,7 +76,7 @@ pub struct Options {
     pub budget_usd: Option<u64>,
     /// The wall time of the budget, as 30m, 2h
     #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
-    pub budget_time: Option<std::time::Duration>,
+    pub budget_time: Option<Duration>,
     /// The task that this one is a part of: what it uses counts there too. Default inside an agent:
     /// the task that the agent works on
     #[arg(
@@ -202,8 +202,38 @@ impl Draft {
     }
 }
 
-fn duration(text: &str) -> std::result::Result<std::time::Duration, String> {
+fn duration(text: &str) -> std::result::Result<Duration, String> {
     parse_duration(text).map_err(|e| e.to_string())
+}
+
+fn within(
+    text: &str,
+    allowed: RangeInclusive<Duration>,
+    words: &str,
+) -> std::result::Result<Duration, String> {
+    let duration = duration(text)?;
+    match allowed.contains(&duration) {
+        true => Ok(duration),
+        false => Err(format!("it is {words}")),
+    }
+}
+
+/// The shortest that is more than zero for the head.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+fn timeout(text: &str) -> std::result::Result<Duration, String> {
+    let words = "more than zero and at most 30 days";
+    within(text, SHORTEST..=limits::TIMEOUT_MAX, words)
+}
+
+fn queue_timeout(text: &str) -> std::result::Result<Duration, String> {
+    let words = "more than zero and at most 366 days";
+    within(text, SHORTEST..=limits::QUEUE_TIMEOUT_MAX, words)
+}
+
+fn stall_timeout(text: &str) -> std::result::Result<Duration, String> {
+    let allowed = limits::STALL_TIMEOUT_MIN..=limits::TIMEOUT_MAX;
+    within(text, allowed, "10 s to 30 days")
 }
 
 /// `key=value`.
@@ -224,6 +254,27 @@ mod tests {
     struct Line {
         #[command(flatten)]
         options: Options,
+    }
+
+    #[test]
+    fn a_number_or_a_time_that_no_task_may_have_is_a_wrong_command_line() {
+        for line in [
+            "add --retries 101",
+            "add --timeout 31d",
+            "add --timeout 0s",
+            "add --queue-timeout 367d",
+            "add --stall-timeout 9s",
+        ] {
+            assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+        for line in [
+            "add --retries 100",
+            "add --timeout 30d",
+            "add --queue-timeout 366d",
+            "add --stall-timeout 10s",
+        ] {
+            assert!(Line::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
     }
 
     #[test]
