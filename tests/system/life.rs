@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use anyhow::ensure;
-use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, kill_9, scene, until};
+use anyhow::{Context, ensure};
+use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, kill_9, run, scene, until};
 use serde_json::json;
 
 /// Tasks in one submission.
@@ -18,6 +18,10 @@ pub fn tests() -> Vec<Test> {
             removed,
         ),
         Test::new("a_recurring_task_makes_runs_until_it_is_deleted", recurring),
+        Test::new(
+            "whose_a_schedule_is_and_by_which_clock_is_told",
+            whose_schedule,
+        ),
         Test::new(
             "a_task_that_nobody_takes_in_time_fails_with_advice",
             unwanted,
@@ -183,6 +187,33 @@ fn recurring() -> anyhow::Result<()> {
         cluster.start()?;
         let next = cluster.ctl_in(project.dir(), &args)?.ok()?.stdout;
         ensure!(next.trim() == "schedule_002", "{next} was given again");
+        Ok(())
+    })
+}
+
+fn whose_schedule() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let labelled = ["--label", "area=docs", "--priority", "low"];
+        let daily = ["add", "echo daily", "--agent", "shell", "--every", "6:00"];
+        let daily = [&daily[..], &labelled].concat();
+        let mut in_new_york = cluster.command(project.dir(), &daily);
+        in_new_york.env("TZ", "EST5");
+        let added = run(in_new_york, b"")?.ok()?.stdout;
+        ensure!(added.trim() == "schedule_001", "{added}");
+        let listed = cluster.json(&["schedules"])?["schedules"][0].clone();
+        ensure!(listed["rule"] == "daily at 06:00 -05:00", "{listed:#}");
+        ensure!(
+            listed["project"] == "plain" && listed["runner"] == "shell",
+            "{listed:#}"
+        );
+        ensure!(listed["priority"] == "low", "{listed:#}");
+        ensure!(listed["labels"] == json!({"area": "docs"}), "{listed:#}");
+        let submitter = listed["submitter"].as_str().context("a submitter")?;
+        let shown = cluster.ctl(&["schedules", "-v"])?.ok()?.stdout;
+        for word in [submitter, "plain", "low", "area=docs", "06:00 -05:00"] {
+            ensure!(shown.contains(word), "{word}\n{shown}");
+        }
         Ok(())
     })
 }

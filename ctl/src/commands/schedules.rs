@@ -1,9 +1,12 @@
 //! `ctl schedules`.
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
 
 use orchestra_proto::v1;
-use orchestra_types::{ScheduleId, TaskId};
+use orchestra_types::{Priority, ScheduleId, TaskId};
 use serde::Serialize;
 
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
     commands::each_once,
     error::{Error, Result, or_untold},
     exit::Exit,
-    json::{refused, time::Time},
+    json::{refused, some, time::Time},
     ui::{
         escape::line,
         now,
@@ -39,6 +42,9 @@ Examples:
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
+    /// Show also who asked for each, its project, runner, priority and labels
+    #[arg(long, short)]
+    verbose: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -80,7 +86,7 @@ struct Schedules {
 struct Schedule {
     id: ScheduleId,
     description: String,
-    /// `every 6h`, `daily at 18:30`.
+    /// `every 6h`, `daily at 18:30 +01:00`.
     rule: String,
     paused: bool,
     /// Null while it is paused.
@@ -89,6 +95,14 @@ struct Schedule {
     last: Option<TaskId>,
     runs: u64,
     created_at: Time,
+    /// Who asked for it, as `user@host`.
+    submitter: Option<String>,
+    /// Its project's name.
+    project: Option<String>,
+    /// Which runner it is for; null: any.
+    runner: Option<String>,
+    priority: Priority,
+    labels: BTreeMap<String, String>,
 }
 
 impl Schedule {
@@ -107,6 +121,11 @@ impl Schedule {
             last,
             runs: wire.runs,
             created_at: Time::from_ms(wire.created_at_ms),
+            submitter: some(spec.submitter),
+            project: spec.project.and_then(|project| some(project.name)),
+            runner: some(spec.runner),
+            priority: orchestra_proto::convert::priority(spec.priority).map_err(refused)?,
+            labels: spec.labels.into_iter().collect(),
         })
     }
 }
@@ -155,6 +174,7 @@ pub async fn going_on(client: &Client) -> Result<Vec<ScheduleId>> {
 /// Lists or changes schedules.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
+    let verbose = args.verbose;
     let change = args.command.as_ref().map(Command::in_words);
     let deleted = matches!(args.command, Some(Command::Delete(_)));
     let wire = match args.command {
@@ -197,7 +217,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                 .next("no recurring tasks; `ctl add --every 6h \"…\"` makes one");
             return Ok(());
         }
-        app.ui.table(&table(&document.schedules))
+        app.ui.table(&table(&document.schedules, verbose))
     });
     match change {
         None => shown,
@@ -220,18 +240,19 @@ fn tell_deleted(app: &App, schedules: &[Schedule]) -> Result<()> {
     Ok(())
 }
 
-fn table(schedules: &[Schedule]) -> Table {
+/// What stands in each line; whose it is only where somebody wants to know.
+const COLUMNS: [&str; 6] = ["SCHEDULE", "RULE", "NEXT", ">RUNS", "LAST", "CREATED"];
+const WHOSE: [&str; 5] = ["SUBMITTER", "PROJECT", "RUNNER", "PRIORITY", "LABELS"];
+
+fn table(schedules: &[Schedule], verbose: bool) -> Table {
     let now = now();
-    let mut table = Table::new(&[
-        "SCHEDULE",
-        "RULE",
-        "NEXT",
-        ">RUNS",
-        "LAST",
-        "CREATED",
-        "DESCRIPTION…",
-    ])
-    .sparing(&["CREATED", "RUNS", "LAST", "RULE"]);
+    let whose = if verbose { &WHOSE[..] } else { &[] };
+    let columns = [&COLUMNS[..], whose, &["DESCRIPTION…"]].concat();
+    let mut table = Table::new(&columns).sparing(if verbose {
+        &[]
+    } else {
+        &["CREATED", "RUNS", "LAST", "RULE"]
+    });
     for schedule in schedules {
         let first_line = schedule
             .description
@@ -244,7 +265,7 @@ fn table(schedules: &[Schedule]) -> Table {
             Some(at) if at.0 <= now => Cell::new("when the last run has ended", Style::Dim),
             Some(at) => Cell::new(format!("in {}", duration(at.0.since(now))), Style::Plain),
         };
-        table.row(vec![
+        let mut row = vec![
             Cell::new(schedule.id.to_string(), Style::Bold),
             schedule.rule.clone().into(),
             next,
@@ -254,8 +275,32 @@ fn table(schedules: &[Schedule]) -> Table {
                 .map_or_else(|| "-".to_owned(), |id| id.to_string())
                 .into(),
             Cell::new(ago(schedule.created_at.0, now), Style::Dim),
-            line(first_line).into_owned().into(),
-        ]);
+        ];
+        if verbose {
+            row.extend(whose_is(schedule));
+        }
+        row.push(line(first_line).into_owned().into());
+        table.row(row);
     }
     table
+}
+
+/// What stands in the columns of `WHOSE`.
+fn whose_is(schedule: &Schedule) -> [Cell; 5] {
+    let named = |name: &Option<String>| line(name.as_deref().unwrap_or("-")).into_owned().into();
+    let labels = schedule.labels.iter();
+    let labels: Vec<String> = labels
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    [
+        named(&schedule.submitter),
+        named(&schedule.project),
+        schedule
+            .runner
+            .clone()
+            .unwrap_or_else(|| "any".to_owned())
+            .into(),
+        schedule.priority.to_string().into(),
+        named(&(!labels.is_empty()).then(|| labels.join(" "))),
+    ]
 }

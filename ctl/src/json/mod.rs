@@ -28,7 +28,7 @@ pub fn error(error: &Error, again: Again) -> Value {
 }
 
 /// An empty text of the wire means that there is none.
-fn some(text: String) -> Option<String> {
+pub(crate) fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 

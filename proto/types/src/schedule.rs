@@ -84,10 +84,23 @@ impl fmt::Display for Recurrence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Every(every) => write!(f, "every {}", write_duration(*every)),
-            Self::Daily { minute, .. } => {
-                write!(f, "daily at {:02}:{:02}", minute / 60, minute % 60)
+            Self::Daily { minute, ahead } => {
+                let (sign, offset) = offset(*ahead);
+                let clock = |minutes: u16| format!("{:02}:{:02}", minutes / 60, minutes % 60);
+                write!(f, "daily at {} {sign}{}", clock(*minute), clock(offset))
             }
         }
+    }
+}
+
+/// How people write a clock that is so many minutes ahead of UTC. It tells the time of day of one that
+/// is a day behind that, too; where both exist, most people live by the one that this gives.
+fn offset(ahead: u16) -> (char, u16) {
+    const FARTHEST_AHEAD: u16 = 13 * 60;
+    const DAY: u16 = 24 * 60;
+    match ahead {
+        0..=FARTHEST_AHEAD => ('+', ahead),
+        _ => ('-', DAY.saturating_sub(ahead)),
     }
 }
 
@@ -100,13 +113,22 @@ mod tests {
         for (text, shown) in [
             ("6h", "every 6h"),
             ("1h30m", "every 1h30m"),
-            ("18:30", "daily at 18:30"),
-            ("7:05", "daily at 07:05"),
+            ("18:30", "daily at 18:30 +01:00"),
+            ("7:05", "daily at 07:05 +01:00"),
         ] {
             assert_eq!(
                 Recurrence::parse(text, 60).map(|r| r.to_string()),
                 Ok(shown.to_owned())
             );
+        }
+        for (ahead, offset) in [
+            (0, "+00:00"),
+            (330, "+05:30"),
+            (1140, "-05:00"),
+            (780, "+13:00"),
+        ] {
+            let shown = Recurrence::parse("6:00", ahead).unwrap().to_string();
+            assert_eq!(shown, format!("daily at 06:00 {offset}"));
         }
         for text in [
             "",
