@@ -15,6 +15,11 @@ pub fn tests() -> Vec<Test> {
             worker,
         )
         .needs(&[Need::Isolation]),
+        Test::new(
+            "a_worker_that_was_removed_is_revoked_by_its_id",
+            removed_worker,
+        )
+        .needs(&[Need::Isolation]),
         Test::new("an_old_copy_of_the_admins_key_is_refused", admin),
         Test::new(
             "the_worker_of_the_heads_machine_has_a_new_key_after_it_was_revoked",
@@ -73,6 +78,37 @@ fn worker() -> anyhow::Result<()> {
             kept.iter().any(|artifact| artifact["kind"] == "bundle"),
             "the work is lost: {first:#}"
         );
+        Ok(())
+    })
+}
+
+fn removed_worker() -> anyhow::Result<()> {
+    with_head(|cluster, cable| {
+        let neighbour = joined(cluster, cable)?;
+        let id = known(cluster, "far")?["id"].clone();
+        let id = id.as_str().context("an id")?.to_owned();
+        drop(neighbour);
+        until("the worker is away", Deadline::SOON, || {
+            Ok((known(cluster, "far")?["state"] != "connected").then_some(()))
+        })?;
+        cluster.ctl(&["workers", "remove", "far"])?.ok()?;
+        // Nobody knows its name any more: how it is revoked is said.
+        let by_name = cluster.ctl(&["workers", "revoke", "far"])?.exits(4)?;
+        by_name.complains(&["there is no worker `far`", "hint: ", "by its id"])?;
+        let log = fs::read_to_string(cluster.state().join("head/head.log"))?;
+        let removal = log.lines().find(|line| line.contains("worker removed"));
+        ensure!(removal.context("no such line")?.contains(&id), "{log}");
+        // The second time as well: whoever got no answer asks again.
+        for _ in 0..2 {
+            let by_id = cluster.ctl(&["workers", "revoke", &id])?.ok()?;
+            let said = format!("worker {id}, which the list has no more, is shut out from now on");
+            ensure!(by_id.stderr.contains(&said), "{}", by_id.stderr);
+        }
+        let again = join(cluster, cable, "none", "far")?;
+        until("it is refused", Deadline::SOON, || {
+            Ok(again.log().contains("with a new token").then_some(()))
+        })
+        .with_context(|| again.log())?;
         Ok(())
     })
 }

@@ -41,8 +41,9 @@ pub(super) async fn revoke_worker(
     request: v1::RevokeWorkerRequest,
 ) -> Result<v1::RevokeWorkerResponse> {
     let id: WorkerId = convert::name("worker", &request.worker).map_err(|e| status::refused(&e))?;
-    // One that was removed is known by its key only.
-    if !services.security.knows_worker(&id) {
+    // One that was removed is known by its key only, and one that was revoked before by that: whoever asks
+    // again because no answer came is told the same.
+    if !services.security.knows_worker(&id) && !services.security.shuts_out(&id) {
         find_worker(services, &id).await?;
     }
     let (security, worker) = (services.security.clone(), id.clone());
