@@ -118,7 +118,12 @@ fn table(workers: &[Worker]) -> Table {
         table.row(vec![
             Cell::new(line(&worker.name), Style::Bold),
             state(worker),
-            Cell::new(ago(worker.last_seen.0, now), Style::Dim),
+            Cell::new(
+                worker
+                    .last_seen
+                    .map_or_else(|| "-".to_owned(), |seen| ago(seen.0, now)),
+                Style::Dim,
+            ),
             busy(worker).into(),
             line(&worker.kill_method).into_owned().into(),
             line(&worker.version).into_owned().into(),
@@ -206,7 +211,10 @@ fn in_full(ui: &Ui, worker: &Worker) -> Result<()> {
         "open" => title,
         closed => title.with(Style::Attention, format!(", {}", line(closed))),
     };
-    let seen = format!(" · last seen {}", ago(worker.last_seen.0, now()));
+    let seen = match worker.last_seen {
+        Some(seen) => format!(" · last seen {}", ago(seen.0, now())),
+        None => " · not seen since the head was started".to_owned(),
+    };
     ui.wrapped(&title.with(Style::Dim, seen), 4, At::Items)?;
     let more = |text: String| ui.wrapped(&Line::of(Style::Dim, text), 4, At::Items);
     let address = address

@@ -108,8 +108,8 @@ pub struct Worker {
     pub state: String,
     /// Whether it is given anything new: `open`, `cordoned`, `draining`, `drained`, `revoked`.
     pub availability: String,
-    /// When the head last heard of it.
-    pub last_seen: Time,
+    /// When the head last heard of it; null: not since it was started.
+    pub last_seen: Option<Time>,
     /// When it first came.
     pub joined_at: Time,
     /// The machine's host name.
@@ -217,7 +217,7 @@ impl Worker {
             } else {
                 wire.availability
             },
-            last_seen: Time::from_ms(wire.last_seen_ms),
+            last_seen: (wire.last_seen_ms > 0).then_some(Time::from_ms(wire.last_seen_ms)),
             joined_at: Time::from_ms(wire.joined_at_ms),
             hostname: info.hostname,
             machine: info.machine.to_string(),

@@ -13,6 +13,14 @@ const MISSED: Duration = Duration::from_secs(1);
 impl Core {
     /// Notes a sign of life: the worker's lease starts anew.
     pub(crate) fn see(&mut self, now: Timestamp, id: &WorkerId) {
+        self.start_lease(now, id);
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.heard = true;
+        }
+    }
+
+    /// The lease of a worker counts from now on.
+    pub(crate) fn start_lease(&mut self, now: Timestamp, id: &WorkerId) {
         let ends = now.plus(self.config.lease).plus(self.config.lease_grace);
         let Some(worker) = self.workers.get_mut(id) else {
             return;

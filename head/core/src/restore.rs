@@ -72,7 +72,7 @@ impl Core {
             let id = row.info.id.clone();
             let worker = Worker::new(row, acked, &mut core.accounts);
             core.workers.insert(id.clone(), worker);
-            core.see(now, &id);
+            core.start_lease(now, &id);
         }
         for key in rows.keys {
             let last = TaskId(key.first.0 + key.count.saturating_sub(1));

@@ -135,8 +135,8 @@ pub struct WorkerView<'a> {
     pub link: Link,
     /// When it first came.
     pub joined_at: Timestamp,
-    /// Its last sign of life.
-    pub last_seen: Timestamp,
+    /// Its last sign of life; none since the head was started.
+    pub last_seen: Option<Timestamp>,
     /// Whether it is given anything new.
     pub availability: Availability,
     /// The attempts that it holds.
@@ -242,7 +242,7 @@ impl Core {
             link: w.link,
             availability: w.row.availability,
             joined_at: w.row.joined_at,
-            last_seen: w.last_seen,
+            last_seen: w.heard.then_some(w.last_seen),
             attempts: w.attempts.keys().copied().collect(),
             waiting: u32::try_from(self.ahead_at(w).len()).unwrap_or(u32::MAX),
         })

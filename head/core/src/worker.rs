@@ -23,6 +23,8 @@ pub(crate) struct Worker {
     pub row: WorkerRow,
     pub link: Link,
     pub last_seen: Timestamp,
+    /// Whether that was a sign of life, and not the head's start, from which its lease counts.
+    pub heard: bool,
     /// When its lease ends, as it stands in `Core::leases`.
     pub lease_ends: Option<Timestamp>,
     /// Reports up to here are recorded.
@@ -61,6 +63,7 @@ impl Worker {
         });
         Self {
             last_seen: row.attached_at,
+            heard: false,
             desks: desks.collect(),
             row,
             link: Link::Disconnected,

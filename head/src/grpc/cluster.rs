@@ -102,7 +102,7 @@ fn worker(
     v1::Worker {
         info: Some(view.info.clone().into()),
         state: state.to_owned(),
-        last_seen_ms: calendar.wall(view.last_seen).0,
+        last_seen_ms: view.last_seen.map_or(0, |seen| calendar.wall(seen).0),
         joined_at_ms: view.joined_at.0,
         attempts: view.attempts.iter().map(|id| (*id).into()).collect(),
         waiting: view.waiting,

@@ -259,3 +259,20 @@ fn a_restored_core_goes_on_where_it_was() {
     let new = bench.add(task());
     assert_eq!(new, TaskId(4), "ids are never used twice");
 }
+
+#[test]
+fn when_a_worker_was_last_seen_is_not_the_heads_start() {
+    let (mut bench, info, _) = assigned();
+    let seen = |bench: &Bench| {
+        let worker = bench.core.workers().next();
+        worker.expect("it is known").last_seen
+    };
+    let before = seen(&bench);
+    assert!(before.is_some());
+    let _ = bench.detach("w", 1);
+    assert_eq!(seen(&bench), before);
+    let _ = bench.restart();
+    assert_eq!(seen(&bench), None);
+    let _ = bench.attach(&info, 2, &[]);
+    assert!(seen(&bench).is_some());
+}
