@@ -261,7 +261,8 @@ impl Fleet {
                 }
             }
             Command::Order(Order::Keep(attempt)) => {
-                if self.entries.contains_key(&attempt) {
+                // Of one that is over only its last report is left.
+                if self.entries.get(&attempt).is_some_and(|entry| !entry.over) {
                     self.keep(attempt);
                 }
             }
@@ -371,7 +372,7 @@ impl Fleet {
     fn keep(&self, attempt: AttemptId) {
         let mark = self.shared.files_begun(attempt).unknown();
         if let Err(error) = durable::create_private(&mark) {
-            tracing::warn!(%attempt, %error, "what the head does not know is not kept");
+            tracing::warn!(%attempt, %error, "what the head may not have is not kept");
         }
     }
 

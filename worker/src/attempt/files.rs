@@ -11,7 +11,7 @@
 //!                     git/           the worker's own git directory
 //!                     results/       what is uploaded
 //!                     uncollected    why the agent's directory could not be collected, if so
-//!                     unknown        there when the head does not know of the attempt
+//!                     unknown        there when the head may not have what the attempt does
 //! workspaces/task_001.1/task_001.1/  the agent's directory
 //! ```
 //!
