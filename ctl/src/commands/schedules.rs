@@ -248,10 +248,19 @@ fn table(schedules: &[Schedule], verbose: bool) -> Table {
     let now = now();
     let whose = if verbose { &WHOSE[..] } else { &[] };
     let columns = [&COLUMNS[..], whose, &["DESCRIPTION…"]].concat();
-    let mut table = Table::new(&columns).sparing(if verbose {
-        &[]
-    } else {
-        &["CREATED", "RUNS", "LAST", "RULE"]
+    let mut table = Table::new(&columns).sparing(match verbose {
+        true => &[
+            "CREATED",
+            "RUNS",
+            "LAST",
+            "LABELS",
+            "PRIORITY",
+            "RUNNER",
+            "PROJECT",
+            "SUBMITTER",
+            "RULE",
+        ],
+        false => &["CREATED", "RUNS", "LAST", "RULE"],
     });
     for schedule in schedules {
         let first_line = schedule
