@@ -128,7 +128,7 @@ const FILE: &str = "binary change lines_added lines_removed mode path renamed_fr
 const STATUS: &str = "agents cluster disk_full finishing listen machine metrics parked_accounts pid priorities state_dir stopping_since \
     tasks uptime_seconds version workers";
 const WORKER: &str = "address attempts availability certificate_expires_at cores disk_bytes disk_free_bytes hostname id isolation joined_at \
-    kill_method labels last_seen limits machine memory_bytes name pid runners slots state version";
+    kill_method labels last_seen limits machine memory_bytes name pid runners slots state version waiting";
 const AGENT: &str = "attempt description runner since state worker worker_name";
 
 fn keys(document: &Value) -> BTreeSet<&str> {
@@ -203,6 +203,7 @@ fn narrow_tables() -> anyhow::Result<()> {
             ("workers", "connected"),
             ("workers -v", "disk free"),
             ("schedules", "schedule_001"),
+            ("schedules -v", "schedule_001"),
             ("agents", "idle"),
             ("accounts", "open"),
             ("budget", "project"),
