@@ -31,8 +31,6 @@ pub(crate) struct Overdue {
     /// Queued tasks whose wait has an end, as they stand among the timers: whoever sets the wall clock
     /// makes no wait longer or shorter.
     waits: BTreeMap<TaskId, Timestamp>,
-    /// When workers that are there are back after the head was away; no wait ends before.
-    back_by: Timestamp,
     /// Attempts that run.
     watches: BTreeMap<TaskId, Watch>,
 }
@@ -83,7 +81,6 @@ impl Overdue {
 
     /// The same, to be kept.
     pub fn set_wait(&mut self, id: TaskId, due: Option<Timestamp>) {
-        let due = due.map(|due| due.max(self.back_by));
         let old = match due {
             Some(due) => self.waits.insert(id, due),
             None => self.waits.remove(&id),
@@ -111,15 +108,14 @@ impl Overdue {
     }
 
     /// No wait for a worker ends before this.
-    pub fn excuse_waits(&mut self, back_by: Timestamp) {
+    pub fn excuse_waits(&mut self, until: Timestamp) {
         if mutated!(WaitEndsWhileAway) {
             return;
         }
-        self.back_by = back_by;
-        let early = self.waits.iter().filter(|(_, due)| **due < back_by);
+        let early = self.waits.iter().filter(|(_, due)| **due < until);
         let early: Vec<TaskId> = early.map(|(id, _)| *id).collect();
         for id in early {
-            self.set_wait(id, Some(back_by));
+            self.set_wait(id, Some(until));
         }
     }
 

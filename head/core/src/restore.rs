@@ -90,8 +90,8 @@ impl Core {
         {
             core.schedules.given(last);
         }
-        core.overdue.excuse_waits(core.back_by(now));
         core.restore_tasks(now, rows.tasks);
+        core.overdue.excuse_waits(core.back_by(now));
         core.find_empty_submissions();
         if mutated!(IdsAgain) {
             core.last_id = TaskId(core.last_id.0.saturating_sub(1));

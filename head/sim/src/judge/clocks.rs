@@ -65,10 +65,8 @@ pub(super) struct Clocks {
     /// When a clock had something to say, at the latest.
     due: Option<u64>,
     waits: Vec<Wait>,
-    /// When workers are back after a start: no wait ends before.
-    back_by: u64,
-    /// The same after the head may have noticed that it was away.
-    maybe_back_by: u64,
+    /// When the head may have noticed last that it was away.
+    excused: Option<u64>,
 }
 
 impl Judge {
@@ -82,10 +80,14 @@ impl Judge {
             asked: core.next_deadline().map(|at| at.0),
             due: None,
             waits: Vec::new(),
-            back_by: self.lease_from(now),
-            maybe_back_by: 0,
+            excused: None,
         };
         self.count_waits();
+        let back_by = self.lease_from(now);
+        for wait in &mut self.clocks.waits {
+            wait.from = wait.from.max(back_by);
+            wait.by = wait.by.max(back_by);
+        }
         self.clocks.due = self.clock_due();
     }
 
@@ -101,7 +103,7 @@ impl Judge {
             clock.late = clock.late.map(|late| if surely { now } else { late });
         }
         if maybe || surely {
-            self.clocks.maybe_back_by = self.lease_from(now);
+            self.clocks.excused = Some(now);
         }
         if let Event::Active(attempt) = event {
             let mut clocks = self.clocks.running.iter_mut();
@@ -133,7 +135,8 @@ impl Judge {
     /// A wait begins when the task's time comes by the wall clock, and is as long as it is from then on.
     fn count_waits(&mut self) {
         let set = self.set_with_event();
-        let (back_by, maybe) = (self.clocks.back_by, self.clocks.maybe_back_by);
+        let excused = self.clocks.excused.filter(|at| *at == self.now);
+        let back_by = excused.map(|at| self.lease_from(at));
         let tasks = self.shadow.tasks();
         let waits = tasks.filter_map(|(id, shade)| {
             let (not_before, limit) = waits_for(shade)?;
@@ -144,11 +147,8 @@ impl Judge {
                 Some(known) => known,
                 None => Wait::until(id, begins + limit),
             };
-            Some(Wait {
-                id,
-                from: wait.from.max(back_by),
-                by: wait.by.max(back_by).max(maybe),
-            })
+            let by = wait.by.max(back_by.unwrap_or(0));
+            Some(Wait { by, ..wait })
         });
         self.clocks.waits = waits.collect();
     }
