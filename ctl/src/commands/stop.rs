@@ -286,7 +286,7 @@ fn waiting(busy: Busy, within: Option<Duration>) -> String {
     };
     let agents = counted(busy.agents, "agent");
     let others = counted(busy.others, "task");
-    let whose = "that wait at a worker, or whose worker is away, or whose result is put in place";
+    let whose = "whose worker is away, whose agent has not begun, or whose result is put in place";
     let what = match (busy.agents, busy.others) {
         (_, 0) => format!("{agents} to end"),
         (0, _) => format!("{others} {whose}"),
