@@ -133,7 +133,9 @@ impl<'a> Need<'a> {
             let labels = words(&wanted);
             return format!("no connected worker has {}; {away}", line(&labels));
         }
-        let nobody_has = |label: &(&String, &String)| !workers.iter().any(|w| has(w, *label));
+        let may_come = |w: &&Worker| w.availability != "revoked" && self.is_there(w);
+        let nobody_has =
+            |label: &(&String, &String)| !workers.iter().filter(may_come).any(|w| has(w, *label));
         let missing: Vec<_> = wanted.iter().copied().filter(nobody_has).collect();
         let labels = match missing.is_empty() {
             // Each is somewhere, and all of them nowhere.
