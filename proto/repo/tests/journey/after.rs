@@ -27,6 +27,17 @@ fn chain(user: &World) -> (Done, Done) {
     (first, second)
 }
 
+/// One that adds a file. The one after it, which removes that file and adds another, is applied and has a branch.
+fn applied_with_one_that_undoes_it(user: &World) -> Done {
+    let first = done(user, 1, &[], "old.txt", LINES);
+    let task = task(user, 2, &[&first], "new.txt", LINES);
+    fs::remove_file(task.dir().join("old.txt")).unwrap();
+    let second = task.done();
+    second.apply(user, &before(&second, &first, false)).unwrap();
+    import_branch(&user.checkout(), &second.change(&[]), &[]).unwrap();
+    first
+}
+
 fn entries(task: &Task) -> Vec<(String, &'static str)> {
     let rows = crate::common::rows(&task.collect()).into_iter();
     rows.map(|(path, change, _, _)| (path, change)).collect()
@@ -156,14 +167,7 @@ fn applying_the_last_of_a_chain_brings_what_it_builds_on() {
 #[test]
 fn a_change_that_is_there_within_a_later_one_undoes_nothing_of_that() {
     let user = World::with(&[("a.txt", "one\n")]);
-    let first = done(&user, 1, &[], "old.txt", LINES);
-    let task = task(&user, 2, &[&first], "new.txt", LINES);
-    fs::remove_file(task.dir().join("old.txt")).unwrap();
-    let second = task.done();
-    second
-        .apply(&user, &before(&second, &first, false))
-        .unwrap();
-    import_branch(&user.checkout(), &second.change(&[]), &[]).unwrap();
+    let first = applied_with_one_that_undoes_it(&user);
     let is_as_the_second_left_it = || {
         let again = first.apply_again(&user, &[]).unwrap();
         assert_eq!(again.within.as_deref(), Some("orchestra/task_002"));
@@ -327,14 +331,7 @@ fn a_change_that_was_taken_back_comes_again_with_what_builds_on_it() {
 #[test]
 fn without_the_branch_of_a_later_change_what_that_undid_comes_back() {
     let user = World::with(&[("a.txt", "one\n")]);
-    let first = done(&user, 1, &[], "old.txt", LINES);
-    let task = task(&user, 2, &[&first], "new.txt", LINES);
-    fs::remove_file(task.dir().join("old.txt")).unwrap();
-    let second = task.done();
-    second
-        .apply(&user, &before(&second, &first, false))
-        .unwrap();
-    import_branch(&user.checkout(), &second.change(&[]), &[]).unwrap();
+    let first = applied_with_one_that_undoes_it(&user);
     let seen = task_branches(&user.checkout()).unwrap();
     let [later] = &seen[..] else {
         panic!("there is one");
