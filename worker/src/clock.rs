@@ -33,6 +33,12 @@ pub fn since_boot() -> Duration {
     Duration::new(seconds, nanos)
 }
 
+/// In milliseconds, as they are written and sent.
+#[must_use]
+pub fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Waits for the next of the moments that lie `every` apart. They are the same for all that wait, so
 /// that who looks for something now and then does it in one wake-up with the others.
 pub async fn beat(every: Duration) {

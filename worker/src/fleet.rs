@@ -14,6 +14,7 @@ use tokio::{
 
 use crate::{
     attempt::{self, Begin, Control, Noops, Shared, Stage, StopReason},
+    clock,
     waiting::{Busy, Waiting},
 };
 
@@ -51,6 +52,8 @@ pub struct Held {
     pub attempt: AttemptId,
     /// Whether its CLI was started.
     pub started: bool,
+    /// How long its CLI has run, if it runs still.
+    pub running: Option<Duration>,
 }
 
 /// The fleet is gone: the worker is stopping.
@@ -385,14 +388,20 @@ impl Fleet {
     }
 
     fn held(&self) -> Vec<Held> {
-        let held = self.entries.iter().map(|(attempt, entry)| Held {
-            attempt: *attempt,
-            started: *entry.stage.borrow() > Stage::Preparing,
+        let now = clock::since_boot();
+        let held = self.entries.iter().map(|(attempt, entry)| {
+            let stage = *entry.stage.borrow();
+            Held {
+                attempt: *attempt,
+                started: stage > Stage::Preparing,
+                running: stage.running_since().map(|since| now.saturating_sub(since)),
+            }
         });
         let unstarted = self.waiting.ids().chain(self.noops.held());
         let unstarted = unstarted.map(|attempt| Held {
             attempt,
             started: false,
+            running: None,
         });
         held.chain(unstarted).collect()
     }

@@ -348,8 +348,7 @@ impl Core {
         };
         if owed != 0 && !mutated!(LateResultDropped) && its_own {
             row.given_up &= !owed;
-            let used = (&outcome.usage, outcome.model.as_str());
-            self.count_late(now, attempt, used, step);
+            self.count_late(now, attempt, &outcome, step);
             let late = OutcomeRow {
                 id: attempt,
                 at: now,

@@ -1,5 +1,7 @@
 //! What the core is told.
 
+use std::time::Duration;
+
 use orchestra_types::{
     AccountName, ApplyResult, AttemptId, BudgetChange, Limited, Outcome, Priority, ProjectId,
     ScheduleId, TaskId, TaskSpec, Usage, WorkerId, runner::WorkerInfo,
@@ -229,6 +231,8 @@ pub struct Held {
     pub attempt: AttemptId,
     /// Whether its agent was started.
     pub started: bool,
+    /// How long its agent has run, where it runs still, as far as the worker says it.
+    pub running: Option<Duration>,
 }
 
 /// What a running attempt has used so far, in all.

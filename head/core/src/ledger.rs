@@ -23,8 +23,8 @@ struct Run {
     since: Timestamp,
     /// Its tokens and cost so far.
     reading: Spent,
-    /// What of them is not counted here: it was used on an earlier day, or counted already when the
-    /// attempt was given up.
+    /// What is not counted here: of these it was used on an earlier day, or counted already when the
+    /// attempt was given up; its time was counted then.
     base: Spent,
     /// Whether it was counted as an attempt before, when it was given up.
     counted: bool,
@@ -87,8 +87,8 @@ impl Ledger {
         }
     }
 
-    /// An attempt has ended. It counts as one unless it is not charged. It ran no longer than `ran`,
-    /// where that is known: its end may be heard of late, by a head that was away. None when it did
+    /// An attempt has ended. It counts as one unless it is not charged. It ran no longer than `ran`
+    /// in all, where that is known: its end may be heard of late, by a head that was away. None when it did
     /// not run here.
     pub fn close(
         &mut self,
@@ -101,13 +101,24 @@ impl Ledger {
         let run = self.runs.remove(&attempt)?;
         let mut used = run.used(now);
         used.attempts = u32::from(charged && !run.counted);
-        used.time = ran.map_or(used.time, |ran| used.time.min(ran));
+        let more = ran.map(|ran| ran.saturating_sub(run.base.time));
+        used.time = more.map_or(used.time, |more| used.time.min(more));
         self.spent = self.spent.plus(used);
         let freed = seemed && self.budget.reached(&self.total(now)).is_none();
         Some(Closed {
             stopped: run.stopped && !freed,
             freed,
         })
+    }
+
+    /// An attempt ran for longer than was counted when it was given up: for so much in all, and so much of
+    /// that counts here.
+    pub fn count_unheard(&mut self, attempt: AttemptId, more: Duration, here: Duration) {
+        self.spent.time += here;
+        if let Some(run) = self.runs.get_mut(&attempt) {
+            run.base.time += more;
+            run.reading.time += more;
+        }
     }
 
     /// Whether attempts run.

@@ -317,6 +317,8 @@ pub struct Counted {
     pub number: u32,
     /// What it had used, as far as that was known.
     pub used: Spent,
+    /// Until when its time is in that. Not known of one that an earlier version gave up.
+    pub up_to: Option<Timestamp>,
     /// When it was ordered, if nobody had said yet that its agent runs.
     pub unstarted: Option<Timestamp>,
     /// Whether its worker came back and was told to end it. It is not taken back later.
@@ -328,6 +330,10 @@ impl Last {
     #[must_use]
     pub fn counted(&self, number: u32) -> Option<&Counted> {
         self.counted.iter().find(|known| known.number == number)
+    }
+
+    pub(crate) fn counted_mut(&mut self, number: u32) -> Option<&mut Counted> {
+        self.counted.iter_mut().find(|known| known.number == number)
     }
 
     /// Notes what is counted of an attempt that is given up.

@@ -29,6 +29,9 @@ impl Core {
             let begun = held.started || mutated!(TakenBackUnbegun);
             if begun && self.may_take_back(now, id, held.attempt) && !mutated!(NeverTakenBack) {
                 self.take_one_back(now, id, held.attempt, step);
+                if let Some(ran) = held.running {
+                    self.count_return(now, held.attempt, ran, step);
+                }
             }
         }
     }

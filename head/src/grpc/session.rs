@@ -199,8 +199,11 @@ fn read_hello(hello: v1::Hello) -> std::result::Result<Hello, Refused> {
     }
     let held = hello.held.into_iter().map(|held| {
         let attempt = convert::attempt_id("held", held.attempt)?;
-        let started = held.started;
-        Ok(Held { attempt, started })
+        Ok(Held {
+            attempt,
+            started: held.started,
+            running: held.running_ms.map(Duration::from_millis),
+        })
     });
     if hello.installation.len() > limits::NAME_BYTES_MAX {
         return Err(Refused::new("installation", "is too long"));

@@ -339,6 +339,7 @@ fn counted(row: &stored::Counted) -> Counted {
         used: row.used.map(Into::into).unwrap_or_default(),
         unstarted: row.unstarted_ms.map(Timestamp),
         told_to_end: row.told_to_end,
+        up_to: row.up_to_ms.map(Timestamp),
     }
 }
 

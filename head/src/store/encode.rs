@@ -100,6 +100,7 @@ fn counted(counted: &Counted) -> stored::Counted {
         used: Some(counted.used.into()),
         unstarted_ms: counted.unstarted.map(|at| at.0),
         told_to_end: counted.told_to_end,
+        up_to_ms: counted.up_to.map(|at| at.0),
     }
 }
 

@@ -175,6 +175,7 @@ fn task(id: u64, state: State) -> TaskRow {
                     tokens: 7,
                     ..Spent::default()
                 },
+                up_to: Some(Timestamp(13)),
                 unstarted: Some(Timestamp(12)),
                 told_to_end: true,
             }],

@@ -160,6 +160,7 @@ impl Worker {
                 .map(|(attempt, started)| v1::HeldAttempt {
                     attempt: Some(*attempt),
                     started: *started,
+                    running_ms: None,
                 })
                 .collect(),
             first_unacked_report: 0,

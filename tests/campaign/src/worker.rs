@@ -129,6 +129,7 @@ impl Worker {
                 number: *number,
             }),
             started,
+            running_ms: None,
         });
         let waits = acked < self.spool.len() as u64;
         v1::Hello {

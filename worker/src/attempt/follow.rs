@@ -12,7 +12,7 @@ use super::{
     machine::{self, Act, Machine, Times},
     record::{Ended, Phase, Started},
     replay,
-    run::{Attempt, Control, Error, Stage, chain},
+    run::{Attempt, Control, Error, chain},
     set_up,
 };
 use crate::{
@@ -71,12 +71,12 @@ impl Attempt {
         }
         let started = Started {
             at: clock::now(),
-            since_boot_ms: ms(clock::since_boot()),
+            since_boot_ms: clock::ms(clock::since_boot()),
         };
         // IMPORTANT: before the process, so that no crash can start a second one.
         self.save_unless_stopped(&Phase::Started(started)).await?;
         // From here on a stop waits for the process.
-        self.control.stage.send_replace(Stage::Running);
+        self.control.stage.send_replace(started.stage());
         let process = match self.start_process(line).await? {
             Ok(process) => process,
             // The supervisor could not write who it is: again when it can.
@@ -109,7 +109,7 @@ impl Attempt {
 
     /// Finds the CLI of an earlier worker process again.
     pub async fn resume(&mut self, started: Started) -> Result<Phase, Error> {
-        self.control.stage.send_replace(Stage::Running);
+        self.control.stage.send_replace(started.stage());
         let (mut adapter, _) = match self.adapter() {
             Ok(launched) => launched,
             Err(failure) => return self.give_up(failure).await,
@@ -525,10 +525,6 @@ async fn passed(left: Option<Duration>) {
 /// How long the CLI has run, whatever the wall clock did meanwhile.
 fn elapsed(started: Started) -> Duration {
     clock::since_boot().saturating_sub(Duration::from_millis(started.since_boot_ms))
-}
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn supervisor_lost() -> Failure {

@@ -9,6 +9,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
+    time::Duration,
 };
 
 use orchestra_config::durable;
@@ -18,7 +19,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::{files::Files, run::Stage};
-use crate::{cli::Kept, room::Full};
+use crate::{cli::Kept, clock, room::Full};
 
 /// Version of the file's format.
 const FORMAT: u32 = 1;
@@ -89,7 +90,7 @@ impl Phase {
     pub fn stage(&self) -> Stage {
         match self {
             Self::Accepted | Self::Prepared => Stage::Preparing,
-            Self::Started(_) => Stage::Running,
+            Self::Started(started) => started.stage(),
             Self::Ended(_) | Self::Collected | Self::Reported { .. } => Stage::Delivering,
         }
     }
@@ -103,7 +104,9 @@ pub fn stage(files: &Files) -> Stage {
         Ok(Some(found)) => found.phase.stage(),
         Ok(None) => Stage::Preparing,
         // Nobody knows; an agent may run.
-        Err(_) => Stage::Running,
+        Err(_) => Stage::Running {
+            since: clock::since_boot(),
+        },
     }
 }
 
@@ -114,6 +117,15 @@ pub struct Started {
     pub at: Timestamp,
     /// Since the machine's start.
     pub since_boot_ms: u64,
+}
+
+impl Started {
+    /// How far its attempt is while it runs.
+    pub fn stage(self) -> Stage {
+        Stage::Running {
+            since: Duration::from_millis(self.since_boot_ms),
+        }
+    }
 }
 
 /// How a CLI ended, and what its adapter says about it.
@@ -294,7 +306,9 @@ mod tests {
                     at: Timestamp(5),
                     since_boot_ms: 6,
                 }),
-                Stage::Running,
+                Stage::Running {
+                    since: Duration::from_millis(6),
+                },
             ),
             (
                 Phase::Ended(Box::new(Ended {

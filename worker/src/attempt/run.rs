@@ -157,9 +157,22 @@ pub enum Stage {
     /// Its CLI does not run yet.
     Preparing,
     /// Its CLI runs.
-    Running,
+    Running {
+        /// From when on, in time since the machine's start.
+        since: Duration,
+    },
     /// Its CLI has ended; the result is on its way to the head.
     Delivering,
+}
+
+impl Stage {
+    /// From when on its CLI has run, in time since the machine's start; none unless it runs.
+    pub fn running_since(self) -> Option<Duration> {
+        match self {
+            Self::Running { since } => Some(since),
+            Self::Preparing | Self::Delivering => None,
+        }
+    }
 }
 
 /// Why an attempt cannot go on: the worker's own disk, or its end.

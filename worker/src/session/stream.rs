@@ -103,6 +103,7 @@ async fn hello(session: &mut Session) -> Result<v1::Hello, Error> {
             .map(|held| v1::HeldAttempt {
                 attempt: Some(held.attempt.into()),
                 started: held.started,
+                running_ms: held.running.map(clock::ms),
             })
             .collect(),
         first_unacked_report: progress.acked + 1,
@@ -122,6 +123,7 @@ fn holding(held: Vec<Held>, ending: Vec<AttemptId>) -> Vec<Held> {
     let ending = ending.into_iter().map(|attempt| Held {
         attempt,
         started: true,
+        running: None,
     });
     held.into_iter().chain(ending).collect()
 }

@@ -15,6 +15,7 @@ mod projects;
 mod raising;
 mod running;
 mod tasks;
+mod unheard;
 
 use std::collections::{BTreeMap, BTreeSet};
 

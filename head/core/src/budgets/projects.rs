@@ -5,7 +5,7 @@ use orchestra_types::{Budget, ProjectId, Spent, Timestamp};
 use super::{Budgets, Owner};
 use crate::{Config, Core, ledger::Ledger, row::ProjectRow};
 
-const DAY_MS: u64 = 24 * 3600 * 1000;
+pub(super) const DAY_MS: u64 = 24 * 3600 * 1000;
 
 #[derive(Debug)]
 pub(super) struct ProjectLedger {

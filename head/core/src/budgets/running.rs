@@ -170,6 +170,10 @@ impl Core {
     ) -> Option<Ending> {
         let reading = end.map(|end| self.config.spent(&end.usage, &end.model));
         let ran = end.and_then(Outcome::ran);
+        let back_at = self.tasks.get(&attempt.task).and_then(Task::held_since);
+        if let (Some(ran), Some(back_at)) = (ran, back_at) {
+            self.count_unheard(attempt, ran, back_at);
+        }
         self.note_used(now, attempt, reading, charged, ran);
         let owners = self.owners(attempt.task);
         if owners.is_empty() {
@@ -238,6 +242,7 @@ impl Core {
             last.count(Counted {
                 number: attempt.number,
                 used: counted.unwrap_or_default().plus(run.spent),
+                up_to: Some(now),
                 unstarted,
                 told_to_end: false,
             });
@@ -249,27 +254,39 @@ impl Core {
         &mut self,
         now: Timestamp,
         attempt: AttemptId,
-        (usage, model): (&Usage, &str),
+        outcome: &Outcome,
         step: &mut Step,
     ) {
-        let reading = self.config.spent(usage, model);
-        let task = self.tasks.get_mut(&attempt.task);
-        let Some(last) = task.and_then(|task| task.row.last.as_mut()) else {
+        let reading = self.config.spent(&outcome.usage, &outcome.model);
+        let task = self.tasks.get(&attempt.task);
+        let last = task.and_then(|task| task.row.last.as_ref());
+        let Some(counted) = last.and_then(|last| last.counted(attempt.number)).copied() else {
             return;
         };
-        let Some(Counted { used, .. }) = last.uncount(attempt.number) else {
-            return;
-        };
+        let ran = outcome.ran().unwrap_or_default();
+        let used = counted.used;
         let more = Spent {
             tokens: reading.tokens.saturating_sub(used.tokens),
             cost_microusd: reading.cost_microusd.saturating_sub(used.cost_microusd),
             ..Spent::default()
         };
-        if more.is_nothing() || mutated!(LateUseIgnored) {
-            return;
+        let is_more = !more.is_nothing() || !counted.unheard(ran, now).is_zero();
+        if is_more && !mutated!(LateUseIgnored) {
+            self.open_project_of(attempt.task);
+            self.count_unheard(attempt, ran, now);
+            self.count_more(now, attempt, more, step);
         }
-        last.used = last.used.plus(more);
-        self.open_project_of(attempt.task);
+        let task = self.tasks.get_mut(&attempt.task);
+        if let Some(last) = task.and_then(|task| task.row.last.as_mut()) {
+            last.uncount(attempt.number);
+        }
+    }
+
+    fn count_more(&mut self, now: Timestamp, attempt: AttemptId, more: Spent, step: &mut Step) {
+        let task = self.tasks.get_mut(&attempt.task);
+        if let Some(last) = task.and_then(|task| task.row.last.as_mut()) {
+            last.used = last.used.plus(more);
+        }
         let owners = self.owners(attempt.task);
         for owner in &owners {
             if let Some(ledger) = self.budgets.ledger_mut(owner) {

@@ -202,7 +202,11 @@ impl Bench {
 /// An attempt that a worker says it holds.
 pub(super) fn held(task: TaskId, number: u32, started: bool) -> [Held; 1] {
     let attempt = attempt(task, number);
-    [Held { attempt, started }]
+    [Held {
+        attempt,
+        started,
+        running: None,
+    }]
 }
 
 pub(super) fn finished(failure: Option<FailureCode>) -> ReportBody {

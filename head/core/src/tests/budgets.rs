@@ -33,6 +33,7 @@ fn ended_while_the_head_was_away() -> (Bench, TaskId, [TaskId; 2]) {
     let held = parts.map(|part| crate::Held {
         attempt: attempt(part, 1),
         started: true,
+        running: None,
     });
     let _ = bench.attach(&worker("a", 8, &[("claude", 8)]), 2, &held);
     (bench, parent, parts)
@@ -511,6 +512,7 @@ fn what_was_used_survives_a_restart_and_a_stop_is_ordered_again() {
     let held = crate::Held {
         attempt: attempt(root, 1),
         started: true,
+        running: None,
     };
     let _ = bench.attach(&worker("a", 8, &[("claude", 8)]), 2, &[held]);
     let step = bench.give(Input::Metered {
@@ -615,6 +617,7 @@ fn after_a_restart_workers_are_told_again_what_a_budget_stops() {
     let held = crate::Held {
         attempt: attempt(parent, 1),
         started: true,
+        running: None,
     };
     let step = bench.attach(&worker("a", 8, &[("claude", 8)]), 2, &[held]);
     let other = attempt(other, 1);

@@ -88,6 +88,7 @@ fn a_cancel_that_the_worker_never_heard_of_is_told_after_a_restart_of_the_head()
     let held = [crate::Held {
         attempt: attempt(id, 1),
         started: true,
+        running: None,
     }];
     let step = bench.attach(&info, 2, &held);
     let stop = Message::Stop {

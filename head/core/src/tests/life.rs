@@ -424,6 +424,7 @@ fn a_late_result_is_kept_and_changes_nothing() {
     let held = [crate::Held {
         attempt: attempt(id, 1),
         started: true,
+        running: None,
     }];
     let _ = bench.attach(&worker("w", 1, &[("claude", 1)]), 3, &held);
     let step = bench.report("w", 3, attempt(id, 1), finished(None));
@@ -471,6 +472,7 @@ fn a_late_result_is_kept_after_a_person_began_anew_and_gave_up() {
     let held = [crate::Held {
         attempt: attempt(id, 1),
         started: true,
+        running: None,
     }];
     let _ = bench.attach(&worker("w", 1, &[("claude", 1)]), 3, &held);
     let step = bench.report("w", 3, attempt(id, 1), finished(None));

@@ -157,6 +157,7 @@ fn what_a_task_used_counts_when_its_first_subtask_comes_and_after_a_restart() {
     let held = crate::Held {
         attempt: attempt(part, 1),
         started: true,
+        running: None,
     };
     let _ = bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &[held]);
     let _ = end(&mut bench, attempt(part, 1), 5, None);

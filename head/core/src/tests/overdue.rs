@@ -192,6 +192,7 @@ fn a_worker_that_was_away_is_told_again_to_end_it() {
     let held = [Held {
         attempt: attempt(id, 1),
         started: true,
+        running: None,
     }];
     let step = bench.attach(&worker("w", 1, &[("claude", 1)]), 2, &held);
     assert_eq!(stops(&step), [StopReason::Timeout]);
@@ -277,6 +278,7 @@ fn clocks_go_on_after_a_restart() {
     let held = [Held {
         attempt: attempt(TaskId(1), 1),
         started: true,
+        running: None,
     }];
     let _ = bench.attach(&worker("w", 1, &[("claude", 1)]), 1, &held);
     let _ = bench.beating(15 * S);

@@ -123,6 +123,7 @@ fn a_call_that_was_lost_with_its_stream_is_made_again() {
     let held = ids.map(|id| crate::Held {
         attempt: attempt(id, 1),
         started: id == ids[0],
+        running: None,
     });
     // The worker that is idle stayed, and need not do anything for it.
     let step = bench.attach(&ahead("a"), 3, &held);

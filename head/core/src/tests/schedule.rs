@@ -117,6 +117,7 @@ fn a_restart_still_knows_the_run_that_has_not_ended() {
     let held = [crate::Held {
         attempt: attempt(TaskId(1), 1),
         started: true,
+        running: None,
     }];
     let _ = bench.later(Duration::from_secs(3590));
     let _ = bench.attach(&info, 2, &held);

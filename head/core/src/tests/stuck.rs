@@ -211,6 +211,7 @@ proptest! {
                     let held = held.map(|id| crate::Held {
                         attempt: attempt(id, bench.core.task(id).unwrap().row.attempts),
                         started: false,
+                        running: None,
                     });
                     let held: Vec<crate::Held> = held.into_iter().collect();
                     let _ = bench.attach(&worker("w", 1, &[("claude", 1)]), 1, &held);

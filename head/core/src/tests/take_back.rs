@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use orchestra_types::{FailureCode, TaskId, TaskStatus, Usage, runner::WorkerInfo};
+use orchestra_types::{FailureCode, TaskId, TaskStatus, Timestamp, Usage, runner::WorkerInfo};
 
 use super::bench::{Bench, attempt, finished, held, starts, task, worker};
 use super::budgets::{meter, with};
-use crate::{Change, ConnectionId, Input, Link, Message, NewTask, ReportBody, RequestId, Step};
+use crate::{
+    Change, ConnectionId, Held, Input, Link, Message, NewTask, ReportBody, RequestId, Step,
+    StopReason,
+};
 
 /// Longer than a lease and its grace, and shorter than the delay of the retry after it.
 const AWAY: Duration = Duration::from_secs(46);
@@ -250,6 +253,109 @@ fn what_it_uses_counts_once_whether_its_loss_was_counted_or_not() {
         let counted = row(&bench, id).last.map(|last| last.counted.len());
         assert_eq!(counted, Some(0));
     }
+}
+
+/// What a worker says of an agent that has run for so many seconds, and goes on.
+fn goes_on(id: TaskId, seconds: u64) -> [Held; 1] {
+    held(id, 1, true).map(|held| Held {
+        running: Some(Duration::from_secs(seconds)),
+        ..held
+    })
+}
+
+/// A success of an attempt that says how long it ran.
+fn ran(seconds: u64) -> ReportBody {
+    let ReportBody::Finished(mut outcome) = finished(None) else {
+        panic!("it is a result");
+    };
+    outcome.started_at = Timestamp(1_000_000);
+    outcome.finished_at = outcome.started_at.plus(Duration::from_secs(seconds));
+    ReportBody::Finished(outcome)
+}
+
+/// The seconds that a task's budget has counted, and its row.
+fn seconds(bench: &Bench, id: TaskId) -> (u64, u64) {
+    let (_, spent) = bench.core.budget(id).expect("it has a budget");
+    (spent.time.as_secs(), row(bench, id).used().time.as_secs())
+}
+
+#[test]
+fn the_time_while_its_worker_was_lost_counts_when_it_is_back_and_runs_still() {
+    for is_restarted in [false, true] {
+        let (mut bench, info) = alone();
+        let id = lost(&mut bench, with("1h"));
+        assert_eq!(seconds(&bench, id), (45, 45));
+        let _ = bench.later(Duration::from_secs(10));
+        if is_restarted {
+            let _ = bench.restart();
+        }
+        let _ = bench.attach(&info, 1, &goes_on(id, 55));
+        assert_eq!(seconds(&bench, id), (55, 55));
+        if is_restarted {
+            let _ = bench.restart();
+            let _ = bench.attach(&info, 1, &goes_on(id, 55));
+        }
+        let _ = bench.later(Duration::from_secs(4));
+        let _ = bench.report("a", 1, attempt(id, 1), ran(58));
+        assert_eq!(seconds(&bench, id), (58, 58));
+    }
+}
+
+#[test]
+fn time_that_was_used_up_while_its_worker_was_lost_ends_it_when_it_is_back() {
+    let (mut bench, info) = alone();
+    let id = lost(&mut bench, with("50s"));
+    let _ = bench.later(Duration::from_secs(10));
+    let step = bench.attach(&info, 1, &goes_on(id, 56));
+    assert!(!killed(&step), "its work is not thrown away");
+    let told = |message: &Message| {
+        let Message::Stop { reason, .. } = message else {
+            return false;
+        };
+        *reason == StopReason::Budget
+    };
+    assert!(step.messages.iter().any(told), "{:?}", step.messages);
+    let written =
+        |change: &Change| matches!(change, Change::Ledger(row) if row.spent.time.as_secs() == 56);
+    assert!(step.changes.iter().any(written), "{:?}", step.changes);
+}
+
+#[test]
+fn no_worker_makes_more_of_the_time_that_it_was_lost_than_that_was() {
+    let (mut bench, info) = alone();
+    let id = lost(&mut bench, with("1h"));
+    let _ = bench.later(Duration::from_secs(10));
+    let _ = bench.attach(&info, 1, &goes_on(id, 3000));
+    assert_eq!(seconds(&bench, id), (56, 56));
+}
+
+#[test]
+fn an_agent_that_ended_while_its_worker_was_lost_has_used_the_time_that_it_ran() {
+    let (mut bench, info) = alone();
+    let id = lost(&mut bench, with("50s"));
+    let _ = bench.later(Duration::from_secs(10));
+    let _ = bench.attach(&info, 1, &held(id, 1, true));
+    assert_eq!(seconds(&bench, id), (45, 45), "it may have ended long ago");
+    let _ = bench.later(Duration::from_secs(1));
+    let _ = bench.report("a", 1, attempt(id, 1), ran(53));
+    assert_eq!(seconds(&bench, id), (53, 53));
+    assert_eq!(bench.status(id), TaskStatus::Running, "it is put in place");
+    assert_eq!(row(&bench, id).reason, None);
+}
+
+#[test]
+fn the_time_of_a_late_result_that_is_not_taken_back_counts_too() {
+    let (mut bench, info) = alone();
+    let mut new = with("1h");
+    new.spec.retries = 1;
+    let id = lost(&mut bench, new);
+    let _ = bench.attach(&worker("b", 1, &[("claude", 1)]), 2, &[]);
+    let _ = bench.later(Duration::from_secs(20));
+    assert_eq!(row(&bench, id).attempts, 2);
+    let _ = bench.attach(&info, 3, &held(id, 1, true));
+    let before = row(&bench, id).used().time.as_secs();
+    let _ = bench.report("a", 3, attempt(id, 1), ran(60));
+    assert_eq!(row(&bench, id).used().time.as_secs(), before + 15);
 }
 
 #[test]

@@ -103,6 +103,7 @@ impl Worker {
                 Phase::Waiting | Phase::Accepted => false,
                 Phase::Running | Phase::Reported(_) => true,
             },
+            running: None,
         });
         held.collect()
     }

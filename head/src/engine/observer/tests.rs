@@ -242,6 +242,7 @@ fn an_attempt_that_is_taken_back_counts_once_and_as_long_as_it_took() {
     let held = Held {
         attempt,
         started: true,
+        running: None,
     };
     world.attach("a", 2, &[held]);
     world.report(2, attempt, finished(None));
@@ -265,6 +266,7 @@ fn a_late_result_counts_once_and_as_long_as_it_took() {
     let held = Held {
         attempt,
         started: true,
+        running: None,
     };
     world.attach("a", 3, &[held]);
     world.report(3, attempt, finished(None));
@@ -318,6 +320,7 @@ fn an_operator_is_told_once_of_each_thing_that_goes_wrong() {
     let held = Held {
         attempt,
         started: true,
+        running: None,
     };
     world.attach("a", 2, &[held]);
     world.report(2, attempt, finished(Some(FailureCode::Auth)));
@@ -404,6 +407,7 @@ fn a_tasks_life_is_one_trace_also_over_a_restart() {
         &[Held {
             attempt: first(id),
             started: true,
+            running: None,
         }],
     );
     world.later(Duration::from_secs(9));
@@ -449,6 +453,7 @@ fn a_late_result_is_a_span_of_its_own() {
     let held = Held {
         attempt,
         started: true,
+        running: None,
     };
     world.attach("a", 3, &[held]);
     world.report(3, attempt, finished(None));
