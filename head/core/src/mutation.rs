@@ -147,6 +147,7 @@ mod on {
         ProjectUseIgnored: "what a project's tasks use does not count for it",
         ProjectUseNotWritten: "what a project's tasks used is not written",
         RaiseForEver: "what is added for a day is there on the next one",
+        WaitEndsBeforeReturn: "a task has waited too long soon after a start of the head, and fails before a worker is back",
         WaitEndsWhileAway: "a task has waited too long while the head was away, and fails before a worker is back",
         QueueTimeoutIgnored: "a task waits for ever for its first attempt",
         QueueTimeoutOfRetries: "a retry is ended as if it had waited for its first attempt",

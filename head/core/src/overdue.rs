@@ -15,8 +15,10 @@ use crate::{
     Calendar, Core, Step,
     change::Change,
     message::{Message, StopReason},
+    queue::Requirement,
     row::{EndStatus, OutcomeRow, State, Timing},
     task::Task,
+    worker::Worker,
 };
 
 /// A moment that passed longer ago than this was missed because the head itself was away: it
@@ -209,6 +211,18 @@ impl Core {
         now.plus(self.config.lease).plus(self.config.lease_grace)
     }
 
+    /// Until when a worker may come back that was not heard since the head was started, and that could do
+    /// what requires this.
+    fn awaited_until(&self, now: Timestamp, requirement: &Requirement) -> Option<Timestamp> {
+        let ends = |worker: &Worker| worker.lease_ends.filter(|ends| *ends > now);
+        let away = |worker: &Worker| !worker.heard && !mutated!(WaitEndsBeforeReturn);
+        let mut away = self.workers.values().filter(|w| away(w)).peekable();
+        away.peek()?;
+        let parked = self.parked_for(requirement);
+        let away = away.filter(|worker| self.could_do(worker, requirement, &parked));
+        away.filter_map(ends).max()
+    }
+
     /// The wall clock was set: tasks whose time is still to come by the earlier of both readings wait
     /// for a worker from then on, or from now when it has come with that.
     pub(crate) fn rewind_waits(&mut self, now: Timestamp, earlier: Timestamp) {
@@ -229,6 +243,13 @@ impl Core {
     fn end_waiting(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
         let task = self.tasks.get(&id).expect("timers are of known tasks");
         let limit = task.row.facts.timing.queue_timeout.unwrap_or_default();
+        let requirement = Requirement::of(&task.row.facts);
+        if let Some(lease_ends) = self.awaited_until(now, &requirement) {
+            // It has waited for nobody so far.
+            let again = now.plus(limit.max(MISSED)).min(lease_ends);
+            self.overdue.set_wait(id, Some(again));
+            return;
+        }
         let why = format!("no worker took it within {}", Words(limit));
         let reason = Failure::new(FailureCode::QueueTimeout, why);
         self.end(now, id, EndStatus::Failed, Some(reason), step);

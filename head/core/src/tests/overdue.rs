@@ -287,6 +287,35 @@ fn clocks_go_on_after_a_restart() {
 }
 
 #[test]
+fn a_wait_after_a_start_does_not_end_before_a_worker_is_back() {
+    let mut bench = Bench::new();
+    let _ = bench.attach(&worker("w", 1, &[("claude", 1)]), 1, &[]);
+    let _ = bench.restart();
+    let id = bench.add(waits_at_most(5 * S));
+    let _ = bench.later(10 * S);
+    assert_eq!(bench.status(id), TaskStatus::Queued, "nobody is there yet");
+    let _ = bench.attach(&worker("w", 0, &[("claude", 1)]), 1, &[]);
+    let _ = bench.later(5 * S);
+    assert_eq!(bench.reason(id), Some(FailureCode::QueueTimeout));
+}
+
+#[test]
+fn a_wait_after_a_start_does_not_last_for_those_that_do_not_come_or_could_not_take_it() {
+    let mut bench = Bench::new();
+    let _ = bench.attach(&worker("w", 1, &[("claude", 1)]), 1, &[]);
+    let _ = bench.restart();
+    let waits = bench.add(waits_at_most(5 * S));
+    let mut other = waits_at_most(5 * S);
+    other.spec.runner = Some("codex".parse().unwrap());
+    let other = bench.add(other);
+    let _ = bench.later(5 * S);
+    assert_eq!(bench.status(waits), TaskStatus::Queued);
+    assert_eq!(bench.reason(other), Some(FailureCode::QueueTimeout));
+    let _ = bench.later(40 * S);
+    assert_eq!(bench.reason(waits), Some(FailureCode::QueueTimeout));
+}
+
+#[test]
 fn a_retry_goes_to_another_worker_when_there_is_one() {
     let mut bench = busy_bench();
     let id = bench.add(task().retries(1));

@@ -44,6 +44,8 @@ struct Wait {
     from: u64,
     /// Surely then.
     by: u64,
+    /// Whether a worker that could take it was not back yet since the head was started.
+    awaits: bool,
 }
 
 impl Wait {
@@ -52,6 +54,7 @@ impl Wait {
             id,
             from: at,
             by: at,
+            awaits: false,
         }
     }
 }
@@ -125,7 +128,15 @@ impl Judge {
 
     /// Whether a task ends because nobody took it in time.
     pub(super) fn waited_too_long(&self, id: TaskId) -> bool {
-        self.wait_of(id).is_some_and(|wait| wait.from <= self.now)
+        let awaits = self.awaits(&self.shadow.task(id));
+        self.wait_of(id)
+            .is_some_and(|wait| wait.from <= self.now && !(wait.awaits && awaits))
+    }
+
+    /// Whether a worker that could take a task was not heard since the head was started, and may be.
+    fn awaits(&self, shade: &Shade) -> bool {
+        let mut away = (0..self.seen.len()).filter(|worker| !self.seen[*worker].heard);
+        away.any(|worker| self.could_do(shade, worker))
     }
 
     fn wait_of(&self, id: TaskId) -> Option<Wait> {
@@ -147,8 +158,10 @@ impl Judge {
                 Some(known) => known,
                 None => Wait::until(id, begins + limit),
             };
-            let by = wait.by.max(back_by.unwrap_or(0));
-            Some(Wait { by, ..wait })
+            let awaits = self.awaits(shade);
+            let again = (awaits || wait.awaits).then_some(self.now + limit.max(MISSED_MS));
+            let by = wait.by.max(back_by.unwrap_or(0)).max(again.unwrap_or(0));
+            Some(Wait { by, awaits, ..wait })
         });
         self.clocks.waits = waits.collect();
     }

@@ -92,7 +92,9 @@ impl Judge {
 
     fn see(&mut self, worker: u8) {
         let ends = self.lease_from(self.now);
-        self.seen[usize::from(worker)].lease_ends = Some(ends);
+        let seen = &mut self.seen[usize::from(worker)];
+        seen.heard = true;
+        seen.lease_ends = Some(ends);
     }
 
     /// Which leases end now: none when the head was away, for then they all begin anew.

@@ -44,6 +44,8 @@ pub struct Seen {
     pub look: Option<Look>,
     /// Whether it counts as lost.
     pub lost: bool,
+    /// Whether it was heard since the head was started.
+    pub heard: bool,
     /// When its lease ends.
     pub lease_ends: Option<u64>,
 }
@@ -318,13 +320,14 @@ impl Judge {
         self.forget_runs();
         self.restore_day();
         self.restore_money();
-        self.restore_clocks(core);
         let lease_ends = self.lease_from(now.0);
         for (seen, epoch) in self.seen.iter_mut().zip(durable.epochs) {
             seen.connection = None;
             seen.lost = false;
+            seen.heard = false;
             seen.lease_ends = (epoch > 0).then_some(lease_ends);
         }
+        self.restore_clocks(core);
         hold!(Restore, step.changes.is_empty(), "a start changes rows");
         self.cover.hit(Point::RestoreCompared);
         self.messages(&Event::Restored, &Before::default(), step, cast)?;
