@@ -225,7 +225,7 @@ impl Core {
             Input::Closed { attempt, apply } => self.on_closed(now, attempt, apply, &mut step),
             Input::ClockSet { ahead_ms } => self.on_clock_set(now, ahead_ms, &mut step),
             Input::Resumed => self.on_resumed(now),
-            Input::StopAssigning => self.assigning = false,
+            Input::StopAssigning => self.stop_assigning(),
             Input::Tick => {}
         }
         self.on_deadlines(now, &mut step);

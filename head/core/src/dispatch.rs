@@ -153,9 +153,12 @@ impl Core {
         })
     }
 
-    /// Assigns tasks until no ready task fits a free slot.
+    /// Assigns tasks until no ready task fits a free slot, and calls back what waits at the wrong place.
     pub(crate) fn dispatch(&mut self, now: Timestamp, step: &mut Step) {
         if !self.assigning {
+            for worker in std::mem::take(&mut self.touched) {
+                self.call_back_for(&worker, step);
+            }
             return;
         }
         self.look_at_parks();

@@ -20,7 +20,8 @@ pub(crate) struct Ledger {
 /// An attempt that runs.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    since: Timestamp,
+    /// From when on its time counts here; none before its agent was started.
+    since: Option<Timestamp>,
     /// Its tokens and cost so far.
     reading: Spent,
     /// What is not counted here: of these it was used on an earlier day, or counted already when the
@@ -49,7 +50,7 @@ impl Run {
                 .reading
                 .cost_microusd
                 .saturating_sub(self.base.cost_microusd),
-            time: now.since(self.since),
+            time: self.since.map_or(Duration::ZERO, |since| now.since(since)),
             attempts: u32::from(!self.counted),
         }
     }
@@ -66,7 +67,7 @@ impl Ledger {
 
     /// An attempt is ordered, or its agent was started. One that was given up and is taken back has
     /// been `counted` so far.
-    pub fn open(&mut self, attempt: AttemptId, since: Timestamp, counted: Option<Spent>) {
+    pub fn open(&mut self, attempt: AttemptId, since: Option<Timestamp>, counted: Option<Spent>) {
         let before = counted.filter(|_| !mutated!(TakenBackCountsTwice));
         let base = before.unwrap_or_default();
         let run = self.runs.entry(attempt).or_insert(Run {
@@ -161,7 +162,8 @@ impl Ledger {
     pub fn begin_day(&mut self, now: Timestamp) {
         self.spent = Spent::default();
         for run in self.runs.values_mut() {
-            (run.base, run.since, run.stopped) = (run.reading, now, false);
+            run.since = run.since.map(|_| now);
+            (run.base, run.stopped) = (run.reading, false);
         }
     }
 
@@ -169,8 +171,9 @@ impl Ledger {
     pub fn time_is_over_at(&self) -> Option<Timestamp> {
         let limit = self.budget.time?;
         let running = self.runs.values().filter(|run| !run.stopped);
-        let (count, starts) = running.fold((0_u128, 0_u128), |(count, starts), run| {
-            (count + 1, starts + u128::from(run.since.0))
+        let starts = running.filter_map(|run| run.since);
+        let (count, starts) = starts.fold((0_u128, 0_u128), |(count, starts), since| {
+            (count + 1, starts + u128::from(since.0))
         });
         if count == 0 {
             return None;
@@ -211,7 +214,7 @@ mod tests {
     #[test]
     fn readings_are_totals_and_never_go_back() {
         let mut ledger = Ledger::default();
-        ledger.open(id(1), T, None);
+        ledger.open(id(1), Some(T), None);
         for reading in [10, 30, 20] {
             ledger.read(id(1), tokens(reading));
         }
@@ -233,9 +236,9 @@ mod tests {
     fn the_end_of_the_wall_time_is_known_beforehand_for_any_number_of_runs() {
         let mut ledger = Ledger::new("10s".parse().unwrap(), Spent::default());
         assert_eq!(ledger.time_is_over_at(), None);
-        ledger.open(id(1), T, None);
+        ledger.open(id(1), Some(T), None);
         assert_eq!(ledger.time_is_over_at(), Some(at(10)));
-        ledger.open(id(2), at(4), None);
+        ledger.open(id(2), Some(at(4)), None);
         assert_eq!(ledger.time_is_over_at(), Some(at(7)));
         assert!(ledger.budget.reached(&ledger.total(at(6))).is_none());
         assert!(ledger.budget.reached(&ledger.total(at(7))).is_some());
@@ -252,7 +255,7 @@ mod tests {
         let ran = Some(Duration::from_secs(4));
         let mut ledger = Ledger::new("10s".parse().unwrap(), Spent::default());
         for run in [1, 2] {
-            ledger.open(id(run), T, None);
+            ledger.open(id(run), Some(T), None);
         }
         ledger.stop_all();
         let closed = ledger.close(at(100), id(1), true, ran).unwrap();
@@ -260,7 +263,7 @@ mod tests {
         let closed = ledger.close(at(100), id(2), true, ran).unwrap();
         assert!(!closed.stopped && closed.freed);
         assert_eq!(ledger.spent.time, Duration::from_secs(8));
-        ledger.open(id(3), at(100), None);
+        ledger.open(id(3), Some(at(100)), None);
         ledger.close(at(101), id(3), true, ran);
         assert_eq!(
             ledger.spent.time,
@@ -272,8 +275,8 @@ mod tests {
     #[test]
     fn each_attempt_is_told_to_stop_once() {
         let mut ledger = Ledger::default();
-        ledger.open(id(1), T, None);
-        ledger.open(id(2), T, None);
+        ledger.open(id(1), Some(T), None);
+        ledger.open(id(2), Some(T), None);
         assert_eq!(ledger.stop_all(), [id(1), id(2)]);
         assert_eq!(ledger.stop_all(), []);
         assert!(ledger.is_stopped(id(1)) && ledger.time_is_over_at().is_none());
@@ -282,10 +285,10 @@ mod tests {
     #[test]
     fn what_was_counted_when_an_attempt_was_given_up_counts_once() {
         let mut ledger = Ledger::default();
-        ledger.open(id(1), T, None);
+        ledger.open(id(1), Some(T), None);
         ledger.read(id(1), tokens(70));
         ledger.close(at(10), id(1), true, None);
-        ledger.open(id(1), at(30), Some(ledger.spent));
+        ledger.open(id(1), Some(at(30)), Some(ledger.spent));
         assert_eq!(ledger.total(at(30)), ledger.spent);
         ledger.read(id(1), tokens(75));
         ledger.close(at(32), id(1), true, None);
@@ -301,7 +304,7 @@ mod tests {
     #[test]
     fn a_new_day_counts_only_what_is_used_on_it() {
         let mut ledger = Ledger::default();
-        ledger.open(id(1), T, None);
+        ledger.open(id(1), Some(T), None);
         ledger.read(id(1), tokens(70));
         ledger.begin_day(at(10));
         ledger.read(id(1), tokens(75));

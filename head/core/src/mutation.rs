@@ -112,6 +112,7 @@ mod on {
         LimitCharged: "a limit of the account is charged to the task",
         WaitsWhileIdle: "a task waits at a worker although a slot is free for it elsewhere",
         NotCalledBack: "what waits at a worker is not called back for an idle one",
+        StopKeepsWaiting: "what waits at a worker is not called back when nothing is to be begun any more",
         CordonKeepsWaiting: "what waits at a cordoned worker is not called back",
         CalledBackTooMuch: "more is called back than there is room for",
         FirstCalledBack: "what was given first is called back, and not the latest",

@@ -28,12 +28,15 @@ impl Core {
     }
 
     /// Calls back what waits elsewhere for a worker that was given all that it could be and still
-    /// has room, or all that waits at a worker which is to have nothing new.
+    /// has room, or all that waits at a worker which is to have nothing new, as none has any more before
+    /// the head stops.
     pub(crate) fn call_back_for(&mut self, id: &WorkerId, step: &mut Step) {
         let Some(worker) = self.workers.get(id).filter(|_| !self.ahead.is_empty()) else {
             return;
         };
         let found = match worker.row.availability {
+            Availability::Open if !self.assigning && mutated!(StopKeepsWaiting) => return,
+            Availability::Open if !self.assigning => self.may_wait_at(worker),
             Availability::Open if mutated!(NotCalledBack) => return,
             Availability::Open => self.fitting(id, worker),
             Availability::Cordoned | Availability::Draining if mutated!(CordonKeepsWaiting) => {
@@ -42,6 +45,14 @@ impl Core {
             Availability::Cordoned | Availability::Draining => self.may_wait_at(worker),
         };
         self.call_back(id, found, step);
+    }
+
+    /// Nothing is given to workers any more, and what waits at one is not to begin there.
+    pub(crate) fn stop_assigning(&mut self) {
+        self.assigning = false;
+        for id in self.ahead.clone() {
+            self.touch(&id);
+        }
     }
 
     pub(crate) fn call_back(&mut self, id: &WorkerId, found: Vec<Waiting>, step: &mut Step) {

@@ -128,6 +128,18 @@ impl Task {
         }
     }
 
+    /// Since when the agent of the attempt that is held runs, as far as its worker has said so.
+    pub fn runs_since(&self) -> Option<Timestamp> {
+        match &self.row.state {
+            State::Running { at, .. } => Some(*at),
+            State::Blocked
+            | State::Queued { .. }
+            | State::Assigned { .. }
+            | State::Closing { .. }
+            | State::Ended { .. } => None,
+        }
+    }
+
     /// What was counted of the latest attempt when it was given up; none when it never was.
     pub fn counted(&self) -> Option<Spent> {
         let counted = self.row.last.as_ref()?.counted(self.row.attempts)?;
@@ -204,23 +216,18 @@ impl Core {
                     self.enqueue(now, id);
                 }
             }
-            State::Assigned {
-                worker, runner, at, ..
-            }
-            | State::Running {
-                worker, runner, at, ..
-            } => {
+            State::Assigned { worker, runner, .. } | State::Running { worker, runner, .. } => {
                 if status == TaskStatus::Assigned {
                     self.given.add(task.row.facts.priority);
                 }
-                let (attempt, since) = (task.attempt(), *at);
+                let attempt = task.attempt();
                 if let Some(worker) = self.workers.get_mut(worker) {
                     worker.hold(attempt, runner);
                     if let Some(account) = worker.account_of(runner) {
                         self.accounts.begin(attempt, account.clone());
                     }
                 }
-                self.open_run(attempt, since);
+                self.open_run(attempt);
             }
             State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
         }

@@ -24,7 +24,7 @@ impl Budgets {
         &mut self,
         owner: &Owner,
         attempt: AttemptId,
-        since: Timestamp,
+        since: Option<Timestamp>,
         counted: Option<Spent>,
     ) {
         let Some(ledger) = self.ledger_mut(owner) else {
@@ -76,9 +76,10 @@ impl Budgets {
 
 impl Core {
     /// An attempt is ordered, or its agent was started.
-    pub(crate) fn open_run(&mut self, attempt: AttemptId, since: Timestamp) {
+    pub(crate) fn open_run(&mut self, attempt: AttemptId) {
         self.open_project_of(attempt.task);
         let task = self.tasks.get(&attempt.task);
+        let since = task.and_then(Task::runs_since);
         let counted = task.and_then(Task::counted);
         for owner in self.owners(attempt.task) {
             self.budgets.open(&owner, attempt, since, counted);
@@ -225,7 +226,7 @@ impl Core {
         };
         let mut run = Ledger::default();
         let counted = task.counted();
-        run.open(attempt, since, counted);
+        run.open(attempt, task.runs_since(), counted);
         let readings = [self.budgets.readings.remove(&attempt), reading];
         for reading in readings.into_iter().flatten() {
             run.read(attempt, reading);
@@ -242,7 +243,7 @@ impl Core {
             last.count(Counted {
                 number: attempt.number,
                 used: counted.unwrap_or_default().plus(run.spent),
-                up_to: Some(now),
+                up_to: Some(unstarted.unwrap_or(now)),
                 unstarted,
                 told_to_end: false,
             });

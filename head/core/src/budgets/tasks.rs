@@ -88,9 +88,9 @@ impl Core {
             return Ledger::default();
         };
         let mut ledger = Ledger::new(Budget::default(), task.row.used());
-        if let Some(since) = task.held_since() {
+        if task.held_since().is_some() {
             let attempt = task.attempt();
-            ledger.open(attempt, since, task.counted());
+            ledger.open(attempt, task.runs_since(), task.counted());
             ledger.read(attempt, self.budgets.reading(attempt));
         }
         ledger

@@ -48,6 +48,30 @@ fn ran_for(seconds: u64, failure: Option<FailureCode>) -> ReportBody {
 }
 
 #[test]
+fn the_time_of_an_attempt_begins_with_its_agent() {
+    let mut bench = bench();
+    let id = bench.add(with("20s"));
+    let stops = |step: &Step| {
+        let mut all = step.messages.iter();
+        all.any(|message| matches!(message, Message::Stop { .. }))
+    };
+    let beat = |bench: &mut Bench, seconds| {
+        let _ = bench.give(Input::Heartbeat {
+            connection: ConnectionId(1),
+            worker: "a".parse().unwrap(),
+        });
+        stops(&bench.later(Duration::from_secs(seconds)))
+    };
+    assert!(!beat(&mut bench, 30), "it waits there, or is prepared");
+    let _ = bench.report("a", 1, attempt(id, 1), ReportBody::Started);
+    assert!(!beat(&mut bench, 19));
+    assert!(beat(&mut bench, 1));
+    let _ = end(&mut bench, attempt(id, 1), 0, None);
+    let spent = bench.core.budget(id).map(|(_, spent)| spent.time);
+    assert_eq!(spent, Some(Duration::from_secs(20)));
+}
+
+#[test]
 fn what_ended_while_the_head_was_away_used_only_the_time_that_it_ran() {
     let (mut bench, parent, [one, two]) = ended_while_the_head_was_away();
     let queued = bench.add(below(parent));

@@ -146,6 +146,25 @@ fn a_drained_worker_gives_back_what_it_has_not_begun() {
 }
 
 #[test]
+fn what_waits_at_a_worker_does_not_begin_after_the_head_begins_to_stop() {
+    let (mut bench, ids) = three_at_a();
+    let (second, third) = (attempt(ids[1], 1), attempt(ids[2], 1));
+    let step = bench.give(Input::StopAssigning);
+    assert_eq!(called_back(&step), [(1, third), (1, second)]);
+    // The calls went with the old stream.
+    let held = ids.map(|id| crate::Held {
+        attempt: attempt(id, 1),
+        started: id == ids[0],
+        running: None,
+    });
+    let step = bench.attach(&ahead("a"), 2, &held);
+    assert_eq!(called_back(&step), [(2, third), (2, second)]);
+    let step = bench.report("a", 2, third, ReportBody::GivenBack);
+    assert_eq!(starts(&step), []);
+    assert_eq!(bench.status(ids[2]), TaskStatus::Queued);
+}
+
+#[test]
 fn when_what_was_called_back_has_begun_something_else_is() {
     let (mut bench, ids) = three_at_a();
     let _ = bench.attach(&ahead("b"), 2, &[]);

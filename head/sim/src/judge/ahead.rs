@@ -134,7 +134,7 @@ impl Judge {
             later.is_none(),
             "{attempt} is called back before {later:?}"
         );
-        if self.shadow.availability[n] == Availability::Open {
+        if !self.begins_nothing(n) {
             self.cover.hit(Point::CalledBack);
             self.calls.for_others += 1;
             let wanted = !able.is_empty();
@@ -151,6 +151,11 @@ impl Judge {
             self.cover.hit(Point::CalledBackCordoned);
         }
         self.now_called(attempt)
+    }
+
+    /// Whether what waits at a worker is not to begin there.
+    fn begins_nothing(&self, worker: usize) -> bool {
+        !self.assigning || self.shadow.availability[worker] != Availability::Open
     }
 
     fn now_called(&mut self, attempt: AttemptId) -> Checked {
@@ -180,7 +185,7 @@ impl Judge {
         }
         for worker in 0..WORKERS_MAX {
             let beyond = self.beyond(worker, &load);
-            if beyond > 0 && self.assigning && self.seen[worker].connection.is_some() {
+            if beyond > 0 && self.seen[worker].connection.is_some() {
                 self.calls_from(worker, beyond, &load)?;
             }
         }
@@ -201,12 +206,12 @@ impl Judge {
         };
         let waiting = self.candidates(worker).filter(|(since, _)| waits(*since));
         let waiting: Vec<AttemptId> = waiting.map(|(_, attempt)| attempt).collect();
-        if self.shadow.availability[worker] != Availability::Open {
+        if self.begins_nothing(worker) {
             let all = beyond == 0 || waiting.is_empty();
             hold!(
                 CallBack,
                 all,
-                "{worker} is cordoned, and {waiting:?} wait there"
+                "{worker} is to begin nothing, and {waiting:?} wait there"
             );
             return Ok(());
         }
