@@ -219,9 +219,8 @@ impl Identity {
             .context("failed to read the host name")?
             .to_string_lossy()
             .into_owned();
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .context("failed to read the machine's boot id")?;
-        let boot_id = boot_id.trim().to_owned();
+        let boot_id =
+            orchestra_config::boot_id().context("failed to read the machine's boot id")?;
         let machine = orchestra_config::machine_id(state)?;
         let installation = Installation::of(&state.worker(), &machine, &boot_id)
             .context("failed to find out whether this directory is a copy")?;

@@ -116,6 +116,9 @@ pub struct Worker {
     pub hostname: String,
     /// The machine.
     pub machine: String,
+    /// The machine's start; empty: it does not say.
+    #[serde(skip)]
+    pub boot_id: String,
     /// Where it connects from.
     pub address: Option<String>,
     /// Its version.
@@ -221,6 +224,7 @@ impl Worker {
             joined_at: Time::from_ms(wire.joined_at_ms),
             hostname: info.hostname,
             machine: info.machine.to_string(),
+            boot_id: info.boot_id,
             address: some(wire.address),
             version: info.version,
             pid: info.pid,

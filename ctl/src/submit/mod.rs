@@ -13,6 +13,7 @@ mod order;
 mod place;
 mod set_up;
 mod source;
+mod twin;
 mod upload;
 
 use std::path::Path;

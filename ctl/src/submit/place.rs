@@ -15,6 +15,7 @@ use super::{
     directory,
     draft::Draft,
     set_up, source,
+    twin::refuse_twins,
     upload::{Uploads, missing},
 };
 use crate::{
@@ -157,6 +158,7 @@ impl<'a> Places<'a> {
             self.app.ui.warn(no_branches(&taken));
         }
         let (place, set_up) = if in_place {
+            refuse_twins(self.client, &self.machine).await?;
             let place = Place::InPlace {
                 dir: dir.to_owned(),
                 machine: self.machine.clone(),

@@ -46,6 +46,13 @@ pub fn machine_id(state: &StateDir) -> Result<MachineId, Error> {
     kept(&state.path().join("machine-id"))
 }
 
+/// The start of this machine that lasts until now; another one has another, though it has everything else
+/// from the same image.
+pub fn boot_id() -> io::Result<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(text.trim().to_owned())
+}
+
 /// The worker whose own directory is `dir` (`STATE/worker`).
 pub fn worker_id(dir: &Path) -> Result<WorkerId, Error> {
     kept(&dir.join("id"))

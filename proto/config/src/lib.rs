@@ -18,7 +18,7 @@ mod state_dir;
 mod value;
 mod variable;
 
-pub use identity::{machine_id, worker_id};
+pub use identity::{boot_id, machine_id, worker_id};
 pub use load::{Error, load, named_file, parse};
 pub use message::key_at;
 pub use model::{

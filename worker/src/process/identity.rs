@@ -97,8 +97,8 @@ pub(super) fn boot() -> io::Result<String> {
     if let Some(boot) = BOOT.get() {
         return Ok(boot.clone());
     }
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(BOOT.get_or_init(|| text.trim().to_owned()).clone())
+    let boot = orchestra_config::boot_id()?;
+    Ok(BOOT.get_or_init(|| boot).clone())
 }
 
 /// Reads `/proc/PID/stat`.
