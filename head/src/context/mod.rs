@@ -17,7 +17,7 @@
 //! The head's files are the truth; the mirror exists only where the project's directory is on the
 //! head's own machine. What people change in the mirror is adopted before the next task and before
 //! we write there. A directory of that name that is the project's own is left alone: one with files that
-//! git tracks, or with others than ours. Nothing about a mirror can fail a task: it costs a warning.
+//! git tracks, or with others than ours; so is a directory that has another project since. Nothing about a mirror can fail a task: it costs a warning.
 //!
 //! Everything here blocks: async callers use `spawn_blocking`.
 
@@ -25,6 +25,7 @@ mod check;
 mod damage;
 mod excluded;
 mod folder;
+mod ground;
 mod mirror;
 mod own;
 mod record;

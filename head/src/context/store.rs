@@ -19,6 +19,7 @@ use crate::subtask::queued_in;
 use super::{
     COMPLETED, DOCUMENT_BYTES_MAX, EDITABLE, OUTPUT_BYTES_MAX, OUTPUTS, OVERVIEW, STATE,
     excluded::Excluded,
+    ground::Grounds,
     mirror::{Mirror, Written},
     own::{self, Own},
     record::ClosingTask,
@@ -81,7 +82,7 @@ pub struct Store {
     machine: MachineId,
     owners: Mutex<HashMap<ProjectId, Arc<Mutex<Known>>>>,
     excluded: Mutex<BTreeMap<PathBuf, Excluded>>,
-    tracked: Mutex<BTreeMap<PathBuf, (Excluded, bool)>>,
+    grounds: Grounds,
 }
 
 impl Store {
@@ -92,10 +93,10 @@ impl Store {
             root: root.to_owned(),
             below: config.directory.clone(),
             enabled: config.enabled,
+            grounds: Grounds::new(machine.clone(), config.directory.clone()),
             machine,
             owners: Mutex::default(),
             excluded: Mutex::default(),
-            tracked: Mutex::default(),
         }
     }
 
@@ -163,6 +164,7 @@ impl Store {
                     files.show(mirror, task, &list);
                 }
                 Whose::Theirs => self.warn_of_theirs(&project.dir),
+                Whose::Anothers => warn_of_anothers(project),
                 Whose::Elsewhere => {}
             }
             Ok(())
@@ -178,7 +180,7 @@ impl Store {
         }
         self.owned(project, |files| {
             for dir in files.written()?.dirs() {
-                if let Whose::Ours(mirror) = self.mirror_in(&dir) {
+                if let Whose::Ours(mirror) = self.mirror_in(&dir, project) {
                     files.adopt(&mirror)?;
                 }
             }
@@ -205,7 +207,7 @@ impl Store {
         }
         self.owned(project, |files| {
             for dir in files.written()?.dirs() {
-                if let Whose::Ours(mirror) = self.mirror_in(&dir) {
+                if let Whose::Ours(mirror) = self.mirror_in(&dir, project) {
                     files.adopt(&mirror)?;
                 }
             }
@@ -214,7 +216,7 @@ impl Store {
             }
             files.renew_state()?;
             for dir in files.written()?.dirs() {
-                if let Whose::Ours(mirror) = self.mirror_in(&dir) {
+                if let Whose::Ours(mirror) = self.mirror_in(&dir, project) {
                     files.show_editable(&mirror);
                 }
             }
@@ -253,19 +255,31 @@ impl Store {
     /// The project's mirror, when its directory is on this machine.
     fn mirror<'a>(&'a self, project: &'a ProjectRef) -> Whose<'a> {
         match project.dir.to_str() {
-            Some(dir) if project.machine == self.machine => self.mirror_in(dir),
+            Some(dir) if project.machine == self.machine => self.mirror_in(dir, &project.id),
             Some(_) | None => Whose::Elsewhere,
         }
     }
 
-    fn mirror_in<'a>(&'a self, dir: &'a str) -> Whose<'a> {
+    fn mirror_in<'a>(&'a self, dir: &'a str, project: &ProjectId) -> Whose<'a> {
         let path = Path::new(dir);
-        match may_mirror(path, &self.below) && !self.is_tracked(path) {
-            true => Whose::Ours(Mirror {
+        if !may_mirror(path, &self.below) {
+            return Whose::Theirs;
+        }
+        let ground = match self.grounds.look(path) {
+            Ok(ground) => ground,
+            // A git that does not answer may have files there.
+            Err(error) => {
+                warn(path, &io::Error::other(error));
+                return Whose::Theirs;
+            }
+        };
+        match (ground.is_of(project), ground.tracked) {
+            (false, _) => Whose::Anothers,
+            (true, true) => Whose::Theirs,
+            (true, false) => Whose::Ours(Mirror {
                 dir,
                 below: &self.below,
             }),
-            false => Whose::Theirs,
         }
     }
 
@@ -275,34 +289,6 @@ impl Store {
             "the context is not mirrored: the directory is not there, or has files of the project's \
              own; `context.directory` gives it another name"
         );
-    }
-
-    /// Whether the project's repository has files where the mirror would be. Git is asked again only
-    /// after its index has changed. A git that does not answer may have some.
-    fn is_tracked(&self, dir: &Path) -> bool {
-        let tracked = || self.tracked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((seen, is)) = tracked().get(dir)
-            && seen.holds()
-        {
-            return *is;
-        }
-        let looked = Checkout::discover(dir).and_then(|checkout| {
-            let index = checkout.as_ref().map(Checkout::index);
-            // Before git reads it.
-            let seen = Excluded::now(dir, index);
-            let is = checkout.map_or(Ok(false), |checkout| checkout.tracks(&self.below))?;
-            Ok((seen, is))
-        });
-        match looked {
-            Ok((seen, is)) => {
-                tracked().insert(dir.to_owned(), (seen, is));
-                is
-            }
-            Err(error) => {
-                warn(dir, &io::Error::other(error));
-                true
-            }
-        }
     }
 
     /// Git is not asked again after every task, only where the directory has another repository since.
@@ -323,11 +309,21 @@ impl Store {
     }
 }
 
+fn warn_of_anothers(project: &ProjectRef) {
+    tracing::warn!(
+        project = %project.id,
+        dir = %project.dir.display(),
+        "the context is not mirrored: the directory has another project now"
+    );
+}
+
 /// Whose the directory of a mirror is.
 enum Whose<'a> {
     Ours(Mirror<'a>),
     /// The project has files of its own there.
     Theirs,
+    /// The directory has another project since.
+    Anothers,
     /// It is on another machine.
     Elsewhere,
 }

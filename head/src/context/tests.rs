@@ -9,23 +9,28 @@ use std::{
 };
 
 use orchestra_config::ContextConfig;
+use orchestra_repo::{project_ref, projects_of};
 use orchestra_types::{
-    Failure, FailureCode, FileChange, ManifestEntry, ProjectRef, TaskId, TaskSpec, TaskStatus,
-    Timestamp,
+    Failure, FailureCode, FileChange, ManifestEntry, ProjectId, ProjectRef, TaskId, TaskSpec,
+    TaskStatus, Timestamp,
 };
 
 use super::*;
 
 struct World {
     dir: tempfile::TempDir,
+    /// The project of the place.
+    id: ProjectId,
     store: Store,
 }
 
 fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("project")).unwrap();
+    let project = dir.path().join("project");
+    fs::create_dir(&project).unwrap();
     let store = opened(dir.path());
-    World { dir, store }
+    let [_, id] = projects_of(&project, None, &"here".parse().unwrap()).unwrap();
+    World { dir, id, store }
 }
 
 fn opened(dir: &Path) -> Store {
@@ -39,7 +44,11 @@ impl World {
     }
 
     fn own(&self, name: &str) -> PathBuf {
-        self.dir.path().join("head/context/dir-1").join(name)
+        self.dir
+            .path()
+            .join("head/context")
+            .join(self.id.as_str())
+            .join(name)
     }
 
     fn mirror(&self, name: &str) -> PathBuf {
@@ -53,7 +62,7 @@ impl World {
         TaskSpec {
             timeout: Duration::from_secs(60),
             project: Some(ProjectRef {
-                id: "dir-1".parse().unwrap(),
+                id: self.id.clone(),
                 name: "project".to_owned(),
                 dir: self.project(),
                 machine: "here".parse().unwrap(),
@@ -273,11 +282,47 @@ fn a_directory_of_the_projects_own_is_neither_read_nor_written() {
         world.store.record(&world.task(1)).unwrap();
         assert_eq!(was(&world), before);
         assert!(read_own(world.own(STATE)).contains("task_001"));
-        assert_eq!(world.store.get(&"dir-1".parse().unwrap()).unwrap().len(), 4);
+        assert_eq!(world.store.get(&world.id).unwrap().len(), 4);
         let exclude = world.project().join(".git/info/exclude");
         let excluded = fs::read_to_string(exclude).unwrap_or_default();
         assert!(!excluded.contains("context"), "{excluded}");
     }
+}
+
+#[test]
+fn another_repository_at_the_place_of_the_project_gets_nothing_of_it() {
+    let commit = |world: &World, text: &str| {
+        world.git(&["init", "-q"]);
+        fs::write(world.project().join("a"), text).unwrap();
+        world.git(&["add", "a"]);
+        let who = ["-c", "user.name=a", "-c", "user.email=a@b"];
+        world.git(&[&who[..], &["commit", "-qm", text]].concat());
+        let machine = "here".parse().unwrap();
+        project_ref(&world.project(), &machine).unwrap().id
+    };
+    let mut world = world();
+    world.store.record(&world.task(1)).unwrap();
+    assert!(world.mirror(STATE).exists());
+    world.id = commit(&world, "ours");
+    world.store.record(&world.task(2)).unwrap();
+    let text = fs::read_to_string(world.mirror(STATE)).unwrap();
+    assert!(text.contains("task_002"), "{text}");
+
+    fs::remove_dir_all(world.project()).unwrap();
+    fs::create_dir(world.project()).unwrap();
+    assert_ne!(commit(&world, "another"), world.id);
+    let exclude = world.project().join(".git/info/exclude");
+    let before = fs::read(&exclude).unwrap_or_default();
+    world.store.record(&world.task(3)).unwrap();
+    assert!(!world.mirror("").exists());
+    assert_eq!(fs::read(&exclude).unwrap_or_default(), before);
+    // Nor is anything of it taken over.
+    fs::create_dir(world.mirror("")).unwrap();
+    fs::write(world.mirror(OVERVIEW), "Of another.\n").unwrap();
+    let documents = world.store.documents_for(&world.spec(), &[]).unwrap();
+    let told = |text: &str| documents.iter().any(|d| d.text.contains(text));
+    assert!(!told("Of another."));
+    assert!(!world.store.get(&world.id).unwrap()[OVERVIEW].contains("Of another."));
 }
 
 #[test]
@@ -404,7 +449,7 @@ fn the_outputs_of_earlier_tasks_are_given_by_name_and_cut() {
 #[test]
 fn pull_and_push_reach_the_store_and_the_mirror() {
     let world = world();
-    let project = "dir-1".parse().unwrap();
+    let project = world.id.clone();
     assert!(matches!(
         world.store.get(&project),
         Err(Error::Unknown { .. })

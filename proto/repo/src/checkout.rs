@@ -307,6 +307,23 @@ pub fn project_ref_without_commit(dir: &Path, machine: &MachineId) -> Result<Pro
     of_place(dir, machine, |_| None)
 }
 
+/// Both of them, of the directory `dir`, which `checkout` is the repository of, if it has one.
+///
+/// # Errors
+/// When the directory cannot be found.
+pub fn projects_of(
+    dir: &Path,
+    checkout: Option<&Checkout>,
+    machine: &MachineId,
+) -> Result<[ProjectId; 2]> {
+    let top = match checkout {
+        Some(checkout) => checkout.top.clone(),
+        None => fs::canonicalize(dir).at("find", dir)?,
+    };
+    let root = checkout.and_then(Checkout::root_commit);
+    Ok([root, None].map(|root| project_id(root, machine, &top)))
+}
+
 fn of_place(
     dir: &Path,
     machine: &MachineId,

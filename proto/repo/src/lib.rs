@@ -70,7 +70,7 @@ pub use apply::{
 pub use base::{Base, Predecessor};
 pub use branches::{Keeper, Removal, TaskBranch, remove_branch, task_branches};
 pub use cache::Cache;
-pub use checkout::{Checkout, project_ref, project_ref_without_commit};
+pub use checkout::{Checkout, project_ref, project_ref_without_commit, projects_of};
 pub use collect::{Collect, Collected};
 pub use directory::{DIRECTORY_BYTES_MAX, DIRECTORY_FILES_MAX};
 pub use earlier::Earlier;
