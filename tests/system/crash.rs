@@ -211,7 +211,8 @@ fn stop_while_worker_is_away() -> anyhow::Result<()> {
         // It ends when the worker has come back and the agent has ended.
         let refused = cluster.ctl(&["start", "--detach"])?.exits(5)?;
         refused.complains(&["stop"])?;
-        cluster.stop()?;
+        // `--now` would end the agent, without a worker too.
+        cluster.ctl(&["stop", "--leave-agents"])?.ok()?;
         cluster.start()?;
         cluster.open_gate()?;
         finish_once(cluster, &task)

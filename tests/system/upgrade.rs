@@ -19,6 +19,10 @@ pub fn tests() -> Vec<Test> {
             upgrade,
         ),
         Test::new(
+            "agents_that_run_on_without_a_worker_are_told_and_can_be_stopped",
+            left,
+        ),
+        Test::new(
             "an_agent_that_ended_while_no_worker_ran_has_not_used_the_time_since",
             ended_meanwhile,
         ),
@@ -78,6 +82,35 @@ fn upgrade() -> anyhow::Result<()> {
             "it ran twice"
         );
         ensure!(document["files"][0]["path"] == "file.txt", "{document:#}");
+        Ok(())
+    })
+}
+
+fn left() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let counted = ["start", "--detach", "--agents", "shell:3"];
+        cluster.ctl(&["stop"])?.ok()?;
+        cluster.ctl(&counted)?.ok()?;
+        let project = cluster.repository("project")?;
+        let task = gated(cluster, &project, &[])?;
+        let agent = agent_pid(cluster)?;
+        let stopped = cluster.ctl(&["stop", "--leave-agents"])?.ok()?;
+        stopped.complains(&["1 agent run on", "ctl stop --now"])?;
+        let refused = cluster.ctl(&["stop"])?.exits(5)?;
+        refused.complains(&["1 agent goes on", "--now"])?;
+        ensure!(alive(agent), "it was stopped");
+        // An upgrade changes nothing of what was asked for.
+        let started = cluster.ctl(&["start", "--detach"])?.ok()?;
+        started.complains(&["--agents shell:3"])?;
+        ensure!(worker(cluster)?["slots"] == 3, "{:#}", worker(cluster)?);
+        cluster.ctl(&["stop", "--leave-agents"])?.ok()?;
+        let stopped = cluster.ctl(&["stop", "--now"])?.ok()?;
+        stopped.complains(&["1 agent goes on without a worker"])?;
+        ensure!(!alive(agent), "it runs on");
+        cluster.ctl(&["start", "--detach"])?.ok()?;
+        ensure!(worker(cluster)?["slots"] != 3, "{:#}", worker(cluster)?);
+        let document = cluster.wait_for(&task, &["failed"], Deadline::SOON)?;
+        ensure!(document["reason"]["code"] == "worker_lost", "{document:#}");
         Ok(())
     })
 }

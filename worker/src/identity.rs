@@ -104,7 +104,13 @@ impl Home {
     /// One directory for each attempt.
     #[must_use]
     pub fn attempts(&self) -> PathBuf {
-        self.dir.join("attempts")
+        Self::attempts_in(&self.dir)
+    }
+
+    /// The same of a worker's directory that is not locked.
+    #[must_use]
+    pub fn attempts_in(worker: &Path) -> PathBuf {
+        worker.join("attempts")
     }
 
     /// Files that only take up room.

@@ -53,6 +53,7 @@ use std::{process::ExitCode, time::Duration};
 use args::{AgentCommand, Command};
 
 pub use args::Args;
+pub use attempt::running;
 pub use self_command::SelfCommand;
 
 /// Runs what the command line asks for. `me` is how this program runs itself again as the worker.

@@ -3,6 +3,7 @@
 mod agents;
 mod ending;
 mod feed;
+pub mod kept;
 mod report;
 
 use std::{ffi::OsString, fs::File, net::SocketAddr, time::Duration};
@@ -27,6 +28,7 @@ use crate::{
     },
 };
 use agents::AgentCount;
+use kept::Options;
 use report::Report;
 
 /// How long to wait for another `ctl start` in the same state directory.
@@ -47,7 +49,8 @@ outlives the terminal, and SIGTERM or `ctl stop` ends it.
 Examples:
   ctl start                                 stay in the foreground
   ctl start --detach                        go on in the background; stop with `ctl stop`
-  ctl start --agents claude:2,codex:2       at most two of each at once
+  ctl start --agents claude:2,codex:2       at most two of each at once; after `ctl stop --leave-agents` or a
+                                            crash, the next start keeps to that if it says nothing else
   ctl start --listen 0.0.0.0:7117           let workers on other machines join (`ctl token create`)")]
 pub struct Args {
     /// How many of a runner may run at once, as claude:2,codex:2. Default: as many as there are slots
@@ -262,16 +265,12 @@ async fn bring_up_worker(app: &App, args: &Args) -> Result<(Worker, bool)> {
 
 async fn start_worker(app: &App, args: &Args) -> Result<Worker> {
     let mut options = config_option(app);
-    if !args.agents.is_empty() {
-        let counts: Vec<String> = args.agents.iter().map(ToString::to_string).collect();
-        options.extend(["--agents".into(), counts.join(",").into()]);
-    }
-    if let Some(slots) = args.slots {
-        options.extend(["--slots".into(), slots.to_string().into()]);
-    }
-    if let Some(within) = args.stop_within {
-        let within = format!("{}ms", within.as_millis());
-        options.extend(["--stop-within".into(), within.into()]);
+    let (of_worker, taken) = Options::or_of_last(args, &app.state)?;
+    options.extend(of_worker.arguments().into_iter().map(OsString::from));
+    if let Some(taken) = taken {
+        let text =
+            format!("the worker starts as it did last, with {taken}; `ctl stop` forgets that");
+        app.ui.note(&Line::of(Style::Dim, text));
     }
     let client = app.connect().await?;
     let mut worker = Starting::spawn(Role::Worker, &app.state, options)?;
@@ -282,7 +281,10 @@ async fn start_worker(app: &App, args: &Args) -> Result<Worker> {
             .find(|w| w.pid == pid && w.state == "connected"))
     });
     match ready.await {
-        Ok(connected) => Ok(connected),
+        Ok(connected) => {
+            of_worker.keep(&app.state)?;
+            Ok(connected)
+        }
         Err(e) => {
             worker.abandon();
             Err(e)
@@ -325,7 +327,8 @@ async fn running_worker(app: &App, process: &Process) -> Result<Option<Worker>> 
     }
 }
 
-fn config_option(app: &App) -> Vec<OsString> {
+/// The configuration that was named, for a process of ours.
+pub fn config_option(app: &App) -> Vec<OsString> {
     let file = app
         .config_file()
         .and_then(|path| std::path::absolute(path).ok());
@@ -334,7 +337,7 @@ fn config_option(app: &App) -> Vec<OsString> {
 }
 
 /// One start at a time in one state directory.
-async fn lock(app: &App) -> Result<File> {
+pub async fn lock(app: &App) -> Result<File> {
     use rustix::fs::{FlockOperation, flock};
     let path = app.state.path().join("start.lock");
     let file = durable::create_private(&path)

@@ -1,21 +1,17 @@
 //! `ctl stop`.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+mod worker;
+
+use std::time::{Duration, Instant};
 
 use orchestra_proto::v1;
-use orchestra_types::{
-    TaskStatus,
-    limits::{STOP_GRACE, STOP_WITHIN},
-    time::parse_duration,
-};
+use orchestra_types::{TaskStatus, limits::STOP_GRACE, time::parse_duration};
 use serde_json::json;
 
 use crate::{
     app::App,
     client::status_error,
+    commands::start::kept,
     error::{Error, OrFailed, Result},
     exit::Exit,
     local::{joined, process::Process, record, stop_lock},
@@ -25,11 +21,10 @@ use crate::{
         time::{self, counted},
     },
 };
+use worker::{LocalWorker, stop_worker};
 
 /// How long the head may take to stop once nothing runs any more.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
-/// How much longer the worker may take than its agents: for a kill, for results, and for itself.
-const WORKER_LIMIT: Duration = Duration::from_secs(15);
 /// How often the head is asked what still runs.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -92,6 +87,13 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if !stopped && (app.names_head() || joined::is_of_client_only(&app.state)) {
         return Err(elsewhere(app));
     }
+    let left = worker::left(app);
+    if left > 0 && when == When::Leave {
+        let agents = counted(left, "agent");
+        let next = "run on; `ctl start` finds them again, `ctl stop --now` stops them";
+        app.ui
+            .note(&Line::of(Style::Dim, format!("{agents} {next}")));
+    }
     let text = if stopped { "stopped" } else { "not running" };
     let document = json!({ "stopped": stopped, "state_dir": app.state.path() });
     let say = |_: &_| app.ui.line(&Line::of(Style::Plain, text));
@@ -118,7 +120,13 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
     let _at_work = stop_lock::set(&app.state);
     let head = record::head(&app.state)?;
     let mut worker = LocalWorker::find(app)?;
+    if when == When::Now && worker.is_none() {
+        worker = LocalWorker::of_what_is_left(app).await?;
+    }
     let running = head.is_some() || worker.is_some();
+    if !running && matches!(when, When::Idle(_)) {
+        refuse_while_agents_are_left(app)?;
+    }
     if let Some(head) = &head {
         thaw(&app.ui, "head", head)?;
     }
@@ -140,6 +148,9 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
                 Style::Dim,
                 "time is over: agents of this machine are stopped",
             ));
+            if worker.is_none() {
+                worker = LocalWorker::of_what_is_left(app).await?;
+            }
             stop_worker(&app.ui, worker.take(), When::Now).await?;
             // Agents on other machines hold it: they go on, and it finds them again.
             if !has_ended(&head).await? {
@@ -152,6 +163,9 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
         }
     }
     stop_worker(&app.ui, worker, when).await?;
+    if when != When::Leave {
+        kept::forget(&app.state)?;
+    }
     Ok(running)
 }
 
@@ -168,10 +182,31 @@ fn thaw(ui: &Ui, name: &str, process: &Process) -> Result<()> {
     went_on.or_failed(|| format!("failed to let the {name} go on"))
 }
 
+/// They were left by `--leave-agents`, or by a worker that was killed.
+fn refuse_while_agents_are_left(app: &App) -> Result<()> {
+    let left = worker::left(app);
+    if left == 0 {
+        return Ok(());
+    }
+    let (agents, go) = (
+        counted(left, "agent"),
+        if left == 1 { "goes" } else { "go" },
+    );
+    Err(Error::new(
+        Exit::Refused,
+        format!(
+            "no head or worker runs here, and {agents} {go} on without: nothing would wait for them"
+        ),
+    )
+    .hint(
+        "`ctl start` finds them again; `ctl stop --now` stops them, and their work so far is kept",
+    ))
+}
+
 /// Only a head knows when agents have ended, and takes what they have done.
 fn refuse_while_agents_run(app: &App, why: &str) -> Result<()> {
     let attempts = app.state.worker().join("attempts");
-    let held = fs::read_dir(attempts).map_or(0, |entries| entries.flatten().count());
+    let held = std::fs::read_dir(attempts).map_or(0, |entries| entries.flatten().count());
     if held == 0 {
         return Ok(());
     }
@@ -293,44 +328,6 @@ fn waiting(busy: Busy, within: Option<Duration>) -> String {
         (_, _) => format!("{agents} to end, and {others} {whose}"),
     };
     format!("waiting for {what} ({limit})")
-}
-
-/// The worker of this machine.
-struct LocalWorker {
-    process: Process,
-    /// How long its agents may take to end.
-    stops_within: Duration,
-}
-
-impl LocalWorker {
-    fn find(app: &App) -> Result<Option<Self>> {
-        let Some(process) = record::worker(&app.state)? else {
-            return match record::is_worker_hidden(&app.state) {
-                false => Ok(None),
-                true => Err(Error::failed(
-                    "a worker runs here, but it could not write which process it is",
-                )
-                .hint("is the disk full? `ctl workers -v` shows its pid; free some space, then try again")),
-            };
-        };
-        let record = record::worker_record(&app.state)?;
-        let stops_within = record.and_then(|record| record.stop_within_ms);
-        Ok(Some(Self {
-            process,
-            stops_within: stops_within.map_or(STOP_WITHIN, Duration::from_millis),
-        }))
-    }
-}
-
-async fn stop_worker(ui: &Ui, worker: Option<LocalWorker>, when: When) -> Result<()> {
-    let Some(worker) = worker else { return Ok(()) };
-    let asked = match when {
-        When::Leave => worker.process.hang_up(),
-        When::Idle(_) | When::Now => worker.process.terminate(),
-    };
-    asked.or_failed(|| "failed to stop the worker".to_owned())?;
-    let limit = worker.stops_within + WORKER_LIMIT;
-    end(ui, "worker", &worker.process, limit).await
 }
 
 /// Waits for the end of a process that was asked to, and ends it by force when it takes too long.

@@ -18,6 +18,7 @@ mod environment;
 mod files;
 mod follow;
 mod launch;
+mod left;
 mod look;
 mod machine;
 mod noop;
@@ -35,6 +36,7 @@ mod slot;
 mod until_room;
 
 pub use aside::{fail, report_late, unreported};
+pub use left::running;
 pub use machine::StopReason;
 pub use noop::Noops;
 pub use ports::keep as keep_ports;

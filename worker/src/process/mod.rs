@@ -16,6 +16,7 @@
 //!     exit.json     how it ended; written last, when nothing of it is left
 //! ```
 
+mod alive;
 mod birth;
 mod bounds;
 mod cage;
@@ -38,6 +39,7 @@ mod set_up;
 mod signals;
 mod supervisor;
 
+pub use alive::is_running;
 pub use cage::{Abilities, KillMethod, abilities};
 pub use client::{Process, ProcessError, ProcessEvent, Reattach};
 pub use files::{ExitRecord, LOG_BYTES_MAX, Spawn, StreamRecord};
