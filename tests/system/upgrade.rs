@@ -95,7 +95,7 @@ fn left() -> anyhow::Result<()> {
         let task = gated(cluster, &project, &[])?;
         let agent = agent_pid(cluster)?;
         let stopped = cluster.ctl(&["stop", "--leave-agents"])?.ok()?;
-        stopped.complains(&["1 agent run on", "ctl stop --now"])?;
+        stopped.complains(&["1 agent goes on", "ctl stop --now"])?;
         let refused = cluster.ctl(&["stop"])?.exits(5)?;
         refused.complains(&["1 agent goes on", "--now"])?;
         ensure!(alive(agent), "it was stopped");

@@ -89,10 +89,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     }
     let left = worker::left(app);
     if left > 0 && when == When::Leave {
-        let agents = counted(left, "agent");
-        let next = "run on; `ctl start` finds them again, `ctl stop --now` stops them";
-        app.ui
-            .note(&Line::of(Style::Dim, format!("{agents} {next}")));
+        let next = "`ctl start` finds them again, `ctl stop --now` stops them";
+        let text = format!("{}; {next}", worker::go_on(left));
+        app.ui.note(&Line::of(Style::Dim, text));
     }
     let text = if stopped { "stopped" } else { "not running" };
     let document = json!({ "stopped": stopped, "state_dir": app.state.path() });
@@ -188,14 +187,11 @@ fn refuse_while_agents_are_left(app: &App) -> Result<()> {
     if left == 0 {
         return Ok(());
     }
-    let (agents, go) = (
-        counted(left, "agent"),
-        if left == 1 { "goes" } else { "go" },
-    );
     Err(Error::new(
         Exit::Refused,
         format!(
-            "no head or worker runs here, and {agents} {go} on without: nothing would wait for them"
+            "no head runs here, and {}: nothing would wait for them",
+            worker::go_on(left)
         ),
     )
     .hint(

@@ -40,6 +40,12 @@ pub fn left(app: &App) -> u64 {
     }
 }
 
+/// That they do, in words.
+pub fn go_on(left: u64) -> String {
+    let go = if left == 1 { "goes" } else { "go" };
+    format!("{} {go} on without a worker", counted(left, "agent"))
+}
+
 impl LocalWorker {
     /// The one that runs.
     pub fn find(app: &App) -> Result<Option<Self>> {
@@ -67,11 +73,7 @@ impl LocalWorker {
         if agents == 0 {
             return Ok(None);
         }
-        let (agents, go) = (
-            counted(agents, "agent"),
-            if agents == 1 { "goes" } else { "go" },
-        );
-        let text = format!("{agents} {go} on without a worker; one is started, which stops them");
+        let text = format!("{}; one is started, which stops them", go_on(agents));
         app.ui.note(&Line::of(Style::Dim, text));
         let _lock = start::lock(app).await?;
         let mut worker = Starting::spawn(Role::Worker, &app.state, start::config_option(app))?;
