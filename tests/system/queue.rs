@@ -31,6 +31,10 @@ pub fn tests() -> Vec<Test> {
             "failed_tasks_are_tried_again_by_what_they_have_in_common",
             retry_chosen,
         ),
+        Test::new(
+            "a_label_chooses_what_is_waited_for_and_what_has_another_priority",
+            by_label,
+        ),
         Test::new("a_task_that_takes_too_long_is_stopped", timeout),
         Test::new("a_submission_with_a_key_is_made_once", with_a_key),
         Test::new("ctrl_c_ends_the_waiting_and_says_for_what", interrupted),
@@ -274,6 +278,57 @@ fn retry_chosen() -> anyhow::Result<()> {
         ensure!(ended.code == Some(2), "{ended:?}");
         let unknown = cluster.ctl(&["retry", "--project", "nope"])?;
         ensure!(unknown.code == Some(4), "{unknown:?}");
+        Ok(())
+    })
+}
+
+fn by_label() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let failed = add_shell(cluster, &project, "false", &["--label", "a=1"])?;
+        cluster.wait_for(&failed, &["failed"], Deadline::SOON)?;
+        let late = ["--label=a=1", "--at", "+9h"];
+        let first = add_shell(cluster, &project, "true", &late)?;
+        let second = add_shell(cluster, &project, "true", &late)?;
+        let set = cluster.json(&["priority", "--label", "a=1", "high"])?;
+        let set = set["tasks"].as_array().context("it lists tasks")?;
+        let set: Vec<_> = set
+            .iter()
+            .map(|task| (task["id"].as_str(), task["priority"].as_str()))
+            .collect();
+        let high = |id| (Some(id), Some("high"));
+        ensure!(set == [high(first.as_str()), high(&second)], "{set:?}");
+        cluster.ctl(&["priority", "low", "--all"])?.ok()?;
+        ensure!(cluster.show(&second)?["priority"] == "low");
+        cluster.ctl(&["priority", "high"])?.exits(2)?;
+        let named_too = cluster.ctl(&["priority", &first, "high", "--all"])?;
+        named_too.exits(2)?;
+        cluster
+            .ctl(&["priority", "--status", "failed", "high"])?
+            .exits(2)?;
+
+        let wait = |more: &[&str]| {
+            let label = ["wait", "--label", "a=1"];
+            cluster.ctl(&[&label, more].concat())
+        };
+        let any = wait(&["--any"])?.exits(6)?;
+        ensure!(any.stdout.starts_with(&failed), "{any}");
+        // The one that has failed is not among these.
+        wait(&["--any", "--status", "open", "--timeout", "0s"])?.exits(124)?;
+        wait(&["--timeout", "0s"])?.exits(124)?;
+        for id in [&first, &second] {
+            cluster.ctl(&["cancel", id])?.ok()?;
+        }
+        let all = wait(&["--json"])?.exits(6)?.json()?;
+        ensure!(all["tasks"].as_array().map(Vec::len) == Some(3), "{all}");
+        let open = wait(&["--status", "open"])?.ok()?;
+        ensure!(open.stderr.contains("nothing to wait for"), "{open}");
+
+        let none = cluster.ctl(&["wait", "--label", "a=2"])?.exits(4)?;
+        ensure!(none.stderr.contains("no such task: a=2"), "{none}");
+        let none = cluster.ctl(&["wait", "--all"])?.ok()?;
+        ensure!(none.stderr.contains("nothing to wait for"), "{none}");
+        cluster.ctl(&["wait"])?.exits(2)?;
         Ok(())
     })
 }

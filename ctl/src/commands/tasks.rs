@@ -116,6 +116,19 @@ impl StatusFilter {
         TaskStatus::ALL.into_iter().filter(chosen).collect()
     }
 
+    /// The statuses of tasks that are open: all of them, or of the ones that are named.
+    pub fn open(filters: &[Self]) -> Vec<TaskStatus> {
+        let mut statuses = Self::cancellable(filters);
+        statuses.retain(|status| !status.is_ended());
+        statuses
+    }
+
+    /// The statuses that are named, each once.
+    pub fn exactly(filters: &[Self]) -> Vec<TaskStatus> {
+        let named = |s: &TaskStatus| filters.iter().any(|f| f.0.contains(s));
+        TaskStatus::ALL.into_iter().filter(named).collect()
+    }
+
     /// The statuses of tasks that can be tried again: `failed`, or the ones that are named. Whoever
     /// cancelled a task, or must decide about it, names it.
     pub fn retryable(filters: &[Self]) -> Vec<TaskStatus> {
@@ -360,8 +373,15 @@ mod tests {
                 "needs_review"
             ]
         );
+        assert_eq!(
+            offered("priority"),
+            [
+                "open", "active", "pending", "blocked", "queued", "assigned", "running"
+            ]
+        );
         let all = StatusFilter::named().into_words();
         assert_eq!(offered("tasks"), all);
+        assert_eq!(offered("wait"), all);
     }
 
     #[test]

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use orchestra_types::{TaskId, time::parse_duration};
+use orchestra_types::{TaskId, TaskStatus, time::parse_duration};
 use serde_json::json;
 
 use crate::{
     app::App,
     calls::ASKED_AT_ONCE,
     client::Client,
-    commands::each_once,
+    commands::{
+        tasks::StatusFilter,
+        which::{Found, Which as Chosen},
+    },
     error::{Error, Result, heard_or_not, or_untold},
     exit::Exit,
     follow::{Which, ended_well, wait_for},
@@ -34,11 +37,22 @@ Exit code: 0 when all succeeded, 6 when one failed or was cancelled, 7 when one 
 Examples:
   ctl wait task_001 task_002
   ctl wait --any 4 5 6 --json | jq -r '.tasks[].id'     those that have ended, as soon as one has
-  ctl wait 3 --timeout 10m && ctl apply 3")]
+  ctl wait 3 --timeout 10m && ctl apply 3
+  ctl wait --label area=docs                every task with this label, also those that have ended
+  ctl wait --label area=docs --status open  those that have not ended yet
+  ctl wait --all                            every open task
+
+What is chosen by an option is what is there when the command begins. A label names its tasks as their ids
+would: one that has ended counts, and a label that no task has is an error (4). The other options choose
+open tasks, and --status those that have it; where there is none, there is nothing to wait for (0).")]
+#[command(mut_arg("all", |arg| arg.help("Every open task")))]
+#[command(mut_arg("label", |arg| arg.help("Every task with this label, ended or not; repeat it for more")))]
+#[command(mut_arg("status", |arg| arg.help("Every one with this status: open, active, pending, or an exact status; repeat it or use commas")))]
+#[command(mut_arg("submitter", |arg| arg.help("Every open one of this submitter: user@host, or the user on whatever machine")))]
+#[command(mut_arg("project", |arg| arg.help("Every open one of this project, by name or id")))]
 pub struct Args {
-    /// The tasks, as task_001 or 1
-    #[arg(value_name = "TASK", required = true)]
-    tasks: Vec<TaskId>,
+    #[command(flatten)]
+    tasks: Chosen,
     /// Until the first of them has ended: those that have are printed, and the exit code is theirs
     #[arg(long)]
     any: bool,
@@ -49,8 +63,12 @@ pub struct Args {
 
 /// Waits.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    args.tasks.require_some()?;
     let client = app.connect().await?;
-    let ids = each_once(args.tasks);
+    let Found { tasks: ids, none } = find(&client, args.tasks).await?;
+    if ids.is_empty() && !app.ui.is_json() {
+        app.ui.next(format!("{none}; nothing to wait for"));
+    }
     let which = match args.any {
         true => Which::Any,
         false => Which::All,
@@ -68,6 +86,29 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     };
     or_untold(heard_or_not(show(app, &tasks)), || in_words(&tasks))?;
     Ok(ended_well(&tasks))
+}
+
+/// The tasks that are meant; none of a label is a mistake in it, and no success of its tasks.
+async fn find(client: &Client, chosen: Chosen) -> Result<Found> {
+    let labels = chosen.labels();
+    let by_label = !labels.is_empty();
+    let with_status = !chosen.status.is_empty();
+    let statuses = |filters: &[StatusFilter]| Ok(waited_for(filters, by_label));
+    let found = chosen.find(client, statuses).await?;
+    if by_label && !with_status && found.tasks.is_empty() {
+        let error = Error::new(Exit::NotFound, format!("{}: {labels}", found.none));
+        return Err(error.hint("`ctl tasks --label KEY=VALUE` lists those with a label"));
+    }
+    Ok(found)
+}
+
+/// The statuses of what is waited for. One of a label that has failed before is not to be missed.
+fn waited_for(filters: &[StatusFilter], by_label: bool) -> Vec<TaskStatus> {
+    match (filters, by_label) {
+        ([], true) => TaskStatus::ALL.to_vec(),
+        ([], false) => StatusFilter::open(filters),
+        (_, _) => StatusFilter::exactly(filters),
+    }
 }
 
 /// How they ended: whoever cannot be told by standard output is not to take that for a task that failed.
@@ -147,4 +188,22 @@ fn not_yet(limit: Duration, which: Which) -> Error {
 
 fn duration(text: &str) -> std::result::Result<Duration, String> {
     parse_duration(text).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_names_also_what_has_ended_and_other_options_what_is_open() {
+        let of = |words: &[&str], by_label| {
+            let filters: Vec<StatusFilter> = words.iter().map(|w| w.parse().unwrap()).collect();
+            waited_for(&filters, by_label)
+        };
+        assert_eq!(of(&[], true), TaskStatus::ALL);
+        let open = StatusFilter::open(&[]);
+        assert_eq!(of(&[], false), open);
+        assert_eq!(of(&["open"], true), open);
+        assert_eq!(of(&["failed"], false), [TaskStatus::Failed]);
+    }
 }

@@ -70,6 +70,15 @@ impl Which {
         by_name || !self.label.is_empty() || !self.status.is_empty()
     }
 
+    /// The labels that choose them, as `area=docs size=small`; empty without any.
+    pub fn labels(&self) -> String {
+        let labels = self.label.iter();
+        let labels: Vec<String> = labels
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        labels.join(" ")
+    }
+
     /// Refuses a command line that means no tasks, or a label of two values.
     pub fn require_some(&self) -> Result<()> {
         mapping("--label", self.label.clone())?;
