@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use orchestra_proto::v1;
-use orchestra_types::{Artifact, ArtifactKind, TaskId};
+use orchestra_types::{Artifact, ArtifactKind, ScheduleId, TaskId};
 
 use crate::{
     client::{Client, patiently},
@@ -114,6 +114,22 @@ impl Client {
         // One that came back may have another name.
         names.extend(names_of(&workers));
         Ok((workers, names))
+    }
+
+    /// All schedules, their long texts cut.
+    pub async fn schedules(&self) -> Result<Vec<v1::Schedule>> {
+        let request = v1::ListSchedulesRequest { id: 0 };
+        let answer = patiently(async || self.admin().list_schedules(request).await).await?;
+        Ok(answer.schedules)
+    }
+
+    /// One schedule, whole; none where there is none of that id.
+    pub async fn schedule(&self, id: ScheduleId) -> Result<Option<v1::Schedule>> {
+        let request = v1::ListSchedulesRequest { id: id.0 };
+        let answer = patiently(async || self.admin().list_schedules(request).await).await?;
+        // A head that does not know of one gives all.
+        let mut schedules = answer.schedules.into_iter();
+        Ok(schedules.find(|schedule| schedule.id == id.0))
     }
 
     /// The cluster.

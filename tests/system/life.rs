@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, ensure};
 use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, kill_9, run, scene, until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Tasks in one submission.
 const MANY: usize = 100_000;
@@ -166,6 +166,7 @@ fn recurring() -> anyhow::Result<()> {
         })?;
         let run = cluster.succeeded("task_001", Deadline::SOON)?;
         ensure!(run["schedule"] == "schedule_001", "{run:#}");
+        shown_whole(cluster, &project)?;
         let none = cluster.ctl(&["schedules", "delete", "1", "99"])?;
         none.exits(4)?
             .complains(&["schedule_099", "nothing was changed"])?;
@@ -180,15 +181,49 @@ fn recurring() -> anyhow::Result<()> {
             none["schedules"].as_array().is_some_and(Vec::is_empty),
             "{none:#}"
         );
-        cluster
-            .ctl(&["schedules", "resume", "1"])?
-            .complains(&["there is no schedule_001"])?;
+        for gone in [["schedules", "resume", "1"], ["schedules", "show", "1"]] {
+            let gone = cluster.ctl(&gone)?.exits(4)?;
+            gone.complains(&["there is no schedule_001"])?;
+        }
+        // What it made is there still.
+        let runs = cluster.json(&["tasks", "--schedule", "1", "--limit", "2"])?;
+        let two = runs["tasks"].as_array().is_some_and(|runs| runs.len() == 2);
+        ensure!(two && runs["truncated"] == true, "{runs:#}");
+        cluster.ctl(&["tasks", "--schedule", "99"])?.exits(4)?;
         cluster.stop()?;
         cluster.start()?;
         let next = cluster.ctl_in(project.dir(), &args)?.ok()?.stdout;
         ensure!(next.trim() == "schedule_002", "{next} was given again");
         Ok(())
     })
+}
+
+/// One schedule with its order and its runs, and the list of them; another task is none of them.
+fn shown_whole(cluster: &Cluster, project: &Project) -> anyhow::Result<()> {
+    let other = add(cluster, project, "true", &[])?;
+    let whole = cluster.json(&["schedules", "show", "1"])?;
+    ensure!(whole["description"] == "echo again", "{whole:#}");
+    let order = whole["project_dir"].is_string() && whole["timeout_seconds"].is_number();
+    ensure!(order && whole["offset"].is_null(), "{whole:#}");
+    let ids = |document: &Value| {
+        let tasks = document["tasks"].as_array().into_iter().flatten();
+        let ids = tasks.filter_map(|task| task["id"].as_str().map(str::to_owned));
+        ids.collect::<Vec<String>>()
+    };
+    let latest = ids(&whole);
+    ensure!((3..=5).contains(&latest.len()), "{whole:#}");
+    let all = ["--after-id", "0", "--limit", "1000000"];
+    let runs = cluster.json(&[&["tasks", "--schedule", "schedule_001"][..], &all].concat())?;
+    ensure!(runs["truncated"] == false, "{runs:#}");
+    let runs = ids(&runs);
+    ensure!(runs[0] == "task_001", "{runs:?}");
+    ensure!(latest.iter().all(|run| runs.contains(run)), "{runs:?}");
+    ensure!(!runs.contains(&other), "{other} is no run");
+    let shown = cluster.ctl(&["schedules", "show", "1"])?.ok()?;
+    for word in ["every 1s", "echo again", "time limit", "STATUS"] {
+        ensure!(shown.stdout.contains(word), "{word}\n{shown}");
+    }
+    Ok(())
 }
 
 fn whose_schedule() -> anyhow::Result<()> {

@@ -1,18 +1,20 @@
 //! `ctl schedules`.
 
+mod show;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     str::FromStr,
 };
 
 use orchestra_proto::v1;
-use orchestra_types::{Priority, ScheduleId, TaskId};
+use orchestra_types::{Priority, ScheduleId, TaskId, Timestamp};
 use serde::Serialize;
 
 use crate::{
     app::App,
     changing,
-    client::{Client, patiently},
+    client::Client,
     commands::each_once,
     error::{Error, Result, or_untold},
     exit::Exit,
@@ -26,7 +28,7 @@ use crate::{
     },
 };
 
-/// List recurring tasks, pause, resume or delete them
+/// List recurring tasks; show, pause, resume or delete them
 #[derive(Debug, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -36,6 +38,8 @@ the last one has not ended comes when it has, and what was missed is one run.
 
 Examples:
   ctl schedules
+  ctl schedules show 1               one whole: what each run is, when the next one comes, the last ones
+  ctl tasks --schedule 1             all of its runs
   ctl schedules pause schedule_001
   ctl schedules delete 1 2"
 )]
@@ -49,6 +53,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Show one whole: what each run is, when the next one comes and by which clock, the last runs
+    Show(show::Args),
     /// Make no more runs for now; a run that has begun goes on
     Pause(Named),
     /// Make runs again; those that were missed meanwhile are left out
@@ -61,6 +67,7 @@ impl Command {
     /// What it has done to them.
     fn in_words(&self) -> &'static str {
         match self {
+            Self::Show(_) => "shown",
             Self::Pause(_) => "paused",
             Self::Resume(_) => "resumed",
             Self::Delete(_) => "deleted",
@@ -132,27 +139,27 @@ impl Schedule {
 
 /// Refuses schedules that are not there, before any is changed.
 async fn require(client: &Client, wanted: &[ScheduleId]) -> Result<()> {
-    let request = v1::ListSchedulesRequest {};
-    let answer = patiently(async || client.admin().list_schedules(request).await).await?;
-    let there = |id: &&ScheduleId| answer.schedules.iter().any(|known| known.id == id.0);
+    let schedules = client.schedules().await?;
+    let there = |id: &&ScheduleId| schedules.iter().any(|known| known.id == id.0);
     match wanted.iter().find(|id| !there(id)) {
         None => Ok(()),
-        Some(id) => Err(Error::new(
-            Exit::NotFound,
-            format!("there is no {id}; nothing was changed"),
-        )
-        .hint("`ctl schedules` lists all of them")),
+        Some(id) => Err(none(*id).saying(format!("there is no {id}; nothing was changed"))),
     }
+}
+
+/// There is no such schedule.
+pub fn none(id: ScheduleId) -> Error {
+    let error = Error::new(Exit::NotFound, format!("there is no {id}"));
+    error.hint("`ctl schedules` lists all of them")
 }
 
 /// Pauses what recurs because an agent of one of these tasks has asked for it; gives what was paused.
 pub async fn pause_those_of(client: &Client, tasks: &BTreeSet<TaskId>) -> Result<Vec<ScheduleId>> {
-    let request = v1::ListSchedulesRequest {};
-    let answer = patiently(async || client.admin().list_schedules(request).await).await?;
+    let schedules = client.schedules().await?;
     let parent = |schedule: &v1::Schedule| schedule.spec.as_ref().map_or(0, |spec| spec.parent);
     let theirs = |schedule: &v1::Schedule| tasks.contains(&TaskId(parent(schedule)));
     let mut paused = Vec::new();
-    for schedule in answer.schedules.iter().filter(|s| !s.paused && theirs(s)) {
+    for schedule in schedules.iter().filter(|s| !s.paused && theirs(s)) {
         let request = v1::ChangeScheduleRequest {
             id: schedule.id,
             action: v1::ScheduleAction::Pause.into(),
@@ -165,9 +172,8 @@ pub async fn pause_those_of(client: &Client, tasks: &BTreeSet<TaskId>) -> Result
 
 /// Those that make tasks, by id.
 pub async fn going_on(client: &Client) -> Result<Vec<ScheduleId>> {
-    let request = v1::ListSchedulesRequest {};
-    let answer = patiently(async || client.admin().list_schedules(request).await).await?;
-    let open = answer.schedules.iter().filter(|schedule| !schedule.paused);
+    let schedules = client.schedules().await?;
+    let open = schedules.iter().filter(|schedule| !schedule.paused);
     Ok(open.map(|schedule| ScheduleId(schedule.id)).collect())
 }
 
@@ -178,13 +184,10 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let change = args.command.as_ref().map(Command::in_words);
     let deleted = matches!(args.command, Some(Command::Delete(_)));
     let wire = match args.command {
-        None => {
-            let request = v1::ListSchedulesRequest {};
-            let answer = patiently(async || client.admin().list_schedules(request).await).await?;
-            answer.schedules
-        }
+        None => client.schedules().await?,
         Some(command) => {
             let (named, action) = match command {
+                Command::Show(args) => return show::run(app, &client, args).await,
                 Command::Pause(named) => (named, v1::ScheduleAction::Pause),
                 Command::Resume(named) => (named, v1::ScheduleAction::Resume),
                 Command::Delete(named) => (named, v1::ScheduleAction::Delete),
@@ -269,15 +272,11 @@ fn table(schedules: &[Schedule], verbose: bool) -> Table {
             .lines()
             .next()
             .unwrap_or_default();
-        let next = match schedule.next_at {
-            None => Cell::new("paused", Style::Attention),
-            Some(at) if at.0 <= now => Cell::new("when the last run has ended", Style::Dim),
-            Some(at) => Cell::new(format!("in {}", duration(at.0.since(now))), Style::Plain),
-        };
+        let (next, style) = next(schedule, now);
         let mut row = vec![
             Cell::new(schedule.id.to_string(), Style::Bold),
             schedule.rule.clone().into(),
-            next,
+            Cell::new(next, style),
             schedule.runs.to_string().into(),
             schedule
                 .last
@@ -292,6 +291,15 @@ fn table(schedules: &[Schedule], verbose: bool) -> Table {
         table.row(row);
     }
     table
+}
+
+/// When the next run comes, in words.
+fn next(schedule: &Schedule, now: Timestamp) -> (String, Style) {
+    match schedule.next_at {
+        None => ("paused".to_owned(), Style::Attention),
+        Some(at) if at.0 <= now => ("when the last run has ended".to_owned(), Style::Dim),
+        Some(at) => (format!("in {}", duration(at.0.since(now))), Style::Plain),
+    }
 }
 
 /// What stands in the columns of `WHOSE`.

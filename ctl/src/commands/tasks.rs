@@ -5,7 +5,7 @@ pub mod unknown;
 use std::{collections::BTreeMap, str::FromStr};
 
 use orchestra_proto::v1;
-use orchestra_types::{RunnerName, TaskId, TaskStatus};
+use orchestra_types::{RunnerName, ScheduleId, TaskId, TaskStatus};
 use serde::Serialize;
 
 use crate::{
@@ -31,6 +31,7 @@ Examples:
   ctl tasks --status failed,needs_review        what wants a look
   ctl tasks --label area=auth --runner claude
   ctl tasks --submitter $USER                   your own, on a shared cluster
+  ctl tasks --schedule 1                        what the recurring task schedule_001 made
   ctl tasks --after-id 0 --limit 1000 --json    page through all of them by `next_after_id`")]
 pub struct Args {
     /// Only these: open, active, pending, completed, failed, or an exact status; repeat it or use commas
@@ -49,6 +50,9 @@ pub struct Args {
     /// Only of this submitter: user@host, or the user on whatever machine
     #[arg(long, value_name = "NAME")]
     submitter: Option<String>,
+    /// Only the runs of this recurring task, as schedule_001 or 1
+    #[arg(long, value_name = "SCHEDULE")]
+    schedule: Option<ScheduleId>,
     /// At most this many, as many as you like. Default: 50, also with --json
     #[arg(long, short = 'n', value_name = "N", default_value_t = 50, hide_default_value = true,
           value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
@@ -185,6 +189,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         after_id: args.after_id.unwrap_or(0),
         newest_first: latest,
         submitter: args.submitter.unwrap_or_default(),
+        schedule: args.schedule.map_or(0, |id| id.0),
     };
     let client = app.connect().await?;
     let (mut tasks, next) = first(&client, request.clone(), args.limit).await?;
@@ -234,6 +239,23 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     )
 }
 
+/// The latest runs of a schedule, oldest first, and whether there are more.
+pub async fn latest_runs(
+    client: &Client,
+    id: ScheduleId,
+    wanted: u32,
+) -> Result<(Vec<Task>, bool)> {
+    let request = v1::ListTasksRequest {
+        schedule: id.0,
+        newest_first: true,
+        ..Default::default()
+    };
+    let (mut tasks, next) = first(client, request, wanted).await?;
+    tasks.sort_by_key(|task| task.id);
+    queued::explain(client, &mut tasks).await?;
+    Ok((tasks, next.is_some()))
+}
+
 /// As many tasks as are wanted, in however many answers, and the last of them where there are more.
 async fn first(
     client: &Client,
@@ -249,6 +271,7 @@ async fn first(
         let mut read = read.collect::<Result<Vec<_>>>()?;
         // A head that does not know this filter yet gives all.
         read.retain(|task| is_of(task.submitter.as_deref(), &request.submitter));
+        read.retain(|task| request.schedule == 0 || is_run(task, request.schedule));
         left = left.saturating_sub(u32::try_from(read.len()).unwrap_or(u32::MAX));
         tasks.extend(read);
         let next = Some(page.next_after_id).filter(|next| *next != 0);
@@ -264,6 +287,10 @@ fn is_of(submitter: Option<&str>, wanted: &str) -> bool {
     let submitter = submitter.unwrap_or_default();
     let user = submitter.rsplit_once('@').map(|(user, _)| user);
     wanted.is_empty() || submitter == wanted || user == Some(wanted)
+}
+
+fn is_run(task: &Task, schedule: u64) -> bool {
+    task.schedule == Some(ScheduleId(schedule))
 }
 
 /// All tasks that are asked for, by id.

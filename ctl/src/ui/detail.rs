@@ -249,7 +249,7 @@ fn facts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Lin
     );
     let project_id = task.project.as_ref().map(|p| line(&p.id).into_owned());
     fact("project id", project_id.unwrap_or_default());
-    fact("place", place(task));
+    fact("place", place(&task.place));
     fact(
         "set-up",
         task.set_up.as_ref().map(set_up).unwrap_or_default(),
@@ -317,8 +317,9 @@ pub fn worked(task: &Task) -> Option<String> {
     }
 }
 
-fn place(task: &Task) -> String {
-    match &task.place {
+/// Where a task works.
+pub fn place(place: &Workplace) -> String {
+    match place {
         Workplace::Repository { commit, branch, .. } => {
             let branch = branch
                 .as_deref()
@@ -331,7 +332,8 @@ fn place(task: &Task) -> String {
     }
 }
 
-fn set_up(set_up: &SetUpDocument) -> String {
+/// How a clone is made ready.
+pub fn set_up(set_up: &SetUpDocument) -> String {
     let run = set_up.command.as_deref().map(|command| {
         let limit = duration(Duration::from_secs_f64(set_up.timeout_seconds));
         format!("{} (limit {limit})", line(command))
@@ -428,7 +430,7 @@ fn one_attempt(
 }
 
 /// A moment to come, by the clock of this machine.
-fn here(time: Time) -> String {
+pub fn here(time: Time) -> String {
     let ms = i64::try_from(time.0.0).unwrap_or(i64::MAX);
     let instant = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
     let here = instant.to_zoned(jiff::tz::TimeZone::system());
@@ -447,7 +449,8 @@ pub fn ids(ids: &[orchestra_types::TaskId]) -> String {
         .join(", ")
 }
 
-fn pairs(pairs: &BTreeMap<String, String>) -> String {
+/// Labels, in one line.
+pub fn pairs(pairs: &BTreeMap<String, String>) -> String {
     pairs
         .iter()
         .map(|(k, v)| format!("{k}={}", line(v)))

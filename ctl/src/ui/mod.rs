@@ -8,7 +8,7 @@ pub mod bar;
 pub mod changes;
 pub mod detail;
 pub mod escape;
-mod excerpt;
+pub mod excerpt;
 pub mod live;
 pub mod mistake;
 pub mod queued;

@@ -97,9 +97,10 @@ impl admin_server::Admin for Admin {
 
     async fn list_schedules(
         &self,
-        _: Request<v1::ListSchedulesRequest>,
+        request: Request<v1::ListSchedulesRequest>,
     ) -> Result<Response<v1::ListSchedulesResponse>> {
-        schedules::list(&self.services).await.map(Response::new)
+        let answer = schedules::list(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
     }
 
     async fn change_schedule(

@@ -2,7 +2,7 @@
 
 use orchestra_core::Filter;
 use orchestra_proto::{Refused, convert, v1};
-use orchestra_types::{TaskId, limits};
+use orchestra_types::{ScheduleId, TaskId, limits};
 use prost::Message;
 
 use super::{
@@ -23,7 +23,11 @@ pub(super) async fn tasks(
     services: &Services,
     request: v1::ListTasksRequest,
 ) -> Result<v1::ListTasksResponse> {
+    let schedule = (request.schedule > 0).then_some(ScheduleId(request.schedule));
     let mut filter = filter(request).map_err(|e| status::refused(&e))?;
+    if let Some(schedule) = schedule {
+        return runs(services, filter, schedule).await;
+    }
     let mut all = Found::default();
     // Where few of very many tasks fit, the engine answers in parts, and others have their turn.
     loop {
@@ -42,6 +46,61 @@ pub(super) async fn tasks(
             });
         }
     }
+}
+
+/// Those of one schedule. Only the store knows whose run a task is, so that every task is looked at which
+/// fits otherwise.
+async fn runs(
+    services: &Services,
+    mut filter: Filter,
+    schedule: ScheduleId,
+) -> Result<v1::ListTasksResponse> {
+    let wanted = std::mem::replace(&mut filter.limit, LIMIT_MAX as usize);
+    let mut tasks: Vec<v1::Task> = Vec::new();
+    let mut bytes = 0;
+    loop {
+        let asked = filter.clone();
+        let found = services.engine.read(move |view| {
+            let asked = narrowed(view, asked, schedule);
+            page(view, &asked)
+        });
+        let found = found.await.map_err(status::read)?;
+        let is_run = |task: &v1::Task| {
+            let spec = task.spec.as_ref();
+            spec.is_some_and(|spec| spec.schedule == schedule.0)
+        };
+        for run in found.tasks.into_iter().filter(is_run) {
+            bytes += run.encoded_len();
+            if tasks.len() == wanted || (bytes > PAGE_BYTES_MAX && !tasks.is_empty()) {
+                let next_after_id = tasks.last().map_or(0, |last| last.id);
+                return Ok(v1::ListTasksResponse {
+                    tasks,
+                    next_after_id,
+                });
+            }
+            tasks.push(run);
+        }
+        filter.after = found.next;
+        if filter.after.is_none() {
+            return Ok(v1::ListTasksResponse {
+                tasks,
+                next_after_id: 0,
+            });
+        }
+    }
+}
+
+/// The same, of tasks as the schedule makes them: fewer are looked at. One that was deleted is not known.
+fn narrowed(view: &View<'_>, mut filter: Filter, schedule: ScheduleId) -> Filter {
+    let row = view.core.schedules().find(|row| row.id == schedule);
+    let Some(spec) = row.map(|row| &row.spec) else {
+        return filter;
+    };
+    let project = spec.project.as_ref().map(|project| project.id.to_string());
+    filter.project = filter.project.or(project);
+    let submitter = Some(spec.submitter.clone()).filter(|name| !name.is_empty());
+    filter.submitter = filter.submitter.or(submitter);
+    filter
 }
 
 /// A part of a page.

@@ -51,10 +51,21 @@ fn new_schedule(
     })
 }
 
-pub(super) async fn list(services: &Services) -> Result<v1::ListSchedulesResponse> {
-    let read = services
-        .engine
-        .read(|view| Ok(view.core.schedules().map(schedule).collect()));
+pub(super) async fn list(
+    services: &Services,
+    request: v1::ListSchedulesRequest,
+) -> Result<v1::ListSchedulesResponse> {
+    let read = services.engine.read(move |view| {
+        let mut all = view.core.schedules();
+        Ok(match request.id {
+            0 => all.map(schedule).collect(),
+            id => all
+                .find(|row| row.id.0 == id)
+                .map(whole)
+                .into_iter()
+                .collect(),
+        })
+    });
     let schedules = read.await.map_err(status::read)?;
     Ok(v1::ListSchedulesResponse { schedules })
 }
@@ -95,14 +106,20 @@ async fn find(services: &Services, id: ScheduleId) -> Result<Option<v1::Schedule
 
 /// For a list: its long texts cut.
 fn schedule(row: &ScheduleRow) -> v1::Schedule {
-    let mut spec = v1::TaskSpec::from(orchestra_types::TaskSpec::clone(&row.spec));
-    spec.description = limits::cut(&spec.description, 4096);
-    spec.context_files.clear();
-    spec.set_up = None;
-    spec.command = None;
+    let mut schedule = whole(row);
+    if let Some(spec) = &mut schedule.spec {
+        spec.description = limits::cut(&spec.description, 4096);
+        spec.context_files.clear();
+        spec.set_up = None;
+        spec.command = None;
+    }
+    schedule
+}
+
+fn whole(row: &ScheduleRow) -> v1::Schedule {
     v1::Schedule {
         id: row.id.0,
-        spec: Some(spec),
+        spec: Some(orchestra_types::TaskSpec::clone(&row.spec).into()),
         every: Some(convert::recurrence_to_wire(row.every)),
         next_ms: row.next.0,
         paused: row.paused,

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use orchestra_proto::v1;
-use orchestra_types::{limits, runner::KNOWN_RUNNERS};
+use orchestra_types::{ScheduleId, limits, runner::KNOWN_RUNNERS};
 
 use crate::{
     client::{Client, patiently},
+    commands::schedules,
     error::{Error, Result},
     exit::Exit,
     ui::{escape::line, suggest::did_you_mean},
@@ -15,7 +16,7 @@ use crate::{
 /// How many submitters are named.
 const SUBMITTERS_MAX: usize = 8;
 
-/// Refuses a runner or a project of which the head knows nothing.
+/// Refuses a runner, a project or a schedule of which the head knows nothing.
 pub async fn refuse(client: &Client, asked: &v1::ListTasksRequest) -> Result<()> {
     if !asked.runner.is_empty() {
         runner(client, &asked.runner).await?;
@@ -23,7 +24,22 @@ pub async fn refuse(client: &Client, asked: &v1::ListTasksRequest) -> Result<()>
     if !asked.project.is_empty() {
         project(client, &asked.project).await?;
     }
+    if asked.schedule > 0 {
+        schedule(client, ScheduleId(asked.schedule)).await?;
+    }
     Ok(())
+}
+
+/// Refuses a schedule that is not there and that made no task.
+async fn schedule(client: &Client, id: ScheduleId) -> Result<()> {
+    let of_it = v1::ListTasksRequest {
+        schedule: id.0,
+        ..Default::default()
+    };
+    if client.schedule(id).await?.is_some() || any(client, of_it).await? {
+        return Ok(());
+    }
+    Err(schedules::none(id))
 }
 
 async fn runner(client: &Client, name: &str) -> Result<()> {
@@ -118,8 +134,7 @@ impl Known {
 async fn projects(client: &Client) -> Result<Vec<Known>> {
     let request = v1::ListBudgetsRequest {};
     let budgets = patiently(async || client.admin().list_budgets(request).await).await?;
-    let request = v1::ListSchedulesRequest {};
-    let schedules = patiently(async || client.admin().list_schedules(request).await).await?;
+    let schedules = client.schedules().await?;
     let request = v1::ListTasksRequest {
         newest_first: true,
         ..Default::default()
@@ -130,10 +145,7 @@ async fn projects(client: &Client) -> Result<Vec<Known>> {
         id: known.project,
     });
     let of_tasks = tasks.tasks.into_iter().filter_map(|task| task.spec);
-    let of_schedules = schedules
-        .schedules
-        .into_iter()
-        .filter_map(|known| known.spec);
+    let of_schedules = schedules.into_iter().filter_map(|known| known.spec);
     let specs = of_tasks.chain(of_schedules);
     let of_specs = specs.filter_map(|spec| spec.project).map(|known| Known {
         name: known.name,
