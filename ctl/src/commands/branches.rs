@@ -85,6 +85,8 @@ struct Row {
     commit: String,
     /// None where the repository lacks the commit.
     committed_at: Option<Time>,
+    /// Whether it lacks its commit, or one before it.
+    damaged: bool,
     status: Option<TaskStatus>,
     applied: Option<bool>,
     /// Another branch that has all of its commits.
@@ -224,6 +226,7 @@ fn row(branch: &TaskBranch, known: Known<'_>) -> Row {
         committed_at: branch
             .committed_at
             .map(|seconds| Time(Timestamp(seconds.saturating_mul(1000)))),
+        damaged: !branch.is_whole(),
         status: task.map(|task| task.status),
         applied: task.map(is_applied),
         within: branch
@@ -312,6 +315,7 @@ mod tests {
             beside: None,
             commit: "1".repeat(40),
             committed_at: None,
+            severed: false,
             within: None,
             held: None,
             alias: None,

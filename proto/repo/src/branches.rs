@@ -14,6 +14,7 @@ use crate::{
     git::{Git, Input},
     import::{PREFIX, check_branch, tip},
     in_use::{AtWork, Held, refuse_in_use},
+    severed::severed,
 };
 
 const HEADS: &str = "refs/heads/";
@@ -32,6 +33,8 @@ pub struct TaskBranch {
     pub commit: String,
     /// When that commit was made, in seconds since 1970; none where the repository lacks it.
     pub committed_at: Option<u64>,
+    /// Whether the repository lacks a commit before it.
+    pub severed: bool,
     /// A branch that has all of its commits, and is none of ours nor a copy of one.
     pub within: Option<Keeper>,
     /// The work tree that is at work on it.
@@ -71,6 +74,12 @@ pub enum Removal {
 }
 
 impl TaskBranch {
+    /// Whether the repository has its commit and, as far as was looked, all before it.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.committed_at.is_some() && !self.severed
+    }
+
     /// What keeps it, whatever its commits are; none where nothing does.
     #[must_use]
     pub fn in_use(&self) -> Option<String> {
@@ -109,9 +118,15 @@ pub fn task_branches(checkout: &Checkout) -> Result<Vec<TaskBranch>> {
         return Ok(ours);
     }
     let refs = refs(&git)?;
-    let kept = keepers(&git, &refs)?;
+    let mut kept = keepers(&git, &refs)?;
     date(&git, &mut ours)?;
-    let alone = alone(&git, &ours, &kept)?;
+    let alone = match alone(&git, &ours, &kept) {
+        Err(failed @ Error::Git { .. }) => {
+            set_severed_apart(&git, &mut ours, &mut kept, failed)?;
+            alone(&git, &ours, &kept)?
+        }
+        found => found?,
+    };
     // None of them where HEAD is a branch without a commit yet.
     let head = head(&git)?.and_then(|full| kept.iter().find(|r| r.full == full));
     let in_head = match head {
@@ -126,7 +141,7 @@ pub fn task_branches(checkout: &Checkout) -> Result<Vec<TaskBranch>> {
         let alias = refs.iter().find(|r| r.symref == full);
         branch.alias = alias.map(|r| short(&r.full).to_owned());
         let within = match head {
-            _ if branch.committed_at.is_none() || alone.contains(&branch.commit) => None,
+            _ if !branch.is_whole() || alone.contains(&branch.commit) => None,
             Some(head) if in_head.contains(&full) => Some(*head),
             Some(_) | None => first_with(&git, &branch.commit, &kept)?,
         };
@@ -250,6 +265,7 @@ fn own(git: &Git) -> Result<Vec<TaskBranch>> {
             beside,
             commit: commit.to_owned(),
             committed_at: None,
+            severed: false,
             within: None,
             held: (!dir.is_empty()).then(|| (Held::CheckedOut, PathBuf::from(dir))),
             alias: None,
@@ -329,10 +345,33 @@ fn head(git: &Git) -> Result<Option<String>> {
     Ok((said.code == 0 && !full.is_empty()).then_some(full))
 }
 
+/// Marks those of ours that lack a commit before them, and takes such others away: git says of one that it
+/// has the commits of another where it cannot walk to the end of either. One of them made a walk fail.
+fn set_severed_apart(
+    git: &Git,
+    ours: &mut [TaskBranch],
+    kept: &mut Vec<&Ref>,
+    failed: Error,
+) -> Result<()> {
+    let here = ours.iter().filter(|branch| branch.committed_at.is_some());
+    let tips = here.map(|branch| &*branch.commit);
+    let all: BTreeSet<&str> = tips.chain(kept.iter().map(|r| &*r.commit)).collect();
+    let all: Vec<&str> = all.into_iter().collect();
+    let severed = severed(git, &all)?;
+    if severed.is_empty() {
+        return Err(failed);
+    }
+    for branch in ours {
+        branch.severed = severed.contains(&branch.commit);
+    }
+    kept.retain(|r| !severed.contains(&r.commit));
+    Ok(())
+}
+
 /// The tips of ours that none of the others has.
 fn alone(git: &Git, ours: &[TaskBranch], kept: &[&Ref]) -> Result<BTreeSet<String>> {
-    let here = ours.iter().filter(|branch| branch.committed_at.is_some());
-    let tips: BTreeSet<&str> = here.map(|branch| &*branch.commit).collect();
+    let whole = ours.iter().filter(|branch| branch.is_whole());
+    let tips: BTreeSet<&str> = whole.map(|branch| &*branch.commit).collect();
     if tips.is_empty() {
         return Ok(BTreeSet::new());
     }
@@ -367,7 +406,20 @@ fn first_with<'a>(git: &Git, commit: &str, kept: &[&'a Ref]) -> Result<Option<&'
     let found = git.output(&args)?;
     let found = String::from_utf8_lossy(&found);
     let kept = |full: &str| kept.iter().copied().find(|r| r.full == full);
-    Ok(found.lines().find_map(kept))
+    for other in found.lines().filter_map(kept) {
+        if has(git, other, commit)? {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether it has this commit, by a walk: `--contains` also names one that lacks a commit before it, since its
+/// own walk fails there.
+fn has(git: &Git, other: &Ref, commit: &str) -> Result<bool> {
+    let but_those = format!("^{}", other.commit);
+    let lacking = git.output(&["rev-list", "--max-count=1", commit, &but_those])?;
+    Ok(lacking.is_empty())
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ mod reclaim;
 mod rewound;
 pub mod scan;
 mod scratch;
+mod severed;
 mod snapshot;
 mod spare;
 mod special;

@@ -34,6 +34,13 @@ pub fn fate(branch: &TaskBranch, known: Known<'_>) -> Fate {
                 .to_owned(),
         );
     }
+    if branch.severed {
+        return Fate::Stays(
+            "the repository lacks a commit before it, so that it is damaged: `git fsck` says where, and \
+             `git branch -D` removes the branch"
+                .to_owned(),
+        );
+    }
     if let Some(why) = branch.in_use() {
         return Fate::Stays(why);
     }
@@ -79,6 +86,7 @@ mod tests {
             beside: None,
             commit: TIP.to_owned(),
             committed_at: Some(0),
+            severed: false,
             within: None,
             held: None,
             alias: None,
@@ -139,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn one_without_its_commit_stays_whatever_the_head_says() {
+    fn one_without_its_commit_or_one_before_it_stays_whatever_the_head_says() {
         let damaged = TaskBranch {
             committed_at: None,
             ..branch()
@@ -149,6 +157,14 @@ mod tests {
             panic!("it is kept");
         };
         assert!(why.contains("lacks its commit"), "{why}");
+        let severed = TaskBranch {
+            severed: true,
+            ..branch()
+        };
+        let Fate::Stays(why) = fate(&severed, Known::Task(&applied)) else {
+            panic!("it is kept");
+        };
+        assert!(why.contains("lacks a commit before it"), "{why}");
     }
 
     #[test]

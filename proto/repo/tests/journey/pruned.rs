@@ -259,7 +259,7 @@ fn a_branch_whose_own_commit_is_not_there_is_told_and_stops_nothing() {
     let (at, rest) = broken.split_at(2);
     let object = dir.join(".git/objects").join(at).join(rest);
     let kept = fs::read(&object).unwrap();
-    fs::remove_file(&object).unwrap();
+    lose(&dir, &broken);
     let seen = only(&user);
     assert_eq!((&*seen.commit, seen.committed_at), (&*broken, None));
     assert_eq!(within(&seen), None);
@@ -273,6 +273,43 @@ fn a_branch_whose_own_commit_is_not_there_is_told_and_stops_nothing() {
     assert_eq!(remove(&user, second), Removal::Done);
     fs::write(&object, kept).unwrap();
     assert!(only(&user).committed_at.is_some());
+}
+
+/// Takes the object away that a commit is.
+fn lose(dir: &Path, commit: &str) {
+    let (at, rest) = commit.split_at(2);
+    fs::remove_file(dir.join(".git/objects").join(at).join(rest)).unwrap();
+}
+
+#[test]
+fn a_branch_that_lacks_a_commit_before_it_is_told_and_stops_nothing() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let dir = user.user();
+    let on = |branch: &str, parent: &str| {
+        let tree = git(&dir, &["rev-parse", "HEAD^{tree}"]);
+        let commit = git(&dir, &["commit-tree", "-p", parent, "-m", branch, &tree]);
+        let full = format!("refs/heads/{branch}");
+        git(&dir, &["update-ref", &full, &commit]);
+        commit
+    };
+    let lost = on("lost", "HEAD");
+    on(BRANCH, &lost);
+    // It has what is lost before it as well, and git says that it has all commits of ours.
+    on("mine", &lost);
+    git(&dir, &["branch", "-q", "-D", "lost"]);
+    make(&dir, "orchestra/task_002");
+    let merged = make(&dir, "orchestra/task_003");
+    git(&dir, &["branch", "-q", "topic", &merged]);
+    lose(&dir, &lost);
+    let known = branches(&user);
+    let known: Vec<_> = known.iter().map(|b| (b.severed, within(b))).collect();
+    assert_eq!(known, [(true, None), (false, None), (false, Some("topic"))]);
+    assert!(branches(&user)[0].committed_at.is_some());
+    // One that is none of ours is of no use, and stops nothing either.
+    git(&dir, &["update-ref", "-d", &format!("refs/heads/{BRANCH}")]);
+    let known = branches(&user);
+    let known: Vec<_> = known.iter().map(|b| (b.is_whole(), within(b))).collect();
+    assert_eq!(known, [(true, None), (true, Some("topic"))]);
 }
 
 #[test]
