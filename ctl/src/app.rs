@@ -111,8 +111,8 @@ impl App {
 
     /// The error with another next step where a head is there all the same, or a worker is left without it.
     fn about_local_daemons(&self, error: Error) -> Error {
-        if let Ok(Some(head)) = record::head(&self.state) {
-            return error.hint(silent::hint(&self.state, &head));
+        if let Some(hint) = self.silent_head() {
+            return error.hint(hint);
         }
         match record::worker(&self.state) {
             Ok(Some(_)) => error.hint(
@@ -120,6 +120,20 @@ impl App {
             ),
             Ok(None) | Err(_) => error,
         }
+    }
+
+    /// The error with another next step where the head of the state directory is there and does not answer.
+    pub fn about_silent_head(&self, error: Error) -> Error {
+        match self.silent_head().filter(|_| !self.names_head()) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+
+    /// What to do about a head that is there and does not answer; none where none is there.
+    fn silent_head(&self) -> Option<String> {
+        let head = record::head(&self.state).ok().flatten()?;
+        Some(silent::hint(&self.state, &head))
     }
 
     /// The error with another next step where a head was named that cannot be reached: to start one

@@ -3,7 +3,7 @@
 use std::{fs, net::TcpListener};
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Project, Setup, Test, kill_9, scene};
+use orchestra_tests::{Project, Setup, Test, freeze, kill_9, scene, thaw};
 
 use crate::crash::long_task;
 
@@ -17,7 +17,35 @@ pub fn tests() -> Vec<Test> {
             "whoever_waits_finds_a_head_that_is_back_at_another_port",
             || told(Back::Elsewhere),
         ),
+        Test::new(
+            "who_waits_for_a_time_waits_no_longer_for_a_head_that_hangs",
+            hangs,
+        ),
     ]
+}
+
+fn hangs() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let task = long_task(cluster, &project)?;
+        let head = cluster.head_pid()?;
+        let mut hung = cluster.begin(&cluster.path(""), &["wait", &task, "--timeout", "5s"])?;
+        hung.hears_interrupts()?;
+        freeze(head)?;
+        let waits = [
+            cluster.ctl(&["wait", &task, "--timeout", "1s"])?,
+            cluster.ctl(&["wait", "--label", "a=b", "--timeout", "1s"])?,
+        ];
+        let hung = hung.end()?;
+        thaw(head)?;
+        let unknown = "the tasks have ended within 1.0s is not known";
+        let go_on = format!("`kill -CONT {head}` lets it go on");
+        for wait in waits {
+            wait.exits(3)?.complains(&[unknown, &go_on])?;
+        }
+        hung.exits(3)?.complains(&["within 5.0s is not known"])?;
+        cluster.open_gate()
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

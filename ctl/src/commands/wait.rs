@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use futures::future::join;
 use orchestra_types::{TaskId, TaskStatus, time::parse_duration};
 use serde_json::json;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     app::App,
@@ -56,7 +58,8 @@ pub struct Args {
     /// Until the first of them has ended: those that have are printed, and the exit code is theirs
     #[arg(long)]
     any: bool,
-    /// Give up after this long, as 90s or 10m; the tasks go on. Default: never
+    /// Give up after this long, as 90s or 10m; the tasks go on. What is there then is looked at for two
+    /// seconds at most. Default: never
     #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     timeout: Option<Duration>,
 }
@@ -64,8 +67,20 @@ pub struct Args {
 /// Waits.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     args.tasks.require_some()?;
-    let client = app.connect().await?;
-    let Found { tasks: ids, none } = find(&client, args.tasks).await?;
+    let begun = Instant::now();
+    let found = async {
+        let client = app.connect().await?;
+        let found = find(&client, args.tasks).await?;
+        Ok((client, found))
+    };
+    let (client, Found { tasks: ids, none }) = match args.timeout {
+        None => found.await?,
+        // However short the limit is, what is there is looked at.
+        Some(limit) => match timeout(limit.max(LAST_LOOK), found).await {
+            Ok(found) => found?,
+            Err(_) => return Err(unknown(app, limit, None)),
+        },
+    };
     if ids.is_empty() && !app.ui.is_json() {
         app.ui.next(format!("{none}; nothing to wait for"));
     }
@@ -79,9 +94,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     };
     let tasks = match args.timeout {
         None => wait.await?,
-        Some(limit) => match tokio::time::timeout(limit, wait).await {
+        Some(limit) => match timeout(limit.saturating_sub(begun.elapsed()), wait).await {
             Ok(tasks) => tasks?,
-            Err(_) => over(&client, &ids, limit, which).await?,
+            Err(_) => over(app, &client, &ids, limit, which).await?,
         },
     };
     or_untold(heard_or_not(show(app, &tasks)), || in_words(&tasks))?;
@@ -142,7 +157,13 @@ fn show(app: &App, tasks: &[Task]) -> Result<()> {
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
 /// The tasks, if they have ended in spite of a limit that is too short to see it.
-async fn over(client: &Client, ids: &[TaskId], limit: Duration, which: Which) -> Result<Vec<Task>> {
+async fn over(
+    app: &App,
+    client: &Client,
+    ids: &[TaskId],
+    limit: Duration,
+    which: Which,
+) -> Result<Vec<Task>> {
     let ended = async {
         let mut ended = Vec::new();
         for some in ids.chunks(ASKED_AT_ONCE) {
@@ -159,21 +180,27 @@ async fn over(client: &Client, ids: &[TaskId], limit: Duration, which: Which) ->
         }
         client.whole_tasks(&ended).await
     };
-    match tokio::time::timeout(LAST_LOOK, ended).await {
-        Ok(looked) => looked,
-        Err(_) if client.is_gone(LAST_LOOK).await => Err(unknown(limit, &client.head().now())),
-        Err(_) => Err(not_yet(limit, which)),
+    // At the same time: that the head does not answer is not to take as long again.
+    match join(timeout(LAST_LOOK, ended), client.is_gone(LAST_LOOK)).await {
+        (Ok(looked), _) => looked,
+        (Err(_), true) => Err(unknown(app, limit, Some(&client.head().now()))),
+        (Err(_), false) => Err(not_yet(limit, which)),
     }
 }
 
 /// Nobody can say how the tasks are.
-fn unknown(limit: Duration, head: &str) -> Error {
+fn unknown(app: &App, limit: Duration, head: Option<&str>) -> Error {
     let limit = crate::ui::time::duration(limit);
-    Error::new(
+    let head = head.map(|head| format!(" at {head}")).unwrap_or_default();
+    let error = Error::new(
         Exit::HeadNotRunning,
-        format!("the head at {head} cannot be reached: whether the tasks have ended within {limit} is not known"),
-    )
-    .hint("what runs goes on without it; `ctl start` starts it, and `ctl wait` can be run again")
+        format!(
+            "the head{head} cannot be reached: whether the tasks have ended within {limit} is not known"
+        ),
+    );
+    app.about_silent_head(error.hint(
+        "what runs goes on without it; `ctl start` starts it, and `ctl wait` can be run again",
+    ))
 }
 
 fn not_yet(limit: Duration, which: Which) -> Error {
