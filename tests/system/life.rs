@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, kill_9, run, scene, until};
+use orchestra_tests::{
+    Background, Cluster, Deadline, Project, Setup, Test, kill_9, run, scene, until,
+};
 use serde_json::{Value, json};
 
 /// Tasks in one submission.
@@ -91,7 +93,7 @@ fn cordon() -> anyhow::Result<()> {
             drained["workers"][0]["availability"] == "drained",
             "{drained:#}"
         );
-        let task = add(cluster, &project, "true", &[])?;
+        let task = add(cluster, &project, "echo raw; exit", &[])?;
         let low = add(cluster, &project, "true", &["--priority", "low"])?;
         let changed = cluster.json(&["priority", &low, "high"])?;
         ensure!(changed["tasks"][0]["priority"] == "high", "{changed:#}");
@@ -103,13 +105,28 @@ fn cordon() -> anyhow::Result<()> {
             "{workers:#}"
         );
         ensure!(cluster.status(&task)? == "queued");
+        let log = begun_later(cluster, &task)?;
         cluster.ctl(&["workers", "uncordon", &name])?.ok()?;
         cluster.succeeded(&task, Deadline::SOON)?;
+        shows_all(log)?;
         cluster.succeeded(&low, Deadline::SOON)?;
         let unknown = cluster.ctl(&["workers", "drain", "nobody"])?;
         unknown.complains(&["there is no worker `nobody`"])?;
         Ok(())
     })
+}
+
+/// Follows the raw log of a task that waits for a worker.
+fn begun_later(cluster: &Cluster, task: &str) -> anyhow::Result<Background> {
+    let log = cluster.begin(&cluster.path(""), &["logs", "--raw", "-f", task])?;
+    log.says("has not been started yet")?;
+    Ok(log)
+}
+
+fn shows_all(mut log: Background) -> anyhow::Result<()> {
+    let log = log.end()?.ok()?;
+    ensure!(log.stdout.lines().any(|line| line == "raw"), "{log}");
+    Ok(())
 }
 
 fn removed() -> anyhow::Result<()> {

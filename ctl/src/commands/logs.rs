@@ -20,6 +20,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   ctl logs task_001 -f            as it happens, until the task has ended
+  ctl logs task_001 --raw -f      what the CLI itself prints, from the start of its attempt to the end
   ctl logs task_001 --raw > log   what the CLI itself printed, byte for byte
   ctl logs task_001 --stderr      what it printed on standard error
   ctl logs task_001 --json        the events, one JSON document a line")]

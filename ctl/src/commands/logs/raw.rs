@@ -7,7 +7,8 @@ use crate::{
     client::Client,
     error::{Error, Result},
     exit::Exit,
-    follow::{Events, Piece},
+    follow::{Changes, Events, Piece},
+    json::task::Task,
     stored,
     ui::{live::Voice, transcript},
 };
@@ -21,7 +22,10 @@ pub async fn run(
     attempt: Option<u32>,
     follow: bool,
 ) -> Result<Exit> {
-    let task = client.task(id).await?;
+    let mut task = client.task(id).await?;
+    if follow {
+        task = begun(app, client, task).await?;
+    }
     let attempt = task.attempt(attempt)?;
     match attempt.artifact(ArtifactKind::Log) {
         Some(log) => stored::print(app, client, log).await?,
@@ -39,6 +43,27 @@ pub async fn run(
         }
     }
     Ok(Exit::Ok)
+}
+
+/// The task once it has an attempt, or as it is where it comes to none by itself.
+async fn begun(app: &App, client: &Client, mut task: Task) -> Result<Task> {
+    if task.attempt > 0 || task.rests() {
+        return Ok(task);
+    }
+    let id = task.id;
+    app.ui.next(format!(
+        "{id} has not been started yet; its log is shown when it is"
+    ));
+    let mut changes = Changes::open(client, &[id], Voice::plain(app.ui)).await?;
+    while task.attempt == 0 && !task.rests() {
+        let mut news = changes.next().await?;
+        if news.forgotten.contains(&id) {
+            break;
+        }
+        task = news.tasks.pop().unwrap_or(task);
+    }
+    // The stream gives tasks without attempts.
+    client.or_known(task).await
 }
 
 /// Prints what an attempt has printed on standard error.
