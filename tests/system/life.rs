@@ -105,10 +105,14 @@ fn cordon() -> anyhow::Result<()> {
             "{workers:#}"
         );
         ensure!(cluster.status(&task)? == "queued");
+        let told = cluster.ctl(&["status"])?.ok()?.stdout;
+        let opens = format!("{name} is drained; `ctl workers uncordon {name}` ends that");
+        ensure!(told.contains(&opens), "{told}");
         let log = begun_later(cluster, &task)?;
         cluster.ctl(&["workers", "uncordon", &name])?.ok()?;
         cluster.succeeded(&task, Deadline::SOON)?;
         shows_all(log)?;
+        ensure!(cluster.json(&["status"])?["workers_closed"].is_null());
         cluster.succeeded(&low, Deadline::SOON)?;
         let unknown = cluster.ctl(&["workers", "drain", "nobody"])?;
         unknown.complains(&["there is no worker `nobody`"])?;

@@ -23,6 +23,7 @@ use crate::{
         record, silent,
     },
     ui::{
+        closed::takes_nothing,
         now, stopping,
         style::{Line, Style},
     },
@@ -104,6 +105,10 @@ fn warn(app: &App, args: &Args, report: &Report) {
     if let Some(exposed) = app.state.exposed() {
         app.ui.warn(exposed);
     }
+    if let Some(closed) = &report.status.workers_closed {
+        app.ui
+            .warn(format!("no worker takes anything new: {closed}"));
+    }
     for text in agents::lacking(&args.agents, &report.worker) {
         app.ui.warn(text);
     }
@@ -150,7 +155,8 @@ pub async fn bring_up(app: &App, args: &Args) -> Result<Report> {
     match bring_up_worker(app, args).await {
         Ok((worker, worker_ran)) => {
             let client = app.connect().await?;
-            let status = client.status().await?;
+            let mut status = client.status().await?;
+            status.workers_closed = takes_nothing(&client.workers().await?);
             Ok(Report {
                 status,
                 worker,

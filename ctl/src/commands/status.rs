@@ -12,6 +12,8 @@ use crate::{
     json::account::Account,
     json::fleet::Status,
     ui::{
+        again::Again,
+        closed::takes_nothing,
         escape::line,
         status::counts,
         style::{Line, Style},
@@ -32,9 +34,11 @@ pub struct Args {}
 
 /// Shows the cluster.
 pub async fn run(app: &App, _: Args) -> Result<Exit> {
-    let status = app.connect().await?.status().await?;
+    let client = app.connect().await?;
+    let mut status = client.status().await?;
+    status.workers_closed = takes_nothing(&client.workers().await?);
     app.show(&status, |status| {
-        let lines = fitted(status, app.ui.stdout.width);
+        let lines = fitted(status, app.ui.again, app.ui.stdout.width);
         lines.iter().try_for_each(|line| app.ui.line(line))?;
         app.ui.warn_of_stop(status);
         Ok(())
@@ -42,13 +46,13 @@ pub async fn run(app: &App, _: Args) -> Result<Exit> {
 }
 
 /// The lines as a terminal of this width has them.
-fn fitted(status: &Status, width: Option<usize>) -> Vec<Line> {
-    let lines = lines(status).into_iter();
+fn fitted(status: &Status, again: Again, width: Option<usize>) -> Vec<Line> {
+    let lines = lines(status, again).into_iter();
     let fitted = lines.map(|line| line.wrapped(width, 2 + NAME, At::Items));
     fitted.flatten().collect()
 }
 
-fn lines(status: &Status) -> Vec<Line> {
+fn lines(status: &Status, again: Again) -> Vec<Line> {
     let up = duration(Duration::from_secs_f64(status.uptime_seconds));
     let state = match status.stopping_since {
         Some(_) => Line::of(Style::Attention, "◔ head stopping"),
@@ -75,11 +79,12 @@ fn lines(status: &Status) -> Vec<Line> {
     if let Some(metrics) = &status.metrics {
         lines.push(fact("metrics", &format!("http://{metrics}/metrics")));
     }
-    lines.extend([
-        fact("workers", &workers),
-        fact("agents", &agents),
-        tasks(status),
-    ]);
+    lines.push(fact("workers", &workers));
+    if let Some(why) = &status.workers_closed {
+        let text = format!("no worker takes anything new: {}", again.spell(&line(why)));
+        lines.push(Line::of(Style::Attention, name_of("closed")).with(Style::Plain, text));
+    }
+    lines.extend([fact("agents", &agents), tasks(status)]);
     lines.extend(open(status));
     lines.extend(status.parked_accounts.iter().map(parked));
     lines
@@ -156,7 +161,7 @@ mod tests {
 
     #[test]
     fn on_a_narrow_terminal_no_line_is_too_long() {
-        let shown = fitted(&status(), Some(28));
+        let shown = fitted(&status(), Again::default(), Some(28));
         let shown: Vec<String> = shown.iter().map(|l| l.render(false)).collect();
         assert_eq!(
             shown[shown.len() - 4..],
@@ -175,11 +180,26 @@ mod tests {
             disk_full: Some("the head's disk is full: make 9 MB free in `/s`".to_owned()),
             ..status()
         };
-        let shown: Vec<String> = lines(&full).iter().map(|l| l.render(false)).collect();
+        let shown: Vec<String> = lines(&full, Again::default())
+            .iter()
+            .map(|l| l.render(false))
+            .collect();
         assert_eq!(
             shown[3],
             "  disk     the head's disk is full: make 9 MB free in `/s`"
         );
+    }
+
+    #[test]
+    fn workers_that_take_nothing_are_told_with_what_ends_that() {
+        let closed = Status {
+            workers_closed: Some("vm is drained; `ctl workers uncordon vm` ends that".to_owned()),
+            ..status()
+        };
+        let lines = lines(&closed, Again::in_state("/s".as_ref()));
+        let shown: Vec<String> = lines.iter().map(|l| l.render(false)).collect();
+        let told = "  closed   no worker takes anything new: vm is drained; `ctl --state /s workers uncordon vm` ends that";
+        assert_eq!(shown[4], told);
     }
 
     #[test]
@@ -198,7 +218,10 @@ mod tests {
 
     #[test]
     fn the_cluster_is_told_in_a_few_lines() {
-        let shown: Vec<String> = lines(&status()).iter().map(|l| l.render(false)).collect();
+        let shown: Vec<String> = lines(&status(), Again::default())
+            .iter()
+            .map(|l| l.render(false))
+            .collect();
         assert_eq!(
             shown,
             [

@@ -47,6 +47,9 @@ pub struct Status {
     pub stopping_since: Option<Time>,
     /// Why the head changes nothing, and what to do; none while there is room on its disk.
     pub disk_full: Option<String>,
+    /// That no worker takes anything new because a person wants it, and what ends that; none else, and where
+    /// nobody has looked.
+    pub workers_closed: Option<String>,
 }
 
 /// Counts of workers.
@@ -93,6 +96,7 @@ impl Status {
             parked_accounts: wire.parked.into_iter().map(Account::read).collect(),
             stopping_since: wire.stopping_since_ms.map(Time::from_ms),
             disk_full: Some(wire.disk_full).filter(|why| !why.is_empty()),
+            workers_closed: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod again;
 pub mod bar;
 pub mod changes;
+pub mod closed;
 pub mod detail;
 pub mod escape;
 pub mod excerpt;

@@ -4,7 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use orchestra_types::{FailureCode, TaskStatus};
 
-use super::{escape::line, now, time::counted};
+use super::{
+    closed::{WORKERS_MAX, closed, listed},
+    escape::line,
+    now,
+    time::counted,
+};
 use crate::{
     client::Client,
     error::Result,
@@ -16,9 +21,6 @@ use crate::{
 
 /// How many of those that take all slots are named.
 const TAKERS_MAX: usize = 8;
-
-/// How many workers are named.
-const NAMED_MAX: usize = 4;
 
 /// What a task needs of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,7 +169,7 @@ impl<'a> Need<'a> {
             1 => "has it and is",
             _ => "have it and are",
         };
-        let named = listed(&names, NAMED_MAX);
+        let named = listed(&names, WORKERS_MAX);
         Some(format!(
             "{named} {verb} not connected, `ctl workers` says since when"
         ))
@@ -213,43 +215,6 @@ impl<'a> Need<'a> {
             None => runner.agentic,
         };
         wanted && runner.state == "ready"
-    }
-}
-
-/// Which of these are given nothing, and what ends that; none where one of them is open.
-fn closed(workers: &[&Worker]) -> Option<String> {
-    if workers.iter().any(|worker| worker.availability == "open") {
-        return None;
-    }
-    let (revoked, closed): (Vec<&Worker>, Vec<&Worker>) = workers
-        .iter()
-        .partition(|worker| worker.availability == "revoked");
-    let Some(first) = closed.first() else {
-        let name = line(&revoked.first()?.name);
-        return Some(format!(
-            "{name} is revoked; `ctl token create` lets it join again, `ctl start` where it is the worker of the head's machine"
-        ));
-    };
-    let (name, state) = (line(&first.name), line(&first.availability));
-    if closed.len() == 1 {
-        return Some(format!(
-            "{name} is {state}; `ctl workers uncordon {name}` ends that"
-        ));
-    }
-    let names: Vec<_> = closed.iter().map(|w| line(&w.name)).collect();
-    let named = listed(&names, NAMED_MAX);
-    Some(format!(
-        "{named} take nothing new; `ctl workers` says why, and `ctl workers uncordon {name}` opens {name} again"
-    ))
-}
-
-/// The first of these names, and how many more there are.
-fn listed(names: &[impl AsRef<str>], max: usize) -> String {
-    let first: Vec<&str> = names.iter().take(max).map(AsRef::as_ref).collect();
-    let first = first.join(", ");
-    match names.len().saturating_sub(max) {
-        0 => first,
-        more => format!("{first} and {more} more"),
     }
 }
 
@@ -522,7 +487,7 @@ mod tests {
         assert!(said.ends_with(not_there), "{said}");
         let said = says(task("claude", None), &workers);
         assert!(!said.contains("far"), "{said}");
-        for n in 0..NAMED_MAX {
+        for n in 0..WORKERS_MAX {
             let mut more = workers[1].clone();
             more.name = format!("more{n}");
             workers.push(more);
