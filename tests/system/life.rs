@@ -257,6 +257,14 @@ fn whose_schedule() -> anyhow::Result<()> {
         in_new_york.env("TZ", "EST5");
         let added = run(in_new_york, b"")?.ok()?.stdout;
         ensure!(added.trim() == "schedule_001", "{added}");
+        // It does not say when the clock changes: other programs guess, or take it for UTC.
+        for more in [["--every", "6:00"], ["--at", "2031-01-01 06:00"]] {
+            let line = [&["add", "true", "--agent", "shell"][..], &more].concat();
+            let mut guesses = cluster.command(project.dir(), &line);
+            guesses.env("TZ", "CET-1CEST");
+            let refused = run(guesses, b"")?.exits(2)?;
+            refused.complains(&["TZ='CET-1CEST,M3.5.0,M10.5.0/3'"])?;
+        }
         let listed = cluster.json(&["schedules"])?["schedules"][0].clone();
         ensure!(listed["rule"] == "daily at 06:00 -05:00", "{listed:#}");
         ensure!(

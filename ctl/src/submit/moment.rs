@@ -2,18 +2,55 @@
 
 use std::time::Duration;
 
-use jiff::{Zoned, civil};
+use jiff::{Zoned, civil, tz::TimeZone};
 use orchestra_types::{Recurrence, Timestamp, time::parse_duration};
 
 /// Reads when a recurring task comes: `6h`, or `18:30` by the clock of this machine as it is now.
 pub fn parse_rule(text: &str) -> Result<Recurrence, String> {
-    let ahead = Zoned::now()
-        .offset()
-        .seconds()
-        .div_euclid(60)
-        .rem_euclid(24 * 60);
+    // Of a period no clock is asked, and what is no rule is refused as such.
+    match Recurrence::parse(text.trim(), 0) {
+        Ok(Recurrence::Daily { .. }) => rule_by(text, &here()?),
+        Ok(every @ Recurrence::Every(_)) => Ok(every),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn rule_by(text: &str, now: &Zoned) -> Result<Recurrence, String> {
+    let ahead = now.offset().seconds().div_euclid(60).rem_euclid(24 * 60);
     let ahead = u16::try_from(ahead).unwrap_or_default();
     Recurrence::parse(text.trim(), ahead).map_err(|e| e.to_string())
+}
+
+/// Now, in the time zone of this machine.
+fn here() -> Result<Zoned, String> {
+    let zone = match TimeZone::try_system() {
+        Ok(zone) => zone,
+        // What is no zone is none for other programs either, and they take it for UTC. Nobody is to find that
+        // out by a task that begins at another time.
+        Err(_) => match std::env::var_os("TZ") {
+            Some(named) => return Err(unknown_zone(&named.to_string_lossy())),
+            None => TimeZone::UTC,
+        },
+    };
+    Ok(jiff::Timestamp::now().to_zoned(zone))
+}
+
+fn unknown_zone(named: &str) -> String {
+    let rules = match lacks_rules(named) {
+        true => format!("TZ='{named},M3.5.0,M10.5.0/3', with the days of the change as in Europe"),
+        false => "TZ='CET-1CEST,M3.5.0,M10.5.0/3'".to_owned(),
+    };
+    format!(
+        "TZ={named} names no time zone that is known here: write TZ=Europe/Berlin, {rules}, or TZ=UTC; \
+         RFC 3339 as 2026-11-21T18:30:00+01:00 and +2h need none"
+    )
+}
+
+/// Whether it is as `CET-1CEST`, which does not say when the clock changes.
+fn lacks_rules(named: &str) -> bool {
+    let letters = |c: char| c.is_ascii_alphabetic();
+    let begins = named.starts_with(letters) && named.ends_with(letters);
+    begins && named.contains(|c: char| c.is_ascii_digit()) && !named.contains([',', '/'])
 }
 
 /// When a task may begin, as it was said.
@@ -64,15 +101,17 @@ pub fn parse_moment(text: &str) -> Result<Start, String> {
             false => Err(format!("`{text}` is more than 100 years away")),
         };
     }
-    parse_at(text, &Zoned::now()).map(Start::At)
+    parse_at(text, here).map(Start::At)
 }
 
-fn parse_at(text: &str, now: &Zoned) -> Result<Timestamp, String> {
+/// A time that the clock leaves out is as much later as it jumps; of one that comes twice the first is meant.
+fn parse_at(text: &str, now: impl FnOnce() -> Result<Zoned, String>) -> Result<Timestamp, String> {
     if let Ok(instant) = text.parse::<jiff::Timestamp>() {
         return Ok(moment(instant));
     }
-    let zone = now.time_zone();
     if let Some(time) = time_of_day(text) {
+        let now = now()?;
+        let zone = now.time_zone();
         let today = now.date().to_datetime(time).to_zoned(zone.clone());
         let next = today.and_then(|today| match today.timestamp() > now.timestamp() {
             true => Ok(today),
@@ -87,7 +126,7 @@ fn parse_at(text: &str, now: &Zoned) -> Result<Timestamp, String> {
             .map_err(|e| e.to_string());
     }
     if let Ok(here) = text.parse::<civil::DateTime>() {
-        let here = here.to_zoned(zone.clone());
+        let here = here.to_zoned(now()?.time_zone().clone());
         return here
             .map(|here| moment(here.timestamp()))
             .map_err(|e| e.to_string());
@@ -116,8 +155,90 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<String, String> {
-        let now: Zoned = "2026-11-21T17:00:00+01:00[Europe/Paris]".parse().unwrap();
-        parse_at(text, &now).map(|at| crate::json::time::Time(at).to_string())
+        read_at("2026-11-21T17:00:00+01:00[Europe/Paris]", text)
+    }
+
+    fn read_at(now: &str, text: &str) -> Result<String, String> {
+        let now: Zoned = now.parse().unwrap();
+        parse_at(text, || Ok(now)).map(|at| crate::json::time::Time(at).to_string())
+    }
+
+    #[test]
+    fn a_time_that_the_clock_leaves_out_is_later_and_of_two_the_first_is_meant() {
+        for (now, text, utc) in [
+            (
+                "2026-03-28T12:00:00+01:00",
+                "02:30",
+                "2026-03-29T01:30:00.000Z",
+            ),
+            (
+                "2026-03-28T12:00:00+01:00",
+                "2026-03-29 02:30",
+                "2026-03-29T01:30:00.000Z",
+            ),
+            (
+                "2026-10-24T12:00:00+02:00",
+                "02:30",
+                "2026-10-25T00:30:00.000Z",
+            ),
+            (
+                "2026-10-24T12:00:00+02:00",
+                "2026-10-25 02:30",
+                "2026-10-25T00:30:00.000Z",
+            ),
+            // The first of the two is over.
+            (
+                "2026-10-25T02:40:00+02:00",
+                "02:30",
+                "2026-10-26T01:30:00.000Z",
+            ),
+        ] {
+            let now = format!("{now}[Europe/Paris]");
+            assert_eq!(read_at(&now, text), Ok(utc.to_owned()), "{now} {text}");
+        }
+    }
+
+    #[test]
+    fn a_daily_rule_keeps_its_offset_over_a_jump_of_the_clock() {
+        let runs = |added: &str, day: &str| {
+            let added: Zoned = format!("{added}[Europe/Paris]").parse().unwrap();
+            let rule = rule_by("02:30", &added).unwrap();
+            let before: jiff::Timestamp = format!("{day}T12:00:00Z").parse().unwrap();
+            let first = rule.next(moment(before), moment(before));
+            let here = |at: Timestamp| {
+                let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).unwrap()).unwrap();
+                let at = at.to_zoned(added.time_zone().clone());
+                at.strftime("%d %H:%M %:z").to_string()
+            };
+            [here(first), here(rule.next(first, first))]
+        };
+        let (winter, summer) = ("2026-02-01T12:00:00+01:00", "2026-07-01T12:00:00+02:00");
+        let march = "2026-03-28";
+        assert_eq!(runs(winter, march), ["29 03:30 +02:00", "30 03:30 +02:00"]);
+        assert_eq!(runs(summer, march), ["29 01:30 +01:00", "30 02:30 +02:00"]);
+        let october = "2026-10-24";
+        assert_eq!(
+            runs(summer, october),
+            ["25 02:30 +02:00", "26 01:30 +01:00"]
+        );
+        assert_eq!(
+            runs(winter, october),
+            ["25 02:30 +01:00", "26 02:30 +01:00"]
+        );
+    }
+
+    #[test]
+    fn a_zone_that_is_not_known_is_refused_with_what_to_write_and_only_where_it_is_needed() {
+        let said = unknown_zone("CET-1CEST");
+        assert!(said.contains("TZ='CET-1CEST,M3.5.0,M10.5.0/3'"), "{said}");
+        let said = unknown_zone("Nowhere/City");
+        assert!(said.contains("write TZ=Europe/Berlin"), "{said}");
+        assert!(!said.contains("Nowhere/City,"), "{said}");
+        let none = |text: &str| parse_at(text, || Err("no zone".to_owned()));
+        assert_eq!(none("18:30"), Err("no zone".to_owned()));
+        assert_eq!(none("2026-11-21 18:30"), Err("no zone".to_owned()));
+        assert!(none("2026-11-21T18:30:00+01:00").is_ok());
+        assert!(none("soon").unwrap_err().contains("is not a time"));
     }
 
     #[test]

@@ -45,7 +45,8 @@ pub struct Options {
     /// wait, which is said
     #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
     pub at: Option<Start>,
-    /// Again and again: each 90s, 6h, 1d, or daily at a time as 18:30; see `ctl schedules`
+    /// Again and again: each 90s, 6h, 1d, or daily at a time as 18:30, which keeps the offset from UTC that
+    /// this machine has now, also in summer; see `ctl schedules`
     #[arg(long, value_name = "RULE", value_parser = parse_rule, allow_hyphen_values = true, conflicts_with = "after")]
     pub every: Option<Recurrence>,
     /// How long it may wait for a worker before it fails. Default: for ever
