@@ -52,6 +52,30 @@ pub(super) fn kill(root: i32, start: u64) -> Vec<i32> {
     }
 }
 
+/// Kills every living process whose environment has this line, as far as one look at the machine finds it and
+/// may read it; which.
+pub(super) fn kill_marked(line: &str) -> Vec<i32> {
+    let marked = pids().filter(|pid| {
+        let Ok(seen) = stat(*pid) else { return false };
+        if seen.zombie || !has_line(*pid, line) {
+            return false;
+        }
+        // It may be gone by now, or another have its number: then it is none of ours.
+        let is_ours = |now: Stat| now.start == seen.start && has_line(*pid, line);
+        signal(*pid, Signal::KILL, is_ours).is_ok()
+    });
+    marked.collect()
+}
+
+/// Whether it was started with this in its environment, and has not written over it.
+fn has_line(pid: i32, line: &str) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ"));
+    environment.is_ok_and(|all| {
+        all.split(|byte| *byte == 0)
+            .any(|one| one == line.as_bytes())
+    })
+}
+
 /// Whether this process has descendants that live. Takes the exit of every child that has ended,
 /// so it is only for who waits for none of them.
 ///

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::family;
 
+/// The variable in which a CLI and all that it starts have the mark of their supervisor.
+pub(super) const MARK: &str = "ORCHESTRA_SUPERVISED_BY";
+
 /// A process, for as long as the machine is up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
@@ -83,6 +86,21 @@ impl Identity {
             true => family::kill(self.pid, self.start),
             false => Vec::new(),
         }
+    }
+
+    /// Whether the machine was restarted since: nothing of then lives.
+    pub fn is_of_another_boot(&self) -> bool {
+        boot().is_ok_and(|boot| boot != self.boot)
+    }
+
+    /// What it puts into the environment of what it starts, as no other process does.
+    pub fn mark(&self) -> String {
+        format!("{}.{}.{}", self.boot, self.pid, self.start)
+    }
+
+    /// Kills every living process that has its mark, as far as one look finds and sees it; which.
+    pub fn kill_marked(&self) -> Vec<i32> {
+        family::kill_marked(&format!("{MARK}={}", self.mark()))
     }
 
     /// Its number, for people.

@@ -189,17 +189,33 @@ pub(super) fn bury(running: &Running) -> ExitRecord {
 }
 
 /// Ends what came to the keeper of a supervisor that is gone, and then the keeper, which hangs. None where nothing
-/// is left, else what is known of it: without a keeper orphans went to others, and cannot be told from theirs.
+/// is left, else what is known of it.
 fn end_orphans(running: &Running) -> Option<Vec<i32>> {
     let keeper = running.keeper.as_ref().filter(|keeper| keeper.is_alive());
     let Some(keeper) = keeper else {
-        return Some(Vec::new());
+        return end_marked(&running.supervisor);
     };
     let left = end_below(keeper);
     let is_all = keeper.is_alive();
     let _gone = keeper.signal(Signal::KILL);
     cage::until(GONE_MAX, || !keeper.is_alive());
     (!is_all || !left.is_empty()).then_some(left)
+}
+
+/// Ends what a supervisor has left whose keeper is gone too: orphans went to others, and are told from theirs by
+/// the mark in their environment. None where none is left that has it: nothing lives through a restart of the
+/// machine, and where everything was killed at once nothing is to be found.
+fn end_marked(supervisor: &Identity) -> Option<Vec<i32>> {
+    if supervisor.is_of_another_boot() {
+        return None;
+    }
+    let (mut left, mut none) = (Vec::new(), 0);
+    cage::until(EMPTY_MAX, || {
+        left = supervisor.kill_marked();
+        none = if left.is_empty() { none + 1 } else { 0 };
+        none >= NONE_LOOKS
+    });
+    (!left.is_empty()).then_some(left)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ use rustix::{
 use super::{
     cage::{Cage, EMPTY_MAX},
     files::{self, EXIT, ExitRecord, RUNNING, Running, SPAWN, SpawnFile, StreamRecord},
-    identity::Identity,
+    identity::{Identity, MARK},
     keeper, link,
     pump::{News, Pump},
     serve::{Input, Shared, serve},
@@ -223,6 +223,7 @@ fn start(spawn: &SpawnFile, cage: &Cage) -> io::Result<Cli> {
         .args(&spawn.args)
         .env_clear()
         .envs(&spawn.env)
+        .env(MARK, Identity::me()?.mark())
         .current_dir(&spawn.cwd)
         .process_group(0)
         .stdin(stdin.0)

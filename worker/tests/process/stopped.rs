@@ -26,6 +26,7 @@ pub const TESTS: &[Test] = tests![
     a_supervisor_that_nobody_can_reach_holds_up_no_worker,
     nothing_survives_a_supervisor_that_stays_stopped,
     nothing_survives_a_keeper_that_is_stopped_too,
+    what_is_left_when_all_were_killed_at_once_is_ended_and_no_alarm_where_nothing_is,
     a_keeper_that_its_agent_has_stopped_ends_with_the_rest,
     whose_files_are_gone_is_ended_with_a_stopped_supervisor,
     a_stopped_nursery_goes_on,
@@ -37,6 +38,11 @@ fn stop(pid: i32) {
     let held = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap();
     pidfd_send_signal(&held, Signal::STOP).unwrap();
     eventually("it is stopped", || is_stopped(pid).then_some(()));
+}
+
+fn kill_9(pid: i32) {
+    let held = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap();
+    pidfd_send_signal(&held, Signal::KILL).unwrap();
 }
 
 fn is_stopped(pid: i32) -> bool {
@@ -220,6 +226,42 @@ fn nothing_survives_a_keeper_that_is_stopped_too() {
         let all = pids.into_iter().chain([supervisor, keeper]);
         assert!(living(all).is_empty());
     });
+}
+
+fn what_is_left_when_all_were_killed_at_once_is_ended_and_no_alarm_where_nothing_is() {
+    let Some(hidden) = without_cgroups() else {
+        return;
+    };
+    for cli_too in [true, false] {
+        run(async {
+            let place = Place::new();
+            let script = "setsid sleep 1000 & echo $! > p1; echo $$ > p0; sleep 1000";
+            let nursery = Nursery::new(hidden.clone());
+            let process = Process::start(&nursery, &place.shell(script)).await;
+            drop(process.unwrap());
+            let (cli, other) = (place.pid("p0"), place.pid("p1"));
+            let supervisor = parent(cli).unwrap();
+            let keeper = parent(supervisor).unwrap();
+            // The keeper first: it would end the rest.
+            for pid in [keeper, supervisor] {
+                kill_9(pid);
+            }
+            if cli_too {
+                [cli, other].into_iter().for_each(kill_9);
+            }
+            // Threads of one that was killed may take a moment to be gone.
+            let mut process = eventually("it is lost", || {
+                match Process::reattach(&place.dir(), Offsets::default()) {
+                    Ok(Reattach::Lost(process)) => Some(process),
+                    Ok(Reattach::Running(_) | Reattach::Ended(_)) | Err(_) => None,
+                }
+            });
+            let (_, record) = finish(&mut process).await;
+            assert_eq!(record.exit, Exit::Unknown);
+            assert!(!record.survivors, "{record:?}");
+            assert!(living([cli, other, supervisor, keeper]).is_empty());
+        });
+    }
 }
 
 fn a_keeper_that_its_agent_has_stopped_ends_with_the_rest() {
