@@ -54,6 +54,10 @@ pub fn tests() -> Vec<Test> {
             stop_while_worker_is_away,
         ),
         Test::new("stop_now_ends_running_agents_and_leaves_nothing", stop_now),
+        Test::new(
+            "stop_now_ends_agents_whose_worker_was_killed",
+            stop_of_an_agent_without_worker,
+        ),
     ]
 }
 
@@ -216,6 +220,22 @@ fn stop_while_worker_is_away() -> anyhow::Result<()> {
         cluster.start()?;
         cluster.open_gate()?;
         finish_once(cluster, &task)
+    })
+}
+
+fn stop_of_an_agent_without_worker() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let task = long_task(cluster, &project)?;
+        kill_9(cluster.worker_pid()?)?;
+        let head = cluster.head_pid()?;
+        let stopped = cluster.ctl(&["stop", "--now"])?.ok()?;
+        stopped.complains(&["1 agent goes on without a worker; one is started"])?;
+        ensure!(!alive(head), "the head runs on");
+        cluster.start()?;
+        let document = cluster.show(&task)?;
+        ensure!(document["reason"]["code"] == "worker_lost", "{document:#}");
+        Ok(())
     })
 }
 

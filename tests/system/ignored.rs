@@ -76,8 +76,8 @@ fn worker() -> anyhow::Result<()> {
             let pid = fs::read_to_string(cluster.path("pid")).unwrap_or_default();
             Ok(pid.trim().parse().ok())
         })?;
-        hang_up(cluster.worker_pid()?)?;
         let old = cluster.worker_pid()?;
+        hang_up(old)?;
         until("the worker ends", Deadline::SOON, || {
             Ok((!alive(old)).then_some(()))
         })?;

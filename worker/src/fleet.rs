@@ -387,6 +387,14 @@ impl Fleet {
         }
     }
 
+    /// From when on the CLI of an attempt has run that runs now. Whoever owns it may not have seen its end yet,
+    /// or not have looked for it since the last worker process.
+    fn runs_since(&self, attempt: AttemptId, stage: Stage) -> Option<Duration> {
+        let since = stage.running_since()?;
+        let running = attempt::is_running(&self.shared.attempts, attempt);
+        running.then_some(since)
+    }
+
     fn held(&self) -> Vec<Held> {
         let now = clock::since_boot();
         let held = self.entries.iter().map(|(attempt, entry)| {
@@ -394,7 +402,9 @@ impl Fleet {
             Held {
                 attempt: *attempt,
                 started: stage > Stage::Preparing,
-                running: stage.running_since().map(|since| now.saturating_sub(since)),
+                running: self
+                    .runs_since(*attempt, stage)
+                    .map(|since| now.saturating_sub(since)),
             }
         });
         let unstarted = self.waiting.ids().chain(self.noops.held());

@@ -288,7 +288,9 @@ async fn start_worker(app: &App, args: &Args) -> Result<Worker> {
     });
     match ready.await {
         Ok(connected) => {
-            of_worker.keep(&app.state)?;
+            if let Err(error) = of_worker.keep(&app.state) {
+                app.ui.warn(error.chain());
+            }
             Ok(connected)
         }
         Err(e) => {
@@ -333,8 +335,15 @@ async fn running_worker(app: &App, process: &Process) -> Result<Option<Worker>> 
     }
 }
 
-/// The configuration that was named, for a process of ours.
-pub fn config_option(app: &App) -> Vec<OsString> {
+/// What a worker is started with that is to be as the last one was.
+pub fn worker_options(app: &App) -> Result<Vec<OsString>> {
+    let mut options = config_option(app);
+    let kept = Options::of_last(&app.state)?.arguments();
+    options.extend(kept.into_iter().map(OsString::from));
+    Ok(options)
+}
+
+fn config_option(app: &App) -> Vec<OsString> {
     let file = app
         .config_file()
         .and_then(|path| std::path::absolute(path).ok());
@@ -343,7 +352,7 @@ pub fn config_option(app: &App) -> Vec<OsString> {
 }
 
 /// One start at a time in one state directory.
-pub async fn lock(app: &App) -> Result<File> {
+async fn lock(app: &App) -> Result<File> {
     use rustix::fs::{FlockOperation, flock};
     let path = app.state.path().join("start.lock");
     let file = durable::create_private(&path)

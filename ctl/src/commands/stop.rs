@@ -88,10 +88,13 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         return Err(elsewhere(app));
     }
     let left = worker::left(app);
-    if left > 0 && when == When::Leave {
+    if left > 0 {
         let next = "`ctl start` finds them again, `ctl stop --now` stops them";
         let text = format!("{}; {next}", worker::go_on(left));
-        app.ui.note(&Line::of(Style::Dim, text));
+        match when {
+            When::Leave => app.ui.note(&Line::of(Style::Dim, text)),
+            When::Idle(_) | When::Now => app.ui.warn(text),
+        }
     }
     let text = if stopped { "stopped" } else { "not running" };
     let document = json!({ "stopped": stopped, "state_dir": app.state.path() });
@@ -119,8 +122,9 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
     let _at_work = stop_lock::set(&app.state);
     let head = record::head(&app.state)?;
     let mut worker = LocalWorker::find(app)?;
+    let mut not_found = None;
     if when == When::Now && worker.is_none() {
-        worker = LocalWorker::of_what_is_left(app).await?;
+        worker = found_or(&mut not_found, LocalWorker::of_what_is_left(app).await);
     }
     let running = head.is_some() || worker.is_some();
     if !running && matches!(when, When::Idle(_)) {
@@ -148,7 +152,7 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
                 "time is over: agents of this machine are stopped",
             ));
             if worker.is_none() {
-                worker = LocalWorker::of_what_is_left(app).await?;
+                worker = found_or(&mut not_found, LocalWorker::of_what_is_left(app).await);
             }
             stop_worker(&app.ui, worker.take(), When::Now).await?;
             // Agents on other machines hold it: they go on, and it finds them again.
@@ -162,10 +166,21 @@ pub async fn stop(app: &App, when: When) -> Result<bool> {
         }
     }
     stop_worker(&app.ui, worker, when).await?;
-    if when != When::Leave {
+    if when != When::Leave && worker::left(app) == 0 {
         kept::forget(&app.state)?;
     }
-    Ok(running)
+    not_found.map_or(Ok(running), Err)
+}
+
+/// Where agents that go on cannot be found again, the rest is stopped all the same.
+fn found_or(
+    not_found: &mut Option<Error>,
+    found: Result<Option<LocalWorker>>,
+) -> Option<LocalWorker> {
+    found.unwrap_or_else(|error| {
+        *not_found = Some(error);
+        None
+    })
 }
 
 /// One that a signal has stopped would hear nothing, and its agents and files would be left as they are.

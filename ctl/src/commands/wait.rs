@@ -50,8 +50,8 @@ open tasks, and --status those that have it; where there is none, there is nothi
 #[command(mut_arg("all", |arg| arg.help("Every open task")))]
 #[command(mut_arg("label", |arg| arg.help("Every task with this label, ended or not; repeat it for more")))]
 #[command(mut_arg("status", |arg| arg.help("Every one with this status: open, active, pending, or an exact status; repeat it or use commas")))]
-#[command(mut_arg("submitter", |arg| arg.help("Every open one of this submitter: user@host, or the user on whatever machine")))]
-#[command(mut_arg("project", |arg| arg.help("Every open one of this project, by name or id")))]
+#[command(mut_arg("submitter", |arg| arg.help("Every open one of this submitter: user@host, or the user on whatever machine; with --label also those that have ended")))]
+#[command(mut_arg("project", |arg| arg.help("Every open one of this project, by name or id; with --label also those that have ended")))]
 pub struct Args {
     #[command(flatten)]
     tasks: Chosen,

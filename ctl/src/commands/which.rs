@@ -1,5 +1,6 @@
 //! The tasks that a command is for: named, or chosen by what they are.
 
+use clap::builder::NonEmptyStringValueParser;
 use orchestra_proto::v1;
 use orchestra_types::{TaskId, TaskStatus};
 
@@ -37,10 +38,10 @@ pub struct Which {
     )]
     pub status: Vec<StatusFilter>,
     /// Of them, every one of this project, by name or id
-    #[arg(long, value_name = "PROJECT", conflicts_with = "tasks")]
+    #[arg(long, value_name = "PROJECT", value_parser = NonEmptyStringValueParser::new(), conflicts_with = "tasks")]
     project: Option<String>,
     /// Of them, every one of this submitter: user@host, or the user on whatever machine
-    #[arg(long, value_name = "NAME", conflicts_with = "tasks")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), conflicts_with = "tasks")]
     submitter: Option<String>,
 }
 

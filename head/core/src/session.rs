@@ -77,9 +77,10 @@ impl Core {
         let acked_up_to = worker.acked;
         let unknown = self.unknown(held);
         self.pass_over_numbers(held, step);
-        if same_boot || mutated!(TakenBackAfterBoot) {
-            self.take_back(now, &id, held, step);
-        }
+        let returned = match same_boot || mutated!(TakenBackAfterBoot) {
+            true => self.take_back(now, &id, held, step),
+            false => Vec::new(),
+        };
         self.touch(&id);
         self.ask_again(&id);
         self.see(now, &id);
@@ -103,6 +104,8 @@ impl Core {
             });
         }
         self.repeat_orders(now, connection, &id, held, step);
+        // IMPORTANT: after the welcome, which a worker must hear first.
+        self.enforce_returns(now, &returned, step);
     }
 
     /// Attempts of tasks that are not here, or were never given so often.

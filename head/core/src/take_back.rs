@@ -16,14 +16,16 @@ use crate::{
 
 impl Core {
     /// Takes back what a worker names that was given up and that nobody else has had since. Its
-    /// machine is the same as before: after another start of it no agent is left to go on.
+    /// machine is the same as before: after another start of it no agent is left to go on. Those of which
+    /// more time counts now.
     pub(crate) fn take_back(
         &mut self,
         now: Timestamp,
         id: &WorkerId,
         held: &[Held],
         step: &mut Step,
-    ) {
+    ) -> Vec<AttemptId> {
+        let mut counted = Vec::new();
         for held in held {
             // What never began costs nothing to begin anew.
             let begun = held.started || mutated!(TakenBackUnbegun);
@@ -31,9 +33,11 @@ impl Core {
                 self.take_one_back(now, id, held.attempt, step);
                 if let Some(ran) = held.running {
                     self.count_return(now, held.attempt, ran, step);
+                    counted.push(held.attempt);
                 }
             }
         }
+        counted
     }
 
     fn may_take_back(&self, now: Timestamp, id: &WorkerId, attempt: AttemptId) -> bool {
@@ -78,8 +82,7 @@ impl Core {
                 .last
                 .as_mut()
                 .filter(|last| last.worker == *id && latest);
-            let mut counted = last.into_iter().flat_map(|last| &mut last.counted);
-            let Some(known) = counted.find(|known| known.number == attempt.number) else {
+            let Some(known) = last.and_then(|last| last.counted_mut(attempt.number)) else {
                 continue;
             };
             if !std::mem::replace(&mut known.told_to_end, true) && !mutated!(ToldNotWritten) {
@@ -100,8 +103,7 @@ impl Core {
         };
         let task = self.tasks.get_mut(&attempt.task);
         let last = task.and_then(|task| task.row.last.as_mut());
-        let mut counted = last.into_iter().flat_map(|last| &mut last.counted);
-        let counted = counted.find(|known| known.number == attempt.number);
+        let counted = last.and_then(|last| last.counted_mut(attempt.number));
         // That its agent was started may be told by nobody again.
         if let Some(assigned_at) = counted.and_then(|known| known.unstarted.take()) {
             let row = AttemptRow {

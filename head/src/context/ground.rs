@@ -47,10 +47,13 @@ impl Grounds {
         }
     }
 
-    pub fn look(&self, dir: &Path) -> Result<Ground, Error> {
+    /// How a directory is that `project` is to be in. It is looked at again where it is not, as far as is known: a
+    /// history that becomes whole makes another project of a repository, and leaves its index as it was.
+    pub fn look(&self, dir: &Path, project: &ProjectId) -> Result<Ground, Error> {
         let seen = || self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, ground)) = seen().get(dir)
             && at.holds()
+            && ground.is_of(project)
         {
             return Ok(ground.clone());
         }

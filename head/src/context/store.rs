@@ -265,7 +265,7 @@ impl Store {
         if !may_mirror(path, &self.below) {
             return Whose::Theirs;
         }
-        let ground = match self.grounds.look(path) {
+        let ground = match self.grounds.look(path, project) {
             Ok(ground) => ground,
             // A git that does not answer may have files there.
             Err(error) => {

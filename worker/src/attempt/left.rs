@@ -1,6 +1,8 @@
-//! Attempts that run on without a worker.
+//! Whether attempts run, whoever looks after them: also those that go on without a worker.
 
 use std::{fs, io, path::Path};
+
+use orchestra_types::AttemptId;
 
 use super::files::Files;
 use crate::{identity::Home, process};
@@ -13,9 +15,16 @@ pub fn running(worker: &Path) -> io::Result<usize> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error),
     };
-    let runs = |dir: &Path| process::is_running(&Files::process_in(dir)).unwrap_or(false);
-    Ok(entries
-        .flatten()
-        .filter(|entry| runs(&entry.path()))
-        .count())
+    let running = entries.flatten().filter(|entry| runs(&entry.path()));
+    Ok(running.count())
+}
+
+/// Whether the CLI of one of a worker's attempts runs; `attempts` is the directory of all. False where that
+/// cannot be read.
+pub fn is_running(attempts: &Path, attempt: AttemptId) -> bool {
+    runs(&attempts.join(attempt.to_string()))
+}
+
+fn runs(dir: &Path) -> bool {
+    process::is_running(&Files::process_in(dir)).unwrap_or(false)
 }

@@ -33,12 +33,14 @@ mod replay;
 mod run;
 mod set_up;
 mod slot;
+mod stage;
 mod until_room;
 
 pub use aside::{fail, report_late, unreported};
-pub use left::running;
+pub use left::{is_running, running};
 pub use machine::StopReason;
 pub use noop::Noops;
 pub use ports::keep as keep_ports;
 pub use record::stage;
-pub use run::{Begin, Control, Error, Shared, Stage, chain, give_back, give_back_for_room, run};
+pub use run::{Begin, Control, Error, Shared, chain, give_back, give_back_for_room, run};
+pub use stage::Stage;

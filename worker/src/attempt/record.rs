@@ -18,7 +18,7 @@ use orchestra_types::{AttemptId, Exit, Failure, Timestamp, Usage};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
-use super::{files::Files, run::Stage};
+use super::{files::Files, stage::Stage};
 use crate::{cli::Kept, clock, room::Full};
 
 /// Version of the file's format.

@@ -23,6 +23,7 @@ use super::{
     order::Order,
     record::{self, Phase},
     slot::Slot,
+    stage::Stage,
     until_room::{or_given_back, with_room, with_room_unless_stopped},
 };
 use crate::{
@@ -149,30 +150,6 @@ pub enum Begin {
     Ordered(Box<v1::Start>),
     /// From what an earlier process has left on disk, with its ports.
     Found(Option<Lease>),
-}
-
-/// How far an attempt is, as others need to know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// Its CLI does not run yet.
-    Preparing,
-    /// Its CLI runs.
-    Running {
-        /// From when on, in time since the machine's start.
-        since: Duration,
-    },
-    /// Its CLI has ended; the result is on its way to the head.
-    Delivering,
-}
-
-impl Stage {
-    /// From when on its CLI has run, in time since the machine's start; none unless it runs.
-    pub fn running_since(self) -> Option<Duration> {
-        match self {
-            Self::Running { since } => Some(since),
-            Self::Preparing | Self::Delivering => None,
-        }
-    }
 }
 
 /// Why an attempt cannot go on: the worker's own disk, or its end.

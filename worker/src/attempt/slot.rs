@@ -2,7 +2,7 @@
 
 use std::{sync::OnceLock, time::Instant};
 
-use super::run::{Attempt, Stage};
+use super::{run::Attempt, stage::Stage};
 use crate::prefetch::Ran;
 
 /// An attempt's time in its slot.

@@ -352,6 +352,7 @@ mod tests {
         Running {
             supervisor: Identity::parent().unwrap(),
             keeper: None,
+            marked: true,
             cli: None,
             cgroup: None,
             bounds: Vec::new(),

@@ -152,6 +152,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_what_has_the_mark_is_killed() {
+        let mark = format!("ORCHESTRA_TEST_MARK={}", std::process::id());
+        let marked = |value: &str| {
+            let (name, value) = value.split_once('=').unwrap();
+            let mut child = Command::new("sleep");
+            child.arg("60").env(name, value).spawn().unwrap()
+        };
+        let (mut ours, mut another) = (marked(&mark), marked(&format!("{mark}0")));
+        assert_eq!(kill_marked(&mark), [i32::try_from(ours.id()).unwrap()]);
+        assert!(!ours.wait().unwrap().success());
+        assert!(another.try_wait().unwrap().is_none(), "it was another's");
+        another.kill().unwrap();
+        another.wait().unwrap();
+    }
+
+    #[test]
     fn a_process_that_is_not_the_one_that_was_seen_is_not_signalled() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();

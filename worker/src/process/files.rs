@@ -101,6 +101,9 @@ pub(super) struct Running {
     /// Who ends what the supervisor leaves when it is killed, where there is no cgroup.
     #[serde(default)]
     pub keeper: Option<Identity>,
+    /// Whether what it starts has its mark in the environment; not that of an earlier version.
+    #[serde(default)]
+    pub marked: bool,
     /// None until the CLI was started.
     pub cli: Option<Identity>,
     /// The attempt's cgroup, where it has one.

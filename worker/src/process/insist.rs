@@ -193,7 +193,7 @@ pub(super) fn bury(running: &Running) -> ExitRecord {
 fn end_orphans(running: &Running) -> Option<Vec<i32>> {
     let keeper = running.keeper.as_ref().filter(|keeper| keeper.is_alive());
     let Some(keeper) = keeper else {
-        return end_marked(&running.supervisor);
+        return end_marked(running);
     };
     let left = end_below(keeper);
     let is_all = keeper.is_alive();
@@ -204,10 +204,15 @@ fn end_orphans(running: &Running) -> Option<Vec<i32>> {
 
 /// Ends what a supervisor has left whose keeper is gone too: orphans went to others, and are told from theirs by
 /// the mark in their environment. None where none is left that has it: nothing lives through a restart of the
-/// machine, and where everything was killed at once nothing is to be found.
-fn end_marked(supervisor: &Identity) -> Option<Vec<i32>> {
+/// machine, and where everything was killed at once nothing is to be found. What an earlier version started has
+/// no mark, and nobody knows what is left of it.
+fn end_marked(running: &Running) -> Option<Vec<i32>> {
+    let supervisor = &running.supervisor;
     if supervisor.is_of_another_boot() {
         return None;
+    }
+    if !running.marked {
+        return Some(Vec::new());
     }
     let (mut left, mut none) = (Vec::new(), 0);
     cage::until(EMPTY_MAX, || {

@@ -137,6 +137,7 @@ fn running(cli: Option<Identity>, cage: &Cage) -> io::Result<Running> {
     Ok(Running {
         supervisor: Identity::me()?,
         keeper: keeper::is_kept().then(Identity::parent).transpose()?,
+        marked: true,
         cli,
         cgroup: cage.cgroup(),
         bounds: cage.bounds(),

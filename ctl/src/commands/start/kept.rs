@@ -66,7 +66,7 @@ impl Options {
     /// of that one, in words.
     pub fn or_of_last(args: &Args, state: &StateDir) -> Result<(Self, Option<String>)> {
         let given = Self::of(args);
-        let all = given.clone().or(load(state)?);
+        let all = given.clone().or(Self::of_last(state)?);
         let known = given.arguments();
         let mut pairs = all.arguments();
         let taken: Vec<String> = pairs
@@ -75,6 +75,15 @@ impl Options {
             .map(|pair| pair.join(" "))
             .collect();
         Ok((all, Some(taken.join(" ")).filter(|taken| !taken.is_empty())))
+    }
+
+    /// Those of the last start that was not followed by a stop in order.
+    pub fn of_last(state: &StateDir) -> Result<Self> {
+        match fs::read(path(state)) {
+            Ok(text) => serde_json::from_slice(&text).or_failed(|| failed(state)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).or_failed(|| failed(state)),
+        }
     }
 
     /// Keeps them for the next start.
@@ -97,14 +106,6 @@ fn failed(state: &StateDir) -> String {
         "failed to read, write or remove `{}`",
         path(state).display()
     )
-}
-
-fn load(state: &StateDir) -> Result<Options> {
-    match fs::read(path(state)) {
-        Ok(text) => serde_json::from_slice(&text).or_failed(|| failed(state)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Options::default()),
-        Err(error) => Err(error).or_failed(|| failed(state)),
-    }
 }
 
 /// The next start is as its own command line says.
@@ -148,11 +149,11 @@ mod tests {
         let state = StateDir::new(dir.path());
         fs::create_dir(state.worker()).unwrap();
         let some = options(&["shell:2"], Some(2), None);
-        assert_eq!(load(&state).unwrap(), Options::default());
+        assert_eq!(Options::of_last(&state).unwrap(), Options::default());
         some.keep(&state).unwrap();
-        assert_eq!(load(&state).unwrap(), some);
+        assert_eq!(Options::of_last(&state).unwrap(), some);
         forget(&state).unwrap();
         forget(&state).unwrap();
-        assert_eq!(load(&state).unwrap(), Options::default());
+        assert_eq!(Options::of_last(&state).unwrap(), Options::default());
     }
 }

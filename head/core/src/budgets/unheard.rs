@@ -55,8 +55,7 @@ impl Core {
         }
     }
 
-    /// An attempt is taken back whose agent has run for so long, and goes on. Budgets that are used up by
-    /// that end it, and what else runs under them.
+    /// An attempt is taken back whose agent has run for so long, and goes on.
     pub(crate) fn count_return(
         &mut self,
         now: Timestamp,
@@ -68,7 +67,45 @@ impl Core {
         self.write(attempt.task, step);
         for owner in self.owners(attempt.task) {
             step.changes.extend(self.budgets.change(&owner));
-            self.enforce(now, &owner, step);
+        }
+    }
+
+    /// Budgets that are used up by those that came back end them, and what else runs under them.
+    pub(crate) fn enforce_returns(
+        &mut self,
+        now: Timestamp,
+        returned: &[AttemptId],
+        step: &mut Step,
+    ) {
+        for attempt in returned {
+            for owner in self.owners(attempt.task) {
+                self.enforce(now, &owner, step);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_types::TaskId;
+
+    use super::*;
+
+    #[test]
+    fn a_project_counts_what_was_of_its_day() {
+        let (task, project) = (
+            Owner::Task(TaskId(1)),
+            Owner::Project("git-1".parse().unwrap()),
+        );
+        let (hour, midnight) = (Duration::from_secs(3600), Timestamp(DAY_MS));
+        let since = |hours: u32| Timestamp(DAY_MS - 2 * 3_600_000).plus(hour * hours);
+        // From 22:00 to 1:00, to 23:00, and from 1:00 to 2:00.
+        let counted = [(0, 3, 1), (0, 1, 0), (3, 1, 1)];
+        for (from, hours, today) in counted {
+            let time = hour * hours;
+            assert_eq!(counts_for(&task, since(from), time, midnight), time);
+            let here = counts_for(&project, since(from), time, midnight);
+            assert_eq!(here, hour * today, "{hours} h from {from}");
         }
     }
 }

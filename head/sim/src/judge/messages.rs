@@ -74,6 +74,7 @@ impl Judge {
         hold!(Answers, replies == asked, "{replies} answers to {event:?}");
         let attached = usize::from(matches!(event, Event::Attached { .. }));
         hold!(Welcome, welcomes == attached, "{welcomes} welcomes");
+        welcome_first(event, step)?;
         let watched = self.changed & !told & !self.shadow.forgotten;
         hold!(Watchers, watched == 0, "nobody heard of {watched:#b}");
         self.report_taken(event, before, acks)?;
@@ -494,5 +495,34 @@ fn submit_point(duplicate: bool) -> Point {
         Point::SubmitAgain
     } else {
         Point::SubmitDone
+    }
+}
+
+/// A worker hangs up where something else comes first.
+fn welcome_first(event: &Event, step: &Step) -> Checked {
+    let Event::Attached { connection, .. } = event else {
+        return Ok(());
+    };
+    let mut to_it = step.messages.iter().filter(|m| to(m) == Some(*connection));
+    let first = to_it.next();
+    let right = matches!(first, Some(Message::Welcome { .. }));
+    hold!(Welcome, right, "{first:?} comes before the welcome");
+    Ok(())
+}
+
+/// The stream that a message goes to.
+fn to(message: &Message) -> Option<u64> {
+    match message {
+        Message::Welcome { connection, .. }
+        | Message::Start { connection, .. }
+        | Message::Stop { connection, .. }
+        | Message::Retract { connection, .. }
+        | Message::AckReports { connection, .. }
+        | Message::Disconnect { connection }
+        | Message::Availability { connection, .. } => Some(connection.0),
+        Message::Reply { .. }
+        | Message::Close { .. }
+        | Message::Changed { .. }
+        | Message::Forgotten { .. } => None,
     }
 }

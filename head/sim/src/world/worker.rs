@@ -1,6 +1,6 @@
 //! A worker as a world plays it: what is on its disk, what its process knows, its agents.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use orchestra_core::{Held, Welcome};
 use orchestra_types::AttemptId;
@@ -76,6 +76,9 @@ pub struct Worker {
     pub gone: bool,
 }
 
+/// How long it says that an agent has run which goes on.
+const RUNS: Duration = Duration::from_secs(5);
+
 impl Worker {
     /// A worker that has never been seen.
     #[must_use]
@@ -103,7 +106,7 @@ impl Worker {
                 Phase::Waiting | Phase::Accepted => false,
                 Phase::Running | Phase::Reported(_) => true,
             },
-            running: None,
+            running: (entry.phase == Phase::Running).then_some(RUNS),
         });
         held.collect()
     }
