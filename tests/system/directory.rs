@@ -13,6 +13,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("what_is_left_out_of_a_copy_is_named_once", left_out),
         Test::new("a_home_or_state_directory_is_not_copied", refused),
         Test::new("a_git_directory_is_nothing_to_work_in", git_directories),
+        Test::new("a_damaged_repository_is_no_plain_directory", damaged),
     ]
 }
 
@@ -160,6 +161,30 @@ fn refused() -> anyhow::Result<()> {
         ensure!(!cluster.path("state/client/directories").exists());
         let tasks = cluster.json(&["tasks"])?;
         ensure!(tasks["tasks"] == serde_json::json!([]), "{tasks}");
+        Ok(())
+    })
+}
+
+fn damaged() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let head = project.dir().join(".git/HEAD");
+        let whole = fs::read(&head)?;
+        fs::write(&head, "")?;
+        let add = ["add", "true", "--agent", "shell"];
+        for how in [&[][..], &["--in-place"]] {
+            let refused = cluster.ctl_in(project.dir(), &[&add, how].concat())?;
+            refused.exits(5)?.complains(&[
+                "a `.git` here that git does not take for a repository",
+                "not a git repository",
+                "--no-repo",
+            ])?;
+        }
+        let without = [&add[..], &["--no-repo", "--wait"]].concat();
+        cluster.ctl_in(project.dir(), &without)?.exits(0)?;
+        fs::write(&head, whole)?;
+        let task = shell(cluster, &project, &["true"])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
         Ok(())
     })
 }

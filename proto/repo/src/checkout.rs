@@ -12,6 +12,7 @@ use orchestra_types::{MachineId, ProjectId, ProjectRef};
 
 use crate::{
     beneath::digest_of,
+    broken,
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit},
     mirror::mirror_paths,
@@ -45,14 +46,15 @@ impl Checkout {
     /// Finds the checkout that `dir` is in. None when it is in no work tree of a repository.
     ///
     /// # Errors
-    /// When git is missing, too old, or refuses the repository.
+    /// When git is missing, too old, or refuses the repository; when there is one that git does not take for
+    /// one.
     pub fn discover(dir: &Path) -> Result<Option<Self>> {
         let dir = fs::canonicalize(dir).at("find", dir)?;
         let git = Git::user(&dir);
         let inside = git.ended(&["rev-parse", "--is-inside-work-tree"], Input::Nothing)?;
         if inside.code != 0 {
             return match inside.stderr.contains("not a git repository") {
-                true => Ok(None),
+                true => broken::refuse(&dir, None).map(|()| None),
                 false => Err(Error::Git {
                     command: "rev-parse".to_owned(),
                     status: format!("exit code {}", inside.code),
@@ -63,7 +65,9 @@ impl Checkout {
         if inside.value.trim_ascii() != b"true" {
             return Ok(None);
         }
-        Self::read(&git).map(Some)
+        let checkout = Self::read(&git)?;
+        broken::refuse(&dir, Some(checkout.top()))?;
+        Ok(Some(checkout))
     }
 
     /// Whether `dir` is a git directory or lies in one, and in no work tree: `.git`, that of a further work

@@ -45,6 +45,7 @@ impl Error {
             | Self::Conflict { .. }
             | Self::BadCommit { .. }
             | Self::NotAsTold { .. }
+            | Self::Broken { .. }
             | Self::PartialClone => false,
         }
     }

@@ -68,6 +68,17 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A `.git` that git passes over.
+    #[error(
+        "there is a `.git` here that git does not take for a repository, `{}`; git says `{said}`",
+        path.display()
+    )]
+    Broken {
+        /// Where.
+        path: PathBuf,
+        /// What git says.
+        said: String,
+    },
     /// A pipe or a device has a name that git opens.
     #[error("`{path}` is no file, and git would wait for it")]
     Special {

@@ -17,6 +17,7 @@ mod bare;
 mod base;
 mod beneath;
 mod branches;
+mod broken;
 mod cache;
 mod checkout;
 mod collect;

@@ -6,6 +6,7 @@ mod agents_git;
 mod applied;
 mod attempts;
 mod branches;
+mod broken;
 mod by_hand;
 mod canary;
 mod common;
