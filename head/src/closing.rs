@@ -299,19 +299,25 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
             patch: patch.as_deref(),
         },
     };
-    let put = into_repository(here, project, &change, wants_apply);
-    put.unwrap_or_else(|why| not_put(facts, workspace_is_gone(facts, project).unwrap_or(why)))
+    let put = into_repository(here, project, facts.attempt.task, &change, wants_apply);
+    put.unwrap_or_else(|why| not_put(facts, is_gone(facts, project).unwrap_or(why)))
 }
 
-/// That the workspace is gone in which an agent queued the task, if it is.
-fn workspace_is_gone(facts: &Facts, project: &ProjectRef) -> Option<String> {
-    let attempt = queued_in(&facts.spec, project)?;
+/// That the directory is gone which the task was queued for, if it is.
+fn is_gone(facts: &Facts, project: &ProjectRef) -> Option<String> {
+    let looked = project.dir.symlink_metadata();
+    if !looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return None;
+    }
     let (dir, task) = (project.dir.display(), facts.attempt.task);
-    (!project.dir.exists()).then(|| {
-        format!(
+    Some(match queued_in(&facts.spec, project) {
+        Some(attempt) => format!(
             "`{dir}` is gone, since {attempt}, whose agent queued the task there, has ended; \
              `ctl apply {task}` in the project brings the change"
-        )
+        ),
+        None => format!(
+            "`{dir}` is gone; `ctl apply {task}` in another checkout of the project brings the change"
+        ),
     })
 }
 
@@ -359,16 +365,17 @@ fn artifact(outcome: &Outcome, kind: ArtifactKind) -> Option<&Artifact> {
 fn into_repository(
     here: &Here,
     project: &ProjectRef,
+    task: TaskId,
     change: &Change<'_>,
     wants_apply: bool,
 ) -> Result<ApplyResult, String> {
     let failed = |error: RepoError| match error {
         RepoError::NotAsTold { .. } => error.to_string(),
-        error => unless_foreign(&project.dir, error.to_string()),
+        error => unless_foreign(&project.dir, hindered(task, error)),
     };
     let checkout = match Checkout::discover(&project.dir).map_err(failed)? {
         Some(checkout) => checkout,
-        None if wants_apply => kept(here, project)?,
+        None if wants_apply => kept(here, project, task)?,
         None => return Ok(ApplyResult::NotRequested),
     };
     // Before anything of the user's changes.
@@ -408,7 +415,7 @@ fn unless_foreign(dir: &Path, why: String) -> String {
 }
 
 /// A directory that is in no repository, as ctl has it on this machine.
-fn kept(here: &Here, project: &ProjectRef) -> Result<Checkout, String> {
+fn kept(here: &Here, project: &ProjectRef, task: TaskId) -> Result<Checkout, String> {
     let keep = here.state.directory(project.id.as_str());
     match Checkout::of_kept_directory(&project.dir, &keep) {
         Ok(Some((checkout, _))) => Ok(checkout),
@@ -416,8 +423,14 @@ fn kept(here: &Here, project: &ProjectRef) -> Result<Checkout, String> {
             "`{}` is in no repository; `ctl apply` puts the change there",
             project.dir.display()
         )),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(hindered(task, error)),
     }
+}
+
+/// What kept the change from being put there, with all causes. Nothing in the checkout conflicts with it.
+fn hindered(task: TaskId, error: RepoError) -> String {
+    let why = format!("{:#}", anyhow::Error::from(error));
+    format!("{why}; once that is mended, `ctl apply {task}` puts the change there")
 }
 
 #[cfg(test)]

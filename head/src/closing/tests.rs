@@ -278,7 +278,30 @@ fn a_repository_that_is_gone_is_a_conflict_with_its_name() {
     let ApplyResult::Conflict { message } = close(&world, "here") else {
         panic!("applied to nothing");
     };
-    assert!(message.contains("project"), "{message}");
+    let dir = world.repository.display();
+    assert_eq!(
+        message,
+        format!(
+            "`{dir}` is gone; `ctl apply task_001` in another checkout of the project brings the change"
+        )
+    );
+}
+
+#[test]
+fn what_the_disk_refuses_is_told_with_its_cause_and_the_command_that_tries_it_again() {
+    let world = world(true);
+    // Root may write everywhere, but no file where a directory is.
+    let lock = world.repository.join(".git/orchestra-apply.lock");
+    fs::create_dir(&lock).unwrap();
+    let ApplyResult::Conflict { message } = close(&world, "here") else {
+        panic!("applied without the lock");
+    };
+    let cause = "orchestra-apply.lock`: Is a directory (os error 21); ";
+    assert!(message.contains(cause), "{message}");
+    let advice = "; once that is mended, `ctl apply task_001` puts the change there";
+    assert!(message.ends_with(advice), "{message}");
+    fs::remove_dir(&lock).unwrap();
+    assert_eq!(close(&world, "here"), ApplyResult::Applied { files: 1 });
 }
 
 #[test]

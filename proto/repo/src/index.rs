@@ -5,7 +5,8 @@
 //! After a checkout that may be all there is; an index that is *settled* was written in a later second.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -132,11 +133,13 @@ pub(crate) fn wait_for_next_second(index: &Path) -> Result<()> {
 }
 
 /// Copies an index. Git reads from its time what it must doubt: what is as old as that. The time is
-/// read first, so that an index which is replaced meanwhile is doubted more, never less.
+/// read first, so that an index which is replaced meanwhile is doubted more, never less. The copy is ours to
+/// write, whatever the mode of a user's may be.
 pub(crate) fn copy_with_time(from: &Path, to: &Path) -> Result<()> {
     let modified = fs::metadata(from).and_then(|meta| meta.modified());
     let modified = modified.at("look at", from)?;
     fs::copy(from, to).at("copy", from)?;
+    fs::set_permissions(to, Permissions::from_mode(0o600)).at("change the mode of", to)?;
     let copy = fs::File::options().write(true).open(to);
     copy.and_then(|copy| copy.set_modified(modified))
         .at("touch", to)
@@ -148,5 +151,27 @@ pub(crate) fn copy_of_checkout(checkout: &Checkout, to: &Path) -> Result<()> {
     match from.try_exists().at("look at", &from)? {
         true => copy_with_time(&from, to),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_an_index_that_nobody_may_write_is_ours_to_write_and_as_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("index"), dir.path().join("copy"));
+        let old = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        fs::write(&from, "index").unwrap();
+        let file = fs::File::options().write(true).open(&from).unwrap();
+        file.set_modified(old).unwrap();
+        fs::set_permissions(&from, Permissions::from_mode(0o444)).unwrap();
+        copy_with_time(&from, &to).unwrap();
+        let copy = fs::metadata(&to).unwrap();
+        // Root may write anything, so that the mode itself is looked at.
+        assert_eq!(copy.permissions().mode() & 0o777, 0o600);
+        assert_eq!(copy.modified().unwrap(), old);
+        assert_eq!(fs::read(&to).unwrap(), b"index");
     }
 }
