@@ -119,14 +119,14 @@ impl Closer {
         self.engine.read(move |view| facts(view, close)).await
     }
 
-    /// The span of the attempt.
+    /// The span of the task: that of the attempt ends when its result is recorded, before this begins.
     fn traceparent(&self, facts: &Facts) -> String {
         let Some(traces) = &self.traces else {
             return String::new();
         };
-        let AttemptId { task, number } = facts.attempt;
+        let task = facts.attempt.task;
         let trace = traces.of(task, facts.created_at, &facts.spec.traceparent);
-        orchestra_telemetry::write(&trace.context(Part::Attempt(number)))
+        orchestra_telemetry::write(&trace.context(Part::Task))
     }
 
     async fn put_in_place(&self, facts: Facts) -> ApplyResult {
@@ -322,11 +322,11 @@ fn is_gone(facts: &Facts, project: &ProjectRef) -> Option<String> {
 }
 
 /// The change is not there, for this reason.
-fn not_put(facts: &Facts, message: String) -> ApplyResult {
+fn not_put(facts: &Facts, why: String) -> ApplyResult {
     let branch = &facts.outcome.branch;
-    tracing::warn!(attempt = %facts.attempt, worker = facts.worker, branch, message, "not put in place");
+    tracing::warn!(attempt = %facts.attempt, worker = facts.worker, branch, why, "not put in place");
     match facts.wants_apply() {
-        true => ApplyResult::Conflict { message },
+        true => ApplyResult::Conflict { message: why },
         false => ApplyResult::NotRequested,
     }
 }

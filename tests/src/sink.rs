@@ -40,6 +40,8 @@ pub struct Span {
     pub parent: String,
     /// Its attributes, as text.
     pub attributes: BTreeMap<String, String>,
+    /// Its events: the name and the attributes of each.
+    pub events: Vec<(String, BTreeMap<String, String>)>,
 }
 
 #[derive(Debug, Default)]
@@ -193,6 +195,11 @@ fn spans_of(request: ExportTraceServiceRequest) -> Vec<Span> {
                 id: hex(&span.span_id),
                 parent: hex(&span.parent_span_id),
                 attributes: attributes(span.attributes),
+                events: span
+                    .events
+                    .into_iter()
+                    .map(|event| (event.name, attributes(event.attributes)))
+                    .collect(),
             });
         }
     }

@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Test> {
             "a_submitters_trace_goes_on_over_a_head_that_is_killed",
             submitters_trace,
         ),
+        Test::new("a_trace_has_no_path_and_no_text", untold),
         Test::new(
             "a_collector_that_is_away_costs_one_line_and_one_when_it_is_back",
             away,
@@ -146,6 +147,45 @@ fn submitters_trace() -> anyhow::Result<()> {
             whole.parent == parent && queue.parent == whole.id && attempt.parent == whole.id,
             "{spans:#?}"
         );
+        Ok(())
+    })
+}
+
+/// An apply that is refused, so that the log has paths.
+fn untold() -> anyhow::Result<()> {
+    let sink = Sink::start()?;
+    let setup = Setup::new()
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &sink.endpoint())
+        .env("OTEL_BSP_SCHEDULE_DELAY", "100");
+    scene(setup, |cluster| {
+        let project = cluster.repository("project")?;
+        let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
+        let work = format!("{gate}; echo theirs > in-the-way.txt");
+        let task = cluster.add(&project, &[&work, "--agent", "shell", "--apply"])?;
+        cluster.wait_for(&task, &["running"], Deadline::SOON)?;
+        project.write("in-the-way.txt", "mine\n")?;
+        cluster.open_gate()?;
+        cluster.wait_for(&task, &["needs_review"], Deadline::SOON)?;
+        let finish = until("its end has arrived", Deadline::SOON, || {
+            let spans = of_task(&sink.spans(), &task);
+            let whole = of_head(&spans, "task").map(|whole| whole.id.clone());
+            Ok(of_head(&spans, "task.finish").cloned().zip(whole))
+        });
+        let (finish, whole) = finish.with_context(|| format!("spans: {:#?}", sink.spans()))?;
+        ensure!(finish.parent == whole, "{finish:#?}");
+        let [(name, about)] = &finish.events[..] else {
+            anyhow::bail!("the refusal is one event: {finish:#?}");
+        };
+        let says = about.keys().eq(["target"]) && about["target"] == "orchestra_head::closing";
+        ensure!(name == "warning" && says, "{finish:#?}");
+        let all = format!("{:?}", sink.spans());
+        for untold in [
+            "in-the-way",
+            "project",
+            &*cluster.path("").to_string_lossy(),
+        ] {
+            ensure!(!all.contains(untold), "`{untold}` is in {all}");
+        }
         Ok(())
     })
 }

@@ -11,6 +11,7 @@
 //! it answers again.
 #![warn(missing_docs)]
 
+mod allowed;
 mod bounded;
 mod endpoint;
 mod logs;

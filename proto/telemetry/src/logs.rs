@@ -77,7 +77,8 @@ where
     }
 }
 
-fn spans<S>(tracer: &SdkTracerProvider) -> impl Layer<S> + use<S>
+/// Spans of ours. What a log line in one says stays here, see `allowed`.
+pub(crate) fn spans<S>(tracer: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -88,6 +89,11 @@ where
     tracing_opentelemetry::layer()
         .with_tracer(tracer.tracer("orchestra"))
         .with_location(false)
+        .with_target(false)
+        .with_error_events_to_status(false)
+        .with_error_fields_to_exceptions(false)
+        .with_error_events_to_exceptions(false)
+        .with_error_records_to_exceptions(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
         .with_filter(ours)

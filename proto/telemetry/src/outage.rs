@@ -14,7 +14,7 @@ use opentelemetry_sdk::{
     trace::{SpanData, SpanExporter},
 };
 
-use crate::endpoint::Endpoint;
+use crate::{allowed::trimmed, endpoint::Endpoint};
 
 /// What is sent: a collector may take one and not the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +123,7 @@ impl<E> fmt::Debug for Watched<E> {
 
 impl<E: SpanExporter> SpanExporter for Watched<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let batch = batch.into_iter().map(trimmed).collect();
         let sent = self.exporter.export(batch).await;
         self.outage.note(Signal::Traces, &sent);
         sent
