@@ -471,7 +471,8 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
             Some(number_of(work, commit))
         }),
         with: applied.map_or(Vec::new(), |applied| {
-            brought(&work.earlier, &applied.was_in)
+            let tasks = work.earlier.iter().map(|earlier| earlier.task);
+            applied.brought(&tasks.collect::<Vec<_>>())
         }),
         unmergeable,
         joining: match checkout.lacks_history() {
@@ -484,18 +485,6 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
         sparse: checkout.is_sparse().unwrap_or(false),
         beside,
     })
-}
-
-/// The tasks whose changes came along, because they were not there before.
-fn brought(earlier: &[Earlier], was_in: &[bool]) -> Vec<TaskId> {
-    let all_there = |(earlier, is): (&Earlier, &bool)| *is && earlier.task.is_none();
-    if earlier.iter().zip(was_in).any(all_there) {
-        return Vec::new();
-    }
-    let not = earlier.iter().zip(was_in).filter(|(_, is)| !**is);
-    let mut tasks: Vec<TaskId> = not.filter_map(|(earlier, _)| earlier.task).collect();
-    tasks.sort_unstable();
-    tasks
 }
 
 /// Why the change was not taken out of its bundle.

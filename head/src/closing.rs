@@ -8,7 +8,9 @@ use std::{io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use orchestra_config::StateDir;
 use orchestra_core::Input;
-use orchestra_repo::{ApplyError, Change, Checkout, Error as RepoError, Others, Received, Told};
+use orchestra_repo::{
+    Applied, ApplyError, Change, Checkout, Error as RepoError, Others, Received, Told,
+};
 use orchestra_types::{
     ApplyResult, Artifact, ArtifactKind, AttemptId, MachineId, Manifest, ManifestEntry, Outcome,
     Place, ProjectRef, TaskId, TaskSpec, TaskStatus, Timestamp,
@@ -67,7 +69,7 @@ struct Facts {
     /// The commits that earlier attempts left.
     attempts: Vec<String>,
     /// The changes of earlier tasks that it builds on.
-    earlier: Vec<orchestra_repo::Earlier>,
+    earlier: Vec<earlier::Earlier>,
     /// What it may be made of besides its snapshot; none where nobody can tell.
     sources: Option<Vec<String>>,
     runner: String,
@@ -98,19 +100,24 @@ impl Closer {
 
     async fn close(&self, close: Close) {
         let Close { attempt, status } = close;
-        let apply = match self.facts(close).await {
+        let Put { apply, with } = match self.facts(close).await {
             Ok(Some(facts)) => self.put_in_place(facts).await,
             Ok(None) => {
                 tracing::warn!(%attempt, "nothing is known of an attempt that is to be closed");
-                ApplyResult::NotRequested
+                ApplyResult::NotRequested.into()
             }
             Err(ReadError::Stopped(_)) => return,
             Err(error) => {
                 tracing::error!(%attempt, %error, "an attempt's result cannot be read");
-                ApplyResult::NotRequested
+                ApplyResult::NotRequested.into()
             }
         };
-        tracing::debug!(%attempt, ?status, ?apply, "attempt closed");
+        tracing::debug!(%attempt, ?status, ?apply, ?with, "attempt closed");
+        for task in with {
+            // As `ctl apply` tells it. One that is forgotten by now is nobody's concern.
+            let came = ApplyResult::Applied { files: 0 };
+            let _ = self.engine.record_apply(task, came).await;
+        }
         // A stopped engine orders it again after the next start.
         let _ = self.engine.tell(Input::Closed { attempt, apply }).await;
     }
@@ -129,7 +136,7 @@ impl Closer {
         orchestra_telemetry::write(&trace.context(Part::Task))
     }
 
-    async fn put_in_place(&self, facts: Facts) -> ApplyResult {
+    async fn put_in_place(&self, facts: Facts) -> Put {
         let span = tracing::info_span!("task.finish", attempt = %facts.attempt);
         orchestra_telemetry::set_parent(&span, &self.traceparent(&facts));
         let (blobs, here) = (self.blobs.clone(), self.here.clone());
@@ -144,9 +151,25 @@ impl Closer {
         done.await.unwrap_or_else(|_| match wants_apply {
             true => ApplyResult::Conflict {
                 message: failed.to_owned(),
-            },
-            false => ApplyResult::NotRequested,
+            }
+            .into(),
+            false => ApplyResult::NotRequested.into(),
         })
+    }
+}
+
+/// What came of putting a result in place.
+#[derive(Debug, PartialEq, Eq)]
+struct Put {
+    apply: ApplyResult,
+    /// Earlier tasks whose changes came into the checkout with it.
+    with: Vec<TaskId>,
+}
+
+impl From<ApplyResult> for Put {
+    fn from(apply: ApplyResult) -> Self {
+        let with = Vec::new();
+        Self { apply, with }
     }
 }
 
@@ -197,7 +220,7 @@ fn facts(view: &View<'_>, close: Close) -> store::Result<Option<Facts>> {
         attempt: attempt.id,
         attempts,
         sources,
-        earlier: earlier.into_iter().map(|earlier| earlier.change).collect(),
+        earlier,
         runner: attempt.runner.to_string(),
         worker: worker.map_or_else(|| attempt.worker.to_string(), |w| w.info.name.clone()),
     }))
@@ -254,12 +277,12 @@ fn text(blobs: &Blobs, outcome: &Outcome) -> String {
     whole.unwrap_or_else(|| outcome.text.clone())
 }
 
-fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
+fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> Put {
     let is_here = |project: &&ProjectRef| project.machine == here.machine;
     let project = facts.spec.project.as_ref().filter(is_here);
     let (Some(project), Place::Repository { commit: start, .. }) = (project, &facts.spec.place)
     else {
-        return ApplyResult::NotRequested;
+        return ApplyResult::NotRequested.into();
     };
     let bundle = artifact(&facts.outcome, ArtifactKind::Bundle);
     let path = bundle.map(|bundle| blobs.path(&bundle.digest));
@@ -268,27 +291,32 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
     }
     // Of an attempt that is tried again the change stays an artifact.
     if facts.status.is_none() {
-        return ApplyResult::NotRequested;
+        return ApplyResult::NotRequested.into();
     }
     let wants_apply = facts.wants_apply();
     let Some(path) = path.filter(|_| facts.has_change()) else {
         return match wants_apply {
-            true => ApplyResult::Applied { files: 0 },
-            false => ApplyResult::NotRequested,
+            true => ApplyResult::Applied { files: 0 }.into(),
+            false => ApplyResult::NotRequested.into(),
         };
     };
     let listed = match listed(blobs, &facts.outcome) {
         Ok(listed) => listed,
-        Err(error) => return not_put(facts, format!("{:#}", anyhow::Error::from(error))),
+        Err(error) => return not_put(facts, format!("{:#}", anyhow::Error::from(error))).into(),
     };
     let patch = artifact(&facts.outcome, ArtifactKind::Patch);
     let patch = patch.map(|patch| blobs.path(&patch.digest));
+    let (tasks, earlier): (Vec<_>, Vec<_>) = facts
+        .earlier
+        .iter()
+        .map(|earlier| (earlier.task, earlier.change.clone()))
+        .unzip();
     let change = Change {
         bundle: &path,
         branch: &facts.outcome.branch,
         commit: &facts.outcome.commit,
         start,
-        earlier: &facts.earlier,
+        earlier: &earlier,
         attempts: &facts.attempts,
         attended: false,
         applied: false,
@@ -299,8 +327,16 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> ApplyResult {
             patch: patch.as_deref(),
         },
     };
-    let put = into_repository(here, project, facts.attempt.task, &change, wants_apply);
-    put.unwrap_or_else(|why| not_put(facts, is_gone(facts, project).unwrap_or(why)))
+    match into_repository(here, project, facts.attempt.task, &change, wants_apply) {
+        Ok(Some(applied)) => Put {
+            with: applied.brought(&tasks),
+            apply: ApplyResult::Applied {
+                files: applied.files,
+            },
+        },
+        Ok(None) => ApplyResult::NotRequested.into(),
+        Err(why) => not_put(facts, is_gone(facts, project).unwrap_or(why)).into(),
+    }
 }
 
 /// That the directory is gone which the task was queued for, if it is.
@@ -362,13 +398,14 @@ fn artifact(outcome: &Outcome, kind: ArtifactKind) -> Option<&Artifact> {
         .find(|artifact| artifact.kind == kind)
 }
 
+/// Nothing where only the branch was to come.
 fn into_repository(
     here: &Here,
     project: &ProjectRef,
     task: TaskId,
     change: &Change<'_>,
     wants_apply: bool,
-) -> Result<ApplyResult, String> {
+) -> Result<Option<Applied>, String> {
     let failed = |error: RepoError| match error {
         RepoError::NotAsTold { .. } => error.to_string(),
         error => unless_foreign(&project.dir, hindered(task, error)),
@@ -376,7 +413,7 @@ fn into_repository(
     let checkout = match Checkout::discover(&project.dir).map_err(failed)? {
         Some(checkout) => checkout,
         None if wants_apply => kept(here, project, task)?,
-        None => return Ok(ApplyResult::NotRequested),
+        None => return Ok(None),
     };
     // Before anything of the user's changes.
     let received = Received::take(&checkout, change).map_err(failed)?;
@@ -387,12 +424,10 @@ fn into_repository(
         tracing::warn!(branch = change.branch, %error, "the branch stays as it is");
     }
     if !wants_apply {
-        return Ok(ApplyResult::NotRequested);
+        return Ok(None);
     }
     match orchestra_repo::apply(&checkout, &received) {
-        Ok(applied) => Ok(ApplyResult::Applied {
-            files: applied.files,
-        }),
+        Ok(applied) => Ok(Some(applied)),
         Err(ApplyError::Repo(error)) => Err(failed(error)),
         // Everything else says what in the change or the checkout is the reason, whoever's that is.
         Err(error) => Err(error.to_string()),

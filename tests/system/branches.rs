@@ -10,6 +10,10 @@ pub fn tests() -> Vec<Test> {
     vec![
         Test::new("only_branches_that_are_kept_elsewhere_are_pruned", prune),
         Test::new(
+            "after_the_end_of_a_chain_was_applied_all_of_its_branches_go",
+            chains,
+        ),
+        Test::new(
             "a_branch_in_the_place_of_all_of_a_tasks_is_told_when_a_task_is_added",
             above,
         ),
@@ -55,6 +59,44 @@ fn above() -> anyhow::Result<()> {
         ensure!(!add()?.stderr.contains("git branch --move"));
         project.git(&["branch", "orchestra"])?;
         add()?.complains(&["`orchestra`", "`git branch --move orchestra NAME`"])?;
+        Ok(())
+    })
+}
+
+/// One whose last task changes something, and one whose last only passes on what is before it.
+fn chains() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        for (first, last) in [
+            ("one", "echo two > two.txt"),
+            ("three", "test -f three.txt"),
+        ] {
+            let before = task(cluster, &project, first)?;
+            let after = before.trim_start_matches("orchestra/");
+            let args = [last, "--agent", "shell", "--after", after, "--apply"];
+            let end = cluster.add(&project, &args)?;
+            cluster.succeeded(&end, Deadline::SOON)?;
+            let listed = list(cluster, &project, &[])?;
+            let end = format!("orchestra/{end}");
+            let goes = [(before.clone(), true), (end.clone(), true)];
+            ensure!(
+                of(&listed, "removable")? == goes.clone().into(),
+                "{listed:#}"
+            );
+            ensure!(of(&listed, "applied")? == goes.into(), "{listed:#}");
+            let shown = cluster.ctl(&["show", end.trim_start_matches("orchestra/")])?;
+            let shown = shown.ok()?;
+            ensure!(
+                shown.stdout.contains(&format!("branch      {end}\n")),
+                "{shown}"
+            );
+            cluster
+                .ctl_in(project.dir(), &["branches", "--prune"])?
+                .ok()?;
+            ensure!(there(&project)?.is_empty());
+            project.git(&["add", "."])?;
+            project.git(&["commit", "-q", "-m", "both"])?;
+        }
         Ok(())
     })
 }

@@ -346,7 +346,7 @@ pub fn set_up(set_up: &SetUpDocument) -> String {
 /// The branch of its result, and what makes it where it is not there. Without a look, it is there once it
 /// was applied.
 pub fn branch(task: &Task) -> String {
-    let Some(branch) = task.branch_to_apply().map(line) else {
+    let Some(branch) = task.branch_to_apply().or(passed_on(task)).map(line) else {
         return String::new();
     };
     let (id, was_applied) = (task.id, task.apply.result.as_deref() == Some("applied"));
@@ -355,6 +355,13 @@ pub fn branch(task: &Task) -> String {
         (Some(false), true) => format!("{branch}, not there; made by `ctl apply {id} --branch`"),
         (Some(false) | None, false) => format!("{branch}, made by `ctl apply {id}`"),
     }
+}
+
+/// The branch of a result that has no change of its own and passes on what it was built on, where that is there.
+fn passed_on(task: &Task) -> Option<&str> {
+    let tip = task.of_result()?.tip.as_ref();
+    let there = tip.filter(|_| task.branch_is_there == Some(true));
+    there.map(|(branch, _)| branch.as_str())
 }
 
 fn applied(task: &Task) -> String {

@@ -159,7 +159,7 @@ fn close(world: &World, machine: &str) -> ApplyResult {
         machine: machine.parse().unwrap(),
         state: StateDir::new(world.dir.path().join("state")),
     };
-    put_in_place(&world.blobs, &here, &world.facts)
+    put_in_place(&world.blobs, &here, &world.facts).apply
 }
 
 #[test]

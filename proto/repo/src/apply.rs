@@ -21,6 +21,8 @@ pub use written::{Bit, unseen_bits};
 
 use std::{collections::BTreeSet, path::Path};
 
+use orchestra_types::TaskId;
+
 use attempts::Attempts;
 use here::Here;
 use record::{By, Record};
@@ -81,6 +83,22 @@ pub struct Applied {
     pub within: Option<String>,
     /// The commit of an earlier attempt that was there, as nobody knew, and whose place it took.
     pub replaced: Option<String>,
+}
+
+impl Applied {
+    /// The tasks whose changes came along because they were not there before: `tasks` are those that made the
+    /// earlier changes, none for all of them together.
+    #[must_use]
+    pub fn brought(&self, tasks: &[Option<TaskId>]) -> Vec<TaskId> {
+        let changes = || tasks.iter().zip(&self.was_in);
+        if changes().any(|(task, was_in)| *was_in && task.is_none()) {
+            return Vec::new();
+        }
+        let not = changes().filter(|(_, was_in)| !**was_in);
+        let mut brought: Vec<TaskId> = not.filter_map(|(task, _)| *task).collect();
+        brought.sort_unstable();
+        brought
+    }
 }
 
 /// Puts the change into the user's work tree. The index, HEAD and all branches stay as they are.

@@ -54,7 +54,7 @@ pub fn fate(branch: &TaskBranch, known: Known<'_>) -> Fate {
         Known::Nothing => alone(", and the head does not know its task"),
         Known::Task(task) if !task.status.is_ended() => alone(", and its task has not ended"),
         Known::Task(task) if !is_applied(task) => alone(", and they are not applied"),
-        Known::Task(task) if task.commit.as_deref() == Some(&*branch.commit) => Fate::Goes(
+        Known::Task(task) if result(task) == Some(&*branch.commit) => Fate::Goes(
             "its change was applied, and the head has its result until retention forgets it"
                 .to_owned(),
         ),
@@ -65,6 +65,13 @@ pub fn fate(branch: &TaskBranch, known: Known<'_>) -> Fate {
 /// Whether the task's change was put into a checkout, here or elsewhere; not whether it is there still.
 pub fn is_applied(task: &Task) -> bool {
     task.apply.result.as_deref() == Some("applied")
+}
+
+/// The commit of its result: also where that only passes on what it was built on, which no change of its own is.
+fn result(task: &Task) -> Option<&str> {
+    let tip = task.of_result().and_then(|attempt| attempt.tip.as_ref());
+    tip.map(|(_, commit)| commit.as_str())
+        .or(task.commit.as_deref())
 }
 
 #[cfg(test)]
