@@ -108,6 +108,7 @@ impl Workspace {
     pub fn collect(&self, how: &Collect<'_>) -> Result<Collected> {
         let mut warnings = Warnings::default();
         let root = beneath::root(&self.dir).at("open", &self.dir)?;
+        self.unlock(how.out)?;
         special::remove(&root, &mut warnings);
         let history = self.take_history(how.secret);
         let went_back = history.is_err() && self.went_back();

@@ -19,12 +19,10 @@ impl Workspace {
     /// # Errors
     /// When git or the disk fails. It may be called again.
     pub fn discard(&self, out: &Path) -> Result<u64> {
-        // A git that was killed leaves its locks.
-        let lock = |name: &str| format!("{name}.lock");
-        for name in [PATCH, BUNDLE, &lock(BUNDLE)] {
+        self.unlock(out)?;
+        for name in [PATCH, BUNDLE] {
             remove(&out.join(name))?;
         }
-        remove(&self.git_dir.join(lock(&self.full_branch())))?;
         let kept = self.objects_carried()?;
         // To write a ref takes room that may only be there without the objects. A branch without what it names, left
         // by a crash in between, is taken back by the next discard.
@@ -32,6 +30,14 @@ impl Workspace {
         let bytes = remove_objects(&self.git_dir.join("objects"), &kept)?;
         done.or_else(|_| self.take_branches_back())?;
         Ok(bytes)
+    }
+
+    /// Removes the locks that a git which was killed while it collected has left: nobody else collects this, and what
+    /// a former worker left running has been ended.
+    pub(crate) fn unlock(&self, out: &Path) -> Result<()> {
+        let lock = |name: &str| format!("{name}.lock");
+        remove(&out.join(lock(BUNDLE)))?;
+        remove(&self.git_dir.join(lock(&self.full_branch())))
     }
 
     /// Has the attempt's branch at the base again, and no other one. Nothing is written where that is so.

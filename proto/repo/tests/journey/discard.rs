@@ -34,6 +34,19 @@ fn same(before: &Collected, after: &Collected) {
 }
 
 #[test]
+fn locks_of_a_git_that_was_killed_keep_no_result_from_being_collected() {
+    let user = world();
+    let task = user.start();
+    task.write("new.txt", "new\n");
+    write(&task.out, "change.bundle.lock", "half\n");
+    let own = user.tmp.path().join("own");
+    write(&own, &format!("refs/heads/{BRANCH}.lock"), "");
+    let collected = task.collect();
+    assert!(collected.has_branch && collected.bundle.is_some());
+    assert!(!task.out.join("change.bundle.lock").exists());
+}
+
+#[test]
 fn a_result_that_was_taken_back_is_collected_again_as_it_was() {
     let user = world();
     let task = user.start();
