@@ -113,14 +113,22 @@ fn runners(worker: &Worker) -> Table {
         };
         table.row(vec![
             format!("  {}", line(&runner.name)).into(),
-            line(runner.version.as_deref().unwrap_or("built in"))
-                .into_owned()
-                .into(),
+            line(version(runner)).into_owned().into(),
             runner.slots.to_string().into(),
             state,
         ]);
     }
     table
+}
+
+/// The version that it tells; a program of the user's own need not have any.
+fn version(runner: &Runner) -> &str {
+    let is_ours = matches!(runner.name.as_str(), "agent" | "shell" | "noop");
+    match (&runner.version, is_ours) {
+        (Some(version), _) => version,
+        (None, true) => "built in",
+        (None, false) => "-",
+    }
 }
 
 /// That no agent can work here, why, and what helps; none where one can. `path` is where the worker has
@@ -191,6 +199,14 @@ mod tests {
             ..Default::default()
         })
         .unwrap()
+    }
+
+    #[test]
+    fn only_what_is_part_of_orchestra_is_built_in() {
+        let names = ["agent", "shell", "noop", "mine", "claude"];
+        let worker = worker(&names.map(|name| (name, "ready")));
+        let versions: Vec<&str> = worker.runners.iter().map(version).collect();
+        assert_eq!(versions, ["built in", "built in", "built in", "-", "-"]);
     }
 
     #[test]
