@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 pub fn tests() -> Vec<Test> {
     vec![
         Test::new("a_subtask_is_of_its_parents_project", project),
+        Test::new("an_agent_does_not_wait_for_its_own_task", own),
         Test::new("a_subtask_that_outlives_its_parents_attempt", outlives),
         Test::new(
             "an_agent_that_is_cancelled_leaves_nothing_to_come",
@@ -46,6 +47,42 @@ fn project() -> anyhow::Result<()> {
         ensure!(sub["project"]["id"] == end["project"]["id"], "{sub:#}");
         let dir = sub["project"]["dir"].as_str().context("a directory")?;
         ensure!(dir.ends_with(&format!("{parent}.1")), "{sub:#}");
+        Ok(())
+    })
+}
+
+fn own() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("api")?;
+        let script = cluster.path("own.sh");
+        let never = [
+            "wait $ORCHESTRA_TASK",
+            "add --agent shell --after $ORCHESTRA_TASK --wait true",
+            "add --agent shell --after $ORCHESTRA_TASK --follow true",
+        ];
+        let mut lines: Vec<String> = never
+            .iter()
+            .map(|args| format!("{}; test $? = 5 || exit 1", ctl(args)))
+            .collect();
+        // Nobody waits for this one.
+        lines.push(ctl("add --agent shell --after $ORCHESTRA_TASK true"));
+        std::fs::write(&script, lines.join("\n"))?;
+        let command = format!("sh {}", script.display());
+        let task = cluster.add(&project, &["--agent", "shell", &command])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        let said = cluster.ctl(&["logs", &task, "--stderr"])?.ok()?;
+        let refused = format!("{task} is the task of the agent that calls this");
+        ensure!(
+            said.stdout.matches(&refused).count() == never.len(),
+            "{said}"
+        );
+        let sub = subtask(cluster, &task)?;
+        cluster.succeeded(sub["id"].as_str().context("an id")?, Deadline::SOON)?;
+        let tasks = cluster.json(&["tasks"])?;
+        ensure!(
+            tasks["tasks"].as_array().map(Vec::len) == Some(2),
+            "{tasks:#}"
+        );
         Ok(())
     })
 }

@@ -16,7 +16,7 @@ use crate::{
     client::Client,
     error::{Error, Result, heard_or_not},
     exit::Exit,
-    follow::{Until, Which, follow, wait_for},
+    follow::{Until, Which, follow, own_task, wait_for, waits_for_itself},
     interrupt::Interrupt,
     json::task::Task,
     submit::{
@@ -100,6 +100,12 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             Error::usage("--wait and --follow do not go with a recurring task")
                 .hint("`ctl watch` shows its runs"),
         );
+    }
+    if then != Then::Return
+        && let Some(own) = own_task()
+        && drafts.iter().any(|draft| draft.comes_after(own))
+    {
+        return Err(waits_for_itself(own, "the waiting for what comes after it"));
     }
     let client = app.connect().await?;
     let own = apply_here(app, &client, &mut drafts, then).await?;

@@ -17,7 +17,7 @@ use crate::{
     },
     error::{Error, Result, heard_or_not, or_untold},
     exit::Exit,
-    follow::{Which, ended_well, wait_for},
+    follow::{Which, ended_well, refuse_own, wait_for},
     json::task::Task,
     ui::{
         reason::Why,
@@ -88,6 +88,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         true => Which::Any,
         false => Which::All,
     };
+    if which == Which::All || ids.len() == 1 {
+        refuse_own(&ids)?;
+    }
     let wait = async {
         let tasks = client.tasks(&ids).await?;
         wait_for(&app.ui, &client, tasks, which).await

@@ -4,10 +4,12 @@
 mod absence;
 mod changes;
 mod events;
+mod own;
 mod task;
 mod wait;
 
 pub use changes::Changes;
 pub use events::{Events, Piece};
+pub use own::{own_task, refuse_own, waits_for_itself};
 pub use task::{Until, closing, follow};
 pub use wait::{Which, ended_well, wait_for};

@@ -271,8 +271,12 @@ impl Draft {
 
     /// Whether it comes after this task of the head's, or is a part of it.
     pub fn names_task(&self, id: TaskId) -> bool {
-        let mut after = self.after.iter();
-        self.parent == Some(id) || after.any(|text| text.parse() == Ok(id))
+        self.parent == Some(id) || self.comes_after(id)
+    }
+
+    /// Whether it comes after this task of the head's.
+    pub fn comes_after(&self, id: TaskId) -> bool {
+        self.after.iter().any(|text| text.parse() == Ok(id))
     }
 
     /// Whether it works for no project.
