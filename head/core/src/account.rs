@@ -98,6 +98,9 @@ impl AccountRow {
         };
         if let Some(until) = until {
             self.why = met.limited.message.clone();
+            // A limit of the rate that ends sooner says nothing of the quota.
+            let holds = self.is_empty && self.parked_until >= Some(until);
+            self.is_empty = holds || met.code == FailureCode::QuotaExhausted;
             self.parked_until = self.parked_until.max(Some(until));
         }
         if let (Some(slow), Some(until)) = (&mut self.slow, self.parked_until) {
@@ -111,6 +114,7 @@ impl AccountRow {
         self.slow = None;
         self.strikes = 0;
         self.limited_at = None;
+        self.is_empty = false;
         self.why.clear();
     }
 
@@ -131,6 +135,7 @@ impl AccountRow {
         let unpark = self.parked_until.is_some_and(|until| until <= now);
         if unpark {
             self.parked_until = None;
+            self.is_empty = false;
         }
         let step = self.slow.is_some_and(|slow| slow.next <= now);
         if let Some(slow) = self.slow.filter(|_| step) {
@@ -284,6 +289,21 @@ mod tests {
         };
         row.on_met(T, &met);
         assert_eq!(row.parked_until, Some(at(3600)));
+        assert!(row.is_empty);
+        meet(&mut row, 1, 1, 1, Some(60));
+        assert!(row.is_empty, "a limit that ends sooner");
+        meet(&mut row, 2, 2, 1, Some(7200));
+        assert!(!row.is_empty, "one that ends later");
+        row.on_met(
+            T,
+            &Met {
+                since: at(3),
+                ..met
+            },
+        );
+        assert!(row.is_empty, "it is still used up");
+        assert!(row.on_tick(at(7200)));
+        assert!(!row.is_empty, "it is tried again");
     }
 
     #[test]

@@ -460,10 +460,23 @@ impl Core {
             };
             return Failure::new(FailureCode::RateLimited, text);
         };
-        let text = format!("account {name} is parked until {} UTC: {why}", clock(until));
+        let parked = format!("parked until {} UTC: {why}", clock(until));
+        let failure = match row.is_some_and(|row| row.is_empty) {
+            true => Failure::new(
+                FailureCode::QuotaExhausted,
+                format!(
+                    "the quota of account {name} is used up, and it is {parked}; with new credit \
+                     `ctl accounts resume {name}` ends that"
+                ),
+            ),
+            false => Failure::new(
+                FailureCode::RateLimited,
+                format!("account {name} is {parked}"),
+            ),
+        };
         Failure {
             resets_at: Some(until),
-            ..Failure::new(FailureCode::RateLimited, text)
+            ..failure
         }
     }
 

@@ -442,6 +442,8 @@ pub struct AccountRow {
     pub parked_until: Option<Timestamp>,
     /// Why, in the provider's words.
     pub why: String,
+    /// Whether it is parked because a quota is used up, which may need a person.
+    pub is_empty: bool,
     /// It bears fewer attempts for a while.
     pub slow: Option<Slow>,
     /// Limits that were met one soon after the other.
@@ -470,6 +472,7 @@ impl AccountRow {
             max: None,
             parked_until: None,
             why: String::new(),
+            is_empty: false,
             slow: None,
             strikes: 0,
             limited_at: None,

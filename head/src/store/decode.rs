@@ -150,6 +150,7 @@ pub(super) fn account(row: stored::AccountRow) -> Read<AccountRow> {
         max: row.max,
         parked_until: row.parked_until_ms.map(Timestamp),
         why: row.why,
+        is_empty: row.empty,
         slow: row.slow.map(|slow| Slow {
             window: slow.window,
             full: slow.full,

@@ -239,6 +239,7 @@ fn account(row: &AccountRow) -> stored::AccountRow {
         max: row.max,
         parked_until_ms: row.parked_until.map(|at| at.0),
         why: row.why.clone(),
+        empty: row.is_empty,
         slow: row.slow.map(|slow| stored::account_row::Slow {
             window: slow.window,
             full: slow.full,

@@ -238,7 +238,7 @@ impl FailureCode {
             Self::Auth => "log the CLI in on the worker, or set its key, then `ctl retry TASK`",
             Self::RateLimited => "it waits for the limit by itself; `ctl accounts` says until when",
             Self::QuotaExhausted => {
-                "it waits for the reset by itself (`ctl accounts` says until when); once it has ended, raise the account's limit, then `ctl retry TASK`"
+                "it waits for the reset by itself (`ctl accounts` says until when), or for `ctl accounts resume ACCOUNT` once the account has credit again; once it has ended, raise the account's limit, then `ctl retry TASK`"
             }
             Self::ProviderUnavailable => "the provider has trouble; `ctl retry TASK` later",
             Self::BadRequest => {

@@ -90,6 +90,30 @@ fn in_a_minute(bench: &Bench) -> Option<Timestamp> {
 }
 
 #[test]
+fn a_used_up_quota_is_the_reason_of_what_waits_for_its_account() {
+    let mut bench = two_workers();
+    let first = bench.add(claude());
+    let _ = fail(
+        &mut bench,
+        attempt(first, 1),
+        FailureCode::QuotaExhausted,
+        None,
+    );
+    let next = bench.add(claude());
+    for id in [first, next] {
+        let view = bench.core.task(id).unwrap();
+        let reason = view.reason.expect("a queued task says why it waits");
+        assert_eq!(reason.code, FailureCode::QuotaExhausted);
+        let said = &reason.message;
+        assert!(
+            said.starts_with("the quota of account anthropic-1 is used up"),
+            "{said}"
+        );
+        assert!(said.contains("`ctl accounts resume anthropic-1`"), "{said}");
+    }
+}
+
+#[test]
 fn one_limit_holds_every_task_of_the_account_and_charges_none() {
     let mut bench = two_workers();
     let (first, second) = (bench.add(claude()), bench.add(claude()));
