@@ -40,6 +40,11 @@ pub fn tests() -> Vec<Test> {
             "an_endpoint_that_does_not_say_how_to_reach_it_is_refused_with_both_forms",
             no_scheme,
         ),
+        Test::new("an_endpoint_that_cannot_be_reached_is_refused", no_endpoint),
+        Test::new(
+            "a_collector_that_never_answers_keeps_no_stop",
+            never_answers,
+        ),
         Test::new(
             "the_prometheus_endpoint_is_valid_and_counts_tasks",
             prometheus,
@@ -249,6 +254,39 @@ fn no_scheme() -> anyhow::Result<()> {
         .all(|form| started.stderr.contains(&format!("`{form}`")));
     ensure!(started.code != Some(0) && said, "{started}");
     cluster.expect_no_process()
+}
+
+fn no_endpoint() -> anyhow::Result<()> {
+    for endpoint in ["ftp://127.0.0.1:4317", "http://127.0.0.1:99999"] {
+        let cluster = Cluster::new(Setup::new().env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint))?;
+        let started = cluster.ctl(&["start", "--detach"])?;
+        let said = started.stderr.contains(&format!("`{endpoint}`"));
+        let said = said && started.stderr.contains("`http://HOST:PORT`");
+        ensure!(started.code != Some(0) && said, "{started}");
+        cluster.expect_no_process()?;
+    }
+    Ok(())
+}
+
+/// It takes connections and nothing else.
+fn never_answers() -> anyhow::Result<()> {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let setup = Setup::new()
+        .env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            &silent.local_addr()?.to_string(),
+        )
+        .env("OTEL_BSP_SCHEDULE_DELAY", "100");
+    scene(setup, |cluster| {
+        let project = cluster.repository("project")?;
+        let task = cluster.add(&project, &["true", "--agent", "shell"])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        cluster.stop()?;
+        let log = fs::read_to_string(cluster.state().join("head/head.log"))?;
+        let in_time = "the last metrics could not be sent in time";
+        ensure!(log.contains(in_time), "{log}");
+        Ok(())
+    })
 }
 
 fn prometheus() -> anyhow::Result<()> {

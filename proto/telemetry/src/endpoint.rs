@@ -16,8 +16,7 @@ impl Endpoint {
     pub fn new(written: &str, insecure: Option<&str>) -> Result<Self, Error> {
         let written = written.trim();
         if has_scheme(written) {
-            let address = written.to_owned();
-            return Ok(Self { address });
+            return Self::checked(written.to_owned());
         }
         let scheme = match insecure {
             _ if is_loopback(host(authority(written))) => "http",
@@ -29,8 +28,18 @@ impl Endpoint {
                 return Err(Error::NoScheme { endpoint });
             }
         };
-        let address = format!("{scheme}://{written}");
-        Ok(Self { address })
+        Self::checked(format!("{scheme}://{written}"))
+    }
+
+    /// Nobody else says before the first sending that nothing can be reached there.
+    fn checked(address: String) -> Result<Self, Error> {
+        match fault(&address) {
+            None => Ok(Self { address }),
+            Some(why) => Err(Error::NoEndpoint {
+                endpoint: without_credentials(&address),
+                why,
+            }),
+        }
     }
 
     /// What is dialled.
@@ -48,6 +57,28 @@ impl Endpoint {
 fn has_scheme(written: &str) -> bool {
     let scheme = written.split_once("://");
     scheme.is_some_and(|(scheme, _)| !scheme.contains(['/', '?', '#']))
+}
+
+/// What is wrong with an address that has a scheme.
+fn fault(address: &str) -> Option<&'static str> {
+    let (scheme, rest) = address.split_once("://")?;
+    let is_http = ["http", "https"].map(|known| scheme.eq_ignore_ascii_case(known));
+    let authority = authority(rest);
+    let host = host(authority);
+    if is_http == [false, false] {
+        return Some("has a scheme that is none of OTLP/gRPC");
+    }
+    if host.is_empty() || host.contains(char::is_whitespace) {
+        return Some("names no host");
+    }
+    // Behind the brackets of an IPv6 address, where there are any.
+    let (_, behind) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let behind = behind.rsplit_once(']').map_or(behind, |(_, behind)| behind);
+    let port = behind.split_once(':').map(|(_, port)| port.parse::<u16>());
+    match port {
+        None | Some(Ok(1..)) => None,
+        Some(Ok(0) | Err(_)) => Some("has a port that is none of 1 to 65535"),
+    }
 }
 
 /// `user:password@host:port` of an address without a scheme.
@@ -137,6 +168,33 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_refused_with_what_is_wrong() {
+        for (written, why) in [
+            ("ftp://collector:4317", "has a scheme"),
+            ("http://collector:99999", "has a port"),
+            ("https://me:secret@collector:0", "has a port"),
+            ("http://[2001:db8::1]:x", "has a port"),
+            ("localhost:99999", "has a port"),
+            ("collector:", "has a port"),
+            ("http://:4317", "names no host"),
+            ("https:///v1", "names no host"),
+        ] {
+            let error = Endpoint::new(written, Some("true"))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains(why) && error.contains("`http://HOST:PORT`"),
+                "{error}"
+            );
+            assert!(!error.contains("secret"), "{error}");
+        }
+        assert_eq!(
+            address("HTTP://collector/x:y", None),
+            "HTTP://collector/x:y"
+        );
     }
 
     #[test]

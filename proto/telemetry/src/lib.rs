@@ -21,7 +21,12 @@ mod propagation;
 mod recorder;
 mod scrape;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, mpsc},
+    thread,
+    time::Instant,
+};
 
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry_sdk::{metrics::SdkMeterProvider, trace::SdkTracerProvider};
@@ -75,6 +80,16 @@ pub enum Error {
     NoScheme {
         /// The endpoint as it is written.
         endpoint: String,
+    },
+    /// It is no address of a collector that takes OTLP/gRPC.
+    #[error(
+        "the OTLP endpoint `{endpoint}` {why}: write `http://HOST:PORT`, or `https://HOST:PORT` for TLS"
+    )]
+    NoEndpoint {
+        /// The endpoint as it is written.
+        endpoint: String,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// The exporter could not be made.
     #[error("failed to set up the OTLP exporter for {endpoint}")]
@@ -154,14 +169,22 @@ impl Telemetry {
         if !std::mem::take(&mut self.open) {
             return;
         }
+        // Both at once. The library gives metrics more time than there is, and a collector that takes connections
+        // and never answers uses all of it.
+        let (tell, told) = mpsc::channel();
+        let meter = self.meter.clone();
+        thread::spawn(move || tell.send(meter.shutdown()));
+        let begun = Instant::now();
         if let Some(tracer) = &self.tracer
-            && let Err(error) = tracer.shutdown_with_timeout(otlp::SEND_TIMEOUT)
+            && let Err(error) = tracer.shutdown_with_timeout(otlp::LAST_TIMEOUT)
             && !self.outage.as_ref().is_some_and(|outage| outage.is_known())
         {
             tracing::warn!(%error, "the last spans could not be sent");
         }
-        if let Err(error) = self.meter.shutdown() {
-            tracing::debug!(%error, "the last metrics could not be sent");
+        match told.recv_timeout(otlp::LAST_TIMEOUT.saturating_sub(begun.elapsed())) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the last metrics could not be sent"),
+            Err(_) => tracing::info!("the last metrics could not be sent in time"),
         }
     }
 }

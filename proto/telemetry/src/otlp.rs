@@ -14,8 +14,10 @@ use crate::{
     outage::{Outage, Watched},
 };
 
-/// How long one sending may take, also the last one before the process ends.
-pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one sending may take.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last one may take before the process ends: a person waits for that.
+pub(crate) const LAST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where to send to, if anywhere.
 pub(crate) fn endpoint(configured: Option<&str>) -> Result<Option<Endpoint>, Error> {
