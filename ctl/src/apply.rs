@@ -372,16 +372,22 @@ async fn checkout(
         if let Some(dir) = repo {
             return of(&dir)?.ok_or_else(|| elsewhere(&project, &format!("`{}`", dir.display())));
         }
-        if let Some(here) = of(Path::new("."))? {
-            return Ok(here);
-        }
+        // Whatever is the matter with the current directory, it may be another one.
+        let here = match of(Path::new(".")) {
+            Ok(Some(here)) => return Ok(here),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
         let origin = Path::new(&project.dir);
         let there = if project.machine == machine.as_str() && origin.is_dir() {
             of(origin)?
         } else {
             None
         };
-        there.ok_or_else(|| elsewhere(&project, "the current directory"))
+        match there {
+            Some(there) => Ok(there),
+            None => here.and_then(|()| Err(elsewhere(&project, "the current directory"))),
+        }
     })
     .await
 }

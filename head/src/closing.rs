@@ -351,6 +351,11 @@ fn is_gone(facts: &Facts, project: &ProjectRef) -> Option<String> {
             "`{dir}` is gone, since {attempt}, whose agent queued the task there, has ended; \
              `ctl apply {task}` in the project brings the change"
         ),
+        None if project.id.is_of_place() => {
+            format!(
+                "`{dir}` is gone; make it again, then `ctl apply {task}` there brings the change"
+            )
+        }
         None => format!(
             "`{dir}` is gone; `ctl apply {task}` in another checkout of the project brings the change"
         ),

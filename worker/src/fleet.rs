@@ -271,8 +271,12 @@ impl Fleet {
             }
             Command::Order(Order::Retract(attempt)) => self.give_back(attempt),
             Command::Held(reply) => {
-                // The session that asked may have ended.
-                reply.send(self.held()).unwrap_or_default();
+                let (held, attempts) = (self.held(), self.shared.attempts.clone());
+                // Not here: a slow disk keeps no order back.
+                task::spawn_blocking(move || {
+                    // The session that asked may have ended.
+                    reply.send(looked_for(held, &attempts)).unwrap_or_default();
+                });
             }
         }
     }
@@ -387,14 +391,6 @@ impl Fleet {
         }
     }
 
-    /// From when on the CLI of an attempt has run that runs now. Whoever owns it may not have seen its end yet,
-    /// or not have looked for it since the last worker process.
-    fn runs_since(&self, attempt: AttemptId, stage: Stage) -> Option<Duration> {
-        let since = stage.running_since()?;
-        let running = attempt::is_running(&self.shared.attempts, attempt);
-        running.then_some(since)
-    }
-
     fn held(&self) -> Vec<Held> {
         let now = clock::since_boot();
         let held = self.entries.iter().map(|(attempt, entry)| {
@@ -402,9 +398,7 @@ impl Fleet {
             Held {
                 attempt: *attempt,
                 started: stage > Stage::Preparing,
-                running: self
-                    .runs_since(*attempt, stage)
-                    .map(|since| now.saturating_sub(since)),
+                running: stage.running_since().map(|since| now.saturating_sub(since)),
             }
         });
         let unstarted = self.waiting.ids().chain(self.noops.held());
@@ -494,6 +488,18 @@ fn request(entry: &Entry, reason: StopReason) {
 }
 
 /// The attempts that have a directory.
+/// Only what runs now has a time for which it has run: whoever owns it may not have seen its end yet, or not have
+/// looked for it since the last worker process.
+fn looked_for(held: Vec<Held>, attempts: &Path) -> Vec<Held> {
+    let looked = held.into_iter().map(|held| Held {
+        running: held
+            .running
+            .filter(|_| attempt::is_running(attempts, held.attempt)),
+        ..held
+    });
+    looked.collect()
+}
+
 fn attempts_in(dir: &Path) -> io::Result<Vec<AttemptId>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {

@@ -102,7 +102,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         );
     }
     if then != Then::Return
-        && let Some(own) = own_task()
+        && let Some(own) = own_task(app)
         && drafts.iter().any(|draft| draft.comes_after(own))
     {
         return Err(waits_for_itself(own, "the waiting for what comes after it"));

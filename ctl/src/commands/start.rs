@@ -271,7 +271,7 @@ async fn bring_up_worker(app: &App, args: &Args) -> Result<(Worker, bool)> {
 
 async fn start_worker(app: &App, args: &Args) -> Result<Worker> {
     let mut options = config_option(app);
-    let (of_worker, taken) = Options::or_of_last(args, &app.state)?;
+    let (of_worker, taken) = Options::or_of(args, last(app));
     options.extend(of_worker.arguments().into_iter().map(OsString::from));
     if let Some(taken) = taken {
         let text =
@@ -336,11 +336,18 @@ async fn running_worker(app: &App, process: &Process) -> Result<Option<Worker>> 
 }
 
 /// What a worker is started with that is to be as the last one was.
-pub fn worker_options(app: &App) -> Result<Vec<OsString>> {
+pub fn worker_options(app: &App) -> Vec<OsString> {
     let mut options = config_option(app);
-    let kept = Options::of_last(&app.state)?.arguments();
-    options.extend(kept.into_iter().map(OsString::from));
-    Ok(options)
+    options.extend(last(app).arguments().into_iter().map(OsString::from));
+    options
+}
+
+/// Those of the last start, as far as they can be read.
+fn last(app: &App) -> Options {
+    Options::of_last(&app.state).unwrap_or_else(|error| {
+        app.ui.warn(error.chain());
+        Options::default()
+    })
 }
 
 fn config_option(app: &App) -> Vec<OsString> {

@@ -88,11 +88,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         true => Which::Any,
         false => Which::All,
     };
-    if which == Which::All || ids.len() == 1 {
-        refuse_own(&ids)?;
-    }
     let wait = async {
         let tasks = client.tasks(&ids).await?;
+        if args.timeout.is_none() && (which == Which::All || ids.len() == 1) {
+            refuse_own(app, &tasks)?;
+        }
         wait_for(&app.ui, &client, tasks, which).await
     };
     let tasks = match args.timeout {

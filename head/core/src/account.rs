@@ -97,9 +97,11 @@ impl AccountRow {
             (None, false) => None,
         };
         if let Some(until) = until {
-            self.why = met.limited.message.clone();
             // A limit of the rate that ends sooner says nothing of the quota.
             let holds = self.is_empty && self.parked_until >= Some(until);
+            if !holds || met.code == FailureCode::QuotaExhausted {
+                self.why = met.limited.message.clone();
+            }
             self.is_empty = holds || met.code == FailureCode::QuotaExhausted;
             self.parked_until = self.parked_until.max(Some(until));
         }

@@ -37,7 +37,8 @@ impl Workspace {
     pub(crate) fn unlock(&self, out: &Path) -> Result<()> {
         let lock = |name: &str| format!("{name}.lock");
         remove(&out.join(lock(BUNDLE)))?;
-        remove(&self.git_dir.join(lock(&self.full_branch())))
+        remove(&self.git_dir.join(lock("packed-refs")))?;
+        remove_locks(&self.git_dir.join("refs/heads"))
     }
 
     /// Has the attempt's branch at the base again, and no other one. Nothing is written where that is so.
@@ -93,6 +94,24 @@ fn remove_objects(objects: &Path, kept: &BTreeSet<String>) -> Result<u64> {
         }
     }
     Ok(bytes)
+}
+
+/// Removes those of branches; none has such a name itself.
+fn remove_locks(dir: &Path) -> Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.at("read the directory", dir)?,
+    };
+    for entry in entries {
+        let entry = entry.at("read the directory", dir)?;
+        let path = entry.path();
+        if entry.file_type().at("look at", &path)?.is_dir() {
+            remove_locks(&path)?;
+        } else if path.extension().is_some_and(|end| end == "lock") {
+            remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_below(dir: &Path, first: &str, kept: &BTreeSet<String>) -> Result<u64> {

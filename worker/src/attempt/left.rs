@@ -7,7 +7,7 @@ use orchestra_types::AttemptId;
 use super::files::Files;
 use crate::{identity::Home, process};
 
-/// How many attempts run in `worker`, a worker's directory (`STATE/worker`), whether or not a worker does.
+/// How many attempts run, or are ended by their supervisors, in `worker`, a worker's directory (`STATE/worker`), whether or not a worker does.
 /// One that cannot be read is passed over.
 pub fn running(worker: &Path) -> io::Result<usize> {
     let entries = match fs::read_dir(Home::attempts_in(worker)) {
@@ -15,16 +15,14 @@ pub fn running(worker: &Path) -> io::Result<usize> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error),
     };
-    let running = entries.flatten().filter(|entry| runs(&entry.path()));
+    let left = |dir: &Path| process::is_left(&Files::process_in(dir)).unwrap_or(false);
+    let running = entries.flatten().filter(|entry| left(&entry.path()));
     Ok(running.count())
 }
 
 /// Whether the CLI of one of a worker's attempts runs; `attempts` is the directory of all. False where that
 /// cannot be read.
 pub fn is_running(attempts: &Path, attempt: AttemptId) -> bool {
-    runs(&attempts.join(attempt.to_string()))
-}
-
-fn runs(dir: &Path) -> bool {
-    process::is_running(&Files::process_in(dir)).unwrap_or(false)
+    let dir = attempts.join(attempt.to_string());
+    process::is_running(&Files::process_in(&dir)).unwrap_or(false)
 }

@@ -39,7 +39,7 @@ mod set_up;
 mod signals;
 mod supervisor;
 
-pub use alive::is_running;
+pub use alive::{is_left, is_running};
 pub use cage::{Abilities, KillMethod, abilities};
 pub use client::{Process, ProcessError, ProcessEvent, Reattach};
 pub use files::{ExitRecord, LOG_BYTES_MAX, Spawn, StreamRecord};

@@ -62,19 +62,15 @@ impl Options {
         given.flatten().collect()
     }
 
-    /// Those of `args`, else those of the last start that was not followed by a stop in order; and which of them are
-    /// of that one, in words.
-    pub fn or_of_last(args: &Args, state: &StateDir) -> Result<(Self, Option<String>)> {
+    /// Those of `args`, else those of the last start; and which of them are of that one, in words.
+    pub fn or_of(args: &Args, last: Self) -> (Self, Option<String>) {
         let given = Self::of(args);
-        let all = given.clone().or(Self::of_last(state)?);
         let known = given.arguments();
-        let mut pairs = all.arguments();
-        let taken: Vec<String> = pairs
-            .chunks_mut(2)
-            .filter(|pair| !known.contains(&pair[0]))
-            .map(|pair| pair.join(" "))
-            .collect();
-        Ok((all, Some(taken.join(" ")).filter(|taken| !taken.is_empty())))
+        let all = given.or(last);
+        let pairs = all.arguments();
+        let taken = pairs.chunks(2).filter(|pair| !known.contains(&pair[0]));
+        let taken: Vec<String> = taken.map(|pair| pair.join(" ")).collect();
+        (all, Some(taken.join(" ")).filter(|taken| !taken.is_empty()))
     }
 
     /// Those of the last start that was not followed by a stop in order.

@@ -76,7 +76,7 @@ impl LocalWorker {
         let text = format!("{}; one is started, which stops them", go_on(agents));
         app.ui.note(&Line::of(Style::Dim, text));
         // A start beside this one waits for the end of the stop.
-        let options = start::worker_options(app)?;
+        let options = start::worker_options(app);
         let mut worker = Starting::spawn(Role::Worker, &app.state, options)?;
         // It writes who it is when it has found them.
         let found = worker.until(async |pid| {

@@ -40,9 +40,16 @@ fn locks_of_a_git_that_was_killed_keep_no_result_from_being_collected() {
     task.write("new.txt", "new\n");
     write(&task.out, "change.bundle.lock", "half\n");
     let own = user.tmp.path().join("own");
-    write(&own, &format!("refs/heads/{BRANCH}.lock"), "");
+    git(task.dir(), &["add", "new.txt"]);
+    git(task.dir(), &["commit", "-q", "-m", "mine"]);
+    leave(&task, "beside", "b.txt");
+    for branch in [BRANCH, &format!("{BRANCH}-1-beside")] {
+        write(&own, &format!("refs/heads/{branch}.lock"), "");
+    }
+    write(&own, "packed-refs.lock", "");
     let collected = task.collect();
     assert!(collected.has_branch && collected.bundle.is_some());
+    assert_eq!(names(&collected), ["orchestra/task_001-1-beside"]);
     assert!(!task.out.join("change.bundle.lock").exists());
 }
 
