@@ -9,11 +9,11 @@ mod pace;
 use std::{collections::BTreeMap, path::Path};
 
 use orchestra_core::{
-    AttemptRow, Avoids, Change, Counted, EndStatus, Ending, KeyRow, Last, OutcomeRow, ScheduleRow,
-    State, TaskFacts, TaskRow, WorkerRow,
+    AccountRow, AttemptRow, Avoids, Change, Counted, EndStatus, Ending, KeyRow, Last, LedgerRow,
+    OutcomeRow, ProjectRow, ScheduleRow, Slow, State, TaskFacts, TaskRow, WorkerRow,
 };
 use orchestra_types::{
-    ApplyResult, Artifact, ArtifactKind, AttemptId, ContextFile, Digest, Exit, Failure,
+    ApplyResult, Artifact, ArtifactKind, AttemptId, Budget, ContextFile, Digest, Exit, Failure,
     FailureCode, ManifestSummary, Outcome, Place, Priority, ProjectRef, Recurrence, ScheduleId,
     ShellCommand, Spent, TaskId, TaskSpec, Timestamp, Usage,
     runner::{Readiness, RunnerInfo, WorkerInfo},
@@ -393,6 +393,59 @@ fn every_kind_of_row_survives_a_restart() {
     for end in ends {
         assert_eq!(store.outcome(end.id).unwrap(), Some(end));
     }
+}
+
+#[test]
+fn accounts_and_what_was_used_survive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let spent = Spent {
+        tokens: 3,
+        cost_microusd: 4,
+        time: std::time::Duration::from_secs(5),
+        attempts: 6,
+    };
+    let accounts = [true, false].map(|is_empty| AccountRow {
+        name: format!("claude-{is_empty}").parse().unwrap(),
+        max: Some(2),
+        parked_until: Some(Timestamp(7)),
+        why: "no credit".to_owned(),
+        is_empty,
+        slow: Some(Slow {
+            window: 1,
+            full: 4,
+            next: Timestamp(8),
+        }),
+        strikes: 3,
+        limited_at: Some(Timestamp(6)),
+    });
+    let ledger = LedgerRow {
+        task: TaskId(1),
+        budget: "10tok,1h".parse().unwrap(),
+        spent,
+    };
+    let project = ProjectRow {
+        id: "git-1".parse().unwrap(),
+        name: "website".to_owned(),
+        budget: Some("5usd".parse().unwrap()),
+        day: 20_000,
+        spent,
+        added: Budget::default(),
+    };
+    let mut changes = vec![
+        Change::Ledger(Box::new(ledger)),
+        Change::Project(Box::new(project.clone())),
+    ];
+    let of_accounts = accounts.iter().cloned();
+    changes.extend(of_accounts.map(|row| Change::Account(Box::new(row))));
+    open(dir.path()).commit(&[changes]).unwrap();
+
+    let rows = open(dir.path()).load().unwrap();
+    let named = |name: &str| rows.accounts.iter().find(|row| row.name.as_str() == name);
+    for account in &accounts {
+        assert_eq!(named(account.name.as_str()), Some(account));
+    }
+    assert_eq!(rows.ledgers, [ledger]);
+    assert_eq!(rows.projects, [project]);
 }
 
 #[test]
