@@ -107,6 +107,13 @@ fn one_trace(endpoint: &str, arrived: impl Fn() -> Vec<Span>) -> anyhow::Result<
     })
 }
 
+/// A cluster that sends its spans there, at once.
+fn sending_to(sink: &Sink) -> Setup {
+    Setup::new()
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &sink.endpoint())
+        .env("OTEL_BSP_SCHEDULE_DELAY", "100")
+}
+
 /// The head's span of this name.
 fn of_head<'a>(spans: &'a [Span], name: &str) -> Option<&'a Span> {
     let mut head = spans.iter().filter(|s| s.service == "orchestra-head");
@@ -116,10 +123,7 @@ fn of_head<'a>(spans: &'a [Span], name: &str) -> Option<&'a Span> {
 /// The one who submits has a trace, and the head is another process half-way.
 fn submitters_trace() -> anyhow::Result<()> {
     let sink = Sink::start()?;
-    let setup = Setup::new()
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &sink.endpoint())
-        .env("OTEL_BSP_SCHEDULE_DELAY", "100");
-    scene(setup, |cluster| {
+    scene(sending_to(&sink), |cluster| {
         let project = cluster.repository("project")?;
         let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
         let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
@@ -159,10 +163,7 @@ fn submitters_trace() -> anyhow::Result<()> {
 /// An apply that is refused, so that the log has paths.
 fn untold() -> anyhow::Result<()> {
     let sink = Sink::start()?;
-    let setup = Setup::new()
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &sink.endpoint())
-        .env("OTEL_BSP_SCHEDULE_DELAY", "100");
-    scene(setup, |cluster| {
+    scene(sending_to(&sink), |cluster| {
         let project = cluster.repository("project")?;
         let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
         let work = format!("{gate}; echo theirs > in-the-way.txt");
