@@ -30,7 +30,7 @@ const OWN: &str = "# Orchestra's own:";
 /// STATE/head/                   the head's own
 ///       db/  blobs/  events/  context/  pki/  head.json  head.log  lock
 /// STATE/worker/                 the local worker's own
-///       id  pki/  spool  attempts/  workspaces/  aside/  cache/  ballast/  worker.json
+///       id  pki/  spool  attempts/  workspaces/  aside/  cache/  ballast/  worker.json  options.json
 ///       worker.log  lock
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
