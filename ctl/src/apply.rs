@@ -44,7 +44,7 @@ pub enum Applied {
     /// The task changed no files, and is built on no change.
     Nothing(Beside),
     /// Its change is there.
-    Change(Done),
+    Change(Box<Done>),
 }
 
 /// What was done.
@@ -71,6 +71,8 @@ pub struct Done {
     pub replaced: Option<u32>,
     /// Earlier tasks whose changes came along, because they were not there.
     pub with: Vec<TaskId>,
+    /// Earlier tasks whose changes are there and that are not known to be applied.
+    pub not_noted: Vec<TaskId>,
     /// Whether something that is not committed keeps git from merging the branch.
     pub unmergeable: bool,
     /// How git can join the branch with what is checked out.
@@ -161,7 +163,7 @@ pub async fn apply(
         let what = "it was done, and the head could not be told: it does not count it as applied";
         app.ui.warn(format!("{what}: {why}"));
     }
-    Ok(Applied::Change(done))
+    Ok(Applied::Change(Box::new(done)))
 }
 
 /// What is to be done, and where.
@@ -415,6 +417,7 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
     } = to;
     let how = *how;
     let earlier: Vec<_> = work.earlier.iter().map(|e| e.change.clone()).collect();
+    let tasks: Vec<_> = work.earlier.iter().map(|e| e.task).collect();
     let change = Change {
         bundle,
         branch: &work.branch,
@@ -476,10 +479,11 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
             let commit = applied.replaced.as_deref()?;
             Some(number_of(work, commit))
         }),
-        with: applied.map_or(Vec::new(), |applied| {
-            let tasks = work.earlier.iter().map(|earlier| earlier.task);
-            applied.brought(&tasks.collect::<Vec<_>>())
-        }),
+        not_noted: match how {
+            How::WorkTree => orchestra_repo::not_noted(&tasks, &earlier),
+            How::Branch => Vec::new(),
+        },
+        with: applied.map_or(Vec::new(), |applied| applied.brought(&tasks)),
         unmergeable,
         joining: match checkout.lacks_history() {
             None => Joining::Merge,

@@ -9,7 +9,7 @@ use std::{io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 use orchestra_config::StateDir;
 use orchestra_core::Input;
 use orchestra_repo::{
-    Applied, ApplyError, Change, Checkout, Error as RepoError, Others, Received, Told,
+    Applied, ApplyError, Change, Checkout, Error as RepoError, Others, Received, Told, not_noted,
 };
 use orchestra_types::{
     ApplyResult, Artifact, ArtifactKind, AttemptId, MachineId, Manifest, ManifestEntry, Outcome,
@@ -162,7 +162,7 @@ impl Closer {
 #[derive(Debug, PartialEq, Eq)]
 struct Put {
     apply: ApplyResult,
-    /// Earlier tasks whose changes came into the checkout with it.
+    /// Earlier tasks whose changes are in the checkout with it, and that are not known to be applied.
     with: Vec<TaskId>,
 }
 
@@ -329,7 +329,7 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> Put {
     };
     match into_repository(here, project, facts.attempt.task, &change, wants_apply) {
         Ok(Some(applied)) => Put {
-            with: applied.brought(&tasks),
+            with: not_noted(&tasks, &earlier),
             apply: ApplyResult::Applied {
                 files: applied.files,
             },

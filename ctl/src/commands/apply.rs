@@ -118,10 +118,8 @@ async fn one(app: &App, client: &Client, id: TaskId, args: &Args) -> Result<(Tas
         How::WorkTree
     };
     let applied = apply::apply(app, client, &task, args.repo.as_deref(), how).await?;
-    if let Applied::Change(Done {
-        left_alone: Some(why),
-        ..
-    }) = &applied
+    if let Applied::Change(done) = &applied
+        && let Some(why) = &done.left_alone
     {
         app.ui.warn(format!("there is no branch of it: {why}"));
     }
@@ -253,22 +251,24 @@ fn documents(done: &[(Task, Applied)], left: &[TaskId], named: usize) -> Option<
 /// What became of a task.
 fn document(id: TaskId, applied: Applied, left_out: &[TaskId]) -> Value {
     match applied {
-        Applied::Change(Done {
-            checkout,
-            branch,
-            files,
-            already,
-            unknown: _,
-            unseen: _,
-            replaced: _,
-            within,
-            with,
-            beside,
-            left_alone: _,
-            unmergeable: _,
-            joining: _,
-            sparse: _,
-        }) => {
+        Applied::Change(done) => {
+            let Done {
+                checkout,
+                branch,
+                files,
+                already,
+                unknown: _,
+                unseen: _,
+                replaced: _,
+                within,
+                with,
+                not_noted: _,
+                beside,
+                left_alone: _,
+                unmergeable: _,
+                joining: _,
+                sparse: _,
+            } = *done;
             json!({ "id": id, "checkout": checkout, "branch": branch, "files": files, "already": already,
                 "with": with, "left_out": left_out, "within": within, "also": beside.branches })
         }
@@ -391,6 +391,7 @@ mod tests {
             replaced: None,
             within: None,
             with: Vec::new(),
+            not_noted: Vec::new(),
             unmergeable: false,
             joining: Joining::Merge,
             sparse: false,

@@ -9,8 +9,8 @@ use orchestra_types::{
 };
 use prost::Message;
 
-use super::{ApplyResult, Facts, Here, put_in_place};
-use crate::blobs::Blobs;
+use super::{ApplyResult, Facts, Here, Put, put_in_place};
+use crate::{blobs::Blobs, earlier};
 
 /// A user's repository, and the bundle of an attempt that added `new.txt` to it.
 struct World {
@@ -155,11 +155,15 @@ fn facts(dir: &Path, base: String, commit: String, bundle: Digest, apply: bool) 
 }
 
 fn close(world: &World, machine: &str) -> ApplyResult {
+    put(world, machine).apply
+}
+
+fn put(world: &World, machine: &str) -> Put {
     let here = Here {
         machine: machine.parse().unwrap(),
         state: StateDir::new(world.dir.path().join("state")),
     };
-    put_in_place(&world.blobs, &here, &world.facts).apply
+    put_in_place(&world.blobs, &here, &world.facts)
 }
 
 #[test]
@@ -176,6 +180,51 @@ fn the_branch_and_the_change_are_in_the_repository_and_doing_it_twice_does_no_ha
         let branch = git(&world.repository, &["rev-parse", "orchestra/task_001"]);
         assert_eq!(branch, world.facts.outcome.commit);
     }
+}
+
+#[test]
+fn the_tasks_below_are_named_each_time_until_they_are_known_to_be_applied() {
+    let mut world = world(true);
+    let below = TaskId(7);
+    build_on(&mut world, below);
+    for _ in 0..2 {
+        // Who did it the first time may have ended before it told anybody.
+        assert_eq!(put(&world, "here").with, [below]);
+        let text = fs::read_to_string(world.repository.join("below.txt")).unwrap();
+        assert_eq!(text, "below\n");
+    }
+    world.facts.earlier[0].change.applied = true;
+    assert_eq!(put(&world, "here").with, []);
+}
+
+/// Makes the attempt one that began with the change of another task.
+fn build_on(world: &mut World, task: TaskId) {
+    let clone = world.dir.path().join("clone");
+    let work = world.facts.outcome.commit.clone();
+    let Place::Repository { commit: base, .. } = world.facts.spec.place.clone() else {
+        panic!("it is of a repository");
+    };
+    git(&clone, &["reset", "-q", "--hard", &base]);
+    fs::write(clone.join("below.txt"), "below\n").unwrap();
+    git(&clone, &["add", "."]);
+    git(&clone, &["commit", "-qm", "below"]);
+    let commit = git(&clone, &["rev-parse", "HEAD"]);
+    git(&clone, &["cherry-pick", &work]);
+    let outcome = &mut world.facts.outcome;
+    outcome.commit = git(&clone, &["rev-parse", "HEAD"]);
+    outcome.artifacts[0].digest = world.blobs.put(&bundle(&clone, &base)).unwrap();
+    outcome.built_on.commit = commit.clone();
+    outcome.built_on.tasks = vec![task];
+    world.facts.sources = Some(vec![base.clone(), commit.clone()]);
+    world.facts.earlier = vec![earlier::Earlier {
+        task: Some(task),
+        change: orchestra_repo::Earlier {
+            start: base.clone(),
+            base,
+            commit,
+            applied: false,
+        },
+    }];
 }
 
 #[test]

@@ -101,6 +101,18 @@ impl Applied {
     }
 }
 
+/// The tasks to be noted as applied with a change that is in the work tree now: those whose changes it builds
+/// on, of which that is not known yet. `tasks` are those that made them. Also those that were there before:
+/// whoever put them there may have ended before it told anybody.
+#[must_use]
+pub fn not_noted(tasks: &[Option<TaskId>], earlier: &[Earlier]) -> Vec<TaskId> {
+    let each = tasks.iter().zip(earlier);
+    let unknown = each.filter(|(_, change)| !change.applied);
+    let mut tasks: Vec<TaskId> = unknown.filter_map(|(task, _)| *task).collect();
+    tasks.sort_unstable();
+    tasks
+}
+
 /// Puts the change into the user's work tree. The index, HEAD and all branches stay as they are.
 /// Where the work tree is other than what the attempt started from, the two are merged. Applying again
 /// what is there already is no error.

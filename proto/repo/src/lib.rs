@@ -67,7 +67,8 @@ mod unfinished;
 mod workspace;
 
 pub use apply::{
-    Applied, ApplyError, Attempted, Bit, Change, apply, apply_if, keeps_from_merging, unseen_bits,
+    Applied, ApplyError, Attempted, Bit, Change, apply, apply_if, keeps_from_merging, not_noted,
+    unseen_bits,
 };
 pub use base::{Base, Predecessor};
 pub use branches::{Keeper, Removal, TaskBranch, remove_branch, task_branches};
