@@ -128,6 +128,7 @@ pub enum CtlCommand {
     Branches(commands::branches::Args),
     Cancel(Box<commands::cancel::Args>),
     Priority(commands::priority::Args),
+    Release(commands::release::Args),
     Retry(Box<commands::retry::Args>),
     Schedules(commands::schedules::Args),
     Context(commands::context::Args),

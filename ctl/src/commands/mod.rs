@@ -21,6 +21,7 @@ pub mod logs;
 pub mod man;
 pub mod priority;
 pub mod purge;
+pub mod release;
 pub mod restore;
 pub mod retry;
 pub mod schedules;
@@ -209,6 +210,7 @@ async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
         CtlCommand::Context(args) => context::run(app, args).await,
         CtlCommand::Cancel(args) => cancel::run(app, *args).await,
         CtlCommand::Priority(args) => priority::run(app, args).await,
+        CtlCommand::Release(args) => release::run(app, args).await,
         CtlCommand::Retry(args) => retry::run(app, *args).await,
         CtlCommand::Backup(args) => backup::run(app, args).await,
         CtlCommand::Restore(args) => restore::run(app, args).await,

@@ -189,6 +189,17 @@ impl Reason {
             resets_at: failure.resets_at.map(Time),
         }
     }
+
+    /// With the other way that a task has which is blocked by one that it directly comes after.
+    fn or_go_without(mut self, task: TaskId, status: TaskStatus, after: &[TaskId]) -> Self {
+        let is_blocked = status == TaskStatus::Blocked;
+        let failed = self.code == FailureCode::DependencyFailed;
+        let before = first_task(&self.message).filter(|before| after.contains(before));
+        if is_blocked && failed && before.is_some() {
+            self.advice += &format!("; or `ctl release {task}` lets it go without that one");
+        }
+        self
+    }
 }
 
 /// What became of putting the change into the user's checkout.
@@ -344,7 +355,9 @@ impl Task {
             runner: some(wire.runner).or(spec.runner.map(|r| r.to_string())),
             worker: some(wire.worker),
             attempt: wire.attempt,
-            reason: reason.map(|failure| Reason::of(id, failure)),
+            reason: reason
+                .map(|failure| Reason::of(id, failure))
+                .map(|reason| reason.or_go_without(id, status, &spec.after)),
             waits_because: None,
             created_at: Time::from_ms(wire.created_at_ms),
             started_at: wire.started_at_ms.map(Time::from_ms),
@@ -685,5 +698,15 @@ mod tests {
             "{named}"
         );
         assert!(advice("it is gone").contains("`ctl show task_003`"));
+        let released = |status, after: u64| {
+            let reason = Reason::of(TaskId(3), failure("task_001 ended as failed"));
+            let advice = reason
+                .or_go_without(TaskId(3), status, &[TaskId(after)])
+                .advice;
+            advice.contains("`ctl release task_003`")
+        };
+        assert!(released(TaskStatus::Blocked, 1));
+        // One that was cancelled with it is not blocked; one further behind waits for another one.
+        assert!(!released(TaskStatus::Cancelled, 1) && !released(TaskStatus::Blocked, 2));
     }
 }

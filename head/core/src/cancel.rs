@@ -7,7 +7,7 @@ use orchestra_types::{
 use crate::{
     Core, RequestId, Step,
     message::{CancelRefused, Message, NotFound, PriorityRefused, Reply, RetryRefused, StopReason},
-    row::{Avoids, EndStatus, Ending, State, TaskFacts},
+    row::{Avoids, EndStatus, Ending, State},
     view::Link,
 };
 
@@ -186,9 +186,6 @@ impl Core {
         if task.row.facts.priority == priority {
             return Reply::Done(id);
         }
-        let mut facts = TaskFacts::clone(&task.row.facts);
-        facts.priority = priority;
-        let facts = self.facts.share(facts);
         // What is counted, and the place in the queue, follow from the facts. Nothing else does: an
         // attempt that is held stays as it is, with its clocks.
         let queued = matches!(task.row.state, State::Queued { .. });
@@ -199,16 +196,15 @@ impl Core {
         if moves {
             self.leave_state(id);
         }
-        let task = self.tasks.get_mut(&id).expect("it was found above");
-        if !moves {
+        if !moves && let Some(task) = self.tasks.get(&id) {
             self.counts.remove(task);
         }
-        let old = std::mem::replace(&mut task.row.facts, facts);
-        self.facts.release(&old);
+        self.change_facts(id, |facts| facts.priority = priority);
         if moves {
             self.enter_state(now, id);
             self.overdue.set_wait(id, waits);
         } else {
+            let task = self.tasks.get(&id).expect("it was found above");
             self.counts.add(task);
             if status == TaskStatus::Assigned {
                 self.given.remove(before);

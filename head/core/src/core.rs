@@ -123,6 +123,7 @@ impl Core {
             }
             Input::Cancel { request, task } => self.on_cancel(now, request, task, &mut step),
             Input::Retry { request, task } => self.on_retry(now, request, task, &mut step),
+            Input::Release { request, task } => self.on_release(now, request, task, &mut step),
             Input::Prioritise {
                 request,
                 task,

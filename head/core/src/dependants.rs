@@ -7,13 +7,16 @@
 //! or needs_review    cancel                         is cancelled, and those after it are asked too
 //!                    block                          stays blocked; a retry that succeeds frees it
 //! ```
+//!
+//! A person who lets a blocked one go (`Core::release`) makes its choice `run`.
 
 use orchestra_types::{Failure, FailureCode, OnDependencyFailure, TaskId, TaskStatus, Timestamp};
 
 use crate::{
-    Calendar, Core, Step,
+    Calendar, Core, RequestId, Step,
+    message::{Message, NotFound, ReleaseRefused, Reply},
     row::{EndStatus, State, TaskFacts},
-    task::Waits,
+    task::{Task, Waits},
 };
 
 /// Where a task stands with those that it comes after.
@@ -127,7 +130,70 @@ impl Core {
         }
     }
 
+    pub(crate) fn on_release(
+        &mut self,
+        now: Timestamp,
+        request: RequestId,
+        id: TaskId,
+        step: &mut Step,
+    ) {
+        let reply = self.release(now, id, step);
+        step.messages.push(Message::Reply { request, reply });
+    }
+
+    /// Lets a blocked task go: those that it comes after and that have ended without success keep it no
+    /// longer, now and from here on. It still waits for those that have not ended.
+    fn release(&mut self, now: Timestamp, id: TaskId, step: &mut Step) -> Reply {
+        let Some(task) = self.tasks.get(&id) else {
+            return Reply::NotFound(NotFound(id));
+        };
+        let status = task.status();
+        if task.row.facts.on_dependency_failure == OnDependencyFailure::Run && !status.is_ended() {
+            return Reply::Done(id);
+        }
+        if task.row.state != State::Blocked {
+            return Reply::ReleaseRefused(ReleaseRefused::NotBlocked(id, status));
+        }
+        let waits: Vec<TaskId> = task.waits_for.iter().collect();
+        let (ended, open): (Vec<TaskId>, Vec<TaskId>) = waits
+            .into_iter()
+            .partition(|before| self.end_of(*before).is_some());
+        if ended.is_empty()
+            && let Some(before) = open.first()
+        {
+            let status = self.tasks.get(before).map(Task::status);
+            let status = status.unwrap_or(TaskStatus::Blocked);
+            return Reply::ReleaseRefused(ReleaseRefused::Waits(id, *before, status));
+        }
+        if !mutated!(ReleaseForgotten) {
+            self.change_facts(id, |facts| {
+                facts.on_dependency_failure = OnDependencyFailure::Run;
+            });
+        }
+        let early = open.iter().filter(|_| mutated!(ReleaseTooEarly));
+        let let_go = ended.iter().filter(|_| !mutated!(ReleaseKeepsWaiting));
+        for before in let_go.chain(early) {
+            self.waits_no_longer(*before, id);
+        }
+        let task = self.tasks.get(&id).expect("it was found above");
+        let state = match task.waits_for.is_empty() {
+            true => State::queued(self.calendar, now, task.row.created_at, &task.row.facts),
+            false => State::Blocked,
+        };
+        self.set_state(now, id, state, step);
+        Reply::Done(id)
+    }
+
     fn free(&mut self, now: Timestamp, before: TaskId, dependant: TaskId, step: &mut Step) {
+        self.waits_no_longer(before, dependant);
+        let task = self.tasks.get(&dependant).expect("dependants exist");
+        if task.waits_for.is_empty() && task.row.state == State::Blocked {
+            let queued = State::queued(self.calendar, now, task.row.created_at, &task.row.facts);
+            self.change_state(now, dependant, queued, step);
+        }
+    }
+
+    fn waits_no_longer(&mut self, before: TaskId, dependant: TaskId) {
         if let Some(waiting) = self.dependants.get_mut(&before) {
             waiting.remove(&dependant);
             if waiting.is_empty() {
@@ -136,10 +202,6 @@ impl Core {
         }
         let task = self.tasks.get_mut(&dependant).expect("dependants exist");
         task.waits_for.remove(before);
-        if task.waits_for.is_empty() && task.row.state == State::Blocked {
-            let queued = State::queued(self.calendar, now, task.row.created_at, &task.row.facts);
-            self.change_state(now, dependant, queued, step);
-        }
     }
 
     /// Whether a blocked task must still wait, seen anew: a commit that was cut short by a crash

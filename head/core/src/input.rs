@@ -35,6 +35,13 @@ pub enum Input {
         /// Which.
         task: TaskId,
     },
+    /// A person lets a blocked task go, although one that it comes after ended without success.
+    Release {
+        /// For the answer.
+        request: RequestId,
+        /// Which.
+        task: TaskId,
+    },
     /// A person wants another priority for a task.
     Prioritise {
         /// For the answer.

@@ -71,8 +71,8 @@ pub use crate::{
     facts::FactsPool,
     input::{Held, Input, Meter, NewTask, Report, ReportBody, ScheduleChange},
     message::{
-        CancelRefused, Message, NotFound, PriorityRefused, RaiseRefused, RemoveRefused, Reply,
-        RetryRefused, StopReason, SubmitRefused, Welcome,
+        CancelRefused, Message, NotFound, PriorityRefused, RaiseRefused, ReleaseRefused,
+        RemoveRefused, Reply, RetryRefused, StopReason, SubmitRefused, Welcome,
     },
     restore::Rows,
     room::Room,

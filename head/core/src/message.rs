@@ -167,6 +167,8 @@ pub enum Reply {
     RetryRefused(RetryRefused),
     /// Its priority cannot be changed.
     PriorityRefused(PriorityRefused),
+    /// The task waits on.
+    ReleaseRefused(ReleaseRefused),
 }
 
 /// There is no such task.
@@ -307,6 +309,15 @@ pub enum RaiseRefused {
         /// What it does not limit.
         lacks: Measure,
     },
+}
+
+/// Why a task is not let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleaseRefused {
+    /// It waits for none.
+    NotBlocked(TaskId, TaskStatus),
+    /// It waits for the second one, which has not ended.
+    Waits(TaskId, TaskId, TaskStatus),
 }
 
 /// Why a task's priority cannot be changed.

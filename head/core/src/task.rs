@@ -9,7 +9,7 @@ use crate::{
     change::Change,
     message::Message,
     queue::{Place, Wait},
-    row::{EndStatus, Ending, State, TaskRow},
+    row::{EndStatus, Ending, State, TaskFacts, TaskRow},
 };
 
 /// A task in memory.
@@ -192,6 +192,18 @@ impl Core {
         if self.budgets.asks(id) {
             self.keep_back_all_after(id, step);
         }
+    }
+
+    /// Changes what was asked for of a task. What is derived from that is the caller's to follow.
+    pub(crate) fn change_facts(&mut self, id: TaskId, change: impl FnOnce(&mut TaskFacts)) {
+        let task = self
+            .tasks
+            .get_mut(&id)
+            .expect("the caller looked the task up");
+        let mut facts = TaskFacts::clone(&task.row.facts);
+        change(&mut facts);
+        let old = std::mem::replace(&mut task.row.facts, self.facts.share(facts));
+        self.facts.release(&old);
     }
 
     /// Writes a task's row and tells its watchers.

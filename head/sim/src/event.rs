@@ -92,6 +92,8 @@ pub enum Ask {
     Cordon(u8, Availability),
     /// Forget a worker.
     Remove(u8),
+    /// Let a blocked task go.
+    Release(TaskId),
     /// Give a task another priority.
     Prioritise(TaskId, Priority),
     /// Set how many tokens a task and its subtasks may use, or add some.
@@ -355,6 +357,10 @@ fn question(request: RequestId, ask: &Ask, cast: &Cast) -> Input {
             request,
             schedule: *schedule,
             change: *change,
+        },
+        Ask::Release(task) => Input::Release {
+            request,
+            task: *task,
         },
         Ask::Prioritise(task, priority) => Input::Prioritise {
             request,

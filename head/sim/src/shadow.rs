@@ -264,12 +264,21 @@ impl Shadow {
     /// Whether a task is to be cancelled because one that it comes after did not succeed.
     #[must_use]
     pub fn is_doomed(&self, shade: &Shade) -> bool {
-        let cancels = shade.policy == OnDependencyFailure::Cancel;
+        shade.policy == OnDependencyFailure::Cancel && self.is_behind_failure(shade)
+    }
+
+    /// Whether a task is blocked by one that it comes after and that did not succeed.
+    #[must_use]
+    pub fn is_kept_back(&self, shade: &Shade) -> bool {
+        shade.at == At::Blocked && self.is_behind_failure(shade)
+    }
+
+    fn is_behind_failure(&self, shade: &Shade) -> bool {
         let unsuccessful = |id| match self.task(TaskId(id)).at {
             At::Ended(status) => status != EndStatus::Succeeded,
             _ => false,
         };
-        cancels && bits(shade.after).any(unsuccessful)
+        bits(shade.after).any(unsuccessful)
     }
 
     /// The worker that an attempt was given to.

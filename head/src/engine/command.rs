@@ -65,6 +65,7 @@ pub(super) enum Ask {
     },
     Cancel(TaskId),
     Retry(TaskId),
+    Release(TaskId),
     Prioritise(TaskId, Priority),
     Schedule {
         key: String,

@@ -113,6 +113,11 @@ impl Handle {
         self.ask(Ask::Retry(task)).await
     }
 
+    /// Lets a blocked task go, although one that it comes after ended without success.
+    pub async fn release(&self, task: TaskId) -> Result<Reply, AskError> {
+        self.ask(Ask::Release(task)).await
+    }
+
     /// Gives a task another priority.
     pub async fn prioritise(&self, task: TaskId, priority: Priority) -> Result<Reply, AskError> {
         self.ask(Ask::Prioritise(task, priority)).await

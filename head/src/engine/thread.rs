@@ -365,6 +365,7 @@ impl Ask {
             },
             Self::Cancel(task) => Input::Cancel { request, task },
             Self::Retry(task) => Input::Retry { request, task },
+            Self::Release(task) => Input::Release { request, task },
             Self::Prioritise(task, priority) => Input::Prioritise {
                 request,
                 task,

@@ -79,6 +79,14 @@ impl admin_server::Admin for Admin {
         answer.map(Response::new)
     }
 
+    async fn release_task(
+        &self,
+        request: Request<v1::ReleaseTaskRequest>,
+    ) -> Result<Response<v1::Task>> {
+        let answer = change::release(&self.services, request.into_inner().id).await;
+        answer.map(Response::new)
+    }
+
     async fn set_priority(
         &self,
         request: Request<v1::SetPriorityRequest>,

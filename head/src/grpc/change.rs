@@ -16,6 +16,11 @@ pub(super) async fn retry(services: &Services, id: u64) -> Result<v1::Task> {
     answer(services, services.engine.retry(id).await).await
 }
 
+pub(super) async fn release(services: &Services, id: u64) -> Result<v1::Task> {
+    let id = task_id(id)?;
+    answer(services, services.engine.release(id).await).await
+}
+
 pub(super) async fn set_priority(
     services: &Services,
     request: v1::SetPriorityRequest,

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use orchestra_core::{
-    CancelRefused, NotFound, PriorityRefused, RaiseRefused, RemoveRefused, Reply, RetryRefused,
-    SubmitRefused,
+    CancelRefused, NotFound, PriorityRefused, RaiseRefused, ReleaseRefused, RemoveRefused, Reply,
+    RetryRefused, SubmitRefused,
 };
 use orchestra_proto::{RUNNER, Refused, TASK};
 use orchestra_types::{
@@ -265,6 +265,7 @@ pub(super) fn done(reply: Reply) -> Result<TaskId> {
         Reply::CancelRefused(why) => Err(cancel_refused(why)),
         Reply::RetryRefused(why) => Err(retry_refused(why)),
         Reply::PriorityRefused(why) => Err(priority_refused(why)),
+        Reply::ReleaseRefused(why) => Err(release_refused(why)),
         Reply::RaiseRefused(why) => Err(raise_refused(&why)),
         Reply::Submitted { .. }
         | Reply::SubmitRefused(_)
@@ -365,6 +366,7 @@ pub(super) fn submitted(reply: Reply) -> Result<(Vec<TaskId>, bool)> {
         | Reply::CancelRefused(_)
         | Reply::RetryRefused(_)
         | Reply::PriorityRefused(_)
+        | Reply::ReleaseRefused(_)
         | Reply::RaiseRefused(_)
         | Reply::Scheduled { .. }
         | Reply::ScheduleDone(_)
@@ -485,6 +487,22 @@ fn priority_refused(why: PriorityRefused) -> Status {
     Status::failed_precondition(format!(
         "{id} has ended already: it is {status}; only what waits has a place in the queue"
     ))
+}
+
+fn release_refused(why: ReleaseRefused) -> Status {
+    Status::failed_precondition(match why {
+        ReleaseRefused::NotBlocked(id, status) => {
+            format!("{id} is {status}; only a task that waits for another one can be let go")
+        }
+        ReleaseRefused::Waits(id, before, TaskStatus::Blocked) => format!(
+            "{id} waits for {before}, which is blocked itself; `ctl show {before}` says by what, and \
+             `ctl release {before}` lets it go"
+        ),
+        ReleaseRefused::Waits(id, before, status) => format!(
+            "{id} waits for {before}, which is {status}; a task can be let go once one that it comes after has \
+             ended without success"
+        ),
+    })
 }
 
 fn submit_refused(why: SubmitRefused) -> Status {

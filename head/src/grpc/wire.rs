@@ -60,6 +60,7 @@ fn with_spec(calendar: Calendar, view: &TaskView<'_>, mut spec: TaskSpec) -> v1:
     let row = view.row;
     // As it was submitted, but for what may be changed since.
     spec.priority = row.facts.priority;
+    spec.on_dependency_failure = row.facts.on_dependency_failure;
     let (apply, apply_message) = apply(row.apply.as_deref());
     let last = row.last.as_ref();
     v1::Task {

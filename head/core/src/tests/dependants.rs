@@ -7,7 +7,7 @@ use orchestra_types::{
 };
 
 use super::bench::{Bench, attempt, reply, rows, starts, task, worker};
-use crate::{Change, Input, PriorityRefused, Reply, RequestId, RetryRefused, Step};
+use crate::{Change, Input, PriorityRefused, ReleaseRefused, Reply, RequestId, RetryRefused, Step};
 
 fn busy_bench() -> Bench {
     let mut bench = Bench::new();
@@ -33,6 +33,10 @@ impl Bench {
 
 fn retry(task: TaskId) -> impl FnOnce(RequestId) -> Input {
     move |request| Input::Retry { request, task }
+}
+
+fn release(task: TaskId) -> impl FnOnce(RequestId) -> Input {
+    move |request| Input::Release { request, task }
 }
 
 fn prioritise(task: TaskId, priority: Priority) -> impl FnOnce(RequestId) -> Input {
@@ -254,4 +258,59 @@ fn an_ended_task_keeps_its_priority() {
         bench.ask(prioritise(id, Priority::Low)),
         Reply::PriorityRefused(refused)
     );
+}
+
+#[test]
+fn a_blocked_task_that_is_let_go_runs_without_the_one_that_failed() {
+    let mut bench = busy_bench();
+    let plan = bench.add(task());
+    let after = bench.add(task().after(plan));
+    let behind = bench.add(task().after(after));
+    let _ = bench.ended(plan, 1, Some(FailureCode::AgentFailed));
+    let refused = ReleaseRefused::Waits(behind, after, TaskStatus::Blocked);
+    assert_eq!(
+        bench.ask(release(behind)),
+        Reply::ReleaseRefused(refused),
+        "what it waits for has not ended"
+    );
+    let step = bench.give(Input::Release {
+        request: RequestId(1),
+        task: after,
+    });
+    assert_eq!(starts(&step)[0].0, attempt(after, 1));
+    let written = rows(&step.changes).tasks;
+    let choice = written.last().map(|row| row.facts.on_dependency_failure);
+    assert_eq!(choice, Some(Run), "it is written: a restart keeps it");
+    assert_eq!(bench.core.task(behind).unwrap().reason, None);
+    // Twice does no harm, and one that waits for none is told so.
+    assert_eq!(bench.ask(release(after)), Reply::Done(after));
+    let _ = bench.ended(after, 1, None);
+    for (id, status) in [
+        (after, TaskStatus::Succeeded),
+        (behind, TaskStatus::Assigned),
+        (plan, TaskStatus::Failed),
+    ] {
+        let refused = ReleaseRefused::NotBlocked(id, status);
+        assert_eq!(bench.ask(release(id)), Reply::ReleaseRefused(refused));
+    }
+}
+
+#[test]
+fn a_task_that_is_let_go_still_waits_for_those_that_have_not_ended() {
+    let mut bench = busy_bench();
+    let [plan, other] = [bench.add(task()), bench.add(task())];
+    let after = bench.add(task().after(plan).after(other));
+    let refused = ReleaseRefused::Waits(after, plan, TaskStatus::Assigned);
+    assert_eq!(
+        bench.ask(release(after)),
+        Reply::ReleaseRefused(refused),
+        "nothing has failed"
+    );
+    let _ = bench.ended(plan, 1, Some(FailureCode::AgentFailed));
+    assert_eq!(bench.ask(release(after)), Reply::Done(after));
+    assert_eq!(bench.status(after), TaskStatus::Blocked);
+    assert_eq!(bench.core.task(after).unwrap().reason, None);
+    // Also that one may fail now.
+    let _ = bench.ended(other, 1, Some(FailureCode::AgentFailed));
+    assert_eq!(bench.status(after), TaskStatus::Assigned);
 }

@@ -1,10 +1,10 @@
 //! What is told to clients and workers, and that it is told at all.
 
 use orchestra_core::{
-    Availability, CancelRefused, EndStatus, Message, PriorityRefused, RemoveRefused, Reply,
-    RetryRefused, Step, StopReason, SubmitRefused, Welcome,
+    Availability, CancelRefused, EndStatus, Message, PriorityRefused, ReleaseRefused,
+    RemoveRefused, Reply, RetryRefused, Step, StopReason, SubmitRefused, Welcome,
 };
-use orchestra_types::{AttemptId, RunnerName, TaskId};
+use orchestra_types::{AttemptId, OnDependencyFailure, RunnerName, TaskId};
 
 use super::{Before, Judge};
 use crate::{
@@ -180,6 +180,23 @@ impl Judge {
                     }
                 };
                 (right, Point::RemoveRefused)
+            }
+            (Ask::Release(id), Reply::Done(done)) => {
+                let runs = self.shadow.task(*id).policy == OnDependencyFailure::Run;
+                // It may be cancelled by its queue's time with the same step, and be forgotten at once.
+                let gone = self.shadow.forgotten & bit(*id) != 0;
+                (id == done && (runs || gone), Point::Released)
+            }
+            (Ask::Release(_), Reply::ReleaseRefused(why)) => {
+                let at = shade.map(|shade| shade.at);
+                let right = match why {
+                    ReleaseRefused::NotBlocked(..) => at != Some(At::Blocked),
+                    ReleaseRefused::Waits(_, before, _) => {
+                        at == Some(At::Blocked)
+                            && !matches!(self.shadow.task(*before).at, At::Ended(_))
+                    }
+                };
+                (right, Point::ReleaseRefused)
             }
             (Ask::Prioritise(id, priority), Reply::Done(done)) => {
                 let now = self.shadow.task(*id).priority;

@@ -183,6 +183,7 @@ impl Judge {
                 Ask::Cordon(..) | Ask::Remove(_) => {}
                 Ask::Cancel(task)
                 | Ask::Retry(task)
+                | Ask::Release(task)
                 | Ask::Applied(task)
                 | Ask::Limit(task, _)
                 | Ask::Prioritise(task, _) => {
@@ -247,6 +248,7 @@ impl Judge {
             Ask::Submit { .. }
             | Ask::Cancel(_)
             | Ask::Retry(_)
+            | Ask::Release(_)
             | Ask::Applied(_)
             | Ask::Cordon(..)
             | Ask::Remove(_)

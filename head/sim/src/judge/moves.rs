@@ -114,6 +114,13 @@ pub(super) fn retried(change: &Move<'_>) -> bool {
     )
 }
 
+pub(super) fn released(change: &Move<'_>) -> bool {
+    asks(
+        change,
+        |ask| matches!(ask, Ask::Release(id) if *id == change.id),
+    )
+}
+
 pub(super) fn raises(change: &Move<'_>) -> bool {
     asks(change, |ask| matches!(ask, Ask::Limit(..)))
 }

@@ -5,7 +5,10 @@ use orchestra_types::{AttemptId, FailureCode, OnDependencyFailure};
 
 use super::{
     Judge,
-    moves::{Move, applies, asks, cancels, end_point, expected, failed, raises, result, retried},
+    moves::{
+        Move, applies, asks, cancels, end_point, expected, failed, raises, released, result,
+        retried,
+    },
 };
 use crate::{
     cast::{Cast, Said, WORKERS_MAX, account},
@@ -59,7 +62,14 @@ impl Judge {
             change,
             |ask| matches!(ask, Ask::Prioritise(id, p) if *id == change.id && *p == new.priority),
         );
-        let same = facts(old) == facts(new) && (old.priority == new.priority || wished);
+        let let_go = Shade {
+            policy: match released(change) {
+                true => OnDependencyFailure::Run,
+                false => old.policy,
+            },
+            ..*old
+        };
+        let same = facts(&let_go) == facts(new) && (old.priority == new.priority || wished);
         hold!(Transitions, same, "{}: its facts changed", change.id);
         Ok(())
     }
@@ -318,7 +328,13 @@ impl Judge {
         if change.old.policy == OnDependencyFailure::Run {
             self.cover.hit(Point::RunsAnyway);
         }
-        let free = self.shadow.is_free(&change.old);
+        if released(change) {
+            self.cover.hit(Point::ReleasedGoes);
+        }
+        let free = self.shadow.is_free(&Shade {
+            policy: change.new.policy,
+            ..change.old
+        });
         hold!(Dependencies, free, "{} goes too early", change.id);
         Ok(())
     }

@@ -122,6 +122,13 @@ impl World<'_> {
             }
             return;
         }
+        if self.has(Switch::Retries)
+            && self.random.once_in(4)
+            && let Some(task) = self.kept_back()
+        {
+            self.clients.send(Ask::Release(task));
+            return;
+        }
         let ask = match self.random.below(8) {
             5 if self.has(Switch::Budgets) => self.limits(),
             6 if self.has(Switch::DailyBudgets) => {
@@ -132,7 +139,7 @@ impl World<'_> {
                 Some(Ask::Day(self.amount(), whose))
             }
             0 if self.has(Switch::Cancels) => self.cancel_target().map(Ask::Cancel),
-            1 if self.has(Switch::Retries) => self.known_task().map(Ask::Retry),
+            1 if self.has(Switch::Retries) => self.retry_or_release(),
             2 if self.has(Switch::Projects) => self.conflicted().map(Ask::Applied),
             7 if self.has(Switch::Removals) => {
                 let worker = u8::try_from(self.random.index(self.workers.len())).ok();
@@ -148,6 +155,25 @@ impl World<'_> {
         if let Some(ask) = ask {
             self.clients.send(ask);
         }
+    }
+
+    /// Tries some task again, or lets it go.
+    fn retry_or_release(&mut self) -> Option<Ask> {
+        let id = self.known_task()?;
+        Some(match self.random.once_in(16) {
+            true => Ask::Release(id),
+            false => Ask::Retry(id),
+        })
+    }
+
+    /// A task that is blocked by one that did not succeed.
+    fn kept_back(&mut self) -> Option<TaskId> {
+        let shadow = &self.judge.shadow;
+        let kept = shadow
+            .tasks()
+            .filter(|(_, shade)| shadow.is_kept_back(shade));
+        let kept: Vec<TaskId> = kept.map(|(id, _)| id).collect();
+        kept.get(self.random.index(kept.len().max(1))).copied()
     }
 
     /// Some task, or one whose attempt was called back and did not come back yet.

@@ -65,6 +65,7 @@ impl Clients {
                 let id = match ask {
                     Ask::Cancel(id)
                     | Ask::Retry(id)
+                    | Ask::Release(id)
                     | Ask::Applied(id)
                     | Ask::Limit(id, _)
                     | Ask::Prioritise(id, _) => id,
