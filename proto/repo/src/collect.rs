@@ -111,7 +111,10 @@ impl Workspace {
         self.unlock(how.out)?;
         special::remove(&root, &mut warnings);
         let history = self.take_history(how.secret);
-        let went_back = history.is_err() && self.went_back();
+        let went_back = match &history {
+            Ok(Some(_)) => None,
+            Ok(None) | Err(_) => self.went_back(),
+        };
         let tip = history.unwrap_or_else(|why| {
             warnings.add(format!("the agent's commits became one: {why}"));
             None
@@ -123,8 +126,8 @@ impl Workspace {
         let index = index::Copy::of(self)?;
         let git = index.git(self.git());
         let mut tree = self.stage(&git, tip, how, apart, &mut warnings)?;
-        if went_back {
-            tree = self.put_back(&git, &tree, &mut warnings)?;
+        if let Some(went) = went_back {
+            tree = self.put_back(&git, &tree, &went, &mut warnings)?;
         }
         let mut result = self.result(tip, &tree, &before, how)?;
         if let Some(tree) = self.without_refused(&git, &result, &mut warnings)? {

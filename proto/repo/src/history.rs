@@ -71,6 +71,13 @@ impl Workspace {
         Ok(!self.bare().output(&args)?.is_empty())
     }
 
+    /// What a ref of the agent's names, if it is there and names a commit itself.
+    pub(crate) fn agent_ref(&self, name: &str) -> std::io::Result<Option<String>> {
+        let root = beneath::root(&self.dir)?;
+        let text = read_ref(&root, name)?;
+        Ok(text.filter(|text| check_commit(text).is_ok()))
+    }
+
     pub(crate) fn agent_head(&self) -> std::io::Result<Option<String>> {
         let root = beneath::root(&self.dir)?;
         match beneath::lstat(&root, b".git") {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What git keeps in its directory while it is at something, and what that is. A rebase merges and picks.
-const STATES: [(&[u8], &str); 7] = [
+const STATES: [(&[u8], &str); 8] = [
     (b".git/rebase-merge", "a rebase"),
     (
         b".git/rebase-apply/applying",
@@ -25,6 +25,7 @@ const STATES: [(&[u8], &str); 7] = [
     (b".git/MERGE_HEAD", "a merge"),
     (b".git/CHERRY_PICK_HEAD", "a cherry-pick"),
     (b".git/REVERT_HEAD", "a revert"),
+    (b".git/BISECT_START", "a bisect"),
     (
         b".git/sequencer",
         "a cherry-pick or revert of several commits",

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use crate::common::{BRANCH, Task, World, apply, git, import_branch, rows};
+use crate::common::{BRANCH, Task, World, apply, git, import_branch};
 use orchestra_repo::{ApplyError, Received, apply_if, keeps_from_merging};
 
 fn read(user: &World, name: &str) -> String {
@@ -280,45 +280,4 @@ fn a_file_that_git_filters_is_not_written_as_git_keeps_it() {
     assert!(!user.user().join("word.up").exists());
     let again = third.done().apply(&user, &[]).unwrap();
     assert!(again.already);
-}
-
-#[test]
-fn an_agent_that_goes_back_to_the_last_commit_takes_no_uncommitted_work_back() {
-    let user = World::with(&[("a.txt", "one\n"), ("b.txt", "one\n")]);
-    user.write("a.txt", "mine\n");
-    user.write("note.txt", "mine\n");
-    let snapshot = user.checkout().snapshot().unwrap();
-    let task = user.start_from(&snapshot);
-    git(task.dir(), &["reset", "-q", "--hard", "HEAD~1"]);
-    assert_eq!(
-        fs::read_to_string(task.dir().join("a.txt")).unwrap(),
-        "one\n"
-    );
-    task.write("b.txt", "agent\n");
-    git(task.dir(), &["commit", "-qam", "work"]);
-    task.write("new.txt", "agent\n");
-    let collected = task.collect();
-    let paths: Vec<_> = rows(&collected).into_iter().map(|row| row.0).collect();
-    assert_eq!(paths, ["b.txt", "new.txt"]);
-    let warned = collected.manifest.warnings.join("\n");
-    assert!(
-        warned.contains("that is kept, with what it did"),
-        "{warned}"
-    );
-    assert!(!warned.contains("merge-base"), "{warned}");
-    apply(&user.checkout(), &task.change(&collected)).unwrap();
-    let kept = ["a.txt", "b.txt", "new.txt", "note.txt"].map(|name| read(&user, name));
-    assert_eq!(kept, ["mine\n", "agent\n", "agent\n", "mine\n"]);
-    // What both have changed is the agent's, and named.
-    let other = user.start_after(&snapshot, 2, &[]);
-    git(other.dir(), &["reset", "-q", "--hard", "HEAD~1"]);
-    other.write("a.txt", "agent\n");
-    let collected = other.collect();
-    let paths: Vec<_> = rows(&collected).into_iter().map(|row| row.0).collect();
-    assert_eq!(paths, ["a.txt"]);
-    let warned = collected.manifest.warnings.join("\n");
-    assert!(
-        warned.contains("not all of what you had in `a.txt`"),
-        "{warned}"
-    );
 }

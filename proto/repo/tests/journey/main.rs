@@ -25,6 +25,7 @@ mod others;
 mod overlooked;
 mod pruned;
 mod reclaim;
+mod rewound;
 mod same_second;
 mod same_state;
 mod settings;
