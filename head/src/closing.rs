@@ -65,6 +65,8 @@ struct Facts {
     outcome: Outcome,
     /// How the task will end; none when another attempt follows.
     status: Option<TaskStatus>,
+    /// Whether a person wanted it to end before its agent had.
+    cancelled: bool,
     attempt: AttemptId,
     /// The commits that earlier attempts left.
     attempts: Vec<String>,
@@ -174,9 +176,10 @@ impl From<ApplyResult> for Put {
 }
 
 impl Facts {
-    /// Whether the change is to be put into the checkout.
+    /// Whether the change is to be put into the checkout. What succeeded although a person had cancelled it
+    /// is kept, and nobody wants it there any more.
     fn wants_apply(&self) -> bool {
-        self.spec.apply && self.status == Some(TaskStatus::Succeeded)
+        self.spec.apply && !self.cancelled && self.status == Some(TaskStatus::Succeeded)
     }
 
     /// Whether there is something to put in place. What the task only passes on is in the branches of those
@@ -195,10 +198,9 @@ fn facts(view: &View<'_>, close: Close) -> store::Result<Option<Facts>> {
     let (Some(spec), Some(outcome), Some(attempt)) = (spec, outcome, attempt) else {
         return Ok(None);
     };
-    let created_at = view.core.task(attempt.id.task);
-    let created_at = created_at
-        .map(|view| view.row.created_at)
-        .unwrap_or_default();
+    let row = view.core.task(attempt.id.task).map(|view| view.row);
+    let created_at = row.map(|row| row.created_at).unwrap_or_default();
+    let cancelled = row.is_some_and(|row| row.cancel_requested);
     let task = attempt.id.task;
     let mut attempts = Vec::new();
     for number in 1..attempt.id.number {
@@ -217,6 +219,7 @@ fn facts(view: &View<'_>, close: Close) -> store::Result<Option<Facts>> {
         created_at,
         outcome: *outcome,
         status: close.status,
+        cancelled,
         attempt: attempt.id,
         attempts,
         sources,

@@ -300,6 +300,11 @@ impl Task {
         self.cancel_requested && !self.status.is_ended()
     }
 
+    /// Whether it succeeded although a person had cancelled it: its agent had ended before it heard of that.
+    pub fn was_cancelled_too_late(&self) -> bool {
+        self.cancel_requested && self.status == TaskStatus::Succeeded
+    }
+
     /// Whether it goes no further without a person: it has ended, the task before it has failed, or its
     /// budget is used up.
     pub fn rests(&self) -> bool {

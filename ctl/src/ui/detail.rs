@@ -375,6 +375,10 @@ fn applied(task: &Task) -> String {
         (Some("applied"), _) if !task.has_change_to_apply() => "nothing to apply".to_owned(),
         (Some("applied"), _) => "yes".to_owned(),
         (Some("conflict"), _) => format!("no, conflict{message}"),
+        (_, true) if task.was_cancelled_too_late() => format!(
+            "no: a person had cancelled it before its result was there; `ctl apply {}` puts it there",
+            task.id
+        ),
         (_, true) => "on success".to_owned(),
         (_, false) => String::new(),
     }

@@ -49,7 +49,14 @@ impl Core {
                     };
                     self.write(id, step);
                 }
-                Ending::End { .. } => {}
+                Ending::End {
+                    status: EndStatus::Cancelled,
+                    ..
+                } => {}
+                Ending::End { .. } if mutated!(LateCancelUnsaid) => {}
+                Ending::End { .. } => {
+                    return Reply::CancelRefused(CancelRefused::Finishing(id));
+                }
             },
             // Whoever it waits for wants nothing more of it.
             State::Ended {

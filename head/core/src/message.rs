@@ -275,6 +275,8 @@ pub enum SubmitRefused {
 pub enum CancelRefused {
     /// It has ended.
     Ended(TaskId, TaskStatus),
+    /// Its agent has ended, and the result is being put in place.
+    Finishing(TaskId),
 }
 
 /// Why a task cannot be tried again.

@@ -66,6 +66,7 @@ mod on {
         FreedByFailure: "a failed task frees those after it",
         NeverFreed: "a success frees nobody",
         DependencyIgnored: "a new task does not wait for those before it",
+        LateCancelUnsaid: "a cancel that is too late is answered as done",
         ReleaseTooEarly: "a task that is let go waits for nobody any more",
         ReleaseKeepsWaiting: "a task that is let go waits on",
         ReleaseForgotten: "it is not written that a task was let go",

@@ -122,6 +122,7 @@ points! {
     SubmitRefused = "submit refused",
     CancelDone = "cancel acknowledged",
     CancelRefused = "cancel refused",
+    CancelTooLate = "cancel refused: the agent has ended",
     RetryDone = "retry acknowledged",
     RetryRefused = "retry refused",
     Released = "release acknowledged",

@@ -145,6 +145,7 @@ fn facts(dir: &Path, base: String, commit: String, bundle: Digest, apply: bool) 
         created_at: Timestamp(0),
         outcome,
         status: Some(TaskStatus::Succeeded),
+        cancelled: false,
         attempt: AttemptId {
             task: TaskId(1),
             number: 1,
@@ -180,6 +181,15 @@ fn the_branch_and_the_change_are_in_the_repository_and_doing_it_twice_does_no_ha
         let branch = git(&world.repository, &["rev-parse", "orchestra/task_001"]);
         assert_eq!(branch, world.facts.outcome.commit);
     }
+}
+
+#[test]
+fn what_succeeds_after_a_cancel_is_kept_and_not_applied() {
+    let mut world = world(true);
+    world.facts.cancelled = true;
+    assert_eq!(close(&world, "here"), ApplyResult::NotRequested);
+    assert!(!world.repository.join("new.txt").exists());
+    git(&world.repository, &["rev-parse", "orchestra/task_001"]);
 }
 
 #[test]

@@ -444,8 +444,12 @@ fn raise_refused(why: &RaiseRefused) -> Status {
 }
 
 fn cancel_refused(why: CancelRefused) -> Status {
-    let CancelRefused::Ended(id, status) = why;
-    Status::failed_precondition(format!("{id} has ended already: it is {status}"))
+    Status::failed_precondition(match why {
+        CancelRefused::Ended(id, status) => format!("{id} has ended already: it is {status}"),
+        CancelRefused::Finishing(id) => format!(
+            "{id} is finishing: its agent has ended, and its result is being put in place; it is too late to cancel it"
+        ),
+    })
 }
 
 fn retry_refused(why: RetryRefused) -> Status {

@@ -122,11 +122,10 @@ impl Judge {
                 let open = shade.is_some_and(|s| match s.at {
                     At::Ended(status) => status == EndStatus::NeedsReview,
                     At::Nowhere => false,
-                    At::Blocked
-                    | At::Queued { .. }
-                    | At::Assigned { .. }
-                    | At::Running { .. }
-                    | At::Closing { .. } => true,
+                    At::Blocked | At::Queued { .. } | At::Assigned { .. } | At::Running { .. } => {
+                        true
+                    }
+                    At::Closing { plan } => !is_planned(plan),
                 });
                 self.cancelled(*id)?;
                 (open && id == done, Point::CancelDone)
@@ -134,6 +133,13 @@ impl Judge {
             (Ask::Cancel(_), Reply::CancelRefused(CancelRefused::Ended(_, status))) => {
                 let ended = shade.and_then(|shade| shade.status()) == Some(*status);
                 (ended && status.is_ended(), Point::CancelRefused)
+            }
+            (Ask::Cancel(_), Reply::CancelRefused(CancelRefused::Finishing(_))) => {
+                let right = shade.is_some_and(|s| match s.at {
+                    At::Closing { plan } => is_planned(plan),
+                    _ => false,
+                });
+                (right, Point::CancelTooLate)
             }
             (Ask::Retry(id), Reply::Done(done)) => {
                 let ended = shade.is_some_and(|s| matches!(s.at, At::Ended(_)));
@@ -496,6 +502,11 @@ impl Judge {
         }
         Ok(())
     }
+}
+
+/// Whether what closes ends, whatever a person wants: its agent has ended with that.
+fn is_planned(plan: Option<EndStatus>) -> bool {
+    plan.is_some_and(|status| status != EndStatus::Cancelled)
 }
 
 /// Whether a cancel of a task in this state prevents every further attempt.
