@@ -82,7 +82,7 @@ impl Core {
         for row in rows.schedules {
             core.finished.need_for_runs(&row.spec);
             if !mutated!(ScheduleForgottenByStart) {
-                core.schedules.insert(row);
+                core.schedules.insert(row.resumed(now));
             }
         }
         if let Some(last) = rows.schedule_ids

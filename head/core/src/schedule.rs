@@ -71,6 +71,16 @@ impl ScheduleRow {
         }
         self.every.next(self.next, wall)
     }
+
+    /// As it goes on after a start at this time. The clock may have been ahead before, and have made a run by
+    /// that. One that shows a time from before the schedule itself is wrong now.
+    pub(crate) fn resumed(self, wall: Timestamp) -> Self {
+        let next = match wall < self.created_at || mutated!(RunsLagFromStart) {
+            true => self.next,
+            false => self.next_after(wall),
+        };
+        Self { next, ..self }
+    }
 }
 
 /// All schedules.

@@ -39,6 +39,7 @@ points! {
     Run = "run of a schedule",
     DailyRun = "run of a daily schedule",
     RunLate = "run of a schedule after its time",
+    ScheduleFromStart = "start by an earlier clock: a schedule goes on by that",
     RunWaits = "run of a schedule waits for the last one",
     RunPaused = "run of a schedule finds the queue full",
     FallsBack = "a task falls back on another runner",

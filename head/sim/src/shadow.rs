@@ -76,6 +76,8 @@ pub struct Recurring {
     pub id: ScheduleId,
     /// The number of the request that made it.
     pub key: u64,
+    /// When it was made.
+    pub created_at: u64,
     /// When its runs come.
     pub every: Recurrence,
     /// When the next one is due.
@@ -119,6 +121,7 @@ impl Recurring {
         Self {
             id: row.id,
             key: row.key.parse().unwrap_or(0),
+            created_at: row.created_at.0,
             every: row.every,
             next: row.next.0,
             paused: row.paused,
@@ -318,6 +321,12 @@ impl Shadow {
         self.schedules.iter().find(|known| known.id == id).copied()
     }
 
+    /// Sets a schedule as it is in memory.
+    pub fn set_schedule(&mut self, schedule: Recurring) {
+        self.schedules.retain(|known| known.id != schedule.id);
+        self.schedules.push(schedule);
+    }
+
     /// Takes a row.
     pub fn apply(&mut self, change: &Change, cast: &Cast) {
         match change {
@@ -399,8 +408,7 @@ impl Shadow {
                 }
             }
             Change::Schedule(row) => {
-                self.schedules.retain(|known| known.id != row.id);
-                self.schedules.push(Recurring::of(row));
+                self.set_schedule(Recurring::of(row));
                 self.last_schedule = self.last_schedule.max(Some(row.id));
             }
             Change::ForgetSchedule { id } => self.schedules.retain(|known| known.id != *id),

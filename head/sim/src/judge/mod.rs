@@ -334,6 +334,7 @@ impl Judge {
         self.cover.hit(Point::RestoreCompared);
         self.messages(&Event::Restored, &Before::default(), step, cast)?;
         self.closes_again(step)?;
+        self.schedules_from_start(core)?;
         self.same_schedules(core)?;
         self.everything(core, cast)
     }

@@ -292,6 +292,34 @@ impl Judge {
         self.same_schedules(core)
     }
 
+    /// After a start by a clock that is behind the one before: who would wait for that one to be reached again
+    /// goes on by this one.
+    pub(super) fn schedules_from_start(&mut self, core: &Core) -> Checked {
+        for new in core.schedules().map(Recurring::of) {
+            let Some(old) = self.shadow.schedule(new.id) else {
+                continue;
+            };
+            let far = old.runs > 0 && old.next > self.wall() + 2 * old.period();
+            let by_clock = old.created_at <= self.wall();
+            if far && by_clock {
+                let same = Recurring {
+                    next: new.next,
+                    ..old
+                };
+                let soon = new.next <= self.wall() + old.period();
+                hold!(
+                    Schedules,
+                    new == same && soon,
+                    "{new:?} follows {old:?} at a start"
+                );
+                self.goes_on(&old, &new)?;
+                self.shadow.set_schedule(new);
+                self.cover.hit(Point::ScheduleFromStart);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn same_schedules(&self, core: &Core) -> Checked {
         let mut rows = core.schedules().map(Recurring::of);
         let same = rows.all(|row| self.shadow.schedule(row.id) == Some(row));

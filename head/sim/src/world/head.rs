@@ -182,7 +182,9 @@ impl World<'_> {
         self.ahead += std::mem::take(&mut self.set);
         if self.has(Switch::ClockJumps) {
             let jump = i64::try_from(self.random.below(120_000)).unwrap_or(0) - 60_000;
-            self.ahead = jump;
+            // At times so far that schedules are due long after.
+            let times = if self.random.once_in(4) { 5 } else { 1 };
+            self.ahead = jump * times;
             if self.head_time() < self.head.now {
                 self.judge.cover.hit(Point::ClockBack);
             }
