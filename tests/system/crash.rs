@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -57,6 +59,14 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "stop_now_ends_agents_whose_worker_was_killed",
             stop_of_an_agent_without_worker,
+        ),
+        Test::new(
+            "a_stop_that_cannot_start_a_worker_for_what_was_left_ends_the_head_and_says_so",
+            stop_without_new_worker,
+        ),
+        Test::new(
+            "a_worker_that_is_stopped_while_it_asks_clis_ends_what_was_left",
+            stop_while_clis_are_asked,
         ),
     ]
 }
@@ -237,6 +247,67 @@ fn stop_of_an_agent_without_worker() -> anyhow::Result<()> {
         ensure!(document["reason"]["code"] == "worker_lost", "{document:#}");
         Ok(())
     })
+}
+
+fn stop_without_new_worker() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        long_task(cluster, &project)?;
+        let agent: u32 = fs::read_to_string(cluster.path("pid"))?.trim().parse()?;
+        kill_9(cluster.worker_pid()?)?;
+        let head = cluster.head_pid()?;
+        let config = cluster.state().join("orchestra.yaml");
+        let whole = fs::read(&config)?;
+        fs::write(&config, "worker: {nonsense: 1}\n")?;
+        let failed = cluster.ctl(&["stop", "--now"])?.exits(1)?;
+        failed.complains(&["failed to start the worker", "nonsense"])?;
+        ensure!(!alive(head), "the head runs on");
+        ensure!(alive(agent), "nobody could end it in order");
+        fs::write(&config, whole)?;
+        cluster.ctl(&["stop", "--now"])?.ok()?;
+        ensure!(!alive(agent), "it runs on");
+        Ok(())
+    })
+}
+
+fn stop_while_clis_are_asked() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let task = long_task(cluster, &project)?;
+        let agent: u32 = fs::read_to_string(cluster.path("pid"))?.trim().parse()?;
+        let killed = cluster.worker_pid()?;
+        kill_9(killed)?;
+        let asked = install_slow_claude(cluster)?;
+        let mut starting = cluster.begin(project.dir(), &["start", "--detach"])?;
+        until("a CLI is asked", Deadline::SOON, || {
+            Ok(asked.exists().then_some(()))
+        })?;
+        ensure!(
+            cluster.worker_pid()? != killed,
+            "the new worker is not seen"
+        );
+        ensure!(alive(agent), "it has ended of itself");
+        cluster.ctl(&["stop", "--now"])?.ok()?;
+        ensure!(!alive(agent), "it runs on");
+        // It may have seen the worker before that ended.
+        starting.end()?;
+        // The head heard of it before it ended.
+        cluster.start()?;
+        let document = cluster.show(&task)?;
+        ensure!(document["reason"]["code"] == "worker_lost", "{document:#}");
+        Ok(())
+    })
+}
+
+/// A CLI that does not tell its version; the file that says that it was asked.
+fn install_slow_claude(cluster: &Cluster) -> anyhow::Result<PathBuf> {
+    let (program, asked) = (cluster.path("claude"), cluster.path("asked"));
+    let script = format!("#!/bin/sh\necho > {}\nexec sleep 600\n", asked.display());
+    fs::write(&program, script)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let config = format!("runners: {{claude: {{command: {}}}}}\n", program.display());
+    fs::write(cluster.state().join("orchestra.yaml"), config)?;
+    Ok(asked)
 }
 
 /// A task that appends one line, waits at the gate and says two more things.

@@ -1,6 +1,6 @@
 //! The worker's process: puts the parts together, and ends them in order.
 
-use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+use std::{ffi::OsString, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use orchestra_config::{
@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    attempt::{Shared, StopReason},
+    attempt::{self, Shared, StopReason},
     ballast::Ballast,
     blobs,
     bulk::{Bulk, Target},
@@ -127,10 +127,22 @@ async fn serve(
         worker: identity.name.clone(),
         environment: setup.environment.clone(),
     };
-    let found = tokio::select! {
-        found = registry.look() => found,
-        _ = signals.next() => return Ok(()),
+    let mut announced = pin!(async {
+        match home.announce(&identity, stops_within).await {
+            Ok(()) => std::future::pending().await,
+            Err(error) => error,
+        }
+    });
+    let (found, told) = tokio::select! {
+        biased;
+        end = signals.next() => (Vec::new(), Some(end)),
+        error = &mut announced => return Err(error),
+        found = registry.look() => (found, None),
     };
+    if told.is_some_and(|end| !ends_others(end, home)) {
+        home.withdraw();
+        return Ok(());
+    }
     registry::log(&found);
     let (runners, seen) = watch::channel(found);
     let can = limits(&setup.config);
@@ -202,15 +214,15 @@ async fn serve(
     })
     .context("failed to start the session's thread")?;
 
-    let announced = async {
-        match home.announce(&identity, stops_within).await {
-            Ok(()) => std::future::pending().await,
-            Err(error) => error,
+    let told = async {
+        match told {
+            Some(end) => end,
+            None => signals.next().await,
         }
     };
     let ended = tokio::select! {
         biased;
-        end = signals.next() => Ended::Told(end),
+        end = told => Ended::Told(end),
         failed = &mut spool_failed => failed_on(&ground, spool_error(failed)).await,
         error = announced => failed_on(&ground, error).await,
         lost = ground.lost() => Ended::Groundless(lost),
@@ -268,6 +280,16 @@ async fn serve(
         home.withdraw();
     }
     done
+}
+
+/// Whether a worker that is told so while it still looks for runners has anything to end: agents that an
+/// earlier one left, which nobody else ends in order.
+fn ends_others(end: End, home: &Home) -> bool {
+    match end {
+        End::Leave => false,
+        // Where it cannot be seen, reading them says why.
+        End::Stop => attempt::running(home.dir()).map_or(true, |left| left > 0),
+    }
 }
 
 /// Why it ends when something failed, which the loss of its directories may be the reason of.

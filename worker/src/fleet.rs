@@ -1,7 +1,7 @@
 //! All attempts of this worker, whether or not the head can be reached: one owner, who starts
 //! them, passes orders on, and waits for them at the end.
 
-use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, io, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use orchestra_config::durable;
 use orchestra_proto::v1;
@@ -196,18 +196,35 @@ impl Fleet {
             request(entry, reason);
         }
         let deadline = Instant::now() + within + KILL_WITHIN;
-        for (attempt, entry) in &mut self.entries {
-            // An owner that has ended is as good.
-            let stopped = entry.stage.wait_for(|stage| *stage == Stage::Delivering);
-            if timeout_at(deadline, stopped).await.is_err() {
-                tracing::error!(%attempt, "the agent could not be stopped in time");
+        let stages = self.entries.iter();
+        let stages = stages.map(|(attempt, entry)| (*attempt, entry.stage.clone()));
+        let mut stopped = pin!(all_stopped(stages.collect(), deadline));
+        loop {
+            tokio::select! {
+                () = &mut stopped => break,
+                Some(command) = self.inbox.recv() => self.on_last_command(command),
             }
         }
         let deadline = Instant::now() + DELIVER_WITHIN;
-        while let Ok(Some(ended)) = timeout_at(deadline, self.tasks.join_next()).await {
-            self.on_ended(ended);
+        loop {
+            tokio::select! {
+                ended = timeout_at(deadline, self.tasks.join_next()) => match ended {
+                    Ok(Some(ended)) => self.on_ended(ended),
+                    Ok(None) | Err(_) => break,
+                },
+                Some(command) = self.inbox.recv() => self.on_last_command(command),
+            }
         }
         self.leave().await;
+    }
+
+    /// While the worker stops, a session may begin that takes the results to the head. Nothing else is heeded:
+    /// the head hears at the next start what this worker has.
+    fn on_last_command(&self, command: Command) {
+        match command {
+            Command::Held(reply) => self.tell_held(reply),
+            Command::Order(order) => tracing::debug!(?order, "not heeded: the worker stops"),
+        }
     }
 
     /// Ends every agent at once, and reports nothing: the worker's directories are gone.
@@ -270,15 +287,17 @@ impl Fleet {
                 }
             }
             Command::Order(Order::Retract(attempt)) => self.give_back(attempt),
-            Command::Held(reply) => {
-                let (held, attempts) = (self.held(), self.shared.attempts.clone());
-                // Not here: a slow disk keeps no order back.
-                task::spawn_blocking(move || {
-                    // The session that asked may have ended.
-                    reply.send(looked_for(held, &attempts)).unwrap_or_default();
-                });
-            }
+            Command::Held(reply) => self.tell_held(reply),
         }
+    }
+
+    fn tell_held(&self, reply: oneshot::Sender<Vec<Held>>) {
+        let (held, attempts) = (self.held(), self.shared.attempts.clone());
+        // Not here: a slow disk keeps no order back.
+        task::spawn_blocking(move || {
+            // The session that asked may have ended.
+            reply.send(looked_for(held, &attempts)).unwrap_or_default();
+        });
     }
 
     /// Begins an attempt, or lets it wait for a slot.
@@ -487,7 +506,17 @@ fn request(entry: &Entry, reason: StopReason) {
     });
 }
 
-/// The attempts that have a directory.
+/// Waits until nothing runs of any of them, or until the deadline.
+async fn all_stopped(stages: Vec<(AttemptId, watch::Receiver<Stage>)>, deadline: Instant) {
+    for (attempt, mut stage) in stages {
+        // An owner that has ended is as good.
+        let stopped = stage.wait_for(|stage| *stage == Stage::Delivering);
+        if timeout_at(deadline, stopped).await.is_err() {
+            tracing::error!(%attempt, "the agent could not be stopped in time");
+        }
+    }
+}
+
 /// Only what runs now has a time for which it has run: whoever owns it may not have seen its end yet, or not have
 /// looked for it since the last worker process.
 fn looked_for(held: Vec<Held>, attempts: &Path) -> Vec<Held> {
@@ -500,6 +529,7 @@ fn looked_for(held: Vec<Held>, attempts: &Path) -> Vec<Held> {
     looked.collect()
 }
 
+/// The attempts that have a directory.
 fn attempts_in(dir: &Path) -> io::Result<Vec<AttemptId>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {

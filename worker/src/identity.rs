@@ -189,8 +189,11 @@ impl Home {
 
     /// The worker has ended in order.
     pub fn withdraw(&self) {
-        if let Err(error) = fs::remove_file(self.dir.join("worker.json")) {
-            tracing::warn!(%error, "failed to remove worker.json");
+        match fs::remove_file(self.dir.join("worker.json")) {
+            Ok(()) => {}
+            // It ends before it could say who it is.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%error, "failed to remove worker.json"),
         }
     }
 }

@@ -78,7 +78,7 @@ impl LocalWorker {
         // A start beside this one waits for the end of the stop.
         let options = start::worker_options(app);
         let mut worker = Starting::spawn(Role::Worker, &app.state, options)?;
-        // It writes who it is when it has found them.
+        // It writes who it is as soon as it heeds a stop, which ends them.
         let found = worker.until(async |pid| {
             let found = record::worker(&app.state)?;
             Ok(found.filter(|found| found.pid() == pid).map(drop))
