@@ -42,9 +42,32 @@ pub fn tests() -> Vec<Test> {
             "a_raise_never_limits_what_has_no_limit",
             raise_without_limit,
         ),
+        Test::new("the_time_of_an_agent_that_runs_is_spent", time_so_far),
         Test::new("a_name_that_two_projects_have_sets_no_budget", shared_name),
         Test::new("a_project_has_a_budget_before_its_first_task", first_budget),
     ]
+}
+
+/// Of its parent too, which has ended.
+fn time_so_far() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
+        let parent = cluster.add(&project, &["--agent", "shell", "true"])?;
+        let ended = cluster.succeeded(&parent, Deadline::SOON)?;
+        let seconds = |document: &Value| document["spent"]["time_seconds"].as_f64();
+        let before = seconds(&ended).context("it has run")?;
+        let task = cluster.add(&project, &["--agent", "shell", "--parent", &parent, &gate])?;
+        cluster.wait_for(&task, &["running"], Deadline::SOON)?;
+        for (id, more_than) in [(&task, 0.0), (&parent, before)] {
+            until("its time counts", Deadline::SOON, || {
+                let now = seconds(&cluster.show(id)?);
+                Ok(now.is_some_and(|now| now > more_than).then_some(()))
+            })?;
+        }
+        cluster.open_gate()?;
+        cluster.succeeded(&task, Deadline::SOON).map(drop)
+    })
 }
 
 /// A runner of the user's own that succeeds at once.

@@ -63,7 +63,9 @@ pub(super) async fn answer(
 }
 
 async fn task(services: &Services, id: TaskId) -> Result<v1::Task> {
-    let found = services.engine.read(move |view| wire::task(view, id)).await;
+    let now = services.engine.now();
+    let read = services.engine.read(move |view| wire::task(view, now, id));
+    let found = read.await;
     found
         .map_err(status::read)?
         .ok_or_else(|| status::no_task(id))

@@ -236,7 +236,9 @@ impl FailureCode {
                 "check that the CLI, or the program of the command, is installed on the worker: `ctl workers -v`"
             }
             Self::Auth => "log the CLI in on the worker, or set its key, then `ctl retry TASK`",
-            Self::RateLimited => "it waits for the limit by itself; `ctl accounts` says until when",
+            Self::RateLimited => {
+                "it waits for the limit by itself; `ctl accounts` says until when its account is parked, or to how many attempts at once that is slowed"
+            }
             Self::QuotaExhausted => {
                 "it waits for the reset by itself (`ctl accounts` says until when), or for `ctl accounts resume ACCOUNT` once the account has credit again; once it has ended, raise the account's limit, then `ctl retry TASK`"
             }
