@@ -57,30 +57,49 @@ fn own() -> anyhow::Result<()> {
         let script = cluster.path("own.sh");
         let never = [
             "wait $ORCHESTRA_TASK",
+            "logs -f $ORCHESTRA_TASK",
+            "logs -f --raw $ORCHESTRA_TASK",
             "add --agent shell --after $ORCHESTRA_TASK --wait true",
             "add --agent shell --after $ORCHESTRA_TASK --follow true",
         ];
-        let mut lines: Vec<String> = never
-            .iter()
-            .map(|args| format!("{}; test $? = 5 || exit 1", ctl(args)))
-            .collect();
-        // Nobody waits for this one.
-        lines.push(ctl("add --agent shell --after $ORCHESTRA_TASK true"));
+        let never_later = [
+            "wait $LATER",
+            "wait --any $LATER $ORCHESTRA_TASK",
+            "logs -f $LATER",
+            "add --agent shell --after $LATER --wait true",
+        ];
+        let refused = |args: &&str| format!("{}; test $? = 5 || exit 1", ctl(args));
+        let mut lines: Vec<String> = never.iter().map(refused).collect();
+        // Nobody waits for these.
+        lines.push(format!(
+            "NEXT=$({})",
+            ctl("add --agent shell --after $ORCHESTRA_TASK true")
+        ));
+        lines.push(format!(
+            "LATER=$({})",
+            ctl("add --agent shell --after $NEXT true")
+        ));
+        lines.extend(never_later.iter().map(refused));
+        // That one ends before the others.
+        lines.push(format!("FREE=$({})", ctl("add --agent shell true")));
+        lines.push(format!("{} || exit 1", ctl("wait --any $LATER $FREE")));
         std::fs::write(&script, lines.join("\n"))?;
         let command = format!("sh {}", script.display());
         let task = cluster.add(&project, &["--agent", "shell", &command])?;
         cluster.succeeded(&task, Deadline::SOON)?;
         let said = cluster.ctl(&["logs", &task, "--stderr"])?.ok()?;
-        let refused = format!("{task} is the task of the agent that calls this");
-        ensure!(
-            said.stdout.matches(&refused).count() == never.len(),
-            "{said}"
-        );
-        let sub = subtask(cluster, &task)?;
-        cluster.succeeded(sub["id"].as_str().context("an id")?, Deadline::SOON)?;
+        let direct = format!("{task} is the task of the agent that calls this");
+        let direct = said.stdout.matches(&direct).count();
+        ensure!(direct == never.len(), "{said}");
+        let through = format!("task_003 comes after task_002, that after {task}, the task of");
+        let through = said.stdout.matches(&through).count();
+        ensure!(through == never_later.len(), "{said}");
+        for id in ["task_002", "task_003"] {
+            cluster.succeeded(id, Deadline::SOON)?;
+        }
         let tasks = cluster.json(&["tasks"])?;
         ensure!(
-            tasks["tasks"].as_array().map(Vec::len) == Some(2),
+            tasks["tasks"].as_array().map(Vec::len) == Some(4),
             "{tasks:#}"
         );
         Ok(())

@@ -16,7 +16,7 @@ use crate::{
     client::Client,
     error::{Error, Result, heard_or_not},
     exit::Exit,
-    follow::{Until, Which, follow, own_task, wait_for, waits_for_itself},
+    follow::{Until, Which, follow, refuse_after_own, wait_for},
     interrupt::Interrupt,
     json::task::Task,
     submit::{
@@ -101,13 +101,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
                 .hint("`ctl watch` shows its runs"),
         );
     }
-    if then != Then::Return
-        && let Some(own) = own_task(app)
-        && drafts.iter().any(|draft| draft.comes_after(own))
-    {
-        return Err(waits_for_itself(own, "the waiting for what comes after it"));
-    }
     let client = app.connect().await?;
+    if then != Then::Return {
+        let after: Vec<TaskId> = drafts.iter().flat_map(Draft::tasks_before).collect();
+        refuse_after_own(app, &client, &after).await?;
+    }
     let own = apply_here(app, &client, &mut drafts, then).await?;
     let asked = Asked::by(&drafts);
     let mut interrupt = Interrupt::listen()?;

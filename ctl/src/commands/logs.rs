@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     error::Result,
     exit::Exit,
-    follow::{Events, Until, closing, follow},
+    follow::{Events, Until, Which, closing, follow, refuse_own},
     json,
     ui::{live::Voice, transcript::Transcript},
 };
@@ -64,6 +64,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         )
         .await;
     }
+    refuse_own(app, &client, std::slice::from_ref(&task), Which::All).await?;
     let mut task = follow(app, &client, task, Until::FromLatest).await?;
     if !app.ui.is_json() {
         apply::look_for_branch(app, &mut task).await;

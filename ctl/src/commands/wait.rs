@@ -90,8 +90,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     };
     let wait = async {
         let tasks = client.tasks(&ids).await?;
-        if args.timeout.is_none() && (which == Which::All || ids.len() == 1) {
-            refuse_own(app, &tasks)?;
+        if args.timeout.is_none() {
+            refuse_own(app, &client, &tasks, which).await?;
         }
         wait_for(&app.ui, &client, tasks, which).await
     };

@@ -10,6 +10,6 @@ mod wait;
 
 pub use changes::Changes;
 pub use events::{Events, Piece};
-pub use own::{own_task, refuse_own, waits_for_itself};
+pub use own::{refuse_after_own, refuse_own};
 pub use task::{Until, closing, follow};
 pub use wait::{Which, ended_well, wait_for};

@@ -271,12 +271,12 @@ impl Draft {
 
     /// Whether it comes after this task of the head's, or is a part of it.
     pub fn names_task(&self, id: TaskId) -> bool {
-        self.parent == Some(id) || self.comes_after(id)
+        self.parent == Some(id) || self.tasks_before().any(|before| before == id)
     }
 
-    /// Whether it comes after this task of the head's.
-    pub fn comes_after(&self, id: TaskId) -> bool {
-        self.after.iter().any(|text| text.parse() == Ok(id))
+    /// The tasks of the head's that it comes after.
+    pub fn tasks_before(&self) -> impl Iterator<Item = TaskId> + '_ {
+        self.after.iter().filter_map(|text| text.parse().ok())
     }
 
     /// Whether it works for no project.

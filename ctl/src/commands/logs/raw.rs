@@ -7,7 +7,7 @@ use crate::{
     client::Client,
     error::{Error, Result},
     exit::Exit,
-    follow::{Changes, Events, Piece},
+    follow::{Changes, Events, Piece, Which, refuse_own},
     json::task::Task,
     stored,
     ui::{live::Voice, transcript},
@@ -24,6 +24,7 @@ pub async fn run(
 ) -> Result<Exit> {
     let mut task = client.task(id).await?;
     if follow {
+        refuse_own(app, client, std::slice::from_ref(&task), Which::All).await?;
         task = begun(app, client, task).await?;
     }
     let attempt = task.attempt(attempt)?;
