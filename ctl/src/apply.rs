@@ -24,6 +24,7 @@ use crate::{
     error::{Error, OrFailed, Result},
     exit::Exit,
     json::task::{Earlier, Project, Task, Workplace},
+    repository::OrBroken,
     stored,
     told::{Stored, Told},
     writing::{Begin, Writing},
@@ -347,7 +348,7 @@ async fn checkout(
     blocking(move || {
         let of = |dir: &Path| -> Result<Option<Checkout>> {
             let failed = || format!("failed to look at `{}`", dir.display());
-            let is = project_ref(dir, &machine).or_failed(failed)?.id.as_str() == project.id;
+            let is = project_ref(dir, &machine).or_broken(failed)?.id.as_str() == project.id;
             let was = project_ref_without_commit(dir, &machine).or_failed(failed)?;
             if !is && was.id.as_str() != project.id {
                 // A workspace of an attempt, where an agent queued it for the project of its own task.
@@ -564,6 +565,10 @@ fn refusal(work: &Work, error: ApplyError) -> Error {
         | ApplyError::Unsafe { .. } => (
             Exit::Refused,
             format!("nothing was touched; look at the change with `ctl diff {task}`"),
+        ),
+        ApplyError::Repo(RepoError::PartialClone) => (
+            Exit::Refused,
+            "the work tree is as it was; fetch that in the checkout, then apply again".to_owned(),
         ),
         ApplyError::Repo(_) => (
             Exit::Failed,

@@ -18,6 +18,7 @@ mod json;
 mod local;
 mod parts;
 mod renewal;
+mod repository;
 mod stored;
 mod submit;
 mod surroundings;

@@ -168,6 +168,8 @@ fn refused() -> anyhow::Result<()> {
 fn damaged() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
         let project = cluster.repository("project")?;
+        let change = shell(cluster, &project, &["echo new > new.txt"])?;
+        cluster.succeeded(&change, Deadline::SOON)?;
         let head = project.dir().join(".git/HEAD");
         let whole = fs::read(&head)?;
         fs::write(&head, "")?;
@@ -179,6 +181,16 @@ fn damaged() -> anyhow::Result<()> {
                 "not a git repository",
                 "--no-repo",
             ])?;
+        }
+        for command in [
+            &["branches"][..],
+            &["apply", change.as_str()],
+            &["context", "show"],
+            &["context", "pull"],
+            &["budget", "--project", "project", "--tokens", "5"],
+        ] {
+            let refused = cluster.ctl_in(project.dir(), command)?.exits(5)?;
+            refused.complains(&["not a git repository", "git fsck"])?;
         }
         let without = [&add[..], &["--no-repo", "--wait"]].concat();
         cluster.ctl_in(project.dir(), &without)?.exits(0)?;

@@ -27,6 +27,7 @@ use crate::{
     error::{Error, OrFailed, Result},
     exit::Exit,
     json::{task::Task, time::Time},
+    repository::OrBroken,
     ui::{
         escape::{line, path},
         now, status,
@@ -146,12 +147,12 @@ async fn here() -> Result<(Checkout, Vec<TaskBranch>)> {
     let found = move || {
         let shown = path(&dir.to_string_lossy()).into_owned();
         let failed = || format!("failed to read the repository of `{shown}`");
-        let Some(checkout) = Checkout::discover(&dir).or_failed(failed)? else {
+        let Some(checkout) = Checkout::discover(&dir).or_broken(failed)? else {
             let why = format!("`{shown}` is in no work tree of a git repository");
             let error = Error::new(Exit::NotFound, why);
             return Err(error.hint("go to the repository that tasks have worked on"));
         };
-        let branches = task_branches(&checkout).or_failed(failed)?;
+        let branches = task_branches(&checkout).or_broken(failed)?;
         Ok((checkout, branches))
     };
     blocking(found).await

@@ -19,12 +19,13 @@ use crate::{
     changing,
     client::{Client, patiently},
     commands::{accounts::until_when, answer, tasks::unknown},
-    error::{Error, OrFailed, Result, or_untold},
+    error::{Error, Result, or_untold},
     exit::Exit,
     json::{
         budget::{BudgetDocument, ProjectBudget},
         task::Task,
     },
+    repository::OrBroken,
     ui::{
         escape::line,
         style::Style,
@@ -326,7 +327,7 @@ async fn this_project(app: &App, wanted: &str) -> Result<Option<(String, String)
     let machine = app.machine()?;
     let project = blocking(move || {
         let here = || "failed to look at the current directory".to_owned();
-        project_ref(Path::new("."), &machine).or_failed(here)
+        project_ref(Path::new("."), &machine).or_broken(here)
     })
     .await?;
     let (id, name) = (project.id.to_string(), project.name);

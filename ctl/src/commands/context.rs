@@ -18,6 +18,7 @@ use crate::{
     client::patiently,
     error::{Error, OrFailed, Result},
     exit::Exit,
+    repository::OrBroken,
     ui::{
         escape::{block, line},
         style::{Line, Style},
@@ -113,7 +114,7 @@ async fn pull(app: &App, whose: Whose) -> Result<Exit> {
         if ours.is_empty() {
             return Err(not_ours(&to));
         }
-        if let Some(checkout) = Checkout::discover(&top).or_failed(not_looked_at)? {
+        if let Some(checkout) = Checkout::discover(&top).or_broken(not_looked_at)? {
             checkout
                 .exclude_from_git(&mirror)
                 .or_failed(|| "failed to keep the context out of git".to_owned())?;
@@ -188,7 +189,7 @@ async fn project(app: &App, whose: Whose) -> Result<ProjectRef> {
     let machine = app.machine()?;
     let dir = whose.repo.unwrap_or_else(|| PathBuf::from("."));
     blocking(move || {
-        project_ref(&dir, &machine).or_failed(|| format!("failed to look at `{}`", dir.display()))
+        project_ref(&dir, &machine).or_broken(|| format!("failed to look at `{}`", dir.display()))
     })
     .await
 }

@@ -7,7 +7,7 @@ use std::{
 
 use orchestra_config::{ProjectConfig, StateDir, load_project};
 use orchestra_proto::Refused;
-use orchestra_repo::{Checkout, Error as RepoError, branch_above_ours, project_ref};
+use orchestra_repo::{Checkout, branch_above_ours, project_ref};
 use orchestra_types::{AttemptId, MachineId, Place, ProjectRef, SetUp, TaskId, TaskSpec};
 
 use super::{
@@ -25,6 +25,7 @@ use crate::{
     error::{Error, OrFailed, Result},
     exit::Exit,
     json::{refused, task::Project},
+    repository::or_without,
 };
 
 /// The places of one submission: each repository is looked at once.
@@ -141,10 +142,7 @@ impl<'a> Places<'a> {
             if let Some(state) = StateDir::around(&path) {
                 return Err(of_state(&path, &state));
             }
-            let checkout = match Checkout::discover(&path) {
-                Err(error @ RepoError::Broken { .. }) => return Err(broken(&path, error)),
-                found => found.or_failed(failed)?,
-            };
+            let checkout = or_without(Checkout::discover(&path), failed)?;
             let own = checkout.map(|checkout| checkout.without_mirror(&mirror));
             let checkout = own.transpose().or_failed(failed)?;
             let above = checkout.as_ref().map(branch_above_ours);
@@ -245,15 +243,6 @@ fn git_directory(dir: &Path) -> Error {
     Error::new(Exit::Refused, message).hint(
         "go into a work tree of it (the directory above `.git`, or what `git clone` or `git worktree add` \
          makes of it); `--no-repo` works without one",
-    )
-}
-
-fn broken(dir: &Path, error: RepoError) -> Error {
-    let message = format!("failed to look at `{}`", dir.display());
-    Error::new(Exit::Refused, message).because(error).hint(
-        "mend it; where its `HEAD` is empty, as after a loss of power: \
-         `echo 'ref: refs/heads/BRANCH' > .git/HEAD`, then `git fsck`; or remove that `.git`, if this is to be a \
-         directory in no repository; `--no-repo` works without one",
     )
 }
 

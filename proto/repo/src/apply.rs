@@ -30,7 +30,7 @@ use record::{By, Record};
 use crate::{
     checkout::Checkout,
     earlier::{self, Earlier},
-    error::Error,
+    error::{Error, says_full},
     git::Input,
     lock,
     manifest::{Raw, Renames, diff},
@@ -135,6 +135,12 @@ pub fn apply_if(
     apply_unless(checkout, received, may_write).map_err(|error| match error {
         ApplyError::InTheWay { paths } if !checkout.has_own_repository() => {
             ApplyError::InTheWayOfDirectory { paths }
+        }
+        // Git's words say that it was kept from fetching, or that there is no such object.
+        ApplyError::Repo(Error::Git { stderr, .. })
+            if checkout.is_partial() && !says_full(&stderr) =>
+        {
+            Error::PartialClone.into()
         }
         error => error,
     })

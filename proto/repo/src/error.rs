@@ -177,8 +177,8 @@ pub enum Error {
     },
     /// Git would have to fetch objects, which is the user's affair.
     #[error(
-        "the clone is partial, and files of its commit are not here; \
-         `git fetch --refetch --no-filter` gets them all"
+        "the clone is partial, and something of its commits is not here that git needs; \
+         `git fetch --refetch --no-filter` gets it all"
     )]
     PartialClone,
     /// A text that is not a commit id.

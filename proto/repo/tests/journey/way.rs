@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::common::{BRANCH, World, apply, git, import_branch, rows};
-use orchestra_repo::{ApplyError, Bundled, Checkout, project_ref};
+use orchestra_repo::{ApplyError, Bundled, Checkout, Error, project_ref};
 
 #[test]
 fn a_change_comes_back_as_manifest_patch_branch_and_files() {
@@ -486,6 +486,24 @@ fn a_partial_clone_without_all_of_its_files_says_how_to_get_them() {
     git(&user.user(), &["fetch", "-q", "--refetch", "--no-filter"]);
     let snapshot = user.checkout().snapshot().unwrap();
     snapshot.bundle(&[], &bundle).unwrap();
+}
+
+#[test]
+fn a_partial_clone_that_was_never_checked_out_says_why_it_takes_no_change() {
+    for filter in ["--filter=blob:none", "--filter=tree:0"] {
+        let origin = World::with(&[("a.txt", "one\n"), ("far/b.txt", "two\n")]);
+        git(
+            &origin.user(),
+            &["config", "uploadpack.allowFilter", "true"],
+        );
+        let user = clone_of(&origin, &[filter, "--no-checkout"]);
+        let task = user.start();
+        task.write("c.txt", "new\n");
+        let refused = apply(&user.checkout(), &task.change(&task.collect())).unwrap_err();
+        let is_partial = matches!(&refused, ApplyError::Repo(Error::PartialClone));
+        assert!(is_partial, "{filter}: {refused}");
+        assert!(!user.user().join("c.txt").exists());
+    }
 }
 
 #[test]
