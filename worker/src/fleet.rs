@@ -542,3 +542,6 @@ fn attempts_in(dir: &Path) -> io::Result<Vec<AttemptId>> {
     found.sort();
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

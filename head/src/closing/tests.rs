@@ -347,6 +347,24 @@ fn a_repository_that_is_gone_is_a_conflict_with_its_name() {
 }
 
 #[test]
+fn a_repository_that_git_does_not_take_for_one_is_a_conflict_that_says_so() {
+    let world = world(true);
+    let head = world.repository.join(".git/HEAD");
+    let whole = fs::read(&head).unwrap();
+    fs::write(&head, "").unwrap();
+    let ApplyResult::Conflict { message } = close(&world, "here") else {
+        panic!("applied to no repository");
+    };
+    let why = "there is a `.git` here that git does not take for a repository";
+    assert!(message.contains(why), "{message}");
+    let advice = "; once that is mended, `ctl apply task_001` puts the change there";
+    assert!(message.ends_with(advice), "{message}");
+    assert!(!world.repository.join("new.txt").exists());
+    fs::write(&head, whole).unwrap();
+    assert_eq!(close(&world, "here"), ApplyResult::Applied { files: 1 });
+}
+
+#[test]
 fn what_the_disk_refuses_is_told_with_its_cause_and_the_command_that_tries_it_again() {
     let world = world(true);
     // Root may write everywhere, but no file where a directory is.

@@ -27,6 +27,21 @@ fn under_way(dir: &Path) -> io::Result<Option<Running>> {
     }
 }
 
+/// Writes down that this very process is a supervisor at work in `dir`.
+#[cfg(test)]
+pub fn note_this_as_running(dir: &Path) -> io::Result<()> {
+    let running = Running {
+        supervisor: super::identity::Identity::me()?,
+        keeper: None,
+        marked: true,
+        cli: None,
+        cgroup: None,
+        bounds: Vec::new(),
+        started_at: files::now(),
+    };
+    files::add_json(dir, RUNNING, &running)
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command};

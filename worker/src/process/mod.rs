@@ -39,6 +39,8 @@ mod set_up;
 mod signals;
 mod supervisor;
 
+#[cfg(test)]
+pub use alive::note_this_as_running;
 pub use alive::{is_left, is_running};
 pub use cage::{Abilities, KillMethod, abilities};
 pub use client::{Process, ProcessError, ProcessEvent, Reattach};
