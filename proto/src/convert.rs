@@ -20,10 +20,9 @@ use orchestra_types::{
 
 use crate::v1;
 pub use budget::{budget_change, budget_to_wire, known_budget, new_project};
+pub use orchestra_types::time::millis;
 pub use schedule::{recurrence, recurrence_to_wire};
-pub use spec::{
-    NO_READER, millis, on_dependency_failure, optional_duration, priority, submitted_spec,
-};
+pub use spec::{NO_READER, on_dependency_failure, optional_duration, priority, submitted_spec};
 
 /// Why a message from a peer is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use orchestra_types::Timestamp;
+pub use orchestra_types::time::millis as ms;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
     timerfd_create, timerfd_settime,
@@ -20,7 +21,7 @@ pub fn now() -> Timestamp {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    Timestamp(ms(since))
 }
 
 /// Time since the machine was started, suspended time included. It goes on evenly over restarts
@@ -31,12 +32,6 @@ pub fn since_boot() -> Duration {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
     Duration::new(seconds, nanos)
-}
-
-/// In milliseconds, as they are written and sent.
-#[must_use]
-pub fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Waits for the next of the moments that lie `every` apart. They are the same for all that wait, so

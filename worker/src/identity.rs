@@ -20,6 +20,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::time::sleep;
 
 use crate::{
+    clock,
     installation::Installation,
     process::Abilities,
     room::{self, Full, Room},
@@ -179,7 +180,7 @@ impl Home {
             "id": identity.id,
             "name": identity.name,
             "version": env!("CARGO_PKG_VERSION"),
-            "stop_within_ms": u64::try_from(stops_within.as_millis()).unwrap_or(u64::MAX),
+            "stop_within_ms": clock::ms(stops_within),
             "ending": ending,
         });
         let text = format!("{document:#}\n");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use orchestra_proto::v1;
 use orchestra_types::{
     limits::{TOKEN_TTL, TOKEN_TTL_MAX},
-    time::parse_duration,
+    time::{millis, parse_duration},
 };
 use serde::Serialize;
 
@@ -60,7 +60,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if let Some(machine) = machine {
         return Err(names_no_machine(&machine));
     }
-    let ttl_ms = ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+    let ttl_ms = ttl.map_or(0, millis);
     let client = app.connect().await?;
     let request = v1::CreateTokenRequest { ttl_ms };
     let call = async { client.admin().create_token(request).await };

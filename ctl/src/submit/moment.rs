@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use jiff::{Zoned, civil, tz::TimeZone};
-use orchestra_types::{Recurrence, Timestamp, time::parse_duration};
+use orchestra_types::{
+    Recurrence, Timestamp,
+    time::{millis, parse_duration},
+};
 
 /// Reads when a recurring task comes: `6h`, or `18:30` by the clock of this machine as it is now.
 pub fn parse_rule(text: &str) -> Result<Recurrence, String> {
@@ -83,7 +86,7 @@ impl Start {
     pub fn in_ms(self) -> Option<u64> {
         match self {
             Self::At(_) => None,
-            Self::In(later) => Some(u64::try_from(later.as_millis()).unwrap_or(u64::MAX)),
+            Self::In(later) => Some(millis(later)),
         }
     }
 }

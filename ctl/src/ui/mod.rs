@@ -221,7 +221,7 @@ impl Ui {
 /// This moment.
 pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Timestamp(since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)))
+    Timestamp(since.map_or(0, orchestra_types::time::millis))
 }
 
 fn terminal_width(stream: impl std::os::fd::AsFd) -> Option<usize> {

@@ -30,7 +30,7 @@ pub(super) async fn status(services: &Services) -> Result<v1::ClusterStatus> {
         cluster: services.security.cluster().to_owned(),
         pid: std::process::id(),
         state_dir: about.state_dir.display().to_string(),
-        uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+        uptime_ms: convert::millis(uptime),
         listen: about.listen.to_string(),
         metrics: about.metrics.map(|a| a.to_string()).unwrap_or_default(),
         machine: about.machine.to_string(),

@@ -2,7 +2,10 @@
 //! in one message.
 
 use orchestra_core::Welcome;
-use orchestra_proto::v1::{self, head_message, order};
+use orchestra_proto::{
+    convert,
+    v1::{self, head_message, order},
+};
 use orchestra_types::AttemptId;
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -149,7 +152,7 @@ fn welcome(services: &Services, welcome: Welcome) -> head_message::Body {
         keep: ids(welcome.keep),
         kill: ids(welcome.kill),
         unknown: ids(welcome.unknown),
-        lease_ms: u64::try_from(services.about.lease.as_millis()).unwrap_or(u64::MAX),
+        lease_ms: convert::millis(services.about.lease),
         head_version: env!("CARGO_PKG_VERSION").to_owned(),
     }))
 }

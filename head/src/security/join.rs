@@ -6,7 +6,7 @@ use orchestra_proto::{
     token::JoinToken,
     v1::{EnrolRequest, EnrolResponse, join_server},
 };
-use orchestra_types::{Timestamp, WorkerId, limits};
+use orchestra_types::{Timestamp, WorkerId, limits, time};
 use tonic::{Response, Status};
 
 use super::{
@@ -109,7 +109,7 @@ pub(super) fn enrol(
 
 pub(super) fn clock() -> Timestamp {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    Timestamp(time::millis(since))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use orchestra_types::{Digest, Timestamp};
+use orchestra_types::{Digest, Timestamp, time};
 use rustls::{ClientConfig, pki_types::ServerName};
 use sha2::Digest as _;
 use tokio::{io::AsyncBufReadExt, net::TcpStream, time::timeout};
@@ -58,7 +58,7 @@ impl Dialer {
     /// When our certificate ended, if it has.
     fn ended(&self) -> Option<Timestamp> {
         let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let now = Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        let now = Timestamp(time::millis(since));
         self.life
             .filter(|life| life.is_over(now))
             .map(|life| life.ends)

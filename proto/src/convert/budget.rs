@@ -6,7 +6,7 @@ use orchestra_types::{
     Budget, BudgetChange, Measure, ProjectId, Spent, budget::NOTHING_RUNS, limits,
 };
 
-use super::{Refused, Result};
+use super::{Refused, Result, millis};
 use crate::v1;
 
 /// A budget for the wire; an unlimited one is left out.
@@ -103,7 +103,7 @@ impl From<Budget> for v1::Budget {
         Self {
             tokens: budget.tokens,
             cost_microusd: budget.cost_microusd,
-            time_ms: budget.time.map(ms),
+            time_ms: budget.time.map(millis),
             attempts: budget.attempts,
         }
     }
@@ -125,12 +125,8 @@ impl From<Spent> for v1::Spent {
         Self {
             tokens: spent.tokens,
             cost_microusd: spent.cost_microusd,
-            time_ms: ms(spent.time),
+            time_ms: millis(spent.time),
             attempts: spent.attempts,
         }
     }
-}
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

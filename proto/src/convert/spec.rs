@@ -8,7 +8,7 @@ use orchestra_types::{
 };
 
 use super::{
-    Refused, Result, artifact, budget::budget_to_wire, digest, labels, name, optional_name,
+    Refused, Result, artifact, budget::budget_to_wire, digest, labels, millis, name, optional_name,
     task_id, text, timestamp,
 };
 use crate::v1;
@@ -167,12 +167,6 @@ impl From<OnDependencyFailure> for v1::OnDependencyFailure {
             OnDependencyFailure::Run => Self::Run,
         }
     }
-}
-
-/// A duration in milliseconds, as the wire and the store have it.
-#[must_use]
-pub fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A duration that may be absent, which the store says by 0.

@@ -8,7 +8,7 @@ use crate::{
     Timestamp,
     id::ParseIdError,
     limits,
-    time::{parse_duration, write_duration},
+    time::{millis, parse_duration, write_duration},
 };
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -35,7 +35,7 @@ impl Recurrence {
     pub fn next(self, slot: Timestamp, now: Timestamp) -> Timestamp {
         match self {
             Self::Every(every) => {
-                let every = u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1);
+                let every = millis(every).max(1);
                 if slot.0 > now.0 {
                     return Timestamp(slot.0 - (slot.0 - now.0 - 1) / every * every);
                 }

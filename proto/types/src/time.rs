@@ -15,8 +15,7 @@ impl Timestamp {
     /// This moment plus `duration`, stopping at the end of time instead of wrapping.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
-        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(ms))
+        Self(self.0.saturating_add(millis(duration)))
     }
 
     /// How long after `earlier` this is; zero when it is not.
@@ -24,6 +23,12 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// A duration in milliseconds, as they are written and sent.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Reads a duration as people write it: `250ms`, `90s`, `30m`, `2h`, `7d`, or a sum as `1h30m`.
@@ -60,7 +65,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, crate::id::ParseIdError> {
 /// A duration in the words in which it is read: `1h30m`. Exact to the millisecond.
 #[must_use]
 pub fn write_duration(duration: Duration) -> String {
-    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut rest = millis(duration);
     let mut text = String::new();
     for (unit, name) in [
         (86_400_000, "d"),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use orchestra_config::durable;
-use orchestra_types::{Exit, Timestamp};
+use orchestra_types::{Exit, Timestamp, time};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
@@ -179,7 +179,7 @@ pub(super) fn now() -> Timestamp {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    Timestamp(time::millis(since))
 }
 
 /// Writes a file that only its owner may read; a file of that name must not be there.

@@ -1,9 +1,10 @@
 //! The options of a worker that was not stopped in order: an upgrade (`ctl stop --leave-agents`) and a crash
 //! change nothing of how many agents may run. `ctl stop` forgets them.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{fs, io, path::PathBuf};
 
 use orchestra_config::{StateDir, durable};
+use orchestra_types::time::millis;
 use serde::{Deserialize, Serialize};
 
 use super::{Args, agents::AgentCount};
@@ -23,11 +24,10 @@ pub struct Options {
 impl Options {
     /// As the command line says.
     pub fn of(args: &Args) -> Self {
-        let ms = |within: Duration| u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         Self {
             agents: args.agents.iter().map(AgentCount::to_string).collect(),
             slots: args.slots,
-            stop_within_ms: args.stop_within.map(ms),
+            stop_within_ms: args.stop_within.map(millis),
         }
     }
 
