@@ -13,7 +13,7 @@ use std::{
 };
 
 use orchestra_config::durable::{self, Access};
-use orchestra_proto::client::{self, Credentials, CredentialsError};
+use orchestra_proto::client::{self, Credentials, CredentialsError, Life};
 use orchestra_types::{Digest, Timestamp, WorkerId};
 use rcgen::{
     CertificateSigningRequestParams, Issuer, KeyPair, PublicKeyData, SubjectPublicKeyInfo,
@@ -269,17 +269,17 @@ impl Pki {
         ) else {
             return false;
         };
-        let ends_ms = certificate
-            .validity()
-            .not_after
-            .timestamp()
-            .saturating_mul(1000);
+        // One that is not valid yet was made by a clock that was ahead.
+        let Some(life) = Life::of_der(&der) else {
+            return false;
+        };
         let due = now.plus(LEAF_LIFE / 3);
         stored.ca_pem == self.ca_pem
             && certificate.verify_signature(Some(ca.public_key())).is_ok()
             && certificate.public_key().raw == key.subject_public_key_info()
             && Identity::of_certificate(&der, &self.cluster).as_ref() == Some(identity)
-            && u64::try_from(ends_ms).is_ok_and(|ends| ends > due.0)
+            && life.begins <= now
+            && life.ends > due
     }
 }
 

@@ -466,6 +466,12 @@ fn a_restart_keeps_the_cluster_and_what_is_valid_and_renews_what_ends_soon() {
     let (_, (_, renewed)) = open(now().plus(issue::LEAF_LIFE));
     assert_ne!(renewed.cert_pem, admin.cert_pem);
     assert_eq!(renewed.key_pem, admin.key_pem);
+    // That clock was ahead: by the right one nobody could get in.
+    let (_, (own, admin)) = open(now());
+    for pem in [own.cert_pem, admin.cert_pem] {
+        let life = Life::of_pem(&pem).unwrap();
+        assert!(life.begins <= now() && !life.is_due(now()), "{life:?}");
+    }
 }
 
 #[test]

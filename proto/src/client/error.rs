@@ -124,8 +124,8 @@ impl ConnectError {
                 "compare the clocks of both machines; if they are right, restart the head, which makes a new one"
             }
             Self::Expired { .. } => {
-                "for `ctl`, copy the directory `client` of the head's state directory anew (on the head's own machine \
-                 a restart of the head makes it anew); a worker joins again with a new token of `ctl token create`"
+                "compare the clocks of both machines; for `ctl`, copy the directory `client` of the head's state directory \
+                 anew (on the head's own machine a restart of the head makes it anew); a worker joins again with a new token of `ctl token create`"
             }
             Self::CertificateRefused { .. } => {
                 "the certificate is of another cluster, or not valid by the head's clock: for `ctl`, copy the directory \
