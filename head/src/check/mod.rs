@@ -84,7 +84,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-pub(crate) const RESTORE: &str = "restore a backup, or go on without it if the head starts all the same";
+pub(crate) const RESTORE: &str =
+    "restore a backup, or go on without it if the head starts all the same";
 
 /// What to do about a damaged file of the shared context.
 const PUSH: &str = "restore a backup, or write it anew with `ctl context push`";

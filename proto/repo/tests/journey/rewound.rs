@@ -94,6 +94,11 @@ fn an_agent_that_goes_back_further_takes_no_uncommitted_work_back() {
         let is_at = back[0][0];
         let further = ["checkout", "reset"].contains(&is_at) && back.len() == 1;
         assert_eq!(
+            says("on a branch that begins anew"),
+            back.len() == 2,
+            "{back:?}: {warned}"
+        );
+        assert_eq!(
             says("takes back what you have committed since"),
             further,
             "{back:?}: {warned}"
@@ -124,22 +129,110 @@ fn an_agent_that_goes_back_takes_no_change_back_that_its_task_is_built_on() {
     assert_eq!(paths, ["report.txt"]);
     let warned = collected.manifest.warnings.join("\n");
     assert!(
-        warned.contains("the changes that it began with"),
+        warned.contains("behind the changes that it is built on"),
         "{warned}"
     );
 }
 
 #[test]
 fn an_agent_that_writes_its_history_anew_is_not_one_that_went_back() {
-    let user = World::with(&[("a.txt", "one\n")]);
+    let user = World::with(&[("a.txt", "one\n"), ("gone.txt", "one\n")]);
     user.write("note.txt", "mine\n");
+    user.write("gone.txt", "mine\n");
+    user.write("moved.txt", LINES);
+    let snapshot = user.checkout().snapshot().unwrap();
+    let first = user.start_after(&snapshot, 1, &[]);
+    first.write("first.txt", "first\n");
+    let first = first.done();
+    let amend: &[&[&str]] = &[&["commit", "-qa", "--amend", "-m", "anew"]];
+    let orphan: &[&[&str]] = &[
+        &["checkout", "-q", "--orphan", "anew"],
+        &["commit", "-qam", "anew"],
+    ];
+    let cases = [
+        (amend, false),
+        (orphan, false),
+        (amend, true),
+        (orphan, true),
+    ];
+    for (number, (how, in_a_chain)) in (2..).zip(cases) {
+        let before: &[_] = if in_a_chain { &[&first] } else { &[] };
+        let task = user.start_after(&snapshot, number, before);
+        task.write("a.txt", "agent\n");
+        git(task.dir(), &["rm", "-qf", "gone.txt"]);
+        git(task.dir(), &["mv", "moved.txt", "there.txt"]);
+        if in_a_chain {
+            git(task.dir(), &["rm", "-qf", "first.txt"]);
+        }
+        for args in how {
+            git(task.dir(), args);
+        }
+        let collected = task.collect();
+        let paths: Vec<_> = rows(&collected).into_iter().map(|row| row.0).collect();
+        let of_the_chain: &[&str] = if in_a_chain { &["first.txt"] } else { &[] };
+        let expected = [&["a.txt"], of_the_chain, &["gone.txt", "there.txt"]].concat();
+        assert_eq!(paths, expected, "{how:?} {in_a_chain}");
+        let warned = collected.manifest.warnings.join("\n");
+        assert!(
+            !warned.contains("went back") && !warned.contains("begins anew: the change"),
+            "{warned}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_kept_of_one_that_went_back_is_named() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    user.write("a.txt", "mine\n");
     let snapshot = user.checkout().snapshot().unwrap();
     let task = user.start_from(&snapshot);
+    git(task.dir(), &["reset", "-q", "--hard", "HEAD~1"]);
     task.write("a.txt", "agent\n");
-    git(task.dir(), &["commit", "-qa", "--amend", "-m", "anew"]);
+    let warned = task.collect().manifest.warnings.join("\n");
+    assert!(
+        warned.contains("not all of what you had in `a.txt`"),
+        "{warned}"
+    );
+    // Where the user had a file the agent has made a directory, and the other way round.
+    let user = World::with(&[("a.txt", "one\n")]);
+    user.write("notes", "mine\n");
+    user.write("dir/file", "mine\n");
+    let task = user.start();
+    git(task.dir(), &["reset", "-q", "--hard", "HEAD~1"]);
+    task.write("notes/report.md", "agent\n");
+    task.write("dir", "agent\n");
     let collected = task.collect();
     let paths: Vec<_> = rows(&collected).into_iter().map(|row| row.0).collect();
-    assert_eq!(paths, ["a.txt"]);
+    assert!(
+        ["notes/report.md", "dir"]
+            .iter()
+            .all(|path| paths.iter().any(|p| p == path)),
+        "{paths:?}"
+    );
     let warned = collected.manifest.warnings.join("\n");
-    assert!(!warned.contains("went back"), "{warned}");
+    assert!(
+        warned.contains("`notes`") && warned.contains("`dir/file`"),
+        "{warned}"
+    );
+}
+
+#[test]
+fn committed_work_that_is_taken_back_is_told_also_where_all_was_committed() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    user.write("a.txt", "two\n");
+    user.commit("second");
+    let task = user.start();
+    git(task.dir(), &["checkout", "-q", "HEAD~1"]);
+    task.write("report.txt", "agent\n");
+    let warned = task.collect().manifest.warnings.join("\n");
+    assert!(
+        warned.contains("takes back what you have committed since"),
+        "{warned}"
+    );
+    // A squash takes nothing back.
+    let task = user.start_after(&user.checkout().snapshot().unwrap(), 2, &[]);
+    git(task.dir(), &["reset", "-q", "--soft", "HEAD~1"]);
+    git(task.dir(), &["commit", "-qam", "squashed"]);
+    let warned = task.collect().manifest.warnings.join("\n");
+    assert!(!warned.contains("takes back"), "{warned}");
 }
