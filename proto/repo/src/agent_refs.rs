@@ -61,6 +61,8 @@ pub(crate) enum What {
     Tree(String),
     /// The tag of this name. Its commit may be an object that names one.
     Tag(String),
+    /// A detached HEAD that was left.
+    Detached,
 }
 
 /// What was found, and what could not be read.

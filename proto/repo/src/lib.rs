@@ -23,6 +23,7 @@ mod checkout;
 mod collect;
 mod converted;
 mod damage;
+mod detached;
 mod directory;
 mod discard;
 mod earlier;

@@ -1,5 +1,5 @@
-//! What an agent left beside its result: commits on other branches, in stashes and below tags, and what further work
-//! trees of its own hold. It is kept as branches of Orchestra, each named in a warning.
+//! What an agent left beside its result: commits on other branches, in stashes, below tags and on detached HEADs,
+//! and what further work trees of its own hold. It is kept as branches of Orchestra, each named in a warning.
 
 use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 
@@ -26,6 +26,8 @@ const BYTES_MAX: u64 = 1024 * 1024 * 1024;
 const NAME_MAX: usize = 40;
 /// How much of an agent's name a sentence has.
 const SHOWN_MAX: usize = 100;
+/// How much of a commit's id a sentence has.
+const ID_SHOWN: usize = 12;
 
 /// What has become of a commit of the agent.
 enum Taken {
@@ -59,7 +61,9 @@ impl Workspace {
         let mut found = agent_refs::read(&root);
         found.unread.into_iter().for_each(|text| warnings.add(text));
         let places = self.take_trees(&mut found.refs, tip, how, warnings)?;
+        let left = self.left_heads(&root, &found.refs, tip, warnings)?;
         found.refs.retain(|r| !agent_refs::is_put_there(&root, r));
+        found.refs.extend(left);
         self.peel_tags(&mut found.refs, warnings)?;
         // Of more than are kept, those first that are in no other form anywhere.
         found.refs.sort_by_key(|r| r.holds == Holds::Commits);
@@ -203,7 +207,7 @@ impl Workspace {
     }
 
     /// The commits of the result, and of the branches that the agent was given.
-    fn known(&self, tip: &str) -> Result<Vec<String>> {
+    pub(crate) fn known(&self, tip: &str) -> Result<Vec<String>> {
         let text = self
             .bare()
             .line(&["for-each-ref", "--format=%(objectname)", GIVEN_REFS])?;
@@ -346,6 +350,7 @@ fn place(other: &AgentRef) -> String {
         What::Stash(_) => format!("in the agent's stash `{name}`"),
         What::Tree(_) => format!("in the agent's work tree `{name}`"),
         What::Tag(_) => format!("below the agent's tag `{name}`"),
+        What::Detached => format!("on the detached HEAD `{name}` that the agent left"),
     }
 }
 
@@ -356,6 +361,7 @@ fn agents_name(other: &AgentRef) -> String {
             name.chars().take(SHOWN_MAX).collect()
         }
         What::Stash(number) => format!("stash@{{{number}}}"),
+        What::Detached => other.commit.chars().take(ID_SHOWN).collect(),
     }
 }
 
@@ -372,6 +378,7 @@ fn plain(what: &What) -> String {
         }
         What::Stash(0) => "stash".to_owned(),
         What::Stash(number) => format!("stash-{number}"),
+        What::Detached => "detached".to_owned(),
     }
 }
 
@@ -384,7 +391,7 @@ fn unique(name: &str, names: &[String]) -> String {
 }
 
 /// Whether it is for want of disk space.
-fn is_full(error: &Error) -> bool {
+pub(crate) fn is_full(error: &Error) -> bool {
     says_full(&reason(error))
 }
 

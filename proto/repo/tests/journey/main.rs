@@ -11,6 +11,7 @@ mod by_hand;
 mod canary;
 mod common;
 mod damage;
+mod detached;
 mod directory;
 mod discard;
 mod edited;
