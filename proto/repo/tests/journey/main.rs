@@ -15,6 +15,7 @@ mod detached;
 mod directory;
 mod discard;
 mod edited;
+mod filtered;
 mod hostile;
 mod ignored;
 mod in_use;
