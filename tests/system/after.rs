@@ -260,6 +260,12 @@ fn conflict() -> anyhow::Result<()> {
         ensure!(logs.contains(&told), "{logs}");
         let shown = cluster.ctl(&["show", &third])?.ok()?.stdout;
         ensure!(shown.contains("left out"), "{shown}");
+        // Whose change goes first is said by the order.
+        let turned = shell(cluster, &project, "true", &[&second, &first])?;
+        let end = cluster.succeeded(&turned, Deadline::SOON)?;
+        ensure!(end["after"] == json!([second, first]), "{end:#}");
+        ensure!(latest(&end)["built_on"] == json!([second]), "{end:#}");
+        ensure!(latest(&end)["left_out"] == json!([first]), "{end:#}");
         let warning = format!("the change of {second} was left out");
         let warned = [
             &warning[..],

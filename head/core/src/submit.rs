@@ -87,15 +87,17 @@ impl Core {
             .iter()
             .map(|index| TaskId(first.0 + u64::from(*index)));
         spec.after.extend(inside);
-        spec.after.sort_unstable();
-        spec.after.dedup();
+        // The spec keeps the order that was given: results are merged in it. The row is the set.
+        let mut before = BTreeSet::new();
+        spec.after.retain(|id| before.insert(*id));
+        let before: Box<[TaskId]> = before.into_iter().collect();
         let facts = self.facts.share(TaskFacts::of(&spec));
-        let standing = self.standing(now, now, &spec.after, &facts);
+        let standing = self.standing(now, now, &before, &facts);
         let row = TaskRow {
             id,
             created_at: now,
             facts,
-            after: spec.after.clone().into_boxed_slice(),
+            after: before,
             state: standing.state,
             attempts: 0,
             failures: 0,

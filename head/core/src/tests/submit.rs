@@ -110,6 +110,27 @@ fn a_diamond_is_no_cycle() {
 }
 
 #[test]
+fn what_a_task_comes_after_keeps_its_order_and_counts_once() {
+    let mut bench = Bench::new();
+    let [one, two] = [0; 2].map(|_| bench.add(task()));
+    let third = task().after(two).after(one).after(two).after_place(0);
+    let step = bench.give(Input::Submit {
+        request: RequestId(1),
+        key: "k".into(),
+        tasks: vec![task(), third.after_place(0)],
+    });
+    let new = TaskId(two.0 + 1);
+    let of_last = step.changes.iter().filter_map(|change| match change {
+        Change::Spec { id, spec } if *id > new => Some(spec.after.as_slice()),
+        Change::Task(row) if row.id > new => Some(&*row.after),
+        _ => None,
+    });
+    let given: &[TaskId] = &[two, one, new];
+    // Results are merged as the spec says; the row is the set.
+    assert_eq!(of_last.collect::<Vec<_>>(), [given, &[one, two, new]]);
+}
+
+#[test]
 fn what_does_not_exist_is_named() {
     let mut bench = Bench::new();
     let unknown = bench.submit(vec![task().after(TaskId(9))]);
