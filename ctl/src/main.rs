@@ -15,6 +15,7 @@ mod follow;
 mod help;
 mod interrupt;
 mod json;
+mod left_out;
 mod local;
 mod parts;
 mod renewal;

@@ -6,6 +6,7 @@ use crate::{
     app::App,
     client::Client,
     json::{attempt::Attempt, task::Task},
+    left_out::{self, Missing},
     ui::{detail::ids, escape::naming, time::counted},
 };
 
@@ -19,6 +20,9 @@ pub async fn say(app: &App, client: &Client, task: &Task) {
     };
     for text in left_out(task.id, attempt) {
         app.ui.warn(text);
+    }
+    for missing in left_out::below(client, task).await {
+        app.ui.warn(left_out_below(task.id, missing));
     }
     let count = attempt.changes.map_or(0, |changes| changes.warnings);
     if count == 0 {
@@ -48,6 +52,15 @@ fn left_out(id: TaskId, attempt: &Attempt) -> Vec<String> {
         )
     };
     attempt.left_out.iter().map(says).collect()
+}
+
+/// Of a change that a task below it left out.
+fn left_out_below(id: TaskId, Missing { change, by }: Missing) -> String {
+    format!(
+        "the change of {change} was left out of {by}, on which {id} is built: it is not in the result of {id} \
+         either, unless an agent has merged it or you had it before; `ctl logs {by}` names the files, \
+         `ctl diff {change}` shows it"
+    )
 }
 
 fn said(warnings: &[String], count: u64, id: &str) -> Vec<String> {

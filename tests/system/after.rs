@@ -266,6 +266,8 @@ fn conflict() -> anyhow::Result<()> {
         ensure!(end["after"] == json!([second, first]), "{end:#}");
         ensure!(latest(&end)["built_on"] == json!([second]), "{end:#}");
         ensure!(latest(&end)["left_out"] == json!([first]), "{end:#}");
+        let last = shell(cluster, &project, "echo last > last.txt", &[&third])?;
+        cluster.succeeded(&last, Deadline::SOON)?;
         let warning = format!("the change of {second} was left out");
         let warned = [
             &warning[..],
@@ -274,6 +276,14 @@ fn conflict() -> anyhow::Result<()> {
         apply(cluster, &project, &third)?.complains(&warned)?;
         ensure!(!project.has("b.txt"));
         let document = cluster.ctl_in(project.dir(), &["apply", &third, "--json"])?;
+        let document: Value = serde_json::from_str(&document.ok()?.stdout)?;
+        ensure!(document["left_out"] == json!([second]), "{document}");
+        // The end of a chain says it, too.
+        let below =
+            format!("the change of {second} was left out of {third}, on which {last} is built");
+        apply(cluster, &project, &last)?.complains(&[&below])?;
+        cluster.ctl(&["show", &last])?.ok()?.complains(&[&below])?;
+        let document = cluster.ctl_in(project.dir(), &["apply", &last, "--json"])?;
         let document: Value = serde_json::from_str(&document.ok()?.stdout)?;
         ensure!(document["left_out"] == json!([second]), "{document}");
         let add = [

@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Result, heard_or_not, or_untold},
     exit::Exit,
     json::task::Task,
+    left_out,
     ui::{
         Ui,
         detail::ids,
@@ -79,7 +80,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if app.ui.is_json() {
         let words = done.iter().map(|(task, made)| in_words(task.id, made));
         let words = words.collect::<Vec<_>>().join("; ");
-        if let Some(document) = documents(&done, left, named.len()) {
+        let mut left_out = Vec::new();
+        for (task, _) in &done {
+            left_out.push(left_out::all(&client, task).await);
+        }
+        if let Some(document) = documents(&done, &left_out, left, named.len()) {
             let told = heard_or_not(app.ui.document(&document));
             // Where nothing was done, why not is what there is to say.
             if !done.is_empty() {
@@ -234,15 +239,18 @@ fn each_step_once(steps: Vec<String>) -> Vec<String> {
 
 /// `ctl apply --json`: of one task what became of it, if it was applied; of several those that were and those
 /// that were not.
-fn documents(done: &[(Task, Applied)], left: &[TaskId], named: usize) -> Option<Value> {
-    let of = |(task, applied): &(Task, Applied)| {
-        let left_out = task.of_result().map(|attempt| attempt.left_out.as_slice());
-        document(task.id, applied.clone(), left_out.unwrap_or_default())
-    };
-    match (named, done) {
-        (1, done) => done.first().map(of),
-        (_, done) => {
-            let tasks: Vec<Value> = done.iter().map(of).collect();
+fn documents(
+    done: &[(Task, Applied)],
+    left_out: &[Vec<TaskId>],
+    left: &[TaskId],
+    named: usize,
+) -> Option<Value> {
+    let each = done.iter().zip(left_out);
+    let mut each = each.map(|((task, applied), out)| document(task.id, applied.clone(), out));
+    match named {
+        1 => each.next(),
+        _ => {
+            let tasks: Vec<Value> = each.collect();
             Some(json!({ "tasks": tasks, "not_applied": left }))
         }
     }

@@ -54,7 +54,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    pub(super) fn read(task: TaskId, wire: v1::Attempt) -> Result<Self> {
+    pub(crate) fn read(task: TaskId, wire: v1::Attempt) -> Result<Self> {
         let outcome = wire
             .outcome
             .map(Outcome::try_from)
