@@ -16,6 +16,7 @@ mod ending;
 mod ignored;
 mod interim;
 mod interrupt;
+mod joining;
 mod keeping;
 mod life;
 mod limits;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         .with("ignored", ignored::tests())
         .with("interim", interim::tests())
         .with("interrupt", interrupt::tests())
+        .with("joining", joining::tests())
         .with("keeping", keeping::tests())
         .with("life", life::tests())
         .with("limits", limits::tests())

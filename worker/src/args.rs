@@ -91,9 +91,8 @@ pub(crate) struct SetUpArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
-    /// The configuration file [default: orchestra.yaml in the state directory, if it is there].
-    #[arg(long, value_name = "FILE", env = "ORCHESTRA_CONFIG", value_parser = PathBufValueParser::new().try_map(orchestra_config::named_file))]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// The head's address [default: the one kept with the credentials].
     #[arg(long, value_name = "HOST:PORT")]
     pub head: Option<String>,
@@ -134,6 +133,8 @@ pub(crate) struct Capacity {
 pub(crate) struct JoinArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
     /// The head's address [default: the one in the token]. A machine that has joined, its worker running or not, takes another one
     /// when it reaches its head there.
     #[arg(long, value_name = "HOST:PORT")]
@@ -160,6 +161,14 @@ pub(crate) struct JoinArgs {
     /// End after joining; `orchestra-worker` then runs the worker.
     #[arg(long)]
     pub only: bool,
+}
+
+/// The same for a join and for a start: a join goes on as the worker.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file [default: orchestra.yaml in the state directory, if it is there].
+    #[arg(long, value_name = "FILE", env = "ORCHESTRA_CONFIG", value_parser = PathBufValueParser::new().try_map(orchestra_config::named_file))]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, clap::Args)]

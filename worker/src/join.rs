@@ -43,6 +43,10 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     state
         .make()
         .with_context(|| format!("failed to make `{}`", state.path().display()))?;
+    if !args.only {
+        // Before a token is used up: it would go on as a worker that cannot start.
+        setup::load(&state, &args.config)?;
+    }
     let pki = dir.join("pki");
     let home = match Home::lock(&dir) {
         Ok(home) => home,
@@ -78,7 +82,7 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     if !args.only {
         return setup::run(run_args(args), me);
     }
-    let next = next(&me, state.path(), &options(&args));
+    let next = next(&me, state.path(), &options(&args)?);
     eprintln!("Next: run the worker with `{next}`.");
     Ok(ExitCode::SUCCESS)
 }
@@ -158,12 +162,16 @@ fn tried(plan: Plan, args: &JoinArgs, dir: &Path) -> anyhow::Result<Plan> {
 }
 
 /// What was said of the worker when it joined, which the command that runs it has to say again.
-fn options(args: &JoinArgs) -> Vec<String> {
+fn options(args: &JoinArgs) -> anyhow::Result<Vec<String>> {
+    let config = args.config.config.as_ref().map(std::path::absolute);
+    let config = config.transpose();
+    let config = config.context("failed to find the configuration file")?;
     let agents = args.capacity.agents.iter();
     let agents: Vec<String> = agents
         .map(|agent| format!("{}:{}", agent.runner, agent.count))
         .collect();
     let all = [
+        ("--config", config.map(|file| file.display().to_string())),
         ("--name", args.name.clone()),
         (
             "--slots",
@@ -175,7 +183,7 @@ fn options(args: &JoinArgs) -> Vec<String> {
     let said = all
         .into_iter()
         .filter_map(|(name, value)| Some([name.to_owned(), value?]));
-    said.flatten().collect()
+    Ok(said.flatten().collect())
 }
 
 /// The command line that runs the worker, for a shell.
@@ -291,7 +299,7 @@ fn join_again(
 fn run_args(args: JoinArgs) -> RunArgs {
     RunArgs {
         place: args.place,
-        config: None,
+        config: args.config,
         // It was noted, and may be noted anew while the worker runs.
         head: None,
         credentials: None,

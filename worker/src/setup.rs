@@ -8,7 +8,7 @@ use orchestra_telemetry::Format;
 use orchestra_types::runner::KNOWN_RUNNERS;
 
 use crate::{
-    args::{AgentCount, Capacity, PlaceArgs, RunArgs, unknown_runner},
+    args::{AgentCount, Capacity, ConfigArgs, PlaceArgs, RunArgs, unknown_runner},
     bulk::Target,
     daemon::{self, Setup},
     self_command::SelfCommand,
@@ -34,8 +34,8 @@ pub fn run(args: RunArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     state
         .make()
         .with_context(|| format!("failed to make `{}`", state.path().display()))?;
-    let mut config = load(&state, args.config.as_deref())?;
-    let config_file = args.config.map(std::path::absolute).transpose();
+    let mut config = load(&state, &args.config)?;
+    let config_file = args.config.config.map(std::path::absolute).transpose();
     let config_file = config_file.context("failed to find the configuration file")?;
     if args.name.is_some() {
         config.worker.name.clone_from(&args.name);
@@ -99,9 +99,9 @@ pub fn state(place: &PlaceArgs) -> anyhow::Result<StateDir> {
 }
 
 /// The named configuration, or the one in the state directory, if there is one.
-fn load(state: &StateDir, named: Option<&Path>) -> anyhow::Result<Config> {
+pub fn load(state: &StateDir, args: &ConfigArgs) -> anyhow::Result<Config> {
     let default = state.config_file();
-    match named {
+    match &args.config {
         Some(path) => Ok(orchestra_config::load(path)?),
         None if default.exists() => Ok(orchestra_config::load(&default)?),
         None => Ok(Config::default()),
