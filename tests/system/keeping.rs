@@ -44,17 +44,21 @@ pub fn tests() -> Vec<Test> {
 }
 
 fn foreign() -> anyhow::Result<()> {
-    const OTHER: u32 = 4242;
+    /// The second one is `nobody`, whose number the kernel shows where it knows none, too.
+    const OTHERS: [u32; 2] = [4242, 65_534];
     scene(Setup::new(), |cluster| {
         cluster.stop()?;
         let state = cluster.state();
-        let advice = "belongs to user 4242, and this is user 0";
-        for part in ["head", "head/db", "worker"] {
-            let part = state.join(part);
-            chown(&part, Some(OTHER), None)?;
+        for (other, part) in OTHERS.into_iter().flat_map(|other| {
+            let parts = ["head", "head/db", "worker"];
+            parts.map(|part| (other, state.join(part)))
+        }) {
+            chown(&part, Some(other), None)?;
+            let advice = format!("belongs to user {other}, and this is user 0");
+            let way_out = format!("sudo -u '#{other}'");
             for command in [&["start", "--detach"][..], &["compact"], &["check"]] {
                 let refused = cluster.ctl(command)?.exits(5)?;
-                refused.complains(&[advice, "sudo -u '#4242'", "chown -R 0"])?;
+                refused.complains(&[&advice, &way_out, "chown -R 0"])?;
             }
             chown(&part, Some(0), None)?;
         }

@@ -230,6 +230,10 @@ fn database_error(path: &Path, error: sled::Error) -> Error {
         sled::Error::Corruption { .. } | sled::Error::Unsupported(_) => {
             damaged(path, error.to_string())
         }
+        // sled does not say which file; it is not the disk, whatever it is.
+        sled::Error::Io(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+            io_error("use the files of the database in", path, source)
+        }
         error => Error::Database(error),
     }
 }
@@ -255,6 +259,14 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_may_not_be_opened_are_told_with_their_place() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = database_error(Path::new("/s/head/db"), sled::Error::Io(denied));
+        assert!(error.is_denied());
+        assert!(error.to_string().contains("`/s/head/db`"), "{error}");
+    }
 
     #[test]
     fn syncs_go_to_the_file_as_it_was_opened_with_the_database() {

@@ -115,12 +115,15 @@ impl StateDir {
     /// Refuses a state that another user's head or worker keeps there.
     ///
     /// # Errors
-    /// When one of its directories is another user's.
+    /// When one of its directories is another user's, or files of the store are that this user may not use.
     pub fn refuse_foreign(&self) -> Result<(), Foreign> {
         let store = self.head().join("db");
-        [self.head(), store, self.worker()]
+        [self.head(), store.clone(), self.worker()]
             .iter()
-            .try_for_each(|dir| owner::refuse_foreign(dir, &self.0))
+            .try_for_each(|dir| owner::refuse_foreign(dir, &self.0))?;
+        [self.head(), store.join("journal"), store]
+            .iter()
+            .try_for_each(|dir| owner::refuse_strays(dir, &self.0))
     }
 
     /// The directory itself.
