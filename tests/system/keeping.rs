@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Test> {
             "a_check_names_a_flipped_bit_with_the_head_running_and_stopped",
             checks,
         ),
+        Test::new("events_that_are_lost_are_told", lost_events),
         Test::new("the_state_of_another_user_is_left_alone", foreign).needs(&[Need::Root]),
         Test::new("a_compacted_store_serves_what_it_served", compacts),
         Test::new(
@@ -309,6 +310,38 @@ fn checks() -> anyhow::Result<()> {
         }
         whole(cluster.ctl(&["check", "--json"])?)?;
         cluster.start()
+    })
+}
+
+fn lost_events() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let task = shell(cluster, &project, "echo hello")?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        let logs = ["logs", &task];
+        ensure!(cluster.ctl(&logs)?.ok()?.stdout.contains("hello"));
+        cluster.stop()?;
+        whole(cluster.ctl(&["check", "--json"])?)?;
+        fs::remove_dir_all(cluster.state().join("head/events"))?;
+        for started in [false, true] {
+            if started {
+                cluster.start()?;
+            }
+            let check = cluster.ctl(&["check"])?.exits(8)?;
+            let names = check.stdout.contains("0000000001.seg: is not there");
+            ensure!(names, "{check}");
+        }
+        let is_told = |logs: &Output| {
+            let gap = "does not hold what was written";
+            logs.stdout.contains(gap) || logs.stderr.contains(gap)
+        };
+        let told = cluster.ctl(&logs)?;
+        ensure!(is_told(&told), "{told}");
+        let next = shell(cluster, &project, "echo hello again")?;
+        cluster.succeeded(&next, Deadline::SOON)?;
+        let told = cluster.ctl(&["logs", &next])?.ok()?;
+        ensure!(!is_told(&told), "{told}");
+        Ok(())
     })
 }
 

@@ -246,6 +246,10 @@ fn look_at_events(beside: &Beside<'_>, report: &mut Report) -> anyhow::Result<()
         let problem = format!("damaged at byte {at}; readers are told of the gap");
         report.findings.push(finding(path, problem, RESTORE));
     }
+    for path in &checked.lost {
+        let problem = "is not there; readers are told of the gap".to_owned();
+        report.findings.push(finding(path, problem, RESTORE));
+    }
     for (path, at) in &checked.torn {
         let problem = format!("nothing reads from byte {at} on: torn by a crash");
         let advice = "start the head: it cuts a torn end off, and workers send what they have";

@@ -73,6 +73,8 @@ pub(super) struct Inner {
     pub open: Open,
     /// Tasks whose events nobody may read any more; their frames go with their segments.
     pub forgotten: BTreeSet<TaskId>,
+    /// Segments that should be there and were not found, and when that was noted.
+    pub lost: BTreeMap<u64, Timestamp>,
 }
 
 impl Catalog {
@@ -119,6 +121,7 @@ impl Catalog {
                 sealed,
                 open,
                 forgotten: BTreeSet::new(),
+                lost: BTreeMap::new(),
             }),
             indexes: Mutex::default(),
             holds: AtomicUsize::new(0),

@@ -1,7 +1,7 @@
 //! Is everything that is stored of events what was written?
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -13,6 +13,7 @@ use super::{
     catalog::Catalog,
     index::Summary,
     io_error,
+    listed::{self, Listed},
     segment::{self, Durable, Name},
 };
 use crate::progress::Progress;
@@ -50,6 +51,8 @@ pub struct Checked {
     pub torn: Vec<(PathBuf, u64)>,
     /// Indexes that do not say what is in their segment. They are made anew when they are read.
     pub indexes: Vec<PathBuf>,
+    /// Segments that should be there and are not.
+    pub lost: Vec<PathBuf>,
 }
 
 /// Reads all segments below `root`; changes nothing. With a head that serves there, what comes
@@ -57,6 +60,7 @@ pub struct Checked {
 pub fn check(root: &Path, reached: Option<Reached>, progress: &Progress) -> Result<Checked, Error> {
     let mut checked = Checked::default();
     let names = names(root)?;
+    checked.lost = lost(root, &names, reached)?;
     let last = names.keys().next_back().copied();
     for name in names.into_values() {
         let durable = match reached {
@@ -77,6 +81,26 @@ pub fn check(root: &Path, reached: Option<Reached>, progress: &Progress) -> Resu
         passed.map_err(|e| io_error("read", root, e))?;
     }
     Ok(checked)
+}
+
+/// What is listed and not there. IMPORTANT: the list is read after the directory: what a head removes
+/// meanwhile went out of the list first.
+fn lost(
+    root: &Path,
+    names: &BTreeMap<u64, Name>,
+    reached: Option<Reached>,
+) -> Result<Vec<PathBuf>, Error> {
+    let path = listed::path(root);
+    let listed = Listed::read(root).map_err(|e| io_error("read", &path, e))?;
+    // What is newer may have been made meanwhile.
+    let known = |number: &u64| reached.is_none_or(|reached| *number <= reached.number);
+    let found: BTreeSet<u64> = names.keys().copied().filter(known).collect();
+    let missing = listed.unwrap_or_default().missing(&found).into_iter();
+    let path = |number| {
+        let generation = 0;
+        Name { number, generation }.segment(root)
+    };
+    Ok(missing.filter(known).map(path).collect())
 }
 
 fn one(root: &Path, name: Name, durable: Durable, checked: &mut Checked) -> io::Result<()> {

@@ -16,6 +16,7 @@ mod filter;
 mod former;
 mod frame;
 mod index;
+mod listed;
 mod owner;
 mod reader;
 mod recover;
@@ -172,10 +173,10 @@ impl Events {
     fn start_by(root: &Path, limits: Limits, clock: Clock) -> Result<(Self, Owner), Error> {
         let failed = |source| io_error("prepare", root, source);
         durable::create_private_dir(root).map_err(failed)?;
-        let (catalog, writer) = recover::open(root)?;
+        let (catalog, writer, listed) = recover::open(root, clock.now())?;
         let catalog = Arc::new(catalog);
         let (commands, inbox) = mpsc::channel(COMMANDS_BOUND);
-        let files = owner::Files::new(Arc::clone(&catalog), writer, limits, clock);
+        let files = owner::Files::new(Arc::clone(&catalog), writer, listed, limits, clock);
         let doubt = files.doubt;
         let (end, ended) = oneshot::channel();
         let body = move || {

@@ -18,6 +18,8 @@ use super::{
     frame::{self, Header, Kind},
     index::{Place, Summary},
     io_error,
+    listed::{self, Listed},
+    recover::unless_full,
     retention::Limits,
     segment::{Name, Writer},
 };
@@ -38,6 +40,7 @@ const NEWEST_BYTES_MAX: usize = 128 * 1024;
 pub(super) struct Files {
     pub(super) catalog: Arc<Catalog>,
     pub(super) writer: Writer,
+    pub(super) listed: Listed,
     pub(super) attempts: BTreeMap<AttemptId, Attempt>,
     pub(super) clock: Clock,
     pub(super) limits: Limits,
@@ -106,9 +109,16 @@ pub(super) fn run(mut files: Files, mut inbox: mpsc::Receiver<Command>) -> Resul
 }
 
 impl Files {
-    pub fn new(catalog: Arc<Catalog>, writer: Writer, limits: Limits, clock: Clock) -> Self {
+    pub fn new(
+        catalog: Arc<Catalog>,
+        writer: Writer,
+        listed: Listed,
+        limits: Limits,
+        clock: Clock,
+    ) -> Self {
         Self {
             limits,
+            listed,
             doubt: doubt(catalog.newest(), clock.now()),
             suspects: BTreeSet::new(),
             catalog,
@@ -311,7 +321,15 @@ impl Files {
         drop(inner);
         self.catalog.keep_at_hand(name, Arc::new(full.places));
         self.suspects.insert(name.number);
-        Ok(())
+        self.listed.present.insert(next.number);
+        self.write_list().map(drop)
+    }
+
+    /// False when there is no room on the disk.
+    pub(super) fn write_list(&self) -> Result<bool, Error> {
+        let root = self.catalog.root();
+        let written = unless_full(self.listed.write(root));
+        written.map_err(|error| io_error("write", &listed::path(root), error))
     }
 
     /// Makes the seal durable, so that the next start knows all of the segment as durable.

@@ -6,7 +6,7 @@
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use orchestra_types::{AttemptId, limits};
+use orchestra_types::{AttemptId, Timestamp, limits};
 use tokio::sync::watch;
 
 use super::{
@@ -89,6 +89,26 @@ impl Reader {
     /// Waits until there may be more.
     pub async fn more(&mut self) -> Result<(), Error> {
         self.tail.changed().await.map_err(|_| Error::Stopped)
+    }
+
+    /// What is missing behind the last event that was read of an attempt that has ended, began at `began`,
+    /// and whose end was not among them: how many there were, nobody knows. Not where a segment that
+    /// may have had it is there.
+    #[must_use]
+    pub fn lost_end(&self, began: Timestamp) -> Option<Gap> {
+        let At { seq, number } = self.place;
+        let inner = self.catalog.read();
+        let noted = match (seq, number) {
+            (0, _) => inner.lost.values().max(),
+            (_, 0) => None, // Nothing was read from a segment.
+            (_, number) => inner.lost.get(&(number + 1)),
+        };
+        let is_lost = noted.is_some_and(|noted| began < *noted);
+        is_lost.then_some(Gap {
+            from: seq + 1,
+            to: seq + 1,
+            why: GapReason::Damaged,
+        })
     }
 
     fn pass(&mut self, gap: Gap) -> Piece {

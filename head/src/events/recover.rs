@@ -1,20 +1,30 @@
 //! Opens the segments that a head left behind, whichever way it ended.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+    sync::Arc,
+};
+
+use orchestra_types::Timestamp;
 
 use super::{
     Error,
     catalog::{Catalog, Open, Sealed},
     index::Summary,
     io_error,
+    listed::{self, Listed},
     segment::{self, Durable, Name, Scan, Writer},
 };
 
-/// Finds all segments. The last one goes on, unless it is damaged.
-pub(super) fn open(root: &Path) -> Result<(Catalog, Writer), Error> {
+/// Finds all segments. The last one goes on, unless it is damaged. What is not found is noted.
+pub(super) fn open(root: &Path, now: Timestamp) -> Result<(Catalog, Writer, Listed), Error> {
     let mut sealed = BTreeMap::new();
     let mut open = None;
     let names = names(root)?;
+    let found: BTreeSet<u64> = names.iter().map(|name| name.number).collect();
+    let mut listed = list(root, &found, now)?;
     for name in &names {
         let is_last = names.last() == Some(name);
         match one(root, *name, is_last)? {
@@ -28,7 +38,9 @@ pub(super) fn open(root: &Path) -> Result<(Catalog, Writer), Error> {
     let (name, scan) = match open {
         Some(found) => found,
         None => {
-            let number = names.last().map_or(1, |name| name.number + 1);
+            // The number of one that is lost is not given again.
+            let last = found.last().max(listed.lost.keys().next_back());
+            let number = last.map_or(1, |last| last + 1);
             let generation = 0;
             (Name { number, generation }, Scan::default())
         }
@@ -43,7 +55,35 @@ pub(super) fn open(root: &Path) -> Result<(Catalog, Writer), Error> {
     state.frames = scan.places.values().map(Vec::len).sum();
     state.newest = scan.newest;
     state.places = scan.places;
-    Ok((Catalog::new(root, sealed, state), writer))
+    listed.present.insert(name.number);
+    unless_full(listed.write(root)).map_err(|e| io_error("write", &listed::path(root), e))?;
+    let catalog = Catalog::new(root, sealed, state);
+    catalog.write().lost = listed.lost.clone();
+    Ok((catalog, writer, listed))
+}
+
+/// The list of what was found, with what is missing.
+fn list(root: &Path, found: &BTreeSet<u64>, now: Timestamp) -> Result<Listed, Error> {
+    let path = listed::path(root);
+    let before = Listed::read(root).map_err(|e| io_error("read", &path, e))?;
+    let listed = before.unwrap_or_default().renewed(found, now);
+    for number in listed.lost.keys() {
+        let name = Name {
+            number: *number,
+            generation: 0,
+        };
+        let path = name.segment(root);
+        tracing::error!(path = %path.display(), "a segment of events is gone; readers are told; restore a backup, or go on without it");
+    }
+    Ok(listed)
+}
+
+/// Whether it was written. On a full disk the list stays what it was.
+pub(super) fn unless_full(written: io::Result<()>) -> io::Result<bool> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(false),
+        written => written.map(|()| true),
+    }
 }
 
 enum Found {

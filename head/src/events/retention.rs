@@ -97,7 +97,7 @@ impl Files {
 
     /// False when there is no room on the disk to say what is gone.
     fn drop_segment(&mut self, sealed: &Sealed, why: GapReason) -> Result<bool, Error> {
-        let index = self.catalog.index(sealed)?;
+        let (name, index) = (sealed.name, self.catalog.index(sealed)?);
         let mut gaps = Vec::new();
         for (id, places) in index.iter() {
             if self.catalog.read().forgotten.contains(&id.task) {
@@ -123,13 +123,22 @@ impl Files {
             why = why.as_str(),
             "dropped old events"
         );
-        self.remove(sealed.name)?;
-        Ok(true)
+        // What is lost of before it would be gone by now, too.
+        self.listed.lost = self.listed.lost.split_off(&name.number);
+        self.catalog.write().lost = self.listed.lost.clone();
+        self.remove(name)
     }
 
-    fn remove(&mut self, name: Name) -> Result<(), Error> {
+    /// False when there is no room on the disk to say that it is gone: it stays then.
+    fn remove(&mut self, name: Name) -> Result<bool, Error> {
+        self.listed.present.remove(&name.number);
+        if !self.write_list()? {
+            self.listed.present.insert(name.number);
+            return Ok(false);
+        }
         self.catalog.write().sealed.remove(&name.number);
-        recover::remove(self.catalog.root(), name)
+        recover::remove(self.catalog.root(), name)?;
+        Ok(true)
     }
 
     /// Makes gaps durable and tells readers. False when the disk has no room for that.

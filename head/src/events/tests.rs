@@ -1,3 +1,5 @@
+mod lost;
+
 use std::{fs::OpenOptions, io::Write};
 
 use bytes::Bytes;
@@ -23,12 +25,17 @@ const OTHER: AttemptId = AttemptId {
     number: 2,
 };
 
+/// What lies beside it stays in the temporary directory.
+fn root(dir: &tempfile::TempDir) -> std::path::PathBuf {
+    dir.path().join("events")
+}
+
 fn start(dir: &tempfile::TempDir) -> (Events, Owner) {
     start_with(dir, Limits::default())
 }
 
 fn start_with(dir: &tempfile::TempDir, limits: Limits) -> (Events, Owner) {
-    Events::start(dir.path(), limits).unwrap()
+    Events::start(&root(dir), limits).unwrap()
 }
 
 async fn stop(events: Events, mut owner: Owner) {
@@ -74,7 +81,7 @@ fn numbers(seqs: std::ops::RangeInclusive<u64>) -> Vec<Result<u64, Gap>> {
 
 fn first_segment(dir: &tempfile::TempDir) -> std::path::PathBuf {
     let (number, generation) = (1, 0);
-    Name { number, generation }.segment(dir.path())
+    Name { number, generation }.segment(&root(dir))
 }
 
 #[tokio::test]
@@ -203,7 +210,7 @@ async fn a_flipped_bit_anywhere_is_told_as_a_gap_and_never_served() {
         }
         assert_eq!(all_of(&log, ATTEMPT, 0).await, expected, "byte {at}");
         stop(log, owner).await;
-        for entry in std::fs::read_dir(dir.path()).unwrap() {
+        for entry in std::fs::read_dir(root(&dir)).unwrap() {
             let other = entry.unwrap().path();
             if other != path {
                 std::fs::remove_file(other).unwrap();
@@ -247,8 +254,9 @@ async fn a_flipped_bit_in_the_last_events_of_a_killed_head_is_damage_and_no_torn
         let mut flipped = killed.clone();
         flipped[at] ^= 0x10;
         let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root(&dir)).unwrap();
         std::fs::write(first_segment(&dir), flipped).unwrap();
-        let checked = super::check(dir.path(), None, &Progress::unwatched()).unwrap();
+        let checked = super::check(&root(&dir), None, &Progress::unwatched()).unwrap();
         let place = (first_segment(&dir), 8 + frame as u64);
         assert_eq!((checked.damaged, checked.torn), (vec![place], vec![]));
         let (log, owner) = start(&dir);
@@ -273,7 +281,7 @@ async fn the_end_of_a_full_segment_is_never_taken_for_torn() {
     bytes[length - 1] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     std::fs::remove_file(path.with_extension("idx")).unwrap();
-    let checked = super::check(dir.path(), None, &Progress::unwatched()).unwrap();
+    let checked = super::check(&root(&dir), None, &Progress::unwatched()).unwrap();
     assert_eq!((checked.damaged.len(), checked.torn), (1, vec![]));
     let (log, owner) = start(&dir);
     let seen = all_of(&log, ATTEMPT, 0).await;
@@ -302,12 +310,12 @@ async fn what_is_being_written_is_no_damage_to_who_checks_meanwhile() {
         .open(first_segment(&dir))
         .unwrap();
     file.write_all(&[7; 20]).unwrap();
-    let checked = super::check(dir.path(), Some(reached), &Progress::unwatched()).unwrap();
+    let checked = super::check(&root(&dir), Some(reached), &Progress::unwatched()).unwrap();
     assert_eq!((checked.damaged, checked.torn), (vec![], vec![]));
     let mut bytes = std::fs::read(first_segment(&dir)).unwrap();
     bytes[100] ^= 1;
     std::fs::write(first_segment(&dir), bytes).unwrap();
-    let checked = super::check(dir.path(), Some(reached), &Progress::unwatched()).unwrap();
+    let checked = super::check(&root(&dir), Some(reached), &Progress::unwatched()).unwrap();
     assert_eq!(checked.damaged, [(first_segment(&dir), 8)]);
     stop(log, owner).await;
 }
@@ -381,7 +389,7 @@ async fn append_many(log: &Events, attempt: AttemptId, seqs: std::ops::RangeIncl
 }
 
 fn bytes_in(dir: &tempfile::TempDir) -> u64 {
-    let files = std::fs::read_dir(dir.path()).unwrap();
+    let files = std::fs::read_dir(root(dir)).unwrap();
     files.map(|f| f.unwrap().metadata().unwrap().len()).sum()
 }
 
@@ -507,7 +515,7 @@ async fn a_clock_that_is_weeks_ahead_at_a_start_drops_nothing_for_its_age() {
     stop(log, owner).await;
     let ahead = |limits| {
         let clock = Clock::starting_ahead(std::time::Duration::from_secs(40 * 24 * 3600));
-        Events::start_by(dir.path(), limits, clock).unwrap()
+        Events::start_by(&root(&dir), limits, clock).unwrap()
     };
     let (log, owner) = ahead(Limits::default());
     assert_eq!(

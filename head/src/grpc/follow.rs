@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use orchestra_core::State;
 use orchestra_proto::{convert, v1};
 use orchestra_types::{AttemptId, TaskId};
+use prost::Message;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{
@@ -129,13 +131,18 @@ impl Follow {
     ) -> Result<std::result::Result<(), Gone>> {
         let opened = self.services.events.read(attempt, after).await;
         let mut reader = opened.map_err(|e| status::events(&e))?;
+        let mut latest = None;
         loop {
             // Before reading: what is durable at the end of an attempt is read after it is seen.
             let progress = self.progress().await?;
-            if self.send_all(attempt, &mut reader).await?.is_err() {
+            let sent = self.send_all(attempt, &mut reader, &mut latest).await?;
+            if sent.is_err() {
                 return Ok(Err(Gone));
             }
             let may_grow = progress.attempts == attempt.number && progress.held;
+            if !may_grow && !latest.as_ref().is_some_and(is_final) {
+                return self.send_lost_end(attempt, &reader).await;
+            }
             if !self.live || !may_grow {
                 return Ok(Ok(()));
             }
@@ -150,11 +157,15 @@ impl Follow {
         &self,
         attempt: AttemptId,
         reader: &mut Reader,
+        latest: &mut Option<Bytes>,
     ) -> Result<std::result::Result<(), Gone>> {
         loop {
             let (events, gap) = match reader.next().await.map_err(|e| status::events(&e))? {
                 None => return Ok(Ok(())),
-                Some(Piece::Events { events, .. }) => (events, None),
+                Some(Piece::Events { events, .. }) => {
+                    *latest = events.last().cloned();
+                    (events, None)
+                }
                 Some(Piece::Gap(gap)) => (Vec::new(), Some(gap.into())),
             };
             let batch = v1::EventBatch {
@@ -166,6 +177,31 @@ impl Follow {
                 return Ok(Err(Gone));
             }
         }
+    }
+
+    /// Says of an attempt that has ended that its end is lost, if it is: nothing comes behind it that would
+    /// show the gap.
+    async fn send_lost_end(
+        &self,
+        attempt: AttemptId,
+        reader: &Reader,
+    ) -> Result<std::result::Result<(), Gone>> {
+        let row = self
+            .services
+            .engine
+            .read(move |view| view.store.attempt(attempt));
+        let row = row.await.map_err(status::read)?;
+        let began = row.and_then(|row| row.started_at);
+        let Some(gap) = began.and_then(|began| reader.lost_end(began)) else {
+            return Ok(Ok(()));
+        };
+        let batch = v1::EventBatch {
+            attempt: Some(attempt.into()),
+            events: Vec::new(),
+            gap: Some(gap.into()),
+        };
+        let sent = stream::send(&self.answers, batch).await;
+        Ok(sent.map_err(|_| Gone))
     }
 
     async fn progress(&self) -> Result<Progress> {
@@ -186,6 +222,12 @@ impl Follow {
             }
         }
     }
+}
+
+/// Whether an attempt says no more behind this event.
+fn is_final(event: &Bytes) -> bool {
+    let event = v1::Event::decode(event.clone());
+    event.is_ok_and(|event| matches!(event.kind, Some(v1::event::Kind::Final(_))))
 }
 
 fn progress(view: &View<'_>, task: TaskId) -> store::Result<Option<Progress>> {

@@ -194,7 +194,8 @@ mod tests {
     #[tokio::test]
     async fn events_count_once_they_are_durable_and_once_however_often_they_are_sent() {
         let dir = tempfile::tempdir().unwrap();
-        let (events, _owner) = Events::start(dir.path(), Limits::default()).unwrap();
+        let (events, _owner) =
+            Events::start(&dir.path().join("events"), Limits::default()).unwrap();
         let shown = Shown::new();
         let has = |count| {
             let line = format!("orchestra_events_received_total {count}");

@@ -40,12 +40,17 @@ fn path(root: &Path, attempt: AttemptId) -> PathBuf {
     root.join(directory).join(format!("{attempt}.log"))
 }
 
+/// What lies beside it stays in the temporary directory.
+fn root(dir: &tempfile::TempDir) -> PathBuf {
+    dir.path().join("events")
+}
+
 /// A directory as the former head left it.
 fn former() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/events/former/fixture");
     for (attempt, _) in ALL {
-        let to = path(dir.path(), attempt);
+        let to = path(&root(&dir), attempt);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(path(&fixture, attempt), to).unwrap();
     }
@@ -91,15 +96,15 @@ fn former_files(dir: &Path) -> Vec<AttemptId> {
 #[tokio::test]
 async fn old_logs_are_there_after_an_upgrade_and_attempts_go_on() {
     let dir = former();
-    let (events, owner) = start(dir.path());
+    let (events, owner) = start(&root(&dir));
     for (attempt, last) in ALL {
         assert_eq!(all_of(&events, attempt).await, expected(attempt, last));
     }
-    assert_eq!(former_files(dir.path()), []);
-    assert!(!dir.path().join("0").exists() && !dir.path().join("2").exists());
+    assert_eq!(former_files(&root(&dir)), []);
+    assert!(!root(&dir).join("0").exists() && !root(&dir).join("2").exists());
     assert_eq!(append(&events, SECOND, 1..=2).await, 2);
     stop(events, owner).await;
-    let (events, owner) = start(dir.path());
+    let (events, owner) = start(&root(&dir));
     assert_eq!(all_of(&events, SECOND).await, expected(SECOND, 2));
     assert_eq!(all_of(&events, LONG).await, expected(LONG, 700));
     stop(events, owner).await;
@@ -108,21 +113,21 @@ async fn old_logs_are_there_after_an_upgrade_and_attempts_go_on() {
 #[tokio::test]
 async fn taking_over_again_after_a_crash_doubles_nothing() {
     let dir = former();
-    let (events, owner) = start(dir.path());
+    let (events, owner) = start(&root(&dir));
     stop(events, owner).await;
     // As if the removal of the files had not reached the disk, and a worker had sent more since.
     let again = former();
     for attempt in [FIRST, LONG] {
-        let to = path(dir.path(), attempt);
+        let to = path(&root(&dir), attempt);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(path(again.path(), attempt), to).unwrap();
+        fs::copy(path(&root(&again), attempt), to).unwrap();
     }
-    let (events, owner) = start(dir.path());
+    let (events, owner) = start(&root(&dir));
     assert_eq!(append(&events, FIRST, 4..=4).await, 4);
     for (attempt, last) in [(FIRST, 4), (SECOND, 1), (LONG, 700)] {
         assert_eq!(all_of(&events, attempt).await, expected(attempt, last));
     }
-    assert_eq!(former_files(dir.path()), []);
+    assert_eq!(former_files(&root(&dir)), []);
     stop(events, owner).await;
 }
 
@@ -131,16 +136,16 @@ async fn what_a_worker_sent_again_meanwhile_is_completed_from_the_old_file() {
     let dir = former();
     let aside = tempfile::tempdir().unwrap();
     for name in ["0", "2"] {
-        fs::rename(dir.path().join(name), aside.path().join(name)).unwrap();
+        fs::rename(root(&dir).join(name), aside.path().join(name)).unwrap();
     }
     // A head that did not know of old files.
-    let (events, owner) = start(dir.path());
+    let (events, owner) = start(&root(&dir));
     append(&events, LONG, 1..=50).await;
     stop(events, owner).await;
     for name in ["0", "2"] {
-        fs::rename(aside.path().join(name), dir.path().join(name)).unwrap();
+        fs::rename(aside.path().join(name), root(&dir).join(name)).unwrap();
     }
-    let (events, owner) = start(dir.path());
+    let (events, owner) = start(&root(&dir));
     assert_eq!(all_of(&events, LONG).await, expected(LONG, 700));
     stop(events, owner).await;
 }
@@ -148,19 +153,19 @@ async fn what_a_worker_sent_again_meanwhile_is_completed_from_the_old_file() {
 #[tokio::test]
 async fn what_does_not_read_is_kept_aside_and_everything_before_it_is_served() {
     let dir = former();
-    let file = path(dir.path(), LONG);
+    let file = path(&root(&dir), LONG);
     let mut bytes = fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&file, &bytes).unwrap();
-    let (events, owner) = start(dir.path());
+    let (events, owner) = start(&root(&dir));
     let all = all_of(&events, LONG).await;
     assert!(all.len() > 300 && all == expected(LONG, all.len() as u64));
     assert_eq!(fs::read(file.with_extension("log.damaged")).unwrap(), bytes);
     assert_eq!(all_of(&events, FIRST).await, expected(FIRST, 3));
     stop(events, owner).await;
     // It is not looked at again.
-    let (events, owner) = start(dir.path());
+    let (events, owner) = start(&root(&dir));
     assert_eq!(all_of(&events, LONG).await.len(), all.len());
     stop(events, owner).await;
 }
