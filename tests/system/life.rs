@@ -74,12 +74,18 @@ fn choices() -> anyhow::Result<()> {
         let stuck = cluster.ctl(&["wait", &blocked])?.exits(7)?;
         ensure!(stuck.stdout.contains("blocked"), "{stuck}");
         let shown = cluster.ctl(&["show", &blocked])?.ok()?;
-        shown.complains(&[&format!("ctl retry {first}, or ctl cancel {blocked}")])?;
+        let ways = format!("ctl retry {first}, ctl release {blocked}, or ctl cancel {blocked}");
+        shown.complains(&[&ways])?;
         cluster
             .ctl(&["wait", &first, "--timeout", "0s"])?
             .exits(6)?;
         let refused = cluster.ctl(&["retry", &cancelled])?;
         refused.complains(&[&format!("ctl retry {first}")])?;
+        let refused = cluster.ctl(&["release", &cancelled])?.exits(5)?;
+        refused.complains(&["only a task that waits for another one can be let go"])?;
+        cluster.ctl(&["release", &blocked])?.ok()?;
+        let let_go = cluster.succeeded(&blocked, Deadline::SOON)?;
+        ensure!(let_go["on_dependency_failure"] == "run", "{let_go:#}");
         Ok(())
     })
 }

@@ -233,7 +233,11 @@ impl Answer {
 async fn cancel_below(client: &Client, tasks: &[TaskId], answers: &mut Vec<Answer>) {
     for answer in &mut *answers {
         if answer.had_ended && answer.task.is_err() && !answer.below.is_empty() {
-            answer.task = client.task(answer.id).await;
+            let now = client.task(answer.id).await;
+            // For one that is finishing it was too late, and that is said.
+            if !now.as_ref().is_ok_and(|task| task.finishing) {
+                answer.task = now;
+            }
         }
     }
     let mut seen: BTreeSet<TaskId> = tasks.iter().copied().collect();

@@ -17,9 +17,10 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A task that comes after one that failed, or was cancelled, is blocked unless it was added with
---on-dependency-failure cancel or run: a person decides. This is the decision to go on without that
-one. What it left does not come along; what the others left does. A task that comes after several
-still waits for those that have not ended.
+--on-dependency-failure cancel or run: a person decides. This is the decision to go on all the same,
+as if it had been added with --on-dependency-failure run. What the failed one left does not come
+along; what the others left does. A task that comes after several still waits for those that have
+not ended, and goes on then however they end.
 
 `ctl retry` of the task before it is the other way: when that succeeds, those after it go on.
 

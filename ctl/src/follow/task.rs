@@ -256,7 +256,10 @@ fn put_in_place(task: &Task, again: Again) -> Option<Line> {
         "conflict" => {
             Some(Line::of(Style::Bad, "  ✗ not applied").with(Style::Plain, format!(": {message}")))
         }
-        _ if task.apply.requested && task.was_cancelled_too_late() => {
+        _ if task.apply.requested
+            && task.was_cancelled_too_late()
+            && task.has_change_to_apply() =>
+        {
             let why = ": a person had cancelled it before its result was there";
             Some(Line::of(Style::Attention, "  not applied").with(Style::Plain, why))
         }

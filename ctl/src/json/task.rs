@@ -196,7 +196,7 @@ impl Reason {
         let failed = self.code == FailureCode::DependencyFailed;
         let before = first_task(&self.message).filter(|before| after.contains(before));
         if is_blocked && failed && before.is_some() {
-            self.advice += &format!("; or `ctl release {task}` lets it go without that one");
+            self.advice += &format!("; or `ctl release {task}` lets it go all the same");
         }
         self
     }

@@ -82,7 +82,9 @@ pub fn next_step(task: &Task) -> Option<String> {
                 Some(failed) => failed.to_string(),
                 None => ids(&task.waits_for),
             };
-            Some(format!("ctl retry {failed}, or ctl cancel {id}"))
+            Some(format!(
+                "ctl retry {failed}, ctl release {id}, or ctl cancel {id}"
+            ))
         }
         TaskStatus::Queued | TaskStatus::Blocked if code == Some(FailureCode::BudgetExceeded) => {
             advice()
@@ -375,7 +377,7 @@ fn applied(task: &Task) -> String {
         (Some("applied"), _) if !task.has_change_to_apply() => "nothing to apply".to_owned(),
         (Some("applied"), _) => "yes".to_owned(),
         (Some("conflict"), _) => format!("no, conflict{message}"),
-        (_, true) if task.was_cancelled_too_late() => format!(
+        (_, true) if task.was_cancelled_too_late() && task.has_change_to_apply() => format!(
             "no: a person had cancelled it before its result was there; `ctl apply {}` puts it there",
             task.id
         ),

@@ -61,11 +61,13 @@ impl ScheduleRow {
     /// When the next run is due once the wall clock was set back to this. A moment that a person has
     /// named for the first run stays.
     fn next_after(&self, wall: Timestamp) -> Timestamp {
-        let period = match self.every {
-            Recurrence::Every(_) if self.runs == 0 => return self.next,
-            Recurrence::Every(every) => every,
-            Recurrence::Daily { .. } => DAY,
+        let (period, named) = match self.every {
+            Recurrence::Every(every) => (every, true),
+            Recurrence::Daily { .. } => (DAY, self.next.since(self.created_at) > DAY),
         };
+        if self.runs == 0 && named {
+            return self.next;
+        }
         if self.next.since(wall) <= period.saturating_mul(2) || mutated!(RunsLag) {
             return self.next;
         }
@@ -397,4 +399,51 @@ fn text_bytes(spec: &TaskSpec) -> usize {
         None => 0,
     };
     spec.description.len() + command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const MADE: Timestamp = Timestamp(1_780_000_000_000);
+
+    /// A schedule whose next run is due so long after it was made.
+    fn schedule(every: Recurrence, runs: u64, next: Duration) -> ScheduleRow {
+        ScheduleRow {
+            id: ScheduleId(1),
+            key: "1".to_owned(),
+            created_at: MADE,
+            spec: Box::new(TaskSpec::new("do it")),
+            every,
+            next: MADE.plus(next),
+            paused: false,
+            last: None,
+            runs,
+        }
+    }
+
+    #[test]
+    fn a_start_by_the_right_clock_goes_on_after_one_that_was_ahead() {
+        let daily = Recurrence::Daily {
+            minute: 360,
+            ahead: 0,
+        };
+        let (hourly, now) = (Recurrence::Every(HOUR), MADE.plus(10 * HOUR));
+        let due = |every, runs, next: Duration| schedule(every, runs, next).resumed(now).next;
+        for (every, period) in [(hourly, HOUR), (daily, DAY)] {
+            let soon = due(every, 3, 40 * DAY);
+            assert!(
+                soon > now && soon <= now.plus(period),
+                "{every:?}: {soon:?}"
+            );
+            // What a person has named for the first run, and what is not far.
+            assert_eq!(due(every, 0, 40 * DAY), MADE.plus(40 * DAY), "{every:?}");
+            let near = 10 * HOUR + period;
+            assert_eq!(due(every, 3, near), MADE.plus(near), "{every:?}");
+        }
+        // This clock is wrong.
+        let kept = schedule(hourly, 3, 40 * DAY).resumed(Timestamp(1));
+        assert_eq!(kept.next, MADE.plus(40 * DAY));
+    }
 }

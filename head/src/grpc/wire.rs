@@ -1,7 +1,5 @@
 //! What the engine knows, as wire.
 
-use std::time::Duration;
-
 use orchestra_core::{AttemptRow, Calendar, OutcomeRow, State, TaskView};
 use orchestra_proto::{convert, v1};
 use orchestra_types::{
@@ -30,27 +28,11 @@ pub(super) fn task(view: &View<'_>, now: Timestamp, id: TaskId) -> Result<Option
     let mut task = with_spec(view.core.calendar(), &found, spec);
     task.earlier = earlier.into_iter().map(Into::into).collect();
     task.attempts = attempts;
-    if let Some((budget, mut spent)) = view.core.budget(id) {
-        spent.time += running(view, now, id);
+    if let Some((budget, spent)) = view.core.budget_at(now, id) {
         task.budget = convert::budget_to_wire(budget);
         task.spent = Some(spent.into());
     }
     Ok(Some(task))
-}
-
-/// For how long agents run now, of a task and of those below it: the core adds that when they have ended.
-fn running(view: &View<'_>, now: Timestamp, id: TaskId) -> Duration {
-    let below = view.core.going_on_below(&[id]).into_iter().flatten();
-    let runs = std::iter::once(id).chain(below);
-    runs.filter_map(|id| match view.core.task(id)?.row.state {
-        State::Running { at, .. } => Some(now.since(at)),
-        State::Blocked
-        | State::Queued { .. }
-        | State::Assigned { .. }
-        | State::Closing { .. }
-        | State::Ended { .. } => None,
-    })
-    .sum()
 }
 
 /// A task for a list: without attempts, its long texts cut.

@@ -466,6 +466,9 @@ fn a_restart_keeps_the_cluster_and_what_is_valid_and_renews_what_ends_soon() {
     let (_, (_, renewed)) = open(now().plus(issue::LEAF_LIFE));
     assert_ne!(renewed.cert_pem, admin.cert_pem);
     assert_eq!(renewed.key_pem, admin.key_pem);
+    // A clock that is behind makes none anew.
+    let (_, (_, kept)) = open(Timestamp(0));
+    assert_eq!(kept, renewed);
     // That clock was ahead: by the right one nobody could get in.
     let (_, (own, admin)) = open(now());
     for pem in [own.cert_pem, admin.cert_pem] {

@@ -30,7 +30,7 @@ use record::{By, Record};
 use crate::{
     checkout::Checkout,
     earlier::{self, Earlier},
-    error::{Error, says_full},
+    error::{Error, says_missing},
     git::Input,
     lock,
     manifest::{Raw, Renames, diff},
@@ -138,7 +138,7 @@ pub fn apply_if(
         }
         // Git's words say that it was kept from fetching, or that there is no such object.
         ApplyError::Repo(Error::Git { stderr, .. })
-            if checkout.is_partial() && !says_full(&stderr) =>
+            if checkout.is_partial() && says_missing(&stderr) =>
         {
             Error::PartialClone.into()
         }

@@ -225,6 +225,20 @@ pub fn says_full(text: &str) -> bool {
     words.iter().any(|words| text.contains(words))
 }
 
+/// Whether git says that it has no such object, or was kept from fetching it.
+pub(crate) fn says_missing(stderr: &str) -> bool {
+    let words = [
+        "promisor",
+        "lazy fetch",
+        "missing",
+        "unknown revision",
+        "unable to read",
+        "bad object",
+        "bad tree",
+    ];
+    words.iter().any(|words| stderr.contains(words))
+}
+
 /// Whether git says that it could not write a file of its own, and not why: the files that it was given have
 /// no fault.
 pub(crate) fn says_unwritten(stderr: &str) -> bool {

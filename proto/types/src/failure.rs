@@ -287,7 +287,7 @@ impl FailureCode {
                 "what the reason says; edits of yours that are in the way: undo them, or commit them where there is a git repository, then `ctl apply TASK`; where another task is named, merge the branch `orchestra/TASK`; `ctl diff TASK` shows the change"
             }
             Self::DependencyFailed => {
-                "`ctl retry` the task that it comes after, which `ctl show TASK` names; or, where it is blocked, `ctl release TASK` lets it go without that one"
+                "`ctl retry` the task that it comes after, which `ctl show TASK` names; or, where it is blocked, `ctl release TASK` lets it go all the same"
             }
             Self::Cancelled => "`ctl retry TASK` runs it again",
             Self::Internal => {

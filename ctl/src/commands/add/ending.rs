@@ -119,7 +119,13 @@ pub async fn end(
         if task.status != TaskStatus::Succeeded || !task.has_change_to_apply() {
             continue;
         }
-        if *own {
+        if *own && task.was_cancelled_too_late() {
+            let id = task.id;
+            app.ui.warn(format!(
+                "{id} is not applied: a person had cancelled it before its result was there; `ctl apply {id}` puts \
+                 it there"
+            ));
+        } else if *own {
             match apply::apply(app, client, task, None, How::WorkTree).await {
                 Ok(_) => *task = client.whole_task(task.id).await?,
                 Err(e) => refused = Some(e),

@@ -138,7 +138,13 @@ impl Core {
     /// run.
     #[must_use]
     pub fn budget(&self, id: TaskId) -> Option<(Budget, Spent)> {
-        let total = |ledger: &Ledger| (ledger.budget, ledger.total(Timestamp(0)));
+        self.budget_at(Timestamp(0), id)
+    }
+
+    /// The same with the time that running agents have used until now.
+    #[must_use]
+    pub fn budget_at(&self, now: Timestamp, id: TaskId) -> Option<(Budget, Spent)> {
+        let total = |ledger: &Ledger| (ledger.budget, ledger.total(now));
         match self.budgets.tasks.get(&id) {
             Some(entry) => Some(total(&entry.ledger)),
             None => {

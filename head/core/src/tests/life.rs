@@ -169,6 +169,21 @@ fn a_task_that_waits_for_a_person_can_be_cancelled_once() {
 }
 
 #[test]
+fn a_cancel_that_comes_when_the_result_is_put_in_place_is_too_late() {
+    let mut bench = busy_bench();
+    let id = bench.add(task());
+    let _ = bench.finish("w", 1, attempt(id, 1), None);
+    let cancel = Input::Cancel {
+        request: RequestId(1),
+        task: id,
+    };
+    let refused = Reply::CancelRefused(CancelRefused::Finishing(id));
+    assert_eq!(reply(&bench.give(cancel)), refused);
+    let _ = bench.close(attempt(id, 1));
+    assert_eq!(bench.status(id), TaskStatus::Succeeded);
+}
+
+#[test]
 fn what_a_retry_cannot_help_is_not_retried() {
     let mut bench = busy_bench();
     let id = bench.add(task().retries(5));

@@ -136,13 +136,18 @@ fn an_agent_that_goes_back_takes_no_change_back_that_its_task_is_built_on() {
 
 #[test]
 fn an_agent_that_writes_its_history_anew_is_not_one_that_went_back() {
-    let user = World::with(&[("a.txt", "one\n"), ("gone.txt", "one\n")]);
+    let user = World::with(&[
+        ("a.txt", "one\n"),
+        ("gone.txt", "one\n"),
+        ("kept.txt", "one\n"),
+    ]);
     user.write("note.txt", "mine\n");
     user.write("gone.txt", "mine\n");
     user.write("moved.txt", LINES);
     let snapshot = user.checkout().snapshot().unwrap();
     let first = user.start_after(&snapshot, 1, &[]);
     first.write("first.txt", "first\n");
+    first.write("second.txt", "first\n");
     let first = first.done();
     let amend: &[&[&str]] = &[&["commit", "-qa", "--amend", "-m", "anew"]];
     let orphan: &[&[&str]] = &[
