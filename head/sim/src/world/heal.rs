@@ -14,8 +14,9 @@ use crate::{
     shadow::{At, bit},
 };
 
-/// Rounds that a healed world may take: each is more than enough for one attempt of each task.
-const ROUNDS_MAX: u32 = 300;
+/// Rounds that a healed world may take: each is more than enough for one attempt of each task. A task may
+/// begin at a time by a clock that was minutes ahead.
+const ROUNDS_MAX: u32 = 1000;
 /// Time that passes in a round in which nothing is due.
 const ROUND_MS: u64 = 1000;
 
