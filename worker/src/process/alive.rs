@@ -30,15 +30,7 @@ fn under_way(dir: &Path) -> io::Result<Option<Running>> {
 /// Writes down that this very process is a supervisor at work in `dir`.
 #[cfg(test)]
 pub fn note_this_as_running(dir: &Path) -> io::Result<()> {
-    let running = Running {
-        supervisor: super::identity::Identity::me()?,
-        keeper: None,
-        marked: true,
-        cli: None,
-        cgroup: None,
-        bounds: Vec::new(),
-        started_at: files::now(),
-    };
+    let running = Running::begun_by(super::identity::Identity::me()?);
     files::add_json(dir, RUNNING, &running)
 }
 
@@ -62,15 +54,7 @@ mod tests {
         let who = |child: &Child| Identity::of(Pid::from_child(child)).unwrap();
         assert_eq!(looks(), (false, false), "nobody has begun");
         let (mut supervisor, mut cli) = (begin(), begin());
-        let mut running = Running {
-            supervisor: who(&supervisor),
-            keeper: None,
-            marked: true,
-            cli: None,
-            cgroup: None,
-            bounds: Vec::new(),
-            started_at: files::now(),
-        };
+        let mut running = Running::begun_by(who(&supervisor));
         files::add_json(dir.path(), RUNNING, &running).unwrap();
         assert_eq!(looks(), (true, true), "it is about to be started");
         running.cli = Some(who(&cli));

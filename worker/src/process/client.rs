@@ -349,15 +349,7 @@ mod tests {
 
     /// A supervisor that is nobody's: no test here ends it.
     fn nobody() -> Running {
-        Running {
-            supervisor: Identity::parent().unwrap(),
-            keeper: None,
-            marked: true,
-            cli: None,
-            cgroup: None,
-            bounds: Vec::new(),
-            started_at: files::now(),
-        }
+        Running::begun_by(Identity::parent().unwrap())
     }
 
     fn running(dir: &Path) -> Process {

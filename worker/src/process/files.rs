@@ -114,6 +114,22 @@ pub(super) struct Running {
     pub started_at: Timestamp,
 }
 
+#[cfg(test)]
+impl Running {
+    /// What a supervisor writes before it starts the CLI.
+    pub fn begun_by(supervisor: Identity) -> Self {
+        Self {
+            supervisor,
+            keeper: None,
+            marked: true,
+            cli: None,
+            cgroup: None,
+            bounds: Vec::new(),
+            started_at: now(),
+        }
+    }
+}
+
 /// What became of one stream of output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamRecord {
