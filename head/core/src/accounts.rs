@@ -297,6 +297,26 @@ impl Core {
         }
     }
 
+    /// The head was started. Limits that were met by a clock that shows less now were met by one that was
+    /// ahead, and the accounts are parked by it.
+    pub(crate) fn bound_parks(&mut self, wall: Timestamp, step: &mut Step) {
+        let rows = self.accounts.rows.values();
+        let ahead = rows.filter_map(|row| {
+            let by = row.limited_at?.since(wall);
+            let back = SetBack { wall, by };
+            (!by.is_zero() && !mutated!(ParksKeptByStart)).then(|| (row.name.clone(), back))
+        });
+        let ahead: Vec<(AccountName, SetBack)> = ahead.collect();
+        for (name, back) in ahead {
+            self.accounts.told.remove(&name);
+            let row = (self.accounts).change(&name, |row| row.set_back(back, Timestamp(0)));
+            if let Some(until) = row.parked_until {
+                self.accounts.told.insert(name, until);
+            }
+            step.changes.push(Change::Account(Box::new(row)));
+        }
+    }
+
     pub(crate) fn on_set_account(
         &mut self,
         request: RequestId,

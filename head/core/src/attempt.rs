@@ -7,7 +7,7 @@ use orchestra_types::{
 };
 
 use crate::{
-    ConnectionId, Core, Step,
+    Config, ConnectionId, Core, Step,
     accounts::is_limit,
     cancel::cancelled,
     change::Change,
@@ -449,11 +449,22 @@ fn after_apply(
 /// Twice as long for each failure, with up to a quarter more that the attempt's own numbers seed,
 /// so that tasks that failed together do not come back together.
 fn retry_delay(failures: u32, first: Duration, max: Duration, attempt: AttemptId) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    let delay = first.saturating_mul(1 << doublings).min(max);
+    let delay = backoff(failures, first, max);
     let quarter = u64::try_from(delay.as_millis() / 4).unwrap_or(u64::MAX);
     let jitter = scattered(attempt).checked_rem(quarter).unwrap_or(0);
     delay + Duration::from_millis(jitter)
+}
+
+fn backoff(failures: u32, first: Duration, max: Duration) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    first.saturating_mul(1 << doublings).min(max)
+}
+
+impl Config {
+    /// What the delay of a retry is at most, after so many failures and losses.
+    pub(crate) fn retry_delay_most(&self, failures: u32) -> Duration {
+        backoff(failures, self.retry_delay, self.retry_delay_max) * 5 / 4
+    }
 }
 
 /// A number that looks random, and is the same for the same attempt (the mixer of splitmix64).

@@ -7,6 +7,8 @@
 //!
 //! After a step back, what is an interval and stands in the wall's time goes back with it: a delay of
 //! seconds is not to last as long as the clock was ahead. A step forward only shortens such delays.
+//! Nobody knows by how much the clock of an earlier head was ahead: at a start no such delay is longer
+//! than one that begins then.
 
 use std::time::Duration;
 
@@ -86,6 +88,26 @@ impl Core {
         self.begin_day(now, step);
     }
 
+    /// The head was started, and an earlier one may have gone by a clock that was ahead.
+    pub(crate) fn on_clock_taken(&mut self, now: Timestamp, step: &mut Step) {
+        let wall = self.wall(now);
+        let moved_for = self.config.moved_for;
+        for id in self.waits_after(wall) {
+            let Some(task) = self.tasks.get(&id) else {
+                continue;
+            };
+            let failures = task.row.failures + task.row.losses;
+            let delay = self.config.retry_delay_most(failures);
+            let most = Most {
+                wall,
+                delay,
+                avoiding: delay.max(moved_for),
+            };
+            self.change_wait(now, id, step, |task| task.bound_waits(most));
+        }
+        self.bound_parks(wall, step);
+    }
+
     /// The machine was suspended: nobody could be heard of meanwhile, nor do what he was told.
     pub(crate) fn on_resumed(&mut self, now: Timestamp) {
         self.renew_leases(now);
@@ -93,15 +115,26 @@ impl Core {
     }
 
     fn set_tasks_back(&mut self, now: Timestamp, back: SetBack, step: &mut Step) {
-        let tasks = self.tasks.values();
-        let later = tasks.filter(|task| !task.status().is_ended() && task.is_after(back.wall));
-        let later: Vec<TaskId> = later.map(|task| task.row.id).collect();
-        for id in later {
-            self.set_task_back(now, id, back, step);
+        for id in self.waits_after(back.wall) {
+            self.change_wait(now, id, step, |task| task.set_back(back));
         }
     }
 
-    fn set_task_back(&mut self, now: Timestamp, id: TaskId, back: SetBack, step: &mut Step) {
+    /// Tasks of which something is to come only after this.
+    fn waits_after(&self, wall: Timestamp) -> Vec<TaskId> {
+        let tasks = self.tasks.values();
+        let later = tasks.filter(|task| !task.status().is_ended() && task.is_after(wall));
+        later.map(|task| task.row.id).collect()
+    }
+
+    /// Changes until when a task waits, and its place in the queue with it.
+    fn change_wait(
+        &mut self,
+        now: Timestamp,
+        id: TaskId,
+        step: &mut Step,
+        change: impl FnOnce(&mut Task) -> bool,
+    ) {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
@@ -110,7 +143,7 @@ impl Core {
         if in_queue {
             self.queue.remove(id, task.place, task.wait());
         }
-        let changed = task.set_back(back);
+        let changed = change(task);
         if in_queue {
             self.enqueue(now, id);
         }
@@ -118,6 +151,16 @@ impl Core {
             self.write(id, step);
         }
     }
+}
+
+/// How long what begins now would last at most.
+#[derive(Clone, Copy, Debug)]
+struct Most {
+    wall: Timestamp,
+    /// The delay of a retry.
+    delay: Duration,
+    /// How long another worker is waited for.
+    avoiding: Duration,
 }
 
 impl Task {
@@ -144,6 +187,29 @@ impl Task {
         if let Some(avoids) = last.and_then(|last| last.avoids.as_mut()) {
             let shifted = back.shift(avoids.until).max(earliest.min(avoids.until));
             changed |= std::mem::replace(&mut avoids.until, shifted) != shifted;
+        }
+        changed
+    }
+
+    /// A time to start at stays; the delay of a retry, and how long another worker is waited for, are no
+    /// longer than if they began now. Whether its row is another one.
+    fn bound_waits(&mut self, most: Most) -> bool {
+        let mut changed = false;
+        let start_at = self.row.facts.timing.start_at.unwrap_or_default();
+        let mut earliest = most.wall;
+        if let State::Queued { not_before, .. } = &mut self.row.state {
+            let longest = most.wall.plus(most.delay).max(start_at);
+            if *not_before > longest && !mutated!(DelaysKeptByStart) {
+                *not_before = longest;
+                changed = true;
+            }
+            earliest = earliest.max(*not_before);
+        }
+        let last = self.row.last.as_mut();
+        if let Some(avoids) = last.and_then(|last| last.avoids.as_mut()) {
+            let longest = earliest.plus(most.avoiding);
+            changed |= avoids.until > longest;
+            avoids.until = avoids.until.min(longest);
         }
         changed
     }

@@ -225,6 +225,7 @@ impl Core {
             }
             Input::Closed { attempt, apply } => self.on_closed(now, attempt, apply, &mut step),
             Input::ClockSet { ahead_ms } => self.on_clock_set(now, ahead_ms, &mut step),
+            Input::ClockTaken => self.on_clock_taken(now, &mut step),
             Input::Resumed => self.on_resumed(now),
             Input::StopAssigning => self.stop_assigning(),
             Input::Tick => {}

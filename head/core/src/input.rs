@@ -205,6 +205,9 @@ pub enum Input {
         /// By how many milliseconds.
         ahead_ms: i64,
     },
+    /// The head was started, by the wall clock of now, which may be another one than that of an earlier
+    /// head. The first input of all.
+    ClockTaken,
     /// The machine was suspended until now.
     Resumed,
     /// A deadline has passed.

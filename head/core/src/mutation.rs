@@ -187,6 +187,8 @@ mod on {
         ClockIgnored: "a time to start at does not follow the wall clock",
         DelaysGrow: "the delay of a retry becomes longer when the wall clock is set back",
         WaitsGrow: "how long a task waits for a worker does not begin anew with its time to start",
+        DelaysKeptByStart: "the delay of a retry lasts as long as the clock of an earlier head was ahead",
+        ParksKeptByStart: "an account is parked for as long as the clock of an earlier head was ahead",
         RunsLagFromStart: "runs wait for a clock from before a start to be there again",
         RunsLag: "runs wait for a clock that was set back to be there again",
         WatchersNotTold: "watchers are not told of changes",

@@ -202,6 +202,8 @@ pub enum Event {
     StopAssigning,
     /// Somebody set the wall clock: so far ahead of the head's time, or behind.
     ClockSet(i64),
+    /// The head was started, by the clock of now.
+    ClockTaken,
     /// A deadline has passed.
     Tick,
     /// The head was started; only for the judge, it is no input.
@@ -290,6 +292,7 @@ impl Event {
             Self::ClockSet(ahead_ms) => Input::ClockSet {
                 ahead_ms: *ahead_ms,
             },
+            Self::ClockTaken => Input::ClockTaken,
             Self::Tick => Input::Tick,
             Self::Restored => unreachable!("a restart is no input"),
         }

@@ -142,6 +142,8 @@ impl Recurring {
 pub struct Account {
     /// Nothing is started on it before that.
     pub parked_until: Option<u64>,
+    /// When its limit was met last.
+    pub limited_at: Option<u64>,
     /// How many attempts it bears at once.
     pub bears: Option<u32>,
 }
@@ -383,6 +385,7 @@ impl Shadow {
                 if let Some(account) = cast.account(&row.name) {
                     self.accounts[account] = Account {
                         parked_until: row.parked_until.map(|at| at.0),
+                        limited_at: row.limited_at.map(|at| at.0),
                         bears: row.slow.map(|slow| slow.window),
                     };
                 }

@@ -133,7 +133,7 @@ impl State {
             running: true,
             held: VecDeque::new(),
             memory: memory::Keeper::new(),
-            clock_inputs: Vec::new(),
+            clock_inputs: vec![Input::ClockTaken],
         }
     }
 

@@ -177,6 +177,48 @@ fn the_delay_of_a_retry_is_no_longer_when_the_wall_clock_is_set_back() {
     assert_eq!(starts(&bench.later(delay)).len(), 1);
 }
 
+/// The head is started anew, by a clock that is so much behind the one of before.
+fn start_behind(bench: &mut Bench, by: Duration) -> Step {
+    bench.now = Timestamp(bench.now.0 - orchestra_types::time::millis(by));
+    let _ = bench.restart();
+    bench.give(Input::ClockTaken)
+}
+
+#[test]
+fn the_delay_of_a_retry_does_not_last_as_long_as_the_clock_was_ahead_before_a_start() {
+    let mut bench = bench();
+    let id = bench.add(task().retries(3));
+    let moment = bench.now.plus(3 * DAY);
+    let later = bench.add(at(moment));
+    let _ = bench.finish("a", 1, attempt(id, 1), Some(FailureCode::AgentFailed));
+    let _ = bench.close(attempt(id, 1));
+    let delay = bench.not_before(id).since(bench.now);
+    let kept = |bench: &mut Bench| {
+        let _ = bench.restart();
+        bench.give(Input::ClockTaken)
+    };
+    assert_eq!(kept(&mut bench), Step::default(), "no clock was ahead");
+    let _ = start_behind(&mut bench, 40 * DAY);
+    let wait = bench.not_before(id).since(bench.now);
+    assert!(
+        wait >= delay && wait <= 2 * delay,
+        "{wait:?}, not {delay:?}"
+    );
+    assert_eq!(bench.not_before(later), moment, "a time to start at stays");
+    assert_eq!(kept(&mut bench), Step::default(), "it is kept");
+}
+
+#[test]
+fn an_account_is_not_parked_for_as_long_as_the_clock_was_ahead_before_a_start() {
+    let (mut bench, _) = parked(None);
+    let until = |bench: &Bench| bench.core.parked_accounts()[0].parked_until.unwrap();
+    let wait = until(&bench).since(bench.now);
+    let _ = start_behind(&mut bench, 40 * DAY);
+    assert_eq!(until(&bench), bench.now.plus(wait));
+    let written = bench.give(Input::ClockTaken);
+    assert_eq!(written, Step::default());
+}
+
 #[test]
 fn what_is_kept_is_by_the_wall_clock() {
     let mut bench = Bench::new();

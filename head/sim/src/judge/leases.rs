@@ -73,6 +73,7 @@ impl Judge {
             | Event::Active(_)
             | Event::Closed { .. }
             | Event::ClockSet(_)
+            | Event::ClockTaken
             | Event::Tick
             | Event::Restored => {}
         }

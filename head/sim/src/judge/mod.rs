@@ -221,6 +221,7 @@ impl Judge {
             | Event::Closed { .. }
             | Event::StopAssigning
             | Event::ClockSet(_)
+            | Event::ClockTaken
             | Event::Tick
             | Event::Restored => {}
         }

@@ -79,7 +79,7 @@ impl Judge {
     fn avoids(&self, change: &Move<'_>) -> Checked {
         let Move { id, old, new, .. } = change;
         let over = old.holder().is_some() || matches!(old.at, At::Closing { .. });
-        let back = self.is_set_back() && new.avoids == self.avoids_back(old, new);
+        let back = self.moves_waits() && new.avoids == self.avoids_then(old, new);
         let stays = new.avoids == old.avoids || back;
         let right = match new.at {
             At::Queued { .. } if over && self.is_given_back(change) => stays,
@@ -537,7 +537,7 @@ impl Judge {
         Ok(())
     }
 
-    fn backoff(&self, failures: u32) -> u64 {
+    pub(super) fn backoff(&self, failures: u32) -> u64 {
         let doublings = failures.saturating_sub(1).min(16);
         let delay = self.config.retry_delay.saturating_mul(1 << doublings);
         let delay = delay.min(self.config.retry_delay_max);

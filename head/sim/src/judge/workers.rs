@@ -157,9 +157,13 @@ impl Judge {
                 .zip(row.parked_until)
                 .is_some_and(|(range, at)| range.contains(&at.0));
             let back = back && self.is_set_back();
+            let then = self.park_then(before);
+            let over = row.parked_until.is_none() && then.is_none_or(|until| until <= self.wall());
+            let taken = over || then == row.parked_until.map(|at| at.0);
+            let taken = taken && self.is_taken();
             hold!(
                 Delays,
-                opens || same || back,
+                opens || same || back || taken,
                 "{} opens too early",
                 row.name
             );

@@ -205,7 +205,9 @@ impl World<'_> {
             step,
             marks: Vec::new(),
         };
-        self.finish(vec![first], None)
+        self.finish(vec![first], None)?;
+        self.arrive(Event::ClockTaken);
+        Ok(())
     }
 
     /// Row by row, byte by byte.
