@@ -15,14 +15,14 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Identity, identity::cluster_uri, pki::Error};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long the CA is valid: 20 years.
 const CA_LIFE: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 /// How long other certificates are valid: 2 years. A third before the end, the head renews its
 /// own and the local ones at its start.
 pub(super) const LEAF_LIFE: Duration = Duration::from_secs(2 * 365 * 24 * 3600);
-/// Clocks of other machines may be behind by this much.
-const BACKDATED: Duration = DAY;
+/// Clocks of other machines may be behind by this much, and the one by which a cluster was made may have been
+/// ahead. Nothing hangs on when a certificate begins: its key is no older than it is.
+pub(super) const BACKDATED: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The CA's own certificate.
 pub(super) fn ca(cluster: &str, key: &KeyPair, now: Timestamp) -> Result<Certificate, Error> {

@@ -225,7 +225,7 @@ async fn an_expired_certificate_is_refused_at_the_handshake() {
 #[tokio::test]
 async fn a_certificate_that_the_heads_clock_does_not_take_is_not_called_expired() {
     let head = head().await;
-    let later = Timestamp(now().0 + 30 * 24 * 3600 * 1000);
+    let later = now().plus(issue::BACKDATED + Duration::from_secs(3600));
     let early = head.issued(&Identity::admin("me"), later);
     let error = head.connect(&early).await.unwrap_err();
     assert!(
@@ -474,6 +474,24 @@ fn a_restart_keeps_the_cluster_and_what_is_valid_and_renews_what_ends_soon() {
     for pem in [own.cert_pem, admin.cert_pem] {
         let life = Life::of_pem(&pem).unwrap();
         assert!(life.begins <= now() && !life.is_due(now()), "{life:?}");
+    }
+}
+
+#[test]
+fn a_cluster_that_was_made_by_a_clock_that_was_ahead_can_be_used_by_the_right_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pki, client) = (dir.path().join("pki"), dir.path().join("client"));
+    let open = |at| {
+        let security = Security::open(&pki, at).unwrap();
+        let admin = security.ensure_admin(&client, "me", at).unwrap();
+        [Credentials::load(&pki).unwrap(), admin]
+    };
+    let made = open(now().plus(issue::BACKDATED - Duration::from_secs(3600)));
+    let now_used = open(now());
+    assert_eq!(made, now_used, "its certificates are good");
+    for credentials in now_used {
+        let life = Life::of_pem(&credentials.cert_pem).unwrap();
+        assert!(life.begins <= now(), "{life:?}");
     }
 }
 
