@@ -7,16 +7,9 @@ use crate::{
     error::{Error, Result, says_full},
     generation,
     git::Input,
+    harmless,
 };
 
-/// What `fetch` lets pass of old histories is no damage either.
-const HARMLESS: [&str; 5] = [
-    "fsck.badTimezone=ignore",
-    "fsck.missingSpaceBeforeDate=ignore",
-    "fsck.missingSpaceBeforeEmail=ignore",
-    "fsck.missingNameBeforeEmail=ignore",
-    "fsck.zeroPaddedDate=ignore",
-];
 /// How much is said of what git found.
 const WORDS_MAX: usize = 300;
 /// Directories of a repository of ours lie no deeper.
@@ -103,9 +96,7 @@ impl Cache {
             "--no-reflogs",
             "--no-progress",
         ];
-        let git = HARMLESS
-            .into_iter()
-            .fold(self.git().clone(), |git, known| git.option(known));
+        let git = harmless::let_pass(self.git(), "fsck");
         let complete = ["rev-list", "--quiet", "--objects", commit];
         let looked = git.ended(&fsck, Input::Nothing).and_then(|all| {
             let has = self.has(commit)?;

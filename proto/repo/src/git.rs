@@ -54,13 +54,6 @@ const OPTIONS: &[&str] = &[
     "protocol.ext.allow=never",
     "transfer.fsckObjects=true",
     "fetch.fsckObjects=true",
-    // Defects that old, honest histories have and that harm nobody.
-    "fetch.fsck.badTimezone=ignore",
-    "fetch.fsck.missingSpaceBeforeDate=ignore",
-    "fetch.fsck.missingSpaceBeforeEmail=ignore",
-    "fetch.fsck.missingNameBeforeEmail=ignore",
-    "fetch.fsck.zeroPaddedDate=ignore",
-    "fetch.fsck.zeroPaddedFilemode=ignore",
 ];
 
 /// Options of calls that must not see the user's configuration either.

@@ -9,6 +9,7 @@ use crate::{
     beneath,
     error::{Error, IoContext, Result},
     git::{Git, Input, check_commit, quoted},
+    harmless,
     merge::contains,
     workspace::Workspace,
 };
@@ -136,10 +137,7 @@ impl Workspace {
         let (pack, bytes) = self.pack(lent, head, known, bytes_max)?;
         let max = format!("--max-input-size={PACK_BYTES_MAX}");
         let own = self.bare();
-        own.output_of(
-            &["index-pack", "--stdin", "--strict", "--fix-thin", &max],
-            Input::File(pack),
-        )?;
+        harmless::index_pack(&own, pack, &[&max])?;
         // All of it must be here without the agent's objects.
         let reachable = ["rev-list", "--objects", "--quiet", head, "--not"];
         own.output(&[&reachable, known].concat())?;

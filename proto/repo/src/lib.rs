@@ -31,6 +31,7 @@ mod error;
 mod filters;
 mod generation;
 mod git;
+mod harmless;
 mod hidden;
 mod history;
 mod ignore_rules;

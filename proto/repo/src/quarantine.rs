@@ -8,6 +8,7 @@ use std::{
 use crate::{
     error::{IoContext, Result},
     git::{Git, quoted},
+    harmless,
     temporary::{Temporary, make_private},
 };
 
@@ -133,6 +134,7 @@ pub(crate) fn fetch_objects(git: &Git, bundle: &Path, from_ref: &str) -> Result<
 
 fn fetch_as(git: &Git, bundle: &Path, refspec: &str) -> Result<()> {
     let bundle = std::path::absolute(bundle).at("find", bundle)?;
+    harmless::take_objects(git, &bundle)?;
     let mut args: Vec<&std::ffi::OsStr> = [
         "fetch",
         "--quiet",

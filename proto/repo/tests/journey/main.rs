@@ -23,6 +23,7 @@ mod liar;
 mod linked;
 mod look;
 mod mirror;
+mod old_history;
 mod others;
 mod overlooked;
 mod pruned;
