@@ -6,12 +6,14 @@ mod by_hand;
 mod check;
 mod conflict;
 mod drivers;
+mod encoded;
 mod filtered;
 mod here;
 mod later;
 mod record;
 mod refusal;
 mod unmerged;
+mod without;
 mod write;
 mod written;
 
@@ -407,7 +409,14 @@ impl<'a> Work<'a> {
         // With what was there already, as if it had been written.
         let left = left.chain(self.unrecorded(&aim.here));
         self.record.with(left, &By::of(self.change)).save()?;
-        write::write(self.checkout, self.quarantine, &aim.new, todo).inspect_err(|_| {
+        write::write(
+            self.checkout,
+            self.quarantine,
+            &aim.new,
+            self.change.branch,
+            todo,
+        )
+        .inspect_err(|_| {
             // Else what the user comes to write there could be taken for ours.
             let _ = self.record.save();
         })

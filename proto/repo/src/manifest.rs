@@ -38,6 +38,11 @@ impl Raw {
         self.status == b'D'
     }
 
+    /// Whether it is a file from now on, not a link.
+    pub fn is_file(&self) -> bool {
+        self.new_mode & KIND == REGULAR
+    }
+
     pub fn is_submodule(&self) -> bool {
         self.old_mode & KIND == SUBMODULE || self.new_mode & KIND == SUBMODULE
     }

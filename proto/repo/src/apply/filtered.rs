@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orchestra_types::shell;
-
-use super::ApplyError;
+use super::{ApplyError, without::without};
 use crate::{
     checkout::Checkout,
     error::Error,
@@ -14,9 +12,6 @@ use crate::{
     manifest::Raw,
     names,
 };
-
-/// How many files a command names.
-const NAMED_MAX: usize = 32;
 
 /// The paths of files that the user's filters are to make: the agent has moved or copied them, and what
 /// git keeps of them is the user's own. Any other that is new is written as the agent made it.
@@ -59,52 +54,23 @@ pub(super) fn unchanged(
         None => Ok(through),
         Some((path, more)) => Err(ApplyError::Unsafe {
             path: path.clone(),
-            why: without(more, &agents, branch),
+            why: why(more, &agents, branch),
         }),
     }
 }
 
 /// Why such files are not written, `more` of them than the one that is named, and how the rest of the change
-/// comes without all that is `agents` and filtered: git's own apply gives also what is new to the filter.
-fn without(more: &[String], agents: &[&[u8]], branch: &str) -> String {
-    let task = branch.rsplit('/').next().unwrap_or_default();
+/// comes without all that is `agents` and filtered.
+fn why(more: &[String], agents: &[&[u8]], branch: &str) -> String {
     let more = match more {
         [] => String::new(),
         more => format!(", and {}", names::listed(more)),
     };
-    let rest = if agents.len() > NAMED_MAX {
-        // A command without all of them would do what is refused here.
-        let count = agents.len();
-        format!("{count} files of the change are such; an apply with `--branch`")
-    } else {
-        let exclude = |path: &&[u8]| format!(" --exclude={}", shell::word(&pattern(path)));
-        let others: String = agents.iter().map(exclude).collect();
-        format!(
-            "`ctl diff {task} | git apply{others}`, at the top of the repository, takes the rest of the change, \
-             and an apply with `--branch`"
-        )
-    };
+    let rest = without(branch, agents);
     format!(
         "git filters it{more}, the agent had it as git keeps it, and the filter is not given what an agent \
          wrote; {rest} makes a branch with all of it"
     )
-}
-
-/// What git's apply takes for this path: what means more than itself there is escaped, and what no sentence
-/// can show stands for any byte.
-fn pattern(path: &[u8]) -> String {
-    let mut pattern = String::new();
-    for chunk in path.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '*' | '?' | '[' | '\\' => pattern.extend(['\\', c]),
-                c if c.is_control() => pattern.extend(vec!['?'; c.len_utf8()]),
-                c => pattern.push(c),
-            }
-        }
-        pattern.extend(chunk.invalid().iter().map(|_| '?'));
-    }
-    pattern
 }
 
 /// Where each content is in a tree.
@@ -131,25 +97,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_is_for_its_path() {
-        assert_eq!(pattern("a b/\u{fc}.enc".as_bytes()), "a b/\u{fc}.enc");
-        assert_eq!(pattern(b"[a]*?\\.enc"), r"\[a]\*\?\\.enc");
-        assert_eq!(pattern(b"a\n\xff\xfe.enc"), "a???.enc");
-    }
-
-    #[test]
-    fn of_too_many_no_command_is_given_that_has_not_all() {
-        let names: Vec<String> = (0..=NAMED_MAX).map(|n| format!("{n}.enc")).collect();
+    fn all_that_were_edited_are_named() {
+        let names: Vec<String> = (0..40).map(|n| format!("{n}.enc")).collect();
         let paths: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
-        let said = without(&names[1..], &paths, "orchestra/task_001");
+        let said = why(&names[1..], &paths, "orchestra/task_001");
         assert!(said.contains("`1.enc`") && said.contains("more"), "{said}");
-        assert!(said.contains("33 files of the change are such"), "{said}");
-        assert!(!said.contains("git apply"), "{said}");
-        let said = without(
-            &names[1..NAMED_MAX],
-            &paths[..NAMED_MAX],
-            "orchestra/task_001",
-        );
-        assert_eq!(said.matches("--exclude=").count(), NAMED_MAX, "{said}");
+        assert!(said.contains("40 files"), "{said}");
     }
 }

@@ -18,7 +18,7 @@ use rustix::{
 };
 use tempfile::TempDir;
 
-use super::{ApplyError, Stamp, Todo};
+use super::{ApplyError, Stamp, Todo, encoded};
 use crate::{
     beneath::{self, Missing},
     checkout::Checkout,
@@ -34,18 +34,19 @@ use crate::{
 const EINVAL: i32 = Errno::INVAL.raw_os_error();
 const ENOSYS: i32 = Errno::NOSYS.raw_os_error();
 
-/// Writes and deletes what is to be done; the files come from the tree `new`.
+/// Writes and deletes what is to be done; the files come from the tree `new` of the change `branch`.
 pub(super) fn write(
     checkout: &Checkout,
     quarantine: &Quarantine,
     new: &str,
+    branch: &str,
     todo: &[Todo],
 ) -> Result<(), ApplyError> {
     if todo.is_empty() {
         return Ok(());
     }
     let staging = staging(checkout)?;
-    make_files(checkout, quarantine, new, todo, staging.path())?;
+    make_files(checkout, quarantine, new, branch, todo, staging.path())?;
     let fresh = staging.path().join("new");
     let old = staging.path().join("old");
     let new_root = beneath::root(&fresh).at("open", &fresh)?;
@@ -115,9 +116,10 @@ fn make_files(
     checkout: &Checkout,
     quarantine: &Quarantine,
     new: &str,
+    branch: &str,
     todo: &[Todo],
     staging: &Path,
-) -> Result<(), Error> {
+) -> Result<(), ApplyError> {
     let git = checkout
         .git()
         .env("GIT_INDEX_FILE", quarantine.path().join("write-index"))
@@ -129,7 +131,14 @@ fn make_files(
         written.filter(move |t| t.filtered == filtered)
     };
     check_out(&git, written(true), &to)?;
-    check_out(&filters::off(git)?, written(false), &to)
+    let plain = filters::off(git)?;
+    check_out(&plain, written(false), &to)?;
+    encoded::require(
+        &plain,
+        &to,
+        branch,
+        written(false).filter(|t| t.file.is_file()),
+    )
 }
 
 /// Has git write files of its index below `to`.

@@ -15,6 +15,7 @@ mod detached;
 mod directory;
 mod discard;
 mod edited;
+mod encoded;
 mod filtered;
 mod hostile;
 mod ignored;
