@@ -126,6 +126,9 @@ impl Workspace {
         let index = index::Copy::of(self)?;
         let git = index.git(self.git());
         let mut tree = self.stage(&git, tip, how, apart, &mut warnings)?;
+        if let Some(whole) = self.widen(&git, &index, &root, (tip, &tree))? {
+            tree = whole;
+        }
         if let Some(went) = went_back {
             tree = self.put_back(&git, &tree, &went, &mut warnings)?;
         }

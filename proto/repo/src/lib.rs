@@ -46,6 +46,7 @@ mod manifest;
 mod merge;
 mod mirror;
 mod names;
+mod narrowed;
 mod others;
 mod places;
 mod quarantine;

@@ -24,6 +24,7 @@ mod liar;
 mod linked;
 mod look;
 mod mirror;
+mod narrowed;
 mod old_history;
 mod others;
 mod overlooked;

@@ -1,0 +1,66 @@
+//! An agent that narrows its own checkout deletes nothing with that.
+
+use std::fs;
+
+use crate::common::{World, apply, git, rows};
+
+fn world() -> World {
+    World::with(&[
+        ("svc/s", "s\n"),
+        ("lib/l", "l\n"),
+        ("lib/m", "m\n"),
+        ("top", "t\n"),
+    ])
+}
+
+#[test]
+fn what_a_sparse_checkout_of_the_agents_leaves_out_stays() {
+    for (how, commits) in [
+        (&["sparse-checkout", "set", "svc"][..], true),
+        (&["sparse-checkout", "set", "--sparse-index", "svc"], true),
+        (
+            &["sparse-checkout", "set", "--no-cone", "/svc/", "/top"],
+            false,
+        ),
+    ] {
+        let user = world();
+        let task = user.start();
+        git(task.dir(), how);
+        assert!(!task.dir().join("lib").exists());
+        task.write("svc/s", "fix\n");
+        if commits {
+            git(task.dir(), &["commit", "-qam", "fix"]);
+        }
+        let collected = task.collect();
+        assert_eq!(
+            rows(&collected),
+            [("svc/s".to_owned(), "modified", Some(1), Some(1))],
+            "{how:?}"
+        );
+        apply(&user.checkout(), &task.change(&collected)).unwrap();
+        let kept = fs::read_to_string(user.user().join("lib/l")).unwrap();
+        assert_eq!(kept, "l\n", "{how:?}");
+    }
+}
+
+#[test]
+fn what_it_deleted_before_or_beside_that_is_deleted() {
+    let user = world();
+    let task = user.start();
+    git(task.dir(), &["rm", "-q", "lib/l"]);
+    git(task.dir(), &["commit", "-qm", "without l"]);
+    git(task.dir(), &["sparse-checkout", "set", "svc"]);
+    fs::remove_file(task.dir().join("top")).unwrap();
+    let deleted = |path: &str| (path.to_owned(), "deleted", Some(0), Some(1));
+    assert_eq!(rows(&task.collect()), [deleted("lib/l"), deleted("top")]);
+}
+
+#[test]
+fn an_index_that_cannot_be_read_hides_nothing() {
+    let user = world();
+    let task = user.start();
+    git(task.dir(), &["sparse-checkout", "set", "svc"]);
+    fs::write(task.dir().join(".git/index"), "no index").unwrap();
+    let paths: Vec<String> = rows(&task.collect()).into_iter().map(|row| row.0).collect();
+    assert_eq!(paths, ["lib/l", "lib/m"]);
+}
