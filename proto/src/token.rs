@@ -16,6 +16,9 @@ const PREFIX: &str = "ORCH1.";
 /// Longest token text.
 const TEXT_BYTES_MAX: usize = 2048;
 
+/// How many hex digits the id of a token has.
+const ID_DIGITS: usize = 8;
+
 /// The secret part of a token: 256 random bits. Never shown by `Debug`.
 #[derive(Clone)]
 pub struct Secret(pub [u8; 32]);
@@ -26,6 +29,20 @@ impl Secret {
     pub fn hash(&self) -> Digest {
         Digest(sha2::Sha256::digest(self.0).into())
     }
+
+    /// What people call the token by.
+    #[must_use]
+    pub fn id(&self) -> String {
+        id_of(&self.hash())
+    }
+}
+
+/// What people call a token by: the beginning of the hash of its secret, which tells nothing of that.
+#[must_use]
+pub fn id_of(hash: &Digest) -> String {
+    let mut id = hash.to_string();
+    id.truncate(ID_DIGITS);
+    id
 }
 
 impl fmt::Debug for Secret {

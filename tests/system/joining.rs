@@ -2,17 +2,23 @@
 
 use std::{fs, process::Command};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use orchestra_tests::{Background, Binaries, Cluster, Deadline, Setup, Test, run, scene, until};
 use serde_json::{Value, json};
 
 use crate::remote::token;
 
 pub fn tests() -> Vec<Test> {
-    vec![Test::new(
-        "a_worker_that_joins_goes_by_its_configuration_file",
-        configured,
-    )]
+    vec![
+        Test::new(
+            "a_worker_that_joins_goes_by_its_configuration_file",
+            configured,
+        ),
+        Test::new(
+            "tokens_are_listed_and_one_that_is_revoked_lets_nobody_in",
+            revoked,
+        ),
+    ]
 }
 
 fn configured() -> anyhow::Result<()> {
@@ -51,6 +57,58 @@ fn configured() -> anyhow::Result<()> {
     })
 }
 
+fn revoked() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let none = cluster.ctl(&["token", "list"])?.ok()?;
+        none.complains(&["no join tokens", "`ctl token create`"])?;
+        let made = cluster.json(&["token", "create"])?;
+        let (id, token) = (text(&made["id"])?, text(&made["token"])?);
+        let used = crate::remote::token(cluster)?;
+        let mut joins = join(cluster, &used);
+        joins.arg("--only");
+        run(joins, b"")?.ok()?;
+
+        let listed = cluster.json(&["token", "list"])?;
+        let states = |listed: &Value| {
+            let tokens = listed["tokens"].as_array().into_iter().flatten();
+            let of = |token: &Value| token["state"].as_str().unwrap_or_default().to_owned();
+            tokens.map(of).collect::<Vec<_>>()
+        };
+        ensure!(states(&listed) == ["open", "used"], "{listed:#}");
+        ensure!(listed["tokens"][0]["id"] == id, "{listed:#}");
+        let worker = fs::read_to_string(cluster.path("second/worker/id"))?;
+        let by = &listed["tokens"][1]["used_by"];
+        ensure!(by == worker.trim(), "{listed:#}");
+        let shown = cluster.ctl(&["token", "list"])?.ok()?;
+        ensure!(shown.stdout.contains(worker.trim()), "{shown}");
+        for secret in [token, &used] {
+            ensure!(!shown.stdout.contains(secret), "{shown}");
+            ensure!(!listed.to_string().contains(secret), "{listed}");
+        }
+
+        let unknown = cluster
+            .ctl(&["token", "revoke", id, "00000000"])?
+            .exits(4)?;
+        unknown.complains(&["there is no join token `00000000`", "nothing was changed"])?;
+        ensure!(states(&cluster.json(&["token", "list"])?) == ["open", "used"]);
+        for _ in 0..2 {
+            let revoked = cluster.json(&["token", "revoke", id])?;
+            ensure!(states(&revoked) == ["revoked"], "{revoked:#}");
+        }
+        let used_id = text(&listed["tokens"][1]["id"])?;
+        let stays = cluster.ctl(&["token", "revoke", used_id])?.ok()?;
+        stays.complains(&[&format!("`ctl workers revoke {}`", worker.trim())])?;
+        fs::remove_dir_all(cluster.path("second"))?;
+        let refused = run(join(cluster, token), b"")?.exits(1)?;
+        refused.complains(&["the join token was revoked", "`ctl token create`"])?;
+        Ok(())
+    })
+}
+
+fn text(value: &Value) -> anyhow::Result<&str> {
+    value.as_str().with_context(|| format!("no text: {value}"))
+}
+
 fn is_as_said(cluster: &Cluster) -> anyhow::Result<()> {
     let worker = named(cluster, "said")?;
     ensure!(worker["slots"] == 7, "{worker:#}");
@@ -71,11 +129,16 @@ fn named(cluster: &Cluster, name: &str) -> anyhow::Result<Value> {
 }
 
 fn join(cluster: &Cluster, token: &str) -> Command {
+    let mut command = worker(cluster);
+    command.args(["join", "--token", token, "--state"]);
+    command.arg(cluster.path("second"));
+    command
+}
+
+fn worker(cluster: &Cluster) -> Command {
     let mut command = Command::new(Binaries::get().worker());
     command.env_clear();
     command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
     command.env("HOME", cluster.path(""));
-    command.args(["join", "--token", token, "--state"]);
-    command.arg(cluster.path("second"));
     command
 }

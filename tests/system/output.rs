@@ -73,6 +73,12 @@ fn names() -> anyhow::Result<()> {
         let stat = cluster.ctl(&["diff", &task, "--stat"])?.ok()?;
         let shown = stat.stdout == "  A hello.txt  +1\n  1 file, +1 −0\n";
         ensure!(shown, "{stat}");
+        let token = cluster.json(&["token", "create"])?;
+        expect(&token, "command expires_at head id token")?;
+        let tokens = cluster.json(&["token", "list"])?;
+        expect(&tokens, "tokens")?;
+        let listed = "created_at expires_at id state used_by";
+        expect(&tokens["tokens"][0], listed)?;
         let events = cluster.events(&task)?;
         for event in &events {
             let keys = keys(event);

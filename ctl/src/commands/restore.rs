@@ -37,7 +37,8 @@ The backup is verified before anything is written, and nothing is in place befor
 Tasks that ran at the time of the backup are taken up again by their workers, or lost and retried.
 Ids of tasks that were submitted after the backup shall not be given again: --skip-ids passes over
 as many. Without keys in the backup the head is a new cluster: other machines join it anew. With them,
-what was revoked or rotated since the backup is let in again, until it is revoked anew.
+what was revoked or rotated since the backup is let in again, until it is revoked anew; join tokens
+that were open then let nobody in any more.
 
 Examples:
   ctl restore orchestra-2026-11-28.tar
@@ -75,6 +76,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if done.head.keys {
         app.ui.warn(REVIVED);
     }
+    if done.tokens_ended > 0 {
+        app.ui.warn(ended(done.tokens_ended));
+    }
     if done.missing > 0 {
         app.ui.warn(lost(done.missing));
     }
@@ -88,9 +92,22 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         "keys": done.head.keys,
         "moved_aside": done.aside,
         "port_kept": done.port_kept,
+        "tokens_ended": done.tokens_ended,
     });
     let restored = || format!("{} restored", counted(done.tasks, "task"));
     app.show_done(&document, restored, |_| say(app, &done))
+}
+
+/// Tokens that may have been used since the backup, in words.
+fn ended(tokens: u64) -> String {
+    let (tokens, let_in, it) = match tokens {
+        1 => ("the join token that was".to_owned(), "lets", "it"),
+        many => (format!("the {many} join tokens that were"), "let", "they"),
+    };
+    format!(
+        "{tokens} open at the time of the backup {let_in} nobody in any more, since {it} may have been used since; \
+         `ctl token create` makes a new one"
+    )
 }
 
 /// What the backup did not have, in words.
@@ -184,6 +201,16 @@ fn after_failure(error: &anyhow::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_that_are_ended_are_told_of_one_and_of_many() {
+        let one = ended(1);
+        let start = "the join token that was open at the time of the backup lets nobody in";
+        assert!(one.starts_with(start), "{one}");
+        let many = ended(2);
+        let start = "the 2 join tokens that were open at the time of the backup let nobody in";
+        assert!(many.starts_with(start), "{many}");
+    }
 
     #[test]
     fn what_is_lost_is_told_of_one_and_of_many() {

@@ -1,4 +1,7 @@
-//! `ctl token create`.
+//! `ctl token`.
+
+mod list;
+mod revoke;
 
 use std::time::Duration;
 
@@ -14,12 +17,17 @@ use crate::{
     changing,
     error::{Error, Result},
     exit::Exit,
-    json::time::Time,
+    json::{some, time::Time},
     ui::time::duration,
 };
 
-/// Make tokens that let another machine join the cluster
+/// Make, list and revoke tokens that let another machine join the cluster
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  ctl token create --ttl 10m
+  ctl token list                     which are open, and who has joined with the others
+  ctl token revoke 3f9a01c2          nobody joins with it from now on")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -28,6 +36,8 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Create(Create),
+    List(list::Args),
+    Revoke(revoke::Args),
 }
 
 /// Make a token that works once, and print the command to run on the other machine
@@ -48,15 +58,24 @@ struct Create {
 /// `ctl token create --json`.
 #[derive(Debug, Serialize)]
 struct Token {
+    /// Null from an earlier head.
+    id: Option<String>,
     token: String,
     head: String,
     expires_at: Time,
     command: String,
 }
 
-/// Makes a token.
+/// Makes, lists or revokes them.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
-    let Command::Create(Create { ttl, machine }) = args.command;
+    match args.command {
+        Command::Create(args) => create(app, args).await,
+        Command::List(args) => list::run(app, args).await,
+        Command::Revoke(args) => revoke::run(app, args).await,
+    }
+}
+
+async fn create(app: &App, Create { ttl, machine }: Create) -> Result<Exit> {
     if let Some(machine) = machine {
         return Err(names_no_machine(&machine));
     }
@@ -64,7 +83,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     let request = v1::CreateTokenRequest { ttl_ms };
     let call = async { client.admin().create_token(request).await };
-    let answer = changing::once(call, "make another one: nobody knows this one").await?;
+    let answer = changing::once(
+        call,
+        "make another one: nobody knows this one, and `ctl token list` shows it if it was made",
+    )
+    .await?;
     let out_of_reach = match is_loopback(&answer.head) {
         // The token is made, and is shown whatever the head says now.
         true => Some(
@@ -78,6 +101,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let command = command(&answer.head, &answer.token);
     let expires_at = Time::from_ms(answer.expires_at_ms);
     let token = Token {
+        id: some(answer.id),
         token: answer.token,
         head: answer.head,
         expires_at,
@@ -86,7 +110,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let done = || "a token is made".to_owned();
     app.show_done(&token, done, |token| {
         app.ui.print(format!("{}\n", token.command))?;
-        app.ui.next(once(ttl));
+        app.ui.next(once(ttl, token.id.as_deref()));
         if let Some(listen) = &out_of_reach {
             let (warning, next) = unreachable(&token.head, listen);
             app.ui.warn(warning);
@@ -114,9 +138,12 @@ fn command(head: &str, token: &str) -> String {
 }
 
 /// How long it works. Not by `expires_at`, which the head's clock has made: the one here may be another.
-fn once(ttl: Option<Duration>) -> String {
+fn once(ttl: Option<Duration>, id: Option<&str>) -> String {
     let left = duration(ttl.unwrap_or(TOKEN_TTL));
-    format!("run it on the machine that shall join; it works once, within {left}")
+    let unless = id.map_or_else(String::new, |id| {
+        format!(", unless `ctl token revoke {id}` ends it")
+    });
+    format!("run it on the machine that shall join; it works once, within {left}{unless}")
 }
 
 /// What is wrong with a token that names loopback, and what to do: nobody else can dial it, wherever the head listens.
@@ -196,9 +223,11 @@ mod tests {
 
     #[test]
     fn how_long_it_works_is_said_without_a_clock() {
-        assert!(once(None).ends_with("once, within 1h"), "{}", once(None));
-        let two = once(Some(Duration::from_secs(120)));
-        assert!(two.ends_with("once, within 2m"), "{two}");
+        let hour = once(None, None);
+        assert!(hour.ends_with("once, within 1h"), "{hour}");
+        let two = once(Some(Duration::from_secs(120)), Some("0a1b2c3d"));
+        let end = "once, within 2m, unless `ctl token revoke 0a1b2c3d` ends it";
+        assert!(two.ends_with(end), "{two}");
     }
 
     #[test]

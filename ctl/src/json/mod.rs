@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod manifest;
 pub mod task;
 pub mod time;
+pub mod token;
 
 use serde_json::{Value, json};
 

@@ -28,6 +28,7 @@ use crate::{
     blobs::{self, Blobs},
     lock::Lock,
     progress::Progress,
+    security,
     store::{self, Store},
 };
 
@@ -62,6 +63,8 @@ pub struct Restored {
     pub aside: Option<PathBuf>,
     /// Whether the port of an earlier head there is kept.
     pub port_kept: bool,
+    /// Join tokens that were open at the time of the backup, and are not any more.
+    pub tokens_ended: u64,
 }
 
 /// Restores `input` into the state directory. Blocks for as long as it takes.
@@ -108,6 +111,7 @@ pub fn restore(
         next: filled.next,
         aside,
         port_kept,
+        tokens_ended: filled.tokens_ended,
     })
 }
 
@@ -155,6 +159,7 @@ struct Filled {
     tasks: u64,
     damaged: u64,
     next: TaskId,
+    tokens_ended: u64,
 }
 
 fn fill(
@@ -348,6 +353,8 @@ impl Target<'_> {
         }
         let tasks = rows.tasks.len() as u64;
         let dir = self.dir;
+        let tokens_ended = security::forget_unused_tokens(&dir.join(format::KEYS), now)
+            .context("failed to end the join tokens of the backup")?;
         self.store.close().context("failed to write the store")?;
         sync_dirs(dir).with_context(|| format!("failed to sync `{}`", dir.display()))?;
         let damaged = self.damaged;
@@ -355,6 +362,7 @@ impl Target<'_> {
             tasks,
             damaged,
             next,
+            tokens_ended: tokens_ended as u64,
         })
     }
 }

@@ -209,6 +209,21 @@ impl admin_server::Admin for Admin {
         answer.map(Response::new)
     }
 
+    async fn list_tokens(
+        &self,
+        _request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>> {
+        Ok(Response::new(credentials::list_tokens(&self.services)))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::IssuedToken>> {
+        let answer = credentials::revoke_token(&self.services, request.into_inner()).await;
+        answer.map(Response::new)
+    }
+
     async fn revoke_worker(
         &self,
         request: Request<v1::RevokeWorkerRequest>,

@@ -11,7 +11,7 @@ use super::{
     cluster::find_worker,
     status::{self, Result},
 };
-use crate::security::{self, Identity};
+use crate::security::{self, Identity, Issued, TokenState};
 
 pub(super) async fn create_token(
     services: &Services,
@@ -29,9 +29,48 @@ pub(super) async fn create_token(
     let (token, expires_at) = made.map_err(|error| status::token(&error))?;
     Ok(v1::CreateTokenResponse {
         head: services.about.advertise.clone(),
+        id: token.secret.id(),
         token: token.encode(),
         expires_at_ms: expires_at.0,
     })
+}
+
+/// The tokens that were made.
+pub(super) fn list_tokens(services: &Services) -> v1::ListTokensResponse {
+    let tokens = services.security.tokens(services.engine.wall_now());
+    v1::ListTokensResponse {
+        tokens: tokens.into_iter().map(issued).collect(),
+    }
+}
+
+/// Ends a token. One that is ended already is shown as it is, for whoever asks again because no answer came.
+pub(super) async fn revoke_token(
+    services: &Services,
+    request: v1::RevokeTokenRequest,
+) -> Result<v1::IssuedToken> {
+    let (security, now) = (services.security.clone(), services.engine.wall_now());
+    let id = request.id;
+    let wanted = id.clone();
+    let revoked = change(move || security.revoke_token(&wanted, now)).await?;
+    let revoked = revoked.ok_or_else(|| status::no_token(&id))?;
+    tracing::info!(token = %revoked.id, "join token revoked");
+    Ok(issued(revoked))
+}
+
+fn issued(token: Issued) -> v1::IssuedToken {
+    let state = match token.state {
+        TokenState::Open => v1::TokenState::Open,
+        TokenState::Used => v1::TokenState::Used,
+        TokenState::Expired => v1::TokenState::Expired,
+        TokenState::Revoked => v1::TokenState::Revoked,
+    };
+    v1::IssuedToken {
+        id: token.id,
+        state: state.into(),
+        created_at_ms: token.created_at.map(|at| at.0),
+        expires_at_ms: token.expires_at.0,
+        used_by: token.used_by.map_or_else(String::new, |id| id.to_string()),
+    }
 }
 
 /// Shuts a worker out. What it has runs out with its lease. This machine's own worker has a new key at

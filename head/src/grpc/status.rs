@@ -18,10 +18,11 @@ use super::twins::Twin;
 use crate::{
     blobs, context, disk,
     engine::{AskError, ReadError, Stopped},
-    events, manifest,
-    security::{self, TokenError},
-    store,
+    events, manifest, store,
 };
+
+mod credentials;
+pub(super) use credentials::{credentials, no_token, token};
 
 /// What a call gives.
 pub(super) type Result<T> = std::result::Result<T, Status>;
@@ -55,16 +56,6 @@ pub(super) fn full(full: &disk::Full) -> Status {
 /// The head ends.
 pub(super) fn stopping() -> Status {
     stopped(Stopped)
-}
-
-/// A token that could not be made.
-pub(super) fn token(error: &TokenError) -> Status {
-    Status::resource_exhausted(chain(error))
-}
-
-/// Certificates or the list of who may call could not be changed.
-pub(super) fn credentials(error: &security::Error) -> Status {
-    Status::internal(chain(error))
 }
 
 /// A list of files that cannot be read.

@@ -25,6 +25,7 @@ use super::{
     pki::Error,
     renewal::RenewalError,
     revoked::{Refusals, Revoked},
+    tokens::{Issued, Token, TokenState},
 };
 
 /// Most tokens that may be open at once.
@@ -36,7 +37,10 @@ const VERSION: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// There are too many.
-    #[error("{OPEN_TOKENS_MAX} join tokens are open; use them or wait until some have expired")]
+    #[error(
+        "{OPEN_TOKENS_MAX} join tokens are open; `ctl token list` shows them: use them, end some with `ctl token revoke`, \
+         or wait until some have expired"
+    )]
     TooMany,
     /// It could not be stored or made.
     #[error(transparent)]
@@ -58,6 +62,9 @@ pub enum EnrolError {
     /// It is good for one worker, and that was another one.
     #[error("the join token was used already; make a new one with `ctl token create`")]
     Used,
+    /// A person has ended it.
+    #[error("the join token was revoked; make a new one with `ctl token create`")]
+    RevokedToken,
     /// The key is one that was revoked.
     #[error("this key was revoked; join with a new one")]
     Revoked,
@@ -83,13 +90,6 @@ pub enum EnrolError {
 pub(super) struct Claim {
     pub(super) worker: WorkerId,
     pub(super) key: Digest,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Token {
-    hash: Digest,
-    expires_at: Timestamp,
-    used_by: Option<Claim>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ impl Book {
     }
 
     fn open_tokens(&self, now: Timestamp) -> usize {
-        let open = |t: &&Token| t.used_by.is_none() && t.expires_at > now;
+        let open = |t: &&Token| t.state(now) == TokenState::Open;
         self.tokens.iter().filter(open).count()
     }
 
@@ -133,6 +133,9 @@ impl Book {
             }
         }
         let token = found.ok_or(EnrolError::UnknownToken)?;
+        if token.revoked_at.is_some() {
+            return Err(EnrolError::RevokedToken);
+        }
         if token.expires_at <= now {
             return Err(EnrolError::Expired);
         }
@@ -142,6 +145,19 @@ impl Book {
             None => token.used_by = Some(claim.clone()),
         }
         self.bind(claim)
+    }
+
+    fn revoke_token(&mut self, id: &str, now: Timestamp) -> Option<Issued> {
+        let token = self.tokens.iter_mut().find(|token| token.id() == id)?;
+        token.revoke(now);
+        Some(token.issued(now))
+    }
+
+    /// Forgets the tokens that nobody has used, as far as this book knows; how many were open.
+    fn forget_unused(&mut self, now: Timestamp) -> usize {
+        let open = self.open_tokens(now);
+        self.tokens.retain(|token| token.used_by.is_some());
+        open
     }
 
     /// The worker's key is refused from now on, and so is the token that it came with.
@@ -271,20 +287,34 @@ impl Enrolment {
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<Secret, TokenError> {
-        let secret = Secret(issue::random()?);
+        let mut secret = Secret(issue::random()?);
         self.change(|book| {
             book.forget_old(now);
             if book.open_tokens(now) >= OPEN_TOKENS_MAX {
                 return Err(TokenError::TooMany);
             }
-            book.tokens.push(Token {
-                hash: secret.hash(),
-                expires_at,
-                used_by: None,
-            });
+            // The id is a part of the hash: no two tokens shall have the same.
+            while book.tokens.iter().any(|t| t.id() == secret.id()) {
+                secret = Secret(issue::random()?);
+            }
+            book.tokens.push(Token::new(secret.hash(), now, expires_at));
             Ok(())
         })?;
         Ok(secret)
+    }
+
+    /// The tokens that are known, the oldest first.
+    pub(super) fn tokens(&self, now: Timestamp) -> Vec<Issued> {
+        let book = self.lock();
+        book.tokens.iter().map(|token| token.issued(now)).collect()
+    }
+
+    /// Ends a token; none where there is none of that id. When it returns, that is on disk.
+    pub(super) fn revoke_token(&self, id: &str, now: Timestamp) -> Result<Option<Issued>, Error> {
+        if !self.lock().tokens.iter().any(|token| token.id() == id) {
+            return Ok(None);
+        }
+        self.change(|book| Ok(book.revoke_token(id, now)))
     }
 
     /// Uses the token with this secret for `claim`. When it returns, that is on disk.
@@ -310,20 +340,19 @@ impl Enrolment {
     }
 
     /// Changes a copy, writes it, and only then takes it: a failed write changes nothing.
-    fn change<E: From<Error>>(
+    fn change<T, E: From<Error>>(
         &self,
-        edit: impl FnOnce(&mut Book) -> Result<(), E>,
-    ) -> Result<(), E> {
+        edit: impl FnOnce(&mut Book) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut book = self.lock();
         let mut next = book.clone();
-        edit(&mut next)?;
-        let json = serde_json::to_vec_pretty(&next).expect("texts and numbers are JSON");
-        durable::write(&self.path, &json, Access::Private).map_err(Error::file(&self.path))?;
+        let done = edit(&mut next)?;
+        write(&self.path, &next)?;
         if next.revoked != book.revoked || next.workers != book.workers {
             self.refusals.send_replace(next.refusals());
         }
         *book = next;
-        Ok(())
+        Ok(done)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Book> {
@@ -336,6 +365,27 @@ impl From<Error> for EnrolError {
     fn from(error: Error) -> Self {
         Self::Store(error)
     }
+}
+
+/// Forgets the tokens in the file `path` that nobody had used when it was copied: they may have been since, and
+/// would work again. How many were open. One that does not read lets nobody in, and a start says what to do.
+pub(super) fn forget_unused(path: &Path, now: Timestamp) -> Result<usize, Error> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(Error::file(path)(error)),
+    };
+    let Ok(mut book) = parse(path, &bytes) else {
+        return Ok(0);
+    };
+    let open = book.forget_unused(now);
+    write(path, &book)?;
+    Ok(open)
+}
+
+fn write(path: &Path, book: &Book) -> Result<(), Error> {
+    let json = serde_json::to_vec_pretty(book).expect("texts and numbers are JSON");
+    durable::write(path, &json, Access::Private).map_err(Error::file(path))
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Book, Error> {
@@ -391,6 +441,68 @@ mod tests {
             let repeated = enrolment.redeem(&secret, &claim("a", 1), NOW);
             assert!(repeated.is_ok(), "a lost answer may be asked for again");
         }
+    }
+
+    #[test]
+    fn a_revoked_token_lets_nobody_in_and_who_has_joined_stays() {
+        let (dir, enrolment, secret) = opened();
+        let end = NOW.plus(Duration::from_secs(60));
+        let used = enrolment.create(NOW, end).unwrap();
+        enrolment.redeem(&used, &claim("a", 1), NOW).unwrap();
+        let listed = enrolment.tokens(NOW);
+        let of = |state, used_by: Option<&str>, secret: &Secret| Issued {
+            id: secret.id(),
+            state,
+            created_at: Some(NOW),
+            expires_at: end,
+            used_by: used_by.map(|worker| worker.parse().unwrap()),
+        };
+        let expected = [
+            of(TokenState::Open, None, &secret),
+            of(TokenState::Used, Some("a"), &used),
+        ];
+        assert_eq!(listed, expected);
+        for token in &listed {
+            let revoked = enrolment.revoke_token(&token.id, NOW).unwrap().unwrap();
+            assert_eq!(revoked.state, TokenState::Revoked);
+            let again = enrolment.revoke_token(&token.id, end).unwrap();
+            assert_eq!(
+                again,
+                Some(revoked),
+                "whoever says it again is told the same"
+            );
+        }
+        assert_eq!(enrolment.revoke_token("00000000", NOW).unwrap(), None);
+        let again = Enrolment::open(&dir.path().join("tokens.json")).unwrap();
+        for enrolment in [enrolment, again] {
+            for (secret, worker, key) in [(&secret, "b", 2), (&used, "a", 1)] {
+                let refused = enrolment.redeem(secret, &claim(worker, key), NOW);
+                assert!(matches!(refused, Err(EnrolError::RevokedToken)));
+            }
+            assert!(enrolment.knows(&"a".parse().unwrap()), "it stays");
+        }
+    }
+
+    #[test]
+    fn of_a_copy_no_token_works_that_was_open_when_it_was_made() {
+        let (dir, enrolment, secret) = opened();
+        let used = enrolment
+            .create(NOW, NOW.plus(Duration::from_secs(60)))
+            .unwrap();
+        enrolment.redeem(&used, &claim("a", 1), NOW).unwrap();
+        let copy = dir.path().join("copy");
+        fs::copy(dir.path().join("tokens.json"), &copy).unwrap();
+        // Then it is used, which the copy does not know of.
+        enrolment.redeem(&secret, &claim("b", 2), NOW).unwrap();
+        assert_eq!(forget_unused(&copy, NOW).unwrap(), 1);
+        let restored = Enrolment::open(&copy).unwrap();
+        let stolen = restored.redeem(&secret, &claim("c", 3), NOW);
+        assert!(matches!(stolen, Err(EnrolError::UnknownToken)));
+        let repeated = restored.redeem(&used, &claim("a", 1), NOW);
+        assert!(repeated.is_ok(), "it lets in nobody else");
+        assert_eq!(forget_unused(&dir.path().join("none"), NOW).unwrap(), 0);
+        fs::write(&copy, "{").unwrap();
+        assert_eq!(forget_unused(&copy, NOW).unwrap(), 0);
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod refusal;
 mod renewal;
 mod revoked;
 mod tls;
+mod tokens;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -50,6 +51,7 @@ pub use identity::{Identity, authorise_worker, caller};
 pub use join::Join;
 pub use pki::Error;
 pub use renewal::Renewal;
+pub use tokens::{Issued, TokenState};
 
 use certificates::Certificates;
 use enrolment::Enrolment;
@@ -61,10 +63,18 @@ use crate::{
     sparing::Sparing,
 };
 
+/// The book of tokens and workers, in `STATE/head/pki`.
+const TOKENS_FILE: &str = "tokens.json";
 /// Largest message of the Join service: it is open to everybody.
 const JOIN_BYTES_MAX: usize = 64 * 1024;
 /// Largest message of the Renewal service: nothing is asked for in it.
 const RENEW_BYTES_MAX: usize = 1024;
+
+/// Forgets the tokens in `dir` (`STATE/head/pki`, of which a backup was made) that were not used then; how many
+/// were open. There need not be any.
+pub fn forget_unused_tokens(dir: &Path, now: Timestamp) -> Result<usize, Error> {
+    enrolment::forget_unused(&dir.join(TOKENS_FILE), now)
+}
 
 /// The security of one head. Cheap to clone.
 #[derive(Clone)]
@@ -87,7 +97,7 @@ impl Security {
     pub fn open(dir: &Path, now: Timestamp) -> Result<Self, Error> {
         let pki = Pki::open(dir, now)?;
         let head = pki.ensure(dir, &Identity::Head, |_| false, now)?;
-        let enrolment = Enrolment::open(&dir.join("tokens.json"))?;
+        let enrolment = Enrolment::open(&dir.join(TOKENS_FILE))?;
         Ok(Self {
             pki: Arc::new(pki),
             enrolment: Arc::new(enrolment),
@@ -254,6 +264,17 @@ impl Security {
             secret,
         };
         Ok((token, expires_at))
+    }
+
+    /// The join tokens that were made, until a week after their time, the oldest first.
+    #[must_use]
+    pub fn tokens(&self, now: Timestamp) -> Vec<Issued> {
+        self.enrolment.tokens(now)
+    }
+
+    /// Ends a token: nobody joins with it from now on. None where there is none of that id.
+    pub fn revoke_token(&self, id: &str, now: Timestamp) -> Result<Option<Issued>, Error> {
+        self.enrolment.revoke_token(id, now)
     }
 
     /// The Join service.

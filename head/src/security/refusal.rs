@@ -52,6 +52,7 @@ impl From<EnrolError> for Status {
             EnrolError::UnknownToken
             | EnrolError::Expired
             | EnrolError::Used
+            | EnrolError::RevokedToken
             | EnrolError::Revoked => Code::Unauthenticated,
             EnrolError::OtherKey { .. } => Code::AlreadyExists,
             EnrolError::Store(_) | EnrolError::Sign(_) => Code::Internal,
