@@ -15,6 +15,10 @@ pub fn tests() -> Vec<Test> {
             configured,
         ),
         Test::new(
+            "a_worker_that_has_joined_keeps_no_token_where_others_see_it",
+            forgotten,
+        ),
+        Test::new(
             "tokens_are_listed_and_one_that_is_revoked_lets_nobody_in",
             revoked,
         ),
@@ -55,6 +59,44 @@ fn configured() -> anyhow::Result<()> {
         next.complains(&["--config", "said.yaml"])?;
         Ok(())
     })
+}
+
+fn forgotten() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let token = token(cluster)?;
+        let mut by_variable = worker(cluster);
+        by_variable
+            .arg("join")
+            .arg("--state")
+            .arg(cluster.path("second"));
+        by_variable.env("ORCHESTRA_TOKEN", &token);
+        by_variable.args(["--name=-said", "--slots", "3"]);
+        let worker = Background::start(by_variable, &cluster.path(""))?;
+        let pid = worker.pid();
+        let shown = named(cluster, "-said")?;
+        ensure!(shown["slots"] == 3 && shown["pid"] == pid, "{shown:#}");
+        keeps_none(pid)?;
+        worker.kill()?;
+
+        // The service that starts it says the same each time.
+        let mut by_option = join(cluster, &token);
+        by_option.args(["--name", "again"]);
+        let worker = Background::start(by_option, &cluster.path(""))?;
+        named(cluster, "again")?;
+        keeps_none(worker.pid())?;
+        worker.kill()?;
+        Ok(())
+    })
+}
+
+fn keeps_none(pid: u32) -> anyhow::Result<()> {
+    for file in ["environ", "cmdline"] {
+        let path = format!("/proc/{pid}/{file}");
+        let bytes = fs::read(&path)?;
+        let text = String::from_utf8_lossy(&bytes);
+        ensure!(!text.contains("ORCH1."), "there is a token in {path}");
+    }
+    Ok(())
 }
 
 fn revoked() -> anyhow::Result<()> {

@@ -24,6 +24,9 @@ Examples:
   orchestra-worker                                                     run it again
   orchestra-worker --agents claude:2,codex:1                           at most so many at once";
 
+/// The variable that a join token may be said in.
+pub(crate) const TOKEN_VARIABLE: &str = "ORCHESTRA_TOKEN";
+
 /// Run agents for a head
 ///
 /// The worker connects to the head, takes tasks, runs the AI coding CLIs of this machine on them, and
@@ -140,10 +143,11 @@ pub(crate) struct JoinArgs {
     #[arg(long, value_name = "HOST:PORT")]
     pub head: Option<String>,
     /// The token. It is a secret and can be used once, and better said in the environment than here, where
-    /// all users of the machine see it; a machine that has joined needs none.
+    /// all users of the machine see it; a machine that has joined needs none. The worker goes on as a program that
+    /// was not told it.
     #[arg(
         long,
-        env = "ORCHESTRA_TOKEN",
+        env = TOKEN_VARIABLE,
         hide_env_values = true,
         default_value = "",
         hide_default_value = true

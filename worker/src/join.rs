@@ -1,7 +1,10 @@
 //! Joins a cluster: the key is made here and never leaves this machine; the head is known by the
 //! CA fingerprint in the token before anything is sent to it.
 
-use std::{fs, io, path::Path, process::ExitCode, time::Duration};
+use std::{
+    ffi::OsString, fs, io, os::unix::process::CommandExt, path::Path, process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context;
 use orchestra_config::{StateDir, durable};
@@ -14,7 +17,7 @@ use orchestra_types::{Timestamp, WorkerId, shell, time::write_duration};
 use rcgen::{CertificateParams, KeyPair};
 
 use crate::{
-    args::{JoinArgs, RunArgs},
+    args::{JoinArgs, RunArgs, TOKEN_VARIABLE},
     clock,
     identity::{Home, InUse},
     self_command::SelfCommand,
@@ -79,12 +82,32 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
         Plan::OtherCluster { member } => return Err(belongs_elsewhere(&member, &pki)),
     }
     drop(home);
+    let options = options(&args)?;
     if !args.only {
+        if plan::parse_token(&args.token)?.is_some() {
+            forget_token(&me, state.path(), &options);
+        }
         return setup::run(run_args(args), me);
     }
-    let next = next(&me, state.path(), &options(&args)?);
+    let next = next(&me, state.path(), &options);
     eprintln!("Next: run the worker with `{next}`.");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Becomes the worker as a program that was never told the token: as long as this one runs, its arguments and its
+/// environment can be read in `/proc`. It returns where that cannot be done.
+fn forget_token(me: &SelfCommand, state: &Path, options: &[OsString]) {
+    let error = std::process::Command::new(&me.exe)
+        .args(&me.prefix)
+        .arg("--state")
+        .arg(state)
+        .args(options)
+        .env_remove(TOKEN_VARIABLE)
+        .exec();
+    eprintln!(
+        "warning: the token can be read in what this process was started with: failed to run `{}`: {error}",
+        me.exe.display()
+    );
 }
 
 /// What can be done while the worker runs here: it reads the head's address anew each time that it dials.
@@ -162,7 +185,7 @@ fn tried(plan: Plan, args: &JoinArgs, dir: &Path) -> anyhow::Result<Plan> {
 }
 
 /// What was said of the worker when it joined, which the command that runs it has to say again.
-fn options(args: &JoinArgs) -> anyhow::Result<Vec<String>> {
+fn options(args: &JoinArgs) -> anyhow::Result<Vec<OsString>> {
     let config = args.config.config.as_ref().map(std::path::absolute);
     let config = config.transpose();
     let config = config.context("failed to find the configuration file")?;
@@ -171,26 +194,43 @@ fn options(args: &JoinArgs) -> anyhow::Result<Vec<String>> {
         .map(|agent| format!("{}:{}", agent.runner, agent.count))
         .collect();
     let all = [
-        ("--config", config.map(|file| file.display().to_string())),
-        ("--name", args.name.clone()),
+        ("--config", config.map(OsString::from)),
+        ("--name", args.name.clone().map(OsString::from)),
         (
             "--slots",
-            args.capacity.slots.map(|slots| slots.to_string()),
+            args.capacity.slots.map(|slots| slots.to_string().into()),
         ),
-        ("--agents", (!agents.is_empty()).then(|| agents.join(","))),
-        ("--stop-within", args.stop_within.map(write_duration)),
+        (
+            "--agents",
+            (!agents.is_empty()).then(|| agents.join(",").into()),
+        ),
+        (
+            "--stop-within",
+            args.stop_within.map(|time| write_duration(time).into()),
+        ),
     ];
     let said = all
         .into_iter()
-        .filter_map(|(name, value)| Some([name.to_owned(), value?]));
-    Ok(said.flatten().collect())
+        .filter_map(|(name, value): (_, Option<OsString>)| Some((name, value?)));
+    // In one word: a value may begin as an option does.
+    let word = |(name, value): (&str, OsString)| {
+        let mut word = OsString::from(name);
+        word.push("=");
+        word.push(value);
+        word
+    };
+    Ok(said.map(word).collect())
 }
 
 /// The command line that runs the worker, for a shell.
-fn next(me: &SelfCommand, state: &Path, options: &[String]) -> String {
+fn next(me: &SelfCommand, state: &Path, options: &[OsString]) -> String {
     let mut words = me.words();
     words.extend(["--state".to_owned(), state.display().to_string()]);
-    words.extend_from_slice(options);
+    words.extend(
+        options
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned()),
+    );
     let words: Vec<_> = words.iter().map(|word| shell::word(word)).collect();
     words.join(" ")
 }
@@ -367,7 +407,7 @@ mod tests {
             next(
                 &me,
                 Path::new("/path with space"),
-                &["--name".to_owned(), "we ird".to_owned()]
+                &["--name".into(), "we ird".into()]
             ),
             "'/opt/my tools/orchestra-worker' run --state '/path with space' --name 'we ird'"
         );

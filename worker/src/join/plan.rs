@@ -64,16 +64,21 @@ impl Standing {
     }
 }
 
+/// The token that was said, if one was.
+pub(super) fn parse_token(text: &str) -> anyhow::Result<Option<JoinToken>> {
+    match text.trim() {
+        // A compose file must name some default.
+        "" | "none" => Ok(None),
+        token => Ok(Some(token.parse()?)),
+    }
+}
+
 pub(super) fn plan(
     member: Option<Member>,
     head: Option<&str>,
     token: &str,
 ) -> anyhow::Result<Plan> {
-    let token: Option<JoinToken> = match token.trim() {
-        // A compose file must name some default.
-        "" | "none" => None,
-        token => Some(token.parse()?),
-    };
+    let token = parse_token(token)?;
     let Some(member) = member else {
         let none = "this machine has not joined a cluster, and there is no token: `ctl token create` where the head \
                     runs makes one, for `--token` or ORCHESTRA_TOKEN";
