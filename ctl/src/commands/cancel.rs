@@ -96,6 +96,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     if let Some(waits) = waits.filter(|_| !app.ui.is_json()) {
         say_what_stays(app, &client, waits).await;
     }
+    if let Some(text) = too_late(&answers) {
+        app.ui.warn(text);
+    }
     let forgotten = answers.iter().filter(|answer| answer.forgotten).count();
     if forgotten > 0 {
         let tasks = counted(forgotten as u64, "task");
@@ -253,6 +256,28 @@ async fn cancel_below(client: &Client, tasks: &[TaskId], answers: &mut Vec<Answe
     }
 }
 
+/// Says which of what was only found it was too late for: nobody named them, so that they are not refused.
+fn too_late(answers: &[Answer]) -> Option<String> {
+    let finishing = |answer: &&Answer| answer.task.as_ref().is_ok_and(|task| task.finishing);
+    let late = answers.iter().filter(|answer| answer.had_ended);
+    let named: Vec<String> = late.filter(finishing).map(|a| a.id.to_string()).collect();
+    match &named[..] {
+        [] => None,
+        [id] => Some(format!(
+            "it was too late to cancel {id}: its agent has ended, and its result is being put in place"
+        )),
+        [first, .., last] if named.len() > NAMED_MAX => Some(format!(
+            "it was too late to cancel {} tasks, {first} to {last}: their agents have ended, and their results are \
+             being put in place",
+            named.len()
+        )),
+        _ => Some(format!(
+            "it was too late to cancel {}: their agents have ended, and their results are being put in place",
+            named.join(", ")
+        )),
+    }
+}
+
 /// Says which subtasks go on, and how they are cancelled.
 fn going_on(answers: &[Answer]) -> Option<String> {
     let below: BTreeSet<TaskId> = answers.iter().flat_map(|a| a.below.clone()).collect();
@@ -344,6 +369,8 @@ fn cancellable(filters: &[StatusFilter]) -> Result<Vec<TaskStatus>> {
 
 #[cfg(test)]
 mod tests {
+    use orchestra_types::TaskSpec;
+
     use super::*;
 
     #[test]
@@ -376,6 +403,36 @@ mod tests {
             many.contains("the same with `--status needs_review`"),
             "{many}"
         );
+    }
+
+    #[test]
+    fn what_was_found_too_late_is_named() {
+        let answer = |id, had_ended, finishing| {
+            let wire = v1::Task {
+                id,
+                spec: Some(TaskSpec::new("x").into()),
+                status: v1::TaskStatus::Running.into(),
+                finishing,
+                ..v1::Task::default()
+            };
+            Answer {
+                task: Task::read(wire),
+                had_ended,
+                ..Answer::of_error(TaskId(id), Error::failed("x"))
+            }
+        };
+        let late = |ids: std::ops::Range<u64>| {
+            let mut all = vec![answer(1, false, false), answer(2, true, false)];
+            all.extend(ids.map(|id| answer(id, true, true)));
+            too_late(&all)
+        };
+        assert_eq!(late(3..3), None);
+        let one = "it was too late to cancel task_003: its agent has ended, and its result is being put in place";
+        assert_eq!(late(3..4).as_deref(), Some(one));
+        let two = late(3..5).unwrap();
+        assert!(two.starts_with("it was too late to cancel task_003, task_004: their"));
+        let many = late(3..99).unwrap();
+        assert!(many.starts_with("it was too late to cancel 96 tasks, task_003 to task_098: "));
     }
 
     #[test]
