@@ -26,6 +26,7 @@ pub const ALL: &[&str] = &[
     "events.sync",
     "events.seal",
     "events.former",
+    "events.listed",
     "compact.copy",
     "compact.exchange",
     "compact.remove",

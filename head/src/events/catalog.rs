@@ -75,6 +75,8 @@ pub(super) struct Inner {
     pub forgotten: BTreeSet<TaskId>,
     /// Segments that should be there and were not found, and when that was noted.
     pub lost: BTreeMap<u64, Timestamp>,
+    /// Segments of which the end was not found, and when that was noted.
+    pub cut: BTreeMap<u64, Timestamp>,
 }
 
 impl Catalog {
@@ -122,6 +124,7 @@ impl Catalog {
                 open,
                 forgotten: BTreeSet::new(),
                 lost: BTreeMap::new(),
+                cut: BTreeMap::new(),
             }),
             indexes: Mutex::default(),
             holds: AtomicUsize::new(0),

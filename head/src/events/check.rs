@@ -60,7 +60,8 @@ pub struct Checked {
 pub fn check(root: &Path, reached: Option<Reached>, progress: &Progress) -> Result<Checked, Error> {
     let mut checked = Checked::default();
     let names = names(root)?;
-    checked.lost = lost(root, &names, reached)?;
+    let listed = list(root)?;
+    checked.lost = lost(root, &listed, &names, reached);
     let last = names.keys().next_back().copied();
     for name in names.into_values() {
         let durable = match reached {
@@ -70,7 +71,11 @@ pub fn check(root: &Path, reached: Option<Reached>, progress: &Progress) -> Resu
             Some(_) | None => Durable::All,
         };
         let before = checked.bytes;
-        match one(root, name, durable, &mut checked) {
+        let at_least = match durable {
+            Durable::UpTo(_) => 0,
+            Durable::Told | Durable::All => listed.durable(name),
+        };
+        match one(root, name, durable, at_least, &mut checked) {
             // Its time was over meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             read => read.map_err(|e| io_error("read", &name.segment(root), e))?,
@@ -83,29 +88,40 @@ pub fn check(root: &Path, reached: Option<Reached>, progress: &Progress) -> Resu
     Ok(checked)
 }
 
-/// What is listed and not there. IMPORTANT: the list is read after the directory: what a head removes
-/// meanwhile went out of the list first.
-fn lost(
-    root: &Path,
-    names: &BTreeMap<u64, Name>,
-    reached: Option<Reached>,
-) -> Result<Vec<PathBuf>, Error> {
+/// The list. IMPORTANT: it is read after the directory: what a head removes meanwhile went out of the list first.
+fn list(root: &Path) -> Result<Listed, Error> {
     let path = listed::path(root);
     let listed = Listed::read(root).map_err(|e| io_error("read", &path, e))?;
+    Ok(listed.unwrap_or_default())
+}
+
+/// What is listed and not there.
+fn lost(
+    root: &Path,
+    listed: &Listed,
+    names: &BTreeMap<u64, Name>,
+    reached: Option<Reached>,
+) -> Vec<PathBuf> {
     // What is newer may have been made meanwhile.
     let known = |number: &u64| reached.is_none_or(|reached| *number <= reached.number);
     let found: BTreeSet<u64> = names.keys().copied().filter(known).collect();
-    let missing = listed.unwrap_or_default().missing(&found).into_iter();
+    let missing = listed.missing(&found).into_iter();
     let path = |number| {
         let generation = 0;
         Name { number, generation }.segment(root)
     };
-    Ok(missing.filter(known).map(path).collect())
+    missing.filter(known).map(path).collect()
 }
 
-fn one(root: &Path, name: Name, durable: Durable, checked: &mut Checked) -> io::Result<()> {
+fn one(
+    root: &Path,
+    name: Name,
+    durable: Durable,
+    at_least: u32,
+    checked: &mut Checked,
+) -> io::Result<()> {
     let path = name.segment(root);
-    let scan = segment::scan(&path, durable)?;
+    let (scan, _is_damage) = segment::scan(&path, durable)?.at_least(at_least);
     let bytes = fs::metadata(&path)?.len();
     checked.segments += 1;
     checked.bytes += bytes;

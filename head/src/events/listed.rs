@@ -4,6 +4,8 @@
 //! ```text
 //! 1-5 7            the numbers of what is there
 //! lost 6 MS        a number that was found missing, and when
+//! end 7 BYTES      the last one was durable up to there when this was written
+//! cut 5 BYTES MS   one of which the end was found missing: how much had been durable, and when it was found
 //! crc HEX          CRC-32C of what stands above
 //! ```
 //! IMPORTANT: a segment is made before it is listed, and goes out of the list before it is removed, so that
@@ -20,6 +22,9 @@ use std::{
 use orchestra_config::durable::{self, Access};
 use orchestra_types::Timestamp;
 
+use super::segment::Name;
+use crate::points;
+
 const EXTENSION: &str = "listed";
 
 /// What the file says.
@@ -28,6 +33,18 @@ pub(super) struct Listed {
     pub present: BTreeSet<u64>,
     /// What was found missing, and when; until what came after it goes for its age.
     pub lost: BTreeMap<u64, Timestamp>,
+    /// How much of the last one was durable at a start, or at a clean end.
+    pub end: Option<(u64, u32)>,
+    /// Those of which the end was found missing.
+    pub cut: BTreeMap<u64, Cut>,
+}
+
+/// A segment whose end is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// How much of it had been durable.
+    pub durable: u32,
+    pub noted: Timestamp,
 }
 
 impl Listed {
@@ -44,7 +61,24 @@ impl Listed {
 
     /// Makes it durable.
     pub fn write(&self, root: &Path) -> io::Result<()> {
+        points::reach("events.listed")?;
         durable::write(&path(root), self.text().as_bytes(), Access::Private)
+    }
+
+    /// So much of a segment was durable, at least. One that was written anew is another one.
+    pub fn durable(&self, name: Name) -> u32 {
+        if name.generation > 0 {
+            return 0;
+        }
+        let cut = self.cut.get(&name.number).map(|cut| cut.durable);
+        let end = self.end.filter(|(number, _)| *number == name.number);
+        cut.max(end.map(|(_, bytes)| bytes)).unwrap_or(0)
+    }
+
+    /// What readers are told of ends that are missing.
+    pub fn noted_cuts(&self) -> BTreeMap<u64, Timestamp> {
+        let cuts = self.cut.iter();
+        cuts.map(|(number, cut)| (*number, cut.noted)).collect()
     }
 
     /// What is lost, where `found` is what there is.
@@ -66,6 +100,8 @@ impl Listed {
         Self {
             present: found.clone(),
             lost: missing.map(|number| (number, noted(number))).collect(),
+            end: None,
+            cut: BTreeMap::new(),
         }
     }
 
@@ -73,6 +109,12 @@ impl Listed {
         let mut text = ranges(&self.present) + "\n";
         for (number, noted) in &self.lost {
             let _never_fails = writeln!(text, "lost {number} {}", noted.0);
+        }
+        if let Some((number, bytes)) = self.end {
+            let _never_fails = writeln!(text, "end {number} {bytes}");
+        }
+        for (number, cut) in &self.cut {
+            let _never_fails = writeln!(text, "cut {number} {} {}", cut.durable, cut.noted.0);
         }
         let crc = crc32c::crc32c(text.as_bytes());
         text + &format!("crc {crc:08x}\n")
@@ -99,9 +141,24 @@ fn parse(text: &str) -> Option<Listed> {
             .extend(from.parse::<u64>().ok()?..=to.parse().ok()?);
     }
     for line in lines {
-        let (number, noted) = line.strip_prefix("lost ")?.split_once(' ')?;
-        let noted = Timestamp(noted.parse().ok()?);
-        listed.lost.insert(number.parse().ok()?, noted);
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["lost", number, noted] => {
+                let noted = Timestamp(noted.parse().ok()?);
+                listed.lost.insert(number.parse().ok()?, noted);
+            }
+            ["end", number, bytes] => {
+                listed.end = Some((number.parse().ok()?, bytes.parse().ok()?));
+            }
+            ["cut", number, bytes, noted] => {
+                let cut = Cut {
+                    durable: bytes.parse().ok()?,
+                    noted: Timestamp(noted.parse().ok()?),
+                };
+                listed.cut.insert(number.parse().ok()?, cut);
+            }
+            _ => return None,
+        }
     }
     Some(listed)
 }
@@ -129,13 +186,21 @@ mod tests {
         Listed {
             present: [1, 2, 3, 7, 9, 10].into(),
             lost: [(5, Timestamp(70))].into(),
+            end: Some((10, 600)),
+            cut: [(3, CUT)].into(),
         }
     }
+
+    const CUT: Cut = Cut {
+        durable: 500,
+        noted: Timestamp(80),
+    };
 
     #[test]
     fn a_list_comes_back_and_a_flipped_bit_anywhere_is_seen() {
         let text = listed().text();
-        assert!(text.starts_with("1-3 7 9-10\nlost 5 70\ncrc "), "{text}");
+        let body = "1-3 7 9-10\nlost 5 70\nend 10 600\ncut 3 500 80\ncrc ";
+        assert!(text.starts_with(body), "{text}");
         assert_eq!(parse(&text), Some(listed()));
         assert_eq!(parse(&Listed::default().text()), Some(Listed::default()));
         for at in 0..text.len() - 1 {
@@ -144,6 +209,17 @@ mod tests {
             let flipped = String::from_utf8(flipped).unwrap();
             assert_eq!(parse(&flipped), None, "a flipped bit in byte {at}");
         }
+    }
+
+    #[test]
+    fn how_much_was_durable_is_known_of_the_last_one_and_of_those_that_were_cut() {
+        let durable = |number, generation| listed().durable(Name { number, generation });
+        assert_eq!(
+            [durable(10, 0), durable(3, 0), durable(9, 0)],
+            [600, 500, 0]
+        );
+        assert_eq!(durable(3, 1), 0, "it was written anew of what was there");
+        assert_eq!(listed().noted_cuts(), [(3, Timestamp(80))].into());
     }
 
     #[test]

@@ -338,7 +338,16 @@ impl Files {
         closed.map_err(|error| {
             let name = self.catalog.read().open.name;
             io_error("seal", &name.segment(self.catalog.root()), error)
-        })
+        })?;
+        // A seal says nothing where the end is missing with it. Without this the next start is less
+        // sharp-eyed, and that is all.
+        let number = self.catalog.read().open.name.number;
+        self.listed.end = Some((number, self.writer.bytes()));
+        if let Err(error) = self.write_list() {
+            let error = error.to_string();
+            tracing::warn!(error, "how much of the events is durable cannot be noted");
+        }
+        Ok(())
     }
 }
 

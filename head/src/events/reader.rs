@@ -99,9 +99,9 @@ impl Reader {
         let At { seq, number } = self.place;
         let inner = self.catalog.read();
         let noted = match (seq, number) {
-            (0, _) => inner.lost.values().max(),
+            (0, _) => inner.lost.values().chain(inner.cut.values()).max(),
             (_, 0) => None, // Nothing was read from a segment.
-            (_, number) => inner.lost.get(&(number + 1)),
+            (_, number) => inner.lost.get(&(number + 1)).max(inner.cut.get(&number)),
         };
         let is_lost = noted.is_some_and(|noted| began < *noted);
         is_lost.then_some(Gap {

@@ -14,7 +14,7 @@ use super::{
     catalog::{Catalog, Open, Sealed},
     index::Summary,
     io_error,
-    listed::{self, Listed},
+    listed::{self, Cut, Listed},
     segment::{self, Durable, Name, Scan, Writer},
 };
 
@@ -24,12 +24,17 @@ pub(super) fn open(root: &Path, now: Timestamp) -> Result<(Catalog, Writer, List
     let mut open = None;
     let names = names(root)?;
     let found: BTreeSet<u64> = names.iter().map(|name| name.number).collect();
-    let mut listed = list(root, &found, now)?;
+    let (before, mut listed) = list(root, &found, now)?;
     for name in &names {
         let is_last = names.last() == Some(name);
-        match one(root, *name, is_last)? {
-            Found::Full(summary) => {
+        let durable = before.durable(*name);
+        match one(root, *name, is_last, durable)? {
+            Found::Full { summary, is_cut } => {
                 let name = *name;
+                if is_cut {
+                    let noted = before.cut.get(&name.number).map_or(now, |cut| cut.noted);
+                    listed.cut.insert(name.number, Cut { durable, noted });
+                }
                 sealed.insert(name.number, Arc::new(Sealed { name, summary }));
             }
             Found::Open(scan) => open = Some((*name, scan)),
@@ -56,17 +61,21 @@ pub(super) fn open(root: &Path, now: Timestamp) -> Result<(Catalog, Writer, List
     state.newest = scan.newest;
     state.places = scan.places;
     listed.present.insert(name.number);
+    // All of what is left is durable by now.
+    listed.end = Some((name.number, writer.bytes()));
     unless_full(listed.write(root)).map_err(|e| io_error("write", &listed::path(root), e))?;
     let catalog = Catalog::new(root, sealed, state);
     catalog.write().lost = listed.lost.clone();
+    catalog.write().cut = listed.noted_cuts();
     Ok((catalog, writer, listed))
 }
 
-/// The list of what was found, with what is missing.
-fn list(root: &Path, found: &BTreeSet<u64>, now: Timestamp) -> Result<Listed, Error> {
+/// The list that was there, and that of what was found, with what is missing.
+fn list(root: &Path, found: &BTreeSet<u64>, now: Timestamp) -> Result<(Listed, Listed), Error> {
     let path = listed::path(root);
     let before = Listed::read(root).map_err(|e| io_error("read", &path, e))?;
-    let listed = before.unwrap_or_default().renewed(found, now);
+    let before = before.unwrap_or_default();
+    let listed = before.renewed(found, now);
     for number in listed.lost.keys() {
         let name = Name {
             number: *number,
@@ -75,7 +84,7 @@ fn list(root: &Path, found: &BTreeSet<u64>, now: Timestamp) -> Result<Listed, Er
         let path = name.segment(root);
         tracing::error!(path = %path.display(), "a segment of events is gone; readers are told; restore a backup, or go on without it");
     }
-    Ok(listed)
+    Ok((before, listed))
 }
 
 /// Whether it was written. On a full disk the list stays what it was.
@@ -87,24 +96,31 @@ pub(super) fn unless_full(written: io::Result<()>) -> io::Result<bool> {
 }
 
 enum Found {
-    Full(Summary),
+    Full {
+        summary: Summary,
+        /// Whether less of it is there than was durable.
+        is_cut: bool,
+    },
     Open(Scan),
 }
 
-fn one(root: &Path, name: Name, is_last: bool) -> Result<Found, Error> {
+/// Looks at one of which at least so much was `durable`.
+fn one(root: &Path, name: Name, is_last: bool, durable: u32) -> Result<Found, Error> {
     let (path, index) = (name.segment(root), name.index(root));
     let length = fs::metadata(&path).map_err(|e| io_error("read", &path, e))?;
     let summary = Summary::read(&index).map_err(|e| io_error("read", &index, e))?;
     if let Some(summary) = summary
         && u64::from(summary.bytes) == length.len()
     {
-        return Ok(Found::Full(summary));
+        let is_cut = summary.bytes < durable;
+        return Ok(Found::Full { summary, is_cut });
     }
-    let durable = match is_last {
+    let known = match is_last {
         true => Durable::Told,
         false => Durable::All,
     };
-    let scan = segment::scan(&path, durable).map_err(|e| io_error("read", &path, e))?;
+    let scan = segment::scan(&path, known).map_err(|e| io_error("read", &path, e))?;
+    let (scan, is_cut) = scan.at_least(durable);
     for offset in &scan.damaged {
         tracing::error!(path = %path.display(), offset, "events are damaged on disk");
     }
@@ -114,7 +130,7 @@ fn one(root: &Path, name: Name, is_last: bool) -> Result<Found, Error> {
     // Its length is what it is: what is torn or damaged in it is never looked at.
     let bytes = u32::try_from(length.len()).unwrap_or(u32::MAX);
     let summary = Summary::write(&index, bytes, scan.newest, &scan.places);
-    Ok(Found::Full(summary))
+    Ok(Found::Full { summary, is_cut })
 }
 
 /// The newest generation of each segment, in order; older ones are removed.

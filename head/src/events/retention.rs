@@ -125,7 +125,11 @@ impl Files {
         );
         // What is lost of before it would be gone by now, too.
         self.listed.lost = self.listed.lost.split_off(&name.number);
-        self.catalog.write().lost = self.listed.lost.clone();
+        self.listed.cut = self.listed.cut.split_off(&(name.number + 1));
+        let mut inner = self.catalog.write();
+        inner.lost = self.listed.lost.clone();
+        inner.cut = self.listed.noted_cuts();
+        drop(inner);
         self.remove(name)
     }
 

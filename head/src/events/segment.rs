@@ -48,6 +48,8 @@ pub(super) struct Scan {
     pub damaged: Vec<u32>,
     /// Whether its last frame is a seal.
     pub sealed: bool,
+    /// Whether it was durable beyond what reads.
+    is_short: bool,
 }
 
 impl Writer {
@@ -255,10 +257,19 @@ fn next_frame(bytes: &[u8], broken: usize) -> Option<usize> {
 }
 
 impl Scan {
+    /// So many bytes were durable at least; whether that is more than reads.
+    pub fn at_least(self, durable: u32) -> (Self, bool) {
+        let is_cut = self.bytes < durable;
+        (self.all_of(durable as usize), is_cut)
+    }
+
     /// So many bytes were durable: what of them does not read is damage.
     fn all_of(mut self, durable: usize) -> Self {
         if (self.bytes as usize) < durable {
-            self.damaged.push(self.bytes);
+            if !self.is_short {
+                self.damaged.push(self.bytes);
+            }
+            self.is_short = true;
             self.bytes = offset(durable);
         }
         self

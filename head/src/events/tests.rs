@@ -8,6 +8,7 @@ use orchestra_types::{AttemptId, TaskId};
 use super::{
     Events, Gap, GapReason, Limits, Owner, Piece, Reader,
     frame::FRAME_BYTES_MIN,
+    listed,
     segment::{self, Durable, Name},
 };
 
@@ -157,6 +158,8 @@ async fn a_torn_tail_is_cut_off_and_what_was_acknowledged_stays() {
     let tail = &longer[acknowledged.len()..];
     for torn in [1, 7, 8, 9, 200, 3000, (tail.len() - SEAL) / 2 - 1] {
         std::fs::write(&path, &acknowledged).unwrap();
+        // As of a head that was killed before it could note a clean end.
+        std::fs::remove_file(listed::path(&root(&dir))).unwrap();
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(&tail[..torn]).unwrap();
         let (log, owner) = start(&dir);

@@ -129,3 +129,69 @@ async fn what_is_dropped_is_not_lost_and_what_was_lost_goes_with_what_came_after
     stop(log, owner).await;
     assert_eq!(lost(&dir, None), [] as [PathBuf; 0]);
 }
+
+#[tokio::test]
+async fn an_end_that_was_durable_and_is_gone_is_damage_and_no_torn_end() {
+    let looked = |dir: &tempfile::TempDir, log: Option<&Events>| {
+        let reached = log.map(Events::reached);
+        let checked = super::super::check(&root(dir), reached, &Progress::unwatched()).unwrap();
+        (checked.damaged, checked.torn)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (log, owner) = start(&dir);
+    for seq in 1..=3 {
+        append(&log, ATTEMPT, seq..=seq).await;
+    }
+    stop(log, owner).await;
+    let path = segment(&dir, 1);
+    let whole = fs::read(&path).unwrap();
+    let list = fs::read(listed::path(&root(&dir))).unwrap();
+    let frame = (whole.len() - 8 - SEAL) / 3;
+    let rest = 8 + 2 * frame;
+    // Between two frames too, where nothing that is left tells of the next one.
+    for left in [rest, rest + 1, rest + 100, rest + frame - 1] {
+        fs::remove_dir_all(root(&dir)).unwrap();
+        fs::create_dir(root(&dir)).unwrap();
+        fs::write(listed::path(&root(&dir)), &list).unwrap();
+        fs::write(&path, &whole[..left]).unwrap();
+        let damage = (vec![(path.clone(), rest as u64)], vec![]);
+        assert_eq!(looked(&dir, None), damage, "{left} bytes are left");
+        // Not before one start only.
+        for _ in 0..2 {
+            let (log, owner) = start(&dir);
+            assert_eq!(looked(&dir, Some(&log)), damage, "{left} bytes are left");
+            assert_eq!(fs::read(&path).unwrap().len(), left, "nothing is cut off");
+            let gap = Gap {
+                from: 3,
+                to: 3,
+                why: GapReason::Damaged,
+            };
+            assert_eq!(end(&log, ATTEMPT, BEFORE).await, (2, Some(gap)));
+            assert_eq!(end(&log, ATTEMPT, AFTER).await, (2, None));
+            stop(log, owner).await;
+        }
+        // It is put back, from the disk that it was saved to.
+        fs::write(&path, &whole).unwrap();
+        assert_eq!(looked(&dir, None), (vec![], vec![]));
+        let (log, owner) = start(&dir);
+        assert_eq!(end(&log, ATTEMPT, BEFORE).await, (3, None));
+        stop(log, owner).await;
+    }
+}
+
+#[tokio::test]
+async fn a_seal_alone_that_is_gone_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, owner) = start(&dir);
+    append(&log, ATTEMPT, 1..=3).await;
+    stop(log, owner).await;
+    let path = segment(&dir, 1);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - SEAL]).unwrap();
+    let checked = super::super::check(&root(&dir), None, &Progress::unwatched()).unwrap();
+    assert_eq!((checked.damaged, checked.torn), (vec![], vec![]));
+    let (log, owner) = start(&dir);
+    assert_eq!(all_of(&log, ATTEMPT, 0).await, numbers(1..=3));
+    stop(log, owner).await;
+    assert!(!segment(&dir, 2).exists());
+}
