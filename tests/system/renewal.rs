@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Deadline, Need, Output, Setup, Test, run, scene, until};
+use orchestra_tests::{Binaries, Cluster, Deadline, Need, Output, Setup, Test, run, scene, until};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair,
     SanType, date_time_ymd,
@@ -92,6 +92,14 @@ fn expired_worker() -> anyhow::Result<()> {
         far.forge(cluster, now() - 800 * DAY, now() - 70 * DAY)?;
         let state = cluster.path("far/state");
         let mends = format!("join --state {} --token TOKEN`", state.display());
+        let mut only = Command::new(Binaries::get().worker());
+        only.args(["join", "--only", "--state"]).arg(&state);
+        let refused = run(only, b"")?.exits(1)?;
+        refused.complains(&[
+            "has joined the cluster already, but",
+            "has expired on",
+            &mends,
+        ])?;
         let expired = join(cluster, cable, "none", "far")?;
         until("it says what to do", Deadline::SOON, || {
             let log = expired.log();

@@ -204,7 +204,7 @@ async fn serve(
         welcomed: false,
         sent: spool.progress().borrow().last,
         found,
-        rejoin: join::rejoin(setup.state.path()),
+        rejoin: join::rejoin(&setup.state),
         spool,
         fleet: orders,
         meters,

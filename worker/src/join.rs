@@ -53,7 +53,7 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
     let pki = dir.join("pki");
     let home = match Home::lock(&dir) {
         Ok(home) => home,
-        Err(error) if error.is::<InUse>() => return beside(&args, &pki, error),
+        Err(error) if error.is::<InUse>() => return beside(&args, &state, error),
         Err(error) => return Err(error),
     };
     let plan = plan(
@@ -67,16 +67,13 @@ pub fn run(args: JoinArgs, me: SelfCommand) -> anyhow::Result<ExitCode> {
         // The one of the head's directory has had a new key since, or gets it by a start.
         Plan::Revoked if state.head().exists() => eprintln!("{JOINED}."),
         Plan::Revoked => anyhow::bail!("this worker was revoked; {}", readmission(&state)),
-        Plan::Member(member) => {
-            eprintln!("{JOINED}.");
-            if let Standing::Over(ended) = member.standing {
-                let day = client::day(ended);
-                eprintln!(
-                    "warning: its certificate has expired on {day}; {}",
-                    rejoin(state.path())
-                );
-            }
-        }
+        Plan::Member(member) => match expired(&member, &state) {
+            // Nothing that comes after this could work.
+            Some(why) if args.only => anyhow::bail!("{JOINED}, but {why}"),
+            // The clock may be wrong yet, and what its agents did is kept: it tries.
+            Some(why) => eprintln!("{JOINED}.\nwarning: {why}"),
+            None => eprintln!("{JOINED}."),
+        },
         Plan::Done => {}
         Plan::Elsewhere { member, head } => move_to(&member, &head, &pki)?,
         Plan::OtherCluster { member } => return Err(belongs_elsewhere(&member, &pki)),
@@ -111,7 +108,8 @@ fn forget_token(me: &SelfCommand, state: &Path, options: &[OsString]) {
 }
 
 /// What can be done while the worker runs here: it reads the head's address anew each time that it dials.
-fn beside(args: &JoinArgs, pki: &Path, in_use: anyhow::Error) -> anyhow::Result<ExitCode> {
+fn beside(args: &JoinArgs, state: &StateDir, in_use: anyhow::Error) -> anyhow::Result<ExitCode> {
+    let pki = &state.worker().join("pki");
     let plan = plan(
         member_of(pki, clock::now())?,
         args.head.as_deref(),
@@ -125,16 +123,22 @@ fn beside(args: &JoinArgs, pki: &Path, in_use: anyhow::Error) -> anyhow::Result<
             );
             Ok(ExitCode::SUCCESS)
         }
+        Plan::Member(member) if args.only => match expired(&member, state) {
+            Some(why) => anyhow::bail!("{JOINED}, and its worker runs, but {why}"),
+            None => Ok(runs()),
+        },
         // One that runs has had a new key since.
-        Plan::Member(_) | Plan::Revoked if args.only => {
-            eprintln!("{JOINED}, and its worker runs.");
-            Ok(ExitCode::SUCCESS)
-        }
+        Plan::Revoked if args.only => Ok(runs()),
         Plan::OtherCluster { member } => Err(belongs_elsewhere(&member, pki)),
         Plan::Member(_) | Plan::Revoked | Plan::Enrol(_) | Plan::Again { .. } | Plan::Done => {
             Err(in_use)
         }
     }
+}
+
+fn runs() -> ExitCode {
+    eprintln!("{JOINED}, and its worker runs.");
+    ExitCode::SUCCESS
 }
 
 /// Notes that the head has revoked this worker, so that it joins again with another key.
@@ -156,9 +160,25 @@ pub fn readmission(state: &StateDir) -> &'static str {
     }
 }
 
-/// What a person does about a certificate that has expired.
-pub fn rejoin(state: &Path) -> String {
-    let dir = state.display().to_string();
+/// That the certificate has expired, and what a person does about it.
+fn expired(member: &Member, state: &StateDir) -> Option<String> {
+    match member.standing {
+        Standing::Over(ended) => Some(format!(
+            "its certificate has expired on {}; {}",
+            client::day(ended),
+            rejoin(state)
+        )),
+        Standing::Good | Standing::Due | Standing::Revoked => None,
+    }
+}
+
+/// What a person does about a certificate that has expired. The one of the head's state directory has its made by
+/// the head.
+pub fn rejoin(state: &StateDir) -> String {
+    if state.head().exists() {
+        return "`ctl start` has it made anew".to_owned();
+    }
+    let dir = state.path().display().to_string();
     format!(
         "the certificate of this worker has to be made anew: get a token with `ctl token create` on the head's machine, stop \
          this worker, and run `orchestra-worker join --state {} --token TOKEN`",
@@ -419,9 +439,32 @@ mod tests {
 
     #[test]
     fn what_mends_an_expired_certificate_may_be_pasted() {
-        let told = rejoin(Path::new("/path with space"));
+        let told = rejoin(&StateDir::new("/path with space"));
         let command = "`orchestra-worker join --state '/path with space' --token TOKEN`";
         assert!(told.ends_with(command), "{told}");
+    }
+
+    #[test]
+    fn only_a_certificate_that_has_expired_is_told_with_what_mends_it() {
+        let state = StateDir::new("/s");
+        let told = |standing| {
+            let member = Member {
+                ca: Digest([1; 32]),
+                head: "10.0.0.1:7117".to_owned(),
+                standing,
+            };
+            expired(&member, &state)
+        };
+        for good in [Standing::Good, Standing::Due, Standing::Revoked] {
+            assert_eq!(told(good), None);
+        }
+        let why = told(Standing::Over(Timestamp(1_767_225_600_000))).unwrap();
+        assert!(why.starts_with("its certificate has expired on 2026-01-01; "));
+        assert!(why.contains("`ctl token create`"), "{why}");
+        let dir = tempfile::tempdir().unwrap();
+        let own = StateDir::new(dir.path());
+        std::fs::create_dir(own.head()).unwrap();
+        assert_eq!(rejoin(&own), "`ctl start` has it made anew");
     }
 
     #[test]
