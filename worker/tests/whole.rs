@@ -4,6 +4,8 @@
 
 #[path = "whole/ahead.rs"]
 mod ahead;
+#[path = "whole/clock.rs"]
+mod clock;
 #[path = "whole/copies.rs"]
 mod copies;
 #[path = "whole/damage.rs"]
