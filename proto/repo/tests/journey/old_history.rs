@@ -71,24 +71,36 @@ fn the_commits_of_an_agent_that_merges_such_a_history_are_kept() {
 }
 
 #[test]
-fn a_history_that_may_harm_is_refused() {
-    let user = World::with(&[("a.txt", "a\n")]);
-    let dir = user.user();
-    let blob = git(&dir, &["rev-parse", "HEAD:a.txt"]);
-    let byte = |at| u8::from_str_radix(&blob[at..at + 2], 16).unwrap();
-    let blob: Vec<u8> = (0..blob.len()).step_by(2).map(byte).collect();
-    let tree = object(&dir, "tree", &[b"100644 .git\0", &blob[..]].concat());
-    let hostile = git(&dir, &["commit-tree", "-p", "HEAD", "-m", "bad", &tree]);
-    let since = git(
-        &dir,
-        &["commit-tree", "-p", &hostile, "-m", "good", "HEAD^{tree}"],
-    );
-    git(&dir, &["update-ref", "HEAD", &since]);
-    let snapshot = user.checkout().snapshot().unwrap();
-    let bundle = user.tmp.path().join("source.bundle");
-    snapshot.bundle(&[], &bundle).unwrap();
-    let cache = Cache::open(&user.tmp.path().join("cache"), &snapshot.commit).unwrap();
-    let refused = cache.fetch_bundles(&[bundle], &snapshot.commit);
-    let why = refused.unwrap_err().to_string();
-    assert!(why.contains("hasDotgit"), "{why}");
+fn a_history_that_may_harm_is_refused_each_time() {
+    // The second is found only when all objects are there.
+    for (name, mode, defect) in [
+        (".git", "100644", "hasDotgit"),
+        (".gitattributes", "40000", "gitattributesBlob"),
+    ] {
+        let user = World::with(&[("a.txt", "a\n")]);
+        let dir = user.user();
+        let inside = match mode {
+            "40000" => git(&dir, &["rev-parse", "HEAD^{tree}"]),
+            _ => git(&dir, &["rev-parse", "HEAD:a.txt"]),
+        };
+        let byte = |at| u8::from_str_radix(&inside[at..at + 2], 16).unwrap();
+        let inside: Vec<u8> = (0..inside.len()).step_by(2).map(byte).collect();
+        let entry = [format!("{mode} {name}\0").as_bytes(), &inside].concat();
+        let tree = object(&dir, "tree", &entry);
+        let hostile = git(&dir, &["commit-tree", "-p", "HEAD", "-m", "bad", &tree]);
+        let since = ["commit-tree", "-p", &hostile, "-m", "good", "HEAD^{tree}"];
+        let since = git(&dir, &since);
+        git(&dir, &["update-ref", "HEAD", &since]);
+        let snapshot = user.checkout().snapshot().unwrap();
+        let bundle = user.tmp.path().join("source.bundle");
+        snapshot.bundle(&[], &bundle).unwrap();
+        let cache = user.tmp.path().join("cache");
+        let cache = Cache::open(&cache, &snapshot.commit).unwrap();
+        for _ in 0..2 {
+            let refused = cache.fetch_bundles(&[&bundle], &snapshot.commit);
+            let why = refused.unwrap_err().to_string();
+            assert!(why.contains(defect), "{why}");
+            assert!(!cache.has(&snapshot.commit).unwrap(), "{defect}");
+        }
+    }
 }
