@@ -109,7 +109,7 @@ impl Workspace {
         let mut warnings = Warnings::default();
         let root = beneath::root(&self.dir).at("open", &self.dir)?;
         self.unlock(how.out)?;
-        special::remove(&root, &mut warnings);
+        let special = special::remove(&root, &mut warnings);
         let history = self.take_history(how.secret);
         let went_back = match &history {
             Ok(Some(_)) => None,
@@ -126,6 +126,8 @@ impl Workspace {
         let index = index::Copy::of(self)?;
         let git = index.git(self.git());
         let mut tree = self.stage(&git, tip, how, apart, &mut warnings)?;
+        let skip = self.skipped(&git, how.exclude, how.secret)?;
+        special::warn(&git, &special, &skip, &mut warnings)?;
         if let Some(whole) = self.widen(&git, &index, &root, (tip, &tree))? {
             tree = whole;
         }

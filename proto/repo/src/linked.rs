@@ -207,7 +207,7 @@ impl Workspace {
     ) -> Result<String> {
         let mut own = Warnings::default();
         let root = beneath::root(&tree.dir).at("open", &tree.dir)?;
-        special::remove(&root, &mut own);
+        let _overlooked = special::remove(&root, &mut own);
         let index = index::Copy::of(self)?;
         let git = index.git(self.bare().work_tree(&tree.dir).option("core.bare=false"));
         index::settle(&git, commit)?;

@@ -16,6 +16,9 @@ use crate::{
 };
 
 const INDEX: &[u8] = b".git/index";
+/// How an index begins whose size bounds what it takes to read it: the names of later versions are short for what
+/// they stand for.
+const HEADERS: [&[u8]; 2] = [b"DIRC\0\0\0\x02", b"DIRC\0\0\0\x03"];
 /// Largest index that is read: some two million files.
 const INDEX_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
@@ -29,13 +32,16 @@ impl Workspace {
         root: &OwnedFd,
         (tip, tree): (&str, &str),
     ) -> Result<Option<String>> {
-        let mut missing = diff(&self.bare(), tip, tree, Renames::Ignore)?;
-        missing.retain(Raw::is_deleted);
+        let changed = diff(&self.bare(), tip, tree, Renames::Ignore)?;
+        let (mut missing, made): (Vec<Raw>, Vec<Raw>) =
+            changed.into_iter().partition(Raw::is_deleted);
         if missing.is_empty() {
             return Ok(None);
         }
         let left_out = self.left_out(index, root).unwrap_or_default();
-        missing.retain(|file| left_out.contains(&file.path));
+        let made: BTreeSet<&[u8]> = made.iter().map(|file| &*file.path).collect();
+        // What the agent has put in the place of one stays.
+        missing.retain(|file| left_out.contains(&file.path) && !is_taken(&file.path, &made));
         if missing.is_empty() {
             return Ok(None);
         }
@@ -47,7 +53,11 @@ impl Workspace {
     fn left_out(&self, index: &index::Copy, root: &OwnedFd) -> Option<BTreeSet<Vec<u8>>> {
         let copy = index.dir().join("agents-index");
         let mut from = io::Read::take(beneath::open_regular(root, INDEX).ok()?, INDEX_BYTES_MAX);
-        io::copy(&mut from, &mut File::create_new(&copy).ok()?).ok()?;
+        let mut header = [0; 8];
+        io::Read::read_exact(&mut from, &mut header).ok()?;
+        HEADERS.contains(&&header[..]).then_some(())?;
+        let mut bytes = io::Read::chain(&header[..], from);
+        io::copy(&mut bytes, &mut File::create_new(&copy).ok()?).ok()?;
         let git = self.lent().ok()?.env("GIT_INDEX_FILE", &copy);
         let listed = git.ended(&["ls-files", "-z", "-v"], Input::Nothing).ok()?;
         let left_out = records(&listed.value).filter_map(|record| {
@@ -56,4 +66,13 @@ impl Workspace {
         });
         Some(left_out.collect())
     }
+}
+
+/// Whether one of the files `made` is where a file of this path has a directory, or below it.
+fn is_taken(path: &[u8], made: &BTreeSet<&[u8]>) -> bool {
+    let below = [path, b"/"].concat();
+    let inside = made.range(&*below..).next();
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    let mut above = slashes.map(|(at, _)| &path[..at]);
+    inside.is_some_and(|file| file.starts_with(&below)) || above.any(|dir| made.contains(dir))
 }

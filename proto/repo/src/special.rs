@@ -1,14 +1,16 @@
 //! Pipes, sockets and devices in a work tree. Git opens some files by their names alone: a pipe that is called
 //! `.gitattributes` would make it wait until somebody writes into that.
 
-use std::os::fd::OwnedFd;
+use std::{collections::BTreeSet, os::fd::OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, unlinkat};
 
 use crate::{
     beneath::{self, Missing},
+    error::Result,
+    git::{Git, Input, records},
     names::{is_git_like, shown},
-    stage::Warnings,
+    stage::{Warnings, is_below},
 };
 
 /// What git opens by name in each directory; it looks also into what lies below a `.git`.
@@ -21,26 +23,69 @@ const OPENED: [&[u8]; 4] = [
 /// How deep directories are looked into. Git cannot open what has a longer path than the system allows.
 const DEPTH_MAX: usize = 2048;
 
-/// Removes those that git would open, each with a warning.
-pub(crate) fn remove(root: &OwnedFd, warnings: &mut Warnings) {
-    for (path, kind) in find(root) {
-        warnings.path(&path, format_args!("it is {kind}, and no file"));
-        let parent = beneath::parent(root, &path, Missing::Fail);
-        let removed = parent.and_then(|(dir, name)| Ok(unlinkat(&dir, name, AtFlags::empty())?));
-        if let Err(error) = removed {
-            warnings.path(&path, error);
-        }
+/// One that is no file, no directory and no link.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Special {
+    path: Vec<u8>,
+    /// What it is.
+    kind: &'static str,
+    /// Whether git would open it.
+    is_opened: bool,
+}
+
+impl Special {
+    fn warn(&self, warnings: &mut Warnings) {
+        let why = format_args!("it is {}, and no file", self.kind);
+        warnings.path(&self.path, why);
     }
 }
 
-/// One of them, if there is any.
-pub(crate) fn any(root: &OwnedFd) -> Option<String> {
-    find(root).first().map(|(path, _)| shown(path))
+/// Removes those that git would open, each with a warning. The others, which git overlooks.
+pub(crate) fn remove(root: &OwnedFd, warnings: &mut Warnings) -> Vec<Special> {
+    let (opened, others) = find(root).into_iter().partition(|one| one.is_opened);
+    for one in Vec::from_iter::<Vec<Special>>(opened) {
+        one.warn(warnings);
+        let parent = beneath::parent(root, &one.path, Missing::Fail);
+        let removed = parent.and_then(|(dir, name)| Ok(unlinkat(&dir, name, AtFlags::empty())?));
+        if let Err(error) = removed {
+            warnings.path(&one.path, error);
+        }
+    }
+    others
 }
 
-/// What git would open, and what it is. Not in the agent's own `.git`, into which no git of ours looks. What cannot
-/// be listed, git cannot open.
-fn find(root: &OwnedFd) -> Vec<(Vec<u8>, &'static str)> {
+/// Warns of those that the project does not ignore, and that are not below what is `skip`ped.
+pub(crate) fn warn(
+    git: &Git,
+    all: &[Special],
+    skip: &[Vec<u8>],
+    warnings: &mut Warnings,
+) -> Result<()> {
+    let seen = |one: &&Special| !is_below(&one.path, skip);
+    let all: Vec<&Special> = all.iter().filter(seen).collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    let paths = all.iter().map(|one| one.path.as_slice());
+    let input = paths.flat_map(|path| [path, b"\0"]).collect::<Vec<_>>();
+    let git = git.clone().env("GIT_LITERAL_PATHSPECS", "0");
+    let ignored = ["check-ignore", "-z", "--stdin"];
+    let ignored = git.ended(&ignored, Input::Bytes(&input.concat()))?.value;
+    let ignored: BTreeSet<&[u8]> = records(&ignored).collect();
+    let left = all.iter().filter(|one| !ignored.contains(&*one.path));
+    left.for_each(|one| one.warn(warnings));
+    Ok(())
+}
+
+/// One that git would open, if there is any.
+pub(crate) fn any(root: &OwnedFd) -> Option<String> {
+    let opened = find(root).into_iter().find(|one| one.is_opened);
+    opened.map(|one| shown(&one.path))
+}
+
+/// All of them. Not in the agent's own `.git`, into which no git of ours looks. What cannot be listed, git cannot
+/// open.
+fn find(root: &OwnedFd) -> Vec<Special> {
     let mut found = Vec::new();
     let mut dirs = vec![(Vec::new(), 0, false)];
     while let Some((dir, depth, in_git)) = dirs.pop() {
@@ -62,9 +107,12 @@ fn find(root: &OwnedFd) -> Vec<(Vec<u8>, &'static str)> {
                 FileType::Socket => "a socket",
                 FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => "a device",
             };
-            if in_git || is_git || OPENED.contains(&&*name) {
-                found.push((path, kind));
-            }
+            let is_opened = in_git || is_git || OPENED.contains(&&*name);
+            found.push(Special {
+                path,
+                kind,
+                is_opened,
+            });
         }
     }
     found.sort();
@@ -98,7 +146,9 @@ mod tests {
         let root = beneath::root(dir.path()).unwrap();
         assert_eq!(any(&root).as_deref(), Some("a/.gitattributes"));
         let mut warnings = Warnings::default();
-        remove(&root, &mut warnings);
+        let others = remove(&root, &mut warnings);
+        assert_eq!(others.len(), 1, "{others:?}");
+        assert_eq!(others[0].path, b"a/pipe");
         let said = warnings.into_list();
         assert_eq!(said.len(), 3, "{said:#?}");
         let first = "`a/.gitattributes` was left out: it is a pipe, and no file";

@@ -58,3 +58,25 @@ fn a_pipe_in_a_further_work_tree_costs_no_work() {
     );
     assert!(warnings.contains("`side`"), "{warnings}");
 }
+
+#[test]
+fn a_pipe_that_git_overlooks_is_named_unless_the_project_ignores_it() {
+    let user = world();
+    user.write(".gitignore", "cache/\n");
+    user.commit("with rules");
+    let task = user.start();
+    task.write("work.txt", "work\n");
+    task.write("cache/made", "made\n");
+    for path in ["pipe", "new/pipe", "cache/pipe"] {
+        std::fs::create_dir_all(task.dir().join(path).parent().unwrap()).unwrap();
+        pipe(&task.dir().join(path));
+    }
+    let collected = task.collect();
+    assert_eq!(
+        collected.manifest.warnings,
+        ["new/pipe", "pipe"]
+            .map(|path| format!("`{path}` was left out: it is a pipe, and no file"))
+    );
+    let again = task.collect();
+    assert_eq!(again.manifest.warnings, collected.manifest.warnings);
+}
