@@ -101,7 +101,10 @@ impl Reader {
         let noted = match (seq, number) {
             (0, _) => inner.lost.values().chain(inner.cut.values()).max(),
             (_, 0) => None, // Nothing was read from a segment.
-            (_, number) => inner.lost.get(&(number + 1)).max(inner.cut.get(&number)),
+            (_, number) => {
+                let cut = inner.cut.get(&number).max(inner.cut.get(&(number + 1)));
+                cut.max(inner.lost.get(&(number + 1)))
+            }
         };
         let is_lost = noted.is_some_and(|noted| began < *noted);
         is_lost.then_some(Gap {

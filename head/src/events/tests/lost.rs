@@ -195,3 +195,24 @@ async fn a_seal_alone_that_is_gone_is_no_damage() {
     stop(log, owner).await;
     assert!(!segment(&dir, 2).exists());
 }
+
+#[tokio::test]
+async fn an_end_that_is_gone_is_told_to_who_has_events_of_it_alone_behind_the_last_that_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, owner) = start(&dir);
+    for (seq, first) in (1..).zip((1..=8_000).step_by(500)) {
+        append(&log, ATTEMPT, first..=first + 499).await;
+        append(&log, OTHER, seq..=seq).await;
+    }
+    stop(log, owner).await;
+    assert!(segment(&dir, 2).exists() && !segment(&dir, 3).exists());
+    let path = segment(&dir, 2);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..8]).unwrap();
+    let (log, owner) = start(&dir);
+    let (known, gap) = end(&log, OTHER, BEFORE).await;
+    assert!(known > 0, "some are in the first segment");
+    assert_eq!(gap.map(|gap| gap.from), Some(known as u64 + 1));
+    assert_eq!(end(&log, OTHER, AFTER).await, (known, None));
+    stop(log, owner).await;
+}

@@ -5,6 +5,8 @@ use std::{io, path::Path};
 use tonic::Status;
 
 use super::chain;
+use orchestra_proto::client::CredentialsError;
+
 use crate::security::{self, TokenError};
 
 /// A token that could not be made.
@@ -32,7 +34,7 @@ pub(in crate::grpc) fn no_token(id: &str) -> Status {
 pub(in crate::grpc) fn credentials(error: &security::Error) -> Status {
     match lacks_room(error) {
         Some(path) => Status::resource_exhausted(format!(
-            "the head's disk is full: nothing was changed; free some space where `{}` lies, and say it again",
+            "the head's disk is full: free some space where `{}` lies, and say it again",
             path.display()
         )),
         None => Status::internal(chain(error)),
@@ -41,7 +43,9 @@ pub(in crate::grpc) fn credentials(error: &security::Error) -> Status {
 
 /// The file for which there was no room, if that is why.
 fn lacks_room(error: &security::Error) -> Option<&Path> {
-    let security::Error::File { path, source } = error else {
+    use security::Error::{Credentials, File};
+    let (File { path, source } | Credentials(CredentialsError::Write { path, source })) = error
+    else {
         return None;
     };
     match source.kind() {
@@ -67,7 +71,7 @@ mod tests {
         for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
             let told = token(&failed(kind));
             assert_eq!(told.code(), Code::ResourceExhausted);
-            let wanted = "the head's disk is full: nothing was changed; free some space where \
+            let wanted = "the head's disk is full: free some space where \
                           `/s/head/pki/tokens.json` lies, and say it again";
             assert_eq!(told.message(), wanted);
         }
