@@ -131,7 +131,11 @@ fn make_files(
         written.filter(move |t| t.filtered == filtered)
     };
     check_out(&git, written(true), &to)?;
-    let plain = filters::off(git)?;
+    let plain = match todo.iter().any(|todo| is_of_attributes(&todo.file.path)) {
+        true => by_its_own_attributes(checkout, git, staging)?,
+        false => git,
+    };
+    let plain = filters::off(plain)?;
     check_out(&plain, written(false), &to)?;
     encoded::require(
         &plain,
@@ -141,12 +145,31 @@ fn make_files(
     )
 }
 
+fn is_of_attributes(path: &[u8]) -> bool {
+    path.rsplit(|byte| *byte == b'/').next() == Some(b".gitattributes")
+}
+
+/// The same git, for which all attributes are those of its index: the change has others than the work tree.
+fn by_its_own_attributes(checkout: &Checkout, git: Git, staging: &Path) -> Result<Git, Error> {
+    let place = staging.join("attributes");
+    fs::create_dir(&place).at("create the directory", &place)?;
+    let all = ["ls-files", "-z", "--", ":(top,glob)**/.gitattributes"];
+    let all = git.clone().env("GIT_LITERAL_PATHSPECS", "0").output(&all)?;
+    check_out_paths(&git, &all, &place)?;
+    Ok(git.work_tree(&place).env("GIT_DIR", checkout.git_dir()))
+}
+
 /// Has git write files of its index below `to`.
 fn check_out<'a>(git: &Git, files: impl Iterator<Item = &'a Todo>, to: &Path) -> Result<(), Error> {
-    let input: Vec<u8> = files
+    let paths: Vec<u8> = files
         .flat_map(|todo| [todo.file.path.as_slice(), b"\0"].concat())
         .collect();
-    if input.is_empty() {
+    check_out_paths(git, &paths, to)
+}
+
+/// The same for paths that each end with a zero byte.
+fn check_out_paths(git: &Git, paths: &[u8], to: &Path) -> Result<(), Error> {
+    if paths.is_empty() {
         return Ok(());
     }
     let mut prefix = std::ffi::OsString::from("--prefix=");
@@ -158,7 +181,7 @@ fn check_out<'a>(git: &Git, files: impl Iterator<Item = &'a Todo>, to: &Path) ->
         "-z".as_ref(),
         "--stdin".as_ref(),
     ];
-    git.output_of(&args, Input::Bytes(&input)).map(drop)
+    git.output_of(&args, Input::Bytes(paths)).map(drop)
 }
 
 /// Gives each new version the mode of the file that it replaces: who could not read that shall not read

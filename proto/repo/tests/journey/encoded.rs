@@ -60,3 +60,37 @@ fn what_the_encoding_has_no_letters_for_is_refused() {
         assert_eq!(git(&user.user(), &["status", "--short"]), "", "{why}");
     }
 }
+
+#[test]
+fn the_attributes_of_the_change_count() {
+    let user = world();
+    let task = user.start();
+    // The project goes over to UTF-8, and another file gets an encoding.
+    task.write(
+        ".gitattributes",
+        "*.x text working-tree-encoding=ISO-8859-1\n",
+    );
+    task.write("text.l1", "dash \u{2014}\n");
+    task.write("new.x", "\u{e9}\n");
+    let collected = task.collect();
+    apply(&user.checkout(), &task.change(&collected)).unwrap();
+    let read = |name: &str| fs::read(user.user().join(name)).unwrap();
+    assert_eq!(read("text.l1"), "dash \u{2014}\n".as_bytes());
+    assert_eq!(read("new.x"), b"\xe9\n");
+    git(&user.user(), &["add", "-A"]);
+    assert_eq!(git(&user.user(), &["show", ":new.x"]), "\u{e9}");
+
+    let user = world();
+    let task = user.start();
+    task.write(
+        ".gitattributes",
+        "*.x text working-tree-encoding=ISO-8859-1\n",
+    );
+    task.write("new.x", "\u{2014}\n");
+    let collected = task.collect();
+    let refused = apply(&user.checkout(), &task.change(&collected)).unwrap_err();
+    assert!(
+        refused.to_string().contains("because of `new.x`"),
+        "{refused}"
+    );
+}
