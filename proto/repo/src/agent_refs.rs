@@ -72,6 +72,8 @@ pub(crate) struct Found {
     pub refs: Vec<AgentRef>,
     /// Sentences for people.
     pub unread: Vec<String>,
+    /// Whether there are more than are looked at.
+    pub are_more: bool,
 }
 
 /// Everything of the `.git` below `root`; nothing but a sentence where that is no directory.
@@ -138,7 +140,7 @@ fn packed(root: &OwnedFd, found: &mut Found) -> BTreeMap<Vec<u8>, String> {
             continue;
         }
         if names.len() == REFS_MAX {
-            found.unread.push(too_many());
+            found.are_more = true;
             break;
         }
         names.insert(name.to_vec(), shown(commit));
@@ -170,7 +172,8 @@ fn loose(root: &OwnedFd, names: &mut BTreeMap<Vec<u8>, String>, found: &mut Foun
         for (name, kind) in entries {
             seen += 1;
             if seen > REFS_MAX {
-                return found.unread.push(too_many());
+                found.are_more = true;
+                return;
             }
             let path = [&dir, &b"/"[..], &name].concat();
             match kind {
@@ -245,7 +248,7 @@ pub(crate) fn is_put_there(root: &OwnedFd, of: &AgentRef) -> bool {
     is_ours && last.split(' ').nth(1) == Some(&*of.commit)
 }
 
-fn too_many() -> String {
+pub(crate) fn too_many() -> String {
     format!("the agent has more than {REFS_MAX} branches and tags; the others were not looked at")
 }
 

@@ -1,10 +1,7 @@
 //! Commits that an agent made on a detached HEAD and left with `git checkout`: nothing but the log of its
 //! HEAD knows them. The log is a file that the agent may have written: it is read as data.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    os::fd::OwnedFd,
-};
+use std::{collections::BTreeSet, os::fd::OwnedFd};
 
 use rustix::fs::FileType;
 
@@ -12,9 +9,10 @@ use crate::{
     agent_refs::{AgentRef, Holds, What, text},
     beneath,
     error::Result,
-    git::{Git, Input, check_commit},
+    git::check_commit,
     history::{REF_BYTES_MAX, reason},
     others::is_full,
+    reach::{Graph, NEW_MAX, New},
     stage::Warnings,
     workspace::Workspace,
 };
@@ -26,8 +24,6 @@ const MOVED: &str = "checkout: moving from ";
 const NOT_MADE: [&str; 3] = ["checkout:", "reset:", "clone:"];
 /// Most commits that are looked at: the latest that were left.
 const LEFT_MAX: usize = 1000;
-/// Most commits that only the log of HEAD knows and that are told apart.
-const NEW_MAX: usize = 10_000;
 
 /// One line of the log.
 struct Entry<'a> {
@@ -100,7 +96,7 @@ impl Workspace {
         let mut left = left(&log);
         if left.len() > LEFT_MAX {
             left.truncate(LEFT_MAX);
-            warnings.add(unread(&format!("only the latest {LEFT_MAX} are")));
+            warnings.only_there(unread(&format!("only the latest {LEFT_MAX} are")));
         }
         if left.is_empty() {
             return Ok(Vec::new());
@@ -109,15 +105,16 @@ impl Workspace {
         // Of what HEAD is on it is said elsewhere why it is not in the result.
         known.extend(self.agent_head().ok().flatten());
         known.extend(refs.iter().map(|r| r.commit.clone()));
+        let (wanted, known) = (texts(&left), texts(&known));
         let new = self
             .lent()
-            .and_then(|lent| only_there(&lent, &left, &known));
+            .and_then(|lent| New::list(&lent, &wanted, &known));
         match new {
             Ok(new) => {
-                if new.are_more {
-                    warnings.add(unread(&format!("they are more than {NEW_MAX}")));
+                if !new.is_whole {
+                    warnings.only_there(unread(&format!("they are more than {NEW_MAX}")));
                 }
-                let new = tips(&new.listed, &left);
+                let new = tips(&new.graph(), &left);
                 left.retain(|commit| new.contains(commit));
                 Ok(left.into_iter().map(of_head).collect())
             }
@@ -130,58 +127,16 @@ impl Workspace {
     }
 }
 
-/// Commits that only the log of HEAD knows.
-struct New {
-    /// Each in a line, with its parents.
-    listed: String,
-    /// Not all of them are listed.
-    are_more: bool,
+fn texts(commits: &[String]) -> Vec<&str> {
+    commits.iter().map(String::as_str).collect()
 }
 
-/// The commits of `left`, and those that they come after, that are in no `known` history.
-fn only_there(lent: &Git, left: &[String], known: &[String]) -> Result<New> {
-    let mut wanted = left.join("\n");
-    for commit in known {
-        wanted.push_str(&format!("\n^{commit}"));
-    }
-    wanted.push('\n');
-    let most = format!("--max-count={NEW_MAX}");
-    // One that is not there any more, or never was, is passed over.
-    let list = [
-        "rev-list",
-        "--ignore-missing",
-        "--parents",
-        &most,
-        "--stdin",
-    ];
-    let listed = lent.line_of(&list, Input::Bytes(wanted.as_bytes()))?;
-    Ok(New {
-        are_more: listed.lines().count() == NEW_MAX,
-        listed,
-    })
-}
-
-/// Those of `left` that are listed, and not before another one of them. Each line is a commit and its
-/// parents.
-fn tips(listed: &str, left: &[String]) -> BTreeSet<String> {
-    let parents: BTreeMap<&str, Vec<&str>> = listed
-        .lines()
-        .filter_map(|line| {
-            let mut ids = line.split(' ');
-            Some((ids.next()?, ids.collect()))
-        })
-        .collect();
-    let of = |commit: &str| parents.get(commit).into_iter().flatten().copied();
-    let new = || left.iter().filter(|c| parents.contains_key(c.as_str()));
-    let mut before = BTreeSet::new();
-    let mut open: Vec<&str> = new().flat_map(|commit| of(commit)).collect();
-    while let Some(commit) = open.pop() {
-        if before.insert(commit) {
-            open.extend(of(commit));
-        }
-    }
-    new()
-        .filter(|c| !before.contains(c.as_str()))
+/// Those of `left` that are new, and not before another one of them.
+fn tips(new: &Graph<'_>, left: &[String]) -> BTreeSet<String> {
+    let listed = || left.iter().filter(|commit| new.has(commit));
+    let before = new.before(listed().map(String::as_str));
+    listed()
+        .filter(|commit| !before.contains(commit.as_str()))
         .cloned()
         .collect()
 }
@@ -267,6 +222,9 @@ mod tests {
         let [a, b, c, _] = &left;
         let between = id('e');
         let listed = format!("{a} {between}\n{between} {b}\n{b} {b}\n{c} {b}");
-        assert_eq!(tips(&listed, &left), [a.clone(), c.clone()].into());
+        assert_eq!(
+            tips(&Graph::of(&listed), &left),
+            [a.clone(), c.clone()].into()
+        );
     }
 }

@@ -10,11 +10,11 @@ use orchestra_types::TaskId;
 
 use crate::{
     checkout::Checkout,
+    choice::OTHERS_MAX,
     error::{Error, IoContext, Result},
     git::{Git, check_commit},
     in_use::refuse_in_use,
     merge::contains,
-    others::OTHERS_MAX,
     quarantine::{fetch_objects, has_commit},
     received::Received,
 };

@@ -6,20 +6,18 @@ use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 use crate::{
     agent_refs::{self, AgentRef, Holds, What},
     beneath,
+    choice::{Choice, LOOKED_AT_MAX, Taken, choose},
     collect::Collect,
     error::{Error, IoContext, Result, says_full},
     git::{Git, Input},
     history::{SECRET, TIME_MAX, reason},
     linked::Linked,
     names::listed,
+    reach::Reach,
     stage::Warnings,
     workspace::{GIVEN_REFS, Workspace},
 };
 
-/// Most of them that are kept.
-pub(crate) const OTHERS_MAX: usize = 16;
-/// Most of them that are looked at, when some cannot be kept.
-const LOOKED_AT_MAX: usize = 64;
 /// Most bytes of all of them: 1 GiB.
 const BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Longest part of a branch's name that is the agent's.
@@ -28,16 +26,6 @@ const NAME_MAX: usize = 40;
 const SHOWN_MAX: usize = 100;
 /// How much of a commit's id a sentence has.
 const ID_SHOWN: usize = 12;
-
-/// What has become of a commit of the agent.
-enum Taken {
-    /// It is here, in so many bytes.
-    Kept(u64),
-    /// It is in what is known.
-    Contained,
-    /// It is not sound.
-    Refused(String),
-}
 
 /// What there is beside a result.
 #[derive(Debug, Default)]
@@ -60,6 +48,9 @@ impl Workspace {
         let root = beneath::root(&self.dir).at("open", &self.dir)?;
         let mut found = agent_refs::read(&root);
         found.unread.into_iter().for_each(|text| warnings.add(text));
+        if found.are_more {
+            warnings.only_there(agent_refs::too_many());
+        }
         let places = self.take_trees(&mut found.refs, tip, how, warnings)?;
         let left = self.left_heads(&root, &found.refs, tip, warnings)?;
         found.refs.retain(|r| !agent_refs::is_put_there(&root, r));
@@ -127,7 +118,7 @@ impl Workspace {
                 Ok(()) => {}
                 Err(error) if is_full(&error) => return Err(error),
                 Err(error) => {
-                    warnings.add(uncommitted(&tree, &reason(&error)));
+                    warnings.only_there(uncommitted(&tree, &reason(&error)));
                     found.places.retain(|place| *place != tree.dir);
                 }
             }
@@ -215,7 +206,7 @@ impl Workspace {
         Ok(own.chain(text.lines()).map(str::to_owned).collect())
     }
 
-    /// Those that could be taken over.
+    /// Those that could be taken over. What is lost otherwise is nowhere but with the agent.
     fn take_each<'a>(
         &self,
         new: &[&'a AgentRef],
@@ -229,37 +220,33 @@ impl Workspace {
         let lent = match self.lent() {
             Ok(lent) => lent,
             Err(error) => {
-                new.iter()
-                    .for_each(|r| warnings.add(lost(r, &reason(&error))));
+                let lost = new.iter().map(|r| lost(r, &reason(&error)));
+                lost.for_each(|text| warnings.only_there(text));
                 return Ok(Vec::new());
             }
         };
-        let end = Instant::now() + TIME_MAX;
-        let (mut kept, mut bytes) = (Vec::new(), BYTES_MAX);
-        for (at, other) in new.iter().enumerate() {
+        let reach = Reach::look(&lent, new, known)?;
+        let (end, mut bytes) = (Instant::now() + TIME_MAX, BYTES_MAX);
+        let choice = choose(&reach.open(new), &reach.new.graph(), |other| {
             let left = end.saturating_duration_since(Instant::now());
-            if kept.len() == OTHERS_MAX || at == LOOKED_AT_MAX || left.is_zero() {
-                let rest: Vec<String> = new[at..].iter().map(|r| agents_name(r)).collect();
-                warnings.add(format!(
-                    "the agent has more branches beside the result than are looked at; not kept: {}",
-                    listed(&rest)
-                ));
-                break;
+            if left.is_zero() {
+                return Ok(None);
             }
             let lent = lent.clone().time_limit(left);
             match self.take_one(&lent, &other.commit, known, how.secret, bytes) {
-                Ok(Taken::Kept(size)) => {
-                    bytes = bytes.saturating_sub(size);
-                    kept.push(*other);
+                Ok(taken) => {
+                    if let Taken::Kept(size) = taken {
+                        bytes = bytes.saturating_sub(size);
+                    }
+                    Ok(Some(taken))
                 }
-                Ok(Taken::Contained) => {}
-                Ok(Taken::Refused(why)) => warnings.add(lost(other, &why)),
                 // That is not the agent's fault: whoever makes room collects again.
-                Err(error) if is_full(&error) => return Err(error),
-                Err(error) => warnings.add(lost(other, &reason(&error))),
+                Err(error) if is_full(&error) => Err(error),
+                Err(error) => Ok(Some(Taken::Refused(reason(&error)))),
             }
-        }
-        Ok(kept)
+        })?;
+        tell(&choice, &reach, warnings);
+        Ok(choice.kept)
     }
 
     fn take_one(
@@ -315,6 +302,31 @@ impl Workspace {
         }
         let full = |name: &String| format!("refs/heads/{}-{attempt}-{name}", self.branch);
         Ok(names.iter().map(full).collect())
+    }
+}
+
+/// What is not kept, or not by its own name.
+fn tell(choice: &Choice<'_>, reach: &Reach, warnings: &mut Warnings) {
+    for (other, why) in &choice.refused {
+        match reach.is_gone(other) {
+            true => warnings.add(lost(other, why)),
+            false => warnings.only_there(lost(other, why)),
+        }
+    }
+    let names =
+        |refs: &[&AgentRef]| -> Vec<String> { refs.iter().map(|r| agents_name(r)).collect() };
+    if !choice.within.is_empty() {
+        warnings.add(format!(
+            "the agent has more branches beside the result than become one here; the commits of these are in those \
+             that do: {}",
+            listed(&names(&choice.within))
+        ));
+    }
+    if !choice.left.is_empty() {
+        warnings.only_there(format!(
+            "the agent has more branches beside the result than are looked at; not kept: {}",
+            listed(&names(&choice.left))
+        ));
     }
 }
 

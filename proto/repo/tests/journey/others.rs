@@ -229,6 +229,7 @@ fn a_history_of_its_own_is_not_kept_and_named() {
         said.contains("`orphan`") && said.contains("not kept"),
         "{said}"
     );
+    assert!(collected.only_there, "what is not kept is not removed");
 }
 
 #[test]
@@ -392,6 +393,39 @@ fn a_git_directory_elsewhere_is_named_and_none_at_all_is_not() {
 }
 
 #[test]
+fn of_a_long_chain_of_branches_nothing_is_lost() {
+    let user = world();
+    let task = user.start();
+    let base = git(task.dir(), &["rev-parse", "HEAD"]);
+    for number in 1..=30 {
+        git(task.dir(), &["checkout", "-q", "-b", &format!("w{number}")]);
+        task.write(&format!("{number}.txt"), "work\n");
+        git(task.dir(), &["add", "-A"]);
+        git(task.dir(), &["commit", "-q", "-m", "left"]);
+    }
+    git(task.dir(), &["checkout", "-q", &base]);
+    git(task.dir(), &["checkout", "-q", "-b", "fin"]);
+    task.write("last.txt", "work\n");
+    for _ in 0..2 {
+        let collected = task.collect();
+        assert_eq!(names(&collected).len(), 16);
+        let others = import(&user, &collected);
+        let last = "orchestra/task_001-1-w30";
+        assert!(others.made.iter().any(|name| name == last), "{others:?}");
+        let files = git(&user.user(), &["ls-tree", "--name-only", last]);
+        assert_eq!(files.lines().filter(|name| *name != "a.txt").count(), 30);
+        let warnings = &collected.manifest.warnings;
+        assert!(
+            !warnings.iter().any(|w| w.contains("not kept")),
+            "{warnings:#?}"
+        );
+        let is_told = |w: &String| w.contains("the commits of these are in those that do: `w");
+        assert!(warnings.iter().any(is_told), "{warnings:#?}");
+        assert!(!collected.only_there, "{warnings:#?}");
+    }
+}
+
+#[test]
 fn of_very_many_branches_some_are_kept() {
     let user = world();
     let task = user.start();
@@ -410,8 +444,9 @@ fn of_very_many_branches_some_are_kept() {
     }
     let collected = task.collect();
     assert_eq!(names(&collected).len(), 16);
-    let warnings = collected.manifest.warnings;
+    let warnings = &collected.manifest.warnings;
     assert!(warnings.len() < 20, "{}", warnings.len());
     assert!(warnings.iter().any(|w| w.contains("more than 10000")));
     assert!(warnings.iter().any(|w| w.contains("not kept: `a16`")));
+    assert!(collected.only_there, "what is not kept is not removed");
 }
