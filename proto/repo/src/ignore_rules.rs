@@ -23,6 +23,8 @@ pub(crate) fn of_user(checkout: &Checkout, warnings: &mut Warnings) -> Result<St
     let own = checkout.common_dir().join("info/exclude");
     let mut rules = String::new();
     for file in global.into_iter().chain([own]) {
+        // git works at the top, and takes a relative path from there.
+        let file = checkout.top().join(file);
         let bytes = match fs::read(&file) {
             Ok(bytes) => bytes,
             // git does without one that it may not read.

@@ -167,20 +167,28 @@ fn a_secret_that_the_agent_commits_costs_its_commits_and_not_its_work() {
 
 #[test]
 fn what_the_users_git_ignores_everywhere_is_in_no_result_either() {
-    let user = World::with(&[("a.txt", "one\n")]);
-    let everywhere = user.tmp.path().join("ignore");
-    fs::write(&everywhere, "# mine\n.idea/\n*.tmp\n").unwrap();
-    let named = everywhere.to_str().unwrap();
-    git(&user.user(), &["config", "core.excludesFile", named]);
-    user.write(".git/info/exclude", "!kept.tmp\n/venv\n");
-    let task = user.start();
-    for name in [".idea/x.xml", "sub/.idea/y", "x.tmp", "venv/bin/python"] {
-        task.write(name, "agent\n");
+    // git takes a relative path from the top of the work tree, wherever it is called.
+    for is_relative in [false, true] {
+        let user = World::with(&[("a.txt", "one\n")]);
+        let everywhere = user.user().parent().unwrap().join("ignore");
+        fs::write(&everywhere, "# mine\n.idea/\n*.tmp\n").unwrap();
+        let named = match is_relative {
+            true => "../ignore",
+            false => everywhere.to_str().unwrap(),
+        };
+        git(&user.user(), &["config", "core.excludesFile", named]);
+        user.write(".git/info/exclude", "!kept.tmp\n/venv\n");
+        user.write("mine.tmp", "the user's\n");
+        let task = user.start();
+        assert!(!task.dir().join("mine.tmp").exists());
+        for name in [".idea/x.xml", "sub/.idea/y", "x.tmp", "venv/bin/python"] {
+            task.write(name, "agent\n");
+        }
+        task.write("kept.tmp", "agent\n");
+        task.write("sub/venv", "agent\n");
+        let seen = git(task.dir(), &["status", "--porcelain", "-uall"]);
+        assert_eq!(seen, "?? kept.tmp\n?? sub/venv", "{named}");
+        let names: Vec<_> = rows(&task.collect()).into_iter().map(|row| row.0).collect();
+        assert_eq!(names, ["kept.tmp", "sub/venv"], "{named}");
     }
-    task.write("kept.tmp", "agent\n");
-    task.write("sub/venv", "agent\n");
-    let seen = git(task.dir(), &["status", "--porcelain", "-uall"]);
-    assert_eq!(seen, "?? kept.tmp\n?? sub/venv");
-    let names: Vec<_> = rows(&task.collect()).into_iter().map(|row| row.0).collect();
-    assert_eq!(names, ["kept.tmp", "sub/venv"]);
 }
