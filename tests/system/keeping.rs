@@ -312,6 +312,7 @@ fn checks() -> anyhow::Result<()> {
             (head.join("events/0000000001.seg"), 100),
             (some_file(&context)?, 30),
             (head.join("db/journal/0000000000000001.journal"), 100),
+            (head.join("db/mark"), 9),
         ];
         for (file, at) in files {
             flipped(&file, at, || {

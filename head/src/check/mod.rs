@@ -24,7 +24,7 @@ use crate::{
     blobs::{Blobs, Stored},
     context, events,
     progress::{self, Counting, Progress},
-    store::{Page, Row},
+    store::{self, Page, Row},
 };
 
 pub use index::Index;
@@ -120,6 +120,8 @@ pub fn read_rows(
 
 /// What is read besides the rows.
 pub struct Beside<'a> {
+    /// The directory of the store.
+    pub db: &'a Path,
     /// Stored files.
     pub blobs: &'a Blobs,
     /// The directory of events.
@@ -170,6 +172,7 @@ pub fn judge(
             leftover: None,
         });
     }
+    look_at_mark(beside.db, &mut report)?;
     look_at_events(beside, &mut report)?;
     look_at_context(beside.context, &mut report)?;
     report.findings.sort_by_key(|finding| finding.level);
@@ -228,6 +231,18 @@ fn hash(mut file: Counting<File>) -> io::Result<Digest> {
             read => hash.update(&chunk[..read]),
         }
     }
+}
+
+fn look_at_mark(db: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let damaged = store::damaged_mark(db).context("failed to look at the journal's mark")?;
+    report.findings.extend(damaged.map(|path| Finding {
+        level: Level::Damage,
+        what: path.display().to_string(),
+        problem: "does not say any more how far the journal is durable".to_owned(),
+        advice: "nothing: the head writes it anew with its next commits",
+        leftover: None,
+    }));
+    Ok(())
 }
 
 fn look_at_events(beside: &Beside<'_>, report: &mut Report) -> anyhow::Result<()> {

@@ -63,6 +63,7 @@ pub fn check(state: &StateDir, repair: Repair, progress: &Progress) -> Result<Re
     });
     read?;
     let beside = Beside {
+        db: &db,
         blobs: &blobs,
         events: &dir.join("events"),
         context: &dir.join("context"),

@@ -277,6 +277,33 @@ fn a_journal_or_a_store_that_is_gone_is_no_empty_head() {
 }
 
 #[test]
+fn any_damage_to_the_mark_of_the_journals_end_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(dir.path());
+    let db = state.head().join("db");
+    let blobs = Blobs::open(&state.head().join("blobs")).unwrap();
+    Store::open(&db, blobs).unwrap().close().unwrap();
+    let found = || damage(&check(&state, Repair::No, &Progress::unwatched()).unwrap());
+    assert_eq!(found(), [""; 0]);
+    let mark = db.join("mark");
+    let whole = fs::read(&mark).unwrap();
+    let flipped = (0..whole.len()).map(|at| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        bytes
+    });
+    for bytes in flipped.chain([Vec::new(), whole[..19].to_vec()]) {
+        fs::write(&mark, &bytes).unwrap();
+        let problem = "does not say any more how far the journal is durable";
+        assert_eq!(found(), [format!("{} {problem}", mark.display())]);
+        assert_eq!(fs::read(&mark).unwrap(), bytes, "a check changes nothing");
+    }
+    // A store of an earlier version has none.
+    fs::remove_file(&mark).unwrap();
+    assert_eq!(found(), [""; 0]);
+}
+
+#[test]
 fn a_flipped_bit_is_named_or_lies_where_nothing_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let whole = state(&dir.path().join("whole"));

@@ -108,6 +108,7 @@ impl Parts {
             })?;
             let changing = changing(&touched)?;
             let beside = Beside {
+                db: &head.join("db"),
                 blobs: &blobs,
                 events: &head.join("events"),
                 context: &head.join("context"),

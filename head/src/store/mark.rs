@@ -134,6 +134,16 @@ fn number_in(bytes: &[u8]) -> Option<u64> {
     (bytes == bytes_of(number)).then_some(number)
 }
 
+/// The mark of the store in `dir`, where it does not say what was written: for a check. A start writes it anew.
+pub fn damaged_mark(dir: &Path) -> Result<Option<PathBuf>> {
+    let path = dir.join(NAME);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(number_in(&bytes).is_none().then_some(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(io_error("read", &path, source)),
+    }
+}
+
 /// A journal that ends too early.
 pub(super) fn ends_early(journal: &Path, end: u64, durable: u64) -> Error {
     Error::Damaged {

@@ -72,6 +72,7 @@ pub use key::{
 };
 pub use lost::Lost;
 pub use made::was_made;
+pub use mark::damaged_mark;
 pub use page::{Page, Row, change_of, references};
 
 /// The journal's room that is kept for what the core changes by itself while the disk is full: an
