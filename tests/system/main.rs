@@ -13,6 +13,7 @@ mod branches;
 mod crash;
 mod directory;
 mod ending;
+mod headless;
 mod ignored;
 mod interim;
 mod interrupt;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         .with("crash", crash::tests())
         .with("directory", directory::tests())
         .with("ending", ending::tests())
+        .with("headless", headless::tests())
         .with("ignored", ignored::tests())
         .with("interim", interim::tests())
         .with("interrupt", interrupt::tests())

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal},
+    net::SocketAddr,
     path::PathBuf,
 };
 
@@ -14,7 +15,6 @@ use crate::{
     error::{Error, Result},
     exit::Exit,
     json::time::Time,
-    local::joined,
     ui::{
         style::{Line, Style},
         time::counted,
@@ -60,8 +60,7 @@ pub struct Args {
 /// Restores a backup.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let state = app.state.clone();
-    // A head there would take the worker away from its own one.
-    joined::refuse(&state, Exit::Refused)?;
+    let before = backup::headless(&state);
     let options = Options {
         force: args.force,
         skip_ids: args.skip_ids.into(),
@@ -73,6 +72,12 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         restored.map_err(|error| refusal(&error))
     });
     let done = done.await?;
+    if let Some(endpoint) = before.filter(|endpoint| !is_here(endpoint)) {
+        app.ui.warn(format!(
+            "the worker of this directory looked for its head at {endpoint}: that one must never run again, or two heads \
+             have the same tasks"
+        ));
+    }
     if done.head.keys {
         app.ui.warn(REVIVED);
     }
@@ -156,10 +161,24 @@ fn say(app: &App, done: &Restored) -> Result<()> {
     Ok(())
 }
 
+/// Whether an address is of this machine alone.
+fn is_here(endpoint: &str) -> bool {
+    let address = endpoint.parse::<SocketAddr>();
+    address.is_ok_and(|address| address.ip().is_loopback())
+}
+
 fn refusal(error: &backup::Error) -> Error {
     match error {
         backup::Error::NotEmpty { .. } | backup::Error::Newer { .. } => {
             Error::new(Exit::Refused, error.to_string())
+        }
+        backup::Error::OtherCluster { dir, .. } => {
+            let dir = dir.display();
+            Error::new(Exit::Refused, error.to_string()).hint(format!(
+                "nothing was changed; restore a backup of that cluster, or name another directory with `--state DIR`; \
+                 to give that cluster up here, end its worker with `ctl stop --now`, and move `{dir}/worker` and \
+                 `{dir}/client` away"
+            ))
         }
         backup::Error::Running(_) => Error::new(Exit::Refused, error.to_string())
             .hint("stop it first, or name another state directory with --state"),
@@ -220,5 +239,11 @@ mod tests {
         let many = lost(2);
         assert!(many.starts_with("2 stored files that tasks refer to were missing or damaged"));
         assert!(many.ends_with("`ctl check` names them"), "{many}");
+    }
+
+    #[test]
+    fn an_address_of_loopback_is_of_this_machine() {
+        assert!(is_here("127.0.0.1:7117") && is_here("[::1]:7117"));
+        assert!(!is_here("10.0.0.7:7117") && !is_here("far:7117"));
     }
 }

@@ -4,6 +4,7 @@ mod worker;
 
 use std::time::{Duration, Instant};
 
+use orchestra_head::backup::headless;
 use orchestra_proto::v1;
 use orchestra_types::{TaskStatus, limits::STOP_GRACE, time::parse_duration};
 use serde_json::json;
@@ -196,6 +197,14 @@ fn thaw(ui: &Ui, name: &str, process: &Process) -> Result<()> {
     went_on.or_failed(|| format!("failed to let the {name} go on"))
 }
 
+/// What brings the head of this directory back: one that is lost cannot be started.
+fn first(app: &App) -> &'static str {
+    match headless(&app.state) {
+        Some(_) => "`ctl restore FILE`, then `ctl start`",
+        None => "`ctl start`",
+    }
+}
+
 /// They were left by `--leave-agents`, or by a worker that was killed.
 fn refuse_while_agents_are_left(app: &App) -> Result<()> {
     let left = worker::left(app);
@@ -209,9 +218,10 @@ fn refuse_while_agents_are_left(app: &App) -> Result<()> {
             worker::go_on(left)
         ),
     )
-    .hint(
-        "`ctl start` finds them again; `ctl stop --now` stops them, and their work so far is kept",
-    ))
+    .hint(format!(
+        "{} finds them again; `ctl stop --now` stops them, and their work so far is kept",
+        first(app)
+    )))
 }
 
 /// Only a head knows when agents have ended, and takes what they have done.
@@ -226,10 +236,11 @@ fn refuse_while_agents_run(app: &App, why: &str) -> Result<()> {
         Exit::Refused,
         format!("the worker has {agents}, and {why}: nothing would wait for them"),
     )
-    .hint(
-        "`ctl start` first, if this is the head's machine; else `ctl workers drain` at the head; --now stops \
-         them, and --leave-agents lets them run on",
-    ))
+    .hint(format!(
+        "{} first, if this is the head's machine; else `ctl workers drain` at the head; --now stops them, and \
+         --leave-agents lets them run on",
+        first(app)
+    )))
 }
 
 /// Whether the head was asked to stop before, and waits for what runs.

@@ -2,6 +2,7 @@
 //! has copied that head's `client` directory there.
 
 use orchestra_config::StateDir;
+use orchestra_head::backup::headless;
 
 use crate::{
     error::{Error, Result},
@@ -11,29 +12,21 @@ use crate::{
 /// Refuses a directory that has a worker and no head: what starts or asks a head there would take
 /// the worker away from its own one.
 pub fn refuse(state: &StateDir, exit: Exit) -> Result<()> {
-    let Some(head) = head_of(state) else {
+    let Some(head) = headless(state) else {
         return Ok(());
     };
     let dir = state.path().display();
     let text = format!("`{dir}` belongs to a worker that has joined the head at {head}");
     Err(Error::new(exit, text).hint(format!(
-        "`orchestra-worker --state {dir}` starts it; name another directory with `--state DIR`, or remove this one to give the membership up"
+        "`orchestra-worker --state {dir}` starts it; where the head was in this directory itself and is lost, \
+         `ctl restore FILE` brings it back from a backup, and its worker goes on; for another head name another \
+         directory with `--state DIR`"
     )))
 }
 
 /// Whether it has what reaches a head and never had one itself.
 pub fn is_of_client_only(state: &StateDir) -> bool {
     state.client().join("endpoint").exists() && !state.head().exists()
-}
-
-/// The head that the worker of this directory has joined; none where a head was started here.
-fn head_of(state: &StateDir) -> Option<String> {
-    if state.head().exists() {
-        return None;
-    }
-    let endpoint = state.worker().join("pki").join("endpoint");
-    let text = std::fs::read_to_string(endpoint).ok()?;
-    Some(text.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -68,6 +61,8 @@ mod tests {
             "{refused}"
         );
         std::fs::create_dir(state.head()).unwrap();
+        assert!(refuse(&state).is_err(), "a restore was cut off");
+        std::fs::create_dir(state.head().join("db")).unwrap();
         assert!(refuse(&state).is_ok());
     }
 }

@@ -18,6 +18,7 @@
 //! which all of what is copied was durable.
 
 mod format;
+mod headless;
 mod input;
 mod make;
 mod restore;
@@ -28,6 +29,7 @@ mod verify;
 mod tests;
 
 pub use format::{FORMAT, Head, Summary};
+pub use headless::headless;
 pub use input::Input;
 pub use make::Source;
 pub use restore::{Options, Restored, restore};
@@ -44,6 +46,16 @@ pub enum Error {
     NotEmpty {
         /// The head's directory.
         dir: std::path::PathBuf,
+    },
+    /// There is no head, and the worker belongs to another cluster than the backup.
+    #[error(
+        "`{dir}` belongs to a worker that has joined the head at {endpoint}, and the backup is of another cluster"
+    )]
+    OtherCluster {
+        /// The state directory.
+        dir: std::path::PathBuf,
+        /// Where the worker looks for its head.
+        endpoint: String,
     },
     /// A head runs there.
     #[error(transparent)]

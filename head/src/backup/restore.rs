@@ -22,6 +22,7 @@ use orchestra_types::{ScheduleId, TaskId, Timestamp};
 use super::{
     Error, Input,
     format::{self, Head, PartRow, Summary},
+    headless::require_same_cluster,
     verify,
 };
 use crate::{
@@ -86,6 +87,7 @@ pub fn restore(
     let bytes = file.metadata().map_or(0, |meta| meta.len());
     progress.expect(2 * bytes);
     let (head, summary) = verify(&file, progress)?;
+    require_same_cluster(state, &head)?;
     let _lock = match early {
         Some(lock) => lock,
         None => {
@@ -144,7 +146,7 @@ fn keep_port(dir: &Path, beside: &Path) -> anyhow::Result<bool> {
 }
 
 /// Whether nothing but what a refused start leaves is there.
-fn is_new(dir: &Path) -> anyhow::Result<bool> {
+pub(super) fn is_new(dir: &Path) -> anyhow::Result<bool> {
     let failed = || format!("failed to look into `{}`", dir.display());
     for entry in fs::read_dir(dir).with_context(failed)? {
         let name = entry.with_context(failed)?.file_name();

@@ -49,7 +49,7 @@ pub use enrolment::{EnrolError, TokenError};
 pub use gate::{Gate, GateLayer};
 pub use identity::{Identity, authorise_worker, caller};
 pub use join::Join;
-pub use pki::Error;
+pub use pki::{Error, cluster_in};
 pub use renewal::Renewal;
 pub use tokens::{Issued, TokenState};
 

@@ -98,6 +98,15 @@ pub(super) struct Request {
     params: CertificateSigningRequestParams,
 }
 
+/// The cluster of the CA in this file; none where no such CA can be read.
+#[must_use]
+pub fn cluster_in(ca: &Path) -> Option<String> {
+    let pem = fs::read_to_string(ca).ok()?;
+    let der = issue::first_certificate(&pem).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    cluster_of_ca(&certificate)
+}
+
 impl Request {
     /// Reads a request and checks that it is signed by its own key. Every name in it is ignored.
     pub(super) fn read(pem: &str) -> Result<Self, rcgen::Error> {
