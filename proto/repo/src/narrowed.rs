@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeSet, fs::File, io, os::fd::OwnedFd};
 
+use rustix::fs::FileType;
+
 use crate::{
     beneath,
     collect::restore,
@@ -16,6 +18,8 @@ use crate::{
 };
 
 const INDEX: &[u8] = b".git/index";
+/// Where git keeps what a checkout is narrowed to.
+const PATTERNS: &[u8] = b".git/info/sparse-checkout";
 /// How an index begins whose size bounds what it takes to read it: the names of later versions are short for what
 /// they stand for.
 const HEADERS: [&[u8]; 2] = [b"DIRC\0\0\0\x02", b"DIRC\0\0\0\x03"];
@@ -49,8 +53,11 @@ impl Workspace {
         git.line(&["write-tree"]).map(Some)
     }
 
-    /// The paths that the agent's index says are not in the work tree; none where it cannot be read.
+    /// The paths that the agent's index says are not in the work tree; none where it cannot be read, or where the
+    /// checkout was never narrowed: whoever has git overlook a file and deletes it has deleted it.
     fn left_out(&self, index: &index::Copy, root: &OwnedFd) -> Option<BTreeSet<Vec<u8>>> {
+        let patterns = beneath::lstat(root, PATTERNS).ok()??;
+        (beneath::kind(&patterns) == FileType::RegularFile).then_some(())?;
         let copy = index.dir().join("agents-index");
         let mut from = io::Read::take(beneath::open_regular(root, INDEX).ok()?, INDEX_BYTES_MAX);
         let mut header = [0; 8];

@@ -71,6 +71,16 @@ fn what_it_put_in_the_place_of_such_a_file_stays() {
 }
 
 #[test]
+fn what_its_git_was_told_to_overlook_and_is_gone_is_deleted() {
+    let user = world();
+    let task = user.start();
+    git(task.dir(), &["update-index", "--skip-worktree", "lib/l"]);
+    fs::remove_file(task.dir().join("lib/l")).unwrap();
+    let deleted = ("lib/l".to_owned(), "deleted", Some(0), Some(1));
+    assert_eq!(rows(&task.collect()), [deleted]);
+}
+
+#[test]
 fn an_index_that_cannot_be_read_hides_nothing() {
     let user = world();
     let task = user.start();
