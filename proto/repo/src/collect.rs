@@ -126,8 +126,10 @@ impl Workspace {
         let index = index::Copy::of(self)?;
         let git = index.git(self.git());
         let mut tree = self.stage(&git, tip, how, apart, &mut warnings)?;
-        let skip = self.skipped(&git, how.exclude, how.secret)?;
-        special::warn(&git, &special, &skip, &mut warnings)?;
+        if !special.is_empty() {
+            let skip = self.skipped(&git, how.exclude, how.secret)?;
+            special::warn(&git, &special, &skip, &mut warnings)?;
+        }
         if let Some(whole) = self.widen(&git, &index, &root, (tip, &tree))? {
             tree = whole;
         }

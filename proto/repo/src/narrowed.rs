@@ -11,7 +11,7 @@ use crate::{
     beneath,
     collect::restore,
     error::Result,
-    git::{Git, Input, records},
+    git::{Git, records},
     index,
     manifest::{Raw, Renames, diff},
     workspace::Workspace,
@@ -36,6 +36,9 @@ impl Workspace {
         root: &OwnedFd,
         (tip, tree): (&str, &str),
     ) -> Result<Option<String>> {
+        if !was_narrowed(root) {
+            return Ok(None);
+        }
         let changed = diff(&self.bare(), tip, tree, Renames::Ignore)?;
         let (mut missing, made): (Vec<Raw>, Vec<Raw>) =
             changed.into_iter().partition(Raw::is_deleted);
@@ -53,11 +56,8 @@ impl Workspace {
         git.line(&["write-tree"]).map(Some)
     }
 
-    /// The paths that the agent's index says are not in the work tree; none where it cannot be read, or where the
-    /// checkout was never narrowed: whoever has git overlook a file and deletes it has deleted it.
+    /// The paths that the agent's index says are not in the work tree; none where it cannot be read.
     fn left_out(&self, index: &index::Copy, root: &OwnedFd) -> Option<BTreeSet<Vec<u8>>> {
-        let patterns = beneath::lstat(root, PATTERNS).ok()??;
-        (beneath::kind(&patterns) == FileType::RegularFile).then_some(())?;
         let copy = index.dir().join("agents-index");
         let mut from = io::Read::take(beneath::open_regular(root, INDEX).ok()?, INDEX_BYTES_MAX);
         let mut header = [0; 8];
@@ -66,13 +66,19 @@ impl Workspace {
         let mut bytes = io::Read::chain(&header[..], from);
         io::copy(&mut bytes, &mut File::create_new(&copy).ok()?).ok()?;
         let git = self.lent().ok()?.env("GIT_INDEX_FILE", &copy);
-        let listed = git.ended(&["ls-files", "-z", "-v"], Input::Nothing).ok()?;
-        let left_out = records(&listed.value).filter_map(|record| {
+        let listed = git.output(&["ls-files", "-z", "-v"]).ok()?;
+        let left_out = records(&listed).filter_map(|record| {
             let skipped = record.first()?.eq_ignore_ascii_case(&b'S');
             skipped.then(|| record.get(2..).map(<[u8]>::to_vec))?
         });
         Some(left_out.collect())
     }
+}
+
+/// Whether it ever was. Else whoever has git overlook a file and deletes it has deleted it.
+fn was_narrowed(root: &OwnedFd) -> bool {
+    let patterns = beneath::lstat(root, PATTERNS).ok().flatten();
+    patterns.is_some_and(|stat| beneath::kind(&stat) == FileType::RegularFile)
 }
 
 /// Whether one of the files `made` is where a file of this path has a directory, or below it.

@@ -42,8 +42,9 @@ impl Special {
 
 /// Removes those that git would open, each with a warning. The others, which git overlooks.
 pub(crate) fn remove(root: &OwnedFd, warnings: &mut Warnings) -> Vec<Special> {
-    let (opened, others) = find(root).into_iter().partition(|one| one.is_opened);
-    for one in Vec::from_iter::<Vec<Special>>(opened) {
+    let (opened, others): (Vec<Special>, Vec<Special>) =
+        find(root).into_iter().partition(|one| one.is_opened);
+    for one in opened {
         one.warn(warnings);
         let parent = beneath::parent(root, &one.path, Missing::Fail);
         let removed = parent.and_then(|(dir, name)| Ok(unlinkat(&dir, name, AtFlags::empty())?));
