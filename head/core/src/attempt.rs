@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use orchestra_types::{
-    ApplyResult, AttemptId, Failure, FailureCode, Outcome, TaskStatus, Timestamp, WorkerId,
+    ApplyResult, AttemptId, Exit, Failure, FailureCode, Outcome, TaskStatus, Timestamp, WorkerId,
 };
 
 use crate::{
@@ -155,7 +155,7 @@ impl Core {
         } else if let (true, Some(failure)) = (moves, &outcome.failure) {
             self.elsewhere(attempt.task, failure)
         } else {
-            ending(&mut task.row, outcome.failure.as_ref(), met_limit)
+            ending(&mut task.row, &outcome, met_limit, self.config.losses_max)
         };
         let ending = self.unless_forbidden(now, attempt.task, ending);
         let row = OutcomeRow {
@@ -305,8 +305,7 @@ impl Core {
             let reason = cancelled("cancelled; its worker was lost before it could confirm");
             self.end(now, attempt.task, EndStatus::Cancelled, Some(reason), step);
         } else if losses >= max {
-            let why = format!("{losses} times its worker was lost while it ran; last: {why}");
-            let reason = Failure::new(FailureCode::Quarantined, why);
+            let reason = quarantined(losses, why);
             self.end(
                 now,
                 attempt.task,
@@ -370,8 +369,8 @@ fn is_budget(failure: Option<&Failure>) -> bool {
 }
 
 /// What follows from an attempt's result. Counts the failure.
-fn ending(row: &mut TaskRow, failure: Option<&Failure>, met_limit: bool) -> Ending {
-    let Some(failure) = failure else {
+fn ending(row: &mut TaskRow, outcome: &Outcome, met_limit: bool, losses_max: u32) -> Ending {
+    let Some(failure) = &outcome.failure else {
         return Ending::End {
             status: EndStatus::Succeeded,
             reason: None,
@@ -395,6 +394,16 @@ fn ending(row: &mut TaskRow, failure: Option<&Failure>, met_limit: bool) -> Endi
     }
     row.limited = 0;
     row.failures += u32::from(!mutated!(FailureNotCharged));
+    // Its supervisor was gone, or its machine. One that was told to stop has seen the end of its agent.
+    if failure.code == FailureCode::WorkerLost && outcome.exit == Exit::Unknown {
+        row.losses += u32::from(!mutated!(ReportedLossNotCounted));
+        if row.losses >= losses_max && row.failures <= row.facts.retries {
+            return Ending::End {
+                status: EndStatus::NeedsReview,
+                reason: Some(Box::new(quarantined(row.losses, &failure.message))),
+            };
+        }
+    }
     if failure.code.is_retryable() && row.failures <= row.facts.retries {
         return Ending::Retry {
             reason: Box::new(failure.clone()),
@@ -419,6 +428,14 @@ fn ending(row: &mut TaskRow, failure: Option<&Failure>, met_limit: bool) -> Endi
             ..failure.clone()
         })),
     }
+}
+
+/// A task is not tried again that may be what takes its workers down.
+fn quarantined(losses: u32, last: &str) -> Failure {
+    let why = format!(
+        "{losses} times its worker, or its supervisor there, was lost while it ran; last: {last}"
+    );
+    Failure::new(FailureCode::Quarantined, why)
 }
 
 fn planned_status(ending: &Ending) -> Option<TaskStatus> {

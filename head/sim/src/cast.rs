@@ -136,6 +136,8 @@ pub enum Result {
     TimedOut,
     /// It was told to end because nothing was heard of it.
     Silent,
+    /// Its supervisor was gone, or its machine.
+    Down,
     /// Its worker was told that it is not its own any more.
     GivenUp,
 }
@@ -154,7 +156,7 @@ impl Result {
             Self::TimedOut => Some(FailureCode::Timeout),
             Self::Silent => Some(FailureCode::Stalled),
             Self::OverBudget => Some(FailureCode::BudgetExceeded),
-            Self::GivenUp => Some(FailureCode::WorkerLost),
+            Self::Down | Self::GivenUp => Some(FailureCode::WorkerLost),
         }
     }
 }
@@ -278,6 +280,9 @@ impl Cast {
             Said::Finished(result) => {
                 let mut outcome = self.outcome.clone();
                 outcome.failure = result.code().map(|code| Failure::new(code, ""));
+                if result == Result::Down {
+                    outcome.exit = Exit::Unknown;
+                }
                 if let (Result::Limited, Some(failure)) = (result, &mut outcome.failure) {
                     failure.resets_at = Some(clock.plus(LIMIT_RESETS_AFTER));
                 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use orchestra_types::{FailureCode, TaskId, TaskStatus, Timestamp};
+use orchestra_types::{Exit, FailureCode, TaskId, TaskStatus, Timestamp};
 
-use super::bench::{Bench, attempt, rows, starts, task, worker};
+use super::bench::{Bench, attempt, finished, rows, starts, task, worker};
 use crate::{
     Change, ConnectionId, Held, Input, Message, NewTask, ReportBody, RequestId, Step, StopReason,
 };
@@ -278,7 +278,7 @@ fn clocks_go_on_after_a_restart() {
     let held = [Held {
         attempt: attempt(TaskId(1), 1),
         started: true,
-        running: None,
+        running: Some(60 * S),
     }];
     let _ = bench.attach(&worker("w", 1, &[("claude", 1)]), 1, &held);
     let _ = bench.beating(15 * S);
@@ -352,6 +352,37 @@ fn a_task_that_takes_workers_down_is_put_into_quarantine() {
     }
     assert_eq!(bench.status(id), TaskStatus::NeedsReview);
     assert_eq!(bench.reason(id), Some(FailureCode::Quarantined));
+}
+
+#[test]
+fn a_task_that_takes_supervisors_down_is_put_into_quarantine_too_and_one_that_a_person_stops_is_not()
+ {
+    for (exit, ends) in [
+        (Exit::Unknown, FailureCode::Quarantined),
+        (Exit::Stopped, FailureCode::WorkerLost),
+    ] {
+        let mut bench = busy_bench();
+        let id = bench.add(task().retries(4));
+        let mut reported = 0;
+        while bench.status(id) == TaskStatus::Assigned {
+            reported += 1;
+            let ReportBody::Finished(mut outcome) = finished(Some(FailureCode::WorkerLost)) else {
+                unreachable!("it is an end");
+            };
+            outcome.exit = exit.clone();
+            let _ = bench.report("w", 1, attempt(id, reported), ReportBody::Finished(outcome));
+            let _ = bench.close(attempt(id, reported));
+            let _ = bench.beating(3600 * S);
+        }
+        assert_eq!(bench.status(id), TaskStatus::NeedsReview);
+        assert_eq!(bench.reason(id), Some(ends));
+        let most = if ends == FailureCode::Quarantined {
+            3
+        } else {
+            5
+        };
+        assert_eq!(reported, most);
+    }
 }
 
 #[test]

@@ -47,7 +47,29 @@ pub(super) fn failed(change: &Move<'_>) -> bool {
         | Result::Bad
         | Result::Hopeless
         | Result::Unbegun
+        | Result::Down
         | Result::GivenUp => !change.old.cancel_requested,
+    }
+}
+
+/// Whether its attempt ended because its supervisor, or its worker, was gone.
+pub(super) fn is_down(change: &Move<'_>) -> bool {
+    result(change).is_some_and(takes_down)
+}
+
+fn takes_down(result: Result) -> bool {
+    match result {
+        Result::Down => true,
+        Result::Good
+        | Result::Bad
+        | Result::Hopeless
+        | Result::Unbegun
+        | Result::Limited
+        | Result::Cancelled
+        | Result::OverBudget
+        | Result::TimedOut
+        | Result::Silent
+        | Result::GivenUp => false,
     }
 }
 
@@ -62,12 +84,18 @@ fn has_account(old: &Shade) -> bool {
 }
 
 /// How a task must end by a result; none when it is tried again.
-pub(super) fn expected(old: &Shade, new: &Shade, result: Result) -> Option<EndStatus> {
+pub(super) fn expected(
+    old: &Shade,
+    new: &Shade,
+    result: Result,
+    losses_max: u32,
+) -> Option<EndStatus> {
     let retryable = match result {
         Result::Good => return Some(EndStatus::Succeeded),
         Result::Cancelled => return Some(EndStatus::Cancelled),
         Result::Bad
         | Result::Unbegun
+        | Result::Down
         | Result::GivenUp
         | Result::Limited
         | Result::TimedOut
@@ -80,7 +108,9 @@ pub(super) fn expected(old: &Shade, new: &Shade, result: Result) -> Option<EndSt
     if result == Result::Limited && has_account(old) {
         return None;
     }
+    let quarantined = takes_down(result) && new.losses >= losses_max;
     match (retryable, new.failures <= old.retries) {
+        (true, true) if quarantined => Some(EndStatus::NeedsReview),
         (true, true) => None,
         (true, false) if old.retries > 0 => Some(EndStatus::NeedsReview),
         (true, false) | (false, _) => Some(EndStatus::Failed),

@@ -6,8 +6,8 @@ use orchestra_types::{AttemptId, FailureCode, OnDependencyFailure};
 use super::{
     Judge,
     moves::{
-        Move, applies, asks, cancels, end_point, expected, failed, raises, released, result,
-        retried,
+        Move, applies, asks, cancels, end_point, expected, failed, is_down, raises, released,
+        result, retried,
     },
 };
 use crate::{
@@ -138,7 +138,7 @@ impl Judge {
             let charged = failed(change) && !self.lost(change) && !self.is_over(change) && !moves;
             (
                 old.failures + u32::from(charged),
-                (old.losses + u32::from(self.lost(change)))
+                (old.losses + u32::from(self.lost(change)) + u32::from(charged && is_down(change)))
                     .saturating_sub(u32::from(Self::is_taken_back(change))),
                 old.moved + u32::from(moves),
             )
@@ -383,7 +383,7 @@ impl Judge {
                 hold!(Fencing, own, "{id} ends after {:?}", change.event);
                 let used_up = self.used_up_by_tasks(*id, old).is_some();
                 let moves = self.moves_on(change) && !over;
-                let plan = match expected(old, new, result) {
+                let plan = match expected(old, new, result, self.config.losses_max) {
                     _ if over || moves => None,
                     plan => plan,
                 };

@@ -266,7 +266,7 @@ impl Worker {
         self.die();
         for entry in &mut self.entries {
             if entry.phase == Phase::Running {
-                entry.stop.get_or_insert(Result::Bad);
+                entry.stop.get_or_insert(Result::Down);
             }
         }
     }
