@@ -1,12 +1,12 @@
 //! What running attempts have used so far. Readings are totals.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_proto::v1;
 use orchestra_types::{AttemptId, EventKind, Limited, Timestamp, Usage, limits};
 use tokio::sync::watch;
 
-use crate::board::Board;
+use crate::{board::Board, clock};
 
 /// All readings. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,7 @@ struct Reading {
     usage: Usage,
     model: String,
     limited: Option<Limited>,
+    ran: Option<Duration>,
 }
 
 impl Meters {
@@ -50,6 +51,12 @@ impl Meters {
         }
     }
 
+    /// The agent of an attempt has ended after so long, and its result is not at the head yet: its time is
+    /// not to count on.
+    pub fn ran(&self, attempt: AttemptId, ran: Duration) {
+        self.0.change(attempt, |r| r.ran = Some(ran));
+    }
+
     /// The attempt is over: its outcome says the rest.
     pub fn end(&self, attempt: AttemptId) {
         self.0.end(attempt);
@@ -79,6 +86,7 @@ fn meter(attempt: AttemptId, reading: &mut Reading) -> v1::Meter {
         usage: Some(reading.usage.into()),
         model: reading.model.clone(),
         limited: reading.limited.take().map(Into::into),
+        ran_ms: reading.ran.map(clock::ms),
     }
 }
 
@@ -140,6 +148,19 @@ mod tests {
         meters.end(id(2));
         meters.renew();
         assert_eq!(meters.take().unwrap().meters.len(), 1);
+    }
+
+    #[test]
+    fn the_end_of_an_agent_is_told_with_what_it_has_used_and_again_on_a_new_stream() {
+        let meters = Meters::default();
+        meters.note(id(1), [usage(5)].iter());
+        meters.ran(id(1), Duration::from_secs(3));
+        for _ in 0..2 {
+            let told = meters.take().unwrap().meters.pop().unwrap();
+            let tokens = told.usage.unwrap_or_default().input_tokens;
+            assert_eq!((told.ran_ms, tokens), (Some(3000), 5));
+            meters.renew();
+        }
     }
 
     #[test]

@@ -252,6 +252,8 @@ pub struct Meter {
     pub usage: Usage,
     /// The model that answers; empty when unknown.
     pub model: String,
+    /// For how long its agent has run, where that has ended and its result is on its way.
+    pub ran: Option<Duration>,
     /// The CLI met a limit of its account since the last reading.
     pub limited: Option<Limited>,
 }

@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_types::{AttemptId, Budget, Spent, Timestamp};
 
+use crate::run_time::RunTime;
+
 /// A budget and what has been used of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
@@ -20,8 +22,8 @@ pub(crate) struct Ledger {
 /// An attempt that runs.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    /// From when on its time counts here; none before its agent was started.
-    since: Option<Timestamp>,
+    /// Its time, as far as it counts here; none before its agent was started.
+    time: Option<RunTime>,
     /// Its tokens and cost so far.
     reading: Spent,
     /// What is not counted here: of these it was used on an earlier day, or counted already when the
@@ -31,6 +33,18 @@ struct Run {
     counted: bool,
     /// Whether it was ordered to stop because of this budget.
     stopped: bool,
+}
+
+/// What is known of the end of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    /// When it was heard of last. Nobody knows whether it ran any longer than until then.
+    pub heard: Timestamp,
+    /// Whether it counts as an attempt.
+    pub charged: bool,
+    /// It ran no longer than this in all, where that is known: its end may be heard of late, by a head
+    /// that was away.
+    pub ran: Option<Duration>,
 }
 
 /// What comes of the end of an attempt.
@@ -50,9 +64,18 @@ impl Run {
                 .reading
                 .cost_microusd
                 .saturating_sub(self.base.cost_microusd),
-            time: self.since.map_or(Duration::ZERO, |since| now.since(since)),
+            time: self.ran(now),
             attempts: u32::from(!self.counted),
         }
+    }
+
+    fn ran(&self, now: Timestamp) -> Duration {
+        self.time.map_or(Duration::ZERO, |time| time.so_far(now))
+    }
+
+    /// Whether its agent has ended, and nothing of it is to be stopped.
+    fn has_ended(&self) -> bool {
+        self.time.is_some_and(|time| time.until.is_some())
     }
 }
 
@@ -67,17 +90,17 @@ impl Ledger {
 
     /// An attempt is ordered, or its agent was started. One that was given up and is taken back has
     /// been `counted` so far.
-    pub fn open(&mut self, attempt: AttemptId, since: Option<Timestamp>, counted: Option<Spent>) {
+    pub fn open(&mut self, attempt: AttemptId, time: Option<RunTime>, counted: Option<Spent>) {
         let before = counted.filter(|_| !mutated!(TakenBackCountsTwice));
         let base = before.unwrap_or_default();
         let run = self.runs.entry(attempt).or_insert(Run {
-            since,
+            time,
             reading: base,
             base,
             counted: before.is_some(),
             stopped: false,
         });
-        run.since = since;
+        run.time = time;
     }
 
     /// A running attempt has used so much in all.
@@ -88,21 +111,21 @@ impl Ledger {
         }
     }
 
-    /// An attempt has ended. It counts as one unless it is not charged. It ran no longer than `ran`
-    /// in all, where that is known: its end may be heard of late, by a head that was away. None when it did
-    /// not run here.
-    pub fn close(
-        &mut self,
-        now: Timestamp,
-        attempt: AttemptId,
-        charged: bool,
-        ran: Option<Duration>,
-    ) -> Option<Closed> {
+    /// More is known of the time of an attempt that runs.
+    pub fn change_run_time(&mut self, attempt: AttemptId, change: impl FnOnce(&mut RunTime)) {
+        let run = self.runs.get_mut(&attempt);
+        if let Some(time) = run.and_then(|run| run.time.as_mut()) {
+            change(time);
+        }
+    }
+
+    /// An attempt has ended. It counts as one unless it is not charged. None when it did not run here.
+    pub fn close(&mut self, now: Timestamp, attempt: AttemptId, end: End) -> Option<Closed> {
         let seemed = self.budget.reached(&self.total(now)).is_some();
         let run = self.runs.remove(&attempt)?;
-        let mut used = run.used(now);
-        used.attempts = u32::from(charged && !run.counted);
-        let more = ran.map(|ran| ran.saturating_sub(run.base.time));
+        let mut used = run.used(end.heard);
+        used.attempts = u32::from(end.charged && !run.counted);
+        let more = end.ran.map(|ran| ran.saturating_sub(run.base.time));
         used.time = more.map_or(used.time, |more| used.time.min(more));
         self.spent = self.spent.plus(used);
         let freed = seemed && self.budget.reached(&self.total(now)).is_none();
@@ -140,8 +163,9 @@ impl Ledger {
 
     /// Of the attempts that run, those that are to be stopped and have not been told yet.
     pub fn stop_all(&mut self) -> Vec<AttemptId> {
-        let running = self.runs.iter_mut().filter(|(_, run)| !run.stopped);
+        let running = self.runs.iter_mut();
         running
+            .filter(|(_, run)| !run.stopped && !run.has_ended())
             .map(|(attempt, run)| {
                 run.stopped = true;
                 *attempt
@@ -162,7 +186,7 @@ impl Ledger {
     pub fn begin_day(&mut self, now: Timestamp) {
         self.spent = Spent::default();
         for run in self.runs.values_mut() {
-            run.since = run.since.map(|_| now);
+            run.time = run.time.map(|time| RunTime { since: now, ..time });
             (run.base, run.stopped) = (run.reading, false);
         }
     }
@@ -170,15 +194,18 @@ impl Ledger {
     /// When the attempts that run will have used up the wall time.
     pub fn time_is_over_at(&self) -> Option<Timestamp> {
         let limit = self.budget.time?;
-        let running = self.runs.values().filter(|run| !run.stopped);
-        let starts = running.filter_map(|run| run.since);
+        let (ended, running): (Vec<&Run>, Vec<&Run>) =
+            self.runs.values().partition(|run| run.has_ended());
+        let running = running.iter().filter(|run| !run.stopped);
+        let starts = running.filter_map(|run| Some(run.time?.since));
         let (count, starts) = starts.fold((0_u128, 0_u128), |(count, starts), since| {
             (count + 1, starts + u128::from(since.0))
         });
         if count == 0 {
             return None;
         }
-        let left: Duration = limit.saturating_sub(self.spent.time);
+        let ended = ended.iter().map(|run| run.ran(Timestamp(u64::MAX)));
+        let left: Duration = limit.saturating_sub(self.spent.time + ended.sum::<Duration>());
         // All of them together have run for `left` when n * t = left + the sum of their starts.
         let at = (left.as_millis() + starts).div_ceil(count);
         Some(Timestamp(u64::try_from(at).unwrap_or(u64::MAX)))
@@ -204,6 +231,18 @@ mod tests {
         }
     }
 
+    fn began(at: Timestamp) -> Option<RunTime> {
+        Some(RunTime::begins(at))
+    }
+
+    fn end(heard: Timestamp, ran: Option<Duration>) -> End {
+        End {
+            heard,
+            charged: true,
+            ran,
+        }
+    }
+
     fn tokens(tokens: u64) -> Spent {
         Spent {
             tokens,
@@ -214,15 +253,15 @@ mod tests {
     #[test]
     fn readings_are_totals_and_never_go_back() {
         let mut ledger = Ledger::default();
-        ledger.open(id(1), Some(T), None);
+        ledger.open(id(1), began(T), None);
         for reading in [10, 30, 20] {
             ledger.read(id(1), tokens(reading));
         }
         ledger.read(id(2), tokens(500));
         assert_eq!(ledger.total(at(5)).tokens, 30);
-        let closed = ledger.close(at(5), id(1), true, None).unwrap();
+        let closed = ledger.close(at(5), id(1), end(at(5), None)).unwrap();
         assert!(!closed.stopped && !closed.freed);
-        assert_eq!(ledger.close(at(9), id(1), true, None), None);
+        assert_eq!(ledger.close(at(9), id(1), end(at(9), None)), None);
         let spent = Spent {
             tokens: 30,
             time: Duration::from_secs(5),
@@ -236,13 +275,13 @@ mod tests {
     fn the_end_of_the_wall_time_is_known_beforehand_for_any_number_of_runs() {
         let mut ledger = Ledger::new("10s".parse().unwrap(), Spent::default());
         assert_eq!(ledger.time_is_over_at(), None);
-        ledger.open(id(1), Some(T), None);
+        ledger.open(id(1), began(T), None);
         assert_eq!(ledger.time_is_over_at(), Some(at(10)));
-        ledger.open(id(2), Some(at(4)), None);
+        ledger.open(id(2), began(at(4)), None);
         assert_eq!(ledger.time_is_over_at(), Some(at(7)));
         assert!(ledger.budget.reached(&ledger.total(at(6))).is_none());
         assert!(ledger.budget.reached(&ledger.total(at(7))).is_some());
-        ledger.close(at(6), id(1), true, None);
+        ledger.close(at(6), id(1), end(at(6), None));
         assert_eq!(
             ledger.time_is_over_at(),
             Some(at(8)),
@@ -255,16 +294,16 @@ mod tests {
         let ran = Some(Duration::from_secs(4));
         let mut ledger = Ledger::new("10s".parse().unwrap(), Spent::default());
         for run in [1, 2] {
-            ledger.open(id(run), Some(T), None);
+            ledger.open(id(run), began(T), None);
         }
         ledger.stop_all();
-        let closed = ledger.close(at(100), id(1), true, ran).unwrap();
+        let closed = ledger.close(at(100), id(1), end(at(100), ran)).unwrap();
         assert!(closed.stopped && !closed.freed, "the other one still runs");
-        let closed = ledger.close(at(100), id(2), true, ran).unwrap();
+        let closed = ledger.close(at(100), id(2), end(at(100), ran)).unwrap();
         assert!(!closed.stopped && closed.freed);
         assert_eq!(ledger.spent.time, Duration::from_secs(8));
-        ledger.open(id(3), Some(at(100)), None);
-        ledger.close(at(101), id(3), true, ran);
+        ledger.open(id(3), began(at(100)), None);
+        ledger.close(at(101), id(3), end(at(101), ran));
         assert_eq!(
             ledger.spent.time,
             Duration::from_secs(9),
@@ -275,8 +314,8 @@ mod tests {
     #[test]
     fn each_attempt_is_told_to_stop_once() {
         let mut ledger = Ledger::default();
-        ledger.open(id(1), Some(T), None);
-        ledger.open(id(2), Some(T), None);
+        ledger.open(id(1), began(T), None);
+        ledger.open(id(2), began(T), None);
         assert_eq!(ledger.stop_all(), [id(1), id(2)]);
         assert_eq!(ledger.stop_all(), []);
         assert!(ledger.is_stopped(id(1)) && ledger.time_is_over_at().is_none());
@@ -285,13 +324,13 @@ mod tests {
     #[test]
     fn what_was_counted_when_an_attempt_was_given_up_counts_once() {
         let mut ledger = Ledger::default();
-        ledger.open(id(1), Some(T), None);
+        ledger.open(id(1), began(T), None);
         ledger.read(id(1), tokens(70));
-        ledger.close(at(10), id(1), true, None);
-        ledger.open(id(1), Some(at(30)), Some(ledger.spent));
+        ledger.close(at(10), id(1), end(at(10), None));
+        ledger.open(id(1), began(at(30)), Some(ledger.spent));
         assert_eq!(ledger.total(at(30)), ledger.spent);
         ledger.read(id(1), tokens(75));
-        ledger.close(at(32), id(1), true, None);
+        ledger.close(at(32), id(1), end(at(32), None));
         let spent = Spent {
             tokens: 75,
             time: Duration::from_secs(12),
@@ -304,7 +343,7 @@ mod tests {
     #[test]
     fn a_new_day_counts_only_what_is_used_on_it() {
         let mut ledger = Ledger::default();
-        ledger.open(id(1), Some(T), None);
+        ledger.open(id(1), began(T), None);
         ledger.read(id(1), tokens(70));
         ledger.begin_day(at(10));
         ledger.read(id(1), tokens(75));

@@ -45,6 +45,7 @@ mod retention;
 mod retract;
 mod room;
 mod row;
+mod run_time;
 mod schedule;
 mod seats;
 mod session;

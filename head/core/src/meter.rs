@@ -21,6 +21,9 @@ impl Core {
         if !is_current || self.holder(attempt) != Some(worker) {
             return; // Its outcome has the last word, and another holder its own readings.
         }
+        if let Some(ran) = meter.ran {
+            self.hear_run_ended(now, attempt, ran);
+        }
         self.read_usage(now, attempt, &meter.usage, &meter.model, step);
         if let Some(limited) = &meter.limited {
             self.meet_while_running(now, attempt, limited, step);

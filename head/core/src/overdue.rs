@@ -17,6 +17,7 @@ use crate::{
     message::{Message, StopReason},
     queue::Requirement,
     row::{EndStatus, OutcomeRow, State, Timing},
+    run_time::RunTime,
     task::Task,
     worker::Worker,
 };
@@ -40,6 +41,8 @@ pub(crate) struct Overdue {
 /// The clock of an attempt that runs.
 #[derive(Debug)]
 struct Watch {
+    /// For how long its agent has run.
+    time: RunTime,
     /// The last sign of life of its agent.
     active: Timestamp,
     /// Whether its silence was noted.
@@ -68,6 +71,18 @@ impl Overdue {
     pub fn stopping(&self, id: TaskId) -> Option<StopReason> {
         let (reason, _) = self.watches.get(&id)?.stopping?;
         Some(reason)
+    }
+
+    /// For how long the agent of a running attempt has run.
+    pub fn run_time(&self, id: TaskId) -> Option<RunTime> {
+        Some(self.watches.get(&id)?.time)
+    }
+
+    pub fn change_run_time(&mut self, id: TaskId, change: impl FnOnce(&mut RunTime)) {
+        if let Some(watch) = self.watches.get_mut(&id) {
+            change(&mut watch.time);
+            watch.silent &= watch.time.until.is_none();
+        }
     }
 
     /// Since when nothing was heard of an agent whose silence was noted.
@@ -145,7 +160,12 @@ impl Core {
                 }
             }
             State::Running { .. } => {
+                let began = match mutated!(RunByOldClock) {
+                    true => task.held_since().unwrap_or(now),
+                    false => now,
+                };
                 let watch = Watch {
+                    time: RunTime::begins(began),
                     active: now,
                     silent: false,
                     stopping: None,
@@ -271,8 +291,10 @@ impl Core {
 
     fn judge(&mut self, now: Timestamp, id: TaskId) -> Found {
         let mut found = Found::default();
-        let (started, timing) = self.running(id);
-        let Some(watch) = self.overdue.watches.get_mut(&id) else {
+        let timing = self.timing(id);
+        let watch = self.overdue.watches.get_mut(&id);
+        // One that has ended takes no more time, and nobody is to end it.
+        let Some(watch) = watch.filter(|watch| watch.time.until.is_none()) else {
             return found;
         };
         let silence = now.since(watch.active);
@@ -287,7 +309,7 @@ impl Core {
             Some(_) => {}
             None => {
                 let limit = timing.timeout.saturating_add(self.config.timeout_margin);
-                let late = now.since(started) >= limit || mutated!(TimeoutTooEarly);
+                let late = watch.time.so_far(now) >= limit || mutated!(TimeoutTooEarly);
                 if !timing.timeout.is_zero() && late && !mutated!(TimeoutIgnored) {
                     found.stop = Some(StopReason::Timeout);
                 } else if timing.stall_timeout.is_some_and(|limit| silence >= limit)
@@ -302,11 +324,14 @@ impl Core {
     }
 
     /// Sets the timer of a running attempt to the next moment that matters.
-    fn rewind(&mut self, id: TaskId) {
-        let (started, timing) = self.running(id);
+    pub(crate) fn rewind(&mut self, id: TaskId) {
         let Some(watch) = self.overdue.watches.get(&id) else {
             return;
         };
+        if watch.time.until.is_some() {
+            return self.overdue.set(id, Timestamp(u64::MAX));
+        }
+        let timing = self.timing(id);
         let notice = (!watch.silent).then(|| watch.active.plus(self.config.stall_notice));
         let asked = watch
             .stopping
@@ -320,7 +345,7 @@ impl Core {
         let open = watch.stopping.is_none();
         let limit = timing.timeout.saturating_add(self.config.timeout_margin);
         let limited = !timing.timeout.is_zero() && !mutated!(TimeoutIgnored);
-        let ends = (open && limited).then(|| started.plus(limit));
+        let ends = (open && limited).then(|| watch.time.since.plus(limit));
         let stalls = timing
             .stall_timeout
             .filter(|_| open && !mutated!(StallIgnored));
@@ -329,17 +354,9 @@ impl Core {
         self.overdue.set(id, next.unwrap_or(Timestamp(u64::MAX)));
     }
 
-    fn running(&self, id: TaskId) -> (Timestamp, Timing) {
-        let row = &self.tasks.get(&id).expect("watched tasks exist").row;
-        let started = match &row.state {
-            State::Running { at, .. } => *at,
-            State::Blocked
-            | State::Queued { .. }
-            | State::Assigned { .. }
-            | State::Closing { .. }
-            | State::Ended { .. } => row.created_at,
-        };
-        (started, row.facts.timing)
+    fn timing(&self, id: TaskId) -> Timing {
+        let task = self.tasks.get(&id).expect("watched tasks exist");
+        task.row.facts.timing
     }
 
     /// A worker did not end an attempt. It may still run, so nothing is started in its place.

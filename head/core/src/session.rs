@@ -77,13 +77,13 @@ impl Core {
         let acked_up_to = worker.acked;
         let unknown = self.unknown(held);
         self.pass_over_numbers(held, step);
-        let returned = match same_boot || mutated!(TakenBackAfterBoot) {
-            true => self.take_back(now, &id, held, step),
-            false => Vec::new(),
-        };
+        if same_boot || mutated!(TakenBackAfterBoot) {
+            self.take_back(now, &id, held, step);
+        }
         self.touch(&id);
         self.ask_again(&id);
         self.see(now, &id);
+        let told = self.hear_run_times(now, &id, held);
         let (keep, kill) = self.judge_held(&id, held);
         self.never_take_back(&id, &kill, step);
         let welcome = Welcome {
@@ -105,7 +105,7 @@ impl Core {
         }
         self.repeat_orders(now, connection, &id, held, step);
         // IMPORTANT: after the welcome, which a worker must hear first.
-        self.enforce_returns(now, &returned, step);
+        self.enforce_running(now, &told, step);
     }
 
     /// Attempts of tasks that are not here, or were never given so often.

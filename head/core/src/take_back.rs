@@ -16,16 +16,14 @@ use crate::{
 
 impl Core {
     /// Takes back what a worker names that was given up and that nobody else has had since. Its
-    /// machine is the same as before: after another start of it no agent is left to go on. Those of which
-    /// more time counts now.
+    /// machine is the same as before: after another start of it no agent is left to go on.
     pub(crate) fn take_back(
         &mut self,
         now: Timestamp,
         id: &WorkerId,
         held: &[Held],
         step: &mut Step,
-    ) -> Vec<AttemptId> {
-        let mut counted = Vec::new();
+    ) {
         for held in held {
             // What never began costs nothing to begin anew.
             let begun = held.started || mutated!(TakenBackUnbegun);
@@ -33,11 +31,9 @@ impl Core {
                 self.take_one_back(now, id, held.attempt, step);
                 if let Some(ran) = held.running {
                     self.count_return(now, held.attempt, ran, step);
-                    counted.push(held.attempt);
                 }
             }
         }
-        counted
     }
 
     fn may_take_back(&self, now: Timestamp, id: &WorkerId, attempt: AttemptId) -> bool {

@@ -10,6 +10,7 @@ use crate::{
     message::Message,
     queue::{Place, Wait},
     row::{EndStatus, Ending, State, TaskFacts, TaskRow},
+    run_time::RunTime,
 };
 
 /// A task in memory.
@@ -128,18 +129,6 @@ impl Task {
         }
     }
 
-    /// Since when the agent of the attempt that is held runs, as far as its worker has said so.
-    pub fn runs_since(&self) -> Option<Timestamp> {
-        match &self.row.state {
-            State::Running { at, .. } => Some(*at),
-            State::Blocked
-            | State::Queued { .. }
-            | State::Assigned { .. }
-            | State::Closing { .. }
-            | State::Ended { .. } => None,
-        }
-    }
-
     /// What was counted of the latest attempt when it was given up; none when it never was.
     pub fn counted(&self) -> Option<Spent> {
         let counted = self.row.last.as_ref()?.counted(self.row.attempts)?;
@@ -239,7 +228,8 @@ impl Core {
                         self.accounts.begin(attempt, account.clone());
                     }
                 }
-                self.open_run(attempt);
+                let runs = status == TaskStatus::Running;
+                self.open_run(attempt, runs.then(|| RunTime::begins(now)));
             }
             State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
         }

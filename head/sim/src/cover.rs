@@ -84,6 +84,7 @@ points! {
     BudgetGoesOn = "raised -> queued",
     QueueTimeout = "waited too long -> failed",
     TimedOut = "attempt told to end: it ran too long",
+    RunTimeHeard = "a worker says how long its agent has run before this start of the head",
     Stalled = "attempt told to end: it was silent",
     LateStopAgain = "attempt that takes too long told to end again",
     GivenUp = "attempt given up: its worker did not end it",

@@ -333,6 +333,7 @@ impl Reader<'_> {
             let meter = Meter {
                 usage: wire.usage.map(Usage::from).unwrap_or_default(),
                 model: limits::cut(&wire.model, limits::NAME_BYTES_MAX),
+                ran: wire.ran_ms.map(Duration::from_millis),
                 limited: wire.limited.map(Limited::from),
             };
             self.tell(Input::Metered {

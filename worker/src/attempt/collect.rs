@@ -59,6 +59,9 @@ impl Attempt {
     /// From an ended CLI to an outcome and its artifacts.
     pub async fn collect(&mut self, ended: Ended) -> Result<Phase, Error> {
         self.free_slot();
+        if let Some(ran) = ended.ran() {
+            self.shared.meters.ran(self.id, ran);
+        }
         self.tell("collecting", "gathering the changed files")?;
         let (changes, failure, artifacts) = self.gather(&ended.text).await?;
         // A result that could not be collected is no success; another failure stands above it.

@@ -19,6 +19,10 @@ impl Attempt {
         self.free_slot();
         self.hurry.cancel();
         let mut outcome = Outcome::try_from(record::load_outcome(&self.files)?)?;
+        // Not known yet where an earlier worker process has collected it.
+        if let Some(ran) = outcome.ran() {
+            self.shared.meters.ran(self.id, ran);
+        }
         let artifacts = std::mem::take(&mut outcome.artifacts);
         let refused = self.upload_all(&artifacts).await;
         for artifact in artifacts {

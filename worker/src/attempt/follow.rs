@@ -175,7 +175,8 @@ impl Attempt {
             None => self.cut_short().await?,
         };
         // Of one that was lost nobody knows when it ended.
-        let ended_at = (record.exit != Exit::Unknown).then_some(record.ended_at);
+        let seen = record.exit != Exit::Unknown;
+        let ended_at = seen.then(|| running.started.ended_at(&record));
         Ok(self.ended(&running, exit, verdict, ended_at))
     }
 
@@ -484,7 +485,6 @@ impl Attempt {
             machine, started, ..
         } = running;
         self.free_slot();
-        self.shared.meters.end(self.id);
         let lost = exit == Exit::Unknown && machine.reason().is_none();
         let said = if lost {
             Some(supervisor_lost())

@@ -19,7 +19,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::{files::Files, stage::Stage};
-use crate::{cli::Kept, clock, room::Full};
+use crate::{cli::Kept, clock, process::ExitRecord, room::Full};
 
 /// Version of the file's format.
 const FORMAT: u32 = 1;
@@ -120,6 +120,18 @@ pub struct Started {
 }
 
 impl Started {
+    /// When it ended, by the wall clock as it was when it was started: whoever sets that makes no run longer
+    /// or shorter.
+    pub fn ended_at(self, record: &ExitRecord) -> Timestamp {
+        let ran = record
+            .ended_since_boot_ms
+            .map(|ended| ended.saturating_sub(self.since_boot_ms));
+        match ran {
+            Some(ran) => self.at.plus(Duration::from_millis(ran)),
+            None => record.ended_at,
+        }
+    }
+
     /// How far its attempt is while it runs.
     pub fn stage(self) -> Stage {
         Stage::Running {
@@ -152,6 +164,15 @@ pub struct Ended {
     pub session: String,
     /// The model.
     pub model: String,
+}
+
+impl Ended {
+    /// For how long the agent ran, as the outcome will say it; none where nobody saw its end.
+    #[must_use]
+    pub fn ran(&self) -> Option<Duration> {
+        let ended = self.ended_at.filter(|ended| *ended >= self.started_at)?;
+        Some(ended.since(self.started_at))
+    }
 }
 
 /// What is on disk of an attempt.
@@ -286,6 +307,24 @@ mod tests {
     use orchestra_types::{FailureCode, TaskId};
 
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_makes_no_run_longer_or_shorter() {
+        let started = Started {
+            at: Timestamp(1_000_000),
+            since_boot_ms: 5_000,
+        };
+        let (exit, method) = (Exit::Code(0), crate::process::KillMethod::Subreaper);
+        let mut record = ExitRecord::bare(exit, started.at, method);
+        for ended_at in [Timestamp(3), Timestamp(900_000_000)] {
+            record.ended_at = ended_at;
+            record.ended_since_boot_ms = Some(7_000);
+            assert_eq!(started.ended_at(&record), Timestamp(1_002_000));
+            // As an earlier version wrote it.
+            record.ended_since_boot_ms = None;
+            assert_eq!(started.ended_at(&record), ended_at);
+        }
+    }
 
     #[test]
     fn every_phase_survives_a_restart() {

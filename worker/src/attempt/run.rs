@@ -273,6 +273,7 @@ pub async fn run(
     attempt.slot = slot;
     let done = attempt.finish_phases(phase).instrument(span).await;
     room::note_waiting(&shared.room, id, None);
+    shared.meters.end(id);
     done
 }
 

@@ -151,6 +151,10 @@ pub struct ExitRecord {
     pub started_at: Timestamp,
     /// When the CLI's own process had ended.
     pub ended_at: Timestamp,
+    /// The same in time since the machine's start, for somebody may have set its clock; none where an
+    /// earlier version wrote this, or nobody saw that end.
+    #[serde(default)]
+    pub ended_since_boot_ms: Option<u64>,
     /// How its processes were held together.
     pub kill_method: KillMethod,
     /// Whether processes were left behind by the CLI; they were ended.
@@ -174,11 +178,12 @@ pub struct ExitRecord {
 
 impl ExitRecord {
     /// For a CLI of which nothing more is known than how it ended.
-    pub(super) fn bare(exit: Exit, started_at: Timestamp, kill_method: KillMethod) -> Self {
+    pub(crate) fn bare(exit: Exit, started_at: Timestamp, kill_method: KillMethod) -> Self {
         Self {
             exit,
             started_at,
             ended_at: now(),
+            ended_since_boot_ms: None,
             kill_method,
             left_processes: false,
             survivors: false,

@@ -39,7 +39,7 @@ use super::{
     set_up::why_not_started,
     signals,
 };
-use crate::room::Full;
+use crate::{clock, room::Full};
 
 /// What the supervisor prints when the CLI runs, or is known not to.
 pub(super) const READY: &[u8] = b"ready\n";
@@ -409,6 +409,7 @@ fn exit(status: Option<WaitStatus>) -> Exit {
 /// Empties the cage, whatever the end was, and takes the last output.
 fn end(exit: Exit, started_at: Timestamp, shared: &Shared, streams: Streams) -> ExitRecord {
     let ended_at = files::now();
+    let ended_since_boot = clock::since_boot();
     if !shared.is_killed() {
         streams.drain(LAST_OUTPUT);
     }
@@ -428,6 +429,7 @@ fn end(exit: Exit, started_at: Timestamp, shared: &Shared, streams: Streams) -> 
         exit,
         started_at,
         ended_at,
+        ended_since_boot_ms: Some(clock::ms(ended_since_boot)),
         kill_method,
         left_processes,
         survivors: !cleared,

@@ -1,15 +1,14 @@
 //! What runs under budgets: what it uses counts, and it is stopped where that reaches a limit.
 
-use std::time::Duration;
-
 use orchestra_types::{AttemptId, Outcome, Spent, TaskId, Timestamp, Usage};
 
 use super::{Budgets, Owner};
 use crate::{
     Core, Step,
-    ledger::Ledger,
+    ledger::{End, Ledger},
     message::StopReason,
     row::{Counted, Ending, State},
+    run_time::RunTime,
     task::Task,
 };
 
@@ -24,13 +23,13 @@ impl Budgets {
         &mut self,
         owner: &Owner,
         attempt: AttemptId,
-        since: Option<Timestamp>,
+        time: Option<RunTime>,
         counted: Option<Spent>,
     ) {
         let Some(ledger) = self.ledger_mut(owner) else {
             return;
         };
-        ledger.open(attempt, since, counted);
+        ledger.open(attempt, time, counted);
         self.note_time(owner);
     }
 
@@ -76,13 +75,12 @@ impl Budgets {
 
 impl Core {
     /// An attempt is ordered, or its agent was started.
-    pub(crate) fn open_run(&mut self, attempt: AttemptId) {
+    pub(crate) fn open_run(&mut self, attempt: AttemptId, time: Option<RunTime>) {
         self.open_project_of(attempt.task);
         let task = self.tasks.get(&attempt.task);
-        let since = task.and_then(Task::runs_since);
         let counted = task.and_then(Task::counted);
         for owner in self.owners(attempt.task) {
-            self.budgets.open(&owner, attempt, since, counted);
+            self.budgets.open(&owner, attempt, time, counted);
         }
     }
 
@@ -143,6 +141,20 @@ impl Core {
         }
     }
 
+    /// Budgets that are used up by some attempts end them, and what else runs under them.
+    pub(crate) fn enforce_running(
+        &mut self,
+        now: Timestamp,
+        attempts: &[AttemptId],
+        step: &mut Step,
+    ) {
+        for attempt in attempts {
+            for owner in self.owners(attempt.task) {
+                self.enforce(now, &owner, step);
+            }
+        }
+    }
+
     /// After a start: what runs under a budget that is used up is to be stopped. Workers are told
     /// when they come back.
     pub(crate) fn enforce_all(&mut self, now: Timestamp, step: &mut Step) {
@@ -175,7 +187,15 @@ impl Core {
         if let (Some(ran), Some(back_at)) = (ran, back_at) {
             self.count_unheard(attempt, ran, back_at);
         }
-        self.note_used(now, attempt, reading, charged, ran);
+        if let Some(ran) = ran {
+            self.hear_run_time(now, attempt, ran);
+        }
+        let end = End {
+            heard: self.heard_last(now, attempt, end.is_some()),
+            charged,
+            ran,
+        };
+        self.note_used(now, attempt, reading, end);
         let owners = self.owners(attempt.task);
         if owners.is_empty() {
             return None;
@@ -188,7 +208,7 @@ impl Core {
             if let Some(reading) = reading {
                 ledger.read(attempt, reading);
             }
-            if let Some(closed) = ledger.close(now, attempt, charged, ran) {
+            if let Some(closed) = ledger.close(now, attempt, end) {
                 stopped |= closed.stopped;
                 freed |= closed.freed;
                 self.budgets.note_time(owner);
@@ -209,15 +229,16 @@ impl Core {
         stopped.then(|| self.over_budget(now, &owners))
     }
 
+    /// When an attempt was heard of that ends now: with its result, or when its worker was heard last.
+    fn heard_last(&self, now: Timestamp, attempt: AttemptId, has_result: bool) -> Timestamp {
+        let worker = self.holder(attempt).and_then(|id| self.workers.get(id));
+        let heard = worker.map_or(now, |worker| worker.last_seen.min(now));
+        if has_result { now } else { heard }
+    }
+
     /// What an ended attempt has used stands in its task's row, whoever counts it now.
-    fn note_used(
-        &mut self,
-        now: Timestamp,
-        attempt: AttemptId,
-        reading: Option<Spent>,
-        charged: bool,
-        ran: Option<Duration>,
-    ) {
+    fn note_used(&mut self, now: Timestamp, attempt: AttemptId, reading: Option<Spent>, end: End) {
+        let time = self.overdue.run_time(attempt.task);
         let Some(task) = self.tasks.get_mut(&attempt.task) else {
             return;
         };
@@ -226,12 +247,12 @@ impl Core {
         };
         let mut run = Ledger::default();
         let counted = task.counted();
-        run.open(attempt, task.runs_since(), counted);
+        run.open(attempt, time, counted);
         let readings = [self.budgets.readings.remove(&attempt), reading];
         for reading in readings.into_iter().flatten() {
             run.read(attempt, reading);
         }
-        run.close(now, attempt, charged, ran);
+        run.close(now, attempt, end);
         let unstarted = matches!(task.row.state, State::Assigned { .. }).then_some(since);
         let Some(last) = &mut task.row.last else {
             return;
@@ -243,7 +264,7 @@ impl Core {
             last.count(Counted {
                 number: attempt.number,
                 used: counted.unwrap_or_default().plus(run.spent),
-                up_to: Some(unstarted.unwrap_or(now)),
+                up_to: Some(counted_up_to(since, time, end.heard)),
                 unstarted,
                 told_to_end: false,
             });
@@ -320,5 +341,14 @@ impl Core {
             self.enforce(now, &owner, step);
             self.budgets.note_time(&owner);
         }
+    }
+}
+
+/// Up to when the time of an attempt is counted that was held `since` then, and is given up: nothing
+/// before its agent was started, and nothing before this head was.
+fn counted_up_to(since: Timestamp, time: Option<RunTime>, heard: Timestamp) -> Timestamp {
+    match time {
+        Some(time) if time.since == since => heard,
+        Some(_) | None => since,
     }
 }

@@ -90,7 +90,7 @@ impl Core {
         let mut ledger = Ledger::new(Budget::default(), task.row.used());
         if task.held_since().is_some() {
             let attempt = task.attempt();
-            ledger.open(attempt, task.runs_since(), task.counted());
+            ledger.open(attempt, self.overdue.run_time(id), task.counted());
             ledger.read(attempt, self.budgets.reading(attempt));
         }
         ledger

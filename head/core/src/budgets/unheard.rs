@@ -6,7 +6,7 @@ use std::time::Duration;
 use orchestra_types::{AttemptId, Timestamp};
 
 use super::{Owner, projects::DAY_MS};
-use crate::{Core, Step, row::Counted};
+use crate::{Core, Step, row::Counted, run_time::RunTime};
 
 impl Counted {
     /// What it ran beyond what is counted, if it ran for so long in all and ended, or was heard of again,
@@ -44,12 +44,35 @@ impl Core {
         let since = counted.up_to.replace(until).unwrap_or(until);
         counted.used.time += more;
         last.used.time += more;
-        let day_began = Timestamp(self.budgets.day.saturating_mul(DAY_MS));
-        let day_began = self.calendar.steady(day_began);
+        let day_began = self.day_began();
         for owner in self.owners(attempt.task) {
             let here = counts_for(&owner, since, more, day_began);
             if let Some(ledger) = self.budgets.ledger_mut(&owner) {
                 ledger.count_unheard(attempt, more, here);
+                self.budgets.note_time(&owner);
+            }
+        }
+    }
+
+    fn day_began(&self) -> Timestamp {
+        let day_began = Timestamp(self.budgets.day.saturating_mul(DAY_MS));
+        self.calendar.steady(day_began)
+    }
+
+    /// More is known of the time of a running attempt, which counts for an owner from some moment on.
+    pub(crate) fn change_ledgers(
+        &mut self,
+        attempt: AttemptId,
+        change: impl Fn(&mut RunTime, Timestamp),
+    ) {
+        let day_began = self.day_began();
+        for owner in self.owners(attempt.task) {
+            let earliest = match owner {
+                Owner::Task(_) => Timestamp::default(),
+                Owner::Project(_) => day_began,
+            };
+            if let Some(ledger) = self.budgets.ledger_mut(&owner) {
+                ledger.change_run_time(attempt, |time| change(time, earliest));
                 self.budgets.note_time(&owner);
             }
         }
@@ -67,20 +90,6 @@ impl Core {
         self.write(attempt.task, step);
         for owner in self.owners(attempt.task) {
             step.changes.extend(self.budgets.change(&owner));
-        }
-    }
-
-    /// Budgets that are used up by those that came back end them, and what else runs under them.
-    pub(crate) fn enforce_returns(
-        &mut self,
-        now: Timestamp,
-        returned: &[AttemptId],
-        step: &mut Step,
-    ) {
-        for attempt in returned {
-            for owner in self.owners(attempt.task) {
-                self.enforce(now, &owner, step);
-            }
         }
     }
 }

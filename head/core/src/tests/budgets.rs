@@ -20,35 +20,6 @@ pub(super) fn budget(text: &str) -> Budget {
     text.parse().unwrap()
 }
 
-/// Two parts of a task with 60 s of running, each of which ran for 20 s; the head went away when they
-/// had begun, and is back after an hour.
-fn ended_while_the_head_was_away() -> (Bench, TaskId, [TaskId; 2]) {
-    let mut bench = bench();
-    let parent = bench.add(with("60s"));
-    let _ = end(&mut bench, attempt(parent, 1), 0, None);
-    let parts = [bench.add(below(parent)), bench.add(below(parent))];
-    for part in parts {
-        let _ = bench.report("a", 1, attempt(part, 1), ReportBody::Started);
-    }
-    bench.now = bench.now.plus(Duration::from_secs(3600));
-    let _ = bench.restart();
-    let held = parts.map(|part| crate::Held {
-        attempt: attempt(part, 1),
-        started: true,
-        running: None,
-    });
-    let _ = bench.attach(&worker("a", 8, &[("claude", 8)]), 2, &held);
-    (bench, parent, parts)
-}
-
-fn ran_for(seconds: u64, failure: Option<FailureCode>) -> ReportBody {
-    let ReportBody::Finished(mut outcome) = finished(failure) else {
-        unreachable!("it is an end");
-    };
-    outcome.finished_at = outcome.started_at.plus(Duration::from_secs(seconds));
-    ReportBody::Finished(outcome)
-}
-
 #[test]
 fn the_time_of_an_attempt_begins_with_its_agent() {
     let mut bench = bench();
@@ -71,28 +42,6 @@ fn the_time_of_an_attempt_begins_with_its_agent() {
     let _ = end(&mut bench, attempt(id, 1), 0, None);
     let spent = bench.core.budget(id).map(|(_, spent)| spent.time);
     assert_eq!(spent, Some(Duration::from_secs(20)));
-}
-
-#[test]
-fn what_ended_while_the_head_was_away_used_only_the_time_that_it_ran() {
-    let (mut bench, parent, [one, two]) = ended_while_the_head_was_away();
-    let queued = bench.add(below(parent));
-    assert_eq!(
-        bench.status(queued),
-        TaskStatus::Queued,
-        "the time seems to be over"
-    );
-    let _ = bench.report("a", 2, attempt(one, 1), ran_for(20, None));
-    let crashed = Some(FailureCode::AgentFailed);
-    let step = bench.report("a", 2, attempt(two, 1), ran_for(20, crashed));
-    assert_eq!(starts(&step).len(), 1, "what seemed to be over is not");
-    assert_eq!(
-        bench.core.budget(parent).unwrap().1.time,
-        Duration::from_secs(40)
-    );
-    let _ = bench.close(attempt(two, 1));
-    assert_eq!(reason(&bench, two).0, FailureCode::AgentFailed);
-    assert_eq!(bench.core.task(two).unwrap().row.failures, 1);
 }
 
 /// These limits in the place of those that are there.

@@ -19,6 +19,7 @@ mod remove;
 mod retention;
 mod retract;
 mod room;
+mod run_time;
 mod schedule;
 mod sessions;
 mod stuck;

@@ -4,7 +4,7 @@
 //! was away is not seen from here in every case, so there are two bounds for silence: nobody is
 //! called off who was heard of since, and everybody is who was silent while the head was awake.
 
-use orchestra_core::{Core, Message, Step, StopReason};
+use orchestra_core::{Core, Held, Message, Step, StopReason};
 use orchestra_types::{AttemptId, TaskId};
 
 use super::{Judge, moves::Move};
@@ -22,6 +22,8 @@ const MISSED_MS: u64 = 1000;
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     attempt: AttemptId,
+    /// Since when it has run at the earliest, as the head may count it, and at the latest.
+    since: [u64; 2],
     /// The last sign of life.
     active: u64,
     /// The head was away until then, and does not count what was before.
@@ -108,10 +110,42 @@ impl Judge {
         if maybe || surely {
             self.clocks.excused = Some(now);
         }
+        if let Event::Attached { worker, held, .. } = event {
+            self.hear_run_times(*worker, held);
+        }
         if let Event::Active(attempt) = event {
             let mut clocks = self.clocks.running.iter_mut();
             if let Some(clock) = clocks.find(|clock| clock.attempt == *attempt) {
                 clock.active = self.now;
+            }
+        }
+    }
+
+    /// A worker says for how long its agents have run. The head that heard of their start knows that; of what an
+    /// earlier one heard, nothing counts that was before, by the same clock. Of one that was taken back,
+    /// some may count already.
+    fn hear_run_times(&mut self, worker: u8, held: &[Held]) {
+        for held in held {
+            let shade = self.shadow.task(held.attempt.task);
+            let its_own = shade.holder().is_some_and(|(holder, _)| holder == worker);
+            let mut clocks = self.clocks.running.iter_mut();
+            let clock = clocks.find(|clock| clock.attempt == held.attempt && its_own);
+            let (Some(clock), Some(ran)) = (clock, held.running) else {
+                continue;
+            };
+            let ran = u64::try_from(ran.as_millis()).unwrap_or(u64::MAX);
+            let told = shade.held_since;
+            let bounds = match shade.counted(shade.attempts) {
+                None => &mut clock.since[..],
+                Some(_) => &mut clock.since[..1],
+            };
+            for since in bounds {
+                let not_before = if told <= *since { told } else { 0 };
+                let began = self.now.saturating_sub(ran).max(not_before);
+                if began < *since {
+                    self.cover.hit(Point::RunTimeHeard);
+                    *since = began;
+                }
             }
         }
     }
@@ -206,7 +240,7 @@ impl Judge {
             return false;
         };
         match why {
-            StopReason::Timeout => self.has_run_too_long(clock),
+            StopReason::Timeout => self.has_run_too_long(clock, clock.since[0]),
             StopReason::Stalled => clock.silent || self.is_silent(clock, clock.active),
             StopReason::Cancelled | StopReason::Budget => false,
         }
@@ -254,12 +288,12 @@ impl Judge {
             });
             clock.silent |= silent;
         }
-        let surely = self.has_run_too_long(clock)
+        let surely = self.has_run_too_long(clock, clock.since[1])
             || self.is_silent(clock, clock.active.max(clock.excused))
             || called_off.is_some();
         // Who is there hears of it at once; of others it is not known whether they are called off.
         let silent = connection.is_none() && self.is_silent(clock, clock.active);
-        if surely || silent {
+        if surely || silent || self.has_run_too_long(clock, clock.since[0]) {
             clock.late.get_or_insert(self.now);
             clock.silent |= silent;
         }
@@ -289,7 +323,7 @@ impl Judge {
             }
             let silent_at = clock.active.max(clock.excused);
             let silent_at = self.silence_of(clock).map(|limit| silent_at + limit);
-            [self.runs_until(clock), silent_at]
+            [self.runs_until(clock, clock.since[1]), silent_at]
                 .into_iter()
                 .flatten()
                 .min()
@@ -297,8 +331,9 @@ impl Judge {
         waits.chain(runs).min()
     }
 
-    fn has_run_too_long(&self, clock: &Clock) -> bool {
-        self.runs_until(clock).is_some_and(|at| at <= self.now)
+    fn has_run_too_long(&self, clock: &Clock, since: u64) -> bool {
+        let until = self.runs_until(clock, since);
+        until.is_some_and(|at| at <= self.now)
     }
 
     fn is_silent(&self, clock: &Clock, since: u64) -> bool {
@@ -311,12 +346,12 @@ impl Judge {
         (silence > 0).then_some(silence)
     }
 
-    /// When an attempt has run too long.
-    fn runs_until(&self, clock: &Clock) -> Option<u64> {
+    /// When an attempt has run too long that has run since then.
+    fn runs_until(&self, clock: &Clock, since: u64) -> Option<u64> {
         let shade = self.shadow.task(clock.attempt.task);
         let [_, run, _] = shade.limits;
         let margin = u64::try_from(self.config.timeout_margin.as_millis()).unwrap_or(0);
-        (run > 0).then_some(shade.held_since + run + margin)
+        (run > 0).then_some(since + run + margin)
     }
 
     fn give_up_ms(&self) -> u64 {
@@ -331,6 +366,7 @@ impl Clock {
                 task,
                 number: shade.attempts,
             },
+            since: [now; 2],
             active: now,
             excused: now,
             late: None,

@@ -1,0 +1,127 @@
+//! For how long an agent has run.
+//!
+//! This head counts from when it was told of the start. What an earlier head was told, it was told by
+//! another clock, which may have been ahead: after a start of the head nothing is counted of the time
+//! before, until the worker says how long its agent has run. An agent that has ended runs no longer,
+//! however long its result is on its way.
+
+use std::time::Duration;
+
+use orchestra_types::{AttemptId, Timestamp, WorkerId, time::millis};
+
+use crate::{Core, input::Held, row::State};
+
+/// The time of an attempt whose agent was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RunTime {
+    /// From when on it counts.
+    pub since: Timestamp,
+    /// When the agent had ended; none while it runs, as far as it is known.
+    pub until: Option<Timestamp>,
+}
+
+impl RunTime {
+    /// Of an agent that runs from now on, or of which nothing else is known yet.
+    pub fn begins(now: Timestamp) -> Self {
+        Self {
+            since: now,
+            until: None,
+        }
+    }
+
+    /// How long it has run by now.
+    pub fn so_far(&self, now: Timestamp) -> Duration {
+        self.until.unwrap_or(now).min(now).since(self.since)
+    }
+
+    /// It has run for so long by now, but nothing before `not_before` counts.
+    fn has_run(&mut self, now: Timestamp, ran: Duration, not_before: Timestamp) {
+        let began = Timestamp(now.0.saturating_sub(millis(ran))).max(not_before);
+        if !mutated!(RunForgottenByStart) {
+            self.since = self.since.min(began);
+        }
+    }
+
+    /// It has ended after so long.
+    fn ended(&mut self, now: Timestamp, ran: Duration) {
+        let until = self.since.plus(ran).min(now);
+        self.until.get_or_insert(until);
+    }
+}
+
+impl Core {
+    /// A worker is back and says for how long its agents have run. Those of which it is known now.
+    pub(crate) fn hear_run_times(
+        &mut self,
+        now: Timestamp,
+        id: &WorkerId,
+        held: &[Held],
+    ) -> Vec<AttemptId> {
+        let its_own = held
+            .iter()
+            .filter(|held| self.holder(held.attempt) == Some(id));
+        let told = its_own.filter_map(|held| Some((held.attempt, held.running?)));
+        let told: Vec<(AttemptId, Duration)> = told.collect();
+        for (attempt, ran) in &told {
+            self.hear_run_time(now, *attempt, *ran);
+        }
+        told.into_iter().map(|(attempt, _)| attempt).collect()
+    }
+
+    /// The agent of an attempt that is held has run for so long in all.
+    pub(crate) fn hear_run_time(&mut self, now: Timestamp, attempt: AttemptId, ran: Duration) {
+        let Some((ran, not_before)) = self.countable(attempt, ran) else {
+            return;
+        };
+        self.change_run_times(attempt, not_before, |time, not_before| {
+            time.has_run(now, ran, not_before);
+        });
+    }
+
+    /// The agent of an attempt that is held has ended after so long. Its result is on its way.
+    pub(crate) fn hear_run_ended(&mut self, now: Timestamp, attempt: AttemptId, ran: Duration) {
+        self.hear_run_time(now, attempt, ran);
+        let Some((ran, not_before)) = self.countable(attempt, ran) else {
+            return;
+        };
+        self.change_run_times(attempt, not_before, |time, _| time.ended(now, ran));
+    }
+
+    /// What counts of a time that the worker of a running attempt says: not what was counted before it
+    /// was given up and taken back, and nothing before its start was told, where that was by this clock.
+    fn countable(&self, attempt: AttemptId, ran: Duration) -> Option<(Duration, Timestamp)> {
+        let task = self.tasks.get(&attempt.task)?;
+        let at = match &task.row.state {
+            State::Running {
+                at,
+                attempt: number,
+                ..
+            } if *number == attempt.number => *at,
+            State::Blocked
+            | State::Queued { .. }
+            | State::Assigned { .. }
+            | State::Running { .. }
+            | State::Closing { .. }
+            | State::Ended { .. } => return None,
+        };
+        let since = self.overdue.run_time(attempt.task)?.since;
+        let not_before = Some(at).filter(|at| *at <= since).unwrap_or_default();
+        let counted = task.counted().unwrap_or_default().time;
+        Some((ran.saturating_sub(counted), not_before))
+    }
+
+    /// Changes the time of a running attempt everywhere it counts.
+    fn change_run_times(
+        &mut self,
+        attempt: AttemptId,
+        not_before: Timestamp,
+        change: impl Fn(&mut RunTime, Timestamp),
+    ) {
+        self.overdue
+            .change_run_time(attempt.task, |time| change(time, not_before));
+        self.change_ledgers(attempt, |time, earliest| {
+            change(time, not_before.max(earliest))
+        });
+        self.rewind(attempt.task);
+    }
+}
