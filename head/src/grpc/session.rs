@@ -190,6 +190,17 @@ async fn hello(peer: &Peer, inbound: &mut Streaming<v1::WorkerMessage>) -> Resul
     Ok(hello)
 }
 
+fn read_meter(meter: v1::Meter) -> std::result::Result<(AttemptId, Meter), Refused> {
+    let attempt = convert::attempt_id("meters", meter.attempt)?;
+    let meter = Meter {
+        usage: meter.usage.map(Usage::from).unwrap_or_default(),
+        model: limits::cut(&meter.model, limits::NAME_BYTES_MAX),
+        ran: meter.ran_ms.map(Duration::from_millis),
+        limited: meter.limited.map(Limited::from),
+    };
+    Ok((attempt, meter))
+}
+
 fn read_hello(hello: v1::Hello) -> std::result::Result<Hello, Refused> {
     let info = hello
         .worker
@@ -328,14 +339,7 @@ impl Reader<'_> {
 
     async fn meters(&self, meters: v1::Meters) -> Result<()> {
         for wire in meters.meters.into_iter().take(limits::METERS_MAX) {
-            let attempt = convert::attempt_id("meters", wire.attempt);
-            let attempt = attempt.map_err(|e| status::refused(&e))?;
-            let meter = Meter {
-                usage: wire.usage.map(Usage::from).unwrap_or_default(),
-                model: limits::cut(&wire.model, limits::NAME_BYTES_MAX),
-                ran: wire.ran_ms.map(Duration::from_millis),
-                limited: wire.limited.map(Limited::from),
-            };
+            let (attempt, meter) = read_meter(wire).map_err(|e| status::refused(&e))?;
             self.tell(Input::Metered {
                 connection: self.connection,
                 worker: self.worker.clone(),
@@ -449,6 +453,19 @@ mod tests {
     /// The size of what an async function of four arguments makes.
     fn future_size<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
         size_of::<F>()
+    }
+
+    #[test]
+    fn a_meter_says_for_how_long_an_agent_ran_once_that_has_ended() {
+        let wire = |ran_ms| v1::Meter {
+            attempt: Some(v1::AttemptId { task: 7, number: 1 }),
+            ran_ms,
+            ..v1::Meter::default()
+        };
+        let ran = |ran_ms| read_meter(wire(ran_ms)).unwrap().1.ran;
+        assert_eq!(ran(None), None);
+        assert_eq!(ran(Some(0)), Some(Duration::ZERO));
+        assert_eq!(ran(Some(2500)), Some(Duration::from_millis(2500)));
     }
 
     #[test]
