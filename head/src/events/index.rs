@@ -39,6 +39,21 @@ pub(super) struct Place {
     pub length: u32,
 }
 
+/// Where the first frame of events lies that goes on behind this number. Records of dropped events stand between
+/// them, each with numbers of long before: only the frames of events are in order.
+pub(super) fn first_behind(places: &[Place], seq: u64) -> usize {
+    let (mut from, mut to) = (0, places.len());
+    while from < to {
+        let middle = from + (to - from) / 2;
+        let events = places[middle..to].iter().position(|p| p.gap.is_none());
+        match events.map(|skipped| middle + skipped) {
+            Some(at) if places[at].last <= seq => from = at + 1,
+            Some(_) | None => to = middle,
+        }
+    }
+    from
+}
+
 /// The frames of a segment, by attempt and in the order of their writing.
 pub(super) type Places = BTreeMap<AttemptId, Vec<Place>>;
 
@@ -196,6 +211,33 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn events_are_found_by_number_wherever_records_of_dropped_ones_stand_between_them() {
+        let place = |gap, first, last| Place {
+            gap,
+            first,
+            last,
+            offset: 0,
+            length: 0,
+        };
+        for gaps in 0_u32..1 << 10 {
+            let mut places = Vec::new();
+            for number in 0..10 {
+                if gaps & (1 << number) != 0 {
+                    places.push(place(Some(GapReason::Attempt), 1, number));
+                }
+                places.push(place(None, number * 5 + 1, number * 5 + 5));
+            }
+            for seq in 0..55 {
+                let behind = |place: &Place| place.gap.is_none() && place.last > seq;
+                let wanted = places.iter().find(|place| behind(place));
+                let found = places[first_behind(&places, seq)..].iter();
+                let found = found.clone().find(|place| place.gap.is_none());
+                assert_eq!(found, wanted, "behind {seq}, gaps {gaps:b}");
+            }
+        }
+    }
 
     #[test]
     fn an_index_comes_back_as_it_was_and_a_flipped_bit_anywhere_is_seen() {

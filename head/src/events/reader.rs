@@ -13,7 +13,7 @@ use super::{
     Error, Gap, GapReason, Piece, Tail,
     catalog::Catalog,
     frame,
-    index::Place,
+    index::{Place, first_behind},
     io_error,
     segment::{self, Name},
 };
@@ -193,8 +193,7 @@ impl Batch {
         places: &[Place],
         last: u64,
     ) -> Result<Room, Error> {
-        let start = places.partition_point(|place| place.last <= self.at.seq);
-        for place in &places[start..] {
+        for place in &places[first_behind(places, self.at.seq)..] {
             if place.gap.is_some() || place.last <= self.at.seq {
                 continue; // Told by the tail already.
             }

@@ -469,6 +469,36 @@ async fn an_attempt_with_too_much_loses_its_oldest_events_and_the_disk_gets_the_
 }
 
 #[tokio::test]
+async fn events_around_the_record_of_dropped_ones_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        max_attempt_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let (log, owner) = start_with(&dir, limits);
+    let mut last = 0;
+    for _ in 0..40 {
+        for _ in 0..10 {
+            append(&log, ATTEMPT, last + 1..=last + 5).await;
+            last += 5;
+        }
+        // What is dropped after the last acknowledgement is dropped before the next answer.
+        drop(log.read(OTHER, 0).await.unwrap());
+        let seen = all_of(&log, ATTEMPT, 0).await;
+        if seen[0].is_err() {
+            gap_then_all(&seen, last);
+        } else {
+            assert_eq!(seen, numbers(1..=last));
+        }
+    }
+    assert!(
+        all_of(&log, ATTEMPT, 0).await[0].is_err(),
+        "the limit is met"
+    );
+    stop(log, owner).await;
+}
+
+#[tokio::test]
 async fn while_it_is_held_no_file_goes_and_afterwards_the_limits_are_kept_again() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits {
