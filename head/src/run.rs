@@ -46,6 +46,8 @@ use crate::{
 
 /// How long streams and calls may take to end.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+/// How long connections may take to end on which nothing is called any more. Whose peer is there, ends at once.
+const CONNECTIONS_WITHIN: Duration = Duration::from_secs(1);
 /// How long the engine may take to finish what waits. Then the process ends all the same: what was
 /// acknowledged is durable.
 const ENGINE_WITHIN: Duration = Duration::from_secs(10);
@@ -499,10 +501,13 @@ impl Running {
         self.stop.now();
         self.tracker.close();
         let drained = timeout(DRAIN_WITHIN, async {
-            while self.server.join_next().await.is_some() {}
             self.tracker.wait().await;
             while self.closer.join_next().await.is_some() {}
             while self.metrics_endpoint.join_next().await.is_some() {}
+            let connections = async { while self.server.join_next().await.is_some() {} };
+            if timeout(CONNECTIONS_WITHIN, connections).await.is_err() {
+                tracing::info!("left connections behind whose peers do not answer");
+            }
         });
         if drained.await.is_err() {
             tracing::warn!(
@@ -510,7 +515,7 @@ impl Running {
                 "cut off what had not ended in time"
             );
         }
-        // Their senders and handles go, so that the engine and the owner of events can end.
+        // Connections that are left behind keep their handles, so that both owners are told to end.
         self.server.shutdown().await;
         self.closer.shutdown().await;
         self.metrics_endpoint.shutdown().await;
@@ -519,6 +524,7 @@ impl Running {
         let ended = timeout(ENGINE_WITHIN, self.engine.ended()).await;
         ended.context("the engine did not end in time")??;
         self.engine.join()?;
+        self.events.stop().await;
         let ended = timeout(ENGINE_WITHIN, self.events.ended()).await;
         ended.context("the owner of events did not end in time")??;
         Ok(())

@@ -376,6 +376,15 @@ fn shared_name() -> anyhow::Result<()> {
         ensure!(refused.code == Some(5), "it was not refused\n{refused}");
         let (one, two) = (one.to_string_lossy(), two.to_string_lossy());
         refused.complains(&[&ids[0], &ids[1], &one, &two])?;
+        for command in [&["priority", "low"][..], &["cancel"], &["retry"], &["wait"]] {
+            let which = [command, &["--project", "web"]].concat();
+            let refused = cluster.ctl(&which)?;
+            ensure!(refused.code == Some(5), "it was not refused\n{refused}");
+            refused.complains(&[&ids[0], &ids[1], &one, &two])?;
+            cluster
+                .ctl(&[command, &["--project", &ids[0]]].concat())?
+                .ok()?;
+        }
         let set = cluster.json(&["budget", "--project", &ids[1][..12], "--usd", "20"])?;
         ensure!(set["projects"][0]["project"] == ids[1], "{set}");
         let all = cluster.json(&["budget"])?;

@@ -1,9 +1,11 @@
 //! `ctl tasks`.
 
+pub mod projects;
 pub mod unknown;
 
 use std::{collections::BTreeMap, str::FromStr};
 
+use clap::builder::NonEmptyStringValueParser;
 use orchestra_proto::v1;
 use orchestra_types::{RunnerName, ScheduleId, TaskId, TaskStatus};
 use serde::Serialize;
@@ -45,10 +47,10 @@ pub struct Args {
     #[arg(long, short = 'a', alias = "agent", value_name = "RUNNER", value_parser = runner(), hide_possible_values = true)]
     runner: Option<RunnerName>,
     /// Only of this project, by name or id
-    #[arg(long, value_name = "PROJECT")]
+    #[arg(long, value_name = "PROJECT", value_parser = NonEmptyStringValueParser::new())]
     project: Option<String>,
     /// Only of this submitter: user@host, or the user on whatever machine
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     submitter: Option<String>,
     /// Only the runs of this recurring task, as schedule_001 or 1
     #[arg(long, value_name = "SCHEDULE")]

@@ -9,7 +9,7 @@ use crate::{
     commands::{
         add::{mapping, pair},
         each_once,
-        tasks::{StatusFilter, find, unknown},
+        tasks::{StatusFilter, find, projects, unknown},
     },
     error::{Error, Result},
 };
@@ -120,6 +120,9 @@ impl Which {
             return Ok(Found { tasks, none });
         }
         let request = self.request(statuses(&self.status)?);
+        if !request.project.is_empty() {
+            projects::require_one(&request.project, projects::known(client).await?)?;
+        }
         let tasks = find(client, request.clone()).await?;
         let none = match (tasks.is_empty(), request.submitter.as_str()) {
             (true, wanted) if !wanted.is_empty() => unknown::submitter(client, wanted).await?,

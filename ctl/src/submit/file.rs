@@ -108,7 +108,18 @@ pub fn parse(text: &str, name: &str) -> Result<Vec<Draft>> {
 }
 
 fn yaml(text: &str, name: &str) -> Result<Vec<Draft>> {
-    let options = serde_saphyr::options! { with_snippet: false };
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_events: 4 * NODES_MAX,
+            max_nodes: NODES_MAX,
+            max_aliases: NODES_MAX,
+            max_merge_keys: limits::SUBMIT_TASKS_MAX,
+            // All tasks of a file may share what one of them says; how much that makes is bounded below.
+            enforce_alias_anchor_ratio: false,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 4 * NODES_MAX },
+    };
     serde_saphyr::from_str_with_options::<Option<Vec<Spanned<Draft>>>>(text, options)
         .map(|drafts| {
             let drafts = drafts.unwrap_or_default().into_iter();
@@ -128,6 +139,9 @@ fn yaml(text: &str, name: &str) -> Result<Vec<Draft>> {
             wrong(name, line, column, key, &e.to_string())
         })
 }
+
+/// Most keys and values of a file: of as many tasks as one call may have, each with 40.
+const NODES_MAX: usize = 40 * limits::SUBMIT_TASKS_MAX;
 
 /// What is said of a YAML file that is something else.
 const LIST_EXPECTED: &str =
@@ -169,16 +183,19 @@ fn json_lines(text: &str, name: &str) -> Result<Vec<Draft>> {
         .filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(number, line)| {
+            if !line.trim_start().starts_with('{') {
+                let column = line.len() - line.trim_start().len() + 1;
+                return Err(wrong(name, number, column as u64, None, NO_OBJECT));
+            }
             let draft = serde_json::from_str::<Draft>(line);
             draft.map(|d| d.standing_at(name, number)).map_err(|e| {
                 let key = wrong_key(line);
-                let message = match (e.is_eof(), line.trim_start().starts_with('{')) {
-                    (_, false) => NO_OBJECT.to_owned(),
-                    (true, true) => UNFINISHED.to_owned(),
-                    (false, true) if e.to_string().starts_with("trailing characters") => {
+                let message = match e.is_eof() {
+                    true => UNFINISHED.to_owned(),
+                    false if e.to_string().starts_with("trailing characters") => {
                         MORE_BEHIND.to_owned()
                     }
-                    (false, true) => e.to_string(),
+                    false => e.to_string(),
                 };
                 wrong(name, number, e.column() as u64, key, &message)
             })

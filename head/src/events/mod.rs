@@ -124,6 +124,7 @@ pub struct Events {
 
 /// The thread that owns the files, as its own owner sees it.
 pub struct Owner {
+    commands: mpsc::WeakSender<Command>,
     ended: oneshot::Receiver<Result<(), Error>>,
 }
 
@@ -161,10 +162,12 @@ enum Command {
     Settle {
         done: oneshot::Sender<()>,
     },
+    /// Ends, whoever else may have something to say.
+    Stop,
 }
 
 impl Events {
-    /// Starts the owner of the segments below `root`. It ends when the last `Events` is dropped, or
+    /// Starts the owner of the segments below `root`. It ends when it is told to, when the last `Events` is dropped, or
     /// at the first error: what could not be made durable is never acknowledged.
     pub fn start(root: &Path, limits: Limits) -> Result<(Self, Owner), Error> {
         Self::start_by(root, limits, Clock::start())
@@ -179,6 +182,7 @@ impl Events {
         let files = owner::Files::new(Arc::clone(&catalog), writer, listed, limits, clock);
         let doubt = files.doubt;
         let (end, ended) = oneshot::channel();
+        let last = commands.downgrade();
         let body = move || {
             let result = owner::run(files, inbox);
             // A head that is gone needs not be told.
@@ -191,7 +195,13 @@ impl Events {
             catalog,
             doubt,
         };
-        Ok((events, Owner { ended }))
+        Ok((
+            events,
+            Owner {
+                commands: last,
+                ended,
+            },
+        ))
     }
 
     /// Why nothing is dropped for its age, since the start.
@@ -276,8 +286,16 @@ impl Pending {
 }
 
 impl Owner {
-    /// Resolves when the thread has ended: with an error, or when the last `Events` was dropped and
-    /// everything is durable.
+    /// Has it end once all is durable that it was told before. What comes later is answered by `Stopped`.
+    pub async fn stop(&self) {
+        if let Some(commands) = self.commands.upgrade() {
+            // One that has ended needs not be told.
+            let _ = commands.send(Command::Stop).await;
+        }
+    }
+
+    /// Resolves when the thread has ended: with an error, or when it was told to stop or the last
+    /// `Events` was dropped, and everything is durable.
     pub async fn ended(&mut self) -> Result<(), Error> {
         // It is told once; who asks again has been told, and a second wait would panic.
         if self.ended.is_terminated() {

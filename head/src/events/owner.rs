@@ -75,6 +75,8 @@ pub(super) struct Turn {
     fresh: BTreeMap<AttemptId, Fresh>,
     pub(super) bytes: usize,
     waiting: Vec<Waiting>,
+    /// It is the last one.
+    stops: bool,
 }
 
 /// Who waits until what it appended is durable.
@@ -85,7 +87,7 @@ struct Waiting {
     done: oneshot::Sender<Result<Stored, Error>>,
 }
 
-/// Runs until all senders are gone, or until the first error that cannot be told to the sender.
+/// Runs until it is told to stop or all senders are gone, or until the first error that cannot be told to the sender.
 pub(super) fn run(mut files: Files, mut inbox: mpsc::Receiver<Command>) -> Result<(), Error> {
     files.import_former()?;
     files.keep_limits()?;
@@ -95,12 +97,17 @@ pub(super) fn run(mut files: Files, mut inbox: mpsc::Receiver<Command>) -> Resul
         let mut taken = 1;
         while taken < TURN_COMMANDS_MAX
             && turn.bytes < TURN_BYTES
+            && !turn.stops
             && let Ok(command) = inbox.try_recv()
         {
             files.take(command, &mut turn)?;
             taken += 1;
         }
+        let stops = turn.stops;
         files.finish(turn)?;
+        if stops {
+            break;
+        }
         while inbox.is_empty() && files.may_reclaim() {
             files.reclaim_one()?;
         }
@@ -155,6 +162,7 @@ impl Files {
             Command::Settle { done } => {
                 let _ = done.send(());
             }
+            Command::Stop => turn.stops = true,
         }
         Ok(())
     }

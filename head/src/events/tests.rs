@@ -606,3 +606,24 @@ async fn a_forgotten_task_gives_its_room_back_and_others_keep_theirs() {
     assert_eq!(all_of(&log, stays, 0).await, numbers(1..=24));
     stop(log, owner).await;
 }
+
+#[tokio::test]
+async fn it_ends_when_it_is_told_to_though_somebody_holds_on_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, mut owner) = start(&dir);
+    append(&log, ATTEMPT, 1..=3).await;
+    owner.stop().await;
+    owner.ended().await.unwrap();
+    let late = log.append(ATTEMPT, 4, vec![body(4)]).await;
+    let late = match late {
+        Ok(pending) => pending.durable().await.map(drop),
+        Err(error) => Err(error),
+    };
+    assert!(matches!(late, Err(super::Error::Stopped)), "{late:?}");
+    // Another stop finds nobody.
+    owner.stop().await;
+    drop(log);
+    let (log, owner) = start(&dir);
+    assert_eq!(all_of(&log, ATTEMPT, 0).await, numbers(1..=3));
+    stop(log, owner).await;
+}

@@ -7,6 +7,7 @@ use orchestra_proto::v1::{
 };
 use orchestra_types::limits;
 use tonic::transport::Server;
+use tower::util::MapFutureLayer;
 
 use super::{Services, admin::Admin, bulk::Bulk, fleet::Fleet};
 use crate::door::Door;
@@ -20,6 +21,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Serves until the stop is wished, and then until the calls that run have ended.
 pub async fn serve(door: Door, services: Arc<Services>) -> Result<(), tonic::transport::Error> {
     let stop = services.stop.clone();
+    let calls = services.tracker.clone();
     let admin = AdminServer::new(Admin {
         services: Arc::clone(&services),
     });
@@ -36,6 +38,7 @@ pub async fn serve(door: Door, services: Arc<Services>) -> Result<(), tonic::tra
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
         .layer(services.security.gate())
+        .layer(MapFutureLayer::new(move |call| calls.track_future(call)))
         .add_service(admin.max_decoding_message_size(limits::MESSAGE_BYTES_MAX))
         .add_service(fleet.max_decoding_message_size(limits::MESSAGE_BYTES_MAX))
         .add_service(bulk.max_decoding_message_size(limits::MESSAGE_BYTES_MAX))

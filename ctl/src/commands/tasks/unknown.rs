@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use orchestra_proto::v1;
-use orchestra_types::{ScheduleId, limits, runner::KNOWN_RUNNERS};
+use orchestra_types::{ScheduleId, runner::KNOWN_RUNNERS};
 
+use super::projects;
 use crate::{
     client::{Client, patiently},
     commands::schedules,
@@ -70,7 +71,7 @@ pub async fn project(client: &Client, wanted: &str) -> Result<()> {
     if any(client, of_it).await? {
         return Ok(());
     }
-    let known = projects(client).await?;
+    let known = projects::known(client).await?;
     if known.iter().any(|known| known.is(wanted)) {
         return Ok(());
     }
@@ -114,44 +115,6 @@ async fn any(client: &Client, mut request: v1::ListTasksRequest) -> Result<bool>
     request.limit = 1;
     let answer = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
     Ok(!answer.tasks.is_empty())
-}
-
-/// A project by its names.
-struct Known {
-    name: String,
-    id: String,
-}
-
-impl Known {
-    /// Whether a person means it who says `wanted`.
-    fn is(&self, wanted: &str) -> bool {
-        let begins = wanted.len() >= limits::PROJECT_PREFIX_MIN && self.id.starts_with(wanted);
-        self.name == wanted || self.id == wanted || begins
-    }
-}
-
-/// The projects of budgets, schedules and the latest tasks.
-async fn projects(client: &Client) -> Result<Vec<Known>> {
-    let request = v1::ListBudgetsRequest {};
-    let budgets = patiently(async || client.admin().list_budgets(request).await).await?;
-    let schedules = client.schedules().await?;
-    let request = v1::ListTasksRequest {
-        newest_first: true,
-        ..Default::default()
-    };
-    let tasks = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
-    let of_budgets = budgets.projects.into_iter().map(|known| Known {
-        name: known.name,
-        id: known.project,
-    });
-    let of_tasks = tasks.tasks.into_iter().filter_map(|task| task.spec);
-    let of_schedules = schedules.into_iter().filter_map(|known| known.spec);
-    let specs = of_tasks.chain(of_schedules);
-    let of_specs = specs.filter_map(|spec| spec.project).map(|known| Known {
-        name: known.name,
-        id: known.id,
-    });
-    Ok(of_budgets.chain(of_specs).collect())
 }
 
 #[cfg(test)]

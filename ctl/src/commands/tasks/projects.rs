@@ -1,0 +1,119 @@
+//! Which project a person means: by its name, its id, or the beginning of that.
+
+use std::collections::BTreeMap;
+
+use orchestra_proto::v1;
+use orchestra_types::limits;
+
+use crate::{
+    client::{Client, patiently},
+    error::{Error, Result},
+    exit::Exit,
+    ui::escape::line,
+};
+
+/// A project by its names.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub name: String,
+    id: String,
+    /// Where its directory is; empty where that is not known.
+    dir: String,
+}
+
+impl Known {
+    /// Whether a person means it who says `wanted`.
+    pub fn is(&self, wanted: &str) -> bool {
+        let begins = wanted.len() >= limits::PROJECT_PREFIX_MIN && self.id.starts_with(wanted);
+        self.name == wanted || self.id == wanted || begins
+    }
+}
+
+impl From<v1::ProjectRef> for Known {
+    fn from(project: v1::ProjectRef) -> Self {
+        Self {
+            name: project.name,
+            id: project.id,
+            dir: project.dir,
+        }
+    }
+}
+
+/// The projects of the latest tasks, of schedules and of budgets.
+pub async fn known(client: &Client) -> Result<Vec<Known>> {
+    let request = v1::ListBudgetsRequest {};
+    let budgets = patiently(async || client.admin().list_budgets(request).await).await?;
+    let schedules = client.schedules().await?;
+    let request = v1::ListTasksRequest {
+        newest_first: true,
+        ..Default::default()
+    };
+    let tasks = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
+    let of_tasks = tasks.tasks.into_iter().filter_map(|task| task.spec);
+    let of_schedules = schedules.into_iter().filter_map(|known| known.spec);
+    let specs = of_tasks.chain(of_schedules);
+    let of_specs = specs.filter_map(|spec| spec.project).map(Known::from);
+    let of_budgets = budgets.projects.into_iter().map(|known| Known {
+        name: known.name,
+        id: known.project,
+        dir: String::new(),
+    });
+    Ok(of_specs.chain(of_budgets).collect())
+}
+
+/// Refuses what several of these projects are called.
+pub fn require_one(wanted: &str, known: impl IntoIterator<Item = Known>) -> Result<()> {
+    let mut meant: BTreeMap<String, String> = BTreeMap::new();
+    for project in known.into_iter().filter(|known| known.is(wanted)) {
+        let dir = meant.entry(project.id).or_default();
+        if dir.is_empty() {
+            *dir = project.dir;
+        }
+    }
+    if meant.len() <= 1 || meant.contains_key(wanted) {
+        return Ok(());
+    }
+    let each = meant.iter().map(|(id, dir)| match dir.as_str() {
+        "" => id.clone(),
+        dir => format!("{id} ({})", line(dir)),
+    });
+    let each: Vec<String> = each.collect();
+    let text = format!(
+        "`{}` may be any of {} projects: {}",
+        line(wanted),
+        meant.len(),
+        each.join(", ")
+    );
+    Err(Error::new(Exit::Refused, text)
+        .hint("name one by its id, or by the first 8 characters or more of that"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_several_projects_means_none_and_an_id_means_one() {
+        let project = |id: &str, dir: &str| Known {
+            name: "app".to_owned(),
+            id: id.to_owned(),
+            dir: dir.to_owned(),
+        };
+        let both = || {
+            [
+                project("git-aaaaaaaa1", "/a/app"),
+                project("git-bbbbbbbb2", ""),
+                project("git-aaaaaaaa1", "/b/app"),
+            ]
+        };
+        assert!(require_one("app", both().into_iter().take(1)).is_ok());
+        assert!(require_one("other", both()).is_ok());
+        assert!(require_one("git-aaaaaaaa1", both()).is_ok());
+        assert!(require_one("git-bbbb", both()).is_ok());
+        let refused = require_one("app", both()).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "`app` may be any of 2 projects: git-aaaaaaaa1 (/a/app), git-bbbbbbbb2"
+        );
+    }
+}
