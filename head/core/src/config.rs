@@ -130,11 +130,14 @@ impl Price {
 impl Config {
     /// What a project may use in a day.
     pub(crate) fn daily_budget(&self, id: &ProjectId, name: &str) -> Budget {
-        let own = self
-            .budgets
-            .get(id.as_str())
-            .or_else(|| self.budgets.get(name));
-        own.copied().unwrap_or(self.budget_default)
+        let own = self.own_budget(id, name);
+        own.unwrap_or(self.budget_default)
+    }
+
+    /// The same where it is configured for this one.
+    pub(crate) fn own_budget(&self, id: &ProjectId, name: &str) -> Option<Budget> {
+        let by_id = self.budgets.get(id.as_str());
+        by_id.or_else(|| self.budgets.get(name)).copied()
     }
 
     /// What a usage counts for: the CLI's own cost, else that of the price table.

@@ -121,13 +121,8 @@ impl Budgets {
 impl Core {
     /// A task has come: it has a ledger when it has a budget or a task above it.
     pub(crate) fn enter_budgets(&mut self, row: &TaskRow) {
-        if let Some((id, name)) = &row.facts.project
-            && !self.budgets.projects.contains_key(id)
-        {
-            let configured = self.config.daily_budget(id, name);
-            if !configured.is_unlimited() {
-                self.budgets.open_project(id, name, configured);
-            }
+        if let Some((id, name)) = &row.facts.project {
+            self.enter_project(id, name);
         }
         let Some(terms) = row.facts.terms.as_deref() else {
             return;
@@ -140,6 +135,25 @@ impl Core {
         entry.parent = terms.parent;
         if let Some(parent) = terms.parent {
             self.open_task(parent).children.insert(row.id);
+        }
+    }
+
+    /// A task of a project has come. Clones and work trees of one project may have several names: what is
+    /// configured for any of them counts for all.
+    fn enter_project(&mut self, id: &ProjectId, name: &str) {
+        let Some(known) = self.budgets.projects.get_mut(id) else {
+            let configured = self.config.daily_budget(id, name);
+            if !configured.is_unlimited() {
+                self.budgets.open_project(id, name, configured);
+            }
+            return;
+        };
+        if known.name == name || self.config.own_budget(id, &known.name).is_some() {
+            return;
+        }
+        if let Some(own) = self.config.own_budget(id, name) {
+            known.configure(name, own);
+            self.budgets.note_time(&Owner::Project(id.clone()));
         }
     }
 

@@ -46,6 +46,13 @@ impl ProjectLedger {
         self.set.is_some() || !self.ledger.budget.is_unlimited()
     }
 
+    /// What is configured for it is found by this name.
+    pub fn configure(&mut self, name: &str, budget: Budget) {
+        name.clone_into(&mut self.name);
+        self.configured = budget;
+        self.renew();
+    }
+
     pub fn renew(&mut self) {
         self.ledger.budget = self.daily().raised(self.added);
     }

@@ -85,3 +85,26 @@ fn adding_to_a_projects_day_frees_its_tasks_at_once_and_counts_for_today_only() 
     });
     assert_eq!(reply(&step), Reply::NoProject("nobody".to_owned()));
 }
+
+#[test]
+fn what_is_configured_for_one_of_a_projects_names_counts_for_all_of_them() {
+    let mut bench = with_config(Config {
+        budgets: BTreeMap::from([("app".to_owned(), budget("2attempts"))]),
+        ..Config::default()
+    });
+    let mut named = |name: &str| {
+        let mut new = in_project("p");
+        new.spec.project.as_mut().unwrap().name = name.to_owned();
+        bench.add(new)
+    };
+    let ids = ["clone", "app", "other", "app"].map(&mut named);
+    let started: Vec<bool> = ids
+        .iter()
+        .map(|id| bench.status(*id) == TaskStatus::Assigned)
+        .collect();
+    assert_eq!(started, [true, true, false, false]);
+    let listed = bench.core.project_budgets(bench.now);
+    assert_eq!((listed.len(), listed[0].name), (1, "app"));
+    let (_, text) = reason(&bench, ids[2]);
+    assert!(text.contains("project app has used up"), "{text}");
+}
