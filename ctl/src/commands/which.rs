@@ -119,9 +119,13 @@ impl Which {
             let (tasks, none) = (each_once(self.tasks), String::new());
             return Ok(Found { tasks, none });
         }
-        let request = self.request(statuses(&self.status)?);
+        let mut request = self.request(statuses(&self.status)?);
         if !request.project.is_empty() {
-            projects::require_one(&request.project, projects::known(client).await?)?;
+            let known = projects::known(client).await?;
+            // By its id: a clone in a directory of another name has tasks of the same project.
+            if let Some(id) = projects::meant(&request.project, known)? {
+                request.project = id;
+            }
         }
         let tasks = find(client, request.clone()).await?;
         let none = match (tasks.is_empty(), request.submitter.as_str()) {

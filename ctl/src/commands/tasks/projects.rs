@@ -61,8 +61,8 @@ pub async fn known(client: &Client) -> Result<Vec<Known>> {
     Ok(of_specs.chain(of_budgets).collect())
 }
 
-/// Refuses what several of these projects are called.
-pub fn require_one(wanted: &str, known: impl IntoIterator<Item = Known>) -> Result<()> {
+/// The id of the project that is meant, if it is one of these; what several of them are called is refused.
+pub fn meant(wanted: &str, known: impl IntoIterator<Item = Known>) -> Result<Option<String>> {
     let mut meant: BTreeMap<String, String> = BTreeMap::new();
     for project in known.into_iter().filter(|known| known.is(wanted)) {
         let dir = meant.entry(project.id).or_default();
@@ -70,8 +70,11 @@ pub fn require_one(wanted: &str, known: impl IntoIterator<Item = Known>) -> Resu
             *dir = project.dir;
         }
     }
-    if meant.len() <= 1 || meant.contains_key(wanted) {
-        return Ok(());
+    if meant.contains_key(wanted) {
+        return Ok(Some(wanted.to_owned()));
+    }
+    if meant.len() <= 1 {
+        return Ok(meant.into_keys().next());
     }
     let each = meant.iter().map(|(id, dir)| match dir.as_str() {
         "" => id.clone(),
@@ -106,11 +109,13 @@ mod tests {
                 project("git-aaaaaaaa1", "/b/app"),
             ]
         };
-        assert!(require_one("app", both().into_iter().take(1)).is_ok());
-        assert!(require_one("other", both()).is_ok());
-        assert!(require_one("git-aaaaaaaa1", both()).is_ok());
-        assert!(require_one("git-bbbb", both()).is_ok());
-        let refused = require_one("app", both()).unwrap_err().to_string();
+        let one = |wanted: &str| meant(wanted, both()).unwrap();
+        let first = Some("git-aaaaaaaa1".to_owned());
+        assert_eq!(meant("app", both().into_iter().take(1)).unwrap(), first);
+        assert_eq!(one("other"), None);
+        assert_eq!(one("git-aaaaaaaa1"), first);
+        assert_eq!(one("git-bbbb"), Some("git-bbbbbbbb2".to_owned()));
+        let refused = meant("app", both()).unwrap_err().to_string();
         assert_eq!(
             refused,
             "`app` may be any of 2 projects: git-aaaaaaaa1 (/a/app), git-bbbbbbbb2"

@@ -52,6 +52,39 @@ fn json_lines_and_a_json_list_read_too() {
 }
 
 #[test]
+fn all_tasks_of_a_file_may_share_what_one_of_them_says() {
+    let mut text = "- &base {command: \"true\", priority: low, labels: {team: web}}\n".to_owned();
+    for number in 0..1000 {
+        text.push_str(&format!("- <<: *base\n  command: echo {number}\n"));
+    }
+    let drafts = parse(&text, "t").unwrap();
+    assert_eq!(drafts.len(), 1001);
+    assert_eq!(drafts[1000].priority, drafts[0].priority);
+    assert!(drafts[0].priority.is_some());
+}
+
+#[test]
+fn what_grows_beyond_all_tasks_of_a_file_is_refused() {
+    let mut text = "- labels: &a {x: y}\n".to_owned();
+    let mut last = "a".to_owned();
+    for name in ["b", "c", "d", "e", "f", "g", "h", "i"] {
+        let ten = vec![format!("*{last}"); 10].join(", ");
+        text.push_str(&format!("- after: &{name} [{ten}]\n"));
+        last = name.to_owned();
+    }
+    assert!(parse(&text, "t").is_err());
+}
+
+#[test]
+fn a_line_that_is_a_list_is_no_task() {
+    let said = error("{\"description\":\"a\"}\n [\"a list\",\"nm\",\"high\"]\n");
+    assert!(
+        said.starts_with("t:2:2: ") && said.ends_with("not mixed"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_byte_order_mark_may_stand_before_both() {
     for text in [
         "{\"description\":\"a\"}\n{\"description\":\"b\"}",
