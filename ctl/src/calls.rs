@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use futures::{StreamExt, TryStreamExt, stream};
 use orchestra_proto::v1;
 use orchestra_types::{Artifact, ArtifactKind, ScheduleId, TaskId};
+use tonic::{Code, Status};
 
 use crate::{
-    client::{Client, patiently},
+    client::{Client, patiently, status_error, until_answered},
     error::{Error, Result},
     exit::Exit,
     json::{
         attempt::Attempt,
-        fleet::{Status, Worker},
+        fleet::{self, Worker},
         manifest::{Files, files},
         task::Task,
     },
+    stored::unreadable,
     ui::{Ui, reason::split},
 };
 
@@ -37,12 +39,20 @@ impl Client {
     }
 
     /// The task with its attempts and the files of its result.
+    ///
+    /// Where the head's list of them is lost, the task has why: all else of it is as good as it was.
     pub async fn whole_task(&self, id: TaskId) -> Result<Task> {
         let mut task = self.task(id).await?;
         // An attempt that failed early has no manifest.
         let listed = |attempt: &Attempt| attempt.artifact(ArtifactKind::Manifest).is_some();
         if let Some(attempt) = task.of_result().filter(|attempt| listed(attempt)) {
-            task.files = Some(self.files(id, attempt.number).await?.files);
+            match self.manifest(id, attempt.number).await {
+                Ok(wire) => task.files = Some(files(id, attempt.number, wire)?.files),
+                Err(status) if status.code() == Code::DataLoss => {
+                    task.files_lost = Some(status.message().to_owned());
+                }
+                Err(status) => return Err(status_error(&status)),
+            }
         } else if task.status.is_ended() {
             task.files = Some(Vec::new());
         }
@@ -83,15 +93,21 @@ impl Client {
 
     /// The files that an attempt changed.
     pub async fn files(&self, task: TaskId, attempt: u32) -> Result<Files> {
+        let wire = self.manifest(task, attempt).await;
+        files(task, attempt, wire.map_err(|status| status_error(&status))?)
+    }
+
+    async fn manifest(
+        &self,
+        task: TaskId,
+        attempt: u32,
+    ) -> std::result::Result<v1::Manifest, Status> {
         let request = v1::GetManifestRequest {
             task: task.0,
             attempt,
         };
-        files(
-            task,
-            attempt,
-            patiently(async || self.admin().get_manifest(request).await).await?,
-        )
+        let answer = until_answered(async || self.admin().get_manifest(request).await).await;
+        answer.map_err(|failed| failed.status)
     }
 
     /// All workers.
@@ -133,9 +149,9 @@ impl Client {
     }
 
     /// The cluster.
-    pub async fn status(&self) -> Result<Status> {
+    pub async fn status(&self) -> Result<fleet::Status> {
         let request = v1::GetStatusRequest {};
-        Ok(Status::read(
+        Ok(fleet::Status::read(
             patiently(async || self.admin().get_status(request).await).await?,
         ))
     }
@@ -150,7 +166,8 @@ impl Client {
             digest: artifact.digest.0.to_vec(),
             offset: 0,
         };
-        patiently(async || bulk.clone().download(request.clone()).await).await
+        let answer = until_answered(async || bulk.clone().download(request.clone()).await).await;
+        answer.map_err(|failed| unreadable(artifact.kind, &failed.status))
     }
 }
 

@@ -30,6 +30,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How long a later retry waits at most.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
 
+/// What finds out how much more is lost where something is.
+pub const NAMES_LOSSES: &str = "`ctl check` names all that is lost or damaged";
+
 /// Largest answer of the head: lists and manifests.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -231,9 +234,11 @@ pub fn status_error(status: &Status) -> Error {
         | Code::Cancelled
         | Code::Unknown
         | Code::DeadlineExceeded
-        | Code::Internal
-        | Code::DataLoss => Error::failed(or(message, "the connection to the head broke"))
+        | Code::Internal => Error::failed(or(message, "the connection to the head broke"))
             .hint("the head's log has more: `head/head.log` in its state directory"),
+        Code::DataLoss => {
+            Error::failed(or(message, "what the head has stored is damaged")).hint(NAMES_LOSSES)
+        }
     }
 }
 

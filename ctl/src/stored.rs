@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use orchestra_proto::v1;
-use orchestra_types::Artifact;
+use orchestra_types::{Artifact, ArtifactKind};
 use tokio::io::AsyncWriteExt;
-use tonic::Streaming;
+use tonic::{Code, Status, Streaming};
 
 use crate::{
     app::App,
-    client::{Client, status_error},
+    client::{Client, NAMES_LOSSES, status_error},
     error::{Error, OrFailed, Result},
     ui::{Ui, escape::block},
 };
@@ -18,7 +18,7 @@ use crate::{
 pub async fn print(app: &App, client: &Client, artifact: Artifact) -> Result<()> {
     let mut chunks = client.download(artifact).await?;
     let mut rest = Vec::new();
-    while let Some(data) = next(&mut chunks).await? {
+    while let Some(data) = next(artifact.kind, &mut chunks).await? {
         if !app.ui.stdout.terminal {
             app.ui.print(&data)?;
             continue;
@@ -55,7 +55,7 @@ pub async fn read(client: &Client, artifact: Artifact, max: u64) -> Result<Vec<u
     }
     let mut chunks = client.download(artifact).await?;
     let mut whole = Vec::new();
-    while let Some(data) = next(&mut chunks).await? {
+    while let Some(data) = next(artifact.kind, &mut chunks).await? {
         whole.extend_from_slice(&data);
         if whole.len() as u64 > artifact.size {
             return Err(Error::failed("the head sent more than it announced"));
@@ -71,7 +71,7 @@ pub async fn save(client: &Client, artifact: Artifact, path: &Path) -> Result<()
     let mut file = tokio::fs::File::create(path).await.or_failed(failed)?;
     let mut chunks = client.download(artifact).await?;
     let mut hasher = sha2::Sha256::new();
-    while let Some(data) = next(&mut chunks).await? {
+    while let Some(data) = next(artifact.kind, &mut chunks).await? {
         hasher.update(&data);
         file.write_all(&data).await.or_failed(failed)?;
     }
@@ -86,7 +86,22 @@ pub async fn save(client: &Client, artifact: Artifact, path: &Path) -> Result<()
     Ok(())
 }
 
-async fn next(chunks: &mut Streaming<v1::DownloadChunk>) -> Result<Option<bytes::Bytes>> {
-    let chunk = chunks.message().await.map_err(|s| status_error(&s))?;
+async fn next(
+    kind: ArtifactKind,
+    chunks: &mut Streaming<v1::DownloadChunk>,
+) -> Result<Option<bytes::Bytes>> {
+    let chunk = chunks.message().await.map_err(|s| unreadable(kind, &s))?;
     Ok(chunk.map(|chunk| chunk.data))
+}
+
+/// Why an artifact does not come. A task names it, so that one which the head does not know was stored
+/// there once and is lost.
+pub fn unreadable(kind: ArtifactKind, status: &Status) -> Error {
+    match status.code() {
+        Code::NotFound | Code::DataLoss => {
+            let (kind, why) = (kind.as_str(), status.message());
+            Error::failed(format!("the {kind} cannot be read: {why}")).hint(NAMES_LOSSES)
+        }
+        _ => status_error(status),
+    }
 }

@@ -21,6 +21,7 @@ mod joining;
 mod keeping;
 mod life;
 mod limits;
+mod lost;
 mod moved;
 mod others;
 mod output;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         .with("keeping", keeping::tests())
         .with("life", life::tests())
         .with("limits", limits::tests())
+        .with("lost", lost::tests())
         .with("moved", moved::tests())
         .with("others", others::tests())
         .with("output", output::tests())

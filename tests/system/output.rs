@@ -127,7 +127,7 @@ fn meanings() -> anyhow::Result<()> {
 }
 
 const TASK: &str = "after apply attempt attempts branch budget cancel_requested changes command commit context \
-    created_at description fallback files finished_at finishing id labels model not_before on_dependency_failure parent place ports \
+    created_at description fallback files files_lost finished_at finishing id labels model not_before on_dependency_failure parent place ports \
     priority project queue_timeout_seconds reason requires result retries runner schedule set_up silent_since spent \
     stall_timeout_seconds start_at started_at status submitter timeout_seconds usage waits_because waits_for worker";
 const FILE: &str = "binary change lines_added lines_removed mode path renamed_from sha256 size";

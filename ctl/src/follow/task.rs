@@ -227,10 +227,7 @@ pub fn closing(task: &Task, again: Again) -> Vec<Line> {
             format!("  {}: {}", reason.code, again.spell(&line(&reason.message))),
         ));
     }
-    lines.extend(crate::ui::changes::lines(
-        task.files.as_deref().unwrap_or_default(),
-        crate::ui::changes::NAMED_MAX,
-    ));
+    lines.extend(detail::files(task, again));
     lines.extend(put_in_place(task, again));
     let branch = detail::branch(task);
     if !branch.is_empty() {

@@ -50,6 +50,8 @@ pub struct Task {
     pub usage: Option<Usage>,
     /// The files that the latest attempt changed.
     pub files: Option<Vec<File>>,
+    /// Why they are not known although it has left some: the head's list of them is lost or damaged.
+    pub files_lost: Option<String>,
     /// Counts of them.
     pub changes: Option<Changes>,
     /// The agent's final text, cut.
@@ -369,6 +371,7 @@ impl Task {
             finished_at: wire.finished_at_ms.map(Time::from_ms),
             usage: attempts.as_ref().map(|a| total_usage(a)),
             files: None,
+            files_lost: None,
             changes: left.and_then(|a| a.changes),
             result: latest.and_then(|a| a.result.clone()),
             branch: left.and_then(|a| a.branch.clone()),

@@ -21,10 +21,13 @@ use super::{
     time::{ago, duration, usage},
     wrap::At,
 };
-use crate::json::{
-    attempt::Attempt,
-    task::{Reason, SetUpDocument, Task, Workplace},
-    time::Time,
+use crate::{
+    client::NAMES_LOSSES,
+    json::{
+        attempt::Attempt,
+        task::{Reason, SetUpDocument, Task, Workplace},
+        time::Time,
+    },
 };
 
 /// How wide the names of facts are, with the space after them.
@@ -47,10 +50,11 @@ pub fn lines(
     for attempt in attempts(task, names, again) {
         lines.extend(attempt.wrapped(width, 4, At::Words));
     }
-    if let Some(files) = task.files.as_ref().filter(|files| !files.is_empty()) {
+    let files = files(task, again);
+    if !files.is_empty() {
         lines.push(Line::default());
         lines.push(Line::of(Style::Bold, "files"));
-        lines.extend(changes::lines(files, changes::NAMED_MAX));
+        lines.extend(files);
     }
     if let Some(result) = &task.result {
         lines.push(Line::default());
@@ -69,6 +73,16 @@ pub fn lines(
         lines.extend(text(result, part, width, whole));
     }
     lines
+}
+
+/// The first of the files that it changed, or why these are not known.
+pub fn files(task: &Task, again: Again) -> Vec<Line> {
+    let Some(why) = &task.files_lost else {
+        let files = task.files.as_deref().unwrap_or_default();
+        return changes::lines(files, changes::NAMED_MAX);
+    };
+    let text = format!("  {}; {}", line(why), again.spell(NAMES_LOSSES));
+    vec![Line::of(Style::Bad, text)]
 }
 
 /// What a person does next; none when nothing is open.

@@ -55,7 +55,7 @@ pub enum Error {
         found: Digest,
     },
     /// Nobody has stored these bytes.
-    #[error("no bytes named {0} are stored here; upload them first")]
+    #[error("no bytes named {0} are stored here; if they were once, restore them from a backup")]
     Unknown(Digest),
     /// The bytes are too many to be read at once.
     #[error("{digest} has {size} bytes, the limit here is {max}")]

@@ -58,9 +58,16 @@ pub(super) fn stopping() -> Status {
     stopped(Stopped)
 }
 
-/// A list of files that cannot be read.
+/// A list of files that cannot be read. It was stored before its task had a result, so that one that is not
+/// there is lost.
 pub(super) fn manifest(error: &manifest::Error) -> Status {
     match error {
+        manifest::Error::Blobs(
+            lost @ (blobs::Error::Unknown(_) | blobs::Error::Damaged { .. }),
+        ) => {
+            let text = chain(lost);
+            Status::data_loss(format!("the list of changed files cannot be read: {text}"))
+        }
         manifest::Error::Blobs(error) => blobs(error),
         manifest::Error::Decode(_) | manifest::Error::Refused(_) => Status::data_loss(chain(error)),
     }

@@ -51,7 +51,7 @@ fn a_task_in_a_list_is_one_stable_document() {
             r#"{"id":"task_001","status":"queued","description":"Create README.md","#,
             r#""priority":"normal","runner":"claude","worker":null,"attempt":0,"reason":null,"#,
             r#""waits_because":null,"created_at":"2026-09-21T14:13:20.000Z","started_at":null,"finished_at":null,"#,
-            r#""usage":null,"files":null,"changes":null,"result":null,"branch":null,"#,
+            r#""usage":null,"files":null,"files_lost":null,"changes":null,"result":null,"branch":null,"#,
             r#""commit":null,"apply":{"requested":false,"result":null,"message":null},"#,
             r#""fallback":[],"budget":null,"spent":null,"parent":null,"model":null,"after":[],"waits_for":[],"on_dependency_failure":"block","start_at":null,"schedule":null,"labels":{"area":"docs"},"requires":{},"#,
             r#""timeout_seconds":90.5,"queue_timeout_seconds":null,"stall_timeout_seconds":null,"retries":0,"context":[],"project":null,"#,
