@@ -254,6 +254,7 @@ mod tests {
             "accounts set a --max -1",
             "tasks --limit -1",
             "logs 1 --attempt -1",
+            "logs 1 --after -1",
             "wait 1 --timeout -1s",
             "token create --ttl -1h",
             "start --slots -1",

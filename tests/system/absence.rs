@@ -3,7 +3,7 @@
 use std::{fs, net::TcpListener};
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Project, Setup, Test, freeze, kill_9, scene, thaw};
+use orchestra_tests::{Deadline, Project, Setup, Test, freeze, kill_9, scene, thaw, until};
 
 use crate::crash::long_task;
 
@@ -21,7 +21,68 @@ pub fn tests() -> Vec<Test> {
             "who_waits_for_a_time_waits_no_longer_for_a_head_that_hangs",
             hangs,
         ),
+        Test::new(
+            "a_script_that_was_stopped_goes_on_behind_the_last_event_that_it_has_read",
+            goes_on,
+        ),
     ]
+}
+
+fn goes_on() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let command = ["echo first; echo second; exit 1", "--agent", "shell"];
+        let task = cluster.add(&project, &command)?;
+        cluster.wait_for(&task, &["failed"], Deadline::SOON)?;
+        let logs = |args: &[&str]| cluster.ctl(&[&["logs", &task], args].concat());
+        let lines = |args: &[&str]| -> anyhow::Result<Vec<String>> {
+            let read = logs(&[&["--json"], args].concat())?.ok()?;
+            Ok(read.stdout.lines().map(str::to_owned).collect())
+        };
+        let all = lines(&[])?;
+        ensure!(all.len() > 2, "{all:?}");
+        for after in 0..=all.len() {
+            // Their numbers count from 1 without a gap.
+            let rest = lines(&["--after", &after.to_string()])?;
+            ensure!(rest == all[after..], "after {after}: {rest:?}");
+        }
+        let at = all.iter().position(|line| line.contains("first"));
+        let at = (at.context("it said so")? + 1).to_string();
+        let shown = logs(&["--after", &at])?.ok()?;
+        ensure!(shown.stdout.starts_with("second\n"), "{shown}");
+
+        cluster.ctl(&["retry", &task])?.ok()?;
+        let of_both = || -> anyhow::Result<_> {
+            let ended = cluster.show(&task)?;
+            Ok((ended["attempt"] == 2 && ended["status"] == "failed").then_some(()))
+        };
+        until("the second attempt has ended", Deadline::SOON, of_both)?;
+        let after = lines(&["--follow", "--attempt", "1", "--after", &at])?;
+        let (rest, next) = after.split_at(all.len() - at.parse::<usize>()?);
+        ensure!(*rest == all[all.len() - rest.len()..], "{rest:?}");
+        let latest = lines(&[])?;
+        ensure!(*next == latest, "{next:?}");
+        let after = lines(&["--follow", "--after", &at])?;
+        ensure!(after == latest[at.parse()?..], "{after:?}");
+
+        let none = logs(&["--attempt", "1", "--after", "4000"])?.ok()?;
+        let none = none.complains(&["has no event after 4000"])?;
+        ensure!(none.stdout.is_empty(), "{none}");
+        let last = u64::MAX.to_string();
+        ensure!(lines(&["--after", &last])?.is_empty());
+        for wrong in ["-1", "x", "1.5", "18446744073709551616"] {
+            logs(&["--after", wrong])?
+                .exits(2)?
+                .complains(&["--after <SEQ>"])?;
+        }
+        for other in ["--raw", "--stderr"] {
+            logs(&[other, "--after", "1"])?
+                .exits(2)?
+                .complains(&["--after"])?;
+        }
+        logs(&["-f", "--attempt", "7", "--after", "1"])?.exits(4)?;
+        Ok(())
+    })
 }
 
 fn hangs() -> anyhow::Result<()> {

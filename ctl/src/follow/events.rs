@@ -33,22 +33,23 @@ pub struct Events {
 }
 
 impl Events {
-    /// The events of `attempt` from the first one on. With `follow` they go on until it has ended.
+    /// The events of `attempt` behind number `after`. With `follow` they go on until it has ended.
     /// `voice` says it when the head is away; none where [`super::Changes`] do.
     pub async fn open(
         client: &Client,
         attempt: AttemptId,
         follow: bool,
+        after: u64,
         voice: Option<Voice>,
     ) -> Result<Self> {
-        let request = request(attempt, follow, 0);
+        let request = request(attempt, follow, after);
         let call = async || client.admin().follow_events(request).await;
         let stream = Some(patiently(call).await?);
         Ok(Self {
             client: client.clone(),
             attempt,
             follow,
-            seen: 0,
+            seen: after,
             stream,
             absence: Absence::new(client, voice),
         })

@@ -31,16 +31,21 @@ use crate::{
 pub enum Until {
     /// All from the first one on, until the task has ended.
     TaskEnds,
-    /// The latest one and those after it, until the task has ended.
-    FromLatest,
+    /// One and those after it, until the task has ended.
+    From {
+        /// Its number; 0 for the first one while there is none.
+        attempt: u32,
+        /// The number of the last of its events that is not wanted.
+        after: u64,
+    },
 }
 
 /// Shows the task at work until it has ended, and gives it as it is then.
 pub async fn follow(app: &App, client: &Client, mut task: Task, until: Until) -> Result<Task> {
     let id = task.id;
-    let shown = match until {
-        Until::TaskEnds => 0,
-        Until::FromLatest => task.attempt.saturating_sub(1),
+    let (shown, mut after) = match until {
+        Until::TaskEnds => (0, 0),
+        Until::From { attempt, after } => (attempt.saturating_sub(1), after),
     };
     let mut view = View::new(app.ui, shown);
     let mut changes = Changes::open(client, &[id], view.live.voice()).await?;
@@ -53,7 +58,9 @@ pub async fn follow(app: &App, client: &Client, mut task: Task, until: Until) ->
                 task: id,
                 number: view.attempt,
             };
-            events = match Events::open(client, attempt, true, None).await {
+            // Only of the first one is something known already.
+            let after = std::mem::take(&mut after);
+            events = match Events::open(client, attempt, true, after, None).await {
                 Ok(open) => Some(open),
                 Err(error) if error.exit() == Exit::NotFound => break,
                 Err(error) => return Err(error),

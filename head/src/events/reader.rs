@@ -107,9 +107,11 @@ impl Reader {
             }
         };
         let is_lost = noted.is_some_and(|noted| began < *noted);
+        // Whoever asks may begin behind any number.
+        let next = seq.saturating_add(1);
         is_lost.then_some(Gap {
-            from: seq + 1,
-            to: seq + 1,
+            from: next,
+            to: next,
             why: GapReason::Damaged,
         })
     }

@@ -90,7 +90,7 @@ pub async fn stderr(app: &App, client: &Client, id: TaskId, attempt: Option<u32>
 
 /// The lines of an attempt whose log is not stored yet.
 async fn lines(app: &App, client: &Client, attempt: AttemptId, follow: bool) -> Result<()> {
-    let mut events = Events::open(client, attempt, follow, Some(Voice::plain(app.ui))).await?;
+    let mut events = Events::open(client, attempt, follow, 0, Some(Voice::plain(app.ui))).await?;
     while let Some(piece) = events.next().await? {
         let batch = match piece {
             Piece::Events(batch) => batch,
