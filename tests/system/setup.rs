@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Test> {
         ),
         Test::new("a_set_up_that_fails_is_the_reason", failing),
         Test::new("a_set_up_outlives_kill_9_of_its_worker", killed),
+        Test::new("a_set_up_may_be_silent_and_an_agent_may_not", silent),
     ]
 }
 
@@ -163,6 +164,24 @@ fn killed() -> anyhow::Result<()> {
         ensure!(logs.contains("ready") && logs.contains("done"), "{logs}");
         ensure!(logs.find("ready") < logs.find("shell started"), "{logs}");
         ensure!(logs.matches("shell started").count() == 1, "{logs}");
+        Ok(())
+    })
+}
+
+fn silent() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        // Longer than the shortest silence that an attempt may be stopped for.
+        let project = with_set_up(cluster, "project", "setup: {run: sleep 13}\n")?;
+        let add = |script: &str| {
+            let stalls = ["--agent", "shell", "--stall-timeout", "10s"];
+            cluster.add(&project, &[&[script][..], &stalls].concat())
+        };
+        let (quick, stalls) = (add("true")?, add("sleep 600")?);
+        cluster.succeeded(&quick, Deadline::SOON)?;
+        let stalled = cluster.wait_for(&stalls, &["failed", "succeeded"], Deadline::SOON)?;
+        ensure!(stalled["reason"]["code"] == "stalled", "{stalled:#}");
+        let logs = cluster.ctl(&["logs", &stalls])?.ok()?.stdout;
+        ensure!(logs.contains("shell started"), "{logs}");
         Ok(())
     })
 }

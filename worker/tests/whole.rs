@@ -17,6 +17,8 @@ mod harness;
 mod joins;
 #[path = "whole/salvage.rs"]
 mod salvage;
+#[path = "whole/signs.rs"]
+mod signs;
 #[path = "whole/taken.rs"]
 mod taken;
 

@@ -14,6 +14,7 @@ use super::{
     replay,
     run::{Attempt, Control, Error, chain},
     set_up,
+    signs::Signs,
 };
 use crate::{
     blocking::blocking,
@@ -34,6 +35,8 @@ struct Running {
     machine: Machine,
     started: Started,
     set_up: SetUpOutput,
+    /// Given while a set-up command runs.
+    signs: Option<Signs>,
     /// How long a rung of the stop ladder may take, once the worker stops.
     grace: Option<Duration>,
     /// The last stop that was heard of.
@@ -100,6 +103,7 @@ impl Attempt {
             machine: Machine::new(self.order.spec.timeout),
             started,
             set_up,
+            signs: None,
             grace: None,
             heard: None,
             over: false,
@@ -142,6 +146,7 @@ impl Attempt {
             machine,
             started,
             set_up: replayed.set_up,
+            signs: None,
             grace: None,
             heard: None,
             over: false,
@@ -155,6 +160,10 @@ impl Attempt {
         };
         // A worker that is killed before it is durable reports it again.
         self.post(v1::report::Body::Started(report)).await?;
+        running.signs = match running.set_up {
+            SetUpOutput::Pending => self.give_signs(elapsed(running.started)),
+            SetUpOutput::Behind | SetUpOutput::Over => None,
+        };
         let looks = self.look_beside();
         let done = self.until_end(&mut running).await;
         looks.end().await;
@@ -337,6 +346,10 @@ impl Attempt {
             }
             Stream::Stderr => running.set_up.takes(&line.bytes),
         };
+        match running.set_up {
+            SetUpOutput::Pending => {}
+            SetUpOutput::Behind | SetUpOutput::Over => running.signs = None,
+        }
         // IMPORTANT: in one step with the line, so that a crash tells none of it twice.
         match whose {
             Whose::Cli => actions.extend(running.adapter.on_line(stream, &line.bytes)),

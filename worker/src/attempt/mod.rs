@@ -32,6 +32,7 @@ mod renew;
 mod replay;
 mod run;
 mod set_up;
+mod signs;
 mod slot;
 mod stage;
 mod until_room;

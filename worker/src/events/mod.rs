@@ -4,4 +4,4 @@ mod journal;
 mod push;
 
 pub use journal::{Cause, Error, Journal};
-pub use push::{Pushed, Source, push};
+pub use push::{Pushed, Source, push, sign};

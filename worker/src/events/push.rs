@@ -9,7 +9,7 @@ use orchestra_proto::{batch::encode, v1};
 use orchestra_types::{AttemptId, limits};
 use tokio::{
     sync::{mpsc, watch},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,8 @@ const BATCH_DELAY: Duration = Duration::from_millis(50);
 const BATCH_FULL: u64 = 64;
 /// About how large a batch may be: 1 MiB.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// How long a sign of life may take.
+const SIGNED_WITHIN: Duration = Duration::from_secs(5);
 /// Batches that may wait for the network.
 const BATCHES_BOUND: usize = 4;
 
@@ -166,6 +168,30 @@ async fn until(last: &mut watch::Receiver<u64>, event: u64) {
     if last.wait_for(|last| *last >= event).await.is_err() {
         std::future::pending().await
     }
+}
+
+/// Tells the head that an attempt goes on although nothing is said of it: an upload without events. One
+/// that does not arrive is followed by the next.
+pub async fn sign(bulk: &Bulk, attempt: AttemptId) {
+    match timeout(SIGNED_WITHIN, sign_once(bulk, attempt)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            bulk.forget().await;
+            tracing::debug!(%attempt, %error, "a sign of life did not reach the head");
+        }
+        Err(_) => tracing::debug!(%attempt, "the head did not take a sign of life in time"),
+    }
+}
+
+async fn sign_once(bulk: &Bulk, attempt: AttemptId) -> Result<(), Error> {
+    let upload = v1::EventUpload {
+        attempt: Some(attempt.into()),
+        events: Vec::new(),
+    };
+    let mut client = bulk.client().await?;
+    let answer = client.push_events(tokio_stream::once(upload)).await?;
+    answer.into_inner().message().await?;
+    Ok(())
 }
 
 async fn receive(

@@ -45,6 +45,8 @@ pub struct Seen {
     pub distance: Duration,
     pub reports: Vec<v1::Report>,
     pub events: BTreeMap<Key, Vec<v1::Event>>,
+    /// How often it was told of attempts without an event.
+    pub signs: BTreeMap<Key, u32>,
     pub blobs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// How many hashes each question named for what it has.
     pub asked: Vec<usize>,
@@ -219,6 +221,9 @@ impl Service {
 
     fn append(&self, upload: v1::EventUpload) -> v1::EventAck {
         let mut seen = self.seen();
+        if upload.events.is_empty() {
+            *seen.signs.entry(id(&upload.attempt)).or_default() += 1;
+        }
         let events = seen.events.entry(id(&upload.attempt)).or_default();
         let uploaded = orchestra_proto::batch::decode(&upload.events);
         for event in uploaded.expect("events can be read") {
