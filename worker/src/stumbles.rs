@@ -3,11 +3,14 @@
 //! A worker that fails everything at once is the one that is always free: it would be given every task
 //! of the queue. So a runner whose attempts never begin, through this worker's doing, is not ready for a
 //! while, and for twice as long each time that it goes on like that.
+//!
+//! A workspace that cannot be made may be its project's doing: what one project alone cannot get here counts
+//! once, and lets no other one wait.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_types::{
-    Exit, Failure, FailureCode, Outcome, RunnerName,
+    Exit, Failure, FailureCode, Outcome, ProjectId, RunnerName,
     runner::{Readiness, RunnerInfo, SHELL},
 };
 use tokio::sync::watch;
@@ -26,6 +29,8 @@ const REST_MAX: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stumbling {
     times: u32,
+    /// Whose workspace could not be made the last time.
+    project: Option<ProjectId>,
     until: Duration,
     why: Failure,
 }
@@ -53,6 +58,11 @@ fn rest(times: u32) -> Duration {
     }
 }
 
+/// The project that may be to blame.
+fn blamed<'a>(project: Option<&'a ProjectId>, why: &Failure) -> Option<&'a ProjectId> {
+    project.filter(|_| why.code == FailureCode::WorkspaceFailed)
+}
+
 /// Whether a program could not be started that the task brought: it says nothing of the next task's.
 fn is_of_the_task(runner: &RunnerName, why: &Failure) -> bool {
     runner.as_str() == SHELL && why.code == FailureCode::SpawnFailed
@@ -65,25 +75,35 @@ pub struct Stumbles {
 }
 
 impl Stumbles {
-    /// An attempt of a runner has ended.
-    pub fn ended(&self, runner: &RunnerName, outcome: &Outcome) {
+    /// An attempt of a runner has ended, for a task of this project.
+    pub fn ended(&self, runner: &RunnerName, project: Option<&ProjectId>, outcome: &Outcome) {
         match outcome.untried() {
             Some(why) if is_of_the_task(runner, why) => {}
-            Some(why) => self.stumbled(clock::since_boot(), runner, why),
+            Some(why) => self.stumbled(clock::since_boot(), runner, project, why),
             None => self.walked(runner, &outcome.exit),
         }
     }
 
     /// What was on its way when a rest began does not make it longer.
-    fn stumbled(&self, now: Duration, runner: &RunnerName, why: &Failure) {
+    fn stumbled(
+        &self,
+        now: Duration,
+        runner: &RunnerName,
+        project: Option<&ProjectId>,
+        why: &Failure,
+    ) {
+        let blamed = blamed(project, why);
         self.known.send_if_modified(|known| {
             let before = known.get(runner);
-            if before.is_some_and(|before| before.rests(now)) {
+            let was_blamed = before.and_then(|before| before.project.as_ref());
+            let is_counted = blamed.is_some() && blamed == was_blamed;
+            if is_counted || before.is_some_and(|before| before.rests(now)) {
                 return false;
             }
             let times = before.map_or(0, |before| before.times).saturating_add(1);
             let stumbling = Stumbling {
                 times,
+                project: blamed.or(was_blamed).cloned(),
                 until: now + rest(times),
                 why: why.clone(),
             };
@@ -191,7 +211,15 @@ mod tests {
 
     fn stumble(stumbles: &Stumbles, at: u64) {
         let why = Failure::new(FailureCode::SpawnFailed, "no interpreter");
-        stumbles.stumbled(Duration::from_secs(at), &claude(), &why);
+        stumbles.stumbled(Duration::from_secs(at), &claude(), None, &why);
+    }
+
+    /// A workspace of this project could not be made.
+    fn lacks_workspace(stumbles: &Stumbles, at: u64, project: Option<&str>) {
+        let project = project.map(|id| id.parse::<ProjectId>().unwrap());
+        let why = Failure::new(FailureCode::WorkspaceFailed, "no such commit");
+        let at = Duration::from_secs(at);
+        stumbles.stumbled(at, &claude(), project.as_ref(), &why);
     }
 
     /// Why the runner is not ready; empty when it is.
@@ -248,7 +276,7 @@ mod tests {
                     failure: Some(Failure::new(code, "not there")),
                     ..Outcome::bare(Exit::NotStarted { reason }, Timestamp(0))
                 };
-                stumbles.ended(&runner.parse().unwrap(), &outcome);
+                stumbles.ended(&runner.parse().unwrap(), None, &outcome);
             }
             let seen = stumbles.watch().limit(vec![self::runner(runner)]);
             seen[0].readiness == Readiness::Ready
@@ -256,6 +284,30 @@ mod tests {
         assert!(ended("shell", FailureCode::SpawnFailed));
         assert!(!ended("shell", FailureCode::WorkspaceFailed));
         assert!(!ended("claude", FailureCode::SpawnFailed));
+    }
+
+    #[test]
+    fn what_one_project_alone_cannot_get_lets_no_other_one_wait() {
+        let (one, other) = (Some("git-1a"), Some("git-2b"));
+        let stumbles = Stumbles::default();
+        (0..9).for_each(|_| lacks_workspace(&stumbles, 100, one));
+        assert_eq!(rests(&stumbles, 100), "");
+        lacks_workspace(&stumbles, 100, other);
+        assert_eq!(rests(&stumbles, 100), "");
+        lacks_workspace(&stumbles, 100, one);
+        assert!(rests(&stumbles, 129).contains("last 3 attempts"));
+        // After the rest it is the same project's again that fails.
+        (0..9).for_each(|_| lacks_workspace(&stumbles, 130, one));
+        assert_eq!(rests(&stumbles, 130), "");
+
+        let of_none = Stumbles::default();
+        (0..3).for_each(|_| lacks_workspace(&of_none, 100, None));
+        assert_ne!(rests(&of_none, 129), "");
+        // A runner that cannot be started is nobody's project's doing.
+        let mixed = Stumbles::default();
+        lacks_workspace(&mixed, 100, one);
+        (0..2).for_each(|_| stumble(&mixed, 100));
+        assert_ne!(rests(&mixed, 129), "");
     }
 
     #[test]

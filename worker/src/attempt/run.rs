@@ -546,7 +546,9 @@ impl Attempt {
 
     /// Writes down the outcome, whose artifacts lie in their places.
     pub async fn store(&self, outcome: Outcome) -> Result<Phase, Error> {
-        self.shared.stumbles.ended(&self.order.runner, &outcome);
+        let project = self.order.spec.project.as_ref().map(|project| &project.id);
+        let stumbles = &self.shared.stumbles;
+        stumbles.ended(&self.order.runner, project, &outcome);
         let outcome = v1::Outcome::from(outcome);
         let save = || record::save_message(self.files.outcome(), &outcome);
         with_room(self.id, save).await?;
