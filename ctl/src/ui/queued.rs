@@ -263,7 +263,10 @@ pub fn waits(task: &Task) -> bool {
 fn holds(code: FailureCode) -> bool {
     matches!(
         code,
-        FailureCode::BudgetExceeded | FailureCode::RateLimited | FailureCode::QuotaExhausted
+        FailureCode::BudgetExceeded
+            | FailureCode::RateLimited
+            | FailureCode::AccountFull
+            | FailureCode::QuotaExhausted
     )
 }
 

@@ -470,15 +470,7 @@ impl Core {
             None => (None, ""),
         };
         let Some(until) = until else {
-            let used = self.accounts.used(name);
-            let text = match row.and_then(|row| row.max) {
-                Some(max) => format!(
-                    "account {name} has {used} attempts of the {max} that it may have at once (`ctl accounts \
-                     set {name} --max` changes that)"
-                ),
-                None => format!("account {name} has all {used} attempts that it may have at once"),
-            };
-            return Failure::new(FailureCode::RateLimited, text);
+            return self.why_no_more(name);
         };
         let parked = format!("parked until {} UTC: {why}", clock(until));
         let failure = match row.is_some_and(|row| row.is_empty) {
@@ -498,6 +490,34 @@ impl Core {
             resets_at: Some(until),
             ..failure
         }
+    }
+
+    /// Of an account that is not parked: this cluster lets it have no more attempts, or it bears no more for a
+    /// while, since it met its limit again and again.
+    fn why_no_more(&self, name: &AccountName) -> Failure {
+        let row = self.accounts.rows.get(name);
+        let set = row.and_then(|row| row.max);
+        let own = set.or(self.accounts.configured.get(name).copied());
+        let slow = row.and_then(|row| row.slow).map(|slow| slow.window);
+        let Some(own) = own.filter(|own| slow.is_none_or(|slow| *own <= slow)) else {
+            let used = self.accounts.used(name);
+            let text = format!(
+                "account {name} met its limit again and again, and bears no more than the {used} attempts that it \
+                 has, for a while"
+            );
+            return Failure::new(FailureCode::RateLimited, text);
+        };
+        let change = format!("`ctl accounts set {name} --max`");
+        let place = match set {
+            Some(_) => format!("{change} has set that, and changes it"),
+            None => format!(
+                "`accounts.{name}.max` in the head's orchestra.yaml says so, and {change} changes it"
+            ),
+        };
+        let text = format!(
+            "account {name} has all the attempts that this cluster lets it have at once, {own}: {place}"
+        );
+        Failure::new(FailureCode::AccountFull, text)
     }
 
     /// Reads all accounts: those that workers have, and those of which something is known.

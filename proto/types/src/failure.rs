@@ -22,6 +22,8 @@ pub enum FailureCode {
     Auth,
     /// The provider limits the rate of requests.
     RateLimited,
+    /// As many attempts work on the account as this cluster lets it have.
+    AccountFull,
     /// The account's quota, credit or budget is used up.
     QuotaExhausted,
     /// The provider is overloaded or has an internal error.
@@ -86,13 +88,14 @@ pub enum Fault {
 
 impl FailureCode {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::AgentFailed,
         Self::AgentCrashed,
         Self::Protocol,
         Self::SpawnFailed,
         Self::Auth,
         Self::RateLimited,
+        Self::AccountFull,
         Self::QuotaExhausted,
         Self::ProviderUnavailable,
         Self::BadRequest,
@@ -127,6 +130,7 @@ impl FailureCode {
             Self::SpawnFailed => "spawn_failed",
             Self::Auth => "auth",
             Self::RateLimited => "rate_limited",
+            Self::AccountFull => "account_full",
             Self::QuotaExhausted => "quota_exhausted",
             Self::ProviderUnavailable => "provider_unavailable",
             Self::BadRequest => "bad_request",
@@ -160,6 +164,7 @@ impl FailureCode {
             | Self::AgentCrashed
             | Self::Protocol
             | Self::RateLimited
+            | Self::AccountFull
             | Self::ProviderUnavailable
             | Self::Timeout
             | Self::WorkspaceFailed
@@ -215,7 +220,9 @@ impl FailureCode {
             | Self::WorkerLost
             | Self::DiskFull
             | Self::QueueTimeout => Fault::Worker,
-            Self::Cancelled | Self::BudgetExceeded | Self::WorkerRevoked => Fault::Person,
+            Self::AccountFull | Self::Cancelled | Self::BudgetExceeded | Self::WorkerRevoked => {
+                Fault::Person
+            }
             Self::Internal => Fault::Orchestra,
         }
     }
@@ -238,6 +245,9 @@ impl FailureCode {
             Self::Auth => "log the CLI in on the worker, or set its key, then `ctl retry TASK`",
             Self::RateLimited => {
                 "it waits for the limit by itself; `ctl accounts` says until when its account is parked, or to how many attempts at once that is slowed"
+            }
+            Self::AccountFull => {
+                "it begins by itself when an attempt on the account ends; `ctl accounts` shows how many there are, and `ctl accounts set ACCOUNT --max` with a higher number lets more begin"
             }
             Self::QuotaExhausted => {
                 "it waits for the reset by itself (`ctl accounts` says until when), or for `ctl accounts resume ACCOUNT` once the account has credit again; once it has ended, raise the account's limit, then `ctl retry TASK`"

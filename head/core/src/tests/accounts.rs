@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_types::{
-    AccountName, AttemptId, FailureCode, Limited, TaskId, TaskStatus, Timestamp, WorkerId,
+    AccountName, AttemptId, FailureCode, Fault, Limited, TaskId, TaskStatus, Timestamp, WorkerId,
     runner::WorkerInfo,
 };
 
@@ -202,9 +202,22 @@ fn an_account_has_its_limit_over_all_workers() {
         ids.iter().filter(is).count()
     };
     assert_eq!(assigned(&bench), 3);
-    let reason = bench.core.task(ids[4]).unwrap().reason.unwrap();
-    assert!(reason.message.contains("all 3 attempts"), "{reason}");
+    let why = |bench: &Bench, place: &str| {
+        let reason = bench.core.task(ids[4]).unwrap().reason.unwrap();
+        assert_eq!(reason.code, FailureCode::AccountFull);
+        assert_eq!(reason.code.fault(), Fault::Person, "no provider's limit");
+        let said = &reason.message;
+        assert!(
+            said.contains("this cluster lets") && said.contains(place),
+            "{said}"
+        );
+    };
+    why(
+        &bench,
+        "`accounts.anthropic-1.max` in the head's orchestra.yaml",
+    );
     let _ = account(&mut bench, at_most_one, "anthropic-1");
+    why(&bench, "`ctl accounts set anthropic-1 --max` has set that");
     let _ = bench.finish("a", 1, attempt(ids[0], 1), None);
     assert_eq!(assigned(&bench), 2, "what runs over a new limit runs on");
     let known = bench.core.account(&name("anthropic-1")).unwrap();
@@ -228,6 +241,8 @@ fn repeated_limits_slow_an_account_down() {
     );
     let step = pass(&mut bench, 40);
     assert_eq!(starts(&step), [], "seven run, and it bears four");
+    let waits = bench.core.task(ids[0]).unwrap().reason.unwrap();
+    assert_eq!(waits.code, FailureCode::RateLimited, "{waits}");
 }
 
 #[test]
