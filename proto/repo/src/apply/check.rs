@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use rustix::fs::{Dir, FileType};
+use rustix::fs::FileType;
 
 use super::{ApplyError, Stamp, Todo, here::Here, record::Record};
 use crate::{
-    beneath::{self, Missing},
+    beneath,
     checkout::Checkout,
     error::Error,
     git::{Git, records},
@@ -16,6 +16,8 @@ use crate::{
 };
 
 const LINK: u32 = 0o120_000;
+/// As many files that stay in a directory are looked for: a sentence names fewer.
+const STAYING_MAX: usize = 100;
 
 /// Refuses paths and links that lead out of the work tree, and changed submodules.
 pub(super) fn refuse_unsafe(quarantine: &Quarantine, files: &[Raw]) -> Result<(), ApplyError> {
@@ -84,7 +86,7 @@ pub(super) fn require_clean(
     refuse_unmerged(here, files.iter().map(|file| &file.path))?;
     let tree = Tree::of(here, files);
     let mut todo = Vec::new();
-    let mut in_the_way = Vec::new();
+    let mut in_the_way = BTreeSet::new();
     for file in files {
         match tree.state(file, known) {
             State::Known(was) => todo.push(Todo {
@@ -92,13 +94,15 @@ pub(super) fn require_clean(
                 was,
                 filtered: false,
             }),
-            State::Other => in_the_way.push(names::shown(&file.path)),
+            State::Other => in_the_way.extend(tree.in_the_way(file)),
         }
     }
     if in_the_way.is_empty() {
         return Ok(todo);
     }
-    Err(ApplyError::InTheWay { paths: in_the_way })
+    Err(ApplyError::InTheWay {
+        paths: in_the_way.iter().map(|path| names::shown(path)).collect(),
+    })
 }
 
 /// Of the uncommitted files, those that are as an apply left them, or as one of `bases` has them, of
@@ -200,7 +204,8 @@ impl<'a> Tree<'a> {
     }
 
     /// What is at `path`. A file on the way to it that the change deletes counts as gone.
-    fn look(&self, path: &[u8]) -> std::io::Result<Option<rustix::fs::Stat>> {
+    fn look(&self, path: &[u8]) -> Result<Option<rustix::fs::Stat>, Blocked> {
+        let blocked = |_| Blocked(path.to_vec());
         let ends = path
             .iter()
             .enumerate()
@@ -208,41 +213,71 @@ impl<'a> Tree<'a> {
             .map(|(at, _)| at);
         for end in ends {
             let above = &path[..end];
-            match beneath::lstat(&self.here.root, above)? {
+            match beneath::lstat(&self.here.root, above).map_err(blocked)? {
                 None => return Ok(None),
                 Some(stat) if beneath::kind(&stat) == FileType::Directory => {}
                 Some(_) if self.leaving.contains(above) => return Ok(None),
-                Some(_) => return Err(std::io::Error::other("a file is in the way")),
+                Some(_) => return Err(Blocked(above.to_vec())),
             }
         }
-        beneath::lstat(&self.here.root, path)
+        beneath::lstat(&self.here.root, path).map_err(blocked)
+    }
+
+    /// What keeps `file` from its place, by the names that a person finds it by: a directory is only in the way
+    /// for what it holds.
+    fn in_the_way(&self, file: &Raw) -> Vec<Vec<u8>> {
+        let path = &file.path;
+        match self.look(path) {
+            Err(Blocked(by)) => vec![by],
+            Ok(Some(stat))
+                if file.status == b'A' && beneath::kind(&stat) == FileType::Directory =>
+            {
+                let mut staying = self.staying(path);
+                if staying.is_empty() {
+                    // It goes with all that it holds, and the index has something else at its place.
+                    staying.push(path.clone());
+                }
+                staying.sort_unstable();
+                staying
+            }
+            Ok(_) => vec![path.clone()],
+        }
     }
 
     /// Whether the change deletes everything in a directory.
     fn is_leaving(&self, dir: &[u8]) -> bool {
-        let Ok((parent, name)) = beneath::parent(&self.here.root, dir, Missing::Fail) else {
-            return false;
-        };
-        let flags = rustix::fs::OFlags::RDONLY
-            | rustix::fs::OFlags::DIRECTORY
-            | rustix::fs::OFlags::NOFOLLOW
-            | rustix::fs::OFlags::CLOEXEC;
-        let Ok(fd) = rustix::fs::openat(&parent, name, flags, rustix::fs::Mode::empty()) else {
-            return false;
-        };
-        let Ok(entries) = Dir::read_from(&fd) else {
-            return false;
-        };
-        entries
-            .into_iter()
-            .all(|entry| entry.is_ok_and(|entry| self.leaves(dir, &entry)))
+        self.staying(dir).is_empty()
     }
 
-    fn leaves(&self, dir: &[u8], entry: &rustix::fs::DirEntry) -> bool {
-        let name = entry.file_name().to_bytes();
-        let path = [dir, b"/", name].concat();
-        matches!(name, b"." | b"..")
-            || self.leaving.contains(&path)
-            || (entry.file_type() == FileType::Directory && self.is_leaving(&path))
+    /// What the change leaves in a directory; of much, some.
+    fn staying(&self, dir: &[u8]) -> Vec<Vec<u8>> {
+        let mut staying = Vec::new();
+        self.find_staying(dir, &mut staying);
+        staying
+    }
+
+    fn find_staying(&self, dir: &[u8], staying: &mut Vec<Vec<u8>>) {
+        let entries = beneath::list(&self.here.root, dir);
+        let is_repository =
+            |entries: &Vec<(Vec<u8>, FileType)>| entries.iter().any(|(name, _)| name == b".git");
+        let Some(entries) = entries.ok().filter(|entries| !is_repository(entries)) else {
+            // One that cannot be looked into, or is somebody's own, stays as a whole.
+            staying.push(dir.to_vec());
+            return;
+        };
+        for (name, kind) in entries {
+            if staying.len() >= STAYING_MAX {
+                return;
+            }
+            let path = [dir, b"/", name.as_slice()].concat();
+            match kind {
+                FileType::Directory => self.find_staying(&path, staying),
+                _ if self.leaving.contains(&path) => {}
+                _ => staying.push(path),
+            }
+        }
     }
 }
+
+/// A file in the way of another one: something is in its place, or above that.
+struct Blocked(Vec<u8>);

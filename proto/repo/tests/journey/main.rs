@@ -19,6 +19,7 @@ mod encoded;
 mod filtered;
 mod hostile;
 mod ignored;
+mod in_the_way;
 mod in_use;
 mod liar;
 mod linked;
