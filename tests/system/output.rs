@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Test> {
         )
         .needs(&[Need::Program("script")]),
         Test::new("json_documents_keep_their_names", names),
+        Test::new("names_that_are_not_utf_8_are_told_apart", odd_names),
         Test::new("json_documents_mean_what_the_page_says", meanings),
         Test::new(
             "without_a_terminal_there_is_no_escape_code",
@@ -90,6 +91,32 @@ fn names() -> anyhow::Result<()> {
     })
 }
 
+fn odd_names() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let script = r#"echo x > "$(printf 'bad\376')"; echo yy > "$(printf 'bad\377')""#;
+        let task = cluster.add(&project, &[script, "--agent", "shell"])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        let files = cluster.json(&["files", &task])?;
+        let of = |name: &str| {
+            files["files"]
+                .as_array()?
+                .iter()
+                .find(|f| f["path_quoted"] == name)
+        };
+        for (name, size) in [(r#""bad\376""#, 2), (r#""bad\377""#, 3)] {
+            ensure!(
+                of(name).is_some_and(|file| file["size"] == size),
+                "{files:#}"
+            );
+        }
+        let shown = cluster.ctl(&["files", &task])?.ok()?;
+        let names = "  A \"bad\\376\"  +1\n  A \"bad\\377\"  +1\n";
+        ensure!(shown.stdout == names, "{shown}");
+        Ok(())
+    })
+}
+
 fn meanings() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
         let project = cluster.repository("project")?;
@@ -130,7 +157,7 @@ const TASK: &str = "after apply attempt attempts branch budget cancel_requested 
     created_at description fallback files files_lost finished_at finishing id labels model not_before on_dependency_failure parent place ports \
     priority project queue_timeout_seconds reason requires result retries runner schedule set_up silent_since spent \
     stall_timeout_seconds start_at started_at status submitter timeout_seconds usage waits_because waits_for worker";
-const FILE: &str = "binary change lines_added lines_removed mode path renamed_from sha256 size";
+const FILE: &str = "binary change lines_added lines_removed mode path path_quoted renamed_from renamed_from_quoted sha256 size";
 const STATUS: &str = "agents cluster disk_full finishing listen machine metrics parked_accounts pid priorities state_dir stopping_since \
     tasks uptime_seconds version workers workers_closed";
 const WORKER: &str = "address attempts availability certificate_expires_at cores disk_bytes disk_free_bytes hostname id isolation joined_at \

@@ -92,6 +92,8 @@ mod tests {
     fn changed(files: usize, name_bytes: usize) -> Manifest {
         let entry = |number| ManifestEntry {
             path: format!("{number:0>name_bytes$}"),
+            path_quoted: None,
+            renamed_from_quoted: None,
             change: FileChange::Added,
             size: 1,
             mode: 0o100_644,

@@ -25,12 +25,16 @@ pub struct Files {
 /// One changed file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct File {
-    /// Path below the workspace.
+    /// Path below the workspace; bytes that are not UTF-8 are shown as U+FFFD.
     pub path: String,
+    /// The path as git quotes it, where it is not UTF-8.
+    pub path_quoted: Option<String>,
     /// `added`, `modified`, `deleted`, `renamed`, `mode_changed`.
     pub change: &'static str,
     /// The name that a renamed file had.
     pub renamed_from: Option<String>,
+    /// The same as git quotes it, where it is not UTF-8.
+    pub renamed_from_quoted: Option<String>,
     /// Bytes.
     pub size: u64,
     /// Git file mode in octal, as `100644`.
@@ -81,8 +85,10 @@ impl From<ManifestEntry> for File {
         };
         Self {
             path: entry.path,
+            path_quoted: entry.path_quoted,
             change,
             renamed_from,
+            renamed_from_quoted: entry.renamed_from_quoted,
             size: entry.size,
             mode: format!("{:06o}", entry.mode),
             sha256: entry.sha256.map(|d| d.to_string()),

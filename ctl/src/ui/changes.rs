@@ -1,7 +1,9 @@
 //! The files that an attempt changed.
 
+use std::borrow::Cow;
+
 use super::{
-    escape::path,
+    escape::{naming, path},
     style::{Line, Style},
     time::counted,
     width::{columns, pad},
@@ -77,10 +79,19 @@ fn trimmed(mut line: Line) -> Line {
 }
 
 fn name(file: &File) -> String {
+    let now = quoted_or(file.path_quoted.as_deref(), &file.path);
     match &file.renamed_from {
-        Some(from) => format!("{} → {}", path(from), path(&file.path)),
-        None => path(&file.path).into_owned(),
+        Some(from) => {
+            let before = quoted_or(file.renamed_from_quoted.as_deref(), from);
+            format!("{before} → {now}")
+        }
+        None => now.into_owned(),
     }
+}
+
+/// A name that came as git quotes it is shown as it came.
+fn quoted_or<'a>(quoted: Option<&'a str>, name: &'a str) -> Cow<'a, str> {
+    quoted.map_or_else(|| path(name), naming)
 }
 
 #[cfg(test)]
@@ -90,8 +101,10 @@ mod tests {
     fn file(path: &str, change: &'static str) -> File {
         File {
             path: path.into(),
+            path_quoted: None,
             change,
             renamed_from: None,
+            renamed_from_quoted: None,
             size: 1,
             mode: "100644".into(),
             sha256: None,
@@ -113,19 +126,27 @@ mod tests {
             lines_added: None,
             ..file("x.png", "modified")
         };
+        let odd = File {
+            path_quoted: Some(r#""bad\376""#.into()),
+            renamed_from: Some("bad\u{fffd}".into()),
+            renamed_from_quoted: Some("\"\x1b[0m\\377\"".into()),
+            ..file("bad\u{fffd}", "renamed")
+        };
         let files = [
             file("README.md", "added"),
             renamed,
             binary,
+            odd,
             file("z", "deleted"),
         ];
-        let shown: Vec<String> = lines(&files, 3).iter().map(|l| l.render(false)).collect();
+        let shown: Vec<String> = lines(&files, 4).iter().map(|l| l.render(false)).collect();
         assert_eq!(
             shown,
             [
-                "  A README.md         +3",
-                "  R \"a\\x1b[0m\\t\" → b  +3  −1",
-                "  M x.png             binary",
+                "  A README.md                  +3",
+                "  R \"a\\x1b[0m\\t\" → b           +3  −1",
+                "  M x.png                      binary",
+                "  R \"\\x1b[0m\\377\" → \"bad\\376\"  +3",
                 "  … 1 more file"
             ]
         );

@@ -94,6 +94,8 @@ fn bundle(clone: &Path, base: &str) -> Vec<u8> {
 fn listed(blobs: &Blobs) -> Manifest {
     let entry = ManifestEntry {
         path: "new.txt".to_owned(),
+        path_quoted: None,
+        renamed_from_quoted: None,
         change: FileChange::Added,
         size: 4,
         mode: 0o100_644,

@@ -87,6 +87,8 @@ impl World {
             finished_at: Timestamp(1_800_000_060_000),
             files: vec![ManifestEntry {
                 path: "src/parser.rs".to_owned(),
+                path_quoted: None,
+                renamed_from_quoted: None,
                 change: FileChange::Added,
                 size: 1,
                 mode: 0o100_644,

@@ -12,7 +12,7 @@ use crate::{
     beneath::digest,
     error::{Error, IoContext, Result},
     git::{Git, Input, records},
-    names::shown,
+    names::{quoted, shown},
 };
 
 const REGULAR: u32 = 0o100_000;
@@ -184,6 +184,8 @@ fn entry(file: &Raw, lines: &Lines, blobs: &BTreeMap<String, (u64, Digest)>) -> 
     let counts = lines.get(&file.path).copied().flatten();
     ManifestEntry {
         path: shown(&file.path),
+        path_quoted: quoted(&file.path),
+        renamed_from_quoted: renamed_from(file).and_then(quoted),
         change: change(file),
         size: blob.map_or(0, |(size, _)| *size),
         mode: if file.is_deleted() { 0 } else { file.new_mode },
@@ -197,13 +199,18 @@ fn entry(file: &Raw, lines: &Lines, blobs: &BTreeMap<String, (u64, Digest)>) -> 
 }
 
 fn change(file: &Raw) -> FileChange {
-    match (file.status, &file.from) {
+    match (file.status, renamed_from(file)) {
         (b'A', _) => FileChange::Added,
         (b'D', _) => FileChange::Deleted,
-        (b'R', Some(from)) => FileChange::Renamed { from: shown(from) },
+        (_, Some(from)) => FileChange::Renamed { from: shown(from) },
         _ if file.old_id == file.new_id => FileChange::ModeChanged,
         _ => FileChange::Modified,
     }
+}
+
+/// The name that a renamed file had.
+fn renamed_from(file: &Raw) -> Option<&[u8]> {
+    file.from.as_deref().filter(|_| file.status == b'R')
 }
 
 fn read_diff(

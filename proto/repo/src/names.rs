@@ -75,6 +75,31 @@ pub(crate) fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
+/// A path as git quotes it where that is what tells it from others: it is not UTF-8.
+pub(crate) fn quoted(path: &[u8]) -> Option<String> {
+    if std::str::from_utf8(path).is_ok() {
+        return None;
+    }
+    let mut quoted = String::from("\"");
+    for byte in path {
+        match byte {
+            b'"' => quoted.push_str("\\\""),
+            b'\\' => quoted.push_str("\\\\"),
+            0x07 => quoted.push_str("\\a"),
+            0x08 => quoted.push_str("\\b"),
+            b'\t' => quoted.push_str("\\t"),
+            b'\n' => quoted.push_str("\\n"),
+            0x0b => quoted.push_str("\\v"),
+            0x0c => quoted.push_str("\\f"),
+            b'\r' => quoted.push_str("\\r"),
+            b' '..=b'~' => quoted.push(char::from(*byte)),
+            _ => quoted.push_str(&format!("\\{byte:03o}")),
+        }
+    }
+    quoted.push('"');
+    Some(quoted)
+}
+
 /// The name with its line breaks and tabs shown, which would break the sentence that it is in.
 fn one_line(path: &str) -> String {
     let shown = path.replace('\n', "\\n").replace('\r', "\\r");

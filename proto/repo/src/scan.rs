@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     beneath,
     error::{IoContext, Result},
-    names::{is_git_like, shown},
+    names::{is_git_like, quoted, shown},
     stage::{FILE_BYTES_MAX, Warnings, is_below},
 };
 
@@ -170,6 +170,8 @@ fn change(then: Option<&Seen>, now: &Seen, sha256: Option<Digest>) -> Option<Fil
 fn entry(path: &[u8], change: FileChange, now: &Seen, sha256: Option<Digest>) -> ManifestEntry {
     ManifestEntry {
         path: shown(path),
+        path_quoted: quoted(path),
+        renamed_from_quoted: None,
         change,
         size: now.size,
         mode: now.mode,
@@ -183,6 +185,8 @@ fn entry(path: &[u8], change: FileChange, now: &Seen, sha256: Option<Digest>) ->
 fn deleted(path: &[u8]) -> ManifestEntry {
     ManifestEntry {
         path: shown(path),
+        path_quoted: quoted(path),
+        renamed_from_quoted: None,
         change: FileChange::Deleted,
         size: 0,
         mode: 0,

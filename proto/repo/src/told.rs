@@ -70,6 +70,7 @@ pub(crate) fn require(
     }
     let (raw, plain) = entries(git, sides, Renames::Ignore)?;
     files::require(&plain, &told.manifest.entries)?;
+    files::require_quoted(&plain, &told.manifest.entries)?;
     let counted = match told.patch {
         Some(patch) if !is_patch => {
             patch::require(quarantine, (told.base, commit), patch, &raw, &plain)?

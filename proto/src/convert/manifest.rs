@@ -43,6 +43,8 @@ impl From<ManifestEntry> for v1::ManifestEntry {
         };
         Self {
             path: entry.path,
+            path_quoted: entry.path_quoted.unwrap_or_default(),
+            renamed_from_quoted: entry.renamed_from_quoted.unwrap_or_default(),
             change,
             renamed_from,
             size: entry.size,
@@ -97,8 +99,11 @@ fn entry(wire: v1::ManifestEntry) -> Result<ManifestEntry> {
         [] => None,
         bytes => Some(digest("manifest", bytes)?),
     };
+    let some = |text: String| (!text.is_empty()).then_some(text);
     Ok(ManifestEntry {
         path: wire.path,
+        path_quoted: some(wire.path_quoted),
+        renamed_from_quoted: some(wire.renamed_from_quoted),
         change,
         size: wire.size,
         mode: wire.mode,

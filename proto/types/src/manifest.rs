@@ -42,6 +42,10 @@ impl FileChange {
 pub struct ManifestEntry {
     /// Path below the workspace, with `/`; bytes that are not UTF-8 are shown as U+FFFD.
     pub path: String,
+    /// The path as git quotes it, where it is not UTF-8; none where `path` says it.
+    pub path_quoted: Option<String>,
+    /// The same of the name that a renamed file had.
+    pub renamed_from_quoted: Option<String>,
     /// How it changed.
     #[serde(flatten)]
     pub change: FileChange,

@@ -69,6 +69,8 @@ mod tests {
             path: path.into(),
             change: "modified",
             renamed_from: None,
+            path_quoted: None,
+            renamed_from_quoted: None,
             size: 1,
             mode: "100644".into(),
             sha256: None,

@@ -1,5 +1,7 @@
 //! The list of files that was told, and the one of the bundle.
 
+use std::collections::BTreeSet;
+
 use orchestra_types::{Digest, FileChange, ManifestEntry, limits::MANIFEST_ENTRIES_MAX};
 
 use super::differs;
@@ -63,6 +65,40 @@ pub(super) fn require(here: &[ManifestEntry], told: &[ManifestEntry]) -> Result<
     }
 }
 
+/// A name, how git quotes it, and the content that the file has by it.
+type Name<'a> = (&'a str, &'a str, Option<Digest>);
+
+/// Requires of each name that was told as git quotes it that it is quoted so. A worker of an earlier version
+/// quotes none.
+pub(super) fn require_quoted(here: &[ManifestEntry], told: &[ManifestEntry]) -> Result<()> {
+    let known: BTreeSet<Name<'_>> = here.iter().filter_map(quoted).collect();
+    let mut said = told.iter().flat_map(|e| [quoted(e), quoted_before(e)]);
+    match said.find_map(|name| name.filter(|name| !known.contains(name))) {
+        None => Ok(()),
+        Some((path, quoted, _)) => Err(differs(format!(
+            "`{path}` is called {quoted} in the list of files"
+        ))),
+    }
+}
+
+fn quoted(entry: &ManifestEntry) -> Option<Name<'_>> {
+    let quoted = entry.path_quoted.as_deref()?;
+    Some((&entry.path, quoted, entry.sha256))
+}
+
+/// The name that a renamed file had: without renames it is one that went.
+fn quoted_before(entry: &ManifestEntry) -> Option<Name<'_>> {
+    let quoted = entry.renamed_from_quoted.as_deref()?;
+    let from = match &entry.change {
+        FileChange::Renamed { from } => from.as_str(),
+        FileChange::Added
+        | FileChange::Modified
+        | FileChange::Deleted
+        | FileChange::ModeChanged => "",
+    };
+    Some((from, quoted, None))
+}
+
 fn sorted(entries: &[ManifestEntry]) -> Vec<File<'_>> {
     let mut files: Vec<File<'_>> = entries.iter().flat_map(File::of).collect();
     files.sort_unstable();
@@ -92,7 +128,7 @@ fn difference(one: &File<'_>, other_side: &[File<'_>]) -> String {
 /// Requires the lines of each file that was told: as one of `counted` has them.
 pub(super) fn require_lines(counted: &[&[ManifestEntry]], told: &[ManifestEntry]) -> Result<()> {
     let key = |e: &ManifestEntry| (e.path.clone(), e.binary, e.lines_added, e.lines_removed);
-    let known: std::collections::BTreeSet<_> = counted.iter().copied().flatten().map(key).collect();
+    let known: BTreeSet<_> = counted.iter().copied().flatten().map(key).collect();
     match told.iter().find(|entry| !known.contains(&key(entry))) {
         None => Ok(()),
         Some(entry) => Err(differs(format!(

@@ -121,6 +121,8 @@ fn counted(git: &Git, patch: &Path) -> Result<Counted> {
 fn entry(path: &[u8], lines: Option<(u64, u64)>) -> ManifestEntry {
     ManifestEntry {
         path: shown(path),
+        path_quoted: None,
+        renamed_from_quoted: None,
         change: FileChange::Modified,
         size: 0,
         mode: 0,

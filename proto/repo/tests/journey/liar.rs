@@ -213,6 +213,8 @@ fn an_honest_change_in_the_words_of_another_git_is_taken() {
     came.lines_added = Some(3);
     let went = orchestra_types::ManifestEntry {
         path: "old.txt".to_owned(),
+        path_quoted: None,
+        renamed_from_quoted: None,
         change: orchestra_types::FileChange::Deleted,
         size: 0,
         mode: 0,

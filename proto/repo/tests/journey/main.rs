@@ -30,6 +30,7 @@ mod old_history;
 mod others;
 mod overlooked;
 mod pruned;
+mod quoted;
 mod reclaim;
 mod rewound;
 mod same_second;
