@@ -32,6 +32,7 @@ mod facts;
 mod free;
 mod higher;
 mod input;
+mod kept;
 mod keys;
 mod lease;
 mod ledger;

@@ -270,7 +270,8 @@ impl Core {
             self.overdue.set_wait(id, Some(again));
             return;
         }
-        let why = format!("no worker took it within {}", Words(limit));
+        let kept = self.kept_by(task, &requirement);
+        let why = format!("no worker took it within {}{kept}", Words(limit));
         let reason = Failure::new(FailureCode::QueueTimeout, why);
         self.end(now, id, EndStatus::Failed, Some(reason), step);
     }

@@ -304,7 +304,7 @@ impl Core {
     }
 
     /// Why a queued task that nobody stands before is not started.
-    fn waiting_reason(&self, task: &Task) -> Option<Failure> {
+    pub(crate) fn waiting_reason(&self, task: &Task) -> Option<Failure> {
         match task.row.state {
             State::Queued { .. } => {
                 let held = self.budgets.held_reason(task.row.id).cloned();

@@ -11,6 +11,7 @@ mod dispatch;
 mod elsewhere;
 mod fairness;
 mod higher;
+mod kept;
 mod life;
 mod limits;
 mod moved;
