@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, ensure};
 use orchestra_tests::{
-    Background, Cluster, Deadline, GATE, Setup, Test, alive, scene, terminate, until,
+    Background, Cluster, Deadline, GATE, Setup, Test, alive, freeze, scene, terminate, thaw, until,
 };
 
 pub fn tests() -> Vec<Test> {
@@ -16,6 +16,10 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "a_start_while_a_stop_is_at_work_waits_and_starts_both_anew",
             stop_at_work,
+        ),
+        Test::new(
+            "a_watcher_that_is_frozen_does_not_keep_the_head_from_stopping",
+            frozen_watcher,
         ),
     ]
 }
@@ -50,6 +54,24 @@ fn stop_at_work() -> anyhow::Result<()> {
         ensure!(report["worker_already_running"] == false, "{report:#}");
         ensure!(!alive(head) && !alive(worker), "the old ones run");
         works(cluster)
+    })
+}
+
+fn frozen_watcher() -> anyhow::Result<()> {
+    scene(Setup::new().agents("shell:1"), |cluster| {
+        let task = ["--no-repo", "true", "--agent", "shell"];
+        let task = cluster.add(&cluster.repository("project")?, &task)?;
+        let watch = cluster.begin(&cluster.path(""), &["watch", "--json"])?;
+        watch.prints(&task)?;
+        freeze(watch.pid())?;
+        let head = cluster.head_pid()?;
+        cluster.ctl(&["stop"])?.ok()?;
+        ensure!(!alive(head), "the head runs");
+        thaw(watch.pid())?;
+        let log = fs::read_to_string(cluster.state().join("head/head.log"))?;
+        ensure!(log.contains("the head has stopped"), "{log}");
+        ensure!(!log.contains(" ERROR "), "{log}");
+        Ok(())
     })
 }
 
