@@ -4,8 +4,8 @@
 //! of the queue. So a runner whose attempts never begin, through this worker's doing, is not ready for a
 //! while, and for twice as long each time that it goes on like that.
 //!
-//! A workspace that cannot be made may be its project's doing: what one project alone cannot get here counts
-//! once, and lets no other one wait.
+//! A workspace that cannot be made may be its project's doing. Where agents of another project have run here,
+//! what one project alone cannot get counts once, and lets no other one wait; else it gives the shortest rest.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -72,6 +72,8 @@ fn is_of_the_task(runner: &RunnerName, why: &Failure) -> bool {
 #[derive(Clone, Debug, Default)]
 pub struct Stumbles {
     known: watch::Sender<BTreeMap<RunnerName, Stumbling>>,
+    /// The latest two projects of which agents have run here: one of them is another than any that fails.
+    ran: watch::Sender<Vec<ProjectId>>,
 }
 
 impl Stumbles {
@@ -80,7 +82,7 @@ impl Stumbles {
         match outcome.untried() {
             Some(why) if is_of_the_task(runner, why) => {}
             Some(why) => self.stumbled(clock::since_boot(), runner, project, why),
-            None => self.walked(runner, &outcome.exit),
+            None => self.walked(runner, project, &outcome.exit),
         }
     }
 
@@ -93,14 +95,16 @@ impl Stumbles {
         why: &Failure,
     ) {
         let blamed = blamed(project, why);
+        let others_run = self.ran.borrow().iter().any(|ran| Some(ran) != blamed);
         self.known.send_if_modified(|known| {
             let before = known.get(runner);
             let was_blamed = before.and_then(|before| before.project.as_ref());
-            let is_counted = blamed.is_some() && blamed == was_blamed;
-            if is_counted || before.is_some_and(|before| before.rests(now)) {
+            let is_alone = blamed.is_some() && blamed == was_blamed;
+            if (is_alone && others_run) || before.is_some_and(|before| before.rests(now)) {
                 return false;
             }
             let times = before.map_or(0, |before| before.times).saturating_add(1);
+            let times = if is_alone { times.min(IN_A_ROW) } else { times };
             let stumbling = Stumbling {
                 times,
                 project: blamed.or(was_blamed).cloned(),
@@ -117,14 +121,25 @@ impl Stumbles {
     }
 
     /// An agent has run. One that was stopped before, or whose project is to blame, says nothing.
-    fn walked(&self, runner: &RunnerName, exit: &Exit) {
+    fn walked(&self, runner: &RunnerName, project: Option<&ProjectId>, exit: &Exit) {
         match exit {
             Exit::NotStarted { .. } => {}
             Exit::Code(_) | Exit::Signal(_) | Exit::Stopped | Exit::Unknown => {
+                if let Some(project) = project {
+                    self.note_run(project);
+                }
                 self.known
                     .send_if_modified(|known| known.remove(runner).is_some());
             }
         }
+    }
+
+    fn note_run(&self, project: &ProjectId) {
+        self.ran.send_modify(|ran| {
+            ran.retain(|known| known != project);
+            ran.insert(0, project.clone());
+            ran.truncate(2);
+        });
     }
 
     /// The programs or logins here are others than before.
@@ -290,6 +305,10 @@ mod tests {
     fn what_one_project_alone_cannot_get_lets_no_other_one_wait() {
         let (one, other) = (Some("git-1a"), Some("git-2b"));
         let stumbles = Stumbles::default();
+        for project in ["git-3c", "git-2b"] {
+            let project: ProjectId = project.parse().unwrap();
+            stumbles.walked(&claude(), Some(&project), &Exit::Code(0));
+        }
         (0..9).for_each(|_| lacks_workspace(&stumbles, 100, one));
         assert_eq!(rests(&stumbles, 100), "");
         lacks_workspace(&stumbles, 100, other);
@@ -299,6 +318,14 @@ mod tests {
         // After the rest it is the same project's again that fails.
         (0..9).for_each(|_| lacks_workspace(&stumbles, 130, one));
         assert_eq!(rests(&stumbles, 130), "");
+
+        // Where nothing else has run, nobody knows whose doing it is: the rest is short.
+        let alone = Stumbles::default();
+        for again in 0..9 {
+            lacks_workspace(&alone, 100 + again * 30, one);
+        }
+        assert_ne!(rests(&alone, 100 + 8 * 30 + 29), "");
+        assert_eq!(rests(&alone, 100 + 8 * 30 + 30), "");
 
         let of_none = Stumbles::default();
         (0..3).for_each(|_| lacks_workspace(&of_none, 100, None));
@@ -317,9 +344,9 @@ mod tests {
         let stopped = Exit::NotStarted {
             reason: "cancelled".to_owned(),
         };
-        stumbles.walked(&claude(), &stopped);
+        stumbles.walked(&claude(), None, &stopped);
         assert_ne!(rests(&stumbles, 129), "");
-        stumbles.walked(&claude(), &Exit::Code(1));
+        stumbles.walked(&claude(), None, &Exit::Code(1));
         assert_eq!(rests(&stumbles, 129), "");
         stumble(&stumbles, 130);
         assert_eq!(rests(&stumbles, 130), "");
