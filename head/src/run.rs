@@ -508,6 +508,8 @@ impl Running {
             if timeout(CONNECTIONS_WITHIN, connections).await.is_err() {
                 tracing::info!("left connections behind whose peers do not answer");
             }
+            // What was called meanwhile by who had not heard of the end.
+            self.tracker.wait().await;
         });
         if drained.await.is_err() {
             tracing::warn!(
@@ -524,8 +526,11 @@ impl Running {
         let ended = timeout(ENGINE_WITHIN, self.engine.ended()).await;
         ended.context("the engine did not end in time")??;
         self.engine.join()?;
-        self.events.stop().await;
-        let ended = timeout(ENGINE_WITHIN, self.events.ended()).await;
+        let ended = timeout(ENGINE_WITHIN, async {
+            self.events.stop().await;
+            self.events.ended().await
+        });
+        let ended = ended.await;
         ended.context("the owner of events did not end in time")??;
         Ok(())
     }

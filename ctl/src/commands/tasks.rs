@@ -299,8 +299,10 @@ fn is_run(task: &Task, schedule: u64) -> bool {
 pub async fn find(client: &Client, mut request: v1::ListTasksRequest) -> Result<Vec<TaskId>> {
     request.limit = LIMIT_MAX;
     let mut ids = Vec::new();
+    let mut of = projects::Found::default();
     loop {
         let page = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
+        of.note(&page.tasks);
         ids.extend(meant(&page.tasks, &request.submitter));
         if page.next_after_id == 0 {
             break;
@@ -309,6 +311,9 @@ pub async fn find(client: &Client, mut request: v1::ListTasksRequest) -> Result<
     }
     if ids.is_empty() {
         unknown::refuse(client, &request).await?;
+    }
+    if !request.project.is_empty() {
+        of.require_one(&request.project)?;
     }
     Ok(ids)
 }

@@ -111,14 +111,15 @@ fn yaml(text: &str, name: &str) -> Result<Vec<Draft>> {
     let options = serde_saphyr::options! {
         with_snippet: false,
         budget: serde_saphyr::budget! {
-            max_events: 4 * NODES_MAX,
+            max_events: 2 * NODES_MAX,
             max_nodes: NODES_MAX,
             max_aliases: NODES_MAX,
             max_merge_keys: limits::SUBMIT_TASKS_MAX,
-            // All tasks of a file may share what one of them says; how much that makes is bounded below.
+            max_total_scalar_bytes: limits::SUBMIT_BYTES_MAX,
+            // All tasks of a file may share what one of them says; how much that makes counts above.
             enforce_alias_anchor_ratio: false,
         },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 4 * NODES_MAX },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 2 * NODES_MAX },
     };
     serde_saphyr::from_str_with_options::<Option<Vec<Spanned<Draft>>>>(text, options)
         .map(|drafts| {

@@ -69,6 +69,8 @@ pub struct Core {
     /// Recurring tasks.
     pub(crate) schedules: Schedules,
     pub(crate) assigning: bool,
+    /// The latest moment of which an earlier head has written something, by its clock.
+    pub(crate) known_until: Timestamp,
 }
 
 impl Core {
@@ -104,6 +106,7 @@ impl Core {
             overdue: Overdue::default(),
             schedules: Schedules::default(),
             assigning: true,
+            known_until: Timestamp(0),
         }
     }
 

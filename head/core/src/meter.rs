@@ -21,8 +21,9 @@ impl Core {
         if !is_current || self.holder(attempt) != Some(worker) {
             return; // Its outcome has the last word, and another holder its own readings.
         }
-        if let Some(ran) = meter.ran {
-            self.hear_run_ended(now, attempt, ran);
+        match meter.ran {
+            Some(ran) if !self.uses_more(attempt, meter) => self.hear_run_ended(now, attempt, ran),
+            used_more => self.hear_it_goes_on(now, attempt, used_more.is_some()),
         }
         self.read_usage(now, attempt, &meter.usage, &meter.model, step);
         if let Some(limited) = &meter.limited {

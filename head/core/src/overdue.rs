@@ -81,7 +81,14 @@ impl Overdue {
     pub fn change_run_time(&mut self, id: TaskId, change: impl FnOnce(&mut RunTime)) {
         if let Some(watch) = self.watches.get_mut(&id) {
             change(&mut watch.time);
-            watch.silent &= watch.time.until.is_none();
+        }
+    }
+
+    /// The moment at which a task is looked at next is not in the past: that is how one looks that was missed
+    /// because the head was away.
+    pub fn not_before(&mut self, id: TaskId, now: Timestamp) {
+        if self.watches.get(&id).is_some_and(|watch| watch.timer < now) {
+            self.set(id, now);
         }
     }
 
@@ -293,11 +300,10 @@ impl Core {
     fn judge(&mut self, now: Timestamp, id: TaskId) -> Found {
         let mut found = Found::default();
         let timing = self.timing(id);
-        let watch = self.overdue.watches.get_mut(&id);
-        // One that has ended takes no more time, and nobody is to end it.
-        let Some(watch) = watch.filter(|watch| watch.time.until.is_none()) else {
+        let Some(watch) = self.overdue.watches.get_mut(&id) else {
             return found;
         };
+        let has_ended = watch.time.until.is_some();
         let silence = now.since(watch.active);
         if !watch.silent && silence >= self.config.stall_notice {
             watch.silent = true;
@@ -308,6 +314,8 @@ impl Core {
                 found.give_up = Some(reason);
             }
             Some(_) => {}
+            // It takes no more time, and nobody is to end it. A result that does not come is silence.
+            None if has_ended => {}
             None => {
                 let limit = timing.timeout.saturating_add(self.config.timeout_margin);
                 let late = watch.time.so_far(now) >= limit || mutated!(TimeoutTooEarly);
@@ -329,9 +337,6 @@ impl Core {
         let Some(watch) = self.overdue.watches.get(&id) else {
             return;
         };
-        if watch.time.until.is_some() {
-            return self.overdue.set(id, Timestamp(u64::MAX));
-        }
         let timing = self.timing(id);
         let notice = (!watch.silent).then(|| watch.active.plus(self.config.stall_notice));
         let asked = watch
@@ -343,7 +348,7 @@ impl Core {
                 at.plus(self.config.give_up_after)
             })
             .filter(|_| !mutated!(NeverGivenUp));
-        let open = watch.stopping.is_none();
+        let open = watch.stopping.is_none() && watch.time.until.is_none();
         let limit = timing.timeout.saturating_add(self.config.timeout_margin);
         let limited = !timing.timeout.is_zero() && !mutated!(TimeoutIgnored);
         let ends = (open && limited).then(|| watch.time.since.plus(limit));

@@ -54,6 +54,7 @@ impl Core {
     pub fn restore(config: Config, now: Timestamp, rows: Rows) -> (Self, Step) {
         let mut core = Self::new(config);
         core.finished.doubt = doubt(rows.newest(), now);
+        core.known_until = rows.newest().unwrap_or_default();
         core.budgets.begin_at_start(now, &rows.projects);
         for row in &rows.ledgers {
             core.budgets.insert_task(row);

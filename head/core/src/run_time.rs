@@ -18,6 +18,8 @@ pub(crate) struct RunTime {
     pub since: Timestamp,
     /// When the agent had ended; none while it runs, as far as it is known.
     pub until: Option<Timestamp>,
+    /// It was said to have ended and used more after that: who says so is not believed again.
+    pub doubted: bool,
 }
 
 impl RunTime {
@@ -26,6 +28,7 @@ impl RunTime {
         Self {
             since: now,
             until: None,
+            doubted: false,
         }
     }
 
@@ -42,10 +45,13 @@ impl RunTime {
         }
     }
 
-    /// It has ended after so long.
-    fn ended(&mut self, now: Timestamp, ran: Duration) {
-        let until = self.since.plus(ran).min(now);
-        self.until.get_or_insert(until);
+    /// It began then and has ended after so long, but nothing before `not_before` counts.
+    fn ended(&mut self, now: Timestamp, began: Timestamp, ran: Duration, not_before: Timestamp) {
+        self.since = self.since.min(began.max(not_before));
+        let until = began.plus(ran).min(now);
+        if !self.doubted {
+            self.until.get_or_insert(until);
+        }
     }
 }
 
@@ -63,6 +69,7 @@ impl Core {
         let told = its_own.filter_map(|held| Some((held.attempt, held.running?)));
         let told: Vec<(AttemptId, Duration)> = told.collect();
         for (attempt, ran) in &told {
+            self.hear_it_goes_on(now, *attempt, false);
             self.hear_run_time(now, *attempt, *ran);
         }
         told.into_iter().map(|(attempt, _)| attempt).collect()
@@ -73,18 +80,54 @@ impl Core {
         let Some((ran, not_before)) = self.countable(attempt, ran) else {
             return;
         };
-        self.change_run_times(attempt, not_before, |time, not_before| {
-            time.has_run(now, ran, not_before);
+        self.change_run_times(now, attempt, |time, earliest| {
+            time.has_run(now, ran, not_before.max(earliest));
         });
+    }
+
+    /// Nobody says how long an attempt ran that was started before this head was: it ran as long as the
+    /// earlier one is known to have been there.
+    pub(crate) fn suppose_run_time(&mut self, now: Timestamp, attempt: AttemptId) {
+        let task = self.tasks.get(&attempt.task);
+        let time = self.overdue.run_time(attempt.task);
+        let (Some(task), Some(time)) = (task, time) else {
+            return;
+        };
+        let at = task.held_since().unwrap_or(time.since);
+        let before = self.known_until.min(time.since).since(at);
+        let counted = task.counted().unwrap_or_default().time;
+        if at < time.since && !before.is_zero() {
+            let ran = counted
+                .saturating_add(before)
+                .saturating_add(time.so_far(now));
+            self.hear_run_time(now, attempt, ran);
+        }
     }
 
     /// The agent of an attempt that is held has ended after so long. Its result is on its way.
     pub(crate) fn hear_run_ended(&mut self, now: Timestamp, attempt: AttemptId, ran: Duration) {
-        self.hear_run_time(now, attempt, ran);
-        let Some((ran, not_before)) = self.countable(attempt, ran) else {
+        let Some((ran, told)) = self.countable(attempt, ran) else {
             return;
         };
-        self.change_run_times(attempt, not_before, |time, _| time.ended(now, ran));
+        let began = match told {
+            Timestamp(0) => Timestamp(now.0.saturating_sub(millis(ran))),
+            told => told,
+        };
+        self.change_run_times(now, attempt, |time, earliest| {
+            time.ended(now, began, ran, earliest);
+        });
+    }
+
+    /// An agent was said to have ended, and goes on. One that has used more since is `doubted`.
+    pub(crate) fn hear_it_goes_on(&mut self, now: Timestamp, attempt: AttemptId, doubted: bool) {
+        let time = self.overdue.run_time(attempt.task);
+        let has_ended = time.is_some_and(|time| time.until.is_some());
+        if has_ended && self.countable(attempt, Duration::ZERO).is_some() {
+            self.change_run_times(now, attempt, |time, _| {
+                time.until = None;
+                time.doubted |= doubted;
+            });
+        }
     }
 
     /// What counts of a time that the worker of a running attempt says: not what was counted before it
@@ -110,18 +153,17 @@ impl Core {
         Some((ran.saturating_sub(counted), not_before))
     }
 
-    /// Changes the time of a running attempt everywhere it counts.
+    /// Changes the time of a running attempt everywhere it counts; each place counts from some moment on.
     fn change_run_times(
         &mut self,
+        now: Timestamp,
         attempt: AttemptId,
-        not_before: Timestamp,
         change: impl Fn(&mut RunTime, Timestamp),
     ) {
         self.overdue
-            .change_run_time(attempt.task, |time| change(time, not_before));
-        self.change_ledgers(attempt, |time, earliest| {
-            change(time, not_before.max(earliest))
-        });
+            .change_run_time(attempt.task, |time| change(time, Timestamp(0)));
+        self.change_ledgers(attempt, change);
         self.rewind(attempt.task);
+        self.overdue.not_before(attempt.task, now);
     }
 }

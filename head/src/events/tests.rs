@@ -611,9 +611,11 @@ async fn a_forgotten_task_gives_its_room_back_and_others_keep_theirs() {
 async fn it_ends_when_it_is_told_to_though_somebody_holds_on_to_it() {
     let dir = tempfile::tempdir().unwrap();
     let (log, mut owner) = start(&dir);
-    append(&log, ATTEMPT, 1..=3).await;
+    let before = log.append(ATTEMPT, 1, (1..=3).map(body).collect()).await;
     owner.stop().await;
     owner.ended().await.unwrap();
+    let before = before.unwrap().durable().await.unwrap();
+    assert_eq!(before.up_to, 3, "what was said before the stop is durable");
     let late = log.append(ATTEMPT, 4, vec![body(4)]).await;
     let late = match late {
         Ok(pending) => pending.durable().await.map(drop),

@@ -77,7 +77,8 @@ impl Outcome {
     #[must_use]
     pub fn ran(&self) -> Option<Duration> {
         let forward = self.finished_at >= self.started_at;
-        forward.then(|| self.finished_at.since(self.started_at))
+        let seen = self.exit != Exit::Unknown;
+        (forward && seen).then(|| self.finished_at.since(self.started_at))
     }
 
     /// One that began and ended at `at`, with nothing in it: a success, when nobody adds a failure.

@@ -39,6 +39,27 @@ impl From<v1::ProjectRef> for Known {
     }
 }
 
+/// The projects of tasks that were asked for by the name of one.
+#[derive(Debug, Default)]
+pub struct Found(BTreeMap<String, Known>);
+
+impl Found {
+    /// Takes what a page of them says.
+    pub fn note(&mut self, tasks: &[v1::Task]) {
+        let specs = tasks.iter().filter_map(|task| task.spec.as_ref());
+        for project in specs.filter_map(|spec| spec.project.as_ref()) {
+            if !self.0.contains_key(&project.id) {
+                self.0.insert(project.id.clone(), project.clone().into());
+            }
+        }
+    }
+
+    /// Refuses a name that several of them have.
+    pub fn require_one(self, wanted: &str) -> Result<()> {
+        meant(wanted, self.0.into_values()).map(drop)
+    }
+}
+
 /// The projects of the latest tasks, of schedules and of budgets.
 pub async fn known(client: &Client) -> Result<Vec<Known>> {
     let request = v1::ListBudgetsRequest {};
@@ -94,6 +115,34 @@ pub fn meant(wanted: &str, known: impl IntoIterator<Item = Known>) -> Result<Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tasks_of_two_projects_of_one_name_are_seen_on_whatever_page_they_are() {
+        let task = |id: &str| {
+            let project = v1::ProjectRef {
+                id: id.to_owned(),
+                name: "app".to_owned(),
+                ..v1::ProjectRef::default()
+            };
+            let spec = v1::TaskSpec {
+                project: Some(project),
+                ..v1::TaskSpec::default()
+            };
+            v1::Task {
+                spec: Some(spec),
+                ..v1::Task::default()
+            }
+        };
+        let found = |pages: &[&str]| {
+            let mut found = Found::default();
+            pages
+                .iter()
+                .for_each(|id| found.note(&[task(id), task(id)]));
+            found.require_one("app")
+        };
+        assert!(found(&["git-aaaaaaaa1", "git-aaaaaaaa1"]).is_ok());
+        assert!(found(&["git-aaaaaaaa1", "git-bbbbbbbb2"]).is_err());
+    }
 
     #[test]
     fn a_name_of_several_projects_means_none_and_an_id_means_one() {

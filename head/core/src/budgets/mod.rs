@@ -46,6 +46,8 @@ pub(crate) struct Budgets {
     timed: BTreeSet<Owner>,
     /// What attempts that run have used so far, as far as their workers said it.
     readings: BTreeMap<AttemptId, Spent>,
+    /// Whose budget is another one since a task has come, with this input or before a start.
+    configured_anew: BTreeSet<Owner>,
     /// The day that the projects' ledgers are of.
     day: u64,
 }
@@ -153,7 +155,9 @@ impl Core {
         }
         if let Some(own) = self.config.own_budget(id, name) {
             known.configure(name, own);
-            self.budgets.note_time(&Owner::Project(id.clone()));
+            let owner = Owner::Project(id.clone());
+            self.budgets.note_time(&owner);
+            self.budgets.configured_anew.insert(owner);
         }
     }
 

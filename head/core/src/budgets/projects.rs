@@ -51,6 +51,7 @@ impl ProjectLedger {
         name.clone_into(&mut self.name);
         self.configured = budget;
         self.renew();
+        self.ledger.unstop();
     }
 
     pub fn renew(&mut self) {

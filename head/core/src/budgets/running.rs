@@ -1,16 +1,22 @@
 //! What runs under budgets: what it uses counts, and it is stopped where that reaches a limit.
 
+use std::time::Duration;
+
 use orchestra_types::{AttemptId, Outcome, Spent, TaskId, Timestamp, Usage};
 
 use super::{Budgets, Owner};
 use crate::{
     Core, Step,
+    input::Meter,
     ledger::{End, Ledger},
     message::StopReason,
     row::{Counted, Ending, State},
     run_time::RunTime,
     task::Task,
 };
+
+/// What a worker says of the time of an attempt may be off by this: messages take their time.
+const AS_TOLD: Duration = Duration::from_secs(1);
 
 impl Budgets {
     /// Whether an attempt was ordered to stop because of a budget.
@@ -109,6 +115,17 @@ impl Core {
         }
     }
 
+    /// Whether a meter of an attempt whose agent had ended says that it has used more since: it goes on.
+    pub(crate) fn uses_more(&self, attempt: AttemptId, meter: &Meter) -> bool {
+        let time = self.overdue.run_time(attempt.task);
+        let had_ended = time.is_some_and(|time| time.until.is_some());
+        let (used, known) = (
+            self.config.spent(&meter.usage, &meter.model),
+            self.budgets.reading(attempt),
+        );
+        had_ended && (used.tokens > known.tokens || used.cost_microusd > known.cost_microusd)
+    }
+
     /// A running attempt has used so much so far.
     pub(crate) fn read_usage(
         &mut self,
@@ -187,8 +204,9 @@ impl Core {
         if let (Some(ran), Some(back_at)) = (ran, back_at) {
             self.count_unheard(attempt, ran, back_at);
         }
-        if let Some(ran) = ran {
-            self.hear_run_time(now, attempt, ran);
+        match ran {
+            Some(ran) => self.hear_run_ended(now, attempt, ran),
+            None => self.suppose_run_time(now, attempt),
         }
         let end = End {
             heard: self.heard_last(now, attempt, end.is_some()),
@@ -334,6 +352,14 @@ impl Core {
         if mutated!(DayAfterInput) {
             self.begin_day(now, step);
         }
+        let anew = std::mem::take(&mut self.budgets.configured_anew);
+        for owner in &anew {
+            step.changes.extend(self.budgets.change(owner));
+            self.enforce(now, owner, step);
+        }
+        if !anew.is_empty() {
+            self.release_held(now, step);
+        }
         let over = |ledger: &Ledger| ledger.time_is_over_at().is_some_and(|at| at <= now);
         let running = self.budgets.running().filter(|(_, ledger)| over(ledger));
         let owners: Vec<Owner> = running.map(|(owner, _)| owner.clone()).collect();
@@ -348,7 +374,7 @@ impl Core {
 /// before its agent was started, and nothing before this head was.
 fn counted_up_to(since: Timestamp, time: Option<RunTime>, heard: Timestamp) -> Timestamp {
     match time {
-        Some(time) if time.since == since => heard,
+        Some(time) if time.since.since(since) <= AS_TOLD => heard,
         Some(_) | None => since,
     }
 }

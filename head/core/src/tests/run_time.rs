@@ -175,7 +175,7 @@ fn an_agent_that_has_ended_takes_no_more_time() {
 }
 
 #[test]
-fn an_agent_that_has_ended_is_neither_silent_nor_late() {
+fn an_agent_that_has_ended_is_not_late_and_a_result_that_does_not_come_is_silence() {
     let mut bench = bench();
     let mut new = task();
     new.spec.stall_timeout = Some(60 * S);
@@ -184,11 +184,12 @@ fn an_agent_that_has_ended_is_neither_silent_nor_late() {
     let _ = pass(&mut bench, 30 * S);
     let _ = bench.agent_ended(attempt(id, 1), 30 * S);
     assert_eq!(stops(&pass(&mut bench, 3600 * S)), []);
-    assert_eq!(bench.core.task(id).unwrap().silent_since, None);
+    assert_eq!(bench.status(id), TaskStatus::Running);
+    assert!(bench.core.task(id).unwrap().silent_since.is_some());
 }
 
 #[test]
-fn an_agent_that_was_to_end_and_did_is_not_given_up_while_its_result_is_on_its_way() {
+fn what_was_to_end_and_brings_no_result_is_left_to_a_person() {
     let mut bench = bench();
     let id = bench.add(task());
     bench.started(id);
@@ -196,19 +197,104 @@ fn an_agent_that_was_to_end_and_did_is_not_given_up_while_its_result_is_on_its_w
     assert_eq!(stops(&step), [(id, StopReason::Timeout)]);
     let _ = bench.agent_ended(attempt(id, 1), 121 * S);
     let _ = pass(&mut bench, 7200 * S);
-    assert_eq!(bench.status(id), TaskStatus::Running);
+    assert_eq!(bench.status(id), TaskStatus::NeedsReview);
+}
+
+#[test]
+fn an_agent_that_uses_more_after_its_end_goes_on() {
+    let mut bench = bench();
+    let id = bench.add(with("100tokens, 60s"));
+    bench.started(id);
+    let _ = bench.agent_ended(attempt(id, 1), Duration::ZERO);
+    let _ = pass(&mut bench, 10 * S);
+    assert_eq!(bench.time_of(id), Duration::ZERO);
+    let ended = |tokens: u64| {
+        let usage = orchestra_types::Usage {
+            input_tokens: tokens,
+            ..Default::default()
+        };
+        Input::Metered {
+            connection: ConnectionId(1),
+            worker: "a".parse().unwrap(),
+            attempt: attempt(id, 1),
+            meter: Box::new(Meter {
+                ran: Some(Duration::ZERO),
+                usage,
+                ..Meter::default()
+            }),
+        }
+    };
+    let _ = bench.give(ended(40));
+    assert_eq!(bench.time_of(id), 10 * S);
+    let step = bench.give(ended(100));
+    assert_eq!(stops(&step), [(id, StopReason::Budget)]);
+    // So does one that runs, as its worker says when it is back.
+    let _ = bench.agent_ended(attempt(id, 1), 5 * S);
+    let _ = bench.back(&[(id, 10 * S)]);
+    let _ = pass(&mut bench, 10 * S);
+    assert_eq!(bench.time_of(id), 20 * S);
+}
+
+#[test]
+fn a_worker_that_is_back_late_with_what_ran_too_long_excuses_nobody_else() {
+    let mut bench = bench();
+    let (late, silent) = (bench.add(task()), bench.add(task()));
+    bench.started(late);
+    bench.started(silent);
+    let _ = pass(&mut bench, 115 * S);
+    let _ = bench.restart();
+    let step = bench.later(10 * S);
+    assert_eq!(stops(&step), []);
+    let mut all = bench.back(&[(late, 125 * S), (silent, 10 * S)]);
+    all.messages.extend(bench.later(Duration::ZERO).messages);
+    assert_eq!(stops(&all), [(late, StopReason::Timeout)]);
+    let watched = bench.core.task(silent).unwrap();
+    assert_eq!(watched.silent_since, None);
+}
+
+#[test]
+fn of_a_projects_day_nothing_counts_of_what_ended_yesterday_while_the_head_was_away() {
+    let mut bench = bench();
+    let midnight = Timestamp(12 * 86_400_000);
+    bench.now = Timestamp(midnight.0 - 100_000);
+    let _ = bench.back(&[]);
+    let id = bench.add(in_project("p"));
+    bench.started(id);
+    let _ = pass(&mut bench, 10 * S);
+    bench.now = midnight.plus(3600 * S);
+    let _ = bench.restart();
+    let held = super::bench::held(id, 1, true);
+    let _ = bench.attach(&worker("a", 8, &[("claude", 8)]), 1, &held);
+    let _ = bench.agent_ended(attempt(id, 1), 50 * S);
+    let _ = bench.give(Input::SetProjectBudget {
+        request: RequestId(1),
+        project: "p".to_owned(),
+        new: None,
+        change: super::budgets::to("60s"),
+    });
+    let time = |bench: &Bench| bench.core.project_budgets(bench.now)[0].spent.time;
+    assert_eq!(time(&bench), Duration::ZERO);
+    let _ = bench.report("a", 1, attempt(id, 1), ran_for(50 * S, None));
+    assert_eq!(time(&bench), Duration::ZERO);
 }
 
 #[test]
 fn an_agent_whose_worker_is_lost_counts_until_it_was_heard_last() {
     let mut bench = bench();
-    let id = bench.add(with("50s"));
+    let id = bench.add(with("40s"));
     bench.started(id);
     let _ = pass(&mut bench, 10 * S);
     let _ = bench.detach("a", 1);
+    let _ = bench.later(40 * S);
+    let part = bench.add(below(id));
+    assert!(
+        bench.core.task(part).unwrap().reason.is_some(),
+        "it seems to be used up"
+    );
     let _ = bench.later(600 * S);
     assert_eq!(bench.status(id), TaskStatus::Queued, "its lease is over");
     assert_eq!(bench.time_of(id), 10 * S);
+    assert_eq!(bench.core.task(part).unwrap().reason, None, "it may begin");
     // Its agent had ended soon after.
     let held = super::bench::held(id, 1, true);
     let _ = bench.attach(&worker("a", 8, &[("claude", 8)]), 2, &held);
@@ -216,6 +302,21 @@ fn an_agent_whose_worker_is_lost_counts_until_it_was_heard_last() {
     assert_eq!(bench.time_of(id), 13 * S);
     let _ = bench.close(attempt(id, 1));
     assert_eq!(bench.status(id), TaskStatus::Succeeded);
+}
+
+#[test]
+fn what_ran_before_a_start_of_the_head_and_never_comes_back_counts_as_far_as_is_known() {
+    let mut bench = bench();
+    let id = bench.add(with("500s"));
+    bench.started(id);
+    let _ = pass(&mut bench, 100 * S);
+    let _last = bench.add(task());
+    // The machine was off for a night.
+    bench.now = bench.now.plus(DAY);
+    let _ = bench.restart();
+    let _ = bench.later(600 * S);
+    assert_eq!(bench.status(id), TaskStatus::Queued, "its lease is over");
+    assert_eq!(bench.time_of(id), 100 * S);
 }
 
 #[test]

@@ -108,3 +108,20 @@ fn what_is_configured_for_one_of_a_projects_names_counts_for_all_of_them() {
     let (_, text) = reason(&bench, ids[2]);
     assert!(text.contains("project app has used up"), "{text}");
 }
+
+#[test]
+fn what_waits_under_a_projects_default_goes_on_when_more_is_configured_for_a_name_that_comes() {
+    let mut bench = with_config(Config {
+        budgets: BTreeMap::from([("app".to_owned(), budget("3attempts"))]),
+        budget_default: budget("1attempts"),
+        ..Config::default()
+    });
+    let mut named = |name: &str| {
+        let mut new = in_project("p");
+        new.spec.project.as_mut().unwrap().name = name.to_owned();
+        bench.add(new)
+    };
+    let ids = ["clone", "clone", "app", "app"].map(&mut named);
+    let started = ids.map(|id| bench.status(id) == TaskStatus::Assigned);
+    assert_eq!(started, [true, true, true, false]);
+}
