@@ -7,6 +7,7 @@ mod ends;
 mod http;
 mod instruments;
 mod levels;
+mod uses;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use crate::Room;
+use crate::{Core, Room};
 use orchestra_types::{
-    AccountName, Budget, ProjectId, RunnerName, Spent, Usage, limits,
+    AccountName, Budget, Outcome, ProjectId, RunnerName, Spent, Usage, limits,
     runner::{KNOWN_RUNNERS, NOOP},
 };
 
@@ -152,6 +152,14 @@ impl Config {
             spent.cost_microusd = nearest.map_or(0, |(_, price)| price.cost(usage));
         }
         spent
+    }
+}
+
+impl Core {
+    /// What an attempt has used by its own outcome, as budgets count it.
+    #[must_use]
+    pub fn spent_of(&self, outcome: &Outcome) -> Spent {
+        self.config.spent(&outcome.usage, &outcome.model)
     }
 }
 

@@ -46,6 +46,11 @@ impl Observer {
         let rows = &rows.tasks;
         // Both times are the same at a start.
         let calendar = Calendar::default();
+        // What runs since an earlier start is not given to its runner again.
+        let given = rows.iter().filter(|row| !is_ended(row));
+        for last in given.filter_map(|row| row.last.as_ref()) {
+            metrics.runner_seen(last.runner.as_str());
+        }
         let runnable = rows.iter();
         let runnable = runnable.filter_map(|row| Some((row.id, runnable_since(row, calendar)?)));
         let mut open = OpenTasks::default();
@@ -132,7 +137,7 @@ impl Observer {
             }
             Change::Task(row) => return self.task(row, core),
             Change::Attempt(row) => self.attempt(row, core),
-            Change::Outcome(row) => return self.outcome(row, rest, store),
+            Change::Outcome(row) => return self.outcome(row, rest, core, store),
             Change::Account(row) => return self.parked.line(row),
             Change::ForgetTask { id, .. } => {
                 self.runnable.remove(id);
@@ -201,6 +206,7 @@ impl Observer {
         if row.started_at.is_some() {
             return; // Counted when it was ordered.
         }
+        self.metrics.runner_seen(row.runner.as_str());
         let (Some(since), Some(view)) = (self.runnable.remove(&task), core.task(task)) else {
             return;
         };
@@ -210,7 +216,13 @@ impl Observer {
 
     /// A result counts as an end, be it late: there is one of each attempt at most. That an attempt was
     /// given up is none, for it may go on and have a result.
-    fn outcome(&self, row: &OutcomeRow, rest: &[Change], store: &Store) -> Option<Line> {
+    fn outcome(
+        &self,
+        row: &OutcomeRow,
+        rest: &[Change],
+        core: &Core,
+        store: &Store,
+    ) -> Option<Line> {
         let task = rest.iter().find_map(|change| task_of(change, row.id.task));
         match &row.result {
             Ok(outcome) => {
@@ -219,6 +231,8 @@ impl Observer {
                 let failure = outcome.failure.as_ref().map(|failure| failure.code);
                 let took = outcome.finished_at.since(outcome.started_at);
                 self.metrics.attempt_ended(runner, failure, took);
+                let cost = core.spent_of(outcome).cost_microusd;
+                self.metrics.attempt_used(runner, &outcome.usage, cost);
             }
             Err(failure) if task.is_some_and(|task| is_given_up(task, row.id)) => {
                 self.metrics.attempt_given_up(failure.code);

@@ -6,11 +6,12 @@ use opentelemetry::{
     KeyValue,
     metrics::{Counter, Histogram, Meter},
 };
-use orchestra_types::{FailureCode, Priority, TaskStatus};
+use orchestra_types::{FailureCode, Priority, TaskStatus, Usage};
 
 use super::{
     ends::{self, Ends},
     levels::{self, Levels},
+    uses::Uses,
 };
 use crate::door::Reason;
 
@@ -29,6 +30,7 @@ const COMMIT_BOUNDS: [f64; 13] = [
 pub struct Metrics {
     levels: Arc<Levels>,
     ends: Ends,
+    uses: Uses,
     submitted: Counter<u64>,
     events: Counter<u64>,
     refused: Counter<u64>,
@@ -54,6 +56,7 @@ impl Metrics {
         let count = |name, unit, description| counter(meter, name, unit, description);
         let metrics = Self {
             ends: Ends::new(meter),
+            uses: Uses::new(meter),
             submitted: count(
                 "orchestra.tasks.submitted",
                 "{task}",
@@ -134,6 +137,16 @@ impl Metrics {
         let labels = [runner, ends::result(failure)];
         self.attempt.record(took.as_secs_f64(), &labels);
         self.ends.attempt(failure);
+    }
+
+    /// A runner has something to do.
+    pub fn runner_seen(&self, runner: &str) {
+        self.uses.begin_at_zero(runner);
+    }
+
+    /// The result of an attempt says what it used; the cost as far as it is known.
+    pub fn attempt_used(&self, runner: &str, usage: &Usage, cost_microusd: u64) {
+        self.uses.add(runner, usage, cost_microusd);
     }
 
     /// An attempt was given up without a result.

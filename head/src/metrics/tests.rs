@@ -16,7 +16,7 @@ use opentelemetry_sdk::{
     },
 };
 use orchestra_telemetry::{Format, Setup, Telemetry};
-use orchestra_types::{FailureCode, Priority, TaskStatus};
+use orchestra_types::{FailureCode, Priority, TaskStatus, Usage};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -60,6 +60,9 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
     metrics.connection_refused(crate::door::Reason::NotTls);
     metrics.task_assigned(Priority::High, Duration::from_millis(20));
     metrics.attempt_ended("agent", None, Duration::from_secs(7));
+    metrics.attempt_used("agent", &usage(), 250_000);
+    metrics.attempt_used("agent", &usage(), 1_500_000);
+    metrics.runner_seen("codex");
     metrics.attempt_given_up(FailureCode::WorkerLost);
     metrics.task_ended(TaskStatus::Failed, Some(FailureCode::QueueTimeout));
     metrics.committed(Duration::from_micros(300));
@@ -82,6 +85,12 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
         "orchestra_connections_refused_total{reason=\"full\"} 0\n",
         "orchestra_attempts_ended_total{result=\"succeeded\"} 1\n",
         "orchestra_attempts_given_up_total{result=\"worker_lost\"} 1\n",
+        "orchestra_attempts_tokens_total{kind=\"input\",runner=\"agent\"} 80\n",
+        "orchestra_attempts_tokens_total{kind=\"output\",runner=\"agent\"} 14\n",
+        "orchestra_attempts_tokens_total{kind=\"cached\",runner=\"agent\"} 60\n",
+        "orchestra_attempts_cost_total{runner=\"agent\"} 1.75\n",
+        "orchestra_attempts_tokens_total{kind=\"cached\",runner=\"codex\"} 0\n",
+        "orchestra_attempts_cost_total{runner=\"codex\"} 0\n",
         "orchestra_tasks_ended_total{result=\"queue_timeout\",status=\"failed\"} 1\n",
         "orchestra_queue_wait_seconds_bucket{priority=\"high\",le=\"0.025\"} 1\n",
         "orchestra_attempt_duration_seconds_sum{result=\"succeeded\",runner=\"agent\"} 7\n",
@@ -97,6 +106,15 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
     let unready = get(address, "/readyz").await;
     assert!(unready.contains(" 503 ") && unready.contains("draining"));
     assert!(get(address, "/other").await.contains(" 404 "));
+}
+
+fn usage() -> Usage {
+    Usage {
+        input_tokens: 40,
+        output_tokens: 7,
+        cached_tokens: 30,
+        ..Usage::default()
+    }
 }
 
 /// Metrics and the text that they give.
@@ -219,6 +237,7 @@ fn the_units_are_those_that_the_documentation_names() {
     metrics.levels().set_live_bytes(9);
     metrics.task_assigned(Priority::High, Duration::ZERO);
     metrics.attempt_ended("agent", None, Duration::ZERO);
+    metrics.attempt_used("agent", &usage(), 1);
     metrics.committed(Duration::ZERO);
     provider.force_flush().unwrap();
     let page = include_str!("../../../docs/metrics.md");

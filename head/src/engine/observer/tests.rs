@@ -9,7 +9,7 @@ use orchestra_core::{
 };
 use orchestra_telemetry::Recorder;
 use orchestra_types::{
-    Exit, Failure, Outcome, TaskSpec,
+    Exit, Failure, Outcome, TaskSpec, Usage,
     runner::{RunnerInfo, WorkerInfo},
 };
 
@@ -170,6 +170,13 @@ fn finished(failure: Option<FailureCode>) -> ReportBody {
     ReportBody::Finished(Box::new(Outcome {
         failure: failure.map(|code| Failure::new(code, "said so")),
         finished_at: Timestamp(57_000),
+        usage: Usage {
+            input_tokens: 400,
+            output_tokens: 30,
+            cached_tokens: 100,
+            cost_microusd: Some(1_250_000),
+            turns: 2,
+        },
         ..Outcome::bare(Exit::Code(0), Timestamp(0))
     }))
 }
@@ -285,6 +292,45 @@ fn counted_once(world: &World) {
         .lines()
         .filter(|l| l.contains("duration_seconds_count"));
     assert_eq!(counts.count(), 1, "{text}");
+    used(world, "400", "30", "100", "1.25");
+}
+
+fn used(world: &World, input: &str, output: &str, cached: &str, cost: &str) {
+    for (kind, tokens) in [("input", input), ("output", output), ("cached", cached)] {
+        let labels = format!("kind=\"{kind}\",runner=\"claude\"");
+        world.has(&format!(
+            "orchestra_attempts_tokens_total{{{labels}}} {tokens}"
+        ));
+    }
+    world.has(&format!(
+        "orchestra_attempts_cost_total{{runner=\"claude\"}} {cost}"
+    ));
+}
+
+#[test]
+fn what_an_attempt_used_is_counted_at_its_end_and_not_again_after_a_restart() {
+    let mut world = World::new();
+    world.attach("a", 1, &[]);
+    let attempt = world.begun(task());
+    used(&world, "0", "0", "0", "0");
+    world = world.restarted();
+    used(&world, "0", "0", "0", "0");
+    let held = Held {
+        attempt,
+        started: true,
+        running: None,
+    };
+    world.attach("a", 2, &[held]);
+    world.report(2, attempt, finished(None));
+    used(&world, "400", "30", "100", "1.25");
+    world = world.restarted();
+    // A worker that was not answered says it again.
+    world.reports -= 1;
+    world.attach("a", 3, &[]);
+    world.report(3, attempt, finished(None));
+    let text = world.shown.text();
+    assert!(!text.contains("orchestra_attempts_tokens_total{"), "{text}");
+    assert!(!text.contains("orchestra_attempts_cost_total{"), "{text}");
 }
 
 #[test]
