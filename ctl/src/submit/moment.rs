@@ -19,8 +19,9 @@ pub fn parse_rule(text: &str) -> Result<Recurrence, String> {
 }
 
 fn rule_by(text: &str, now: &Zoned) -> Result<Recurrence, String> {
-    let ahead = now.offset().seconds().div_euclid(60).rem_euclid(24 * 60);
-    let ahead = u16::try_from(ahead).unwrap_or_default();
+    // What no clock is ahead by is the same time of day.
+    let ahead = now.offset().seconds().div_euclid(60) % (24 * 60);
+    let ahead = i16::try_from(ahead).unwrap_or_default();
     Recurrence::parse(text.trim(), ahead).map_err(|e| e.to_string())
 }
 
@@ -198,6 +199,23 @@ mod tests {
         ] {
             let now = format!("{now}[Europe/Paris]");
             assert_eq!(read_at(&now, text), Ok(utc.to_owned()), "{now} {text}");
+        }
+    }
+
+    #[test]
+    fn a_daily_rule_has_the_offset_of_the_clock_here_also_at_the_ends_of_the_world() {
+        for (now, offset) in [
+            ("2026-11-21T17:00:00+14:00[Pacific/Kiritimati]", "+14:00"),
+            ("2026-01-21T17:00:00+13:45[Pacific/Chatham]", "+13:45"),
+            ("2026-11-21T17:00:00-10:00[Pacific/Honolulu]", "-10:00"),
+            ("2026-11-21T17:00:00-11:00[Pacific/Pago_Pago]", "-11:00"),
+        ] {
+            let now: Zoned = now.parse().unwrap();
+            let rule = rule_by("18:30", &now).unwrap();
+            assert_eq!(rule.to_string(), format!("daily at 18:30 {offset}"));
+            let next = rule.next(moment(now.timestamp()), moment(now.timestamp()));
+            let due = now.with().hour(18).minute(30).build().unwrap();
+            assert_eq!(next, moment(due.timestamp()));
         }
     }
 

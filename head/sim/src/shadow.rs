@@ -109,7 +109,7 @@ impl Recurring {
         match self.every {
             Recurrence::Every(_) => moment.abs_diff(slot).is_multiple_of(self.period()),
             Recurrence::Daily { minute, ahead } => {
-                let clock = (moment + u64::from(ahead) * MINUTE_MS) % DAY_MS;
+                let clock = (moment + u64::from(Recurrence::round(ahead)) * MINUTE_MS) % DAY_MS;
                 clock == u64::from(minute) * MINUTE_MS
             }
         }

@@ -13,6 +13,7 @@ use crate::{
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 const MINUTE_MS: u64 = 60 * 1000;
+const DAY_MINUTES: i16 = 24 * 60;
 
 /// When a recurring task comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +25,8 @@ pub enum Recurrence {
     Daily {
         /// The minute of the day, by a clock that is ahead of UTC.
         minute: u16,
-        /// By so many minutes, 0 to 1439.
-        ahead: u16,
+        /// By so many minutes, less than a day; below zero where it is behind.
+        ahead: i16,
     },
 }
 
@@ -43,7 +44,7 @@ impl Recurrence {
                 Timestamp(slot.0.saturating_add(steps.saturating_mul(every)))
             }
             Self::Daily { minute, ahead } => {
-                let ahead = u64::from(ahead) * MINUTE_MS;
+                let ahead = u64::from(Self::round(ahead)) * MINUTE_MS;
                 let due = u64::from(minute) * MINUTE_MS;
                 let here = now.0.saturating_add(ahead);
                 let today = here / DAY_MS * DAY_MS + due;
@@ -53,8 +54,15 @@ impl Recurrence {
         }
     }
 
+    /// The minutes, 0 to 1439, by which a clock is ahead that shows the same time of day as one that is
+    /// `ahead`.
+    #[must_use]
+    pub fn round(ahead: i16) -> u16 {
+        ahead.rem_euclid(DAY_MINUTES).unsigned_abs()
+    }
+
     /// Reads `6h` or `18:30`, the latter by a clock that is `ahead` minutes ahead of UTC.
-    pub fn parse(text: &str, ahead: u16) -> Result<Self, ParseIdError> {
+    pub fn parse(text: &str, ahead: i16) -> Result<Self, ParseIdError> {
         let refused = || ParseIdError {
             text: text.chars().take(64).collect(),
             wanted: "rule (90s, 30m, 6h, 1d, or a time of day as 18:30)",
@@ -85,22 +93,16 @@ impl fmt::Display for Recurrence {
         match self {
             Self::Every(every) => write!(f, "every {}", write_duration(*every)),
             Self::Daily { minute, ahead } => {
-                let (sign, offset) = offset(*ahead);
+                let sign = if *ahead < 0 { '-' } else { '+' };
                 let clock = |minutes: u16| format!("{:02}:{:02}", minutes / 60, minutes % 60);
-                write!(f, "daily at {} {sign}{}", clock(*minute), clock(offset))
+                write!(
+                    f,
+                    "daily at {} {sign}{}",
+                    clock(*minute),
+                    clock(ahead.unsigned_abs())
+                )
             }
         }
-    }
-}
-
-/// How people write a clock that is so many minutes ahead of UTC. It tells the time of day of one that
-/// is a day behind that, too; where both exist, most people live by the one that this gives.
-fn offset(ahead: u16) -> (char, u16) {
-    const FARTHEST_AHEAD: u16 = 13 * 60;
-    const DAY: u16 = 24 * 60;
-    match ahead {
-        0..=FARTHEST_AHEAD => ('+', ahead),
-        _ => ('-', DAY.saturating_sub(ahead)),
     }
 }
 
@@ -124,8 +126,14 @@ mod tests {
         for (ahead, offset) in [
             (0, "+00:00"),
             (330, "+05:30"),
-            (1140, "-05:00"),
+            (-300, "-05:00"),
+            (-210, "-03:30"),
             (780, "+13:00"),
+            (825, "+13:45"),
+            (840, "+14:00"),
+            (-600, "-10:00"),
+            (-660, "-11:00"),
+            (-720, "-12:00"),
         ] {
             let shown = Recurrence::parse("6:00", ahead).unwrap().to_string();
             assert_eq!(shown, format!("daily at 06:00 {offset}"));
@@ -164,5 +172,9 @@ mod tests {
         assert_eq!(rule.next(at(0, 0), at(16, 29)), at(16, 30));
         assert_eq!(rule.next(at(0, 0), at(16, 30)), at(40, 30));
         assert_eq!(rule.next(at(0, 0), at(23, 30)), at(40, 30));
+        // At ten hours behind it is 4:30 UTC of the next day.
+        let behind = Recurrence::parse("18:30", -600).unwrap();
+        assert_eq!(behind.next(at(0, 0), at(4, 29)), at(4, 30));
+        assert_eq!(behind.next(at(0, 0), at(4, 30)), at(28, 30));
     }
 }

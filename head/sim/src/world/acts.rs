@@ -231,8 +231,9 @@ impl World<'_> {
         if !self.random.once_in(4) {
             return Recurrence::Every(Duration::from_millis(self.random.between(20_000, 90_000)));
         }
-        let ahead = [0, 330, 24 * 60 - 1][self.random.index(3)];
-        let minute = now / MINUTE_MS + u64::from(ahead) + self.random.between(0, 2);
+        let ahead = [0, 330, -1][self.random.index(3)];
+        let minute =
+            now / MINUTE_MS + u64::from(Recurrence::round(ahead)) + self.random.between(0, 2);
         Recurrence::Daily {
             minute: u16::try_from(minute % (24 * 60)).expect("a day has fewer minutes"),
             ahead,
