@@ -423,6 +423,6 @@ pub struct TelemetryConfig {
     #[serde(deserialize_with = "crate::value::log_filter")]
     pub log: Option<String>,
     /// OTLP endpoint (gRPC). Default: `OTEL_EXPORTER_OTLP_ENDPOINT`, else none.
-    #[serde(deserialize_with = "crate::value::url")]
+    #[serde(deserialize_with = "crate::value::collector")]
     pub otlp_endpoint: Option<String>,
 }

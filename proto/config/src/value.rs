@@ -9,7 +9,7 @@ use std::{
 };
 
 use orchestra_types::{
-    RunnerName,
+    RunnerName, collector,
     id::is_name,
     limits,
     runner::{FURTHER_RUNNERS, KNOWN_RUNNERS},
@@ -323,6 +323,15 @@ pub(crate) fn url<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::
         is_text(text) && rest.is_some_and(|r| !r.is_empty() && !r.contains(char::is_whitespace))
     };
     checked(text, fits, "must begin with http:// or https://")
+}
+
+/// The same, of a collector of telemetry: what the head and the workers would not start with.
+pub(crate) fn collector<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    let address = url(d)?;
+    if let Some(address) = &address {
+        collector::check(address.trim()).map_err(D::Error::custom)?;
+    }
+    Ok(address)
 }
 
 /// A level, or a filter as `RUST_LOG` takes it. One bare word that is no level would be the name of a target,

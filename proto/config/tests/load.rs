@@ -206,6 +206,14 @@ fn a_wrong_type_or_range_is_named_with_its_place() {
             "telemetry:\n  otlp_endpoint: x:4317",
             "2:18: must begin with http",
         ),
+        (
+            "telemetry:\n  otlp_endpoint: http://h:99999",
+            "2:18: the OTLP endpoint `http://h:99999` has a port that is none of 1 to 65535: write `http://HOST",
+        ),
+        (
+            "telemetry:\n  otlp_endpoint: https://me:secret@:1",
+            "2:18: the OTLP endpoint `https://:1` names no host: write",
+        ),
         ("telemetry:\n  log: warning", "2:8: must be one of error"),
         (
             "telemetry:\n  log: info,orchestra=loud,verbose",

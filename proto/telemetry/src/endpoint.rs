@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use orchestra_types::collector::{self, authority, has_scheme, host, without_credentials};
+
 use crate::Error;
 
 /// The endpoint of a collector.
@@ -33,13 +35,8 @@ impl Endpoint {
 
     /// Nobody else says before the first sending that nothing can be reached there.
     fn checked(address: String) -> Result<Self, Error> {
-        match fault(&address) {
-            None => Ok(Self { address }),
-            Some(why) => Err(Error::NoEndpoint {
-                endpoint: without_credentials(&address),
-                why,
-            }),
-        }
+        collector::check(&address)?;
+        Ok(Self { address })
     }
 
     /// What is dialled.
@@ -53,60 +50,9 @@ impl Endpoint {
     }
 }
 
-/// Whether it begins with a scheme: a `://` further behind is a part of the path.
-fn has_scheme(written: &str) -> bool {
-    let scheme = written.split_once("://");
-    scheme.is_some_and(|(scheme, _)| !scheme.contains(['/', '?', '#']))
-}
-
-/// What is wrong with an address that has a scheme.
-fn fault(address: &str) -> Option<&'static str> {
-    let (scheme, rest) = address.split_once("://")?;
-    let is_http = ["http", "https"].map(|known| scheme.eq_ignore_ascii_case(known));
-    let authority = authority(rest);
-    let host = host(authority);
-    if is_http == [false, false] {
-        return Some("has a scheme that is none of OTLP/gRPC");
-    }
-    if host.is_empty() || host.contains(char::is_whitespace) {
-        return Some("names no host");
-    }
-    // Behind the brackets of an IPv6 address, where there are any.
-    let (_, behind) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let behind = behind.rsplit_once(']').map_or(behind, |(_, behind)| behind);
-    let port = behind.split_once(':').map(|(_, port)| port.parse::<u16>());
-    match port {
-        None | Some(Ok(1..)) => None,
-        Some(Ok(0) | Err(_)) => Some("has a port that is none of 1 to 65535"),
-    }
-}
-
-/// `user:password@host:port` of an address without a scheme.
-fn authority(rest: &str) -> &str {
-    rest.split(['/', '?', '#']).next().unwrap_or(rest)
-}
-
-fn host(authority: &str) -> &str {
-    let (_, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    if let Some(bracketed) = host.strip_prefix('[') {
-        return bracketed.split(']').next().unwrap_or(bracketed);
-    }
-    host.split(':').next().unwrap_or(host)
-}
-
 fn is_loopback(host: &str) -> bool {
     let address = host.parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
-fn without_credentials(address: &str) -> String {
-    let (scheme, rest) = match has_scheme(address) {
-        true => address.split_at(address.find("://").map_or(0, |at| at + "://".len())),
-        false => ("", address),
-    };
-    let authority = authority(rest);
-    let (_, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    format!("{scheme}{host}{}", &rest[authority.len()..])
 }
 
 #[cfg(test)]

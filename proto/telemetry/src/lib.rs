@@ -82,15 +82,8 @@ pub enum Error {
         endpoint: String,
     },
     /// It is no address of a collector that takes OTLP/gRPC.
-    #[error(
-        "the OTLP endpoint `{endpoint}` {why}: write `http://HOST:PORT`, or `https://HOST:PORT` for TLS"
-    )]
-    NoEndpoint {
-        /// The endpoint as it is written.
-        endpoint: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
+    #[error(transparent)]
+    NoEndpoint(#[from] orchestra_types::collector::NoCollector),
     /// The exporter could not be made.
     #[error("failed to set up the OTLP exporter for {endpoint}")]
     Exporter {

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod artifact;
 pub mod budget;
+pub mod collector;
 pub mod event;
 pub mod failure;
 pub mod id;
