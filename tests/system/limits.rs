@@ -309,6 +309,14 @@ fn raise_without_limit() -> anyhow::Result<()> {
         let failed = ["false", "--agent", "shell"];
         let task = cluster.add(&project, &failed)?;
         cluster.wait_for(&task, &["failed"], Deadline::SOON)?;
+        let list = cluster.json(&["budget"])?["projects"][0].clone();
+        ensure!(
+            list["name"] == "plain" && list["budget"].is_null(),
+            "{list}"
+        );
+        ensure!(list["spent"]["attempts"] == 1, "{list}");
+        let shown = cluster.ctl(&["budget"])?.ok()?.stdout;
+        ensure!(shown.contains("unlimited"), "{shown}");
         let set = format!("`ctl budget {task} --time 2h`");
         for raise in [
             ["budget", &task, "--time", "+1s"],
@@ -388,10 +396,10 @@ fn shared_name() -> anyhow::Result<()> {
         let set = cluster.json(&["budget", "--project", &ids[1][..12], "--usd", "20"])?;
         ensure!(set["projects"][0]["project"] == ids[1], "{set}");
         let all = cluster.json(&["budget"])?;
-        ensure!(
-            all["projects"].as_array().is_some_and(|all| all.len() == 1),
-            "{all}"
-        );
+        // Both have used something today.
+        let all = all["projects"].as_array().context("a list")?;
+        let limited = all.iter().filter(|project| !project["budget"].is_null());
+        ensure!(all.len() == 2 && limited.count() == 1, "{all:?}");
         Ok(())
     })
 }

@@ -33,7 +33,7 @@ use crate::{
     },
 };
 
-/// Raise, set or take away what a task or a project may use; without options, list the projects' budgets
+/// Raise, set or take away what a task or a project may use; without options, list what the projects have used today
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A number with + in front is added to the limit that there is, else it takes its place; where there is no limit,
@@ -49,7 +49,7 @@ Examples:
   ctl budget 7 --tokens none --time 2h       as many tokens as it takes, within 2 hours
   ctl budget --project website --usd 20      20 US dollars a day from now on
   ctl budget --project website --usd +5      5 more for today
-  ctl budget                                 what the projects have used today")]
+  ctl budget                                 what the projects have used today, with a budget or without")]
 pub struct Args {
     /// The task, as task_001 or 1
     #[arg(value_name = "TASK", conflicts_with = "project")]
@@ -412,7 +412,8 @@ fn show_all(
 /// Said where no project has a budget of its own and none has used anything today.
 fn no_projects(default: Option<BudgetDocument>) -> String {
     match default {
-        None => "no project has a daily budget; `ctl budget --project NAME --usd 20` sets one"
+        None => "no project has a daily budget, and none has used anything today; \
+                 `ctl budget --project NAME --usd 20` sets one"
             .to_owned(),
         Some(budget) => format!(
             "each project may use {} a day (`budgets.default`), and none has used anything today; \

@@ -158,24 +158,23 @@ impl Core {
         self.config.budget_default
     }
 
-    /// Reads the projects that have a daily budget.
+    /// Reads the projects that have a daily budget, and those that used something today.
     #[must_use]
     pub fn project_budgets(&self, now: Timestamp) -> Vec<ProjectView<'_>> {
         let all = self.budgets.projects.iter();
-        let wanted = all.filter(|(_, project)| project.is_wanted());
-        wanted
-            .map(|(id, project)| {
-                let spent = project.ledger.total(now);
-                let used_up = project.ledger.budget.forbids_start(&spent).is_some();
-                ProjectView {
-                    id,
-                    name: &project.name,
-                    budget: project.daily(),
-                    today: project.ledger.budget,
-                    spent,
-                    until: used_up.then(|| self.budgets.midnight()),
-                }
-            })
-            .collect()
+        let views = all.map(|(id, project)| {
+            let spent = project.ledger.total(now);
+            let used_up = project.ledger.budget.forbids_start(&spent).is_some();
+            let view = ProjectView {
+                id,
+                name: &project.name,
+                budget: project.daily(),
+                today: project.ledger.budget,
+                spent,
+                until: used_up.then(|| self.budgets.midnight()),
+            };
+            (project.is_wanted() || spent != Spent::default()).then_some(view)
+        });
+        views.flatten().collect()
     }
 }

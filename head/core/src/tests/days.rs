@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orchestra_types::{BudgetChange, Measure, Timestamp};
+use orchestra_types::{Budget, BudgetChange, Measure, Timestamp};
 
 use super::{
     bench::{Bench, attempt, reply, worker},
@@ -78,13 +78,24 @@ fn a_days_budget_counts_what_was_used_before_it_came_also_after_a_restart() {
     let mut bench = bench();
     let id = bench.add(in_project("p"));
     let _ = end(&mut bench, attempt(id, 1), 70, None);
-    assert!(
-        bench.core.project_budgets(bench.now).is_empty(),
-        "nobody wanted one"
-    );
     let _ = bench.restart();
+    let view = &bench.core.project_budgets(bench.now)[0];
+    let unlimited = Budget::default();
+    assert_eq!((view.budget, view.today), (unlimited, unlimited));
+    assert_eq!((view.spent.tokens, view.until), (70, None));
     let _ = set(&mut bench, "100tokens", false);
     assert_eq!(used(&bench), 70);
+}
+
+#[test]
+fn a_project_without_a_budget_is_listed_on_the_days_on_which_it_uses_something() {
+    let mut bench = bench();
+    let id = bench.add(in_project("p"));
+    let _ = end(&mut bench, attempt(id, 1), 70, None);
+    assert_eq!(used(&bench), 70);
+    bench.now = next_day(bench.now);
+    let _ = bench.give(Input::Tick);
+    assert!(bench.core.project_budgets(bench.now).is_empty());
 }
 
 #[test]
@@ -194,7 +205,8 @@ fn a_raise_of_a_day_without_a_limit_is_refused() {
     let refused = Reply::RaiseRefused(RaiseRefused::Project { name, lacks });
     assert_eq!(reply(&step), refused);
     assert_eq!((step.changes.len(), step.messages.len()), (0, 1));
-    assert!(bench.core.project_budgets(bench.now).is_empty());
+    let view = &bench.core.project_budgets(bench.now)[0];
+    assert_eq!((view.budget, view.today), Default::default());
 }
 
 /// A head that is started again at this moment, after 100 tokens were used.

@@ -249,7 +249,7 @@ impl Judge {
         let shown = core.project_budgets(Timestamp(self.now)).into_iter().next();
         let shown = shown.map(|view| (view.today.tokens.unwrap_or(0), view.spent.tokens));
         let counted = (self.today.limit(), self.used_today());
-        let unknown = counted.0 == 0 || !self.knows_project();
+        let unknown = counted == (0, 0) || !self.knows_project();
         let right = shown.map_or(unknown, |shown| shown == counted);
         hold!(Budgets, right, "shown is {shown:?}, not {counted:?}");
         Ok(())
