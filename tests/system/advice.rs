@@ -109,7 +109,9 @@ fn schedules_go_on() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
         let project = cluster.repository("project")?;
         let recurring = ["add", "true", "--agent", "shell", "--every", "6h"];
-        cluster.ctl_in(project.dir(), &recurring)?.ok()?;
+        let said = cluster.ctl_in(project.dir(), &recurring)?.ok()?;
+        let frozen = "each run begins with the files as they are now";
+        said.complains(&[frozen, "--in-place"])?;
         shell(cluster, &project, &["sleep 60", "--at", "+9h"])?;
         let goes_on = "schedule_001 goes on and makes new tasks";
         let some = cluster.ctl(&["cancel", "--all", "--status", "queued"])?;

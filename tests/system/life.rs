@@ -261,8 +261,9 @@ fn whose_schedule() -> anyhow::Result<()> {
         let daily = [&daily[..], &labelled].concat();
         let mut in_new_york = cluster.command(project.dir(), &daily);
         in_new_york.env("TZ", "EST5");
-        let added = run(in_new_york, b"")?.ok()?.stdout;
-        ensure!(added.trim() == "schedule_001", "{added}");
+        let added = run(in_new_york, b"")?.ok()?;
+        ensure!(added.stdout.trim() == "schedule_001", "{added}");
+        ensure!(!added.stderr.contains("each run begins"), "{added}");
         // It does not say when the clock changes: other programs guess, or take it for UTC.
         for more in [["--every", "6:00"], ["--at", "2031-01-01 06:00"]] {
             let line = [&["add", "true", "--agent", "shell"][..], &more].concat();

@@ -78,6 +78,10 @@ pub struct Args {
     pub follow: bool,
 }
 
+/// Said of a recurring task in a repository: later edits and commits are nowhere in its runs.
+const FROZEN: &str = "each run begins with the files as they are now; for those of its own day: --in-place, or \
+                      `ctl add` without --every from cron";
+
 /// Queues the tasks.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let then = match (args.follow, args.wait) {
@@ -278,6 +282,9 @@ fn queued(app: &App, submitted: &Submitted) -> Result<()> {
     )?;
     if let ([id], true, false) = (&ids[..], app.ui.stdout.terminal, submitted.known) {
         app.ui.next(format!("queued; ctl logs {id} -f follows it"));
+    }
+    if submitted.frozen && !submitted.known {
+        app.ui.next(FROZEN);
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use std::path::Path;
 
 use futures::stream;
 use orchestra_proto::{RUNNER, TASK, convert::recurrence_to_wire, v1};
-use orchestra_types::{ContextFile, ScheduleId, TaskId, TaskSpec, limits};
+use orchestra_types::{ContextFile, Place, ScheduleId, TaskId, TaskSpec, limits};
 use prost::Message;
 use uuid::Uuid;
 
@@ -46,6 +46,8 @@ pub struct Submitted {
     pub schedules: Vec<ScheduleId>,
     /// The head is stopping: it begins none of them before its next start.
     pub stopping: bool,
+    /// A recurring task is among them that works on a repository as it is now.
+    pub frozen: bool,
     /// The key was used before: they are what was submitted then, and nothing new is queued.
     pub known: bool,
 }
@@ -76,6 +78,7 @@ pub async fn submit(
     }
     uploads.send(client).await?;
     places.remember();
+    let frozen = drafts.iter().zip(&specs).any(|(d, s)| is_frozen(d, s));
     let all = drafts.iter().zip(specs).zip(afters);
     let (mut tasks, mut schedules) = (Vec::new(), Vec::new());
     for ((draft, mut spec), after) in all {
@@ -114,8 +117,22 @@ pub async fn submit(
         ids: tasks.ids.into_iter().map(TaskId).collect(),
         schedules: schedules.ids.into_iter().map(ScheduleId).collect(),
         stopping: tasks.stopping,
+        frozen,
         known: tasks.duplicate || schedules.duplicate,
     })
+}
+
+/// Whether each of many runs begins with the files of one moment.
+fn is_frozen(draft: &Draft, spec: &TaskSpec) -> bool {
+    let on_snapshot = match &spec.place {
+        // A directory that is in no repository is a project by its place.
+        Place::Repository { .. } => {
+            let project = spec.project.as_ref();
+            project.is_some_and(|project| project.id.as_str().starts_with("git-"))
+        }
+        Place::InPlace { .. } | Place::Empty => false,
+    };
+    draft.every.is_some() && on_snapshot
 }
 
 /// The head's answer that a runner or a task is unknown, with the place of the first task that names it.

@@ -184,6 +184,7 @@ mod tests {
             ids: ids.map(TaskId).collect(),
             schedules: Vec::new(),
             stopping: false,
+            frozen: false,
             known: false,
         };
         let full = || Error::unwritten(std::io::Error::other("disk full"));
