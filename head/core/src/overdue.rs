@@ -84,6 +84,11 @@ impl Overdue {
         }
     }
 
+    /// When an attempt that runs is looked at next.
+    pub fn looked_at(&self, id: TaskId) -> Option<Timestamp> {
+        Some(self.watches.get(&id)?.timer)
+    }
+
     /// The moment at which a task is looked at next is not in the past: that is how one looks that was missed
     /// because the head was away.
     pub fn not_before(&mut self, id: TaskId, now: Timestamp) {

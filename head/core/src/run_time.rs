@@ -160,10 +160,14 @@ impl Core {
         attempt: AttemptId,
         change: impl Fn(&mut RunTime, Timestamp),
     ) {
+        let looked_at = self.overdue.looked_at(attempt.task);
         self.overdue
             .change_run_time(attempt.task, |time| change(time, Timestamp(0)));
         self.change_ledgers(attempt, change);
-        self.rewind(attempt.task);
-        self.overdue.not_before(attempt.task, now);
+        // A moment that has come is looked at anyway: one that was missed shows that the head was away.
+        if looked_at.is_some_and(|at| at > now) {
+            self.rewind(attempt.task);
+            self.overdue.not_before(attempt.task, now);
+        }
     }
 }
