@@ -10,10 +10,40 @@ use orchestra_tests::{Cluster, Deadline, Output, Setup, Test, scene};
 use serde_json::{Value, json};
 
 pub fn tests() -> Vec<Test> {
-    vec![Test::new(
-        "a_stored_file_that_is_lost_or_damaged_hides_nothing_else_of_its_task",
-        one_file,
-    )]
+    vec![
+        Test::new(
+            "a_stored_file_that_is_lost_or_damaged_hides_nothing_else_of_its_task",
+            one_file,
+        ),
+        Test::new(
+            "a_task_whose_files_the_head_has_damaged_does_not_wait_for_them",
+            files_to_work_on,
+        ),
+    ]
+}
+
+fn files_to_work_on() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let workers = cluster.json(&["workers"])?;
+        let worker = workers["workers"][0]["name"]
+            .as_str()
+            .context("no worker")?;
+        cluster.ctl(&["workers", "cordon", worker])?.ok()?;
+        let task = cluster.add(&project, &["true", "--agent", "shell", "--retries", "0"])?;
+        for dir in fs::read_dir(cluster.state().join("head/blobs"))? {
+            for file in fs::read_dir(dir?.path())? {
+                fs::write(file?.path(), "damaged")?;
+            }
+        }
+        cluster.ctl(&["workers", "uncordon", worker])?.ok()?;
+        let failed = cluster.wait_for(&task, &["failed", "needs_review"], Deadline::SOON)?;
+        let reason = &failed["reason"];
+        ensure!(reason["code"] == "workspace_failed", "{failed:#}");
+        let message = reason["message"].as_str().unwrap_or_default();
+        ensure!(message.contains("damaged"), "{failed:#}");
+        Ok(())
+    })
 }
 
 fn one_file() -> anyhow::Result<()> {

@@ -68,6 +68,8 @@ impl Error {
                     | Code::NotFound
                     | Code::PermissionDenied
                     | Code::Unimplemented
+                    // What the head has stored is damaged, or was sent with another hash than it has.
+                    | Code::DataLoss
             ),
             Self::File { .. } | Self::WrongBytes(_) => false,
         }
