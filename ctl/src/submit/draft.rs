@@ -1,5 +1,7 @@
 //! One task as a person writes it, and the specification that it becomes.
 
+mod values;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use nix::unistd::{Uid, User};
@@ -13,9 +15,9 @@ use orchestra_types::{
     TaskSpec,
     runner::{KNOWN_RUNNERS, SHELL},
 };
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 
-use super::moment::{Start, parse_moment, parse_rule};
+use super::moment::Start;
 use crate::{
     error::{Error, Result},
     ui::{now, suggest::did_you_mean},
@@ -58,6 +60,7 @@ pub const KEYS: [&str; 27] = [
 #[serde(default, deny_unknown_fields)]
 pub struct Draft {
     /// What the agent shall do.
+    #[serde(deserialize_with = "values::or_default")]
     pub description: String,
     /// A name by which other tasks of the same file can say `after`.
     pub name: Option<String>,
@@ -67,29 +70,29 @@ pub struct Draft {
     #[serde(alias = "runner")]
     pub agent: Option<RunnerName>,
     /// Runners that may do it while the account of those before them is parked.
-    #[serde(deserialize_with = "runners")]
+    #[serde(deserialize_with = "values::runners")]
     pub fallback: Vec<RunnerName>,
     /// The model that the runner shall use.
     pub model: Option<String>,
     /// Tasks that must have succeeded first: ids, or names of tasks in the same file.
-    #[serde(deserialize_with = "one_or_many")]
+    #[serde(deserialize_with = "values::one_or_many")]
     pub after: Vec<String>,
     /// What becomes of it when one of them does not succeed.
     pub on_dependency_failure: Option<OnDependencyFailure>,
     /// It is not started before this moment.
-    #[serde(rename = "at", deserialize_with = "moment")]
+    #[serde(rename = "at", deserialize_with = "values::moment")]
     pub start_at: Option<Start>,
     /// It comes again and again.
-    #[serde(deserialize_with = "rule")]
+    #[serde(deserialize_with = "values::rule")]
     pub every: Option<Recurrence>,
     /// How long it may wait for a worker.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub queue_timeout: Option<Duration>,
     /// How long its agent may be silent.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub stall_timeout: Option<Duration>,
     /// How long one attempt may run.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub timeout: Option<Duration>,
     /// How many more attempts a failure may have.
     pub retries: Option<u32>,
@@ -100,14 +103,16 @@ pub struct Draft {
     /// The task that it is a part of.
     pub parent: Option<TaskId>,
     /// Labels, for finding tasks again.
+    #[serde(deserialize_with = "values::or_default")]
     pub labels: BTreeMap<String, String>,
     /// Labels that the worker must have.
-    #[serde(alias = "requires")]
+    #[serde(alias = "requires", deserialize_with = "values::or_default")]
     pub require: BTreeMap<String, String>,
     /// Files that the agent is given.
+    #[serde(deserialize_with = "values::or_default")]
     pub context: Vec<PathBuf>,
     /// The command, for the `shell` runner.
-    #[serde(deserialize_with = "command")]
+    #[serde(deserialize_with = "values::command")]
     pub command: Option<ShellCommand>,
     /// The repository or directory.
     pub repo: Option<PathBuf>,
@@ -347,99 +352,6 @@ fn user(mut named: impl Iterator<Item = String>, uid: Uid) -> String {
         .find(|name| !name.trim().is_empty())
         .or_else(of_system)
         .unwrap_or_else(|| format!("uid{uid}"))
-}
-
-/// One word of a file, as YAML and JSON have it. `y`, `yes`, `on` and their opposites are no texts
-/// there.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Word {
-    Bool(bool),
-    Number(u64),
-    Text(String),
-}
-
-/// One word or a list of them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Words {
-    One(Word),
-    Many(Vec<Word>),
-}
-
-fn one_or_many<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<String>, D::Error> {
-    let wrong = |_| D::Error::custom("`after` is a task or a list of tasks");
-    let task = |word| match word {
-        Word::Bool(value) => Err(D::Error::custom(unquoted("after", value))),
-        Word::Number(number) => Ok(number.to_string()),
-        Word::Text(text) => Ok(text),
-    };
-    match Words::deserialize(d).map_err(wrong)? {
-        Words::One(word) => Ok(vec![task(word)?]),
-        Words::Many(words) => words.into_iter().map(task).collect(),
-    }
-}
-
-fn command<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<ShellCommand>, D::Error> {
-    let wrong = |_| D::Error::custom("`command` is a text or a list of texts");
-    let text = |word| match word {
-        Word::Bool(value) => Err(D::Error::custom(unquoted("command", value))),
-        Word::Number(number) => Err(D::Error::custom(format!(
-            "`command`: {number} is a number here and not a text; quote it: \"{number}\""
-        ))),
-        Word::Text(text) => Ok(text),
-    };
-    Ok(match Option::<Words>::deserialize(d).map_err(wrong)? {
-        None => None,
-        Some(Words::One(word)) => Some(ShellCommand::Line(text(word)?)),
-        Some(Words::Many(words)) => {
-            let words = words
-                .into_iter()
-                .map(text)
-                .collect::<std::result::Result<_, _>>();
-            Some(ShellCommand::Argv(words?))
-        }
-    })
-}
-
-/// What is said of a text that YAML takes for a truth value.
-fn unquoted(key: &str, value: bool) -> String {
-    let (words, example) = match value {
-        true => ("`true`, `yes`, `y` or `on`", "\"y\""),
-        false => ("`false`, `no`, `n` or `off`", "\"n\""),
-    };
-    format!("`{key}`: {words} without quotes is no text in YAML; quote it, as {example}")
-}
-
-fn rule<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Recurrence>, D::Error> {
-    let text = String::deserialize(d)?;
-    parse_rule(&text).map(Some).map_err(D::Error::custom)
-}
-
-fn moment<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Start>, D::Error> {
-    let text = String::deserialize(d)?;
-    parse_moment(&text).map(Some).map_err(D::Error::custom)
-}
-
-/// One runner or a list of them.
-fn runners<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<RunnerName>, D::Error> {
-    let wrong = || D::Error::custom("`fallback` is a runner or a list of runners");
-    let runner = |word| match word {
-        Word::Bool(value) => Err(D::Error::custom(unquoted("fallback", value))),
-        Word::Number(number) => number.to_string().parse().map_err(|_| wrong()),
-        Word::Text(text) => text.parse().map_err(|_| wrong()),
-    };
-    match Words::deserialize(d).map_err(|_| wrong())? {
-        Words::One(word) => Ok(vec![runner(word)?]),
-        Words::Many(words) => words.into_iter().map(runner).collect(),
-    }
-}
-
-fn duration<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(d)?;
-    orchestra_types::time::parse_duration(&text)
-        .map(Some)
-        .map_err(D::Error::custom)
 }
 
 #[cfg(test)]

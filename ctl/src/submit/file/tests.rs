@@ -327,3 +327,18 @@ fn a_file_without_tasks_is_a_mistake() {
         assert_eq!(error(text), "t holds no tasks", "{text:?}");
     }
 }
+
+#[test]
+fn null_is_as_good_as_a_key_that_is_not_there() {
+    let without = parse(r#"{"description": "x"}"#, "tasks").unwrap();
+    for key in KEYS.into_iter().filter(|key| *key != "description") {
+        let json = format!(r#"{{"description": "x", "{key}": null}}"#);
+        assert_eq!(parse(&json, "tasks").unwrap(), without, "{key}");
+        let yaml = format!("- {{description: x, {key}: null}}");
+        assert_eq!(parse(&yaml, "tasks").unwrap(), without, "{key}");
+    }
+    let none = parse(r#"{"description": null}"#, "tasks").unwrap();
+    assert_eq!(none[0].description, "");
+    // Nobody means this by a label that is not set.
+    assert!(parse(r#"{"description": "x", "labels": {"gpu": null}}"#, "tasks").is_err());
+}
