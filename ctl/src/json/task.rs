@@ -202,6 +202,21 @@ impl Reason {
         }
         self
     }
+
+    /// Nobody needs to do what happens by itself, nor could: a task that is not at its end cannot be retried.
+    fn of_one_tried_again(mut self, task: TaskId, status: TaskStatus) -> Self {
+        let again = matches!(
+            status,
+            TaskStatus::Queued | TaskStatus::Assigned | TaskStatus::Running
+        );
+        if again && self.advice.contains(&format!("`ctl retry {task}`")) {
+            self.advice = format!(
+                "it is tried again by itself; if it fails again: {}",
+                self.advice
+            );
+        }
+        self
+    }
 }
 
 /// What became of putting the change into the user's checkout.
@@ -364,7 +379,8 @@ impl Task {
             attempt: wire.attempt,
             reason: reason
                 .map(|failure| Reason::of(id, failure))
-                .map(|reason| reason.or_go_without(id, status, &spec.after)),
+                .map(|reason| reason.or_go_without(id, status, &spec.after))
+                .map(|reason| reason.of_one_tried_again(id, status)),
             waits_because: None,
             created_at: Time::from_ms(wire.created_at_ms),
             started_at: wire.started_at_ms.map(Time::from_ms),

@@ -249,3 +249,29 @@ fn the_advice_for_a_task_behind_one_that_failed_names_that_one() {
     // One that was cancelled with it is not blocked; one further behind waits for another one.
     assert!(!released(TaskStatus::Cancelled, 1) && !released(TaskStatus::Blocked, 2));
 }
+
+#[test]
+fn what_happens_by_itself_is_not_advised() {
+    let advice = |code, status| {
+        let reason = Reason::of(TaskId(3), Failure::new(code, "why".to_owned()));
+        reason.of_one_tried_again(TaskId(3), status).advice
+    };
+    let again = |code, status| advice(code, status).starts_with("it is tried again by itself; ");
+    for status in [
+        TaskStatus::Queued,
+        TaskStatus::Assigned,
+        TaskStatus::Running,
+    ] {
+        assert!(again(FailureCode::AgentFailed, status));
+        // It says so in its own words.
+        assert!(!again(FailureCode::RateLimited, status));
+        assert!(!again(FailureCode::BudgetExceeded, status));
+    }
+    for status in [
+        TaskStatus::Failed,
+        TaskStatus::NeedsReview,
+        TaskStatus::Blocked,
+    ] {
+        assert!(!again(FailureCode::AgentFailed, status));
+    }
+}
