@@ -6,8 +6,10 @@
 //! ```
 //!
 //! Where attempts take minutes, the pause is nothing, and it is best that the head chooses as late as it can.
-//! Where they take milliseconds, or the head is far away, a slot would be empty for most of the time. So where
-//! `runners.NAME.prefetch` is `auto` the worker looks at the latest attempts, and grants a prefetch that fills the pause.
+//! Where they take milliseconds, or the head is far away, a slot would be empty for most of the time. So the worker
+//! looks at the latest attempts of a runner, and grants a prefetch that fills the pause: of `shell`, unless the
+//! configuration says how much it is, and of others where `runners.NAME.prefetch` is `auto`. An agent's task has
+//! an account, and better waits where another one can still be chosen.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -16,7 +18,10 @@ use std::{
 };
 
 use orchestra_config::{self as config, RunnerConfig};
-use orchestra_types::{RunnerName, runner::RunnerInfo};
+use orchestra_types::{
+    RunnerName,
+    runner::{RunnerInfo, SHELL},
+};
 use tokio::sync::watch;
 
 /// So many of the latest attempts are looked at, and there must be so many.
@@ -113,10 +118,14 @@ impl Prefetch {
     /// For these runners.
     #[must_use]
     pub fn of(runners: &BTreeMap<RunnerName, RunnerConfig>) -> Self {
-        let is_auto = |of: &&RunnerConfig| of.prefetch == Some(config::Prefetch::Auto);
-        let auto = runners.iter().filter(|(_, of)| is_auto(of));
+        let is_auto = |name: &&RunnerName| {
+            let configured = runners.get(*name).and_then(|of| of.prefetch);
+            configured.map_or(name.as_str() == SHELL, |of| of == config::Prefetch::Auto)
+        };
+        let shell: RunnerName = SHELL.parse().expect("a constant name is a name");
+        let auto = runners.keys().chain([&shell]).filter(is_auto);
         Self {
-            auto: Arc::new(auto.map(|(name, _)| name.clone()).collect()),
+            auto: Arc::new(auto.cloned().collect()),
             known: watch::Sender::default(),
         }
     }
@@ -263,6 +272,30 @@ mod tests {
             prefetch.ran(&shell(), ran(60_000, 100), 2);
         }
         assert_eq!(granted(&mut watch), 0);
+    }
+
+    #[test]
+    fn it_is_for_commands_and_for_what_is_configured() {
+        let is_auto = |prefetch: &Prefetch, name: &str| prefetch.is_auto(&name.parse().unwrap());
+        let none = Prefetch::of(&BTreeMap::new());
+        assert!(is_auto(&none, "shell"));
+        assert!(!is_auto(&none, "claude") && !is_auto(&none, "noop"));
+        let runner = |prefetch| RunnerConfig {
+            prefetch,
+            ..RunnerConfig::default()
+        };
+        let some = Prefetch::of(
+            &[
+                (shell(), runner(None)),
+                (
+                    "claude".parse().unwrap(),
+                    runner(Some(config::Prefetch::Auto)),
+                ),
+                ("codex".parse().unwrap(), runner(None)),
+            ]
+            .into(),
+        );
+        assert!(is_auto(&some, "shell") && is_auto(&some, "claude") && !is_auto(&some, "codex"));
     }
 
     #[test]

@@ -191,7 +191,7 @@ pub struct RunnerConfig {
     #[serde(deserialize_with = "crate::value::slots")]
     pub max_instances: Option<u32>,
     /// How many more attempts may wait at a worker, so that the next one is there when one ends; a
-    /// worker with nothing to do calls them back. Default: 0.
+    /// worker with nothing to do calls them back. Default: `auto` for `shell`, else 0.
     #[serde(deserialize_with = "crate::value::prefetch")]
     pub prefetch: Option<Prefetch>,
     /// The model. Default: the CLI's own.

@@ -88,8 +88,7 @@ fn granted(head: &FakeHead) -> Option<u32> {
 async fn a_worker_far_from_its_head_has_orders_wait_when_its_attempts_are_short() {
     let head = FakeHead::start().await;
     head.seen().distance = Duration::from_millis(300);
-    let config = "worker: {slots: 1}\nrunners:\n  shell: {prefetch: auto}\n";
-    let mut worker = Worker::start_with(&head, config);
+    let mut worker = Worker::start_with(&head, "worker: {slots: 1}\n");
     let short = 1..=8;
     for task in short {
         assert_eq!(granted(&head).unwrap_or(0), 0, "{task} are too few");
@@ -104,10 +103,11 @@ async fn a_worker_far_from_its_head_has_orders_wait_when_its_attempts_are_short(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_granted_where_the_configuration_does_not_say_so() {
+async fn nothing_is_granted_where_the_configuration_says_so() {
     let head = FakeHead::start().await;
     head.seen().distance = Duration::from_millis(300);
-    let worker = Worker::start_with(&head, "worker: {slots: 1}\n");
+    let config = "worker: {slots: 1}\nrunners:\n  shell: {prefetch: 0}\n";
+    let worker = Worker::start_with(&head, config);
     for task in 1..=10 {
         head.order(start(task, "true")).await;
         assert_eq!(code(&head.finished(task).await), "");
