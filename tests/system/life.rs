@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, ensure};
 use orchestra_tests::{
-    Background, Cluster, Deadline, Project, Setup, Test, kill_9, run, scene, until,
+    Background, Cluster, Deadline, GATE, Project, Setup, Test, kill_9, run, scene, until,
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,10 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "a_task_that_nobody_takes_in_time_fails_with_advice",
             unwanted,
+        ),
+        Test::new(
+            "what_waits_at_a_worker_for_too_long_fails_as_if_it_were_queued",
+            waits_ahead,
         ),
         Test::new("a_silent_agent_is_stopped_where_the_task_says_so", silent),
         Test::new(
@@ -304,6 +308,31 @@ fn unwanted() -> anyhow::Result<()> {
             advice.contains(&format!("ctl retry {task}")),
             "the advice is {advice}"
         );
+        Ok(())
+    })
+}
+
+fn waits_ahead() -> anyhow::Result<()> {
+    let setup = Setup::new().agents("shell:1");
+    scene(setup.runner("shell", "{prefetch: 4}"), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
+        let long = add(cluster, &project, &gate, &[])?;
+        cluster.wait_for(&long, &["running"], Deadline::SOON)?;
+        let task = add(cluster, &project, "true", &["--queue-timeout", "1s"])?;
+        let patient = add(cluster, &project, "true", &[])?;
+        let document = cluster.wait_for(&task, &["failed"], Deadline::SOON)?;
+        let reason = &document["reason"];
+        ensure!(reason["code"] == "queue_timeout", "{document:#}");
+        let words = "no worker took it within 1 s";
+        ensure!(reason["message"] == words, "{document:#}");
+        ensure!(document["attempt"] == 1, "it was given away: {document:#}");
+        ensure!(document["started_at"].is_null(), "{document:#}");
+        ensure!(cluster.status(&long)? == "running");
+        cluster.open_gate()?;
+        for task in [long, patient] {
+            cluster.succeeded(&task, Deadline::SOON)?;
+        }
         Ok(())
     })
 }

@@ -129,6 +129,7 @@ impl Core {
             at: now,
         };
         task.row.started_at.get_or_insert(now);
+        task.row.end_first_wait();
         step.changes.push(Change::Attempt(Box::new(row)));
         self.set_state(now, attempt.task, running, step);
     }
@@ -149,6 +150,7 @@ impl Core {
             .get_mut(&attempt.task)
             .expect("the attempt is held");
         let is_over = stopped.is_some() || is_budget(outcome.failure.as_ref());
+        task.row.end_first_wait();
         task.row.failures += u32::from(mutated!(OverBudgetCharged) && is_over);
         let ending = if is_over && outcome.failure.is_some() && !task.row.cancel_requested {
             stopped.unwrap_or_else(|| self.over_budget_of(now, attempt.task))
@@ -297,6 +299,7 @@ impl Core {
             .tasks
             .get_mut(&attempt.task)
             .expect("the attempt is held");
+        task.row.end_first_wait();
         task.row.losses += u32::from(!mutated!(LossNotCharged));
         task.row.failures += u32::from(mutated!(LossChargedAsFailure));
         task.row.given_up |= 1;

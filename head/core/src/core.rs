@@ -41,6 +41,8 @@ pub struct Core {
     pub(crate) ahead: BTreeSet<WorkerId>,
     /// Attempts that were called back, each for the worker that has room for it.
     pub(crate) called_back: BTreeMap<AttemptId, WorkerId>,
+    /// Workers that hold something which has waited too long since the last dispatch.
+    pub(crate) late: BTreeSet<WorkerId>,
     /// Workers that may have gained room since the last dispatch.
     pub(crate) touched: BTreeSet<WorkerId>,
     /// When each worker's lease ends.
@@ -94,6 +96,7 @@ impl Core {
             free: Free::default(),
             ahead: BTreeSet::new(),
             called_back: BTreeMap::new(),
+            late: BTreeSet::new(),
             touched: BTreeSet::new(),
             leases: BTreeSet::new(),
             keys: Keys::default(),

@@ -155,7 +155,9 @@ impl Core {
 
     /// Assigns tasks until no ready task fits a free slot, and calls back what waits at the wrong place.
     pub(crate) fn dispatch(&mut self, now: Timestamp, step: &mut Step) {
+        let late = std::mem::take(&mut self.late);
         if !self.assigning {
+            self.call_back_late(&late, step);
             for worker in std::mem::take(&mut self.touched) {
                 self.call_back_for(&worker, step);
             }
@@ -172,6 +174,8 @@ impl Core {
             }
             self.place(now, fresh.clone(), room, step);
         }
+        self.call_back_late(&late, step);
+        self.call_back_late(&touched, step);
         for worker in &touched {
             self.call_back_for(worker, step);
         }
@@ -372,6 +376,7 @@ impl Core {
         }
         let id: TaskId = pick.task;
         let task = self.tasks.get_mut(&id).expect("queued tasks exist");
+        let waits_since = task.waits_since();
         task.row.attempts += 1;
         task.row.given_up <<= 1;
         let (used, moved) = (task.row.used(), task.row.moved());
@@ -382,6 +387,7 @@ impl Core {
             runner: runner.clone(),
             avoids,
             moved,
+            waits_since,
             used,
             counted,
         }));

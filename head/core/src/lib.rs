@@ -40,6 +40,7 @@ mod message;
 mod meter;
 mod overdue;
 mod queue;
+mod queue_timeout;
 mod remove;
 mod restore;
 mod retention;

@@ -123,6 +123,8 @@ mod on {
         FirstCalledBack: "what was given first is called back, and not the latest",
         CalledBackToFailed: "what waits is called back for the worker that it failed on",
         CallNotRepeated: "what was called back on a lost stream is not called back again",
+        LateWaitsAhead: "what has waited too long goes on to wait at a worker",
+        WaitForgottenByCall: "the wait of a task begins anew when it is called back",
         CallUnanswered: "what was called back has begun, and nothing else is called back",
         LowerGoesFirst: "what waits at a worker stays before what has a higher level",
         EqualCalledBack: "what waits at a worker is called back for what has the same level",

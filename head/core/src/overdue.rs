@@ -9,30 +9,29 @@ use std::{
     time::Duration,
 };
 
-use orchestra_types::{AttemptId, Failure, FailureCode, TaskId, Timestamp, time::Words};
+use orchestra_types::{AttemptId, Failure, FailureCode, TaskId, Timestamp};
 
 use crate::{
-    Calendar, Core, Step,
+    Core, Step,
     change::Change,
     message::{Message, StopReason},
-    queue::Requirement,
+    queue_timeout::Waited,
     row::{EndStatus, OutcomeRow, State, Timing},
     run_time::RunTime,
-    task::Task,
-    worker::Worker,
 };
 
 /// A moment that passed longer ago than this was missed because the head itself was away: it
 /// cannot tell who was silent meanwhile, nor who would have ended what he was told to end.
-const MISSED: Duration = Duration::from_secs(1);
+pub(crate) const MISSED: Duration = Duration::from_secs(1);
 
 /// The clocks of tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Overdue {
     /// When each task is looked at next; at most one moment for each.
     timers: BTreeSet<(Timestamp, TaskId)>,
-    /// Queued tasks whose wait has an end, as they stand among the timers: whoever sets the wall clock
-    /// makes no wait longer or shorter.
+    /// Tasks that wait for their first attempt to begin, where that has an end, as they stand among the
+    /// timers: whoever sets the wall clock makes no wait longer or shorter. One that was over while its
+    /// task was at a worker stands here only.
     waits: BTreeMap<TaskId, Timestamp>,
     /// Attempts that run.
     watches: BTreeMap<TaskId, Watch>,
@@ -103,7 +102,7 @@ impl Overdue {
         watch.silent.then_some(watch.active)
     }
 
-    /// When a queued task has waited too long.
+    /// When a task has waited too long.
     pub fn wait_of(&self, id: TaskId) -> Option<Timestamp> {
         self.waits.get(&id).copied()
     }
@@ -120,6 +119,20 @@ impl Overdue {
         if let Some(due) = due {
             self.timers.insert((due, id));
         }
+    }
+
+    /// When a task has waited too long, and whether that was over while it was at a worker.
+    pub fn waited(&self, id: TaskId) -> Option<Waited> {
+        let due = self.wait_of(id)?;
+        Some(match self.timers.contains(&(due, id)) {
+            true => Waited::Until(due),
+            false => Waited::TooLong,
+        })
+    }
+
+    /// The tasks whose wait has an end.
+    pub fn waiting(&self) -> impl Iterator<Item = TaskId> {
+        self.waits.keys().copied()
     }
 
     /// The head was away: who was silent meanwhile is not, and who was to end has all his time again. No worker
@@ -164,10 +177,9 @@ impl Core {
             return;
         };
         match &task.row.state {
-            State::Queued { .. } => {
-                let first = task.row.attempts == 0 || mutated!(QueueTimeoutOfRetries);
-                let waits = first && !mutated!(QueueTimeoutIgnored);
-                if let Some(due) = wait_ends(self.calendar, task).filter(|_| waits) {
+            State::Queued { .. } | State::Assigned { .. } => {
+                let ends = task.wait_ends(self.calendar, now);
+                if let Some(due) = ends.filter(|_| !mutated!(QueueTimeoutIgnored)) {
                     self.overdue.set_wait(id, Some(due));
                 }
             }
@@ -186,10 +198,7 @@ impl Core {
                 self.overdue.watches.insert(id, watch);
                 self.rewind(id);
             }
-            State::Blocked
-            | State::Assigned { .. }
-            | State::Closing { .. }
-            | State::Ended { .. } => {}
+            State::Blocked | State::Closing { .. } | State::Ended { .. } => {}
         }
     }
 
@@ -232,8 +241,7 @@ impl Core {
             if self.overdue.watches.contains_key(&id) {
                 self.look_at(now, id, step);
             } else {
-                self.overdue.waits.remove(&id);
-                self.end_waiting(now, id, step);
+                self.end_wait(now, id, step);
             }
         }
     }
@@ -241,51 +249,6 @@ impl Core {
     /// When workers that are there are back after the head was away: by then the others are lost.
     pub(crate) fn back_by(&self, now: Timestamp) -> Timestamp {
         now.plus(self.config.lease).plus(self.config.lease_grace)
-    }
-
-    /// Until when a worker may come back that was not heard since the head was started, and that could do
-    /// what requires this.
-    fn awaited_until(&self, now: Timestamp, requirement: &Requirement) -> Option<Timestamp> {
-        let ends = |worker: &Worker| worker.lease_ends.filter(|ends| *ends > now);
-        let away = |worker: &Worker| !worker.heard && !mutated!(WaitEndsBeforeReturn);
-        let mut away = self.workers.values().filter(|w| away(w)).peekable();
-        away.peek()?;
-        let parked = self.parked_for(requirement);
-        let away = away.filter(|worker| self.could_do(worker, requirement, &parked));
-        away.filter_map(ends).max()
-    }
-
-    /// The wall clock was set: tasks whose time is still to come by the earlier of both readings wait
-    /// for a worker from then on, or from now when it has come with that.
-    pub(crate) fn rewind_waits(&mut self, now: Timestamp, earlier: Timestamp) {
-        let waits: Vec<TaskId> = self.overdue.waits.keys().copied().collect();
-        for id in waits {
-            let Some(task) = self.tasks.get(&id) else {
-                continue;
-            };
-            let limit = task.row.facts.timing.queue_timeout.unwrap_or_default();
-            let not_before = task.wait().not_before;
-            if not_before > earlier && !mutated!(WaitsGrow) {
-                let begins = self.calendar.steady(not_before).max(now);
-                self.overdue.set_wait(id, Some(begins.plus(limit)));
-            }
-        }
-    }
-
-    fn end_waiting(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
-        let task = self.tasks.get(&id).expect("timers are of known tasks");
-        let limit = task.row.facts.timing.queue_timeout.unwrap_or_default();
-        let requirement = Requirement::of(&task.row.facts);
-        if let Some(lease_ends) = self.awaited_until(now, &requirement) {
-            // It has waited for nobody so far.
-            let again = now.plus(limit.max(MISSED)).min(lease_ends);
-            self.overdue.set_wait(id, Some(again));
-            return;
-        }
-        let kept = self.kept_by(task, &requirement);
-        let why = format!("no worker took it within {}{kept}", Words(limit));
-        let reason = Failure::new(FailureCode::QueueTimeout, why);
-        self.end(now, id, EndStatus::Failed, Some(reason), step);
     }
 
     fn look_at(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
@@ -402,19 +365,6 @@ fn has_had(time: Duration, left: Duration) -> bool {
         return false;
     }
     time >= left || mutated!(GivenUpTooEarly)
-}
-
-/// When a queued task has waited too long. Only the wait for the first attempt has an end.
-fn wait_ends(calendar: Calendar, task: &Task) -> Option<Timestamp> {
-    let limit = task.row.facts.timing.queue_timeout?;
-    match &task.row.state {
-        State::Queued { not_before, .. } => Some(calendar.steady(*not_before).plus(limit)),
-        State::Blocked
-        | State::Assigned { .. }
-        | State::Running { .. }
-        | State::Closing { .. }
-        | State::Ended { .. } => None,
-    }
 }
 
 impl StopReason {

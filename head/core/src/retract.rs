@@ -1,6 +1,6 @@
 //! Attempts that wait at a worker beyond its slots can be called back before they begin: when
-//! another worker has nothing to do, when theirs is given nothing new, and when something of a
-//! higher level is to begin before them. No attempt is charged.
+//! another worker has nothing to do, when theirs is given nothing new, when something of a higher
+//! level is to begin before them, and when their task has waited too long. No attempt is charged.
 
 use orchestra_types::{AttemptId, Failure, FailureCode, RunnerName, Timestamp, WorkerId};
 
@@ -167,7 +167,8 @@ impl Core {
             .flat_map(|w| w.attempts.keys());
         let held: Vec<AttemptId> = held.copied().collect();
         if !mutated!(CallNotRepeated) {
-            held.into_iter().for_each(|attempt| self.uncall(attempt));
+            held.iter().for_each(|attempt| self.uncall(*attempt));
+            self.note_late(id, &held);
         }
         self.ask_if_ahead(id);
     }
@@ -218,6 +219,7 @@ impl Core {
             return self.end(now, attempt.task, ended, Some(reason), step);
         }
         let queued = State::queued(self.calendar, now, task.row.created_at, &task.row.facts);
+        self.wait_for_start(now, attempt.task, &queued);
         self.set_state(now, attempt.task, queued, step);
     }
 }

@@ -62,7 +62,7 @@ pub struct Timing {
     pub start_at: Option<Timestamp>,
     /// How long one attempt may run; zero when only the worker enforces it.
     pub timeout: Duration,
-    /// How long it may wait for a worker before its first attempt.
+    /// How long it may wait for its first attempt to begin.
     pub queue_timeout: Option<Duration>,
     /// How long a running attempt may be silent before it is stopped.
     pub stall_timeout: Option<Duration>,
@@ -285,6 +285,13 @@ impl TaskRow {
     pub fn moved(&self) -> u32 {
         self.last.as_ref().map_or(0, |last| last.moved)
     }
+
+    /// An attempt of it may have begun, or has ended: its first wait is over.
+    pub(crate) fn end_first_wait(&mut self) {
+        if let Some(last) = &mut self.last {
+            last.waits_since = None;
+        }
+    }
 }
 
 /// Of so many attempts that were given up it is known what was counted.
@@ -303,6 +310,9 @@ pub struct Last {
     /// How many attempts never began, through their workers' doing, and were made elsewhere; they are
     /// not charged.
     pub moved: u32,
+    /// Since when the task has waited for its first attempt to begin, by the wall clock. None where that
+    /// wait has no end, and when an attempt may have begun or has ended otherwise than by being given back.
+    pub waits_since: Option<Timestamp>,
     /// What all attempts of the task that ended have used, so that a budget which comes later counts it.
     pub used: Spent,
     /// What is in `used` of attempts that were given up, so that nothing counts twice when more is heard

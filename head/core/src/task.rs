@@ -166,13 +166,16 @@ impl Core {
             true => Some(id),
             false => self.kept_back_by(id),
         };
+        let waited = self.overdue.waited(id);
         self.leave_state(id);
         let task = self
             .tasks
             .get_mut(&id)
             .expect("the caller looked the task up");
+        task.wait_anew(&state);
         task.row.state = state;
         self.enter_state(now, id);
+        self.go_on_waiting(now, id, waited);
         self.write(id, step);
         if let Some(reason) = reason {
             self.release_stuck(id, reason, step);

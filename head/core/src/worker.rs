@@ -31,6 +31,9 @@ pub(crate) struct Worker {
     pub acked: u64,
     /// What it holds, and with which runner.
     pub attempts: BTreeMap<AttemptId, RunnerName>,
+    /// Those of them whose tasks have waited too long for their first attempt to begin, and that were not
+    /// called back for it.
+    pub late: BTreeSet<AttemptId>,
     /// One for each of its runners, in the same order.
     pub desks: Vec<Desk>,
     /// The newest class that the desks know of.
@@ -70,6 +73,7 @@ impl Worker {
             lease_ends: None,
             acked,
             attempts: BTreeMap::new(),
+            late: BTreeSet::new(),
             newest_class: 0,
             listed: Listed::default(),
         }
@@ -113,6 +117,7 @@ impl Worker {
 
     /// It no longer holds an attempt.
     pub fn release(&mut self, attempt: AttemptId) {
+        self.late.remove(&attempt);
         if mutated!(SlotLeak) {
             return;
         }

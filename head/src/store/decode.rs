@@ -329,6 +329,7 @@ fn last(row: &stored::TaskRow) -> Read<Option<Last>> {
         runner: convert::name("last_runner", &row.last_runner)?,
         avoids: avoids.map(|worker| Avoids { worker, until }),
         moved: row.moved,
+        waits_since: row.waits_since_ms.map(Timestamp),
         used: row.used.map(Into::into).unwrap_or_default(),
         counted: row.counted.iter().map(counted).collect(),
     }))

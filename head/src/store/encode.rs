@@ -90,6 +90,7 @@ fn task(row: &TaskRow) -> stored::TaskRow {
             .filter(|used| !used.is_nothing())
             .map(Into::into),
         moved: row.moved(),
+        waits_since_ms: last.and_then(|last| last.waits_since).map(|at| at.0),
         counted: last.map_or_else(Vec::new, |last| last.counted.iter().map(counted).collect()),
     }
 }

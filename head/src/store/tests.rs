@@ -163,6 +163,7 @@ fn task(id: u64, state: State) -> TaskRow {
                 until: Timestamp(9),
             }),
             moved: 2,
+            waits_since: Some(Timestamp(10)),
             used: Spent {
                 tokens: 70,
                 cost_microusd: 5,

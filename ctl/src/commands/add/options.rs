@@ -49,7 +49,7 @@ pub struct Options {
     /// this machine has now, also in summer; see `ctl schedules`
     #[arg(long, value_name = "RULE", value_parser = parse_rule, allow_hyphen_values = true, conflicts_with = "after")]
     pub every: Option<Recurrence>,
-    /// How long it may wait for a worker before it fails. Default: for ever
+    /// How long it may wait until its first attempt begins, before it fails. Default: for ever
     #[arg(long, value_name = "DURATION", value_parser = queue_timeout, allow_hyphen_values = true)]
     pub queue_timeout: Option<Duration>,
     /// Stop an attempt after which nothing is heard of its agent for this long. Default: only note it

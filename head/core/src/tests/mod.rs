@@ -16,6 +16,7 @@ mod life;
 mod limits;
 mod moved;
 mod overdue;
+mod queue_timeout;
 mod remove;
 mod retention;
 mod retract;

@@ -123,6 +123,10 @@ impl Judge {
             }
             return self.now_called(attempt);
         }
+        if self.has_waited_long(attempt.task) {
+            self.cover.hit(Point::CalledBackLate);
+            return self.now_called(attempt);
+        }
         // The latest goes first, unless it is called for a worker that the latest failed on.
         let later = self.candidates(n).find(|(since, other)| {
             let other = self.shadow.task(other.task);
@@ -206,6 +210,9 @@ impl Judge {
         };
         let waiting = self.candidates(worker).filter(|(since, _)| waits(*since));
         let waiting: Vec<AttemptId> = waiting.map(|(_, attempt)| attempt).collect();
+        if beyond > 0 && !self.calls.confused {
+            self.nothing_waits_too_long(worker, &waiting)?;
+        }
         if self.begins_nothing(worker) {
             let all = beyond == 0 || waiting.is_empty();
             hold!(
@@ -307,6 +314,9 @@ impl Judge {
                 self.cover.hit(Point::GivenBackQueued);
                 hold!(CancelHolds, !old.cancelled, "{id} is queued after a cancel");
                 let place = self.place_since(old);
+                if not_before > self.wall() {
+                    self.waits_for_start(*id);
+                }
                 let at_once = not_before == self.wall().max(old.start_at);
                 hold!(
                     Delays,

@@ -160,7 +160,12 @@ impl Judge {
         }
     }
 
-    /// Whether a task ends because nobody took it in time.
+    /// Whether a task may be called back because it did not begin in time.
+    pub(super) fn has_waited_long(&self, id: TaskId) -> bool {
+        self.wait_of(id).is_some_and(|wait| wait.from <= self.now)
+    }
+
+    /// Whether it may be ended for that.
     pub(super) fn waited_too_long(&self, id: TaskId) -> bool {
         let awaits = self.awaits(&self.shadow.task(id));
         self.wait_of(id)
@@ -184,13 +189,18 @@ impl Judge {
         let back_by = excused.map(|at| self.lease_from(at));
         let tasks = self.shadow.tasks();
         let waits = tasks.filter_map(|(id, shade)| {
-            let (not_before, limit) = waits_for(shade)?;
-            let begins = self.steady(not_before);
-            let again = set.is_some_and(|earlier| not_before > earlier);
+            let (since, limit) = waits_for(shade)?;
+            let queued = match shade.at {
+                At::Queued { not_before, .. } => not_before,
+                // It was in the queue when the clock was set, and was given away with that.
+                _ if self.has_moved(id) => shade.waits_since.unwrap_or(0),
+                _ => 0,
+            };
+            let again = set.is_some_and(|earlier| queued > earlier);
             let wait = match self.wait_of(id) {
-                Some(_) if again => Wait::until(id, begins.max(self.now) + limit),
+                Some(_) if again => Wait::until(id, self.steady(queued).max(self.now) + limit),
                 Some(known) => known,
-                None => Wait::until(id, begins + limit),
+                None => Wait::until(id, self.begins_to_wait(queued, since) + limit),
             };
             let awaits = self.awaits(shade);
             let again = (awaits || wait.awaits).then_some(self.now + limit.max(MISSED_MS));
@@ -198,6 +208,63 @@ impl Judge {
             Some(Wait { by, awaits, ..wait })
         });
         self.clocks.waits = waits.collect();
+    }
+
+    /// What was given back and waits for its time to start, by a clock that was set back meanwhile, waits for
+    /// a worker from then on.
+    pub(super) fn waits_for_start(&mut self, id: TaskId) {
+        self.clocks.waits.retain(|wait| wait.id != id);
+    }
+
+    /// Since when a task waits for its first attempt stands in its row from its first order on, and until an
+    /// attempt has begun, or ended otherwise than by being given back. To be given back makes it no shorter.
+    pub(super) fn first_wait(&self, change: &Move<'_>) -> Checked {
+        let Move { id, old, new, .. } = change;
+        let [wait, _, _] = old.limits;
+        let given_back = self.is_given_back(change);
+        let since = match (old.at, new.at) {
+            (At::Queued { not_before, .. }, At::Assigned { .. }) if old.attempts == 0 => {
+                Some(not_before).filter(|_| wait > 0)
+            }
+            (At::Blocked | At::Ended(_), At::Queued { not_before, .. }) => {
+                old.waits_since.map(|_| not_before)
+            }
+            (At::Assigned { .. }, At::Queued { not_before, .. }) if given_back => {
+                let again = not_before > self.wall();
+                old.waits_since
+                    .map(|since| if again { not_before } else { since })
+            }
+            (At::Assigned { .. }, at) if at != old.at && !given_back => None,
+            _ => old.waits_since,
+        };
+        let right = new.waits_since == since;
+        hold!(
+            Clocks,
+            right,
+            "{id} waits since {:?}, not {since:?}",
+            new.waits_since
+        );
+        Ok(())
+    }
+
+    /// A wait does not begin later than now, whatever clock an earlier head had, unless it is for a time to
+    /// start.
+    fn begins_to_wait(&self, queued: u64, since: u64) -> u64 {
+        match self.steady(queued) > self.now {
+            true => self.steady(queued),
+            false => self.steady(since).min(self.now),
+        }
+    }
+
+    /// After each step nothing that has waited too long goes on to wait at a worker that is there.
+    pub(super) fn nothing_waits_too_long(&self, worker: usize, waiting: &[AttemptId]) -> Checked {
+        let late = waiting.iter().find(|attempt| {
+            let wait = self.wait_of(attempt.task);
+            wait.is_some_and(|wait| wait.by <= self.now)
+        });
+        let right = late.is_none();
+        hold!(Clocks, right, "{late:?} waits too long at {worker}");
+        Ok(())
     }
 
     /// Whether an attempt is given up: its worker did not end it, and is there.
@@ -250,8 +317,9 @@ impl Judge {
     pub(super) fn clocks(&mut self, step: &Step, core: &Core) -> Checked {
         self.clocks.asked = core.next_deadline().map(|at| at.0);
         self.count_waits();
-        for (id, _) in self.shadow.tasks() {
+        for (id, shade) in self.shadow.tasks() {
             let late = self.wait_of(id).is_some_and(|wait| wait.by <= self.now);
+            let late = late && matches!(shade.at, At::Queued { .. });
             hold!(Clocks, !late, "{id} waits too long");
         }
         for place in 0..self.clocks.running.len() {
@@ -313,7 +381,10 @@ impl Judge {
 
     /// When a clock has something to say next.
     pub(super) fn clock_due(&self) -> Option<u64> {
-        let waits = self.clocks.waits.iter().map(|wait| wait.by);
+        // Of what is at a worker it is not known whether it was called back, and is still waited for.
+        let queued = |wait: &&Wait| matches!(self.shadow.task(wait.id).at, At::Queued { .. });
+        let waits = self.clocks.waits.iter().filter(queued);
+        let waits = waits.map(|wait| wait.by);
         let runs = self.clocks.running.iter().filter_map(|clock| {
             if let Some(since) = clock.surely_late {
                 return Some(since + self.give_up_ms());
@@ -381,13 +452,14 @@ fn is_running(shade: &Shade) -> bool {
     matches!(shade.at, At::Running { .. })
 }
 
-/// From when on a task waits for its first attempt, and how long it may.
+/// From when on a task waits for its first attempt to begin, and how long it may. At a worker it waits
+/// as well.
 fn waits_for(shade: &Shade) -> Option<(u64, u64)> {
     let [wait, _, _] = shade.limits;
-    match shade.at {
-        At::Queued { not_before, .. } if wait > 0 && shade.attempts == 0 => {
-            Some((not_before, wait))
-        }
+    let since = match shade.at {
+        At::Queued { not_before, .. } if shade.attempts == 0 => Some(not_before),
+        At::Queued { .. } | At::Assigned { .. } => shade.waits_since,
         _ => None,
-    }
+    };
+    since.filter(|_| wait > 0).map(|since| (since, wait))
 }

@@ -38,6 +38,7 @@ impl Judge {
         self.facts_stay(&change)?;
         self.counters(&change)?;
         self.avoids(&change)?;
+        self.first_wait(&change)?;
         let over = self.is_over(&change);
         self.counted(&change)?;
         self.count_use(&change);
@@ -200,7 +201,10 @@ impl Judge {
                 self.free(change)
             }
             (At::Queued { .. }, At::Ended(EndStatus::Failed)) => {
-                self.cover.hit(Point::QueueTimeout);
+                self.cover.hit(match old.attempts {
+                    0 => Point::QueueTimeout,
+                    _ => Point::QueueTimeoutAhead,
+                });
                 let late = self.waited_too_long(*id);
                 hold!(Clocks, late, "{id} has time to wait");
                 Ok(())

@@ -71,6 +71,9 @@ pub struct Shade {
     pub avoids: Option<(u8, u64)>,
     /// How many attempts its workers could not begin, and were made elsewhere.
     pub moved: u32,
+    /// Since when it waits for its first attempt to begin, once it was given to a worker; none when that has
+    /// no end, or is over.
+    pub waits_since: Option<u64>,
     /// Whether its row says that a person wants it to end.
     pub cancel_requested: bool,
     /// Whether it waits for a conflict to be solved.
@@ -127,6 +130,7 @@ pub(super) const NOTHING: Shade = Shade {
     counted: [None; 4],
     avoids: None,
     moved: 0,
+    waits_since: None,
     cancel_requested: false,
     conflict: false,
     priority: Priority::Normal,
@@ -198,6 +202,7 @@ impl Shade {
                 Some((cast.worker(&avoids.worker)?, avoids.until.0))
             }),
             moved: row.moved(),
+            waits_since: row.last.as_ref().and_then(|last| Some(last.waits_since?.0)),
             cancel_requested: row.cancel_requested,
             conflict: row
                 .reason
