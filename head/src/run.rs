@@ -31,7 +31,7 @@ use crate::{
     engine::{self, Clock, Engine, Observed},
     events::{self, Events},
     grpc::{self, About, Addresses, Interims, Services, Sessions, Twins, Uploads, Watches},
-    keeping::{self, FORGOTTEN_BOUND, Keeper},
+    keeping::{self, FORGOTTEN_BOUND, Keeper, OutputLimits},
     listen,
     lock::Lock,
     metrics::{self, Metrics},
@@ -285,6 +285,11 @@ impl Head<'_> {
             events: events.clone(),
             blobs: blobs.clone(),
             uploads_for: self.config.retention.uploads_for,
+            context: Arc::clone(&context),
+            outputs: OutputLimits {
+                kept_for: self.config.retention.outputs_for,
+                max: self.config.retention.outputs_max,
+            },
             metrics: Arc::clone(&self.metrics),
             gate: Arc::default(),
         };

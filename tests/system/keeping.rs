@@ -34,6 +34,10 @@ pub fn tests() -> Vec<Test> {
         ),
         Test::new("a_purge_removes_what_is_due_and_says_what", purges),
         Test::new(
+            "outputs_of_forgotten_tasks_leave_the_context_and_edits_stay",
+            old_outputs,
+        ),
+        Test::new(
             "a_worker_keeps_no_more_caches_than_its_configuration_says",
             keeps_within_its_quota,
         ),
@@ -426,6 +430,50 @@ fn purges() -> anyhow::Result<()> {
         let left = cluster.json(&["purge"])?;
         ensure!(left["files"] == 0 && left["tasks"] == 0, "{left:#}");
         whole(cluster.ctl(&["check", "--json"])?)
+    })
+}
+
+fn old_outputs() -> anyhow::Result<()> {
+    let config = "retention: {finished_for: 100ms, outputs_max: 1}\n";
+    scene(Setup::new().config(config), |cluster| {
+        let project = cluster.repository("project")?;
+        let mirror = project.dir().join("context/agent_outputs");
+        let forgotten = || -> anyhow::Result<PathBuf> {
+            let task = shell(cluster, &project, "echo hello")?;
+            until("it is forgotten", Deadline::SOON, || {
+                let output = cluster.ctl(&["show", &task])?;
+                Ok((output.code == Some(4)).then_some(()))
+            })?;
+            Ok(mirror.join(format!("{task}_output.md")))
+        };
+        let (edited, old, newest) = (forgotten()?, forgotten()?, forgotten()?);
+        fs::write(&edited, "mine\n")?;
+        let would = cluster.json(&["purge", "--dry-run"])?;
+        ensure!(would["outputs"] == 2, "{would:#}");
+        ensure!(old.exists(), "a look removed something");
+        let gone = cluster.json(&["purge"])?;
+        ensure!(gone["outputs"] == 2 && gone["output_bytes"] == would["output_bytes"]);
+        ensure!(!old.exists() && newest.exists());
+        ensure!(fs::read_to_string(&edited)? == "mine\n", "an edit went");
+        let shown = cluster.ctl_in(project.dir(), &["context", "show", "--json"])?;
+        let shown = shown.ok()?.json()?;
+        let shown = shown["documents"].as_object().context("documents")?;
+        let outputs = shown
+            .keys()
+            .filter(|name| name.starts_with("agent_outputs/"));
+        ensure!(outputs.count() == 1, "{:?}", shown.keys());
+        whole(cluster.ctl(&["check", "--json"])?)?;
+
+        // By itself, too.
+        let later = forgotten()?;
+        ensure!(newest.exists() && later.exists());
+        cluster.stop()?;
+        cluster.start()?;
+        until("the older one is gone", Deadline::SOON, || {
+            Ok((!newest.exists()).then_some(()))
+        })?;
+        ensure!(later.exists() && edited.exists());
+        Ok(())
     })
 }
 

@@ -147,7 +147,10 @@ fn meanings() -> anyhow::Result<()> {
         ensure!(added["budget"]["attempts"] == 10, "{added}");
         ensure!(added["today"]["attempts"] == 15, "{added}");
         let purge = cluster.json(&["purge", "--dry-run"])?;
-        expect(&purge, "bytes dry_run events_of files task_ids tasks")?;
+        expect(
+            &purge,
+            "bytes dry_run events_of files output_bytes outputs task_ids tasks",
+        )?;
         ensure!(purge["events_of"] == 0, "{purge}");
         Ok(())
     })

@@ -15,11 +15,11 @@ use crate::{
     },
 };
 
-/// Remove what is due now: finished tasks by the retention, and files that nothing refers to
+/// Remove what is due now: finished tasks and outputs by the retention, and files that nothing refers to
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The head does it by itself: tasks as soon as they are due, files once a day. The keys below
-`retention:` in orchestra.yaml say what is due; see docs/configuration.md.")]
+The head does it by itself: tasks as soon as they are due, outputs in the shared context of projects once an hour,
+files once a day. The keys below `retention:` in orchestra.yaml say what is due; see docs/configuration.md.")]
 pub struct Args {
     /// Only say what would go
     #[arg(long)]
@@ -35,6 +35,8 @@ struct Purged {
     events_of: u64,
     files: u64,
     bytes: u64,
+    outputs: u64,
+    output_bytes: u64,
 }
 
 /// Purges, or says what would go.
@@ -52,6 +54,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         events_of: answer.events_of,
         files: answer.files,
         bytes: answer.bytes,
+        outputs: answer.outputs,
+        output_bytes: answer.output_bytes,
     };
     let shown = app.show(&purged, |purged| {
         let text = in_words(purged);
@@ -65,7 +69,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
 
 fn in_words(purged: &Purged) -> String {
     format!(
-        "{}: {}, events of {}, {} ({})",
+        "{}: {}, events of {}, {} ({}), {} in the shared context ({})",
         if purged.dry_run {
             "would go"
         } else {
@@ -75,5 +79,7 @@ fn in_words(purged: &Purged) -> String {
         counted(purged.events_of, "forgotten task"),
         counted(purged.files, "unused file"),
         counted(purged.bytes, "byte"),
+        counted(purged.outputs, "old output"),
+        counted(purged.output_bytes, "byte"),
     )
 }

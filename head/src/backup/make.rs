@@ -7,6 +7,7 @@ use std::{
     io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 
 use anyhow::Context;
@@ -305,13 +306,20 @@ impl<W: Write> Copy<W> {
     fn file(&mut self, path: impl AsRef<Path>, file: File, share: &Share) -> anyhow::Result<()> {
         let path = path.as_ref();
         let failed = || format!("failed to copy `{}`", path.display());
+        let looked = file.metadata().with_context(failed)?;
         let (size, end) = match share {
-            Share::Whole => (file.metadata().with_context(failed)?.len(), [].as_slice()),
+            Share::Whole => (looked.len(), [].as_slice()),
             Share::Begin { bytes, seal } => (u64::from(*bytes), seal.as_slice()),
             Share::Nothing => return Ok(()),
         };
         let bytes = filled(file, size).chain(end);
         let mut header = self.header(size + end.len() as u64);
+        // What is kept by its age is as old where the backup is restored.
+        let written = looked.modified().ok();
+        let written = written.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        if let Some(written) = written {
+            header.set_mtime(written.as_secs());
+        }
         self.tar
             .append_data(&mut header, path, bytes)
             .with_context(failed)

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Seek, Write},
     path::{Component, Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Context;
@@ -321,8 +321,13 @@ impl Target<'_> {
             durable::create_private_dir(above).with_context(failed)?;
         }
         let mut file = private_file(&path).with_context(failed)?;
+        // A backup says at least when it was made.
+        let written = Duration::from_secs(entry.header().mtime().unwrap_or_default());
+        let written = SystemTime::UNIX_EPOCH.checked_add(written);
+        let written = written.map_or_else(SystemTime::now, |at| at.min(SystemTime::now()));
         io::copy(&mut entry, &mut file).with_context(failed)?;
         file.flush()
+            .and_then(|()| file.set_modified(written))
             .and_then(|()| file.sync_all())
             .with_context(failed)
     }

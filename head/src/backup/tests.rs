@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use orchestra_config::StateDir;
@@ -212,7 +212,10 @@ async fn what_is_backed_up_comes_back_with_bytes_events_and_context() {
     world.say(1, "hello").await;
     let path = world.head().join("context/p/a.md");
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, "a").unwrap();
+    fs::write(&path, "a").unwrap();
+    let written = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let of_context = fs::File::open(&path).unwrap();
+    of_context.set_modified(written).unwrap();
     let file = world.dir.path().join("backup");
     let summary = world.back_up(&file).await;
     assert_eq!((summary.blobs, summary.missing, summary.files), (1, 0, 2));
@@ -233,6 +236,12 @@ async fn what_is_backed_up_comes_back_with_bytes_events_and_context() {
     assert_eq!((done.tasks, done.next), (2, TaskId(13)));
     let read = |name: &str| fs::read_to_string(dir.path().join("head").join(name)).unwrap();
     assert_eq!(read("context/p/a.md"), "a");
+    let restored = dir.path().join("head/context/p/a.md").metadata().unwrap();
+    assert_eq!(
+        restored.modified().unwrap(),
+        written,
+        "it is as old as it was"
+    );
     let again = World::open(dir);
     assert_eq!(again.said().await, [b"hello".as_slice()]);
     assert_eq!(again.blobs.read(&digest, 100).unwrap(), b"notes");

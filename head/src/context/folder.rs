@@ -8,6 +8,7 @@ use std::{
     os::fd::OwnedFd,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
 };
 
 use rustix::{
@@ -17,6 +18,13 @@ use rustix::{
 
 /// Makes temporary names of one process differ.
 static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// What is known of a file without reading it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub(super) bytes: u64,
+    pub(super) written: SystemTime,
+}
 
 /// A directory.
 #[derive(Debug)]
@@ -142,6 +150,37 @@ impl Folder {
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         rustix::fs::renameat(&self.handle, from, &self.handle, to)?;
         Ok(rustix::fs::fsync(&self.handle)?)
+    }
+
+    /// Removes a file of this name; a link, never what it leads to. [`Folder::sync`] makes it durable.
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes durable which names are in it.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.handle)?)
+    }
+
+    /// The bytes of the regular file `name`, and when they were written; none when there is none.
+    pub(super) fn look(&self, name: &str) -> io::Result<Option<Look>> {
+        let stat = match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(None);
+        }
+        // What was written before 1970 was written by a clock that was wrong.
+        let seconds = u64::try_from(stat.st_mtime).unwrap_or_default();
+        Ok(Some(Look {
+            bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+            written: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+        }))
     }
 
     /// The names in it, in no order.

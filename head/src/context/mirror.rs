@@ -13,7 +13,7 @@ use orchestra_types::Digest;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::{DOCUMENT_BYTES_MAX, OUTPUTS, folder::Folder};
+use super::{DOCUMENT_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUTS, folder::Folder};
 
 /// What is read from a mirror: a document, and our section in it.
 const READ_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + 16 * 1024;
@@ -109,6 +109,30 @@ impl Mirror<'_> {
         write_changed(&self.made()?.made(OUTPUTS, 0o777)?, name, text)
     }
 
+    /// Writes a file that is ours alone anew, where there is one.
+    pub(super) fn renew(&self, name: &str, text: &str) -> io::Result<()> {
+        match self.existing()? {
+            Some(folder) if folder.is_file(name)? => write_changed(&folder, name, text),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Removes outputs of tasks, durably, where they are the texts that we wrote. What a person has changed
+    /// stays, and so does what cannot be read. Gives the first error.
+    pub(super) fn remove_outputs(&self, outputs: &[(String, Digest)]) -> io::Result<()> {
+        let Some(folder) = self.existing()? else {
+            return Ok(());
+        };
+        let Some(folder) = folder.existing(OUTPUTS)? else {
+            return Ok(());
+        };
+        let mut removed = Ok(());
+        for (name, sum) in outputs {
+            removed = removed.and(remove_ours(&folder, name, *sum));
+        }
+        removed.and(folder.sync())
+    }
+
     fn existing(&self) -> io::Result<Option<Folder>> {
         let mut folder = Folder::open(Path::new(self.dir))?;
         for part in self.parts() {
@@ -158,6 +182,14 @@ fn look(
     Ok(Found::Theirs(text))
 }
 
+fn remove_ours(folder: &Folder, name: &str, sum: Digest) -> io::Result<()> {
+    let text = folder.read(name, 2 * OUTPUT_BYTES_MAX)?;
+    match text.is_some_and(|text| hash(text) == sum) {
+        true => folder.remove(name),
+        false => Ok(()),
+    }
+}
+
 /// A file that is right already is not touched, so that editors do not see it change.
 fn write_changed(folder: &Folder, name: &str, text: &str) -> io::Result<()> {
     let same = folder
@@ -170,6 +202,6 @@ fn write_changed(folder: &Folder, name: &str, text: &str) -> io::Result<()> {
     }
 }
 
-pub(super) fn hash(text: &str) -> Digest {
+pub(super) fn hash(text: impl AsRef<[u8]>) -> Digest {
     Digest(sha2::Sha256::digest(text).into())
 }

@@ -19,6 +19,9 @@
 //! we write there. A directory of that name that is the project's own is left alone: one with files that
 //! git tracks, or with others than ours; so is a directory that has another project since. Nothing about a mirror can fail a task: it costs a warning.
 //!
+//! Outputs go when they are too many or too old and their task is forgotten (see `outputs`): first the
+//! copies in mirrors that are still the text that we wrote, then ours.
+//!
 //! Everything here blocks: async callers use `spawn_blocking`.
 
 mod check;
@@ -27,6 +30,7 @@ mod excluded;
 mod folder;
 mod ground;
 mod mirror;
+mod outputs;
 mod own;
 mod record;
 mod render;
@@ -37,6 +41,7 @@ mod sum;
 mod tests;
 
 pub use check::{Checked, check};
+pub use outputs::{Due, Keep};
 pub use record::ClosingTask;
 pub use store::{Error, Store};
 

@@ -6,7 +6,11 @@
 
 use std::{io, path::Path};
 
-use super::{OUTPUTS, folder::Folder, sum};
+use super::{
+    OUTPUTS,
+    folder::{Folder, Look},
+    sum,
+};
 
 /// Says that all files have a checksum.
 pub(super) const FORMAT: &str = "format";
@@ -65,7 +69,7 @@ impl Own {
         }
     }
 
-    /// What the first line of a damaged file says that its text was.
+    /// What the first line of a file says that its text was, whether it is damaged or not.
     pub(super) fn sum(&self, name: &str, max: usize) -> Option<orchestra_types::Digest> {
         let bytes = self.folder.read(name, max + sum::LINE_BYTES).ok()??;
         sum::sum_of(&bytes)
@@ -80,6 +84,21 @@ impl Own {
     pub(super) fn set_aside(&self, name: &str) -> io::Result<()> {
         let aside = format!("{name}{ASIDE}");
         self.folder.rename(name, &aside)
+    }
+
+    /// What is known of a file without reading it; none when there is none.
+    pub(super) fn look(&self, name: &str) -> io::Result<Option<Look>> {
+        self.folder.look(name)
+    }
+
+    /// Removes a file. [`Own::sync`] makes it durable.
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        self.folder.remove(name)
+    }
+
+    /// Makes durable which files are there.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.folder.sync()
     }
 
     /// The names of the files in it, without those on their way.

@@ -2,7 +2,7 @@
 //! Pure: the same task gives the same bytes.
 
 use jiff::Timestamp as Moment;
-use orchestra_types::{TaskStatus, Timestamp, limits};
+use orchestra_types::{TaskId, TaskStatus, Timestamp, limits};
 use serde::{Deserialize, Serialize};
 
 use super::{OUTPUT_BYTES_MAX, OUTPUTS, record::ClosingTask};
@@ -21,6 +21,9 @@ const RECENT_MAX: usize = 20;
 const FILES_MAX: usize = 200;
 /// Longest line about one task.
 const LINE_BYTES_MAX: usize = 160;
+
+/// What the name of an output has behind its task's.
+const OUTPUT_END: &str = "_output.md";
 
 /// What a new project's overview says. As long as nobody changes it, no agent is given it.
 pub(super) const OVERVIEW_TEMPLATE: &str =
@@ -42,6 +45,7 @@ pub(super) struct Completed {
     finished_at: String,
     reason: Option<String>,
     files: u64,
+    /// Empty when it is removed.
     output: String,
 }
 
@@ -80,6 +84,19 @@ pub(super) fn with_completed(mut list: Vec<Completed>, task: Completed) -> Vec<C
     list
 }
 
+impl Completed {
+    /// Without the output of its task, which is removed. Whether it had one.
+    pub(super) fn loses_output(&mut self) -> bool {
+        !std::mem::take(&mut self.output).is_empty()
+    }
+}
+
+/// The task whose output has this name; none of any other name.
+pub(super) fn task_of_output(name: &str) -> Option<TaskId> {
+    let task: TaskId = name.strip_suffix(OUTPUT_END)?.parse().ok()?;
+    (output_name_of(&task.to_string()) == name).then_some(task)
+}
+
 /// `task_001_output.md`.
 pub(super) fn output_name(task: &ClosingTask) -> String {
     output_name_of(&task.id.to_string())
@@ -87,7 +104,7 @@ pub(super) fn output_name(task: &ClosingTask) -> String {
 
 /// The name of the output of the task with this id.
 pub(super) fn output_name_of(id: &str) -> String {
-    format!("{id}_output.md")
+    format!("{id}{OUTPUT_END}")
 }
 
 /// The output file: a header for people and machines, then the text.

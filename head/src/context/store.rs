@@ -76,7 +76,7 @@ pub enum Error {
 
 /// The context of all projects. One task of a project at a time changes it.
 pub struct Store {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     below: String,
     enabled: bool,
     machine: MachineId,
@@ -225,7 +225,7 @@ impl Store {
     }
 
     /// Runs `work` while nobody else touches this project.
-    fn owned<T>(
+    pub(super) fn owned<T>(
         &self,
         project: &ProjectId,
         work: impl FnOnce(&Files) -> io::Result<T>,
@@ -260,7 +260,7 @@ impl Store {
         }
     }
 
-    fn mirror_in<'a>(&'a self, dir: &'a str, project: &ProjectId) -> Whose<'a> {
+    pub(super) fn mirror_in<'a>(&'a self, dir: &'a str, project: &ProjectId) -> Whose<'a> {
         let path = Path::new(dir);
         if !may_mirror(path, &self.below) {
             return Whose::Theirs;
@@ -318,7 +318,7 @@ fn warn_of_anothers(project: &ProjectRef) {
 }
 
 /// Whose the directory of a mirror is.
-enum Whose<'a> {
+pub(super) enum Whose<'a> {
     Ours(Mirror<'a>),
     /// The project has files of its own there.
     Theirs,
@@ -326,6 +326,15 @@ enum Whose<'a> {
     Anothers,
     /// It is on another machine.
     Elsewhere,
+}
+
+impl<'a> Whose<'a> {
+    pub(super) fn ours(self) -> Option<Mirror<'a>> {
+        match self {
+            Self::Ours(mirror) => Some(mirror),
+            Self::Theirs | Self::Anothers | Self::Elsewhere => None,
+        }
+    }
 }
 
 /// What recording gave.
@@ -366,13 +375,20 @@ impl Files {
     }
 
     /// The list of completed tasks, read once.
-    fn completed(&self) -> io::Result<Vec<Completed>> {
+    pub(super) fn completed(&self) -> io::Result<Vec<Completed>> {
         if let Some(known) = &*self.completed.borrow() {
             return Ok(known.clone());
         }
         let list: Vec<Completed> = self.json(COMPLETED)?;
         self.completed.replace(Some(list.clone()));
         Ok(list)
+    }
+
+    /// Replaces the list. Its text.
+    pub(super) fn write_completed(&self, list: Vec<Completed>) -> io::Result<String> {
+        let text = self.write_json(COMPLETED, &list)?;
+        self.completed.replace(Some(list));
+        Ok(text)
     }
 
     pub(super) fn text(&self, name: &str) -> io::Result<Option<String>> {
@@ -384,7 +400,7 @@ impl Files {
         self.folder.write(name, text.as_bytes())
     }
 
-    fn written(&self) -> io::Result<Written> {
+    pub(super) fn written(&self) -> io::Result<Written> {
         self.json(MIRROR)
     }
 
@@ -433,8 +449,7 @@ impl Files {
         let outputs = self.folder.made(OUTPUTS)?;
         outputs.write(&render::output_name(task), render::output(task).as_bytes())?;
         let list = render::with_completed(list, Completed::of(task));
-        self.write_json(COMPLETED, &list)?;
-        self.completed.replace(Some(list.clone()));
+        self.write_completed(list.clone())?;
         self.renew_state()?;
         if self.text_or_aside(OVERVIEW)?.is_none() {
             self.write(OVERVIEW, OVERVIEW_TEMPLATE)?;
@@ -524,6 +539,6 @@ fn says_something(name: &str, text: &str) -> bool {
     !untouched && !text.trim().is_empty()
 }
 
-fn warn(dir: &Path, error: &io::Error) {
+pub(super) fn warn(dir: &Path, error: &io::Error) {
     tracing::warn!(dir = %dir.display(), %error, "the mirror of the context is not up to date");
 }

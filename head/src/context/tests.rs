@@ -1,6 +1,7 @@
 //! What the context promises, on real directories.
 
 mod damage;
+mod outputs;
 
 use std::{
     collections::BTreeMap,

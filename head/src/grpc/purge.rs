@@ -41,5 +41,7 @@ pub(super) async fn purge(
         events_of: swept.events,
         files: swept.files,
         bytes: swept.bytes,
+        outputs: swept.outputs,
+        output_bytes: swept.output_bytes,
     })
 }

@@ -1,10 +1,11 @@
 //! What is kept besides the rows, and for how long: events go with their task; stored bytes go
-//! when nothing has referred to them for a while.
+//! when nothing has referred to them for a while; so do outputs in the shared context whose task is forgotten.
 //!
 //! The core decides which tasks are forgotten. What a forgotten task leaves is removed here, at
 //! once where it is known, and else by the next look at everything (see `sweep`).
 
 mod doubt;
+mod outputs;
 mod sweep;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use tokio::{
 
 use crate::{
     blobs::Blobs,
+    context,
     engine::Handle,
     events::{self, Events},
     metrics::Metrics,
@@ -27,13 +29,14 @@ use crate::{
 };
 
 pub use doubt::warn as warn_of_doubt;
+pub use outputs::OutputLimits;
 pub use sweep::Mode;
 
 /// Forgotten tasks that may wait; the sweep finds those for which there is no room.
 pub const FORGOTTEN_BOUND: usize = 1024;
 /// How long after the start, and after the first forgotten task, everything is looked at.
 const SWEEP_AFTER: Duration = Duration::from_secs(3600);
-/// How often events are looked at that may have become too old.
+/// How often events and outputs are looked at that may have become too old, or too many.
 const LIMITS_EVERY: Duration = Duration::from_secs(3600);
 /// How often everything is looked at when no task is forgotten: uploads may have been given up.
 const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -49,6 +52,10 @@ pub struct Keeper {
     pub blobs: Blobs,
     /// How long bytes are kept that nothing refers to.
     pub uploads_for: Duration,
+    /// Has the outputs of tasks.
+    pub context: Arc<context::Store>,
+    /// How many of them are kept of forgotten tasks.
+    pub outputs: OutputLimits,
     /// What all rows take is told here.
     pub metrics: Arc<Metrics>,
     /// Held while something is removed, or while nothing may be.
@@ -70,6 +77,10 @@ impl Keeper {
                 _ = limits.tick() => {
                     if let Err(error) = self.events.keep_limits().await {
                         tracing::debug!(%error, "old events are not dropped");
+                    }
+                    tokio::select! {
+                        () = stop.wished() => return,
+                        () = self.sweep_outputs_and_log() => {}
                     }
                 }
                 () = sleep_until(sweep_at) => {
@@ -103,6 +114,7 @@ impl Keeper {
                 files = swept.files,
                 bytes = swept.bytes,
                 events = swept.events,
+                outputs = swept.outputs,
                 "removed what nothing refers to"
             ),
             Err(error) => {

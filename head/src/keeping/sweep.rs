@@ -36,6 +36,10 @@ pub struct Swept {
     pub bytes: u64,
     /// Tasks that are gone and of which events were left.
     pub events: u64,
+    /// Outputs of tasks that are gone, in the shared context.
+    pub outputs: u64,
+    /// Their bytes.
+    pub output_bytes: u64,
 }
 
 /// What rows refer to. The first eight bytes of a name are enough: two names that share them
@@ -60,6 +64,8 @@ impl Keeper {
             .await
             .context("the look at stored bytes panicked")??;
         swept.events = self.sweep_events(mode).await?;
+        let outputs = self.look_at_outputs(mode).await?;
+        (swept.outputs, swept.output_bytes) = (outputs.outputs, outputs.bytes);
         Ok(swept)
     }
 

@@ -7,12 +7,15 @@ use std::{
 
 use orchestra_core::{Change, NewTask};
 use orchestra_proto::{batch::encode, v1};
-use orchestra_types::{Artifact, ArtifactKind, AttemptId, ContextFile, Digest, TaskId, TaskSpec};
+use orchestra_types::{
+    Artifact, ArtifactKind, AttemptId, ContextFile, Digest, ProjectRef, TaskId, TaskSpec, Timestamp,
+};
 use tokio::sync::mpsc;
 
-use super::{Keeper, Mode};
+use super::{Keeper, Mode, OutputLimits};
 use crate::{
     blobs::Blobs,
+    context,
     engine::{self, Clock, Engine},
     events::{Events, Limits, Owner},
     metrics::Metrics,
@@ -49,11 +52,21 @@ impl World {
             tokio::runtime::Handle::current(),
         );
         let engine = engine.unwrap();
+        let context = context::Store::new(
+            &dir.path().join("context"),
+            &orchestra_config::ContextConfig::default(),
+            "here".parse().unwrap(),
+        );
         let keeper = Keeper {
             engine: engine.handle.clone(),
             events,
             blobs,
             uploads_for: DAY,
+            context: Arc::new(context),
+            outputs: OutputLimits {
+                kept_for: 90 * DAY,
+                max: 2,
+            },
             metrics,
             gate: Arc::default(),
         };
@@ -187,6 +200,94 @@ async fn events_of_tasks_that_are_gone_go() {
     let left = events.stored().unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].task, TaskId(1));
+    world.end().await;
+}
+
+/// The outputs of these tasks in the context of a project.
+fn outputs(keeper: &Keeper, dir: &Path, tasks: &[u64]) -> Vec<std::path::PathBuf> {
+    let project: orchestra_types::ProjectId = "p".parse().unwrap();
+    let record = |number: &u64| {
+        let project = ProjectRef {
+            id: project.clone(),
+            name: "p".to_owned(),
+            dir: dir.join("elsewhere"),
+            machine: "there".parse().unwrap(),
+        };
+        let task = context::ClosingTask {
+            id: TaskId(*number),
+            attempt: 1,
+            spec: TaskSpec {
+                project: Some(project),
+                ..TaskSpec::new("x")
+            },
+            status: orchestra_types::TaskStatus::Succeeded,
+            failure: None,
+            runner: String::new(),
+            worker: String::new(),
+            started_at: None,
+            finished_at: Timestamp(0),
+            files: Vec::new(),
+            text: "done".to_owned(),
+        };
+        keeper.context.record(&task).unwrap();
+        dir.join(format!(
+            "context/p/agent_outputs/task_{number:03}_output.md"
+        ))
+    };
+    tasks.iter().map(record).collect()
+}
+
+fn there(paths: &[std::path::PathBuf]) -> Vec<bool> {
+    paths.iter().map(|path| path.exists()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_of_forgotten_tasks_go_when_they_are_too_many_or_too_old() {
+    let world = World::new();
+    let file = world.old("used");
+    let submitted = world.engine.handle.submit("k".to_owned(), vec![task(file)]);
+    submitted.await.unwrap();
+    let paths = outputs(&world.keeper, world.dir.path(), &[1, 7, 8, 9]);
+    let would = world.keeper.sweep(Mode::Look).await.unwrap();
+    assert_eq!(
+        would.outputs, 1,
+        "two are kept, and the task of one is known"
+    );
+    let size = paths[1].metadata().unwrap().len();
+    assert_eq!(would.output_bytes, size);
+    assert_eq!(there(&paths), [true; 4], "a look removed something");
+    let swept = world.keeper.sweep(Mode::Remove).await.unwrap();
+    assert_eq!((swept.outputs, swept.output_bytes), (1, size));
+    assert_eq!(there(&paths), [true, false, true, true]);
+
+    for path in [&paths[0], &paths[2]] {
+        let file = File::open(path).unwrap();
+        file.set_modified(SystemTime::now() - 91 * DAY).unwrap();
+    }
+    let swept = world.keeper.sweep_outputs(Mode::Remove).await.unwrap();
+    assert_eq!(swept.outputs, 1);
+    assert_eq!(there(&paths), [true, false, false, true]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_output_goes_for_its_age_while_the_clock_is_not_believed() {
+    let world = World::new();
+    let file = world.old("used");
+    let engine = &world.engine.handle;
+    let submitted = engine.submit("k".to_owned(), vec![task(file)]);
+    submitted.await.unwrap();
+    let paths = outputs(&world.keeper, world.dir.path(), &[7, 8, 9]);
+    let dir = world.stop().await;
+    let world = World::begin(dir, Clock::starting_ahead(100 * DAY));
+    assert!(world.engine.doubt.is_some());
+    let swept = world.keeper.sweep_outputs(Mode::Remove).await.unwrap();
+    assert_eq!(swept.outputs, 1);
+    assert_eq!(
+        there(&paths),
+        [false, true, true],
+        "how many there may be holds"
+    );
     world.end().await;
 }
 

@@ -357,6 +357,13 @@ pub struct RetentionConfig {
     /// How long stored bytes are kept that nothing refers to. Default: 7d.
     #[serde(deserialize_with = "crate::value::uploads_for")]
     pub uploads_for: Duration,
+    /// How long the output of a forgotten task stays in its project's context. Default: 90d.
+    #[serde(deserialize_with = "crate::value::long_duration")]
+    pub outputs_for: Duration,
+    /// Most outputs of tasks in a project's context; those of forgotten tasks go, the oldest first.
+    /// Default: 1,000.
+    #[serde(deserialize_with = "crate::value::finished_max")]
+    pub outputs_max: u64,
 }
 
 impl Default for RetentionConfig {
@@ -366,6 +373,8 @@ impl Default for RetentionConfig {
             finished_max: 100_000,
             keys_for: 7 * DAY,
             uploads_for: 7 * DAY,
+            outputs_for: 90 * DAY,
+            outputs_max: 1_000,
         }
     }
 }

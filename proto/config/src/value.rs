@@ -120,7 +120,7 @@ fn kept_for<'de, D: Deserializer<'de>>(
     Ok(duration)
 }
 
-/// 0 to 10,000,000 finished tasks.
+/// 0 to 10,000,000 finished tasks, or outputs of tasks.
 pub(crate) fn finished_max<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
     number::whole(d, 0..=QUEUE_MAX)?.ok_or_else(missing)
 }

@@ -1,0 +1,196 @@
+//! Which outputs of a project are too many or too old, and their removal: from the list of tasks, from the
+//! mirrors, and at last here, so that a crash in between is gone on from at the next look.
+
+use std::{cmp::Reverse, collections::BTreeSet, io, path::Path, time::SystemTime};
+
+use orchestra_types::{ProjectId, TaskId};
+
+use super::{
+    COMPLETED, OUTPUT_BYTES_MAX, OUTPUTS,
+    mirror::Mirror,
+    render,
+    store::{Error, Files, Store, warn},
+};
+
+/// What stays.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// The newest stay, this many of each project.
+    pub max: u64,
+    /// What was written before goes; none: nothing goes for its age.
+    pub since: Option<SystemTime>,
+}
+
+/// An output that may go once its task is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Whose.
+    pub task: TaskId,
+    /// How many bytes the head's own file has.
+    pub bytes: u64,
+}
+
+/// An output that is there.
+#[derive(Clone, Copy, Debug)]
+struct Output {
+    task: TaskId,
+    bytes: u64,
+    written: SystemTime,
+}
+
+impl Store {
+    /// The projects that have a context.
+    pub fn projects(&self) -> io::Result<Vec<ProjectId>> {
+        let entries = match self.root.read_dir() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut projects = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let project = name.to_str().and_then(|name| name.parse().ok());
+            projects.extend(project.filter(|_| entry.path().is_dir()));
+        }
+        projects.sort();
+        Ok(projects)
+    }
+
+    /// The outputs of a project that are too many or too old, the oldest first.
+    pub fn due_outputs(&self, project: &ProjectId, keep: &Keep) -> Result<Vec<Due>, Error> {
+        self.owned(project, |files| Ok(due(files.outputs()?, keep)))
+    }
+
+    /// Removes outputs, also from the mirrors, unless somebody has changed them there.
+    pub fn remove_outputs(&self, project: &ProjectId, tasks: &[TaskId]) -> Result<(), Error> {
+        self.owned(project, |files| {
+            let dirs = files.written()?.dirs();
+            let mirrors: Vec<Mirror<'_>> = dirs
+                .iter()
+                .filter_map(|dir| self.mirror_in(dir, project).ours())
+                .collect();
+            files.list_without(tasks, &mirrors)?;
+            files.remove_outputs(tasks, &mirrors)
+        })
+    }
+}
+
+/// Those that go, the oldest first. Among those of one moment the later task counts as newer.
+fn due(mut outputs: Vec<Output>, keep: &Keep) -> Vec<Due> {
+    outputs.sort_by_key(|output| Reverse((output.written, output.task)));
+    let max = usize::try_from(keep.max).unwrap_or(usize::MAX);
+    let is_old = |output: &Output| keep.since.is_some_and(|since| output.written < since);
+    let outputs = outputs.iter().enumerate();
+    let due = outputs.filter(|(newer, output)| *newer >= max || is_old(output));
+    let due = due.map(|(_, output)| Due {
+        task: output.task,
+        bytes: output.bytes,
+    });
+    let mut due: Vec<Due> = due.collect();
+    due.reverse();
+    due
+}
+
+impl Files {
+    fn outputs(&self) -> io::Result<Vec<Output>> {
+        let Some(outputs) = self.folder.existing(OUTPUTS)? else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        for name in outputs.names()? {
+            // What is called otherwise is not ours to remove.
+            let Some(task) = render::task_of_output(&name) else {
+                continue;
+            };
+            found.extend(outputs.look(&name)?.map(|look| Output {
+                task,
+                bytes: look.bytes,
+                written: look.written,
+            }));
+        }
+        Ok(found)
+    }
+
+    /// The list names no output that is not there.
+    fn list_without(&self, tasks: &[TaskId], mirrors: &[Mirror<'_>]) -> io::Result<()> {
+        let tasks: BTreeSet<u64> = tasks.iter().map(|task| task.0).collect();
+        let mut list = self.completed()?;
+        let mut changed = false;
+        for task in &mut list {
+            changed |= tasks.contains(&task.number) && task.loses_output();
+        }
+        if !changed {
+            return Ok(());
+        }
+        let text = self.write_completed(list)?;
+        for mirror in mirrors {
+            if let Err(error) = mirror.renew(COMPLETED, &text) {
+                warn(Path::new(mirror.dir), &error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The copies first: without ours nobody knows which of them are what we wrote.
+    fn remove_outputs(&self, tasks: &[TaskId], mirrors: &[Mirror<'_>]) -> io::Result<()> {
+        let Some(outputs) = self.folder.existing(OUTPUTS)? else {
+            return Ok(());
+        };
+        let names = tasks.iter();
+        let names: Vec<String> = names
+            .map(|task| render::output_name_of(&task.to_string()))
+            .collect();
+        let sums = names.iter().filter_map(|name| {
+            let sum = outputs.sum(name, 2 * OUTPUT_BYTES_MAX)?;
+            Some((name.clone(), sum))
+        });
+        let sums: Vec<_> = sums.collect();
+        for mirror in mirrors {
+            if let Err(error) = mirror.remove_outputs(&sums) {
+                warn(Path::new(mirror.dir), &error);
+            }
+        }
+        names.iter().try_for_each(|name| outputs.remove(name))?;
+        outputs.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn due_of(outputs: &[(u64, u64)], max: u64, since: Option<u64>) -> Vec<u64> {
+        let outputs = outputs.iter().map(|(task, written)| Output {
+            task: TaskId(*task),
+            bytes: 1,
+            written: at(*written),
+        });
+        let since = since.map(at);
+        let due = due(outputs.collect(), &Keep { max, since });
+        due.iter().map(|due| due.task.0).collect()
+    }
+
+    #[test]
+    fn the_newest_stay_whatever_order_their_tasks_had() {
+        let outputs = [(1, 50), (2, 20), (3, 30), (4, 30)];
+        assert_eq!(due_of(&outputs, 4, None), [0_u64; 0]);
+        assert_eq!(due_of(&outputs, 3, None), [2]);
+        assert_eq!(due_of(&outputs, 2, None), [2, 3]);
+        assert_eq!(due_of(&outputs, 0, None), [2, 3, 4, 1]);
+    }
+
+    #[test]
+    fn what_is_old_goes_however_few_there_are() {
+        let outputs = [(1, 50), (2, 20), (3, 30)];
+        assert_eq!(due_of(&outputs, 9, Some(30)), [2]);
+        assert_eq!(due_of(&outputs, 9, Some(31)), [2, 3]);
+        assert_eq!(due_of(&outputs, 1, Some(21)), [2, 3]);
+        assert_eq!(due_of(&[], 0, Some(99)), [0_u64; 0]);
+    }
+}

@@ -1,0 +1,170 @@
+//! Removing outputs: only what we wrote, and never what somebody else may want.
+
+use std::{fs, time::SystemTime};
+
+use super::*;
+
+fn name(number: u64) -> String {
+    format!("{OUTPUTS}/task_{number:03}_output.md")
+}
+
+/// One in which these tasks have ended.
+fn with_tasks(numbers: impl IntoIterator<Item = u64>) -> World {
+    let world = world();
+    for number in numbers {
+        world.store.record(&world.task(number)).unwrap();
+    }
+    world
+}
+
+fn remove(world: &World, numbers: &[u64]) {
+    let tasks: Vec<TaskId> = numbers.iter().map(|number| TaskId(*number)).collect();
+    world.store.remove_outputs(&world.id, &tasks).unwrap();
+}
+
+/// What the list says of the output of each task.
+fn listed(text: &str) -> Vec<String> {
+    let list: serde_json::Value = serde_json::from_str(text).unwrap();
+    let list = list.as_array().unwrap().iter();
+    list.map(|task| task["output"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn an_output_goes_from_the_list_the_mirror_and_the_head() {
+    let world = with_tasks(1..=3);
+    assert_eq!(
+        world.store.projects().unwrap().as_slice(),
+        std::slice::from_ref(&world.id)
+    );
+    remove(&world, &[1, 2]);
+    for number in [1, 2] {
+        assert!(!world.mirror(&name(number)).exists());
+        assert!(!world.own(&name(number)).exists());
+    }
+    assert_eq!(
+        read(world.mirror(&name(3))),
+        read_own(world.own(&name(3))),
+        "the newest stays"
+    );
+    let list = read_own(world.own(COMPLETED));
+    assert_eq!(listed(&list), ["", "", &name(3)]);
+    assert_eq!(read(world.mirror(COMPLETED)), list);
+    // Another head, and a task that is recorded later.
+    opened(world.dir.path()).record(&world.task(4)).unwrap();
+    let list = read_own(world.own(COMPLETED));
+    assert_eq!(listed(&list), ["", "", &name(3), &name(4)]);
+}
+
+#[test]
+fn a_crash_in_between_is_gone_on_from() {
+    let world = with_tasks(1..=2);
+    fs::remove_file(world.mirror(&name(1))).unwrap();
+    remove(&world, &[1]);
+    assert!(!world.own(&name(1)).exists());
+    remove(&world, &[1, 2]);
+    assert!(!world.own(&name(2)).exists() && !world.mirror(&name(2)).exists());
+}
+
+#[test]
+fn what_a_person_has_changed_put_there_or_taken_away_stays_so() {
+    let world = with_tasks(1..=3);
+    let mine = "# Mine now\n";
+    fs::write(world.mirror(&name(1)), mine).unwrap();
+    fs::write(world.mirror(&name(9)), mine).unwrap();
+    let large = vec![b'x'; 3 * OUTPUT_BYTES_MAX];
+    fs::write(world.mirror(&name(2)), &large).unwrap();
+    remove(&world, &[1, 2, 3, 9]);
+    assert_eq!(read(world.mirror(&name(1))), mine);
+    assert_eq!(read(world.mirror(&name(9))), mine);
+    assert_eq!(fs::read(world.mirror(&name(2))).unwrap(), large);
+    assert!(!world.mirror(&name(3)).exists());
+    assert!(!world.own(&name(1)).exists());
+
+    let world = with_tasks(1..=1);
+    fs::remove_dir_all(world.mirror("")).unwrap();
+    remove(&world, &[1]);
+    assert!(!world.mirror("").exists(), "nobody asked for it");
+}
+
+#[test]
+fn a_mirror_under_version_control_is_left_alone() {
+    let world = world();
+    world.git(&["init", "-q"]);
+    world.store.record(&world.task(1)).unwrap();
+    world.git(&["add", "--force", &format!("context/{}", name(1))]);
+    remove(&world, &[1]);
+    assert!(world.mirror(&name(1)).exists());
+    assert!(!world.own(&name(1)).exists());
+}
+
+#[test]
+fn a_directory_that_has_another_project_now_loses_nothing() {
+    let world = with_tasks(1..=1);
+    let another: ProjectId = "another".parse().unwrap();
+    let moved = world.own("").with_file_name("another");
+    fs::rename(world.own(""), &moved).unwrap();
+    let store = opened(world.dir.path());
+    store.remove_outputs(&another, &[TaskId(1)]).unwrap();
+    assert!(world.mirror(&name(1)).exists());
+    assert!(!moved.join(name(1)).exists());
+}
+
+#[test]
+fn nothing_is_removed_through_a_link() {
+    // The directory of outputs, the mirror, and a file.
+    let links = [OUTPUTS.to_owned(), String::new(), name(1)];
+    for link in links {
+        let world = with_tasks(1..=1);
+        let elsewhere = world.dir.path().join("elsewhere");
+        fs::rename(world.mirror(&link), &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, world.mirror(&link)).unwrap();
+        let seen = || fs::read(world.mirror(&name(1))).unwrap();
+        let before = seen();
+        remove(&world, &[1]);
+        assert_eq!(seen(), before, "link {link:?}");
+    }
+}
+
+#[test]
+fn a_damaged_one_goes_and_its_copy_with_it() {
+    let world = with_tasks(1..=2);
+    let damaged = |at: fn(usize) -> usize, number| {
+        let path = world.own(&name(number));
+        let length = fs::read(&path).unwrap().len();
+        flip(&path, at(length));
+    };
+    damaged(|length| length - 2, 1);
+    // Of this one nobody knows what was written.
+    damaged(|_| 30, 2);
+    remove(&world, &[1, 2]);
+    assert!(!world.own(&name(1)).exists() && !world.mirror(&name(1)).exists());
+    assert!(!world.own(&name(2)).exists() && world.mirror(&name(2)).exists());
+}
+
+#[test]
+fn only_outputs_are_due_the_oldest_first() {
+    let world = with_tasks(1..=4);
+    fs::write(world.own(OUTPUTS).join("task_7_output.md"), "x").unwrap();
+    fs::write(world.own(OUTPUTS).join("notes.md"), "x").unwrap();
+    let written = |number, days: u64| {
+        let file = fs::File::open(world.own(&name(number))).unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        let at = SystemTime::now() - day * u32::try_from(days).unwrap();
+        file.set_modified(at).unwrap();
+        at
+    };
+    let (old, _) = (written(1, 9), written(2, 5));
+    let due = |max, since| {
+        let due = world.store.due_outputs(&world.id, &Keep { max, since });
+        let due = due
+            .unwrap()
+            .into_iter()
+            .inspect(|due| assert!(due.bytes > 100));
+        due.map(|due| due.task.0).collect::<Vec<_>>()
+    };
+    assert_eq!(due(9, None), [0; 0]);
+    assert_eq!(due(2, None), [1, 2]);
+    assert_eq!(due(9, Some(old + Duration::from_secs(3600))), [1]);
+    assert_eq!(due(0, None), [1, 2, 3, 4]);
+}
