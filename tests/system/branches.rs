@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, scene};
+use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, scene, until};
 use serde_json::Value;
 
 pub fn tests() -> Vec<Test> {
     vec![
         Test::new("only_branches_that_are_kept_elsewhere_are_pruned", prune),
+        Test::new(
+            "results_that_are_nowhere_else_are_pruned_only_when_old_unchanged_and_said",
+            unapplied,
+        ),
         Test::new(
             "after_the_end_of_a_chain_was_applied_all_of_its_branches_go",
             chains,
@@ -59,6 +63,74 @@ fn above() -> anyhow::Result<()> {
         ensure!(!add()?.stderr.contains("git branch --move"));
         project.git(&["branch", "orchestra"])?;
         add()?.complains(&["`orchestra`", "`git branch --move orchestra NAME`"])?;
+        Ok(())
+    })
+}
+
+fn unapplied() -> anyhow::Result<()> {
+    let setup = Setup::new().config("retention: {finished_for: 100ms}\n");
+    scene(setup, |cluster| {
+        let project = cluster.repository("project")?;
+        let forgotten = |name: &str| -> anyhow::Result<String> {
+            let command = format!("echo {name} > {name}.txt");
+            let task = cluster.add(&project, &[&command, "--agent", "shell"])?;
+            until("it is forgotten", Deadline::SOON, || {
+                let output = cluster.ctl(&["show", &task])?;
+                Ok((output.code == Some(4)).then_some(()))
+            })?;
+            Ok(format!("orchestra/{task}"))
+        };
+        let (alone, went_on, in_use, no_log) = (
+            forgotten("a")?,
+            forgotten("b")?,
+            forgotten("c")?,
+            forgotten("d")?,
+        );
+        let tree = format!("{went_on}^{{tree}}");
+        let tree = project.git(&["rev-parse", &tree])?;
+        let mine = ["commit-tree", "-p", &went_on, "-m", "mine", tree.trim()];
+        let mine = project.git(&mine)?;
+        let full = format!("refs/heads/{went_on}");
+        project.git(&["update-ref", &full, mine.trim()])?;
+        let dir = cluster.path("tree").to_string_lossy().into_owned();
+        project.git(&["worktree", "add", "-q", &dir, &in_use])?;
+        let full = format!("refs/heads/{no_log}");
+        project.git(&["reflog", "expire", "--expire=now", &full])?;
+        let all = there(&project)?;
+        ensure!(all.len() == 4, "{all:?}");
+
+        let ctl = |args: &[&str]| {
+            let args = [&["branches", "--prune"], args].concat();
+            cluster.ctl_in(project.dir(), &args)
+        };
+        ctl(&["--unapplied"])?.exits(2)?;
+        ctl(&["--older-than", "soon"])?.exits(2)?;
+        let young = ["--older-than", "30d", "--unapplied"];
+        let young = ctl(&young)?.ok()?;
+        ensure!(young.stdout.contains("not older than 30d"), "{young}");
+        let unsaid = ctl(&["--older-than", "0s"])?.ok()?;
+        unsaid.complains(&["1 branch more would go with --unapplied"])?;
+        let would = ["--older-than", "0s", "--unapplied", "--dry-run"];
+        let would = list(cluster, &project, &would)?;
+        let goes = [
+            (alone.clone(), true),
+            (went_on.clone(), false),
+            (in_use.clone(), false),
+            (no_log.clone(), false),
+        ];
+        ensure!(of(&would, "removable")? == goes.into(), "{would:#}");
+        ensure!(there(&project)? == all, "one went that should not");
+
+        let pruned = ctl(&["--older-than", "0s", "--unapplied"])?.ok()?;
+        for told in [
+            format!("removed {alone}"),
+            "somebody has changed it".to_owned(),
+            "it is checked out".to_owned(),
+            "nobody knows any more".to_owned(),
+        ] {
+            ensure!(pruned.stdout.contains(&told), "no {told:?} in {pruned}");
+        }
+        ensure!(there(&project)? == all[1..], "{pruned}");
         Ok(())
     })
 }

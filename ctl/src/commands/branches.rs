@@ -2,23 +2,27 @@
 
 mod fate;
 mod prune;
+mod wish;
 
 pub use prune::interrupted_between as interrupted;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use orchestra_repo::{
-    Checkout, TaskBranch, project_ref, project_ref_without_commit, task_branches,
+    Checkout, LastWrite, TaskBranch, last_write, project_ref, project_ref_without_commit,
+    task_branches,
 };
-use orchestra_types::{TaskId, TaskStatus, Timestamp};
+use orchestra_types::{TaskId, TaskStatus, Timestamp, time::parse_duration};
 use serde::Serialize;
 
 use self::{
     fate::{Fate, Known, fate, is_applied},
     prune::prune,
+    wish::Wish,
 };
 use crate::{
     app::App,
@@ -55,17 +59,33 @@ A branch that is checked out, rebased or bisected in any work tree stays. So doe
 nowhere else, as of somebody who went on with it. Without a head nobody knows what was applied, and only the other
 branches count. Each removal is told as it happens, with the commit.
 
+With --older-than only those go that were made, and written here, longer ago. With --unapplied results go, too, that
+are nowhere else, if their task has ended or is forgotten; never one that somebody has changed since Orchestra wrote
+it, or of which that is not known any more because git has dropped its reflog (after 90 days by default) and the
+head does not have it as the result of its task. The commits stay until git's own gc removes them.
+
 Examples:
   ctl branches                       the branches of the repository here, and what --prune would do
   ctl branches --prune
+  ctl branches --prune --older-than 30d --unapplied --dry-run
   git branch NAME COMMIT             brings one back, as long as git has the commit that was told")]
 pub struct Args {
     /// Remove those that are kept elsewhere
     #[arg(long)]
     prune: bool,
+    /// Only those that are older than this, as 30d
+    #[arg(long, value_name = "DURATION", value_parser = parsed, allow_hyphen_values = true)]
+    older_than: Option<Duration>,
+    /// Also results that are nowhere else, as old as that and as Orchestra wrote them
+    #[arg(long, requires = "older_than")]
+    unapplied: bool,
     /// Only say what --prune would remove, and why the others stay
     #[arg(long)]
     dry_run: bool,
+}
+
+fn parsed(text: &str) -> std::result::Result<Duration, String> {
+    parse_duration(text).map_err(|e| e.to_string())
 }
 
 /// `ctl branches --json`.
@@ -100,6 +120,9 @@ struct Row {
     /// Somebody else removed it.
     #[serde(skip)]
     gone: bool,
+    /// It would go with `--unapplied`.
+    #[serde(skip)]
+    alone: bool,
 }
 
 /// Lists them, or removes some.
@@ -114,9 +137,22 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             None => Known::Unasked,
             Some(tasks) => tasks.get(&branch.task).map_or(Known::Nothing, Known::Task),
         };
-        row(branch, known)
+        (fate(branch, known), known)
     };
-    let mut rows: Vec<Row> = branches.iter().map(of).collect();
+    let wish = Wish {
+        older_than: args.older_than,
+        unapplied: args.unapplied,
+        now: now(),
+    };
+    let fates: Vec<(Fate, Known<'_>)> = branches.iter().map(of).collect();
+    let writes = last_writes(&checkout, &branches, &fates, wish).await?;
+    let rows = branches.iter().zip(fates).zip(writes);
+    let mut rows: Vec<Row> = rows
+        .map(|((branch, (fate, known)), write)| {
+            let fate = wish.fate(fate, branch, write, known.result());
+            row(branch, known, fate)
+        })
+        .collect();
     let failed = match prunes {
         true => prune(app, &checkout, branches, &mut rows).await?,
         false => None,
@@ -133,9 +169,9 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         }
         (true, _) => {
             let done = || format!("{} removed", removed(&document.branches));
-            app.show_done(&document, done, |document| show(app, document, true))
+            app.show_done(&document, done, |document| show(app, document, wish, true))
         }
-        (false, _) => app.show(&document, |document| show(app, document, false)),
+        (false, _) => app.show(&document, |document| show(app, document, wish, false)),
     };
     // What was done matters more than what was not.
     shown.and_then(|exit| failed.map_or(Ok(exit), Err))
@@ -210,15 +246,37 @@ async fn ask(
     Ok(found.map(|task| (task.id, task)).collect())
 }
 
-fn row(branch: &TaskBranch, known: Known<'_>) -> Row {
-    let (removable, why) = match fate(branch, known) {
-        Fate::Goes(why) => (true, why),
-        Fate::Stays(why) => (false, why),
+/// Who wrote each of them last, as far as that matters.
+async fn last_writes(
+    checkout: &Arc<Checkout>,
+    branches: &[TaskBranch],
+    fates: &[(Fate, Known<'_>)],
+    wish: Wish,
+) -> Result<Vec<LastWrite>> {
+    let branches = branches.iter().zip(fates);
+    let asked = branches.map(|(branch, (fate, _))| {
+        let asks = wish.asks_for_last_write(fate, branch);
+        asks.then(|| branch.clone())
+    });
+    let (asked, from): (Vec<_>, _) = (asked.collect(), Arc::clone(checkout));
+    blocking(move || {
+        let look = |branch: Option<TaskBranch>| match branch {
+            None => Ok(LastWrite::Unknown),
+            Some(branch) => last_write(&from, &branch)
+                .or_failed(|| format!("failed to read the reflog of `{}`", branch.name)),
+        };
+        asked.into_iter().map(look).collect()
+    })
+    .await
+}
+
+fn row(branch: &TaskBranch, known: Known<'_>, fate: Fate) -> Row {
+    let (removable, alone, why) = match fate {
+        Fate::Goes(why) => (true, false, why),
+        Fate::Alone(why) => (false, true, why),
+        Fate::Stays(why) => (false, false, why),
     };
-    let task = match known {
-        Known::Task(task) => Some(task),
-        Known::Nothing | Known::Unasked => None,
-    };
+    let task = known.task();
     Row {
         name: branch.name.clone(),
         task: branch.task,
@@ -239,6 +297,7 @@ fn row(branch: &TaskBranch, known: Known<'_>) -> Row {
         why,
         told: task.map_or_else(|| "-".to_owned(), status::told),
         gone: false,
+        alone,
     }
 }
 
@@ -253,7 +312,7 @@ fn in_words(branches: usize) -> String {
     }
 }
 
-fn show(app: &App, document: &Document, prunes: bool) -> Result<()> {
+fn show(app: &App, document: &Document, wish: Wish, prunes: bool) -> Result<()> {
     if document.branches.is_empty() {
         let place = path(&document.repository).into_owned();
         app.ui.next(format!("no branches of tasks in `{place}`"));
@@ -271,9 +330,19 @@ fn show(app: &App, document: &Document, prunes: bool) -> Result<()> {
             "{} removed; `git branch NAME COMMIT` brings one back, as long as git has the commit",
             removed(&document.branches)
         ),
-        (false, 0) => "`ctl branches --prune` would remove none".to_owned(),
-        (false, n) => format!("{} would go with `ctl branches --prune`", in_words(n)),
+        (false, 0) => format!("`ctl branches --prune{}` would remove none", wish.words()),
+        (false, n) => format!(
+            "{} would go with `ctl branches --prune{}`",
+            in_words(n),
+            wish.words()
+        ),
     });
+    let alone = document.branches.iter().filter(|row| row.alone).count();
+    if wish.older_than.is_some() && alone > 0 {
+        let of = in_words(alone);
+        let text = format!("{of} more would go with --unapplied: results that are nowhere else");
+        app.ui.next(text);
+    }
     Ok(())
 }
 
@@ -321,7 +390,9 @@ mod tests {
             held: None,
             alias: None,
         };
-        let document = serde_json::to_value(row(&branch, Known::Nothing)).unwrap();
+        let document =
+            serde_json::to_value(row(&branch, Known::Nothing, fate(&branch, Known::Nothing)))
+                .unwrap();
         let page = include_str!("../../../docs/json.md");
         let mut paragraphs = page.split("\n\n");
         let of_branches = paragraphs.find(|text| text.starts_with("**Task branch**"));

@@ -40,6 +40,7 @@ mod ignored;
 mod import;
 mod in_use;
 mod index;
+mod last_write;
 mod linked;
 mod lock;
 mod look;
@@ -90,6 +91,7 @@ pub use import::{
     Others, branch_above_ours, has_branch, import_branch, import_others, others_in, task_branch,
 };
 pub use in_use::Held;
+pub use last_write::{LastWrite, last_write};
 pub use mirror::{may_mirror, mirror_paths, mirrored_in};
 pub use names::listed;
 pub use received::Received;

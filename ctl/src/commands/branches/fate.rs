@@ -16,11 +16,28 @@ pub enum Known<'a> {
     Unasked,
 }
 
+impl<'a> Known<'a> {
+    /// The task, where the head knows it.
+    pub fn task(self) -> Option<&'a Task> {
+        match self {
+            Self::Task(task) => Some(task),
+            Self::Nothing | Self::Unasked => None,
+        }
+    }
+
+    /// The commit of its result.
+    pub fn result(self) -> Option<&'a str> {
+        self.task().and_then(result)
+    }
+}
+
 /// What becomes of a branch, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It can go.
     Goes(String),
+    /// Nothing else has what it has, and its task is over: it goes only where a person says so.
+    Alone(String),
     /// It stays.
     Stays(String),
 }
@@ -47,12 +64,15 @@ pub fn fate(branch: &TaskBranch, known: Known<'_>) -> Fate {
     if let Some(within) = &branch.within {
         return Fate::Goes(format!("`{}` has its commits", within.name()));
     }
-    let alone = |why: &str| Fate::Stays(format!("no other branch has its commits{why}"));
+    let why_alone = |why: &str| format!("no other branch has its commits{why}");
+    let alone = |why: &str| Fate::Alone(why_alone(why));
+    let stays = |why: &str| Fate::Stays(why_alone(why));
     match known {
-        _ if branch.beside.is_some() => alone(""),
-        Known::Unasked => alone(", and whether they were applied only the head knows"),
+        Known::Unasked if branch.beside.is_some() => stays(""),
+        Known::Unasked => stays(", and whether they were applied only the head knows"),
+        Known::Task(task) if !task.status.is_ended() => stays(", and its task has not ended"),
+        Known::Nothing | Known::Task(_) if branch.beside.is_some() => alone(""),
         Known::Nothing => alone(", and the head does not know its task"),
-        Known::Task(task) if !task.status.is_ended() => alone(", and its task has not ended"),
         Known::Task(task) if !is_applied(task) => alone(", and they are not applied"),
         Known::Task(task) if result(task) == Some(&*branch.commit) => Fate::Goes(
             "its change was applied, and the head has its result until retention forgets it"
@@ -172,6 +192,24 @@ mod tests {
             panic!("it is kept");
         };
         assert!(why.contains("lacks a commit before it"), "{why}");
+    }
+
+    #[test]
+    fn one_that_is_nowhere_else_is_alone_once_its_task_is_over() {
+        let is_alone = |branch: &TaskBranch, known| matches!(fate(branch, known), Fate::Alone(_));
+        let of = |status, apply| task(status, apply, TIP);
+        let beside = TaskBranch {
+            beside: Some(1),
+            ..branch()
+        };
+        let ended = of(v1::TaskStatus::Succeeded, "not_requested");
+        let open = of(v1::TaskStatus::Queued, "not_requested");
+        for branch in [branch(), beside] {
+            assert!(is_alone(&branch, Known::Nothing));
+            assert!(is_alone(&branch, Known::Task(&ended)));
+            assert!(!is_alone(&branch, Known::Task(&open)), "it may go on");
+            assert!(!is_alone(&branch, Known::Unasked), "it may be open");
+        }
     }
 
     #[test]

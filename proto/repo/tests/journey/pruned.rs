@@ -2,10 +2,12 @@
 
 use std::{fs, path::Path};
 
-use orchestra_repo::{Held, Keeper, Removal, TaskBranch, remove_branch, task_branches};
+use orchestra_repo::{
+    Held, Keeper, LastWrite, Removal, TaskBranch, last_write, remove_branch, task_branches,
+};
 use orchestra_types::TaskId;
 
-use crate::common::{BRANCH, World, git};
+use crate::common::{BRANCH, World, git, import_branch};
 
 fn branches(user: &World) -> Vec<TaskBranch> {
     task_branches(&user.checkout()).unwrap()
@@ -334,4 +336,37 @@ fn with_a_branch_goes_what_the_config_says_of_it() {
     assert!(of(&user).contains(BRANCH), "that of another one stays");
     assert_eq!(remove(&user, &gone[0]), Removal::Done);
     assert!(!of(&user).contains("branch."), "{}", of(&user));
+}
+
+#[test]
+fn a_branch_says_who_wrote_it_last_as_long_as_git_knows() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    // As where a person does not want them.
+    git(&user.user(), &["config", "core.logAllRefUpdates", "false"]);
+    git(&user.user(), &["config", "log.date", "iso"]);
+    git(&user.user(), &["config", "log.showSignature", "true"]);
+    let task = user.start();
+    task.write("a.txt", "two\n");
+    let collected = task.collect();
+    let change = task.change(&collected);
+    import_branch(&user.checkout(), &change, &[]).unwrap();
+    let last = |user: &World| last_write(&user.checkout(), &only(user)).unwrap();
+    let LastWrite::Ours { at } = last(&user) else {
+        panic!("{:?}", last(&user));
+    };
+    assert!(at > 1_700_000_000, "{at}");
+    // A person goes on with it.
+    let full = format!("refs/heads/{BRANCH}");
+    let tree = git(&user.user(), &["rev-parse", &format!("{BRANCH}^{{tree}}")]);
+    let mine = ["commit-tree", "-p", BRANCH, "-m", "mine", &tree];
+    let mine = git(&user.user(), &mine);
+    git(&user.user(), &["update-ref", "-m", "mine", &full, &mine]);
+    assert_eq!(last(&user), LastWrite::Anothers);
+    // Back again, so that the commit is only in the reflog.
+    let back = ["update-ref", "-m", "back", &full, &collected.commit];
+    git(&user.user(), &back);
+    assert_eq!(last(&user), LastWrite::Anothers);
+    let expire = ["reflog", "expire", "--expire=now", &full];
+    git(&user.user(), &expire);
+    assert_eq!(last(&user), LastWrite::Unknown);
 }
