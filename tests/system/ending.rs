@@ -59,7 +59,15 @@ fn stop_at_work() -> anyhow::Result<()> {
 
 fn frozen_watcher() -> anyhow::Result<()> {
     scene(Setup::new().agents("shell:1"), |cluster| {
-        let task = ["--no-repo", "true", "--agent", "shell"];
+        // One that is over before the watcher is there would not be shown.
+        let task = [
+            "--no-repo",
+            "true",
+            "--agent",
+            "shell",
+            "--require",
+            "who=nobody",
+        ];
         let task = cluster.add(&cluster.repository("project")?, &task)?;
         let watch = cluster.begin(&cluster.path(""), &["watch", "--json"])?;
         watch.prints(&task)?;
