@@ -1,5 +1,7 @@
 //! One task in full, and what a person does next with it.
 
+mod attempts;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_types::{
@@ -8,6 +10,7 @@ use orchestra_types::{
     runner::SHELL,
 };
 
+use self::attempts::attempts;
 use super::{
     again::Again,
     changes,
@@ -15,9 +18,9 @@ use super::{
     excerpt::{ALL_IN_JSON, Part, text},
     now,
     reason::split,
-    status::{style, told, words},
+    status::{style, told},
     style::{Line, Style},
-    task::{worker_called, worker_name},
+    task::worker_name,
     time::{ago, duration, usage},
     wrap::At,
 };
@@ -398,62 +401,6 @@ fn applied(task: &Task) -> String {
         (_, true) => "on success".to_owned(),
         (_, false) => String::new(),
     }
-}
-
-fn attempts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Line> {
-    let attempts = task.attempts.as_deref().unwrap_or_default();
-    if attempts.is_empty() {
-        return Vec::new();
-    }
-    let mut lines = vec![Line::default(), Line::of(Style::Bold, "attempts")];
-    lines.extend(
-        attempts
-            .iter()
-            .map(|attempt| one_attempt(attempt, task.status, names, again)),
-    );
-    lines
-}
-
-fn one_attempt(
-    attempt: &Attempt,
-    status: TaskStatus,
-    names: &BTreeMap<String, String>,
-    again: Again,
-) -> Line {
-    let worker = attempt
-        .worker
-        .as_ref()
-        .map_or("-".to_owned(), |id| worker_called(id, names));
-    let who = format!(
-        "{} on {}",
-        line(attempt.runner.as_deref().unwrap_or("-")),
-        worker
-    );
-    let line_so_far = Line::of(Style::Dim, format!("  {} ", attempt.number))
-        .with(Style::Plain, format!("{who}  "));
-    let with_end = match (&attempt.exit, &attempt.reason) {
-        (None, _) => line_so_far.with(style(status), words(status)),
-        (Some(_), None) => line_so_far.with(Style::Good, "✓ succeeded"),
-        (Some(_), Some(reason)) => line_so_far
-            .with(Style::Bad, format!("✗ {}", reason.code))
-            .with(
-                Style::Plain,
-                format!(": {}", again.spell(&line(&reason.message))),
-            ),
-    };
-    let mut rest = Vec::new();
-    if let (Some(start), Some(end)) = (attempt.started_at, attempt.finished_at) {
-        rest.push(duration(end.0.since(start.0)));
-    }
-    rest.extend(
-        attempt
-            .changes
-            .filter(|c| c.files > 0 || c.warnings > 0)
-            .map(|c| changes::summary(&c)),
-    );
-    rest.extend(attempt.usage.as_ref().map(usage).filter(|u| !u.is_empty()));
-    let rest: String = rest.iter().map(|part| format!(" · {part}")).collect();
-    with_end.with(Style::Dim, rest)
 }
 
 /// A moment to come, by the clock of this machine.

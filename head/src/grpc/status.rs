@@ -4,17 +4,16 @@
 use std::time::Duration;
 
 use orchestra_core::{
-    CancelRefused, NotFound, PriorityRefused, RaiseRefused, ReleaseRefused, RemoveRefused, Reply,
-    RetryRefused, SubmitRefused,
+    CancelRefused, NotFound, PriorityRefused, RaiseRefused, ReleaseRefused, Reply, RetryRefused,
+    SubmitRefused,
 };
 use orchestra_proto::{RUNNER, Refused, TASK};
 use orchestra_types::{
-    AccountName, AttemptId, ProjectId, RunnerName, ScheduleId, TaskId, TaskStatus, WorkerId, shell,
+    AccountName, AttemptId, ProjectId, RunnerName, ScheduleId, TaskId, TaskStatus, shell,
 };
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::twins::Twin;
 use crate::{
     blobs, context, disk,
     engine::{AskError, ReadError, Stopped},
@@ -22,7 +21,12 @@ use crate::{
 };
 
 mod credentials;
+mod workers;
 pub(super) use credentials::{credentials, no_token, token};
+pub(super) use workers::{
+    no_worker, remove_refused, twin, worker_away, worker_busy, worker_done, worker_failed,
+    worker_left, worker_old, worker_silent,
+};
 
 /// What a call gives.
 pub(super) type Result<T> = std::result::Result<T, Status>;
@@ -208,16 +212,6 @@ pub(super) fn flood() -> Status {
     )
 }
 
-/// A worker's identity is in use by another installation.
-pub(super) fn twin(twin: &Twin) -> Status {
-    Status::already_exists(format!(
-        "another worker uses this identity, on host {} and attached for {} s: this state directory is a copy of \
-         its one; join again with a fresh directory, `orchestra-worker join --token … --state DIR`",
-        twin.hostname,
-        twin.attached_for.as_secs()
-    ))
-}
-
 /// The head ended a worker's stream, which may come back.
 pub(super) fn cut_off(why: &str) -> Status {
     Status::aborted(format!("{why}; attach again"))
@@ -293,63 +287,6 @@ pub(super) fn scheduled(reply: Reply) -> Result<(Vec<ScheduleId>, bool)> {
     match reply {
         Reply::Scheduled { ids, duplicate } => Ok((ids, duplicate)),
         Reply::SubmitRefused(why) => Err(submit_refused(why)),
-        _ => Err(internal("the engine answered another question")),
-    }
-}
-
-/// There is no such worker.
-pub(super) fn no_worker(id: &WorkerId) -> Status {
-    Status::not_found(format!(
-        "there is no worker {id}; `ctl workers` lists all of them"
-    ))
-}
-
-/// A worker has no session.
-pub(super) fn worker_away(name: &str) -> Status {
-    Status::failed_precondition(format!(
-        "worker {name} is not connected; `ctl workers` shows since when"
-    ))
-}
-
-/// A worker is asked already.
-pub(super) fn worker_busy(name: &str) -> Status {
-    Status::resource_exhausted(format!(
-        "worker {name} is still at what it was asked before; try again later"
-    ))
-}
-
-/// A worker does not know what it is asked for.
-pub(super) fn worker_old(name: &str) -> Status {
-    Status::failed_precondition(format!(
-        "worker {name} has an older version, which cannot be asked for that; update it"
-    ))
-}
-
-/// A worker could not do it.
-pub(super) fn worker_failed(name: &str, why: &str) -> Status {
-    Status::aborted(format!("worker {name}: {why}; its log has more"))
-}
-
-/// A worker's session ended before it answered.
-pub(super) fn worker_left(name: &str) -> Status {
-    Status::aborted(format!(
-        "the connection to worker {name} ended before it answered; ask again"
-    ))
-}
-
-/// A worker does not answer.
-pub(super) fn worker_silent(name: &str, within: Duration) -> Status {
-    Status::aborted(format!(
-        "worker {name} did not answer within {} min; it may still be at it",
-        within.as_secs() / 60
-    ))
-}
-
-/// The answer to a change of one worker: its id, or why not.
-pub(super) fn worker_done(reply: Reply) -> Result<WorkerId> {
-    match reply {
-        Reply::WorkerDone(id) => Ok(id),
-        Reply::NoWorker(id) => Err(no_worker(&id)),
         _ => Err(internal("the engine answered another question")),
     }
 }
@@ -465,22 +402,6 @@ fn retry_refused(why: RetryRefused) -> Status {
              `ctl retry {before}` first"
         ),
         RetryRefused::UsedUp(id, why) => format!("{id} would not start: {}", why.message),
-    })
-}
-
-/// A worker that stays listed.
-pub(super) fn remove_refused(name: &str, why: &RemoveRefused) -> Status {
-    Status::failed_precondition(match why {
-        RemoveRefused::Connected(_) => {
-            format!(
-                "worker {name} is connected; stop `orchestra-worker` on its machine first, or shut it out with \
-                 `ctl workers revoke`"
-            )
-        }
-        RemoveRefused::Holds(_, attempts) => format!(
-            "worker {name} may come back to what it runs (attempts: {attempts}); they are given up when its \
-             lease is over, try again then"
-        ),
     })
 }
 

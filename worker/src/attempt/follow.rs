@@ -1,11 +1,14 @@
 //! Follows a running CLI: lines become events, the stop ladder is climbed, the end is judged.
 
+mod words;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_proto::v1;
 use orchestra_types::{ArtifactKind, EventKind, Exit, Failure, FailureCode, Timestamp};
 use tokio::time::sleep;
 
+use self::words::{silent, supervisor_lost, survivors, words, words_of};
 use super::{
     StopReason,
     launch::began_nothing,
@@ -21,10 +24,7 @@ use crate::{
     cli::{Action, Adapter, Stream, Verdict},
     clock, disk,
     events::Cause,
-    process::{
-        self, ExitRecord, Process, ProcessError, ProcessEvent, Reattach, SetUpOutput, Silence,
-        Whose,
-    },
+    process::{self, ExitRecord, Process, ProcessError, ProcessEvent, SetUpOutput, Whose},
     room::{self, Room},
 };
 
@@ -538,56 +538,6 @@ async fn passed(left: Option<Duration>) {
 /// How long the CLI has run, whatever the wall clock did meanwhile.
 fn elapsed(started: Started) -> Duration {
     clock::since_boot().saturating_sub(Duration::from_millis(started.since_boot_ms))
-}
-
-fn supervisor_lost() -> Failure {
-    Failure::new(
-        FailureCode::WorkerLost,
-        "the agent's supervisor is gone: the machine was restarted, or it was killed",
-    )
-}
-
-fn survivors(pids: &[i32]) -> String {
-    let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
-    let which = match pids.is_empty() {
-        true => String::new(),
-        false => format!(": process {}", pids.join(", ")),
-    };
-    format!("some processes of this attempt could not be ended{which}")
-}
-
-fn silent(silence: Silence) -> &'static str {
-    match silence {
-        Silence::Stopped => {
-            "the agent's supervisor was stopped (SIGSTOP) again and again when it should end the agent; the \
-             worker ended both, and the last output may be missing"
-        }
-        Silence::Hung => {
-            "the agent's supervisor did not end the agent when it was told to; the worker ended both, and the \
-             last output may be missing"
-        }
-    }
-}
-
-fn words_of(found: &Reattach) -> &'static str {
-    match found {
-        Reattach::Running(_) => "running",
-        Reattach::Ended(_) => "ended",
-        Reattach::Lost(_) => "lost",
-    }
-}
-
-fn words(reason: StopReason) -> &'static str {
-    match reason {
-        StopReason::Cancelled => "cancelled by a person",
-        StopReason::Budget => "its budget is used up",
-        StopReason::Timeout => "its time is over",
-        StopReason::Stalled => "nothing was heard of it for too long",
-        StopReason::Lost => "the head has given this attempt up",
-        StopReason::Shutdown => "the worker stops",
-        StopReason::Revoked => "the worker was revoked, and ends",
-        StopReason::Groundless => "the worker's directories are gone",
-    }
 }
 
 /// As an adapter says it, of the attempt itself.
