@@ -136,6 +136,14 @@ fn failing() -> anyhow::Result<()> {
         let project = with_set_up(cluster, "refused", "setup: {copy: [../x]}\n")?;
         let refused = cluster.ctl_in(project.dir(), &["add", "true", "--agent", "shell"])?;
         refused.complains(&[".orchestra.yaml:1", "below the project"])?;
+        let project = cluster.repository("misnamed")?;
+        project.write(".orchestra.yml", "setup: {run: make}\n")?;
+        let warned = ["`mv .orchestra.yml .orchestra.yaml`"];
+        let add = ["add", "true", "--agent", "shell"];
+        for line in [&add[..], &["config", "check"]] {
+            let said = cluster.ctl_in(project.dir(), line)?.ok()?;
+            said.complains(&warned)?;
+        }
         Ok(())
     })
 }

@@ -1,6 +1,6 @@
 //! `ctl config check`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -8,6 +8,7 @@ use crate::{
     app::App,
     error::{Error, Result},
     exit::Exit,
+    submit::misnamed,
     ui::style::{Line, Style},
 };
 
@@ -34,6 +35,10 @@ struct Check {
 /// Checks the file.
 pub fn run(app: &App, args: Args) -> Result<Exit> {
     let Command::Check(Check { file }) = args.command;
+    // Who checks one in a project may mean that file.
+    if let Some(warning) = misnamed::warning(Path::new(".")) {
+        app.ui.warn(warning);
+    }
     let Some(path) = file.or_else(|| app.config_file()) else {
         let path = app.state.config_file();
         return app.show(&json!({ "path": null, "valid": true }), |_| {

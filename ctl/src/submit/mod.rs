@@ -8,6 +8,7 @@ mod chain;
 mod directory;
 pub mod draft;
 pub mod file;
+pub mod misnamed;
 pub mod moment;
 mod order;
 mod place;

@@ -14,7 +14,7 @@ use super::{
     chain::Chain,
     directory,
     draft::Draft,
-    set_up, source,
+    misnamed, set_up, source,
     twin::refuse_twins,
     upload::{Uploads, missing},
 };
@@ -154,6 +154,9 @@ impl<'a> Places<'a> {
         let top = checkout.as_ref().map_or(dir, Checkout::top);
         let config =
             load_project(top).or_failed(|| "failed to read the project's file".to_owned())?;
+        if let Some(warning) = misnamed::warning(top) {
+            self.app.ui.warn(warning);
+        }
         let ProjectConfig { setup, ports } = config.unwrap_or_default();
         if let Some(taken) = above.filter(|_| !in_place) {
             self.app.ui.warn(no_branches(&taken));
