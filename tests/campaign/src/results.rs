@@ -24,7 +24,7 @@ const TEXT_BYTES: usize = 200;
 /// How often a task may have been run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runs {
-    /// Once: nothing has ended its lease.
+    /// Once: nothing has ended its lease. What waited at a worker may have been called back before it began.
     Once,
     /// Once; attempts before that one may have been given back without having begun.
     OnceBegun,
@@ -133,9 +133,12 @@ impl Asker {
         let numbers: Vec<u32> = task.attempts.iter().map(|a| a.number).collect();
         let ran = |number: &u32| said.contains_key(&(id, *number));
         let right = match (runs, numbers.as_slice()) {
-            (Runs::Once, numbers) => numbers == [1],
-            (Runs::OnceBegun, [given_back @ .., last]) => ran(last) && !given_back.iter().any(ran),
-            (Runs::OnceBegun, []) => false,
+            (Runs::Once | Runs::OnceBegun, [before @ .., last]) => {
+                let told =
+                    runs == Runs::OnceBegun || task.attempts.iter().all(is_good_or_given_back);
+                told && ran(last) && !before.iter().any(ran)
+            }
+            (Runs::Once | Runs::OnceBegun, []) => false,
             (Runs::Again | Runs::AgainOrFailed, _) => true,
         };
         if !right {
@@ -289,6 +292,15 @@ impl Heard {
 fn is_good(attempt: &v1::Attempt) -> bool {
     let outcome = attempt.outcome.as_ref();
     outcome.is_some_and(|outcome| outcome.failure.is_none())
+}
+
+/// Nobody has given up such an attempt: its worker said what it came to.
+fn is_good_or_given_back(attempt: &v1::Attempt) -> bool {
+    let outcome = attempt.outcome.as_ref();
+    outcome.is_some_and(|outcome| match &outcome.failure {
+        None => true,
+        Some(failure) => failure.code == "cancelled",
+    })
 }
 
 fn artifact<'a>(outcome: &'a v1::Outcome, kind: &str) -> Option<&'a v1::Artifact> {
