@@ -28,6 +28,10 @@ pub fn tests() -> Vec<Test> {
             long_away,
         ),
         Test::new(
+            "what_waits_for_a_slot_is_not_begun_without_a_lease",
+            waits_for_a_lease,
+        ),
+        Test::new(
             "an_agent_goes_on_whose_worker_was_away_for_longer_than_a_lease",
             taken_back_running,
         ),
@@ -118,9 +122,10 @@ fn agent_and_head() -> anyhow::Result<()> {
     })
 }
 
+/// Longer than a lease of two seconds and its grace.
+const AWAY: Duration = Duration::from_secs(4);
+
 fn long_away() -> anyhow::Result<()> {
-    /// Longer than a lease and its grace.
-    const AWAY: Duration = Duration::from_secs(4);
     scene(Setup::new().config("queue: {lease: 2s}\n"), |cluster| {
         let project = cluster.repository("project")?;
         let task = long_task(cluster, &project)?;
@@ -136,6 +141,40 @@ fn long_away() -> anyhow::Result<()> {
         })?;
         cluster.start()?;
         finish_once(cluster, &task)
+    })
+}
+
+fn waits_for_a_lease() -> anyhow::Result<()> {
+    let setup = Setup::new()
+        .agents("shell:1")
+        .config("queue: {lease: 2s}\n");
+    scene(setup.runner("shell", "{prefetch: 4}"), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let task = long_task(cluster, &project)?;
+        let next = ["echo begun >> begun.txt", "--agent", "shell", "--in-place"];
+        let next = cluster.add(&project, &next)?;
+        cluster.wait_for(&next, &["assigned"], Deadline::SOON)?;
+        kill_9(cluster.head_pid()?)?;
+        let passed = |what| {
+            let since = Instant::now();
+            until(what, Deadline::SOON, move || {
+                Ok((since.elapsed() > AWAY).then_some(()))
+            })
+        };
+        passed("every lease is over")?;
+        cluster.open_gate()?;
+        until("the slot is free", Deadline::SOON, || {
+            Ok(working(cluster).is_empty().then_some(()))
+        })?;
+        passed("it would have begun")?;
+        let begun = fs::exists(project.dir().join("begun.txt"))?;
+        ensure!(!begun, "it was begun although others may have it");
+        cluster.start()?;
+        finish_once(cluster, &task)?;
+        let document = cluster.succeeded(&next, Deadline::SOON)?;
+        ensure!(document["attempt"] == 1, "{document:#}");
+        ensure!(project.read("begun.txt")? == "begun\n");
+        Ok(())
     })
 }
 

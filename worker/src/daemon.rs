@@ -29,6 +29,7 @@ use crate::{
     identity::{Home, Identity, memory_bytes},
     interim::Interims,
     join,
+    lease::WorkerLease,
     meter::Meters,
     ports::Ports,
     prefetch::{self, Prefetch},
@@ -157,6 +158,7 @@ async fn serve(
     let stumbles = shared.stumbles.clone();
     let granted = shared.prefetch.watch();
     let (meters, interims) = (shared.meters.clone(), shared.interims.clone());
+    let lease = shared.lease.clone();
     let (mut fleet, orders) = Fleet::load(Arc::new(shared)).context("failed to read attempts")?;
 
     let mut tasks = JoinSet::new();
@@ -207,6 +209,7 @@ async fn serve(
         rejoin: join::rejoin(&setup.state),
         spool,
         fleet: orders,
+        lease,
         meters,
         interims,
         housekeeping,
@@ -377,6 +380,7 @@ fn shared(
         runners,
         stumbles: Stumbles::default(),
         prefetch: Prefetch::of(&setup.config.runners),
+        lease: WorkerLease::default(),
         slots: setup.slots,
         room,
         gathering: Arc::new(Semaphore::new(1)),

@@ -64,6 +64,7 @@ pub struct Closed;
 enum Command {
     Order(Order),
     Held(oneshot::Sender<Vec<Held>>),
+    Leased(Duration, oneshot::Sender<()>),
 }
 
 /// Reaches the fleet; cheap to clone.
@@ -83,6 +84,14 @@ impl Handle {
         let (reply, held) = oneshot::channel();
         self.send(Command::Held(reply)).await?;
         held.await.map_err(|_| Closed)
+    }
+
+    /// The head counts on this worker again, and all that is not the worker's any more was said before this:
+    /// until then, in time since the machine's start.
+    pub async fn leased(&self, until: Duration) -> Result<(), Closed> {
+        let (reply, heeded) = oneshot::channel();
+        self.send(Command::Leased(until, reply)).await?;
+        heeded.await.map_err(|_| Closed)
     }
 
     async fn send(&self, command: Command) -> Result<(), Closed> {
@@ -223,6 +232,8 @@ impl Fleet {
     fn on_last_command(&self, command: Command) {
         match command {
             Command::Held(reply) => self.tell_held(reply),
+            // Nothing is begun any more. The session may have ended.
+            Command::Leased(_, reply) => reply.send(()).unwrap_or_default(),
             Command::Order(order) => tracing::debug!(?order, "not heeded: the worker stops"),
         }
     }
@@ -288,6 +299,11 @@ impl Fleet {
             }
             Command::Order(Order::Retract(attempt)) => self.give_back(attempt),
             Command::Held(reply) => self.tell_held(reply),
+            Command::Leased(until, reply) => {
+                self.shared.lease.renew(until);
+                self.begin_waiting();
+                reply.send(()).unwrap_or_default();
+            }
         }
     }
 
@@ -323,9 +339,9 @@ impl Fleet {
         }
     }
 
-    /// Begins what waits and has a slot now.
+    /// Begins what waits and has a slot now. Without a lease others may have begun it.
     fn begin_waiting(&mut self) {
-        if self.waiting.is_empty() {
+        if self.waiting.is_empty() || !self.shared.lease.lasts() {
             return;
         }
         let known = self.shared.runners.borrow().clone();

@@ -33,6 +33,7 @@ mod identity;
 mod installation;
 mod interim;
 mod join;
+mod lease;
 mod meter;
 mod ports;
 mod prefetch;

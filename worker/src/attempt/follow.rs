@@ -57,7 +57,8 @@ enum Happened {
 impl Attempt {
     /// From a prepared directory to the CLI's end.
     pub async fn start(&mut self) -> Result<Phase, Error> {
-        let stopped = self.unless_stopped(std::future::ready(())).await?;
+        let lease = self.shared.lease.clone();
+        let stopped = self.unless_stopped(lease.until_it_lasts()).await?;
         if self.lacks_room() {
             return Err(Error::NoRoom);
         }

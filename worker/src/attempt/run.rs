@@ -35,6 +35,7 @@ use crate::{
     ground::Ground,
     installation::Installation,
     interim::Interims,
+    lease::WorkerLease,
     meter::Meters,
     ports::{Lease, Ports},
     prefetch::Prefetch,
@@ -84,6 +85,8 @@ pub struct Shared {
     pub stumbles: Stumbles,
     /// What may wait here for a slot.
     pub prefetch: Prefetch,
+    /// Whether the head counts on this worker, so that something may be begun.
+    pub lease: WorkerLease,
     /// How many agents may run at once in all.
     pub slots: u32,
     /// Room on the disks.

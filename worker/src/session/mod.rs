@@ -29,6 +29,7 @@ use crate::{
     clock, fleet, housekeeping,
     installation::Installation,
     interim::Interims,
+    lease::WorkerLease,
     meter::Meters,
     spool,
 };
@@ -109,6 +110,8 @@ pub struct Session {
     pub spool: spool::Handle,
     /// The attempts.
     pub fleet: fleet::Handle,
+    /// Whether the head counts on this worker.
+    pub lease: WorkerLease,
     /// What attempts have used.
     pub meters: Meters,
     /// What attempts have changed.

@@ -12,6 +12,8 @@ pub const UNANSWERED_MAX: u32 = 3;
 /// How long a session waits for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
+    /// How long the head counts on a worker of which it hears nothing, at least.
+    pub lease: Duration,
     /// From one heartbeat to the next.
     pub heartbeat_every: Duration,
     /// For a connection.
@@ -32,6 +34,7 @@ impl Pace {
             lease
         };
         Self {
+            lease,
             heartbeat_every: (lease / 6).min(limits::HEARTBEAT_EVERY),
             dial_within: (lease / 3).min(Duration::from_secs(10)),
             welcome_within: lease.min(Duration::from_secs(30)),

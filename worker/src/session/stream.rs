@@ -24,6 +24,7 @@ use crate::{
     attempt::StopReason,
     clock,
     fleet::{Held, Order},
+    lease::Beats,
 };
 
 /// Messages that may wait for the network; heartbeats never wait behind more.
@@ -62,6 +63,7 @@ async fn attach(
         within: pace.unanswered(),
     };
     let hello = worker_message::Body::Hello(hello(session).await?);
+    let sent = clock::since_boot();
     outgoing.send(hello).await?;
     let attach = async {
         let mut incoming = client
@@ -88,6 +90,8 @@ async fn attach(
     *pace = Pace::of(Duration::from_millis(welcome.lease_ms));
     outgoing.within = pace.unanswered();
     on_welcome(session, *welcome).await?;
+    // IMPORTANT: after what the welcome says of attempts that are others' now.
+    session.fleet.leased(sent + pace.lease).await?;
     Ok((outgoing, incoming))
 }
 
@@ -170,6 +174,7 @@ async fn serve(
     // The first at once; one that is late moves those behind it.
     let mut heartbeat = pin!(clock::wait(Duration::ZERO));
     let mut unanswered = 0;
+    let mut beats = Beats::default();
     let mut readings = session.meters.changes();
     session.meters.renew();
     let mut looks = session.interims.changes();
@@ -182,6 +187,7 @@ async fn serve(
         let done = tokio::select! {
             message = incoming.message() => {
                 unanswered = 0;
+                renew_lease(session, pace, &mut beats, &message);
                 on_message(session, message).await
             }
             changed = progress.changed() => match changed {
@@ -216,7 +222,7 @@ async fn serve(
                 unanswered += 1;
                 match unanswered > UNANSWERED_MAX {
                     true => Err(Error::Silent(pace.unanswered())),
-                    false => outgoing.beat(),
+                    false => outgoing.beat(&mut beats),
                 }
             }
             collected = session.housekeeping.answered() => {
@@ -275,6 +281,24 @@ async fn send_reports(
         session.sent = session.sent.max(last);
         outgoing.send(reports).await?;
         *sent = last;
+    }
+}
+
+/// An answer to a heartbeat: the head had heard of this worker by then.
+fn renew_lease(
+    session: &Session,
+    pace: Pace,
+    beats: &mut Beats,
+    message: &Result<Option<v1::HeadMessage>, tonic::Status>,
+) {
+    let Ok(Some(v1::HeadMessage {
+        body: Some(head_message::Body::HeartbeatAck(ack)),
+    })) = message
+    else {
+        return;
+    };
+    if let Some(sent) = beats.answered(ack.time_ms) {
+        session.lease.renew(sent + pace.lease);
     }
 }
 
@@ -361,8 +385,9 @@ impl Outgoing {
     }
 
     /// Sends a heartbeat, unless other messages wait already.
-    fn beat(&self) -> Result<(), Error> {
+    fn beat(&self, beats: &mut Beats) -> Result<(), Error> {
         let beat = v1::Heartbeat { time_ms: now_ms() };
+        beats.sent(beat.time_ms, clock::since_boot());
         let body = Some(worker_message::Body::Heartbeat(beat));
         match self.messages.try_send(v1::WorkerMessage { body }) {
             Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Ok(()),
