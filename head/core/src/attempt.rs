@@ -27,6 +27,22 @@ pub(crate) struct Reporter<'a> {
     pub is_named: bool,
 }
 
+/// How an attempt is lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss<'a> {
+    /// In words.
+    pub why: &'a str,
+    /// It had been ordered ahead, and waited for a slot as far as is known.
+    pub ahead: bool,
+}
+
+impl<'a> Loss<'a> {
+    /// Of one that may have begun.
+    pub fn of(why: &'a str) -> Self {
+        Self { why, ahead: false }
+    }
+}
+
 /// Why an attempt is lost that has a result and no bytes of it.
 const UNSTORED: &str = "bytes of its result are not stored here: a head that was restored from a backup lacks what came later";
 
@@ -93,13 +109,15 @@ impl Core {
             ReportBody::GivenBack => {}
             ReportBody::Finished(outcome) if held && is_shut_out(&outcome) => {
                 // Nobody has told the task to end: it is tried again, and what the agent did is kept.
-                self.lose(now, attempt, SHUT_OUT, step);
+                self.lose(now, attempt, Loss::of(SHUT_OUT), step);
                 self.keep_late(now, from, attempt, outcome, step);
             }
             ReportBody::Finished(outcome) if held => self.on_finished(now, attempt, outcome, step),
             // Stale: it changes no state, but the agent's work is kept.
             ReportBody::Finished(outcome) => self.keep_late(now, from, attempt, outcome, step),
-            ReportBody::Unstored if held => self.lose(now, attempt, UNSTORED, step),
+            ReportBody::Unstored if held => {
+                self.lose(now, attempt, Loss::of(UNSTORED), step);
+            }
             ReportBody::Unstored => {}
         }
     }
@@ -285,10 +303,17 @@ impl Core {
     }
 
     /// An attempt whose worker is gone.
-    pub(crate) fn lose(&mut self, now: Timestamp, attempt: AttemptId, why: &str, step: &mut Step) {
-        let reason = Failure::new(FailureCode::WorkerLost, why);
+    pub(crate) fn lose(
+        &mut self,
+        now: Timestamp,
+        attempt: AttemptId,
+        loss: Loss<'_>,
+        step: &mut Step,
+    ) {
+        let reason = Failure::new(FailureCode::WorkerLost, loss.why);
+        let charged = self.is_charged(attempt, loss);
         // The budget that may have stopped it holds the task from now on.
-        self.close_run(now, attempt, None, true, step);
+        self.close_run(now, attempt, None, charged, step);
         let row = OutcomeRow {
             id: attempt,
             at: now,
@@ -299,16 +324,20 @@ impl Core {
             .tasks
             .get_mut(&attempt.task)
             .expect("the attempt is held");
-        task.row.end_first_wait();
-        task.row.losses += u32::from(!mutated!(LossNotCharged));
-        task.row.failures += u32::from(mutated!(LossChargedAsFailure));
         task.row.given_up |= 1;
+        if charged {
+            task.row.end_first_wait();
+            task.row.losses += u32::from(!mutated!(LossNotCharged));
+            task.row.failures += u32::from(mutated!(LossChargedAsFailure));
+        } else if let Some(last) = &mut task.row.last {
+            last.moved += 1;
+        }
         let (losses, max) = (task.row.losses, self.config.losses_max);
         if task.row.cancel_requested {
             let reason = cancelled("cancelled; its worker was lost before it could confirm");
             self.end(now, attempt.task, EndStatus::Cancelled, Some(reason), step);
         } else if losses >= max {
-            let reason = quarantined(losses, why);
+            let reason = quarantined(losses, loss.why);
             self.end(
                 now,
                 attempt.task,
@@ -316,9 +345,21 @@ impl Core {
                 Some(reason),
                 step,
             );
-        } else {
+        } else if charged {
             self.requeue(now, attempt, reason, step);
+        } else {
+            task.row.reason = Some(Box::new(reason));
+            self.wait_on(now, attempt.task, step);
         }
+    }
+
+    /// Whether a loss may be the task's doing. An attempt that had no slot yet cannot have taken its worker
+    /// down; but that is not believed for ever.
+    fn is_charged(&self, attempt: AttemptId, loss: Loss<'_>) -> bool {
+        let task = self.tasks.get(&attempt.task);
+        let moved = task.map_or(0, |task| task.row.moved());
+        let believed = moved < self.config.moved_max || mutated!(AheadLostForEver);
+        !(loss.ahead && believed) || mutated!(AheadCharged)
     }
 
     fn keep_late(

@@ -1,10 +1,10 @@
 //! The lease, not the connection, decides loss.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use orchestra_types::{AttemptId, Timestamp, WorkerId};
 
-use crate::{Core, Step, message::Message, view::Link};
+use crate::{Core, Step, attempt::Loss, message::Message, view::Link};
 
 /// A lease is ended at its time, give or take a little. One that ended longer ago than this was
 /// missed because the head itself was away: stopped, suspended with its machine, or starved.
@@ -91,10 +91,17 @@ impl Core {
             worker.row.info.name
         );
         let held: Vec<AttemptId> = worker.attempts.keys().copied().collect();
+        let worker = self.workers.get(id);
+        let ahead = worker.map_or_else(BTreeSet::new, |worker| self.ordered_ahead(worker));
         self.parks_may_move();
         self.touch(id);
         for attempt in held {
-            self.lose(now, attempt, &why, step);
+            let ahead = ahead.contains(&attempt);
+            let why = match ahead {
+                true => &format!("{why}; the task waited there for a slot"),
+                false => &why,
+            };
+            self.lose(now, attempt, Loss { why, ahead }, step);
         }
     }
 }

@@ -97,7 +97,7 @@ impl Ledger {
             time,
             reading: base,
             base,
-            counted: before.is_some(),
+            counted: base.attempts > 0,
             stopped: false,
         });
         run.time = time;

@@ -59,6 +59,8 @@ mod on {
         LeaseEndsWhileAway: "leases end while the head is away",
         HeartbeatForgotten: "a heartbeat does not renew the lease",
         LossNotCharged: "a lost worker is not counted",
+        AheadCharged: "a task that waited for a slot of a lost worker is charged for it",
+        AheadLostForEver: "a task that is always lost while it waits for a slot is never charged for it",
         ReportedLossNotCounted: "a task whose supervisor is gone each time, as its worker says, is tried again as often as it may be",
         LossChargedAsFailure: "a lost worker is charged as a failure",
         FailureNotCharged: "a failure is not charged",

@@ -2,7 +2,9 @@
 //! another worker has nothing to do, when theirs is given nothing new, when something of a higher
 //! level is to begin before them, and when their task has waited too long. No attempt is charged.
 
-use orchestra_types::{AttemptId, Failure, FailureCode, RunnerName, Timestamp, WorkerId};
+use std::collections::BTreeSet;
+
+use orchestra_types::{AttemptId, Failure, FailureCode, RunnerName, TaskId, Timestamp, WorkerId};
 
 use crate::{
     Core, Step,
@@ -135,14 +137,7 @@ impl Core {
         attempt: AttemptId,
         runner: &RunnerName,
     ) -> Option<Timestamp> {
-        let since = match &self.tasks.get(&attempt.task)?.row.state {
-            State::Assigned { at, .. } => *at,
-            State::Blocked
-            | State::Queued { .. }
-            | State::Running { .. }
-            | State::Closing { .. }
-            | State::Ended { .. } => return None,
-        };
+        let since = self.unbegun_since(attempt)?;
         let waits = worker.prefetches(runner) && !self.called_back.contains_key(&attempt);
         waits.then_some(since)
     }
@@ -218,9 +213,50 @@ impl Core {
             let ended = crate::EndStatus::Cancelled;
             return self.end(now, attempt.task, ended, Some(reason), step);
         }
+        self.wait_on(now, attempt.task, step);
+    }
+
+    /// What waited at a worker goes on to wait in the queue, in its place there.
+    pub(crate) fn wait_on(&mut self, now: Timestamp, id: TaskId, step: &mut Step) {
+        let task = self.tasks.get(&id).expect("its attempt is held");
         let queued = State::queued(self.calendar, now, task.row.created_at, &task.row.facts);
-        self.wait_for_start(now, attempt.task, &queued);
-        self.set_state(now, attempt.task, queued, step);
+        self.wait_for_start(now, id, &queued);
+        self.set_state(now, id, queued, step);
+    }
+
+    /// What a worker cannot have begun, as far as is known here: its slots are taken by what it was given
+    /// before. It begins its orders one after the other, but may have begun more since it was heard last.
+    pub(crate) fn ordered_ahead(&self, worker: &Worker) -> BTreeSet<AttemptId> {
+        if worker.waiting() == 0 {
+            return BTreeSet::new();
+        }
+        let held = worker.attempts.iter();
+        let mut orders: Vec<_> = held
+            .map(|(attempt, runner)| {
+                let since = self.unbegun_since(*attempt);
+                let waits = worker.prefetches(runner);
+                (since.filter(|_| waits), *attempt, runner)
+            })
+            .collect();
+        orders.sort_unstable();
+        let mut slots = worker.slots();
+        let ahead = orders.into_iter().filter(|(since, _, runner)| {
+            let has_slot = slots.take(runner);
+            since.is_some() && !has_slot
+        });
+        ahead.map(|(_, attempt, _)| attempt).collect()
+    }
+
+    /// When an attempt was ordered that nobody has said to run.
+    fn unbegun_since(&self, attempt: AttemptId) -> Option<Timestamp> {
+        match &self.tasks.get(&attempt.task)?.row.state {
+            State::Assigned { at, .. } => Some(*at),
+            State::Blocked
+            | State::Queued { .. }
+            | State::Running { .. }
+            | State::Closing { .. }
+            | State::Ended { .. } => None,
+        }
     }
 }
 

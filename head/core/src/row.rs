@@ -307,11 +307,12 @@ pub struct Last {
     pub runner: RunnerName,
     /// The worker that it failed on; none before the first failure.
     pub avoids: Option<Avoids>,
-    /// How many attempts never began, through their workers' doing, and were made elsewhere; they are
-    /// not charged.
+    /// How many attempts never began, through their workers' doing, and were made elsewhere, or were lost
+    /// with a worker that had no slot for them yet; they are not charged.
     pub moved: u32,
     /// Since when the task has waited for its first attempt to begin, by the wall clock. None where that
-    /// wait has no end, and when an attempt may have begun or has ended otherwise than by being given back.
+    /// wait has no end, and when an attempt may have begun or has ended otherwise than by being given back, or
+    /// lost before it had a slot.
     pub waits_since: Option<Timestamp>,
     /// What all attempts of the task that ended have used, so that a budget which comes later counts it.
     pub used: Spent,
@@ -333,6 +334,14 @@ pub struct Counted {
     pub unstarted: Option<Timestamp>,
     /// Whether its worker came back and was told to end it. It is not taken back later.
     pub told_to_end: bool,
+}
+
+impl Counted {
+    /// Whether it did not count as an attempt: it was lost while it waited for a slot of its worker.
+    #[must_use]
+    pub fn was_ahead(&self) -> bool {
+        self.used.attempts == 0
+    }
 }
 
 impl Last {

@@ -7,6 +7,7 @@ use orchestra_types::{AttemptId, Timestamp, WorkerId, runner::WorkerInfo};
 use crate::{
     ConnectionId, Core, Step,
     accounts::name_accounts,
+    attempt::Loss,
     change::Change,
     input::Held,
     message::{Message, StopReason, Welcome},
@@ -218,7 +219,8 @@ impl Core {
                     self.order_stop(attempt.task, StopReason::Budget, step);
                 }
             } else {
-                self.lose(now, attempt, "the worker no longer has it", step);
+                let loss = Loss::of("the worker no longer has it");
+                self.lose(now, attempt, loss, step);
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     Core, Step,
     change::Change,
     input::Held,
-    row::{AttemptRow, State, TaskRow},
+    row::{AttemptRow, Counted, State, TaskRow},
 };
 
 impl Core {
@@ -126,10 +126,17 @@ impl Core {
     /// A loss that was none. The runner of the attempt.
     fn uncharge_loss(&mut self, now: Timestamp, id: TaskId) -> Option<orchestra_types::RunnerName> {
         let row = &mut self.tasks.get_mut(&id)?.row;
-        row.losses -= u32::from(row.losses > 0 && !mutated!(TakenBackCharged));
+        let number = row.attempts;
+        match row.last.as_mut() {
+            Some(last) if last.counted(number).is_some_and(Counted::was_ahead) => {
+                last.moved = last.moved.saturating_sub(1);
+            }
+            _ => row.losses -= u32::from(row.losses > 0 && !mutated!(TakenBackCharged)),
+        }
         // Its one result is the one that its holder reports.
         row.given_up &= !1;
         row.reason = None;
+        row.end_first_wait();
         row.started_at.get_or_insert(now);
         Some(row.last.as_ref()?.runner.clone())
     }

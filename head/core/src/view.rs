@@ -244,7 +244,7 @@ impl Core {
             joined_at: w.row.joined_at,
             last_seen: w.heard.then_some(w.last_seen),
             attempts: w.attempts.keys().copied().collect(),
-            waiting: u32::try_from(self.ahead_at(w).len()).unwrap_or(u32::MAX),
+            waiting: u32::try_from(self.ordered_ahead(w).len()).unwrap_or(u32::MAX),
         })
     }
 
@@ -253,48 +253,9 @@ impl Core {
     #[must_use]
     pub fn agents(&self) -> Vec<AgentView<'_>> {
         let workers = self.workers.values();
-        workers.flat_map(|w| w.agents(&self.ahead_at(w))).collect()
-    }
-
-    /// The attempts that only wait at a worker for a slot: given ahead and not begun, those that were given
-    /// last.
-    fn ahead_at(&self, worker: &Worker) -> BTreeSet<AttemptId> {
-        if worker.waiting() == 0 {
-            return BTreeSet::new();
-        }
-        // When it was given, of one that may wait.
-        let given = |id: AttemptId, runner: &RunnerName| match &self.tasks.get(&id.task)?.row.state
-        {
-            State::Assigned { attempt, at, .. } if *attempt == id.number => {
-                worker.prefetches(runner).then_some(*at)
-            }
-            State::Assigned { .. }
-            | State::Blocked
-            | State::Queued { .. }
-            | State::Running { .. }
-            | State::Closing { .. }
-            | State::Ended { .. } => None,
-        };
-        let held = worker.attempts.iter();
-        let mut held: Vec<_> = held.map(|(id, r)| (given(*id, r), *id, r)).collect();
-        held.sort_unstable();
-        let mut begun: BTreeMap<&RunnerName, u32> = BTreeMap::new();
-        let mut ahead = BTreeSet::new();
-        for (given, id, runner) in held {
-            let in_all: u32 = begun.values().sum();
-            let of_runner = begun.entry(runner).or_default();
-            let slots = worker
-                .place_of(runner)
-                .map(|at| worker.row.info.runners[at].slots);
-            let is_full = in_all >= worker.row.info.slots || slots.is_some_and(|n| *of_runner >= n);
-            match given.is_some() && is_full {
-                true => {
-                    ahead.insert(id);
-                }
-                false => *of_runner += 1,
-            }
-        }
-        ahead
+        workers
+            .flat_map(|w| w.agents(&self.ordered_ahead(w)))
+            .collect()
     }
 
     /// The worker that holds an attempt now.

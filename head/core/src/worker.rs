@@ -57,6 +57,29 @@ pub(crate) struct Desk {
     pub turns: Turns,
 }
 
+/// Slots of a worker that nothing has taken yet.
+#[derive(Debug)]
+pub(crate) struct Slots<'a> {
+    in_all: u32,
+    of_runners: Vec<(&'a RunnerName, u32)>,
+}
+
+impl Slots<'_> {
+    /// Takes one for an attempt of this runner; whether there was one. Of a runner that it has no more
+    /// nothing is known: such an attempt has one.
+    pub fn take(&mut self, runner: &RunnerName) -> bool {
+        let mut known = self.of_runners.iter_mut();
+        let own = known.find(|(name, _)| *name == runner);
+        let own = own.map(|(_, free)| free);
+        if self.in_all == 0 || own.as_ref().is_some_and(|free| **free == 0) {
+            return false;
+        }
+        self.in_all -= 1;
+        own.into_iter().for_each(|free| *free -= 1);
+        true
+    }
+}
+
 impl Worker {
     pub fn new(row: WorkerRow, acked: u64, accounts: &mut Accounts) -> Self {
         let held = accounts.hold(&row.info.runners).into_iter();
@@ -169,6 +192,15 @@ impl Worker {
         let runners = self.row.info.runners.iter().zip(&self.desks);
         let each = runners.map(|(runner, desk)| desk.busy.saturating_sub(runner.slots));
         in_all.max(each.sum())
+    }
+
+    /// Its slots, all free.
+    pub fn slots(&self) -> Slots<'_> {
+        let runners = self.row.info.runners.iter();
+        Slots {
+            in_all: self.row.info.slots,
+            of_runners: runners.map(|runner| (&runner.name, runner.slots)).collect(),
+        }
     }
 
     /// Whether an attempt given to this runner would run at once.

@@ -107,6 +107,7 @@ points! {
     HeldExhausted = "held -> needs_review",
     HeldAgain = "held -> queued",
     LostQueued = "lost -> queued",
+    LostAhead = "lost before it had a slot -> queued",
     LostCancelled = "lost -> cancelled",
     LostReview = "lost -> needs_review",
     ClosingSucceeded = "closing -> succeeded",

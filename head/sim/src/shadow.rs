@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use orchestra_core::{Availability, Change, EndStatus, ScheduleRow};
 use orchestra_types::{
-    AttemptId, FailureCode, OnDependencyFailure, Recurrence, ScheduleId, TaskId, runner::Readiness,
+    AttemptId, FailureCode, OnDependencyFailure, Recurrence, ScheduleId, TaskId,
+    runner::{Readiness, RunnerInfo, WorkerInfo},
 };
 
 use self::shade::NOTHING;
-pub use self::shade::{At, Shade};
+pub use self::shade::{At, GivenUp, Shade};
 use crate::{
     cast::{ACCOUNTS, Cast, WORKERS_MAX, bits},
     plan::{DAY_MS, MINUTE_MS},
@@ -176,8 +177,8 @@ pub struct Shadow {
     pub last_schedule: Option<ScheduleId>,
     /// What each account bears.
     pub accounts: [Account; ACCOUNTS],
-    /// How many slots each worker has, and which of its runners are ready, as a set.
-    pub looks: [(u32, u8); WORKERS_MAX],
+    /// What each worker says of itself.
+    pub capacities: [Capacity; WORKERS_MAX],
     /// The start of each worker's machine in which it attached last.
     pub boots: [Option<u32>; WORKERS_MAX],
     /// Whether each worker is given anything new.
@@ -197,6 +198,32 @@ fn ms(limit: Option<Duration>) -> u64 {
 #[must_use]
 pub fn bit(id: TaskId) -> u64 {
     1 << (id.0 & 63)
+}
+
+/// What a worker could run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// Its slots.
+    pub slots: u32,
+    /// Which of its runners are ready, as a set.
+    pub ready: u8,
+    /// Of which of its runners orders may wait there, as a set.
+    pub ahead: u8,
+}
+
+impl Capacity {
+    fn of(info: &WorkerInfo) -> Self {
+        let set = |has: &dyn Fn(&RunnerInfo) -> bool| {
+            let runners = info.runners.iter().enumerate();
+            let found = runners.filter(|(_, runner)| has(runner));
+            found.fold(0, |set, (place, _)| set | 1 << place)
+        };
+        Self {
+            slots: info.slots,
+            ready: set(&|runner| runner.readiness == Readiness::Ready),
+            ahead: set(&|runner| runner.prefetch > 0),
+        }
+    }
 }
 
 impl Shadow {
@@ -356,10 +383,7 @@ impl Shadow {
                     self.epochs[usize::from(worker)] = row.epoch;
                     self.boots[usize::from(worker)] = row.info.boot_id.parse().ok();
                     self.availability[usize::from(worker)] = row.availability;
-                    let runners = row.info.runners.iter().enumerate();
-                    let ready = runners.filter(|(_, r)| r.readiness == Readiness::Ready);
-                    let ready = ready.fold(0, |set, (place, _)| set | 1 << place);
-                    self.looks[usize::from(worker)] = (row.info.slots, ready);
+                    self.capacities[usize::from(worker)] = Capacity::of(&row.info);
                 }
             }
             Change::Acked { worker, up_to } => {
@@ -430,7 +454,7 @@ impl Shadow {
                     self.epochs[usize::from(worker)] = 0;
                     self.boots[usize::from(worker)] = None;
                     self.availability[usize::from(worker)] = Availability::Open;
-                    self.looks[usize::from(worker)] = (0, 0);
+                    self.capacities[usize::from(worker)] = Capacity::default();
                 }
             }
             Change::Spec { .. } | Change::ScheduleIds { .. } => {}
@@ -475,7 +499,7 @@ impl Shadow {
         self.boots = other.boots;
         self.once_acked = other.once_acked;
         self.availability = other.availability;
-        self.looks = other.looks;
+        self.capacities = other.capacities;
         self.accounts = other.accounts;
     }
 }

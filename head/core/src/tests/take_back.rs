@@ -6,6 +6,7 @@ use orchestra_types::{FailureCode, TaskId, TaskStatus, Timestamp, Usage, runner:
 
 use super::bench::{Bench, attempt, finished, held, starts, task, worker};
 use super::budgets::{meter, with};
+use super::retract::{ahead, three_at_a};
 use crate::{
     Change, ConnectionId, Held, Input, Link, Message, NewTask, ReportBody, RequestId, Step,
     StopReason,
@@ -414,4 +415,81 @@ fn a_failed_attempt_that_is_taken_back_is_charged_as_a_failure() {
     let _ = bench.finish("a", 2, attempt(id, 1), Some(FailureCode::AgentFailed));
     let _ = bench.close(attempt(id, 1));
     assert_eq!(bench.status(id), TaskStatus::Failed);
+}
+
+/// Three tasks at a worker with one slot, of which the first runs, and longer than its lease of silence.
+fn lost_ahead() -> (Bench, [TaskId; 3]) {
+    let (mut bench, ids) = three_at_a();
+    let _ = bench.later(AWAY);
+    (bench, ids)
+}
+
+#[test]
+fn what_waited_for_a_slot_of_a_lost_worker_is_not_charged_for_it() {
+    let (mut bench, ids) = lost_ahead();
+    let [first, second, third] = ids.map(|id| row(&bench, id));
+    assert_eq!((first.losses, first.moved()), (1, 0));
+    for waited in [&second, &third] {
+        assert_eq!((waited.losses, waited.failures, waited.moved()), (0, 0, 1));
+        assert_eq!(waited.used().attempts, 0, "no budget pays for it");
+        let reason = waited.reason.as_ref().expect("it says why it waits again");
+        assert_eq!(reason.code, FailureCode::WorkerLost);
+        assert!(
+            reason.message.ends_with("waited there for a slot"),
+            "{reason:?}"
+        );
+    }
+    // Another worker has them at once: nothing is retried.
+    let other = worker("b", 2, &[("shell", 2)]);
+    let step = bench.attach(&other, 2, &[]);
+    let ids = [ids[1], ids[2]].map(|id| (attempt(id, 2), 2, "shell".to_owned()));
+    assert_eq!(starts(&step), ids);
+}
+
+#[test]
+fn what_always_waits_at_workers_that_are_lost_is_charged_in_the_end() {
+    let (mut bench, ids) = three_at_a();
+    let mut connection = 1;
+    while row(&bench, ids[1]).losses == 0 {
+        assert!(connection <= 21, "{:?}", row(&bench, ids[1]));
+        let _ = bench.later(AWAY);
+        connection += 1;
+        // The first one is never given up by its worker, and keeps the slot.
+        let _ = bench.attach(&ahead("a"), connection, &held(ids[0], 1, true));
+    }
+    assert_eq!(row(&bench, ids[1]).moved(), 20);
+}
+
+#[test]
+fn what_began_while_nobody_heard_goes_on_and_nothing_stays_counted() {
+    let (mut bench, ids) = lost_ahead();
+    let before = row(&bench, ids[1]);
+    assert_eq!(before.moved(), 1);
+    let step = bench.attach(&ahead("a"), 2, &held(ids[1], 1, true));
+    assert!(!killed(&step));
+    let now = row(&bench, ids[1]);
+    assert_eq!((now.moved(), now.losses, now.given_up), (0, 0, 0));
+    assert_eq!(bench.status(ids[1]), TaskStatus::Running);
+    let _ = bench.finish("a", 2, attempt(ids[1], 1), None);
+    let _ = bench.close(attempt(ids[1], 1));
+    assert_eq!(row(&bench, ids[1]).used().attempts, 1, "it counts once");
+}
+
+#[test]
+fn a_wait_for_the_first_attempt_outlives_the_worker_that_it_waited_at() {
+    let mut bench = Bench::new();
+    let _ = bench.attach(&ahead("a"), 1, &[]);
+    let first = bench.add(task().runner("shell"));
+    let mut new = task().runner("shell");
+    new.spec.queue_timeout = Some(AWAY + Duration::from_secs(60));
+    let second = bench.add(new);
+    let _ = bench.report("a", 1, attempt(first, 1), ReportBody::Started);
+    let _ = bench.later(AWAY);
+    assert_eq!(bench.status(second), TaskStatus::Queued);
+    let _ = bench.later(Duration::from_secs(59));
+    assert_eq!(bench.status(second), TaskStatus::Queued);
+    let _ = bench.later(Duration::from_secs(2));
+    assert_eq!(bench.status(second), TaskStatus::Failed);
+    let reason = row(&bench, second).reason.expect("it says why");
+    assert_eq!(reason.code, FailureCode::QueueTimeout);
 }

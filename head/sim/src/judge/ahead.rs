@@ -264,6 +264,28 @@ impl Judge {
         all.filter(|(_, attempt)| !self.calls.open.contains(attempt))
     }
 
+    /// What workers whose leases end now have no slot for, when all that they were given has begun in its order.
+    pub(super) fn note_lost_ahead(&mut self) {
+        self.lost_ahead.clear();
+        let expired = self.expired;
+        for worker in (0..WORKERS_MAX).filter(|n| expired & (1 << n) != 0) {
+            let capacity = self.shadow.capacities[worker];
+            let tasks = self.shadow.tasks();
+            let orders = tasks.filter_map(|task| given(worker, capacity.ahead, task));
+            let mut orders: Vec<_> = orders.collect();
+            orders.sort_unstable();
+            let (mut begun, mut of_runner) = (0, [0; RUNNERS.len()]);
+            for (since, attempt, runner) in orders {
+                let of_runner = &mut of_runner[usize::from(runner)];
+                if begun < capacity.slots && *of_runner < RUNNER_SLOTS {
+                    (begun, *of_runner) = (begun + 1, *of_runner + 1);
+                } else if since.is_some() {
+                    self.lost_ahead.push(attempt);
+                }
+            }
+        }
+    }
+
     pub(super) fn ahead(&self, worker: usize, runner: u8) -> u8 {
         let look = self.seen[worker].look;
         look.map_or(0, |look| look.prefetch[usize::from(runner)])
@@ -333,4 +355,25 @@ impl Judge {
 
 fn failed_on(shade: &Shade, worker: usize) -> bool {
     shade.avoids.is_some_and(|(n, _)| usize::from(n) == worker)
+}
+
+/// What a worker was given, and since when it may wait there. None of one that runs, or whose runner waits for
+/// nothing.
+fn given(
+    worker: usize,
+    ahead: u8,
+    (task, shade): (TaskId, &Shade),
+) -> Option<(Option<u64>, AttemptId, u8)> {
+    let number = shade.attempts;
+    let attempt = AttemptId { task, number };
+    match shade.at {
+        At::Assigned { worker: w, runner } if usize::from(w) == worker => {
+            let since = Some(shade.held_since).filter(|_| ahead & (1 << runner) != 0);
+            Some((since, attempt, runner))
+        }
+        At::Running { worker: w, runner } if usize::from(w) == worker => {
+            Some((None, attempt, runner))
+        }
+        _ => None,
+    }
 }

@@ -33,6 +33,8 @@ pub(super) struct Run {
     used: u64,
     /// What of it was counted when the attempt was given up, before it was taken back.
     counted: Option<u64>,
+    /// Whether it counted as an attempt then.
+    charged: bool,
     /// Whether a budget ends it.
     stopped: bool,
     /// The stream on which it was told to end.
@@ -52,6 +54,7 @@ impl Run {
             },
             used: counted.unwrap_or(0),
             counted,
+            charged: shade.is_charged(shade.attempts),
             stopped: false,
             told: None,
             day: counted.map_or(OfDay::default(), |used| {
@@ -272,8 +275,11 @@ impl Judge {
             _ => 0,
         };
         let free = met_limit(change) || self.moves_on(change);
-        let again = run.counted.is_some();
-        let charged = u32::from((result.is_none() || !free) && !again);
+        let free = match result {
+            Some(_) => free,
+            None => self.is_ahead(change),
+        };
+        let charged = u32::from(!free && !run.charged);
         let more = run.used.max(used) - run.counted.unwrap_or(0);
         let own = self.money.own(change.id);
         *own = (own.0 + more, own.1 + charged);

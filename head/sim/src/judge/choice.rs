@@ -8,7 +8,7 @@ use crate::{
     cast::{RUNNER_SLOTS, RUNNERS, WORKERS_MAX, account},
     cover::Point,
     rule::{Checked, hold},
-    shadow::{At, Shade, bit},
+    shadow::{At, Capacity, Shade, bit},
 };
 
 /// What workers have to do.
@@ -105,7 +105,7 @@ impl Judge {
         let open = self.shadow.availability[worker] == Availability::Open;
         let here = shade.machine.is_none_or(|n| usize::from(n) == worker);
         let labelled = !shade.labelled || worker == 0;
-        let (slots, ready) = self.shadow.looks[worker];
+        let Capacity { slots, ready, .. } = self.shadow.capacities[worker];
         let mut runners = (0..RUNNERS.len()).filter(|n| ready & (1 << n) != 0);
         let does = runners.any(|n| {
             let wanted = self.wants(shade, n);

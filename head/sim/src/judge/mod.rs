@@ -65,6 +65,8 @@ pub struct Judge {
     now: u64,
     /// Workers whose lease must end with this event, as a set.
     expired: u8,
+    /// What waited for a slot of their workers then, for all that is known.
+    lost_ahead: Vec<AttemptId>,
     /// Tasks that changed in this step, as a set.
     changed: u64,
     /// Tasks that are elsewhere after this step, as a set.
@@ -96,6 +98,7 @@ impl Judge {
             config: config.clone(),
             now: 0,
             expired: 0,
+            lost_ahead: Vec::new(),
             changed: 0,
             moved: 0,
             calls: ahead::Calls::default(),
@@ -136,6 +139,7 @@ impl Judge {
         self.note_sign(event);
         self.note_runs();
         self.leases();
+        self.note_lost_ahead();
         self.note_back(event);
         for change in &step.changes {
             self.change(event, change, cast)?;
@@ -318,6 +322,7 @@ impl Judge {
         self.moved = 0;
         self.assigning = true;
         self.expired = 0;
+        self.lost_ahead.clear();
         self.shadow.copy(durable);
         self.turns = turns::Turns::default();
         self.forget_runs();

@@ -63,7 +63,10 @@ impl Judge {
             && shade.attempts == attempt.number
             && had
             && lost
-            && shade.losses > 0
+            && match shade.is_charged(attempt.number) {
+                true => shade.losses > 0,
+                false => shade.moved > 0,
+            }
             && !shade.cancelled
             && !shade.cancel_requested
             && self.used_up(attempt.task, &shade).is_none()

@@ -84,6 +84,7 @@ impl Judge {
         let stays = new.avoids == old.avoids || back;
         let right = match new.at {
             At::Queued { .. } if over && self.is_given_back(change) => stays,
+            At::Queued { .. } if over && self.is_ahead(change) => stays,
             At::Queued { .. } if over && self.met_limit(change) => stays,
             At::Queued { .. } if self.is_over(change) || old.goes_on => stays,
             At::Queued { not_before, .. } if old.elsewhere || self.moves_on(change) => {
@@ -133,15 +134,20 @@ impl Judge {
             new.attempts
         );
         let moves = self.moves_on(change) && !self.is_over(change);
+        let ahead = self.is_ahead(change);
+        let lost = self.lost(change) && !ahead;
+        let back = Self::is_taken_back(change);
+        let back_charged = old.is_charged(old.attempts);
         let (failures, losses, moved) = if forgiven {
             (0, 0, 0)
         } else {
-            let charged = failed(change) && !self.lost(change) && !self.is_over(change) && !moves;
+            let charged = failed(change) && !lost && !ahead && !self.is_over(change) && !moves;
             (
                 old.failures + u32::from(charged),
-                (old.losses + u32::from(self.lost(change)) + u32::from(charged && is_down(change)))
-                    .saturating_sub(u32::from(Self::is_taken_back(change))),
-                old.moved + u32::from(moves),
+                (old.losses + u32::from(lost) + u32::from(charged && is_down(change)))
+                    .saturating_sub(u32::from(back && back_charged)),
+                (old.moved + u32::from(moves || ahead))
+                    .saturating_sub(u32::from(back && !back_charged)),
             )
         };
         let right = (new.failures, new.losses, new.moved) == (failures, losses, moved);
@@ -176,6 +182,17 @@ impl Judge {
         over && self.result(change).is_none()
             && !self.is_given_back(change)
             && !self.is_given_up(change)
+    }
+
+    /// Whether this is the loss of an attempt that waited for a slot, and is not charged.
+    pub(super) fn is_ahead(&self, change: &Move<'_>) -> bool {
+        let attempt = AttemptId {
+            task: change.id,
+            number: change.old.attempts,
+        };
+        self.lost(change)
+            && self.lost_ahead.contains(&attempt)
+            && change.old.moved < self.config.moved_max
     }
 
     /// The result that ends an attempt. A report that was not taken is none: its worker's lease
@@ -447,9 +464,19 @@ impl Judge {
         let (right, point) = match new.at {
             At::Ended(EndStatus::Cancelled) => (old.cancel_requested, Point::LostCancelled),
             At::Ended(EndStatus::NeedsReview) => (
-                !old.cancel_requested && new.losses >= self.config.losses_max,
+                !old.cancel_requested
+                    && new.losses >= self.config.losses_max
+                    && !self.is_ahead(change),
                 Point::LostReview,
             ),
+            At::Queued { since, not_before } if self.is_ahead(change) => {
+                if not_before > self.wall() {
+                    self.waits_for_start(*id);
+                }
+                let at_once = not_before == self.wall().max(old.start_at);
+                let right = !old.cancel_requested && at_once && since == self.place_since(old);
+                (right, Point::LostAhead)
+            }
             At::Queued { since, not_before } => (
                 !old.cancel_requested
                     && new.losses < self.config.losses_max

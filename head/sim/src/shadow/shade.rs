@@ -43,6 +43,19 @@ pub enum At {
     Ended(EndStatus),
 }
 
+/// An attempt that was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Which.
+    pub number: u32,
+    /// The tokens that are in the task's `used` of it.
+    pub tokens: u64,
+    /// Whether it is counted there as an attempt.
+    pub charged: bool,
+    /// Whether its worker was told to end it when it came back.
+    pub told_to_end: bool,
+}
+
 /// A task as its row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shade {
@@ -64,9 +77,8 @@ pub struct Shade {
     pub last: Option<(u8, u8)>,
     /// Tokens that its own attempts used that ended, and how many of them count.
     pub used: (u64, u32),
-    /// Its attempts that were given up, each with the tokens that are in `used` of it, and whether its worker was
-    /// told to end it when it came back.
-    pub counted: [Option<(u32, u64, bool)>; 4],
+    /// Its attempts that were given up.
+    pub counted: [Option<GivenUp>; 4],
     /// The worker that it failed on, and until when it waits for another one.
     pub avoids: Option<(u8, u64)>,
     /// How many attempts its workers could not begin, and were made elsewhere.
@@ -195,7 +207,12 @@ impl Shade {
             used: (row.used().tokens, row.used().attempts),
             counted: [0, 1, 2, 3].map(|place| {
                 let known = row.last.as_ref()?.counted.get(place)?;
-                Some((known.number, known.used.tokens, known.told_to_end))
+                Some(GivenUp {
+                    number: known.number,
+                    tokens: known.used.tokens,
+                    charged: known.used.attempts > 0,
+                    told_to_end: known.told_to_end,
+                })
             }),
             avoids: row.last.as_ref().and_then(|last| {
                 let avoids = last.avoids.as_ref()?;
@@ -263,17 +280,24 @@ impl Shade {
     /// The tokens that are counted of an attempt that was given up.
     #[must_use]
     pub fn counted(&self, number: u32) -> Option<u64> {
+        self.given_up(number).map(|known| known.tokens)
+    }
+
+    /// Whether an attempt that was given up counts as one.
+    #[must_use]
+    pub fn is_charged(&self, number: u32) -> bool {
+        self.given_up(number).is_some_and(|known| known.charged)
+    }
+
+    fn given_up(&self, number: u32) -> Option<GivenUp> {
         let mut known = self.counted.iter().flatten();
-        known
-            .find(|(n, _, _)| *n == number)
-            .map(|(_, tokens, _)| *tokens)
+        known.find(|known| known.number == number).copied()
     }
 
     /// Whether the worker of an attempt that was given up came back and was told to end it.
     #[must_use]
     pub fn told_to_end(&self, number: u32) -> bool {
-        let mut known = self.counted.iter().flatten();
-        known.any(|(n, _, told)| *n == number && *told)
+        self.given_up(number).is_some_and(|known| known.told_to_end)
     }
 
     /// What it requires of a worker.
