@@ -12,9 +12,11 @@
 //!     └─► Ended: queue_timeout
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use orchestra_types::{AttemptId, Failure, FailureCode, TaskId, Timestamp, WorkerId, time::Words};
+use orchestra_types::{
+    AttemptId, Failure, FailureCode, RunnerName, TaskId, Timestamp, WorkerId, time::Words,
+};
 
 use crate::{
     Calendar, Core, Step,
@@ -223,28 +225,30 @@ impl Core {
         self.call_back(id, found, step);
     }
 
-    /// What is late at a worker and may wait there: those that were ordered last do. The worker knows
-    /// better, and keeps what it has begun.
+    /// What is late at a worker and may wait there. The worker knows better, and keeps what it has begun. Of
+    /// orders that were given together nobody knows which one has the slot.
     fn late_at(&self, worker: &Worker) -> Vec<Waiting> {
         let connection = match worker.link {
             Link::Connected(connection) => connection,
             Link::Disconnected | Link::Lost => return Vec::new(),
         };
-        let held = worker.attempts.keys();
-        let called = held.filter(|attempt| self.called_back.contains_key(attempt));
-        let waiting = (worker.waiting() as usize).saturating_sub(called.count());
-        let orders = worker.attempts.iter();
-        let orders = orders.filter_map(|(id, runner)| self.may_wait_since(worker, *id, runner));
-        let mut orders: Vec<Timestamp> = orders.collect();
-        orders.sort_unstable();
-        let first = orders.len().saturating_sub(waiting);
-        let Some(first) = orders.get(first).copied() else {
-            return Vec::new();
-        };
+        // Of each runner, since when orders wait.
+        let mut first: BTreeMap<&RunnerName, Timestamp> = BTreeMap::new();
+        for attempt in self.ordered_ahead(worker) {
+            let runner = worker.attempts.get(&attempt);
+            if let (Some(runner), Some(since)) = (runner, self.unbegun_since(attempt)) {
+                let first = first.entry(runner).or_insert(since);
+                *first = since.min(*first);
+            }
+        }
         let waits = |attempt: &AttemptId| {
             let runner = worker.attempts.get(attempt);
             let since = runner.and_then(|runner| self.may_wait_since(worker, *attempt, runner));
-            since.is_some_and(|since| since >= first) && self.is_late(attempt.task)
+            let first = runner.and_then(|runner| first.get(runner));
+            since
+                .zip(first)
+                .is_some_and(|(since, first)| since >= *first)
+                && self.is_late(attempt.task)
         };
         let late = worker.late.iter().copied().filter(waits);
         late.map(|attempt| (connection, attempt)).collect()

@@ -248,7 +248,7 @@ impl Core {
     }
 
     /// When an attempt was ordered that nobody has said to run.
-    fn unbegun_since(&self, attempt: AttemptId) -> Option<Timestamp> {
+    pub(crate) fn unbegun_since(&self, attempt: AttemptId) -> Option<Timestamp> {
         match &self.tasks.get(&attempt.task)?.row.state {
             State::Assigned { at, .. } => Some(*at),
             State::Blocked

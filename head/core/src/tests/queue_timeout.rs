@@ -5,7 +5,7 @@ use std::time::Duration;
 use orchestra_types::{AttemptId, FailureCode, TaskId, TaskStatus};
 
 use super::{
-    bench::{Bench, attempt, starts, task},
+    bench::{Bench, attempt, starts, task, worker},
     retract::{ahead, called_back},
 };
 use crate::{Availability, ConnectionId, Held, Input, NewTask, ReportBody, RequestId, Step};
@@ -85,6 +85,25 @@ fn what_has_a_slot_is_not_called_back() {
     // The worker says that it was the other way round.
     let step = bench.report("a", 1, attempt(behind, 1), ReportBody::Started);
     assert_eq!(called_back(&step), [(1, attempt(prepares, 1))]);
+}
+
+#[test]
+fn what_waits_behind_its_own_runner_is_called_back_whatever_another_one_prepares() {
+    let mut bench = Bench::new();
+    let mut info = worker("a", 2, &[("shell", 1), ("claude", 1)]);
+    info.runners
+        .iter_mut()
+        .for_each(|runner| runner.prefetch = 2);
+    let _ = bench.attach(&info, 1, &[]);
+    let runs = bench.add(task().runner("shell"));
+    let _ = bench.report("a", 1, attempt(runs, 1), ReportBody::Started);
+    let late = bench.add(waits(4));
+    let _ = bench.later(S);
+    // The first of these has the slot, and takes long to prepare.
+    let prepares = bench.add(task().runner("claude"));
+    let _ = bench.add(task().runner("claude"));
+    assert_eq!(bench.status(prepares), TaskStatus::Assigned);
+    assert_eq!(called_back(&bench.later(3 * S)), [(1, attempt(late, 1))]);
 }
 
 #[test]

@@ -210,8 +210,10 @@ impl Judge {
         };
         let waiting = self.candidates(worker).filter(|(since, _)| waits(*since));
         let waiting: Vec<AttemptId> = waiting.map(|(_, attempt)| attempt).collect();
-        if beyond > 0 && !self.calls.confused {
-            self.nothing_waits_too_long(worker, &waiting)?;
+        if !self.calls.confused {
+            let mut without = self.without_slot(worker);
+            without.retain(|attempt| !self.calls.open.contains(attempt));
+            self.nothing_waits_too_long(worker, &without)?;
         }
         if self.begins_nothing(worker) {
             let all = beyond == 0 || waiting.is_empty();
@@ -264,26 +266,32 @@ impl Judge {
         all.filter(|(_, attempt)| !self.calls.open.contains(attempt))
     }
 
-    /// What workers whose leases end now have no slot for, when all that they were given has begun in its order.
+    /// What workers had no slot for whose leases end now.
     pub(super) fn note_lost_ahead(&mut self) {
-        self.lost_ahead.clear();
-        let expired = self.expired;
-        for worker in (0..WORKERS_MAX).filter(|n| expired & (1 << n) != 0) {
-            let capacity = self.shadow.capacities[worker];
-            let tasks = self.shadow.tasks();
-            let orders = tasks.filter_map(|task| given(worker, capacity.ahead, task));
-            let mut orders: Vec<_> = orders.collect();
-            orders.sort_unstable();
-            let (mut begun, mut of_runner) = (0, [0; RUNNERS.len()]);
-            for (since, attempt, runner) in orders {
-                let of_runner = &mut of_runner[usize::from(runner)];
-                if begun < capacity.slots && *of_runner < RUNNER_SLOTS {
-                    (begun, *of_runner) = (begun + 1, *of_runner + 1);
-                } else if since.is_some() {
-                    self.lost_ahead.push(attempt);
-                }
+        let expired = (0..WORKERS_MAX).filter(|n| self.expired & (1 << n) != 0);
+        self.lost_ahead = expired
+            .flat_map(|worker| self.without_slot(worker))
+            .collect();
+    }
+
+    /// What a worker has no slot for, when all that it was given has begun in its order.
+    fn without_slot(&self, worker: usize) -> Vec<AttemptId> {
+        let capacity = self.shadow.capacities[worker];
+        let tasks = self.shadow.tasks();
+        let orders = tasks.filter_map(|task| given(worker, capacity.ahead, task));
+        let mut orders: Vec<_> = orders.collect();
+        orders.sort_unstable();
+        let (mut begun, mut of_runner) = (0, [0; RUNNERS.len()]);
+        let mut without = Vec::new();
+        for (since, attempt, runner) in orders {
+            let of_runner = &mut of_runner[usize::from(runner)];
+            if begun < capacity.slots && *of_runner < RUNNER_SLOTS {
+                (begun, *of_runner) = (begun + 1, *of_runner + 1);
+            } else if since.is_some() {
+                without.push(attempt);
             }
         }
+        without
     }
 
     pub(super) fn ahead(&self, worker: usize, runner: u8) -> u8 {
