@@ -5,6 +5,8 @@
     reason = "helpers of tests: a panic is the answer"
 )]
 
+#[path = "loopback/following.rs"]
+mod following;
 #[path = "loopback/many.rs"]
 mod many;
 mod support;
@@ -461,12 +463,18 @@ async fn start() -> Head {
 /// A head with one task, and a worker that was told to start it.
 async fn with_an_order() -> (Head, AdminClient<Channel>, Worker, v1::AttemptId) {
     let head = start().await;
+    let (admin, worker, attempt) = an_order(&head).await;
+    (head, admin, worker, attempt)
+}
+
+/// Submits one task to a worker that is told to start it.
+async fn an_order(head: &Head) -> (AdminClient<Channel>, Worker, v1::AttemptId) {
     let mut admin = head.admin().await;
-    let mut worker = Worker::attach(&head, &[]).await;
+    let mut worker = Worker::attach(head, &[]).await;
     let request = submission("k", vec![new_task("one")]);
     admin.submit(request).await.unwrap();
     let attempt = worker.start_order().await.attempt.unwrap();
-    (head, admin, worker, attempt)
+    (admin, worker, attempt)
 }
 
 async fn upload(

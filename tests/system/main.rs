@@ -13,6 +13,7 @@ mod branches;
 mod crash;
 mod directory;
 mod ending;
+mod following;
 mod headless;
 mod ignored;
 mod interim;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         .with("crash", crash::tests())
         .with("directory", directory::tests())
         .with("ending", ending::tests())
+        .with("following", following::tests())
         .with("headless", headless::tests())
         .with("ignored", ignored::tests())
         .with("interim", interim::tests())

@@ -1,14 +1,16 @@
 //! Following the events of a task's attempts.
 //!
 //! An attempt's events end when it is no longer held and all that is durable was read: workers
-//! have their events acknowledged before they report the end.
+//! have their events acknowledged before they report the end. Those of one that was given up end
+//! only when another attempt begins or none does: until then its worker may come back, and it goes
+//! on under the same number.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use orchestra_core::State;
+use orchestra_core::{State, TaskView};
 use orchestra_proto::{convert, v1};
-use orchestra_types::{AttemptId, TaskId};
+use orchestra_types::{AttemptId, FailureCode, TaskId};
 use prost::Message;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
@@ -39,12 +41,12 @@ pub(super) async fn start(
             services,
             task,
             live: request.follow,
+            every: request.attempt == 0 && request.follow,
             changes,
             answers,
             _permit: permit,
         };
-        let every = request.attempt == 0 && request.follow;
-        follow.run(first, request.after_seq, every)
+        follow.run(first, request.after_seq)
     }))
 }
 
@@ -74,6 +76,8 @@ struct Follow {
     services: Arc<Services>,
     task: TaskId,
     live: bool,
+    /// Whether the attempts behind the first one are followed, too.
+    every: bool,
     changes: Receiver<TaskId>,
     answers: Answers<v1::EventBatch>,
     _permit: Permit,
@@ -84,14 +88,27 @@ struct Follow {
 struct Progress {
     /// The number of its latest attempt.
     attempts: u32,
-    /// Whether the latest attempt may have more events.
-    held: bool,
+    /// What may still come of that one.
+    latest: Latest,
     /// Whether no attempt will follow.
     ended: bool,
 }
 
+/// What may still come of a task's latest attempt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Latest {
+    /// Its worker has it.
+    Held,
+    /// It was given up, and nobody has had the task since: it may be taken back.
+    GivenUp,
+    /// As before, but the task waits for a person who raises its budget.
+    KeptBack,
+    /// Nothing.
+    Over,
+}
+
 impl Follow {
-    async fn run(mut self, first: Option<AttemptId>, after: u64, every: bool) -> Result<()> {
+    async fn run(mut self, first: Option<AttemptId>, after: u64) -> Result<()> {
         let mut number = first.map_or(1, |attempt| attempt.number);
         let mut after = after;
         loop {
@@ -102,10 +119,21 @@ impl Follow {
                 task: self.task,
                 number,
             };
-            if self.one(attempt, after).await?.is_err() || !every {
+            if self.one(attempt, after).await?.is_err() || !self.every {
                 return Ok(());
             }
             (number, after) = (number + 1, 0);
+        }
+    }
+
+    /// Whether more is waited for of the latest attempt.
+    fn awaits(&self, latest: Latest) -> bool {
+        match latest {
+            Latest::Held => true,
+            Latest::GivenUp => self.live,
+            // Whoever follows this attempt alone is not kept waiting for a person.
+            Latest::KeptBack => self.every,
+            Latest::Over => false,
         }
     }
 
@@ -139,7 +167,7 @@ impl Follow {
             if sent.is_err() {
                 return Ok(Err(Gone));
             }
-            let may_grow = progress.attempts == attempt.number && progress.held;
+            let may_grow = progress.attempts == attempt.number && self.awaits(progress.latest);
             if !may_grow && !latest.as_ref().is_some_and(is_final) {
                 return self.send_lost_end(attempt, &reader).await;
             }
@@ -234,15 +262,28 @@ fn progress(view: &View<'_>, task: TaskId) -> store::Result<Option<Progress>> {
     let Some(found) = view.core.task(task) else {
         return Ok(None);
     };
-    let held = match &found.row.state {
-        State::Assigned { .. } | State::Running { .. } => true,
-        State::Blocked | State::Queued { .. } | State::Closing { .. } | State::Ended { .. } => {
-            false
-        }
-    };
     Ok(Some(Progress {
         attempts: found.row.attempts,
-        held,
+        latest: latest(&found),
         ended: found.status.is_ended(),
     }))
+}
+
+fn latest(found: &TaskView<'_>) -> Latest {
+    match &found.row.state {
+        State::Assigned { .. } | State::Running { .. } => Latest::Held,
+        State::Queued { .. } if found.row.given_up & 1 != 0 => match waits_for_person(found) {
+            true => Latest::KeptBack,
+            false => Latest::GivenUp,
+        },
+        State::Blocked | State::Queued { .. } | State::Closing { .. } | State::Ended { .. } => {
+            Latest::Over
+        }
+    }
+}
+
+/// Whether a task stays in the queue until somebody raises its budget.
+fn waits_for_person(found: &TaskView<'_>) -> bool {
+    let reason = found.reason.as_ref();
+    reason.is_some_and(|why| why.code == FailureCode::BudgetExceeded && why.resets_at.is_none())
 }

@@ -41,6 +41,13 @@ impl Head {
         Self::start_in(binary.to_owned(), tempfile::tempdir().unwrap()).await
     }
 
+    /// Starts one of this configuration.
+    pub async fn start_configured(binary: &OsStr, config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("orchestra.yaml"), config).unwrap();
+        Self::start_in(binary.to_owned(), dir).await
+    }
+
     async fn start_in(binary: OsString, dir: tempfile::TempDir) -> Self {
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
         let child = Command::new(&binary)
