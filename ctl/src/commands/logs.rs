@@ -101,16 +101,12 @@ async fn so_far(app: &App, client: &Client, attempt: AttemptId, after: u64) -> R
         is_empty = false;
         if app.ui.is_json() {
             let documents = json::event::documents(attempt, &piece);
-            documents.iter().try_for_each(|d| app.ui.document_line(d))?;
+            app.ui.document_lines(&documents)?;
         } else {
-            let lines = transcript.piece(&piece);
-            lines.iter().try_for_each(|line| app.ui.line(line))?;
+            app.ui.lines(&transcript.piece(&piece))?;
         }
     }
-    transcript
-        .end()
-        .iter()
-        .try_for_each(|line| app.ui.line(line))?;
+    app.ui.lines(&transcript.end())?;
     if is_empty && after > 0 && !app.ui.is_json() {
         app.ui.next(format!("{attempt} has no event after {after}"));
     }

@@ -155,9 +155,7 @@ impl View {
         if self.ui.is_json() {
             let number = self.attempt;
             let documents = json::event::documents(AttemptId { task, number }, &piece);
-            documents
-                .iter()
-                .try_for_each(|d| self.ui.document_line(d))?;
+            self.ui.document_lines(&documents)?;
         } else {
             let lines = self.transcript.piece(&piece);
             self.print(&lines)?;
@@ -175,8 +173,7 @@ impl View {
         if lines.is_empty() {
             return Ok(());
         }
-        self.live
-            .above(|ui| lines.iter().try_for_each(|line| ui.line(line)))
+        self.live.above(|ui| ui.lines(lines))
     }
 
     /// Shows how the task stands, beside the spinner.

@@ -1,51 +1,79 @@
 //! Events as lines of JSON.
 
-use orchestra_types::{AttemptId, Event, event::Gap};
-use serde_json::{Map, Value, json};
+use orchestra_types::{AttemptId, Event, EventKind, TaskId, event::Gap};
+use serde::Serialize;
 
 use super::time::Time;
 use crate::follow::Piece;
 
-/// What came of an attempt, a document for each line.
-pub fn documents(attempt: AttemptId, piece: &Piece) -> Vec<Value> {
-    match piece {
-        Piece::Events(events) => events.iter().map(|e| event(attempt, e)).collect(),
-        Piece::Gap(missing) => vec![gap(attempt, missing)],
-    }
-}
-
-/// Events that are not there any more: `task attempt type from to why`.
-fn gap(attempt: AttemptId, gap: &Gap) -> Value {
-    json!({
-        "task": attempt.task,
-        "attempt": attempt.number,
-        "type": "gap",
-        "from": gap.from,
-        "to": gap.to,
-        "why": gap.why.as_str(),
-    })
+/// One line. It borrows: there may be very many.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Document<'a> {
+    /// An event.
+    Event(EventLine<'a>),
+    /// Events that are not there any more.
+    Gap(GapLine),
 }
 
 /// One event: `task attempt seq time agent type …`, with the fields of its type, and `raw` where
 /// the CLI's own line is kept.
-fn event(attempt: AttemptId, event: &Event) -> Value {
-    let mut document = Map::new();
-    document.insert("task".to_owned(), json!(attempt.task));
-    document.insert("attempt".to_owned(), json!(attempt.number));
-    document.insert("seq".to_owned(), json!(event.seq));
-    document.insert("time".to_owned(), json!(Time(event.time)));
-    document.insert(
-        "agent".to_owned(),
-        json!((!event.agent.is_empty()).then_some(&event.agent)),
-    );
-    if let Ok(Value::Object(kind)) = serde_json::to_value(&event.kind) {
-        document.extend(kind);
+#[derive(Debug, Serialize)]
+pub struct EventLine<'a> {
+    task: TaskId,
+    attempt: u32,
+    seq: u64,
+    time: Time,
+    agent: Option<&'a str>,
+    #[serde(flatten)]
+    kind: &'a EventKind,
+    raw: Option<&'a str>,
+}
+
+/// Events that are not there any more: `task attempt type from to why`.
+#[derive(Debug, Serialize)]
+pub struct GapLine {
+    task: TaskId,
+    attempt: u32,
+    r#type: &'static str,
+    from: u64,
+    to: u64,
+    why: &'static str,
+}
+
+/// What came of an attempt, a document for each line.
+pub fn documents(attempt: AttemptId, piece: &Piece) -> Vec<Document<'_>> {
+    match piece {
+        Piece::Events(events) => {
+            let events = events.iter().map(|e| Document::Event(event(attempt, e)));
+            events.collect()
+        }
+        Piece::Gap(missing) => vec![Document::Gap(gap(attempt, missing))],
     }
-    document.insert(
-        "raw".to_owned(),
-        json!((!event.raw.is_empty()).then_some(&event.raw)),
-    );
-    Value::Object(document)
+}
+
+fn gap(attempt: AttemptId, gap: &Gap) -> GapLine {
+    GapLine {
+        task: attempt.task,
+        attempt: attempt.number,
+        r#type: "gap",
+        from: gap.from,
+        to: gap.to,
+        why: gap.why.as_str(),
+    }
+}
+
+fn event(attempt: AttemptId, event: &Event) -> EventLine<'_> {
+    let known = |text| Some(text).filter(|text: &&str| !text.is_empty());
+    EventLine {
+        task: attempt.task,
+        attempt: attempt.number,
+        seq: event.seq,
+        time: Time(event.time),
+        agent: known(&event.agent),
+        kind: &event.kind,
+        raw: known(&event.raw),
+    }
 }
 
 #[cfg(test)]
@@ -60,17 +88,14 @@ mod tests {
             number: 2,
         };
         let time = Timestamp(1_790_000_000_000);
-        event(
-            attempt,
-            &Event {
-                seq: 3,
-                time,
-                agent: String::new(),
-                kind,
-                raw: String::new(),
-            },
-        )
-        .to_string()
+        let happened = Event {
+            seq: 3,
+            time,
+            agent: String::new(),
+            kind,
+            raw: String::new(),
+        };
+        serde_json::to_string(&event(attempt, &happened)).unwrap()
     }
 
     #[test]
@@ -83,6 +108,10 @@ mod tests {
         assert_eq!(
             line(message),
             r#"{"task":"task_001","attempt":2,"seq":3,"time":"2026-09-21T14:13:20.000Z","agent":null,"type":"message","message_id":"m1","text":"hi","form":"delta","raw":null}"#
+        );
+        assert_eq!(
+            line(EventKind::Raw),
+            r#"{"task":"task_001","attempt":2,"seq":3,"time":"2026-09-21T14:13:20.000Z","agent":null,"type":"raw","raw":null}"#
         );
         let usage = line(EventKind::Usage(Usage {
             input_tokens: 5,
@@ -98,8 +127,8 @@ mod tests {
             number: 2,
         };
         assert_eq!(
-            documents(attempt, &Piece::Gap(missing))[0].to_string(),
-            r#"{"task":"task_001","attempt":2,"type":"gap","from":1,"to":9,"why":"age"}"#
+            serde_json::to_string(&documents(attempt, &Piece::Gap(missing))).unwrap(),
+            r#"[{"task":"task_001","attempt":2,"type":"gap","from":1,"to":9,"why":"age"}]"#
         );
         assert!(
             usage.contains(r#""type":"usage","input_tokens":5,"output_tokens":0"#),

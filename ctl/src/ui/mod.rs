@@ -133,6 +133,14 @@ impl Ui {
         self.print(line.render(self.stdout.colour) + "\n")
     }
 
+    /// Prints lines of data, all with one write: there may be very many.
+    pub fn lines(&self, lines: &[Line]) -> Result<()> {
+        let lines = lines
+            .iter()
+            .map(|line| line.render(self.stdout.colour) + "\n");
+        self.print(lines.collect::<String>())
+    }
+
     /// Prints one line of data, on a terminal in as many lines as it takes there.
     pub fn wrapped(&self, line: &Line, indent: usize, at: At) -> Result<()> {
         let lines = line.wrapped(self.stdout.width, indent, at);
@@ -159,6 +167,17 @@ impl Ui {
         let text =
             serde_json::to_string(document).or_failed(|| "failed to write JSON".to_owned())?;
         self.print(text + "\n")
+    }
+
+    /// Prints JSON documents, each on its line, all with one write: there may be very many.
+    pub fn document_lines(&self, documents: &[impl Serialize]) -> Result<()> {
+        let mut text = Vec::new();
+        for document in documents {
+            let written = serde_json::to_writer(&mut text, document);
+            written.or_failed(|| "failed to write JSON".to_owned())?;
+            text.push(b'\n');
+        }
+        self.print(text)
     }
 
     /// Says something to the person, on standard error. Nobody listening is no failure.

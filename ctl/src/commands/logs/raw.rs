@@ -100,10 +100,9 @@ async fn lines(app: &App, client: &Client, attempt: AttemptId, follow: bool) -> 
             }
         };
         // One line of the CLI can be several events: it stands beside the first of them.
-        for event in batch.iter().filter(|event| !event.raw.is_empty()) {
-            stored::print_text(&app.ui, event.raw.as_bytes())?;
-            app.ui.print("\n")?;
-        }
+        let raw = batch.iter().filter(|event| !event.raw.is_empty());
+        let lines: String = raw.flat_map(|event| [event.raw.as_str(), "\n"]).collect();
+        stored::print_text(&app.ui, lines.as_bytes())?;
     }
     Ok(())
 }
