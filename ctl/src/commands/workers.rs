@@ -68,6 +68,7 @@ enum Command {
 /// `ctl workers --json`.
 #[derive(Debug, Serialize)]
 struct Workers {
+    /// By name, and those of one name by their ids.
     workers: Vec<Worker>,
 }
 
@@ -80,7 +81,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         Some(Command::Gc(args)) => return gc::run(app, args).await,
         None => {}
     }
-    let workers = app.connect().await?.workers().await?;
+    let mut workers = app.connect().await?.workers().await?;
+    in_order(&mut workers);
     app.show(&Workers { workers }, |document| {
         if document.workers.is_empty() {
             app.ui.next("no workers; `ctl start` starts one here, `ctl token create` lets another machine join");
@@ -94,6 +96,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         }
         document.workers.iter().try_for_each(|worker| in_full(&app.ui, worker))
     })
+}
+
+/// By name; those of one name by their ids.
+fn in_order(workers: &mut [Worker]) {
+    workers.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
 }
 
 /// What was done to them: `vm, builder: cordoned`.
@@ -315,6 +322,28 @@ mod tests {
         };
         assert_eq!(said(1), "2 of 2, 1 waiting");
         assert_eq!(said(0), "3 of 2");
+    }
+
+    #[test]
+    fn workers_are_listed_by_name_and_then_by_id() {
+        let worker = |(name, id): (&str, &str)| {
+            let info = v1::WorkerInfo {
+                id: id.into(),
+                name: name.into(),
+                machine: "m".into(),
+                ..Default::default()
+            };
+            let wire = v1::Worker {
+                info: Some(info),
+                ..Default::default()
+            };
+            Worker::read(wire).unwrap()
+        };
+        let mut workers = [("b", "1"), ("a", "3"), ("a", "2")].map(worker);
+        in_order(&mut workers);
+        let listed = workers.map(|worker| (worker.name, worker.id.to_string()));
+        let expected = [("a", "2"), ("a", "3"), ("b", "1")];
+        assert_eq!(listed, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
 
     #[test]
