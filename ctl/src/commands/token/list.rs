@@ -1,5 +1,7 @@
 //! `ctl token list`.
 
+use std::collections::BTreeMap;
+
 use orchestra_proto::v1;
 use orchestra_types::Timestamp;
 use serde::Serialize;
@@ -37,12 +39,13 @@ pub struct Tokens {
 pub async fn run(app: &App, Args {}: Args) -> Result<Exit> {
     let client = app.connect().await?;
     let tokens = tokens(&client).await?;
+    let names = client.worker_names().await?;
     app.show(&Tokens { tokens }, |document| {
         if document.tokens.is_empty() {
             app.ui.next("no join tokens; `ctl token create` makes one");
             return Ok(());
         }
-        app.ui.table(&table(&document.tokens, now()))
+        app.ui.table(&table(&document.tokens, &names, now()))
     })
 }
 
@@ -53,11 +56,13 @@ pub async fn tokens(client: &Client) -> Result<Vec<Token>> {
     answer.tokens.into_iter().map(Token::read).collect()
 }
 
-/// For people.
-pub fn table(tokens: &[Token], now: Timestamp) -> Table {
+/// For people, who know workers by their names.
+pub fn table(tokens: &[Token], names: &BTreeMap<String, String>, now: Timestamp) -> Table {
     let mut table =
         Table::new(&["TOKEN", "STATE", "UNTIL", "CREATED", "JOINED…"]).sparing(&["CREATED"]);
     for token in tokens {
+        let joined = token.used_by.as_ref();
+        let joined = joined.map_or("-", |worker| names.get(worker).unwrap_or(worker));
         let (state, style) = state(token.state);
         let created = token.created_at;
         table.row(vec![
@@ -68,9 +73,7 @@ pub fn table(tokens: &[Token], now: Timestamp) -> Table {
                 created.map_or_else(|| "-".to_owned(), |at| ago(at.0, now)),
                 Style::Dim,
             ),
-            line(token.used_by.as_deref().unwrap_or("-"))
-                .into_owned()
-                .into(),
+            line(joined).into_owned().into(),
         ]);
     }
     table
@@ -98,15 +101,32 @@ mod tests {
     use super::*;
     use crate::json::time::Time;
 
-    #[test]
-    fn only_an_open_token_works_for_a_while() {
-        let token = |state| Token {
+    fn token(state: State) -> Token {
+        Token {
             id: "0a1b2c3d".to_owned(),
             state,
             created_at: None,
             expires_at: Time::from_ms(3_600_000),
             used_by: None,
+        }
+    }
+
+    #[test]
+    fn who_joined_is_called_by_a_name_where_one_is_known() {
+        let joined = |worker: &str| Token {
+            used_by: Some(worker.to_owned()),
+            ..token(State::Used)
         };
+        let tokens = [joined("id-1"), joined("id-2"), token(State::Open)];
+        let names = BTreeMap::from([("id-1".to_owned(), "builder".to_owned())]);
+        let shown = table(&tokens, &names, Timestamp(0)).render(None, false);
+        let last = |line: &str| line.split_whitespace().last().unwrap().to_owned();
+        let shown: Vec<_> = shown.lines().map(last).collect();
+        assert_eq!(shown, ["JOINED", "builder", "id-2", "-"]);
+    }
+
+    #[test]
+    fn only_an_open_token_works_for_a_while() {
         assert_eq!(until(&token(State::Open), Timestamp(0)), "in 1h");
         for over in [State::Used, State::Expired, State::Revoked] {
             assert_eq!(until(&token(over), Timestamp(0)), "-");

@@ -28,6 +28,8 @@ pub async fn run(app: &App, Args { mut ids }: Args) -> Result<Exit> {
     ids.dedup();
     let client = app.connect().await?;
     require(&tokens(&client).await?, &ids)?;
+    // Before anything is revoked: what comes behind that must not fail for the sake of names.
+    let names = client.worker_names().await?;
     let mut revoked = Vec::with_capacity(ids.len());
     for id in &ids {
         let request = v1::RevokeTokenRequest { id: id.clone() };
@@ -36,7 +38,7 @@ pub async fn run(app: &App, Args { mut ids }: Args) -> Result<Exit> {
     }
     let done = || format!("{} revoked", ids.join(", "));
     app.show_done(&Tokens { tokens: revoked }, done, |document| {
-        app.ui.table(&table(&document.tokens, now()))?;
+        app.ui.table(&table(&document.tokens, &names, now()))?;
         stays(&document.tokens)
             .into_iter()
             .for_each(|text| app.ui.next(text));
