@@ -155,6 +155,7 @@ pub async fn apply(
         told,
         how,
         writing: app.writing.clone(),
+        cluster: client.cluster().await,
     });
     let done = put_alone_or_with(client, &to, dir.path()).await;
     drop(dir);
@@ -177,6 +178,8 @@ struct To {
     told: Told,
     how: How,
     writing: Writing,
+    /// Whose branches are written.
+    cluster: Option<String>,
 }
 
 /// Puts the change there. Only where it does not fit, other attempts are fetched: one of them may be there
@@ -288,9 +291,10 @@ async fn beside(app: &App, client: &Client, task: &Task, repo: Option<&Path>) ->
         return Ok(Beside::default());
     }
     let checkout = checkout(app, project, start, repo).await?;
+    let cluster = client.cluster().await;
     let writing = app.writing.clone();
     let put = blocking(move || match writing.begin() {
-        Begin::Now => Ok(put_beside(&checkout, &bundle, id)),
+        Begin::Now => Ok(put_beside(&checkout, &bundle, id, cluster.as_deref())),
         Begin::Never => Err(called_off()),
     })
     .await;
@@ -298,9 +302,9 @@ async fn beside(app: &App, client: &Client, task: &Task, repo: Option<&Path>) ->
     put
 }
 
-fn put_beside(checkout: &Checkout, bundle: &Path, task: TaskId) -> Beside {
+fn put_beside(checkout: &Checkout, bundle: &Path, task: TaskId, cluster: Option<&str>) -> Beside {
     let others = match checkout.has_own_repository() {
-        true => import_others(checkout, bundle, task),
+        true => import_others(checkout, bundle, task, cluster),
         false => return outside(checkout, bundle, task),
     };
     match others {
@@ -417,7 +421,9 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
         told,
         how,
         writing,
+        cluster,
     } = to;
+    let cluster = cluster.as_deref();
     let how = *how;
     let earlier: Vec<_> = work.earlier.iter().map(|e| e.change.clone()).collect();
     let tasks: Vec<_> = work.earlier.iter().map(|e| e.task).collect();
@@ -455,10 +461,10 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
     // Only for advice: the branch is made all the same.
     let unmergeable = how == How::Branch
         && orchestra_repo::keeps_from_merging(checkout, &received).unwrap_or(false);
-    let imported = import_branch(checkout, &received);
+    let imported = import_branch(checkout, &received, cluster);
     // In a repository of ours it tells only what is there.
     let imported = has_branches.then_some(imported).transpose();
-    let beside = put_beside(checkout, bundle, work.task);
+    let beside = put_beside(checkout, bundle, work.task, cluster);
     let (branch, left_alone) = match (imported, how) {
         (Ok(made), _) => (made.map(|()| work.branch.clone()), None),
         (Err(error), How::WorkTree) => (None, Some(error.to_string())),

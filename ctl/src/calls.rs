@@ -156,6 +156,12 @@ impl Client {
         ))
     }
 
+    /// The id of the cluster; none where the head cannot be asked.
+    pub async fn cluster(&self) -> Option<String> {
+        let status = self.status().await.ok()?;
+        Some(status.cluster).filter(|id| !id.is_empty())
+    }
+
     /// The bytes of an artifact, in chunks.
     pub async fn download(
         &self,

@@ -56,6 +56,8 @@ pub struct Here {
     pub machine: MachineId,
     /// Where ctl keeps what it took of directories that are in no repository.
     pub state: StateDir,
+    /// Whose branches are written.
+    pub cluster: String,
 }
 
 /// What is known of an attempt that is to be closed.
@@ -290,7 +292,7 @@ fn put_in_place(blobs: &Blobs, here: &Here, facts: &Facts) -> Put {
     let bundle = artifact(&facts.outcome, ArtifactKind::Bundle);
     let path = bundle.map(|bundle| blobs.path(&bundle.digest));
     if let Some(bundle) = &path {
-        put_others(project, bundle, facts.attempt.task);
+        put_others(here, project, bundle, facts.attempt.task);
     }
     // Of an attempt that is tried again the change stays an artifact.
     if facts.status.is_none() {
@@ -376,13 +378,15 @@ fn not_put(facts: &Facts, why: String) -> ApplyResult {
 }
 
 /// What the agent left beside its result, as branches of the user's repository. The manifest names them.
-fn put_others(project: &ProjectRef, bundle: &Path, task: TaskId) {
+fn put_others(here: &Here, project: &ProjectRef, bundle: &Path, task: TaskId) {
     let put = || {
         if orchestra_repo::others_in(bundle, task)?.is_empty() {
             return Ok(Others::default());
         }
         match Checkout::discover(&project.dir)? {
-            Some(checkout) => orchestra_repo::import_others(&checkout, bundle, task),
+            Some(checkout) => {
+                orchestra_repo::import_others(&checkout, bundle, task, Some(&here.cluster))
+            }
             None => Ok(Others::default()),
         }
     };
@@ -426,7 +430,7 @@ fn into_repository(
     // Before anything of the user's changes.
     let received = Received::take(&checkout, change).map_err(failed)?;
     if checkout.has_own_repository()
-        && let Err(error) = orchestra_repo::import_branch(&checkout, &received)
+        && let Err(error) = orchestra_repo::import_branch(&checkout, &received, Some(&here.cluster))
     {
         // It is the same change: the files can have it all the same.
         tracing::warn!(branch = change.branch, %error, "the branch stays as it is");

@@ -335,6 +335,7 @@ impl Head<'_> {
             here: Here {
                 machine,
                 state: self.state.clone(),
+                cluster: self.security.cluster().to_owned(),
             },
             traces: self.traces(),
         };

@@ -14,6 +14,18 @@ pub fn tests() -> Vec<Test> {
             unapplied,
         ),
         Test::new(
+            "a_result_of_another_cluster_is_not_pruned_for_its_number",
+            another_cluster,
+        ),
+        Test::new(
+            "a_result_that_a_person_is_to_look_at_is_not_pruned",
+            needs_review,
+        ),
+        Test::new(
+            "a_branch_that_alone_has_a_commit_of_the_users_is_not_pruned",
+            users_commit,
+        ),
+        Test::new(
             "after_the_end_of_a_chain_was_applied_all_of_its_branches_go",
             chains,
         ),
@@ -131,6 +143,81 @@ fn unapplied() -> anyhow::Result<()> {
             ensure!(pruned.stdout.contains(&told), "no {told:?} in {pruned}");
         }
         ensure!(there(&project)? == all[1..], "{pruned}");
+        Ok(())
+    })
+}
+
+/// All that may go goes, however young it is.
+const ALL: [&str; 5] = ["branches", "--prune", "--older-than", "0s", "--unapplied"];
+
+fn another_cluster() -> anyhow::Result<()> {
+    scene(Setup::new(), |ours| {
+        scene(Setup::new(), |theirs| {
+            let project = ours.repository("project")?;
+            let branch = task(theirs, &project, "a")?;
+            // Ours has given out no number.
+            let pruned = ours.ctl_in(project.dir(), &ALL)?.ok()?;
+            ensure!(
+                pruned.stdout.contains("another cluster wrote it")
+                    && pruned.stdout.contains("`git branch -D`"),
+                "{pruned}"
+            );
+            ensure!(there(&project)? == [&*branch], "{pruned}");
+            // Now it has, for another project.
+            let elsewhere = ours.repository("elsewhere")?;
+            ensure!(task(ours, &elsewhere, "b")? == branch);
+            let pruned = ours.ctl_in(project.dir(), &ALL)?.ok()?;
+            ensure!(pruned.stdout.contains("of another project"), "{pruned}");
+            ensure!(there(&project)? == [&*branch], "{pruned}");
+            // And for this one, where the name is taken.
+            ensure!(task(ours, &project, "c")? == "orchestra/task_002");
+            let theirs_too = task(theirs, &project, "d")?;
+            ensure!(theirs_too == "orchestra/task_002");
+            ours.ctl_in(project.dir(), &ALL)?.ok()?;
+            ensure!(there(&project)? == [&*branch], "its own goes");
+            theirs.ctl_in(project.dir(), &ALL)?.ok()?;
+            ensure!(there(&project)?.is_empty());
+            Ok(())
+        })
+    })
+}
+
+fn needs_review() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let command = "echo a > a.txt; sleep 60";
+        let add = [command, "--agent", "shell", "--budget", "1s"];
+        let task = cluster.add(&project, &add)?;
+        cluster.wait_for(&task, &["needs_review"], Deadline::SOON)?;
+        let branch = format!("orchestra/{task}");
+        ensure!(there(&project)? == [&*branch]);
+        let pruned = cluster.ctl_in(project.dir(), &ALL)?.ok()?;
+        let why = format!("waits for a person: `ctl show {task}`");
+        ensure!(pruned.stdout.contains(&why), "{pruned}");
+        ensure!(there(&project)? == [&*branch], "{pruned}");
+        cluster.ctl(&["cancel", &task])?.ok()?;
+        cluster.ctl_in(project.dir(), &ALL)?.ok()?;
+        ensure!(there(&project)?.is_empty());
+        Ok(())
+    })
+}
+
+fn users_commit() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let commit = ["commit", "-q", "--allow-empty", "-m", "mine"];
+        project.git(&["checkout", "-q", "--detach"])?;
+        project.git(&commit)?;
+        let mine = project.git(&["rev-parse", "HEAD"])?;
+        let branch = task(cluster, &project, "a")?;
+        project.git(&["checkout", "-q", "main"])?;
+        let pruned = cluster.ctl_in(project.dir(), &ALL)?.ok()?;
+        let way_out = format!("`git branch NAME {}`", mine.trim());
+        ensure!(pruned.stdout.contains(&way_out), "{pruned}");
+        ensure!(there(&project)? == [&*branch], "{pruned}");
+        project.git(&["branch", "mine", mine.trim()])?;
+        cluster.ctl_in(project.dir(), &ALL)?.ok()?;
+        ensure!(there(&project)?.is_empty());
         Ok(())
     })
 }

@@ -1,25 +1,22 @@
 //! `ctl branches`.
 
+mod ask;
+mod claim;
 mod fate;
 mod prune;
 mod wish;
 
 pub use prune::interrupted_between as interrupted;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use orchestra_repo::{
-    Checkout, LastWrite, TaskBranch, last_write, project_ref, project_ref_without_commit,
-    task_branches,
-};
+use orchestra_repo::{Checkout, TaskBranch, last_write, only_here, task_branches};
 use orchestra_types::{TaskId, TaskStatus, Timestamp, time::parse_duration};
 use serde::Serialize;
 
 use self::{
+    ask::{Asked, ask},
+    claim::{Looked, objection},
     fate::{Fate, Known, fate, is_applied},
     prune::prune,
     wish::Wish,
@@ -27,10 +24,9 @@ use self::{
 use crate::{
     app::App,
     blocking::blocking,
-    calls::each_of,
     error::{Error, OrFailed, Result},
     exit::Exit,
-    json::{task::Task, time::Time},
+    json::time::Time,
     repository::OrBroken,
     ui::{
         escape::{line, path},
@@ -60,9 +56,11 @@ nowhere else, as of somebody who went on with it. Without a head nobody knows wh
 branches count. Each removal is told as it happens, with the commit.
 
 With --older-than only those go that were made, and written here, longer ago. With --unapplied results go, too, that
-are nowhere else, if their task has ended or is forgotten; never one that somebody has changed since Orchestra wrote
-it, or of which that is not known any more because git has dropped its reflog (after 90 days by default) and the
-head does not have it as the result of its task. The commits stay until git's own gc removes them.
+are nowhere else, if their task has ended or is forgotten. Of these stay: one whose task needs review; one that
+another cluster may have written, which the reflog says, or somebody changed; one whose reflog git has dropped (after
+90 days by default), unless the head has it as the result of its task; and one that alone has commits that no agent
+made, as of a detached HEAD that the task began from. `git branch -D` removes what stays. The commits stay until
+git's own gc removes them.
 
 Examples:
   ctl branches                       the branches of the repository here, and what --prune would do
@@ -130,13 +128,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let prunes = args.prune && !args.dry_run;
     let (checkout, branches) = here().await?;
     let checkout = Arc::new(checkout);
-    let tasks = known(app, &checkout, &branches).await;
-    let head_asked = tasks.is_some();
+    let asked = ask(app, &checkout, &branches).await;
+    let head_asked = asked.is_some();
+    let cluster = asked.as_ref().and_then(Asked::cluster);
     let of = |branch: &TaskBranch| {
-        let known = match &tasks {
-            None => Known::Unasked,
-            Some(tasks) => tasks.get(&branch.task).map_or(Known::Nothing, Known::Task),
-        };
+        let known = Asked::of(asked.as_ref(), branch);
         (fate(branch, known), known)
     };
     let wish = Wish {
@@ -145,11 +141,12 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         now: now(),
     };
     let fates: Vec<(Fate, Known<'_>)> = branches.iter().map(of).collect();
-    let writes = last_writes(&checkout, &branches, &fates, wish).await?;
-    let rows = branches.iter().zip(fates).zip(writes);
+    let looks = looks(&checkout, &branches, &fates, wish).await?;
+    let rows = branches.iter().zip(fates).zip(looks);
     let mut rows: Vec<Row> = rows
-        .map(|((branch, (fate, known)), write)| {
-            let fate = wish.fate(fate, branch, write, known.result());
+        .map(|((branch, (fate, known)), looked)| {
+            let objection = || objection(branch, known, &looked, cluster);
+            let fate = wish.fate(fate, branch, &looked, objection);
             row(branch, known, fate)
         })
         .collect();
@@ -194,80 +191,37 @@ async fn here() -> Result<(Checkout, Vec<TaskBranch>)> {
     blocking(found).await
 }
 
-/// The tasks of the branches, as far as the head knows them; none where it cannot be asked, which is said.
-async fn known(
-    app: &App,
-    checkout: &Arc<Checkout>,
-    branches: &[TaskBranch],
-) -> Option<BTreeMap<TaskId, Task>> {
-    match ask(app, checkout, branches).await {
-        Ok(tasks) => Some(tasks),
-        Err(error) => {
-            if !branches.is_empty() {
-                app.ui.warn(format!(
-                    "{}: nobody knows which tasks were applied, and only commits that other branches have count",
-                    error.chain()
-                ));
-            }
-            None
-        }
-    }
-}
-
-async fn ask(
-    app: &App,
-    checkout: &Arc<Checkout>,
-    branches: &[TaskBranch],
-) -> Result<BTreeMap<TaskId, Task>> {
-    let client = app.connect().await?;
-    let machine = app.machine()?;
-    let of = Arc::clone(checkout);
-    let projects = blocking(move || {
-        let failed = || "failed to find the project".to_owned();
-        let now = project_ref(of.top(), &machine).or_failed(failed)?;
-        // Of tasks that were queued before the first commit.
-        let then = project_ref_without_commit(of.top(), &machine).or_failed(failed)?;
-        Ok([now.id.to_string(), then.id.to_string()])
-    });
-    let projects = projects.await?;
-    let ids: BTreeSet<TaskId> = branches.iter().map(|branch| branch.task).collect();
-    let ids: Vec<TaskId> = ids.into_iter().collect();
-    let found = each_of(&ids, async |id| match client.task(id).await {
-        Ok(task) => Ok(Some(task)),
-        Err(error) if error.exit() == Exit::NotFound => Ok(None),
-        Err(error) => Err(error),
-    });
-    // Ids are a cluster's, and the repository may have worked with several.
-    let is_of_here = |task: &Task| {
-        let project = task.project.as_ref();
-        project.is_some_and(|project| projects.contains(&project.id))
-    };
-    let found = found.await?.into_iter().flatten().filter(is_of_here);
-    Ok(found.map(|task| (task.id, task)).collect())
-}
-
-/// Who wrote each of them last, as far as that matters.
-async fn last_writes(
+/// What the repository says of each of them, as far as that matters.
+async fn looks(
     checkout: &Arc<Checkout>,
     branches: &[TaskBranch],
     fates: &[(Fate, Known<'_>)],
     wish: Wish,
-) -> Result<Vec<LastWrite>> {
-    let branches = branches.iter().zip(fates);
-    let asked = branches.map(|(branch, (fate, _))| {
-        let asks = wish.asks_for_last_write(fate, branch);
-        asks.then(|| branch.clone())
+) -> Result<Vec<Looked>> {
+    let pairs = branches.iter().zip(fates);
+    let asked = pairs.map(|(branch, (fate, _))| {
+        let asks = wish.asks_for_a_look(fate, branch);
+        (asks.then(|| branch.clone()), fate.is_alone())
     });
     let (asked, from): (Vec<_>, _) = (asked.collect(), Arc::clone(checkout));
     blocking(move || {
-        let look = |branch: Option<TaskBranch>| match branch {
-            None => Ok(LastWrite::Unknown),
-            Some(branch) => last_write(&from, &branch)
-                .or_failed(|| format!("failed to read the reflog of `{}`", branch.name)),
+        let look = |(branch, is_alone): (Option<TaskBranch>, bool)| {
+            branch.map_or(Ok(Looked::NOT), |branch| look(&from, &branch, is_alone))
         };
         asked.into_iter().map(look).collect()
     })
     .await
+}
+
+fn look(checkout: &Checkout, branch: &TaskBranch, is_alone: bool) -> Result<Looked> {
+    let failed = || format!("failed to read the reflog of `{}`", branch.name);
+    let write = last_write(checkout, branch).or_failed(failed)?;
+    let failed = || format!("failed to read the commits of `{}`", branch.name);
+    let only_here = match is_alone {
+        true => only_here(checkout, branch).or_failed(failed)?,
+        false => Looked::NOT.only_here,
+    };
+    Ok(Looked { write, only_here })
 }
 
 fn row(branch: &TaskBranch, known: Known<'_>, fate: Fate) -> Row {

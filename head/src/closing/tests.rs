@@ -165,6 +165,7 @@ fn put(world: &World, machine: &str) -> Put {
     let here = Here {
         machine: machine.parse().unwrap(),
         state: StateDir::new(world.dir.path().join("state")),
+        cluster: "c1".to_owned(),
     };
     put_in_place(&world.blobs, &here, &world.facts)
 }

@@ -10,10 +10,10 @@ use std::{
 use rustix::fs::FileType;
 
 use crate::{
-    beneath,
+    action, beneath,
     git::check_commit,
     history::REF_BYTES_MAX,
-    import::{ACTION, check_branch},
+    import::check_branch,
     names::{is_git_like, shown},
 };
 
@@ -244,7 +244,7 @@ pub(crate) fn is_put_there(root: &OwnedFd, of: &AgentRef) -> bool {
     let last = String::from_utf8_lossy(last.unwrap_or_default());
     let is_ours = last
         .split_once('\t')
-        .is_some_and(|(_, what)| what.starts_with(ACTION));
+        .is_some_and(|(_, what)| action::read(what).is_some());
     is_ours && last.split(' ').nth(1) == Some(&*of.commit)
 }
 

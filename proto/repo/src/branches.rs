@@ -234,7 +234,7 @@ fn short(full: &str) -> &str {
 }
 
 /// Whether it is one of ours, or a remote's copy of one.
-fn is_ours(full: &str) -> bool {
+pub(crate) fn is_ours(full: &str) -> bool {
     let Some(name) = full.strip_prefix(REMOTES) else {
         return task_of(short(full)).is_some();
     };
@@ -296,7 +296,10 @@ fn date(git: &Git, ours: &mut [TaskBranch]) -> Result<()> {
 }
 
 /// Those that the repository has as commits.
-fn commits<'a>(git: &Git, named: impl Iterator<Item = &'a str>) -> Result<BTreeSet<String>> {
+pub(crate) fn commits<'a>(
+    git: &Git,
+    named: impl Iterator<Item = &'a str>,
+) -> Result<BTreeSet<String>> {
     let asked: String = named.map(|commit| format!("{commit}\n")).collect();
     let args = ["cat-file", "--batch-check=%(objecttype) %(objectname)"];
     let found = git.output_of(&args, Input::Bytes(asked.as_bytes()))?;
@@ -307,7 +310,7 @@ fn commits<'a>(git: &Git, named: impl Iterator<Item = &'a str>) -> Result<BTreeS
     Ok(found.map(str::to_owned).collect())
 }
 
-fn words<const N: usize>(line: &str) -> Option<[&str; N]> {
+pub(crate) fn words<const N: usize>(line: &str) -> Option<[&str; N]> {
     let words: Vec<&str> = line.split(' ').collect();
     words.try_into().ok()
 }

@@ -23,7 +23,7 @@ use crate::{
     special,
     stage::{Conflicts, Nested, Sizes, Stage, Warnings, is_below},
     unfinished,
-    workspace::{HEAD_REF, Workspace},
+    workspace::{AGENT_EMAIL, HEAD_REF, Workspace},
 };
 
 /// What CLIs leave behind for themselves; left out unless the project tracks it.
@@ -421,9 +421,7 @@ fn commit(git: &Git, tip: &str, tree: &str, before: &Before, message: &str) -> R
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let git = git
-        .clone()
-        .identity("Orchestra agent", "agent@orchestra.invalid", now);
+    let git = git.clone().identity("Orchestra agent", AGENT_EMAIL, now);
     let message = message.replace('\0', " ");
     git.line_of(
         &["commit-tree", tree, "-p", tip],

@@ -9,6 +9,7 @@ use std::{
 use orchestra_types::TaskId;
 
 use crate::{
+    action,
     checkout::Checkout,
     choice::OTHERS_MAX,
     error::{Error, IoContext, Result},
@@ -28,16 +29,18 @@ pub fn task_branch(task: TaskId) -> String {
     format!("{PREFIX}{task}")
 }
 
-/// How the branch's reflog calls what is written here.
-pub(crate) const ACTION: &str = "orchestra";
-
 /// Puts the branch of a change into the user's repository under the same name, in place of what an
 /// earlier attempt of the task left there. Only names below `orchestra/` are ever written. A branch that somebody went on with stays as it is, and so does one of
-/// the same name that another cluster made: that is no error where it has the change's commits.
+/// the same name that another cluster made: that is no error where it has the change's commits. The reflog says
+/// for which cluster it was written.
 ///
 /// # Errors
 /// When the branch is checked out, or has commits that are not of this task, or git fails.
-pub fn import_branch(checkout: &Checkout, received: &Received<'_>) -> Result<()> {
+pub fn import_branch(
+    checkout: &Checkout,
+    received: &Received<'_>,
+    cluster: Option<&str>,
+) -> Result<()> {
     let (branch, commit) = (received.change.branch, received.change.commit);
     let full = format!("refs/heads/{branch}");
     let git = writer(checkout);
@@ -53,7 +56,8 @@ pub fn import_branch(checkout: &Checkout, received: &Received<'_>) -> Result<()>
     refuse_in_use(checkout, branch)?;
     refuse_taken(&git, branch)?;
     let bundle = received.change.bundle;
-    match replace(&git, bundle, &full, old.as_deref(), commit)? {
+    let message = action::message(cluster);
+    match replace(&git, bundle, &full, (old.as_deref(), commit), &message)? {
         true => Ok(()),
         false => Err(moved(branch)),
     }
@@ -68,14 +72,19 @@ fn moved(branch: &str) -> Error {
 /// Puts a branch of a bundle into the repository, as `commit`, if the branch is what it was: `old`, or
 /// nothing. Another cluster may be about to make one of this name, and a person may have gone on with it.
 /// Whether the branch is that commit now.
-fn replace(git: &Git, bundle: &Path, full: &str, old: Option<&str>, commit: &str) -> Result<bool> {
+fn replace(
+    git: &Git,
+    bundle: &Path,
+    full: &str,
+    (old, commit): (Option<&str>, &str),
+    message: &str,
+) -> Result<bool> {
     fetch_objects(git, bundle, full)?;
     let none = "0".repeat(commit.len());
-    let message = format!("{ACTION}: as the task left it");
     let args = [
         "update-ref",
         "-m",
-        &message,
+        message,
         full,
         commit,
         old.unwrap_or(&none),
@@ -181,8 +190,14 @@ pub fn others_in(bundle: &Path, task: TaskId) -> Result<Vec<(String, String)>> {
 ///
 /// # Errors
 /// When the bundle is not sound, or git fails.
-pub fn import_others(checkout: &Checkout, bundle: &Path, task: TaskId) -> Result<Others> {
+pub fn import_others(
+    checkout: &Checkout,
+    bundle: &Path,
+    task: TaskId,
+    cluster: Option<&str>,
+) -> Result<Others> {
     let git = writer(checkout);
+    let message = action::message(cluster);
     let mut others = Others::default();
     for (branch, commit) in others_in(bundle, task)? {
         let full = format!("refs/heads/{branch}");
@@ -195,7 +210,7 @@ pub fn import_others(checkout: &Checkout, bundle: &Path, task: TaskId) -> Result
             None => {
                 refuse_in_use(checkout, &branch)?;
                 refuse_taken(&git, &branch)?;
-                if !replace(&git, bundle, &full, None, &commit)? {
+                if !replace(&git, bundle, &full, (None, &commit), &message)? {
                     others.left_alone.push(branch);
                     continue;
                 }

@@ -2,20 +2,22 @@
 //! `import`); git drops those of 90 days by default.
 
 use crate::{
+    action,
     branches::TaskBranch,
     checkout::Checkout,
     error::Result,
     git::{Git, Input},
-    import::ACTION,
 };
 
 /// Who wrote a branch last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LastWrite {
     /// Orchestra did, so that nobody has gone on with it.
     Ours {
         /// In seconds since 1970.
         at: u64,
+        /// For which cluster; none where that is not known.
+        cluster: Option<String>,
     },
     /// Somebody else did.
     Anothers,
@@ -65,14 +67,11 @@ fn read(entry: &str, commit: &str) -> LastWrite {
     });
     match parts {
         None => LastWrite::Unknown,
-        Some((of, at, message)) if of == commit && is_ours(message) => LastWrite::Ours { at },
-        Some(_) => LastWrite::Anothers,
+        Some((of, at, message)) => match action::read(message) {
+            Some(cluster) if of == commit => LastWrite::Ours { at, cluster },
+            Some(_) | None => LastWrite::Anothers,
+        },
     }
-}
-
-fn is_ours(message: &str) -> bool {
-    let rest = message.strip_prefix(ACTION);
-    rest.is_some_and(|rest| rest.starts_with(": "))
 }
 
 #[cfg(test)]
@@ -83,7 +82,12 @@ mod tests {
     fn an_entry_says_who_wrote_and_when() {
         let of = |entry: &str| read(entry, "c0ffee");
         let ours = "c0ffee orchestra/task_001@{1700000000} orchestra: as the task left it";
-        assert_eq!(of(ours), LastWrite::Ours { at: 1_700_000_000 });
+        let read = |cluster: Option<&str>| LastWrite::Ours {
+            at: 1_700_000_000,
+            cluster: cluster.map(str::to_owned),
+        };
+        assert_eq!(of(ours), read(None));
+        assert_eq!(of(&format!("{ours}, of cluster a-1")), read(Some("a-1")));
         for another in [
             "c0ffee orchestra/task_001@{1700000000} commit: mine",
             "c0ffee orchestra/task_001@{1700000000} orchestral: x",

@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 mod absent;
+mod action;
 mod agent_refs;
 mod apply;
 mod bare;
@@ -44,6 +45,7 @@ mod last_write;
 mod linked;
 mod lock;
 mod look;
+mod lost;
 mod manifest;
 mod merge;
 mod mirror;
@@ -92,6 +94,7 @@ pub use import::{
 };
 pub use in_use::Held;
 pub use last_write::{LastWrite, last_write};
+pub use lost::{OnlyHere, only_here};
 pub use mirror::{may_mirror, mirror_paths, mirrored_in};
 pub use names::listed;
 pub use received::Received;

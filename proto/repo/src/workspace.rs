@@ -27,6 +27,9 @@ pub(crate) const HEAD_REF: &str = "refs/orchestra/head";
 /// Below it, the branches of earlier tasks that the agent was given.
 pub(crate) const GIVEN_REFS: &str = "refs/orchestra/given";
 
+/// Who an agent's commits are by, as [`AGENT_CONFIG`] says.
+pub(crate) const AGENT_EMAIL: &str = "agent@orchestra.invalid";
+
 /// What an agent's own git needs to make commits: a name, and no signature, for which it has no key.
 const AGENT_CONFIG: &[u8] = b"[user]
 \tname = Orchestra agent

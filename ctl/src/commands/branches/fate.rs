@@ -2,6 +2,7 @@
 //! task that was applied. Whether somebody took the change back since is not known.
 
 use orchestra_repo::TaskBranch;
+use orchestra_types::TaskStatus;
 
 use crate::json::task::Task;
 
@@ -10,7 +11,9 @@ use crate::json::task::Task;
 pub enum Known<'a> {
     /// How it is.
     Task(&'a Task),
-    /// It knows none of that id, or one of another project: ids are a cluster's.
+    /// The one of that id is of another project, so that the branch is not of it: ids are a cluster's.
+    Elsewhere,
+    /// It knows none of that id: it has forgotten it, or the branch is of another cluster.
     Nothing,
     /// It could not be asked.
     Unasked,
@@ -21,13 +24,21 @@ impl<'a> Known<'a> {
     pub fn task(self) -> Option<&'a Task> {
         match self {
             Self::Task(task) => Some(task),
-            Self::Nothing | Self::Unasked => None,
+            Self::Elsewhere | Self::Nothing | Self::Unasked => None,
         }
     }
 
     /// The commit of its result.
     pub fn result(self) -> Option<&'a str> {
         self.task().and_then(result)
+    }
+
+    /// Whether the branch is the commit that one of the task's attempts left.
+    pub fn left(self, branch: &TaskBranch) -> bool {
+        let attempts = self.task().map_or(Vec::new(), |task| task.commits().0);
+        let left = |commit: &str| commit == branch.commit;
+        branch.beside.is_none()
+            && (self.result().is_some_and(left) || attempts.iter().any(|c| left(c)))
     }
 }
 
@@ -40,6 +51,16 @@ pub enum Fate {
     Alone(String),
     /// It stays.
     Stays(String),
+}
+
+impl Fate {
+    /// Whether nothing else has what it has.
+    pub fn is_alone(&self) -> bool {
+        match self {
+            Self::Alone(_) => true,
+            Self::Goes(_) | Self::Stays(_) => false,
+        }
+    }
 }
 
 /// Decides about one.
@@ -70,11 +91,20 @@ pub fn fate(branch: &TaskBranch, known: Known<'_>) -> Fate {
     match known {
         Known::Unasked if branch.beside.is_some() => stays(""),
         Known::Unasked => stays(", and whether they were applied only the head knows"),
+        Known::Elsewhere => stays(
+            ", and the head's task of that number is of another project: `git branch -D` removes it",
+        ),
         Known::Task(task) if !task.status.is_ended() => stays(", and its task has not ended"),
-        Known::Nothing | Known::Task(_) if branch.beside.is_some() => alone(""),
+        Known::Task(task) if waits_for_a_person(task) && !is_applied_as(task, branch) => {
+            let id = branch.task;
+            stays(&format!(
+                ", and its task waits for a person: `ctl show {id}` says what for"
+            ))
+        }
+        Known::Task(_) if branch.beside.is_some() => alone(""),
         Known::Nothing => alone(", and the head does not know its task"),
         Known::Task(task) if !is_applied(task) => alone(", and they are not applied"),
-        Known::Task(task) if result(task) == Some(&*branch.commit) => Fate::Goes(
+        Known::Task(task) if is_applied_as(task, branch) => Fate::Goes(
             "its change was applied, and the head has its result until retention forgets it"
                 .to_owned(),
         ),
@@ -87,6 +117,24 @@ pub fn is_applied(task: &Task) -> bool {
     task.apply.result.as_deref() == Some("applied")
 }
 
+/// Whether the branch is the result that was applied, and nothing else.
+fn is_applied_as(task: &Task, branch: &TaskBranch) -> bool {
+    branch.beside.is_none() && is_applied(task) && result(task) == Some(&*branch.commit)
+}
+
+fn waits_for_a_person(task: &Task) -> bool {
+    match task.status {
+        TaskStatus::NeedsReview => true,
+        TaskStatus::Blocked
+        | TaskStatus::Queued
+        | TaskStatus::Assigned
+        | TaskStatus::Running
+        | TaskStatus::Succeeded
+        | TaskStatus::Failed
+        | TaskStatus::Cancelled => false,
+    }
+}
+
 /// The commit of its result: also where that only passes on what it was built on, which no change of its own is.
 fn result(task: &Task) -> Option<&str> {
     let tip = task.of_result().and_then(|attempt| attempt.tip.as_ref());
@@ -95,7 +143,7 @@ fn result(task: &Task) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::path::PathBuf;
 
     use orchestra_proto::v1;
@@ -104,9 +152,9 @@ mod tests {
 
     use super::*;
 
-    const TIP: &str = "1111111111111111111111111111111111111111";
+    pub const TIP: &str = "1111111111111111111111111111111111111111";
 
-    fn branch() -> TaskBranch {
+    pub fn branch() -> TaskBranch {
         TaskBranch {
             name: "orchestra/task_001".to_owned(),
             task: TaskId(1),
@@ -120,7 +168,7 @@ mod tests {
         }
     }
 
-    fn task(status: v1::TaskStatus, apply: &str, commit: &str) -> Task {
+    pub fn task(status: v1::TaskStatus, apply: &str, commit: &str) -> Task {
         let spec = v1::TaskSpec {
             description: "x".to_owned(),
             timeout_ms: 1_000,
@@ -203,13 +251,25 @@ mod tests {
             ..branch()
         };
         let ended = of(v1::TaskStatus::Succeeded, "not_requested");
+        let review = of(v1::TaskStatus::NeedsReview, "not_requested");
         let open = of(v1::TaskStatus::Queued, "not_requested");
         for branch in [branch(), beside] {
             assert!(is_alone(&branch, Known::Nothing));
             assert!(is_alone(&branch, Known::Task(&ended)));
             assert!(!is_alone(&branch, Known::Task(&open)), "it may go on");
             assert!(!is_alone(&branch, Known::Unasked), "it may be open");
+            let Fate::Stays(why) = fate(&branch, Known::Elsewhere) else {
+                panic!("it may be another cluster's");
+            };
+            assert!(why.contains("of another project"), "{why}");
+            let Fate::Stays(why) = fate(&branch, Known::Task(&review)) else {
+                panic!("a person is to look at it");
+            };
+            assert!(why.contains("`ctl show task_001`"), "{why}");
         }
+        // The head has it.
+        let review = of(v1::TaskStatus::NeedsReview, "applied");
+        assert!(goes(&self::branch(), Known::Task(&review)));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! What `--older-than` and `--unapplied` make of the fate of a branch. A result that is nowhere else goes only
-//! where both are said, and where nobody can have gone on with it.
+//! where both are said, and where nothing else keeps it (see `claim`).
 
 use std::time::Duration;
 
 use orchestra_repo::{LastWrite, TaskBranch};
 use orchestra_types::Timestamp;
 
-use super::fate::Fate;
+use super::{claim::Looked, fate::Fate};
 use crate::ui::time::duration;
 
 /// Which branches a person wants to be rid of.
@@ -21,8 +21,8 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// Whether it matters who wrote this branch last, and when.
-    pub fn asks_for_last_write(&self, fate: &Fate, branch: &TaskBranch) -> bool {
+    /// Whether it matters who wrote this branch last, and when, and what only it has.
+    pub fn asks_for_a_look(&self, fate: &Fate, branch: &TaskBranch) -> bool {
         let may_go = match fate {
             Fate::Goes(_) | Fate::Alone(_) => true,
             Fate::Stays(_) => false,
@@ -31,19 +31,19 @@ impl Wish {
         may_go && limit.is_some_and(|limit| self.is_older(branch.committed_at, limit))
     }
 
-    /// Decides about one. `result` is the commit that the head has as the result of its task.
+    /// Decides about one. `objection` says why one must stay that is nowhere else.
     pub fn fate(
         &self,
         fate: Fate,
         branch: &TaskBranch,
-        last_write: LastWrite,
-        result: Option<&str>,
+        looked: &Looked,
+        objection: impl FnOnce() -> Option<String>,
     ) -> Fate {
         let Some(limit) = self.older_than else {
             return fate;
         };
-        let written = match last_write {
-            LastWrite::Ours { at } => Some(at),
+        let written = match looked.write {
+            LastWrite::Ours { at, .. } => Some(at),
             LastWrite::Anothers | LastWrite::Unknown => None,
         };
         // Whose commit is old may have been written here only now.
@@ -56,7 +56,7 @@ impl Wish {
             Fate::Alone(why) if !is_old => {
                 Fate::Stays(format!("{why}, and it is not older than {limit}"))
             }
-            Fate::Alone(why) => match not_as_written(branch, last_write, result) {
+            Fate::Alone(why) => match objection() {
                 Some(reason) => Fate::Stays(format!("{why}, and {reason}")),
                 None if self.unapplied => Fate::Goes(why),
                 None => Fate::Alone(why),
@@ -80,24 +80,6 @@ impl Wish {
     }
 }
 
-/// Why somebody may have gone on with a branch; none where nobody has.
-fn not_as_written(
-    branch: &TaskBranch,
-    last_write: LastWrite,
-    result: Option<&str>,
-) -> Option<&'static str> {
-    let is_result = branch.beside.is_none() && result == Some(&*branch.commit);
-    match last_write {
-        LastWrite::Ours { .. } => None,
-        LastWrite::Anothers => Some("somebody has changed it since Orchestra wrote it"),
-        LastWrite::Unknown if is_result => None,
-        LastWrite::Unknown => Some(
-            "nobody knows any more whether somebody went on with it, for git has dropped its reflog: \
-             `git branch -D` removes it",
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use orchestra_types::TaskId;
@@ -106,7 +88,13 @@ mod tests {
 
     const DAY_S: u64 = 24 * 3600;
     const NOW_S: u64 = 100 * DAY_S;
-    const OURS: LastWrite = LastWrite::Ours { at: 9 * DAY_S };
+
+    fn ours(at: u64) -> Looked {
+        Looked {
+            write: LastWrite::Ours { at, cluster: None },
+            ..Looked::NOT
+        }
+    }
 
     fn branch(committed_at: u64) -> TaskBranch {
         TaskBranch {
@@ -150,8 +138,9 @@ mod tests {
         let new = branch(NOW_S);
         for fate in [goes(), alone(), Fate::Stays("x".to_owned())] {
             let wish = wish(None, false);
-            assert!(!wish.asks_for_last_write(&fate, &new));
-            assert_eq!(wish.fate(fate.clone(), &new, OURS, None), fate);
+            assert!(!wish.asks_for_a_look(&fate, &new));
+            let same = wish.fate(fate.clone(), &new, &ours(9 * DAY_S), || None);
+            assert_eq!(same, fate);
         }
         assert_eq!(wish(None, false).words(), "");
     }
@@ -159,43 +148,37 @@ mod tests {
     #[test]
     fn what_is_kept_elsewhere_goes_only_when_it_is_old() {
         let wish = wish(Some(30), false);
-        let of = |branch: &TaskBranch, write| wish.fate(goes(), branch, write, None);
-        assert_eq!(of(&branch(10 * DAY_S), OURS), goes());
-        assert_eq!(of(&branch(10 * DAY_S), LastWrite::Unknown), goes());
-        let why = stays(of(&branch(90 * DAY_S), LastWrite::Unknown));
+        let of = |branch: &TaskBranch, looked| wish.fate(goes(), branch, &looked, || None);
+        assert_eq!(of(&branch(10 * DAY_S), ours(9 * DAY_S)), goes());
+        assert_eq!(of(&branch(10 * DAY_S), Looked::NOT), goes());
+        let why = stays(of(&branch(90 * DAY_S), Looked::NOT));
         assert_eq!(why, "it is kept, but it is not older than 30d");
         // An old commit that was written only now.
-        let now = LastWrite::Ours { at: NOW_S };
-        stays(of(&branch(10 * DAY_S), now));
-        assert!(wish.asks_for_last_write(&goes(), &branch(10 * DAY_S)));
-        assert!(!wish.asks_for_last_write(&goes(), &branch(90 * DAY_S)));
+        stays(of(&branch(10 * DAY_S), ours(NOW_S)));
+        assert!(wish.asks_for_a_look(&goes(), &branch(10 * DAY_S)));
+        assert!(!wish.asks_for_a_look(&goes(), &branch(90 * DAY_S)));
     }
 
     #[test]
-    fn a_result_that_is_nowhere_else_goes_only_when_it_is_old_as_written_and_said() {
+    fn a_result_that_is_nowhere_else_goes_only_when_it_is_old_and_said_and_nothing_keeps_it() {
         let old = branch(10 * DAY_S);
+        let of =
+            |wish: Wish, branch: &TaskBranch, at| wish.fate(alone(), branch, &ours(at), || None);
         let without = wish(Some(30), false);
-        assert_eq!(without.fate(alone(), &old, OURS, None), alone());
+        assert_eq!(of(without, &old, 9 * DAY_S), alone());
         let with = wish(Some(30), true);
-        let of = |branch: &TaskBranch, write, result| with.fate(alone(), branch, write, result);
-        assert_eq!(of(&old, OURS, None), Fate::Goes("it is alone".to_owned()));
-        stays(of(&branch(90 * DAY_S), OURS, None));
-        stays(of(&old, LastWrite::Ours { at: NOW_S }, None));
-        let why = stays(of(&old, LastWrite::Anothers, Some(&old.commit)));
-        assert!(why.contains("somebody has changed it"), "{why}");
-        // Without a reflog only the head may know.
-        let why = stays(of(&old, LastWrite::Unknown, None));
-        assert!(why.contains("git branch -D"), "{why}");
-        stays(of(&old, LastWrite::Unknown, Some("another")));
-        let known = of(&old, LastWrite::Unknown, Some(&old.commit));
-        assert_eq!(known, Fate::Goes("it is alone".to_owned()));
-        let beside = TaskBranch {
-            beside: Some(1),
-            ..old.clone()
-        };
-        stays(of(&beside, LastWrite::Unknown, Some(&old.commit)));
+        let went = Fate::Goes("it is alone".to_owned());
+        assert_eq!(of(with, &old, 9 * DAY_S), went);
+        stays(of(with, &branch(90 * DAY_S), 9 * DAY_S));
+        stays(of(with, &old, NOW_S));
+        for wish in [without, with] {
+            let objection = || Some("somebody keeps it".to_owned());
+            let why = stays(wish.fate(alone(), &old, &ours(9 * DAY_S), objection));
+            assert_eq!(why, "it is alone, and somebody keeps it");
+        }
         let kept = Fate::Stays("checked out".to_owned());
-        assert_eq!(with.fate(kept.clone(), &old, OURS, None), kept);
+        let same = with.fate(kept.clone(), &old, &ours(9 * DAY_S), || None);
+        assert_eq!(same, kept);
         assert_eq!(with.words(), " --older-than 30d --unapplied");
     }
 }

@@ -14,6 +14,8 @@ use orchestra_types::{Manifest, TaskId};
 use tempfile::TempDir;
 
 pub const BRANCH: &str = "orchestra/task_001";
+/// The cluster that branches are written for.
+pub const CLUSTER: &str = "c1";
 
 pub const LINES: &str = "1\n2\n3\n4\n5\n6\n7\n8\n9\n";
 
@@ -287,7 +289,8 @@ pub fn import_branch(
         attempts,
         ..*change
     };
-    orchestra_repo::import_branch(checkout, &Received::take(checkout, &change)?)
+    let received = Received::take(checkout, &change)?;
+    orchestra_repo::import_branch(checkout, &received, Some(CLUSTER))
 }
 
 pub fn write(dir: &Path, name: &str, text: &str) {

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use crate::common::{BRANCH, Task, World, git, import_branch, rows};
+use crate::common::{BRANCH, CLUSTER, Task, World, git, import_branch, rows};
 use orchestra_repo::{Checkout, Collected, Others, import_others, others_in};
 use orchestra_types::TaskId;
 
@@ -29,7 +29,7 @@ pub fn names(collected: &Collected) -> Vec<String> {
 
 pub fn import(user: &World, collected: &Collected) -> Others {
     let bundle = collected.bundle.as_deref().unwrap();
-    import_others(&user.checkout(), bundle, TaskId(1)).unwrap()
+    import_others(&user.checkout(), bundle, TaskId(1), Some(CLUSTER)).unwrap()
 }
 
 pub fn show(user: &World, what: &str) -> String {
@@ -141,7 +141,7 @@ fn work_on_a_branch_that_was_given_is_kept() {
     git(third.dir(), &["checkout", "-q", "-"]);
     let collected = third.collect();
     let bundle = collected.bundle.as_deref().unwrap();
-    let others = import_others(&user.checkout(), bundle, TaskId(3)).unwrap();
+    let others = import_others(&user.checkout(), bundle, TaskId(3), None).unwrap();
     assert_eq!(others.made, ["orchestra/task_003-1-orchestra-task_002"]);
     let name = &others.made[0];
     assert_eq!(show(&user, &format!("{name}:a.txt")), "second");

@@ -3,11 +3,12 @@
 use std::{fs, path::Path};
 
 use orchestra_repo::{
-    Held, Keeper, LastWrite, Removal, TaskBranch, last_write, remove_branch, task_branches,
+    Held, Keeper, LastWrite, OnlyHere, Removal, TaskBranch, last_write, only_here, remove_branch,
+    task_branches,
 };
 use orchestra_types::TaskId;
 
-use crate::common::{BRANCH, World, git, import_branch};
+use crate::common::{BRANCH, CLUSTER, World, git, import_branch};
 
 fn branches(user: &World) -> Vec<TaskBranch> {
     task_branches(&user.checkout()).unwrap()
@@ -351,10 +352,11 @@ fn a_branch_says_who_wrote_it_last_as_long_as_git_knows() {
     let change = task.change(&collected);
     import_branch(&user.checkout(), &change, &[]).unwrap();
     let last = |user: &World| last_write(&user.checkout(), &only(user)).unwrap();
-    let LastWrite::Ours { at } = last(&user) else {
+    let LastWrite::Ours { at, cluster } = last(&user) else {
         panic!("{:?}", last(&user));
     };
     assert!(at > 1_700_000_000, "{at}");
+    assert_eq!(cluster.as_deref(), Some(CLUSTER));
     // A person goes on with it.
     let full = format!("refs/heads/{BRANCH}");
     let tree = git(&user.user(), &["rev-parse", &format!("{BRANCH}^{{tree}}")]);
@@ -369,4 +371,52 @@ fn a_branch_says_who_wrote_it_last_as_long_as_git_knows() {
     let expire = ["reflog", "expire", "--expire=now", &full];
     git(&user.user(), &expire);
     assert_eq!(last(&user), LastWrite::Unknown);
+}
+
+#[test]
+fn what_only_a_branch_of_ours_has_may_be_a_commit_of_the_users() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let dir = user.user();
+    git(&dir, &["checkout", "-q", "--detach"]);
+    user.write("mine.txt", "mine\n");
+    user.commit("mine");
+    let mine = git(&dir, &["rev-parse", "HEAD"]);
+    // Uncommitted work, whose commit is none of the user's.
+    user.write("b.txt", "two\n");
+    let task = user.start();
+    task.write("a.txt", "two\n");
+    let agent = git(task.dir(), &["config", "--local", "user.email"]);
+    let agent = format!("user.email={agent}");
+    git(
+        task.dir(),
+        &["-c", &agent, "commit", "-q", "-a", "-m", "the agent's own"],
+    );
+    task.write("c.txt", "three\n");
+    let collected = task.collect();
+    import_branch(&user.checkout(), &task.change(&collected), &[]).unwrap();
+    let look = || only_here(&user.checkout(), &only(&user)).unwrap();
+    let anothers = OnlyHere::Anothers {
+        commit: mine.clone(),
+    };
+    // A detached HEAD keeps it only until the next checkout.
+    assert_eq!(look(), anothers);
+    git(&dir, &["checkout", "-q", "main"]);
+    assert_eq!(look(), anothers);
+    for (name, keeps) in [
+        ("refs/heads/orchestra/task_002", false),
+        ("refs/remotes/origin/orchestra/task_002", false),
+        ("refs/heads/mine", true),
+        ("refs/remotes/origin/mine", true),
+        ("refs/tags/mine", true),
+        ("refs/notes/mine", false),
+    ] {
+        git(&dir, &["update-ref", name, &mine]);
+        let found = only_here(&user.checkout(), &branches(&user)[0]).unwrap();
+        assert_eq!(found == OnlyHere::Agents, keeps, "{name}");
+        git(&dir, &["update-ref", "-d", name]);
+    }
+    git(&dir, &["tag", "-a", "-m", "signed off", "mine", &mine]);
+    // One of something else is in nobody's way.
+    git(&dir, &["tag", "tree", &format!("{mine}^{{tree}}")]);
+    assert_eq!(look(), OnlyHere::Agents);
 }

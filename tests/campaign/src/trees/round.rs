@@ -247,7 +247,7 @@ impl Round<'_> {
                 patch: Some(&collected.patch),
             },
         };
-        import_branch(checkout, &Received::take(checkout, &change)?)?;
+        import_branch(checkout, &Received::take(checkout, &change)?, None)?;
         let branched = self.dir.join("branched");
         init(&branched, &self.format()?, true)?;
         let user = self.user();

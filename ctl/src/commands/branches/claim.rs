@@ -1,0 +1,179 @@
+//! Whether a branch that is nowhere else can be shown to be what this cluster wrote, and to hold nothing but what
+//! agents made. Only then it goes; whatever is not known keeps it.
+
+use orchestra_repo::{LastWrite, OnlyHere, TaskBranch};
+
+use super::fate::Known;
+
+/// What a look at the repository said of a branch.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// Who wrote it last.
+    pub write: LastWrite,
+    /// What no other branch has.
+    pub only_here: OnlyHere,
+}
+
+impl Looked {
+    /// Of one that was not looked at.
+    pub const NOT: Self = Self {
+        write: LastWrite::Unknown,
+        only_here: OnlyHere::Unknown,
+    };
+}
+
+/// Why it must stay; none where nothing keeps it. `cluster` is the one that was asked.
+pub fn objection(
+    branch: &TaskBranch,
+    known: Known<'_>,
+    looked: &Looked,
+    cluster: Option<&str>,
+) -> Option<String> {
+    let not_as_written = || not_as_written(branch, known, &looked.write, cluster);
+    not_as_written().or_else(|| not_agents_alone(&looked.only_here))
+}
+
+/// Why somebody may have gone on with it, or another cluster may have written it.
+fn not_as_written(
+    branch: &TaskBranch,
+    known: Known<'_>,
+    write: &LastWrite,
+    cluster: Option<&str>,
+) -> Option<String> {
+    let is_result = branch.beside.is_none() && known.result() == Some(&*branch.commit);
+    let why = match write {
+        LastWrite::Anothers => {
+            return Some("somebody has changed it since Orchestra wrote it".to_owned());
+        }
+        LastWrite::Unknown if is_result => return None,
+        LastWrite::Unknown => {
+            "nobody knows any more whether somebody went on with it, for git has dropped its reflog"
+        }
+        LastWrite::Ours { .. } if known.left(branch) => return None,
+        LastWrite::Ours {
+            cluster: Some(of), ..
+        } if Some(&**of) == cluster => return None,
+        LastWrite::Ours {
+            cluster: Some(_), ..
+        } => "its reflog says that another cluster wrote it, which may still work on its task",
+        LastWrite::Ours { cluster: None, .. } => {
+            "its reflog does not say which cluster wrote it, and another one may still work on its task"
+        }
+    };
+    Some(format!("{why}: `git branch -D` removes it"))
+}
+
+fn not_agents_alone(only_here: &OnlyHere) -> Option<String> {
+    match only_here {
+        OnlyHere::Agents => None,
+        OnlyHere::Anothers { commit } => Some(format!(
+            "the commit {commit} before it, which no agent made, is in no other branch or tag: \
+             `git branch NAME {commit}` keeps that one"
+        )),
+        OnlyHere::Unknown => Some(
+            "nobody can tell whether all of its commits are an agent's: `git branch -D` removes it"
+                .to_owned(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_types::TaskId;
+
+    use super::*;
+    use crate::commands::branches::fate::tests::{TIP, branch, task};
+
+    const HERE: Option<&str> = Some("c1");
+
+    fn ours(cluster: Option<&str>) -> LastWrite {
+        let cluster = cluster.map(str::to_owned);
+        LastWrite::Ours { at: 1, cluster }
+    }
+
+    fn of(branch: &TaskBranch, known: Known<'_>, write: LastWrite) -> Option<String> {
+        let only_here = OnlyHere::Agents;
+        objection(branch, known, &Looked { write, only_here }, HERE)
+    }
+
+    #[test]
+    fn of_a_task_that_the_head_does_not_know_only_what_its_cluster_wrote_goes() {
+        let of = |write| of(&branch(), Known::Nothing, write);
+        assert_eq!(of(ours(HERE)), None);
+        let why = of(ours(Some("c2"))).unwrap();
+        assert!(why.contains("another cluster wrote it"), "{why}");
+        let why = of(ours(None)).unwrap();
+        assert!(why.contains("does not say which cluster"), "{why}");
+        assert!(why.contains("`git branch -D`"), "{why}");
+        // A head that does not say who it is.
+        let looked = Looked {
+            write: ours(HERE),
+            only_here: OnlyHere::Agents,
+        };
+        assert!(objection(&branch(), Known::Nothing, &looked, None).is_some());
+    }
+
+    #[test]
+    fn of_a_task_that_it_knows_also_what_its_attempts_left_goes() {
+        let ended = task(
+            orchestra_proto::v1::TaskStatus::Failed,
+            "not_requested",
+            TIP,
+        );
+        let known = Known::Task(&ended);
+        assert_eq!(of(&branch(), known, ours(None)), None);
+        assert_eq!(of(&branch(), known, LastWrite::Unknown), None);
+        // The same number in another cluster.
+        let other = TaskBranch {
+            commit: "2".repeat(40),
+            ..branch()
+        };
+        assert!(of(&other, known, ours(None)).is_some());
+        assert!(of(&other, known, ours(Some("c2"))).is_some());
+        assert_eq!(of(&other, known, ours(HERE)), None);
+        let beside = TaskBranch {
+            beside: Some(1),
+            task: TaskId(1),
+            ..branch()
+        };
+        assert!(of(&beside, known, ours(None)).is_some());
+        assert_eq!(of(&beside, known, ours(HERE)), None);
+    }
+
+    #[test]
+    fn what_somebody_may_have_gone_on_with_stays() {
+        let ended = task(
+            orchestra_proto::v1::TaskStatus::Failed,
+            "not_requested",
+            TIP,
+        );
+        let why = of(&branch(), Known::Task(&ended), LastWrite::Anothers).unwrap();
+        assert!(why.contains("somebody has changed it"), "{why}");
+        // Without a reflog only the head may know.
+        let why = of(&branch(), Known::Nothing, LastWrite::Unknown).unwrap();
+        assert!(why.contains("git branch -D"), "{why}");
+        let beside = TaskBranch {
+            beside: Some(1),
+            ..branch()
+        };
+        assert!(of(&beside, Known::Task(&ended), LastWrite::Unknown).is_some());
+    }
+
+    #[test]
+    fn one_that_alone_has_a_commit_of_somebody_else_stays() {
+        let of = |only_here| {
+            let write = ours(HERE);
+            objection(
+                &branch(),
+                Known::Nothing,
+                &Looked { write, only_here },
+                HERE,
+            )
+        };
+        assert_eq!(of(OnlyHere::Agents), None);
+        let commit = "beef".to_owned();
+        let why = of(OnlyHere::Anothers { commit }).unwrap();
+        assert!(why.contains("`git branch NAME beef`"), "{why}");
+        assert!(of(OnlyHere::Unknown).is_some());
+    }
+}

@@ -1,0 +1,114 @@
+//! What would be in no branch any more without a branch of ours: the work of agents alone, or also commits of
+//! somebody else. A task may begin from a detached HEAD, or from a branch that is deleted since.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    branches::{TaskBranch, commits, is_ours, words},
+    checkout::Checkout,
+    error::{Error, Result},
+    git::{Git, Input},
+    snapshot::EMAIL,
+    workspace::AGENT_EMAIL,
+};
+
+/// Most commits of one branch that are looked at.
+const COMMITS_MAX: usize = 10_000;
+/// What keeps a commit. HEAD alone does not: where it is detached, the next checkout leaves it behind.
+const KEEPING: [&str; 4] = ["refs/heads/", "refs/remotes/", "refs/tags/", "refs/stash"];
+
+/// What only branches of ours have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnlyHere {
+    /// What agents and Orchestra committed, and nothing else.
+    Agents,
+    /// Also this commit, which somebody else made.
+    Anothers {
+        /// The newest of them.
+        commit: String,
+    },
+    /// Git cannot tell, or there is too much of it.
+    Unknown,
+}
+
+/// What of this branch no other branch has, nor a tag or a stash. Whose a commit is its committer says: an
+/// agent's git has a name of its own.
+///
+/// # Errors
+/// When git cannot be run.
+pub fn only_here(checkout: &Checkout, branch: &TaskBranch) -> Result<OnlyHere> {
+    let git = checkout.git();
+    let kept = keeping(&git)?;
+    let others = kept.iter().map(|commit| format!("^{commit}\n"));
+    let input: String = std::iter::once(format!("{}\n", branch.commit))
+        .chain(others)
+        .collect();
+    let max = format!("--max-count={}", COMMITS_MAX + 1);
+    let args = ["rev-list", &max, "--format=%ce", "--stdin"];
+    match git.output_of(&args, Input::Bytes(input.as_bytes())) {
+        Ok(found) => Ok(read(&String::from_utf8_lossy(&found))),
+        Err(Error::Git { .. }) => Ok(OnlyHere::Unknown),
+        Err(error) => Err(error),
+    }
+}
+
+/// The commits of all that is not ours, nor another name of something.
+fn keeping(git: &Git) -> Result<BTreeSet<String>> {
+    let format = "--format=%(refname) %(objectname) %(*objectname) %(symref)";
+    let found = git.output(&[&["for-each-ref", format], &KEEPING[..]].concat())?;
+    let found = String::from_utf8_lossy(&found);
+    let one = |line: &str| {
+        let [full, object, tagged, symref] = words(line)?;
+        let keeps = symref.is_empty() && !is_ours(full);
+        let commit = if tagged.is_empty() { object } else { tagged };
+        keeps.then(|| commit.to_owned())
+    };
+    let named: BTreeSet<String> = found.lines().filter_map(one).collect();
+    // A tag may be of something else, and one that is missing would stop all.
+    commits(git, named.iter().map(String::as_str))
+}
+
+/// `commit COMMIT` and, on the next line, its committer; the newest first.
+fn read(listed: &str) -> OnlyHere {
+    let mut lines = listed.lines();
+    let mut seen = 0;
+    while let Some(line) = lines.next() {
+        let (Some(commit), Some(by)) = (line.strip_prefix("commit "), lines.next()) else {
+            return OnlyHere::Unknown;
+        };
+        if ![EMAIL, AGENT_EMAIL].contains(&by) {
+            let commit = commit.to_owned();
+            return OnlyHere::Anothers { commit };
+        }
+        seen += 1;
+    }
+    match seen > COMMITS_MAX {
+        true => OnlyHere::Unknown,
+        false => OnlyHere::Agents,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_commit_of_somebody_else_is_found_and_what_is_too_much_is_not_known() {
+        let agents = |n: usize| {
+            let one = |n: usize| format!("commit {n:040x}\n{AGENT_EMAIL}\n");
+            (0..n).map(one).collect::<String>()
+        };
+        assert_eq!(read(""), OnlyHere::Agents);
+        assert_eq!(read(&agents(COMMITS_MAX)), OnlyHere::Agents);
+        assert_eq!(read(&agents(COMMITS_MAX + 1)), OnlyHere::Unknown);
+        let ours = format!("commit c0ffee\n{EMAIL}\n");
+        assert_eq!(read(&(agents(2) + &ours)), OnlyHere::Agents);
+        let mine = "commit beef\nme@example.com\n";
+        let commit = "beef".to_owned();
+        let found = read(&(agents(2) + mine + &ours));
+        assert_eq!(found, OnlyHere::Anothers { commit });
+        // Nobody's is somebody's.
+        assert!(matches!(read("commit beef\n\n"), OnlyHere::Anothers { .. }));
+        assert_eq!(read("beef"), OnlyHere::Unknown);
+    }
+}
