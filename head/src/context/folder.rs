@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags},
+    fs::{AtFlags, FileType, Mode, OFlags, RenameFlags},
     io::Errno,
 };
 
@@ -150,6 +150,35 @@ impl Folder {
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         rustix::fs::renameat(&self.handle, from, &self.handle, to)?;
         Ok(rustix::fs::fsync(&self.handle)?)
+    }
+
+    /// Gives a file another name, in place of what had it. Whether it was there.
+    pub(super) fn rename_if_there(&self, from: &str, to: &str) -> io::Result<bool> {
+        match rustix::fs::renameat(&self.handle, from, &self.handle, to) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives a file another name if nothing has that. Whether it has it now.
+    pub(super) fn rename_to_free(&self, from: &str, to: &str) -> io::Result<bool> {
+        let dir = &self.handle;
+        match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            // As on NFS, which knows no such rename.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => self.link_to_free(from, to),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn link_to_free(&self, from: &str, to: &str) -> io::Result<bool> {
+        match rustix::fs::linkat(&self.handle, from, &self.handle, to, AtFlags::empty()) {
+            Ok(()) => self.remove(from).map(|()| true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Removes a file of this name; a link, never what it leads to. [`Folder::sync`] makes it durable.

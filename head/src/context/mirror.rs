@@ -13,7 +13,7 @@ use orchestra_types::Digest;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::{DOCUMENT_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUTS, folder::Folder};
+use super::{DOCUMENT_BYTES_MAX, OUTPUTS, copies::Copy, folder::Folder, removal::remove_ours};
 
 /// What is read from a mirror: a document, and our section in it.
 const READ_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + 16 * 1024;
@@ -118,19 +118,33 @@ impl Mirror<'_> {
     }
 
     /// Removes outputs of tasks, durably, where they are the texts that we wrote. What a person has changed
-    /// stays, and so does what cannot be read. Gives the first error.
-    pub(super) fn remove_outputs(&self, outputs: &[(String, Digest)]) -> io::Result<()> {
-        let Some(folder) = self.existing()? else {
-            return Ok(());
+    /// stays. Gives those that are to be tried again, and the first error.
+    pub(super) fn remove_outputs(&self, copies: Vec<Copy>) -> (Vec<Copy>, io::Result<()>) {
+        let folder = match self.outputs() {
+            Ok(Some(folder)) => folder,
+            Ok(None) => return (Vec::new(), Ok(())),
+            Err(error) => return (copies, Err(error)),
         };
-        let Some(folder) = folder.existing(OUTPUTS)? else {
-            return Ok(());
-        };
-        let mut removed = Ok(());
-        for (name, sum) in outputs {
-            removed = removed.and(remove_ours(&folder, name, *sum));
+        let mut left = Vec::new();
+        let mut first = Ok(());
+        for copy in &copies {
+            let removed = remove_ours(&folder, &copy.name, &copy.sums);
+            if removed.is_err() {
+                left.push(copy.clone());
+                first = first.and(removed);
+            }
         }
-        removed.and(folder.sync())
+        match folder.sync() {
+            Ok(()) => (left, first),
+            Err(error) => (copies, first.and(Err(error))),
+        }
+    }
+
+    fn outputs(&self) -> io::Result<Option<Folder>> {
+        match self.existing()? {
+            Some(folder) => folder.existing(OUTPUTS),
+            None => Ok(None),
+        }
     }
 
     fn existing(&self) -> io::Result<Option<Folder>> {
@@ -180,14 +194,6 @@ fn look(
         return Ok(Found::Ours);
     }
     Ok(Found::Theirs(text))
-}
-
-fn remove_ours(folder: &Folder, name: &str, sum: Digest) -> io::Result<()> {
-    let text = folder.read(name, 2 * OUTPUT_BYTES_MAX)?;
-    match text.is_some_and(|text| hash(text) == sum) {
-        true => folder.remove(name),
-        false => Ok(()),
-    }
 }
 
 /// A file that is right already is not touched, so that editors do not see it change.

@@ -6,6 +6,7 @@
 //!                             /completed_tasks.json     the last tasks, newest last
 //!                             /agent_outputs/task_001_output.md
 //!                             /mirror.json              what we last wrote into which directory
+//!                             /copies.json              outputs that are gone here, and may be in a mirror
 //!                             /format                   says that each of these has a checksum
 //! <project's directory>/context/                        a mirror of the first four, for people
 //! ```
@@ -19,12 +20,13 @@
 //! we write there. A directory of that name that is the project's own is left alone: one with files that
 //! git tracks, or with others than ours; so is a directory that has another project since. Nothing about a mirror can fail a task: it costs a warning.
 //!
-//! Outputs go when they are too many or too old and their task is forgotten (see `outputs`): first the
-//! copies in mirrors that are still the text that we wrote, then ours.
+//! Outputs go when they are too many or too old and their task is forgotten (see `outputs`): first ours, with a
+//! note of their copies (see `copies`), then those copies in mirrors that are still the text that we wrote.
 //!
 //! Everything here blocks: async callers use `spawn_blocking`.
 
 mod check;
+mod copies;
 mod damage;
 mod excluded;
 mod folder;
@@ -33,6 +35,7 @@ mod mirror;
 mod outputs;
 mod own;
 mod record;
+mod removal;
 mod render;
 mod store;
 mod sum;

@@ -1,23 +1,24 @@
-//! Which outputs of a project are too many or too old, and their removal: from the list of tasks, from the
-//! mirrors, and at last here, so that a crash in between is gone on from at the next look.
+//! Which outputs of a project are too many or too old, and their removal: from the list of tasks, and then here,
+//! with a note of their copies in mirrors, so that a crash in between is gone on from at the next look. No git
+//! runs here, and nothing of a project's directory is touched: the copies go by the note (see `copies`).
 
-use std::{cmp::Reverse, collections::BTreeSet, io, path::Path, time::SystemTime};
+use std::{cmp::Reverse, collections::BTreeSet, io, time::SystemTime};
 
 use orchestra_types::{ProjectId, TaskId};
 
 use super::{
-    COMPLETED, OUTPUT_BYTES_MAX, OUTPUTS,
-    mirror::Mirror,
-    render,
-    store::{Error, Files, Store, warn},
+    OUTPUT_BYTES_MAX, OUTPUTS, render,
+    store::{Error, Files, Store},
 };
 
 /// What stays.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
-    /// The newest stay, this many of each project.
+    /// The newest stay, this many of each project: those of the tasks with the highest numbers, which the head has
+    /// given out one after the other, whatever the clock said.
     pub max: u64,
-    /// What was written before goes; none: nothing goes for its age.
+    /// What was written before goes; none: nothing goes for its age. One that was written while the clock was ahead
+    /// counts as new until that time has come.
     pub since: Option<SystemTime>,
 }
 
@@ -56,28 +57,24 @@ impl Store {
         Ok(projects)
     }
 
-    /// The outputs of a project that are too many or too old, the oldest first.
+    /// The outputs of a project that are too many or too old, those of the oldest tasks first.
     pub fn due_outputs(&self, project: &ProjectId, keep: &Keep) -> Result<Vec<Due>, Error> {
         self.owned(project, |files| Ok(due(files.outputs()?, keep)))
     }
 
-    /// Removes outputs, also from the mirrors, unless somebody has changed them there.
-    pub fn remove_outputs(&self, project: &ProjectId, tasks: &[TaskId]) -> Result<(), Error> {
-        self.owned(project, |files| {
-            let dirs = files.written()?.dirs();
-            let mirrors: Vec<Mirror<'_>> = dirs
-                .iter()
-                .filter_map(|dir| self.mirror_in(dir, project).ours())
-                .collect();
-            files.list_without(tasks, &mirrors)?;
-            files.remove_outputs(tasks, &mirrors)
-        })
+    /// Removes outputs; their copies in mirrors go with [`Store::remove_copies`]. Gives those that are gone.
+    pub fn remove_outputs(
+        &self,
+        project: &ProjectId,
+        tasks: &[TaskId],
+    ) -> Result<Vec<TaskId>, Error> {
+        self.owned(project, |files| files.remove_outputs(tasks))
     }
 }
 
-/// Those that go, the oldest first. Among those of one moment the later task counts as newer.
+/// Those that go, the oldest first.
 fn due(mut outputs: Vec<Output>, keep: &Keep) -> Vec<Due> {
-    outputs.sort_by_key(|output| Reverse((output.written, output.task)));
+    outputs.sort_by_key(|output| Reverse(output.task));
     let max = usize::try_from(keep.max).unwrap_or(usize::MAX);
     let is_old = |output: &Output| keep.since.is_some_and(|since| output.written < since);
     let outputs = outputs.iter().enumerate();
@@ -112,7 +109,7 @@ impl Files {
     }
 
     /// The list names no output that is not there.
-    fn list_without(&self, tasks: &[TaskId], mirrors: &[Mirror<'_>]) -> io::Result<()> {
+    fn list_without(&self, tasks: &[TaskId]) -> io::Result<()> {
         let tasks: BTreeSet<u64> = tasks.iter().map(|task| task.0).collect();
         let mut list = self.completed()?;
         let mut changed = false;
@@ -122,36 +119,37 @@ impl Files {
         if !changed {
             return Ok(());
         }
-        let text = self.write_completed(list)?;
-        for mirror in mirrors {
-            if let Err(error) = mirror.renew(COMPLETED, &text) {
-                warn(Path::new(mirror.dir), &error);
-            }
-        }
-        Ok(())
+        self.write_completed(list).map(drop)
     }
 
-    /// The copies first: without ours nobody knows which of them are what we wrote.
-    fn remove_outputs(&self, tasks: &[TaskId], mirrors: &[Mirror<'_>]) -> io::Result<()> {
+    /// One that cannot be read stays until it can: what its copies are is not known without it.
+    fn remove_outputs(&self, tasks: &[TaskId]) -> io::Result<Vec<TaskId>> {
         let Some(outputs) = self.folder.existing(OUTPUTS)? else {
-            return Ok(());
+            return Ok(Vec::new());
         };
-        let names = tasks.iter();
-        let names: Vec<String> = names
-            .map(|task| render::output_name_of(&task.to_string()))
-            .collect();
-        let sums = names.iter().filter_map(|name| {
-            let sum = outputs.sum(name, 2 * OUTPUT_BYTES_MAX)?;
-            Some((name.clone(), sum))
-        });
-        let sums: Vec<_> = sums.collect();
-        for mirror in mirrors {
-            if let Err(error) = mirror.remove_outputs(&sums) {
-                warn(Path::new(mirror.dir), &error);
+        let mut going = Vec::new();
+        let mut copies = Vec::new();
+        for task in tasks {
+            let name = render::output_name_of(&task.to_string());
+            match outputs.sums(&name, 2 * OUTPUT_BYTES_MAX) {
+                Ok(sums) => copies.extend(sums.map(|sums| (name, sums))),
+                Err(error) => {
+                    self.tell_unreadable(&name, &error);
+                    continue;
+                }
             }
+            going.push(*task);
         }
-        names.iter().try_for_each(|name| outputs.remove(name))?;
-        outputs.sync()
+        self.list_without(&going)?;
+        self.note_copies(&copies)?;
+        let mut names = copies.iter();
+        names.try_for_each(|(name, _)| outputs.remove(name))?;
+        outputs.sync()?;
+        Ok(going)
+    }
+
+    fn tell_unreadable(&self, name: &str, error: &io::Error) {
+        tracing::warn!(project = %self.project, name, %error, "an old output stays: it cannot be read");
     }
 }
 
@@ -177,12 +175,12 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_stay_whatever_order_their_tasks_had() {
-        let outputs = [(1, 50), (2, 20), (3, 30), (4, 30)];
+    fn those_of_the_newest_tasks_stay_whatever_the_clock_said() {
+        let outputs = [(3, 30), (1, 5_000_000), (2, 20), (4, 0)];
         assert_eq!(due_of(&outputs, 4, None), [0_u64; 0]);
-        assert_eq!(due_of(&outputs, 3, None), [2]);
-        assert_eq!(due_of(&outputs, 2, None), [2, 3]);
-        assert_eq!(due_of(&outputs, 0, None), [2, 3, 4, 1]);
+        assert_eq!(due_of(&outputs, 3, None), [1]);
+        assert_eq!(due_of(&outputs, 2, None), [1, 2]);
+        assert_eq!(due_of(&outputs, 0, None), [1, 2, 3, 4]);
     }
 
     #[test]
@@ -190,7 +188,7 @@ mod tests {
         let outputs = [(1, 50), (2, 20), (3, 30)];
         assert_eq!(due_of(&outputs, 9, Some(30)), [2]);
         assert_eq!(due_of(&outputs, 9, Some(31)), [2, 3]);
-        assert_eq!(due_of(&outputs, 1, Some(21)), [2, 3]);
+        assert_eq!(due_of(&outputs, 1, Some(21)), [1, 2]);
         assert_eq!(due_of(&[], 0, Some(99)), [0_u64; 0]);
     }
 }

@@ -69,6 +69,17 @@ impl Own {
         }
     }
 
+    /// What the text of a file may have as its sum: what its first line says, and what its text has. Where either
+    /// is damaged, the other is right. None when it is not there.
+    pub(super) fn sums(
+        &self,
+        name: &str,
+        max: usize,
+    ) -> io::Result<Option<Vec<orchestra_types::Digest>>> {
+        let bytes = self.folder.read(name, max + sum::LINE_BYTES)?;
+        Ok(bytes.map(|bytes| sum::sums_of(&bytes)))
+    }
+
     /// What the first line of a file says that its text was, whether it is damaged or not.
     pub(super) fn sum(&self, name: &str, max: usize) -> Option<orchestra_types::Digest> {
         let bytes = self.folder.read(name, max + sum::LINE_BYTES).ok()??;

@@ -107,6 +107,13 @@ pub(super) fn output_name_of(id: &str) -> String {
     format!("{id}{OUTPUT_END}")
 }
 
+/// Another name for a file that has the name of an output: no task's, and one that does not make the mirror
+/// somebody else's.
+pub(super) fn name_beside(output: &str, number: u32) -> String {
+    let id = output.strip_suffix(OUTPUT_END).unwrap_or(output);
+    format!("{id}-{number}{OUTPUT_END}")
+}
+
 /// The output file: a header for people and machines, then the text.
 pub(super) fn output(task: &ClosingTask) -> String {
     let mut text = format!("# {}: {}\n\n", task.id, one_line(&task.spec.description));

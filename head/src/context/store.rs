@@ -77,8 +77,8 @@ pub enum Error {
 /// The context of all projects. One task of a project at a time changes it.
 pub struct Store {
     pub(super) root: PathBuf,
-    below: String,
-    enabled: bool,
+    pub(super) below: String,
+    pub(super) enabled: bool,
     machine: MachineId,
     owners: Mutex<HashMap<ProjectId, Arc<Mutex<Known>>>>,
     excluded: Mutex<BTreeMap<PathBuf, Excluded>>,
@@ -328,15 +328,6 @@ pub(super) enum Whose<'a> {
     Elsewhere,
 }
 
-impl<'a> Whose<'a> {
-    pub(super) fn ours(self) -> Option<Mirror<'a>> {
-        match self {
-            Self::Ours(mirror) => Some(mirror),
-            Self::Theirs | Self::Anothers | Self::Elsewhere => None,
-        }
-    }
-}
-
 /// What recording gave.
 enum Recorded {
     /// The list with the task in it.
@@ -405,7 +396,7 @@ impl Files {
     }
 
     /// A damaged list of ours is begun anew: it only repeats what the head knows elsewhere.
-    fn json<T: DeserializeOwned + Default>(&self, name: &str) -> io::Result<T> {
+    pub(super) fn json<T: DeserializeOwned + Default>(&self, name: &str) -> io::Result<T> {
         let Some(text) = self.text_or_aside(name)? else {
             return Ok(T::default());
         };
@@ -415,7 +406,11 @@ impl Files {
         }))
     }
 
-    fn write_json(&self, name: &str, value: &impl serde::Serialize) -> io::Result<String> {
+    pub(super) fn write_json(
+        &self,
+        name: &str,
+        value: &impl serde::Serialize,
+    ) -> io::Result<String> {
         let mut text = serde_json::to_string_pretty(value).expect("texts and numbers are JSON");
         text.push('\n');
         self.write(name, &text)?;

@@ -35,6 +35,16 @@ pub(super) fn sum_of(bytes: &[u8]) -> Option<Digest> {
     hex.parse().ok()
 }
 
+/// What its text may have as its sum: what the first line says, and what the rest has.
+pub(super) fn sums_of(bytes: &[u8]) -> Vec<Digest> {
+    let mut sums: Vec<Digest> = sum_of(bytes).into_iter().collect();
+    if let Some(text) = bytes.get(LINE_BYTES..) {
+        let has = Digest(Sha256::digest(text).into());
+        sums.extend((!sums.contains(&has)).then_some(has));
+    }
+    sums
+}
+
 fn line(digest: &Digest) -> String {
     format!("{BEGIN}{digest}\n")
 }

@@ -37,7 +37,10 @@ fn world() -> World {
 }
 
 fn opened(dir: &Path) -> Store {
-    let config = ContextConfig::default();
+    opened_with(dir, ContextConfig::default())
+}
+
+fn opened_with(dir: &Path, config: ContextConfig) -> Store {
     Store::new(&dir.join("head/context"), &config, "here".parse().unwrap())
 }
 

@@ -38,18 +38,43 @@ pub struct SweptOutputs {
 impl Keeper {
     /// Looks at the outputs of all projects. One project that cannot be looked at costs a warning.
     pub async fn sweep_outputs(&self, mode: Mode) -> anyhow::Result<SweptOutputs> {
-        let _gate = self.gate.lock().await;
-        self.look_at_outputs(mode).await
+        let swept = {
+            let _gate = self.gate.lock().await;
+            self.look_at_outputs(mode).await?
+        };
+        self.sweep_copies(mode).await?;
+        Ok(swept)
+    }
+
+    /// Removes copies in mirrors of outputs that are gone, also those that could not be removed before. Not while
+    /// the gate is held: git may take long, and nothing here is in a backup or a check.
+    pub(super) async fn sweep_copies(&self, mode: Mode) -> anyhow::Result<()> {
+        match mode {
+            Mode::Look => return Ok(()),
+            Mode::Remove => {}
+        }
+        for project in self.projects().await? {
+            let (context, of) = (Arc::clone(&self.context), project.clone());
+            let removed = tokio::task::spawn_blocking(move || context.remove_copies(&of));
+            if let Err(error) = removed.await.context("the removal of copies panicked")? {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(%project, error, "copies of removed outputs stay in its mirrors");
+            }
+        }
+        Ok(())
+    }
+
+    async fn projects(&self) -> anyhow::Result<Vec<ProjectId>> {
+        let context = Arc::clone(&self.context);
+        let projects = tokio::task::spawn_blocking(move || context.projects());
+        Ok(projects.await.context("the look at projects panicked")??)
     }
 
     /// While the gate is held.
     pub(super) async fn look_at_outputs(&self, mode: Mode) -> anyhow::Result<SweptOutputs> {
         let keep = self.keep_outputs().await?;
-        let context = Arc::clone(&self.context);
-        let projects = tokio::task::spawn_blocking(move || context.projects());
-        let projects = projects.await.context("the look at projects panicked")??;
         let mut swept = SweptOutputs::default();
-        for project in projects {
+        for project in self.projects().await? {
             match self.sweep_project(&project, keep, mode).await {
                 Ok(done) => {
                     swept.outputs += done.outputs;
@@ -89,17 +114,28 @@ impl Keeper {
         let due = due.await.context("the look at outputs panicked")??;
         let mut swept = SweptOutputs::default();
         for some in self.of_forgotten(due).await?.chunks(BATCH_MAX) {
-            if mode == Mode::Remove {
-                let tasks: Vec<TaskId> = some.iter().map(|due| due.task).collect();
-                let (context, of) = (Arc::clone(&self.context), project.clone());
-                let removed =
-                    tokio::task::spawn_blocking(move || context.remove_outputs(&of, &tasks));
-                removed.await.context("the removal of outputs panicked")??;
+            let tasks: Vec<TaskId> = some.iter().map(|due| due.task).collect();
+            let gone = match mode {
+                Mode::Look => tasks,
+                Mode::Remove => self.remove_outputs(project, tasks).await?,
+            };
+            let gone = some.iter().filter(|due| gone.contains(&due.task));
+            for due in gone {
+                swept.outputs += 1;
+                swept.bytes += due.bytes;
             }
-            swept.outputs += some.len() as u64;
-            swept.bytes += some.iter().map(|due| due.bytes).sum::<u64>();
         }
         Ok(swept)
+    }
+
+    async fn remove_outputs(
+        &self,
+        project: &ProjectId,
+        tasks: Vec<TaskId>,
+    ) -> anyhow::Result<Vec<TaskId>> {
+        let (context, of) = (Arc::clone(&self.context), project.clone());
+        let removed = tokio::task::spawn_blocking(move || context.remove_outputs(&of, &tasks));
+        Ok(removed.await.context("the removal of outputs panicked")??)
     }
 
     /// Those whose task nobody knows any more.

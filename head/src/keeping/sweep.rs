@@ -54,6 +54,12 @@ struct Marks {
 impl Keeper {
     /// Looks at everything.
     pub async fn sweep(&self, mode: Mode) -> anyhow::Result<Swept> {
+        let swept = self.look_at_all(mode).await?;
+        self.sweep_copies(mode).await?;
+        Ok(swept)
+    }
+
+    async fn look_at_all(&self, mode: Mode) -> anyhow::Result<Swept> {
         let _gate = self.gate.lock().await;
         let before = SystemTime::now() - self.uploads_for;
         let marks = marks(&self.engine).await?;

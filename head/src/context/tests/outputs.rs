@@ -19,7 +19,18 @@ fn with_tasks(numbers: impl IntoIterator<Item = u64>) -> World {
 
 fn remove(world: &World, numbers: &[u64]) {
     let tasks: Vec<TaskId> = numbers.iter().map(|number| TaskId(*number)).collect();
-    world.store.remove_outputs(&world.id, &tasks).unwrap();
+    let gone = world.store.remove_outputs(&world.id, &tasks).unwrap();
+    assert_eq!(gone, tasks);
+    world.store.remove_copies(&world.id).unwrap();
+}
+
+/// What is noted of copies that are still there.
+fn noted(world: &World) -> Vec<String> {
+    let note: serde_json::Value =
+        serde_json::from_str(&read_own(world.own("copies.json"))).unwrap();
+    let note = note.as_array().unwrap().iter();
+    note.map(|copy| copy["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// What the list says of the output of each task.
@@ -64,6 +75,102 @@ fn a_crash_in_between_is_gone_on_from() {
     assert!(!world.own(&name(1)).exists());
     remove(&world, &[1, 2]);
     assert!(!world.own(&name(2)).exists() && !world.mirror(&name(2)).exists());
+
+    // Between the removal here and that in the mirror.
+    let world = with_tasks(1..=2);
+    world.store.remove_outputs(&world.id, &[TaskId(1)]).unwrap();
+    assert!(!world.own(&name(1)).exists() && world.mirror(&name(1)).exists());
+    let store = opened(world.dir.path());
+    store.remove_copies(&world.id).unwrap();
+    assert!(!world.mirror(&name(1)).exists() && world.mirror(&name(2)).exists());
+    assert_eq!(
+        read(world.mirror(COMPLETED)),
+        read_own(world.own(COMPLETED))
+    );
+    assert_eq!(noted(&world), [""; 0]);
+}
+
+#[test]
+fn a_copy_that_cannot_be_removed_is_tried_again_as_long_as_it_is_ours() {
+    let world = with_tasks(1..=3);
+    let git = world.project().join(".git");
+    fs::write(&git, "gitdir: /nowhere/at/all\n").unwrap();
+    remove(&world, &[1, 2, 3]);
+    let file = |number: u64| format!("task_{number:03}_output.md");
+    for number in 1..=3 {
+        assert!(!world.own(&name(number)).exists() && world.mirror(&name(number)).exists());
+    }
+    assert_eq!(noted(&world), [file(1), file(2), file(3)]);
+    fs::write(world.mirror(&name(1)), "mine\n").unwrap();
+    fs::remove_file(world.mirror(&name(2))).unwrap();
+    // Something has the name that it is hidden under, and no place to go to.
+    let hidden = world.mirror(OUTPUTS).join(format!(".{}.going", file(3)));
+    fs::write(&hidden, "mine\n").unwrap();
+    let beside = |number: u64| world.mirror(&format!("{OUTPUTS}/task_003-{number}_output.md"));
+    for number in 1..=9 {
+        fs::write(beside(number), "mine\n").unwrap();
+    }
+    let store = opened(world.dir.path());
+    store.remove_copies(&world.id).unwrap();
+    assert_eq!(noted(&world), [file(1), file(3)], "one is gone");
+    fs::remove_file(&git).unwrap();
+    store.remove_copies(&world.id).unwrap();
+    assert_eq!(read(world.mirror(&name(1))), "mine\n");
+    assert_eq!(noted(&world), [file(3)], "one is not ours");
+    fs::remove_file(beside(9)).unwrap();
+    store.remove_copies(&world.id).unwrap();
+    assert!(!world.mirror(&name(3)).exists() && !hidden.exists());
+    assert_eq!(read(beside(9)), "mine\n");
+    assert_eq!(noted(&world), [""; 0]);
+    // What has been put beside it makes the mirror nobody else's.
+    store.record(&world.task(4)).unwrap();
+    assert!(world.mirror(&name(4)).exists());
+}
+
+#[test]
+fn an_output_that_is_there_again_keeps_its_copy() {
+    let world = with_tasks(1..=1);
+    let text = fs::read(world.own(&name(1))).unwrap();
+    world.store.remove_outputs(&world.id, &[TaskId(1)]).unwrap();
+    // As out of a backup.
+    fs::write(world.own(&name(1)), text).unwrap();
+    world.store.remove_copies(&world.id).unwrap();
+    assert!(world.mirror(&name(1)).exists());
+    assert_eq!(noted(&world), [""; 0]);
+}
+
+#[test]
+fn where_the_context_is_off_no_project_is_touched() {
+    let world = with_tasks(1..=2);
+    let list = read(world.mirror(COMPLETED));
+    let config = ContextConfig {
+        enabled: false,
+        ..ContextConfig::default()
+    };
+    let off = opened_with(world.dir.path(), config);
+    off.remove_outputs(&world.id, &[TaskId(1)]).unwrap();
+    off.remove_copies(&world.id).unwrap();
+    assert!(!world.own(&name(1)).exists() && world.mirror(&name(1)).exists());
+    assert_eq!(read(world.mirror(COMPLETED)), list);
+    // On again.
+    let on = opened(world.dir.path());
+    on.remove_copies(&world.id).unwrap();
+    assert!(!world.mirror(&name(1)).exists());
+    assert_eq!(listed(&read(world.mirror(COMPLETED))), ["", &name(2)]);
+}
+
+#[test]
+fn one_that_cannot_be_read_stays_with_its_copy() {
+    let world = with_tasks(1..=2);
+    let file = fs::File::options().append(true).open(world.own(&name(1)));
+    file.unwrap().set_len(9 * OUTPUT_BYTES_MAX as u64).unwrap();
+    let tasks = [TaskId(1), TaskId(2)];
+    let gone = world.store.remove_outputs(&world.id, &tasks).unwrap();
+    world.store.remove_copies(&world.id).unwrap();
+    assert_eq!(gone, [TaskId(2)]);
+    assert!(world.own(&name(1)).exists() && world.mirror(&name(1)).exists());
+    assert_eq!(listed(&read_own(world.own(COMPLETED))), [&name(1), ""]);
+    assert!(!world.mirror(&name(2)).exists());
 }
 
 #[test]
@@ -106,6 +213,7 @@ fn a_directory_that_has_another_project_now_loses_nothing() {
     fs::rename(world.own(""), &moved).unwrap();
     let store = opened(world.dir.path());
     store.remove_outputs(&another, &[TaskId(1)]).unwrap();
+    store.remove_copies(&another).unwrap();
     assert!(world.mirror(&name(1)).exists());
     assert!(!moved.join(name(1)).exists());
 }
@@ -128,22 +236,28 @@ fn nothing_is_removed_through_a_link() {
 
 #[test]
 fn a_damaged_one_goes_and_its_copy_with_it() {
-    let world = with_tasks(1..=2);
+    let world = with_tasks(1..=3);
     let damaged = |at: fn(usize) -> usize, number| {
         let path = world.own(&name(number));
         let length = fs::read(&path).unwrap().len();
         flip(&path, at(length));
     };
+    // The text, or what the first line says of it.
     damaged(|length| length - 2, 1);
-    // Of this one nobody knows what was written.
     damaged(|_| 30, 2);
-    remove(&world, &[1, 2]);
-    assert!(!world.own(&name(1)).exists() && !world.mirror(&name(1)).exists());
-    assert!(!world.own(&name(2)).exists() && world.mirror(&name(2)).exists());
+    // Of this one nobody knows what was written.
+    damaged(|length| length - 2, 3);
+    damaged(|_| 30, 3);
+    remove(&world, &[1, 2, 3]);
+    for (number, stays) in [(1, false), (2, false), (3, true)] {
+        assert!(!world.own(&name(number)).exists());
+        assert_eq!(world.mirror(&name(number)).exists(), stays, "{number}");
+    }
+    assert_eq!(noted(&world), [""; 0]);
 }
 
 #[test]
-fn only_outputs_are_due_the_oldest_first() {
+fn only_outputs_are_due_those_of_the_oldest_tasks_first() {
     let world = with_tasks(1..=4);
     fs::write(world.own(OUTPUTS).join("task_7_output.md"), "x").unwrap();
     fs::write(world.own(OUTPUTS).join("notes.md"), "x").unwrap();
@@ -167,4 +281,10 @@ fn only_outputs_are_due_the_oldest_first() {
     assert_eq!(due(2, None), [1, 2]);
     assert_eq!(due(9, Some(old + Duration::from_secs(3600))), [1]);
     assert_eq!(due(0, None), [1, 2, 3, 4]);
+    // Written while the clock was ahead: it is old by its number all the same, and not by its age.
+    let file = fs::File::open(world.own(&name(1))).unwrap();
+    let ahead = SystemTime::now() + Duration::from_secs(1_000_000);
+    file.set_modified(ahead).unwrap();
+    assert_eq!(due(2, None), [1, 2]);
+    assert_eq!(due(9, Some(old + Duration::from_secs(3600))), [0; 0]);
 }
