@@ -4,6 +4,7 @@ pub(crate) mod lost;
 mod made;
 mod mark;
 mod migration;
+mod older;
 mod pace;
 
 use std::{collections::BTreeMap, path::Path};
