@@ -325,8 +325,8 @@ impl Core {
             .get_mut(&attempt.task)
             .expect("the attempt is held");
         task.row.given_up |= 1;
+        task.row.end_first_wait();
         if charged {
-            task.row.end_first_wait();
             task.row.losses += u32::from(!mutated!(LossNotCharged));
             task.row.failures += u32::from(mutated!(LossChargedAsFailure));
         } else if let Some(last) = &mut task.row.last {

@@ -240,9 +240,12 @@ impl Core {
             .collect();
         orders.sort_unstable();
         let mut slots = worker.slots();
-        let ahead = orders.into_iter().filter(|(since, _, runner)| {
-            let has_slot = slots.take(runner);
-            since.is_some() && !has_slot
+        let ahead = orders.into_iter().filter(|(since, _, runner)| match since {
+            Some(_) => !slots.take(runner),
+            None => {
+                slots.occupy(runner);
+                false
+            }
         });
         ahead.map(|(_, attempt, _)| attempt).collect()
     }

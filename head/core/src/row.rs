@@ -311,8 +311,7 @@ pub struct Last {
     /// with a worker that had no slot for them yet; they are not charged.
     pub moved: u32,
     /// Since when the task has waited for its first attempt to begin, by the wall clock. None where that
-    /// wait has no end, and when an attempt may have begun or has ended otherwise than by being given back, or
-    /// lost before it had a slot.
+    /// wait has no end, and when an attempt may have begun or has ended otherwise than by being given back.
     pub waits_since: Option<Timestamp>,
     /// What all attempts of the task that ended have used, so that a budget which comes later counts it.
     pub used: Spent,

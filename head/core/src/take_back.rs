@@ -136,7 +136,6 @@ impl Core {
         // Its one result is the one that its holder reports.
         row.given_up &= !1;
         row.reason = None;
-        row.end_first_wait();
         row.started_at.get_or_insert(now);
         Some(row.last.as_ref()?.runner.clone())
     }

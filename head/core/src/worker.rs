@@ -65,18 +65,29 @@ pub(crate) struct Slots<'a> {
 }
 
 impl Slots<'_> {
-    /// Takes one for an attempt of this runner; whether there was one. Of a runner that it has no more
-    /// nothing is known: such an attempt has one.
+    /// Takes one for an attempt of this runner, if there is one. Of a runner that is not there any more only
+    /// the worker's slots are known.
     pub fn take(&mut self, runner: &RunnerName) -> bool {
-        let mut known = self.of_runners.iter_mut();
-        let own = known.find(|(name, _)| *name == runner);
-        let own = own.map(|(_, free)| free);
-        if self.in_all == 0 || own.as_ref().is_some_and(|free| **free == 0) {
-            return false;
+        let own = self.of_runner(runner).is_none_or(|free| *free > 0);
+        let free = own && self.in_all > 0;
+        if free {
+            self.occupy(runner);
         }
-        self.in_all -= 1;
-        own.into_iter().for_each(|free| *free -= 1);
-        true
+        free
+    }
+
+    /// An attempt of this runner has begun, and takes one whether there is one or not.
+    pub fn occupy(&mut self, runner: &RunnerName) {
+        self.in_all = self.in_all.saturating_sub(1);
+        if let Some(free) = self.of_runner(runner) {
+            *free = free.saturating_sub(1);
+        }
+    }
+
+    fn of_runner(&mut self, runner: &RunnerName) -> Option<&mut u32> {
+        let mut known = self.of_runners.iter_mut();
+        let (_, free) = known.find(|(name, _)| *name == runner)?;
+        Some(free)
     }
 }
 

@@ -476,7 +476,7 @@ fn what_began_while_nobody_heard_goes_on_and_nothing_stays_counted() {
 }
 
 #[test]
-fn a_wait_for_the_first_attempt_outlives_the_worker_that_it_waited_at() {
+fn what_may_have_begun_at_a_lost_worker_does_not_end_as_if_nobody_had_taken_it() {
     let mut bench = Bench::new();
     let _ = bench.attach(&ahead("a"), 1, &[]);
     let first = bench.add(task().runner("shell"));
@@ -485,11 +485,31 @@ fn a_wait_for_the_first_attempt_outlives_the_worker_that_it_waited_at() {
     let second = bench.add(new);
     let _ = bench.report("a", 1, attempt(first, 1), ReportBody::Started);
     let _ = bench.later(AWAY);
+    let _ = bench.later(Duration::from_secs(3600));
     assert_eq!(bench.status(second), TaskStatus::Queued);
-    let _ = bench.later(Duration::from_secs(59));
-    assert_eq!(bench.status(second), TaskStatus::Queued);
-    let _ = bench.later(Duration::from_secs(2));
-    assert_eq!(bench.status(second), TaskStatus::Failed);
-    let reason = row(&bench, second).reason.expect("it says why");
-    assert_eq!(reason.code, FailureCode::QueueTimeout);
+    // The first one ended while nobody heard, and this one began in its slot.
+    let _ = bench.attach(&ahead("a"), 2, &held(second, 1, true));
+    assert_eq!(bench.status(second), TaskStatus::Running);
+}
+
+#[test]
+fn what_runs_beyond_the_slots_of_its_runner_takes_those_of_others() {
+    let mut bench = Bench::new();
+    let mut info = worker("a", 2, &[("shell", 2), ("claude", 1)]);
+    info.runners[1].prefetch = 1;
+    let _ = bench.attach(&info, 1, &[]);
+    let runs = [(); 2].map(|()| bench.add(task().runner("shell")));
+    for id in runs {
+        let _ = bench.report("a", 1, attempt(id, 1), ReportBody::Started);
+    }
+    let waits = bench.add(task().runner("claude"));
+    assert_eq!(bench.status(waits), TaskStatus::Assigned);
+    info.runners[0].slots = 1;
+    let still = runs.map(|id| held(id, 1, true)).concat();
+    let _ = bench.attach(&info, 2, &[still, held(waits, 1, false).to_vec()].concat());
+    let _ = bench.later(AWAY);
+    assert_eq!(
+        (row(&bench, waits).losses, row(&bench, waits).moved()),
+        (0, 1)
+    );
 }

@@ -285,10 +285,11 @@ impl Judge {
         let mut without = Vec::new();
         for (since, attempt, runner) in orders {
             let of_runner = &mut of_runner[usize::from(runner)];
-            if begun < capacity.slots && *of_runner < RUNNER_SLOTS {
-                (begun, *of_runner) = (begun + 1, *of_runner + 1);
-            } else if since.is_some() {
-                without.push(attempt);
+            let has_slot = begun < capacity.slots && *of_runner < RUNNER_SLOTS;
+            // One that runs takes a slot, also where there is none.
+            match has_slot || since.is_none() {
+                true => (begun, *of_runner) = (begun + 1, *of_runner + 1),
+                false => without.push(attempt),
             }
         }
         without

@@ -217,12 +217,11 @@ impl Judge {
     }
 
     /// Since when a task waits for its first attempt stands in its row from its first order on, and until an
-    /// attempt has begun, or ended otherwise than by being given back, or lost before it had a slot. That makes it
-    /// no shorter.
+    /// attempt has begun, or ended otherwise than by being given back. To be given back makes it no shorter.
     pub(super) fn first_wait(&self, change: &Move<'_>) -> Checked {
         let Move { id, old, new, .. } = change;
         let [wait, _, _] = old.limits;
-        let given_back = self.is_given_back(change) || self.is_ahead(change);
+        let given_back = self.is_given_back(change);
         let since = match (old.at, new.at) {
             (At::Queued { not_before, .. }, At::Assigned { .. }) if old.attempts == 0 => {
                 Some(not_before).filter(|_| wait > 0)
@@ -236,8 +235,6 @@ impl Judge {
                     .map(|since| if again { not_before } else { since })
             }
             (At::Assigned { .. }, at) if at != old.at && !given_back => None,
-            // It is taken back.
-            (At::Queued { .. }, At::Running { .. }) => None,
             _ => old.waits_since,
         };
         let right = new.waits_since == since;

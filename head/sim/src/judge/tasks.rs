@@ -470,9 +470,6 @@ impl Judge {
                 Point::LostReview,
             ),
             At::Queued { since, not_before } if self.is_ahead(change) => {
-                if not_before > self.wall() {
-                    self.waits_for_start(*id);
-                }
                 let at_once = not_before == self.wall().max(old.start_at);
                 let right = !old.cancel_requested && at_once && since == self.place_since(old);
                 (right, Point::LostAhead)
