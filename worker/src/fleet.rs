@@ -300,7 +300,7 @@ impl Fleet {
             Command::Order(Order::Retract(attempt)) => self.give_back(attempt),
             Command::Held(reply) => self.tell_held(reply),
             Command::Leased(until, reply) => {
-                self.shared.lease.renew(until);
+                self.shared.lease.set(until);
                 self.begin_waiting();
                 reply.send(()).unwrap_or_default();
             }

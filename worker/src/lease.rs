@@ -24,6 +24,11 @@ pub struct WorkerLease {
 }
 
 impl WorkerLease {
+    /// It lasts until then, as a welcome says: also where a lease of before would last longer.
+    pub fn set(&self, ends: Duration) {
+        self.ends.send_replace(Some(ends));
+    }
+
     /// It lasts until then, if not longer.
     pub fn renew(&self, ends: Duration) {
         self.ends.send_if_modified(|known| {
@@ -109,6 +114,12 @@ mod tests {
         lease.renew(5 * S);
         lease.renew(3 * S);
         assert_eq!(*lease.ends.borrow(), Some(5 * S));
+        lease.set(4 * S);
+        assert_eq!(
+            *lease.ends.borrow(),
+            Some(4 * S),
+            "the head grants less now"
+        );
     }
 
     #[tokio::test]

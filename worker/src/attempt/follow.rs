@@ -79,6 +79,10 @@ impl Attempt {
         };
         // IMPORTANT: before the process, so that no crash can start a second one.
         self.save_unless_stopped(&Phase::Started(started)).await?;
+        if !self.shared.lease.lasts() {
+            // It has waited, for room on its disk, until others may have begun it.
+            return Ok(Phase::Prepared);
+        }
         // From here on a stop waits for the process.
         self.control.stage.send_replace(started.stage());
         let process = match self.start_process(line).await? {

@@ -187,8 +187,10 @@ async fn serve(
         let done = tokio::select! {
             message = incoming.message() => {
                 unanswered = 0;
-                renew_lease(session, pace, &mut beats, &message);
-                on_message(session, message).await
+                match renew_lease(session, pace, &mut beats, &message).await {
+                    Ok(()) => on_message(session, message).await,
+                    Err(error) => Err(error),
+                }
             }
             changed = progress.changed() => match changed {
                 Ok(()) => {
@@ -284,22 +286,26 @@ async fn send_reports(
     }
 }
 
-/// An answer to a heartbeat: the head had heard of this worker by then.
-fn renew_lease(
+/// An answer to a heartbeat: the head had heard of this worker by then. Where the lease was over, as after a sleep
+/// of the machine, the fleet begins what waits.
+async fn renew_lease(
     session: &Session,
     pace: Pace,
     beats: &mut Beats,
     message: &Result<Option<v1::HeadMessage>, tonic::Status>,
-) {
+) -> Result<(), Error> {
     let Ok(Some(v1::HeadMessage {
         body: Some(head_message::Body::HeartbeatAck(ack)),
     })) = message
     else {
-        return;
+        return Ok(());
     };
-    if let Some(sent) = beats.answered(ack.time_ms) {
-        session.lease.renew(sent + pace.lease);
+    match beats.answered(ack.time_ms).map(|sent| sent + pace.lease) {
+        Some(ends) if session.lease.lasts() => session.lease.renew(ends),
+        Some(ends) => session.fleet.leased(ends).await?,
+        None => {}
     }
+    Ok(())
 }
 
 async fn on_message(
