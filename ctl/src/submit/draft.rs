@@ -1,5 +1,6 @@
 //! One task as a person writes it, and the specification that it becomes.
 
+mod command;
 mod values;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -191,9 +192,12 @@ impl Draft {
             .as_ref()
             .and_then(|name| config.runners.get(name))
             .and_then(|runner| runner.timeout);
-        if self.command.as_ref().is_some_and(is_empty) {
-            let why = "is empty; say what the shell shall run";
-            return Err(Error::failed(format!("{} command: {why}", self.what())));
+        if let Some((why, hint)) = self.command.as_ref().and_then(command::fault) {
+            let error = Error::failed(format!("{} command: {why}", self.what()));
+            return Err(match hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            });
         }
         let description = match &self.command {
             Some(command) if self.description.trim().is_empty() => command_line(command),
@@ -318,13 +322,6 @@ impl Draft {
         self.name
             .as_ref()
             .map_or_else(|| "the task's".to_owned(), |name| format!("task `{name}`:"))
-    }
-}
-
-fn is_empty(command: &ShellCommand) -> bool {
-    match command {
-        ShellCommand::Line(line) => line.trim().is_empty(),
-        ShellCommand::Argv(args) => args.first().is_none_or(|program| program.is_empty()),
     }
 }
 
