@@ -19,7 +19,7 @@ const COPIES_MAX: usize = 10_000;
 
 /// An output that is removed here, and may be in a mirror.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Copy {
+pub(super) struct MirrorCopy {
     /// The project's directory that the mirror is in.
     dir: String,
     pub(super) name: String,
@@ -36,7 +36,7 @@ impl Store {
             return Ok(());
         }
         self.owned(project, |files| {
-            let noted: Vec<Copy> = files.copies()?;
+            let noted: Vec<MirrorCopy> = files.copies()?;
             if noted.is_empty() {
                 return Ok(());
             }
@@ -52,7 +52,12 @@ impl Store {
     }
 
     /// Those that are to be tried again.
-    fn remove_copies_in(&self, files: &Files, dir: &str, mut copies: Vec<Copy>) -> Vec<Copy> {
+    fn remove_copies_in(
+        &self,
+        files: &Files,
+        dir: &str,
+        mut copies: Vec<MirrorCopy>,
+    ) -> Vec<MirrorCopy> {
         copies.retain(|copy| !files.has_output(&copy.name));
         match self.mirror_in(dir, &files.project) {
             Whose::Ours(mirror) => {
@@ -74,8 +79,8 @@ impl Store {
     }
 }
 
-fn by_dir(copies: Vec<Copy>) -> BTreeMap<String, Vec<Copy>> {
-    let mut dirs: BTreeMap<String, Vec<Copy>> = BTreeMap::new();
+fn by_dir(copies: Vec<MirrorCopy>) -> BTreeMap<String, Vec<MirrorCopy>> {
+    let mut dirs: BTreeMap<String, Vec<MirrorCopy>> = BTreeMap::new();
     for copy in copies {
         dirs.entry(copy.dir.clone()).or_default().push(copy);
     }
@@ -93,7 +98,7 @@ fn may_be_there(path: &Path) -> bool {
 }
 
 impl Files {
-    fn copies(&self) -> io::Result<Vec<Copy>> {
+    fn copies(&self) -> io::Result<Vec<MirrorCopy>> {
         self.json(COPIES)
     }
 
@@ -104,7 +109,7 @@ impl Files {
         for dir in self.written()?.dirs() {
             for (name, sums) in outputs {
                 noted.retain(|copy| (&copy.dir, &copy.name) != (&dir, name));
-                noted.push(Copy {
+                noted.push(MirrorCopy {
                     dir: dir.clone(),
                     name: name.clone(),
                     sums: sums.clone(),
@@ -123,7 +128,7 @@ impl Files {
         self.note(&before, noted)
     }
 
-    fn note(&self, before: &[Copy], noted: Vec<Copy>) -> io::Result<()> {
+    fn note(&self, before: &[MirrorCopy], noted: Vec<MirrorCopy>) -> io::Result<()> {
         match before == noted {
             true => Ok(()),
             false => self.write_json(COPIES, &noted).map(drop),

@@ -13,7 +13,9 @@ use orchestra_types::Digest;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use super::{DOCUMENT_BYTES_MAX, OUTPUTS, copies::Copy, folder::Folder, removal::remove_ours};
+use super::{
+    DOCUMENT_BYTES_MAX, OUTPUTS, copies::MirrorCopy, folder::Folder, removal::remove_ours,
+};
 
 /// What is read from a mirror: a document, and our section in it.
 const READ_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + 16 * 1024;
@@ -119,7 +121,10 @@ impl Mirror<'_> {
 
     /// Removes outputs of tasks, durably, where they are the texts that we wrote. What a person has changed
     /// stays. Gives those that are to be tried again, and the first error.
-    pub(super) fn remove_outputs(&self, copies: Vec<Copy>) -> (Vec<Copy>, io::Result<()>) {
+    pub(super) fn remove_outputs(
+        &self,
+        copies: Vec<MirrorCopy>,
+    ) -> (Vec<MirrorCopy>, io::Result<()>) {
         let folder = match self.outputs() {
             Ok(Some(folder)) => folder,
             Ok(None) => return (Vec::new(), Ok(())),
