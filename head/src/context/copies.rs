@@ -2,7 +2,11 @@
 //! cannot be removed now, as on a disk that is read-only or where git does not answer, is tried again at the
 //! next sweep. Without it nobody would know any more which of them are what we wrote.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+};
 
 use orchestra_types::{Digest, ProjectId};
 use serde::{Deserialize, Serialize};
@@ -14,8 +18,8 @@ use super::{
 };
 
 const COPIES: &str = "copies.json";
-/// Most of a project that are remembered; the oldest are given up above it.
-const COPIES_MAX: usize = 10_000;
+/// Most of a project that are remembered; above it the oldest of those that were tried are given up.
+pub(super) const COPIES_MAX: usize = 10_000;
 
 /// An output that is removed here, and may be in a mirror.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,29 +29,47 @@ pub(super) struct MirrorCopy {
     pub(super) name: String,
     /// What its text may have as its sum.
     pub(super) sums: Vec<Digest>,
+    /// Whether it could not be removed before: only then may it be given up.
+    #[serde(default)]
+    tried: bool,
+}
+
+/// How many copies there is room for in the note.
+pub(super) struct Room {
+    free: usize,
+    /// An output has one in each.
+    dirs: usize,
+    /// Nothing is noted that has not been tried.
+    empty: bool,
+}
+
+impl Room {
+    /// Takes the room that one output needs. An empty note takes one whatever it needs, or it would never go.
+    pub(super) fn take(&mut self) -> bool {
+        let fits = self.dirs <= self.free || self.empty;
+        if fits && self.dirs > 0 {
+            self.free = self.free.saturating_sub(self.dirs);
+            self.empty = false;
+        }
+        fits
+    }
 }
 
 impl Store {
     /// Removes the copies in mirrors of outputs that were removed here, unless somebody has changed them there. Runs
-    /// git. What cannot be done now is done by another call.
-    pub fn remove_copies(&self, project: &ProjectId) -> Result<(), Error> {
-        // Then nothing in a project's directory is ours to write.
-        if !self.enabled {
-            return Ok(());
+    /// git. What cannot be done now is done by another call. Whether none is left.
+    pub fn remove_copies(&self, project: &ProjectId) -> Result<bool, Error> {
+        let noted = self.owned(project, Files::copies)?;
+        // Where it is off, nothing in a project's directory is ours to write.
+        if noted.is_empty() || !self.enabled {
+            return Ok(noted.is_empty());
         }
         self.owned(project, |files| {
-            let noted: Vec<MirrorCopy> = files.copies()?;
-            if noted.is_empty() {
-                return Ok(());
-            }
             let mut left = Vec::new();
-            for (dir, copies) in by_dir(noted.clone()) {
+            for (dir, copies) in by_dir(&noted) {
                 left.extend(self.remove_copies_in(files, &dir, copies));
             }
-            // In the order of `noted`, which says which are the oldest.
-            let mut kept = noted.clone();
-            kept.retain(|copy| left.contains(copy));
-            files.note(&noted, kept)
+            files.note_tried(&noted, &left)
         })
     }
 
@@ -79,10 +101,10 @@ impl Store {
     }
 }
 
-fn by_dir(copies: Vec<MirrorCopy>) -> BTreeMap<String, Vec<MirrorCopy>> {
+fn by_dir(copies: &[MirrorCopy]) -> BTreeMap<String, Vec<MirrorCopy>> {
     let mut dirs: BTreeMap<String, Vec<MirrorCopy>> = BTreeMap::new();
     for copy in copies {
-        dirs.entry(copy.dir.clone()).or_default().push(copy);
+        dirs.entry(copy.dir.clone()).or_default().push(copy.clone());
     }
     dirs
 }
@@ -97,35 +119,81 @@ fn may_be_there(path: &Path) -> bool {
     }
 }
 
+/// Gives up the oldest of those that were tried, until no more than `max` are left. How many.
+fn give_up(noted: &mut Vec<MirrorCopy>, max: usize) -> usize {
+    let before = noted.len();
+    let mut over = before.saturating_sub(max);
+    noted.retain(|copy| {
+        let goes = over > 0 && copy.tried;
+        over -= usize::from(goes);
+        !goes
+    });
+    before - noted.len()
+}
+
 impl Files {
     fn copies(&self) -> io::Result<Vec<MirrorCopy>> {
         self.json(COPIES)
     }
 
+    /// How many may be noted, at most `max`: those that were tried make room.
+    pub(super) fn room(&self, max: usize) -> io::Result<Room> {
+        let copies = self.copies()?;
+        let untried = copies.iter().filter(|copy| !copy.tried).count();
+        Ok(Room {
+            free: max.saturating_sub(untried),
+            dirs: self.written()?.dirs().len(),
+            empty: untried == 0,
+        })
+    }
+
     /// Remembers, durably, the copies that these outputs may have in any mirror.
-    pub(super) fn note_copies(&self, outputs: &[(String, Vec<Digest>)]) -> io::Result<()> {
+    pub(super) fn note_copies(
+        &self,
+        outputs: &[(String, Vec<Digest>)],
+        max: usize,
+    ) -> io::Result<()> {
         let before = self.copies()?;
         let mut noted = before.clone();
-        for dir in self.written()?.dirs() {
-            for (name, sums) in outputs {
-                noted.retain(|copy| (&copy.dir, &copy.name) != (&dir, name));
-                noted.push(MirrorCopy {
-                    dir: dir.clone(),
-                    name: name.clone(),
-                    sums: sums.clone(),
-                });
-            }
+        let dirs = self.written()?.dirs();
+        let names: BTreeSet<&str> = outputs.iter().map(|(name, _)| name.as_str()).collect();
+        noted.retain(|copy| !(names.contains(copy.name.as_str()) && dirs.contains(&copy.dir)));
+        for dir in &dirs {
+            noted.extend(outputs.iter().map(|(name, sums)| MirrorCopy {
+                dir: dir.clone(),
+                name: name.clone(),
+                sums: sums.clone(),
+                tried: false,
+            }));
         }
-        let given_up = noted.len().saturating_sub(COPIES_MAX);
+        let given_up = give_up(&mut noted, max);
         if given_up > 0 {
             tracing::warn!(
                 project = %self.project,
                 copies = given_up,
                 "old outputs stay in mirrors of the context: they could not be removed for long"
             );
-            noted.drain(..given_up);
         }
         self.note(&before, noted)
+    }
+
+    /// Remembers which of those that were noted are left; what has been noted since stays as it is. Whether none is
+    /// left.
+    fn note_tried(&self, tried: &[MirrorCopy], left: &[MirrorCopy]) -> io::Result<bool> {
+        let key = |copy: &MirrorCopy| (copy.dir.clone(), copy.name.clone());
+        let tried: BTreeMap<_, _> = tried.iter().map(|copy| (key(copy), copy)).collect();
+        let left: BTreeSet<_> = left.iter().map(key).collect();
+        let before = self.copies()?;
+        // In the order of `before`, which says which are the oldest.
+        let mut noted = before.clone();
+        noted.retain_mut(|copy| {
+            let key = key(copy);
+            let was_tried = tried.get(&key).is_some_and(|was| **was == *copy);
+            copy.tried |= was_tried;
+            !was_tried || left.contains(&key)
+        });
+        let none = noted.is_empty();
+        self.note(&before, noted).map(|()| none)
     }
 
     fn note(&self, before: &[MirrorCopy], noted: Vec<MirrorCopy>) -> io::Result<()> {

@@ -44,7 +44,7 @@ mod sum;
 mod tests;
 
 pub use check::{Checked, check};
-pub use outputs::{Due, Keep};
+pub use outputs::{Due, Gone, Keep};
 pub use record::ClosingTask;
 pub use store::{Error, Store};
 

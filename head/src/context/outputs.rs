@@ -31,6 +31,15 @@ pub struct Due {
     pub bytes: u64,
 }
 
+/// What of outputs that were to be removed is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// The tasks whose outputs are gone.
+    pub tasks: Vec<TaskId>,
+    /// Whether some stay until there is room for a note of their copies, which [`Store::remove_copies`] makes.
+    pub full: bool,
+}
+
 /// An output that is there.
 #[derive(Clone, Copy, Debug)]
 struct Output {
@@ -62,13 +71,11 @@ impl Store {
         self.owned(project, |files| Ok(due(files.outputs()?, keep)))
     }
 
-    /// Removes outputs; their copies in mirrors go with [`Store::remove_copies`]. Gives those that are gone.
-    pub fn remove_outputs(
-        &self,
-        project: &ProjectId,
-        tasks: &[TaskId],
-    ) -> Result<Vec<TaskId>, Error> {
-        self.owned(project, |files| files.remove_outputs(tasks))
+    /// Removes outputs, as many of them as there is room for in the note of their copies in mirrors; those go with
+    /// [`Store::remove_copies`].
+    pub fn remove_outputs(&self, project: &ProjectId, tasks: &[TaskId]) -> Result<Gone, Error> {
+        let max = self.copies_max;
+        self.owned(project, |files| files.remove_outputs(tasks, max))
     }
 }
 
@@ -123,29 +130,34 @@ impl Files {
     }
 
     /// One that cannot be read stays until it can: what its copies are is not known without it.
-    fn remove_outputs(&self, tasks: &[TaskId]) -> io::Result<Vec<TaskId>> {
+    fn remove_outputs(&self, tasks: &[TaskId], copies_max: usize) -> io::Result<Gone> {
+        let mut gone = Gone::default();
         let Some(outputs) = self.folder.existing(OUTPUTS)? else {
-            return Ok(Vec::new());
+            return Ok(gone);
         };
-        let mut going = Vec::new();
+        let mut room = self.room(copies_max)?;
         let mut copies = Vec::new();
         for task in tasks {
             let name = render::output_name_of(&task.to_string());
             match outputs.sums(&name, 2 * OUTPUT_BYTES_MAX) {
+                Ok(Some(_)) if !room.take() => {
+                    gone.full = true;
+                    break;
+                }
                 Ok(sums) => copies.extend(sums.map(|sums| (name, sums))),
                 Err(error) => {
                     self.tell_unreadable(&name, &error);
                     continue;
                 }
             }
-            going.push(*task);
+            gone.tasks.push(*task);
         }
-        self.list_without(&going)?;
-        self.note_copies(&copies)?;
+        self.list_without(&gone.tasks)?;
+        self.note_copies(&copies, copies_max)?;
         let mut names = copies.iter();
         names.try_for_each(|(name, _)| outputs.remove(name))?;
         outputs.sync()?;
-        Ok(going)
+        Ok(gone)
     }
 
     fn tell_unreadable(&self, name: &str, error: &io::Error) {

@@ -18,6 +18,7 @@ use crate::subtask::queued_in;
 
 use super::{
     COMPLETED, DOCUMENT_BYTES_MAX, EDITABLE, OUTPUT_BYTES_MAX, OUTPUTS, OVERVIEW, STATE,
+    copies::COPIES_MAX,
     excluded::Excluded,
     ground::Grounds,
     mirror::{Mirror, Written},
@@ -79,6 +80,8 @@ pub struct Store {
     pub(super) root: PathBuf,
     pub(super) below: String,
     pub(super) enabled: bool,
+    /// Most copies of removed outputs of a project that are noted.
+    pub(super) copies_max: usize,
     machine: MachineId,
     owners: Mutex<HashMap<ProjectId, Arc<Mutex<Known>>>>,
     excluded: Mutex<BTreeMap<PathBuf, Excluded>>,
@@ -93,11 +96,19 @@ impl Store {
             root: root.to_owned(),
             below: config.directory.clone(),
             enabled: config.enabled,
+            copies_max: COPIES_MAX,
             grounds: Grounds::new(machine.clone(), config.directory.clone()),
             machine,
             owners: Mutex::default(),
             excluded: Mutex::default(),
         }
+    }
+
+    /// One that notes no more copies of removed outputs than this.
+    #[cfg(test)]
+    pub fn noting_at_most(mut self, copies: usize) -> Self {
+        self.copies_max = copies;
+        self
     }
 
     /// What the agent of a new attempt is given: the overview, the current state, and the outputs

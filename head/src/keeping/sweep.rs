@@ -54,11 +54,13 @@ struct Marks {
 impl Keeper {
     /// Looks at everything.
     pub async fn sweep(&self, mode: Mode) -> anyhow::Result<Swept> {
-        let swept = self.look_at_all(mode).await?;
-        self.sweep_copies(mode).await?;
+        let mut swept = self.look_at_all(mode).await?;
+        let outputs = self.sweep_outputs(mode).await?;
+        (swept.outputs, swept.output_bytes) = (outputs.outputs, outputs.bytes);
         Ok(swept)
     }
 
+    /// At all but outputs, of which copies go when the gate is not held.
     async fn look_at_all(&self, mode: Mode) -> anyhow::Result<Swept> {
         let _gate = self.gate.lock().await;
         let before = SystemTime::now() - self.uploads_for;
@@ -70,8 +72,6 @@ impl Keeper {
             .await
             .context("the look at stored bytes panicked")??;
         swept.events = self.sweep_events(mode).await?;
-        let outputs = self.look_at_outputs(mode).await?;
-        (swept.outputs, swept.output_bytes) = (outputs.outputs, outputs.bytes);
         Ok(swept)
     }
 

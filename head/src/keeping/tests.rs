@@ -203,38 +203,42 @@ async fn events_of_tasks_that_are_gone_go() {
     world.end().await;
 }
 
+/// Makes an output in the context of a project.
+fn record(keeper: &Keeper, project: &ProjectRef, number: u64) {
+    let task = context::ClosingTask {
+        id: TaskId(number),
+        attempt: 1,
+        spec: TaskSpec {
+            project: Some(project.clone()),
+            ..TaskSpec::new("x")
+        },
+        status: orchestra_types::TaskStatus::Succeeded,
+        failure: None,
+        runner: String::new(),
+        worker: String::new(),
+        started_at: None,
+        finished_at: Timestamp(0),
+        files: Vec::new(),
+        text: "done".to_owned(),
+    };
+    keeper.context.record(&task).unwrap();
+}
+
 /// The outputs of these tasks in the context of a project.
 fn outputs(keeper: &Keeper, dir: &Path, tasks: &[u64]) -> Vec<std::path::PathBuf> {
-    let project: orchestra_types::ProjectId = "p".parse().unwrap();
-    let record = |number: &u64| {
-        let project = ProjectRef {
-            id: project.clone(),
-            name: "p".to_owned(),
-            dir: dir.join("elsewhere"),
-            machine: "there".parse().unwrap(),
-        };
-        let task = context::ClosingTask {
-            id: TaskId(*number),
-            attempt: 1,
-            spec: TaskSpec {
-                project: Some(project),
-                ..TaskSpec::new("x")
-            },
-            status: orchestra_types::TaskStatus::Succeeded,
-            failure: None,
-            runner: String::new(),
-            worker: String::new(),
-            started_at: None,
-            finished_at: Timestamp(0),
-            files: Vec::new(),
-            text: "done".to_owned(),
-        };
-        keeper.context.record(&task).unwrap();
+    let project = ProjectRef {
+        id: "p".parse().unwrap(),
+        name: "p".to_owned(),
+        dir: dir.join("elsewhere"),
+        machine: "there".parse().unwrap(),
+    };
+    let path = |number: &u64| {
+        record(keeper, &project, *number);
         dir.join(format!(
             "context/p/agent_outputs/task_{number:03}_output.md"
         ))
     };
-    tasks.iter().map(record).collect()
+    tasks.iter().map(path).collect()
 }
 
 fn there(paths: &[std::path::PathBuf]) -> Vec<bool> {
@@ -267,6 +271,32 @@ async fn outputs_of_forgotten_tasks_go_when_they_are_too_many_or_too_old() {
     let swept = world.keeper.sweep_outputs(Mode::Remove).await.unwrap();
     assert_eq!(swept.outputs, 1);
     assert_eq!(there(&paths), [true, false, false, true]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_outputs_are_due_all_their_copies_go() {
+    let mut world = World::new();
+    let dir = world.dir.path().join("project");
+    std::fs::create_dir(&dir).unwrap();
+    let machine = "here".parse().unwrap();
+    let [_, id] = orchestra_repo::projects_of(&dir, None, &machine).unwrap();
+    let config = orchestra_config::ContextConfig::default();
+    let context = context::Store::new(&world.dir.path().join("context"), &config, machine.clone());
+    world.keeper.context = Arc::new(context.noting_at_most(2));
+    let project = ProjectRef {
+        id,
+        name: "project".to_owned(),
+        dir: dir.clone(),
+        machine,
+    };
+    (1..=9).for_each(|number| record(&world.keeper, &project, number));
+    let would = world.keeper.sweep_outputs(Mode::Look).await.unwrap();
+    assert_eq!(would.outputs, 7);
+    let swept = world.keeper.sweep_outputs(Mode::Remove).await.unwrap();
+    assert_eq!(swept, would);
+    let copies = dir.join("context/agent_outputs").read_dir().unwrap();
+    assert_eq!(copies.count(), 2, "the newest stay");
     world.end().await;
 }
 

@@ -20,7 +20,7 @@ fn with_tasks(numbers: impl IntoIterator<Item = u64>) -> World {
 fn remove(world: &World, numbers: &[u64]) {
     let tasks: Vec<TaskId> = numbers.iter().map(|number| TaskId(*number)).collect();
     let gone = world.store.remove_outputs(&world.id, &tasks).unwrap();
-    assert_eq!(gone, tasks);
+    assert_eq!((gone.tasks, gone.full), (tasks, false));
     world.store.remove_copies(&world.id).unwrap();
 }
 
@@ -127,6 +127,61 @@ fn a_copy_that_cannot_be_removed_is_tried_again_as_long_as_it_is_ours() {
     assert!(world.mirror(&name(4)).exists());
 }
 
+/// What goes of these, and whether there was no room for more.
+fn go(world: &World, numbers: impl IntoIterator<Item = u64>) -> (Vec<u64>, bool) {
+    let tasks: Vec<TaskId> = numbers.into_iter().map(TaskId).collect();
+    let gone = world.store.remove_outputs(&world.id, &tasks).unwrap();
+    (gone.tasks.iter().map(|task| task.0).collect(), gone.full)
+}
+
+/// One in which these tasks have ended, and two copies are noted at most.
+fn noting_two(numbers: impl IntoIterator<Item = u64>) -> World {
+    let mut world = with_tasks(numbers);
+    world.store = opened(world.dir.path()).noting_at_most(2);
+    world
+}
+
+#[test]
+fn no_more_go_than_there_is_room_for_in_the_note() {
+    let world = noting_two(1..=5);
+    assert_eq!(go(&world, 1..=5), (vec![1, 2], true));
+    assert_eq!(go(&world, 3..=5), (vec![], true), "none was tried");
+    assert!(world.own(&name(3)).exists());
+    assert_eq!(noted(&world).len(), 2);
+    assert!(world.store.remove_copies(&world.id).unwrap());
+    assert_eq!(go(&world, 3..=5), (vec![3, 4], true));
+    assert!(world.store.remove_copies(&world.id).unwrap());
+    assert_eq!(go(&world, [5]), (vec![5], false));
+    assert!(world.store.remove_copies(&world.id).unwrap());
+    for number in 1..=5 {
+        assert!(!world.own(&name(number)).exists() && !world.mirror(&name(number)).exists());
+    }
+    // One that needs more than there is goes by itself.
+    let mut world = with_tasks(1..=2);
+    world.store = opened(world.dir.path()).noting_at_most(0);
+    assert_eq!(go(&world, 1..=2), (vec![1], true));
+    assert_eq!(noted(&world).len(), 1);
+}
+
+#[test]
+fn only_what_was_tried_is_given_up_the_oldest_first() {
+    let world = noting_two(1..=5);
+    let git = world.project().join(".git");
+    fs::write(&git, "gitdir: /nowhere/at/all\n").unwrap();
+    assert_eq!(go(&world, 1..=2), (vec![1, 2], false));
+    assert!(!world.store.remove_copies(&world.id).unwrap());
+    let file = |number: u64| format!("task_{number:03}_output.md");
+    assert_eq!(noted(&world), [file(1), file(2)]);
+    assert_eq!(go(&world, [3]), (vec![3], false));
+    assert_eq!(noted(&world), [file(2), file(3)]);
+    assert_eq!(go(&world, 4..=5), (vec![4], true));
+    assert_eq!(noted(&world), [file(3), file(4)]);
+    fs::remove_file(&git).unwrap();
+    assert!(world.store.remove_copies(&world.id).unwrap());
+    let there = (1..=5).filter(|number| world.mirror(&name(*number)).exists());
+    assert_eq!(there.collect::<Vec<_>>(), [1, 2, 5]);
+}
+
 #[test]
 fn an_output_that_is_there_again_keeps_its_copy() {
     let world = with_tasks(1..=1);
@@ -167,7 +222,7 @@ fn one_that_cannot_be_read_stays_with_its_copy() {
     let tasks = [TaskId(1), TaskId(2)];
     let gone = world.store.remove_outputs(&world.id, &tasks).unwrap();
     world.store.remove_copies(&world.id).unwrap();
-    assert_eq!(gone, [TaskId(2)]);
+    assert_eq!(gone.tasks, [TaskId(2)]);
     assert!(world.own(&name(1)).exists() && world.mirror(&name(1)).exists());
     assert_eq!(listed(&read_own(world.own(COMPLETED))), [&name(1), ""]);
     assert!(!world.mirror(&name(2)).exists());
