@@ -21,6 +21,9 @@ const COPIES: &str = "copies.json";
 /// Most of a project that are remembered; above it the oldest of those that were tried are given up.
 pub(super) const COPIES_MAX: usize = 10_000;
 
+/// Most that are removed while nobody else may touch the project.
+pub(super) const BATCH_MAX: usize = 64;
+
 /// An output that is removed here, and may be in a mirror.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct MirrorCopy {
@@ -64,40 +67,38 @@ impl Store {
         if noted.is_empty() || !self.enabled {
             return Ok(noted.is_empty());
         }
-        self.owned(project, |files| {
-            let mut left = Vec::new();
-            for (dir, copies) in by_dir(&noted) {
-                left.extend(self.remove_copies_in(files, &dir, copies));
-            }
-            files.note_tried(&noted, &left)
-        })
+        let mut left = Vec::new();
+        for (dir, copies) in by_dir(&noted) {
+            left.extend(self.remove_copies_in(project, &dir, &copies)?);
+        }
+        // Once: until then a crash costs no more than another look.
+        self.owned(project, |files| files.note_tried(&noted, &left))
     }
 
-    /// Those that are to be tried again.
+    /// Those that are to be tried again. Git is asked while nobody waits for the project, and not again once it has
+    /// said that the mirror is not ours, or has not answered; it is quick where its index is as before.
     fn remove_copies_in(
         &self,
-        files: &Files,
+        project: &ProjectId,
         dir: &str,
-        mut copies: Vec<MirrorCopy>,
-    ) -> Vec<MirrorCopy> {
-        copies.retain(|copy| !files.has_output(&copy.name));
-        match self.mirror_in(dir, &files.project) {
-            Whose::Ours(mirror) => {
-                files.renew_list(&mirror);
-                let (left, removed) = mirror.remove_outputs(copies);
-                if let Err(error) = removed {
-                    warn(Path::new(dir), &error);
-                }
-                left
+        copies: &[MirrorCopy],
+    ) -> Result<Vec<MirrorCopy>, Error> {
+        let mut whose = self.mirror_in(dir, project);
+        let mut left = Vec::new();
+        for (number, some) in copies.chunks(BATCH_MAX).enumerate() {
+            if number > 0 && matches!(whose, Whose::Ours(_)) {
+                whose = self.mirror_in(dir, project);
             }
-            Whose::Anothers => Vec::new(),
-            // Git may have failed to answer.
-            Whose::Theirs | Whose::Elsewhere => {
-                let outputs = Path::new(dir).join(&self.below).join(OUTPUTS);
-                copies.retain(|copy| may_be_there(&outputs.join(&copy.name)));
-                copies
-            }
+            let mirror = Mirror {
+                dir,
+                below: &self.below,
+            };
+            let removed = self.owned(project, |files| {
+                Ok(files.remove_some(&mirror, &whose, some.to_vec()))
+            });
+            left.extend(removed?);
         }
+        Ok(left)
     }
 }
 
@@ -200,6 +201,32 @@ impl Files {
         match before == noted {
             true => Ok(()),
             false => self.write_json(COPIES, &noted).map(drop),
+        }
+    }
+
+    /// Those that are to be tried again.
+    fn remove_some(
+        &self,
+        mirror: &Mirror<'_>,
+        whose: &Whose<'_>,
+        mut copies: Vec<MirrorCopy>,
+    ) -> Vec<MirrorCopy> {
+        copies.retain(|copy| !self.has_output(&copy.name));
+        match whose {
+            Whose::Ours(mirror) => {
+                self.renew_list(mirror);
+                let (left, removed) = mirror.remove_outputs(copies);
+                if let Err(error) = removed {
+                    warn(Path::new(mirror.dir), &error);
+                }
+                left
+            }
+            Whose::Anothers => Vec::new(),
+            // Git may have failed to answer.
+            Whose::Theirs | Whose::Elsewhere => {
+                copies.retain(|copy| may_be_there(&mirror.output(&copy.name)));
+                copies
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    path::{Component, Path},
+    path::{Component, Path, PathBuf},
 };
 
 use orchestra_types::Digest;
@@ -143,6 +143,12 @@ impl Mirror<'_> {
             Ok(()) => (left, first),
             Err(error) => (copies, first.and(Err(error))),
         }
+    }
+
+    /// Where an output is in it.
+    pub(super) fn output(&self, name: &str) -> PathBuf {
+        let outputs = Path::new(self.dir).join(self.below).join(OUTPUTS);
+        outputs.join(name)
     }
 
     fn outputs(&self) -> io::Result<Option<Folder>> {

@@ -2,7 +2,7 @@
 
 use std::{fs, time::SystemTime};
 
-use super::*;
+use super::{super::copies::BATCH_MAX, *};
 
 fn name(number: u64) -> String {
     format!("{OUTPUTS}/task_{number:03}_output.md")
@@ -161,6 +161,26 @@ fn no_more_go_than_there_is_room_for_in_the_note() {
     world.store = opened(world.dir.path()).noting_at_most(0);
     assert_eq!(go(&world, 1..=2), (vec![1], true));
     assert_eq!(noted(&world).len(), 1);
+}
+
+#[test]
+fn more_copies_than_a_batch_has_go_one_that_cannot_stays() {
+    let numbers = 1..=BATCH_MAX as u64 + 2;
+    let world = with_tasks(numbers.clone());
+    assert!(!go(&world, numbers.clone()).1);
+    // It is looked at under this name, and has no place.
+    let hidden = world.mirror(OUTPUTS).join(".task_001_output.md.going");
+    fs::create_dir(&hidden).unwrap();
+    for number in 1..=9 {
+        let beside = format!("{OUTPUTS}/task_001-{number}_output.md");
+        fs::write(world.mirror(&beside), "mine\n").unwrap();
+    }
+    assert!(!world.store.remove_copies(&world.id).unwrap());
+    assert_eq!(noted(&world), ["task_001_output.md"]);
+    let there = numbers.filter(|number| world.mirror(&name(*number)).exists());
+    assert_eq!(there.collect::<Vec<_>>(), [1]);
+    fs::remove_dir(&hidden).unwrap();
+    assert!(world.store.remove_copies(&world.id).unwrap());
 }
 
 #[test]
