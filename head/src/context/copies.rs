@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     COMPLETED, OUTPUTS,
     mirror::Mirror,
+    removal::hidden,
     store::{Error, Files, Store, Whose, warn},
 };
 
@@ -35,6 +36,23 @@ pub(super) struct MirrorCopy {
     /// Whether it could not be removed before: only then may it be given up.
     #[serde(default)]
     tried: bool,
+}
+
+/// Copies by whether their outputs are here.
+#[derive(Default)]
+struct Sorted {
+    /// It is gone.
+    going: Vec<MirrorCopy>,
+    /// It is here, again or still.
+    wanted: Vec<MirrorCopy>,
+    /// It cannot be told now: the copy stays until it can.
+    unknown: Vec<MirrorCopy>,
+}
+
+impl Sorted {
+    fn all(self) -> Vec<MirrorCopy> {
+        [self.going, self.wanted, self.unknown].concat()
+    }
 }
 
 /// How many copies there is room for in the note.
@@ -108,6 +126,14 @@ fn by_dir(copies: &[MirrorCopy]) -> BTreeMap<String, Vec<MirrorCopy>> {
         dirs.entry(copy.dir.clone()).or_default().push(copy.clone());
     }
     dirs
+}
+
+/// Those that are to be tried again.
+fn told(mirror: &Mirror<'_>, (left, done): (Vec<MirrorCopy>, io::Result<()>)) -> Vec<MirrorCopy> {
+    if let Err(error) = done {
+        warn(Path::new(mirror.dir), &error);
+    }
+    left
 }
 
 fn may_be_there(path: &Path) -> bool {
@@ -204,38 +230,70 @@ impl Files {
         }
     }
 
-    /// Those that are to be tried again.
+    /// Those that are to be tried again. None is done with while something of it may be hidden.
     fn remove_some(
         &self,
         mirror: &Mirror<'_>,
         whose: &Whose<'_>,
         mut copies: Vec<MirrorCopy>,
     ) -> Vec<MirrorCopy> {
-        copies.retain(|copy| !self.has_output(&copy.name));
+        let is_hidden = |copy: &MirrorCopy| may_be_there(&mirror.output(&hidden(&copy.name)));
+        let is_there = |copy: &MirrorCopy| may_be_there(&mirror.output(&copy.name));
         match whose {
-            Whose::Ours(mirror) => {
-                self.renew_list(mirror);
-                let (left, removed) = mirror.remove_outputs(copies);
-                if let Err(error) = removed {
-                    warn(Path::new(mirror.dir), &error);
-                }
-                left
+            Whose::Ours(mirror) => self.remove_from(mirror, copies),
+            // What is hidden may be a person's, and it was not they who hid it.
+            Whose::Anothers => {
+                copies.retain(is_hidden);
+                told(mirror, mirror.restore_outputs(copies))
             }
-            Whose::Anothers => Vec::new(),
             // Git may have failed to answer.
             Whose::Theirs | Whose::Elsewhere => {
-                copies.retain(|copy| may_be_there(&mirror.output(&copy.name)));
-                copies
+                let mut sorted = self.sorted(copies);
+                sorted.wanted.retain(is_hidden);
+                sorted
+                    .going
+                    .retain(|copy| is_there(copy) || is_hidden(copy));
+                sorted.all()
             }
         }
     }
 
-    /// Whether the output is here, again or still: then its copy is wanted.
-    fn has_output(&self, name: &str) -> bool {
-        let outputs = self.folder.existing(OUTPUTS);
-        let look =
-            outputs.and_then(|outputs| outputs.map_or(Ok(None), |outputs| outputs.look(name)));
-        look.is_ok_and(|look| look.is_some())
+    fn remove_from(&self, mirror: &Mirror<'_>, copies: Vec<MirrorCopy>) -> Vec<MirrorCopy> {
+        self.renew_list(mirror);
+        let sorted = self.sorted(copies);
+        Sorted {
+            going: told(mirror, mirror.remove_outputs(sorted.going)),
+            wanted: told(mirror, mirror.restore_outputs(sorted.wanted)),
+            unknown: sorted.unknown,
+        }
+        .all()
+    }
+
+    fn sorted(&self, copies: Vec<MirrorCopy>) -> Sorted {
+        let mut sorted = Sorted::default();
+        let mut first = None;
+        for copy in copies {
+            match self.has_output(&copy.name) {
+                Ok(true) => sorted.wanted.push(copy),
+                Ok(false) => sorted.going.push(copy),
+                Err(error) => {
+                    first.get_or_insert(error);
+                    sorted.unknown.push(copy);
+                }
+            }
+        }
+        if let Some(error) = first {
+            let project = &self.project;
+            tracing::warn!(%project, %error, "copies stay in mirrors: whether their outputs are gone is not known");
+        }
+        sorted
+    }
+
+    fn has_output(&self, name: &str) -> io::Result<bool> {
+        match self.folder.existing(OUTPUTS)? {
+            Some(outputs) => Ok(outputs.look(name)?.is_some()),
+            None => Ok(false),
+        }
     }
 
     /// The list names no output that is not there.

@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::{
-    DOCUMENT_BYTES_MAX, OUTPUTS, copies::MirrorCopy, folder::Folder, removal::remove_ours,
+    DOCUMENT_BYTES_MAX, OUTPUTS,
+    copies::MirrorCopy,
+    folder::Folder,
+    removal::{remove_ours, restore},
 };
 
 /// What is read from a mirror: a document, and our section in it.
@@ -125,6 +128,25 @@ impl Mirror<'_> {
         &self,
         copies: Vec<MirrorCopy>,
     ) -> (Vec<MirrorCopy>, io::Result<()>) {
+        self.each_output(copies, remove_ours)
+    }
+
+    /// Gives outputs their names back that a removal has left hidden. Gives the same.
+    pub(super) fn restore_outputs(
+        &self,
+        copies: Vec<MirrorCopy>,
+    ) -> (Vec<MirrorCopy>, io::Result<()>) {
+        self.each_output(copies, restore)
+    }
+
+    fn each_output(
+        &self,
+        copies: Vec<MirrorCopy>,
+        act: fn(&Folder, &str, &[Digest]) -> io::Result<()>,
+    ) -> (Vec<MirrorCopy>, io::Result<()>) {
+        if copies.is_empty() {
+            return (copies, Ok(()));
+        }
         let folder = match self.outputs() {
             Ok(Some(folder)) => folder,
             Ok(None) => return (Vec::new(), Ok(())),
@@ -133,10 +155,10 @@ impl Mirror<'_> {
         let mut left = Vec::new();
         let mut first = Ok(());
         for copy in &copies {
-            let removed = remove_ours(&folder, &copy.name, &copy.sums);
-            if removed.is_err() {
+            let done = act(&folder, &copy.name, &copy.sums);
+            if done.is_err() {
                 left.push(copy.clone());
-                first = first.and(removed);
+                first = first.and(done);
             }
         }
         match folder.sync() {

@@ -27,7 +27,17 @@ pub(super) fn remove_ours(folder: &Folder, name: &str, sums: &[Digest]) -> io::R
     Ok(())
 }
 
-fn hidden(name: &str) -> String {
+/// Gives back its name to what a crash has left hidden, unless that is taken and this is what we wrote.
+pub(super) fn restore(folder: &Folder, name: &str, sums: &[Digest]) -> io::Result<()> {
+    let hidden = hidden(name);
+    if !folder.has(&hidden)? || folder.rename_to_free(&hidden, name)? {
+        return Ok(());
+    }
+    settle(folder, name, sums)
+}
+
+/// What `name` is called while it is looked at.
+pub(super) fn hidden(name: &str) -> String {
     format!(".{name}.going")
 }
 

@@ -406,7 +406,8 @@ impl Files {
         self.json(MIRROR)
     }
 
-    /// A damaged list of ours is begun anew: it only repeats what the head knows elsewhere.
+    /// A damaged list of ours is begun anew. What it said of tasks the head knows elsewhere; what it said of mirrors
+    /// nobody does: copies of removed outputs stay there for good.
     pub(super) fn json<T: DeserializeOwned + Default>(&self, name: &str) -> io::Result<T> {
         let Some(text) = self.text_or_aside(name)? else {
             return Ok(T::default());

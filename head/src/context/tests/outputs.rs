@@ -127,6 +127,81 @@ fn a_copy_that_cannot_be_removed_is_tried_again_as_long_as_it_is_ours() {
     assert!(world.mirror(&name(4)).exists());
 }
 
+/// As a crash leaves a copy that was to be looked at.
+fn hide(world: &World, number: u64) -> std::path::PathBuf {
+    let hidden = format!(".task_{number:03}_output.md.going");
+    let hidden = world.mirror(OUTPUTS).join(hidden);
+    fs::rename(world.mirror(&name(number)), &hidden).unwrap();
+    hidden
+}
+
+#[test]
+fn what_a_crash_left_hidden_is_not_forgotten_where_git_does_not_answer() {
+    let world = with_tasks(1..=2);
+    go(&world, 1..=2);
+    let hidden = [1, 2].map(|number| hide(&world, number));
+    fs::write(&hidden[1], "mine\n").unwrap();
+    let git = world.project().join(".git");
+    fs::write(&git, "gitdir: /nowhere/at/all\n").unwrap();
+    assert!(!world.store.remove_copies(&world.id).unwrap());
+    assert_eq!(noted(&world).len(), 2);
+    fs::remove_file(&git).unwrap();
+    assert!(world.store.remove_copies(&world.id).unwrap());
+    assert!(!hidden[0].exists() && !world.mirror(&name(1)).exists());
+    assert_eq!(read(world.mirror(&name(2))), "mine\n");
+    assert!(!hidden[1].exists());
+}
+
+#[test]
+fn what_a_crash_left_hidden_comes_back_where_it_is_wanted() {
+    let world = with_tasks(1..=2);
+    let texts = [1, 2].map(|number| fs::read(world.own(&name(number))).unwrap());
+    go(&world, 1..=2);
+    for number in [1, 2] {
+        fs::write(world.own(&name(number)), &texts[number as usize - 1]).unwrap();
+    }
+    let copy = read(world.mirror(&name(1)));
+    let hidden = [1, 2].map(|number| hide(&world, number));
+    // This one was written anew.
+    fs::write(world.mirror(&name(2)), "new\n").unwrap();
+    assert!(world.store.remove_copies(&world.id).unwrap());
+    assert_eq!(read(world.mirror(&name(1))), copy);
+    assert_eq!(read(world.mirror(&name(2))), "new\n");
+    assert_eq!(hidden.map(|hidden| hidden.exists()), [false; 2]);
+    assert_eq!(world.mirror(OUTPUTS).read_dir().unwrap().count(), 2);
+
+    // And where the directory has another project by now.
+    let world = with_tasks(1..=1);
+    go(&world, [1]);
+    let copy = read(world.mirror(&name(1)));
+    let hidden = hide(&world, 1);
+    let another: ProjectId = "another".parse().unwrap();
+    fs::rename(world.own(""), world.own("").with_file_name("another")).unwrap();
+    let store = opened(world.dir.path());
+    assert!(store.remove_copies(&another).unwrap());
+    assert_eq!(read(world.mirror(&name(1))), copy);
+    assert!(!hidden.exists());
+}
+
+#[test]
+fn a_copy_stays_while_nobody_can_say_whether_its_output_is_gone() {
+    let world = with_tasks(1..=1);
+    let text = fs::read(world.own(&name(1))).unwrap();
+    go(&world, [1]);
+    fs::write(world.own(&name(1)), text).unwrap();
+    // Something is in the way, as where a disk cannot be read.
+    let away = world.own("away");
+    fs::rename(world.own(OUTPUTS), &away).unwrap();
+    fs::write(world.own(OUTPUTS), "x").unwrap();
+    assert!(!world.store.remove_copies(&world.id).unwrap());
+    assert!(world.mirror(&name(1)).exists());
+    assert_eq!(noted(&world).len(), 1);
+    fs::remove_file(world.own(OUTPUTS)).unwrap();
+    fs::rename(&away, world.own(OUTPUTS)).unwrap();
+    assert!(world.store.remove_copies(&world.id).unwrap());
+    assert!(world.mirror(&name(1)).exists());
+}
+
 /// What goes of these, and whether there was no room for more.
 fn go(world: &World, numbers: impl IntoIterator<Item = u64>) -> (Vec<u64>, bool) {
     let tasks: Vec<TaskId> = numbers.into_iter().map(TaskId).collect();
