@@ -205,19 +205,34 @@ fn needs_review() -> anyhow::Result<()> {
 fn users_commit() -> anyhow::Result<()> {
     scene(Setup::new(), |cluster| {
         let project = cluster.repository("project")?;
-        let commit = ["commit", "-q", "--allow-empty", "-m", "mine"];
-        project.git(&["checkout", "-q", "--detach"])?;
-        project.git(&commit)?;
-        let mine = project.git(&["rev-parse", "HEAD"])?;
-        let branch = task(cluster, &project, "a")?;
-        project.git(&["checkout", "-q", "main"])?;
-        let pruned = cluster.ctl_in(project.dir(), &ALL)?.ok()?;
-        let way_out = format!("`git branch NAME {}`", mine.trim());
-        ensure!(pruned.stdout.contains(&way_out), "{pruned}");
-        ensure!(there(&project)? == [&*branch], "{pruned}");
-        project.git(&["branch", "mine", mine.trim()])?;
-        cluster.ctl_in(project.dir(), &ALL)?.ok()?;
-        ensure!(there(&project)?.is_empty());
+        let stays = |args: &[&str], told: &str, branch: &str| -> anyhow::Result<()> {
+            let pruned = cluster.ctl_in(project.dir(), args)?.ok()?;
+            ensure!(pruned.stdout.contains(told), "{args:?}: {pruned}");
+            ensure!(there(&project)? == [branch], "{args:?}: {pruned}");
+            Ok(())
+        };
+        // An applied one goes without --unapplied, and all its commits with it.
+        for (name, applies, wishes) in [("a", false, 1), ("b", true, 3)] {
+            let message = format!("before {name}");
+            let commit = ["commit", "-q", "--allow-empty", "-m", &message];
+            project.git(&["checkout", "-q", "--detach"])?;
+            project.git(&commit)?;
+            let mine = project.git(&["rev-parse", "HEAD"])?;
+            let branch = task(cluster, &project, name)?;
+            if applies {
+                let task = branch.trim_start_matches("orchestra/");
+                cluster.ctl_in(project.dir(), &["apply", task])?.ok()?;
+            }
+            project.git(&["checkout", "-q", "main"])?;
+            let way_out = format!("`git branch NAME {}`", mine.trim());
+            for args in [&ALL[..], &ALL[..2], &ALL[..4]].iter().take(wishes) {
+                stays(args, &way_out, &branch)?;
+            }
+            project.git(&["branch", name, mine.trim()])?;
+            let args = if applies { &ALL[..2] } else { &ALL[..] };
+            cluster.ctl_in(project.dir(), args)?.ok()?;
+            ensure!(there(&project)?.is_empty());
+        }
         Ok(())
     })
 }

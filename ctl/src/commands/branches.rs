@@ -10,7 +10,7 @@ pub use prune::interrupted_between as interrupted;
 
 use std::{sync::Arc, time::Duration};
 
-use orchestra_repo::{Checkout, TaskBranch, last_write, only_here, task_branches};
+use orchestra_repo::{Checkout, Keeping, TaskBranch, last_write, only_here, task_branches};
 use orchestra_types::{TaskId, TaskStatus, Timestamp, time::parse_duration};
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ use self::{
     claim::{Looked, objection},
     fate::{Fate, Known, fate, is_applied},
     prune::prune,
-    wish::Wish,
+    wish::{Asks, Wish},
 };
 use crate::{
     app::App,
@@ -52,15 +52,15 @@ Without its branch nobody knows that a change is there that builds on an earlier
 task then brings back what the later one undid of it.
 
 A branch that is checked out, rebased or bisected in any work tree stays. So does one with commits that are
-nowhere else, as of somebody who went on with it. Without a head nobody knows what was applied, and only the other
-branches count. Each removal is told as it happens, with the commit.
+nowhere else, as of somebody who went on with it. So does a result that was applied, where it alone has commits that
+no agent's git made, as of a detached HEAD, or a branch deleted since, that the task began from. Without a head nobody
+knows what was applied, and only the other branches count. Each removal is told as it happens, with the commit.
 
 With --older-than only those go that were made, and written here, longer ago. With --unapplied results go, too, that
 are nowhere else, if their task has ended or is forgotten. Of these stay: one whose task needs review; one that
 another cluster may have written, which the reflog says, or somebody changed; one whose reflog git has dropped (after
-90 days by default), unless the head has it as the result of its task; and one that alone has commits that no agent
-made, as of a detached HEAD that the task began from. `git branch -D` removes what stays. The commits stay until
-git's own gc removes them.
+90 days by default), unless the head has it as the result of its task; and, as above, one that alone has commits
+that no agent's git made. `git branch -D` removes what stays. The commits stay until git's own gc removes them.
 
 Examples:
   ctl branches                       the branches of the repository here, and what --prune would do
@@ -145,7 +145,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let rows = branches.iter().zip(fates).zip(looks);
     let mut rows: Vec<Row> = rows
         .map(|((branch, (fate, known)), looked)| {
-            let objection = || objection(branch, known, &looked, cluster);
+            let objection = |fate: &Fate| objection(fate, branch, known, &looked, cluster);
             let fate = wish.fate(fate, branch, &looked, objection);
             row(branch, known, fate)
         })
@@ -199,27 +199,40 @@ async fn looks(
     wish: Wish,
 ) -> Result<Vec<Looked>> {
     let pairs = branches.iter().zip(fates);
-    let asked = pairs.map(|(branch, (fate, _))| {
-        let asks = wish.asks_for_a_look(fate, branch);
-        (asks.then(|| branch.clone()), fate.is_alone())
-    });
+    let asked = pairs.map(|(branch, (fate, _))| (branch.clone(), wish.asks(fate, branch)));
     let (asked, from): (Vec<_>, _) = (asked.collect(), Arc::clone(checkout));
     blocking(move || {
-        let look = |(branch, is_alone): (Option<TaskBranch>, bool)| {
-            branch.map_or(Ok(Looked::NOT), |branch| look(&from, &branch, is_alone))
+        let keeping = match asked.iter().any(|(_, asks)| asks.only_here) {
+            true => {
+                let failed = || "failed to read the branches and tags".to_owned();
+                Some(Keeping::of(&from).or_failed(failed)?)
+            }
+            false => None,
+        };
+        let look = |(branch, asks): (TaskBranch, Asks)| match asks.anything() {
+            true => look(&from, &branch, asks, keeping.as_ref()),
+            false => Ok(Looked::NOT),
         };
         asked.into_iter().map(look).collect()
     })
     .await
 }
 
-fn look(checkout: &Checkout, branch: &TaskBranch, is_alone: bool) -> Result<Looked> {
+fn look(
+    checkout: &Checkout,
+    branch: &TaskBranch,
+    asks: Asks,
+    keeping: Option<&Keeping>,
+) -> Result<Looked> {
     let failed = || format!("failed to read the reflog of `{}`", branch.name);
-    let write = last_write(checkout, branch).or_failed(failed)?;
+    let write = match asks.write {
+        true => last_write(checkout, branch).or_failed(failed)?,
+        false => Looked::NOT.write,
+    };
     let failed = || format!("failed to read the commits of `{}`", branch.name);
-    let only_here = match is_alone {
-        true => only_here(checkout, branch).or_failed(failed)?,
-        false => Looked::NOT.only_here,
+    let only_here = match keeping.filter(|_| asks.only_here) {
+        Some(keeping) => only_here(checkout, branch, keeping).or_failed(failed)?,
+        None => Looked::NOT.only_here,
     };
     Ok(Looked { write, only_here })
 }

@@ -94,7 +94,7 @@ pub use import::{
 };
 pub use in_use::Held;
 pub use last_write::{LastWrite, last_write};
-pub use lost::{OnlyHere, only_here};
+pub use lost::{Keeping, OnlyHere, only_here};
 pub use mirror::{may_mirror, mirror_paths, mirrored_in};
 pub use names::listed;
 pub use received::Received;

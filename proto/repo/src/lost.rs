@@ -31,15 +31,28 @@ pub enum OnlyHere {
     Unknown,
 }
 
+/// The commits of all that keeps them and is not ours, for a look at several branches.
+#[derive(Clone, Debug)]
+pub struct Keeping(BTreeSet<String>);
+
+impl Keeping {
+    /// What is in the repository now.
+    ///
+    /// # Errors
+    /// When git cannot be run or read.
+    pub fn of(checkout: &Checkout) -> Result<Self> {
+        keeping(&checkout.git()).map(Self)
+    }
+}
+
 /// What of this branch no other branch has, nor a tag or a stash. Whose a commit is its committer says: an
 /// agent's git has a name of its own.
 ///
 /// # Errors
 /// When git cannot be run.
-pub fn only_here(checkout: &Checkout, branch: &TaskBranch) -> Result<OnlyHere> {
+pub fn only_here(checkout: &Checkout, branch: &TaskBranch, keeping: &Keeping) -> Result<OnlyHere> {
     let git = checkout.git();
-    let kept = keeping(&git)?;
-    let others = kept.iter().map(|commit| format!("^{commit}\n"));
+    let others = keeping.0.iter().map(|commit| format!("^{commit}\n"));
     let input: String = std::iter::once(format!("{}\n", branch.commit))
         .chain(others)
         .collect();
@@ -47,7 +60,7 @@ pub fn only_here(checkout: &Checkout, branch: &TaskBranch) -> Result<OnlyHere> {
     let args = ["rev-list", &max, "--format=%ce", "--stdin"];
     match git.output_of(&args, Input::Bytes(input.as_bytes())) {
         Ok(found) => Ok(read(&String::from_utf8_lossy(&found))),
-        Err(Error::Git { .. }) => Ok(OnlyHere::Unknown),
+        Err(Error::Git { .. } | Error::Long { .. }) => Ok(OnlyHere::Unknown),
         Err(error) => Err(error),
     }
 }

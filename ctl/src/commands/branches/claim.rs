@@ -1,9 +1,10 @@
-//! Whether a branch that is nowhere else can be shown to be what this cluster wrote, and to hold nothing but what
-//! agents made. Only then it goes; whatever is not known keeps it.
+//! What keeps a branch that would go. With none goes what somebody else made and nothing else has. One that is
+//! nowhere else, and not applied, goes only where it can be shown to be what this cluster wrote; whatever is not
+//! known keeps it.
 
 use orchestra_repo::{LastWrite, OnlyHere, TaskBranch};
 
-use super::fate::Known;
+use super::fate::{Fate, Known};
 
 /// What a look at the repository said of a branch.
 #[derive(Clone, Debug)]
@@ -22,15 +23,24 @@ impl Looked {
     };
 }
 
-/// Why it must stay; none where nothing keeps it. `cluster` is the one that was asked.
+/// Why one of this fate must stay; none where nothing keeps it. `cluster` is the one that was asked.
 pub fn objection(
+    fate: &Fate,
     branch: &TaskBranch,
     known: Known<'_>,
     looked: &Looked,
     cluster: Option<&str>,
 ) -> Option<String> {
-    let not_as_written = || not_as_written(branch, known, &looked.write, cluster);
-    not_as_written().or_else(|| not_agents_alone(&looked.only_here))
+    let not_agents_alone = || not_agents_alone(&looked.only_here);
+    match fate {
+        Fate::Stays(_) => None,
+        Fate::Goes(_) if branch.within.is_some() => None,
+        // The head has the result, but not what was before it: without that nothing unpacks its bundle.
+        Fate::Goes(_) => not_agents_alone(),
+        Fate::Alone(_) => {
+            not_as_written(branch, known, &looked.write, cluster).or_else(not_agents_alone)
+        }
+    }
 }
 
 /// Why somebody may have gone on with it, or another cluster may have written it.
@@ -68,7 +78,7 @@ fn not_agents_alone(only_here: &OnlyHere) -> Option<String> {
         OnlyHere::Agents => None,
         OnlyHere::Anothers { commit } => Some(format!(
             "the commit {commit} before it, which no agent made, is in no other branch or tag: \
-             `git branch NAME {commit}` keeps that one"
+             `git branch NAME {commit}` keeps that one, and `git branch -D` removes this"
         )),
         OnlyHere::Unknown => Some(
             "nobody can tell whether all of its commits are an agent's: `git branch -D` removes it"
@@ -79,12 +89,17 @@ fn not_agents_alone(only_here: &OnlyHere) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use orchestra_repo::Keeper;
     use orchestra_types::TaskId;
 
     use super::*;
     use crate::commands::branches::fate::tests::{TIP, branch, task};
 
     const HERE: Option<&str> = Some("c1");
+
+    fn alone() -> Fate {
+        Fate::Alone("it is alone".to_owned())
+    }
 
     fn ours(cluster: Option<&str>) -> LastWrite {
         let cluster = cluster.map(str::to_owned);
@@ -93,7 +108,7 @@ mod tests {
 
     fn of(branch: &TaskBranch, known: Known<'_>, write: LastWrite) -> Option<String> {
         let only_here = OnlyHere::Agents;
-        objection(branch, known, &Looked { write, only_here }, HERE)
+        objection(&alone(), branch, known, &Looked { write, only_here }, HERE)
     }
 
     #[test]
@@ -110,7 +125,7 @@ mod tests {
             write: ours(HERE),
             only_here: OnlyHere::Agents,
         };
-        assert!(objection(&branch(), Known::Nothing, &looked, None).is_some());
+        assert!(objection(&alone(), &branch(), Known::Nothing, &looked, None).is_some());
     }
 
     #[test]
@@ -160,20 +175,32 @@ mod tests {
     }
 
     #[test]
-    fn one_that_alone_has_a_commit_of_somebody_else_stays() {
-        let of = |only_here| {
+    fn one_that_alone_has_a_commit_of_somebody_else_stays_also_where_it_was_applied() {
+        let goes = Fate::Goes("it was applied".to_owned());
+        let of = |fate: &Fate, branch: &TaskBranch, only_here| {
             let write = ours(HERE);
-            objection(
-                &branch(),
-                Known::Nothing,
-                &Looked { write, only_here },
-                HERE,
-            )
+            let looked = Looked { write, only_here };
+            objection(fate, branch, Known::Nothing, &looked, HERE)
         };
-        assert_eq!(of(OnlyHere::Agents), None);
         let commit = "beef".to_owned();
-        let why = of(OnlyHere::Anothers { commit }).unwrap();
-        assert!(why.contains("`git branch NAME beef`"), "{why}");
-        assert!(of(OnlyHere::Unknown).is_some());
+        let anothers = OnlyHere::Anothers { commit };
+        for fate in [&alone(), &goes] {
+            let of = |only_here| of(fate, &branch(), only_here);
+            assert_eq!(of(OnlyHere::Agents), None);
+            let why = of(anothers.clone()).unwrap();
+            assert!(why.contains("`git branch NAME beef`"), "{why}");
+            assert!(of(OnlyHere::Unknown).is_some());
+        }
+        // What another branch has as a whole is not looked at.
+        let within = TaskBranch {
+            within: Some(Keeper {
+                full: "refs/heads/main".to_owned(),
+                commit: "2".repeat(40),
+            }),
+            ..branch()
+        };
+        assert_eq!(of(&goes, &within, OnlyHere::Unknown), None);
+        let stays = Fate::Stays("checked out".to_owned());
+        assert_eq!(of(&stays, &branch(), anothers), None);
     }
 }

@@ -53,16 +53,6 @@ pub enum Fate {
     Stays(String),
 }
 
-impl Fate {
-    /// Whether nothing else has what it has.
-    pub fn is_alone(&self) -> bool {
-        match self {
-            Self::Alone(_) => true,
-            Self::Goes(_) | Self::Stays(_) => false,
-        }
-    }
-}
-
 /// Decides about one.
 pub fn fate(branch: &TaskBranch, known: Known<'_>) -> Fate {
     if branch.committed_at.is_none() {

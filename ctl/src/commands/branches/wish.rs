@@ -1,5 +1,5 @@
 //! What `--older-than` and `--unapplied` make of the fate of a branch. A result that is nowhere else goes only
-//! where both are said, and where nothing else keeps it (see `claim`).
+//! where both are said. Whatever is said, one goes only where nothing else keeps it (see `claim`).
 
 use std::time::Duration;
 
@@ -20,43 +20,78 @@ pub struct Wish {
     pub now: Timestamp,
 }
 
+/// What the repository is asked for of a branch that may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asks {
+    /// Who wrote it last, and when.
+    pub write: bool,
+    /// What only it has.
+    pub only_here: bool,
+}
+
+impl Asks {
+    /// Of one of which nothing matters.
+    pub const NOTHING: Self = Self {
+        write: false,
+        only_here: false,
+    };
+
+    /// Whether it is asked for anything.
+    pub fn anything(self) -> bool {
+        self.write || self.only_here
+    }
+}
+
 impl Wish {
-    /// Whether it matters who wrote this branch last, and when, and what only it has.
-    pub fn asks_for_a_look(&self, fate: &Fate, branch: &TaskBranch) -> bool {
-        let may_go = match fate {
-            Fate::Goes(_) | Fate::Alone(_) => true,
-            Fate::Stays(_) => false,
-        };
-        let limit = self.older_than;
-        may_go && limit.is_some_and(|limit| self.is_older(branch.committed_at, limit))
+    /// What of this branch matters.
+    pub fn asks(&self, fate: &Fate, branch: &TaskBranch) -> Asks {
+        // One that is too young stays.
+        if !self.is_old(branch.committed_at) {
+            return Asks::NOTHING;
+        }
+        let write = self.older_than.is_some();
+        match fate {
+            Fate::Goes(_) => Asks {
+                write,
+                only_here: branch.within.is_none(),
+            },
+            Fate::Alone(_) => Asks {
+                write,
+                only_here: write,
+            },
+            Fate::Stays(_) => Asks::NOTHING,
+        }
     }
 
-    /// Decides about one. `objection` says why one must stay that is nowhere else.
+    /// Decides about one. `objection` says why one must stay that would go.
     pub fn fate(
         &self,
         fate: Fate,
         branch: &TaskBranch,
         looked: &Looked,
-        objection: impl FnOnce() -> Option<String>,
+        objection: impl FnOnce(&Fate) -> Option<String>,
     ) -> Fate {
-        let Some(limit) = self.older_than else {
-            return fate;
-        };
         let written = match looked.write {
             LastWrite::Ours { at, .. } => Some(at),
             LastWrite::Anothers | LastWrite::Unknown => None,
         };
         // Whose commit is old may have been written here only now.
-        let is_old = self.is_older(branch.committed_at.max(written), limit);
-        let limit = duration(limit);
-        match fate {
-            Fate::Stays(why) => Fate::Stays(why),
-            Fate::Goes(why) if is_old => Fate::Goes(why),
-            Fate::Goes(why) => Fate::Stays(format!("{why}, but it is not older than {limit}")),
-            Fate::Alone(why) if !is_old => {
+        let is_old = self.is_old(branch.committed_at.max(written));
+        let limit = self.older_than.map(duration);
+        match (fate, limit) {
+            (Fate::Stays(why), _) => Fate::Stays(why),
+            (Fate::Goes(why), Some(limit)) if !is_old => {
+                Fate::Stays(format!("{why}, but it is not older than {limit}"))
+            }
+            (Fate::Goes(why), _) => match objection(&Fate::Goes(why.clone())) {
+                Some(reason) => Fate::Stays(format!("{why}, but {reason}")),
+                None => Fate::Goes(why),
+            },
+            (Fate::Alone(why), None) => Fate::Alone(why),
+            (Fate::Alone(why), Some(limit)) if !is_old => {
                 Fate::Stays(format!("{why}, and it is not older than {limit}"))
             }
-            Fate::Alone(why) => match objection() {
+            (Fate::Alone(why), Some(_)) => match objection(&Fate::Alone(why.clone())) {
                 Some(reason) => Fate::Stays(format!("{why}, and {reason}")),
                 None if self.unapplied => Fate::Goes(why),
                 None => Fate::Alone(why),
@@ -74,14 +109,17 @@ impl Wish {
         older.unwrap_or_default() + unapplied
     }
 
-    fn is_older(&self, at: Option<u64>, limit: Duration) -> bool {
+    /// Whether one of that time is old enough; without a limit all are.
+    fn is_old(&self, at: Option<u64>) -> bool {
         let at = at.map(|seconds| Timestamp(seconds.saturating_mul(1000)));
-        at.is_some_and(|at| at.plus(limit) <= self.now)
+        let is_older = |limit| at.is_some_and(|at| at.plus(limit) <= self.now);
+        self.older_than.is_none_or(is_older)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use orchestra_repo::Keeper;
     use orchestra_types::TaskId;
 
     use super::*;
@@ -134,36 +172,55 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nothing_changes() {
+    fn without_a_limit_only_what_would_be_lost_counts() {
         let new = branch(NOW_S);
+        let wish = wish(None, false);
         for fate in [goes(), alone(), Fate::Stays("x".to_owned())] {
-            let wish = wish(None, false);
-            assert!(!wish.asks_for_a_look(&fate, &new));
-            let same = wish.fate(fate.clone(), &new, &ours(9 * DAY_S), || None);
+            assert!(!wish.asks(&fate, &new).write);
+            let same = wish.fate(fate.clone(), &new, &ours(9 * DAY_S), |_| None);
             assert_eq!(same, fate);
         }
-        assert_eq!(wish(None, false).words(), "");
+        assert_eq!(wish.words(), "");
+        assert!(!wish.asks(&alone(), &new).anything(), "it stays anyway");
+        assert!(wish.asks(&goes(), &new).only_here);
+        let objection = |_: &Fate| Some("somebody's commit is lost".to_owned());
+        let why = stays(wish.fate(goes(), &new, &Looked::NOT, objection));
+        assert_eq!(why, "it is kept, but somebody's commit is lost");
+        assert_eq!(wish.fate(alone(), &new, &Looked::NOT, objection), alone());
+        let within = TaskBranch {
+            within: Some(Keeper {
+                full: "refs/heads/main".to_owned(),
+                commit: "2".repeat(40),
+            }),
+            ..new
+        };
+        assert!(!wish.asks(&goes(), &within).anything());
     }
 
     #[test]
     fn what_is_kept_elsewhere_goes_only_when_it_is_old() {
         let wish = wish(Some(30), false);
-        let of = |branch: &TaskBranch, looked| wish.fate(goes(), branch, &looked, || None);
+        let of = |branch: &TaskBranch, looked| wish.fate(goes(), branch, &looked, |_| None);
         assert_eq!(of(&branch(10 * DAY_S), ours(9 * DAY_S)), goes());
         assert_eq!(of(&branch(10 * DAY_S), Looked::NOT), goes());
         let why = stays(of(&branch(90 * DAY_S), Looked::NOT));
         assert_eq!(why, "it is kept, but it is not older than 30d");
         // An old commit that was written only now.
         stays(of(&branch(10 * DAY_S), ours(NOW_S)));
-        assert!(wish.asks_for_a_look(&goes(), &branch(10 * DAY_S)));
-        assert!(!wish.asks_for_a_look(&goes(), &branch(90 * DAY_S)));
+        let asks = wish.asks(&goes(), &branch(10 * DAY_S));
+        assert!(asks.write && asks.only_here);
+        assert!(!wish.asks(&goes(), &branch(90 * DAY_S)).anything());
+        let old = branch(10 * DAY_S);
+        let objection = |_: &Fate| Some("somebody's commit is lost".to_owned());
+        let why = stays(wish.fate(goes(), &old, &ours(9 * DAY_S), objection));
+        assert_eq!(why, "it is kept, but somebody's commit is lost");
     }
 
     #[test]
     fn a_result_that_is_nowhere_else_goes_only_when_it_is_old_and_said_and_nothing_keeps_it() {
         let old = branch(10 * DAY_S);
         let of =
-            |wish: Wish, branch: &TaskBranch, at| wish.fate(alone(), branch, &ours(at), || None);
+            |wish: Wish, branch: &TaskBranch, at| wish.fate(alone(), branch, &ours(at), |_| None);
         let without = wish(Some(30), false);
         assert_eq!(of(without, &old, 9 * DAY_S), alone());
         let with = wish(Some(30), true);
@@ -172,12 +229,12 @@ mod tests {
         stays(of(with, &branch(90 * DAY_S), 9 * DAY_S));
         stays(of(with, &old, NOW_S));
         for wish in [without, with] {
-            let objection = || Some("somebody keeps it".to_owned());
+            let objection = |_: &Fate| Some("somebody keeps it".to_owned());
             let why = stays(wish.fate(alone(), &old, &ours(9 * DAY_S), objection));
             assert_eq!(why, "it is alone, and somebody keeps it");
         }
         let kept = Fate::Stays("checked out".to_owned());
-        let same = with.fate(kept.clone(), &old, &ours(9 * DAY_S), || None);
+        let same = with.fate(kept.clone(), &old, &ours(9 * DAY_S), |_| None);
         assert_eq!(same, kept);
         assert_eq!(with.words(), " --older-than 30d --unapplied");
     }

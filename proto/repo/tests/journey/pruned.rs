@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use orchestra_repo::{
-    Held, Keeper, LastWrite, OnlyHere, Removal, TaskBranch, last_write, only_here, remove_branch,
-    task_branches,
+    Held, Keeper, Keeping, LastWrite, OnlyHere, Removal, TaskBranch, last_write, only_here,
+    remove_branch, task_branches,
 };
 use orchestra_types::TaskId;
 
@@ -19,6 +19,12 @@ fn only(user: &World) -> TaskBranch {
         panic!("there is one");
     };
     branch.clone()
+}
+
+fn lost(user: &World, branch: &TaskBranch) -> OnlyHere {
+    let checkout = user.checkout();
+    let keeping = Keeping::of(&checkout).unwrap();
+    only_here(&checkout, branch, &keeping).unwrap()
 }
 
 /// A branch with a commit of its own, made without a work tree.
@@ -394,7 +400,7 @@ fn what_only_a_branch_of_ours_has_may_be_a_commit_of_the_users() {
     task.write("c.txt", "three\n");
     let collected = task.collect();
     import_branch(&user.checkout(), &task.change(&collected), &[]).unwrap();
-    let look = || only_here(&user.checkout(), &only(&user)).unwrap();
+    let look = || lost(&user, &only(&user));
     let anothers = OnlyHere::Anothers {
         commit: mine.clone(),
     };
@@ -411,7 +417,7 @@ fn what_only_a_branch_of_ours_has_may_be_a_commit_of_the_users() {
         ("refs/notes/mine", false),
     ] {
         git(&dir, &["update-ref", name, &mine]);
-        let found = only_here(&user.checkout(), &branches(&user)[0]).unwrap();
+        let found = lost(&user, &branches(&user)[0]);
         assert_eq!(found == OnlyHere::Agents, keeps, "{name}");
         git(&dir, &["update-ref", "-d", name]);
     }
