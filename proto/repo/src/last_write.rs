@@ -20,7 +20,10 @@ pub enum LastWrite {
         cluster: Option<String>,
     },
     /// Somebody else did.
-    Anothers,
+    Anothers {
+        /// In seconds since 1970.
+        at: u64,
+    },
     /// Nobody knows any more.
     Unknown,
 }
@@ -69,7 +72,7 @@ fn read(entry: &str, commit: &str) -> LastWrite {
         None => LastWrite::Unknown,
         Some((of, at, message)) => match action::read(message) {
             Some(cluster) if of == commit => LastWrite::Ours { at, cluster },
-            Some(_) | None => LastWrite::Anothers,
+            Some(_) | None => LastWrite::Anothers { at },
         },
     }
 }
@@ -94,7 +97,8 @@ mod tests {
             "c0ffee orchestra/task_001@{1700000000} ",
             "beef orchestra/task_001@{1700000000} orchestra: as the task left it",
         ] {
-            assert_eq!(of(another), LastWrite::Anothers, "{another}");
+            let at = 1_700_000_000;
+            assert_eq!(of(another), LastWrite::Anothers { at }, "{another}");
         }
         for unknown in [
             "",

@@ -52,7 +52,7 @@ fn not_as_written(
 ) -> Option<String> {
     let is_result = branch.beside.is_none() && known.result() == Some(&*branch.commit);
     let why = match write {
-        LastWrite::Anothers => {
+        LastWrite::Anothers { .. } => {
             return Some("somebody has changed it since Orchestra wrote it".to_owned());
         }
         LastWrite::Unknown if is_result => return None,
@@ -162,7 +162,12 @@ mod tests {
             "not_requested",
             TIP,
         );
-        let why = of(&branch(), Known::Task(&ended), LastWrite::Anothers).unwrap();
+        let why = of(
+            &branch(),
+            Known::Task(&ended),
+            LastWrite::Anothers { at: 1 },
+        )
+        .unwrap();
         assert!(why.contains("somebody has changed it"), "{why}");
         // Without a reflog only the head may know.
         let why = of(&branch(), Known::Nothing, LastWrite::Unknown).unwrap();

@@ -72,8 +72,8 @@ impl Wish {
         objection: impl FnOnce(&Fate) -> Option<String>,
     ) -> Fate {
         let written = match looked.write {
-            LastWrite::Ours { at, .. } => Some(at),
-            LastWrite::Anothers | LastWrite::Unknown => None,
+            LastWrite::Ours { at, .. } | LastWrite::Anothers { at } => Some(at),
+            LastWrite::Unknown => None,
         };
         // Whose commit is old may have been written here only now.
         let is_old = self.is_old(branch.committed_at.max(written));
@@ -207,6 +207,12 @@ mod tests {
         assert_eq!(why, "it is kept, but it is not older than 30d");
         // An old commit that was written only now.
         stays(of(&branch(10 * DAY_S), ours(NOW_S)));
+        let moved = |at| Looked {
+            write: LastWrite::Anothers { at },
+            ..Looked::NOT
+        };
+        stays(of(&branch(10 * DAY_S), moved(90 * DAY_S)));
+        assert_eq!(of(&branch(10 * DAY_S), moved(9 * DAY_S)), goes());
         let asks = wish.asks(&goes(), &branch(10 * DAY_S));
         assert!(asks.write && asks.only_here);
         assert!(!wish.asks(&goes(), &branch(90 * DAY_S)).anything());
