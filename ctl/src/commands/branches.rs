@@ -60,7 +60,8 @@ With --older-than only those go that were made, and written here, longer ago. Wi
 are nowhere else, if their task has ended or is forgotten. Of these stay: one whose task needs review; one that
 another cluster may have written, which the reflog says, or somebody changed; one whose reflog git has dropped (after
 90 days by default), unless the head has it as the result of its task; and, as above, one that alone has commits
-that no agent's git made. `git branch -D` removes what stays. The commits stay until git's own gc removes them.
+that no agent's git made, or files that were not committed when the task was added. `git branch -D` removes what
+stays. The commits stay until git's own gc removes them.
 
 Examples:
   ctl branches                       the branches of the repository here, and what --prune would do

@@ -8,7 +8,7 @@ use crate::{
     import::check_branch,
     merge::{Merge, contains, merge},
     names::shown,
-    snapshot::commit_tree,
+    snapshot::{UNCOMMITTED, commit_tree},
 };
 
 /// What a task that comes before has left, as commits of a cache.
@@ -115,7 +115,7 @@ fn joined(
     if parents.len() == 1 {
         return Ok(snapshot.to_owned());
     }
-    commit_tree(git, &tree, &parents, b"Uncommitted work\n")
+    commit_tree(git, &tree, &parents, UNCOMMITTED.as_bytes())
 }
 
 /// `tip` with one change more, or the paths that stand in its way.

@@ -17,6 +17,8 @@ use crate::{
 const NO_DATE: i64 = 946_684_800;
 /// Whose commits ours are.
 pub(crate) const EMAIL: &str = "orchestra@orchestra.invalid";
+/// What a commit of ours says that holds what the user has not committed.
+pub(crate) const UNCOMMITTED: &str = "Uncommitted work\n";
 const SOURCE_REF: &str = "refs/orchestra/source";
 
 /// A checkout as a commit. Its objects vanish with this value, so bundle it first.
@@ -88,7 +90,7 @@ impl Checkout {
                     quarantine.git(),
                     &tree,
                     head.as_slice(),
-                    b"Uncommitted work\n",
+                    UNCOMMITTED.as_bytes(),
                 )?,
                 true,
             ),

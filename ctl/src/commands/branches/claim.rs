@@ -31,12 +31,13 @@ pub fn objection(
     looked: &Looked,
     cluster: Option<&str>,
 ) -> Option<String> {
-    let not_agents_alone = || not_agents_alone(&looked.only_here);
+    let not_agents_alone =
+        || anothers(&looked.only_here).or_else(|| uncommitted(&looked.only_here));
     match fate {
         Fate::Stays(_) => None,
         Fate::Goes(_) if branch.within.is_some() => None,
         // The head has the result, but not what was before it: without that nothing unpacks its bundle.
-        Fate::Goes(_) => not_agents_alone(),
+        Fate::Goes(_) => anothers(&looked.only_here),
         Fate::Alone(_) => {
             not_as_written(branch, known, &looked.write, cluster).or_else(not_agents_alone)
         }
@@ -73,11 +74,24 @@ fn not_as_written(
     Some(format!("{why}: `git branch -D` removes it"))
 }
 
-fn not_agents_alone(only_here: &OnlyHere) -> Option<String> {
+/// Why it may hold what the user had not committed, which a commit of ours has: the head's bundle of a result
+/// has that, too, and whoever applied it had the files.
+fn uncommitted(only_here: &OnlyHere) -> Option<String> {
     match only_here {
-        OnlyHere::Agents => None,
+        OnlyHere::Agents | OnlyHere::Anothers { .. } | OnlyHere::Unknown => None,
+        OnlyHere::Uncommitted { commit } => Some(format!(
+            "the commit {commit} before it, of files that were not committed when its task was added, is in no \
+             other branch or tag: `git branch NAME {commit}` keeps that one, and `git branch -D` removes this"
+        )),
+    }
+}
+
+/// Why it may hold what somebody else has committed.
+fn anothers(only_here: &OnlyHere) -> Option<String> {
+    match only_here {
+        OnlyHere::Agents | OnlyHere::Uncommitted { .. } => None,
         OnlyHere::Anothers { commit } => Some(format!(
-            "the commit {commit} before it, which no agent made, is in no other branch or tag: \
+            "the commit {commit} before it, which no agent's git made, is in no other branch or tag: \
              `git branch NAME {commit}` keeps that one, and `git branch -D` removes this"
         )),
         OnlyHere::Unknown => Some(
@@ -196,6 +210,12 @@ mod tests {
             assert!(why.contains("`git branch NAME beef`"), "{why}");
             assert!(of(OnlyHere::Unknown).is_some());
         }
+        // What was not committed is in the head's bundle of a result, as far as there is one.
+        let commit = "beef".to_owned();
+        let uncommitted = OnlyHere::Uncommitted { commit };
+        let why = of(&alone(), &branch(), uncommitted.clone()).unwrap();
+        assert!(why.contains("not committed") && why.contains("`git branch NAME beef`"));
+        assert_eq!(of(&goes, &branch(), uncommitted), None);
         // What another branch has as a whole is not looked at.
         let within = TaskBranch {
             within: Some(Keeper {

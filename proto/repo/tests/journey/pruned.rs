@@ -387,7 +387,7 @@ fn what_only_a_branch_of_ours_has_may_be_a_commit_of_the_users() {
     user.write("mine.txt", "mine\n");
     user.commit("mine");
     let mine = git(&dir, &["rev-parse", "HEAD"]);
-    // Uncommitted work, whose commit is none of the user's.
+    // Uncommitted work, in a commit of ours.
     user.write("b.txt", "two\n");
     let task = user.start();
     task.write("a.txt", "two\n");
@@ -400,6 +400,17 @@ fn what_only_a_branch_of_ours_has_may_be_a_commit_of_the_users() {
     task.write("c.txt", "three\n");
     let collected = task.collect();
     import_branch(&user.checkout(), &task.change(&collected), &[]).unwrap();
+    let log = [
+        "log",
+        "-1",
+        "--format=%H",
+        "--grep=^Uncommitted work$",
+        BRANCH,
+    ];
+    let task_start = git(&dir, &log);
+    let uncommitted = OnlyHere::Uncommitted {
+        commit: task_start.clone(),
+    };
     let look = || lost(&user, &only(&user));
     let anothers = OnlyHere::Anothers {
         commit: mine.clone(),
@@ -418,11 +429,13 @@ fn what_only_a_branch_of_ours_has_may_be_a_commit_of_the_users() {
     ] {
         git(&dir, &["update-ref", name, &mine]);
         let found = lost(&user, &branches(&user)[0]);
-        assert_eq!(found == OnlyHere::Agents, keeps, "{name}");
+        assert_eq!(found == uncommitted, keeps, "{name}");
         git(&dir, &["update-ref", "-d", name]);
     }
     git(&dir, &["tag", "-a", "-m", "signed off", "mine", &mine]);
     // One of something else is in nobody's way.
     git(&dir, &["tag", "tree", &format!("{mine}^{{tree}}")]);
+    assert_eq!(look(), uncommitted);
+    git(&dir, &["tag", "then", &task_start]);
     assert_eq!(look(), OnlyHere::Agents);
 }
