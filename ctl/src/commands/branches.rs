@@ -57,11 +57,15 @@ no agent's git made, as of a detached HEAD, or a branch deleted since, that the 
 knows what was applied, and only the other branches count. Each removal is told as it happens, with the commit.
 
 With --older-than only those go that were made, and written here, longer ago. With --unapplied results go, too, that
-are nowhere else, if their task has ended or is forgotten. Of these stay: one whose task needs review; one that
-another cluster may have written, which the reflog says, or somebody changed; one whose reflog git has dropped (after
-90 days by default), unless the head has it as the result of its task; and, as above, one that alone has commits
-that no agent's git made, or files that were not committed when the task was added. `git branch -D` removes what
-stays. The commits stay until git's own gc removes them.
+are nowhere else, if their task has ended or is forgotten. Of these stay: one whose task needs review, as long as the
+head knows the task (`retention.finished_for`); one that is not what an attempt left, or is beside that, equally as
+long; one that another cluster may have written, which the reflog says, or somebody changed; one whose reflog git has
+dropped (after 90 days by default), unless the head has it as the result of its task; and, as above, one that alone
+has commits that no agent's git made, or files that were not committed when the task was added. `git branch -D`
+removes what stays. The commits stay until git's own gc removes them.
+
+After `ctl restore` with keys the head takes the tasks that were added after the backup for forgotten ones, and their
+branches may be all that is left of them. Look at these before you say --unapplied.
 
 Examples:
   ctl branches                       the branches of the repository here, and what --prune would do

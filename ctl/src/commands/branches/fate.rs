@@ -82,7 +82,8 @@ pub fn fate(branch: &TaskBranch, known: Known<'_>) -> Fate {
         Known::Unasked if branch.beside.is_some() => stays(""),
         Known::Unasked => stays(", and whether they were applied only the head knows"),
         Known::Elsewhere => stays(
-            ", and the head's task of that number is of another project: `git branch -D` removes it",
+            ", and the head's task of that number is of another project, or of this one as it was called before \
+             `git fetch --unshallow`: look at it first, `git branch -D` removes it",
         ),
         Known::Task(task) if !task.status.is_ended() => stays(", and its task has not ended"),
         Known::Task(task) if waits_for_a_person(task) && !is_applied_as(task, branch) => {
