@@ -26,6 +26,10 @@ pub fn tests() -> Vec<Test> {
             users_commit,
         ),
         Test::new(
+            "an_applied_result_goes_whatever_name_its_agent_committed_by",
+            own_name,
+        ),
+        Test::new(
             "after_the_end_of_a_chain_was_applied_all_of_its_branches_go",
             chains,
         ),
@@ -233,6 +237,20 @@ fn users_commit() -> anyhow::Result<()> {
             cluster.ctl_in(project.dir(), args)?.ok()?;
             ensure!(there(&project)?.is_empty());
         }
+        Ok(())
+    })
+}
+
+fn own_name() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let command =
+            "echo a > a.txt; git add a.txt; git -c user.email=me@example.com commit -qm a";
+        let task = cluster.add(&project, &[command, "--agent", "shell", "--apply"])?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        ensure!(there(&project)? == [format!("orchestra/{task}")]);
+        cluster.ctl_in(project.dir(), &ALL[..2])?.ok()?;
+        ensure!(there(&project)?.is_empty(), "the head has its commits");
         Ok(())
     })
 }

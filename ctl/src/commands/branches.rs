@@ -53,7 +53,8 @@ task then brings back what the later one undid of it.
 
 A branch that is checked out, rebased or bisected in any work tree stays. So does one with commits that are
 nowhere else, as of somebody who went on with it. So does a result that was applied, where it alone has commits that
-no agent's git made, as of a detached HEAD, or a branch deleted since, that the task began from. Without a head nobody
+its task began from and no agent's git made, as of a detached HEAD, or of a branch that was deleted, amended, rebased
+or squashed since: the head has what comes after them. Without a head nobody
 knows what was applied, and only the other branches count. Each removal is told as it happens, with the commit.
 
 With --older-than only those go that were made, and written here, longer ago. With --unapplied results go, too, that
@@ -204,18 +205,24 @@ async fn looks(
     wish: Wish,
 ) -> Result<Vec<Looked>> {
     let pairs = branches.iter().zip(fates);
-    let asked = pairs.map(|(branch, (fate, _))| (branch.clone(), wish.asks(fate, branch)));
+    let asked = pairs.map(|(branch, (fate, known))| {
+        let from = known
+            .begins_from()
+            .filter(|_| matches!(fate, Fate::Goes(_)));
+        let from = from.unwrap_or(&branch.commit).to_owned();
+        (branch.clone(), from, wish.asks(fate, branch))
+    });
     let (asked, from): (Vec<_>, _) = (asked.collect(), Arc::clone(checkout));
     blocking(move || {
-        let keeping = match asked.iter().any(|(_, asks)| asks.only_here) {
+        let keeping = match asked.iter().any(|(_, _, asks)| asks.only_here) {
             true => {
                 let failed = || "failed to read the branches and tags".to_owned();
                 Some(Keeping::of(&from).or_failed(failed)?)
             }
             false => None,
         };
-        let look = |(branch, asks): (TaskBranch, Asks)| match asks.anything() {
-            true => look(&from, &branch, asks, keeping.as_ref()),
+        let look = |(branch, commit, asks): (TaskBranch, String, Asks)| match asks.anything() {
+            true => look(&from, &branch, &commit, asks, keeping.as_ref()),
             false => Ok(Looked::NOT),
         };
         asked.into_iter().map(look).collect()
@@ -223,9 +230,11 @@ async fn looks(
     .await
 }
 
+/// `commit` is the one from which on backwards nothing may be here alone.
 fn look(
     checkout: &Checkout,
     branch: &TaskBranch,
+    commit: &str,
     asks: Asks,
     keeping: Option<&Keeping>,
 ) -> Result<Looked> {
@@ -236,7 +245,7 @@ fn look(
     };
     let failed = || format!("failed to read the commits of `{}`", branch.name);
     let only_here = match keeping.filter(|_| asks.only_here) {
-        Some(keeping) => only_here(checkout, branch, keeping).or_failed(failed)?,
+        Some(keeping) => only_here(checkout, commit, keeping).or_failed(failed)?,
         None => Looked::NOT.only_here,
     };
     Ok(Looked { write, only_here })

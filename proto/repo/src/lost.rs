@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    branches::{TaskBranch, commits, is_ours, words},
+    branches::{commits, is_ours, words},
     checkout::Checkout,
     error::{Error, Result},
     git::{Git, Input},
@@ -52,15 +52,15 @@ impl Keeping {
     }
 }
 
-/// What of this branch no other branch has, nor a tag or a stash. Whose a commit is its committer says: an
-/// agent's git has a name of its own.
+/// What of this commit and all before it no branch but those of tasks has, nor a tag or a stash. Whose a commit is
+/// its committer says: an agent's git has a name of its own.
 ///
 /// # Errors
 /// When git cannot be run.
-pub fn only_here(checkout: &Checkout, branch: &TaskBranch, keeping: &Keeping) -> Result<OnlyHere> {
+pub fn only_here(checkout: &Checkout, commit: &str, keeping: &Keeping) -> Result<OnlyHere> {
     let git = checkout.git();
     let others = keeping.0.iter().map(|commit| format!("^{commit}\n"));
-    let input: String = std::iter::once(format!("{}\n", branch.commit))
+    let input: String = std::iter::once(format!("{commit}\n"))
         .chain(others)
         .collect();
     let max = format!("--max-count={}", COMMITS_MAX + 1);
@@ -74,17 +74,17 @@ pub fn only_here(checkout: &Checkout, branch: &TaskBranch, keeping: &Keeping) ->
 
 /// The commits of all that is not ours, nor another name of something.
 fn keeping(git: &Git) -> Result<BTreeSet<String>> {
-    let format = "--format=%(refname) %(objectname) %(*objectname) %(symref)";
+    // Not what a tag is of: git would end where one branch or tag is damaged.
+    let format = "--format=%(refname) %(objectname) %(symref)";
     let found = git.output(&[&["for-each-ref", format], &KEEPING[..]].concat())?;
     let found = String::from_utf8_lossy(&found);
     let one = |line: &str| {
-        let [full, object, tagged, symref] = words(line)?;
+        let [full, object, symref] = words(line)?;
         let keeps = symref.is_empty() && !is_ours(full);
-        let commit = if tagged.is_empty() { object } else { tagged };
-        keeps.then(|| commit.to_owned())
+        keeps.then(|| format!("{object}^{{commit}}"))
     };
     let named: BTreeSet<String> = found.lines().filter_map(one).collect();
-    // A tag may be of something else, and one that is missing would stop all.
+    // A tag may be of something else, and what is missing keeps nothing.
     commits(git, named.iter().map(String::as_str))
 }
 

@@ -88,7 +88,7 @@ fn uncommitted(only_here: &OnlyHere) -> Option<String> {
         OnlyHere::Agents | OnlyHere::Anothers { .. } | OnlyHere::Unknown => None,
         OnlyHere::Uncommitted { commit } => Some(format!(
             "the commit {commit} before it, of files that were not committed when its task was added, is in no \
-             other branch or tag: `git branch NAME {commit}` keeps that one, and `git branch -D` removes this"
+             branch but those of tasks, and no tag: `git branch NAME {commit}` keeps that one, and `git branch -D` removes this"
         )),
     }
 }
@@ -98,7 +98,7 @@ fn anothers(only_here: &OnlyHere) -> Option<String> {
     match only_here {
         OnlyHere::Agents | OnlyHere::Uncommitted { .. } => None,
         OnlyHere::Anothers { commit } => Some(format!(
-            "the commit {commit} before it, which no agent's git made, is in no other branch or tag: \
+            "the commit {commit} before it, which no agent's git made, is in no branch but those of tasks, and no tag: \
              `git branch NAME {commit}` keeps that one, and `git branch -D` removes this"
         )),
         OnlyHere::Unknown => Some(

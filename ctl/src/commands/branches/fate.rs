@@ -4,7 +4,7 @@
 use orchestra_repo::TaskBranch;
 use orchestra_types::TaskStatus;
 
-use crate::json::task::Task;
+use crate::json::task::{Task, Workplace};
 
 /// What the head says of a branch's task.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,14 @@ impl<'a> Known<'a> {
     /// The commit of its result.
     pub fn result(self) -> Option<&'a str> {
         self.task().and_then(result)
+    }
+
+    /// The commit of the user's that its result begins from: the bundle of the result holds what comes after it.
+    pub fn begins_from(self) -> Option<&'a str> {
+        match &self.task()?.place {
+            Workplace::Repository { head, .. } => head.as_deref(),
+            Workplace::InPlace { .. } | Workplace::Empty => None,
+        }
     }
 
     /// Whether the branch is the commit that one of the task's attempts left.

@@ -24,7 +24,7 @@ fn only(user: &World) -> TaskBranch {
 fn lost(user: &World, branch: &TaskBranch) -> OnlyHere {
     let checkout = user.checkout();
     let keeping = Keeping::of(&checkout).unwrap();
-    only_here(&checkout, branch, &keeping).unwrap()
+    only_here(&checkout, &branch.commit, &keeping).unwrap()
 }
 
 /// A branch with a commit of its own, made without a work tree.
@@ -49,6 +49,30 @@ fn remove(user: &World, seen: &TaskBranch) -> Removal {
 fn exists(user: &World, branch: &str) -> bool {
     let full = format!("refs/heads/{branch}");
     !git(&user.user(), &["for-each-ref", &full]).is_empty()
+}
+
+#[test]
+fn a_damaged_branch_or_tag_keeps_nothing_and_stops_no_look() {
+    let user = World::with(&[("a.txt", "one\n")]);
+    let dir = user.user();
+    make(&dir, "orchestra/task_001");
+    let branch = only(&user);
+    assert!(matches!(lost(&user, &branch), OnlyHere::Anothers { .. }));
+    git(&dir, &["tag", "-a", "-m", "of a tag", "kept", "main"]);
+    git(
+        &dir,
+        &["tag", "-a", "-m", "of a tree", "tree", "main^{tree}"],
+    );
+    let refs = dir.join(".git/refs");
+    for broken in ["heads/broken", "heads/orchestra/task_002", "tags/broken"] {
+        fs::write(refs.join(broken), format!("{}\n", "5".repeat(40))).unwrap();
+    }
+    assert!(matches!(lost(&user, &branch), OnlyHere::Anothers { .. }));
+    // A tag of a tag keeps what that one is of.
+    git(&dir, &["tag", "-a", "-m", "one", "one", &branch.commit]);
+    git(&dir, &["tag", "-a", "-m", "two", "two", "one"]);
+    git(&dir, &["tag", "-d", "one"]);
+    assert_eq!(lost(&user, &branch), OnlyHere::Agents);
 }
 
 #[test]
