@@ -7,8 +7,8 @@ use orchestra_types::{AttemptId, RunnerName, TaskId, Timestamp, WorkerId};
 use crate::{
     Calendar, Config, accounts::Accounts, attempt::Reporter, budgets::Budgets, change::Change,
     facts::FactsPool, free::Free, higher::Given, input::Input, keys::Keys, message::Message,
-    overdue::Overdue, queue::Queue, retention::Finished, schedule::Schedules, table::TaskTable,
-    view::Counts, worker::Worker,
+    overdue::Overdue, queue::Queue, retention::Finished, schedule::Schedules, session::Told,
+    table::TaskTable, view::Counts, worker::Worker,
 };
 
 /// What an input leads to. First every change is made durable, then the messages are sent.
@@ -148,9 +148,15 @@ impl Core {
                 connection,
                 info,
                 held,
+                others,
                 first_unacked,
             } => {
-                self.on_attached(now, connection, *info, &held, first_unacked, &mut step);
+                let told = Told {
+                    held: &held,
+                    others: &others,
+                    first_unacked,
+                };
+                self.on_attached(now, connection, *info, told, &mut step);
             }
             Input::Detached { connection, worker } => self.on_detached(connection, &worker),
             Input::Capacity { connection, info } => {

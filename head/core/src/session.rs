@@ -1,6 +1,6 @@
 //! Workers come, describe themselves, and go.
 
-use std::collections::BTreeSet;
+use std::{cmp::Ordering, collections::BTreeSet};
 
 use orchestra_types::{AttemptId, Timestamp, WorkerId, runner::WorkerInfo};
 
@@ -16,6 +16,14 @@ use crate::{
     worker::Worker,
 };
 
+/// What a worker says of itself as it attaches; see `Input::Attached`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told<'a> {
+    pub held: &'a [Held],
+    pub others: &'a [AttemptId],
+    pub first_unacked: u64,
+}
+
 /// Most numbers of attempts that a worker can make us pass over at once.
 const PASSED_OVER_MAX: u32 = 1000;
 /// How many attempts more a result is waited for, whatever workers say.
@@ -27,10 +35,14 @@ impl Core {
         now: Timestamp,
         connection: ConnectionId,
         mut info: WorkerInfo,
-        held: &[Held],
-        first_unacked: u64,
+        told: Told<'_>,
         step: &mut Step,
     ) {
+        let Told {
+            held,
+            first_unacked,
+            ..
+        } = told;
         name_accounts(&mut info);
         self.parks_may_move();
         let id = info.id.clone();
@@ -76,7 +88,7 @@ impl Core {
             });
         }
         let acked_up_to = worker.acked;
-        let unknown = self.unknown(held);
+        let unknown = self.unknown(&id, told);
         self.pass_over_numbers(held, step);
         if same_boot || mutated!(TakenBackAfterBoot) {
             self.take_back(now, &id, held, step);
@@ -84,8 +96,8 @@ impl Core {
         self.touch(&id);
         self.ask_again(&id);
         self.see(now, &id);
-        let told = self.hear_run_times(now, &id, held);
-        let (keep, kill) = self.judge_held(&id, held);
+        let over = self.hear_run_times(now, &id, held);
+        let (keep, kill) = self.judge_held(&id, held, &unknown);
         self.never_take_back(&id, &kill, step);
         let welcome = Welcome {
             epoch,
@@ -106,14 +118,27 @@ impl Core {
         }
         self.repeat_orders(now, connection, &id, held, step);
         // IMPORTANT: after the welcome, which a worker must hear first.
-        self.enforce_running(now, &told, step);
+        self.enforce_running(now, &over, step);
     }
 
-    /// Attempts of tasks that are not here, or were never given so often.
-    fn unknown(&self, held: &[Held]) -> Vec<AttemptId> {
-        let given = |task| self.tasks.get(&task).map_or(0, |task| task.row.attempts);
-        let held = held.iter().map(|held| held.attempt);
-        held.filter(|held| held.number > given(held.task)).collect()
+    /// Attempts that this head never gave to a worker: of tasks that are not here, beyond the number that was
+    /// given last, or under a number that another worker had. An earlier life of this head did, which was lost
+    /// when it was restored from a backup: what the worker has done of them is nowhere else.
+    fn unknown(&self, id: &WorkerId, told: Told<'_>) -> Vec<AttemptId> {
+        let others: BTreeSet<AttemptId> = told.others.iter().copied().collect();
+        let is_unknown = |held: &AttemptId| {
+            let Some(task) = self.tasks.get(&held.task) else {
+                return true;
+            };
+            let last = task.row.last.as_ref().map(|last| &last.worker);
+            match held.number.cmp(&task.row.attempts) {
+                Ordering::Greater => true,
+                Ordering::Equal => last != Some(id),
+                Ordering::Less => others.contains(held),
+            }
+        };
+        let held = told.held.iter().map(|held| held.attempt);
+        held.filter(is_unknown).collect()
     }
 
     /// Numbers that an earlier life of this head gave are not given again: the worker would take the
@@ -149,14 +174,19 @@ impl Core {
 
     /// Which of the attempts that a worker still holds are its own. One that waits only for the
     /// acknowledgement of its final report is neither kept nor killed.
-    fn judge_held(&self, id: &WorkerId, held: &[Held]) -> (Vec<AttemptId>, Vec<AttemptId>) {
+    fn judge_held(
+        &self,
+        id: &WorkerId,
+        held: &[Held],
+        unknown: &[AttemptId],
+    ) -> (Vec<AttemptId>, Vec<AttemptId>) {
         let (mut keep, mut kill) = (Vec::new(), Vec::new());
         for held in held {
             let task = self.tasks.get(&held.attempt.task);
             let latest = task.is_some_and(|t| t.row.attempts == held.attempt.number);
             if self.holder(held.attempt) == Some(id) || mutated!(StrangersKept) {
                 keep.push(held.attempt);
-            } else if !latest {
+            } else if !latest || unknown.contains(&held.attempt) {
                 kill.push(held.attempt);
             } else {
                 let given_up = task.is_some_and(|t| match t.row.state {

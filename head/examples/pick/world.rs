@@ -35,6 +35,7 @@ pub fn attach(core: &mut Core, n: u32) -> Vec<(AttemptId, u32)> {
         connection: ConnectionId(u64::from(n)),
         info: Box::new(info),
         held: Vec::<Held>::new(),
+        others: Vec::new(),
         first_unacked: 0,
     };
     starts(&core.handle(Timestamp(2_000_000_000), attached).messages)

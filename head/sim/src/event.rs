@@ -231,6 +231,11 @@ impl Event {
                 connection: ConnectionId(*connection),
                 info: Box::new(info(cast, *worker, *look)),
                 held: held.clone(),
+                others: held
+                    .iter()
+                    .map(|held| held.attempt)
+                    .filter(|attempt| durable.given_to(*attempt) != Some(*worker))
+                    .collect(),
                 first_unacked: *first_unacked,
             },
             Self::Detached { connection, worker } => Input::Detached {

@@ -242,6 +242,8 @@ impl Handle {
                 connection,
                 info,
                 held,
+                // The engine asks the store.
+                others: Vec::new(),
                 first_unacked,
             },
         };

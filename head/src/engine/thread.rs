@@ -7,7 +7,7 @@ use std::{
 };
 
 use orchestra_core::{Change, Core, Input, Message, ReportBody, RequestId, Step};
-use orchestra_types::{Timestamp, time::write_duration};
+use orchestra_types::{AttemptId, Timestamp, WorkerId, time::write_duration};
 use tokio::{
     runtime::Handle as Runtime,
     sync::{
@@ -42,24 +42,41 @@ const CLOCKS_EVERY: Duration = Duration::from_secs(30);
 /// Until the store is asked again what there is to do, while the disk works for it.
 const SOON: Duration = Duration::from_millis(20);
 
-/// A result of an attempt before its task's latest comes with whom it was given to: the core keeps that of
-/// the latest alone.
+/// The core knows whom the latest attempt of a task was given to. Of those before it the store does, and the input
+/// comes with that: of whose a result is, and which of the attempts that a worker holds were never given to it.
 fn named(mut input: Input, core: &Core, store: &Store) -> Input {
+    let is_earlier = |attempt: AttemptId| {
+        let task = core.task(attempt.task);
+        task.is_some_and(|task| attempt.number < task.row.attempts)
+    };
     if let Input::Reported {
         report, given_to, ..
     } = &mut input
         && matches!(report.body, ReportBody::Finished(_))
-        && let Some(task) = core.task(report.attempt.task)
-        && report.attempt.number < task.row.attempts
+        && is_earlier(report.attempt)
     {
-        let attempt = report.attempt;
-        let row = store.attempt(attempt).unwrap_or_else(|error| {
-            tracing::error!(%attempt, %error, "it cannot be read who had an attempt: its late result is passed over");
-            None
-        });
-        *given_to = row.map(|row| Box::new(row.worker));
+        let holder = holder_of(report.attempt, store);
+        *given_to = holder.unwrap_or_default().map(Box::new);
+    }
+    if let Input::Attached {
+        info, held, others, ..
+    } = &mut input
+    {
+        let held = held.iter().map(|held| held.attempt);
+        let earlier = held.filter(|attempt| is_earlier(*attempt));
+        // Where it cannot be read, nothing is taken from a worker that may be nowhere else.
+        let its_own = |attempt| holder_of(attempt, store) == Some(Some(info.id.clone()));
+        *others = earlier.filter(|attempt| !its_own(*attempt)).collect();
     }
     input
+}
+
+/// Whom an attempt was given to, as its row says. None where that cannot be read.
+fn holder_of(attempt: AttemptId, store: &Store) -> Option<Option<WorkerId>> {
+    let row = store.attempt(attempt).inspect_err(|error| {
+        tracing::error!(%attempt, %error, "it cannot be read who had an attempt");
+    });
+    row.ok().map(|row| row.map(|row| row.worker))
 }
 
 pub(super) struct State {

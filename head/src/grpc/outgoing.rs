@@ -137,12 +137,18 @@ async fn complete(services: &Services, outgoing: Outgoing) -> Completed {
     }
 }
 
+/// So many attempts are named in one line of the log.
+const NAMED_MAX: usize = 16;
+
 fn welcome(services: &Services, welcome: Welcome) -> head_message::Body {
     if !welcome.unknown.is_empty() {
-        let attempts = welcome.unknown.len();
+        let named = welcome.unknown.iter().take(NAMED_MAX);
+        let named: Vec<String> = named.map(ToString::to_string).collect();
         tracing::warn!(
-            attempts,
-            "a worker holds attempts that this head does not know; it ends them and puts them aside"
+            attempts = named.join(", "),
+            in_all = welcome.unknown.len(),
+            epoch = welcome.epoch,
+            "a worker holds attempts that this head does not know; it ends them and puts them aside: its log names the places"
         );
     }
     head_message::Body::Welcome(Box::new(v1::Welcome {

@@ -107,8 +107,21 @@ impl Bench {
             connection: ConnectionId(connection),
             info: Box::new(info.clone()),
             held: held.to_vec(),
+            others: self.others(&info.id, held),
             first_unacked: 0,
         })
+    }
+
+    /// What the rows say: of what it holds, what was given to another worker.
+    fn others(&self, worker: &WorkerId, held: &[Held]) -> Vec<AttemptId> {
+        let its_own = |held: &&Held| {
+            self.kept.iter().any(|change| match change {
+                Change::Attempt(row) => row.id == held.attempt && row.worker == *worker,
+                _ => false,
+            })
+        };
+        let others = held.iter().filter(|held| !its_own(held));
+        others.map(|held| held.attempt).collect()
     }
 
     pub fn detach(&mut self, worker: &str, connection: u64) -> Step {
@@ -131,6 +144,7 @@ impl Bench {
             connection: ConnectionId(connection),
             info: Box::new(info.clone()),
             held: held.to_vec(),
+            others: self.others(&info.id, held),
             first_unacked,
         })
     }

@@ -179,6 +179,41 @@ fn a_stale_attempt_is_to_be_killed_and_an_unacknowledged_end_is_not() {
 }
 
 #[test]
+fn what_was_given_to_another_worker_under_the_same_number_is_not_known_here() {
+    let mut bench = Bench::new();
+    let (one, other) = (
+        worker("w", 1, &[("claude", 1)]),
+        worker("v", 1, &[("claude", 1)]),
+    );
+    let _ = bench.attach(&one, 1, &[]);
+    let id = bench.add(task());
+    let _ = bench.report("w", 1, attempt(id, 1), ReportBody::Started);
+    // It has the attempt from the life of this head that came after the backup.
+    let welcome_of = |step| {
+        let welcome = welcome(&step);
+        (welcome.keep, welcome.kill, welcome.unknown)
+    };
+    let latest = vec![attempt(id, 1)];
+    let step = bench.attach(&other, 2, &held(id, 1, true));
+    assert_eq!(
+        welcome_of(step),
+        (Vec::new(), latest.clone(), latest.clone())
+    );
+    // Also when there is a later one, and its own is known to be that.
+    let _ = bench.later(Duration::from_secs(60));
+    let step = bench.attach(&other, 3, &[]);
+    assert_eq!(starts(&step), [(attempt(id, 2), 3, "claude".to_owned())]);
+    let step = bench.attach(&one, 4, &held(id, 1, true));
+    assert_eq!(welcome_of(step), (Vec::new(), latest.clone(), Vec::new()));
+    let both = [held(id, 1, true), held(id, 2, true)].concat();
+    let step = bench.attach(&other, 5, &both);
+    assert_eq!(
+        welcome_of(step),
+        (vec![attempt(id, 2)], latest.clone(), latest)
+    );
+}
+
+#[test]
 fn a_cancel_reaches_a_worker_that_was_away() {
     let (mut bench, info, id) = assigned();
     let _ = bench.detach("w", 1);

@@ -109,6 +109,7 @@ impl World {
             connection: ConnectionId(connection),
             info: Box::new(worker_info(worker)),
             held: held.to_vec(),
+            others: Vec::new(),
             first_unacked: 0,
         });
     }
