@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
@@ -176,6 +176,20 @@ impl Cluster {
             "{task} did not succeed: {document:#}"
         );
         Ok(document)
+    }
+
+    /// Submits `shell` tasks that append their numbers, from 1 on, to `done.txt` of the project; their ids.
+    pub fn add_numbered(&self, project: &Project, tasks: u32) -> anyhow::Result<Vec<String>> {
+        let line = |n| {
+            let command = format!("echo {n} >> done.txt");
+            json!({"description": command, "agent": "shell", "in_place": true}).to_string()
+        };
+        let lines: Vec<String> = (1..=tasks).map(line).collect();
+        project.write("tasks.jsonl", &lines.join("\n"))?;
+        let added = self.ctl_in(project.dir(), &["add", "-f", "tasks.jsonl"])?;
+        let words = added.ok()?.stdout;
+        let ids = words.split_whitespace().filter(|w| w.starts_with("task_"));
+        Ok(ids.map(str::to_owned).collect())
     }
 
     /// The events of a task's latest attempt.

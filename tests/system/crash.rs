@@ -78,19 +78,11 @@ pub fn tests() -> Vec<Test> {
 fn head() -> anyhow::Result<()> {
     scene(Setup::new().agents("shell:1"), |cluster| {
         let project = Project::plain(&cluster.path("plain"))?;
-        let lines: String = (0..50)
-            .map(|n| {
-                format!("{{\"description\": \"echo {n} >> done.txt\", \"agent\": \"shell\", \"in_place\": true}}\n")
-            })
-            .collect();
-        project.write("tasks.jsonl", &lines)?;
-        cluster
-            .ctl_in(project.dir(), &["add", "-f", "tasks.jsonl"])?
-            .ok()?;
+        let tasks = cluster.add_numbered(&project, 50)?;
         kill_and_restart(cluster, cluster.head_pid()?)?;
-        cluster.succeeded("task_050", Deadline::secs(90))?;
-        let counts = cluster.json(&["status"])?["tasks"].clone();
-        ensure!(counts["succeeded"] == 50, "not all succeeded: {counts}");
+        for task in &tasks {
+            cluster.succeeded(task, Deadline::secs(90))?;
+        }
         let done = project.read("done.txt")?;
         ensure!(
             done.lines().count() == 50,

@@ -14,6 +14,10 @@ pub fn tests() -> Vec<Test> {
             priorities,
         ),
         Test::new(
+            "what_waits_at_a_worker_begins_in_the_order_in_which_it_was_given",
+            in_order,
+        ),
+        Test::new(
             "a_task_waits_for_what_it_comes_after_and_fails_with_it",
             dependencies,
         ),
@@ -92,6 +96,22 @@ fn priorities() -> anyhow::Result<()> {
             order == "high\nfirst\nsecond\nlow\n",
             "they ran in the order {order:?}"
         );
+        Ok(())
+    })
+}
+
+fn in_order() -> anyhow::Result<()> {
+    let setup = Setup::new().agents("shell:1");
+    scene(setup.runner("shell", "{prefetch: 4}"), |cluster| {
+        let project = Project::plain(&cluster.path("plain"))?;
+        let tasks = cluster.add_numbered(&project, 100)?;
+        for task in &tasks {
+            cluster.succeeded(task, Deadline::secs(90))?;
+        }
+        let done = project.read("done.txt")?;
+        let want: Vec<String> = (1..=100).map(|n| n.to_string()).collect();
+        let right = done.lines().eq(&want);
+        ensure!(right, "they ran in the order {done:?}");
         Ok(())
     })
 }

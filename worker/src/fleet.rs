@@ -177,10 +177,18 @@ impl Fleet {
                 Some(_) = self.slots.join_next(), if !self.slots.is_empty() => {
                     self.begin_waiting();
                 }
+                () = self.shared.lease.until_it_lasts(), if self.lacks_a_lease() => {
+                    self.begin_waiting();
+                }
                 never = self.noops.advance() => match never {},
             }
             self.note_waiting();
         }
+    }
+
+    /// Whether what waits may wait only for that.
+    fn lacks_a_lease(&self) -> bool {
+        !self.waiting.is_empty() && !self.shared.lease.lasts()
     }
 
     /// Keeps a prefetch that is to go for as long as an order waits.
@@ -316,7 +324,7 @@ impl Fleet {
         });
     }
 
-    /// Begins an attempt, or lets it wait for a slot.
+    /// Begins an attempt, or lets it wait for a slot or for a lease.
     fn take_order(&mut self, attempt: AttemptId, start: Box<v1::Start>) {
         if start.runner == NOOP {
             return self.noops.take(attempt);
@@ -327,15 +335,11 @@ impl Fleet {
         if !self.shared.ground.is_there() {
             return tracing::warn!(%attempt, "an order is not taken: the worker's directories are gone");
         }
-        let known = self.shared.runners.borrow().clone();
-        if self
-            .busy()
-            .has_slot(&start.runner, &known, &self.shared.prefetch)
-        {
-            self.run_attempt(attempt, Begin::Ordered(start));
-        } else {
+        // Behind what waits: a slot that was given free just now is the first one's.
+        self.waiting.push((attempt, start));
+        self.begin_waiting();
+        if self.waiting.contains(attempt) {
             tracing::debug!(%attempt, "attempt waits for a slot");
-            self.waiting.push((attempt, start));
         }
     }
 
