@@ -173,8 +173,8 @@ impl Core {
         let mut runners = worker.row.info.runners.iter();
         let any = runners.any(waits_for_slots);
         let held = worker.attempts.iter().filter(move |_| any);
-        let held = held.filter(|(_, runner)| runner.as_str() != NOOP);
-        held.filter(|(attempt, runner)| self.may_wait_since(worker, **attempt, runner).is_some())
-            .map(|(attempt, _)| *attempt)
+        let held = held.filter(|(_, order)| order.runner.as_str() != NOOP);
+        held.map(|(attempt, _)| *attempt)
+            .filter(|attempt| self.may_wait(worker, *attempt))
     }
 }

@@ -225,29 +225,30 @@ impl Core {
         self.call_back(id, found, step);
     }
 
-    /// What is late at a worker and may wait there. The worker knows better, and keeps what it has begun. Of
-    /// orders that were given together nobody knows which one has the slot.
+    /// What is late at a worker and may wait there, or comes behind what waits there for the same runner. The
+    /// worker knows better, and keeps what it has begun.
     fn late_at(&self, worker: &Worker) -> Vec<Waiting> {
         let connection = match worker.link {
             Link::Connected(connection) => connection,
             Link::Disconnected | Link::Lost => return Vec::new(),
         };
-        // Of each runner, since when orders wait.
-        let mut first: BTreeMap<&RunnerName, Timestamp> = BTreeMap::new();
-        for attempt in self.ordered_ahead(worker) {
-            let runner = worker.attempts.get(&attempt);
-            if let (Some(runner), Some(since)) = (runner, self.unbegun_since(attempt)) {
-                let first = first.entry(runner).or_insert(since);
-                *first = since.min(*first);
-            }
+        // Of each runner, the first order that waits.
+        let mut first: BTreeMap<&RunnerName, u64> = BTreeMap::new();
+        let ahead = self.ordered_ahead(worker);
+        for order in ahead
+            .iter()
+            .filter_map(|attempt| worker.attempts.get(attempt))
+        {
+            let first = first.entry(&order.runner).or_insert(order.place);
+            *first = order.place.min(*first);
         }
         let waits = |attempt: &AttemptId| {
-            let runner = worker.attempts.get(attempt);
-            let since = runner.and_then(|runner| self.may_wait_since(worker, *attempt, runner));
-            let first = runner.and_then(|runner| first.get(runner));
-            since
+            let order = worker.attempts.get(attempt);
+            let first = order.and_then(|order| first.get(&order.runner));
+            order
                 .zip(first)
-                .is_some_and(|(since, first)| since >= *first)
+                .is_some_and(|(order, first)| order.place >= *first)
+                && self.may_wait(worker, *attempt)
                 && self.is_late(attempt.task)
         };
         let late = worker.late.iter().copied().filter(waits);

@@ -92,6 +92,7 @@ impl Core {
             core.schedules.given(last);
         }
         core.restore_tasks(now, rows.tasks);
+        core.restore_order();
         core.overdue.excuse_waits(core.back_by(now));
         core.find_empty_submissions();
         if mutated!(IdsAgain) {

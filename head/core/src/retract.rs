@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use orchestra_types::{AttemptId, Failure, FailureCode, RunnerName, TaskId, Timestamp, WorkerId};
+use orchestra_types::{AttemptId, Failure, FailureCode, TaskId, Timestamp, WorkerId};
 
 use crate::{
     Core, Step,
@@ -13,7 +13,7 @@ use crate::{
     queue::Requirement,
     row::{Availability, OutcomeRow, State},
     view::Link,
-    worker::Worker,
+    worker::{Order, Worker},
 };
 
 /// An attempt that waits at a worker, and the stream to it.
@@ -116,30 +116,21 @@ impl Core {
             Link::Connected(connection) if worker.waiting() > 0 => connection,
             Link::Connected(_) | Link::Disconnected | Link::Lost => return Vec::new(),
         };
-        let held = worker.attempts.iter();
-        let waits = held.filter_map(|(attempt, runner)| {
-            let since = self.may_wait_since(worker, *attempt, runner)?;
-            Some((since, *attempt))
-        });
-        let mut waits: Vec<_> = waits.collect();
-        waits.sort_unstable();
+        let mut waits = worker.orders();
+        waits.retain(|attempt| self.may_wait(worker, *attempt));
         if !mutated!(FirstCalledBack) {
             waits.reverse();
         }
-        let attempts = waits.into_iter().map(|(_, attempt)| attempt);
-        attempts.map(|attempt| (connection, attempt)).collect()
+        let waits = waits.into_iter();
+        waits.map(|attempt| (connection, attempt)).collect()
     }
 
-    /// Since when an attempt may wait at its worker.
-    pub(crate) fn may_wait_since(
-        &self,
-        worker: &Worker,
-        attempt: AttemptId,
-        runner: &RunnerName,
-    ) -> Option<Timestamp> {
-        let since = self.unbegun_since(attempt)?;
-        let waits = worker.prefetches(runner) && !self.called_back.contains_key(&attempt);
-        waits.then_some(since)
+    /// Whether an attempt may wait at its worker, and was not called back.
+    pub(crate) fn may_wait(&self, worker: &Worker, attempt: AttemptId) -> bool {
+        let order = worker.attempts.get(&attempt);
+        order.is_some_and(|order| worker.prefetches(&order.runner))
+            && self.is_unbegun(attempt)
+            && !self.called_back.contains_key(&attempt)
     }
 
     /// A call that led to nothing: who has room for the attempt is to be given something else. Its
@@ -230,28 +221,28 @@ impl Core {
         if worker.waiting() == 0 {
             return BTreeSet::new();
         }
-        let held = worker.attempts.iter();
-        let mut orders: Vec<_> = held
-            .map(|(attempt, runner)| {
-                let since = self.unbegun_since(*attempt);
-                let waits = worker.prefetches(runner);
-                (since.filter(|_| waits), *attempt, runner)
-            })
-            .collect();
-        orders.sort_unstable();
         let mut slots = worker.slots();
-        let ahead = orders.into_iter().filter(|(since, _, runner)| match since {
-            Some(_) => !slots.take(runner),
-            None => {
-                slots.occupy(runner);
-                false
+        let mut unbegun: Vec<(&Order, AttemptId)> = Vec::new();
+        for (attempt, order) in &worker.attempts {
+            match worker.prefetches(&order.runner) && self.is_unbegun(*attempt) {
+                true => unbegun.push((order, *attempt)),
+                false => slots.occupy(&order.runner),
             }
-        });
-        ahead.map(|(_, attempt, _)| attempt).collect()
+        }
+        if !mutated!(OrdersByNumber) {
+            unbegun.sort_unstable_by_key(|(order, _)| order.place);
+        }
+        unbegun.retain(|(order, _)| !slots.take(&order.runner));
+        unbegun.into_iter().map(|(_, attempt)| attempt).collect()
+    }
+
+    /// Whether nobody has said that an attempt runs.
+    fn is_unbegun(&self, attempt: AttemptId) -> bool {
+        self.ordered_at(attempt).is_some()
     }
 
     /// When an attempt was ordered that nobody has said to run.
-    pub(crate) fn unbegun_since(&self, attempt: AttemptId) -> Option<Timestamp> {
+    fn ordered_at(&self, attempt: AttemptId) -> Option<Timestamp> {
         match &self.tasks.get(&attempt.task)?.row.state {
             State::Assigned { at, .. } => Some(*at),
             State::Blocked
@@ -259,6 +250,22 @@ impl Core {
             | State::Running { .. }
             | State::Closing { .. }
             | State::Ended { .. } => None,
+        }
+    }
+
+    /// After a start orders stand as they were given, for all that their rows say.
+    pub(crate) fn restore_order(&mut self) {
+        let workers: Vec<WorkerId> = self.workers.keys().cloned().collect();
+        for id in workers
+            .into_iter()
+            .filter(|_| !mutated!(OrderForgottenByStart))
+        {
+            let held = self.workers.get(&id).map_or_else(Vec::new, Worker::orders);
+            let mut held: Vec<_> = held.into_iter().map(|a| (self.ordered_at(a), a)).collect();
+            held.sort_unstable();
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.put_in_order(held.into_iter().map(|(_, attempt)| attempt));
+            }
         }
     }
 }

@@ -214,13 +214,15 @@ impl Core {
         held: &[Held],
         step: &mut Step,
     ) {
+        let worker = self.workers.get_mut(id).expect("it was inserted above");
+        // It knows in which order it begins what it has, and what is ordered again comes last.
+        if !mutated!(OrderOfHeldIgnored) {
+            worker.put_in_order(held.iter().map(|held| held.attempt));
+        }
+        let orders = worker.orders().into_iter();
+        let runner = |attempt| Some((attempt, worker.attempts.get(&attempt)?.runner.clone()));
+        let ours: Vec<_> = orders.filter_map(runner).collect();
         let held: BTreeSet<AttemptId> = held.iter().map(|h| h.attempt).collect();
-        let worker = self.workers.get(id).expect("it was inserted above");
-        let ours: Vec<_> = worker
-            .attempts
-            .iter()
-            .map(|(a, r)| (*a, r.clone()))
-            .collect();
         for (attempt, runner) in ours {
             let row = &self
                 .tasks

@@ -29,8 +29,10 @@ pub(crate) struct Worker {
     pub lease_ends: Option<Timestamp>,
     /// Reports up to here are recorded.
     pub acked: u64,
-    /// What it holds, and with which runner.
-    pub attempts: BTreeMap<AttemptId, RunnerName>,
+    /// What it holds.
+    pub attempts: BTreeMap<AttemptId, Order>,
+    /// How many places were given to its orders.
+    placed: u64,
     /// Those of them whose tasks have waited too long for their first attempt to begin, and that were not
     /// called back for it.
     pub late: BTreeSet<AttemptId>,
@@ -40,6 +42,15 @@ pub(crate) struct Worker {
     newest_class: u64,
     /// As it stands in `Core::free`.
     pub listed: Listed,
+}
+
+/// An attempt that a worker holds.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// The runner that it was given to.
+    pub runner: RunnerName,
+    /// Its place among the orders of this worker, which begins them one after the other.
+    pub place: u64,
 }
 
 /// What the scheduler notes of a runner on a worker.
@@ -107,6 +118,7 @@ impl Worker {
             lease_ends: None,
             acked,
             attempts: BTreeMap::new(),
+            placed: 0,
             late: BTreeSet::new(),
             newest_class: 0,
             listed: Listed::default(),
@@ -139,13 +151,39 @@ impl Worker {
             || (mutated!(OldStreamHeard) && self.is_connected())
     }
 
-    /// It holds an attempt from now on.
+    /// It holds an attempt from now on, as the last of its orders.
     pub fn hold(&mut self, attempt: AttemptId, runner: &RunnerName) {
-        let before = self.attempts.insert(attempt, runner.clone());
-        if before.is_none()
-            && let Some(desk) = self.desk(runner)
-        {
+        if self.attempts.contains_key(&attempt) {
+            return;
+        }
+        self.placed += 1;
+        let order = Order {
+            runner: runner.clone(),
+            place: self.placed,
+        };
+        self.attempts.insert(attempt, order);
+        if let Some(desk) = self.desk(runner) {
             desk.busy += 1;
+        }
+    }
+
+    /// What it holds, in the order in which it was given.
+    pub fn orders(&self) -> Vec<AttemptId> {
+        let mut orders: Vec<_> = self.attempts.iter().collect();
+        orders.sort_unstable_by_key(|(_, order)| order.place);
+        orders.into_iter().map(|(attempt, _)| *attempt).collect()
+    }
+
+    /// Its orders stand in this order now; those that are not named come behind them, as they stood.
+    pub fn put_in_order(&mut self, named: impl Iterator<Item = AttemptId>) {
+        let (rest, placed_before) = (self.orders(), self.placed);
+        for attempt in named.chain(rest) {
+            if let Some(order) = self.attempts.get_mut(&attempt)
+                && order.place <= placed_before
+            {
+                self.placed += 1;
+                order.place = self.placed;
+            }
         }
     }
 
@@ -155,8 +193,8 @@ impl Worker {
         if mutated!(SlotLeak) {
             return;
         }
-        if let Some(runner) = self.attempts.remove(&attempt)
-            && let Some(desk) = self.desk(&runner)
+        if let Some(order) = self.attempts.remove(&attempt)
+            && let Some(desk) = self.desk(&order.runner)
         {
             desk.busy -= 1;
         }
@@ -185,7 +223,7 @@ impl Worker {
     pub fn attempts_of(&self, runner: &RunnerName) -> impl Iterator<Item = AttemptId> {
         self.attempts
             .iter()
-            .filter(move |(_, r)| *r == runner)
+            .filter(move |(_, order)| order.runner == *runner)
             .map(|(id, _)| *id)
     }
 
@@ -274,7 +312,7 @@ impl Worker {
     ) -> bool {
         let runner = self.row.info.runners.get(place);
         let of_runner = gone.iter().filter(|attempt| {
-            let with = self.attempts.get(attempt);
+            let with = self.attempts.get(attempt).map(|order| &order.runner);
             with.is_some() && with == runner.map(|runner| &runner.name)
         });
         let account = runner.and_then(|runner| runner.account.as_ref());

@@ -164,6 +164,55 @@ fn what_waits_at_a_worker_does_not_begin_after_the_head_begins_to_stop() {
     assert_eq!(bench.status(ids[2]), TaskStatus::Queued);
 }
 
+/// What is called back, in this order, when the worker of three comes back, holds these of them and is drained.
+fn called_back_by_order(held: &[usize]) -> (Vec<TaskId>, Vec<TaskId>) {
+    let (mut bench, ids) = three_at_a();
+    let held: Vec<_> = held
+        .iter()
+        .map(|n| crate::Held {
+            attempt: attempt(ids[*n], 1),
+            started: *n == 0,
+            running: None,
+        })
+        .collect();
+    let again = starts(&bench.attach(&ahead("a"), 2, &held));
+    let step = bench.give(Input::Availability {
+        request: RequestId(1),
+        worker: "a".parse().unwrap(),
+        availability: Availability::Draining,
+    });
+    let called = called_back(&step).into_iter();
+    let again = again.into_iter().map(|(id, ..)| id.task).collect();
+    (again, called.map(|(_, id)| id.task).collect())
+}
+
+#[test]
+fn a_worker_says_in_which_order_it_begins_what_it_has() {
+    let ids = three_at_a().1;
+    assert_eq!(
+        called_back_by_order(&[0, 1, 2]),
+        (vec![], vec![ids[2], ids[1]])
+    );
+    assert_eq!(
+        called_back_by_order(&[0, 2, 1]),
+        (vec![], vec![ids[1], ids[2]])
+    );
+}
+
+#[test]
+fn what_is_ordered_again_begins_last() {
+    let ids = three_at_a().1;
+    let [_, second, third] = ids;
+    assert_eq!(
+        called_back_by_order(&[0, 2]),
+        (vec![second], vec![second, third])
+    );
+    assert_eq!(
+        called_back_by_order(&[0]),
+        (vec![second, third], vec![third, second])
+    );
+}
+
 #[test]
 fn when_what_was_called_back_has_begun_something_else_is() {
     let (mut bench, ids) = three_at_a();

@@ -128,10 +128,12 @@ impl Judge {
             return self.now_called(attempt);
         }
         // The latest goes first, unless it is called for a worker that the latest failed on.
-        let later = self.candidates(n).find(|(since, other)| {
+        let place = self.orders.place(attempt);
+        let later = self.candidates(n).find(|other| {
+            let later = self.orders.place(*other) > place;
             let other = self.shadow.task(other.task);
             let passed = !able.iter().any(|able| failed_on(&other, *able));
-            *since > shade.held_since && other.required() == shade.required() && passed
+            later && other.required() == shade.required() && passed
         });
         hold!(
             CallBack,
@@ -203,13 +205,10 @@ impl Judge {
         };
         let called = self.calls.open.iter().filter(here).count();
         let beyond = beyond.saturating_sub(called);
-        // The latest are the ones that wait. Of some that were given together that is not known.
-        let waits = |since| {
-            let others = self.candidates(worker).filter(|(at, _)| *at >= since);
-            others.count() <= beyond
-        };
-        let waiting = self.candidates(worker).filter(|(since, _)| waits(*since));
-        let waiting: Vec<AttemptId> = waiting.map(|(_, attempt)| attempt).collect();
+        // The latest are the ones that wait.
+        let mut waiting: Vec<AttemptId> = self.candidates(worker).collect();
+        waiting.sort_unstable_by_key(|attempt| self.orders.place(*attempt));
+        waiting.drain(..waiting.len().saturating_sub(beyond));
         if !self.calls.confused {
             let mut without = self.without_slot(worker);
             without.retain(|attempt| !self.calls.open.contains(attempt));
@@ -250,8 +249,8 @@ impl Judge {
     }
 
     /// What a worker was given, has not begun as far as is known, and could let wait; without what
-    /// was called back. Each with the time of its order.
-    pub(super) fn candidates(&self, worker: usize) -> impl Iterator<Item = (u64, AttemptId)> {
+    /// was called back.
+    pub(super) fn candidates(&self, worker: usize) -> impl Iterator<Item = AttemptId> {
         let waits = move |shade: &Shade| match shade.at {
             At::Assigned { worker: w, runner } => {
                 usize::from(w) == worker && self.ahead(worker, runner) > 0
@@ -259,11 +258,11 @@ impl Judge {
             _ => false,
         };
         let all = self.shadow.tasks().filter(move |(_, shade)| waits(shade));
-        let all = all.map(|(task, shade)| {
-            let number = shade.attempts;
-            (shade.held_since, AttemptId { task, number })
+        let all = all.map(|(task, shade)| AttemptId {
+            task,
+            number: shade.attempts,
         });
-        all.filter(|(_, attempt)| !self.calls.open.contains(attempt))
+        all.filter(|attempt| !self.calls.open.contains(attempt))
     }
 
     /// What workers had no slot for whose leases end now.
@@ -280,14 +279,14 @@ impl Judge {
         let tasks = self.shadow.tasks();
         let orders = tasks.filter_map(|task| given(worker, capacity.ahead, task));
         let mut orders: Vec<_> = orders.collect();
-        orders.sort_unstable();
+        orders.sort_unstable_by_key(|(waits, attempt, _)| (*waits, self.orders.place(*attempt)));
         let (mut begun, mut of_runner) = (0, [0; RUNNERS.len()]);
         let mut without = Vec::new();
-        for (since, attempt, runner) in orders {
+        for (waits, attempt, runner) in orders {
             let of_runner = &mut of_runner[usize::from(runner)];
             let has_slot = begun < capacity.slots && *of_runner < RUNNER_SLOTS;
             // One that runs takes a slot, also where there is none.
-            match has_slot || since.is_none() {
+            match has_slot || !waits {
                 true => (begun, *of_runner) = (begun + 1, *of_runner + 1),
                 false => without.push(attempt),
             }
@@ -372,16 +371,15 @@ fn given(
     worker: usize,
     ahead: u8,
     (task, shade): (TaskId, &Shade),
-) -> Option<(Option<u64>, AttemptId, u8)> {
+) -> Option<(bool, AttemptId, u8)> {
     let number = shade.attempts;
     let attempt = AttemptId { task, number };
     match shade.at {
         At::Assigned { worker: w, runner } if usize::from(w) == worker => {
-            let since = Some(shade.held_since).filter(|_| ahead & (1 << runner) != 0);
-            Some((since, attempt, runner))
+            Some((ahead & (1 << runner) != 0, attempt, runner))
         }
         At::Running { worker: w, runner } if usize::from(w) == worker => {
-            Some((None, attempt, runner))
+            Some((false, attempt, runner))
         }
         _ => None,
     }

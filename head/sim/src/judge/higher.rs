@@ -81,7 +81,7 @@ impl Judge {
 
     /// What a worker may not have begun, has a lower level and was not called back.
     fn lower_at(&self, worker: usize, level: u8) -> impl Iterator<Item = AttemptId> {
-        let all = self.candidates(worker).map(|(_, attempt)| attempt);
+        let all = self.candidates(worker);
         all.filter(move |attempt| self.level(self.rank(&self.shadow.task(attempt.task))) < level)
     }
 

@@ -289,6 +289,7 @@ impl Judge {
             return Ok(());
         };
         let n = usize::from(*worker);
+        self.held_in_order(*worker, held);
         hold!(Welcome, to == *connection, "a welcome on another stream");
         let grows = welcome.epoch > before.epoch && welcome.epoch == self.shadow.epochs[n];
         hold!(Welcome, grows, "epoch {} again", welcome.epoch);
@@ -388,6 +389,7 @@ impl Judge {
         if !self.has_moved(attempt.task) {
             self.cover.hit(Point::OrderAgain);
         }
+        self.orders.given(attempt);
         Ok(())
     }
 

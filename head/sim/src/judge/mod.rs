@@ -15,6 +15,7 @@ mod leases;
 mod memory;
 mod messages;
 mod moves;
+mod orders;
 mod retention;
 mod schedules;
 mod taken_back;
@@ -72,6 +73,7 @@ pub struct Judge {
     /// Tasks that are elsewhere after this step, as a set.
     moved: u64,
     calls: ahead::Calls,
+    orders: orders::Orders,
     money: budgets::Money,
     /// The event raises a limit that is not there.
     refused: bool,
@@ -102,6 +104,7 @@ impl Judge {
             changed: 0,
             moved: 0,
             calls: ahead::Calls::default(),
+            orders: orders::Orders::default(),
             money: budgets::Money::default(),
             refused: false,
             back: Vec::new(),
@@ -324,6 +327,7 @@ impl Judge {
         self.expired = 0;
         self.lost_ahead.clear();
         self.shadow.copy(durable);
+        self.restore_orders();
         self.turns = turns::Turns::default();
         self.forget_runs();
         self.restore_day();
