@@ -16,8 +16,10 @@ use crate::{
     exit::Exit,
     json::time::Time,
     ui::{
+        detail::here,
+        now,
         style::{Line, Style},
-        time::counted,
+        time::{ago, counted},
     },
 };
 
@@ -140,9 +142,12 @@ fn input(file: PathBuf) -> Result<Input> {
 }
 
 fn say(app: &App, done: &Restored) -> Result<()> {
+    let made = Time::from_ms(done.head.created_at_ms);
     let text = format!(
-        "restored {}; the next one will be {}",
+        "restored {} from the backup of {} ({}); the next one will be {}",
         counted(done.tasks, "task"),
+        here(made),
+        ago(made.0, now()),
         done.next
     );
     app.ui.line(&Line::of(Style::Plain, text))?;
