@@ -24,6 +24,11 @@ pub fn tests() -> Vec<Test> {
         .needs(&[Need::Isolation]),
         Test::new("a_result_arrives_once_after_the_network_broke", cut).needs(&[Need::Isolation]),
         Test::new(
+            "whoever_follows_is_told_that_an_attempt_was_given_up_and_which_result_came_too_late",
+            given_up,
+        )
+        .needs(&[Need::Isolation]),
+        Test::new(
             "a_dirty_repository_comes_back_byte_for_byte_and_only_what_is_new_is_sent",
             dirty,
         )
@@ -201,6 +206,45 @@ fn cut() -> anyhow::Result<()> {
         );
         Ok(())
     })
+}
+
+fn given_up() -> anyhow::Result<()> {
+    with_configured_head(
+        "queue: {lease: 2s, retry_delay: 100ms}\n",
+        |cluster, cable| {
+            let neighbour = joined(cluster, cable)?;
+            cluster.ctl(&["workers", "cordon", "near"])?.ok()?;
+            let dir = cluster.path("");
+            let command = GATE.replace("@DIR@", &dir.to_string_lossy());
+            let shell = ["--agent", "shell", "--no-repo", &command];
+            let add = [&["add", "--follow"][..], &shell].concat();
+            let mut follower = cluster.begin(&dir, &add)?;
+            cluster
+                .wait_for("task_001", &["running"], Deadline::SOON)
+                .with_context(|| neighbour.log())?;
+            cluster.ctl(&["workers", "uncordon", "near"])?.ok()?;
+            cable.unplug()?;
+            follower.prints("  attempt 2\n")?;
+            cluster.open_gate()?;
+            let followed = follower.end()?.ok()?;
+            let at = |what| followed.stdout.find(what);
+            let told = at("  attempt 1 ✗ worker_lost: worker far gave no sign of life");
+            ensure!(told.is_some() && told < at("  attempt 2\n"), "{followed}");
+            cable.plug()?;
+            let late = "1 shell on far  ✓ succeeded, too late: another attempt had begun";
+            until("the first result is there", Deadline::secs(60), || {
+                let shown = cluster.ctl(&["show", "task_001"])?.ok()?;
+                Ok(shown.stdout.contains(late).then_some(()))
+            })
+            .with_context(|| neighbour.log())?;
+            let shown = cluster.ctl(&["show", "task_001"])?.ok()?;
+            ensure!(
+                shown.stdout.contains("2 shell on near  ✓ succeeded"),
+                "{shown}"
+            );
+            Ok(())
+        },
+    )
 }
 
 /// What the agent does in its copy; the test does the same in a copy of its own.
@@ -390,10 +434,18 @@ impl<'a> Elsewhere<'a> {
 
 /// A head that listens to its neighbours as well.
 pub fn with_head(body: impl FnOnce(&Cluster, Cable) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    with_configured_head("", body)
+}
+
+/// The same with more in its configuration.
+fn with_configured_head(
+    more: &str,
+    body: impl FnOnce(&Cluster, Cable) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let cable = Cable::new()?;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let config = format!(
-        "head:\n  listen: 0.0.0.0:{port}\n  advertise: {}:{port}\nworker:\n  name: near\n",
+        "head:\n  listen: 0.0.0.0:{port}\n  advertise: {}:{port}\nworker:\n  name: near\n{more}",
         cable.here()
     );
     scene(Setup::new().config(&config), |cluster| body(cluster, cable))

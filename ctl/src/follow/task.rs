@@ -87,8 +87,8 @@ pub async fn follow(app: &App, client: &Client, mut task: Task, until: Until) ->
                     Some(piece) => view.piece(id, piece)?,
                     None => {
                         events = None;
-                        view.end()?;
                         task = client.or_known(task).await?;
+                        view.end(&task)?;
                     }
                 }
             }
@@ -164,8 +164,12 @@ impl View {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<()> {
-        let lines = self.transcript.end();
+    /// There is no more of the attempt, maybe because it was given up.
+    fn end(&mut self, task: &Task) -> Result<()> {
+        let mut lines = self.transcript.end();
+        if !self.ui.is_json() {
+            lines.extend(detail::given_up(task, self.attempt, self.ui.again));
+        }
         self.print(&lines)
     }
 

@@ -11,6 +11,7 @@ use orchestra_types::{
 };
 
 use self::attempts::attempts;
+pub use self::attempts::given_up;
 use super::{
     again::Again,
     changes,
@@ -506,6 +507,55 @@ mod tests {
         let again = Again::in_state("/s".as_ref());
         let lines = lines(task, &BTreeMap::new(), again, width);
         lines.iter().map(|line| line.render(false)).collect()
+    }
+
+    #[test]
+    fn of_an_earlier_attempt_it_is_said_why_it_is_not_the_one() {
+        let outcome = |failure: Option<&str>| v1::Outcome {
+            exit: Some(orchestra_types::Exit::Code(0).into()),
+            failure: failure.map(|message| v1::Failure {
+                code: FailureCode::WorkerLost.as_str().into(),
+                message: message.into(),
+                resets_at_ms: None,
+            }),
+            ..Default::default()
+        };
+        let attempts = [Some("gone"), None, None].map(outcome);
+        let attempts = (1..).zip(attempts).map(|(number, outcome)| v1::Attempt {
+            number,
+            runner: "shell".into(),
+            worker: "w-1".into(),
+            outcome: Some(outcome),
+            ..Default::default()
+        });
+        let task = Task::read(v1::Task {
+            id: 1,
+            spec: Some(v1::TaskSpec {
+                description: "x".into(),
+                timeout_ms: 1,
+                place: Some(Place::Empty.into()),
+                ..Default::default()
+            }),
+            status: v1::TaskStatus::Succeeded.into(),
+            attempts: attempts.collect(),
+            attempt: 3,
+            ..Default::default()
+        })
+        .unwrap();
+        let shown = shown(&task, None);
+        let at = shown.iter().position(|line| line == "attempts").unwrap();
+        assert_eq!(
+            shown[at + 1..at + 4],
+            [
+                "  1 shell on w-1  ✗ worker_lost: gone",
+                "  2 shell on w-1  ✓ succeeded, too late: another attempt had begun",
+                "  3 shell on w-1  ✓ succeeded",
+            ]
+        );
+        let why = |number| given_up(&task, number, Again::in_state("/s".as_ref()));
+        let why = |number| why(number).map(|line: Line| line.render(false));
+        assert_eq!(why(1).as_deref(), Some("  attempt 1 ✗ worker_lost: gone"));
+        assert_eq!(why(3), None);
     }
 
     #[test]

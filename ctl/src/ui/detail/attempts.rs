@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use orchestra_types::TaskStatus;
+use orchestra_types::FailureCode;
 
 use crate::{
-    json::{attempt::Attempt, task::Task},
+    json::{
+        attempt::Attempt,
+        task::{Reason, Task},
+    },
     ui::{
         again::Again,
         changes,
@@ -26,14 +29,30 @@ pub(super) fn attempts(task: &Task, names: &BTreeMap<String, String>, again: Aga
     lines.extend(
         attempts
             .iter()
-            .map(|attempt| one_attempt(attempt, task.status, names, again)),
+            .map(|attempt| one_attempt(attempt, task, names, again)),
     );
     lines
 }
 
+/// That an attempt was given up, for whoever has followed it; none where it has ended, which its events say.
+pub fn given_up(task: &Task, number: u32, again: Again) -> Option<Line> {
+    let mut attempts = task.attempts.iter().flatten();
+    let reason = attempts.find(|a| a.number == number)?.reason.as_ref();
+    let reason = reason.filter(|reason| reason.code == FailureCode::WorkerLost)?;
+    let which = Line::of(Style::Dim, format!("  attempt {number} "));
+    Some(failed(which, reason, again))
+}
+
+fn failed(which: Line, reason: &Reason, again: Again) -> Line {
+    let message = format!(": {}", again.spell(&line(&reason.message)));
+    which
+        .with(Style::Bad, format!("✗ {}", reason.code))
+        .with(Style::Plain, message)
+}
+
 fn one_attempt(
     attempt: &Attempt,
-    status: TaskStatus,
+    task: &Task,
     names: &BTreeMap<String, String>,
     again: Again,
 ) -> Line {
@@ -49,14 +68,12 @@ fn one_attempt(
     let line_so_far = Line::of(Style::Dim, format!("  {} ", attempt.number))
         .with(Style::Plain, format!("{who}  "));
     let with_end = match (&attempt.exit, &attempt.reason) {
-        (None, _) => line_so_far.with(style(status), words(status)),
+        (None, _) => line_so_far.with(style(task.status), words(task.status)),
+        (Some(_), None) if attempt.number < task.attempt => line_so_far
+            .with(Style::Good, "✓ succeeded")
+            .with(Style::Plain, ", too late: another attempt had begun"),
         (Some(_), None) => line_so_far.with(Style::Good, "✓ succeeded"),
-        (Some(_), Some(reason)) => line_so_far
-            .with(Style::Bad, format!("✗ {}", reason.code))
-            .with(
-                Style::Plain,
-                format!(": {}", again.spell(&line(&reason.message))),
-            ),
+        (Some(_), Some(reason)) => failed(line_so_far, reason, again),
     };
     let mut rest = Vec::new();
     if let (Some(start), Some(end)) = (attempt.started_at, attempt.finished_at) {
