@@ -118,6 +118,7 @@ pub enum CtlCommand {
     Workers(commands::workers::Args),
     Accounts(commands::accounts::Args),
     Budget(commands::budget::Args),
+    Usage(commands::usage::Args),
     Show(commands::show::Args),
     Watch(commands::watch::Args),
     Wait(commands::wait::Args),

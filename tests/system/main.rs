@@ -40,6 +40,7 @@ mod telemetry;
 mod unanswered;
 mod untold;
 mod upgrade;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -89,5 +90,6 @@ fn main() -> ExitCode {
         .with("unanswered", unanswered::tests())
         .with("untold", untold::tests())
         .with("upgrade", upgrade::tests())
+        .with("usage", usage::tests())
         .run()
 }

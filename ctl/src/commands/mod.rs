@@ -31,6 +31,7 @@ pub mod status;
 pub mod stop;
 pub mod tasks;
 pub mod token;
+pub mod usage;
 pub mod version;
 pub mod wait;
 pub mod watch;
@@ -197,6 +198,7 @@ async fn dispatch(app: &App, command: CtlCommand) -> Result<Exit> {
         CtlCommand::Agents(args) => agents::run(app, args).await,
         CtlCommand::Budget(args) => budget::run(app, args).await,
         CtlCommand::Accounts(args) => accounts::run(app, args).await,
+        CtlCommand::Usage(args) => usage::run(app, args).await,
         CtlCommand::Workers(args) => workers::run(app, args).await,
         CtlCommand::Show(args) => show::run(app, args).await,
         CtlCommand::Wait(args) => wait::run(app, args).await,

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Most tasks that one answer of the head has.
-const LIMIT_MAX: u32 = 1000;
+pub const LIMIT_MAX: u32 = 1000;
 
 /// List tasks, the latest ones last
 #[derive(Debug, clap::Args)]
@@ -192,6 +192,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         newest_first: latest,
         submitter: args.submitter.unwrap_or_default(),
         schedule: args.schedule.map_or(0, |id| id.0),
+        with_usage: app.ui.is_json(),
     };
     let client = app.connect().await?;
     let (mut tasks, next) = first(&client, request.clone(), args.limit).await?;
@@ -269,7 +270,7 @@ async fn first(
     loop {
         request.limit = left.min(LIMIT_MAX);
         let page = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
-        let read = page.tasks.into_iter().map(Task::read);
+        let read = page.tasks.into_iter().map(Task::read_listed);
         let mut read = read.collect::<Result<Vec<_>>>()?;
         // A head that does not know this filter yet gives all.
         read.retain(|task| is_of(task.submitter.as_deref(), &request.submitter));
@@ -285,7 +286,7 @@ async fn first(
 }
 
 /// Whether a person who says `wanted` means this submitter, as the head takes it.
-fn is_of(submitter: Option<&str>, wanted: &str) -> bool {
+pub fn is_of(submitter: Option<&str>, wanted: &str) -> bool {
     let submitter = submitter.unwrap_or_default();
     let user = submitter.rsplit_once('@').map(|(user, _)| user);
     wanted.is_empty() || submitter == wanted || user == Some(wanted)

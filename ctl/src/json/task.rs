@@ -19,7 +19,7 @@ use super::{
 };
 use crate::error::Result;
 
-/// A task. Lists leave `usage`, `files`, `changes`, `result`, `branch`, `commit` and `attempts` null.
+/// A task. Lists leave `usage` (but for that of `ctl tasks`), `files`, `changes`, `result`, `branch`, `commit` and `attempts` null.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Task {
     /// `task_001`.
@@ -465,6 +465,20 @@ impl Task {
     /// The latest attempt, where the document has attempts.
     pub fn latest(&self) -> Option<&Attempt> {
         self.attempts.as_ref().and_then(|a| a.last())
+    }
+}
+
+impl Task {
+    /// Reads one of a list: of its attempts only what they used.
+    pub fn read_listed(wire: v1::Task) -> Result<Self> {
+        Ok(Self {
+            attempts: None,
+            changes: None,
+            result: None,
+            branch: None,
+            commit: None,
+            ..Self::read(wire)?
+        })
     }
 }
 

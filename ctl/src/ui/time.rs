@@ -82,7 +82,8 @@ pub fn usage(usage: &Usage) -> String {
     parts.join(" · ")
 }
 
-fn dollars(microusd: u64) -> String {
+/// A cost in millionths of a US dollar.
+pub fn dollars(microusd: u64) -> String {
     if microusd > 0 && microusd < 10_000 {
         return format!(
             "${}.{:04}",

@@ -16,6 +16,8 @@ use crate::{engine::View, store};
 const LIMIT_DEFAULT: u32 = 100;
 /// Most tasks on a page.
 const LIMIT_MAX: u32 = 1000;
+/// Most tasks whose attempts are read at once, so that the engine is not kept from its work.
+const WITH_USAGE_MAX: usize = 100;
 /// A page ends early when it gets larger than this, so that a client can take the message.
 const PAGE_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX / 4;
 
@@ -24,16 +26,17 @@ pub(super) async fn tasks(
     request: v1::ListTasksRequest,
 ) -> Result<v1::ListTasksResponse> {
     let schedule = (request.schedule > 0).then_some(ScheduleId(request.schedule));
+    let read = Reading::of(&request);
     let mut filter = filter(request).map_err(|e| status::refused(&e))?;
     if let Some(schedule) = schedule {
-        return runs(services, filter, schedule).await;
+        return runs(services, filter, schedule, read).await;
     }
     let mut all = Found::default();
     // Where few of very many tasks fit, the engine answers in parts, and others have their turn.
     loop {
-        let asked = filter.clone();
-        let found = services.engine.read(move |view| page(view, &asked)).await;
-        let found = found.map_err(status::read)?;
+        let asked = read.part_of(&filter);
+        let found = services.engine.read(move |view| page(view, &asked, read));
+        let found = found.await.map_err(status::read)?;
         filter.limit = filter.limit.saturating_sub(found.tasks.len());
         filter.after = found.next;
         all.bytes += found.bytes;
@@ -54,15 +57,16 @@ async fn runs(
     services: &Services,
     mut filter: Filter,
     schedule: ScheduleId,
+    read: Reading,
 ) -> Result<v1::ListTasksResponse> {
     let wanted = std::mem::replace(&mut filter.limit, LIMIT_MAX as usize);
     let mut tasks: Vec<v1::Task> = Vec::new();
     let mut bytes = 0;
     loop {
-        let asked = filter.clone();
+        let asked = read.part_of(&filter);
         let found = services.engine.read(move |view| {
             let asked = narrowed(view, asked, schedule);
-            page(view, &asked)
+            page(view, &asked, read)
         });
         let found = found.await.map_err(status::read)?;
         let is_run = |task: &v1::Task| {
@@ -103,6 +107,41 @@ fn narrowed(view: &View<'_>, mut filter: Filter, schedule: ScheduleId) -> Filter
     filter
 }
 
+/// What is read of each task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Task,
+    WithUsage,
+}
+
+impl Reading {
+    fn of(request: &v1::ListTasksRequest) -> Self {
+        match request.with_usage {
+            true => Self::WithUsage,
+            false => Self::Task,
+        }
+    }
+
+    /// As much as the engine may read in one go.
+    fn part_of(self, filter: &Filter) -> Filter {
+        let most = match self {
+            Self::Task => filter.limit,
+            Self::WithUsage => filter.limit.min(WITH_USAGE_MAX),
+        };
+        Filter {
+            limit: most,
+            ..filter.clone()
+        }
+    }
+
+    fn task(self, view: &View<'_>, id: TaskId) -> store::Result<Option<v1::Task>> {
+        match self {
+            Self::Task => wire::summary(view, id),
+            Self::WithUsage => wire::summary_with_usage(view, id),
+        }
+    }
+}
+
 /// A part of a page.
 #[derive(Default)]
 struct Found {
@@ -111,14 +150,14 @@ struct Found {
     next: Option<TaskId>,
 }
 
-fn page(view: &View<'_>, filter: &Filter) -> store::Result<Found> {
+fn page(view: &View<'_>, filter: &Filter, read: Reading) -> store::Result<Found> {
     let listed = view.core.list(filter);
     let mut found = Found {
         next: listed.next,
         ..Found::default()
     };
     for id in listed.ids {
-        let Some(task) = wire::summary(view, id)? else {
+        let Some(task) = read.task(view, id)? else {
             continue;
         };
         found.bytes += task.encoded_len();

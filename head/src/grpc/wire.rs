@@ -47,6 +47,38 @@ pub(super) fn summary(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
     Ok(Some(with_spec(view.core.calendar(), &found, spec)))
 }
 
+/// The same with its attempts, which say no more than who worked when, and what that used.
+pub(super) fn summary_with_usage(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
+    let Some(mut task) = summary(view, id)? else {
+        return Ok(None);
+    };
+    for row in view.store.attempts(id)? {
+        let end = view.store.outcome(row.id)?;
+        let cost = end.as_ref().and_then(|end| known_cost(view, end));
+        let mut used = attempt(&row, end);
+        used.outcome = used.outcome.map(|outcome| v1::Outcome {
+            exit: outcome.exit,
+            failure: outcome.failure,
+            usage: outcome.usage,
+            model: outcome.model,
+            started_at_ms: outcome.started_at_ms,
+            finished_at_ms: outcome.finished_at_ms,
+            ..v1::Outcome::default()
+        });
+        used.cost_microusd = cost;
+        task.attempts.push(used);
+    }
+    Ok(Some(task))
+}
+
+/// What an attempt cost; none where its tokens have no price that is known.
+fn known_cost(view: &View<'_>, end: &OutcomeRow) -> Option<u64> {
+    let outcome = end.result.as_ref().ok()?;
+    let priced = view.core.spent_of(outcome).cost_microusd;
+    let said = outcome.usage.with_known_cost().cost_microusd;
+    said.or((priced > 0).then_some(priced))
+}
+
 /// Several tasks for a list; unknown ones are left out.
 pub(super) fn summaries(
     view: &View<'_>,
@@ -135,6 +167,7 @@ fn attempt(row: &AttemptRow, outcome: Option<OutcomeRow>) -> v1::Attempt {
             Ok(outcome) => (*outcome).into(),
             Err(failure) => without_result(row, end.at, failure).into(),
         }),
+        cost_microusd: None,
     }
 }
 

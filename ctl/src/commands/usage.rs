@@ -1,0 +1,219 @@
+//! `ctl usage`.
+
+mod group;
+mod sums;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use clap::builder::NonEmptyStringValueParser;
+use orchestra_proto::v1;
+use orchestra_types::{
+    RunnerName, Timestamp,
+    time::{millis, parse_duration},
+};
+use serde::Serialize;
+
+use self::{
+    group::By,
+    sums::{Row, Sums, Window},
+};
+use crate::{
+    app::App,
+    client::{Client, patiently},
+    commands::{
+        add::{mapping, pair},
+        tasks::{LIMIT_MAX, is_of, unknown},
+    },
+    error::{Error, Result},
+    exit::Exit,
+    json::time::Time,
+    ui::{
+        escape::line,
+        now,
+        style::Style,
+        table::{Cell, Table},
+        time::{amount, counted, dollars, duration},
+    },
+    values::runner,
+};
+
+/// Sum up what attempts have used: time, tokens and cost, by project, submitter, runner, model, worker, day or label
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Attempts count when they have ended, also those that failed. A cost is what the CLI says, else by `prices` in
+orchestra.yaml. Tasks that the retention has forgotten are not in it; the counters of the metrics are for ever.
+
+Examples:
+  ctl usage                                  by project
+  ctl usage --since 24h --by runner          what the last day took
+  ctl usage --by day --project app
+  ctl usage --by label:team --json")]
+pub struct Args {
+    /// project, submitter, runner, model, worker, day, or label:KEY. Default: project
+    #[arg(long, value_name = "WHAT", value_parser = By::named(), hide_possible_values = true, default_value = "project",
+          hide_default_value = true)]
+    by: By,
+    /// Only what has ended within this time, as 24h or 7d
+    #[arg(long, value_name = "DURATION", value_parser = parsed, allow_hyphen_values = true)]
+    since: Option<Duration>,
+    /// Only of tasks with this label; repeat it for more
+    #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
+    label: Vec<(String, String)>,
+    /// Only of this runner
+    #[arg(long, short = 'a', alias = "agent", value_name = "RUNNER", value_parser = runner(), hide_possible_values = true)]
+    runner: Option<RunnerName>,
+    /// Only of tasks of this project, by name or id
+    #[arg(long, value_name = "PROJECT", value_parser = NonEmptyStringValueParser::new())]
+    project: Option<String>,
+    /// Only of tasks of this submitter: user@host, or the user on whatever machine
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    submitter: Option<String>,
+}
+
+fn parsed(text: &str) -> std::result::Result<Duration, String> {
+    parse_duration(text).map_err(|e| e.to_string())
+}
+
+/// `ctl usage --json`.
+#[derive(Debug, Serialize)]
+struct Usage {
+    by: String,
+    since: Option<Time>,
+    rows: Vec<Row>,
+    total: Row,
+    running: u64,
+}
+
+/// Sums up what attempts have used.
+pub async fn run(app: &App, args: Args) -> Result<Exit> {
+    let now = now();
+    let since = args.since.map(|since| back(now, since));
+    let wanted = args.runner.map(|runner| runner.to_string());
+    let request = v1::ListTasksRequest {
+        labels: mapping("--label", args.label)?,
+        project: args.project.unwrap_or_default(),
+        submitter: args.submitter.unwrap_or_default(),
+        limit: LIMIT_MAX,
+        with_usage: true,
+        ..Default::default()
+    };
+    let client = app.connect().await?;
+    let window = Window {
+        since: since.unwrap_or(Timestamp(0)),
+        runner: wanted,
+    };
+    let names = client.worker_names().await?;
+    let sums = sum_up(&client, request, Sums::new(args.by.clone(), window, names)).await?;
+    let document = Usage {
+        by: args.by.to_string(),
+        since: since.map(Time),
+        running: sums.running,
+        total: sums.total(),
+        rows: sums.rows(),
+    };
+    app.show(&document, |document| say(app, &args.by, document))
+}
+
+fn back(now: Timestamp, by: Duration) -> Timestamp {
+    Timestamp(now.0.saturating_sub(millis(by)))
+}
+
+/// Page after page.
+async fn sum_up(
+    client: &Client,
+    mut request: v1::ListTasksRequest,
+    mut sums: Sums,
+) -> Result<Sums> {
+    let mut any = false;
+    loop {
+        let page = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
+        any |= !page.tasks.is_empty();
+        for task in &page.tasks {
+            let submitter = task.spec.as_ref().map(|spec| spec.submitter.as_str());
+            if is_of(submitter, &request.submitter) {
+                sums.add(task);
+            }
+        }
+        if page.next_after_id == 0 {
+            break;
+        }
+        request.after_id = page.next_after_id;
+    }
+    if !any {
+        unknown::refuse(client, &request).await?;
+    }
+    if sums.knows_nothing() {
+        return Err(Error::failed(
+            "the head does not say what tasks have used: it is older than this `ctl`",
+        )
+        .hint("stop it with `ctl stop`, and start this version with `ctl start`"));
+    }
+    Ok(sums)
+}
+
+fn say(app: &App, by: &By, document: &Usage) -> Result<()> {
+    if document.rows.is_empty() {
+        app.ui.next("no such attempt has ended");
+    } else {
+        app.ui.table(&table(by, &document.rows, &document.total))?;
+    }
+    let unpriced = document.total.unpriced;
+    if unpriced > 0 {
+        app.ui.next(format!(
+            "of {} the cost is not in it: no price of the model is known; `prices` in orchestra.yaml says it",
+            counted(unpriced, "attempt")
+        ));
+    }
+    if document.running > 0 {
+        app.ui.next(format!(
+            "{} now: `ctl agents` shows what is used so far",
+            match document.running {
+                1 => "1 attempt runs".to_owned(),
+                many => format!("{many} attempts run"),
+            }
+        ));
+    }
+    Ok(())
+}
+
+fn table(by: &By, rows: &[Row], total: &Row) -> Table {
+    let mut table = Table::new(&[
+        by.title(),
+        ">TASKS",
+        ">ATTEMPTS",
+        ">TIME",
+        ">INPUT",
+        ">CACHED",
+        ">OUTPUT",
+        ">COST",
+    ])
+    .sparing(&["CACHED", "ATTEMPTS", "TIME"]);
+    for row in rows {
+        let key = row.key.as_deref().map_or("-".into(), line);
+        table.row(cells(key.into_owned(), Style::Plain, row));
+    }
+    if rows.len() > 1 {
+        table.row(cells("total".to_owned(), Style::Bold, total));
+    }
+    table
+}
+
+fn cells(name: String, style: Style, row: &Row) -> Vec<Cell> {
+    let texts = [
+        name,
+        row.tasks.to_string(),
+        row.attempts.to_string(),
+        duration(Duration::from_millis(row.time_ms)),
+        amount(row.input_tokens),
+        amount(row.cached_tokens),
+        amount(row.output_tokens),
+        row.cost_microusd.map_or_else(|| "-".to_owned(), dollars),
+    ];
+    texts
+        .into_iter()
+        .map(|text| Cell::new(text, style))
+        .collect()
+}
+
+/// What is known of workers and projects by their ids.
+type Names = BTreeMap<String, String>;

@@ -1,0 +1,128 @@
+//! What attempts have used, summed up.
+
+use anyhow::{Context, ensure};
+use orchestra_tests::{Cluster, Deadline, GATE, Project, Setup, Test, scene};
+use serde_json::{Value, json};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("usage_is_the_sum_of_what_tasks_have_used", sums),
+        Test::new("usage_counts_what_a_price_makes_of_tokens", priced),
+        Test::new("usage_says_what_it_does_not_count", uncounted),
+    ]
+}
+
+/// The names of a row.
+const ROW: &str = "attempts cached_tokens cost_microusd id input_tokens key output_tokens tasks time_seconds unpriced";
+
+fn sums() -> anyhow::Result<()> {
+    scene(Setup::new().model("hello"), |cluster| {
+        let project = cluster.repository("project")?;
+        let hello = ["Write hello.txt", "--agent", "agent", "--label"];
+        let mut used = Vec::new();
+        for team in ["team=a", "team=b", "team=a"] {
+            let task = cluster.add(&project, &[&hello[..], &[team]].concat())?;
+            used.push(cluster.succeeded(&task, Deadline::SOON)?["usage"].clone());
+        }
+        let failed = cluster.add(&project, &["exit 3", "--agent", "shell"])?;
+        cluster.wait_for(&failed, &["failed"], Deadline::SOON)?;
+
+        let usage = cluster.json(&["usage", "--by", "label:team"])?;
+        ensure!(usage["by"] == "label:team", "{usage:#}");
+        for (row, tasks, of) in [(0, 2, vec![0, 2]), (1, 1, vec![1]), (2, 1, vec![])] {
+            let row = &usage["rows"][row];
+            ensure!(names(row) == ROW, "{row:#}");
+            ensure!(row["tasks"] == tasks && row["attempts"] == tasks, "{row:#}");
+            for name in ["input_tokens", "cached_tokens", "output_tokens"] {
+                let sum: u64 = of
+                    .iter()
+                    .filter_map(|n: &usize| used[*n][name].as_u64())
+                    .sum();
+                ensure!(row[name] == sum, "{name} is not {sum}: {row:#}");
+            }
+        }
+        let keys = |usage: &Value| json!([usage["rows"][0]["key"], usage["rows"][1]["key"]]);
+        ensure!(keys(&usage) == json!(["a", "b"]), "{usage:#}");
+        ensure!(usage["total"]["attempts"] == 4, "{usage:#}");
+
+        let by_runner = cluster.json(&["usage", "--by", "runner"])?;
+        ensure!(
+            keys(&by_runner) == json!(["agent", "shell"]),
+            "{by_runner:#}"
+        );
+        let of_shell = cluster.json(&["usage", "--runner", "shell"])?;
+        ensure!(of_shell["total"]["attempts"] == 1, "{of_shell:#}");
+        let of_b = cluster.json(&["usage", "--label", "team=b"])?;
+        ensure!(of_b["total"]["tasks"] == 1, "{of_b:#}");
+        let none = cluster.json(&["usage", "--since", "0s"])?;
+        ensure!(none["rows"] == json!([]), "{none:#}");
+
+        let listed = cluster.json(&["tasks"])?;
+        for (task, used) in listed["tasks"]
+            .as_array()
+            .context("a list")?
+            .iter()
+            .zip(&used)
+        {
+            ensure!(task["usage"] == *used, "{task:#}");
+            ensure!(
+                task["attempts"].is_null() && task["changes"].is_null(),
+                "{task:#}"
+            );
+        }
+        Ok(())
+    })
+}
+
+fn priced() -> anyhow::Result<()> {
+    // The model names itself so.
+    let prices = "prices: {scripted: {input: 1000, output: 1000}}\n";
+    scene(Setup::new().model("hello").config(prices), |cluster| {
+        let task = hello(cluster)?;
+        let spent = &cluster.show(&task)?["spent"];
+        let usage = cluster.json(&["usage"])?;
+        let cost = usage["total"]["cost_microusd"].as_u64();
+        ensure!(
+            cost > Some(0) && spent["cost_microusd"] == json!(cost),
+            "{usage:#} of {spent:#}"
+        );
+        ensure!(usage["total"]["unpriced"] == 0, "{usage:#}");
+        let shown = cluster.ctl(&["usage"])?.ok()?;
+        ensure!(shown.stdout.contains('$'), "{shown}");
+        Ok(())
+    })
+}
+
+fn uncounted() -> anyhow::Result<()> {
+    scene(Setup::new().model("hello"), |cluster| {
+        hello(cluster)?;
+        let project = Project::plain(&cluster.path("plain"))?;
+        let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
+        let runs = cluster.add(&project, &[&gate, "--agent", "shell"])?;
+        cluster.wait_for(&runs, &["running"], Deadline::SOON)?;
+        let usage = cluster.json(&["usage"])?;
+        ensure!(usage["running"] == 1, "{usage:#}");
+        ensure!(usage["total"]["unpriced"] == 1, "{usage:#}");
+        let shown = cluster.ctl(&["usage"])?.ok()?;
+        for words in ["of 1 attempt the cost is not in it", "1 attempt runs now"] {
+            ensure!(shown.stderr.contains(words), "{shown}");
+        }
+        cluster.open_gate()?;
+        cluster.succeeded(&runs, Deadline::SOON)?;
+        Ok(())
+    })
+}
+
+fn hello(cluster: &Cluster) -> anyhow::Result<String> {
+    let project = cluster.repository("project")?;
+    let task = cluster.add(&project, &["Write hello.txt", "--agent", "agent"])?;
+    cluster.succeeded(&task, Deadline::SOON)?;
+    Ok(task)
+}
+
+fn names(document: &Value) -> String {
+    let names = document.as_object().into_iter().flatten();
+    let mut names: Vec<&str> = names.map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    names.join(" ")
+}
