@@ -1,5 +1,7 @@
 //! Questions to the head that several commands ask, answered in the words of `json`.
 
+mod gone;
+
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -64,21 +66,21 @@ impl Client {
     /// A task that was queued a moment ago.
     pub async fn queued(&self, id: TaskId) -> Result<Task> {
         match self.task(id).await {
-            Err(error) if error.exit() == Exit::NotFound => Err(forgotten(id)),
+            Err(error) if error.exit() == Exit::NotFound => Err(gone::forgotten(id)),
             found => found,
         }
     }
 
-    /// The task as it is; as it was last seen if the head has forgotten it since.
+    /// The task as it is; as it was last seen if it is gone since.
     pub async fn or_known(&self, known: Task) -> Result<Task> {
         let now = self.task(known.id).await;
-        unless_forgotten(now, known)
+        self.unless_gone(now, known).await
     }
 
     /// The same with its attempts and files.
     pub async fn whole_or(&self, known: Task) -> Result<Task> {
         let now = self.whole_task(known.id).await;
-        unless_forgotten(now, known)
+        self.unless_gone(now, known).await
     }
 
     /// Tasks with their attempts, in the order in which they are named.
@@ -274,21 +276,6 @@ impl Attempt {
         let left_result = self.exit.is_some() && (self.reason.is_none() || is_listed);
         left_result && self.changes.is_some_and(|changes| changes.files == 0)
     }
-}
-
-/// A task that has ended may be forgotten before anybody asks again: then its end counts that was seen.
-fn unless_forgotten(now: Result<Task>, known: Task) -> Result<Task> {
-    match now {
-        Err(error) if error.exit() == Exit::NotFound && known.rests() => Ok(known),
-        Err(error) if error.exit() == Exit::NotFound => Err(forgotten(known.id)),
-        now => now,
-    }
-}
-
-fn forgotten(id: TaskId) -> Error {
-    let why = format!("{id} has ended, and is forgotten before its end was seen");
-    Error::new(Exit::NotFound, why)
-        .hint("`retention.finished_max` in the head's orchestra.yaml says how many are kept")
 }
 
 /// The names of workers, by their ids.

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     args::Args,
+    backup::Origin,
     blobs::Blobs,
     closing::{CLOSES_BOUND, Closer, Here},
     context,
@@ -315,6 +316,7 @@ impl Head<'_> {
                 metrics: metrics.transpose()?,
                 started: self.started,
                 lease: self.config.queue.lease,
+                origin: Origin::read(&head_dir),
             },
             stop: stop.clone(),
             tracker: tracker.clone(),

@@ -31,6 +31,7 @@ mod real_clis;
 mod remote;
 mod renewal;
 mod resources;
+mod restored;
 mod revoked;
 mod room;
 mod security;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         .with("remote", remote::tests())
         .with("renewal", renewal::tests())
         .with("resources", resources::tests())
+        .with("restored", restored::tests())
         .with("revoked", revoked::tests())
         .with("room", room::tests())
         .with("security", security::tests())

@@ -161,7 +161,7 @@ const TASK: &str = "after apply attempt attempts branch budget cancel_requested 
     priority project queue_timeout_seconds reason requires result retries runner schedule set_up silent_since spent \
     stall_timeout_seconds start_at started_at status submitter timeout_seconds usage waits_because waits_for worker";
 const FILE: &str = "binary change lines_added lines_removed mode path path_quoted renamed_from renamed_from_quoted sha256 size";
-const STATUS: &str = "agents cluster disk_full finishing listen machine metrics parked_accounts pid priorities state_dir stopping_since \
+const STATUS: &str = "agents cluster disk_full finishing listen machine metrics parked_accounts pid priorities restored state_dir stopping_since \
     tasks uptime_seconds version workers workers_closed";
 const WORKER: &str = "address attempts availability certificate_expires_at cores disk_bytes disk_free_bytes hostname id isolation joined_at \
     kill_method labels last_seen limits machine memory_bytes name pid runners slots state version waiting";

@@ -1,5 +1,7 @@
 //! The stream of changed tasks: first all as they are, then every change.
 
+use std::collections::BTreeMap;
+
 use orchestra_proto::v1;
 use orchestra_types::TaskId;
 use tonic::Streaming;
@@ -8,7 +10,7 @@ use super::absence::Absence;
 use crate::{
     client::{Client, may_resume, patiently, status_error},
     error::Result,
-    json::task::Task,
+    json::{task::Task, time::Time},
     ui::live::Voice,
 };
 
@@ -16,7 +18,8 @@ use crate::{
 pub struct News {
     /// Tasks that are new or changed.
     pub tasks: Vec<Task>,
-    /// Tasks that were asked for and are not there: the head has forgotten them.
+    /// Tasks that were asked for and are not there: the head has forgotten them, or comes from a backup that
+    /// lacks them, where another task may have their id by now.
     pub forgotten: Vec<TaskId>,
 }
 
@@ -24,6 +27,8 @@ pub struct News {
 pub struct Changes {
     client: Client,
     request: v1::WatchTasksRequest,
+    /// When those were added that were asked for, as it was first told.
+    added: BTreeMap<TaskId, Time>,
     /// None after a break, until it is open again.
     stream: Option<Streaming<v1::WatchResponse>>,
     absence: Absence<Streaming<v1::WatchResponse>>,
@@ -42,6 +47,7 @@ impl Changes {
             absence: Absence::new(client, Some(voice)),
             client: client.clone(),
             request,
+            added: BTreeMap::new(),
             stream,
         })
     }
@@ -64,12 +70,25 @@ impl Changes {
             };
             match stream.message().await {
                 Ok(Some(change)) if change.tasks.is_empty() && change.forgotten.is_empty() => {}
-                Ok(Some(change)) => return News::read(change),
+                Ok(Some(change)) => return Ok(self.of_those_asked_for(News::read(change)?)),
                 Err(status) if !may_resume(&status) => return Err(status_error(&status)),
                 // The head went away, or is about to.
                 Ok(None) | Err(_) => self.stream = None,
             }
         }
+    }
+
+    /// A task that has the id of one that was asked for, and is another one, is no news of that.
+    fn of_those_asked_for(&mut self, mut news: News) -> News {
+        if self.request.ids.is_empty() {
+            return news;
+        }
+        let others = news.tasks.extract_if(.., |task| {
+            let added = self.added.entry(task.id).or_insert(task.created_at);
+            *added != task.created_at
+        });
+        news.forgotten.extend(others.map(|task| task.id));
+        news
     }
 }
 

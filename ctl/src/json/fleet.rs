@@ -47,9 +47,27 @@ pub struct Status {
     pub stopping_since: Option<Time>,
     /// Why the head changes nothing, and what to do; none while there is room on its disk.
     pub disk_full: Option<String>,
+    /// Which backup its state comes from; none where it comes from none.
+    pub restored: Option<Restored>,
     /// That no worker takes anything new because a person wants it, and what ends that; none else, and where
     /// nobody has looked.
     pub workers_closed: Option<String>,
+}
+
+/// Where the head's state comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Restored {
+    /// When it was put in place.
+    pub at: Time,
+    /// When its backup was begun.
+    pub backup_at: Time,
+}
+
+impl Restored {
+    /// Whether something that was made then came after the backup, and went with the state that was replaced.
+    pub fn lacks(self, made: Time) -> bool {
+        self.backup_at < made && made <= self.at
+    }
 }
 
 /// Counts of workers.
@@ -96,6 +114,10 @@ impl Status {
             parked_accounts: wire.parked.into_iter().map(Account::read).collect(),
             stopping_since: wire.stopping_since_ms.map(Time::from_ms),
             disk_full: Some(wire.disk_full).filter(|why| !why.is_empty()),
+            restored: wire.restored.map(|restored| Restored {
+                at: Time::from_ms(restored.at_ms),
+                backup_at: Time::from_ms(restored.backup_ms),
+            }),
             workers_closed: None,
         }
     }

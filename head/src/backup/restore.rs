@@ -23,6 +23,7 @@ use super::{
     Error, Input,
     format::{self, Head, PartRow, Summary},
     headless::require_same_cluster,
+    origin::Origin,
     verify,
 };
 use crate::{
@@ -104,6 +105,11 @@ pub fn restore(
         let _ = fs::remove_dir_all(&beside);
     })?;
     let port_kept = keep_port(&dir, &beside)?;
+    let origin = Origin {
+        at: now(),
+        backup: Timestamp(head.created_at_ms),
+    };
+    origin.write(&beside)?;
     let aside = swap(state, &beside)?;
     Ok(Restored {
         head,
@@ -334,8 +340,7 @@ impl Target<'_> {
 
     /// Passes over the ids that may have been given since, and closes the store.
     fn finish(mut self, skip_ids: u64) -> anyhow::Result<Filled> {
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let now = Timestamp(0).plus(now);
+        let now = now();
         let mut next = TaskId(self.last.0.saturating_add(1));
         if skip_ids > 0 {
             self.waiting.push(Change::Key(KeyRow {
@@ -372,6 +377,10 @@ impl Target<'_> {
             tokens_ended: tokens_ended as u64,
         })
     }
+}
+
+fn now() -> Timestamp {
+    Timestamp(0).plus(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
 }
 
 fn private_file(path: &Path) -> io::Result<File> {

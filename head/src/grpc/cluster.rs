@@ -35,6 +35,10 @@ pub(super) async fn status(services: &Services) -> Result<v1::ClusterStatus> {
         metrics: about.metrics.map(|a| a.to_string()).unwrap_or_default(),
         machine: about.machine.to_string(),
         stopping_since_ms: services.stop.waits_since().map(|at| at.0),
+        restored: about.origin.map(|origin| v1::Restored {
+            at_ms: origin.at.0,
+            backup_ms: origin.backup.0,
+        }),
         disk_full: room.err().map(|full| full.to_string()).unwrap_or_default(),
         ..read.map_err(status::read)?
     })

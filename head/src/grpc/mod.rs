@@ -50,8 +50,9 @@ use orchestra_types::{MachineId, WorkerId};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    blobs::Blobs, context as shared, disk::Disk, engine::Handle, events::Events, keeping::Keeper,
-    metrics::Metrics, removed::Removed, security::Security, shutdown::Stop, starting::Starter,
+    backup::Origin, blobs::Blobs, context as shared, disk::Disk, engine::Handle, events::Events,
+    keeping::Keeper, metrics::Metrics, removed::Removed, security::Security, shutdown::Stop,
+    starting::Starter,
 };
 
 pub use flood::Room;
@@ -123,6 +124,8 @@ pub struct About {
     pub started: Instant,
     /// How long workers may go unheard.
     pub lease: Duration,
+    /// Which backup its state comes from, if any.
+    pub origin: Option<Origin>,
 }
 
 /// Where attached workers come from. The core does not care; people do.
