@@ -1,10 +1,13 @@
 //! A head that was restored from a backup of before what came last: what those hear who had a task in view
-//! that the backup lacks.
+//! that the backup lacks, and where that is which workers did meanwhile.
 
 use anyhow::{Context, ensure};
 use orchestra_tests::{
-    Background, Cluster, Deadline, GATE, Project, Setup, Test, freeze, scene, thaw,
+    Background, Cluster, Deadline, GATE, Need, Project, Setup, Test, freeze, scene, thaw, until,
 };
+use serde_json::json;
+
+use crate::remote::{joined, shell, with_head};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -12,6 +15,11 @@ pub fn tests() -> Vec<Test> {
             "who_follows_a_task_that_a_restore_lacks_hears_of_the_restore",
             followers,
         ),
+        Test::new(
+            "what_a_worker_did_of_an_attempt_that_a_restore_gives_to_another_is_named_to_the_operator",
+            put_aside,
+        )
+        .needs(&[Need::Isolation]),
         Test::new(
             "who_follows_a_task_whose_id_a_restore_gives_again_is_shown_no_other_task",
             id_given_again,
@@ -64,6 +72,70 @@ fn id_given_again() -> anyhow::Result<()> {
             let ended = ended.complains(&["is another task now", "add the other one again"])?;
             ensure!(!ended.stdout.contains("succeeded"), "{ended}");
         }
+        Ok(())
+    })
+}
+
+/// The backup has the task in the queue. It ends on a worker that is cut off then, and the restored head gives
+/// the same number to another one.
+fn put_aside() -> anyhow::Result<()> {
+    with_head(|cluster, cable| {
+        let project = cluster.repository("project")?;
+        let neighbour = joined(cluster, cable)?;
+        for worker in ["near", "far"] {
+            cluster.ctl(&["workers", "cordon", worker])?.ok()?;
+        }
+        let ended = cluster.path("ended");
+        let gate = GATE.replace("@DIR@", &cluster.path("").to_string_lossy());
+        let script = format!(
+            "echo begun; {gate}; echo late > late.txt; echo x >> '{}'",
+            ended.display()
+        );
+        let task = cluster.add(&project, &[&script, "--agent", "shell"])?;
+        let file = backup(cluster)?;
+        cluster.ctl(&["workers", "uncordon", "far"])?.ok()?;
+        cluster.wait_for(&task, &["running"], Deadline::SOON)?;
+        let nothing = cluster.json(&["workers", "gc", "far", "--dry-run"])?;
+        ensure!(nothing["aside"] == json!([]), "{nothing:#}");
+        cable.unplug()?;
+        cluster.open_gate()?;
+        until("it has ended", Deadline::SOON, || {
+            Ok(ended.exists().then_some(()))
+        })?;
+        cluster.ctl(&["stop", "--leave-agents"])?.ok()?;
+        restore(cluster, &file, &[])?;
+        cluster.ctl(&["workers", "uncordon", "near"])?.ok()?;
+        let done = cluster.succeeded(&task, Deadline::SOON)?;
+        ensure!(
+            done["attempt"] == 1,
+            "the number is not given again: {done:#}"
+        );
+        cable.plug()?;
+        let gc = ["workers", "gc", "far", "--dry-run"];
+        let aside = until("it is put aside", Deadline::secs(90), || {
+            // Until it is back, it cannot be asked.
+            let asked = cluster.ctl(&[&gc[..], &["--json"]].concat())?;
+            let Ok(asked) = asked.ok() else {
+                return Ok(None);
+            };
+            let aside = asked.json()?["aside"][0].clone();
+            Ok((!aside.is_null()).then_some(aside))
+        })
+        .with_context(|| neighbour.log())?;
+        ensure!(aside["attempt"] == format!("{task}.1"), "{aside:#}");
+        ensure!(aside["bytes"].as_u64() > Some(0), "{aside:#}");
+        ensure!(aside["until"].as_str().is_some(), "{aside:#}");
+        let path = aside["path"].as_str().context("it has no path")?;
+        shell(
+            &cluster.path(""),
+            &format!("test -n \"$(find '{path}/workspace' -name late.txt)\""),
+        )?;
+        let said = cluster.ctl(&gc)?.ok()?;
+        said.complains(&[
+            &format!("what {task}.1 has done was put aside: `{path}`"),
+            "kept until",
+            "on the machine of far",
+        ])?;
         Ok(())
     })
 }

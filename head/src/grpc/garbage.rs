@@ -165,6 +165,11 @@ fn bounded(mut garbage: v1::Garbage) -> v1::Garbage {
     garbage.unlisted = garbage.unlisted.saturating_add(more);
     garbage.removals.truncate(limits::REMOVALS_MAX);
     garbage.kept.truncate(limits::REMOVALS_MAX);
+    garbage.aside.truncate(limits::REMOVALS_MAX);
+    for aside in &mut garbage.aside {
+        aside.path = limits::cut(&aside.path, limits::REMOVAL_PATH_BYTES_MAX);
+        aside.attempt = limits::cut(&aside.attempt, limits::NAME_BYTES_MAX);
+    }
     for removal in garbage.removals.iter_mut().chain(&mut garbage.kept) {
         removal.path = limits::cut(&removal.path, limits::REMOVAL_PATH_BYTES_MAX);
         removal.kind = limits::cut(&removal.kind, limits::NAME_BYTES_MAX);
@@ -216,6 +221,10 @@ mod tests {
             path: "p".repeat(2 * limits::REMOVAL_PATH_BYTES_MAX),
             ..v1::Removal::default()
         };
+        let aside = v1::Aside {
+            path: "p".repeat(2 * limits::REMOVAL_PATH_BYTES_MAX),
+            ..v1::Aside::default()
+        };
         v1::GarbageCollected {
             request,
             garbage: Some(v1::Garbage {
@@ -223,6 +232,7 @@ mod tests {
                 bytes: 5,
                 unlisted: 1,
                 kept: vec![removal; limits::REMOVALS_MAX + 3],
+                aside: vec![aside; limits::REMOVALS_MAX + 3],
             }),
             error: String::new(),
         }
@@ -254,6 +264,10 @@ mod tests {
         assert_eq!(garbage.removals[0].path.len(), 4096);
         assert_eq!(
             (garbage.kept.len(), garbage.kept[0].path.len()),
+            (1000, 4096)
+        );
+        assert_eq!(
+            (garbage.aside.len(), garbage.aside[0].path.len()),
             (1000, 4096)
         );
     }

@@ -148,7 +148,7 @@ fn welcome(services: &Services, welcome: Welcome) -> head_message::Body {
             attempts = named.join(", "),
             in_all = welcome.unknown.len(),
             epoch = welcome.epoch,
-            "a worker holds attempts that this head does not know; it ends them and puts them aside: its log names the places"
+            "a worker holds attempts that this head does not know; it ends them and puts them aside: its log and `ctl workers gc WORKER --dry-run` name the places"
         );
     }
     head_message::Body::Welcome(Box::new(v1::Welcome {

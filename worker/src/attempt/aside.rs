@@ -54,12 +54,17 @@ pub fn unreported(aside: &Path) -> io::Result<Vec<(AttemptId, PathBuf)>> {
     for entry in entries {
         let name = entry?.file_name();
         let name = name.to_str().and_then(|name| name.strip_suffix(UNREPORTED));
-        let first = name.and_then(|name| name.split('-').next());
-        if let (Some(name), Some(Ok(attempt))) = (name, first.map(str::parse)) {
+        if let Some((name, attempt)) = name.and_then(|name| Some((name, named(name)?))) {
             found.push((attempt, aside.join(name)));
         }
     }
     Ok(found)
+}
+
+/// The attempt whose files were put aside under this name.
+pub fn named(name: &str) -> Option<AttemptId> {
+    let name = name.strip_suffix(UNREPORTED).unwrap_or(name);
+    name.split('-').next()?.parse().ok()
 }
 
 /// Reports what [`unreported`] has found. Why it could not go on is not known any more.

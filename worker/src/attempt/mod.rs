@@ -37,7 +37,7 @@ mod slot;
 mod stage;
 mod until_room;
 
-pub use aside::{fail, report_late, unreported};
+pub use aside::{fail, named as put_aside_as, report_late, unreported};
 pub use left::{is_running, running};
 pub use machine::StopReason;
 pub use noop::Noops;

@@ -11,6 +11,7 @@ mod survey;
 use std::{
     path::{Path, PathBuf},
     slice,
+    time::Duration,
 };
 
 use orchestra_config::KeepConfig;
@@ -20,7 +21,7 @@ use orchestra_types::limits;
 pub use plan::{Item, Kind, Removal, Why, plan};
 pub use survey::Places;
 
-use crate::room::Room;
+use crate::{attempt, room::Room};
 
 /// Removes what may be removed, or finds out what that is. Reads all directories: call it from a
 /// blocking thread.
@@ -54,6 +55,9 @@ pub(crate) fn collect_for(
         kept.extend(survey::workspaces(places).iter().map(undelivered));
     }
     kept.truncate(limits::REMOVALS_MAX);
+    let aside = plan::aside_that_stays(&items, &removals, keep);
+    let aside = aside.iter().take(limits::REMOVALS_MAX).map(put_aside);
+    let aside = aside.collect();
     if !dry_run {
         removals.retain(sweep);
     }
@@ -64,6 +68,7 @@ pub(crate) fn collect_for(
         bytes: removals.iter().map(|removal| removal.item.bytes).sum(),
         unlisted: u64::try_from(unlisted).unwrap_or(u64::MAX),
         kept,
+        aside,
     }
 }
 
@@ -73,6 +78,17 @@ fn gone(removal: &Removal) -> v1::Removal {
 
 fn stays((item, why): &(Item, String)) -> v1::Removal {
     in_words(item, why.clone())
+}
+
+fn put_aside((item, left): &(Item, Duration)) -> v1::Aside {
+    let name = item.path.file_name().unwrap_or_default().to_string_lossy();
+    let attempt = attempt::put_aside_as(&name);
+    v1::Aside {
+        attempt: attempt.map(|id| id.to_string()).unwrap_or_default(),
+        path: shown(&item.path),
+        bytes: item.bytes,
+        kept_for_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+    }
 }
 
 /// What may be what fills the disk, and is removed by nobody but a person.

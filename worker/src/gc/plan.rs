@@ -163,6 +163,35 @@ pub fn damaged_that_stay(items: &[Item], removals: &[Removal]) -> Vec<(Item, Str
     items.iter().filter(stays).map(with_why).collect()
 }
 
+/// What was put aside and stays, with what stays of its build output, and for how long: what goes soonest first.
+#[must_use]
+pub fn aside_that_stays(
+    items: &[Item],
+    removals: &[Removal],
+    keep: &KeepConfig,
+) -> Vec<(Item, Duration)> {
+    let stays = |item: &&Item| {
+        removals
+            .iter()
+            .all(|removal| removal.item.path != item.path)
+    };
+    let whole = |item: &Item| {
+        let below = items.iter().filter(stays);
+        let below = below.filter(|other| other.path.starts_with(&item.path));
+        Item {
+            bytes: below.map(|other| other.bytes).sum(),
+            ..item.clone()
+        }
+    };
+    let aside = items.iter().filter(|item| item.kind == Kind::Aside);
+    let mut found: Vec<_> = aside
+        .filter(stays)
+        .map(|item| (whole(item), keep.aside.saturating_sub(item.idle)))
+        .collect();
+    found.sort_by(|(a, left), (b, later)| (left, &a.path).cmp(&(later, &b.path)));
+    found
+}
+
 fn by_age(item: Item, keep: &KeepConfig) -> Removal {
     let keeps = item.kind.keeps(keep);
     Removal {
@@ -270,6 +299,27 @@ mod tests {
         ];
         assert_eq!(names(&by_default(items)), ["bundle"]);
     }
+
+    #[test]
+    fn what_was_put_aside_and_stays_is_told_with_its_size_and_the_time_that_is_left() {
+        let items = vec![
+            item("a/task_001.1", Kind::Aside, 1, 2),
+            item("a/task_001.1/workspace/target", Kind::BuildOutput, 8, 0),
+            item("a/task_001.10", Kind::Aside, 4, 13),
+            item("a/task_001.10/workspace/target", Kind::BuildOutput, 8, 2),
+            item("a/task_002.1", Kind::Aside, 1, 15),
+            item("b", Kind::Bundle, 1, 0),
+        ];
+        let keep = KeepConfig::default();
+        let removals = plan(items.clone(), &keep, 0);
+        let aside = aside_that_stays(&items, &removals, &keep);
+        let told = aside
+            .iter()
+            .map(|(item, left)| (item.path.to_str().unwrap(), item.bytes, *left));
+        let expected = [("a/task_001.10", 4, DAY), ("a/task_001.1", 9, 12 * DAY)];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+    }
+
     #[test]
     fn quota_and_ages_are_those_of_the_configuration() {
         let keep = KeepConfig {

@@ -1,6 +1,6 @@
 //! `ctl workers gc`.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, time::Duration};
 
 use orchestra_proto::v1;
 use orchestra_worker::gc::{self, Places};
@@ -13,8 +13,11 @@ use crate::{
     client::patiently,
     error::{Error, Result},
     exit::Exit,
+    json::time::Time,
     ui::{
+        detail::here as here_at,
         escape::{line, path},
+        now,
         table::Table,
         time::bytes,
     },
@@ -28,6 +31,9 @@ use crate::{
 /// damaged, and replaced, goes as soon as no attempt borrows from it; one that stays is named, and on a full disk
 /// the workspaces of attempts are. A worker does the same by itself:
 /// at its start, every six hours, and when its disk becomes full.
+///
+/// What was put aside and stays is named with its place and until when it is kept: it is nowhere else. Among it is
+/// what an attempt has done of which the head does not know, as after `ctl restore`.
 ///
 /// Without a name it is about the worker of this machine, which need not run.
 #[derive(Debug, clap::Args)]
@@ -51,6 +57,17 @@ struct Document {
     unlisted: u64,
     /// Damaged repositories that stay, and on a full disk workspaces, and why.
     kept: Vec<Row>,
+    /// What was put aside of attempts, and stays.
+    aside: Vec<Aside>,
+}
+
+#[derive(Debug, Serialize)]
+struct Aside {
+    /// None where its name does not say.
+    attempt: Option<String>,
+    path: String,
+    bytes: u64,
+    until: Time,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,6 +92,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         removals: garbage.removals.into_iter().map(row).collect(),
         unlisted: garbage.unlisted,
         kept: garbage.kept.into_iter().map(row).collect(),
+        aside: garbage.aside.into_iter().map(aside).collect(),
     };
     match dry_run {
         true => app.show(&document, |document| show(app, document)),
@@ -120,6 +138,7 @@ fn show(app: &App, document: &Document) -> Result<()> {
         app.ui
             .next(format!("the {what} `{path}` ({size}) stays: {why}"));
     }
+    say_aside(app, document);
     if document.removals.is_empty() {
         app.ui.next(match name {
             Some(name) => format!("nothing to remove on {name}"),
@@ -138,6 +157,31 @@ fn show(app: &App, document: &Document) -> Result<()> {
         false => format!("{size} are free again"),
     });
     Ok(())
+}
+
+/// What was put aside, and how to get at it.
+fn say_aside(app: &App, document: &Document) {
+    for aside in &document.aside {
+        app.ui.next(in_words(aside));
+    }
+    if !document.aside.is_empty() {
+        let machine = match document.worker.as_deref() {
+            Some(name) => format!("the machine of {}", line(name)),
+            None => "this machine".to_owned(),
+        };
+        app.ui.next(format!(
+            "the files of its agent are in `workspace` there: copy on {machine} what is wanted, before it goes; nothing              else has it"
+        ));
+    }
+}
+
+fn in_words(aside: &Aside) -> String {
+    let what = match &aside.attempt {
+        Some(attempt) => format!("what {} has done", line(attempt)),
+        None => "something".to_owned(),
+    };
+    let (path, size, until) = (path(&aside.path), bytes(aside.bytes), here_at(aside.until));
+    format!("{what} was put aside: `{path}` ({size}), kept until {until}")
 }
 
 /// Where no worker has been, the one that was meant is on another machine, or of another state directory.
@@ -168,6 +212,21 @@ fn row(removal: v1::Removal) -> Row {
     }
 }
 
+fn aside(wire: v1::Aside) -> Aside {
+    let v1::Aside {
+        attempt,
+        path,
+        bytes,
+        kept_for_ms,
+    } = wire;
+    Aside {
+        attempt: Some(attempt).filter(|attempt| !attempt.is_empty()),
+        path,
+        bytes,
+        until: Time(now().plus(Duration::from_millis(kept_for_ms))),
+    }
+}
+
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new(&["KIND", ">SIZE", "WHY", "PATH…"]);
     for row in rows {
@@ -184,6 +243,26 @@ fn table(rows: &[Row]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_put_aside_is_named_with_its_size_and_until_when() {
+        let wire = v1::Aside {
+            attempt: "task_031.1".to_owned(),
+            path: "/w/aside/task_031.1".to_owned(),
+            bytes: 2048,
+            kept_for_ms: 1,
+        };
+        let said = in_words(&aside(wire.clone()));
+        let start =
+            "what task_031.1 has done was put aside: `/w/aside/task_031.1` (2.0 KiB), kept until 2";
+        assert!(said.starts_with(start), "{said}");
+        let unnamed = aside(v1::Aside {
+            attempt: String::new(),
+            ..wire
+        });
+        assert_eq!(unnamed.attempt, None);
+        assert!(in_words(&unnamed).starts_with("something was put aside: "));
+    }
 
     #[test]
     fn where_no_worker_has_been_another_one_can_be_named() {
