@@ -73,7 +73,19 @@ fn disk() -> anyhow::Result<()> {
         let careless = cluster.add(&project, &[script, "--agent", "shell"])?;
         let reason = failed(cluster, &careless)?;
         ensure!(reason["code"] == "disk_full", "{reason}");
-        says(&reason, "it ended without an error")
+        says(&reason, "it ended without an error")?;
+        // A little room is there again, and the disk is full for whoever wants to write more.
+        let script = "head -c 100M /dev/zero > big; truncate -s -200K big";
+        let careless = cluster.add(&project, &[script, "--agent", "shell"])?;
+        let reason = failed(cluster, &careless)?;
+        ensure!(reason["code"] == "disk_full", "{reason}");
+        let quiet = format!("({script}) 2> /dev/null");
+        let quiet = cluster.add(&project, &[&quiet, "--agent", "shell"])?;
+        cluster.succeeded(&quiet, Deadline::SOON)?;
+        let events = cluster.events(&quiet)?;
+        let told = |event: &Value| event["phase"] == "disk_full";
+        ensure!(events.iter().any(told), "it is not told: {events:#?}");
+        Ok(())
     });
     drop(mount);
     told

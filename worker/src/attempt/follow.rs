@@ -1,5 +1,6 @@
 //! Follows a running CLI: lines become events, the stop ladder is climbed, the end is judged.
 
+mod success;
 mod words;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -8,7 +9,10 @@ use orchestra_proto::v1;
 use orchestra_types::{ArtifactKind, EventKind, Exit, Failure, FailureCode, Timestamp};
 use tokio::time::sleep;
 
-use self::words::{silent, supervisor_lost, survivors, words, words_of};
+use self::{
+    success::Success,
+    words::{silent, supervisor_lost, survivors, words, words_of},
+};
 use super::{
     StopReason,
     launch::began_nothing,
@@ -208,19 +212,24 @@ impl Attempt {
         process::limit_failure(met, self.shared.limits, exit, &said).unwrap_or(said)
     }
 
-    /// A success on a disk that is full at its end: what was written last may be cut short. It is none where the
-    /// CLI says so itself; else that is told, since it may have gone on when there was room.
+    /// A success on a disk that is full at its end, by the worker's own limit: what was written last may be cut
+    /// short, also where a little room is there again. It is none where the CLI says so itself; else that is told,
+    /// since it may have gone on when there was room.
     async fn cut_short(&mut self) -> Result<Option<Failure>, Error> {
-        let dir = self.directory();
-        let said = disk::ends_with_full(&self.files.artifact(ArtifactKind::Stderr));
-        if !said && Room::look(std::slice::from_ref(&dir)).lacking().is_none() {
-            return Ok(None);
+        let (dir, log) = (self.directory(), self.files.artifact(ArtifactKind::Stderr));
+        let looked = blocking(move || {
+            let room = Room::look(std::slice::from_ref(&dir));
+            (disk::ends_with_full(&log), room.lacking().is_some())
+        });
+        let (said, full) = looked.await;
+        match Success::of(said, full) {
+            Success::Whole => Ok(None),
+            Success::Doubted(why) => {
+                self.tell("disk_full", why)?;
+                Ok(None)
+            }
+            Success::None(why) => Ok(Some(Failure::new(FailureCode::DiskFull, why))),
         }
-        let full = blocking(move || disk::has_no_room(&dir)).await;
-        if full && !said {
-            self.tell("disk_full", FULL_AT_END)?;
-        }
-        Ok((full && said).then(|| Failure::new(FailureCode::DiskFull, CUT_SHORT)))
     }
 
     async fn until_end(
@@ -524,11 +533,6 @@ impl Attempt {
         }))
     }
 }
-
-const FULL_AT_END: &str =
-    "the disk of its workspace is full at its end: what it wrote last may be cut short";
-const CUT_SHORT: &str = "it ended without an error, but its last words are that the disk is full, and it is: what it \
-                         wrote last may be cut short";
 
 /// Resolves when `left` has passed; never when there is no such moment.
 async fn passed(left: Option<Duration>) {
