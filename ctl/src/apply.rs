@@ -11,7 +11,7 @@ use std::{
 };
 
 use orchestra_repo::{
-    Bit, Change, Checkout, Others, Received, Temporary, has_branch, import_branch, import_others,
+    Bit, Change, Checkout, Others, Received, Temporary, branch_here, import_branch, import_others,
     project_ref, project_ref_without_commit,
 };
 use orchestra_types::{Artifact, ArtifactKind, TaskId};
@@ -264,11 +264,12 @@ pub async fn look_for_branch(app: &App, task: &mut Task) {
     let Ok(checkout) = checkout(app, project, start, None).await else {
         return;
     };
+    let (attempts, _) = task.commits();
     let look = move || {
         let failed = || format!("failed to look for the branch `{branch}`");
-        has_branch(&checkout, &branch, &commit).or_failed(failed)
+        branch_here(&checkout, &branch, &commit, &attempts).or_failed(failed)
     };
-    task.branch_is_there = blocking(look).await.ok();
+    task.branch_here = blocking(look).await.ok();
 }
 
 /// The branches beside the result of a task that changed no files.

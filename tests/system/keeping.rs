@@ -599,6 +599,16 @@ fn two_clusters() -> anyhow::Result<()> {
             let diff = other(&["diff", &first])?.ok()?.stdout;
             ensure!(diff.contains("+second") && !diff.contains(".pem"), "{diff}");
             ensure!(project.git(&["rev-parse", &branch])? == put, "it moved");
+            let shown = other(&["show", &first])?.ok()?.stdout;
+            let taken = format!("the one here that is called {branch} has commits that are not of");
+            ensure!(shown.contains(&taken), "{shown}");
+            let way_out = format!("git branch --move {branch} NAME");
+            ensure!(shown.contains(&way_out), "{shown}");
+            let listed = other(&["branches", "--json"])?.ok()?.json()?["branches"][0].clone();
+            ensure!(listed["name"] == branch.as_str(), "{listed:#}");
+            ensure!(listed["status"].is_null(), "{listed:#}");
+            let why = listed["why"].as_str().unwrap_or_default();
+            ensure!(why.contains("another cluster wrote it"), "{listed:#}");
             let applied = other(&["apply", &first])?.ok()?;
             let applied = applied.complains(&["there is no branch of it", "not of this task"])?;
             ensure!(

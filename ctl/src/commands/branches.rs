@@ -10,13 +10,15 @@ pub use prune::interrupted_between as interrupted;
 
 use std::{sync::Arc, time::Duration};
 
-use orchestra_repo::{Checkout, Keeping, TaskBranch, last_write, only_here, task_branches};
+use orchestra_repo::{
+    Checkout, Keeping, LastWrite, TaskBranch, last_write, only_here, task_branches,
+};
 use orchestra_types::{TaskId, TaskStatus, Timestamp, time::parse_duration};
 use serde::Serialize;
 
 use self::{
     ask::{Asked, ask},
-    claim::{Looked, objection},
+    claim::{Looked, is_doubtful, objection, with_writer},
     fate::{Fate, Known, fate, is_applied},
     prune::prune,
     wish::{Asks, Wish},
@@ -137,16 +139,17 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let asked = ask(app, &checkout, &branches).await;
     let head_asked = asked.is_some();
     let cluster = asked.as_ref().and_then(Asked::cluster);
-    let of = |branch: &TaskBranch| {
-        let known = Asked::of(asked.as_ref(), branch);
-        (fate(branch, known), known)
-    };
+    let known = known(&checkout, &branches, asked.as_ref()).await?;
     let wish = Wish {
         older_than: args.older_than,
         unapplied: args.unapplied,
         now: now(),
     };
-    let fates: Vec<(Fate, Known<'_>)> = branches.iter().map(of).collect();
+    let fates: Vec<(Fate, Known<'_>)> = branches
+        .iter()
+        .zip(known)
+        .map(|(branch, known)| (fate(branch, known), known))
+        .collect();
     let looks = looks(&checkout, &branches, &fates, wish).await?;
     let rows = branches.iter().zip(fates).zip(looks);
     let mut rows: Vec<Row> = rows
@@ -197,6 +200,36 @@ async fn here() -> Result<(Checkout, Vec<TaskBranch>)> {
     blocking(found).await
 }
 
+/// What is known of each of them. Where the head knows a task of that number, the reflog is asked whether the
+/// branch is of it.
+async fn known<'a>(
+    checkout: &Arc<Checkout>,
+    branches: &[TaskBranch],
+    asked: Option<&'a Asked>,
+) -> Result<Vec<Known<'a>>> {
+    let known = branches.iter().map(|branch| Asked::of(asked, branch));
+    let known: Vec<Known<'a>> = known.collect();
+    let doubtful = branches.iter().zip(&known);
+    let doubtful =
+        doubtful.map(|(branch, known)| is_doubtful(branch, *known).then(|| branch.clone()));
+    let (doubtful, from): (Vec<_>, _) = (doubtful.collect(), Arc::clone(checkout));
+    let write = move |branch: Option<TaskBranch>| match branch {
+        Some(branch) => written(&from, &branch),
+        None => Ok(Looked::NOT.write),
+    };
+    let writes = blocking(move || doubtful.into_iter().map(write).collect::<Result<Vec<_>>>());
+    let cluster = asked.and_then(Asked::cluster);
+    let known = known.into_iter().zip(writes.await?);
+    Ok(known
+        .map(|(known, write)| with_writer(known, &write, cluster))
+        .collect())
+}
+
+fn written(checkout: &Checkout, branch: &TaskBranch) -> Result<LastWrite> {
+    let failed = || format!("failed to read the reflog of `{}`", branch.name);
+    last_write(checkout, branch).or_failed(failed)
+}
+
 /// What the repository says of each of them, as far as that matters.
 async fn looks(
     checkout: &Arc<Checkout>,
@@ -238,9 +271,8 @@ fn look(
     asks: Asks,
     keeping: Option<&Keeping>,
 ) -> Result<Looked> {
-    let failed = || format!("failed to read the reflog of `{}`", branch.name);
     let write = match asks.write {
-        true => last_write(checkout, branch).or_failed(failed)?,
+        true => written(checkout, branch)?,
         false => Looked::NOT.write,
     };
     let failed = || format!("failed to read the commits of `{}`", branch.name);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use orchestra_proto::{convert, v1};
+use orchestra_repo::BranchHere;
 use orchestra_types::{
     Failure, FailureCode, Fault, OnDependencyFailure, Place, Priority, ProjectId, ScheduleId,
     SetUp, ShellCommand, TaskId, TaskSpec, TaskStatus, Usage,
@@ -121,9 +122,9 @@ pub struct Task {
     /// Changes of earlier tasks that its result builds on.
     #[serde(skip)]
     pub earlier: Vec<Earlier>,
-    /// Whether the branch of its result is in the repository here; none where nobody has looked.
+    /// What the name of its result's branch is in the repository here; none where nobody has looked.
     #[serde(skip)]
-    pub branch_is_there: Option<bool>,
+    pub branch_here: Option<BranchHere>,
 }
 
 /// A change that a result builds on.
@@ -437,7 +438,7 @@ impl Task {
             description: spec.description,
             attempts,
             earlier: wire.earlier.into_iter().map(Into::into).collect(),
-            branch_is_there: None,
+            branch_here: None,
         })
     }
 

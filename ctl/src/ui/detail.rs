@@ -4,6 +4,7 @@ mod attempts;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use orchestra_repo::BranchHere;
 use orchestra_types::{
     ArtifactKind, FailureCode, OnDependencyFailure, TaskStatus, Timestamp,
     limits::{CUT_FRONT_MARK, CUT_MARK},
@@ -370,17 +371,23 @@ pub fn branch(task: &Task) -> String {
         return String::new();
     };
     let (id, was_applied) = (task.id, task.apply.result.as_deref() == Some("applied"));
-    match (task.branch_is_there, was_applied) {
-        (Some(true), _) | (None, true) => branch.into_owned(),
-        (Some(false), true) => format!("{branch}, not there; made by `ctl apply {id} --branch`"),
-        (Some(false) | None, false) => format!("{branch}, made by `ctl apply {id}`"),
+    match (task.branch_here, was_applied) {
+        (Some(BranchHere::There), _) | (None, true) => branch.into_owned(),
+        (Some(BranchHere::Missing), true) => {
+            format!("{branch}, not there; made by `ctl apply {id} --branch`")
+        }
+        (Some(BranchHere::Missing) | None, false) => format!("{branch}, made by `ctl apply {id}`"),
+        (Some(BranchHere::Anothers), _) => format!(
+            "none: the one here that is called {branch} has commits that are not of this task, as of another cluster; \
+             `git branch --move {branch} NAME` frees the name, then `ctl apply {id} --branch` makes its own"
+        ),
     }
 }
 
 /// The branch of a result that has no change of its own and passes on what it was built on, where that is there.
 fn passed_on(task: &Task) -> Option<&str> {
     let tip = task.of_result()?.tip.as_ref();
-    let there = tip.filter(|_| task.branch_is_there == Some(true));
+    let there = tip.filter(|_| task.branch_here == Some(BranchHere::There));
     there.map(|(branch, _)| branch.as_str())
 }
 

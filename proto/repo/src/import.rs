@@ -99,18 +99,41 @@ fn replace(
     }
 }
 
-/// Whether the branch of a change is in the user's repository, with the change's commit.
+/// What the name of a change's branch is in the user's repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BranchHere {
+    /// A branch with the change's commit.
+    There,
+    /// Nothing, or what an earlier attempt of the task left: [`import_branch`] makes it.
+    Missing,
+    /// A branch with commits that are not of this task, as of another cluster or of the user: it stays.
+    Anothers,
+}
+
+/// Looks for the branch of a change in the user's repository. `attempts` are the commits that the task's attempts
+/// left.
 ///
 /// # Errors
 /// When git fails.
-pub fn has_branch(checkout: &Checkout, branch: &str, commit: &str) -> Result<bool> {
+pub fn branch_here(
+    checkout: &Checkout,
+    branch: &str,
+    commit: &str,
+    attempts: &[String],
+) -> Result<BranchHere> {
     check_branch(branch)?;
     check_commit(commit)?;
     let git = checkout.git();
-    match tip(&git, &format!("refs/heads/{branch}"))? {
-        Some(tip) => Ok(has_commit(&git, commit)? && contains(&git, &tip, commit)?),
-        None => Ok(false),
+    let Some(tip) = tip(&git, &format!("refs/heads/{branch}"))? else {
+        return Ok(BranchHere::Missing);
+    };
+    if has_commit(&git, commit)? && contains(&git, &tip, commit)? {
+        return Ok(BranchHere::There);
     }
+    Ok(match attempts.contains(&tip) {
+        true => BranchHere::Missing,
+        false => BranchHere::Anothers,
+    })
 }
 
 /// The branch of the user's, if there is one, that has the name of the directory in which all of ours would be:

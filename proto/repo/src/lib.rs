@@ -90,7 +90,8 @@ pub use generation::Generation;
 pub use git::{find_git, look_for_git};
 pub use ignored::{Ignored, Put, put_ignored};
 pub use import::{
-    Others, branch_above_ours, has_branch, import_branch, import_others, others_in, task_branch,
+    BranchHere, Others, branch_above_ours, branch_here, import_branch, import_others, others_in,
+    task_branch,
 };
 pub use in_use::Held;
 pub use last_write::{LastWrite, last_write};

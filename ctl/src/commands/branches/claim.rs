@@ -4,7 +4,7 @@
 
 use orchestra_repo::{LastWrite, OnlyHere, TaskBranch};
 
-use super::fate::{Fate, Known};
+use super::fate::{Fate, Known, Maker};
 
 /// What a look at the repository said of a branch.
 #[derive(Clone, Debug)]
@@ -41,6 +41,26 @@ pub fn objection(
         Fate::Alone(_) => {
             not_as_written(branch, known, &looked.write, cluster).or_else(not_agents_alone)
         }
+    }
+}
+
+/// Whether only its reflog can tell that a branch is not of the task that the head knows by its number.
+pub fn is_doubtful(branch: &TaskBranch, known: Known<'_>) -> bool {
+    known.task().is_some() && !known.left(branch)
+}
+
+/// What is known of a branch, with who wrote it last. One that this cluster wrote, or an earlier version, is of
+/// the task, whoever went on with it.
+pub fn with_writer<'a>(known: Known<'a>, write: &LastWrite, cluster: Option<&str>) -> Known<'a> {
+    let Some(task) = known.task() else {
+        return known;
+    };
+    match write {
+        LastWrite::Ours {
+            cluster: Some(of), ..
+        } if cluster.is_some_and(|cluster| cluster != of) => Known::NotOf(Maker::OtherCluster),
+        LastWrite::Anothers { .. } if task.commits().0.is_empty() => Known::NotOf(Maker::Somebody),
+        LastWrite::Ours { .. } | LastWrite::Anothers { .. } | LastWrite::Unknown => known,
     }
 }
 
@@ -147,6 +167,34 @@ mod tests {
             only_here: OnlyHere::Agents,
         };
         assert!(objection(&alone(), &branch(), Known::Nothing, &looked, None).is_some());
+    }
+
+    #[test]
+    fn a_branch_that_another_cluster_wrote_is_not_of_the_task_of_its_number() {
+        let ended = task(
+            orchestra_proto::v1::TaskStatus::Failed,
+            "not_requested",
+            TIP,
+        );
+        let known = Known::Task(&ended);
+        let maker = |write: &LastWrite, cluster| match with_writer(known, write, cluster) {
+            Known::NotOf(maker) => Some(maker),
+            _ => None,
+        };
+        assert_eq!(maker(&ours(Some("c2")), HERE), Some(Maker::OtherCluster));
+        let somebody = Some(Maker::Somebody);
+        assert_eq!(maker(&LastWrite::Anothers { at: 1 }, HERE), somebody);
+        for write in [ours(HERE), ours(None), LastWrite::Unknown] {
+            assert_eq!(maker(&write, HERE), None);
+        }
+        // A head that does not say who it is.
+        assert_eq!(maker(&ours(Some("c2")), None), None);
+        assert!(!is_doubtful(&branch(), known), "it is its result");
+        let other = TaskBranch {
+            commit: "2".repeat(40),
+            ..branch()
+        };
+        assert!(is_doubtful(&other, known) && !is_doubtful(&other, Known::Nothing));
     }
 
     #[test]

@@ -13,10 +13,21 @@ pub enum Known<'a> {
     Task(&'a Task),
     /// The one of that id is of another project, so that the branch is not of it: ids are a cluster's.
     Elsewhere,
+    /// There is one of that id here, and the branch is not of it.
+    NotOf(Maker),
     /// It knows none of that id: it has forgotten it, or the branch is of another cluster.
     Nothing,
     /// It could not be asked.
     Unasked,
+}
+
+/// Who has made a branch that has the name of a task's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// Another cluster, as its reflog says: each gives out the same ids.
+    OtherCluster,
+    /// Somebody: no attempt of the task has left anything yet.
+    Somebody,
 }
 
 impl<'a> Known<'a> {
@@ -24,7 +35,7 @@ impl<'a> Known<'a> {
     pub fn task(self) -> Option<&'a Task> {
         match self {
             Self::Task(task) => Some(task),
-            Self::Elsewhere | Self::Nothing | Self::Unasked => None,
+            Self::Elsewhere | Self::NotOf(_) | Self::Nothing | Self::Unasked => None,
         }
     }
 
@@ -92,6 +103,14 @@ pub fn fate(branch: &TaskBranch, known: Known<'_>) -> Fate {
         Known::Elsewhere => stays(
             ", and the head's task of that number is of another project, or of this one as it was called before \
              `git fetch --unshallow`: look at it first, `git branch -D` removes it",
+        ),
+        Known::NotOf(Maker::OtherCluster) => stays(
+            ", and its reflog says that another cluster wrote it, which may still work on its task: `git branch -D` \
+             removes it",
+        ),
+        Known::NotOf(Maker::Somebody) => stays(
+            ", and it is not of the task of that number, of which no attempt has left anything yet: `git branch -D` \
+             removes it",
         ),
         Known::Task(task) if !task.status.is_ended() => stays(", and its task has not ended"),
         Known::Task(task) if waits_for_a_person(task) && !is_applied_as(task, branch) => {
@@ -188,6 +207,20 @@ pub mod tests {
 
     fn goes(branch: &TaskBranch, known: Known<'_>) -> bool {
         matches!(fate(branch, known), Fate::Goes(_))
+    }
+
+    #[test]
+    fn a_branch_that_is_not_of_the_task_whose_number_it_has_stays_with_why() {
+        for (maker, why) in [
+            (Maker::OtherCluster, "another cluster wrote it"),
+            (Maker::Somebody, "it is not of the task of that number"),
+        ] {
+            let Fate::Stays(said) = fate(&branch(), Known::NotOf(maker)) else {
+                panic!("it goes");
+            };
+            assert!(said.contains(why), "{said}");
+            assert!(Known::NotOf(maker).task().is_none());
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::common::{BRANCH, World, git, import_branch};
-use orchestra_repo::has_branch;
+use orchestra_repo::{BranchHere, branch_here};
 
 #[test]
 fn a_later_attempt_takes_the_branch_of_an_earlier_one_but_nobodys_own_commits() {
@@ -93,12 +93,17 @@ fn a_branch_in_the_place_of_ours_is_named_with_a_way_out() {
     let way_out = format!("git branch --move {below} NAME");
     assert!(refused.contains(&way_out), "{refused}");
     git(&user.user(), &["branch", "--move", &below, "mine-2"]);
-    let is_there = || has_branch(&user.checkout(), BRANCH, &collected.commit).unwrap();
+    let here = |attempts: &[String]| {
+        branch_here(&user.checkout(), BRANCH, &collected.commit, attempts).unwrap()
+    };
+    let is_there = || here(&[]) == BranchHere::There;
     assert!(!is_there());
     put().unwrap();
     put().unwrap();
     assert!(is_there());
     // Of another commit it is another one.
     git(&user.user(), &["branch", "-f", BRANCH, "main"]);
-    assert!(!is_there());
+    assert_eq!(here(&[]), BranchHere::Anothers);
+    let main = git(&user.user(), &["rev-parse", "main"]).trim().to_owned();
+    assert_eq!(here(&[main]), BranchHere::Missing, "an earlier attempt's");
 }
