@@ -69,8 +69,8 @@ pub enum Input {
         /// Every attempt that it still holds: running ones and those whose final report is not
         /// acknowledged yet.
         held: Vec<Held>,
-        /// Of these, attempts before the latest of their tasks that were given to another worker, as their rows
-        /// say, or to nobody. Whose the latest is stands in the task's row.
+        /// Of these, attempts up to the latest of their tasks that were given to another worker, as their rows say,
+        /// or to nobody.
         others: Vec<AttemptId>,
         /// The first report that was never acknowledged to it, or its next one; 0 when it does not say.
         first_unacked: u64,

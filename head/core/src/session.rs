@@ -133,7 +133,8 @@ impl Core {
             let last = task.row.last.as_ref().map(|last| &last.worker);
             match held.number.cmp(&task.row.attempts) {
                 Ordering::Greater => true,
-                Ordering::Equal => last != Some(id),
+                // That its number was passed over is no order.
+                Ordering::Equal => last != Some(id) || others.contains(held),
                 Ordering::Less => others.contains(held),
             }
         };

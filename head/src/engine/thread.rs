@@ -1,7 +1,7 @@
 //! The engine's loop: wait, decide, commit, deliver, answer.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -42,18 +42,15 @@ const CLOCKS_EVERY: Duration = Duration::from_secs(30);
 /// Until the store is asked again what there is to do, while the disk works for it.
 const SOON: Duration = Duration::from_millis(20);
 
-/// The core knows whom the latest attempt of a task was given to. Of those before it the store does, and the input
-/// comes with that: of whose a result is, and which of the attempts that a worker holds were never given to it.
+/// The core knows whom a task was given to last. Whom each of its attempts was given to the store knows, and the
+/// input comes with that: of whose a result is, and which of the attempts that a worker holds were never given to it.
 fn named(mut input: Input, core: &Core, store: &Store) -> Input {
-    let is_earlier = |attempt: AttemptId| {
-        let task = core.task(attempt.task);
-        task.is_some_and(|task| attempt.number < task.row.attempts)
-    };
+    let latest = |attempt: AttemptId| core.task(attempt.task).map_or(0, |task| task.row.attempts);
     if let Input::Reported {
         report, given_to, ..
     } = &mut input
         && matches!(report.body, ReportBody::Finished(_))
-        && is_earlier(report.attempt)
+        && report.attempt.number < latest(report.attempt)
     {
         let holder = holder_of(report.attempt, store);
         *given_to = holder.unwrap_or_default().map(Box::new);
@@ -62,11 +59,13 @@ fn named(mut input: Input, core: &Core, store: &Store) -> Input {
         info, held, others, ..
     } = &mut input
     {
+        // Also the latest: its number may have been passed over, and given to nobody.
         let held = held.iter().map(|held| held.attempt);
-        let earlier = held.filter(|attempt| is_earlier(*attempt));
+        let known = held.filter(|attempt| attempt.number <= latest(*attempt));
+        let known: BTreeSet<AttemptId> = known.collect();
         // Where it cannot be read, nothing is taken from a worker that may be nowhere else.
         let its_own = |attempt| holder_of(attempt, store) == Some(Some(info.id.clone()));
-        *others = earlier.filter(|attempt| !its_own(*attempt)).collect();
+        *others = known.into_iter().filter(|id| !its_own(*id)).collect();
     }
     input
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use orchestra_types::{FailureCode, TaskId, TaskStatus, runner::WorkerInfo};
 
 use super::bench::{Bench, attempt, finished, held, rows, starts, task, worker};
-use crate::{Change, ConnectionId, Input, Message, NewTask, ReportBody, RequestId, Step, Welcome};
+use crate::{
+    Availability, Change, ConnectionId, Input, Message, NewTask, ReportBody, RequestId, Step,
+    Welcome,
+};
 
 fn welcome(step: &Step) -> Welcome {
     let found = step.messages.iter().find_map(|m| match m {
@@ -211,6 +214,26 @@ fn what_was_given_to_another_worker_under_the_same_number_is_not_known_here() {
         welcome_of(step),
         (vec![attempt(id, 2)], latest.clone(), latest)
     );
+}
+
+#[test]
+fn a_number_that_was_passed_over_is_not_known_the_second_time_either() {
+    let (mut bench, info, id) = running();
+    let _ = bench.give(Input::Availability {
+        request: RequestId(1),
+        worker: "w".parse().unwrap(),
+        availability: Availability::Cordoned,
+    });
+    let _ = bench.detach("w", 1);
+    let _ = bench.later(Duration::from_secs(60));
+    // The first welcome does not arrive: what is not known is put aside only when it does.
+    for connection in [2, 3] {
+        let step = bench.attach(&info, connection, &held(id, 2, true));
+        assert_eq!(bench.core.task(id).unwrap().row.attempts, 2);
+        let unknown = vec![attempt(id, 2)];
+        assert_eq!(welcome(&step).unknown, unknown, "stream {connection}");
+        assert_eq!(welcome(&step).kill, unknown);
+    }
 }
 
 #[test]
