@@ -144,14 +144,17 @@ impl Config {
     pub(crate) fn spent(&self, usage: &Usage, model: &str) -> Spent {
         let mut spent = Spent::of(usage);
         if usage.cost_microusd.is_none() {
-            let matching = self
-                .prices
-                .iter()
-                .filter(|(name, _)| model.starts_with(*name));
-            let nearest = matching.max_by_key(|(name, _)| name.len());
-            spent.cost_microusd = nearest.map_or(0, |(_, price)| price.cost(usage));
+            spent.cost_microusd = self.priced(usage, model).unwrap_or(0);
         }
         spent
+    }
+
+    /// What a usage costs by the price table; none where the model has no price.
+    fn priced(&self, usage: &Usage, model: &str) -> Option<u64> {
+        let prices = self.prices.iter();
+        let matching = prices.filter(|(name, _)| model.starts_with(*name));
+        let (_, price) = matching.max_by_key(|(name, _)| name.len())?;
+        Some(price.cost(usage))
     }
 }
 
@@ -160,6 +163,13 @@ impl Core {
     #[must_use]
     pub fn spent_of(&self, outcome: &Outcome) -> Spent {
         self.config.spent(&outcome.usage, &outcome.model)
+    }
+
+    /// What an attempt cost, by its CLI, else by the price table; none where neither says it.
+    #[must_use]
+    pub fn cost_of(&self, outcome: &Outcome) -> Option<u64> {
+        let said = outcome.usage.with_known_cost().cost_microusd;
+        said.or_else(|| self.config.priced(&outcome.usage, &outcome.model))
     }
 }
 

@@ -18,6 +18,8 @@ const LIMIT_DEFAULT: u32 = 100;
 const LIMIT_MAX: u32 = 1000;
 /// Most tasks whose attempts are read at once, so that the engine is not kept from its work.
 const WITH_USAGE_MAX: usize = 100;
+/// Most attempts of several tasks that are read at once, for the same reason.
+const ATTEMPTS_MAX: usize = 1000;
 /// A page ends early when it gets larger than this, so that a client can take the message.
 const PAGE_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX / 4;
 
@@ -26,7 +28,10 @@ pub(super) async fn tasks(
     request: v1::ListTasksRequest,
 ) -> Result<v1::ListTasksResponse> {
     let schedule = (request.schedule > 0).then_some(ScheduleId(request.schedule));
-    let read = Reading::of(&request);
+    let read = Reading {
+        with_usage: request.with_usage,
+        schedule,
+    };
     let mut filter = filter(request).map_err(|e| status::refused(&e))?;
     if let Some(schedule) = schedule {
         return runs(services, filter, schedule, read).await;
@@ -69,11 +74,8 @@ async fn runs(
             page(view, &asked, read)
         });
         let found = found.await.map_err(status::read)?;
-        let is_run = |task: &v1::Task| {
-            let spec = task.spec.as_ref();
-            spec.is_some_and(|spec| spec.schedule == schedule.0)
-        };
-        for run in found.tasks.into_iter().filter(is_run) {
+        let tasks_found = found.tasks.into_iter();
+        for run in tasks_found.filter(|task| is_run(task, schedule)) {
             bytes += run.encoded_len();
             if tasks.len() == wanted || (bytes > PAGE_BYTES_MAX && !tasks.is_empty()) {
                 let next_after_id = tasks.last().map_or(0, |last| last.id);
@@ -108,25 +110,19 @@ fn narrowed(view: &View<'_>, mut filter: Filter, schedule: ScheduleId) -> Filter
 }
 
 /// What is read of each task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reading {
-    Task,
-    WithUsage,
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    with_usage: bool,
+    /// Of other tasks than the runs of this schedule nothing more is read than shows that.
+    schedule: Option<ScheduleId>,
 }
 
 impl Reading {
-    fn of(request: &v1::ListTasksRequest) -> Self {
-        match request.with_usage {
-            true => Self::WithUsage,
-            false => Self::Task,
-        }
-    }
-
-    /// As much as the engine may read in one go.
+    /// As many tasks as the engine may read in one go.
     fn part_of(self, filter: &Filter) -> Filter {
-        let most = match self {
-            Self::Task => filter.limit,
-            Self::WithUsage => filter.limit.min(WITH_USAGE_MAX),
+        let most = match self.with_usage {
+            true => filter.limit.min(WITH_USAGE_MAX),
+            false => filter.limit,
         };
         Filter {
             limit: most,
@@ -135,11 +131,21 @@ impl Reading {
     }
 
     fn task(self, view: &View<'_>, id: TaskId) -> store::Result<Option<v1::Task>> {
-        match self {
-            Self::Task => wire::summary(view, id),
-            Self::WithUsage => wire::summary_with_usage(view, id),
+        let mut found = wire::summary(view, id)?;
+        if let Some(task) = found.as_mut().filter(|task| self.wants(task)) {
+            wire::add_usage(view, task)?;
         }
+        Ok(found)
     }
+
+    fn wants(self, task: &v1::Task) -> bool {
+        self.with_usage && self.schedule.is_none_or(|schedule| is_run(task, schedule))
+    }
+}
+
+fn is_run(task: &v1::Task, schedule: ScheduleId) -> bool {
+    let spec = task.spec.as_ref();
+    spec.is_some_and(|spec| spec.schedule == schedule.0)
 }
 
 /// A part of a page.
@@ -156,12 +162,15 @@ fn page(view: &View<'_>, filter: &Filter, read: Reading) -> store::Result<Found>
         next: listed.next,
         ..Found::default()
     };
+    let mut attempts = 0;
     for id in listed.ids {
         let Some(task) = read.task(view, id)? else {
             continue;
         };
         found.bytes += task.encoded_len();
-        if found.bytes > PAGE_BYTES_MAX && !found.tasks.is_empty() {
+        attempts += task.attempts.len();
+        let large = found.bytes > PAGE_BYTES_MAX || attempts > ATTEMPTS_MAX;
+        if large && !found.tasks.is_empty() {
             found.next = found.tasks.last().map(|last: &v1::Task| TaskId(last.id));
             break;
         }

@@ -47,14 +47,12 @@ pub(super) fn summary(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
     Ok(Some(with_spec(view.core.calendar(), &found, spec)))
 }
 
-/// The same with its attempts, which say no more than who worked when, and what that used.
-pub(super) fn summary_with_usage(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
-    let Some(mut task) = summary(view, id)? else {
-        return Ok(None);
-    };
-    for row in view.store.attempts(id)? {
+/// Gives a task of a list its attempts, which say no more than who worked when, and what that used.
+pub(super) fn add_usage(view: &View<'_>, task: &mut v1::Task) -> Result<()> {
+    for row in view.store.attempts(TaskId(task.id))? {
         let end = view.store.outcome(row.id)?;
-        let cost = end.as_ref().and_then(|end| known_cost(view, end));
+        let outcome = end.as_ref().and_then(|end| end.result.as_ref().ok());
+        let cost = outcome.and_then(|outcome| view.core.cost_of(outcome));
         let mut used = attempt(&row, end);
         used.outcome = used.outcome.map(|outcome| v1::Outcome {
             exit: outcome.exit,
@@ -68,15 +66,7 @@ pub(super) fn summary_with_usage(view: &View<'_>, id: TaskId) -> Result<Option<v
         used.cost_microusd = cost;
         task.attempts.push(used);
     }
-    Ok(Some(task))
-}
-
-/// What an attempt cost; none where its tokens have no price that is known.
-fn known_cost(view: &View<'_>, end: &OutcomeRow) -> Option<u64> {
-    let outcome = end.result.as_ref().ok()?;
-    let priced = view.core.spent_of(outcome).cost_microusd;
-    let said = outcome.usage.with_known_cost().cost_microusd;
-    said.or((priced > 0).then_some(priced))
+    Ok(())
 }
 
 /// Several tasks for a list; unknown ones are left out.
