@@ -121,6 +121,8 @@ pub struct Fleet {
     tasks: JoinSet<Ended>,
     /// Orders given ahead.
     waiting: Waiting,
+    /// Whether nothing was begun of it for want of a lease.
+    lacks_lease: bool,
     /// Whether some waited when that was noted last.
     waited: bool,
     /// Each ends when an attempt gives its slot free.
@@ -146,6 +148,7 @@ impl Fleet {
             entries: BTreeMap::new(),
             tasks: JoinSet::new(),
             waiting: Waiting::default(),
+            lacks_lease: false,
             waited: false,
             slots: JoinSet::new(),
             grace: watch::channel(None).0,
@@ -177,18 +180,11 @@ impl Fleet {
                 Some(_) = self.slots.join_next(), if !self.slots.is_empty() => {
                     self.begin_waiting();
                 }
-                () = self.shared.lease.until_it_lasts(), if self.lacks_a_lease() => {
-                    self.begin_waiting();
-                }
+                () = self.shared.lease.until_it_lasts(), if self.lacks_lease => self.begin_waiting(),
                 never = self.noops.advance() => match never {},
             }
             self.note_waiting();
         }
-    }
-
-    /// Whether what waits may wait only for that.
-    fn lacks_a_lease(&self) -> bool {
-        !self.waiting.is_empty() && !self.shared.lease.lasts()
     }
 
     /// Keeps a prefetch that is to go for as long as an order waits.
@@ -345,7 +341,8 @@ impl Fleet {
 
     /// Begins what waits and has a slot now. Without a lease others may have begun it.
     fn begin_waiting(&mut self) {
-        if self.waiting.is_empty() || !self.shared.lease.lasts() {
+        self.lacks_lease = !self.waiting.is_empty() && !self.shared.lease.lasts();
+        if self.lacks_lease || self.waiting.is_empty() {
             return;
         }
         let known = self.shared.runners.borrow().clone();

@@ -212,14 +212,16 @@ impl Attempt {
         process::limit_failure(met, self.shared.limits, exit, &said).unwrap_or(said)
     }
 
-    /// A success on a disk that is full at its end, by the worker's own limit: what was written last may be cut
-    /// short, also where a little room is there again. It is none where the CLI says so itself; else that is told,
-    /// since it may have gone on when there was room.
+    /// A success on a disk that is full at its end, by the worker's own limit or since nothing can be written, as
+    /// with a quota that is used up: what was written last may be cut short, also where a little room is there
+    /// again. It is none where the CLI says so itself; else that is told, since it may have gone on when there was
+    /// room.
     async fn cut_short(&mut self) -> Result<Option<Failure>, Error> {
         let (dir, log) = (self.directory(), self.files.artifact(ArtifactKind::Stderr));
         let looked = blocking(move || {
-            let room = Room::look(std::slice::from_ref(&dir));
-            (disk::ends_with_full(&log), room.lacking().is_some())
+            let said = disk::ends_with_full(&log);
+            let lacks = Room::look(std::slice::from_ref(&dir)).lacking().is_some();
+            (said, lacks || (said && disk::has_no_room(&dir)))
         });
         let (said, full) = looked.await;
         match Success::of(said, full) {

@@ -1,6 +1,11 @@
 //! The decision: which of the things that lie there go, and why. Knows no clock and no disk.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use orchestra_config::KeepConfig;
 use orchestra_types::time::write_duration;
@@ -170,22 +175,21 @@ pub fn aside_that_stays(
     removals: &[Removal],
     keep: &KeepConfig,
 ) -> Vec<(Item, Duration)> {
-    let stays = |item: &&Item| {
-        removals
-            .iter()
-            .all(|removal| removal.item.path != item.path)
-    };
-    let whole = |item: &Item| {
-        let below = items.iter().filter(stays);
-        let below = below.filter(|other| other.path.starts_with(&item.path));
-        Item {
-            bytes: below.map(|other| other.bytes).sum(),
-            ..item.clone()
+    let gone: HashSet<&Path> = removals.iter().map(|r| r.item.path.as_path()).collect();
+    let staying = items.iter().filter(|item| !gone.contains(&*item.path));
+    // With what lies in each: what of that goes is not of it.
+    let mut bytes: HashMap<&Path, u64> = HashMap::new();
+    for item in staying.clone() {
+        for dir in item.path.ancestors() {
+            *bytes.entry(dir).or_default() += item.bytes;
         }
+    }
+    let whole = |item: &Item| Item {
+        bytes: bytes.get(&*item.path).copied().unwrap_or(0),
+        ..item.clone()
     };
-    let aside = items.iter().filter(|item| item.kind == Kind::Aside);
-    let mut found: Vec<_> = aside
-        .filter(stays)
+    let mut found: Vec<_> = staying
+        .filter(|item| item.kind == Kind::Aside)
         .map(|item| (whole(item), keep.aside.saturating_sub(item.idle)))
         .collect();
     found.sort_by(|(a, left), (b, later)| (left, &a.path).cmp(&(later, &b.path)));

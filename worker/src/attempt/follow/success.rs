@@ -3,8 +3,8 @@
 
 const FULL_AT_END: &str =
     "the disk of its workspace is full at its end: what it wrote last may be cut short";
-const FULL_BEFORE: &str = "its last words are that a disk was full, and at its end there is room: what it wrote \
-                           before may be cut short";
+const FULL_BEFORE: &str = "its last words are that a disk was full, and at its end that of its workspace is not: \
+                           what it wrote before may be cut short";
 const CUT_SHORT: &str = "it ended without an error, but its last words are that the disk is full, and it is: what it \
                          wrote last may be cut short";
 
