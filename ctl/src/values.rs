@@ -1,12 +1,14 @@
 //! Values of arguments that have names: shells complete them. Others may be allowed as well.
 
-use std::{error::Error, ffi::OsStr, marker::PhantomData, str::FromStr};
+use std::{error::Error, ffi::OsStr, marker::PhantomData, str::FromStr, time::Duration};
 
 use clap::{
     Arg, Command,
     builder::{PossibleValue, StringValueParser, TypedValueParser},
 };
-use orchestra_types::{OnDependencyFailure, Priority, RunnerName, runner::KNOWN_RUNNERS};
+use orchestra_types::{
+    OnDependencyFailure, Priority, RunnerName, runner::KNOWN_RUNNERS, time::parse_duration,
+};
 
 /// Reads a `T`, and knows some words that are one.
 #[derive(Clone)]
@@ -28,6 +30,11 @@ impl<T> Named<T> {
     pub fn into_words(self) -> Vec<&'static str> {
         self.words
     }
+}
+
+/// A duration, as `90s`, `30m` or `2h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
 }
 
 /// A priority.

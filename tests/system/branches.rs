@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Deadline, Project, Setup, Test, scene, until};
+use orchestra_tests::{Cluster, Deadline, Output, Project, Setup, Test, scene, until};
 use serde_json::Value;
 
 pub fn tests() -> Vec<Test> {
@@ -36,6 +36,10 @@ pub fn tests() -> Vec<Test> {
         Test::new(
             "a_branch_in_the_place_of_all_of_a_tasks_is_told_when_a_task_is_added",
             above,
+        ),
+        Test::new(
+            "two_clusters_on_one_repository_give_away_no_keys_and_take_no_branch",
+            two_clusters,
         ),
     ]
 }
@@ -360,5 +364,56 @@ fn prune() -> anyhow::Result<()> {
         ensure!(project.git(&["rev-parse", &applied])?.trim() == commit);
         cluster.ctl_in(&cluster.path(""), &["branches"])?.exits(4)?;
         Ok(())
+    })
+}
+
+fn two_clusters() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = cluster.repository("project")?;
+        let first = cluster.add(&project, &["echo first > file.txt", "--agent", "shell"])?;
+        cluster.succeeded(&first, Deadline::SOON)?;
+        let branch = format!("orchestra/{first}");
+        let put = project.git(&["rev-parse", &branch])?;
+
+        let state = project.dir().join("state");
+        let state = state.to_string_lossy();
+        let other = |args: &[&str]| -> anyhow::Result<Output> {
+            cluster.ctl_in(project.dir(), &[&["--state", &state], args].concat())
+        };
+        other(&["start", "--detach"])?.ok()?;
+        let told = || -> anyhow::Result<()> {
+            let script = "echo second > file.txt; find . -name '*.pem' > keys.txt";
+            let add = ["add", script, "--agent", "shell", "--wait", "--json"];
+            let second = other(&add)?.ok()?.json()?["tasks"][0].clone();
+            ensure!(second["id"] == first.as_str(), "{second:#}");
+            let diff = other(&["diff", &first])?.ok()?.stdout;
+            ensure!(diff.contains("+second") && !diff.contains(".pem"), "{diff}");
+            ensure!(project.git(&["rev-parse", &branch])? == put, "it moved");
+            let shown = other(&["show", &first])?.ok()?.stdout;
+            let taken = format!("the one here that is called {branch} has commits that are not of");
+            ensure!(shown.contains(&taken), "{shown}");
+            let way_out = format!("git branch --move {branch} NAME");
+            ensure!(shown.contains(&way_out), "{shown}");
+            let listed = other(&["branches", "--json"])?.ok()?.json()?["branches"][0].clone();
+            ensure!(listed["name"] == branch.as_str(), "{listed:#}");
+            ensure!(listed["status"].is_null(), "{listed:#}");
+            let why = listed["why"].as_str().unwrap_or_default();
+            ensure!(why.contains("another cluster wrote it"), "{listed:#}");
+            let applied = other(&["apply", &first])?.ok()?;
+            let applied = applied.complains(&["there is no branch of it", "not of this task"])?;
+            ensure!(
+                !applied.stdout.contains("also the branch"),
+                "{}",
+                applied.stdout
+            );
+            let named = other(&["apply", &first, "--branch"])?;
+            named.complains(&["not of this task", "git branch --move"])?;
+            let status = project.git(&["status", "--porcelain"])?;
+            ensure!(!status.contains("state"), "{status}");
+            Ok(())
+        };
+        let told = told();
+        other(&["stop", "--now"])?.ok()?;
+        told
     })
 }

@@ -41,10 +41,6 @@ pub fn tests() -> Vec<Test> {
             "a_worker_keeps_no_more_caches_than_its_configuration_says",
             keeps_within_its_quota,
         ),
-        Test::new(
-            "two_clusters_on_one_repository_give_away_no_keys_and_take_no_branch",
-            two_clusters,
-        ),
     ]
 }
 
@@ -575,55 +571,5 @@ fn keeps_within_its_quota() -> anyhow::Result<()> {
         let gone = cluster.json(&["workers", "gc"])?;
         ensure!(whys(&gone) == ["\"not used for 2h\""], "{gone:#}");
         Ok(())
-    })
-}
-
-fn two_clusters() -> anyhow::Result<()> {
-    scene(Setup::new(), |cluster| {
-        let project = cluster.repository("project")?;
-        let first = shell(cluster, &project, "echo first > file.txt")?;
-        cluster.succeeded(&first, Deadline::SOON)?;
-        let branch = format!("orchestra/{first}");
-        let put = project.git(&["rev-parse", &branch])?;
-
-        let state = project.dir().join("state");
-        let other = |args: &[&str]| -> anyhow::Result<Output> {
-            cluster.ctl_in(project.dir(), &[&["--state", text(&state)?], args].concat())
-        };
-        other(&["start", "--detach"])?.ok()?;
-        let told = || -> anyhow::Result<()> {
-            let script = "echo second > file.txt; find . -name '*.pem' > keys.txt";
-            let add = ["add", script, "--agent", "shell", "--wait", "--json"];
-            let second = other(&add)?.ok()?.json()?["tasks"][0].clone();
-            ensure!(second["id"] == first.as_str(), "{second:#}");
-            let diff = other(&["diff", &first])?.ok()?.stdout;
-            ensure!(diff.contains("+second") && !diff.contains(".pem"), "{diff}");
-            ensure!(project.git(&["rev-parse", &branch])? == put, "it moved");
-            let shown = other(&["show", &first])?.ok()?.stdout;
-            let taken = format!("the one here that is called {branch} has commits that are not of");
-            ensure!(shown.contains(&taken), "{shown}");
-            let way_out = format!("git branch --move {branch} NAME");
-            ensure!(shown.contains(&way_out), "{shown}");
-            let listed = other(&["branches", "--json"])?.ok()?.json()?["branches"][0].clone();
-            ensure!(listed["name"] == branch.as_str(), "{listed:#}");
-            ensure!(listed["status"].is_null(), "{listed:#}");
-            let why = listed["why"].as_str().unwrap_or_default();
-            ensure!(why.contains("another cluster wrote it"), "{listed:#}");
-            let applied = other(&["apply", &first])?.ok()?;
-            let applied = applied.complains(&["there is no branch of it", "not of this task"])?;
-            ensure!(
-                !applied.stdout.contains("also the branch"),
-                "{}",
-                applied.stdout
-            );
-            let named = other(&["apply", &first, "--branch"])?;
-            named.complains(&["not of this task", "git branch --move"])?;
-            let status = project.git(&["status", "--porcelain"])?;
-            ensure!(!status.contains("state"), "{status}");
-            Ok(())
-        };
-        let told = told();
-        other(&["stop", "--now"])?.ok()?;
-        told
     })
 }

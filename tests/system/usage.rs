@@ -22,7 +22,9 @@ fn sums() -> anyhow::Result<()> {
         let mut used = Vec::new();
         for team in ["team=a", "team=b", "team=a"] {
             let task = cluster.add(&project, &[&hello[..], &[team]].concat())?;
-            used.push(cluster.succeeded(&task, Deadline::SOON)?["usage"].clone());
+            let document = cluster.succeeded(&task, Deadline::SOON)?;
+            used.push(document["usage"].clone());
+            ensure!(used[0]["input_tokens"].as_u64() > Some(0), "{document:#}");
         }
         let failed = cluster.add(&project, &["exit 3", "--agent", "shell"])?;
         cluster.wait_for(&failed, &["failed"], Deadline::SOON)?;
@@ -56,6 +58,8 @@ fn sums() -> anyhow::Result<()> {
         ensure!(of_b["total"]["tasks"] == 1, "{of_b:#}");
         let none = cluster.json(&["usage", "--since", "0s"])?;
         ensure!(none["rows"] == json!([]), "{none:#}");
+        let misspelt = cluster.ctl(&["usage", "--runner", "agnt"])?.exits(4)?;
+        misspelt.complains(&["did you mean `agent`"])?;
 
         let listed = cluster.json(&["tasks"])?;
         for (task, used) in listed["tasks"]

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 use orchestra_repo::{
     Checkout, Keeping, LastWrite, TaskBranch, last_write, only_here, task_branches,
 };
-use orchestra_types::{TaskId, TaskStatus, Timestamp, time::parse_duration};
+use orchestra_types::{TaskId, TaskStatus, Timestamp};
 use serde::Serialize;
 
 use self::{
@@ -37,6 +37,7 @@ use crate::{
         table::{Cell, Table},
         time::ago,
     },
+    values,
 };
 
 /// How many digits of a commit people see.
@@ -80,7 +81,7 @@ pub struct Args {
     #[arg(long)]
     prune: bool,
     /// Only those that are older than this, as 30d
-    #[arg(long, value_name = "DURATION", value_parser = parsed, allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, allow_hyphen_values = true)]
     older_than: Option<Duration>,
     /// Also results that are nowhere else, as old as that and as Orchestra wrote them
     #[arg(long, requires = "older_than")]
@@ -88,10 +89,6 @@ pub struct Args {
     /// Only say what --prune would remove, and why the others stay
     #[arg(long)]
     dry_run: bool,
-}
-
-fn parsed(text: &str) -> std::result::Result<Duration, String> {
-    parse_duration(text).map_err(|e| e.to_string())
 }
 
 /// `ctl branches --json`.
@@ -219,9 +216,9 @@ async fn known<'a>(
     };
     let writes = blocking(move || doubtful.into_iter().map(write).collect::<Result<Vec<_>>>());
     let cluster = asked.and_then(Asked::cluster);
-    let known = known.into_iter().zip(writes.await?);
+    let known = branches.iter().zip(known).zip(writes.await?);
     Ok(known
-        .map(|(known, write)| with_writer(known, &write, cluster))
+        .map(|((branch, known), write)| with_writer(branch, known, &write, cluster))
         .collect())
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use orchestra_head::backup::headless;
 use orchestra_proto::v1;
-use orchestra_types::{TaskStatus, limits::STOP_GRACE, time::parse_duration};
+use orchestra_types::{TaskStatus, limits::STOP_GRACE};
 use serde_json::json;
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
         style::{Line, Style},
         time::{self, counted},
     },
+    values,
 };
 use worker::{LocalWorker, stop_worker};
 
@@ -48,7 +49,7 @@ pub struct Args {
     #[arg(long)]
     pub now: bool,
     /// Wait at most so long for what runs, as 30s, 10m or 2h; then stop it as --now does
-    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, conflicts_with = "now")]
+    #[arg(long, value_name = "TIME", value_parser = values::duration, allow_hyphen_values = true, conflicts_with = "now")]
     pub within: Option<Duration>,
     /// Stop at once; running agents run on, and the next start finds them again
     #[arg(long, conflicts_with_all = ["now", "within"])]
@@ -71,10 +72,6 @@ pub enum When {
 enum Waited {
     Idle,
     Late,
-}
-
-fn duration(text: &str) -> std::result::Result<Duration, String> {
-    parse_duration(text).map_err(|e| e.to_string())
 }
 
 /// Stops the local cluster.

@@ -3,14 +3,11 @@
 mod group;
 mod sums;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use orchestra_proto::v1;
-use orchestra_types::{
-    RunnerName, Timestamp,
-    time::{millis, parse_duration},
-};
+use orchestra_types::{RunnerName, Timestamp, time::millis};
 use serde::Serialize;
 
 use self::{
@@ -34,14 +31,15 @@ use crate::{
         table::{Cell, Table},
         time::{amount, counted, dollars, duration},
     },
-    values::runner,
+    values::{self, runner},
 };
 
 /// Sum up what attempts have used: time, tokens and cost, by project, submitter, runner, model, worker, day or label
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Attempts count when they have ended, also those that failed. A cost is what the CLI says, else by `prices` in
-orchestra.yaml. Tasks that the retention has forgotten are not in it; the counters of the metrics are for ever.
+Attempts count when they have ended, also those that failed; days are those of UTC, as for budgets. One whose
+worker was lost counts with its time alone until its result comes. A cost is what the CLI says, else by `prices`
+in orchestra.yaml. Tasks that the retention has forgotten are not in it; the counters of the metrics are for ever.
 
 Examples:
   ctl usage                                  by project
@@ -54,7 +52,7 @@ pub struct Args {
           hide_default_value = true)]
     by: By,
     /// Only what has ended within this time, as 24h or 7d
-    #[arg(long, value_name = "DURATION", value_parser = parsed, allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, allow_hyphen_values = true)]
     since: Option<Duration>,
     /// Only of tasks with this label; repeat it for more
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
@@ -68,10 +66,6 @@ pub struct Args {
     /// Only of tasks of this submitter: user@host, or the user on whatever machine
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     submitter: Option<String>,
-}
-
-fn parsed(text: &str) -> std::result::Result<Duration, String> {
-    parse_duration(text).map_err(|e| e.to_string())
 }
 
 /// `ctl usage --json`.
@@ -100,10 +94,15 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let client = app.connect().await?;
     let window = Window {
         since: since.unwrap_or(Timestamp(0)),
-        runner: wanted,
+        runner: wanted.clone(),
     };
     let names = client.worker_names().await?;
-    let sums = sum_up(&client, request, Sums::new(args.by.clone(), window, names)).await?;
+    let sums = Sums::new(args.by.clone(), window, names);
+    let sums = sum_up(&client, request.clone(), sums).await?;
+    let none = match sums.is_empty() {
+        true => none_of(&client, request, wanted).await?,
+        false => String::new(),
+    };
     let document = Usage {
         by: args.by.to_string(),
         since: since.map(Time),
@@ -111,7 +110,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         total: sums.total(),
         rows: sums.rows(),
     };
-    app.show(&document, |document| say(app, &args.by, document))
+    app.show(&document, |document| say(app, &args.by, none, document))
 }
 
 fn back(now: Timestamp, by: Duration) -> Timestamp {
@@ -124,10 +123,8 @@ async fn sum_up(
     mut request: v1::ListTasksRequest,
     mut sums: Sums,
 ) -> Result<Sums> {
-    let mut any = false;
     loop {
         let page = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
-        any |= !page.tasks.is_empty();
         for task in &page.tasks {
             let submitter = task.spec.as_ref().map(|spec| spec.submitter.as_str());
             if is_of(submitter, &request.submitter) {
@@ -139,9 +136,6 @@ async fn sum_up(
         }
         request.after_id = page.next_after_id;
     }
-    if !any {
-        unknown::refuse(client, &request).await?;
-    }
     if sums.knows_nothing() {
         return Err(Error::failed(
             "the head does not say what tasks have used: it is older than this `ctl`",
@@ -151,9 +145,26 @@ async fn sum_up(
     Ok(sums)
 }
 
-fn say(app: &App, by: &By, document: &Usage) -> Result<()> {
+/// Why there is nothing: what was asked for may be misspelt.
+async fn none_of(
+    client: &Client,
+    asked: v1::ListTasksRequest,
+    runner: Option<String>,
+) -> Result<String> {
+    let asked = v1::ListTasksRequest {
+        runner: runner.unwrap_or_default(),
+        ..asked
+    };
+    unknown::refuse(client, &asked).await?;
+    match asked.submitter.as_str() {
+        "" => Ok("no such attempt has ended".to_owned()),
+        wanted => unknown::submitter(client, wanted).await,
+    }
+}
+
+fn say(app: &App, by: &By, none: String, document: &Usage) -> Result<()> {
     if document.rows.is_empty() {
-        app.ui.next("no such attempt has ended");
+        app.ui.next(none);
     } else {
         app.ui.table(&table(by, &document.rows, &document.total))?;
     }
@@ -214,6 +225,3 @@ fn cells(name: String, style: Style, row: &Row) -> Vec<Cell> {
         .map(|text| Cell::new(text, style))
         .collect()
 }
-
-/// What is known of workers and projects by their ids.
-type Names = BTreeMap<String, String>;

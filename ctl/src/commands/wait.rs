@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join;
-use orchestra_types::{TaskId, TaskStatus, time::parse_duration};
+use orchestra_types::{TaskId, TaskStatus};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -24,6 +24,7 @@ use crate::{
         status::{label, style, words},
         style::{Line, Style},
     },
+    values,
 };
 
 /// Most tasks whose ends are told where they cannot be printed.
@@ -60,7 +61,7 @@ pub struct Args {
     any: bool,
     /// Give up after this long, as 90s or 10m; the tasks go on. What is there then is looked at for two
     /// seconds at most. Default: never
-    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, allow_hyphen_values = true)]
     timeout: Option<Duration>,
 }
 
@@ -214,10 +215,6 @@ fn not_yet(limit: Duration, which: Which) -> Error {
     };
     Error::new(Exit::TimedOut, format!("{which} ended within {limit}"))
         .hint("they go on; `ctl tasks --status open` shows them")
-}
-
-fn duration(text: &str) -> std::result::Result<Duration, String> {
-    parse_duration(text).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Durat
 use clap::ValueHint;
 use orchestra_types::{
     Budget, OnDependencyFailure, Priority, Recurrence, RunnerName, TaskId, budget, limits,
-    time::parse_duration,
 };
 
 use crate::{
@@ -76,7 +75,7 @@ pub struct Options {
     #[arg(long, value_name = "USD", value_parser = budget::usd, allow_hyphen_values = true)]
     pub budget_usd: Option<u64>,
     /// The wall time of the budget, as 30m, 2h
-    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, allow_hyphen_values = true)]
     pub budget_time: Option<Duration>,
     /// The task that this one is a part of: what it uses counts there too. Default inside an agent:
     /// the task that the agent works on
@@ -203,16 +202,12 @@ impl Draft {
     }
 }
 
-fn duration(text: &str) -> std::result::Result<Duration, String> {
-    parse_duration(text).map_err(|e| e.to_string())
-}
-
 fn within(
     text: &str,
     allowed: RangeInclusive<Duration>,
     words: &str,
 ) -> std::result::Result<Duration, String> {
-    let duration = duration(text)?;
+    let duration = values::duration(text)?;
     match allowed.contains(&duration) {
         true => Ok(duration),
         false => Err(format!("it is {words}")),

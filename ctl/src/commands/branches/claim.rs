@@ -51,7 +51,12 @@ pub fn is_doubtful(branch: &TaskBranch, known: Known<'_>) -> bool {
 
 /// What is known of a branch, with who wrote it last. One that this cluster wrote, or an earlier version, is of
 /// the task, whoever went on with it.
-pub fn with_writer<'a>(known: Known<'a>, write: &LastWrite, cluster: Option<&str>) -> Known<'a> {
+pub fn with_writer<'a>(
+    branch: &TaskBranch,
+    known: Known<'a>,
+    write: &LastWrite,
+    cluster: Option<&str>,
+) -> Known<'a> {
     let Some(task) = known.task() else {
         return known;
     };
@@ -59,7 +64,10 @@ pub fn with_writer<'a>(known: Known<'a>, write: &LastWrite, cluster: Option<&str
         LastWrite::Ours {
             cluster: Some(of), ..
         } if cluster.is_some_and(|cluster| cluster != of) => Known::NotOf(Maker::OtherCluster),
-        LastWrite::Anothers { .. } if task.commits().0.is_empty() => Known::NotOf(Maker::Somebody),
+        // What lies beside the result an attempt may have left without one.
+        LastWrite::Anothers { .. } if branch.beside.is_none() && task.commits().0.is_empty() => {
+            Known::NotOf(Maker::Somebody)
+        }
         LastWrite::Ours { .. } | LastWrite::Anothers { .. } | LastWrite::Unknown => known,
     }
 }
@@ -177,7 +185,8 @@ mod tests {
             TIP,
         );
         let known = Known::Task(&ended);
-        let maker = |write: &LastWrite, cluster| match with_writer(known, write, cluster) {
+        let maker = |write: &LastWrite, cluster| match with_writer(&branch(), known, write, cluster)
+        {
             Known::NotOf(maker) => Some(maker),
             _ => None,
         };
@@ -189,6 +198,12 @@ mod tests {
         }
         // A head that does not say who it is.
         assert_eq!(maker(&ours(Some("c2")), None), None);
+        let beside = TaskBranch {
+            beside: Some(1),
+            ..branch()
+        };
+        let known_beside = with_writer(&beside, known, &LastWrite::Anothers { at: 1 }, HERE);
+        assert!(matches!(known_beside, Known::Task(_)));
         assert!(!is_doubtful(&branch(), known), "it is its result");
         let other = TaskBranch {
             commit: "2".repeat(40),

@@ -1,11 +1,10 @@
 //! By what usage is summed up.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use orchestra_proto::v1;
 use orchestra_types::Timestamp;
 
-use super::Names;
 use crate::{ui::suggest::did_you_mean, values::Named};
 
 /// What the attempts of one row have in common.
@@ -20,6 +19,9 @@ pub enum By {
     /// The value of the label with this key.
     Label(String),
 }
+
+/// What workers are called, by their ids.
+pub type Names = BTreeMap<String, String>;
 
 /// What a row is of: a name, and an id where names may be those of several.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,12 +92,11 @@ impl By {
     }
 }
 
-/// The day by the clock of this machine.
+/// The day in UTC, as budgets count days.
 fn day(moment: Timestamp) -> String {
     let ms = i64::try_from(moment.0).unwrap_or(i64::MAX);
     let moment = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
-    let here = moment.to_zoned(jiff::tz::TimeZone::system());
-    here.strftime("%Y-%m-%d").to_string()
+    moment.strftime("%Y-%m-%d").to_string()
 }
 
 impl fmt::Display for By {
@@ -134,6 +135,47 @@ impl FromStr for By {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_belongs_to_what_it_is_summed_up_by() {
+        let mut spec = v1::TaskSpec {
+            submitter: "jo@there".to_owned(),
+            project: Some(v1::ProjectRef {
+                id: "git-1".to_owned(),
+                name: "app".to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        spec.labels.insert("team".to_owned(), "a".to_owned());
+        let attempt = v1::Attempt {
+            runner: "claude".to_owned(),
+            worker: "w-1".to_owned(),
+            outcome: Some(v1::Outcome::default()),
+            ..Default::default()
+        };
+        let workers = Names::from([("w-1".to_owned(), "near".to_owned())]);
+        // 2026-11-30T23:59:59.999Z.
+        let ended = Timestamp(1_796_083_199_999);
+        let key = |by: &str| {
+            by.parse::<By>()
+                .unwrap()
+                .key(&spec, &attempt, ended, &workers)
+        };
+        let said = |by: &str| {
+            let key = key(by);
+            let texts = [key.name, key.id].map(|text| text.unwrap_or_else(|| "-".to_owned()));
+            texts.join(" ")
+        };
+        assert_eq!(said("project"), "app git-1");
+        assert_eq!(said("submitter"), "jo@there -");
+        assert_eq!(said("runner"), "claude -");
+        assert_eq!(said("model"), "- -");
+        assert_eq!(said("worker"), "near w-1");
+        assert_eq!(said("day"), "2026-11-30 -");
+        assert_eq!(said("label:team"), "a -");
+        assert_eq!(said("label:other"), "- -");
+    }
 
     #[test]
     fn what_is_summed_up_by_is_read_as_it_is_written() {

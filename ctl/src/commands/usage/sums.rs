@@ -9,10 +9,7 @@ use orchestra_proto::v1;
 use orchestra_types::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::{
-    Names,
-    group::{By, Key},
-};
+use super::group::{By, Key, Names};
 
 /// Which attempts count.
 #[derive(Debug)]
@@ -74,6 +71,11 @@ impl Sums {
         }
     }
 
+    /// Whether there is nothing that was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.running == 0
+    }
+
     /// Whether the head has said nothing of attempts that there were.
     pub fn knows_nothing(&self) -> bool {
         self.untold && !self.told
@@ -93,18 +95,15 @@ impl Sums {
             if other.is_some_and(|wanted| *wanted != attempt.runner) {
                 continue;
             }
-            // One that was given back before it began has used nothing.
-            let Some(started) = attempt.started_at_ms else {
-                continue;
-            };
             let Some((outcome, end)) = attempt.outcome.as_ref().zip(attempt.finished_at_ms) else {
-                self.running += 1;
+                self.running += u64::from(attempt.started_at_ms.is_some());
                 continue;
             };
-            if Timestamp(end) < self.window.since {
+            if Timestamp(end) < self.window.since || has_not_begun(attempt, outcome) {
                 continue;
             }
             let key = self.by.key(spec, attempt, Timestamp(end), &self.workers);
+            let started = attempt.started_at_ms.unwrap_or(end);
             let used = used(attempt, outcome, end.saturating_sub(started));
             self.rows.entry(key.clone()).or_default().take(&used);
             self.total.take(&used);
@@ -140,6 +139,11 @@ impl Sums {
         }
         rows
     }
+}
+
+/// That an attempt has begun is known by its end alone where its worker was lost before it could say so.
+fn has_not_begun(attempt: &v1::Attempt, outcome: &v1::Outcome) -> bool {
+    attempt.started_at_ms.is_none() && outcome.usage.unwrap_or_default() == v1::Usage::default()
 }
 
 fn used(attempt: &v1::Attempt, outcome: &v1::Outcome, time_ms: u64) -> Row {
@@ -211,7 +215,7 @@ mod tests {
             runner: runner.map(str::to_owned),
         };
         let mut sums = Sums::new(by.parse().unwrap(), window, Names::new());
-        let mut unstarted = attempt("claude", Some(9_000), 7, Some(7));
+        let mut unstarted = attempt("claude", Some(9_000), 0, None);
         unstarted.started_at_ms = None;
         let of_a = vec![
             attempt("claude", Some(2_000), 10, Some(500)),
@@ -239,6 +243,17 @@ mod tests {
         assert_eq!((rows[1].cost_microusd, rows[1].unpriced), (None, 1));
         assert_eq!(said(&sums.total()), (2, 3, 6_000, 35));
         assert_eq!(sums.running, 1);
+    }
+
+    #[test]
+    fn tokens_count_of_an_attempt_whose_begin_nobody_has_told() {
+        let mut sums = summed("runner", 9_000, None);
+        let mut lost = attempt("claude", Some(9_000), 7, Some(70));
+        lost.started_at_ms = None;
+        sums.add(&task("a", vec![lost]));
+        let total = sums.total();
+        assert_eq!((total.attempts, total.input_tokens), (1, 7));
+        assert_eq!((total.time_ms, total.cost_microusd), (0, Some(70)));
     }
 
     #[test]
