@@ -87,8 +87,9 @@ pub async fn follow(app: &App, client: &Client, mut task: Task, until: Until) ->
                     Some(piece) => view.piece(id, piece)?,
                     None => {
                         events = None;
+                        view.end()?;
                         task = client.or_known(task).await?;
-                        view.end(&task)?;
+                        view.given_up(&task)?;
                     }
                 }
             }
@@ -164,13 +165,18 @@ impl View {
         Ok(())
     }
 
-    /// There is no more of the attempt, maybe because it was given up.
-    fn end(&mut self, task: &Task) -> Result<()> {
-        let mut lines = self.transcript.end();
-        if !self.ui.is_json() {
-            lines.extend(detail::given_up(task, self.attempt, self.ui.again));
-        }
+    fn end(&mut self) -> Result<()> {
+        let lines = self.transcript.end();
         self.print(&lines)
+    }
+
+    /// Why there is no more of an attempt, where its task goes on without it.
+    fn given_up(&mut self, task: &Task) -> Result<()> {
+        if self.ui.is_json() || task.rests() {
+            return Ok(());
+        }
+        let line = detail::given_up(task, self.attempt, self.ui.again);
+        self.print(line.as_slice())
     }
 
     fn print(&self, lines: &[Line]) -> Result<()> {

@@ -555,7 +555,7 @@ mod tests {
             shown[at + 1..at + 4],
             [
                 "  1 shell on w-1  ✗ worker_lost: gone",
-                "  2 shell on w-1  ✓ succeeded, too late: another attempt had begun",
+                "  2 shell on w-1  ✓ succeeded; attempt 3 came after it",
                 "  3 shell on w-1  ✓ succeeded",
             ]
         );

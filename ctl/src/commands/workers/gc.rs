@@ -170,7 +170,8 @@ fn say_aside(app: &App, document: &Document) {
             None => "this machine".to_owned(),
         };
         app.ui.next(format!(
-            "the files of its agent are in `workspace` there: copy on {machine} what is wanted, before it goes; nothing              else has it"
+            "where `workspace` is there, the files of the agent are in it: copy on {machine} what is wanted, before it \
+             goes"
         ));
     }
 }

@@ -69,9 +69,12 @@ fn one_attempt(
         .with(Style::Plain, format!("{who}  "));
     let with_end = match (&attempt.exit, &attempt.reason) {
         (None, _) => line_so_far.with(style(task.status), words(task.status)),
-        (Some(_), None) if attempt.number < task.attempt => line_so_far
-            .with(Style::Good, "✓ succeeded")
-            .with(Style::Plain, ", too late: another attempt had begun"),
+        (Some(_), None) if attempt.number < task.attempt => {
+            line_so_far.with(Style::Good, "✓ succeeded").with(
+                Style::Plain,
+                format!("; attempt {} came after it", attempt.number + 1),
+            )
+        }
         (Some(_), None) => line_so_far.with(Style::Good, "✓ succeeded"),
         (Some(_), Some(reason)) => failed(line_so_far, reason, again),
     };
