@@ -68,6 +68,9 @@ pub struct Args {
     submitter: Option<String>,
 }
 
+/// What is said instead of a table without rows.
+const NONE: &str = "no such attempt has ended";
+
 /// `ctl usage --json`.
 #[derive(Debug, Serialize)]
 struct Usage {
@@ -100,8 +103,8 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let sums = Sums::new(args.by.clone(), window, names);
     let sums = sum_up(&client, request.clone(), sums).await?;
     let none = match sums.is_empty() {
-        true => none_of(&client, request, wanted).await?,
-        false => String::new(),
+        true => none_of(&client, request, wanted, sums.any).await?,
+        false => NONE.to_owned(),
     };
     let document = Usage {
         by: args.by.to_string(),
@@ -150,6 +153,7 @@ async fn none_of(
     client: &Client,
     asked: v1::ListTasksRequest,
     runner: Option<String>,
+    any: bool,
 ) -> Result<String> {
     let asked = v1::ListTasksRequest {
         runner: runner.unwrap_or_default(),
@@ -157,8 +161,8 @@ async fn none_of(
     };
     unknown::refuse(client, &asked).await?;
     match asked.submitter.as_str() {
-        "" => Ok("no such attempt has ended".to_owned()),
-        wanted => unknown::submitter(client, wanted).await,
+        wanted if !any && !wanted.is_empty() => unknown::submitter(client, wanted).await,
+        _ => Ok(NONE.to_owned()),
     }
 }
 

@@ -170,9 +170,10 @@ impl View {
         self.print(&lines)
     }
 
-    /// Why there is no more of an attempt, where its task goes on without it.
+    /// Why there is no more of an attempt, but where that is the end of its task, which says it.
     fn given_up(&mut self, task: &Task) -> Result<()> {
-        if self.ui.is_json() || task.rests() {
+        let is_end = task.status.is_ended() && self.attempt >= task.attempt;
+        if self.ui.is_json() || is_end {
             return Ok(());
         }
         let line = detail::given_up(task, self.attempt, self.ui.again);

@@ -52,6 +52,8 @@ pub struct Sums {
     total: Row,
     /// How many attempts have not ended.
     pub running: u64,
+    /// Whether there was any task.
+    pub any: bool,
     /// Whether a task had begun of which no attempt was told, and whether one was.
     untold: bool,
     told: bool,
@@ -66,6 +68,7 @@ impl Sums {
             rows: BTreeMap::new(),
             total: Row::default(),
             running: 0,
+            any: false,
             untold: false,
             told: false,
         }
@@ -83,6 +86,7 @@ impl Sums {
 
     /// Takes a task with its attempts.
     pub fn add(&mut self, task: &v1::Task) {
+        self.any = true;
         self.told |= !task.attempts.is_empty();
         self.untold |= task.attempts.is_empty() && task.attempt > 0;
         let Some(spec) = &task.spec else {
@@ -99,12 +103,11 @@ impl Sums {
                 self.running += u64::from(attempt.started_at_ms.is_some());
                 continue;
             };
-            if Timestamp(end) < self.window.since || has_not_begun(attempt, outcome) {
+            let used = used(attempt, outcome, end);
+            if Timestamp(end) < self.window.since || has_not_begun(attempt, &used) {
                 continue;
             }
             let key = self.by.key(spec, attempt, Timestamp(end), &self.workers);
-            let started = attempt.started_at_ms.unwrap_or(end);
-            let used = used(attempt, outcome, end.saturating_sub(started));
             self.rows.entry(key.clone()).or_default().take(&used);
             self.total.take(&used);
             ended = true;
@@ -141,17 +144,31 @@ impl Sums {
     }
 }
 
-/// That an attempt has begun is known by its end alone where its worker was lost before it could say so.
-fn has_not_begun(attempt: &v1::Attempt, outcome: &v1::Outcome) -> bool {
-    attempt.started_at_ms.is_none() && outcome.usage.unwrap_or_default() == v1::Usage::default()
+/// That an attempt has begun is known by its result alone where its worker was lost before it could say so.
+fn has_not_begun(attempt: &v1::Attempt, used: &Row) -> bool {
+    let anything = used.time_ms > 0 || used.input_tokens > 0 || used.output_tokens > 0;
+    attempt.started_at_ms.is_none() && !anything
 }
 
-fn used(attempt: &v1::Attempt, outcome: &v1::Outcome, time_ms: u64) -> Row {
+/// For how long an attempt ran. Of one that nobody has told to have begun its result says it.
+fn ran(attempt: &v1::Attempt, outcome: &v1::Outcome, end: u64) -> u64 {
+    use v1::exit::Exit as Kind;
+    let exit = outcome.exit.as_ref().and_then(|exit| exit.exit.as_ref());
+    match (attempt.started_at_ms, exit) {
+        (Some(started), _) => end.saturating_sub(started),
+        (None, Some(Kind::Code(_) | Kind::Signal(_) | Kind::Stopped(_))) => {
+            outcome.finished_at_ms.saturating_sub(outcome.started_at_ms)
+        }
+        (None, Some(Kind::NotStarted(_) | Kind::Unknown(_)) | None) => 0,
+    }
+}
+
+fn used(attempt: &v1::Attempt, outcome: &v1::Outcome, end: u64) -> Row {
     let usage = outcome.usage.unwrap_or_default();
     let has_tokens = usage.input_tokens > 0 || usage.output_tokens > 0;
     Row {
         attempts: 1,
-        time_ms,
+        time_ms: ran(attempt, outcome, end),
         input_tokens: usage.input_tokens,
         cached_tokens: usage.cached_tokens,
         output_tokens: usage.output_tokens,
@@ -246,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_count_of_an_attempt_whose_begin_nobody_has_told() {
+    fn what_an_attempt_used_counts_though_nobody_has_told_that_it_began() {
         let mut sums = summed("runner", 9_000, None);
         let mut lost = attempt("claude", Some(9_000), 7, Some(70));
         lost.started_at_ms = None;
@@ -254,6 +271,18 @@ mod tests {
         let total = sums.total();
         assert_eq!((total.attempts, total.input_tokens), (1, 7));
         assert_eq!((total.time_ms, total.cost_microusd), (0, Some(70)));
+        // One without tokens has begun if it ran.
+        let mut command = attempt("shell", Some(9_000), 0, None);
+        command.started_at_ms = None;
+        let outcome = command.outcome.as_mut().unwrap();
+        (outcome.started_at_ms, outcome.finished_at_ms) = (2_000, 5_000);
+        sums.add(&task("a", vec![command.clone()]));
+        assert_eq!(sums.total().attempts, 1, "it was never started");
+        let outcome = command.outcome.as_mut().unwrap();
+        outcome.exit = Some(orchestra_types::Exit::Code(0).into());
+        sums.add(&task("a", vec![command]));
+        let total = sums.total();
+        assert_eq!((total.attempts, total.time_ms), (2, 3_000));
     }
 
     #[test]
