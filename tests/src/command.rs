@@ -179,7 +179,15 @@ mod tests {
 
     #[test]
     fn who_holds_a_pipe_open_is_found() {
-        let mut cat = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let mut cat = Command::new("cat");
+        let mut cat = cat
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It has no name before it runs.
+        cat.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        cat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let pipe = pipe_of(cat.stdin.as_ref().unwrap().as_fd());
         let holders = processes::with_file(&pipe);
         cat.kill().unwrap();
