@@ -215,10 +215,13 @@ fn given_up() -> anyhow::Result<()> {
             let neighbour = joined(cluster, cable)?;
             cluster.ctl(&["workers", "cordon", "near"])?.ok()?;
             let dir = cluster.path("");
-            let command = GATE.replace("@DIR@", &dir.to_string_lossy());
+            let gate = GATE.replace("@DIR@", &dir.to_string_lossy());
+            let command = format!("echo begun; {gate}");
             let shell = ["--agent", "shell", "--no-repo", &command];
             let add = [&["add", "--follow"][..], &shell].concat();
             let mut follower = cluster.begin(&dir, &add)?;
+            // It is queued only then, and shown as running a moment later.
+            follower.prints("begun")?;
             cluster
                 .wait_for("task_001", &["running"], Deadline::SOON)
                 .with_context(|| neighbour.log())?;
