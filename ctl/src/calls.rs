@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use orchestra_proto::v1;
-use orchestra_types::{Artifact, ArtifactKind, ScheduleId, TaskId};
+use orchestra_types::{Artifact, ArtifactKind, AttemptId, ScheduleId, TaskId};
 use tonic::{Code, Status};
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
         fleet::{self, Worker},
         manifest::{Files, files},
         task::Task,
+        time::Time,
     },
     stored::unreadable,
     ui::{Ui, reason::split},
@@ -75,6 +76,12 @@ impl Client {
     pub async fn or_known(&self, known: Task) -> Result<Task> {
         let now = self.task(known.id).await;
         self.unless_gone(now, known).await
+    }
+
+    /// When an attempt was given to its worker; none where the task has no such attempt.
+    pub async fn when_given(&self, attempt: AttemptId) -> Result<Option<Time>> {
+        let task = self.task(attempt.task).await?;
+        Ok(task.given(attempt.number))
     }
 
     /// The same with its attempts and files.

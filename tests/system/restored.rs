@@ -95,6 +95,8 @@ fn put_aside() -> anyhow::Result<()> {
         let file = backup(cluster)?;
         cluster.ctl(&["workers", "uncordon", "far"])?.ok()?;
         cluster.wait_for(&task, &["running"], Deadline::SOON)?;
+        let mut follower = cluster.begin(project.dir(), &["logs", &task, "-f"])?;
+        follower.prints("begun")?;
         let nothing = cluster.json(&["workers", "gc", "far", "--dry-run"])?;
         ensure!(nothing["aside"] == json!([]), "{nothing:#}");
         cable.unplug()?;
@@ -110,6 +112,10 @@ fn put_aside() -> anyhow::Result<()> {
             done["attempt"] == 1,
             "the number is not given again: {done:#}"
         );
+        let followed = follower.end()?.ok()?;
+        let begun = followed.stdout.matches("begun\n").count();
+        ensure!(begun == 2, "each attempt is shown whole: {followed}");
+        followed.complains(&["what follows is of another attempt"])?;
         cable.plug()?;
         let gc = ["workers", "gc", "far", "--dry-run"];
         let aside = until("it is put aside", Deadline::secs(90), || {

@@ -8,7 +8,9 @@ use tonic::Streaming;
 use super::absence::Absence;
 use crate::{
     client::{Client, may_resume, patiently, status_error},
-    error::{OrFailed, Result},
+    error::{Error, OrFailed, Result},
+    exit::Exit,
+    json::time::Time,
     ui::live::Voice,
 };
 
@@ -27,6 +29,11 @@ pub struct Events {
     attempt: AttemptId,
     follow: bool,
     seen: u64,
+    /// When the attempt was given to its worker, where it is followed: another head may have another one of
+    /// that number.
+    given: Option<Time>,
+    /// Whether the open stream is known to be of that attempt.
+    is_its_own: bool,
     /// None after a break, until it is open again.
     stream: Option<Streaming<v1::EventBatch>>,
     absence: Absence<Streaming<v1::EventBatch>>,
@@ -45,17 +52,29 @@ impl Events {
         let request = request(attempt, follow, after);
         let call = async || client.admin().follow_events(request).await;
         let stream = Some(patiently(call).await?);
+        let given = match follow {
+            true => client.when_given(attempt).await?,
+            false => None,
+        };
         Ok(Self {
             client: client.clone(),
             attempt,
             follow,
             seen: after,
+            given,
+            is_its_own: true,
             stream,
             absence: Absence::new(client, voice),
         })
     }
 
-    /// The next events; none after the last one.
+    /// When the attempt was given to its worker, where it is followed.
+    pub fn given(&self) -> Option<Time> {
+        self.given
+    }
+
+    /// The next events; none after the last one. Where a head that was restored from a backup has another attempt
+    /// of that number, they are refused as not found.
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Option<Piece>> {
         loop {
@@ -66,8 +85,19 @@ impl Events {
                     async move { admin.follow_events(request).await }
                 };
                 self.stream = Some(self.absence.end(open).await?);
+                self.is_its_own = !self.follow;
                 continue;
             };
+            if !self.is_its_own {
+                match self.client.when_given(self.attempt).await {
+                    Ok(given) if given == self.given => self.is_its_own = true,
+                    Ok(_) => return Err(replaced(self.attempt)),
+                    Err(error) if error.exit() == Exit::NotFound => return Err(error),
+                    // It went away again.
+                    Err(_) => self.stream = None,
+                }
+                continue;
+            }
             match stream.message().await {
                 Ok(Some(batch)) => {
                     let piece = self.unseen(batch)?;
@@ -108,6 +138,17 @@ impl Events {
         self.seen = gap.to;
         Some(Piece::Gap(Gap { from, ..gap }))
     }
+}
+
+fn replaced(attempt: AttemptId) -> Error {
+    let task = attempt.task;
+    Error::new(
+        Exit::NotFound,
+        format!(
+            "{attempt} is another attempt now: the head was restored from a backup of before the one that was followed"
+        ),
+    )
+    .hint(format!("`ctl logs {task} -f` follows the one that has its number now"))
 }
 
 fn request(attempt: AttemptId, follow: bool, after_seq: u64) -> v1::FollowEventsRequest {

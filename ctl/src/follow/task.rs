@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     error::Result,
     exit::Exit,
-    json::{self, task::Task},
+    json::{self, task::Task, time::Time},
     ui::{
         Ui,
         again::Again,
@@ -86,10 +86,13 @@ pub async fn follow(app: &App, client: &Client, mut task: Task, until: Until) ->
                 match piece {
                     Some(piece) => view.piece(id, piece)?,
                     None => {
-                        events = None;
+                        let given = events.take().and_then(|events| events.given());
                         view.end()?;
                         task = client.or_known(task).await?;
-                        view.given_up(&task)?;
+                        match is_replaced(&task, view.attempt, given) {
+                            true => view.goes_back(&task),
+                            false => view.given_up(&task)?,
+                        }
                     }
                 }
             }
@@ -105,6 +108,11 @@ async fn next(events: &mut Option<Events>) -> Result<Option<Piece>> {
         Some(events) => events.next().await,
         None => std::future::pending().await,
     }
+}
+
+/// Whether the head was restored from a backup that lacks the attempt: one of its number is another one.
+fn is_replaced(task: &Task, number: u32, given: Option<Time>) -> bool {
+    task.attempts.is_some() && given.is_some() && task.given(number) != given
 }
 
 /// Events of an attempt that is forgotten are over.
@@ -168,6 +176,17 @@ impl View {
     fn end(&mut self) -> Result<()> {
         let lines = self.transcript.end();
         self.print(&lines)
+    }
+
+    /// The attempt of this number is another one, or there will be one.
+    fn goes_back(&mut self, task: &Task) {
+        let (id, number) = (task.id, self.attempt);
+        self.attempt -= 1;
+        self.live.above(|ui| {
+            ui.warn(format!(
+                "the head was restored from a backup of before {id}.{number} began: what follows is of another attempt"
+            ));
+        });
     }
 
     /// Why there is no more of an attempt, but where that is the end of its task, which says it.

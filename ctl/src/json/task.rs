@@ -470,6 +470,13 @@ impl Task {
 }
 
 impl Task {
+    /// When an attempt of it was given to its worker; none where it has no such attempt.
+    pub fn given(&self, number: u32) -> Option<Time> {
+        let mut attempts = self.attempts.iter().flatten();
+        let attempt = attempts.find(|attempt| attempt.number == number)?;
+        Some(attempt.assigned_at)
+    }
+
     /// Reads one of a list: of its attempts only what they used.
     pub fn read_listed(wire: v1::Task) -> Result<Self> {
         Ok(Self {
