@@ -92,7 +92,7 @@ impl Events {
                 match self.client.when_given(self.attempt).await {
                     Ok(given) if given == self.given => self.is_its_own = true,
                     Ok(_) => return Err(replaced(self.attempt)),
-                    Err(error) if error.exit() == Exit::NotFound => return Err(error),
+                    Err(error) if error.exit() != Exit::HeadNotRunning => return Err(error),
                     // It went away again.
                     Err(_) => self.stream = None,
                 }
