@@ -1,7 +1,7 @@
 //! What attempts have used, summed up.
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Deadline, GATE, Project, Setup, Test, scene};
+use orchestra_tests::{Cluster, Deadline, GATE, Project, Setup, Test, freeze, scene, thaw, until};
 use serde_json::{Value, json};
 
 pub fn tests() -> Vec<Test> {
@@ -9,6 +9,10 @@ pub fn tests() -> Vec<Test> {
         Test::new("usage_is_the_sum_of_what_tasks_have_used", sums),
         Test::new("usage_counts_what_a_price_makes_of_tokens", priced),
         Test::new("usage_says_what_it_does_not_count", uncounted),
+        Test::new(
+            "usage_of_an_attempt_whose_worker_is_lost_is_what_was_told_until_then",
+            lost,
+        ),
     ]
 }
 
@@ -113,6 +117,51 @@ fn uncounted() -> anyhow::Result<()> {
         }
         cluster.open_gate()?;
         cluster.succeeded(&runs, Deadline::SOON)?;
+        Ok(())
+    })
+}
+
+fn lost() -> anyhow::Result<()> {
+    let script = format!(
+        "
+usage: {{input: 100, output: 20}}
+rules:
+- when: {{prompt: write}}
+  steps:
+  - tool: {{bash: {{command: '{GATE}'}}}}
+  - say: done
+"
+    );
+    let setup = Setup::new()
+        .model(&script)
+        .config("queue: {lease: 2s, retry_delay: 10m}\n");
+    scene(setup, |cluster| {
+        let project = cluster.repository("project")?;
+        let task = cluster.add(&project, &["write it", "--agent", "agent"])?;
+        until("its tokens are told", Deadline::SOON, || {
+            let spent = &cluster.show(&task)?["spent"]["tokens"];
+            Ok((spent == &json!(120)).then_some(()))
+        })?;
+        let worker = cluster.worker_pid()?;
+        freeze(worker)?;
+        cluster.wait_for(&task, &["queued"], Deadline::SOON)?;
+        let used = |attempts: u64| -> anyhow::Result<Value> {
+            let usage = cluster.json(&["usage", "--by", "model"])?;
+            ensure!(usage["total"]["attempts"] == attempts, "{usage:#}");
+            ensure!(usage["rows"][0]["key"] == "scripted-model", "{usage:#}");
+            let total = &usage["total"];
+            Ok(json!([total["input_tokens"], total["output_tokens"]]))
+        };
+        let told = used(1)?;
+        ensure!(told == json!([100, 20]), "{told}");
+        let shown = cluster.show(&task)?;
+        ensure!(shown["usage"]["input_tokens"] == 100, "{shown:#}");
+
+        thaw(worker)?;
+        cluster.open_gate()?;
+        cluster.succeeded(&task, Deadline::SOON)?;
+        let whole = used(1)?;
+        ensure!(whole == json!([200, 40]), "{whole}");
         Ok(())
     })
 }

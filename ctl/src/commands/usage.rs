@@ -38,8 +38,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Attempts count when they have ended, also those that failed; days are those of UTC, as for budgets. One whose
-worker was lost counts with its time alone until its result comes. A cost is what the CLI says, else by `prices`
-in orchestra.yaml. Tasks that the retention has forgotten are not in it; the counters of the metrics are for ever.
+worker was lost counts with what it had told until then, until its result comes. A cost is what the CLI says, else
+by `prices` in orchestra.yaml. Tasks that the retention has forgotten are not in it; the counters of the metrics are for ever.
 
 Examples:
   ctl usage                                  by project

@@ -182,6 +182,7 @@ impl Core {
             id: attempt,
             at: now,
             result: Ok(outcome),
+            reading: None,
         };
         if !mutated!(ResultNotWritten) {
             step.changes.push(Change::Outcome(Box::new(row)));
@@ -312,12 +313,14 @@ impl Core {
     ) {
         let reason = Failure::new(FailureCode::WorkerLost, loss.why);
         let charged = self.is_charged(attempt, loss);
+        let reading = self.last_reading(attempt);
         // The budget that may have stopped it holds the task from now on.
         self.close_run(now, attempt, None, charged, step);
         let row = OutcomeRow {
             id: attempt,
             at: now,
             result: Err(reason.clone()),
+            reading,
         };
         step.changes.push(Change::Outcome(Box::new(row)));
         let task = self
@@ -396,6 +399,7 @@ impl Core {
                 id: attempt,
                 at: now,
                 result: Ok(outcome),
+                reading: None,
             };
             step.changes.push(Change::Outcome(Box::new(late)));
             self.write(attempt.task, step);

@@ -167,9 +167,9 @@ impl Core {
 
     /// What an attempt cost, by its CLI, else by the price table; none where neither says it.
     #[must_use]
-    pub fn cost_of(&self, outcome: &Outcome) -> Option<u64> {
-        let said = outcome.usage.with_known_cost().cost_microusd;
-        said.or_else(|| self.config.priced(&outcome.usage, &outcome.model))
+    pub fn cost_of(&self, usage: &Usage, model: &str) -> Option<u64> {
+        let said = usage.with_known_cost().cost_microusd;
+        said.or_else(|| self.config.priced(usage, model))
     }
 }
 

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use orchestra_types::{
     AccountName, ApplyResult, AttemptId, BudgetChange, Limited, Outcome, Priority, ProjectId,
-    ScheduleId, TaskId, TaskSpec, Usage, WorkerId, runner::WorkerInfo,
+    ScheduleId, TaskId, TaskSpec, WorkerId, runner::WorkerInfo,
 };
 
-use crate::{ConnectionId, RequestId, row::Availability, schedule::NewSchedule};
+use crate::{
+    ConnectionId, RequestId,
+    row::{Availability, Reading},
+    schedule::NewSchedule,
+};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -251,10 +255,8 @@ pub struct Held {
 /// What a running attempt has used so far, in all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meter {
-    /// Tokens and cost.
-    pub usage: Usage,
-    /// The model that answers; empty when unknown.
-    pub model: String,
+    /// Tokens, cost and model.
+    pub reading: Reading,
     /// For how long its agent has run, where that has ended and its result is on its way.
     pub ran: Option<Duration>,
     /// The CLI met a limit of its account since the last reading.

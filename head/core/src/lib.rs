@@ -81,7 +81,7 @@ pub use crate::{
     room::Room,
     row::{
         AccountRow, AttemptRow, Availability, Avoids, Counted, EndStatus, Ending, KeyRow, Last,
-        LedgerRow, OutcomeRow, ProjectRow, Slow, State, TaskFacts, TaskRow, Terms, Timing,
+        LedgerRow, OutcomeRow, ProjectRow, Reading, Slow, State, TaskFacts, TaskRow, Terms, Timing,
         WorkerRow,
     },
     schedule::{NewSchedule, ScheduleRow},

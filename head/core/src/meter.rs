@@ -25,7 +25,7 @@ impl Core {
             Some(ran) if !self.uses_more(attempt, meter) => self.hear_run_ended(now, attempt, ran),
             used_more => self.hear_it_goes_on(now, attempt, used_more.is_some()),
         }
-        self.read_usage(now, attempt, &meter.usage, &meter.model, step);
+        self.read_usage(now, attempt, &meter.reading, step);
         if let Some(limited) = &meter.limited {
             self.meet_while_running(now, attempt, limited, step);
         }

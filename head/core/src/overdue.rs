@@ -337,6 +337,7 @@ impl Core {
     fn give_up(&mut self, now: Timestamp, id: TaskId, reason: StopReason, step: &mut Step) {
         // What it uses from here on is not known, and counts for nothing.
         let attempt = self.tasks.get(&id).expect("watched tasks exist").attempt();
+        let reading = self.last_reading(attempt);
         self.close_run(now, attempt, None, true, step);
         let task = self.tasks.get_mut(&id).expect("watched tasks exist");
         let worker = task.row.last.as_ref().map(|last| last.worker.to_string());
@@ -353,6 +354,7 @@ impl Core {
             id: attempt,
             at: now,
             result: Err(failure.clone()),
+            reading,
         };
         step.changes.push(Change::Outcome(Box::new(row)));
         self.end(now, id, EndStatus::NeedsReview, Some(failure), step);

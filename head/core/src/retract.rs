@@ -196,6 +196,7 @@ impl Core {
             id: attempt,
             at: now,
             result: Err(Failure::new(FailureCode::Cancelled, words(cancelled))),
+            reading: None,
         };
         step.changes.push(Change::Outcome(Box::new(row)));
         task.row.failures += u32::from(mutated!(GivenBackCharged));

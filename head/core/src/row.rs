@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use orchestra_types::{
     AccountName, ApplyResult, AttemptId, Budget, Failure, MachineId, OnDependencyFailure, Outcome,
-    Place, Priority, ProjectId, RunnerName, Spent, TaskId, TaskSpec, TaskStatus, Timestamp,
+    Place, Priority, ProjectId, RunnerName, Spent, TaskId, TaskSpec, TaskStatus, Timestamp, Usage,
     WorkerId, runner::WorkerInfo,
 };
 
@@ -405,6 +405,17 @@ pub struct OutcomeRow {
     pub at: Timestamp,
     /// What came out of it, or why nothing did. A late result of a lost attempt replaces the loss.
     pub result: Result<Box<Outcome>, Failure>,
+    /// Where nothing came out of it: what its worker had said that it used.
+    pub reading: Option<Reading>,
+}
+
+/// What an attempt has used so far, as its worker says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Tokens and cost.
+    pub usage: Usage,
+    /// The model that answers; empty when unknown.
+    pub model: String,
 }
 
 /// Whether a worker is given anything new, as a person wants it.

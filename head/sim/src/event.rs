@@ -1,7 +1,8 @@
 //! What reaches the head, in a world's words.
 
 use orchestra_core::{
-    Availability, ConnectionId, Held, Input, Meter, NewSchedule, Report, RequestId, ScheduleChange,
+    Availability, ConnectionId, Held, Input, Meter, NewSchedule, Reading, Report, RequestId,
+    ScheduleChange,
 };
 use orchestra_types::{
     ApplyResult, AttemptId, Budget, BudgetChange, Measure, Priority, Recurrence, ScheduleId,
@@ -284,7 +285,10 @@ impl Event {
                 worker: id(worker),
                 attempt: *attempt,
                 meter: Box::new(Meter {
-                    usage: usage(*used),
+                    reading: Reading {
+                        usage: usage(*used),
+                        ..Reading::default()
+                    },
                     ..Meter::default()
                 }),
             },

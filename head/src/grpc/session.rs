@@ -10,7 +10,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::future::OptionFuture;
-use orchestra_core::{ConnectionId, Held, Input, Meter, Report, ReportBody};
+use orchestra_core::{ConnectionId, Held, Input, Meter, Reading, Report, ReportBody};
 use orchestra_proto::{
     Refused, convert,
     v1::{self, head_message, report, worker_message},
@@ -193,8 +193,10 @@ async fn hello(peer: &Peer, inbound: &mut Streaming<v1::WorkerMessage>) -> Resul
 fn read_meter(meter: v1::Meter) -> std::result::Result<(AttemptId, Meter), Refused> {
     let attempt = convert::attempt_id("meters", meter.attempt)?;
     let meter = Meter {
-        usage: meter.usage.map(Usage::from).unwrap_or_default(),
-        model: limits::cut(&meter.model, limits::NAME_BYTES_MAX),
+        reading: Reading {
+            usage: meter.usage.map(Usage::from).unwrap_or_default(),
+            model: limits::cut(&meter.model, limits::NAME_BYTES_MAX),
+        },
         ran: meter.ran_ms.map(Duration::from_millis),
         limited: meter.limited.map(Limited::from),
     };

@@ -1,9 +1,9 @@
 //! What the engine knows, as wire.
 
-use orchestra_core::{AttemptRow, Calendar, OutcomeRow, State, TaskView};
+use orchestra_core::{AttemptRow, Calendar, OutcomeRow, Reading, State, TaskView};
 use orchestra_proto::{convert, v1};
 use orchestra_types::{
-    ApplyResult, AttemptId, Exit, Failure, Outcome, TaskId, TaskSpec, Timestamp, limits,
+    ApplyResult, AttemptId, Exit, Failure, Outcome, TaskId, TaskSpec, Timestamp, Usage, limits,
 };
 
 use crate::{earlier, engine::View, store::Result};
@@ -50,10 +50,11 @@ pub(super) fn summary(view: &View<'_>, id: TaskId) -> Result<Option<v1::Task>> {
 /// Gives a task of a list its attempts, which say no more than who worked when, and what that used.
 pub(super) fn add_usage(view: &View<'_>, task: &mut v1::Task) -> Result<()> {
     for row in view.store.attempts(TaskId(task.id))? {
-        let end = view.store.outcome(row.id)?;
-        let outcome = end.as_ref().and_then(|end| end.result.as_ref().ok());
-        let cost = outcome.and_then(|outcome| view.core.cost_of(outcome));
-        let mut used = attempt(&row, end);
+        let mut used = attempt(&row, view.store.outcome(row.id)?);
+        used.cost_microusd = used.outcome.as_ref().and_then(|outcome| {
+            let usage = outcome.usage.map(Usage::from)?;
+            view.core.cost_of(&usage, &outcome.model)
+        });
         used.outcome = used.outcome.map(|outcome| v1::Outcome {
             exit: outcome.exit,
             failure: outcome.failure,
@@ -63,7 +64,6 @@ pub(super) fn add_usage(view: &View<'_>, task: &mut v1::Task) -> Result<()> {
             finished_at_ms: outcome.finished_at_ms,
             ..v1::Outcome::default()
         });
-        used.cost_microusd = cost;
         task.attempts.push(used);
     }
     Ok(())
@@ -155,7 +155,9 @@ fn attempt(row: &AttemptRow, outcome: Option<OutcomeRow>) -> v1::Attempt {
         finished_at_ms: outcome.as_ref().map(|end| ended_at(row, end).0),
         outcome: outcome.map(|end| match end.result {
             Ok(outcome) => (*outcome).into(),
-            Err(failure) => without_result(row, end.at, failure).into(),
+            Err(failure) => {
+                without_result(row, end.at, failure, end.reading.unwrap_or_default()).into()
+            }
         }),
         cost_microusd: None,
     }
@@ -172,9 +174,11 @@ fn ended_at(row: &AttemptRow, end: &OutcomeRow) -> Timestamp {
 }
 
 /// What is known of an attempt that left no result.
-pub(super) fn without_result(row: &AttemptRow, at: Timestamp, failure: Failure) -> Outcome {
+fn without_result(row: &AttemptRow, at: Timestamp, failure: Failure, reading: Reading) -> Outcome {
     Outcome {
         failure: Some(failure),
+        usage: reading.usage,
+        model: reading.model,
         started_at: row.started_at.unwrap_or(row.assigned_at),
         ..Outcome::bare(Exit::Unknown, at)
     }
@@ -216,6 +220,7 @@ mod tests {
                 id,
                 at: Timestamp(9_000),
                 result: worker.map(|times| Box::new(outcome(times))).ok_or(lost),
+                reading: None,
             };
             ended_at(&row, &end).0
         };

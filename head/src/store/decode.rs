@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use orchestra_core::{
     AccountRow, AttemptRow, Availability, Avoids, Change, Counted, EndStatus, Ending, FactsPool,
-    KeyRow, Last, LedgerRow, OutcomeRow, ProjectRow, ScheduleRow, Slow, State, TaskFacts, TaskRow,
-    Terms, Timing, WorkerRow,
+    KeyRow, Last, LedgerRow, OutcomeRow, ProjectRow, Reading, ScheduleRow, Slow, State, TaskFacts,
+    TaskRow, Terms, Timing, WorkerRow,
 };
 use orchestra_proto::{
     Refused, convert,
@@ -14,7 +14,7 @@ use orchestra_proto::{
 };
 use orchestra_types::{
     ApplyResult, Failure, Outcome, Priority, RunnerName, ScheduleId, TaskId, TaskSpec, Timestamp,
-    WorkerId, runner::WorkerInfo,
+    Usage, WorkerId, runner::WorkerInfo,
 };
 
 use prost::Message;
@@ -131,7 +131,15 @@ pub(super) fn outcome(row: stored::OutcomeRow) -> Read<OutcomeRow> {
         id: convert::attempt_id("id", row.id)?,
         at: Timestamp(row.at_ms),
         result,
+        reading: row.reading.map(reading),
     })
+}
+
+fn reading(row: stored::Reading) -> Reading {
+    Reading {
+        usage: row.usage.map(Usage::from).unwrap_or_default(),
+        model: row.model,
+    }
 }
 
 pub(super) fn worker(row: stored::WorkerRow) -> Read<WorkerRow> {

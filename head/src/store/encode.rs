@@ -2,7 +2,7 @@
 
 use orchestra_core::{
     AccountRow, AttemptRow, Change, Counted, Ending, KeyRow, LedgerRow, OutcomeRow, ProjectRow,
-    ScheduleRow, State, TaskRow, WorkerRow,
+    Reading, ScheduleRow, State, TaskRow, WorkerRow,
 };
 use orchestra_proto::{
     convert,
@@ -221,6 +221,14 @@ fn outcome(row: &OutcomeRow) -> stored::OutcomeRow {
         id: Some(row.id.into()),
         at_ms: row.at.0,
         result: Some(result),
+        reading: row.reading.as_ref().map(reading),
+    }
+}
+
+fn reading(known: &Reading) -> stored::Reading {
+    stored::Reading {
+        usage: Some(known.usage.into()),
+        model: known.model.clone(),
     }
 }
 

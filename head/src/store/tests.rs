@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use orchestra_core::{
     AccountRow, AttemptRow, Avoids, Change, Counted, EndStatus, Ending, KeyRow, Last, LedgerRow,
-    OutcomeRow, ProjectRow, ScheduleRow, Slow, State, TaskFacts, TaskRow, WorkerRow,
+    OutcomeRow, ProjectRow, Reading, ScheduleRow, Slow, State, TaskFacts, TaskRow, WorkerRow,
 };
 use orchestra_types::{
     ApplyResult, Artifact, ArtifactKind, AttemptId, Budget, ContextFile, Digest, Exit, Failure,
@@ -122,6 +122,13 @@ fn failure() -> Failure {
     Failure {
         resets_at: Some(Timestamp(99)),
         ..Failure::new(FailureCode::RateLimited, "later")
+    }
+}
+
+fn reading() -> Reading {
+    Reading {
+        usage: outcome().usage,
+        model: "m-1".to_owned(),
     }
 }
 
@@ -359,6 +366,7 @@ fn every_kind_of_row_survives_a_restart() {
         .map(|(number, result)| OutcomeRow {
             id: attempt_id(number),
             at: Timestamp(8),
+            reading: result.is_err().then(reading),
             result,
         })
         .collect();
@@ -589,6 +597,7 @@ fn the_end_of_an_attempt_that_is_taken_back_is_gone() {
         id: attempt_id(2),
         at: Timestamp(8),
         result: Err(failure()),
+        reading: None,
     };
     store
         .commit(&[vec![Change::Outcome(Box::new(lost))]])
@@ -618,6 +627,7 @@ fn what_is_forgotten_is_gone_and_the_rest_stays() {
         id: attempt_id(2),
         at: Timestamp(8),
         result: Err(failure()),
+        reading: None,
     })));
     store.commit(&[changes]).unwrap();
     let worker_id = worker().info.id;

@@ -27,7 +27,7 @@ use crate::{
     Core,
     change::Change,
     ledger::Ledger,
-    row::{LedgerRow, ProjectRow, TaskRow},
+    row::{LedgerRow, ProjectRow, Reading, TaskRow},
 };
 
 /// A task and all above it, at most.
@@ -45,11 +45,19 @@ pub(crate) struct Budgets {
     /// Whose budget has wall time and has something running.
     timed: BTreeSet<Owner>,
     /// What attempts that run have used so far, as far as their workers said it.
-    readings: BTreeMap<AttemptId, Spent>,
+    readings: BTreeMap<AttemptId, Known>,
     /// Whose budget is another one since a task has come, with this input or before a start.
     configured_anew: BTreeSet<Owner>,
     /// The day that the projects' ledgers are of.
     day: u64,
+}
+
+/// What is known of an attempt that runs.
+#[derive(Debug, Default)]
+struct Known {
+    /// What of it counts for budgets.
+    spent: Spent,
+    reading: Reading,
 }
 
 /// Whose budget it is.

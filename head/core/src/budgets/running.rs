@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use orchestra_types::{AttemptId, Outcome, Spent, TaskId, Timestamp, Usage};
+use orchestra_types::{AttemptId, Outcome, Spent, TaskId, Timestamp};
 
 use super::{Budgets, Owner};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     input::Meter,
     ledger::{End, Ledger},
     message::StopReason,
-    row::{Counted, Ending, State},
+    row::{Counted, Ending, Reading, State},
     run_time::RunTime,
     task::Task,
 };
@@ -57,14 +57,18 @@ impl Budgets {
 
     /// What a running attempt has used so far, as far as it is known.
     pub(super) fn reading(&self, attempt: AttemptId) -> Spent {
-        self.readings.get(&attempt).copied().unwrap_or_default()
+        let known = self.readings.get(&attempt);
+        known.map(|known| known.spent).unwrap_or_default()
     }
 
     /// A running attempt has used so much in all. Readings never go back.
-    fn note_reading(&mut self, attempt: AttemptId, reading: Spent) {
+    fn note_reading(&mut self, attempt: AttemptId, spent: Spent, reading: Reading) {
         let known = self.readings.entry(attempt).or_default();
-        known.tokens = known.tokens.max(reading.tokens);
-        known.cost_microusd = known.cost_microusd.max(reading.cost_microusd);
+        if spent.tokens >= known.spent.tokens {
+            known.reading = reading;
+        }
+        known.spent.tokens = known.spent.tokens.max(spent.tokens);
+        known.spent.cost_microusd = known.spent.cost_microusd.max(spent.cost_microusd);
     }
 
     /// When the time of what runs is used up.
@@ -120,7 +124,8 @@ impl Core {
         let time = self.overdue.run_time(attempt.task);
         let had_ended = time.is_some_and(|time| time.until.is_some());
         let (used, known) = (
-            self.config.spent(&meter.usage, &meter.model),
+            self.config
+                .spent(&meter.reading.usage, &meter.reading.model),
             self.budgets.reading(attempt),
         );
         had_ended && (used.tokens > known.tokens || used.cost_microusd > known.cost_microusd)
@@ -131,18 +136,25 @@ impl Core {
         &mut self,
         now: Timestamp,
         attempt: AttemptId,
-        usage: &Usage,
-        model: &str,
+        reading: &Reading,
         step: &mut Step,
     ) {
-        let reading = self.config.spent(usage, model);
-        self.budgets.note_reading(attempt, reading);
+        let spent = self.config.spent(&reading.usage, &reading.model);
+        self.budgets.note_reading(attempt, spent, reading.clone());
         for owner in self.owners(attempt.task) {
             if let Some(ledger) = self.budgets.ledger_mut(&owner) {
-                ledger.read(attempt, reading);
+                ledger.read(attempt, spent);
             }
             self.enforce(now, &owner, step);
         }
+    }
+
+    /// What a running attempt has used so far, for whoever gives it up: ask before its run is closed.
+    pub(crate) fn last_reading(&self, attempt: AttemptId) -> Option<Reading> {
+        let known = self.budgets.readings.get(&attempt);
+        known
+            .filter(|_| !mutated!(LostUseForgotten))
+            .map(|known| known.reading.clone())
     }
 
     /// Stops what runs under a budget that is used up.
@@ -266,7 +278,8 @@ impl Core {
         let mut run = Ledger::default();
         let counted = task.counted();
         run.open(attempt, time, counted);
-        let readings = [self.budgets.readings.remove(&attempt), reading];
+        let known = self.budgets.readings.remove(&attempt);
+        let readings = [known.map(|known| known.spent), reading];
         for reading in readings.into_iter().flatten() {
             run.read(attempt, reading);
         }

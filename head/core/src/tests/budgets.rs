@@ -10,8 +10,8 @@ use orchestra_types::{
 
 use super::bench::{Bench, attempt, finished, reply, starts, task, worker};
 use crate::{
-    Config, ConnectionId, Input, Message, Meter, NewTask, Reply, ReportBody, RequestId, Step,
-    StopReason, SubmitRefused,
+    Change, Config, ConnectionId, Input, Message, Meter, NewTask, Reading, Reply, ReportBody,
+    RequestId, Step, StopReason, SubmitRefused,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -100,16 +100,32 @@ fn usage(tokens: u64) -> Usage {
     }
 }
 
+fn reading(tokens: u64) -> Reading {
+    Reading {
+        usage: usage(tokens),
+        model: "m-1".to_owned(),
+    }
+}
+
 pub(super) fn meter(bench: &mut Bench, id: AttemptId, tokens: u64) -> Step {
     bench.give(Input::Metered {
         connection: ConnectionId(1),
         worker: "a".parse().unwrap(),
         attempt: id,
         meter: Box::new(Meter {
-            usage: usage(tokens),
+            reading: reading(tokens),
             ..Meter::default()
         }),
     })
+}
+
+/// What is kept of the use of attempts that a step gives up.
+fn told(step: &Step) -> Vec<Option<Reading>> {
+    let ends = step.changes.iter().filter_map(|change| match change {
+        Change::Outcome(row) if row.result.is_err() => Some(row.reading.clone()),
+        _ => None,
+    });
+    ends.collect()
 }
 
 pub(super) fn end(
@@ -178,7 +194,9 @@ pub(super) fn pass(bench: &mut Bench, duration: Duration) -> Step {
     let end = bench.now.plus(duration);
     while bench.now < end {
         let part = end.since(bench.now).min(Duration::from_secs(10));
-        all.messages.extend(bench.later(part).messages);
+        let later = bench.later(part);
+        all.changes.extend(later.changes);
+        all.messages.extend(later.messages);
         let beat = bench.give(Input::Heartbeat {
             connection: ConnectionId(1),
             worker: "a".parse().unwrap(),
@@ -411,7 +429,7 @@ fn what_was_used_survives_a_restart_and_a_stop_is_ordered_again() {
         worker: "a".parse().unwrap(),
         attempt: attempt(root, 1),
         meter: Box::new(Meter {
-            usage: usage(50),
+            reading: reading(50),
             ..Meter::default()
         }),
     });
@@ -457,8 +475,9 @@ fn an_attempt_that_is_given_up_has_used_what_it_used_until_then() {
     let id = bench.add(new);
     let _ = bench.report("a", 1, attempt(id, 1), ReportBody::Started);
     let _ = meter(&mut bench, attempt(id, 1), 30);
-    let _ = pass(&mut bench, HOUR);
+    let step = pass(&mut bench, HOUR);
     assert_eq!(bench.status(id), TaskStatus::NeedsReview);
+    assert_eq!(told(&step), [Some(reading(30))]);
     let (_, spent) = bench.core.budget(id).unwrap();
     assert_eq!((spent.tokens, spent.attempts), (30, 1));
     assert!(
@@ -469,6 +488,24 @@ fn an_attempt_that_is_given_up_has_used_what_it_used_until_then() {
     let _ = bench.give(Input::Retry { request, task: id });
     let (_, spent) = bench.core.budget(id).unwrap();
     assert_eq!((spent.tokens, spent.attempts), (30, 2));
+}
+
+#[test]
+fn a_lost_attempt_keeps_the_most_that_its_worker_had_told() {
+    let mut bench = bench();
+    let id = bench.add(task());
+    let _ = bench.report("a", 1, attempt(id, 1), ReportBody::Started);
+    for tokens in [20, 30, 25] {
+        let _ = meter(&mut bench, attempt(id, 1), tokens);
+    }
+    let _ = bench.detach("a", 1);
+    let step = bench.later(HOUR);
+    assert_eq!(told(&step), [Some(reading(30))]);
+    // What it has used is its result's to say.
+    let held = super::bench::held(id, 1, true);
+    let _ = bench.attach(&worker("a", 8, &[("claude", 8)]), 2, &held);
+    let step = end(&mut bench, attempt(id, 1), 40, None);
+    assert_eq!(told(&step), []);
 }
 
 #[test]

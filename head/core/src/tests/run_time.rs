@@ -8,7 +8,7 @@ use super::{
     bench::{Bench, attempt, finished, task, worker},
     budgets::{below, bench, end, in_project, pass, stops, with},
 };
-use crate::{ConnectionId, Held, Input, Meter, ReportBody, RequestId, Step, StopReason};
+use crate::{ConnectionId, Held, Input, Meter, Reading, ReportBody, RequestId, Step, StopReason};
 
 const S: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -219,7 +219,10 @@ fn an_agent_that_uses_more_after_its_end_goes_on() {
             attempt: attempt(id, 1),
             meter: Box::new(Meter {
                 ran: Some(Duration::ZERO),
-                usage,
+                reading: Reading {
+                    usage,
+                    ..Reading::default()
+                },
                 ..Meter::default()
             }),
         }

@@ -1,6 +1,6 @@
 //! What tasks and their subtasks have used, and what follows where a budget is used up.
 
-use orchestra_core::{Core, Message, Step};
+use orchestra_core::{Core, Message, OutcomeRow, Step};
 use orchestra_types::{AttemptId, TaskId, limits};
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
     moves::{Move, met_limit, result},
 };
 use crate::{
-    cast::Result,
+    cast::{Result, Said},
     cover::Point,
     event::{Amount, Ask, Event},
     rule::{Checked, hold},
@@ -31,6 +31,8 @@ pub(super) struct Run {
     pub attempt: AttemptId,
     /// What is known to be used so far.
     used: u64,
+    /// What its worker has said of that since it is held.
+    read: u64,
     /// What of it was counted when the attempt was given up, before it was taken back.
     counted: Option<u64>,
     /// Whether it counted as an attempt then.
@@ -53,6 +55,7 @@ impl Run {
                 number: shade.attempts,
             },
             used: counted.unwrap_or(0),
+            read: 0,
             counted,
             charged: shade.is_charged(shade.attempts),
             stopped: false,
@@ -214,6 +217,7 @@ impl Judge {
                 let mut runs = self.money.runs.iter_mut();
                 if let Some(run) = runs.find(|run| run.attempt == *attempt) {
                     run.used = run.used.max(*used);
+                    run.read = run.read.max(*used);
                     run.day.read(if shade.project { *used } else { 0 });
                 }
             }
@@ -313,6 +317,29 @@ impl Judge {
         if shade.project {
             self.today.pay_late(more);
         }
+    }
+
+    /// What is kept of an attempt's use that is given up: what its worker had told.
+    pub(super) fn told_use(&self, event: &Event, row: &OutcomeRow) -> Checked {
+        let given_back = matches!(
+            event,
+            Event::Reported {
+                said: Said::GivenBack,
+                ..
+            }
+        );
+        let mut runs = self.money.runs.iter();
+        let run = runs.find(|run| run.attempt == row.id && !given_back);
+        let told = run.map_or(0, |run| run.read);
+        let kept = row.reading.as_ref();
+        let kept = kept.map_or(0, |reading| reading.usage.output_tokens);
+        hold!(
+            Budgets,
+            kept == told,
+            "{} had told {told}, and {kept} is kept",
+            row.id
+        );
+        Ok(())
     }
 
     /// What is known to be used by a task's attempt that is held.

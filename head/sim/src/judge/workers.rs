@@ -191,7 +191,7 @@ impl Judge {
         let Ok(outcome) = &row.result else {
             let again = before.is_some();
             hold!(Charges, !again, "{id} is lost twice");
-            return Ok(());
+            return self.told_use(event, row);
         };
         let Event::Reported {
             worker,
