@@ -136,7 +136,7 @@ impl Observer {
                 self.metrics.task_submitted(spec.priority);
             }
             Change::Task(row) => return self.task(row, core),
-            Change::Attempt(row) => self.attempt(row, core),
+            Change::Attempt(row) => self.attempt(row, rest, core),
             Change::Outcome(row) => return self.outcome(row, rest, core, store),
             Change::Account(row) => return self.parked.line(row),
             Change::ForgetTask { id, .. } => {
@@ -201,12 +201,18 @@ impl Observer {
         lines::of_end(row, status)
     }
 
-    fn attempt(&mut self, row: &AttemptRow, core: &Core) {
+    fn attempt(&mut self, row: &AttemptRow, rest: &[Change], core: &Core) {
         let task = row.id.task;
-        if row.started_at.is_some() {
-            return; // Counted when it was ordered.
+        let runner = row.runner.as_str();
+        if let Some(started) = row.started_at {
+            // When the agent of one that is taken back was started, nobody has told.
+            if !is_taken_back(rest, row.id) {
+                let waited = started.since(row.assigned_at);
+                self.metrics.attempt_started(runner, waited);
+            }
+            return;
         }
-        self.metrics.runner_seen(row.runner.as_str());
+        self.metrics.runner_seen(runner);
         let (Some(since), Some(view)) = (self.runnable.remove(&task), core.task(task)) else {
             return;
         };
@@ -242,6 +248,12 @@ impl Observer {
         }
         lines::of_outcome(row, task)
     }
+}
+
+/// Whether what is left of a step takes an attempt back that was lost.
+fn is_taken_back(rest: &[Change], attempt: AttemptId) -> bool {
+    rest.iter()
+        .any(|change| matches!(change, Change::ForgetOutcome { id } if *id == attempt))
 }
 
 /// The workers that a step has lost. One that came back without its attempts is there.

@@ -35,6 +35,7 @@ pub struct Metrics {
     events: Counter<u64>,
     refused: Counter<u64>,
     queue_wait: Histogram<f64>,
+    start: Histogram<f64>,
     attempt: Histogram<f64>,
     commit: Histogram<f64>,
 }
@@ -75,6 +76,11 @@ impl Metrics {
             queue_wait: seconds(
                 "orchestra.queue.wait",
                 "Time from when a task could run until it was given to a worker.",
+                &WAIT_BOUNDS,
+            ),
+            start: seconds(
+                "orchestra.attempt.start",
+                "Time from when an attempt was given to a worker until its agent was started.",
                 &WAIT_BOUNDS,
             ),
             attempt: seconds(
@@ -129,6 +135,12 @@ impl Metrics {
     pub fn task_assigned(&self, priority: Priority, waited: Duration) {
         self.queue_wait
             .record(waited.as_secs_f64(), &of_priority(priority));
+    }
+
+    /// The agent of an attempt was started, `waited` after its worker was given it.
+    pub fn attempt_started(&self, runner: &str, waited: Duration) {
+        let runner = KeyValue::new("runner", runner.to_owned());
+        self.start.record(waited.as_secs_f64(), &[runner]);
     }
 
     /// The result of an attempt came.

@@ -59,6 +59,7 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
     metrics.events_received(5);
     metrics.connection_refused(crate::door::Reason::NotTls);
     metrics.task_assigned(Priority::High, Duration::from_millis(20));
+    metrics.attempt_started("agent", Duration::from_secs(3));
     metrics.attempt_ended("agent", None, Duration::from_secs(7));
     metrics.attempt_used("agent", &usage(), 250_000);
     metrics.attempt_used("agent", &usage(), 1_500_000);
@@ -93,6 +94,7 @@ async fn a_scraper_sees_every_metric_that_the_documentation_names() {
         "orchestra_attempts_cost_total{runner=\"codex\"} 0\n",
         "orchestra_tasks_ended_total{result=\"queue_timeout\",status=\"failed\"} 1\n",
         "orchestra_queue_wait_seconds_bucket{priority=\"high\",le=\"0.025\"} 1\n",
+        "orchestra_attempt_start_seconds_sum{runner=\"agent\"} 3\n",
         "orchestra_attempt_duration_seconds_sum{result=\"succeeded\",runner=\"agent\"} 7\n",
         "orchestra_store_commit_seconds_bucket{le=\"0.0005\"} 1\n",
         "orchestra_store_size_bytes ",
@@ -236,6 +238,7 @@ fn the_units_are_those_that_the_documentation_names() {
     let metrics = Metrics::new(&provider.meter("test"), dir.path().to_owned());
     metrics.levels().set_live_bytes(9);
     metrics.task_assigned(Priority::High, Duration::ZERO);
+    metrics.attempt_started("agent", Duration::from_secs(1));
     metrics.attempt_ended("agent", None, Duration::ZERO);
     metrics.attempt_used("agent", &usage(), 1);
     metrics.committed(Duration::ZERO);

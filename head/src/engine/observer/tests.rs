@@ -259,6 +259,24 @@ fn an_attempt_that_is_taken_back_counts_once_and_as_long_as_it_took() {
 }
 
 #[test]
+fn nobody_knows_how_long_an_attempt_that_was_lost_unstarted_and_is_taken_back_waited() {
+    let mut world = World::new();
+    world.attach("a", 1, &[]);
+    let attempt = first(world.submit(task()));
+    world.later(AWAY);
+    let held = Held {
+        attempt,
+        started: true,
+        running: None,
+    };
+    world.attach("a", 2, &[held]);
+    let status = world.core.task(attempt.task).unwrap().status;
+    assert_eq!(status, TaskStatus::Running);
+    let text = world.shown.text();
+    assert!(!text.contains("orchestra_attempt_start_seconds"), "{text}");
+}
+
+#[test]
 fn a_late_result_counts_once_and_as_long_as_it_took() {
     let mut world = World::new();
     world.attach("a", 1, &[]);
@@ -288,6 +306,8 @@ fn counted_once(world: &World) {
     let name = "orchestra_attempt_duration_seconds";
     world.has(&format!("{name}_count{{{labels}}} 1"));
     world.has(&format!("{name}_sum{{{labels}}} 57"));
+    let start = "orchestra_attempt_start_seconds_count{runner=\"claude\"} 1";
+    world.has(start);
     let text = world.shown.text();
     let counts = text
         .lines()
