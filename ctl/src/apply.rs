@@ -21,7 +21,7 @@ use refusal::{called_off, not_branched, not_received, number_of, refusal};
 
 use crate::{
     app::App,
-    blocking::blocking,
+    blocking::{blocking, shown},
     client::Client,
     error::{Error, OrFailed, Result},
     exit::Exit,
@@ -157,7 +157,7 @@ pub async fn apply(
         writing: app.writing.clone(),
         cluster: client.cluster().await,
     });
-    let done = put_alone_or_with(client, &to, dir.path()).await;
+    let done = put_alone_or_with(app, client, &to, dir.path()).await;
     drop(dir);
     let told = tell::tell(client, task.id, how, &done).await;
     // What became of it is the answer, whether or not the head has heard of it.
@@ -184,9 +184,10 @@ struct To {
 
 /// Puts the change there. Only where it does not fit, other attempts are fetched: one of them may be there
 /// although nobody knows of it here, as after `ctl diff TASK | git apply`.
-async fn put_alone_or_with(client: &Client, to: &Arc<To>, dir: &Path) -> Result<Done> {
+async fn put_alone_or_with(app: &App, client: &Client, to: &Arc<To>, dir: &Path) -> Result<Done> {
+    let what = format!("applying {}", to.work.task);
     let alone = Arc::clone(to);
-    let done = blocking(move || put(&alone, &[])).await;
+    let done = shown(app.ui, &what, move || put(&alone, &[])).await;
     let others = &to.work.others;
     if to.how == How::Branch || others.is_empty() || !is_refused(&done) {
         return done;
@@ -195,7 +196,7 @@ async fn put_alone_or_with(client: &Client, to: &Arc<To>, dir: &Path) -> Result<
         return done;
     };
     let with = Arc::clone(to);
-    blocking(move || put(&with, &fetched)).await
+    shown(app.ui, what, move || put(&with, &fetched)).await
 }
 
 fn is_refused(done: &Result<Done>) -> bool {

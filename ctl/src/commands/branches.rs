@@ -25,12 +25,13 @@ use self::{
 };
 use crate::{
     app::App,
-    blocking::blocking,
+    blocking::{blocking, shown},
     error::{Error, OrFailed, Result},
     exit::Exit,
     json::time::Time,
     repository::OrBroken,
     ui::{
+        Ui,
         escape::{line, path},
         now, status,
         style::Style,
@@ -147,7 +148,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         .zip(known)
         .map(|(branch, known)| (fate(branch, known), known))
         .collect();
-    let looks = looks(&checkout, &branches, &fates, wish).await?;
+    let looks = looks(app.ui, &checkout, &branches, &fates, wish).await?;
     let rows = branches.iter().zip(fates).zip(looks);
     let mut rows: Vec<Row> = rows
         .map(|((branch, (fate, known)), looked)| {
@@ -229,6 +230,7 @@ fn written(checkout: &Checkout, branch: &TaskBranch) -> Result<LastWrite> {
 
 /// What the repository says of each of them, as far as that matters.
 async fn looks(
+    ui: Ui,
     checkout: &Arc<Checkout>,
     branches: &[TaskBranch],
     fates: &[(Fate, Known<'_>)],
@@ -243,7 +245,7 @@ async fn looks(
         (branch.clone(), from, wish.asks(fate, branch))
     });
     let (asked, from): (Vec<_>, _) = (asked.collect(), Arc::clone(checkout));
-    blocking(move || {
+    shown(ui, "looking at the branches", move || {
         let keeping = match asked.iter().any(|(_, _, asks)| asks.only_here) {
             true => {
                 let failed = || "failed to read the branches and tags".to_owned();

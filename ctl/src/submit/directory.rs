@@ -7,7 +7,7 @@ use orchestra_types::ProjectId;
 
 use crate::{
     app::App,
-    blocking::blocking,
+    blocking::shown,
     error::{Error, Result},
     exit::Exit,
 };
@@ -23,7 +23,7 @@ pub async fn take(app: &App, dir: &Path, project: &ProjectId, mirror: &str) -> R
     }
     let keep = app.state.directory(project.as_str());
     let (dir, mirror) = (dir.to_owned(), mirror.to_owned());
-    let taken = blocking(move || {
+    let taken = shown(app.ui, "reading the directory", move || {
         let ours = match may_mirror(&dir, &mirror) {
             true => mirror_paths(&mirror),
             false => Vec::new(),

@@ -198,11 +198,11 @@ impl<'a> Places<'a> {
             .join(format!("{}.json", project.id));
         let mut chain = Chain::load(memory);
         chain.forget(&missing(self.client, &chain.bundles()).await?);
-        let taken = source::take(checkout).await?;
+        let taken = source::take(self.app.ui, checkout).await?;
         for warning in &taken.snapshot.warnings {
             self.app.ui.warn(crate::ui::escape::naming(warning));
         }
-        let (snapshot, bundles) = source::bundle(taken, &mut chain, uploads).await?;
+        let (snapshot, bundles) = source::bundle(self.app.ui, taken, &mut chain, uploads).await?;
         self.chains.push(chain);
         Ok(Place::Repository {
             commit: snapshot.commit.clone(),

@@ -6,8 +6,9 @@ use orchestra_types::{ArtifactKind, Digest};
 
 use super::{chain::Chain, upload::Uploads};
 use crate::{
-    blocking::blocking,
+    blocking::shown,
     error::{OrFailed, Result},
+    ui::Ui,
 };
 
 /// A snapshot of a checkout.
@@ -18,8 +19,8 @@ pub struct Taken {
 }
 
 /// Takes the snapshot.
-pub async fn take(checkout: Checkout) -> Result<Taken> {
-    blocking(move || {
+pub async fn take(ui: Ui, checkout: Checkout) -> Result<Taken> {
+    shown(ui, "reading the repository", move || {
         let snapshot = checkout
             .snapshot()
             .or_failed(|| "failed to take a snapshot of the repository".to_owned())?;
@@ -33,6 +34,7 @@ pub async fn take(checkout: Checkout) -> Result<Taken> {
 
 /// Bundles what the chain does not have, and gives all bundles that hold the snapshot, in order.
 pub async fn bundle(
+    ui: Ui,
     taken: Taken,
     chain: &mut Chain,
     uploads: &mut Uploads,
@@ -40,7 +42,7 @@ pub async fn bundle(
     let (have, sent) = (chain.commits(), chain.large_files());
     let file = uploads.scratch()?;
     let to = file.clone();
-    let made = blocking(move || {
+    let made = shown(ui, "packing the repository", move || {
         Made::of(taken, &have, &sent, &to)
             .or_failed(|| "failed to bundle the repository".to_owned())
     })
@@ -106,6 +108,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::cli::Global;
 
     fn git(dir: &Path, args: &[&str]) {
         let status = std::process::Command::new("git")
@@ -132,8 +135,9 @@ mod tests {
         let checkout = Checkout::discover(dir).unwrap().unwrap();
         let mut chain = Chain::load(memory.to_owned());
         let mut uploads = Uploads::default();
-        let taken = take(checkout).await.unwrap();
-        let (snapshot, digests) = bundle(taken, &mut chain, &mut uploads).await.unwrap();
+        let ui = Ui::of_process(&Global::default());
+        let taken = take(ui, checkout).await.unwrap();
+        let (snapshot, digests) = bundle(ui, taken, &mut chain, &mut uploads).await.unwrap();
         chain.write().unwrap();
         (snapshot, digests, chain)
     }

@@ -98,7 +98,8 @@ impl Core {
     }
 
     pub(super) fn over_budget(&self, now: Timestamp, owners: &[Owner]) -> Ending {
-        let goes_on = "its budget was raised while it was stopped; it goes on from its kept work";
+        let goes_on =
+            "its budget had room again when it was stopped; it goes on from its kept work";
         match self.budgets.reached(now, owners) {
             Some((owner @ Owner::Task(_), limit)) => Ending::End {
                 status: EndStatus::NeedsReview,
