@@ -1,24 +1,24 @@
 //! `ctl tasks`.
 
+pub mod filter;
 pub mod projects;
 pub mod unknown;
 
 use std::{collections::BTreeMap, str::FromStr};
 
-use clap::builder::NonEmptyStringValueParser;
 use orchestra_proto::v1;
-use orchestra_types::{RunnerName, ScheduleId, TaskId, TaskStatus};
+use orchestra_types::{ScheduleId, TaskId, TaskStatus};
 use serde::Serialize;
 
+use self::filter::Filter;
 use crate::{
     app::App,
     client::{Client, patiently},
-    commands::add::{mapping, pair},
     error::Result,
     exit::Exit,
     json::task::Task,
     ui::{queued, reason::hints, suggest::did_you_mean, task::task_table, time::counted},
-    values::{Named, runner},
+    values::Named,
 };
 
 /// Most tasks that one answer of the head has.
@@ -40,18 +40,8 @@ pub struct Args {
     #[arg(long, short, value_name = "STATUS", value_delimiter = ',', value_parser = StatusFilter::named(),
           hide_possible_values = true)]
     status: Vec<StatusFilter>,
-    /// Only with this label; repeat it for more
-    #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
-    label: Vec<(String, String)>,
-    /// Only of this runner
-    #[arg(long, short = 'a', alias = "agent", value_name = "RUNNER", value_parser = runner(), hide_possible_values = true)]
-    runner: Option<RunnerName>,
-    /// Only of this project, by name or id
-    #[arg(long, value_name = "PROJECT", value_parser = NonEmptyStringValueParser::new())]
-    project: Option<String>,
-    /// Only of this submitter: user@host, or the user on whatever machine
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
-    submitter: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// Only the runs of this recurring task, as schedule_001 or 1
     #[arg(long, value_name = "SCHEDULE")]
     schedule: Option<ScheduleId>,
@@ -184,15 +174,11 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         .collect();
     let request = v1::ListTasksRequest {
         statuses,
-        labels: mapping("--label", args.label)?,
-        runner: args.runner.map(|r| r.to_string()).unwrap_or_default(),
-        project: args.project.unwrap_or_default(),
-        limit: 0,
         after_id: args.after_id.unwrap_or(0),
         newest_first: latest,
-        submitter: args.submitter.unwrap_or_default(),
         schedule: args.schedule.map_or(0, |id| id.0),
         with_usage: app.ui.is_json(),
+        ..args.filter.request()?
     };
     let client = app.connect().await?;
     let (mut tasks, next) = first(&client, request.clone(), args.limit).await?;

@@ -5,9 +5,8 @@ mod sums;
 
 use std::time::Duration;
 
-use clap::builder::NonEmptyStringValueParser;
 use orchestra_proto::v1;
-use orchestra_types::{RunnerName, Timestamp, time::millis};
+use orchestra_types::{Timestamp, time::millis};
 use serde::Serialize;
 
 use self::{
@@ -17,10 +16,7 @@ use self::{
 use crate::{
     app::App,
     client::{Client, patiently},
-    commands::{
-        add::{mapping, pair},
-        tasks::{LIMIT_MAX, is_of, unknown},
-    },
+    commands::tasks::{LIMIT_MAX, filter::Filter, is_of, unknown},
     error::{Error, Result},
     exit::Exit,
     json::time::Time,
@@ -31,7 +27,7 @@ use crate::{
         table::{Cell, Table},
         time::{amount, counted, dollars, duration},
     },
-    values::{self, runner},
+    values,
 };
 
 /// Sum up what attempts have used: time, tokens and cost, by project, submitter, runner, model, worker, day or label
@@ -54,18 +50,8 @@ pub struct Args {
     /// Only what has ended within this time, as 24h or 7d
     #[arg(long, value_name = "DURATION", value_parser = values::duration, allow_hyphen_values = true)]
     since: Option<Duration>,
-    /// Only of tasks with this label; repeat it for more
-    #[arg(long, short, value_name = "KEY=VALUE", value_parser = pair)]
-    label: Vec<(String, String)>,
-    /// Only of this runner
-    #[arg(long, short = 'a', alias = "agent", value_name = "RUNNER", value_parser = runner(), hide_possible_values = true)]
-    runner: Option<RunnerName>,
-    /// Only of tasks of this project, by name or id
-    #[arg(long, value_name = "PROJECT", value_parser = NonEmptyStringValueParser::new())]
-    project: Option<String>,
-    /// Only of tasks of this submitter: user@host, or the user on whatever machine
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
-    submitter: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
 }
 
 /// What is said instead of a table without rows.
@@ -85,15 +71,13 @@ struct Usage {
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
     let now = now();
     let since = args.since.map(|since| back(now, since));
-    let wanted = args.runner.map(|runner| runner.to_string());
-    let request = v1::ListTasksRequest {
-        labels: mapping("--label", args.label)?,
-        project: args.project.unwrap_or_default(),
-        submitter: args.submitter.unwrap_or_default(),
+    let mut request = v1::ListTasksRequest {
         limit: LIMIT_MAX,
         with_usage: true,
-        ..Default::default()
+        ..args.filter.request()?
     };
+    // Of attempts, and not of tasks: one may have gone on with another runner.
+    let wanted = Some(std::mem::take(&mut request.runner)).filter(|runner| !runner.is_empty());
     let client = app.connect().await?;
     let window = Window {
         since: since.unwrap_or(Timestamp(0)),
