@@ -160,22 +160,29 @@ impl Sessions {
 
 /// No more of an answer than is shown, whatever the worker sends.
 fn bounded(mut garbage: v1::Garbage) -> v1::Garbage {
-    let more = garbage.removals.len().saturating_sub(limits::REMOVALS_MAX);
-    let more = u64::try_from(more).unwrap_or(u64::MAX);
-    garbage.unlisted = garbage.unlisted.saturating_add(more);
-    garbage.removals.truncate(limits::REMOVALS_MAX);
-    garbage.kept.truncate(limits::REMOVALS_MAX);
-    garbage.aside.truncate(limits::REMOVALS_MAX);
+    cut(&mut garbage.removals, &mut garbage.unlisted);
+    cut(&mut garbage.kept, &mut garbage.unlisted_kept);
+    cut(&mut garbage.aside, &mut garbage.unlisted_aside);
+    cut(&mut garbage.failed, &mut garbage.unlisted_failed);
     for aside in &mut garbage.aside {
         aside.path = limits::cut(&aside.path, limits::REMOVAL_PATH_BYTES_MAX);
         aside.attempt = limits::cut(&aside.attempt, limits::NAME_BYTES_MAX);
     }
-    for removal in garbage.removals.iter_mut().chain(&mut garbage.kept) {
+    let removals = garbage.removals.iter_mut();
+    for removal in removals.chain(&mut garbage.kept).chain(&mut garbage.failed) {
         removal.path = limits::cut(&removal.path, limits::REMOVAL_PATH_BYTES_MAX);
         removal.kind = limits::cut(&removal.kind, limits::NAME_BYTES_MAX);
         removal.why = limits::cut(&removal.why, limits::LABEL_VALUE_BYTES_MAX);
     }
     garbage
+}
+
+/// Cuts a list, and counts what is not in it.
+fn cut<T>(list: &mut Vec<T>, unlisted: &mut u64) {
+    let more = list.len().saturating_sub(limits::REMOVALS_MAX);
+    let more = u64::try_from(more).unwrap_or(u64::MAX);
+    *unlisted = unlisted.saturating_add(more);
+    list.truncate(limits::REMOVALS_MAX);
 }
 
 /// Asks a worker, and waits for its answer.
@@ -231,8 +238,12 @@ mod tests {
                 removals: vec![removal.clone(); limits::REMOVALS_MAX + 3],
                 bytes: 5,
                 unlisted: 1,
-                kept: vec![removal; limits::REMOVALS_MAX + 3],
+                kept: vec![removal.clone(); limits::REMOVALS_MAX + 3],
                 aside: vec![aside; limits::REMOVALS_MAX + 3],
+                failed: vec![removal; limits::REMOVALS_MAX + 3],
+                unlisted_kept: 0,
+                unlisted_aside: 2,
+                unlisted_failed: 0,
             }),
             error: String::new(),
         }
@@ -270,6 +281,12 @@ mod tests {
             (garbage.aside.len(), garbage.aside[0].path.len()),
             (1000, 4096)
         );
+        assert_eq!(
+            (garbage.failed.len(), garbage.failed[0].path.len()),
+            (1000, 4096)
+        );
+        assert_eq!((garbage.unlisted_kept, garbage.unlisted_aside), (3, 5));
+        assert_eq!(garbage.unlisted_failed, 3);
     }
 
     #[tokio::test]

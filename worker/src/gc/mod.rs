@@ -46,7 +46,7 @@ pub(crate) fn collect_for(
     for item in items.iter_mut().filter(|item| item.kind == Kind::Aside) {
         item.idle = item.idle.min(evenly);
     }
-    let mut removals = plan(items.clone(), keep, room.wanting());
+    let removals = plan(items.clone(), keep, room.wanting());
     let mut kept: Vec<v1::Removal> = plan::damaged_that_stay(&items, &removals)
         .iter()
         .map(stays)
@@ -54,22 +54,69 @@ pub(crate) fn collect_for(
     if room.lacking().or(work.lacking()).is_some() {
         kept.extend(survey::workspaces(places).iter().map(undelivered));
     }
-    kept.truncate(limits::REMOVALS_MAX);
     let aside = plan::aside_that_stays(&items, &removals, keep);
-    let aside = aside.iter().take(limits::REMOVALS_MAX).map(put_aside);
-    let aside = aside.collect();
-    if !dry_run {
-        removals.retain(sweep);
+    let aside = aside.iter().map(put_aside).collect();
+    let done = match dry_run {
+        true => Done::as_planned(removals),
+        false => Done::sweep(removals),
+    };
+    answer(&done, kept, aside)
+}
+
+/// What became of what was to go. What is in use again is in neither list.
+#[derive(Debug, Default)]
+struct Done {
+    gone: Vec<Removal>,
+    /// What could not be removed, and why.
+    failed: Vec<(Item, String)>,
+}
+
+impl Done {
+    /// As if all of it went.
+    fn as_planned(gone: Vec<Removal>) -> Self {
+        Self {
+            gone,
+            failed: Vec::new(),
+        }
     }
-    let listed = removals.iter().take(limits::REMOVALS_MAX);
-    let unlisted = removals.len().saturating_sub(limits::REMOVALS_MAX);
+
+    fn sweep(removals: Vec<Removal>) -> Self {
+        let mut done = Self::default();
+        for removal in removals {
+            match sweep(&removal) {
+                Swept::Gone => done.gone.push(removal),
+                Swept::InUse => {}
+                Swept::Failed(why) => done.failed.push((removal.item, why)),
+            }
+        }
+        done
+    }
+}
+
+/// In as many words as a message has room for, with how many there are beside these.
+fn answer(done: &Done, kept: Vec<v1::Removal>, aside: Vec<v1::Aside>) -> v1::Garbage {
+    let (removals, unlisted) = listed(done.gone.iter().map(gone).collect());
+    let (failed, unlisted_failed) = listed(done.failed.iter().map(stays).collect());
+    let (kept, unlisted_kept) = listed(kept);
+    let (aside, unlisted_aside) = listed(aside);
     v1::Garbage {
-        removals: listed.map(gone).collect(),
-        bytes: removals.iter().map(|removal| removal.item.bytes).sum(),
-        unlisted: u64::try_from(unlisted).unwrap_or(u64::MAX),
+        removals,
+        bytes: done.gone.iter().map(|removal| removal.item.bytes).sum(),
+        unlisted,
         kept,
         aside,
+        unlisted_kept,
+        unlisted_aside,
+        failed,
+        unlisted_failed,
     }
+}
+
+/// The first ones, and how many there are beside them.
+fn listed<T>(mut all: Vec<T>) -> (Vec<T>, u64) {
+    let more = all.len().saturating_sub(limits::REMOVALS_MAX);
+    all.truncate(limits::REMOVALS_MAX);
+    (all, u64::try_from(more).unwrap_or(u64::MAX))
 }
 
 fn gone(removal: &Removal) -> v1::Removal {
@@ -120,22 +167,32 @@ fn look(places: &Places, keep: &KeepConfig, wanted: u64) -> Vec<Removal> {
     plan(survey::items(places), keep, wanted)
 }
 
-/// Removes one, unless somebody has begun to use it; whether it is gone. What could not be removed is
-/// logged and tried again the next time.
-fn sweep(removal: &Removal) -> bool {
+/// What became of one that was to go.
+#[derive(Debug, PartialEq, Eq)]
+enum Swept {
+    Gone,
+    /// Somebody has begun to use it.
+    InUse,
+    /// Why it is there still, at least a part of it. It is tried again the next time.
+    Failed(String),
+}
+
+/// Removes one, unless somebody has begun to use it.
+fn sweep(removal: &Removal) -> Swept {
     let path = removal.item.path.display();
     match remove::remove(&removal.item) {
         Ok(true) => {
             tracing::info!(%path, why = %removal.why, "removed");
-            true
+            Swept::Gone
         }
         Ok(false) => {
             tracing::debug!(%path, "in use again");
-            false
+            Swept::InUse
         }
         Err(error) => {
-            tracing::warn!(%path, %error, "cannot be removed");
-            false
+            let why = attempt::chain(&error);
+            tracing::warn!(%path, error = %why, "cannot be removed");
+            Swept::Failed(limits::cut(&why, limits::LABEL_VALUE_BYTES_MAX))
         }
     }
 }

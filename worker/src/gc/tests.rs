@@ -7,7 +7,7 @@ use std::{
 use orchestra_config::KeepConfig;
 use orchestra_repo::Cache;
 
-use super::{Kind, Places, Removal, collect, sweep};
+use super::{Kind, Places, Removal, Swept, collect, listed};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -48,6 +48,14 @@ impl World {
         File::open(path).unwrap().set_modified(at).unwrap();
     }
 
+    /// As a worker leaves it that has run for so many days.
+    fn clock_goes_evenly_for(&self, days: u32) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let (now, day) = (now.unwrap().as_secs(), DAY.as_secs());
+        let known = format!("{now} {}\n", now - u64::from(days) * day);
+        fs::write(self.places().clock, known).unwrap();
+    }
+
     /// An attempt's directory, in `attempts` or `aside`, that borrows from the project.
     fn borrow(&self, dir: &Path) {
         let info = dir.join("git/objects/info");
@@ -60,6 +68,11 @@ impl World {
 /// By the default rules, on a disk with room.
 fn look(places: &Places) -> Vec<Removal> {
     super::look(places, &KeepConfig::default(), 0)
+}
+
+/// Whether it is gone.
+fn sweep(removal: &Removal) -> bool {
+    super::sweep(removal) == Swept::Gone
 }
 
 fn kinds(removals: &[Removal]) -> Vec<Kind> {
@@ -193,4 +206,39 @@ fn what_was_put_aside_stays_where_the_clock_has_jumped() {
     let gone = collect();
     assert_eq!(gone.len(), 1, "{gone:?}");
     assert!(!aside.exists());
+}
+
+#[test]
+fn what_could_not_be_removed_is_named_with_the_reason() {
+    let world = World::new();
+    let bundle = world.file(world.places().bundles.join("old"), 8);
+    // A directory is expected there, and so nothing else is taken away.
+    let stray = world.file(world.places().aside.join("task_001.1"), 20);
+    world.clock_goes_evenly_for(20);
+    let would = collect(&world.places(), &KeepConfig::default(), true);
+    assert_eq!((would.removals.len(), would.failed.len()), (3, 0));
+    let did = collect(&world.places(), &KeepConfig::default(), false);
+    let [failed] = did.failed.as_slice() else {
+        panic!("{did:?}");
+    };
+    let named = (&*failed.kind, failed.path.as_str());
+    assert_eq!(named, ("aside", stray.to_str().unwrap()));
+    assert!(failed.why.starts_with("Not a directory"), "{failed:?}");
+    assert!(stray.exists() && !bundle.exists());
+    assert_eq!((did.removals.len(), did.aside.len()), (2, 0));
+    assert_eq!(did.bytes, would.bytes - failed.bytes);
+}
+
+#[test]
+fn what_is_beyond_a_list_is_counted() {
+    assert_eq!(listed(vec![1, 2]), (vec![1, 2], 0));
+    let (some, more) = listed(vec![(); 1234]);
+    assert_eq!((some.len(), more), (1000, 234));
+    let world = World::new();
+    for task in 0..1003 {
+        let aside = world.places().aside.join(format!("task_{task}.1"));
+        fs::create_dir_all(aside).unwrap();
+    }
+    let told = collect(&world.places(), &KeepConfig::default(), true);
+    assert_eq!((told.aside.len(), told.unlisted_aside), (1000, 3));
 }

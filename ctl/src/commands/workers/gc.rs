@@ -55,10 +55,37 @@ struct Document {
     removals: Vec<Row>,
     /// Removals beside those listed.
     unlisted: u64,
+    /// What could not be removed, and why.
+    failed: Vec<Row>,
+    /// Failures beside those listed.
+    unlisted_failed: u64,
     /// Damaged repositories that stay, and on a full disk workspaces, and why.
     kept: Vec<Row>,
+    /// What stays beside what is listed in `kept`.
+    unlisted_kept: u64,
     /// What was put aside of attempts, and stays.
     aside: Vec<Aside>,
+    /// What was put aside beside what is listed.
+    unlisted_aside: u64,
+}
+
+impl Document {
+    fn of(worker: Option<String>, dry_run: bool, garbage: v1::Garbage) -> Self {
+        let rows = |removals: Vec<v1::Removal>| removals.into_iter().map(row).collect();
+        Self {
+            worker,
+            dry_run,
+            bytes: garbage.bytes,
+            removals: rows(garbage.removals),
+            unlisted: garbage.unlisted,
+            failed: rows(garbage.failed),
+            unlisted_failed: garbage.unlisted_failed,
+            kept: rows(garbage.kept),
+            unlisted_kept: garbage.unlisted_kept,
+            aside: garbage.aside.into_iter().map(aside).collect(),
+            unlisted_aside: garbage.unlisted_aside,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -85,15 +112,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
         Some(name) => there(app, &name, dry_run).await?,
         None => (None, here(app, dry_run).await?),
     };
-    let document = Document {
-        worker,
-        dry_run,
-        bytes: garbage.bytes,
-        removals: garbage.removals.into_iter().map(row).collect(),
-        unlisted: garbage.unlisted,
-        kept: garbage.kept.into_iter().map(row).collect(),
-        aside: garbage.aside.into_iter().map(aside).collect(),
-    };
+    let document = Document::of(worker, dry_run, garbage);
     match dry_run {
         true => app.show(&document, |document| show(app, document)),
         false => {
@@ -132,17 +151,14 @@ async fn there(app: &App, name: &str, dry_run: bool) -> Result<(Option<String>, 
 
 fn show(app: &App, document: &Document) -> Result<()> {
     let name = document.worker.as_deref().map(line);
-    for kept in &document.kept {
-        let (path, why, size) = (path(&kept.path), line(&kept.why), bytes(kept.bytes));
-        let what = line(&kept.kind);
-        app.ui
-            .next(format!("the {what} `{path}` ({size}) stays: {why}"));
-    }
-    say_aside(app, document);
+    what_stays(document)
+        .into_iter()
+        .for_each(|said| app.ui.next(said));
     if document.removals.is_empty() {
         app.ui.next(match name {
-            Some(name) => format!("nothing to remove on {name}"),
-            None => nothing_here(&app.state.worker()),
+            Some(name) if document.failed.is_empty() => format!("nothing to remove on {name}"),
+            None if document.failed.is_empty() => nothing_here(&app.state.worker()),
+            Some(_) | None => "nothing was removed".to_owned(),
         });
         return Ok(());
     }
@@ -159,21 +175,47 @@ fn show(app: &App, document: &Document) -> Result<()> {
     Ok(())
 }
 
-/// What was put aside, and how to get at it.
-fn say_aside(app: &App, document: &Document) {
-    for aside in &document.aside {
-        app.ui.next(in_words(aside));
-    }
+/// What stays there, and why; of what was put aside also how to get at it.
+fn what_stays(document: &Document) -> Vec<String> {
+    let mut said: Vec<String> = document.failed.iter().map(failed_in_words).collect();
+    said.extend(beyond(
+        document.unlisted_failed,
+        "that could not be removed",
+    ));
+    said.extend(document.kept.iter().map(kept_in_words));
+    said.extend(beyond(document.unlisted_kept, "that stay"));
+    said.extend(document.aside.iter().map(in_words));
+    said.extend(beyond(
+        document.unlisted_aside,
+        "that were put aside, and are kept for longer",
+    ));
     if !document.aside.is_empty() {
         let machine = match document.worker.as_deref() {
             Some(name) => format!("the machine of {}", line(name)),
             None => "this machine".to_owned(),
         };
-        app.ui.next(format!(
+        said.push(format!(
             "where `workspace` is there, the files of the agent are in it: copy on {machine} what is wanted, before it \
              goes"
         ));
     }
+    said
+}
+
+/// That there are more than a list names.
+fn beyond(more: u64, what: &str) -> Option<String> {
+    (more > 0).then(|| format!("and {more} more {what}, not listed here"))
+}
+
+fn kept_in_words(kept: &Row) -> String {
+    let (path, why, size) = (path(&kept.path), line(&kept.why), bytes(kept.bytes));
+    format!("the {} `{path}` ({size}) stays: {why}", line(&kept.kind))
+}
+
+fn failed_in_words(failed: &Row) -> String {
+    let (path, why, size) = (path(&failed.path), line(&failed.why), bytes(failed.bytes));
+    let kind = line(&failed.kind);
+    format!("failed to remove `{path}` ({kind}, {size}): {why}; the worker tries it again")
 }
 
 fn in_words(aside: &Aside) -> String {
@@ -263,6 +305,44 @@ mod tests {
         });
         assert_eq!(unnamed.attempt, None);
         assert!(in_words(&unnamed).starts_with("something was put aside: "));
+    }
+
+    #[test]
+    fn what_is_not_listed_and_what_could_not_be_removed_is_said() {
+        let removal = v1::Removal {
+            path: "/w/aside/task_031.1".to_owned(),
+            kind: "aside".to_owned(),
+            bytes: 2048,
+            why: "Operation not permitted (os error 1)".to_owned(),
+        };
+        let garbage = v1::Garbage {
+            failed: vec![removal.clone()],
+            kept: vec![v1::Removal {
+                kind: "workspace".to_owned(),
+                why: "its attempt runs".to_owned(),
+                ..removal
+            }],
+            unlisted_kept: 2,
+            unlisted_aside: 234,
+            ..v1::Garbage::default()
+        };
+        let document = Document::of(None, false, garbage);
+        assert_eq!(
+            what_stays(&document),
+            [
+                "failed to remove `/w/aside/task_031.1` (aside, 2.0 KiB): Operation not permitted (os error 1); the \
+                 worker tries it again",
+                "the workspace `/w/aside/task_031.1` (2.0 KiB) stays: its attempt runs",
+                "and 2 more that stay, not listed here",
+                "and 234 more that were put aside, and are kept for longer, not listed here",
+            ]
+        );
+        let json = serde_json::to_value(&document).unwrap();
+        let counts = ["unlisted_failed", "unlisted_kept", "unlisted_aside"];
+        assert_eq!(
+            counts.map(|name| json[name].as_u64()),
+            [0, 2, 234].map(Some)
+        );
     }
 
     #[test]
