@@ -99,12 +99,12 @@ fn hangs() -> anyhow::Result<()> {
         ];
         let hung = hung.end()?;
         thaw(head)?;
-        let unknown = "the tasks have ended within 1.0s is not known";
+        let unknown = "the tasks have ended within 1s is not known";
         let go_on = format!("`kill -CONT {head}` lets it go on");
         for wait in waits {
             wait.exits(3)?.complains(&[unknown, &go_on])?;
         }
-        hung.exits(3)?.complains(&["within 5.0s is not known"])?;
+        hung.exits(3)?.complains(&["within 5s is not known"])?;
         cluster.open_gate()
     })
 }

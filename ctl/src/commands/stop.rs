@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use orchestra_head::backup::headless;
 use orchestra_proto::v1;
-use orchestra_types::{TaskStatus, limits::STOP_GRACE};
+use orchestra_types::{TaskStatus, limits::STOP_GRACE, time::write_duration};
 use serde_json::json;
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     ui::{
         Ui,
         style::{Line, Style},
-        time::{self, counted},
+        time::counted,
     },
     values,
 };
@@ -335,7 +335,7 @@ impl Busy {
 
 fn waiting(busy: Busy, within: Option<Duration>) -> String {
     let limit = match within {
-        Some(within) => format!("for {} at most", time::duration(within)),
+        Some(within) => format!("for {} at most", write_duration(within)),
         None => "--now stops those of this machine".to_owned(),
     };
     let agents = counted(busy.agents, "agent");

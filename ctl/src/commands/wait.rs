@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join;
-use orchestra_types::{TaskId, TaskStatus};
+use orchestra_types::{TaskId, TaskStatus, time::write_duration};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
@@ -194,7 +194,7 @@ async fn over(
 
 /// Nobody can say how the tasks are.
 fn unknown(app: &App, limit: Duration, head: Option<&str>) -> Error {
-    let limit = crate::ui::time::duration(limit);
+    let limit = write_duration(limit);
     let head = head.map(|head| format!(" at {head}")).unwrap_or_default();
     let error = Error::new(
         Exit::HeadNotRunning,
@@ -208,7 +208,7 @@ fn unknown(app: &App, limit: Duration, head: Option<&str>) -> Error {
 }
 
 fn not_yet(limit: Duration, which: Which) -> Error {
-    let limit = crate::ui::time::duration(limit);
+    let limit = write_duration(limit);
     let which = match which {
         Which::All => "not all tasks have",
         Which::Any => "no task has",

@@ -23,7 +23,7 @@ use super::{
     status::{style, told},
     style::{Line, Style},
     task::worker_name,
-    time::{ago, duration, usage},
+    time::{ago, duration, limit, usage},
     wrap::At,
 };
 use crate::{
@@ -231,11 +231,7 @@ fn facts(task: &Task, names: &BTreeMap<String, String>, again: Again) -> Vec<Lin
         "retry at"
     };
     fact(words, not_before.map(here).unwrap_or_default());
-    let within = |seconds: Option<f64>| {
-        seconds
-            .map(|s| duration(Duration::from_secs_f64(s)))
-            .unwrap_or_default()
-    };
+    let within = |seconds: Option<f64>| seconds.map(limit).unwrap_or_default();
     let silent = task.silent_since.map(|since| {
         let times = duration(now.since(since.0));
         format!(
@@ -356,7 +352,7 @@ pub fn place(place: &Workplace) -> String {
 /// How a clone is made ready.
 pub fn set_up(set_up: &SetUpDocument) -> String {
     let run = set_up.command.as_deref().map(|command| {
-        let limit = duration(Duration::from_secs_f64(set_up.timeout_seconds));
+        let limit = limit(set_up.timeout_seconds);
         format!("{} (limit {limit})", line(command))
     });
     let names: Vec<_> = set_up.files.iter().map(|f| path(f)).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use orchestra_types::{Timestamp, Usage};
+use orchestra_types::{Timestamp, Usage, time::write_duration};
 
 /// How long ago `then` was.
 pub fn ago(then: Timestamp, now: Timestamp) -> String {
@@ -12,17 +12,14 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A duration in its two largest units: `420ms`, `1.4s`, `42s`, `3m 5s`, `2h 10m`, `4d 1h`.
+/// A duration in its two largest units: `420ms`, `1.4s`, `42s`, `3m 5s`, `2h 10m`, `4d 1h`. What is left is cut off.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    if (1..1000).contains(&duration.as_millis()) {
-        return format!("{}ms", duration.as_millis());
-    }
-    if seconds < 10 {
-        return format!("{:.1}s", duration.as_secs_f64());
-    }
     let (large, small) = match seconds {
-        0..60 => return format!("{seconds}s"),
+        0 if duration.as_millis() == 0 => return "0s".to_owned(),
+        0 => return format!("{}ms", duration.as_millis()),
+        1..10 => return format!("{seconds}.{}s", duration.subsec_millis() / 100),
+        10..60 => return format!("{seconds}s"),
         60..3600 => ((seconds / 60, "m"), (seconds % 60, "s")),
         3600..86_400 => ((seconds / 3600, "h"), (seconds % 3600 / 60, "m")),
         86_400.. => ((seconds / 86_400, "d"), (seconds % 86_400 / 3600, "h")),
@@ -32,6 +29,11 @@ pub fn duration(duration: Duration) -> String {
     } else {
         format!("{}{} {}{}", large.0, large.1, small.0, small.1)
     }
+}
+
+/// A limit that somebody has given, exactly and as it can be given again: `1d2h30m`.
+pub fn limit(seconds: f64) -> String {
+    write_duration(Duration::from_secs_f64(seconds))
 }
 
 /// A count in at most four characters or so: `950`, `12.4k`, `3.1M`.
@@ -139,7 +141,9 @@ mod tests {
             [shown(420), shown(42_000), shown(185_000), shown(7_200_000)],
             ["420ms", "42s", "3m 5s", "2h"]
         );
-        assert_eq!([shown(0), shown(1), shown(1400)], ["0.0s", "1ms", "1.4s"]);
+        assert_eq!([shown(0), shown(1), shown(1400)], ["0s", "1ms", "1.4s"]);
+        assert_eq!([limit(95_400.0), limit(90.5)], ["1d2h30m", "1m30s500ms"]);
+        assert_eq!([shown(1000), shown(9999)], ["1.0s", "9.9s"]);
     }
 
     #[test]

@@ -66,6 +66,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, crate::id::ParseIdError> {
 #[must_use]
 pub fn write_duration(duration: Duration) -> String {
     let mut rest = millis(duration);
+    if rest == 0 {
+        return "0s".to_owned();
+    }
     let mut text = String::new();
     for (unit, name) in [
         (86_400_000, "d"),
@@ -82,7 +85,8 @@ pub fn write_duration(duration: Duration) -> String {
     text
 }
 
-/// A duration in a few words: `2 h`, `5 min`, `90 s`, `1.5 s`, `250 ms`. What is short is told to the millisecond.
+/// A duration in a few words: `2 h`, `36 h 5 min`, `5 min`, `90 s`, `1.5 s`, `250 ms`. What is short is told to the
+/// millisecond, what is longer to the second.
 #[derive(Clone, Copy, Debug)]
 pub struct Words(pub Duration);
 
@@ -94,11 +98,24 @@ impl fmt::Display for Words {
                 let thousandths = format!("{:03}", self.0.subsec_millis());
                 write!(f, "{s}.{} s", thousandths.trim_end_matches('0'))
             }
-            s if s >= 3600 && s.is_multiple_of(3600) => write!(f, "{} h", s / 3600),
-            s if s >= 60 && s.is_multiple_of(60) => write!(f, "{} min", s / 60),
-            s => write!(f, "{s} s"),
+            s if s < 120 && s != 60 => write!(f, "{s} s"),
+            s => f.write_str(&in_units(s)),
         }
     }
+}
+
+/// As `36 h 5 min`, without the units of which there is nothing.
+fn in_units(seconds: u64) -> String {
+    let units = [
+        (seconds / 3600, "h"),
+        (seconds % 3600 / 60, "min"),
+        (seconds % 60, "s"),
+    ];
+    let some = units.into_iter().filter(|(number, _)| *number > 0);
+    let words: Vec<String> = some
+        .map(|(number, unit)| format!("{number} {unit}"))
+        .collect();
+    words.join(" ")
 }
 
 #[cfg(test)]
@@ -123,6 +140,28 @@ mod tests {
         ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_written_reads_as_the_same() {
+        for (ms, text) in [
+            (0, "0s"),
+            (250, "250ms"),
+            (90_000, "1m30s"),
+            (95_400_001, "1d2h30m1ms"),
+        ] {
+            let duration = Duration::from_millis(ms);
+            assert_eq!(write_duration(duration), text);
+            assert_eq!(parse_duration(text), Ok(duration));
+        }
+    }
+
+    #[test]
+    fn a_long_duration_is_told_in_its_units() {
+        let said = |s| Words(Duration::from_secs(s)).to_string();
+        assert_eq!([said(60), said(119)], ["1 min", "119 s"]);
+        assert_eq!([said(121), said(129_900)], ["2 min 1 s", "36 h 5 min"]);
+        assert_eq!([said(5401), said(3601)], ["1 h 30 min 1 s", "1 h 1 s"]);
     }
 
     #[test]

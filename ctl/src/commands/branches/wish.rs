@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use orchestra_repo::{LastWrite, TaskBranch};
-use orchestra_types::Timestamp;
+use orchestra_types::{Timestamp, time::write_duration};
 
 use super::{claim::Looked, fate::Fate};
-use crate::ui::time::duration;
 
 /// Which branches a person wants to be rid of.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +76,7 @@ impl Wish {
         };
         // Whose commit is old may have been written here only now.
         let is_old = self.is_old(branch.committed_at.max(written));
-        let limit = self.older_than.map(duration);
+        let limit = self.older_than.map(write_duration);
         match (fate, limit) {
             (Fate::Stays(why), _) => Fate::Stays(why),
             (Fate::Goes(why), Some(limit)) if !is_old => {
@@ -102,8 +101,8 @@ impl Wish {
     /// As options of the command, each with a space before it.
     pub fn words(&self) -> String {
         let older = self.older_than.map(|limit| {
-            // Without spaces: it is to be copied.
-            format!(" --older-than {}", duration(limit).replace(' ', ""))
+            // It is to be copied.
+            format!(" --older-than {}", write_duration(limit))
         });
         let unapplied = if self.unapplied { " --unapplied" } else { "" };
         older.unwrap_or_default() + unapplied
@@ -243,5 +242,16 @@ mod tests {
         let same = with.fate(kept.clone(), &old, &ours(9 * DAY_S), |_| None);
         assert_eq!(same, kept);
         assert_eq!(with.words(), " --older-than 30d --unapplied");
+    }
+
+    #[test]
+    fn a_limit_is_said_as_it_can_be_given_again() {
+        for (ms, text) in [(0, "0s"), (1500, "1s500ms"), (95_400_000, "1d2h30m")] {
+            let wish = Wish {
+                older_than: Some(Duration::from_millis(ms)),
+                ..wish(None, false)
+            };
+            assert_eq!(wish.words(), format!(" --older-than {text}"));
+        }
     }
 }

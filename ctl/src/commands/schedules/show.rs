@@ -26,7 +26,7 @@ use crate::{
         now,
         style::{Line, Style},
         task::task_table,
-        time::{ago, duration},
+        time::{ago, limit},
         wrap::At,
     },
 };
@@ -174,10 +174,7 @@ fn lines(whole: &Whole, here: &Zoned, width: Option<usize>) -> Vec<Line> {
 fn facts(whole: &Whole, zone: &Zoned) -> Vec<(&'static str, String)> {
     let (schedule, order, now) = (&whole.schedule, &whole.order, now());
     let named = |name: &Option<String>| line(name.as_deref().unwrap_or_default()).into_owned();
-    let within = |seconds: Option<f64>| {
-        let limit = seconds.map(|seconds| duration(Duration::from_secs_f64(seconds)));
-        limit.unwrap_or_default()
-    };
+    let within = |seconds: Option<f64>| seconds.map(limit).unwrap_or_default();
     let model = order
         .model
         .as_deref()
