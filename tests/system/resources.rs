@@ -3,7 +3,9 @@
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, ensure};
-use orchestra_tests::{Cluster, Deadline, Mount, Need, Output, Project, Setup, Test, run, scene};
+use orchestra_tests::{
+    Cluster, Deadline, Mount, Need, Output, Project, Setup, Test, run, scene, until,
+};
 use serde_json::Value;
 
 /// Where version 1 of cgroups has a controller, on machines that have both versions.
@@ -85,10 +87,31 @@ fn disk() -> anyhow::Result<()> {
         let events = cluster.events(&quiet)?;
         let told = |event: &Value| event["phase"] == "disk_full";
         ensure!(events.iter().any(told), "it is not told: {events:#?}");
+        let told = fills_and_makes_room(cluster, &project)?;
+        ensure!(told.contains("was full while it ran"), "{told}");
         Ok(())
     });
     drop(mount);
     told
+}
+
+/// What is told of an agent that makes room once the worker has seen that there was none, and says nothing.
+fn fills_and_makes_room(cluster: &Cluster, project: &Project) -> anyhow::Result<String> {
+    let seen = cluster.path("seen");
+    let wait = format!("while [ ! -e '{}' ]; do sleep 0.1; done", seen.display());
+    let script = format!("head -c 100M /dev/zero > big 2> /dev/null; {wait}; truncate -s 0 big");
+    let task = cluster.add(project, &[&script, "--agent", "shell"])?;
+    // It begins where the worker says that there is room: what it says after that is of this agent.
+    cluster.wait_for(&task, &["running"], Deadline::SOON)?;
+    until("the worker sees its disk full", Deadline::SOON, || {
+        let workers = cluster.json(&["workers"])?.to_string();
+        Ok(workers.contains("disk is full").then_some(()))
+    })?;
+    fs::write(&seen, "")?;
+    cluster.succeeded(&task, Deadline::SOON)?;
+    let events = cluster.events(&task)?;
+    let told = events.iter().find(|event| event["phase"] == "disk_full");
+    Ok(told.map(ToString::to_string).unwrap_or_default())
 }
 
 fn flood() -> anyhow::Result<()> {

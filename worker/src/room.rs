@@ -89,6 +89,12 @@ impl Room {
         (self.free < wanted).then(|| wanted - self.free)
     }
 
+    /// Whether there is no room for anything new, whoever waits.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.free < self.reserve()
+    }
+
     /// How much housekeeping is to free: nothing while there is room, else what is lacking, and as much
     /// again as must be free, or the next file would fill the disk again.
     #[must_use]

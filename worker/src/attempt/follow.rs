@@ -1,5 +1,6 @@
 //! Follows a running CLI: lines become events, the stop ladder is climbed, the end is judged.
 
+mod short;
 mod success;
 mod words;
 
@@ -10,7 +11,8 @@ use orchestra_types::{ArtifactKind, EventKind, Exit, Failure, FailureCode, Times
 use tokio::time::sleep;
 
 use self::{
-    success::Success,
+    short::Short,
+    success::{Disk, Success},
     words::{silent, supervisor_lost, survivors, words, words_of},
 };
 use super::{
@@ -174,7 +176,9 @@ impl Attempt {
             SetUpOutput::Behind | SetUpOutput::Over => None,
         };
         let looks = self.look_beside();
+        let short = Short::watch(self.shared.room.subscribe(), self.directory());
         let done = self.until_end(&mut running).await;
+        let was_full = short.was_seen();
         looks.end().await;
         self.shared.interims.end(self.id);
         match &done {
@@ -190,7 +194,7 @@ impl Attempt {
         }
         verdict.failure = match verdict.failure.take() {
             Some(said) => Some(self.for_a_limit(&record, &exit, said).await),
-            None => self.cut_short().await?,
+            None => self.cut_short(was_full).await?,
         };
         // Of one that was lost nobody knows when it ended.
         let seen = record.exit != Exit::Unknown;
@@ -213,10 +217,10 @@ impl Attempt {
     }
 
     /// A success on a disk that is full at its end, by the worker's own limit or since nothing can be written, as
-    /// with a quota that is used up: what was written last may be cut short, also where a little room is there
-    /// again. It is none where the CLI says so itself; else that is told, since it may have gone on when there was
-    /// room.
-    async fn cut_short(&mut self) -> Result<Option<Failure>, Error> {
+    /// with a quota that is used up, or that was full before: what was written then may be cut short, also where a
+    /// little room is there again. It is none where the CLI says so itself; else that is told, since it may have gone
+    /// on when there was room.
+    async fn cut_short(&mut self, was_full: bool) -> Result<Option<Failure>, Error> {
         let (dir, log) = (self.directory(), self.files.artifact(ArtifactKind::Stderr));
         let looked = blocking(move || {
             let said = disk::ends_with_full(&log);
@@ -224,7 +228,12 @@ impl Attempt {
             (said, lacks || (said && disk::has_no_room(&dir)))
         });
         let (said, full) = looked.await;
-        match Success::of(said, full) {
+        let disk = match (full, was_full) {
+            (true, _) => Disk::IsFull,
+            (false, true) => Disk::WasFull,
+            (false, false) => Disk::HadRoom,
+        };
+        match Success::of(said, disk) {
             Success::Whole => Ok(None),
             Success::Doubted(why) => {
                 self.tell("disk_full", why)?;
