@@ -1,6 +1,8 @@
 //! A head that was restored from a backup of before what came last: what those hear who had a task in view
 //! that the backup lacks, and where that is which workers did meanwhile.
 
+use std::fs;
+
 use anyhow::{Context, ensure};
 use orchestra_tests::{
     Background, Cluster, Deadline, GATE, Need, Project, Setup, Test, freeze, scene, thaw, until,
@@ -49,8 +51,24 @@ fn followers() -> anyhow::Result<()> {
         let restored = &cluster.json(&["status"])?["restored"];
         let [at, backup_at] = ["at", "backup_at"].map(|name| restored[name].as_str());
         ensure!(backup_at.is_some() && backup_at < at, "{restored:#}");
-        Ok(())
+        log_names_who_has_it(cluster, &task)
     })
+}
+
+/// The head's log names the worker that holds an attempt which the head does not know.
+fn log_names_who_has_it(cluster: &Cluster, task: &str) -> anyhow::Result<()> {
+    let log = cluster.state().join("head/head.log");
+    let warned = |line: &&str| line.contains("attempts that this head does not know");
+    let line = until("it is in the log", Deadline::SOON, || {
+        let log = fs::read_to_string(&log)?;
+        Ok(log.lines().find(warned).map(str::to_owned))
+    })?;
+    let worker = cluster.json(&["workers"])?["workers"][0].clone();
+    let [id, name] = ["id", "name"].map(|field| worker[field].as_str().unwrap_or("?").to_owned());
+    for wanted in [&format!("{task}.1"), &id, &format!("name=\"{name}\"")] {
+        ensure!(line.contains(wanted), "{wanted} is not in it: {line}");
+    }
+    Ok(())
 }
 
 fn id_given_again() -> anyhow::Result<()> {

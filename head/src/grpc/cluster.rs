@@ -155,7 +155,7 @@ pub(super) async fn called(services: &Services, id: &WorkerId) -> String {
 }
 
 /// What is known of a worker, if it is.
-async fn info_of(services: &Services, id: &WorkerId) -> Option<WorkerInfo> {
+pub(super) async fn info_of(services: &Services, id: &WorkerId) -> Option<WorkerInfo> {
     let wanted = id.clone();
     let read = services.engine.read(move |view| {
         let mut known = view.core.workers().map(|worker| worker.info);

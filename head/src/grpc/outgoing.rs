@@ -6,12 +6,12 @@ use orchestra_proto::{
     convert,
     v1::{self, head_message, order},
 };
-use orchestra_types::AttemptId;
+use orchestra_types::{AttemptId, WorkerId};
 use prost::Message as _;
 use tokio::sync::mpsc;
 
 use super::{
-    Services,
+    Services, cluster,
     status::{self, Result},
     stream::{self, Answers, Gone},
 };
@@ -26,6 +26,7 @@ const ORDERS_BYTES: usize = 1024 * 1024;
 /// called when the first messages are on their way, the welcome before them.
 pub(super) async fn write(
     services: &Services,
+    worker: &WorkerId,
     mut outbox: mpsc::Receiver<Outgoing>,
     answers: &Answers<v1::HeadMessage>,
     welcomed: impl FnOnce(),
@@ -37,7 +38,7 @@ pub(super) async fn write(
         if outbox.recv_many(&mut waiting, ORDERS_MAX).await == 0 {
             return Err(status::cut_off("the head ended this stream"));
         }
-        match Box::pin(write_all(services, waiting, answers)).await {
+        match Box::pin(write_all(services, worker, waiting, answers)).await {
             Ok(()) => {}
             Err(Gone) => return Ok(()),
         }
@@ -49,12 +50,13 @@ pub(super) async fn write(
 
 async fn write_all(
     services: &Services,
+    worker: &WorkerId,
     waiting: Vec<Outgoing>,
     answers: &Answers<v1::HeadMessage>,
 ) -> std::result::Result<(), Gone> {
     let mut together = Together::default();
     for outgoing in waiting {
-        match complete(services, outgoing).await {
+        match complete(services, worker, outgoing).await {
             Completed::Order(order) => together.add(*order, answers).await?,
             Completed::Other(body) => {
                 together.send(answers).await?;
@@ -102,9 +104,14 @@ enum Completed {
     Other(head_message::Body),
 }
 
-async fn complete(services: &Services, outgoing: Outgoing) -> Completed {
+async fn complete(services: &Services, worker: &WorkerId, outgoing: Outgoing) -> Completed {
     match outgoing {
-        Outgoing::Welcome(welcome) => Completed::Other(self::welcome(services, *welcome)),
+        Outgoing::Welcome(welcome) => {
+            if !welcome.unknown.is_empty() {
+                warn_of_unknown(services, worker, &welcome).await;
+            }
+            Completed::Other(self::welcome(services, *welcome))
+        }
         Outgoing::Start(start) => {
             // Boxed: a session that waits needs no room for it.
             let complete = Box::pin(services.starter.start(*start));
@@ -140,17 +147,22 @@ async fn complete(services: &Services, outgoing: Outgoing) -> Completed {
 /// So many attempts are named in one line of the log.
 const NAMED_MAX: usize = 16;
 
+/// Whoever looks for the work must know whose machine it is on.
+async fn warn_of_unknown(services: &Services, worker: &WorkerId, welcome: &Welcome) {
+    let named = welcome.unknown.iter().take(NAMED_MAX);
+    let named: Vec<String> = named.map(ToString::to_string).collect();
+    let known = cluster::info_of(services, worker).await;
+    tracing::warn!(
+        %worker,
+        name = known.map(|info| info.name),
+        attempts = named.join(", "),
+        in_all = welcome.unknown.len(),
+        epoch = welcome.epoch,
+        "a worker holds attempts that this head does not know; it ends them and puts them aside: its log and `ctl workers gc WORKER --dry-run` name the places"
+    );
+}
+
 fn welcome(services: &Services, welcome: Welcome) -> head_message::Body {
-    if !welcome.unknown.is_empty() {
-        let named = welcome.unknown.iter().take(NAMED_MAX);
-        let named: Vec<String> = named.map(ToString::to_string).collect();
-        tracing::warn!(
-            attempts = named.join(", "),
-            in_all = welcome.unknown.len(),
-            epoch = welcome.epoch,
-            "a worker holds attempts that this head does not know; it ends them and puts them aside: its log and `ctl workers gc WORKER --dry-run` name the places"
-        );
-    }
     head_message::Body::Welcome(Box::new(v1::Welcome {
         cluster: services.security.cluster().to_owned(),
         epoch: welcome.epoch,

@@ -90,7 +90,7 @@ pub(super) async fn run(
     };
     let ended = tokio::select! {
         ended = reader.run(&mut inbound) => ended,
-        ended = outgoing::write(&services, outbox, &answers, welcomed) => ended,
+        ended = outgoing::write(&services, &worker, outbox, &answers, welcomed) => ended,
     };
     drop(guard);
     ended
