@@ -21,9 +21,11 @@ use crate::{
     exit::Exit,
     json::time::Time,
     ui::{
+        Ui,
         escape::line,
+        live::Live,
         now,
-        style::Style,
+        style::{Line, Style},
         table::{Cell, Table},
         time::{amount, counted, dollars, duration},
     },
@@ -85,7 +87,7 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
     };
     let names = client.worker_names().await?;
     let sums = Sums::new(args.by.clone(), window, names);
-    let sums = sum_up(&client, request.clone(), sums).await?;
+    let sums = sum_up(app.ui, &client, request.clone(), sums).await?;
     let none = match sums.is_empty() {
         true => none_of(&client, request, wanted, sums.any).await?,
         false => NONE.to_owned(),
@@ -104,12 +106,15 @@ fn back(now: Timestamp, by: Duration) -> Timestamp {
     Timestamp(now.0.saturating_sub(millis(by)))
 }
 
-/// Page after page.
+/// Page after page; who watches a terminal sees how far it is.
 async fn sum_up(
+    ui: Ui,
     client: &Client,
     mut request: v1::ListTasksRequest,
     mut sums: Sums,
 ) -> Result<Sums> {
+    let live = Live::new(ui);
+    let mut seen = 0;
     loop {
         let page = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
         for task in &page.tasks {
@@ -122,6 +127,8 @@ async fn sum_up(
             break;
         }
         request.after_id = page.next_after_id;
+        seen += page.tasks.len() as u64;
+        live.show(&[so_far(seen)]);
     }
     if sums.knows_nothing() {
         return Err(Error::failed(
@@ -130,6 +137,11 @@ async fn sum_up(
         .hint("stop it with `ctl stop`, and start this version with `ctl start`"));
     }
     Ok(sums)
+}
+
+fn so_far(tasks: u64) -> Line {
+    let text = format!("summing up: {} so far", counted(tasks, "task"));
+    Line::of(Style::Plain, text)
 }
 
 /// Why there is nothing: what was asked for may be misspelt.
