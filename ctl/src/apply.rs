@@ -11,8 +11,8 @@ use std::{
 };
 
 use orchestra_repo::{
-    Bit, Change, Checkout, Others, Received, Temporary, branch_here, import_branch, import_others,
-    project_ref, project_ref_without_commit,
+    Bit, Change, Checkout, Others, OwnBranch, Received, Temporary, branch_here, import_branch,
+    import_branch_as, import_others, project_ref, project_ref_without_commit,
 };
 use orchestra_types::{Artifact, ArtifactKind, TaskId};
 
@@ -33,12 +33,24 @@ use crate::{
 };
 
 /// How far to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum How {
     /// Into the files of the work tree.
     WorkTree,
-    /// Only as a branch; no file changes.
+    /// Only as the task's branch; no file changes.
     Branch,
+    /// Only as a new branch of this name.
+    BranchAs(OwnBranch),
+}
+
+impl How {
+    /// Whether no file changes.
+    fn is_branch(&self) -> bool {
+        match self {
+            Self::WorkTree => false,
+            Self::Branch | Self::BranchAs(_) => true,
+        }
+    }
 }
 
 /// What came of it.
@@ -140,7 +152,7 @@ pub async fn apply(
     repo: Option<&Path>,
     how: How,
 ) -> Result<Applied> {
-    let Some(work) = work(task, how)? else {
+    let Some(work) = work(task, &how)? else {
         return beside(app, client, task, repo).await.map(Applied::Nothing);
     };
     let checkout = checkout(app, &work.project, &work.start, repo).await?;
@@ -153,13 +165,13 @@ pub async fn apply(
         bundle,
         work,
         told,
-        how,
+        how: how.clone(),
         writing: app.writing.clone(),
         cluster: client.cluster().await,
     });
     let done = put_alone_or_with(app, client, &to, dir.path()).await;
     drop(dir);
-    let told = tell::tell(client, task.id, how, &done).await;
+    let told = tell::tell(client, task.id, &how, &done).await;
     // What became of it is the answer, whether or not the head has heard of it.
     let done = done?;
     if let Err(error) = told {
@@ -189,7 +201,7 @@ async fn put_alone_or_with(app: &App, client: &Client, to: &Arc<To>, dir: &Path)
     let alone = Arc::clone(to);
     let done = shown(app.ui, &what, move || put(&alone, &[])).await;
     let others = &to.work.others;
-    if to.how == How::Branch || others.is_empty() || !is_refused(&done) {
+    if to.how.is_branch() || others.is_empty() || !is_refused(&done) {
         return done;
     }
     let Ok(fetched) = fetch(client, others, dir).await else {
@@ -206,7 +218,7 @@ fn is_refused(done: &Result<Done>) -> bool {
 /// What there is to apply: its change with those that it is built on, also where it changed nothing itself
 /// and only passes those on. None where there is none of both. A branch of nothing is refused:
 /// whoever asks for one goes on with it.
-fn work(task: &Task, how: How) -> Result<Option<Work>> {
+fn work(task: &Task, how: &How) -> Result<Option<Work>> {
     let id = task.id;
     let nothing = |why: String| {
         Error::new(
@@ -248,7 +260,7 @@ fn work(task: &Task, how: How) -> Result<Option<Work>> {
             .hint(format!("`ctl show {id}` says how it ended"))),
         (_, _) => match how {
             How::WorkTree => Ok(None),
-            How::Branch => Err(nothing("it changed no files".to_owned())),
+            How::Branch | How::BranchAs(_) => Err(nothing("it changed no files".to_owned())),
         },
     }
 }
@@ -426,7 +438,6 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
         cluster,
     } = to;
     let cluster = cluster.as_deref();
-    let how = *how;
     let earlier: Vec<_> = work.earlier.iter().map(|e| e.change.clone()).collect();
     let tasks: Vec<_> = work.earlier.iter().map(|e| e.task).collect();
     let change = Change {
@@ -441,7 +452,7 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
         told: told.as_told(),
     };
     let has_branches = checkout.has_own_repository();
-    if how == How::Branch && !has_branches {
+    if how.is_branch() && !has_branches {
         let dir = checkout.top().display();
         let why = format!("`{dir}` is in no git repository, which could have a branch");
         return Err(Error::new(Exit::Refused, why).hint("leave out --branch"));
@@ -457,20 +468,29 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
             orchestra_repo::apply_if(checkout, &received, may_write)
                 .map_err(|error| refusal(work, error))?,
         ),
-        How::Branch if may_write() => None,
-        How::Branch => return Err(called_off()),
+        How::Branch | How::BranchAs(_) if may_write() => None,
+        How::Branch | How::BranchAs(_) => return Err(called_off()),
     };
     // Only for advice: the branch is made all the same.
-    let unmergeable = how == How::Branch
-        && orchestra_repo::keeps_from_merging(checkout, &received).unwrap_or(false);
-    let imported = import_branch(checkout, &received, cluster);
+    let unmergeable =
+        how.is_branch() && orchestra_repo::keeps_from_merging(checkout, &received).unwrap_or(false);
+    let (named, imported) = match how {
+        How::WorkTree | How::Branch => (
+            work.branch.as_str(),
+            import_branch(checkout, &received, cluster),
+        ),
+        How::BranchAs(name) => (
+            name.as_str(),
+            import_branch_as(checkout, &received, name, cluster),
+        ),
+    };
     // In a repository of ours it tells only what is there.
     let imported = has_branches.then_some(imported).transpose();
     let beside = put_beside(checkout, bundle, work.task, cluster);
     let (branch, left_alone) = match (imported, how) {
-        (Ok(made), _) => (made.map(|()| work.branch.clone()), None),
+        (Ok(made), _) => (made.map(|()| named.to_owned()), None),
         (Err(error), How::WorkTree) => (None, Some(error.to_string())),
-        (Err(error), How::Branch) => return Err(not_branched(&work.branch, error)),
+        (Err(error), How::Branch | How::BranchAs(_)) => return Err(not_branched(named, error)),
     };
     Ok(Done {
         checkout: checkout.top().to_owned(),
@@ -492,7 +512,7 @@ fn put(to: &To, others: &[Fetched]) -> Result<Done> {
         }),
         not_noted: match how {
             How::WorkTree => orchestra_repo::not_noted(&tasks, &earlier),
-            How::Branch => Vec::new(),
+            How::Branch | How::BranchAs(_) => Vec::new(),
         },
         with: applied.map_or(Vec::new(), |applied| applied.brought(&tasks)),
         unmergeable,

@@ -22,7 +22,52 @@ pub fn tests() -> Vec<Test> {
             "another_task_is_applied_upon_what_a_killed_apply_left",
             killed,
         ),
+        Test::new("a_change_can_be_a_branch_of_a_name_of_ones_own", named),
     ]
+}
+
+fn named() -> anyhow::Result<()> {
+    scene(Setup::new(), |cluster| {
+        let project = project(cluster)?;
+        let tasks = add(cluster, &project, [(5, "a"), (12, "b")], &[])?;
+        for task in &tasks {
+            cluster.succeeded(task, Deadline::SOON)?;
+        }
+        let apply = |task: &str, branch: &str| {
+            let branch = format!("--branch={branch}");
+            cluster.ctl_in(project.dir(), &["apply", task, &branch, "--json"])
+        };
+        let made = apply(&tasks[0], "fix/five")?.ok()?.json()?;
+        ensure!(made["branch"] == "fix/five", "{made:#}");
+        ensure!(project.read("f")? == lines(&[]), "a file changed");
+        let commit = project.git(&["rev-parse", "refs/heads/fix/five"])?;
+        let shown = cluster.show(&tasks[0])?;
+        ensure!(shown["commit"] == commit.trim(), "{commit} {shown:#}");
+        // Twice is no mistake, and nothing is written over.
+        apply(&tasks[0], "fix/five")?.ok()?;
+        let taken = apply(&tasks[1], "fix/five")?.exits(5)?;
+        taken.complains(&["there is a branch `fix/five` already", "`--branch=NAME`"])?;
+        for (name, taken) in [("fix", "fix/five"), ("fix/five/more", "fix/five")] {
+            let refused = apply(&tasks[1], name)?.exits(5)?;
+            refused.complains(&[&format!("a branch `{taken}` is in the")])?;
+        }
+        for (name, why) in [
+            ("a..b", "git takes no"),
+            ("orchestra/x", "of tasks"),
+            ("", "git"),
+        ] {
+            apply(&tasks[1], name)?.exits(2)?.complains(&[why])?;
+        }
+        let both = ["apply", &tasks[0], &tasks[1], "--branch=both"];
+        let both = cluster.ctl_in(project.dir(), &both)?.exits(2)?;
+        both.complains(&["`both`", "several tasks"])?;
+        let said = ["apply", &tasks[1], "--branch=twelve"];
+        let said = cluster.ctl_in(project.dir(), &said)?.ok()?;
+        said.complains(&["next: git merge twelve\n"])?;
+        project.git(&["merge", "-q", "--no-edit", "twelve", "fix/five"])?;
+        ensure!(project.read("f")? == lines(&[(5, "a"), (12, "b")]));
+        Ok(())
+    })
 }
 
 fn bits() -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use super::{How, Work};
 use crate::{error::Error, exit::Exit};
 
 /// Why the change was not taken out of its bundle.
-pub(super) fn not_received(work: &Work, how: How, error: RepoError) -> Error {
+pub(super) fn not_received(work: &Work, how: &How, error: RepoError) -> Error {
     let id = work.task;
     match (error, how) {
         (error @ RepoError::NotAsTold { .. }, _) => {
@@ -30,18 +30,26 @@ pub(super) fn not_received(work: &Work, how: How, error: RepoError) -> Error {
         }
         (error, How::WorkTree) => refusal(work, error.into()),
         (error, How::Branch) => not_branched(&work.branch, error),
+        (error, How::BranchAs(name)) => not_branched(name.as_str(), error),
     }
 }
 
 pub(super) fn not_branched(branch: &str, error: RepoError) -> Error {
-    let exit = match error {
+    let is_the_name = matches!(
+        error,
         RepoError::BranchMoved { .. }
-        | RepoError::BranchAbove { .. }
-        | RepoError::BranchBelow { .. }
-        | RepoError::BranchInUse { .. } => Exit::Refused,
-        _ => Exit::Failed,
-    };
-    Error::new(exit, format!("failed to make the branch `{branch}`")).because(error)
+            | RepoError::BranchTaken { .. }
+            | RepoError::BranchAbove { .. }
+            | RepoError::BranchBelow { .. }
+            | RepoError::BranchInUse { .. }
+    );
+    let failed = |exit| Error::new(exit, format!("failed to make the branch `{branch}`"));
+    match is_the_name {
+        true => failed(Exit::Refused)
+            .because(error)
+            .hint("`--branch=NAME` makes it with another name"),
+        false => failed(Exit::Failed).because(error),
+    }
 }
 
 pub(super) fn called_off() -> Error {

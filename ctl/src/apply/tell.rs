@@ -7,8 +7,8 @@ use super::{Done, How};
 use crate::{changing, client::Client, error::Result, exit::Exit};
 
 /// Tells it of a task's change, and of those below it that are there with it.
-pub async fn tell(client: &Client, task: TaskId, how: How, done: &Result<Done>) -> Result<()> {
-    if how == How::WorkTree {
+pub async fn tell(client: &Client, task: TaskId, how: &How, done: &Result<Done>) -> Result<()> {
+    if *how == How::WorkTree {
         record(client, task, done).await?;
     }
     for task in done.iter().flat_map(|done| &done.not_noted) {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use orchestra_repo::Checkout;
+use orchestra_repo::{Checkout, OwnBranch};
 use orchestra_types::{TaskId, shell};
 use serde_json::{Value, json};
 
@@ -33,23 +33,25 @@ never written over: then nothing is touched, the files are named, and the exit c
 applies left in a file, and nobody edited since, is merged with: tasks that ran side by side can be
 applied one after the other, with no commit between. Where they conflict, the task is named. What an
 earlier attempt of the task left there becomes what the later one made of it. Index, HEAD and your
-branches stay as they are; the change is also the branch orchestra/TASK. A bundle that is not what
-`ctl diff` and `ctl files` show is refused, and nothing is touched (exit code 5). Changes of earlier
-tasks that this one is built on come along where they are not there yet. What the agent left on a branch,
-in a work tree or in a stash of its own is a branch orchestra/TASK-ATTEMPT-NAME.
+branches stay as they are; the change is also the branch orchestra/TASK, or with --branch=NAME only a
+new branch NAME. A bundle that is not what `ctl diff` and `ctl files` show is refused, and nothing is
+touched (exit code 5). Changes of earlier tasks that this one is built on come along where they are not
+there yet. What the agent left on a branch, in a work tree or in a stash of its own is a branch
+orchestra/TASK-ATTEMPT-NAME.
 
 Examples:
   ctl diff task_001 && ctl apply task_001
   ctl apply task_001 2 3             # in this order, up to the first conflict
   ctl diff task_002 | git apply -R   # takes one of them back, at the top of the repository
-  ctl apply task_001 --branch && git merge orchestra/task_001")]
+  ctl apply task_001 --branch && git merge orchestra/task_001
+  ctl apply task_001 --branch=fix/login && git switch fix/login")]
 pub struct Args {
     /// The tasks, as task_001 or 1: one after the other, up to the first that cannot be applied
     #[arg(value_name = "TASK", required = true)]
     tasks: Vec<TaskId>,
-    /// Only make the branch orchestra/TASK; no file changes
-    #[arg(long)]
-    branch: bool,
+    /// Only make a branch; no file changes. It is orchestra/TASK, or a new one of this name
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, value_hint = clap::ValueHint::Other)]
+    branch: Option<Option<OwnBranch>>,
     /// The checkout. Default: the current directory's where it is one of the task's project, else the one
     /// that the task came from
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
@@ -58,8 +60,14 @@ pub struct Args {
 
 /// Applies the changes.
 pub async fn run(app: &App, args: Args) -> Result<Exit> {
-    let client = app.connect().await?;
     let named = each_once(args.tasks.clone());
+    if let (Some(Some(name)), [_, _, ..]) = (&args.branch, named.as_slice()) {
+        let why = format!("one branch `{name}` cannot have the changes of several tasks");
+        let hint =
+            "make one for each, or leave out the name: --branch makes orchestra/TASK of each";
+        return Err(Error::usage(why).hint(hint));
+    }
+    let client = app.connect().await?;
     let mut done = Vec::new();
     let mut stopped = None;
     for (at, id) in named.iter().enumerate() {
@@ -117,10 +125,10 @@ pub fn interrupted() -> Error {
 /// Applies the change of one task, and says so to a person.
 async fn one(app: &App, client: &Client, id: TaskId, args: &Args) -> Result<(Task, Applied)> {
     let task = client.task(id).await?;
-    let how = if args.branch {
-        How::Branch
-    } else {
-        How::WorkTree
+    let how = match &args.branch {
+        None => How::WorkTree,
+        Some(None) => How::Branch,
+        Some(Some(name)) => How::BranchAs(name.clone()),
     };
     let applied = apply::apply(app, client, &task, args.repo.as_deref(), how).await?;
     if let Applied::Change(done) = &applied

@@ -32,6 +32,7 @@ impl Error {
             | Self::NotEmpty { .. }
             | Self::BadBranch { .. }
             | Self::BranchMoved { .. }
+            | Self::BranchTaken { .. }
             | Self::BranchAbove { .. }
             | Self::BranchBelow { .. }
             | Self::BranchInUse { .. }

@@ -131,6 +131,12 @@ pub enum Error {
         /// The branch.
         branch: String,
     },
+    /// A branch of the name that the user wants for one.
+    #[error("there is a branch `{branch}` already, with other commits")]
+    BranchTaken {
+        /// The name.
+        branch: String,
+    },
     /// A branch of the user's whose name is the directory of all of ours, as git keeps them.
     #[error(
         "a branch `{taken}` is in the place of all `{taken}/…`, so that `{branch}` cannot be made; give it \

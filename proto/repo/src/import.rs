@@ -42,7 +42,7 @@ pub fn import_branch(
     cluster: Option<&str>,
 ) -> Result<()> {
     let (branch, commit) = (received.change.branch, received.change.commit);
-    let full = format!("refs/heads/{branch}");
+    let full = full(branch);
     let git = writer(checkout);
     let old = tip(&git, &full)?;
     if let Some(tip) = &old {
@@ -80,6 +80,16 @@ fn replace(
     message: &str,
 ) -> Result<bool> {
     fetch_objects(git, bundle, full)?;
+    set_branch(git, full, (old, commit), message)
+}
+
+/// Makes a branch of a commit that is in the repository, if the branch is what it was.
+pub(crate) fn set_branch(
+    git: &Git,
+    full: &str,
+    (old, commit): (Option<&str>, &str),
+    message: &str,
+) -> Result<bool> {
     let none = "0".repeat(commit.len());
     let args = [
         "update-ref",
@@ -124,7 +134,7 @@ pub fn branch_here(
     check_branch(branch)?;
     check_commit(commit)?;
     let git = checkout.git();
-    let Some(tip) = tip(&git, &format!("refs/heads/{branch}"))? else {
+    let Some(tip) = tip(&git, &full(branch))? else {
         return Ok(BranchHere::Missing);
     };
     if has_commit(&git, commit)? && contains(&git, &tip, commit)? {
@@ -160,6 +170,11 @@ fn refuse_taken(git: &Git, branch: &str) -> Result<()> {
             branch: branch.to_owned(),
         });
     }
+    refuse_below(git, branch)
+}
+
+/// Refuses where a branch lies in a directory of this name.
+pub(crate) fn refuse_below(git: &Git, branch: &str) -> Result<()> {
     let inside = format!("refs/heads/{branch}/");
     let found = git.output(&["for-each-ref", "--count=1", "--format=%(refname)", &inside])?;
     match String::from_utf8_lossy(&found)
@@ -223,7 +238,7 @@ pub fn import_others(
     let message = action::message(cluster);
     let mut others = Others::default();
     for (branch, commit) in others_in(bundle, task)? {
-        let full = format!("refs/heads/{branch}");
+        let full = full(&branch);
         match tip(&git, &full)? {
             Some(tip) if tip != commit => {
                 others.left_alone.push(branch);
@@ -261,8 +276,13 @@ fn list_of(bundle: &Path) -> io::Result<Vec<String>> {
 }
 
 /// git that writes reflogs, also where they are off: a person finds what was there before.
-fn writer(checkout: &Checkout) -> Git {
+pub(crate) fn writer(checkout: &Checkout) -> Git {
     checkout.git().option("core.logAllRefUpdates=always")
+}
+
+/// The name of a branch among all that git names.
+pub(crate) fn full(branch: &str) -> String {
+    format!("refs/heads/{branch}")
 }
 
 /// The commit that a branch is; none where there is no such branch.
