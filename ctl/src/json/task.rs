@@ -1,24 +1,33 @@
-//! Tasks and their attempts.
+//! Tasks as `--json` has them, and what commands ask of them.
+//!
+//! The document is here. How it is read from the head's answer is in `read`, why it is as it is in `reason`, where
+//! it works in `place`, how it stands in `state`, and which of its attempts counts in `result`. What is said where
+//! an attempt is wanted that is not there is in `calls`.
 
-use std::{collections::BTreeMap, time::Duration};
+mod place;
+mod read;
+mod reason;
+mod result;
+mod state;
 
-use orchestra_proto::{convert, v1};
+use std::collections::BTreeMap;
+
 use orchestra_repo::BranchHere;
 use orchestra_types::{
-    Failure, FailureCode, Fault, OnDependencyFailure, Place, Priority, ProjectId, ScheduleId,
-    SetUp, ShellCommand, TaskId, TaskSpec, TaskStatus, Usage,
+    OnDependencyFailure, Priority, ScheduleId, ShellCommand, TaskId, TaskStatus, Usage,
 };
 use serde::Serialize;
 
+pub use self::{
+    place::{Project, SetUpDocument, Workplace},
+    reason::Reason,
+};
 use super::{
-    attempt::{Attempt, of_result},
+    attempt::Attempt,
     budget::{BudgetDocument, SpentDocument},
-    manifest::Changes,
-    manifest::File,
-    refused, some,
+    manifest::{Changes, File},
     time::Time,
 };
-use crate::error::Result;
 
 /// A task. Lists leave `usage` (but for that of `ctl tasks`), `files`, `changes`, `result`, `branch`, `commit` and `attempts` null.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -136,90 +145,6 @@ pub struct Earlier {
     pub change: orchestra_repo::Earlier,
 }
 
-impl From<v1::Earlier> for Earlier {
-    fn from(wire: v1::Earlier) -> Self {
-        Self {
-            task: Some(TaskId(wire.task_id)).filter(|task| task.0 > 0),
-            change: orchestra_repo::Earlier {
-                start: wire.start,
-                base: wire.base,
-                commit: wire.commit,
-                applied: wire.applied,
-            },
-        }
-    }
-}
-
-/// Why something is as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Reason {
-    /// A word of the taxonomy, as `rate_limited`.
-    pub code: FailureCode,
-    /// What exactly.
-    pub message: String,
-    /// Whether another attempt can help without a person doing something first.
-    pub retryable: bool,
-    /// Whose doing it is: `task`, `provider`, `worker`, `person`, `orchestra`.
-    pub fault: Fault,
-    /// What a person can do.
-    pub advice: String,
-    /// When the provider says that it works again.
-    pub resets_at: Option<Time>,
-}
-
-impl Reason {
-    /// The failure of a task, or of one of its attempts.
-    pub(crate) fn of(task: TaskId, failure: Failure) -> Self {
-        let advice = match failure.code {
-            // Nothing in the checkout is in the way then.
-            FailureCode::ApplyConflict if failure.message.contains("`ctl apply") => {
-                format!("`ctl apply {task}` puts the change there; `ctl diff {task}` shows it")
-            }
-            FailureCode::DependencyFailed => match first_task(&failure.message) {
-                Some(before) => format!(
-                    "`ctl retry {before}` first, since {task} comes after it; `ctl show {before}` says why it ended so"
-                ),
-                None => failure.code.advice_for(task),
-            },
-            code => code.advice_for(task),
-        };
-        Self {
-            code: failure.code,
-            message: failure.message,
-            retryable: failure.code.is_retryable(),
-            fault: failure.code.fault(),
-            advice,
-            resets_at: failure.resets_at.map(Time),
-        }
-    }
-
-    /// With the other way that a task has which is blocked by one that it directly comes after.
-    fn or_go_without(mut self, task: TaskId, status: TaskStatus, after: &[TaskId]) -> Self {
-        let is_blocked = status == TaskStatus::Blocked;
-        let failed = self.code == FailureCode::DependencyFailed;
-        let before = first_task(&self.message).filter(|before| after.contains(before));
-        if is_blocked && failed && before.is_some() {
-            self.advice += &format!("; or `ctl release {task}` lets it go all the same");
-        }
-        self
-    }
-
-    /// Nobody needs to do what happens by itself, nor could: a task that is not at its end cannot be retried.
-    fn of_one_tried_again(mut self, task: TaskId, status: TaskStatus) -> Self {
-        let again = matches!(
-            status,
-            TaskStatus::Queued | TaskStatus::Assigned | TaskStatus::Running
-        );
-        if again && self.advice.contains(&format!("`ctl retry {task}`")) {
-            self.advice = format!(
-                "it is tried again by itself; if it fails again: {}",
-                self.advice
-            );
-        }
-        self
-    }
-}
-
 /// What became of putting the change into the user's checkout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Apply {
@@ -229,277 +154,6 @@ pub struct Apply {
     pub result: Option<String>,
     /// Why it conflicts.
     pub message: Option<String>,
-}
-
-/// The project of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Project {
-    /// `git-<hex>` or `dir-<hex>`.
-    pub id: String,
-    /// The directory's name.
-    pub name: String,
-    /// The directory.
-    pub dir: String,
-    /// The machine that the directory is on.
-    pub machine: String,
-}
-
-/// How the clone of an attempt is made ready before its agent begins.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SetUpDocument {
-    /// Run by `sh -c`; null where only files are copied.
-    pub command: Option<String>,
-    /// How long that may run.
-    pub timeout_seconds: f64,
-    /// Files of the checkout that git ignores and that are copied; never what is in them.
-    pub files: Vec<String>,
-}
-
-impl From<SetUp> for SetUpDocument {
-    fn from(set_up: SetUp) -> Self {
-        Self {
-            command: some(set_up.command),
-            timeout_seconds: set_up.timeout.as_secs_f64(),
-            files: set_up.files.into_iter().map(|f| f.path).collect(),
-        }
-    }
-}
-
-/// Where a task works.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "type")]
-pub enum Workplace {
-    /// In a private clone.
-    Repository {
-        /// The commit it starts from: `head`, or a snapshot of uncommitted changes on top of it.
-        commit: String,
-        /// The checkout's HEAD then.
-        head: Option<String>,
-        /// The checkout's branch then.
-        branch: Option<String>,
-    },
-    /// In the directory itself.
-    InPlace {
-        /// The directory.
-        dir: String,
-        /// The machine.
-        machine: String,
-    },
-    /// In an empty directory of its own.
-    Empty,
-}
-
-impl From<Place> for Workplace {
-    fn from(place: Place) -> Self {
-        match place {
-            Place::Repository {
-                commit,
-                head,
-                branch,
-                bundles: _,
-                ignore_rules: _,
-            } => Self::Repository {
-                commit,
-                head: some(head),
-                branch: some(branch),
-            },
-            Place::InPlace { dir, machine } => Self::InPlace {
-                dir: dir.to_string_lossy().into_owned(),
-                machine: machine.to_string(),
-            },
-            Place::Empty => Self::Empty,
-        }
-    }
-}
-
-impl Task {
-    /// Whether a cancel is on its way to its agent.
-    pub fn is_being_cancelled(&self) -> bool {
-        self.cancel_requested && !self.status.is_ended()
-    }
-
-    /// Whether it succeeded although a person had cancelled it: its agent had ended before it heard of that.
-    pub fn was_cancelled_too_late(&self) -> bool {
-        self.cancel_requested && self.status == TaskStatus::Succeeded
-    }
-
-    /// Whether it goes no further without a person: it has ended, the task before it has failed, or its
-    /// budget is used up.
-    pub fn rests(&self) -> bool {
-        self.status.is_ended() || self.is_stuck() || self.asks_for_more()
-    }
-
-    /// Whether it, or one that it comes after, stays in the queue until somebody raises its budget. A
-    /// project's of the day is another one tomorrow.
-    pub fn asks_for_more(&self) -> bool {
-        let kept = |reason: &Reason| {
-            reason.code == FailureCode::BudgetExceeded && reason.resets_at.is_none()
-        };
-        let waits = matches!(self.status, TaskStatus::Queued | TaskStatus::Blocked);
-        waits && self.reason.as_ref().is_some_and(kept)
-    }
-
-    /// Whether it is blocked for good, unless somebody sees to the task before it.
-    pub fn is_stuck(&self) -> bool {
-        let reason = self.reason.as_ref().map(|reason| reason.code);
-        self.status == TaskStatus::Blocked && reason == Some(FailureCode::DependencyFailed)
-    }
-
-    /// The task that failed, for one that is stuck: however many stand between them, only that one can be
-    /// tried again. The reason begins with it.
-    pub fn failed_before(&self) -> Option<TaskId> {
-        let reason = self.reason.as_ref().filter(|_| self.is_stuck())?;
-        first_task(&reason.message)
-    }
-
-    /// Reads the head's answer.
-    pub fn read(wire: v1::Task) -> Result<Self> {
-        let id = convert::task_id("id", wire.id).map_err(refused)?;
-        let status = convert::task_status("status", wire.status).map_err(refused)?;
-        let spec = wire.spec.unwrap_or_default();
-        let spec = TaskSpec::try_from(spec).map_err(refused)?;
-        let reason = wire
-            .reason
-            .map(Failure::try_from)
-            .transpose()
-            .map_err(refused)?;
-        let attempts = wire
-            .attempts
-            .into_iter()
-            .map(|attempt| Attempt::read(id, attempt))
-            .collect::<Result<Vec<_>>>()?;
-        let attempts = (!attempts.is_empty()).then_some(attempts);
-        let latest = attempts.as_ref().and_then(|a| a.last());
-        let left = attempts.as_deref().and_then(of_result);
-        Ok(Self {
-            id,
-            status,
-            priority: spec.priority,
-            runner: some(wire.runner).or(spec.runner.map(|r| r.to_string())),
-            worker: some(wire.worker),
-            attempt: wire.attempt,
-            reason: reason
-                .map(|failure| Reason::of(id, failure))
-                .map(|reason| reason.or_go_without(id, status, &spec.after))
-                .map(|reason| reason.of_one_tried_again(id, status)),
-            waits_because: None,
-            created_at: Time::from_ms(wire.created_at_ms),
-            started_at: wire.started_at_ms.map(Time::from_ms),
-            finished_at: wire.finished_at_ms.map(Time::from_ms),
-            usage: attempts.as_ref().map(|a| total_usage(a)),
-            files: None,
-            files_lost: None,
-            changes: left.and_then(|a| a.changes),
-            result: latest.and_then(|a| a.result.clone()),
-            branch: left.and_then(|a| a.branch.clone()),
-            commit: left.and_then(|a| a.commit.clone()),
-            apply: Apply {
-                requested: spec.apply,
-                result: some(wire.apply),
-                message: some(wire.apply_message),
-            },
-            // Where it is counted the head knows the limits; lists have what was asked for.
-            budget: match wire.spent {
-                Some(_) => wire.budget,
-                None => convert::budget_to_wire(spec.budget),
-            }
-            .map(BudgetDocument::from),
-            spent: wire.spent.map(SpentDocument::from),
-            parent: spec.parent,
-            fallback: spec.fallback.iter().map(ToString::to_string).collect(),
-            model: spec.model,
-            after: spec.after,
-            waits_for: wire.waits_for.into_iter().map(TaskId).collect(),
-            on_dependency_failure: spec.on_dependency_failure,
-            start_at: spec.start_at.map(Time),
-            schedule: spec.schedule,
-            labels: spec.labels,
-            requires: spec.requires,
-            timeout_seconds: Duration::as_secs_f64(&spec.timeout),
-            queue_timeout_seconds: spec.queue_timeout.as_ref().map(Duration::as_secs_f64),
-            stall_timeout_seconds: spec.stall_timeout.as_ref().map(Duration::as_secs_f64),
-            retries: spec.retries,
-            context: spec.context_files.into_iter().map(|f| f.name).collect(),
-            project: spec.project.map(|p| Project {
-                id: p.id.to_string(),
-                name: p.name,
-                dir: p.dir.to_string_lossy().into_owned(),
-                machine: p.machine.to_string(),
-            }),
-            place: spec.place.into(),
-            command: spec.command,
-            ports: spec.ports,
-            set_up: spec.set_up.map(Into::into),
-            submitter: some(spec.submitter),
-            cancel_requested: wire.cancel_requested,
-            finishing: wire.finishing,
-            silent_since: wire.silent_since_ms.map(Time::from_ms),
-            not_before: wire.not_before_ms.map(Time::from_ms),
-            description: spec.description,
-            attempts,
-            earlier: wire.earlier.into_iter().map(Into::into).collect(),
-            branch_here: None,
-        })
-    }
-
-    /// The branch of the result, where `ctl apply` makes it: not where a directory without a
-    /// repository was copied.
-    pub fn branch_to_apply(&self) -> Option<&str> {
-        let is_dir = self
-            .project
-            .as_ref()
-            .is_some_and(|p| p.id.starts_with(ProjectId::PLACE));
-        match &self.place {
-            // A repository without a commit is known by its directory too, but it has a branch.
-            Workplace::Repository { branch: None, .. } if is_dir => None,
-            Workplace::Repository { .. } | Workplace::InPlace { .. } | Workplace::Empty => {
-                self.branch.as_deref()
-            }
-        }
-    }
-
-    /// The attempt that its result is of, where the document has attempts.
-    pub fn of_result(&self) -> Option<&Attempt> {
-        self.attempts.as_deref().and_then(of_result)
-    }
-
-    /// The latest attempt, where the document has attempts.
-    pub fn latest(&self) -> Option<&Attempt> {
-        self.attempts.as_ref().and_then(|a| a.last())
-    }
-}
-
-impl Task {
-    /// When an attempt of it was given to its worker; none where it has no such attempt.
-    pub fn given(&self, number: u32) -> Option<Time> {
-        let mut attempts = self.attempts.iter().flatten();
-        let attempt = attempts.find(|attempt| attempt.number == number)?;
-        Some(attempt.assigned_at)
-    }
-
-    /// Reads one of a list: of its attempts only what they used.
-    pub fn read_listed(wire: v1::Task) -> Result<Self> {
-        Ok(Self {
-            attempts: None,
-            changes: None,
-            result: None,
-            branch: None,
-            commit: None,
-            ..Self::read(wire)?
-        })
-    }
-}
-
-/// The task that a reason begins with.
-fn first_task(message: &str) -> Option<TaskId> {
-    message.split(' ').next()?.parse().ok()
-}
-
-fn total_usage(attempts: &[Attempt]) -> Usage {
-    attempts
-        .iter()
-        .filter_map(|a| a.usage)
-        .fold(Usage::default(), Usage::plus)
 }
 
 #[cfg(test)]

@@ -1,4 +1,9 @@
-use orchestra_types::{Artifact, ArtifactKind, CopiedFile, Digest};
+use std::time::Duration;
+
+use orchestra_proto::v1;
+use orchestra_types::{
+    Artifact, ArtifactKind, CopiedFile, Digest, Failure, FailureCode, Fault, Place, SetUp,
+};
 
 use super::*;
 use crate::{json::undocumented, ui::again::Again};
