@@ -31,6 +31,7 @@ use record::{By, Record};
 
 use crate::{
     checkout::Checkout,
+    common::merge_from_common,
     earlier::{self, Earlier},
     error::{Error, says_missing},
     git::Input,
@@ -386,16 +387,37 @@ impl<'a> Work<'a> {
             )?,
             None => change.commit.to_owned(),
         };
-        match merge(git, &ours, &theirs)? {
-            Merge::Tree(tree) => {
-                let otherwise = self.merged_otherwise(&here.tree, &tree)?;
-                match otherwise.is_empty() {
-                    true => Ok(tree),
-                    false => Err(self.conflict(here, bases, &otherwise)?),
-                }
-            }
-            Merge::Conflict(paths) => Err(self.conflict(here, bases, &paths)?),
+        let tree = match merge(git, &ours, &theirs)? {
+            Merge::Tree(tree) => tree,
+            Merge::Conflict(paths) => match self.merged_from_common(&ours, replaced)? {
+                Some(tree) => tree,
+                None => return Err(self.conflict(here, bases, &paths)?),
+            },
+        };
+        let otherwise = self.merged_otherwise(&here.tree, &tree)?;
+        match otherwise.is_empty() {
+            true => Ok(tree),
+            false => Err(self.conflict(here, bases, &otherwise)?),
         }
+    }
+
+    /// The same where both have earlier changes that git does not see.
+    fn merged_from_common(
+        &self,
+        ours: &str,
+        replaced: Option<&str>,
+    ) -> Result<Option<String>, Error> {
+        if replaced.is_some() {
+            return Ok(None);
+        }
+        let change = self.change;
+        let whole = Earlier {
+            start: change.start.to_owned(),
+            base: change.told.base.to_owned(),
+            commit: change.commit.to_owned(),
+            applied: change.applied,
+        };
+        merge_from_common(self.quarantine.git(), ours, &whole, change.earlier)
     }
 
     /// Writes what is to be done, once it is in the record.

@@ -2,6 +2,7 @@
 
 use crate::{
     cache::Cache,
+    common::merge_from_common,
     earlier::{self, Earlier},
     error::{Error, Result},
     git::{Git, check_commit},
@@ -53,7 +54,7 @@ impl Cache {
         let mut tip = joined(git, snapshot, predecessors, below)?;
         let mut conflicts = Vec::new();
         for predecessor in predecessors {
-            let added = add(git, &tip, predecessor)?;
+            let added = add(git, &tip, predecessor, below)?;
             conflicts.push(match added {
                 Ok(next) => {
                     tip = next;
@@ -123,6 +124,7 @@ fn add(
     git: &Git,
     tip: &str,
     predecessor: &Predecessor<'_>,
+    below: &[Earlier],
 ) -> Result<std::result::Result<String, Vec<String>>> {
     let (branch, commit) = (predecessor.branch, predecessor.change.commit.as_str());
     if contains(git, tip, commit)? {
@@ -131,11 +133,13 @@ fn add(
     if contains(git, commit, tip)? {
         return Ok(Ok(commit.to_owned()));
     }
-    match merge(git, tip, commit)? {
-        Merge::Tree(tree) => {
-            let message = format!("Merge {branch}\n");
-            commit_tree(git, &tree, &[tip, commit], message.as_bytes()).map(Ok)
-        }
-        Merge::Conflict(paths) => Ok(Err(paths.iter().map(|path| shown(path)).collect())),
-    }
+    let tree = match merge(git, tip, commit)? {
+        Merge::Tree(tree) => tree,
+        Merge::Conflict(paths) => match merge_from_common(git, tip, predecessor.change, below)? {
+            Some(tree) => tree,
+            None => return Ok(Err(paths.iter().map(|path| shown(path)).collect())),
+        },
+    };
+    let message = format!("Merge {branch}\n");
+    commit_tree(git, &tree, &[tip, commit], message.as_bytes()).map(Ok)
 }

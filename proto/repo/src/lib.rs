@@ -23,6 +23,7 @@ mod cache;
 mod checkout;
 mod choice;
 mod collect;
+mod common;
 mod converted;
 mod damage;
 mod detached;

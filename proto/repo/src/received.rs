@@ -66,7 +66,7 @@ fn receive(quarantine: &Quarantine, change: &Change<'_>, name: &str) -> Result<(
     let taken = quarantine.take(change.bundle, &branch, name);
     taken.map_err(|error| lacking(&error).unwrap_or(error))?;
     require_tip(quarantine, change, name)?;
-    told::require(quarantine, change.start, change.commit, &change.told)
+    told::require(quarantine, change)
 }
 
 /// What git says of a bundle that is for another clone than this one: its first line, then the commits.

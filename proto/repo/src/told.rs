@@ -18,6 +18,7 @@ use std::path::Path;
 use orchestra_types::Manifest;
 
 use crate::{
+    apply::Change,
     error::{Error, Result},
     git::check_commit,
     manifest::{Renames, Sides, entries, manifest, renames_in_patch},
@@ -39,18 +40,13 @@ pub struct Told<'a> {
     pub patch: Option<&'a Path>,
 }
 
-/// Requires that the change from the base to `commit` is what was told of it.
-/// `start` is the snapshot.
-pub(crate) fn require(
-    quarantine: &Quarantine,
-    start: &str,
-    commit: &str,
-    told: &Told<'_>,
-) -> Result<()> {
+/// Requires that a change from its base to its commit is what was told of it.
+pub(crate) fn require(quarantine: &Quarantine, change: &Change<'_>) -> Result<()> {
+    let (commit, told) = (change.commit, &change.told);
     check_commit(told.base)?;
     let git = quarantine.git();
     if let Some(sources) = told.sources {
-        base::require(git, told.base, start, sources)?;
+        base::require(git, change, sources)?;
     }
     if !contains(git, commit, told.base)? {
         let base = told.base;

@@ -29,6 +29,7 @@ mod narrowed;
 mod old_history;
 mod others;
 mod overlooked;
+mod pipeline;
 mod pruned;
 mod quoted;
 mod reclaim;
