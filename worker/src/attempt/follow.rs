@@ -24,6 +24,7 @@ use super::{
     run::{Attempt, Control, Error, chain},
     set_up,
     signs::Signs,
+    stage::Stage,
 };
 use crate::{
     blocking::blocking,
@@ -63,6 +64,8 @@ enum Happened {
 impl Attempt {
     /// From a prepared directory to the CLI's end.
     pub async fn start(&mut self) -> Result<Phase, Error> {
+        // A start that came to nothing has said that it runs.
+        self.control.stage.send_replace(Stage::Preparing);
         let lease = self.shared.lease.clone();
         let stopped = self.unless_stopped(lease.until_it_lasts()).await?;
         if self.lacks_room() {
@@ -85,17 +88,17 @@ impl Attempt {
         };
         // IMPORTANT: before the process, so that no crash can start a second one.
         self.save_unless_stopped(&Phase::Started(started)).await?;
-        if !self.shared.lease.lasts() {
-            // It has waited, for room on its disk, until others may have begun it.
-            return Ok(Phase::Prepared);
-        }
         // From here on a stop waits for the process.
         self.control.stage.send_replace(started.stage());
         let process = match self.start_process(line).await? {
-            Ok(process) => process,
+            Some(Ok(process)) => process,
+            // It has waited, for room on its disk, until others may have begun it.
+            None => return Ok(Phase::Prepared),
             // The supervisor could not write who it is: again when it can.
-            Err(error) if began_nothing(&error) && self.lacks_room() => return Ok(Phase::Prepared),
-            Err(error) => {
+            Some(Err(error)) if began_nothing(&error) && self.lacks_room() => {
+                return Ok(Phase::Prepared);
+            }
+            Some(Err(error)) => {
                 let failure = Failure::new(FailureCode::SpawnFailed, chain(&error));
                 return self.give_up(failure).await;
             }

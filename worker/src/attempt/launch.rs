@@ -84,11 +84,12 @@ impl Attempt {
             .cloned()
     }
 
-    /// Starts it. An error that says that nothing began on a full disk is not the last word.
+    /// Starts it, but not where the head may have given it up meanwhile. An error that says that nothing began on a
+    /// full disk is not the last word.
     pub async fn start_process(
         &self,
         line: CommandLine,
-    ) -> Result<Result<Process, ProcessError>, Error> {
+    ) -> Result<Option<Result<Process, ProcessError>>, Error> {
         let spawn = self.spawn(line);
         let mut starts = 1;
         loop {
@@ -98,6 +99,9 @@ impl Attempt {
                 make_dir(&self.files.process())
             })
             .await?;
+            if !self.shared.lease.lasts() {
+                return Ok(None);
+            }
             let started = Process::start(&self.shared.nursery, &spawn).await;
             match &started {
                 Err(error)
@@ -109,7 +113,7 @@ impl Attempt {
                     starts += 1;
                     sleep(room::RETRY_AFTER).await;
                 }
-                Ok(_) | Err(_) => return Ok(started),
+                Ok(_) | Err(_) => return Ok(Some(started)),
             }
         }
     }
