@@ -143,6 +143,9 @@ impl Core {
         if let Some(why) = used_up.filter(|_| !mutated!(UsedUpTriedAgain)) {
             return Reply::RetryRefused(RetryRefused::UsedUp(id, Box::new(why)));
         }
+        if !mutated!(RetryForgetsOrder) {
+            self.wait_anew(id);
+        }
         let task = self.tasks.get_mut(&id).expect("it was found above");
         let row = &mut task.row;
         (row.failures, row.losses, row.limited, row.cancel_requested) = (0, 0, 0, false);

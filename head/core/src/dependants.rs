@@ -193,6 +193,23 @@ impl Core {
         }
     }
 
+    /// One that runs anyway, and begins anew, waits for those before it that have not ended: some may have been
+    /// tried again since it waited for them. The others still wait for what has not succeeded.
+    pub(crate) fn wait_anew(&mut self, id: TaskId) {
+        let task = self.tasks.get(&id).expect("the caller looked the task up");
+        if task.row.facts.on_dependency_failure != OnDependencyFailure::Run {
+            return;
+        }
+        let goes_on =
+            |before: &TaskId| self.tasks.contains_key(before) && self.end_of(*before).is_none();
+        let waits_for: Waits = task.row.after.iter().copied().filter(goes_on).collect();
+        for before in waits_for.iter() {
+            self.dependants.entry(before).or_default().insert(id);
+        }
+        let task = self.tasks.get_mut(&id).expect("it was found above");
+        task.waits_for = waits_for;
+    }
+
     fn waits_no_longer(&mut self, before: TaskId, dependant: TaskId) {
         if let Some(waiting) = self.dependants.get_mut(&before) {
             waiting.remove(&dependant);

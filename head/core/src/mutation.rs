@@ -214,6 +214,7 @@ mod on {
         TakenBackCountsTwice: "what an attempt used before it was lost and taken back counts twice",
         TakenBackStaysLost: "the loss of an attempt that is taken back stays its result",
         LateUseIgnored: "what an attempt used after it was given up does not count when its result comes",
+        RetryForgetsOrder: "a task that runs anyway, and is tried again, does not wait for one before it that is, too",
         LostUseForgotten: "what an attempt had told that it used is not kept when it is given up",
     }
 

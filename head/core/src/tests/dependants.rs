@@ -187,6 +187,29 @@ fn what_was_cancelled_with_another_task_is_retried_after_it() {
 }
 
 #[test]
+fn what_runs_anyway_and_is_tried_again_waits_for_what_is_tried_again_before_it() {
+    let mut bench = busy_bench();
+    let [first, second] = {
+        let first = bench.add(task());
+        [first, bench.add(task().after(first).or(Run))]
+    };
+    let _ = bench.ended(first, 1, Some(FailureCode::AgentFailed));
+    let _ = bench.ended(second, 1, Some(FailureCode::AgentFailed));
+    for id in [first, second] {
+        assert_eq!(bench.ask(retry(id)), Reply::Done(id));
+    }
+    assert_eq!(bench.status(second), TaskStatus::Blocked);
+    let waits_for = |bench: &Bench| bench.core.task(second).unwrap().waits_for;
+    assert_eq!(waits_for(&bench), [first]);
+    let _ = bench.restart();
+    assert_eq!(waits_for(&bench), [first], "the store says the same");
+    let _ = bench.attach(&worker("w", 1, &[("claude", 1)]), 2, &[]);
+    let _ = bench.finish("w", 2, attempt(first, 2), Some(FailureCode::AgentFailed));
+    let _ = bench.close(attempt(first, 2));
+    assert_ne!(bench.status(second), TaskStatus::Blocked);
+}
+
+#[test]
 fn a_restart_sees_what_a_cut_commit_had_not_reached() {
     let mut bench = busy_bench();
     let mut durable = Vec::new();

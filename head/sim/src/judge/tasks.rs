@@ -582,7 +582,8 @@ impl Judge {
         let wanted = (retried(change) && status != EndStatus::Succeeded) || goes_on;
         hold!(Transitions, wanted, "{id} begins anew by itself");
         let right = match new.at {
-            At::Queued { .. } => self.shadow.is_free(new),
+            At::Queued { .. } if goes_on => self.shadow.is_free(new),
+            At::Queued { .. } => self.shadow.is_free_now(new),
             _ => !self.shadow.is_free_now(new),
         } && !new.cancel_requested;
         hold!(Dependencies, right, "{id} is retried and {:?}", new.at);

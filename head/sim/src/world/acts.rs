@@ -7,7 +7,7 @@ use orchestra_types::{OnDependencyFailure, Priority, Recurrence, TaskId, Timesta
 
 use super::{World, net::Up, worker::Worker};
 use crate::{
-    cast::{Result as Ended, Want},
+    cast::{Result as Ended, Want, bits},
     cover::Point,
     event::{Amount, Ask, Event, Whose},
     plan::{MINUTE_MS, Switch},
@@ -153,17 +153,43 @@ impl World<'_> {
             _ => self.submission(),
         };
         if let Some(ask) = ask {
+            let with = match &ask {
+                Ask::Retry(id) => self.unsuccessful_after(*id),
+                _ => Vec::new(),
+            };
             self.clients.send(ask);
+            with.into_iter()
+                .for_each(|id| self.clients.send(Ask::Retry(id)));
         }
     }
 
     /// Tries some task again, or lets it go.
     fn retry_or_release(&mut self) -> Option<Ask> {
-        let id = self.known_task()?;
+        let id = match self.random.once_in(2) {
+            true => self.unsuccessful().or_else(|| self.known_task()),
+            false => self.known_task(),
+        }?;
         Some(match self.random.once_in(16) {
             true => Ask::Release(id),
             false => Ask::Retry(id),
         })
+    }
+
+    /// A task that ended without success.
+    fn unsuccessful(&mut self) -> Option<TaskId> {
+        let tasks = self.judge.shadow.tasks();
+        let some = tasks.filter(|(_, shade)| is_unsuccessful(shade.at));
+        let some: Vec<TaskId> = some.map(|(id, _)| id).collect();
+        some.get(self.random.index(some.len().max(1))).copied()
+    }
+
+    /// Tasks that came after one and ended without success, as it did: whoever tries that again tries these, too.
+    fn unsuccessful_after(&self, before: TaskId) -> Vec<TaskId> {
+        let tasks = self.judge.shadow.tasks();
+        let after = tasks.filter(|(_, shade)| {
+            is_unsuccessful(shade.at) && bits(shade.after).any(|id| id == before.0)
+        });
+        after.map(|(id, _)| id).collect()
     }
 
     /// A task that is blocked by one that did not succeed.
@@ -580,4 +606,8 @@ impl World<'_> {
         self.clock = end;
         Ok(())
     }
+}
+
+fn is_unsuccessful(at: At) -> bool {
+    matches!(at, At::Ended(status) if status != EndStatus::Succeeded)
 }
