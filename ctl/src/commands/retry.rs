@@ -126,6 +126,11 @@ async fn retry_some(client: &Client, ids: &[TaskId]) -> Result<Vec<Result<Task>>
 }
 
 async fn raise_and_retry(client: &Client, id: TaskId, budget: Budget) -> Result<Task> {
+    if may_be_refused_anyway(&client.task(id).await?) {
+        // First, so that nothing is raised in vain: subtasks would go on by it.
+        retry(client, id).await?;
+        return set_task(client, id, BudgetChange::Add(budget)).await;
+    }
     let task = match set_task(client, id, BudgetChange::Add(budget)).await {
         Ok(task) => task,
         Err(error) if error.exit() == Exit::Refused => {
@@ -137,8 +142,20 @@ async fn raise_and_retry(client: &Client, id: TaskId, budget: Budget) -> Result<
     if !task.status.is_ended() {
         return Ok(task); // It goes on by that alone.
     }
+    retry(client, id).await
+}
+
+async fn retry(client: &Client, id: TaskId) -> Result<Task> {
     let request = v1::RetryTaskRequest { id: id.0 };
     Task::read(changing::once(async { client.admin().retry_task(request).await }, LOOK).await?)
+}
+
+/// Whether it may be refused for something else than a budget: it has succeeded, or was cancelled with one before
+/// it that has not.
+fn may_be_refused_anyway(task: &Task) -> bool {
+    let why = task.reason.as_ref().map(|why| why.code);
+    task.status == TaskStatus::Succeeded
+        || task.status == TaskStatus::Cancelled && why == Some(FailureCode::DependencyFailed)
 }
 
 /// Without a raise it is tried again where no budget stands against that; the error itself says what else
