@@ -1,6 +1,6 @@
 //! `ctl budget`.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use clap::builder::NonEmptyStringValueParser;
 use orchestra_proto::v1;
@@ -18,7 +18,11 @@ use crate::{
     blocking::blocking,
     changing,
     client::{Client, patiently},
-    commands::{accounts::until_when, answer, tasks::unknown},
+    commands::{
+        accounts::until_when,
+        answer,
+        tasks::{LIMIT_MAX, unknown},
+    },
     error::{Error, Result, or_untold},
     exit::Exit,
     json::{
@@ -254,10 +258,14 @@ pub async fn run(app: &App, args: Args) -> Result<Exit> {
             let request = v1::ListBudgetsRequest {};
             let answer = patiently(async || client.admin().list_budgets(request).await).await?;
             let default = answer.default.map(BudgetDocument::from);
-            let all = answer.projects.into_iter().map(ProjectBudget::read);
-            let wanted =
-                |p: &ProjectBudget| project.as_deref().is_none_or(|wanted| may_mean(wanted, p));
-            let shown: Vec<_> = all.filter(wanted).collect();
+            let mut shown: Vec<ProjectBudget> = answer
+                .projects
+                .into_iter()
+                .map(ProjectBudget::read)
+                .collect();
+            if let Some(wanted) = &project {
+                shown = those_meant(&client, wanted, shown).await?;
+            }
             match project {
                 Some(project) if shown.is_empty() => {
                     unknown::project(&client, &project).await?;
@@ -314,6 +322,30 @@ fn still_used_up(task: &Task) -> Option<String> {
 /// Whether a person who says `wanted` may mean this project, as the head takes it.
 fn may_mean(wanted: &str, project: &ProjectBudget) -> bool {
     is_called(wanted, &project.project, &project.name)
+}
+
+/// The budgets that a person who says `wanted` may mean. A project has the name of each directory that it was worked
+/// on from, and its budget the name of one: of another one its tasks say what it is.
+async fn those_meant(
+    client: &Client,
+    wanted: &str,
+    mut all: Vec<ProjectBudget>,
+) -> Result<Vec<ProjectBudget>> {
+    if all.iter().any(|project| may_mean(wanted, project)) {
+        all.retain(|project| may_mean(wanted, project));
+        return Ok(all);
+    }
+    let request = v1::ListTasksRequest {
+        project: wanted.to_owned(),
+        limit: LIMIT_MAX,
+        ..Default::default()
+    };
+    let page = patiently(async || client.admin().list_tasks(request.clone()).await).await?;
+    let projects = page.tasks.iter();
+    let projects = projects.filter_map(|task| task.spec.as_ref()?.project.as_ref());
+    let ids: BTreeSet<&str> = projects.map(|project| project.id.as_str()).collect();
+    all.retain(|project| ids.contains(project.project.as_str()));
+    Ok(all)
 }
 
 fn is_called(wanted: &str, id: &str, name: &str) -> bool {
