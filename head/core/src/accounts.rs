@@ -515,7 +515,7 @@ impl Core {
             ),
         };
         let text = format!(
-            "account {name} has all the attempts that this cluster lets it have at once, {own}: {place}"
+            "account {name} has all the attempts that this cluster lets it have at once, {own}; {place}"
         );
         Failure::new(FailureCode::AccountFull, text)
     }

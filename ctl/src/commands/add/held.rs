@@ -69,8 +69,11 @@ fn text(id: TaskId, status: TaskStatus, reason: &Reason, more: usize) -> String 
         (_, 0) => "waits",
         (_, _) => "wait",
     };
-    let (why, _, _) = split(&reason.message);
-    let why = line(why);
+    let why = match split(&reason.message) {
+        // All of it is what to do.
+        ("", _, _) => line(&reason.message),
+        (why, _, _) => line(why),
+    };
     match status {
         TaskStatus::Cancelled => format!("{ids} {does}: {why}"),
         _ => format!("{ids} {does}: {why}; {}", line(&reason.advice)),
@@ -113,6 +116,17 @@ mod tests {
         assert_eq!(said.len(), 1, "{said:?}");
         let begins = "task_003 and 1 more wait: task_001 failed; ";
         assert!(said[0].starts_with(begins) && said[0].len() > begins.len());
+    }
+
+    #[test]
+    fn a_reason_that_is_all_advice_is_said_whole() {
+        let (code, message) = (FailureCode::AccountFull, "x: `ctl accounts` shows it");
+        let full = task(3, v1::TaskStatus::Queued, code, message);
+        let said = texts(&[full]);
+        assert!(
+            said[0].starts_with("task_003 waits: x: `ctl accounts` shows it; "),
+            "{said:?}"
+        );
     }
 
     #[test]
