@@ -114,7 +114,8 @@ fn put_aside() -> anyhow::Result<()> {
         cluster.ctl(&["workers", "uncordon", "far"])?.ok()?;
         cluster.wait_for(&task, &["running"], Deadline::SOON)?;
         let mut follower = cluster.begin(project.dir(), &["logs", &task, "-f"])?;
-        follower.prints("begun")?;
+        // The description has the word as well.
+        follower.prints("\nbegun\n")?;
         let nothing = cluster.json(&["workers", "gc", "far", "--dry-run"])?;
         ensure!(nothing["aside"] == json!([]), "{nothing:#}");
         cable.unplug()?;
@@ -200,7 +201,7 @@ fn followers_of(
 ) -> anyhow::Result<Vec<Background>> {
     let begin = |args: &[&str]| cluster.begin(project.dir(), args);
     let followers = vec![begin(&["wait", task])?, begin(&["logs", task, "-f"])?];
-    followers[1].prints("begun")?;
+    followers[1].prints("\nbegun\n")?;
     followers[0].hears_interrupts()?;
     cluster.ctl(&["stop", "--leave-agents"])?.ok()?;
     for follower in &followers {

@@ -112,7 +112,9 @@ async fn next(events: &mut Option<Events>) -> Result<Option<Piece>> {
 
 /// Whether the head was restored from a backup that lacks the attempt: one of its number is another one.
 fn is_replaced(task: &Task, number: u32, given: Option<Time>) -> bool {
-    task.attempts.is_some() && given.is_some() && task.given(number) != given
+    // Where it was not asked for by itself, the task says only how many there are.
+    let differs = task.attempts.is_some() && task.given(number) != given;
+    given.is_some() && (task.attempt < number || differs)
 }
 
 /// Events of an attempt that is forgotten are over.
