@@ -29,6 +29,10 @@ pub(crate) fn merge_from_common(
     change: &Earlier,
     below: &[Earlier],
 ) -> Result<Option<String>> {
+    if change.commit == change.base {
+        // It only passes on what others did.
+        return Ok(None);
+    }
     let shared = shared(git, tip, change, below)?;
     if shared.is_empty() {
         return Ok(None);
@@ -71,6 +75,10 @@ fn shared<'a>(
 fn not_in<'a>(git: &Git, start: &str, all: Vec<&'a Earlier>) -> Result<Vec<&'a Earlier>> {
     let unknown: Vec<Earlier> = all.iter().map(|e| e.not_known_to_be_applied()).collect();
     let read = earlier::read(git, &unknown)?;
+    if read.iter().any(|read| !read.is_here()) {
+        // What one of them did nobody can tell.
+        return Ok(Vec::new());
+    }
     let is_in = earlier::are_in(git, Some(start), &tree(git, start)?, &unknown, &read)?;
     let there = all.iter().zip(is_in).filter(|(_, is)| *is);
     let there: Vec<&str> = there.map(|(one, _)| one.commit.as_str()).collect();

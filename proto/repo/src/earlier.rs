@@ -41,6 +41,13 @@ pub(crate) struct Read {
     is_here: bool,
 }
 
+impl Read {
+    /// Whether all of it is in the repository.
+    pub(crate) fn is_here(&self) -> bool {
+        self.is_here
+    }
+}
+
 /// Reads what the earlier changes did.
 pub(crate) fn read(git: &Git, earlier: &[Earlier]) -> Result<Vec<Read>> {
     earlier
