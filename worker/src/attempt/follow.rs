@@ -93,7 +93,10 @@ impl Attempt {
         let process = match self.start_process(line).await? {
             Some(Ok(process)) => process,
             // It has waited, for room on its disk, until others may have begun it.
-            None => return Ok(Phase::Prepared),
+            None => {
+                self.control.stage.send_replace(Stage::Preparing);
+                return Ok(Phase::Prepared);
+            }
             // The supervisor could not write who it is: again when it can.
             Some(Err(error)) if began_nothing(&error) && self.lacks_room() => {
                 return Ok(Phase::Prepared);
