@@ -5,7 +5,7 @@ use orchestra_proto::{
     Refused,
     v1::{self, retried::Answer},
 };
-use orchestra_types::{Budget, BudgetChange, FailureCode, TaskId, TaskStatus, limits};
+use orchestra_types::{Budget, BudgetChange, FailureCode, Measure, TaskId, TaskStatus, limits};
 
 use crate::{
     app::App,
@@ -126,7 +126,8 @@ async fn retry_some(client: &Client, ids: &[TaskId]) -> Result<Vec<Result<Task>>
 }
 
 async fn raise_and_retry(client: &Client, id: TaskId, budget: Budget) -> Result<Task> {
-    if may_be_refused_anyway(&client.task(id).await?) {
+    let now = client.task(id).await?;
+    if may_be_refused_anyway(&now) && has_limits(&now, budget) {
         // First, so that nothing is raised in vain: subtasks would go on by it.
         retry(client, id).await?;
         return set_task(client, id, BudgetChange::Add(budget)).await;
@@ -150,12 +151,22 @@ async fn retry(client: &Client, id: TaskId) -> Result<Task> {
     Task::read(changing::once(async { client.admin().retry_task(request).await }, LOOK).await?)
 }
 
-/// Whether it may be refused for something else than a budget: it has succeeded, or was cancelled with one before
-/// it that has not.
+/// Whether it may be refused for something else than a budget: it has succeeded, or is cancelled and comes after one
+/// that has not.
 fn may_be_refused_anyway(task: &Task) -> bool {
-    let why = task.reason.as_ref().map(|why| why.code);
     task.status == TaskStatus::Succeeded
-        || task.status == TaskStatus::Cancelled && why == Some(FailureCode::DependencyFailed)
+        || task.status == TaskStatus::Cancelled && !task.waits_for.is_empty()
+}
+
+/// Whether it has each limit that is to be raised, so that the raise is not refused.
+fn has_limits(task: &Task, raise: Budget) -> bool {
+    let has = task
+        .budget
+        .map(|budget| budget.budget())
+        .unwrap_or_default();
+    Measure::ALL
+        .into_iter()
+        .all(|measure| has.limits(measure) || !raise.limits(measure))
 }
 
 /// Without a raise it is tried again where no budget stands against that; the error itself says what else
