@@ -1,5 +1,6 @@
 //! The events of one attempt, in order, without gap or duplicate, over breaks of the connection.
 
+use futures::future::BoxFuture;
 use orchestra_proto::batch::decode;
 use orchestra_proto::v1;
 use orchestra_types::{AttemptId, Event, event::Gap};
@@ -34,6 +35,8 @@ pub struct Events {
     given: Option<Time>,
     /// Whether the open stream is known to be of that attempt.
     is_its_own: bool,
+    /// The question for that, while it is not answered. It outlives the future that waits for it.
+    asked: Option<BoxFuture<'static, Result<Option<Time>>>>,
     /// None after a break, until it is open again.
     stream: Option<Streaming<v1::EventBatch>>,
     absence: Absence<Streaming<v1::EventBatch>>,
@@ -63,6 +66,7 @@ impl Events {
             seen: after,
             given,
             is_its_own: true,
+            asked: None,
             stream,
             absence: Absence::new(client, voice),
         })
@@ -89,7 +93,13 @@ impl Events {
                 continue;
             };
             if !self.is_its_own {
-                match self.client.when_given(self.attempt).await {
+                let (client, attempt) = (self.client.clone(), self.attempt);
+                let asked = self.asked.get_or_insert_with(|| {
+                    Box::pin(async move { client.when_given(attempt).await })
+                });
+                let given = asked.await;
+                self.asked = None;
+                match given {
                     Ok(given) if given == self.given => self.is_its_own = true,
                     Ok(_) => return Err(replaced(self.attempt)),
                     Err(error) if error.exit() != Exit::HeadNotRunning => return Err(error),

@@ -183,7 +183,7 @@ impl View {
     /// The attempt of this number is another one, or there will be one.
     fn goes_back(&mut self, task: &Task) {
         let (id, number) = (task.id, self.attempt);
-        self.attempt -= 1;
+        self.attempt = (self.attempt - 1).min(task.attempt);
         self.live.above(|ui| {
             ui.warn(format!(
                 "the head was restored from a backup of before {id}.{number} began: what follows is of another attempt"
