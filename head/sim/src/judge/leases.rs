@@ -101,6 +101,7 @@ impl Judge {
     /// Which leases end now: none when the head was away, for then they all begin anew.
     pub(super) fn leases(&mut self) {
         self.expired = 0;
+        self.freed = false;
         let first = self.seen.iter().filter_map(|seen| seen.lease_ends).min();
         let Some(first) = first.filter(|ends| *ends <= self.now) else {
             return;

@@ -66,6 +66,8 @@ pub struct Judge {
     now: u64,
     /// Workers whose lease must end with this event, as a set.
     expired: u8,
+    /// Whether a worker got room in this step.
+    freed: bool,
     /// What waited for a slot of their workers then, for all that is known.
     lost_ahead: Vec<AttemptId>,
     /// Tasks that changed in this step, as a set.
@@ -100,6 +102,7 @@ impl Judge {
             config: config.clone(),
             now: 0,
             expired: 0,
+            freed: false,
             lost_ahead: Vec::new(),
             changed: 0,
             moved: 0,

@@ -204,6 +204,7 @@ impl Judge {
 
     fn moved(&mut self, change: &Move<'_>, over: bool) -> Checked {
         let Move { id, old, new, .. } = change;
+        self.freed |= old.holder().is_some() && new.holder().is_none();
         match (old.at, new.at) {
             (At::Nowhere, At::Blocked | At::Queued { .. }) => self.came(change),
             (At::Nowhere, At::Ended(EndStatus::Cancelled)) => {
@@ -251,7 +252,7 @@ impl Judge {
                 self.free(change)?;
                 let fills_only = match change.event {
                     Event::Asked { ask, .. } => matches!(ask, Ask::Submit { .. } | Ask::Retry(_)),
-                    Event::Tick => self.expired == 0,
+                    Event::Tick => self.expired == 0 && !self.freed,
                     _ => false,
                 };
                 self.chosen(*id, old, (worker, runner), fills_only)

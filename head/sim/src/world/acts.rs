@@ -165,22 +165,11 @@ impl World<'_> {
 
     /// Tries some task again, or lets it go.
     fn retry_or_release(&mut self) -> Option<Ask> {
-        let id = match self.random.once_in(2) {
-            true => self.unsuccessful().or_else(|| self.known_task()),
-            false => self.known_task(),
-        }?;
+        let id = self.known_task()?;
         Some(match self.random.once_in(16) {
             true => Ask::Release(id),
             false => Ask::Retry(id),
         })
-    }
-
-    /// A task that ended without success.
-    fn unsuccessful(&mut self) -> Option<TaskId> {
-        let tasks = self.judge.shadow.tasks();
-        let some = tasks.filter(|(_, shade)| is_unsuccessful(shade.at));
-        let some: Vec<TaskId> = some.map(|(id, _)| id).collect();
-        some.get(self.random.index(some.len().max(1))).copied()
     }
 
     /// Tasks that came after one and ended without success, as it did: whoever tries that again tries these, too.
